@@ -1,0 +1,65 @@
+# The commands of this project; README.md says what each does.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAGE ?= dev
+export AWS_EC2_METADATA_DISABLED := true
+# Packaging and tests speak to no AWS account; the region only has to be named.
+export AWS_DEFAULT_REGION ?= us-east-1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format clients bench package clean
+
+help:
+	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it)"
+	@echo "make test     the tests that need no other program"
+	@echo "make check    linters, types, import contracts, templates"
+	@echo "make clients  real clients push and pull (installs what it needs)"
+	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
+	@echo "make package  the CloudFormation package, into build/STAGE/"
+
+$(VENV)/.run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients]'
+	touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@
+
+run: $(VENV)/.run
+	@exec $(BIN)/moorage local
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not clients" -n 2 --dist loadfile tests
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory package STAGE=check
+	$(BIN)/cfn-lint build/check/sam.json infra/data.yaml
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clients: $(VENV)/.dev
+	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m pytest -m clients -p no:randomly -v tests/clients
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m bench
+
+package: $(VENV)/.dev
+	$(BIN)/chalice package --stage v2 --merge-template infra/api.merge.yaml build/$(STAGE)
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

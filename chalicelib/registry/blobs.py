@@ -1,0 +1,73 @@
+"""Blobs that are live in a repository: stat, read, mount, delete.
+
+This module must never answer for a blob that its repository does not link to, whoever else has it.
+"""
+
+from dataclasses import replace
+
+from chalicelib.digest import Digest
+from chalicelib.errors import BlobUnknownError, UnavailableError
+from chalicelib.registry.model import Link
+from chalicelib.registry.ports import ObjectMissingError
+from chalicelib.registry.service import Limits, Ports
+
+URL_SECONDS = 20 * 60
+"""How long a client may take to begin a download from a URL we gave."""
+
+
+class Blobs:
+    """The blobs of all repositories."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+
+    def stat(self, repository: str, digest: Digest) -> Link:
+        """Find a blob; raises BlobUnknownError.
+
+        A client that hears of a blob relies on it: a link that the collector might be looking at
+        is touched before the answer.
+        """
+        link = self._ports.metadata.get_link(repository, digest)
+        if link is None or not self._kept(link):
+            raise BlobUnknownError
+        return link
+
+    def read(self, link: Link, span: tuple[int, int] | None = None) -> bytes:
+        """Read a blob, or the bytes first..last (inclusive) of it."""
+        if link.size == 0:
+            return b""
+        try:
+            return self._ports.objects.get(link.key, span=span)
+        except ObjectMissingError:
+            raise UnavailableError(f"the bytes of {link.digest} can't be read now") from None
+
+    def url(self, link: Link, method: str) -> str:
+        """Return a URL from which anyone can GET or HEAD this blob for 20 minutes."""
+        return self._ports.objects.presign(link.key, method=method, seconds=URL_SECONDS)
+
+    def mount(self, repository: str, source: str | None, digest: Digest) -> Link | None:
+        """Link a blob of `source` into `repository`; None if it has none: start an upload then.
+
+        Without a source only where anonymous mounts are on: else a digest would open any blob.
+        """
+        if source is None:
+            if not self._limits.anonymous_mount:
+                return None
+        else:
+            link = self._ports.metadata.get_link(source, digest)
+            if link is None or not self._kept(link):
+                return None
+        return self._ports.metadata.add_link(repository, digest, self._ports.clock.now())
+
+    def delete(self, repository: str, digest: Digest) -> None:
+        """Remove a repository's link; other repositories keep theirs. Raises BlobUnknownError."""
+        if not self._ports.metadata.delete_link(repository, digest):
+            raise BlobUnknownError
+
+    def _kept(self, link: Link) -> bool:
+        """Touch a link that is old or marked; False if it is gone."""
+        now = self._ports.clock.now()
+        if link.mark is None and now - link.touched_at < self._limits.link_grace / 2:
+            return True
+        return self._ports.metadata.touch_link(replace(link, touched_at=now), now)

@@ -1,0 +1,110 @@
+"""How a chunk's bytes reach S3, and how a session's leftovers leave it.
+
+A chunk joins the tail until both are long enough to be a part. This module must never write the
+session: what it returns takes effect only when the caller writes it.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from chalicelib.digest import Hasher, UnusableStateError
+from chalicelib.errors import RegistryError, UploadInvalidError
+from chalicelib.registry.keys import canonical_key, data_key, session_prefix, tail_key
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import Session, State, StoredObject
+
+TAIL_WINDOW = 16
+"""Superseded tails are deleted once in so many leases: one request for all of them."""
+
+
+def hasher_of(session: Session) -> Hasher | None:
+    """The running hash of the session's bytes; None if it is unhashed or its state is unusable."""
+    if session.hash_state is None:
+        return None
+    try:
+        return Hasher.restore(session.algorithm, session.hash_state, session.offset)
+    except UnusableStateError:
+        return None
+
+
+class ByteStore:
+    """Stores the chunks of sessions and deletes what they leave."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._objects = ports.objects
+        self._sessions = ports.sessions
+        self._clock = ports.clock
+        self._limits = limits
+
+    def tail_bytes(self, session: Session) -> bytes:
+        """Read the tail back; raises ObjectMissingError, ObjectChangedError."""
+        if session.tail is None:
+            return b""
+        return self._objects.get(session.tail.key, etag=session.tail.etag)
+
+    def store(self, leased: Session, data: bytes, hasher: Hasher | None) -> Session:
+        """Put a chunk's bytes (`hasher` has hashed them too) where the lease's fence allows.
+
+        Returns the session as it is to be written, its lease freed. Raises UploadInvalidError
+        when S3 takes no more parts, MultipartMissingError, ObjectMissingError.
+        """
+        body = self.tail_bytes(leased) + data
+        grown = replace(
+            leased,
+            offset=leased.offset + len(data),
+            hash_state=hasher.state() if hasher else None,
+            holder=None,
+            lease_until=0.0,
+            last_fence=leased.fence,
+        )
+        if len(body) < self._limits.part_minimum:
+            key = tail_key(leased.id, leased.fence)
+            etag = self._objects.put(key, body)
+            return replace(grown, tail=StoredObject(key, len(body), etag))
+        if leased.next_part >= self._limits.part_count:  # the last number is kept for the tail
+            raise UploadInvalidError(
+                f"the upload has used all of its {self._limits.part_count} parts:"
+                " start again with larger chunks",
+                offset=leased.offset,
+            )
+        key = data_key(leased.id)
+        upload_id = leased.upload_id or self._objects.begin_multipart(key)
+        self._objects.put_part(key, upload_id, leased.next_part, body)
+        return replace(grown, upload_id=upload_id, tail=None, next_part=leased.next_part + 1)
+
+    def drop_superseded_tails(self, session: Session) -> None:
+        """Delete the last window's superseded tails, best effort: the end deletes them again."""
+        if session.last_fence % TAIL_WINDOW:
+            return
+        first = max(1, session.last_fence - TAIL_WINDOW)
+        kept = session.tail.key if session.tail else None
+        keys = [tail_key(session.id, fence) for fence in range(first, session.last_fence + 1)]
+        with suppress(RegistryError):
+            self._objects.delete([key for key in keys if key != kept])
+
+    def clean(self, session: Session) -> Session:
+        """Delete what an ended session left and let its item expire, best effort.
+
+        An undisturbed session's keys are all known from its item; where a late writer may exist,
+        everything below its prefix goes. What fails here is left to the sweeper.
+        """
+        with suppress(RegistryError):
+            self._delete_leftovers(session)
+            gone = self._clock.now() + self._limits.remember
+            return self._sessions.write(session, replace(session, sweep_at=None, expires_at=gone))
+        return session
+
+    def _delete_leftovers(self, session: Session) -> None:
+        keys: list[str] = []
+        if session.claim is not None and session.state is not State.OPEN:
+            ours = canonical_key(session.claim, session.id)
+            keys += [] if session.published_key == ours else [ours]
+        if session.disturbed:
+            self._objects.purge(session_prefix(session.id))
+        elif session.upload_id or session.tail:
+            if session.staged is None and session.upload_id:
+                self._objects.abort_multipart(data_key(session.id), session.upload_id)
+            keys.append(data_key(session.id))
+            keys += [tail_key(session.id, fence) for fence in range(1, session.fence + 1)]
+        if keys:
+            self._objects.delete(keys)

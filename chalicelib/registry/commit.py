@@ -1,0 +1,308 @@
+"""From a closing PUT to a live blob: the runner that walks the state table.
+
+Each arrow is one write conditional on state and fence, each effect can be repeated. This module
+must never publish a session that was neither hashed by us nor verified, whoever names its digest.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.errors import UploadBusyError, UploadDigestInvalidError, UploadUnknownError
+from chalicelib.registry import transitions
+from chalicelib.registry.bytestore import ByteStore, hasher_of
+from chalicelib.registry.keys import canonical_key, data_key
+from chalicelib.registry.ports import (
+    MultipartMissingError,
+    ObjectChangedError,
+    ObjectMissingError,
+    RecordMissingError,
+    SessionMovedError,
+)
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import TERMINAL, Session, State, StoredObject
+from chalicelib.registry.transitions import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_READ_CHUNK = 4 * 1024 * 1024
+_POLL = 0.5
+
+Step = tuple[Event, Session]
+"""What happened, and the session with what became known by it (its state not yet moved)."""
+
+
+class Commits:
+    """Seals sessions and drives them to their end."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._bytes = ByteStore(ports, limits)
+        self._effects: dict[State, Callable[[Session], Step]] = {
+            State.SEALED: self._from_sealed,
+            State.ASSEMBLED: self._from_assembled,
+            State.VERIFIED: self._copy,
+        }
+
+    def sealed(self, session: Session, digest: Digest) -> Session:
+        """The session with this claim, closed to chunks; its tail takes a part number.
+
+        A lease that ended without an append burns the number its late writer may still use.
+        """
+        number, burned = session.next_part, session.burned
+        late = session.holder is not None
+        if late:
+            number, burned = number + 1, (*burned, number)
+        return replace(
+            session,
+            state=transitions.after(session.state, Event.SEAL),
+            claim=digest,
+            fence=session.fence + 1,
+            holder=None,
+            lease_until=0.0,
+            tail_part=number,
+            next_part=number + 1,
+            burned=burned,
+            disturbed=session.disturbed or late,
+        )
+
+    def seal(self, session: Session, digest: Digest) -> Session:
+        """Seal an open session whose bytes are all stored; others are returned as they are.
+
+        Raises UploadDigestInvalidError when the saved hash says otherwise, UploadBusyError while
+        a chunk is being appended.
+        """
+        if session.state is not State.OPEN:
+            return session
+        if session.leased(self._ports.clock.now()):
+            raise UploadBusyError(offset=session.offset, retry_after=1)
+        hasher = hasher_of(session) if session.offset else Hasher(digest.algorithm)
+        known = hasher is not None and hasher.algorithm is digest.algorithm
+        if hasher is not None and known and hasher.digest() != digest:
+            raise UploadDigestInvalidError(
+                f"the upload has digest {hasher.digest()}, not {digest}", offset=session.offset
+            )
+        state = hasher.state() if hasher is not None and known else None
+        closed = replace(
+            self.sealed(session, digest),
+            hash_state=state,
+            algorithm=digest.algorithm if known else session.algorithm,
+        )
+        try:
+            return self._ports.sessions.write(session, closed)
+        except SessionMovedError as moved:
+            return self._met(session, moved.current)
+
+    def publish_whole(self, leased: Session, body: bytes) -> Session:
+        """Publish bytes that were hashed in this request under the lease; one put, no copy.
+
+        `leased.claim` must be their digest. The lease names the canonical key before it is written.
+        """
+        claim = _claim(leased)
+        key = canonical_key(claim, leased.id)
+        self._ports.objects.put(key, body)
+        now = self._ports.clock.now()
+        clean = leased.tail is None and not leased.disturbed
+        committed = replace(
+            leased,
+            state=transitions.after(leased.state, Event.WHOLE),
+            offset=len(body),
+            holder=None,
+            lease_until=0.0,
+            last_fence=leased.fence,
+            sweep_at=None if clean else leased.sweep_at,
+            expires_at=now + self._limits.remember if clean else None,
+        )
+        try:
+            published = self._ports.metadata.publish(leased, committed, key, now)
+        except SessionMovedError as moved:
+            published = self._met(leased, moved.current)
+        return published if published.expires_at else self._bytes.clean(published)
+
+    def finish(self, session: Session, digest: Digest, deadline: float) -> Session:
+        """Drive a sealed session to its end and return it committed.
+
+        Large ones are driven by the commit function while this waits. Raises UploadBusyError
+        when time runs out: the work goes on, and a repeat of the PUT is answered.
+        """
+        session = self._claimed(session, digest)
+        patience = min(self._ports.clock.now() + self._limits.commit_wait, deadline - 2.0)
+        if session.state not in TERMINAL and session.offset > self._limits.commit_inline:
+            self._ports.workers.commit(session.id)
+            session = self._await(session, patience)
+        else:
+            session = self.drive(session, patience)
+        if session.state is State.CANCELLED:
+            raise UploadUnknownError("the bytes of this upload are gone: start a new one")
+        if session.state is not State.COMMITTED:
+            self._ports.workers.commit(session.id)
+            raise UploadBusyError(
+                "the commit is still running: repeat this request without a body",
+                offset=session.offset,
+                retry_after=1,
+            )
+        return session
+
+    def resume(self, session_id: str, deadline: float) -> Session | None:
+        """Drive a session that a worker was asked for; None if it is gone."""
+        session = self._ports.sessions.get(session_id)
+        if session is None or session.state is State.OPEN:
+            return session
+        return self.drive(session, deadline)
+
+    def drive(self, session: Session, until: float) -> Session:
+        """Walk the table until the session is over or the time is; raises on a wrong claim."""
+        while session.state not in TERMINAL and self._ports.clock.now() < until:
+            session = self._step(session)
+        return session
+
+    def _step(self, session: Session) -> Session:
+        if session.state is State.COPIED:
+            return self._publish(session, Event.PUBLISH)
+        try:
+            event, known = self._effects[session.state](session)
+        except (MultipartMissingError, ObjectMissingError, ObjectChangedError):
+            return self._lose(session)
+        if event is Event.ALREADY_LIVE:
+            return self._publish(session, event)
+        moved_to = replace(known, state=transitions.after(session.state, event))
+        written = self._write(session, moved_to)
+        if event is Event.MISMATCH and written.claim == session.claim:
+            raise UploadDigestInvalidError(
+                f"the upload has digest {known.computed[-1]}, not {session.claim}",
+                offset=session.offset,
+            )
+        return written
+
+    def _from_sealed(self, session: Session) -> Step:
+        claim = _claim(session)
+        if session.hashed and self._ports.metadata.get_record(claim) is not None:
+            return Event.ALREADY_LIVE, session
+        if session.upload_id is not None:
+            return Event.ASSEMBLE, replace(session, staged=self._assemble(session))
+        if session.tail is not None and session.tail.size == session.offset:
+            return Event.ASSEMBLE, replace(session, staged=session.tail)
+        if session.offset:
+            return Event.LOST, session
+        key = canonical_key(claim, session.id)
+        etag = self._ports.objects.put(key, b"")
+        return Event.EMPTY, replace(session, staged=StoredObject(key, 0, etag))
+
+    def _assemble(self, session: Session) -> StoredObject:
+        """Complete the multipart upload from accepted parts only; look again if it is over."""
+        objects, key, upload_id = self._ports.objects, data_key(session.id), session.upload_id or ""
+        try:
+            if session.tail is not None:
+                objects.copy_part(
+                    key, upload_id, session.tail_part or 0, session.tail.key, session.tail.etag
+                )
+            last = session.tail_part or 0
+            parts = [
+                part
+                for part in objects.list_parts(key, upload_id)
+                if part.number not in session.burned
+                and (part.number < last or (part.number == last and session.tail is not None))
+            ]
+            if sum(part.size for part in parts) != session.offset:
+                raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
+            etag = objects.complete_multipart(key, upload_id, parts)
+        except MultipartMissingError:
+            stat = objects.stat(key)
+            if stat is None or stat.size != session.offset:
+                raise
+            etag = stat.etag
+        return StoredObject(key, session.offset, etag)
+
+    def _from_assembled(self, session: Session) -> Step:
+        return self._copy(session) if session.hashed else self._verify(session)
+
+    def _verify(self, session: Session) -> Step:
+        """Read an unhashed session's staged object once; its digest is kept for later claims."""
+        claim, staged = _claim(session), _staged(session)
+        found = next((d for d in session.computed if d.algorithm is claim.algorithm), None)
+        if found is None:
+            hasher = Hasher(Algorithm(claim.algorithm))
+            for chunk in self._ports.objects.read(
+                staged.key, etag=staged.etag, chunk_size=_READ_CHUNK
+            ):
+                hasher.update(chunk)
+            if hasher.offset != session.offset:
+                raise ObjectChangedError(f"{staged.key} has {hasher.offset} bytes")
+            found = hasher.digest()
+        event = Event.VERIFY if found == claim else Event.MISMATCH
+        rest = tuple(d for d in session.computed if d != found)
+        return event, replace(session, computed=(*rest, found))
+
+    def _copy(self, session: Session) -> Step:
+        """Copy the staged bytes to this session's own canonical key."""
+        staged, key = _staged(session), canonical_key(_claim(session), session.id)
+        self._ports.objects.copy(staged.key, staged.etag, staged.size, key)
+        if staged.key == data_key(session.id):  # a tail's size is known from its own put
+            stat = self._ports.objects.stat(key)
+            if stat is None or stat.size != session.offset:
+                raise ObjectChangedError(f"the copy {key} is not the staged object")
+        return Event.COPY, session
+
+    def _publish(self, session: Session, event: Event) -> Session:
+        ours = canonical_key(_claim(session), session.id)
+        key = None if event is Event.ALREADY_LIVE else ours
+        committed = replace(session, state=transitions.after(session.state, event))
+        try:
+            written = self._ports.metadata.publish(session, committed, key, self._ports.clock.now())
+        except RecordMissingError:
+            return session  # the record went between the look and the link: look again
+        except SessionMovedError as moved:
+            return self._met(session, moved.current)
+        return self._bytes.clean(written)
+
+    def _lose(self, session: Session) -> Session:
+        lost = replace(
+            session, state=transitions.after(session.state, Event.LOST), fence=session.fence + 1
+        )
+        return self._bytes.clean(self._write(session, lost))
+
+    def _write(self, before: Session, after: Session) -> Session:
+        try:
+            return self._ports.sessions.write(before, after)
+        except SessionMovedError as moved:
+            return self._met(before, moved.current)
+
+    def _met(self, mine: Session, current: Session | None) -> Session:
+        """Go on from where another driver of the same claim has brought the session."""
+        if current is None:
+            raise UploadUnknownError
+        if current.claim != mine.claim or current.state is State.OPEN:
+            raise UploadBusyError(offset=current.offset, retry_after=1)
+        return current
+
+    def _claimed(self, session: Session, digest: Digest) -> Session:
+        """Bind the session to this claim; only an unhashed one that waits can take another."""
+        if session.claim == digest:
+            return session
+        if session.hashed or session.state not in {State.SEALED, State.ASSEMBLED}:
+            raise UploadDigestInvalidError(
+                f"the upload was closed with digest {session.claim}, not {digest}",
+                offset=session.offset,
+            )
+        reclaimed = replace(session, claim=digest, fence=session.fence + 1)
+        return self._write(session, reclaimed)
+
+    def _await(self, session: Session, until: float) -> Session:
+        while session.state not in TERMINAL and self._ports.clock.now() < until:
+            self._ports.clock.sleep(_POLL)
+            session = self._ports.sessions.get(session.id) or session
+        return session
+
+
+def _claim(session: Session) -> Digest:
+    if session.claim is None:
+        raise transitions.IllegalMoveError(f"session {session.id} has no claim")
+    return session.claim
+
+
+def _staged(session: Session) -> StoredObject:
+    if session.staged is None:
+        raise transitions.IllegalMoveError(f"session {session.id} has no staged object")
+    return session.staged

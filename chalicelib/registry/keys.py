@@ -1,0 +1,32 @@
+"""Every object key in the bucket, drawn here and nowhere else. This module must never do I/O.
+
+    uploads/<session>/data                            the multipart upload of a session; an object
+                                                      once assembled
+    uploads/<session>/tail-<fence>                    accepted bytes too few to be a part
+    blobs/<algorithm>/<2 hex>/<hex>/<session>         canonical: written once, never reused
+
+The digest names the content; the session at the end makes each canonical key unrepeatable, so
+that a late delete can never hit bytes that came later.
+"""
+
+from chalicelib.digest import Digest
+
+
+def session_prefix(session_id: str) -> str:
+    """Below this stands everything a session stores before its commit."""
+    return f"uploads/{session_id}/"
+
+
+def data_key(session_id: str) -> str:
+    """The key of a session's multipart upload."""
+    return f"{session_prefix(session_id)}data"
+
+
+def tail_key(session_id: str, fence: int) -> str:
+    """The key of the tail that the append under this fence stores."""
+    return f"{session_prefix(session_id)}tail-{fence}"
+
+
+def canonical_key(digest: Digest, session_id: str) -> str:
+    """Where the bytes that this session brings live for good, if they have this digest."""
+    return f"blobs/{digest.algorithm.value}/{digest.hex[:2]}/{digest.hex}/{session_id}"

@@ -1,0 +1,254 @@
+"""Manifests: put, get, delete.
+
+A manifest is put pending with all that it refers to, its links are read, and only then does one
+transaction make it live. This module must never change a manifest's bytes, nor answer with one
+that is not live.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.errors import (
+    DigestInvalidError,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ManifestUnknownError,
+    UnavailableError,
+)
+from chalicelib.reference import Reference, Tag
+from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer
+from chalicelib.registry.ports import ManifestMovedError
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.uploads import Uploads
+
+_TRIES = 6
+_TAGS_AT_ONCE = 30
+"""A transaction takes 100 actions; a tag needs up to three."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """What a client puts. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds."""
+
+    repository: str
+    reference: Reference
+    media_type: str
+    body: bytes
+    tags: Sequence[str]
+    principal: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """What a put answers."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """A live manifest with its bytes."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    body: bytes
+
+
+class Manifests:
+    """The manifests of all repositories."""
+
+    def __init__(self, ports: Ports, limits: Limits, uploads: Uploads, blobs: Blobs) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._uploads = uploads
+        self._blobs = blobs
+
+    def put(self, push: ManifestPush) -> StoredManifest:
+        """Store a manifest and move its tags to it.
+
+        Raises ManifestInvalidError, DigestInvalidError (its bytes have another digest),
+        ManifestBlobUnknownError, UnavailableError when others keep changing the same items.
+        """
+        parsed = parse_manifest(push.body, push.media_type)
+        digest = _digest(push)
+        tags = [push.reference.name] if isinstance(push.reference, Tag) else []
+        tags = list(dict.fromkeys([*tags, *push.tags]))
+        inline = len(push.body) <= self._limits.body_inline
+        if not inline:
+            self._uploads.put_whole(
+                push.repository, push.principal, digest, push.body, push.deadline
+            )
+        manifest = self._manifest(push, parsed, digest, inline=inline)
+        for attempt in range(_TRIES):
+            if attempt:
+                self._ports.clock.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 - jitter
+            try:
+                self._put_once(manifest, parsed, tags)
+            except ManifestMovedError:
+                continue
+            if not self._ports.metadata.has_repository(push.repository):
+                self._ports.metadata.add_repository(push.repository)
+            return StoredManifest(digest, manifest.subject, tags)
+        raise UnavailableError("the manifest or its tag keeps being changed by others")
+
+    def get(self, repository: str, reference: Reference) -> StoredBody:
+        """Return a live manifest; raises ManifestUnknownError."""
+        manifest = self._live(repository, reference)
+        body = manifest.body
+        if body is None:
+            body = self._blobs.read(self._blobs.stat(repository, manifest.digest))
+        return StoredBody(manifest.digest, manifest.media_type, manifest.size, body)
+
+    def delete(self, repository: str, reference: Reference) -> None:
+        """Delete a tag, or a manifest with its tags and its referrer entry.
+
+        Raises ManifestUnknownError. What a crash interrupts, a repeat or a put finishes.
+        """
+        metadata = self._ports.metadata
+        if isinstance(reference, Tag):
+            self._retried(lambda: self._delete_tag(repository, reference.name))
+            return
+        manifest = metadata.begin_delete(repository, reference)
+        if manifest is None:
+            raise ManifestUnknownError
+        self._retried(lambda: self._finish_delete(manifest))
+
+    def _delete_tag(self, repository: str, tag: str) -> None:
+        if not self._ports.metadata.delete_tag(repository, tag):
+            raise ManifestUnknownError
+
+    def _retried(self, work: Callable[[], None]) -> None:
+        for _ in range(_TRIES):
+            try:
+                work()
+            except ManifestMovedError:
+                continue
+            return
+        raise UnavailableError("the manifest's tags keep being changed by others")
+
+    def _finish_delete(self, manifest: Manifest) -> None:
+        metadata = self._ports.metadata
+        for tag in metadata.tags_of(manifest.repository, manifest.digest):
+            metadata.delete_tag(manifest.repository, tag, manifest.digest)
+        metadata.finish_delete(manifest)
+
+    def _live(self, repository: str, reference: Reference) -> Manifest:
+        metadata = self._ports.metadata
+        digest: Digest | None
+        if isinstance(reference, Tag):
+            digest = metadata.get_tags(repository, [reference.name]).get(reference.name)
+        else:
+            digest = reference
+        manifest = metadata.get_manifest(repository, digest) if digest else None
+        if manifest is None or manifest.state is not ManifestState.LIVE:
+            raise ManifestUnknownError
+        return manifest
+
+    def _manifest(
+        self, push: ManifestPush, parsed: ParsedManifest, digest: Digest, *, inline: bool
+    ) -> Manifest:
+        references = [item.digest for item in (*parsed.blobs, *parsed.manifests)]
+        if not inline:
+            references.append(digest)
+        return Manifest(
+            repository=push.repository,
+            digest=digest,
+            media_type=parsed.media_type.value,
+            size=len(push.body),
+            references=tuple(dict.fromkeys(references)),
+            subject=parsed.subject.digest if parsed.subject else None,
+            body=push.body if inline else None,
+            pushed_at=self._ports.clock.now(),
+            version=self._ports.clock.new_id(),
+        )
+
+    def _put_once(self, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]) -> None:
+        metadata = self._ports.metadata
+        found = metadata.put_pending(manifest)
+        if found.state is ManifestState.DELETING:
+            self._finish_delete(found)
+            raise ManifestMovedError
+        try:
+            self._check(manifest.repository, parsed)
+        except (ManifestBlobUnknownError, ManifestInvalidError):
+            metadata.remove_pending(manifest)
+            raise
+        referrer = _referrer(manifest, parsed)
+        remaining = iter(tags)
+        batch = list(islice(remaining, _TAGS_AT_ONCE))
+        while True:
+            named = metadata.get_tags(manifest.repository, batch) if batch else {}
+            metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer)
+            batch = list(islice(remaining, _TAGS_AT_ONCE))
+            if not batch:
+                return
+
+    def _check(self, repository: str, parsed: ParsedManifest) -> None:
+        """Require all that a manifest refers to, in the sizes that it says."""
+        blobs = {item.digest: item for item in parsed.blobs}
+        links = self._ports.metadata.get_links(repository, list(blobs))
+        self._require(parsed.blobs, {digest: link.size for digest, link in links.items()})
+        now = self._ports.clock.now()
+        for link in links.values():
+            self._unmark(link, now)
+        manifests = self._ports.metadata.get_manifests(
+            repository, list(dict.fromkeys(item.digest for item in parsed.manifests))
+        )
+        live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
+        self._require(
+            [item for item in parsed.manifests if item.digest in live]
+            if self._limits.sparse_index
+            else parsed.manifests,
+            live,
+        )
+
+    def _unmark(self, link: Link, now: float) -> None:
+        if link.mark is not None and not self._ports.metadata.touch_link(link, now):
+            raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
+
+    def _require(self, items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
+        for item in items:
+            size = sizes.get(item.digest)
+            if size is None and item.foreign:
+                continue
+            if size is None:
+                raise ManifestBlobUnknownError(
+                    f"{item.digest} ({item.media_type}) is not in this repository: push it first",
+                    detail={"digest": str(item.digest)},
+                )
+            if size != item.size:
+                raise ManifestInvalidError(
+                    f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
+                )
+
+
+def _digest(push: ManifestPush) -> Digest:
+    if isinstance(push.reference, Tag):
+        return Digest.of(push.body, Algorithm.SHA256)
+    found = Digest.of(push.body, push.reference.algorithm)
+    if found != push.reference:
+        raise DigestInvalidError(f"the manifest has digest {found}, not {push.reference}")
+    return found
+
+
+def _referrer(manifest: Manifest, parsed: ParsedManifest) -> Referrer | None:
+    if manifest.subject is None:
+        return None
+    return Referrer(
+        repository=manifest.repository,
+        subject=manifest.subject,
+        digest=manifest.digest,
+        media_type=manifest.media_type,
+        size=manifest.size,
+        artifact_type=parsed.artifact_type,
+        annotations=parsed.annotations,
+    )

@@ -1,0 +1,84 @@
+"""The values that the metadata store keeps: links, records, manifests, referrers, pages.
+
+This module must never do I/O, and holds no rule.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from chalicelib.digest import Digest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A repository's link to a blob: size in bytes, canonical key, when it was last relied on."""
+
+    repository: str
+    digest: Digest
+    size: int
+    key: str
+    touched_at: float
+    version: str
+    """A fresh random value at each write."""
+    mark: str | None = None
+    """The nonce of a collector that is about to decide on this link; None when unmarked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A blob as the whole registry sees it; `links` counts the repositories that link to it."""
+
+    digest: Digest
+    key: str
+    size: int
+    links: int
+
+
+class ManifestState(enum.StrEnum):
+    """Where a manifest's item stands; only a live one is answered to anybody."""
+
+    PENDING = "pending"
+    LIVE = "live"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest's item. `references`: the digests its repository must hold for it to be whole."""
+
+    repository: str
+    digest: Digest
+    media_type: str
+    size: int
+    references: tuple[Digest, ...]
+    subject: Digest | None
+    body: bytes | None
+    """The bytes, when small enough to stand in the item; else None: they are stored as a blob."""
+    pushed_at: float
+    version: str
+    state: ManifestState = ManifestState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """What a referrers list shows of one manifest (image spec: a descriptor)."""
+
+    repository: str
+    subject: Digest
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str | None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, and whether more come after its last item."""
+
+    items: Sequence[T]
+    more: bool

@@ -1,0 +1,299 @@
+"""What the rules ask of the world: object store, session store, metadata store, workers, clock.
+
+Nothing here may name S3, DynamoDB or an SDK. Every method may also raise UnavailableError
+(503, nothing lost) when the world fails; a failure is never answered as "absent".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.digest import Digest
+from chalicelib.registry.model import Link, Manifest, Page, Record, Referrer
+from chalicelib.registry.session import Session
+
+
+class ObjectMissingError(Exception):
+    """The key holds no object."""
+
+
+class ObjectChangedError(Exception):
+    """The key holds another object than the ETag given says."""
+
+
+class MultipartMissingError(Exception):
+    """The multipart upload is over: completed, aborted, or never begun."""
+
+
+class SessionMovedError(Exception):
+    """A conditional write met another session than the caller had; `current` is what is there."""
+
+    def __init__(self, current: Session | None) -> None:
+        super().__init__("the session has moved on")
+        self.current = current
+
+
+class RecordMissingError(Exception):
+    """No blob of this digest is live."""
+
+
+class ManifestMovedError(Exception):
+    """A manifest or tag changed between reading and writing: read again and retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """An object's size in bytes and ETag."""
+
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stored part of an open multipart upload."""
+
+    number: int
+    size: int
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Bytes by key."""
+
+    def put(self, key: str, data: bytes) -> str:
+        """Store an object whole, in one request; returns its ETag."""
+
+    def get(
+        self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
+    ) -> bytes:
+        """Read an object, or the bytes first..last (inclusive) of it, in one request.
+
+        Raises ObjectMissingError; ObjectChangedError if `etag` is given and differs. Fewer bytes
+        than promised raise UnavailableError, never a short answer.
+        """
+
+    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
+        """Stream an object in chunks of at most `chunk_size` bytes; raises as `get` does."""
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """Look at an object; None only if the store says that there is none."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete keys, 1,000 a request; absent keys are no error."""
+
+    def copy(self, source: str, etag: str, size: int, target: str) -> None:
+        """Copy an object of `size` bytes whose ETag is `etag`, inside the store.
+
+        Above one request's limit the ranges are copied in parallel. Raises ObjectMissingError,
+        ObjectChangedError. Idempotent.
+        """
+
+    def begin_multipart(self, key: str) -> str:
+        """Open a multipart upload; returns its id."""
+
+    def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
+        """Store a part; raises MultipartMissingError."""
+
+    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
+        """Make a part from a whole object whose ETag is `etag`.
+
+        Raises MultipartMissingError, ObjectMissingError, ObjectChangedError.
+        """
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
+        """All parts, ascending; raises MultipartMissingError."""
+
+    def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
+        """Make the object from exactly these parts; returns its ETag.
+
+        Raises MultipartMissingError when the upload is over (look whether the object is there).
+        """
+
+    def purge(self, prefix: str) -> None:
+        """Abort every multipart upload and delete every object below a prefix, and look again.
+
+        For sessions in which a late writer may exist: a part in flight can outlive an abort.
+        """
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Abort; an upload that is over is no error."""
+
+    def presign(self, key: str, *, method: str, seconds: int) -> str:
+        """A URL with which anyone may GET or HEAD this key for so many seconds."""
+
+
+class SessionStore(Protocol):
+    """The sessions, one item each. Reads are strongly consistent."""
+
+    def create(self, session: Session) -> None:
+        """Put a new session; a repeat of this very creation (same id and nonce) succeeds."""
+
+    def get(self, session_id: str) -> Session | None:
+        """Read a session."""
+
+    def take_lease(  # noqa: PLR0913 - one conditional write needs all it tests and sets
+        self,
+        session_id: str,
+        *,
+        repository: str,
+        at: int | None,
+        claim: Digest | None,
+        holder: str,
+        now: float,
+        until: float,
+    ) -> Session:
+        """Take the lease in ONE conditional write and return the session as it then is.
+
+        Condition: the session is open, of this repository, alive at `now`, its offset is `at`
+        (any, if None), and nobody holds a lease. Effect: holder, lease_until, fence + 1; and
+        `claim`, if given. A repeat by the same holder succeeds and returns the session.
+        Only if the condition fails: a lease that ended without an append (`lease_until <= now`)
+        is taken over by a second write, conditional on that holder and fence, which also burns
+        the part number: next_part + 1, the old one joins `burned`, `disturbed` is set.
+
+        Raises UploadUnknownError (absent, other repository, not open, past its life, or burned
+        is full), UploadOffsetError, UploadBusyError (a live lease; retry_after = its rest in
+        whole seconds, at least 1).
+        """
+
+    def write(self, before: Session, after: Session) -> Session:
+        """Write what differs, conditional on `before`'s state and fence; returns `after`.
+
+        If the condition fails but the item already equals `after`, this write took effect
+        earlier: success. Else raises SessionMovedError with what is there (None: no item).
+        """
+
+
+class MetadataStore(Protocol):
+    """Links, records, manifests, tags, referrers, the catalog. Reads are strongly consistent."""
+
+    # blobs
+
+    def get_link(self, repository: str, digest: Digest) -> Link | None:
+        """Read a repository's link to a blob."""
+
+    def get_links(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, Link]:
+        """Read many links, 100 a request; absent ones are left out."""
+
+    def get_record(self, digest: Digest) -> Record | None:
+        """Read the record of a blob, whatever repositories link to it."""
+
+    def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:
+        """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
+
+        With `key` None only a link to a record that is live already may be made: where there is
+        no record, RecordMissingError is raised and nothing was written.
+        Record absent: put with `key` and links 1. Record live: links + 1, its key stays, and the
+        link names that key. Link there already: only touched. The session is written in the same
+        transaction, conditional on `before`'s state and fence, with `published_key` the key that
+        the record names. Tries "all new" first, without reading.
+
+        A session whose own key is not the one published still has bytes to remove: it keeps
+        `before`'s sweep_at and gets no expires_at, whatever `after` says.
+        Returns the session as written, also when this very publication had taken effect earlier.
+        Raises SessionMovedError when the session moved otherwise.
+        """
+
+    def add_link(self, repository: str, digest: Digest, now: float) -> Link | None:
+        """Link a live blob into a repository (mount); links + 1 in one transaction.
+
+        A link that is there already is touched. None if no record is live.
+        """
+
+    def touch_link(self, link: Link, now: float) -> bool:
+        """Set touched_at, a fresh version, and un-mark; False if the link is gone."""
+
+    def delete_link(self, repository: str, digest: Digest) -> bool:
+        """Remove a link and take 1 from the record's links in one transaction; False if absent."""
+
+    # manifests
+
+    def get_manifest(self, repository: str, digest: Digest) -> Manifest | None:
+        """Read a manifest's item in whatever state."""
+
+    def get_manifests(
+        self, repository: str, digests: Sequence[Digest]
+    ) -> Mapping[Digest, Manifest]:
+        """Read many manifest items (without their bodies), 100 a request."""
+
+    def put_pending(self, manifest: Manifest) -> Manifest:
+        """Put a manifest as pending where there is none, or only a pending one.
+
+        Returns the item that is there now: `manifest` itself, or the live or deleting one met.
+        """
+
+    def remove_pending(self, manifest: Manifest) -> None:
+        """Remove a pending manifest if it still has this version."""
+
+    def make_live(
+        self,
+        manifest: Manifest,
+        tags: Mapping[str, Digest | None],
+        referrer: Referrer | None,
+    ) -> None:
+        """In ONE transaction make a manifest live with its tags and its referrer row.
+
+        Conditional on the manifest being live, or pending with this version; each tag naming the
+        digest that `tags` gives (None: no such tag). Each tag's TAG and TAGGED rows are put, the
+        TAGGED row of another old digest is deleted. At most 30 tags.
+        Raises ManifestMovedError when a condition fails.
+        """
+
+    def begin_delete(self, repository: str, digest: Digest) -> Manifest | None:
+        """Mark a live (or already deleting) manifest as deleting; None if there is none such."""
+
+    def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:
+        """All tags that have a TAGGED row for this digest."""
+
+    def delete_tag(self, repository: str, tag: str, digest: Digest | None = None) -> bool:
+        """Delete a tag with its TAGGED row, only if it names `digest` (any, if None).
+
+        False if the tag is absent or names another digest; the TAGGED row of `digest` is deleted
+        all the same. Raises ManifestMovedError when the tag moves meanwhile.
+        """
+
+    def finish_delete(self, manifest: Manifest) -> None:
+        """Delete the referrer row (if it has a subject) and then the deleting manifest's item."""
+
+    # lists
+
+    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
+        """Read the digests that tags name; absent ones are left out."""
+
+    def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
+        """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1."""
+
+    def list_referrers(
+        self, repository: str, subject: Digest, after: Digest | None, limit: int
+    ) -> Page[Referrer]:
+        """Referrers of a subject by digest, after `after`, at most `limit` >= 1."""
+
+    def list_repositories(self, after: str | None, limit: int) -> Page[str]:
+        """Repositories by name in byte order after `after`, at most `limit` >= 1."""
+
+    def has_repository(self, repository: str) -> bool:
+        """Whether the catalog names it (read eventually consistent, then strongly if absent)."""
+
+    def add_repository(self, repository: str) -> None:
+        """Name a repository in the catalog; idempotent."""
+
+
+class Workers(Protocol):
+    """Work that goes on after an answer."""
+
+    def commit(self, session_id: str) -> None:
+        """Ask for a sealed session to be driven to its end; returns at once."""
+
+
+class Clock(Protocol):
+    """Time, and what must never repeat."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def new_id(self) -> str:
+        """A fresh random 128-bit identifier, in the form of a UUID."""

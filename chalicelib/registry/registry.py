@@ -1,0 +1,34 @@
+"""The registry: its services over one set of ports. This module must never hold a rule."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.commit import Commits
+from chalicelib.registry.lists import Lists
+from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What the API calls, and the commit function."""
+
+    uploads: Uploads
+    blobs: Blobs
+    manifests: Manifests
+    lists: Lists
+    commits: Commits
+
+    @classmethod
+    def over(cls, ports: Ports, limits: Limits) -> Self:
+        """Build the services."""
+        uploads, blobs = Uploads(ports, limits), Blobs(ports, limits)
+        return cls(
+            uploads=uploads,
+            blobs=blobs,
+            manifests=Manifests(ports, limits, uploads, blobs),
+            lists=Lists(ports),
+            commits=Commits(ports, limits),
+        )

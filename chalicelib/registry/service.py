@@ -1,0 +1,52 @@
+"""What every service of the registry stands on: the ports, and the limits that settings give.
+
+This module must never hold a rule.
+"""
+
+from dataclasses import dataclass
+
+from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
+
+_MIB = 1024 * 1024
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    part_minimum: int = 5 * _MIB
+    """S3's smallest part, the last one excepted."""
+    part_count: int = 10_000
+    """S3's most parts in one multipart upload."""
+    lease_grace: float = 5.0
+    """How long a lease outlasts its invocation's deadline."""
+    session_life: float = 7 * 24 * _HOUR
+    """Below the bucket's lifecycle period for uploads/."""
+    sweep_after: float = 24 * _HOUR
+    """How long after its creation the sweeper first looks at a session."""
+    remember: float = 48 * _HOUR
+    """How long an ended session still answers a repeated PUT."""
+    link_grace: float = 24 * _HOUR
+    """How long a link that no manifest names is safe from the collector."""
+    commit_wait: float = 20.0
+    """How long a closing PUT waits for its commit before it says 503."""
+    commit_inline: int = 1024 * _MIB
+    """Above this size a commit is handed to the commit function at once."""
+    body_inline: int = 100 * 1024
+    """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""
+    sparse_index: bool = False
+    """Whether an index may name manifests that its repository lacks."""
+    anonymous_mount: bool = False
+    """Whether a mount without a source may find the blob in any repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world, as the rules see it."""
+
+    objects: ObjectStore
+    sessions: SessionStore
+    metadata: MetadataStore
+    workers: Workers
+    clock: Clock

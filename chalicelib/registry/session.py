@@ -1,0 +1,95 @@
+"""The upload session as a value: what its one item holds, however long the upload.
+
+This module must never do I/O; a session changes by `dataclasses.replace` and is written by a store.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from chalicelib.digest import Algorithm, Digest
+
+MAX_BURNED = 64
+"""Most part numbers a session may give up before it is given up itself."""
+
+
+class State(enum.StrEnum):
+    """Where a session stands; `chalicelib.registry.commit.TABLE` says how it moves."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    ASSEMBLED = "assembled"
+    VERIFIED = "verified"
+    COPIED = "copied"
+    COMMITTED = "committed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({State.COMMITTED, State.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Bytes in S3 that a session names: key, size in bytes, and the ETag its writer was told."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One upload session. Times are seconds since the epoch, sizes and offsets bytes."""
+
+    id: str
+    repository: str
+    principal: str
+    nonce: str
+    """Fresh at creation: a creation repeated by the SDK recognises its own item by it."""
+    created_at: float
+    life_until: float
+    """No request is served after this; fixed at creation, below every lifecycle period."""
+    state: State = State.OPEN
+    offset: int = 0
+    """How many bytes are durable: what Range tells clients."""
+    algorithm: Algorithm = Algorithm.SHA256
+    hash_state: bytes | None = None
+    """The hash of the first `offset` bytes, resumable; None when the session is unhashed."""
+    upload_id: str | None = None
+    next_part: int = 1
+    """The number of the next part to store; every lower one not in `burned` is accepted."""
+    burned: tuple[int, ...] = ()
+    """Part numbers a late writer may still write to: left out when the object is assembled."""
+    tail: StoredObject | None = None
+    """Accepted bytes not yet in a part: the last ones before `offset`."""
+    tail_part: int | None = None
+    """The number that the tail takes as the last part, from sealing on."""
+    claim: Digest | None = None
+    """The digest the client gave last; it names the session's canonical key."""
+    fence: int = 0
+    """Rises with every lease and seal; a write of an earlier fence is refused."""
+    holder: str | None = None
+    """The nonce of the request that holds the lease; None when nobody does."""
+    lease_until: float = 0.0
+    last_fence: int = 0
+    """The fence of the last append that was accepted."""
+    staged: StoredObject | None = None
+    """The assembled bytes, from `assembled` on."""
+    computed: tuple[Digest, ...] = ()
+    """Digests read from the staged object so far (unhashed sessions only)."""
+    published_key: str | None = None
+    """The key that the blob's record names, from `committed` on; ours or an earlier push's."""
+    disturbed: bool = False
+    """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
+    sweep_at: float | None = None
+    """When the sweeper should look; None once there is nothing left to clean up."""
+    expires_at: float | None = None
+    """The TTL attribute: set only when over and cleaned up."""
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the digest of all accepted bytes is known from the saved state."""
+        return self.hash_state is not None
+
+    def leased(self, now: float) -> bool:
+        """Whether a request other than a dead one holds the session."""
+        return self.holder is not None and now < self.lease_until

@@ -1,0 +1,266 @@
+"""The upload session: start, append, status, cancel; and a blob that comes whole in one request.
+
+This module must never move a session past `open`, except to cancel it: commits do the rest.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.errors import (
+    DigestInvalidError,
+    RegistryError,
+    UploadBusyError,
+    UploadDigestInvalidError,
+    UploadOffsetError,
+    UploadUnknownError,
+)
+from chalicelib.registry import transitions
+from chalicelib.registry.bytestore import ByteStore, hasher_of
+from chalicelib.registry.commit import Commits
+from chalicelib.registry.ports import (
+    MultipartMissingError,
+    ObjectChangedError,
+    ObjectMissingError,
+    SessionMovedError,
+)
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import Session, State
+from chalicelib.registry.transitions import Event
+
+_LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
+_CANCEL_TRIES = 4
+
+
+class Uploads:
+    """Upload sessions of all repositories. A `deadline` is epoch seconds: when the caller ends."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._bytes = ByteStore(ports, limits)
+        self._commits = Commits(ports, limits)
+
+    def start(
+        self, repository: str, principal: str, algorithm: Algorithm = Algorithm.SHA256
+    ) -> Session:
+        """Open a session. One write; nothing is stored in S3 before the first chunk."""
+        session = self._new(repository, principal, algorithm)
+        self._ports.sessions.create(session)
+        return session
+
+    def put_whole(
+        self, repository: str, principal: str, digest: Digest, data: bytes, deadline: float
+    ) -> Session:
+        """Store a blob that came in one request: one write, one put, one transaction.
+
+        Returns the committed session. Raises DigestInvalidError, and then nothing was stored.
+        """
+        found = Digest.of(data, digest.algorithm)
+        if found != digest:
+            raise DigestInvalidError(f"the content has digest {found}, not {digest}")
+        opened = self._new(repository, principal, digest.algorithm)
+        leased = replace(
+            opened,
+            claim=digest,
+            fence=1,
+            holder=opened.nonce,
+            lease_until=deadline + self._limits.lease_grace,
+        )
+        self._ports.sessions.create(leased)
+        return self._commits.publish_whole(leased, data)
+
+    def append(
+        self, repository: str, session_id: str, data: bytes, at: int, deadline: float
+    ) -> Session:
+        """Append a chunk that begins at offset `at`; two writes and no read of the session.
+
+        Raises UploadUnknownError, UploadOffsetError, UploadBusyError, UploadInvalidError; then
+        offset and bytes are as they were.
+        """
+        if not data:
+            return self._append_nothing(repository, session_id, at)
+        leased = self._lease(repository, session_id, at, None, deadline)
+        hasher = hasher_of(leased)
+        if hasher:
+            hasher.update(data)
+        stored = self._store(leased, data, hasher)
+        try:
+            written = self._ports.sessions.write(leased, stored)
+        except SessionMovedError as moved:
+            written = _accepted(moved.current, leased, stored)
+        self._bytes.drop_superseded_tails(written)
+        return written
+
+    def status(self, repository: str, session_id: str) -> Session:
+        """Read a session; a committed one still answers, so that its PUT can be repeated."""
+        session = self._ports.sessions.get(session_id)
+        if session is None or session.repository != repository:
+            raise UploadUnknownError
+        if session.state is State.CANCELLED or session.life_until <= self._ports.clock.now():
+            raise UploadUnknownError
+        return session
+
+    def cancel(self, repository: str, session_id: str) -> None:
+        """Give a session up and delete what it stored. Only an open one can be cancelled."""
+        for _ in range(_CANCEL_TRIES):
+            session = self.status(repository, session_id)
+            if session.state is not State.OPEN:
+                raise UploadUnknownError("the upload is over or being committed")
+            try:
+                self._end(session, Event.CANCEL)
+            except SessionMovedError:
+                continue
+            return
+        raise UploadBusyError("the upload keeps changing", offset=session.offset, retry_after=1)
+
+    def commit(  # noqa: PLR0913 - a closing PUT is all of these
+        self,
+        repository: str,
+        session_id: str,
+        digest: Digest,
+        data: bytes,
+        at: int | None,
+        deadline: float,
+    ) -> Session:
+        """Close a session: append the last chunk if there is one, seal, and commit.
+
+        Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
+        session lives on), UploadUnknownError, UploadOffsetError, UploadBusyError.
+        """
+        if not data:
+            sealed = self._commits.seal(self.status(repository, session_id), digest)
+            return self._commits.finish(sealed, digest, deadline)
+        try:
+            leased = self._lease(repository, session_id, at, digest, deadline)
+        except UploadUnknownError:
+            session = self.status(repository, session_id)
+            if session.state is State.OPEN or session.claim != digest:
+                raise
+            return self._commits.finish(session, digest, deadline)
+        return self._close(leased, digest, data, deadline)
+
+    def _close(self, leased: Session, digest: Digest, data: bytes, deadline: float) -> Session:
+        hasher = hasher_of(leased) if leased.offset else Hasher(digest.algorithm)
+        if hasher:
+            hasher.update(data)
+            if hasher.algorithm is digest.algorithm and hasher.digest() != digest:
+                self._release(leased, burn=False)
+                raise UploadDigestInvalidError(
+                    f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
+                    " request was kept",
+                    offset=leased.offset,
+                )
+        known = hasher is not None and hasher.algorithm is digest.algorithm
+        if known and leased.upload_id is None:
+            try:
+                return self._commits.publish_whole(leased, self._bytes.tail_bytes(leased) + data)
+            except _LOST:
+                self._end(leased, Event.LOST)
+                raise UploadUnknownError from None
+            except RegistryError:
+                self._release(leased, burn=True)
+                raise
+        stored = self._store(leased, data, hasher)
+        if not known:
+            stored = replace(stored, hash_state=None)
+        elif hasher:
+            stored = replace(stored, algorithm=hasher.algorithm)
+        try:
+            sealed = self._ports.sessions.write(leased, self._commits.sealed(stored, digest))
+        except SessionMovedError as moved:
+            sealed = _accepted(moved.current, leased, stored)
+        return self._commits.finish(sealed, digest, deadline)
+
+    def _new(self, repository: str, principal: str, algorithm: Algorithm) -> Session:
+        clock = self._ports.clock
+        now = clock.now()
+        return Session(
+            id=clock.new_id(),
+            repository=repository,
+            principal=principal,
+            nonce=clock.new_id(),
+            created_at=now,
+            life_until=now + self._limits.session_life,
+            algorithm=algorithm,
+            hash_state=Hasher(algorithm).state(),
+            sweep_at=now + self._limits.sweep_after,
+        )
+
+    def _lease(
+        self,
+        repository: str,
+        session_id: str,
+        at: int | None,
+        claim: Digest | None,
+        deadline: float,
+    ) -> Session:
+        return self._ports.sessions.take_lease(
+            session_id,
+            repository=repository,
+            at=at,
+            claim=claim,
+            holder=self._ports.clock.new_id(),
+            now=self._ports.clock.now(),
+            until=deadline + self._limits.lease_grace,
+        )
+
+    def _append_nothing(self, repository: str, session_id: str, at: int) -> Session:
+        session = self.status(repository, session_id)
+        if session.state is not State.OPEN:
+            raise UploadUnknownError("the upload is over or being committed")
+        if session.offset != at:
+            raise UploadOffsetError(offset=session.offset)
+        return session
+
+    def _store(self, leased: Session, data: bytes, hasher: Hasher | None) -> Session:
+        """Store a chunk; on failure free the lease, burning the number a late write may reach."""
+        try:
+            return self._bytes.store(leased, data, hasher)
+        except _LOST:
+            self._end(leased, Event.LOST)
+            raise UploadUnknownError("the bytes of this upload are gone: start a new one") from None
+        except RegistryError:
+            self._release(leased, burn=True)
+            raise
+
+    def _release(self, leased: Session, *, burn: bool) -> None:
+        """Free a lease early, best effort: else it ends by itself."""
+        freed = replace(leased, holder=None, lease_until=0.0)
+        if burn:
+            freed = replace(
+                freed,
+                next_part=leased.next_part + 1,
+                burned=(*leased.burned, leased.next_part),
+                disturbed=True,
+            )
+        with suppress(SessionMovedError, RegistryError):
+            self._ports.sessions.write(leased, freed)
+
+    def _end(self, session: Session, event: Event) -> None:
+        """Cancel a session for good and clean up after it; raises SessionMovedError."""
+        ended = self._ports.sessions.write(
+            session,
+            replace(
+                session,
+                state=transitions.after(session.state, event),
+                fence=session.fence + 1,
+                disturbed=session.disturbed or session.holder is not None,
+                holder=None,
+                lease_until=0.0,
+            ),
+        )
+        self._bytes.clean(ended)
+
+
+def _accepted(current: Session | None, leased: Session, stored: Session) -> Session:
+    """Tell whether a write that met another session had taken effect before all the same."""
+    if current is None or current.state is State.CANCELLED:
+        raise UploadUnknownError
+    if current.last_fence == leased.fence:
+        return stored if current.state is State.OPEN else current
+    raise UploadBusyError(
+        "another request took this upload over: ask for its status and resume",
+        offset=current.offset,
+        retry_after=1,
+    )

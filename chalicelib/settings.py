@@ -1,0 +1,80 @@
+"""The environment, read once into one frozen dataclass.
+
+This module must never hold a default that opens a deployment to the world.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+_INLINE_LIMIT = 1024 * 1024
+_MANIFEST_LIMIT = 4_500_000
+
+
+class SettingsError(ValueError):
+    """A variable of the environment that is missing or can't be read; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. Sizes are bytes."""
+
+    bucket: str
+    registry_table: str
+    uploads_table: str
+    inline_limit: int = _INLINE_LIMIT
+    """Blobs up to this size are answered by us, larger ones by a redirect to S3."""
+    manifest_limit: int = _MANIFEST_LIMIT
+    head_strategy: str = "redirect"
+    """How a blob's HEAD tells its length: `body` or `redirect` (right whatever the gateway does)."""
+    serial_dynamodb: bool = False
+    """One DynamoDB call at a time: only for moto, whose failing transactions erase other writes."""
+    sparse_index: bool = False
+    anonymous_mount: bool = False
+    commit_function: str | None = None
+    """The function that finishes long commits; None: a thread of this process does (local)."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read MOORAGE_* variables; raises SettingsError."""
+        reader = _Reader(environment)
+        return cls(
+            bucket=reader.text("BUCKET"),
+            registry_table=reader.text("REGISTRY_TABLE"),
+            uploads_table=reader.text("UPLOADS_TABLE"),
+            inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT),
+            manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT),
+            head_strategy=reader.choice("HEAD_STRATEGY", ("redirect", "body")),
+            serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
+            sparse_index=reader.flag("SPARSE_INDEX"),
+            anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
+            commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    environment: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        value = self.environment.get(f"MOORAGE_{name}", "")
+        if not value:
+            raise SettingsError(f"MOORAGE_{name} is not set: `make run` or a deployment sets it")
+        return value
+
+    def size(self, name: str, default: int) -> int:
+        value = self.environment.get(f"MOORAGE_{name}") or str(default)
+        if not value.isdecimal():
+            raise SettingsError(f"MOORAGE_{name} must be a number of bytes, not {value!r}")
+        return int(value)
+
+    def flag(self, name: str) -> bool:
+        return self.choice(name, ("0", "1")) == "1"
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.environment.get(f"MOORAGE_{name}") or choices[0]
+        if value not in choices:
+            raise SettingsError(
+                f"MOORAGE_{name} must be one of {', '.join(choices)}, not {value!r}"
+            )
+        return value

@@ -1,0 +1,139 @@
+"""Builds stores, registry and API from the settings: the only place that does.
+
+This module must never decide anything that a setting does not say.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import boto3
+
+from chalicelib.api.dispatch import Api
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.registry.registry import Registry
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.settings import Settings
+from chalicelib.stores.metadata import DynamoMetadataStore
+from chalicelib.stores.s3 import S3ObjectStore, s3_config
+from chalicelib.stores.dynamodb import dynamodb_config
+from chalicelib.stores.sessions import DynamoSessionStore
+
+COMMIT_SECONDS = 600.0
+"""How long a worker may drive one commit: the commit function's own time is longer."""
+
+
+class SystemClock:
+    """The machine's time and randomness."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def new_id(self) -> str:
+        """Return a random UUID."""
+        return str(uuid.uuid4())
+
+
+class FunctionWorkers:
+    """Hands commits to the commit function."""
+
+    def __init__(self, function_name: str) -> None:
+        self._function_name = function_name
+
+    def commit(self, session_id: str) -> None:
+        """Invoke the function asynchronously with the session's id."""
+        boto3.client("lambda").invoke(
+            FunctionName=self._function_name,
+            InvocationType="Event",
+            Payload=f'{{"session": "{session_id}"}}'.encode(),
+        )
+
+
+class ThreadWorkers:
+    """Finishes commits on a thread of this process: for the local registry, which stays alive."""
+
+    def __init__(self, commit: Callable[[str], object]) -> None:
+        self._commit = commit
+
+    def commit(self, session_id: str) -> None:
+        """Start driving the session."""
+        threading.Thread(target=self._commit, args=(session_id,), daemon=True).start()
+
+
+class SerialClient:
+    """A boto3 client that makes one call at a time.
+
+    moto answers a failing transaction by restoring its tables as they were when it began, which
+    erases what other requests wrote meanwhile. With one call at a time there is no meanwhile.
+    """
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3's clients are made at run time
+        self._client = client
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - likewise
+        attribute = getattr(self._client, name)
+        if not callable(attribute) or name in {"exceptions", "get_paginator", "get_waiter"}:
+            return attribute
+
+        def call(*args: object, **kwargs: object) -> object:
+            with self._lock:
+                return attribute(*args, **kwargs)
+
+        return call
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Read the environment, once."""
+    return Settings.read(os.environ)
+
+
+def commit_session(session_id: str) -> None:
+    """Drive a sealed session to its end: what the commit function does."""
+    registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    """Build the registry over S3 and DynamoDB."""
+    config = settings()
+    clock = SystemClock()
+    dynamodb: Any = boto3.client("dynamodb", config=dynamodb_config())
+    if config.serial_dynamodb:
+        dynamodb = SerialClient(dynamodb)
+    workers = (
+        FunctionWorkers(config.commit_function)
+        if config.commit_function
+        else ThreadWorkers(commit_session)
+    )
+    ports = Ports(
+        objects=S3ObjectStore(boto3.client("s3", config=s3_config()), config.bucket),
+        sessions=DynamoSessionStore(dynamodb, config.uploads_table),
+        metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
+        workers=workers,
+        clock=clock,
+    )
+    limits = Limits(sparse_index=config.sparse_index, anonymous_mount=config.anonymous_mount)
+    return Registry.over(ports, limits)
+
+
+@lru_cache(maxsize=1)
+def api() -> Api:
+    """Build the API."""
+    config = settings()
+    options = ApiOptions(
+        inline_limit=config.inline_limit,
+        head_strategy=HeadStrategy(config.head_strategy),
+        manifest_limit=config.manifest_limit,
+    )
+    return Api(registry(), options)
