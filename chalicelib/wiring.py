@@ -18,9 +18,9 @@ from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import Settings
+from chalicelib.stores.dynamodb import dynamodb_config
 from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
-from chalicelib.stores.dynamodb import dynamodb_config
 from chalicelib.stores.sessions import DynamoSessionStore
 
 COMMIT_SECONDS = 600.0

@@ -1,0 +1,97 @@
+"""Servers for tests: a Gateway in a thread's own event loop, and raw bytes to talk to it with.
+
+Nothing here is shared between tests, and nothing here outlives its `with` block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from moorage.gateway import Gateway, GatewayOptions, LambdaFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANY_PORT = GatewayOptions(port=0)
+
+
+@contextlib.contextmanager
+def run_gateway(function: LambdaFunction, options: GatewayOptions = ANY_PORT) -> Iterator[str]:
+    """Run a Gateway until the block ends, and give its URL; what `start` raises is raised here."""
+    started: Future[str] = Future()
+    stop = threading.Event()
+
+    async def main() -> None:
+        gateway = Gateway(function, options)
+        try:
+            await gateway.start()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            started.set_exception(error)
+            return
+        started.set_result(gateway.url)
+        await asyncio.get_running_loop().run_in_executor(None, stop.wait)
+        await gateway.stop()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="test-gateway")
+    thread.start()
+    try:
+        yield started.result(timeout=30)
+    finally:
+        stop.set()
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "the gateway did not stop"
+
+
+def connect(url: str, timeout: float = 20) -> socket.socket:
+    """Open a plain TCP connection to a server's URL."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return socket.create_connection((parts.hostname, parts.port), timeout=timeout)
+
+
+def exchange(url: str, *pieces: bytes) -> bytes:
+    """Send bytes as they are, and give all that comes back until the server closes.
+
+    Send `Connection: close`, or bytes that make the server close.
+    """
+    with connect(url) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        received = bytearray()
+        while chunk := connection.recv(65536):
+            received += chunk
+        return bytes(received)
+
+
+class Recorder:
+    """A Lambda function that keeps its events and returns `answer`."""
+
+    def __init__(self, answer: object = None) -> None:
+        self.answer = {"statusCode": 200} if answer is None else answer
+        self.events: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any], _: object) -> object:
+        """Keep the event and answer."""
+        self.events.append(event)
+        return self.answer
+
+
+def request(
+    url: str, method: str, target: str, body: bytes | None = None
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Make one request on a connection of its own; give status, headers, body."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    try:
+        connection.request(method, target, body=body)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
