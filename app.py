@@ -1,0 +1,35 @@
+"""What Chalice deploys: two route patterns that hand every request to the API, and the functions.
+
+API Gateway's stage is named `v2`, so that its default URL is a registry. This module must never
+hold logic.
+"""
+
+from typing import Any
+
+from chalice.app import Response
+
+from chalicelib import wiring
+from chalicelib.api.messages import MoorageChalice, current, to_chalice
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+app = MoorageChalice(app_name="moorage")
+
+
+@app.route("/", methods=METHODS, content_types=[])
+def root() -> Response:
+    """Answer /v2/ itself."""
+    return to_chalice(wiring.api()(current(app)))
+
+
+@app.route("/{proxy+}", methods=METHODS, content_types=[])
+def below() -> Response:
+    """Answer everything below /v2/; Chalice gives a greedy path to no argument."""
+    return to_chalice(wiring.api()(current(app)))
+
+
+@app.lambda_function(name="commit")
+def commit(event: dict[str, Any], context: object) -> None:
+    """Drive a sealed session to its end; invoked asynchronously with {"session": id}."""
+    del context
+    wiring.commit_session(event["session"])

@@ -13,3 +13,129 @@ Table `registry` (kept):
 Table `uploads`: one item for each session, under its id; the index `sweep` holds those that still
 need the sweeper, by the time at which they do.
 """
+
+import re
+import zlib
+from dataclasses import dataclass
+
+from chalicelib.digest import Digest
+
+Key = dict[str, str]
+"""The key attributes of an item; all of them are strings."""
+
+SWEEP_SHARDS = tuple(f"sweep-{number}" for number in range(4))
+"""The hash keys of the index `sweep`: a few, so that no one partition takes every write."""
+
+_RECORD = "RECORD"
+_CATALOG = "CATALOG"
+
+# Names, tags and digests are made of characters above _FLOOR and below _CEILING (see
+# chalicelib.reference and chalicelib.digest), so these two bound whatever follows a prefix.
+_FLOOR = "!"
+_CEILING = "~"
+_PLAIN = re.compile(f"[{_FLOOR}-{_CEILING}]*")
+_LONGEST = 512
+"""More characters than any name has; DynamoDB refuses a sort key above 1,024 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of sort keys in one partition, `first` to `last` inclusive, below one prefix."""
+
+    partition: str
+    prefix: str
+    first: str
+    last: str
+
+
+def session_key(session_id: str) -> Key:
+    """The one item of an upload session, in the table `uploads`."""
+    return {"session": session_id}
+
+
+def sweep_shard(session_id: str) -> str:
+    """The shard of the sweeper's queue in which a session waits; the same for all its life."""
+    return SWEEP_SHARDS[zlib.crc32(session_id.encode()) % len(SWEEP_SHARDS)]
+
+
+def link_key(repository: str, digest: Digest) -> Key:
+    """A repository's link to a blob."""
+    return _in_repository(repository, f"BLOB#{digest}")
+
+
+def record_key(digest: Digest) -> Key:
+    """The record of a blob, one for all repositories."""
+    return {"pk": f"BLOB#{digest}", "sk": _RECORD}
+
+
+def garbage_key(key: str) -> Key:
+    """The note that an S3 key is to be deleted."""
+    return {"pk": f"GARBAGE#{key}", "sk": _RECORD}
+
+
+def manifest_key(repository: str, digest: Digest) -> Key:
+    """A manifest of a repository."""
+    return _in_repository(repository, f"MANIFEST#{digest}")
+
+
+def tag_key(repository: str, tag: str) -> Key:
+    """A tag of a repository."""
+    return _in_repository(repository, f"TAG#{tag}")
+
+
+def tagged_key(repository: str, digest: Digest, tag: str) -> Key:
+    """The way back from a manifest to one of its tags."""
+    return _in_repository(repository, f"TAGGED#{digest}#{tag}")
+
+
+def referrer_key(repository: str, subject: Digest, digest: Digest) -> Key:
+    """The row of the manifest `digest` in the referrers list of `subject`."""
+    return _in_repository(repository, f"REFERRER#{subject}#{digest}")
+
+
+def catalog_key(repository: str) -> Key:
+    """The row of a repository in the catalog."""
+    return {"pk": _CATALOG, "sk": repository}
+
+
+def tags_after(repository: str, after: str | None) -> Span:
+    """All tags of a repository that come after `after`, which need not exist nor be a tag."""
+    return _span(f"REPO#{repository}", "TAG#", after)
+
+
+def tagged_of(repository: str, digest: Digest) -> Span:
+    """All ways back from one manifest to its tags."""
+    return _span(f"REPO#{repository}", f"TAGGED#{digest}#", None)
+
+
+def referrers_after(repository: str, subject: Digest, after: Digest | None) -> Span:
+    """All referrers of a subject whose digests come after `after`, which need not exist."""
+    text = None if after is None else str(after)
+    return _span(f"REPO#{repository}", f"REFERRER#{subject}#", text)
+
+
+def repositories_after(after: str | None) -> Span:
+    """All repositories of the catalog whose names come after `after`, which need not exist."""
+    return _span(_CATALOG, "", after)
+
+
+def _in_repository(repository: str, sort: str) -> Key:
+    return {"pk": f"REPO#{repository}", "sk": sort}
+
+
+def _span(partition: str, prefix: str, after: str | None) -> Span:
+    return Span(partition, prefix, prefix + _above(after or ""), prefix + _CEILING)
+
+
+def _above(after: str) -> str:
+    """A text below every name that is greater than `after`, and above every other name.
+
+    `after` comes from a client and may be any text: no name holds what is left out here, so
+    whether a name is greater is settled before it.
+    """
+    text = after[:_LONGEST]
+    match = _PLAIN.match(text)
+    plain = match.group() if match else ""
+    rest = text[len(plain) :]
+    # Names that go on from `plain` come after a `rest` of spaces and controls, before any other.
+    return plain + (_CEILING if rest > _CEILING else _FLOOR)

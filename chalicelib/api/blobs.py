@@ -1,0 +1,70 @@
+"""Blobs over HTTP. This module must never answer a length that is not the blob's.
+
+Source: OCI distribution spec, "Pulling blobs" (end-2, 10); RFC 9110, "Range Requests".
+"""
+
+from chalicelib.api.headers import parse_range
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.reference import parse_digest
+from chalicelib.registry.model import Link
+from chalicelib.registry.registry import Registry
+
+_ONE_YEAR = "max-age=31536000, immutable"
+
+
+def get(
+    registry: Registry, options: ApiOptions, request: Request, digest: str, name: str
+) -> Response:
+    """GET: the bytes, or above the inline limit a URL of them."""
+    link = registry.blobs.stat(name, parse_digest(digest))
+    if link.size > options.inline_limit:
+        return _redirect(registry, link, "GET")
+    span = parse_range(request.headers.get("range"), link.size)
+    headers = _headers(link)
+    body = registry.blobs.read(link, span)
+    if span is None:
+        return Response(200, headers, body)
+    return Response(
+        206, {**headers, "Content-Range": f"bytes {span[0]}-{span[1]}/{link.size}"}, body
+    )
+
+
+def head(
+    registry: Registry, options: ApiOptions, request: Request, digest: str, name: str
+) -> Response:
+    """HEAD: the length, carried by as many zero bytes, which the gateway counts and drops."""
+    del request
+    link = registry.blobs.stat(name, parse_digest(digest))
+    if link.size > options.inline_limit or options.head_strategy is HeadStrategy.REDIRECT:
+        return _redirect(registry, link, "HEAD")
+    return Response(200, _headers(link), bytes(link.size))
+
+
+def delete(registry: Registry, request: Request, digest: str, name: str) -> Response:
+    """DELETE: take the blob out of this repository."""
+    del request
+    registry.blobs.delete(name, parse_digest(digest))
+    return Response(202)
+
+
+def _redirect(registry: Registry, link: Link, method: str) -> Response:
+    return Response(
+        307,
+        {
+            "Location": registry.blobs.url(link, method),
+            "Docker-Content-Digest": str(link.digest),
+            "Content-Type": "application/octet-stream",
+            "Cache-Control": "no-store",  # the URL ends long before the blob does
+        },
+    )
+
+
+def _headers(link: Link) -> dict[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "Docker-Content-Digest": str(link.digest),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{link.digest}"',
+        "Cache-Control": _ONE_YEAR,
+    }

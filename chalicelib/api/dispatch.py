@@ -1,0 +1,108 @@
+"""Match, authorize, handle, translate errors: the one exit of the API.
+
+This module must never let an exception past, nor a secret into the log.
+"""
+
+import json
+import logging
+import time
+from typing import Protocol
+
+from chalicelib.api.headers import upload_headers
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions
+from chalicelib.api.routes import Action, Match, MethodUnknownError, RouteUnknownError, match
+from chalicelib.errors import (
+    RangeInvalidError,
+    RegistryError,
+    TooManyRequestsError,
+    UnavailableError,
+    UploadError,
+)
+from chalicelib.registry.registry import Registry
+
+_log = logging.getLogger("moorage.api")
+_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+
+
+class Authorizer(Protocol):
+    """Who may do what."""
+
+    def allow(self, principal: str, action: Action, name: str | None) -> None:
+        """Return if allowed; raises DeniedError."""
+
+
+class Open:
+    """Everybody may do everything: a local registry on loopback."""
+
+    def allow(self, principal: str, action: Action, name: str | None) -> None:
+        """Allow."""
+
+
+class Api:
+    """The registry over HTTP."""
+
+    def __init__(
+        self, registry: Registry, options: ApiOptions, authorizer: Authorizer | None = None
+    ) -> None:
+        self._registry = registry
+        self._options = options
+        self._authorizer = authorizer or Open()
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a request; whatever goes wrong is an answer too."""
+        began = time.perf_counter()
+        found: Match | None = None
+        try:
+            found = match(request.method, request.path)
+            self._authorizer.allow(
+                request.principal, found.route.action, found.parameters.get("name")
+            )
+            response = found.handle(self._registry, self._options, request)
+        except RegistryError as error:
+            response = _refusal(error, found)
+            if error.__cause__ is not None:
+                _log.warning("%s: %s", request.request_id, error.__cause__)
+        except Exception:  # noqa: BLE001 - a fault is a 500 in the spec's shape, and logged
+            _log.exception("%s: %s %s failed", request.request_id, request.method, request.path)
+            response = _body(500, "UNKNOWN", "the registry failed: see its log", None)
+        _log.info(
+            "%s %s %s %d %.0f ms",
+            request.request_id,
+            request.method,
+            request.path,
+            response.status,
+            (time.perf_counter() - began) * 1000,
+        )
+        return Response(response.status, {**_VERSION, **response.headers}, response.body)
+
+
+def _refusal(error: RegistryError, found: Match | None) -> Response:
+    status = 404 if isinstance(error, RouteUnknownError) else error.code.status
+    headers: dict[str, str | list[str]] = {}
+    if isinstance(error, (TooManyRequestsError, UnavailableError)):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UploadError):
+        headers |= _session_headers(error, found)
+    if isinstance(error, RangeInvalidError):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, MethodUnknownError):
+        headers["Allow"] = ", ".join(error.allowed)
+    answer = _body(status, error.code.code, error.message, error.detail)
+    return Response(answer.status, {**answer.headers, **headers}, answer.body)
+
+
+def _session_headers(error: UploadError, found: Match | None) -> dict[str, str]:
+    if found is None or "session" not in found.parameters:
+        return {}
+    parameters = found.parameters
+    headers = upload_headers(parameters["name"], parameters["session"], error.offset)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return headers
+
+
+def _body(status: int, code: str, message: str, detail: object) -> Response:
+    entry = {"code": code, "message": message}
+    errors = {"errors": [entry if detail is None else {**entry, "detail": detail}]}
+    return Response(status, {"Content-Type": "application/json"}, json.dumps(errors).encode())

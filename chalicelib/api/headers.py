@@ -1,0 +1,73 @@
+"""Reading and writing the headers that carry ranges, places and pages.
+
+This module must never guess: a header that can't be read is said to be so, or ignored where its
+RFC says to.
+"""
+
+import re
+from urllib.parse import urlencode
+
+from chalicelib.digest import Digest
+from chalicelib.errors import RangeInvalidError
+from chalicelib.registry.session import Session
+
+_BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?", re.ASCII)
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Read a Range of a blob of `size` bytes; returns first and last byte, inclusive.
+
+    None for the whole: no header, another unit, several ranges, or a malformed one, all of which
+    RFC 9110 lets a server ignore. Raises RangeInvalidError when no byte of it exists.
+    """
+    found = _BYTE_RANGE.fullmatch(header.strip()) if header else None
+    if found is None or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        span = (max(size - int(last), 0), size - 1) if int(last) else (size, size)
+    else:
+        span = (int(first), min(int(last), size - 1) if last else size - 1)
+        if last and int(last) < int(first):
+            return None
+    if span[0] >= size:
+        raise RangeInvalidError(f"the blob has {size} bytes", size=size)
+    return span
+
+
+def parse_content_range(header: str) -> tuple[int, int] | None:
+    """Read a chunk's Content-Range (`first-last`, inclusive); None if it is malformed."""
+    found = _CONTENT_RANGE.fullmatch(header.strip())
+    if found is None:
+        return None
+    first, last = int(found[1]), int(found[2])
+    return (first, last) if first <= last else None
+
+
+def session_headers(session: Session) -> dict[str, str]:
+    """Where a session goes on, and what of it is kept."""
+    return upload_headers(session.repository, session.id, session.offset)
+
+
+def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, str]:
+    """Where a session goes on: Location carries the offset for clients that send no range."""
+    return {
+        "Location": f"/v2/{repository}/blobs/uploads/{session_id}?at={offset}",
+        "Range": f"0-{max(offset - 1, 0)}",
+        "Docker-Upload-UUID": session_id,
+    }
+
+
+def blob_location(repository: str, digest: Digest) -> dict[str, str]:
+    """Where a committed blob is."""
+    return {
+        "Location": f"/v2/{repository}/blobs/{digest}",
+        "Docker-Content-Digest": str(digest),
+    }
+
+
+def next_link(path: str, **parameters: str | int | None) -> dict[str, str]:
+    """Name the next page (RFC 8288)."""
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+    return {"Link": f'<{path}?{query}>; rel="next"'}

@@ -1,0 +1,79 @@
+"""Tags, referrers and the catalog over HTTP. This module must never answer more than one page.
+
+Source: OCI distribution spec, "Listing Tags", "Listing Referrers" (end-8a, 8b, 12a, 12b).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.api.headers import next_link
+from chalicelib.api.messages import Request, Response
+from chalicelib.descriptor import MediaType
+from chalicelib.errors import PaginationNumberInvalidError
+from chalicelib.reference import parse_digest
+from chalicelib.registry.model import Page, Referrer
+from chalicelib.registry.registry import Registry
+
+
+def tags(registry: Registry, request: Request, name: str) -> Response:
+    """GET: a page of a repository's tags."""
+    limit, last = _page(request)
+    page = registry.lists.tags(name, last, limit)
+    answer = {"name": name, "tags": list(page.items)}
+    return _names(f"/v2/{name}/tags/list", answer, page, limit)
+
+
+def catalog(registry: Registry, request: Request) -> Response:
+    """GET: a page of the repositories."""
+    limit, last = _page(request)
+    page = registry.lists.repositories(last, limit)
+    return _names("/v2/_catalog", {"repositories": list(page.items)}, page, limit)
+
+
+def referrers(registry: Registry, request: Request, name: str, digest: str) -> Response:
+    """GET: a page of a subject's referrers, as an index."""
+    subject, wanted = parse_digest(digest), request.parameter("artifactType")
+    last = request.parameter("last")
+    page = registry.lists.referrers(name, subject, wanted, parse_digest(last) if last else None)
+    headers = {"OCI-Filters-Applied": "artifactType"} if wanted is not None else {}
+    if page.more and page.items:
+        path = f"/v2/{name}/referrers/{subject}"
+        headers |= next_link(path, artifactType=wanted, last=str(page.items[-1].digest))
+    index = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.OCI_INDEX.value,
+        "manifests": [_descriptor(item) for item in page.items],
+    }
+    return _json(index, headers, MediaType.OCI_INDEX.value)
+
+
+def _page(request: Request) -> tuple[int | None, str | None]:
+    number, last = request.parameter("n"), request.parameter("last")
+    if number is not None and not (number.isascii() and number.isdecimal()):
+        raise PaginationNumberInvalidError
+    return int(number[:9]) if number is not None else None, last or None
+
+
+def _names(path: str, answer: Mapping[str, Any], page: Page[str], limit: int | None) -> Response:
+    headers = next_link(path, n=limit, last=page.items[-1]) if page.more and page.items else {}
+    return _json(answer, headers)
+
+
+def _descriptor(item: Referrer) -> dict[str, object]:
+    descriptor: dict[str, object] = {
+        "mediaType": item.media_type,
+        "digest": str(item.digest),
+        "size": item.size,
+    }
+    if item.artifact_type:
+        descriptor["artifactType"] = item.artifact_type
+    if item.annotations:
+        descriptor["annotations"] = dict(item.annotations)
+    return descriptor
+
+
+def _json(
+    value: Mapping[str, Any], headers: Mapping[str, str], media_type: str = "application/json"
+) -> Response:
+    return Response(200, {**headers, "Content-Type": media_type}, json.dumps(value).encode())

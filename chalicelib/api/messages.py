@@ -1,0 +1,146 @@
+"""Requests and responses as the handlers see them, and every trap of Chalice between them.
+
+Beside app.py the only file that knows Chalice. This module must never look at what a request means.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pybase64
+from chalice.app import Chalice
+from chalice.app import Response as ChaliceResponse
+
+_SECONDS = 29.0
+"""How long a request may take where no Lambda context says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `path` is what follows /v2/, still percent-encoded, without a last slash."""
+
+    method: str
+    path: str
+    query: Mapping[str, Sequence[str]]
+    headers: Mapping[str, str]
+    """By lower-case name; repeated ones joined by commas."""
+    body: bytes
+    principal: str
+    deadline: float
+    """When the invocation ends, in seconds since the epoch."""
+    request_id: str
+
+    def parameter(self, name: str) -> str | None:
+        """Return a query parameter's last value."""
+        values = self.query.get(name)
+        return values[-1] if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; a header with several values is a list."""
+
+    status: int
+    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class _BinaryResponse(ChaliceResponse):
+    """Chalice's response with a base64 several times as fast as the standard library's."""
+
+    def _base64encode(self, data: bytes) -> str:
+        return pybase64.b64encode(data).decode("ascii")
+
+
+class MoorageChalice(Chalice):
+    """Chalice, safe to call from several threads at once and with no Accept header.
+
+    - Chalice keeps the request in an attribute of the app: here each thread has its own.
+    - With `binary_types=["*/*"]` it answers 400 to a request that has no Accept, after the handler
+      ran: Chalice is shown `*/*`. Handlers read the client's own from multiValueHeaders.
+    - A response is binary only by its content type: handlers always return bytes.
+    """
+
+    def __init__(self, app_name: str) -> None:
+        self._thread = threading.local()
+        super().__init__(app_name=app_name, configure_logs=False)
+        self.api.binary_types = ["*/*"]
+
+    @property
+    def current_request(self) -> Any:  # noqa: ANN401 - Chalice has no types
+        """The request of this thread."""
+        return getattr(self._thread, "request", None)
+
+    @current_request.setter
+    def current_request(self, value: object) -> None:
+        self._thread.request = value
+
+    @property
+    def lambda_context(self) -> Any:  # noqa: ANN401 - likewise
+        """The invocation's context of this thread."""
+        return getattr(self._thread, "context", None)
+
+    @lambda_context.setter
+    def lambda_context(self, value: object) -> None:
+        self._thread.context = value
+
+    def __call__(self, event: dict[str, Any], context: object) -> dict[str, Any]:
+        """Answer one API Gateway event."""
+        headers = {k: v for k, v in (event.get("headers") or {}).items() if k.lower() != "accept"}
+        shown = {
+            "multiValueQueryStringParameters": None,
+            "pathParameters": None,
+            "stageVariables": None,
+            "body": None,
+            **event,
+            "headers": {**headers, "accept": "*/*"},
+        }
+        try:
+            answer: dict[str, Any] = super().__call__(shown, context)
+        finally:
+            self.current_request = None
+            self.lambda_context = None
+        return answer
+
+
+def current(app: MoorageChalice) -> Request:
+    """Read the request that Chalice holds for this thread."""
+    event: dict[str, Any] = app.current_request.to_original_event()
+    context = app.lambda_context
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    seconds = remaining() / 1000 if remaining else _SECONDS
+    return Request(
+        method=event["requestContext"]["httpMethod"],
+        path=(event["pathParameters"] or {}).get("proxy", "").rstrip("/"),
+        query=event["multiValueQueryStringParameters"] or {},
+        headers=_headers(event),
+        body=_body(event),
+        principal=str(event["requestContext"].get("authorizer", {}).get("principalId", "")),
+        deadline=time.time() + seconds,
+        request_id=str(event["requestContext"].get("requestId", "")),
+    )
+
+
+def to_chalice(response: Response) -> ChaliceResponse:
+    """Hand an answer to Chalice: always bytes, header values always text."""
+    return _BinaryResponse(
+        body=response.body, headers=dict(response.headers), status_code=response.status
+    )
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    many: Mapping[str, Sequence[str]] = event.get("multiValueHeaders") or {
+        name: [value] for name, value in event["headers"].items()
+    }
+    return {name.lower(): ", ".join(values) for name, values in many.items()}
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body = event["body"]
+    if not body:
+        return b""
+    if event.get("isBase64Encoded"):
+        return pybase64.b64decode(body)
+    return str(body).encode()

@@ -1,0 +1,136 @@
+"""THE table of routes: method, pattern, the action it needs, its handler.
+
+This module must never handle anything itself.
+"""
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import unquote_to_bytes
+
+from chalicelib.api import blobs, lists, manifests, uploads
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions
+from chalicelib.errors import NameInvalidError, UnsupportedError
+from chalicelib.reference import parse_name
+from chalicelib.registry.registry import Registry
+
+Handler = Callable[..., Response]
+
+
+class Action(enum.StrEnum):
+    """What a principal must be allowed to do."""
+
+    PING = "ping"
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+    CATALOG = "catalog"
+
+
+class RouteUnknownError(UnsupportedError):
+    """A path that is no endpoint of the spec."""
+
+
+class MethodUnknownError(UnsupportedError):
+    """An endpoint that does not have this method; `allowed` are those it has."""
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(f"this endpoint has {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+def ping(registry: Registry, request: Request) -> Response:
+    """GET /v2/: this is a registry."""
+    del registry, request
+    return Response(200, {"Content-Type": "application/json"}, b"{}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row; `pattern` is matched against the path after /v2/, still percent-encoded."""
+
+    method: str
+    pattern: re.Pattern[str]
+    action: Action
+    handler: Handler
+    takes_options: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row that fits a request, and what its pattern took from the path, decoded."""
+
+    route: Route
+    parameters: Mapping[str, str]
+
+    def handle(self, registry: Registry, options: ApiOptions, request: Request) -> Response:
+        """Call the handler."""
+        handler = self.route.handler
+        if self.route.takes_options:
+            handler = partial(handler, options=options)
+        return handler(registry=registry, request=request, **self.parameters)
+
+
+_PING = re.compile("")
+_CATALOG = re.compile("_catalog")
+_UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
+_UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
+_BLOB = re.compile("(?P<name>.+)/blobs/(?P<digest>[^/]+)")
+_MANIFEST = re.compile("(?P<name>.+)/manifests/(?P<reference>[^/]+)")
+_TAGS = re.compile("(?P<name>.+)/tags/list")
+_REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
+
+ROUTES = (
+    Route("GET", _PING, Action.PING, ping),
+    Route("HEAD", _PING, Action.PING, ping),
+    Route("GET", _CATALOG, Action.CATALOG, lists.catalog),
+    Route("POST", _UPLOADS, Action.PUSH, uploads.start),
+    Route("GET", _UPLOAD, Action.PUSH, uploads.status),
+    Route("PATCH", _UPLOAD, Action.PUSH, uploads.append),
+    Route("PUT", _UPLOAD, Action.PUSH, uploads.commit),
+    Route("DELETE", _UPLOAD, Action.PUSH, uploads.cancel),
+    Route("GET", _BLOB, Action.PULL, blobs.get, takes_options=True),
+    Route("HEAD", _BLOB, Action.PULL, blobs.head, takes_options=True),
+    Route("DELETE", _BLOB, Action.DELETE, blobs.delete),
+    Route("GET", _MANIFEST, Action.PULL, manifests.get),
+    Route("HEAD", _MANIFEST, Action.PULL, manifests.head, takes_options=True),
+    Route("PUT", _MANIFEST, Action.PUSH, manifests.put, takes_options=True),
+    Route("DELETE", _MANIFEST, Action.DELETE, manifests.delete),
+    Route("GET", _TAGS, Action.PULL, lists.tags),
+    Route("GET", _REFERRERS, Action.PULL, lists.referrers),
+)
+
+
+def match(method: str, path: str) -> Match:
+    """Find the row for a request and decode what its path names.
+
+    Raises RouteUnknownError, MethodUnknownError, NameInvalidError.
+    """
+    fitting = [(route, found) for route in ROUTES if (found := route.pattern.fullmatch(path))]
+    for route, found in fitting:
+        if route.method == method:
+            return Match(route, _decoded(found.groupdict()))
+    if fitting:
+        raise MethodUnknownError(sorted({route.method for route, _ in fitting}))
+    raise RouteUnknownError("no endpoint of the registry has this path")
+
+
+def _decoded(raw: Mapping[str, str]) -> dict[str, str]:
+    decoded = {key: _segment(value, slash=key == "name") for key, value in raw.items()}
+    if "name" in decoded:
+        decoded["name"] = parse_name(decoded["name"])
+    return decoded
+
+
+def _segment(raw: str, *, slash: bool) -> str:
+    """Decode a part of the path; an encoded slash never becomes a separator."""
+    try:
+        parts = [unquote_to_bytes(part).decode() for part in raw.split("/")]
+    except UnicodeDecodeError:
+        raise NameInvalidError("the path is not UTF-8") from None
+    if any("/" in part for part in parts) or (len(parts) > 1 and not slash):
+        raise NameInvalidError("the path holds an encoded slash")
+    return "/".join(parts)

@@ -1,0 +1,92 @@
+"""Upload sessions over HTTP. This module must never decide what a chunk may do: the registry does.
+
+Source: OCI distribution spec, "Pushing blobs" (end-4a, 4b, 4c, 5, 6, 11, 13, 14).
+"""
+
+from chalicelib.api.headers import blob_location, parse_content_range, session_headers
+from chalicelib.api.messages import Request, Response
+from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, parse_algorithm
+from chalicelib.errors import DigestInvalidError, UploadInvalidError
+from chalicelib.reference import parse_digest, parse_name
+from chalicelib.registry.registry import Registry
+
+
+def start(registry: Registry, request: Request, name: str) -> Response:
+    """POST: mount, take a whole blob, or open a session."""
+    mount, whole = request.parameter("mount"), request.parameter("digest")
+    if mount is not None:
+        source = request.parameter("from")
+        digest = parse_digest(mount)
+        link = registry.blobs.mount(name, parse_name(source) if source else None, digest)
+        if link is not None:
+            return Response(201, blob_location(name, digest))
+    elif whole is not None:
+        digest = parse_digest(whole)
+        if request.body or digest == Digest.of(b"", digest.algorithm):
+            registry.uploads.put_whole(
+                name, request.principal, digest, request.body, request.deadline
+            )
+            return Response(201, blob_location(name, digest))
+    session = registry.uploads.start(name, request.principal, _algorithm(request))
+    return Response(202, session_headers(session))
+
+
+def _algorithm(request: Request) -> Algorithm:
+    named = request.parameter("digest-algorithm")
+    if named is None:
+        return Algorithm.SHA256
+    try:
+        return parse_algorithm(named)
+    except UnsupportedAlgorithmError as error:
+        raise DigestInvalidError(str(error)) from None
+
+
+def append(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """PATCH: a chunk."""
+    at = _begin(registry, request, name, session)
+    appended = registry.uploads.append(name, session, request.body, at or 0, request.deadline)
+    return Response(202, session_headers(appended))
+
+
+def commit(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """PUT: the end of an upload, perhaps with its last chunk."""
+    named = request.parameter("digest")
+    if named is None:
+        raise DigestInvalidError("the closing PUT needs ?digest=")
+    digest = parse_digest(named)
+    at = _begin(registry, request, name, session)
+    registry.uploads.commit(name, session, digest, request.body, at, request.deadline)
+    return Response(201, blob_location(name, digest))
+
+
+def status(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """GET: what is kept, and where to go on."""
+    del request
+    return Response(204, session_headers(registry.uploads.status(name, session)))
+
+
+def cancel(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """DELETE: give the upload up."""
+    del request
+    registry.uploads.cancel(name, session)
+    return Response(204)
+
+
+def _begin(registry: Registry, request: Request, name: str, session: str) -> int | None:
+    """Find where a chunk begins: by its Content-Range, else by the offset in its Location.
+
+    Raises UploadInvalidError, with nothing appended, for a range that is not the body's.
+    """
+    header = request.headers.get("content-range")
+    if header is None:
+        at = request.parameter("at")
+        return int(at) if at and at.isdecimal() and at.isascii() else None
+    span = parse_content_range(header)
+    if span is not None and span[1] - span[0] + 1 == len(request.body):
+        return span[0]
+    offset = registry.uploads.status(name, session).offset
+    raise UploadInvalidError(
+        f"Content-Range {header[:100]!r} is not `first-last` of a body of {len(request.body)}"
+        " bytes: nothing was appended",
+        offset=offset,
+    )

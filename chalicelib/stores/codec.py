@@ -1,0 +1,136 @@
+"""Values to DynamoDB items and back, by a table of fields for each kind of item.
+
+This module must never do I/O and never guess: an item that lacks a field, or holds one of another
+kind, is corrupt and raises, for it must never be taken for an absent one. None is an absent
+attribute, never NULL.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from chalicelib.digest import Digest
+
+T = TypeVar("T")
+
+Item = Mapping[str, Mapping[str, Any]]
+"""An item as DynamoDB's wire protocol has it: attribute name -> {kind: value}."""
+
+
+class CorruptItemError(Exception):
+    """An item that no version of this code has written: a person has to look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """How values of one Python type stand in an attribute of one DynamoDB type."""
+
+    tag: str
+    write: Callable[[T], Any]
+    read: Callable[[Any], T]
+
+    def encode(self, value: T) -> dict[str, Any]:
+        """Return the attribute's value as the wire protocol has it."""
+        return {self.tag: self.write(value)}
+
+    def decode(self, attribute: Mapping[str, Any]) -> T:
+        """Read an attribute's value; raises KeyError or ValueError for another kind."""
+        return self.read(attribute[self.tag])
+
+
+def _whole(text: str) -> int:
+    # Some backends give a number back as "3.0".
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text) if text.lstrip("-").isdigit() else int(number)
+
+
+TEXT: Kind[str] = Kind("S", str, str)
+WHOLE: Kind[int] = Kind("N", str, _whole)
+# repr is the shortest text that reads back as the very same float: microseconds survive.
+TIME: Kind[float] = Kind("N", repr, float)
+# DynamoDB documents its TTL attribute as whole seconds.
+SECONDS: Kind[float] = Kind("N", lambda at: str(math.ceil(at)), float)
+FLAG: Kind[bool] = Kind("BOOL", bool, bool)
+BINARY: Kind[bytes] = Kind("B", bytes, bytes)
+DIGEST: Kind[Digest] = Kind("S", str, Digest.parse)
+
+
+def choice(kind: type[T]) -> Kind[T]:
+    """Attributes that hold a member of a string enum."""
+    return Kind("S", str, kind)
+
+
+def list_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+    """Attributes that hold a list of values of one kind."""
+    return Kind(
+        "L",
+        lambda values: [kind.encode(value) for value in values],
+        lambda attributes: tuple(kind.decode(attribute) for attribute in attributes),
+    )
+
+
+# One text: a map's names may not be empty in DynamoDB, and escaped, any text a client sent fits.
+TEXTS_BY_NAME: Kind[Mapping[str, str]] = Kind(
+    "S", lambda texts: json.dumps(dict(texts)), json.loads
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a dataclass, under the same name or another in the item."""
+
+    name: str
+    kind: Kind[Any]
+    optional: bool = False
+    attribute: str = ""
+
+    @property
+    def stored_as(self) -> str:
+        """The attribute's name."""
+        return self.attribute or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Schema(Generic[T]):
+    """All fields of a dataclass: what an item of this kind holds."""
+
+    kind: type[T]
+    fields: Sequence[Field]
+
+    def encode(self, value: T) -> dict[str, dict[str, Any]]:
+        """Return the attributes of a value; a field that is None has none."""
+        return {
+            field.stored_as: field.kind.encode(member)
+            for field in self.fields
+            if (member := getattr(value, field.name)) is not None
+        }
+
+    def decode(self, item: Item) -> T:
+        """Read a value; raises CorruptItemError if a field is missing or unreadable."""
+        return self.kind(**{field.name: self._member(field, item) for field in self.fields})
+
+    def _member(self, field: Field, item: Item) -> object:
+        attribute = item.get(field.stored_as)
+        if attribute is None and field.optional:
+            return None
+        try:
+            return field.kind.decode(item[field.stored_as])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptItemError(
+                f"{self.kind.__name__} item {_name(item)} has no readable"
+                f" {field.stored_as!r}: {attribute!r}"[:500]
+            ) from error
+
+
+def nested(schema: Schema[T]) -> Kind[T]:
+    """Attributes that hold a whole value as a map."""
+    return Kind("M", schema.encode, schema.decode)
+
+
+def _name(item: Item) -> str:
+    keys = (item[name].get("S", "") for name in ("pk", "sk", "session") if name in item)
+    return " ".join(keys) or "(without a key)"

@@ -1,0 +1,7 @@
+"""`python -m moorage`: the `moorage` command. Nothing else may live here."""
+
+import sys
+
+from moorage.cli import main
+
+sys.exit(main())

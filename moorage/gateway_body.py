@@ -1,0 +1,96 @@
+"""Reading a request's body within bounds of memory.
+
+A body is read to its end before anything is answered, because an early 4xx breaks clients that
+still send. It never keeps bytes that no event could carry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from moorage.gateway_event import MAX_EVENT_BODY
+from moorage.gateway_fault import Fault, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+"""API Gateway's limit on a request's body, inclusive."""
+
+MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
+"""How much of a body that is too large is read and thrown away before the connection is closed."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A body's length in bytes, its content when an event could hold it, and whether it ended."""
+
+    length: int
+    content: bytearray
+    ended: bool = True
+
+    @property
+    def fits_gateway(self) -> bool:
+        """Say whether API Gateway takes a body of this length."""
+        return self.length <= MAX_BODY_BYTES
+
+    @property
+    def fits_event(self) -> bool:
+        """Say whether the content was kept."""
+        return self.length <= MAX_EVENT_BODY
+
+
+async def receive(request: web.BaseRequest, idle_seconds: float) -> Received:
+    """Read a body to its end, or to MAX_DISCARDED_BYTES.
+
+    Raises GatewayError: 400 when the client leaves, sends less than its Content-Length or breaks
+    the chunked framing, 408 when it sends nothing for `idle_seconds`.
+    """
+    await _let_it_come(request)
+    # A bytearray grows by an eighth and, being large, by remapping: linear, with one copy held.
+    content = bytearray()
+    length = 0
+    async for piece in _pieces(request, idle_seconds):
+        length += len(piece)
+        if length > MAX_DISCARDED_BYTES:
+            return Received(length, bytearray(), ended=False)
+        if length <= MAX_EVENT_BODY:
+            content += piece
+        elif content:
+            content = bytearray()
+    return Received(length, content)
+
+
+async def _let_it_come(request: web.BaseRequest) -> None:
+    """Answer `Expect: 100-continue` (RFC 9110 10.1.1): the client may be holding its body back.
+
+    aiohttp's low-level server leaves that to us.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _pieces(request: web.BaseRequest, idle_seconds: float) -> AsyncIterator[bytes]:
+    """Give the body as it arrives; what aiohttp raises over a broken one becomes a GatewayError.
+
+    The time limit is more than courtesy: when a chunk's header is malformed and comes in a later
+    packet than the headers, aiohttp tells nobody who waits for the body.
+    """
+    try:
+        while True:
+            async with asyncio.timeout(idle_seconds):
+                piece = await request.content.readany()
+            if not piece:
+                return
+            yield piece
+    except TimeoutError as error:
+        detail = f"no byte of the body for {idle_seconds} s"
+        raise GatewayError(Fault.STALLED_BODY, detail, close=True) from error
+    except (ConnectionError, web.RequestPayloadError) as error:
+        # No function must ever see part of a body as a whole.
+        detail = f"the body broke off: {type(error).__name__}"
+        raise GatewayError(Fault.BROKEN_BODY, detail, close=True) from error

@@ -1,0 +1,257 @@
+"""`moorage local`: moto, the gateway and the push proxy, children of this process.
+
+They start and stop in order. This must never leave a child behind, and never send anything of
+the user's AWS settings to moto.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from moorage import backend, children, guide, ports
+
+_WATCH_SECONDS = 0.2
+_GRACE_SECONDS = 10.0
+# 401 is an answer too: the registry is there, and asks who we are.
+_REGISTRY_ANSWERS = frozenset({200, 401})
+_ANY_ANSWER = frozenset(range(200, 600))
+_MOORAGE = (sys.executable, "-m", "moorage")
+
+
+class LocalError(Exception):
+    """The local registry can't start; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """What was asked for: a port of 0 is any free one, no `aws_endpoint` means moto.
+
+    `inline_limit` is in bytes; None leaves it to the registry's own default.
+    """
+
+    gateway_port: int = 8000
+    proxy_port: int = 5000
+    aws_endpoint: str | None = None
+    head_mode: str = "body"
+    inline_limit: int | None = None
+    ready_file: Path | None = None
+    log_level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The commands that children run; their options follow. Tests put others here."""
+
+    moto: Sequence[str] = backend.MOTO_COMMAND
+    gateway: Sequence[str] = (*_MOORAGE, "gateway", "--stop-with-input")
+    proxy: Sequence[str] = (*_MOORAGE, "proxy", "--stop-with-input")
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is: URLs without a path."""
+
+    gateway: str
+    proxy: str
+    aws: str
+
+
+def run(
+    options: LocalOptions,
+    environment: Mapping[str, str] | None = None,
+    programs: Programs | None = None,
+) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP; return 0 then, or 1 after saying what went wrong.
+
+    Call it from the main thread. `environment` is what children inherit (default: this one's).
+    """
+    local = _Local(options, os.environ if environment is None else environment)
+    try:
+        if options.ready_file is not None:
+            options.ready_file.unlink(missing_ok=True)
+        gateway_port, proxy_port = _choose_ports(options)
+        with _asked_to_stop() as stopping, contextlib.closing(local):
+            addresses = local.start(gateway_port, proxy_port, programs or Programs(), stopping)
+            if addresses is not None:
+                with _announced(options, addresses, local.pids()):
+                    local.watch(stopping)
+    except (LocalError, children.ChildError, backend.BackendError, OSError) as error:
+        sys.stderr.write(f"moorage local: {error}\n")
+        return 1
+    return 0
+
+
+def gateway_environment(
+    base: Mapping[str, str], options: LocalOptions, names: backend.DataNames, aws: str
+) -> dict[str, str]:
+    """Return the gateway's environment: what chalicelib's settings read, and the AWS SDK."""
+    emulated = options.aws_endpoint is None
+    environment = backend.aws_environment(base, aws, emulated=emulated)
+    # There is no function to hand commits to: a thread of the gateway finishes them.
+    environment.pop("MOORAGE_COMMIT_FUNCTION", None)
+    environment |= names.variables()
+    environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if emulated else "0"
+    if options.inline_limit is not None:
+        environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
+    return environment | _process_environment(options)
+
+
+def _process_environment(options: LocalOptions) -> dict[str, str]:
+    return {
+        # glibc gives every thread an arena of its own, and chunks of 4 MiB then fill them all.
+        "MALLOC_ARENA_MAX": "2",
+        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@dataclass
+class _Local:
+    """The children, in the order they were started."""
+
+    options: LocalOptions
+    environment: Mapping[str, str]
+    started: list[children.Child] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    def start(
+        self, gateway_port: int, proxy_port: int, programs: Programs, stopping: threading.Event
+    ) -> Addresses | None:
+        """Start everything, each once the one below it answers; None if asked to stop first."""
+        names = backend.DataNames()
+        aws = self.options.aws_endpoint or self._start_moto(programs)
+        environment = gateway_environment(self.environment, self.options, names, aws)
+        if not self._answers(aws, _ANY_ANSWER, stopping):
+            return None
+        backend.create_data(aws, names, environment)
+        log_level = ("--log-level", self.options.log_level)
+        gateway = f"http://{ports.LOOPBACK}:{gateway_port}"
+        head_mode = ("--head-mode", self.options.head_mode)
+        arguments = (*programs.gateway, "--port", str(gateway_port), *head_mode, *log_level)
+        self._start("gateway", arguments, environment)
+        if not self._answers(f"{gateway}/v2/", _REGISTRY_ANSWERS, stopping):
+            return None
+        proxy = f"http://{ports.LOOPBACK}:{proxy_port}"
+        arguments = (*programs.proxy, "--upstream", gateway, "--port", str(proxy_port), *log_level)
+        self._start("proxy", arguments, environment)
+        if not self._answers(f"{proxy}/v2/", _REGISTRY_ANSWERS, stopping):
+            return None
+        return Addresses(gateway=gateway, proxy=proxy, aws=aws)
+
+    def watch(self, stopping: threading.Event) -> None:
+        """Wait until asked to stop; raise ChildError as soon as a child has ended."""
+        self.ready.set()
+        while not stopping.wait(_WATCH_SECONDS):
+            for child in self.started:
+                child.require_alive()
+
+    def close(self) -> None:
+        """Stop the children, the last one first: nothing loses what it stands on."""
+        while self.started:
+            self.started.pop().stop(_GRACE_SECONDS)
+
+    def pids(self) -> dict[str, int | None]:
+        """Return each child's process id; None for moto when the data is elsewhere."""
+        return {"moto": None} | {child.name: child.pid for child in self.started}
+
+    def _start_moto(self, programs: Programs) -> str:
+        base = {k: v for k, v in self.environment.items() if k != "S3_UPLOAD_PART_MIN_SIZE"}
+        environment = backend.aws_environment(base, "", emulated=True)
+        moto, url = backend.start_moto(environment, command=programs.moto, echo=self._echo)
+        self.started.append(moto)
+        return url
+
+    def _start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.started.append(children.start(name, command, environment, echo=self._echo))
+
+    def _answers(self, url: str, statuses: frozenset[int], stopping: threading.Event) -> bool:
+        if not self.started:  # the data is elsewhere, and create_data says if it doesn't answer
+            return not stopping.is_set()
+        return children.wait_until_answers(
+            self.started[-1], url, statuses=statuses, stopping=stopping
+        )
+
+    def _echo(self, line: str) -> None:
+        # What a child says while it starts is shown if it dies of it.
+        if self.ready.is_set() or self.options.log_level == "debug":
+            sys.stderr.write(f"{line}\n")
+
+
+def _choose_ports(options: LocalOptions) -> tuple[int, int]:
+    gateway = options.gateway_port or ports.free_port()
+    proxy = options.proxy_port or ports.free_port()
+    if gateway == proxy:
+        raise LocalError(
+            f"the gateway and the proxy can't both have port {gateway}: "
+            "give one another by --gateway-port or --proxy-port"
+        )
+    for port, who, name in ((gateway, "the gateway", "gateway"), (proxy, "the proxy", "proxy")):
+        problem = ports.problem(port)
+        if problem is not None:
+            raise LocalError(
+                guide.port_problem(
+                    port=port,
+                    problem=problem,
+                    who=who,
+                    option=f"--{name}-port",
+                    variable=f"{name.upper()}_PORT",
+                )
+            )
+    return gateway, proxy
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Turn the signals that end a program into an event, until the block ends."""
+    stopping = threading.Event()
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, remember) for number in numbers]
+    try:
+        yield stopping
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _announced(
+    options: LocalOptions, addresses: Addresses, pids: Mapping[str, int | None]
+) -> Iterator[None]:
+    """Tell people and programs that it is ready; the file goes when the block ends."""
+    text = guide.ready(
+        proxy=addresses.proxy,
+        gateway=addresses.gateway,
+        aws=addresses.aws,
+        in_memory=options.aws_endpoint is None,
+    )
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    path = options.ready_file
+    if path is None:
+        yield
+        return
+    content = {
+        "gateway": addresses.gateway,
+        "proxy": addresses.proxy,
+        "aws": addresses.aws,
+        "pids": dict(pids),
+    }
+    # Renamed into place: whoever sees the file can read all of it.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""Installs the client programs that ``make clients`` drives: ``python -m tests.clients.install``.
+
+It does nothing where they already are, never leaves a service running that it caused to
+be installed, and never ends a process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.clients.tools import DEBIAN_PROGRAMS, GO_BIN, GO_PROGRAMS, GoProgram, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Debian's packages ask this script before they start a service; 101 is "not allowed".
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_FORBID_STARTS = "#!/bin/sh\nexit 101\n"
+_GO_TIMEOUT = 900
+_APT_TIMEOUT = 900
+
+
+def main() -> int:
+    """Install what is missing; the exit status is 0 when everything is there afterwards."""
+    try:
+        _install_debian_packages()
+        _install_go_programs()
+    except (RuntimeError, subprocess.SubprocessError) as problem:
+        print(f"clients: {problem}", file=sys.stderr)
+        return 1
+    print("clients: every client program is installed")
+    return 0
+
+
+def _install_debian_packages() -> None:
+    missing = [package for package, name in DEBIAN_PROGRAMS.items() if program(name) is None]
+    if not missing:
+        return
+    names = " ".join(missing)
+    if os.geteuid() != 0:
+        raise RuntimeError(
+            "these Debian packages are missing and only root can install them: "
+            f"{names}\n  as root: apt-get install --no-install-recommends {names}"
+        )
+    if shutil.which("apt-get") is None:
+        raise RuntimeError(f"this machine has no apt-get; install by other means: {names}")
+    print(f"clients: installing {names}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    with _no_service_starts():
+        for command in (["apt-get", "update"], install):
+            subprocess.run(command, env=environment, check=True, timeout=_APT_TIMEOUT)
+
+
+@contextmanager
+def _no_service_starts() -> Iterator[None]:
+    """Keep package scripts from starting daemons; a policy that is already there stands."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text(_FORBID_STARTS)
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def _install_go_programs() -> None:
+    missing = [wanted for wanted in GO_PROGRAMS if _installed_version(wanted) != wanted.version]
+    if not missing:
+        return
+    if shutil.which("go") is None:
+        names = " ".join(wanted.name for wanted in missing)
+        raise RuntimeError(f"Go is needed to build {names}: install Go 1.25 or newer")
+    GO_BIN.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "GOBIN": str(GO_BIN),
+        "GOFLAGS": "-trimpath",
+        "CGO_ENABLED": "0",
+    }
+    for wanted in missing:
+        print(f"clients: building {wanted.name} {wanted.version}")
+        subprocess.run(
+            ["go", "install", f"{wanted.package}@{wanted.version}"],
+            env=environment,
+            check=True,
+            timeout=_GO_TIMEOUT,
+        )
+
+
+def _installed_version(wanted: GoProgram) -> str | None:
+    """Module version recorded in our copy of a program; None when there is none."""
+    path = GO_BIN / wanted.name
+    if not path.exists() or shutil.which("go") is None:
+        return None
+    shown = subprocess.run(
+        ["go", "version", "-m", str(path)], capture_output=True, text=True, check=False
+    )
+    for line in shown.stdout.splitlines():
+        fields = line.split()
+        if fields[:1] == ["mod"] and wanted.package.startswith(fields[1]):
+            return fields[2]
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

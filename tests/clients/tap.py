@@ -1,0 +1,132 @@
+"""Listens between a client and the registry: passes everything on and writes down what it saw.
+
+It changes nothing but the hop, so that a test can say what a client did not have to send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession, DummyCookieJar, web
+from multidict import CIMultiDict
+from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from aiohttp import StreamReader
+    from multidict import CIMultiDictProxy
+
+_HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "TE", "Trailer")
+_NO_BODY = ("GET", "HEAD", "DELETE")
+_READ = 1 << 18
+
+
+@dataclass
+class Exchange:
+    """One request and its answer's status; ``sent`` counts the bytes of the request's body."""
+
+    method: str
+    path: str
+    status: int = 0
+    sent: int = 0
+
+
+@dataclass
+class Tap:
+    """What has passed; ``host`` is where clients knock, as it stands in a reference."""
+
+    host: str
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def mounts(self) -> list[Exchange]:
+        """Requests to mount a blob that were granted."""
+        return [seen for seen in self.exchanges if _is_mount(seen)]
+
+    @property
+    def blob_bytes(self) -> int:
+        """Bytes of blobs that clients sent."""
+        return sum(seen.sent for seen in self.exchanges if "/blobs/" in seen.path)
+
+
+def _is_mount(seen: Exchange) -> bool:
+    """Whether an exchange is a mount that made an upload unnecessary."""
+    return seen.method == "POST" and "mount=" in seen.path and seen.status == 201
+
+
+@contextmanager
+def tap(upstream: str) -> Iterator[Tap]:
+    """Listen on a free loopback port, passing on to the registry at the URL ``upstream``."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="tap")
+    thread.start()
+    passing = _Passing(upstream)
+    try:
+        yield asyncio.run_coroutine_threadsafe(passing.open(), loop).result(10)
+    finally:
+        asyncio.run_coroutine_threadsafe(passing.close(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class _Passing:
+    """The server and the session of a tap, both of one event loop."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream.rstrip("/")
+
+    async def open(self) -> Tap:
+        # Bytes pass as they are: nothing is unpacked, no redirect followed, no cookie kept.
+        self._session = ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar())
+        application = web.Application(client_max_size=0)
+        application.router.add_route("*", "/{path:.*}", self._pass)
+        self._runner = web.AppRunner(application, auto_decompress=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self._tap = Tap(f"{host}:{port}")
+        return self._tap
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+        await self._session.close()
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        seen = Exchange(request.method, request.raw_path)
+        self._tap.exchanges.append(seen)
+        body = None if request.method in _NO_BODY else _counted(request.content, seen)
+        async with self._session.request(
+            request.method,
+            URL(self._upstream + request.raw_path, encoded=True),
+            headers=_end_to_end(request.headers),
+            data=body,
+            allow_redirects=False,
+        ) as answer:
+            seen.status = answer.status
+            response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
+            await response.prepare(request)
+            async for piece in answer.content.iter_chunked(_READ):
+                await response.write(piece)
+            await response.write_eof()
+            return response
+
+
+async def _counted(content: StreamReader, seen: Exchange) -> AsyncIterator[bytes]:
+    async for piece in content.iter_chunked(_READ):
+        seen.sent += len(piece)
+        yield piece
+
+
+def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """Headers without those that belong to one connection (RFC 9110, 7.6.1)."""
+    kept = CIMultiDict(headers)
+    for name in _HOP_BY_HOP:
+        kept.popall(name, None)
+    return kept

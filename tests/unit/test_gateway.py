@@ -1,0 +1,294 @@
+"""The gateway as a server: routes, functions, deadlines, connections, stopping."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from moorage.gateway import GatewayOptions, HeadMode
+from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+
+
+def test_the_target_reaches_the_function_as_it_was_sent() -> None:
+    """Dots, encoded slashes and the trailing slash are not normalised on the way."""
+    function = Recorder()
+    line = b"GET /v2/a/../%2e%2e/b%2Fc/?x=%3A HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with run_gateway(function) as url:
+        exchange(url, line)
+    [event] = function.events
+    assert event["path"] == "/a/../%2e%2e/b%2Fc/"
+    assert event["pathParameters"] == {"proxy": "a/../%2e%2e/b%2Fc"}
+    assert event["requestContext"]["path"] == "/v2/a/../%2e%2e/b%2Fc/"
+    assert event["queryStringParameters"] == {"x": ":"}
+    assert event["headers"]["Host"] == "h"
+    assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
+    assert event["headers"]["X-Forwarded-Port"] == str(urlsplit(url).port)
+
+
+def test_a_target_may_be_a_whole_url() -> None:
+    """The absolute form of RFC 9112 means the same path."""
+    function = Recorder()
+    with run_gateway(function) as url:
+        exchange(url, b"GET http://h/v2/a?n=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert function.events[0]["path"] == "/a"
+    assert function.events[0]["queryStringParameters"] == {"n": "1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "message", "error"),
+    [
+        ("GET", "/", "Forbidden", "ForbiddenException"),
+        ("PUT", "/v1/a", "Forbidden", "ForbiddenException"),
+        ("OPTIONS", "/v2/", "Missing Authentication Token", "MissingAuthenticationTokenException"),
+    ],
+)
+def test_what_has_no_route_never_reaches_the_function(
+    method: str, target: str, message: str, error: str
+) -> None:
+    """The gateway refuses by itself, in API Gateway's words."""
+    function = Recorder()
+    with run_gateway(function) as url:
+        status, headers, body = request(url, method, target, b"x")
+    assert (status, json.loads(body)) == (403, {"message": message})
+    assert headers["x-amzn-ErrorType"] == error
+    assert headers["Content-Type"] == "application/json"
+    assert headers["x-amzn-RequestId"]
+    assert function.events == []
+
+
+@pytest.mark.parametrize(("mode", "length"), [(HeadMode.BODY, "5"), (HeadMode.ZERO, "0")])
+def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
+    """The length is the returned body's or 0, no byte of it is sent, the connection lives on."""
+    function = Recorder({"statusCode": 200, "body": "12345", "headers": {"Content-Length": "77"}})
+    with run_gateway(function, GatewayOptions(port=0, head_mode=mode)) as url:
+        raw = exchange(
+            url,
+            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        )
+    answers = [part for part in raw.split(b"\r\n\r\n") if part]
+    assert len(answers) == 2
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert f"\r\nContent-Length: {length}\r\n".encode() in answer
+        assert b"\r\nx-amzn-Remapped-Content-Length: 77\r\n" in answer
+
+
+def test_a_204_has_neither_body_nor_length() -> None:
+    """A function's body on a 204 would be read as the next answer, so it is not sent."""
+    function = Recorder({"statusCode": 204, "body": "stray"})
+    with run_gateway(function) as url:
+        raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 204")
+    assert b"content-length" not in head.lower()
+    assert rest == b""
+
+
+def test_headers_that_aws_renames_are_renamed_on_the_wire() -> None:
+    """No WWW-Authenticate and no Server of the function's gets out under its own name."""
+    function = Recorder(
+        {"statusCode": 401, "headers": {"WWW-Authenticate": "Bearer x", "Server": "mine"}}
+    )
+    with run_gateway(function) as url:
+        status, headers, _ = request(url, "GET", "/v2/")
+    assert status == 401
+    assert headers["x-amzn-Remapped-WWW-Authenticate"] == "Bearer x"
+    assert headers["x-amzn-Remapped-Server"] == "mine"
+    assert "WWW-Authenticate" not in headers
+    assert headers["Server"] != "mine"
+    assert "aiohttp" not in headers["Server"]
+
+
+def raising(_: dict[str, Any], __: object) -> object:
+    """Fail as a function with a bug does."""
+    raise LookupError("a-secret-detail")
+
+
+def exiting(_: dict[str, Any], __: object) -> object:
+    """Fail as a function that ends its process does."""
+    sys.exit("a-secret-detail")
+
+
+@pytest.mark.parametrize("function", [raising, exiting, Recorder("no proxy response")])
+def test_a_function_that_fails_is_502(function: Any) -> None:  # noqa: ANN401 - any callable may stand here
+    """The client hears API Gateway's words and no detail, and the next request is served."""
+    with run_gateway(function) as url:
+        for _ in range(2):
+            status, _, body = request(url, "GET", "/v2/")
+            assert (status, body) == (502, b'{"message":"Internal server error"}')
+
+
+def test_a_bug_in_the_gateway_is_500_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The traceback is in the log and nowhere else."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("a-secret-detail")
+
+    monkeypatch.setattr("moorage.gateway.match", broken)
+    with run_gateway(Recorder()) as url:
+        status, _, body = request(url, "GET", "/v2/")
+    assert (status, body) == (500, b'{"message":"Internal server error"}')
+    assert "a-secret-detail" in caplog.text
+
+
+def test_a_function_that_overruns_is_504() -> None:
+    """The client hears 504 when the timeout ends, and other requests are still served."""
+    release = threading.Event()
+
+    def function(event: dict[str, Any], _: object) -> object:
+        if event["path"] == "/slow":
+            release.wait(20)
+        return {"statusCode": 200}
+
+    with run_gateway(function, GatewayOptions(port=0, timeout_seconds=0.3)) as url:
+        began = time.monotonic()
+        status, _, body = request(url, "GET", "/v2/slow")
+        took = time.monotonic() - began
+        assert (status, body) == (504, b'{"message":"Endpoint request timed out"}')
+        assert 0.3 <= took < 5
+        assert request(url, "GET", "/v2/quick")[0] == 200
+        release.set()
+
+
+def test_the_context_is_lambdas() -> None:
+    """It has the attributes of Lambda's and a deadline that comes nearer."""
+    seen: list[Any] = []
+
+    def function(event: dict[str, Any], context: Any) -> object:  # noqa: ANN401 - Lambda's context has no type
+        first = context.get_remaining_time_in_millis()
+        time.sleep(0.02)
+        seen.extend([event, context, first, context.get_remaining_time_in_millis()])
+        return {"statusCode": 200}
+
+    with run_gateway(function, GatewayOptions(port=0, timeout_seconds=7)) as url:
+        _, headers, _ = request(url, "GET", "/v2/")
+    event, context, first, later = seen
+    assert 6000 < later < first <= 7000
+    assert isinstance(first, int)
+    assert context.aws_request_id == event["requestContext"]["requestId"]
+    assert headers["x-amzn-RequestId"] == context.aws_request_id
+    assert context.invoked_function_arn.endswith(":function:" + context.function_name)
+    assert int(context.memory_limit_in_mb) > 0
+    assert context.function_version == "$LATEST"
+    assert context.log_group_name.startswith("/aws/lambda/")
+    assert context.log_stream_name
+
+
+def test_eight_functions_run_at_once_and_the_ninth_queues() -> None:
+    """Eight calls meet inside the function; a ninth starts only when one of them has ended."""
+    barrier = threading.Barrier(9)
+    lock = threading.Lock()
+    running, peak, total = 0, 0, 0
+
+    def function(_: dict[str, Any], __: object) -> object:
+        nonlocal running, peak, total
+        with lock:
+            running += 1
+            total += 1
+            peak = max(peak, running)
+            waits = total <= 8
+        if waits:
+            barrier.wait(10)
+        with lock:
+            running -= 1
+        return {"statusCode": 200}
+
+    with run_gateway(function) as url, ThreadPoolExecutor(12) as clients:
+        answers = [clients.submit(request, url, "GET", "/v2/") for _ in range(12)]
+        while total < 8:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert total == 8
+        barrier.wait(10)
+        assert [answer.result(20)[0] for answer in answers] == [200] * 12
+    assert (peak, total) == (8, 12)
+
+
+def test_a_request_that_queues_has_its_whole_deadline() -> None:
+    """The timeout counts from the call's start, so waiting for a thread costs no time."""
+
+    def function(_: dict[str, Any], __: object) -> object:
+        time.sleep(0.3)
+        return {"statusCode": 200}
+
+    options = GatewayOptions(port=0, threads=1, timeout_seconds=1)
+    with run_gateway(function, options) as url, ThreadPoolExecutor(5) as clients:
+        answers = [clients.submit(request, url, "GET", "/v2/") for _ in range(5)]
+        assert [answer.result(20)[0] for answer in answers] == [200] * 5
+
+
+def test_a_tls_hello_is_refused_at_once() -> None:
+    """A client that tries HTTPS first loses a moment and not ten seconds."""
+    with run_gateway(Recorder()) as url, connect(url) as connection:
+        context = ssl.create_default_context()
+        began = time.monotonic()
+        with pytest.raises((ssl.SSLError, OSError)):
+            context.wrap_socket(connection, server_hostname="localhost")
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_tls_hello_closes_the_connection() -> None:
+    """The server itself closes within moments, without waiting for the rest of the hello."""
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
+    with run_gateway(Recorder()) as url:
+        began = time.monotonic()
+        exchange(url, hello)
+        assert time.monotonic() - began < 0.5
+
+
+def test_requests_follow_each_other_on_one_connection() -> None:
+    """A connection is kept alive, also after a refusal and after a body."""
+    function = Recorder({"statusCode": 200, "body": "ok"})
+    with run_gateway(function) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        connection.connect()
+        used = connection.sock
+        for method, target, body in [
+            ("GET", "/v2/", None),
+            ("PATCH", "/v2/a", b"x" * 300_000),
+            ("OPTIONS", "/v2/a", b"x" * 300_000),
+            ("HEAD", "/v2/a", None),
+            ("GET", "/v2/a", None),
+        ]:
+            connection.request(method, target, body=body)
+            connection.getresponse().read()
+            assert connection.sock is used
+        connection.close()
+    assert len(function.events) == 4
+
+
+def test_a_request_that_queues_is_served_when_its_client_has_left() -> None:
+    """API Gateway calls Lambda at once and never takes it back; a queue must not make it so."""
+    inside, release, both = threading.Event(), threading.Event(), threading.Event()
+    paths: list[str] = []
+
+    def function(event: dict[str, Any], _: object) -> object:
+        paths.append(event["path"])
+        inside.set()
+        release.wait(20)
+        if len(paths) == 2:
+            both.set()
+        return {"statusCode": 200}
+
+    with run_gateway(function, GatewayOptions(port=0, threads=1)) as url:
+        with connect(url) as first, connect(url) as second:
+            first.sendall(b"PUT /v2/first HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert inside.wait(10)
+            second.sendall(b"PUT /v2/second HTTP/1.1\r\nHost: h\r\n\r\n")
+            time.sleep(0.2)
+        time.sleep(0.2)
+        release.set()
+        assert both.wait(10)
+    assert paths == ["/first", "/second"]

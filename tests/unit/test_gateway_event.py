@@ -1,0 +1,192 @@
+"""What a Lambda function is handed: resources, paths, parameters, headers, sizes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from moorage.gateway_event import (
+    MAX_EVENT_BYTES,
+    Incoming,
+    Resource,
+    Route,
+    build_event,
+    match,
+)
+from moorage.gateway_fault import Fault, GatewayError
+
+INCOMING = Incoming(
+    method="PATCH",
+    path="/v2/a/b/",
+    query="",
+    headers=(("Host", "registry.example:8000"), ("User-Agent", "docker/27")),
+    source_ip="192.0.2.7",
+    port=8000,
+    received_at=1_700_000_000.25,
+)
+
+
+def event_of(incoming: Incoming, body: bytes = b"") -> dict[str, Any]:
+    """Route a request and build its event."""
+    return build_event(incoming, match(incoming.method, incoming.path), body)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v2", Route(Resource.ROOT, "/", None)),
+        ("/v2/", Route(Resource.ROOT, "/", None)),
+        ("/v2/a", Route(Resource.PROXY, "/a", "a")),
+        ("/v2/a/b/", Route(Resource.PROXY, "/a/b/", "a/b")),
+        ("/v2/a%2Fb/c%20d", Route(Resource.PROXY, "/a%2Fb/c%20d", "a%2Fb/c%20d")),
+        ("/v2/a/../b/%2e%2e/c", Route(Resource.PROXY, "/a/../b/%2e%2e/c", "a/../b/%2e%2e/c")),
+        ("/v2//a", Route(Resource.PROXY, "//a", "/a")),
+        ("/v2/v2/", Route(Resource.PROXY, "/v2/", "v2")),
+    ],
+)
+def test_a_path_meets_its_resource(path: str, route: Route) -> None:
+    """A path inside the stage is the root or a greedy proxy, never normalised."""
+    assert match("GET", path) == route
+
+
+@pytest.mark.parametrize("path", ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"])
+def test_a_path_outside_the_stage_is_forbidden(path: str) -> None:
+    """What is not under the stage is 403 Forbidden."""
+    with pytest.raises(GatewayError) as caught:
+        match("GET", path)
+    assert caught.value.fault is Fault.FORBIDDEN
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"])
+def test_a_method_that_no_route_has_is_refused(method: str, path: str) -> None:
+    """A method without a route is 403 Missing Authentication Token."""
+    with pytest.raises(GatewayError) as caught:
+        match(method, path)
+    assert caught.value.fault is Fault.NO_SUCH_METHOD
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+def test_the_methods_of_a_registry_have_routes(method: str, path: str) -> None:
+    """Both resources take the six methods."""
+    assert match(method, path).resource in Resource
+
+
+def test_the_event_says_where_the_request_went() -> None:
+    """`path` is without the stage and keeps its slash, `requestContext.path` is whole."""
+    event = event_of(INCOMING)
+    context = event["requestContext"]
+    assert (event["resource"], event["path"], event["httpMethod"]) == (
+        "/{proxy+}",
+        "/a/b/",
+        "PATCH",
+    )
+    assert event["pathParameters"] == {"proxy": "a/b"}
+    assert event["stageVariables"] is None
+    assert (context["path"], context["resourcePath"], context["stage"]) == (
+        "/v2/a/b/",
+        "/{proxy+}",
+        "v2",
+    )
+    assert context["requestId"] == INCOMING.request_id
+    assert context["httpMethod"] == "PATCH"
+    assert context["domainName"] == "registry.example:8000"
+    assert context["identity"]["sourceIp"] == "192.0.2.7"
+    assert context["identity"]["userAgent"] == "docker/27"
+    assert context["requestTimeEpoch"] == 1_700_000_000_250
+    assert context["requestTime"] == "14/Nov/2023:22:13:20 +0000"
+    assert {"accountId", "apiId", "protocol", "extendedRequestId"} <= context.keys()
+
+
+def test_the_root_has_no_path_parameters() -> None:
+    """At the root `pathParameters` is null, and so are parameters that were not sent."""
+    event = event_of(replace(INCOMING, path="/v2/"))
+    assert event["resource"] == "/"
+    assert event["pathParameters"] is None
+    assert event["queryStringParameters"] is None
+    assert event["multiValueQueryStringParameters"] is None
+
+
+def test_query_parameters_are_decoded() -> None:
+    """Names and values are decoded, the last value wins, an empty value stays."""
+    event = event_of(replace(INCOMING, query="tag=a&tag=b%2Bc+d&digest=sha256%3Aab&n="))
+    assert event["queryStringParameters"] == {"tag": "b+c d", "digest": "sha256:ab", "n": ""}
+    assert event["multiValueQueryStringParameters"] == {
+        "tag": ["a", "b+c d"],
+        "digest": ["sha256:ab"],
+        "n": [""],
+    }
+
+
+def test_the_last_value_of_a_repeated_header_wins() -> None:
+    """`headers` has the last value, `multiValueHeaders` all, whatever the case of the name."""
+    event = event_of(
+        replace(INCOMING, headers=(("Accept", "a/a"), ("accept", "b/b"), ("Range", "0-1")))
+    )
+    assert event["headers"]["Accept"] == "b/b"
+    assert event["multiValueHeaders"]["Accept"] == ["a/a", "b/b"]
+    assert event["multiValueHeaders"]["Range"] == ["0-1"]
+    assert "accept" not in event["headers"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding", "Expect", "TE", "Connection", "Content-Length", "Upgrade"]
+)
+def test_headers_of_the_connection_do_not_reach_a_function(name: str) -> None:
+    """API Gateway ends the connection, so its headers end there too."""
+    event = event_of(replace(INCOMING, headers=((name, "x"), ("Host", "h"))))
+    assert name not in event["headers"]
+    assert name not in event["multiValueHeaders"]
+    assert event["headers"]["Host"] == "h"
+
+
+def test_forwarding_headers_are_the_gateways_own() -> None:
+    """X-Forwarded-For is appended to; Port and Proto are overwritten."""
+    sent = (
+        ("X-Forwarded-For", "198.51.100.1"),
+        ("X-Forwarded-Proto", "gopher"),
+        ("X-Forwarded-Port", "70"),
+    )
+    event = event_of(replace(INCOMING, headers=sent))
+    assert event["headers"]["X-Forwarded-For"] == "198.51.100.1, 192.0.2.7"
+    assert event["multiValueHeaders"]["X-Forwarded-Proto"] == ["http"]
+    assert event["multiValueHeaders"]["X-Forwarded-Port"] == ["8000"]
+    assert event["headers"]["X-Amzn-Trace-Id"].startswith("Root=1-6553f100-")
+
+
+def test_every_body_is_base64_and_an_empty_one_is_null() -> None:
+    """With binaryMediaTypes */* even text is base64."""
+    event = event_of(INCOMING, b'{"a":1}')
+    assert event["isBase64Encoded"] is True
+    assert base64.b64decode(event["body"]) == b'{"a":1}'
+    empty = event_of(INCOMING, b"")
+    assert (empty["isBase64Encoded"], empty["body"]) == (False, None)
+
+
+def test_an_event_is_json_of_at_most_6_mib() -> None:
+    """The size that was computed is the size of the JSON: the last byte that fits is taken."""
+    incoming = replace(INCOMING, headers=(), path="/v2/a")
+    overhead = len(json.dumps(event_of(incoming, b"abc"), separators=(",", ":"))) - len("YWJj")
+    room = (MAX_EVENT_BYTES - overhead) // 4 * 3
+    fits = event_of(incoming, b"x" * room)
+    assert len(json.dumps(fits, separators=(",", ":"))) <= MAX_EVENT_BYTES
+    with pytest.raises(GatewayError) as caught:
+        event_of(incoming, b"x" * (room + 1))
+    assert caught.value.fault is Fault.EVENT_TOO_LARGE
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_the_computed_size_counts_padding(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of exactly the limit passes and one of a byte more doesn't, whatever the padding."""
+    body = b"\xff" * length
+    size = len(json.dumps(event_of(INCOMING, body), separators=(",", ":")))
+    monkeypatch.setattr("moorage.gateway_event.MAX_EVENT_BYTES", size)
+    assert event_of(INCOMING, body)["body"]
+    monkeypatch.setattr("moorage.gateway_event.MAX_EVENT_BYTES", size - 1)
+    with pytest.raises(GatewayError):
+        event_of(INCOMING, body)
