@@ -44,7 +44,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory package STAGE=check
-	$(BIN)/cfn-lint build/check/sam.json infra/data.yaml
+	$(BIN)/cfn-lint build/check/sam.yaml infra/data.yaml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -26,7 +26,7 @@ class Settings:
     """Blobs up to this size are answered by us, larger ones by a redirect to S3."""
     manifest_limit: int = _MANIFEST_LIMIT
     head_strategy: str = "redirect"
-    """How a blob's HEAD tells its length: `body`, or `redirect` (right whatever the gateway does)."""
+    """How a blob's HEAD tells its length: `body`, or `redirect` (right behind any gateway)."""
     serial_dynamodb: bool = False
     """One DynamoDB call at a time: only for moto, whose failing transactions erase other writes."""
     sparse_index: bool = False

@@ -5,6 +5,7 @@ may describe a table a second time. It must never create anything on AWS: that i
 """
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -149,12 +150,23 @@ def _resources() -> dict[str, Any]:
 
 
 def _client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+    variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     given = environment.get("AWS_ACCESS_KEY_ID")
+    credentials = tuple(environment.get(name) if given else None for name in variables)
+    return _cached_client(service, endpoint_url, environment.get("AWS_REGION", REGION), credentials)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_client(
+    service: str, endpoint_url: str, region: str, credentials: tuple[str | None, ...]
+) -> Any:  # noqa: ANN401 - likewise
+    # Making a client takes longer than making the tables, and tests make many of those.
+    key, secret, token = credentials
     session = boto3.session.Session(
-        aws_access_key_id=given or None,
-        aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") if given else None,
-        aws_session_token=environment.get("AWS_SESSION_TOKEN") if given else None,
-        region_name=environment.get("AWS_REGION", REGION),
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        region_name=region,
     )
     config = Config(
         connect_timeout=5,

@@ -98,6 +98,8 @@ def gateway_environment(
     environment.pop("MOORAGE_COMMIT_FUNCTION", None)
     environment |= names.variables()
     environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if emulated else "0"
+    # A gateway that says length 0 to every HEAD needs the strategy that is right behind it too.
+    environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
     return environment | _process_environment(options)

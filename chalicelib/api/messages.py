@@ -93,16 +93,26 @@ class MoorageChalice(Chalice):
             "multiValueQueryStringParameters": None,
             "pathParameters": None,
             "stageVariables": None,
-            "body": None,
             **event,
             "headers": {**headers, "accept": "*/*"},
+            "body": None,
         }
+        # Decoded here, once; the event gives its base64 up, which is larger than the bytes.
+        self._thread.body = _body(event)
+        event["body"] = None
         try:
             answer: dict[str, Any] = super().__call__(shown, context)
         finally:
             self.current_request = None
             self.lambda_context = None
+            self._thread.body = b""
         return answer
+
+    def take_body(self) -> bytes:
+        """Hand over the body of this thread's request, once."""
+        body: bytes = self._thread.body
+        self._thread.body = b""
+        return body
 
 
 def current(app: MoorageChalice) -> Request:
@@ -116,7 +126,7 @@ def current(app: MoorageChalice) -> Request:
         path=(event["pathParameters"] or {}).get("proxy", "").rstrip("/"),
         query=event["multiValueQueryStringParameters"] or {},
         headers=_headers(event),
-        body=_body(event),
+        body=app.take_body(),
         principal=str(event["requestContext"].get("authorizer", {}).get("principalId", "")),
         deadline=time.time() + seconds,
         request_id=str(event["requestContext"].get("requestId", "")),
@@ -138,7 +148,7 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
-    body = event["body"]
+    body = event.get("body")
     if not body:
         return b""
     if event.get("isBase64Encoded"):

@@ -6,6 +6,7 @@ must never listen on anything but loopback.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -51,7 +52,7 @@ class Backend:
 
     def s3(self, **config: Any) -> S3Client:  # noqa: ANN401 - botocore's own options
         """Return a client that fails at once instead of retrying; `config` changes that."""
-        return self._session().client(
+        return _session().client(
             "s3",
             endpoint_url=self.endpoint_url,
             config=_config({"signature_version": "s3v4"} | config),
@@ -59,16 +60,16 @@ class Backend:
 
     def dynamodb(self, **config: Any) -> DynamoDBClient:  # noqa: ANN401 - likewise
         """Return a client that fails at once instead of retrying; `config` changes that."""
-        return self._session().client(
-            "dynamodb", endpoint_url=self.endpoint_url, config=_config(config)
-        )
+        return _session().client("dynamodb", endpoint_url=self.endpoint_url, config=_config(config))
 
-    def _session(self) -> boto3.session.Session:
-        return boto3.session.Session(
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.environment["AWS_REGION"],
-        )
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session(
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - emulators know no secrets
+        region_name=local_backend.REGION,
+    )
 
 
 def _config(changes: dict[str, Any]) -> Config:

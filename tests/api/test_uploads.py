@@ -1,0 +1,260 @@
+"""Uploads over the API: every way in, and every way that it can be told no."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.digest import Algorithm, Digest
+
+if TYPE_CHECKING:
+    from chalicelib.api.messages import Response
+    from tests.support.registries import RegistryUnderTest
+
+MIB = 1024 * 1024
+
+
+def location(response: Response) -> str:
+    """The one Location of an answer."""
+    value = response.headers["Location"]
+    assert isinstance(value, str)
+    return value
+
+
+def start(registry: RegistryUnderTest, name: str = "team/app") -> str:
+    """Open a session and return its Location."""
+    response = registry.ask("POST", f"{name}/blobs/uploads")
+    assert response.status == 202
+    assert response.headers["Range"] == "0-0"
+    assert response.headers["Docker-Upload-UUID"] in location(response)
+    return location(response)
+
+
+def pull(registry: RegistryUnderTest, digest: Digest, name: str = "team/app") -> bytes | None:
+    """Read a blob through the registry; None if it has none."""
+    link = registry.ports.metadata.get_link(name, digest)
+    return None if link is None else registry.registry.blobs.read(link)
+
+
+def test_post_then_put_with_the_whole_body(registry: RegistryUnderTest) -> None:
+    """A blob in one PUT is committed and can be pulled and headed."""
+    data, digest = b"hello", Digest.of(b"hello")
+    response = registry.ask("PUT", f"{start(registry)}&digest={digest}", data)
+    assert response.status == 201
+    assert response.headers["Location"] == f"/v2/team/app/blobs/{digest}"
+    got = registry.ask("GET", f"team/app/blobs/{digest}")
+    assert (got.status, got.body) == (200, data)
+    assert got.headers["Docker-Content-Digest"] == str(digest)
+    head = registry.ask("HEAD", f"team/app/blobs/{digest}")
+    assert (head.status, len(head.body)) == (200, len(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"x" * 100])
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_post_with_digest(registry: RegistryUnderTest, data: bytes, algorithm: Algorithm) -> None:
+    """A blob in one POST is committed under its own algorithm, also an empty one."""
+    digest = Digest.of(data, algorithm)
+    response = registry.ask("POST", f"team/app/blobs/uploads?digest={digest}", data)
+    assert response.status == 201
+    assert pull(registry, digest) == data
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [],
+        [1, 1, 1],
+        [1024, 4 * MIB, 5 * MIB - 1, 7],
+        [4 * MIB] * 5,
+        [6 * MIB, 1],
+        [5 * MIB],
+        [0, 3, 0],
+    ],
+    ids=str,
+)
+def test_chunks_of_any_size_make_the_blob(registry: RegistryUnderTest, sizes: list[int]) -> None:
+    """Chunks of every size end as exactly their bytes, and nothing of the upload is left."""
+    at, offset, whole = start(registry), 0, b""
+    for size in sizes:
+        chunk = os.urandom(size)
+        headers = {"content_range": f"{offset}-{offset + size - 1}"} if size else {}
+        response = registry.ask("PATCH", at, chunk, **headers)
+        whole, offset, at = whole + chunk, offset + size, location(response)
+        assert response.status == 202
+        assert response.headers["Range"] == f"0-{max(offset - 1, 0)}"
+    digest = Digest.of(whole)
+    assert registry.ask("PUT", f"{at}&digest={digest}").status == 201
+    assert pull(registry, digest) == whole
+    assert [key for key in registry.stored() if key.startswith("uploads/")] == []
+
+
+@pytest.mark.parametrize("before", [0, 3, 6 * MIB])
+def test_the_last_chunk_may_come_with_the_put(registry: RegistryUnderTest, before: int) -> None:
+    """A closing PUT appends its body, whatever came before."""
+    at, first, last = start(registry), os.urandom(before), b"the end"
+    if first:
+        at = location(registry.ask("PATCH", at, first))
+    digest = Digest.of(first + last)
+    assert registry.ask("PUT", f"{at}&digest={digest}", last).status == 201
+    assert pull(registry, digest) == first + last
+
+
+@pytest.mark.parametrize("size", [3, 11 * MIB])
+def test_a_digest_first_named_at_the_put_is_verified(
+    registry: RegistryUnderTest, size: int
+) -> None:
+    """A sha512 that comes last is computed from the stored bytes; a wrong one is refused first."""
+    data = os.urandom(size)
+    at = location(registry.ask("PATCH", start(registry), data))
+    wrong = Digest.of(b"other", Algorithm.SHA512)
+    refused = registry.ask("PUT", f"{at}&digest={wrong}")
+    assert refused.status == 400
+    assert pull(registry, wrong) is None
+    right = Digest.of(data, Algorithm.SHA512)
+    assert registry.ask("PUT", f"{at}&digest={right}").status == 201
+    assert pull(registry, right) == data
+
+
+@pytest.mark.parametrize("body", [b"", b"tail"])
+@pytest.mark.parametrize("size", [3, 6 * MIB])
+def test_a_wrong_digest_loses_nothing(registry: RegistryUnderTest, size: int, body: bytes) -> None:
+    """After a wrong digest the session is as it was, and the right one commits it."""
+    data = os.urandom(size)
+    at = location(registry.ask("PATCH", start(registry), data))
+    wrong = Digest.of(b"something else")
+    refused = registry.ask("PUT", f"{at}&digest={wrong}", body)
+    assert refused.status == 400
+    assert b"DIGEST_INVALID" in refused.body
+    assert registry.ask("HEAD", f"team/app/blobs/{wrong}").status == 404
+    status = registry.ask("GET", at)
+    assert (status.status, status.headers["Range"]) == (204, f"0-{size - 1}")
+    right = Digest.of(data + body)
+    assert registry.ask("PUT", f"{at}&digest={right}", body).status == 201
+    assert pull(registry, right) == data + body
+
+
+def test_a_wrong_digest_of_a_whole_blob_stores_nothing(registry: RegistryUnderTest) -> None:
+    """POST with a digest that the body does not have is 400 and leaves no object."""
+    response = registry.ask("POST", f"a/b/blobs/uploads?digest={Digest.of(b'x')}", b"y")
+    assert response.status == 400
+    assert registry.stored() == []
+
+
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_a_chunk_out_of_place_is_refused(registry: RegistryUnderTest, first: int) -> None:
+    """A repeat, an overlap and a gap are 416 with the true Range, and the session lives."""
+    at = location(registry.ask("PATCH", start(registry), b"abc", content_range="0-2"))
+    plain = at.partition("?")[0]
+    for method, extra in (("PATCH", ""), ("PUT", f"?digest={Digest.of(b'abcdef')}")):
+        refused = registry.ask(method, plain + extra, b"def", content_range=f"{first}-{first + 2}")
+        assert refused.status == 416
+        assert refused.headers["Range"] == "0-2"
+        assert location(refused) == at
+    done = registry.ask("PUT", f"{at}&digest={Digest.of(b'abcdef')}", b"def", content_range="3-5")
+    assert done.status == 201
+
+
+@pytest.mark.parametrize("header", ["0-9", "0-1", "2-0", "a-b", "0"])
+def test_a_range_unlike_its_body_appends_nothing(registry: RegistryUnderTest, header: str) -> None:
+    """A Content-Range that is not the body's is 400 and nothing is kept."""
+    at = start(registry)
+    refused = registry.ask("PATCH", at, b"abc", content_range=header)
+    assert refused.status == 400
+    assert registry.ask("GET", at).headers["Location"] == at
+
+
+def test_a_repeated_put_is_answered_again(registry: RegistryUnderTest) -> None:
+    """A committed session answers 201 to the same PUT, 400 to another digest."""
+    at = location(registry.ask("PATCH", start(registry), b"abc"))
+    put = f"{at}&digest={Digest.of(b'abc')}"
+    assert registry.ask("PUT", put).status == 201
+    assert registry.ask("PUT", put).status == 201
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(b'x')}").status == 400
+    whole = f"{start(registry)}&digest={Digest.of(b'whole')}"
+    assert registry.ask("PUT", whole, b"whole").status == 201
+    assert registry.ask("PUT", whole, b"whole").status == 201
+
+
+def test_a_cancelled_session_is_gone(registry: RegistryUnderTest) -> None:
+    """DELETE is 204, everything after it 404, and nothing of it is left in S3."""
+    at = location(registry.ask("PATCH", start(registry), os.urandom(6 * MIB)))
+    at = location(registry.ask("PATCH", at, b"tail"))
+    assert registry.ask("DELETE", at).status == 204
+    for method in ("GET", "PATCH", "DELETE"):
+        assert registry.ask(method, at, b"x" if method == "PATCH" else b"").status == 404
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(b'')}").status == 404
+    assert registry.stored() == []
+    assert "Uploads" not in registry.s3.list_multipart_uploads(Bucket=registry.bucket)
+
+
+def test_a_session_belongs_to_its_repository(registry: RegistryUnderTest) -> None:
+    """Another repository's session is unknown."""
+    at = start(registry).replace("team/app", "team/other")
+    assert registry.ask("GET", at).status == 404
+    assert registry.ask("PATCH", at, b"x").status == 404
+
+
+def test_the_same_blob_twice_is_stored_once(registry: RegistryUnderTest) -> None:
+    """A second push of a blob, to the same and to another repository, adds links, not objects."""
+    data = os.urandom(6 * MIB)
+    digest = Digest.of(data)
+    for name in ("one/app", "one/app", "two/app"):
+        at = location(registry.ask("PATCH", start(registry, name), data))
+        assert registry.ask("PUT", f"{at}&digest={digest}").status == 201
+    assert len(registry.stored()) == 1
+    record = registry.ports.metadata.get_record(digest)
+    assert record is not None
+    assert record.links == 2
+    small = b"small"
+    for name in ("one/app", "two/app"):
+        target = f"{name}/blobs/uploads?digest={Digest.of(small)}"
+        assert registry.ask("POST", target, small).status == 201
+    assert len(registry.stored()) == 2
+
+
+def test_a_saved_state_that_is_corrupt_is_read_again(registry: RegistryUnderTest) -> None:
+    """An upload whose hash state can't be used is verified from its bytes and succeeds."""
+    data = os.urandom(6 * MIB)
+    at = location(registry.ask("PATCH", start(registry), data))
+    session_id = at.partition("?")[0].rpartition("/")[2]
+    registry.dynamodb.update_item(
+        TableName=registry.uploads_table,
+        Key={"session": {"S": session_id}},
+        UpdateExpression="SET hash_state = :bad",
+        ExpressionAttributeValues={":bad": {"B": b"sha\x03garbage"}},
+    )
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(b'wrong')}").status == 400
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(data)}").status == 201
+    assert pull(registry, Digest.of(data)) == data
+
+
+def test_a_dead_lease_is_taken_over_and_its_part_never_used(registry: RegistryUnderTest) -> None:
+    """A late writer's part is left out of the blob, whatever it holds."""
+    first, late, second = (os.urandom(6 * MIB) for _ in range(3))
+    at = location(registry.ask("PATCH", start(registry), first))
+    session_id = at.partition("?")[0].rpartition("/")[2]
+    now = registry.clock.now()
+    dead = registry.ports.sessions.take_lease(
+        session_id,
+        repository="team/app",
+        at=len(first),
+        claim=None,
+        holder="a request that died",
+        now=now,
+        until=now + 34,
+    )
+    busy = registry.ask("PATCH", at, second)
+    assert busy.status == 503
+    assert int(str(busy.headers["Retry-After"])) >= 1
+    registry.clock.offset += 40
+    at = location(registry.ask("PATCH", at, second))
+    assert dead.upload_id is not None
+    registry.ports.objects.put_part(
+        f"uploads/{session_id}/data", dead.upload_id, dead.next_part, late
+    )
+    digest = Digest.of(first + second)
+    assert registry.ask("PUT", f"{at}&digest={digest}").status == 201
+    assert pull(registry, digest) == first + second
+    assert [key for key in registry.stored() if key.startswith("uploads/")] == []

@@ -1,0 +1,77 @@
+"""What an upload costs in requests to S3 and DynamoDB, counted at botocore."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.digest import Digest
+from tests.support.calls import record_calls
+
+if TYPE_CHECKING:
+    from tests.support.calls import CallRecorder
+    from tests.support.registries import RegistryUnderTest
+
+MIB = 1024 * 1024
+
+
+def push(registry: RegistryUnderTest, size: int, chunk: int) -> tuple[int, CallRecorder]:
+    """Push random bytes in chunks; returns how many chunks, and the calls made."""
+    data = os.urandom(size)
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"])
+        offsets = range(0, size, chunk)
+        for offset in offsets:
+            response = registry.ask("PATCH", at, data[offset : offset + chunk])
+            assert response.status == 202
+            at = str(response.headers["Location"])
+        assert registry.ask("PUT", f"{at}&digest={Digest.of(data)}").status == 201
+    return len(offsets), calls
+
+
+@pytest.mark.parametrize("size", [100_000_000, 100 * MIB])
+def test_a_layer_in_chunks_of_4_mib(registry: RegistryUnderTest, size: int) -> None:
+    """100 MB cost at most 1.5 S3 requests a chunk and 10; nothing but tails is read back."""
+    chunks, calls = push(registry, size, 4 * MIB)
+    s3 = calls.operations("s3")
+    print(f"{size} bytes, {chunks} chunks: {calls.count('s3')} S3 requests {dict(s3)},")
+    print(f"{calls.count('dynamodb')} DynamoDB requests {dict(calls.operations('dynamodb'))}")
+    assert calls.count("s3") <= 1.5 * chunks + 10
+    assert {name for name in s3 if name.startswith("List")} == {"ListParts"}
+    read = [str(call.params["Key"]) for call in calls.of("s3", "GetObject")]
+    assert all("/tail-" in key for key in read)
+
+
+def test_a_patch_is_two_writes(registry: RegistryUnderTest) -> None:
+    """Appending a chunk costs two DynamoDB writes and no read."""
+    at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"])
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        assert registry.ask("PATCH", at, b"abc").status == 202
+    assert dict(calls.operations("dynamodb")) == {"UpdateItem": 2}
+
+
+def test_small_chunks_cost_as_much_late_as_early(registry: RegistryUnderTest) -> None:
+    """In chunks of 1 MB the requests for each chunk do not grow with the upload."""
+    few, early = push(registry, 10_000_000, 1_000_000)
+    many, late = push(registry, 40_000_000, 1_000_000)
+    print(f"{few} chunks: {early.count('s3')} S3 requests; {many}: {late.count('s3')}")
+    assert (late.count("s3") - early.count("s3")) / (many - few) <= 2.3
+
+
+def test_a_small_blob_in_one_request(registry: RegistryUnderTest) -> None:
+    """1 KiB by POST ?digest= costs one S3 request, one write and one transaction."""
+    data = os.urandom(1024)
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        target = f"a/b/blobs/uploads?digest={Digest.of(data)}"
+        assert registry.ask("POST", target, data).status == 201
+    assert dict(calls.operations("s3")) == {"PutObject": 1}
+    assert dict(calls.operations("dynamodb")) == {"PutItem": 1, "TransactWriteItems": 1}
+
+
+def test_a_small_blob_in_three_requests(registry: RegistryUnderTest) -> None:
+    """1 KiB by POST, PATCH and PUT costs at most three S3 requests."""
+    _, calls = push(registry, 1024, 1024)
+    print(f"1 KiB: {dict(calls.operations('s3'))} {dict(calls.operations('dynamodb'))}")
+    assert calls.count("s3") <= 3

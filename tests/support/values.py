@@ -1,0 +1,135 @@
+"""Sessions, manifests and blobs for tests: whole values, each with a name of its own.
+
+Nothing here may repeat a name, so that tests can share tables.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from chalicelib.registry.model import Manifest, ManifestState, Referrer
+from chalicelib.registry.session import Session, State, StoredObject
+
+if TYPE_CHECKING:
+    from chalicelib.registry.ports import MetadataStore, SessionStore
+
+NOW = 1_764_000_000.123456
+"""A time with microseconds: stores have to keep them."""
+
+SIZE = 5
+
+
+def fresh_name() -> str:
+    """Return a repository name that no other test has."""
+    return f"team/{uuid.uuid4().hex}"
+
+
+def fresh_digest() -> Digest:
+    """Return a digest that no other test has."""
+    return Digest.of(uuid.uuid4().bytes)
+
+
+def a_session(**changes: Any) -> Session:  # noqa: ANN401 - any field of a session
+    """Return a new open session, with `changes`."""
+    session = Session(
+        id=str(uuid.uuid4()),
+        repository=fresh_name(),
+        principal="anybody",
+        nonce=uuid.uuid4().hex,
+        created_at=NOW,
+        life_until=NOW + 3600,
+        hash_state=b"\x00\xffstate",
+        sweep_at=NOW + 600,
+    )
+    return replace(session, **changes)
+
+
+def a_full_session() -> Session:
+    """Return a session in which every field has a value, none of them the default."""
+    return a_session(
+        state=State.VERIFIED,
+        offset=2**40 + 7,
+        upload_id="an/upload+id==",
+        next_part=65,
+        burned=(3, 64),
+        tail=StoredObject("uploads/x/tail-9", 12, '"etag"'),
+        tail_part=64,
+        claim=fresh_digest(),
+        fence=9,
+        holder="me",
+        lease_until=NOW + 30.000001,
+        last_fence=8,
+        staged=StoredObject("uploads/x/data", 2**40 + 7, '"other-2"'),
+        computed=(fresh_digest(), fresh_digest()),
+        published_key="blobs/sha256/ab/cd/x",
+        disturbed=True,
+        expires_at=NOW + 0.877 - 0.000456,
+    )
+
+
+def a_manifest(**changes: Any) -> Manifest:  # noqa: ANN401 - any field of a manifest
+    """Return a pending manifest, with `changes`."""
+    manifest = Manifest(
+        repository=fresh_name(),
+        digest=fresh_digest(),
+        media_type="application/vnd.oci.image.manifest.v1+json",
+        size=7,
+        references=(fresh_digest(), fresh_digest()),
+        subject=None,
+        body=b'{"a":1}',
+        pushed_at=NOW,
+        version=uuid.uuid4().hex,
+    )
+    return replace(manifest, **changes)
+
+
+def a_referrer(manifest: Manifest, subject: Digest) -> Referrer:
+    """Return the row that a manifest has in the list of its subject."""
+    return Referrer(
+        repository=manifest.repository,
+        subject=subject,
+        digest=manifest.digest,
+        media_type=manifest.media_type,
+        size=manifest.size,
+        artifact_type="application/x-test",
+        annotations={"": "no name", "a.b/c": "täxt\n", "lone": "\ud800"},
+    )
+
+
+def begin(sessions: SessionStore, repository: str, digest: Digest) -> tuple[Session, Session]:
+    """Store a verified session that claims a digest; return it, and as it is to be published."""
+    session = a_session(repository=repository, state=State.VERIFIED, offset=SIZE, claim=digest)
+    sessions.create(session)
+    committed = replace(
+        session, state=State.COMMITTED, sweep_at=None, expires_at=float(int(NOW) + 86400)
+    )
+    return session, committed
+
+
+def key_of(session: Session) -> str:
+    """Return the canonical key of what a session brings."""
+    return f"blobs/{session.claim}/{session.id}"
+
+
+def push(
+    sessions: SessionStore,
+    metadata: MetadataStore,
+    repository: str,
+    digest: Digest,
+    now: float = NOW,
+) -> Session:
+    """Publish a blob of SIZE bytes in a repository, through a session of its own."""
+    before, after = begin(sessions, repository, digest)
+    return metadata.publish(before, after, key_of(before), now)
+
+
+def push_manifest(metadata: MetadataStore, manifest: Manifest, *tags: str) -> Manifest:
+    """Make a manifest live with tags that nothing else has, and with a row if it has a subject."""
+    assert metadata.put_pending(manifest) == manifest
+    subject = manifest.subject
+    row = a_referrer(manifest, subject) if subject is not None else None
+    metadata.make_live(manifest, dict.fromkeys(tags), row)
+    return replace(manifest, state=ManifestState.LIVE)

@@ -1,0 +1,112 @@
+"""What infra/data.yaml promises: data outlives the stack, and only staging ever expires."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moorage.backend import DATA_TEMPLATE
+
+TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+
+
+def properties(name: str) -> dict[str, Any]:
+    """Return a resource's properties."""
+    found: dict[str, Any] = RESOURCES[name]["Properties"]
+    return found
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    """The template is one that CloudFormation takes."""
+    linter = Path(sys.executable).with_name("cfn-lint")
+    result = subprocess.run(
+        [linter, "--include-checks", "I", "--", DATA_TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_every_resource_is_retained(name: str) -> None:
+    """Neither deleting the stack nor replacing a resource deletes data."""
+    assert RESOURCES[name]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_lifecycle_reaches_staging_only() -> None:
+    """Every lifecycle rule is bound to uploads/, and lets a session live for 8 days."""
+    rules = properties("Bucket")["LifecycleConfiguration"]["Rules"]
+    assert [rule["Prefix"] for rule in rules] == ["uploads/"]
+    assert rules[0]["Status"] == "Enabled"
+    assert rules[0]["ExpirationInDays"] == 8
+    assert rules[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
+
+
+def test_bucket_is_private_and_encrypted() -> None:
+    """Nothing can make the bucket public, and its objects are encrypted at rest."""
+    bucket = properties("Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert "VersioningConfiguration" not in bucket
+
+
+def test_bucket_refuses_what_is_not_tls() -> None:
+    """Every action on the bucket and its objects is denied without TLS."""
+    (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert statement["Action"] == "s3:*"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert statement["Resource"] == [
+        {"Fn::GetAtt": ["Bucket", "Arn"]},
+        {"Fn::Sub": "${Bucket.Arn}/*"},
+    ]
+
+
+def test_registry_table_can_be_recovered() -> None:
+    """The registry table has point-in-time recovery and can't be deleted by accident."""
+    table = properties("RegistryTable")
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
+
+
+def test_uploads_table_has_a_sparse_queue_and_a_lifetime() -> None:
+    """Sessions are found by id, swept by shard and time, and expire by themselves."""
+    table = properties("UploadsTable")
+    assert keys(table) == {"session": "HASH"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "sweep"
+    assert keys(index) == {"sweep_shard": "HASH", "sweep_at": "RANGE"}
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    types = {item["AttributeName"]: item["AttributeType"] for item in table["AttributeDefinitions"]}
+    assert types == {"session": "S", "sweep_shard": "S", "sweep_at": "N"}
+
+
+@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])
+def test_tables_cost_nothing_when_idle(name: str) -> None:
+    """Tables are paid for by request."""
+    assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_names_go_in_and_come_out() -> None:
+    """Each of the three names is a parameter, and an output that other stacks can import."""
+    names = {"BucketName", "RegistryTableName", "UploadsTableName"}
+    assert set(TEMPLATE["Parameters"]) == names
+    assert names < set(TEMPLATE["Outputs"])
+    for output in TEMPLATE["Outputs"].values():
+        assert output["Export"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+
+
+def keys(table: dict[str, Any]) -> dict[str, str]:
+    """Return a table's or an index's key attributes and their roles."""
+    return {item["AttributeName"]: item["KeyType"] for item in table["KeySchema"]}
