@@ -28,7 +28,7 @@ def start(registry: RegistryUnderTest, name: str = "team/app") -> str:
     response = registry.ask("POST", f"{name}/blobs/uploads")
     assert response.status == 202
     assert response.headers["Range"] == "0-0"
-    assert response.headers["Docker-Upload-UUID"] in location(response)
+    assert str(response.headers["Docker-Upload-UUID"]) in location(response)
     return location(response)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from chalice.app import Response as ChaliceResponse
 
 from chalicelib.api.messages import MoorageChalice, Request, Response, current, to_chalice
+
+if TYPE_CHECKING:
+    from chalice.app import Response as ChaliceResponse
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -58,6 +60,7 @@ class Echo:
         self.app.route("/{proxy+}", methods=METHODS, content_types=[], name="below")(view)
 
     def __call__(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Ask."""
         return self.app(asked, Context())
 
 

@@ -1,0 +1,171 @@
+"""A registry of upload sessions in memory, with faults to order: what the proxy is tested against.
+
+It must never be kinder than the real one: a chunk out of place is refused, whoever sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+CHUNK_LIMIT = 6_000_000
+
+
+class Fault(Enum):
+    """What goes wrong with a PATCH or PUT."""
+
+    LOST_BEFORE = auto()
+    """The connection breaks, and nothing was kept."""
+    LOST_AFTER = auto()
+    """All was kept, but the answer is lost."""
+    KEPT_PART = auto()
+    """Half of the chunk was kept, and the answer is lost."""
+    ERROR = auto()
+    """500, and nothing was kept."""
+    BUSY = auto()
+    """503 with Retry-After, and nothing was kept."""
+
+
+@dataclass
+class FakeRegistry:
+    """Sessions by path; `faults` are used up, one for each PATCH or PUT that carries bytes."""
+
+    faults: list[Fault | None] = field(default_factory=list)
+    sessions: dict[str, bytearray] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    requests: list[tuple[str, int]] = field(default_factory=list)
+    authorizations: set[str] = field(default_factory=set)
+    keep_bytes: bool = True
+    url: str = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        body = await request.read()
+        self.requests.append((request.method, len(body)))
+        self.authorizations.add(request.headers.get("Authorization", ""))
+        if len(body) > CHUNK_LIMIT:
+            return web.Response(status=413)
+        if request.path.startswith("/v2/blob"):
+            return self._blob(request)
+        if request.method == "POST":
+            return self._start(request, body)
+        return self._session(request, body)
+
+    def _blob(self, request: web.Request) -> web.Response:
+        if request.path.endswith("far"):
+            return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/bytes"})
+        if request.path.endswith("near"):
+            return web.Response(status=201, headers={"Location": f"{self.url}/v2/here"})
+        headers = {"Content-Length": "123456", "Docker-Content-Digest": "sha256:x"}
+        return web.Response(headers=headers)
+
+    def _start(self, request: web.Request, body: bytes) -> web.Response:
+        digest = request.query.get("digest")
+        if digest is not None and body:
+            self.blobs[digest] = body
+            return web.Response(status=201, headers={"Docker-Content-Digest": digest})
+        path = f"/v2/x/blobs/uploads/{len(self.sessions)}"
+        self.sessions[path] = bytearray()
+        return self._told(202, path)
+
+    def _told(self, status: int, path: str, **headers: str) -> web.Response:
+        kept = len(self.sessions[path])
+        told = {"Location": f"{path}?at={kept}", "Range": f"0-{max(kept - 1, 0)}", **headers}
+        return web.Response(status=status, headers=told)
+
+    def _session(  # noqa: PLR0911 - a fault is an answer of its own
+        self, request: web.Request, body: bytes
+    ) -> web.StreamResponse:
+        path = request.path
+        if path not in self.sessions:
+            return web.Response(status=404)
+        if request.method == "GET":
+            return self._told(204, path)
+        session = self.sessions[path]
+        fault = self.faults.pop(0) if body and self.faults else None
+        if fault is Fault.ERROR:
+            return web.Response(status=500)
+        if fault is Fault.BUSY:
+            return self._told(503, path, **{"Retry-After": "0"})
+        if fault is Fault.LOST_BEFORE:
+            return self._break(request)
+        if body and _begin(request) != len(session):
+            return self._told(416, path)
+        session += body[: len(body) // 2] if fault is Fault.KEPT_PART else body
+        if fault is not None:
+            return self._break(request)
+        return self._told(202, path) if request.method == "PATCH" else self._commit(request)
+
+    def _commit(self, request: web.Request) -> web.Response:
+        digest = request.query.get("digest", "")
+        data = bytes(self.sessions[request.path])
+        if digest != f"sha256:{hashlib.sha256(data).hexdigest()}":
+            return self._told(400, request.path)
+        self.blobs[digest] = data
+        return web.Response(status=201, headers={"Docker-Content-Digest": digest})
+
+    @staticmethod
+    def _break(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+
+def _begin(request: web.Request) -> int:
+    found = re.fullmatch(r"(\d+)-\d+", request.headers.get("Content-Range", ""))
+    if found:
+        return int(found[1])
+    return int(parse_qs(urlsplit(request.path_qs).query).get("at", ["0"])[0])
+
+
+@contextmanager
+def run_fake_registry() -> Iterator[FakeRegistry]:
+    """Serve a fake registry on a free port of loopback."""
+    fake = FakeRegistry()
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{path:.*}", fake.answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner.cleanup
+
+    with in_background(start):
+        yield fake
+
+
+@contextmanager
+def in_background(start: Callable[[], Awaitable[Callable[[], Awaitable[None]]]]) -> Iterator[None]:
+    """Run an event loop on a thread: `start` sets it up and returns what ends it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def started() -> Callable[[], Awaitable[None]]:
+        return await start()
+
+    async def ended(end: Callable[[], Awaitable[None]]) -> None:
+        await end()
+
+    end = asyncio.run_coroutine_threadsafe(started(), loop).result(10)
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(ended(end), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
