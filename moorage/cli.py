@@ -182,7 +182,7 @@ def _add_proxy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--patience",
         type=float,
         metavar="SECONDS",
-        default=120.0,
+        default=90.0,
         help="how long to keep trying when the registry fails",
     )
     parser.set_defaults(run=_proxy)

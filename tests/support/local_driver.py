@@ -1,0 +1,112 @@
+"""Runs `moorage.local.run` in a process of its own with fakes for the gateway and the proxy.
+
+`start` is for tests; the module itself is what `start` runs. It never starts real children but
+moto.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage import local
+from moorage.children import CHECKOUT
+
+_PATIENCE = 60.0
+_FAKE = (sys.executable, "-m", "tests.support.fake_child")
+
+
+@dataclass
+class Driven:
+    """A `moorage local` under test: its process, its ready file, what its fakes noted."""
+
+    process: subprocess.Popen[str]
+    ready_file: Path
+    log: Path
+
+    def ready(self) -> dict[str, Any]:
+        """Wait for the ready file and return what it says."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self.ready_file.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "not ready in time"
+            time.sleep(0.05)
+        content: dict[str, Any] = json.loads(self.ready_file.read_text(encoding="utf-8"))
+        return content
+
+    def noted(self) -> list[str]:
+        """Return what the fakes noted, in order."""
+        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+
+    def wait_for_note(self, line: str) -> None:
+        """Wait until a fake noted `line`."""
+        deadline = time.monotonic() + _PATIENCE
+        while line not in self.noted():
+            assert time.monotonic() < deadline, f"{line!r} never came: {self.noted()}"
+            time.sleep(0.05)
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end; return exit status, standard output and standard error."""
+        output, errors = self.process.communicate(timeout=_PATIENCE)
+        return self.process.returncode, output, errors
+
+
+def start(
+    folder: Path,
+    *,
+    gateway: str = "serves",
+    proxy: str = "serves",
+    **options: Any,  # noqa: ANN401 - LocalOptions' own
+) -> Driven:
+    """Start it with fakes that behave as named; `options` are LocalOptions' fields."""
+    ready_file, log = folder / "ready.json", folder / "log"
+    plan = {
+        "options": {"gateway_port": 0, "proxy_port": 0} | options,
+        "gateway": [*_FAKE, "gateway", gateway, str(log)],
+        "proxy": [*_FAKE, "proxy", proxy, str(log)],
+        "ready_file": str(ready_file),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.local_driver", json.dumps(plan)],
+        cwd=CHECKOUT,
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return Driven(process, ready_file, log)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected doesn't."""
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Fail unless all of them end soon."""
+    deadline = time.monotonic() + 15
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.1)
+
+
+def _main() -> int:
+    plan = json.loads(sys.argv[1])
+    return local.run(
+        local.LocalOptions(**plan["options"], ready_file=Path(plan["ready_file"])),
+        programs=local.Programs(gateway=plan["gateway"], proxy=plan["proxy"]),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,207 @@
+"""The data that a local registry stands on: made from the template, on each emulator."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from moorage import backend as local_backend
+from moorage import children, ports
+from tests.support.backends import Backend, ministack_backend, moto_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESOURCES = yaml.safe_load(local_backend.DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+
+
+@pytest.fixture(scope="module", params=["moto", "strict-moto", "ministack"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each emulator in turn."""
+    makers = {
+        "moto": lambda: moto_backend(strict=False),
+        "strict-moto": moto_backend,
+        "ministack": ministack_backend,
+    }
+    with makers[request.param]() as started:
+        yield started
+
+
+@pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable"])
+def test_tables_are_as_the_template_says(backend: Backend, resource: str) -> None:
+    """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
+    wanted = RESOURCES[resource]["Properties"]
+    table = backend.registry_table if resource == "RegistryTable" else backend.uploads_table
+    found: Any = backend.dynamodb().describe_table(TableName=table)["Table"]
+    assert found["TableStatus"] == "ACTIVE"
+    assert found["KeySchema"] == wanted["KeySchema"]
+    assert found["BillingModeSummary"]["BillingMode"] == wanted["BillingMode"]
+    indexes = [
+        {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+        for index in found.get("GlobalSecondaryIndexes", [])
+    ]
+    assert indexes == wanted.get("GlobalSecondaryIndexes", [])
+    lifetime = backend.dynamodb().describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    expected = wanted.get("TimeToLiveSpecification", {}).get("AttributeName")
+    assert lifetime.get("AttributeName") == expected
+
+
+def test_making_the_data_twice_changes_nothing(backend: Backend) -> None:
+    """What is there is left as it is."""
+    fresh = backend.fresh()
+    names = local_backend.DataNames(fresh.bucket, fresh.registry_table, fresh.uploads_table)
+    fresh.s3().put_object(Bucket=fresh.bucket, Key="kept", Body=b"kept")
+    fresh.dynamodb().put_item(
+        TableName=fresh.registry_table, Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}}
+    )
+    local_backend.create_data(fresh.endpoint_url, names, fresh.environment)
+    assert fresh.s3().list_objects_v2(Bucket=fresh.bucket)["KeyCount"] == 1
+    assert fresh.dynamodb().scan(TableName=fresh.registry_table)["Count"] == 1
+
+
+def test_names_are_never_shared(backend: Backend) -> None:
+    """Two uses of one emulator see nothing of each other."""
+    first, second = backend.fresh(), backend.fresh()
+    names = [
+        {each.bucket, each.registry_table, each.uploads_table} for each in (first, second, backend)
+    ]
+    assert len(set.union(*names)) == 9
+    assert first.environment["MOORAGE_BUCKET"] == first.bucket
+    assert first.environment["AWS_ENDPOINT_URL"] == backend.endpoint_url
+
+
+def test_only_loopback_is_listened_on(backend: Backend) -> None:
+    """An emulator opens one port, on loopback."""
+    if not os.path.exists("/proc/net/tcp"):  # noqa: PTH110 - not a file to open
+        pytest.skip("sockets are read from Linux's /proc")
+    assert listeners(backend.pid) == {f"127.0.0.1:{urlsplit(backend.endpoint_url).port}"}
+
+
+def test_one_connection_serves_many_requests() -> None:
+    """moto keeps connections open, so that no request pays for a new one."""
+    with moto_backend(strict=False) as moto:
+        parts = urlsplit(moto.endpoint_url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        connection.connect()
+        before = connection.sock
+        for method, path, body in (
+            ("PUT", f"/{moto.bucket}/a", b"abc"),
+            ("HEAD", f"/{moto.bucket}/a", None),
+            ("GET", f"/{moto.bucket}/missing", None),
+            ("DELETE", f"/{moto.bucket}/a", None),
+        ):
+            connection.request(method, path, body, {"Authorization": "none"})
+            connection.getresponse().read()
+            assert connection.sock is before, method
+        connection.close()
+
+
+def test_a_failing_transaction_erases_nothing() -> None:
+    """Writes beside transactions that fail are all there afterwards."""
+    with ExitStack() as stack:
+        moto = stack.enter_context(moto_backend(strict=False))
+        dynamodb = moto.dynamodb()
+        table = moto.registry_table
+
+        def key(name: str) -> dict[str, Any]:
+            return {"pk": {"S": name}, "sk": {"S": "x"}}
+
+        dynamodb.put_item(TableName=table, Item=key("taken"))
+
+        def write(number: int) -> None:
+            dynamodb.put_item(TableName=table, Item=key(f"item-{number}"))
+
+        def fail(number: int) -> None:
+            absent = {"TableName": table, "ConditionExpression": "attribute_not_exists(pk)"}
+            items: Any = [
+                {"Put": absent | {"Item": key(f"never-{number}")}},
+                {"Put": absent | {"Item": key("taken")}},
+            ]
+            with pytest.raises(ClientError):
+                dynamodb.transact_write_items(TransactItems=items)
+
+        threads = stack.enter_context(ThreadPoolExecutor(8))
+        jobs = [threads.submit(job, n) for n in range(100) for job in (write, fail)]
+        for job in jobs:
+            job.result()
+        assert dynamodb.scan(TableName=table)["Count"] == 101
+
+
+def test_moto_will_not_run_with_another_part_minimum() -> None:
+    """moto refuses to start where its environment weakens S3's 5 MiB minimum."""
+    environment = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1"}
+    moto, url = local_backend.start_moto(environment)
+    with pytest.raises(children.ChildError, match="S3_UPLOAD_PART_MIN_SIZE"):
+        children.wait_until_answers(moto, url, statuses=frozenset({200}))
+    moto.stop()
+
+
+def test_a_child_that_never_answers_is_given_up() -> None:
+    """Waiting ends with an error that names the child and shows what it said."""
+    script = "import time; print('thinking', flush=True); time.sleep(60)"
+    child = children.start("thinker", [sys.executable, "-c", script], os.environ)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        with pytest.raises(children.ChildError, match=r"(?s)thinker did not answer.*thinking"):
+            children.wait_until_answers(child, url, statuses=frozenset({200}), timeout_seconds=1.0)
+    child.stop()
+
+
+def test_a_port_is_taken_by_whoever_listens_on_all_addresses() -> None:
+    """A server on every address holds the port on loopback too."""
+    with socket.create_server(("", 0)) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_a_free_port_is_free() -> None:
+    """A port that was found free can be listened on."""
+    with socket.create_server(("127.0.0.1", ports.free_port())) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_ministack_leaves_nothing_behind() -> None:
+    """Its process and its files are gone after the block."""
+    with ministack_backend() as ministack:
+        pid = ministack.pid
+        folder = open_folder(pid)
+    assert subprocess.run(["kill", "-0", str(pid)], capture_output=True, check=False).returncode
+    assert not os.path.exists(folder)  # noqa: PTH110 - the question is just this
+
+
+def open_folder(pid: int) -> str:
+    """Return the temporary directory of a process."""
+    with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - likewise
+        variables = dict(item.split(b"=", 1) for item in file.read().split(b"\0") if b"=" in item)
+    return variables[b"TMPDIR"].decode()
+
+
+def listeners(pid: int) -> set[str]:
+    """Return the addresses a process listens on, as `host:port`, from Linux's /proc."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - likewise
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115 - likewise
+        except FileNotFoundError:
+            continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:  # noqa: PTH123 - likewise
+            rows = [line.split() for line in file.readlines()[1:]]
+        for row in rows:
+            if row[3] == "0A" and f"socket:[{row[9]}]" in inodes:
+                address, port = row[1].split(":")
+                host = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
+                found.add(f"{host}:{int(port, 16)}")
+    return found
