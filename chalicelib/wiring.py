@@ -3,6 +3,8 @@
 This module must never decide anything that a setting does not say.
 """
 
+import json
+import logging
 import os
 import threading
 import time
@@ -15,13 +17,17 @@ import boto3
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import Settings
 from chalicelib.stores.dynamodb import dynamodb_config
+from chalicelib.stores.failures import AWS_ERRORS, translate
 from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
 from chalicelib.stores.sessions import DynamoSessionStore
+
+_log = logging.getLogger("moorage.wiring")
 
 COMMIT_SECONDS = 600.0
 """How long a worker may drive one commit: the commit function's own time is longer."""
@@ -51,11 +57,14 @@ class FunctionWorkers:
 
     def commit(self, session_id: str) -> None:
         """Invoke the function asynchronously with the session's id."""
-        boto3.client("lambda").invoke(
-            FunctionName=self._function_name,
-            InvocationType="Event",
-            Payload=f'{{"session": "{session_id}"}}'.encode(),
-        )
+        try:
+            boto3.client("lambda").invoke(
+                FunctionName=self._function_name,
+                InvocationType="Event",
+                Payload=json.dumps({"session": session_id}).encode(),
+            )
+        except AWS_ERRORS as error:
+            raise translate(error) from error
 
 
 class ThreadWorkers:
@@ -99,8 +108,14 @@ def settings() -> Settings:
 
 
 def commit_session(session_id: str) -> None:
-    """Drive a sealed session to its end: what the commit function does."""
-    registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
+    """Drive a sealed session to its end: what the commit function does.
+
+    Nobody waits for its answer: what a client has to be told, the repeated PUT tells it.
+    """
+    try:
+        registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
+    except RegistryError as error:
+        _log.warning("commit of %s stopped: %s", session_id, error.message)
 
 
 @lru_cache(maxsize=1)
