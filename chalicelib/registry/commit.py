@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.errors import UploadBusyError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.registry import transitions
-from chalicelib.registry.bytestore import ByteStore, hasher_of
+from chalicelib.registry.bytestore import ByteStore
 from chalicelib.registry.keys import canonical_key, data_key
 from chalicelib.registry.ports import (
     MultipartMissingError,
@@ -46,69 +46,44 @@ class Commits:
             State.VERIFIED: self._copy,
         }
 
-    def sealed(self, session: Session, digest: Digest) -> Session:
+    def sealed(self, session: Session, digest: Digest, hasher: Hasher | None) -> Session:
         """The session with this claim, closed to chunks; its tail takes a part number.
 
-        A lease that ended without an append burns the number its late writer may still use.
+        `hasher` has hashed all its bytes and agrees with the claim; None if that is not known.
         """
-        number, burned = session.next_part, session.burned
-        late = session.holder is not None
-        if late:
-            number, burned = number + 1, (*burned, number)
         return replace(
             session,
             state=transitions.after(session.state, Event.SEAL),
             claim=digest,
             fence=session.fence + 1,
-            holder=None,
-            lease_until=0.0,
-            tail_part=number,
-            next_part=number + 1,
-            burned=burned,
-            disturbed=session.disturbed or late,
+            hash_state=hasher.state() if hasher else None,
+            algorithm=hasher.algorithm if hasher else session.algorithm,
+            tail_part=session.next_part,
+            next_part=session.next_part + 1,
         )
 
-    def seal(self, session: Session, digest: Digest) -> Session:
-        """Seal an open session whose bytes are all stored; others are returned as they are.
+    def publish_whole(self, leased: Session, data: bytes) -> Session:
+        """Publish a blob that is the tail, this request's bytes, or both; hashed under the lease.
 
-        Raises UploadDigestInvalidError when the saved hash says otherwise, UploadBusyError while
-        a chunk is being appended.
+        `leased.claim` must be its digest: it names the canonical key before that is written.
+        Raises ObjectMissingError, ObjectChangedError when the tail is not what the session says.
         """
-        if session.state is not State.OPEN:
-            return session
-        if session.leased(self._ports.clock.now()):
-            raise UploadBusyError(offset=session.offset, retry_after=1)
-        hasher = hasher_of(session) if session.offset else Hasher(digest.algorithm)
-        known = hasher is not None and hasher.algorithm is digest.algorithm
-        if hasher is not None and known and hasher.digest() != digest:
-            raise UploadDigestInvalidError(
-                f"the upload has digest {hasher.digest()}, not {digest}", offset=session.offset
-            )
-        state = hasher.state() if hasher is not None and known else None
-        closed = replace(
-            self.sealed(session, digest),
-            hash_state=state,
-            algorithm=digest.algorithm if known else session.algorithm,
-        )
-        try:
-            return self._ports.sessions.write(session, closed)
-        except SessionMovedError as moved:
-            return self._met(session, moved.current)
-
-    def publish_whole(self, leased: Session, body: bytes) -> Session:
-        """Publish bytes that were hashed in this request under the lease; one put, no copy.
-
-        `leased.claim` must be their digest. The lease names the canonical key before it is written.
-        """
-        claim = _claim(leased)
-        key = canonical_key(claim, leased.id)
-        self._ports.objects.put(key, body)
+        key = canonical_key(_claim(leased), leased.id)
+        if leased.tail is not None and not data:
+            self._ports.objects.copy(leased.tail.key, leased.tail.etag, leased.tail.size, key)
+            size = leased.tail.size
+        else:
+            body = self._bytes.tail_bytes(leased) + data
+            self._ports.objects.put(key, body)
+            size = len(body)
+        if size != leased.offset + len(data):
+            raise ObjectChangedError(f"{leased.id} stored {size} bytes")
         now = self._ports.clock.now()
         clean = leased.tail is None and not leased.disturbed
         committed = replace(
             leased,
             state=transitions.after(leased.state, Event.WHOLE),
-            offset=len(body),
+            offset=size,
             holder=None,
             lease_until=0.0,
             last_fence=leased.fence,

@@ -15,7 +15,7 @@ class Event(enum.StrEnum):
     SEAL = "seal"
     """The claim equals the saved hash (or the session is unhashed), every byte is in S3."""
     WHOLE = "whole"
-    """All bytes came in this request, were hashed in it, and stand at the canonical key."""
+    """Hashed under the lease, all bytes (tail and body) stand at the canonical key."""
     MISMATCH = "mismatch"
     """The claim is not the bytes' digest: the client is told, and may claim another."""
     ASSEMBLE = "assemble"

@@ -128,49 +128,48 @@ class Uploads:
         Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
         session lives on), UploadUnknownError, UploadOffsetError, UploadBusyError.
         """
-        if not data:
-            sealed = self._commits.seal(self.status(repository, session_id), digest)
-            return self._commits.finish(sealed, digest, deadline)
         try:
-            leased = self._lease(repository, session_id, at, digest, deadline)
+            leased = self._lease(repository, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
             session = self.status(repository, session_id)
-            if session.state is State.OPEN or session.claim != digest:
+            if session.state is State.OPEN or (data and session.claim != digest):
                 raise
             return self._commits.finish(session, digest, deadline)
         return self._close(leased, digest, data, deadline)
 
     def _close(self, leased: Session, digest: Digest, data: bytes, deadline: float) -> Session:
         hasher = hasher_of(leased) if leased.offset else Hasher(digest.algorithm)
-        if hasher:
-            hasher.update(data)
-            if hasher.algorithm is digest.algorithm and hasher.digest() != digest:
-                self._release(leased, burn=False)
-                raise UploadDigestInvalidError(
-                    f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
-                    " request was kept",
-                    offset=leased.offset,
-                )
         known = hasher is not None and hasher.algorithm is digest.algorithm
+        if hasher is not None:
+            hasher.update(data)
+        if hasher is not None and known and hasher.digest() != digest:
+            self._release(leased, burn=False)
+            raise UploadDigestInvalidError(
+                f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
+                " request was kept",
+                offset=leased.offset,
+            )
         if known and leased.upload_id is None:
-            try:
-                return self._commits.publish_whole(leased, self._bytes.tail_bytes(leased) + data)
-            except _LOST:
-                self._end(leased, Event.LOST)
-                raise UploadUnknownError from None
-            except RegistryError:
-                self._release(leased, burn=True)
-                raise
-        stored = self._store(leased, data, hasher)
-        if not known:
-            stored = replace(stored, hash_state=None)
-        elif hasher:
-            stored = replace(stored, algorithm=hasher.algorithm)
+            return self._publish_whole(leased, data)
+        freed = replace(leased, holder=None, lease_until=0.0)
+        stored = self._store(leased, data, hasher) if data else freed
+        closed = self._commits.sealed(stored, digest, hasher if known else None)
         try:
-            sealed = self._ports.sessions.write(leased, self._commits.sealed(stored, digest))
+            sealed = self._ports.sessions.write(leased, closed)
         except SessionMovedError as moved:
             sealed = _accepted(moved.current, leased, stored)
         return self._commits.finish(sealed, digest, deadline)
+
+    def _publish_whole(self, leased: Session, data: bytes) -> Session:
+        """Publish a blob that is this request's body and the tail; on failure free the lease."""
+        try:
+            return self._commits.publish_whole(leased, data)
+        except _LOST:
+            self._end(leased, Event.LOST)
+            raise UploadUnknownError from None
+        except RegistryError:
+            self._release(leased, burn=True)
+            raise
 
     def _new(self, repository: str, principal: str, algorithm: Algorithm) -> Session:
         clock = self._ports.clock

@@ -64,7 +64,7 @@ class DynamoStores(Stores):
         )
         return dict(answer["Item"]) if "Item" in answer else None
 
-    def change(self, key: Key, **attributes: dict[str, Any] | None) -> None:
+    def change(self, key: Key, /, **attributes: dict[str, Any] | None) -> None:
         """Set attributes behind the stores' back; None removes one."""
         item = {**(self.item(key) or key_attributes(key)), **attributes}
         kept = {name: value for name, value in item.items() if value is not None}
@@ -144,8 +144,10 @@ def racing_stores(request: pytest.FixtureRequest, running: Running) -> Stores:
 
 @pytest.fixture(params=BACKENDS)
 def dynamo(request: pytest.FixtureRequest, running: Running) -> DynamoStores:
-    """The stores of DynamoDB over every backend."""
-    return running.stores(request.param)
+    """The stores of DynamoDB over every backend, which have not slept yet."""
+    stores = running.stores(request.param)
+    stores.waits.clear()
+    return stores
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def test_a_deletion_ends_with_item_and_row(stores: Stores, subject: Digest | Non
 
 
 def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
-    """A deletion that ends late takes neither a live manifest, nor its row, nor another deletion."""
+    """A deletion that ends late takes no live manifest, no row of one, and no newer deletion."""
     manifest = a_manifest(subject=(subject := fresh_digest()))
     late = deleting(stores, push_manifest(stores.metadata, manifest))
     stores.metadata.finish_delete(late)
@@ -287,7 +287,7 @@ def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str
 
 def test_tags_of_one_manifest_only(stores: Stores, repository: str) -> None:
     """The ways back lead from one manifest, and not from its neighbours, to its tags."""
-    one = push_manifest(stores.metadata, a_manifest(repository=repository), "a", "~z"[1:], "A")
+    one = push_manifest(stores.metadata, a_manifest(repository=repository), "a", "z", "A")
     push_manifest(stores.metadata, a_manifest(repository=repository), "b")
     push_manifest(stores.metadata, a_manifest(repository=fresh_name(), digest=one.digest), "c")
     assert stores.metadata.tags_of(repository, one.digest) == ["A", "a", "z"]

@@ -85,7 +85,7 @@ def test_publishing_something_new(stores: Stores, repository: str) -> None:
 
 
 def test_publishing_what_another_repository_has(stores: Stores, repository: str) -> None:
-    """A second repository's push links to the bytes that are live, and its own are to be removed."""
+    """A second repository links to the bytes that are live, and its own are to be removed."""
     digest = fresh_digest()
     first = push(stores.sessions, stores.metadata, fresh_name(), digest)
     before, after = begin(stores.sessions, repository, digest)

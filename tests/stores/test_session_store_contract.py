@@ -284,13 +284,6 @@ def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
     assert there == replace(session, offset=5, upload_id="an upload")
 
 
-def test_a_write_of_nothing_changes_nothing(stores: Stores) -> None:
-    """A write whose two sessions are equal returns and leaves the session as it is."""
-    session = stored(stores)
-    assert stores.sessions.write(session, session) == session
-    assert stores.sessions.get(session.id) == session
-
-
 def test_a_write_under_an_older_fence_is_refused(stores: Stores) -> None:
     """Whoever lost its lease can't write, and is told what is there."""
     session = stored(stores)

@@ -13,10 +13,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from moorage import local
 from moorage.children import CHECKOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PATIENCE = 60.0
 _FAKE = (sys.executable, "-m", "tests.support.fake_child")
@@ -62,12 +66,12 @@ def start(
     *,
     gateway: str = "serves",
     proxy: str = "serves",
-    **options: Any,  # noqa: ANN401 - LocalOptions' own
+    options: Mapping[str, object] = MappingProxyType({}),
 ) -> Driven:
     """Start it with fakes that behave as named; `options` are LocalOptions' fields."""
     ready_file, log = folder / "ready.json", folder / "log"
     plan = {
-        "options": {"gateway_port": 0, "proxy_port": 0} | options,
+        "options": {"gateway_port": 0, "proxy_port": 0} | dict(options),
         "gateway": [*_FAKE, "gateway", gateway, str(log)],
         "proxy": [*_FAKE, "proxy", proxy, str(log)],
         "ready_file": str(ready_file),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ def test_a_taken_port_is_named_before_anything_starts(
 ) -> None:
     """One line says which port is taken and both ways to move it; nothing was started."""
     with taken_port() as port:
-        driven = local_driver.start(tmp_path, **{option: port})
+        driven = local_driver.start(tmp_path, options={option: port})
         status, output, errors = driven.end()
     assert (status, output, driven.noted()) == (1, "", [])
     assert errors.count("\n") == 1
@@ -76,7 +78,7 @@ def test_airplay_is_mentioned_where_it_exists(
 
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
     """The gateway and the proxy can't be given the same port."""
-    driven = local_driver.start(tmp_path, gateway_port=18999, proxy_port=18999)
+    driven = local_driver.start(tmp_path, options={"gateway_port": 18999, "proxy_port": 18999})
     status, _, errors = driven.end()
     assert status == 1
     assert "can't both have port 18999" in errors
@@ -147,7 +149,7 @@ def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
 def test_another_endpoint_needs_no_moto(tmp_path: Path) -> None:
     """With --aws-endpoint the data is made there and no moto is started."""
     with moto_backend() as other:
-        driven = local_driver.start(tmp_path, aws_endpoint=other.endpoint_url)
+        driven = local_driver.start(tmp_path, options={"aws_endpoint": other.endpoint_url})
         ready = driven.ready()
         assert ready["aws"] == other.endpoint_url
         assert ready["pids"]["moto"] is None
@@ -166,7 +168,7 @@ def test_an_endpoint_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        driven = local_driver.start(tmp_path, aws_endpoint=url)
+        driven = local_driver.start(tmp_path, options={"aws_endpoint": url})
         status, _, errors = driven.end()
     assert status == 1
     assert url in errors
@@ -234,9 +236,9 @@ def test_a_child_that_ignores_being_told_is_killed() -> None:
         "print('deaf', flush=True); time.sleep(60)"
     )
     lines: list[str] = []
-    child = start_child("deaf", ["python3", "-c", script], os.environ, echo=lines.append)
+    child = start_child("deaf", [sys.executable, "-c", script], os.environ, echo=lines.append)
     while not lines:
-        os.sched_yield()
+        time.sleep(0.01)
     child.stop(grace_seconds=0.2)
     assert not local_driver.alive(child.pid)
     assert lines == ["deaf | deaf"]

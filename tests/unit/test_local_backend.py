@@ -5,10 +5,10 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,11 +19,16 @@ from botocore.exceptions import ClientError
 from moorage import backend as local_backend
 from moorage import children, ports
 from tests.support.backends import Backend, ministack_backend, moto_backend
+from tests.support.local_driver import alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RESOURCES = yaml.safe_load(local_backend.DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+
+PROC = Path("/proc")
+_LISTENING = "0A"
+needs_proc = pytest.mark.skipif(not (PROC / "net" / "tcp").exists(), reason="reads Linux's /proc")
 
 
 @pytest.fixture(scope="module", params=["moto", "strict-moto", "ministack"])
@@ -81,15 +86,14 @@ def test_names_are_never_shared(backend: Backend) -> None:
     assert first.environment["AWS_ENDPOINT_URL"] == backend.endpoint_url
 
 
+@needs_proc
 def test_only_loopback_is_listened_on(backend: Backend) -> None:
     """An emulator opens one port, on loopback."""
-    if not os.path.exists("/proc/net/tcp"):  # noqa: PTH110 - not a file to open
-        pytest.skip("sockets are read from Linux's /proc")
     assert listeners(backend.pid) == {f"127.0.0.1:{urlsplit(backend.endpoint_url).port}"}
 
 
 def test_one_connection_serves_many_requests() -> None:
-    """moto keeps connections open, so that no request pays for a new one."""
+    """Connections to moto stay open, so that no request pays for a new one."""
     with moto_backend(strict=False) as moto:
         parts = urlsplit(moto.endpoint_url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
@@ -104,6 +108,24 @@ def test_one_connection_serves_many_requests() -> None:
             connection.request(method, path, body, {"Authorization": "none"})
             connection.getresponse().read()
             assert connection.sock is before, method
+        connection.close()
+
+
+def test_bodies_of_unknown_length_arrive_whole() -> None:
+    """A chunked body is stored byte for byte, and the connection serves the next request."""
+    with moto_backend(strict=False) as moto:
+        parts = urlsplit(moto.endpoint_url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        pieces = iter([b"a" * 70_000, b"b", b"c" * 3])
+        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
+        connection.request("PUT", f"/{moto.bucket}/a", pieces, headers, encode_chunked=True)
+        assert connection.getresponse().read() == b""
+        before = connection.sock
+        stored = moto.s3().get_object(Bucket=moto.bucket, Key="a")["Body"].read()
+        assert stored == b"a" * 70_000 + b"bccc"
+        connection.request("HEAD", f"/{moto.bucket}/a")
+        connection.getresponse().read()
+        assert connection.sock is before
         connection.close()
 
 
@@ -139,7 +161,7 @@ def test_a_failing_transaction_erases_nothing() -> None:
 
 
 def test_moto_will_not_run_with_another_part_minimum() -> None:
-    """moto refuses to start where its environment weakens S3's 5 MiB minimum."""
+    """An environment that weakens S3's 5 MiB minimum keeps moto from starting."""
     environment = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1"}
     moto, url = local_backend.start_moto(environment)
     with pytest.raises(children.ChildError, match="S3_UPLOAD_PART_MIN_SIZE"):
@@ -171,37 +193,28 @@ def test_a_free_port_is_free() -> None:
         assert ports.problem(server.getsockname()[1]) == "is already in use"
 
 
+@needs_proc
 def test_ministack_leaves_nothing_behind() -> None:
     """Its process and its files are gone after the block."""
     with ministack_backend() as ministack:
-        pid = ministack.pid
-        folder = open_folder(pid)
-    assert subprocess.run(["kill", "-0", str(pid)], capture_output=True, check=False).returncode
-    assert not os.path.exists(folder)  # noqa: PTH110 - the question is just this
-
-
-def open_folder(pid: int) -> str:
-    """Return the temporary directory of a process."""
-    with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - likewise
-        variables = dict(item.split(b"=", 1) for item in file.read().split(b"\0") if b"=" in item)
-    return variables[b"TMPDIR"].decode()
+        variables = (PROC / str(ministack.pid) / "environ").read_text().split("\0")
+        folder = Path(dict(item.split("=", 1) for item in variables if item)["TMPDIR"])
+        assert folder.exists()
+    assert not alive(ministack.pid)
+    assert not folder.exists()
 
 
 def listeners(pid: int) -> set[str]:
     """Return the addresses a process listens on, as `host:port`, from Linux's /proc."""
-    inodes = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - likewise
-        try:
-            inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115 - likewise
-        except FileNotFoundError:
-            continue
+    process = PROC / str(pid)
+    inodes = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
     found = set()
     for table in ("tcp", "tcp6"):
-        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:  # noqa: PTH123 - likewise
-            rows = [line.split() for line in file.readlines()[1:]]
-        for row in rows:
-            if row[3] == "0A" and f"socket:[{row[9]}]" in inodes:
+        for line in (process / "net" / table).read_text().splitlines()[1:]:
+            row = line.split()
+            if row[3] == _LISTENING and f"socket:[{row[9]}]" in inodes:
                 address, port = row[1].split(":")
-                host = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
+                raw = bytes.fromhex(address)
+                host = socket.inet_ntoa(raw[::-1]) if table == "tcp" else raw.hex()
                 found.add(f"{host}:{int(port, 16)}")
     return found

@@ -1,0 +1,59 @@
+"""Standing between a DynamoDB client and its answers: repeats, and what others do meanwhile.
+
+What is set up here is undone when the block ends, used or not.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@contextmanager
+def answer_lost(client: DynamoDBClient, operation: str, nth: int = 1) -> Iterator[None]:
+    """Have botocore send the nth request of an operation again, as it does for a lost answer.
+
+    The first sending has taken effect, and its answer is thrown away. Fails if none was lost.
+    """
+    event, answers, lost = f"needs-retry.dynamodb.{operation}", 0, 0
+
+    def lose(**_: object) -> Any:  # noqa: ANN401 - a delay, though the stubs know of no answer
+        nonlocal answers, lost
+        answers += 1
+        if answers != nth:
+            return None
+        lost += 1
+        return 0.0  # send it again after so many seconds
+
+    client.meta.events.register_first(event, lose)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, lose)
+    assert lost == 1, f"there was no request {nth} of {operation}"
+
+
+@contextmanager
+def meanwhile(
+    client: DynamoDBClient, operation: str, act: Callable[[], object], nth: int = 1
+) -> Iterator[None]:
+    """Have somebody act right after the nth answer to an operation. Fails if there was none."""
+    event, answers = f"after-call.dynamodb.{operation}", 0
+
+    def answered(**_: object) -> None:
+        nonlocal answers
+        answers += 1
+        if answers == nth:
+            act()
+
+    client.meta.events.register_last(event, answered)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, answered)
+    assert answers >= nth, f"there was no answer {nth} to {operation}"

@@ -1,0 +1,130 @@
+"""The `moorage` command: its words, defaults and exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from moorage import cli, local
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[local.LocalOptions]:
+    """Collect what `moorage local` was asked for, instead of running it."""
+    calls: list[local.LocalOptions] = []
+
+    def run(options: local.LocalOptions) -> int:
+        calls.append(options)
+        return 7
+
+    monkeypatch.setattr(local, "run", run)
+    monkeypatch.delenv("GATEWAY_PORT", raising=False)
+    monkeypatch.delenv("PROXY_PORT", raising=False)
+    return calls
+
+
+def test_local_needs_no_options(asked: list[local.LocalOptions]) -> None:
+    """`moorage local` alone means moto, port 8000 and port 5000."""
+    assert cli.main(["local"]) == 7
+    assert asked == [local.LocalOptions()]
+    assert (asked[0].gateway_port, asked[0].proxy_port) == (8000, 5000)
+
+
+def test_the_environment_gives_the_ports(
+    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GATEWAY_PORT and PROXY_PORT are the defaults, and options win over them."""
+    monkeypatch.setenv("GATEWAY_PORT", "8001")
+    monkeypatch.setenv("PROXY_PORT", "5001")
+    cli.main(["local", "--proxy-port", "5002"])
+    assert (asked[0].gateway_port, asked[0].proxy_port) == (8001, 5002)
+
+
+def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path: Path) -> None:
+    """Each option sets the field of its name."""
+    words = (
+        "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x --head-mode zero "
+        f"--inline-limit 0 --ready-file {tmp_path} --log-level debug"
+    )
+    cli.main(words.split())
+    assert asked == [
+        local.LocalOptions(
+            gateway_port=1,
+            proxy_port=0,
+            aws_endpoint="http://x",
+            head_mode="zero",
+            inline_limit=0,
+            ready_file=tmp_path,
+            log_level="debug",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "unknown",
+        "local --gateway-port 65536",
+        "local --proxy-port -1",
+        "local --head-mode other",
+        "local --inline-limit few",
+        "proxy",
+        "gateway --threads 0",
+        "proxy --upstream http://x --chunk-size -1",
+    ],
+)
+def test_a_wrong_word_is_status_2(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command doesn't know is refused with a usage line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert "usage: moorage" in capsys.readouterr().err
+
+
+def test_a_bad_port_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable that is no port is refused as the option would be."""
+    monkeypatch.setenv("PROXY_PORT", "http")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["local"])
+    assert ended.value.code == 2
+    assert "--proxy-port: 'http' is no port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--help", "local --help", "gateway --help", "proxy --help"])
+def test_help_is_given(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command explains itself, and hides what is only for children."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 0
+    output = capsys.readouterr().out
+    assert "usage: moorage" in output
+    assert "--stop-with-input" not in output
+
+
+def test_version_is_told() -> None:
+    """`python -m moorage --version` names the program and its version."""
+    result = subprocess.run(
+        [sys.executable, "-m", "moorage", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("moorage 0.")
+
+
+def test_the_proxy_loads_no_sdk() -> None:
+    """`moorage proxy` starts without boto3, moto, chalice or the registry."""
+    script = (
+        "import sys; from moorage import cli, proxy; "
+        "print([m for m in ('boto3', 'moto', 'chalice', 'app') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
