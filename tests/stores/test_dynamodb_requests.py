@@ -150,7 +150,7 @@ def test_bodies_are_not_sent_with_many_manifests(dynamo: DynamoStores, repositor
 
 
 def test_a_repeated_transaction_has_one_token(dynamo: DynamoStores, repository: str) -> None:
-    """botocore sends a transaction again under the token that it had, and the next under its own."""
+    """A transaction is sent again under the token that it had, and the next under its own."""
     tokens = []
 
     def note(request: Any, **_: object) -> None:  # noqa: ANN401 - botocore's prepared request

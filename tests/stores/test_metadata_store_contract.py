@@ -5,9 +5,7 @@ No test may know which store it has.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,57 +179,6 @@ def test_a_session_that_is_gone_publishes_nothing(stores: Stores, repository: st
     assert caught.value.current is None
     assert stores.sessions.get(gone.id) is None
     assert stores.metadata.get_record(digest) is None
-
-
-@pytest.mark.parametrize("same_repository", ["one repository", "many repositories"])
-def test_racing_publications_count_every_link_once(
-    racing_stores: Stores, same_repository: str
-) -> None:
-    """Pushes of one digest at once all succeed, name the same bytes, and are counted exactly."""
-    digest, racers = fresh_digest(), 6
-    shared = fresh_name()
-    repositories = [
-        shared if same_repository == "one repository" else fresh_name() for _ in range(racers)
-    ]
-    begun = [begin(racing_stores.sessions, name, digest) for name in repositories]
-    start = Barrier(racers)
-
-    def race(number: int) -> str | None:
-        before, after = begun[number]
-        start.wait(30)
-        published = racing_stores.metadata.publish(before, after, key_of(before), NOW)
-        assert published.state is State.COMMITTED
-        return published.published_key
-
-    with ThreadPoolExecutor(racers) as pool:
-        keys = set(pool.map(race, range(racers)))
-    record = racing_stores.metadata.get_record(digest)
-    assert record is not None
-    assert keys == {record.key}
-    assert record.links == len(set(repositories))
-    for name in repositories:
-        assert link_to(racing_stores, name, digest).key == record.key
-
-
-def test_racing_links_and_unlinks_are_counted_exactly(racing_stores: Stores) -> None:
-    """Mounts and deletions at once leave a record that counts the links that are left."""
-    digest, racers = fresh_digest(), 6
-    home, rooms = fresh_name(), [fresh_name() for _ in range(3)]
-    push(racing_stores.sessions, racing_stores.metadata, home, digest)
-    start = Barrier(racers)
-
-    def race(number: int) -> None:
-        start.wait(30)
-        for room in rooms:
-            if number % 2:
-                racing_stores.metadata.add_link(room, digest, NOW + number)
-            else:
-                racing_stores.metadata.delete_link(room, digest)
-
-    with ThreadPoolExecutor(racers) as pool:
-        list(pool.map(race, range(racers)))
-    left = [room for room in rooms if racing_stores.metadata.get_link(room, digest)]
-    assert links_of(racing_stores, digest) == 1 + len(left)
 
 
 # links
