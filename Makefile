@@ -25,12 +25,8 @@ $(VENV)/.run: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients,bench]'
 	touch $@ $(VENV)/.run
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	touch $@
 
 run: $(VENV)/.run
 	@exec $(BIN)/moorage local
@@ -54,7 +50,7 @@ clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m pytest -m clients -p no:randomly -v tests/clients
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m bench
 
