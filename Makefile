@@ -18,12 +18,12 @@ help:
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients,bench]'
 	touch $@ $(VENV)/.run
