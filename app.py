@@ -4,28 +4,33 @@ API Gateway's stage is named `v2`, so that its default URL is a registry. This m
 hold logic.
 """
 
+import os
+from functools import partial
 from typing import Any
 
 from chalice.app import Response
 
 from chalicelib import wiring
+from chalicelib.api import log
+from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
+log.configure(os.environ)
 app = MoorageChalice(app_name="moorage")
 
 
 @app.route("/", methods=METHODS, content_types=[])
 def root() -> Response:
     """Answer /v2/ itself."""
-    return to_chalice(wiring.api()(current(app)))
+    return to_chalice(answer(wiring.api, partial(current, app)))
 
 
 @app.route("/{proxy+}", methods=METHODS, content_types=[])
 def below() -> Response:
     """Answer everything below /v2/; Chalice gives a greedy path to no argument."""
-    return to_chalice(wiring.api()(current(app)))
+    return to_chalice(answer(wiring.api, partial(current, app)))
 
 
 @app.lambda_function(name="commit")

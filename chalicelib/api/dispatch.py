@@ -6,23 +6,19 @@ This module must never let an exception past, nor a secret into the log.
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
 from chalicelib.api.routes import Action, Match, MethodUnknownError, RouteUnknownError, match
-from chalicelib.errors import (
-    RangeInvalidError,
-    RegistryError,
-    TooManyRequestsError,
-    UnavailableError,
-    UploadError,
-)
+from chalicelib.errors import ErrorCode, RangeInvalidError, RegistryError, UploadError
 from chalicelib.registry.registry import Registry
 
 _log = logging.getLogger("moorage.api")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+_TRY_AGAIN = frozenset({ErrorCode.TOOMANYREQUESTS, ErrorCode.UNAVAILABLE})
 
 
 class Authorizer(Protocol):
@@ -65,41 +61,74 @@ class Api:
                 _log.warning("%s: %s", request.request_id, error.__cause__)
         except Exception:  # noqa: BLE001 - a fault is a 500 in the spec's shape, and logged
             _log.exception("%s: %s %s failed", request.request_id, request.method, request.path)
-            response = _body(500, "UNKNOWN", "the registry failed: see its log", None)
-        _log.info(
-            "%s %s %s %d %.0f ms",
-            request.request_id,
-            request.method,
-            request.path,
-            response.status,
-            (time.perf_counter() - began) * 1000,
-        )
+            response = _fault()
+        _log_line(request, found, response, time.perf_counter() - began)
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
+
+
+def answer(
+    build: Callable[[], Callable[[Request], Response]], read: Callable[[], Request]
+) -> Response:
+    """Let the API that `build` makes answer the request that `read` reads.
+
+    What goes wrong before there is an API to answer (a setting that is missing, an event that is
+    none) is a 500 in the spec's shape too, and logged.
+    """
+    try:
+        return build()(read())
+    except Exception:  # noqa: BLE001 - likewise
+        _log.exception("a request never reached the API")
+        fault = _fault()
+        return Response(fault.status, {**_VERSION, **fault.headers}, fault.body)
+
+
+def _log_line(request: Request, found: Match | None, response: Response, seconds: float) -> None:
+    """Write the one line of a request: no header and no query, for those may hold secrets."""
+    _log.info(
+        "%s %s %s %d %.0f ms",
+        request.request_id,
+        request.method,
+        request.path,
+        response.status,
+        seconds * 1000,
+        extra={
+            "request_id": request.request_id,
+            "method": request.method,
+            "path": request.path,
+            "action": found.route.action.value if found else None,
+            "status": response.status,
+            "milliseconds": round(seconds * 1000, 1),
+            "bytes_in": len(request.body),
+            "bytes_out": len(response.body),
+        },
+    )
 
 
 def _refusal(error: RegistryError, found: Match | None) -> Response:
     status = 404 if isinstance(error, RouteUnknownError) else error.code.status
     headers: dict[str, str | list[str]] = {}
-    if isinstance(error, (TooManyRequestsError, UnavailableError)):
-        headers["Retry-After"] = str(error.retry_after)
+    if error.code in _TRY_AGAIN:
+        headers["Retry-After"] = str(getattr(error, "retry_after", None) or 1)
     if isinstance(error, UploadError):
         headers |= _session_headers(error, found)
     if isinstance(error, RangeInvalidError):
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, MethodUnknownError):
         headers["Allow"] = ", ".join(error.allowed)
-    answer = _body(status, error.code.code, error.message, error.detail)
-    return Response(answer.status, {**answer.headers, **headers}, answer.body)
+    told = _body(status, error.code.code, error.message, error.detail)
+    return Response(told.status, {**told.headers, **headers}, told.body)
+
+
+def _fault() -> Response:
+    """Say that it failed and nothing of why: that is in the log."""
+    return _body(500, "UNKNOWN", "the registry failed: see its log", None)
 
 
 def _session_headers(error: UploadError, found: Match | None) -> dict[str, str]:
     if found is None or "session" not in found.parameters:
         return {}
     parameters = found.parameters
-    headers = upload_headers(parameters["name"], parameters["session"], error.offset)
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    return headers
+    return upload_headers(parameters["name"], parameters["session"], error.offset)
 
 
 def _body(status: int, code: str, message: str, detail: object) -> Response:

@@ -11,7 +11,9 @@ from chalicelib.digest import Digest
 from chalicelib.errors import RangeInvalidError
 from chalicelib.registry.session import Session
 
-_BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+# 19 digits are more bytes than anything can have; int() itself refuses 4,301 and more.
+_OFFSET = re.compile(r"\d{1,19}", re.ASCII)
+_BYTE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?", re.ASCII)
 
 
@@ -43,6 +45,11 @@ def parse_content_range(header: str) -> tuple[int, int] | None:
         return None
     first, last = int(found[1]), int(found[2])
     return (first, last) if first <= last else None
+
+
+def parse_offset(text: str) -> int | None:
+    """Read the offset that a Location carried (`at`), in bytes; None if it is malformed."""
+    return int(text) if _OFFSET.fullmatch(text) else None
 
 
 def session_headers(session: Session) -> dict[str, str]:

@@ -11,14 +11,14 @@ from chalicelib.api.headers import next_link
 from chalicelib.api.messages import Request, Response
 from chalicelib.descriptor import MediaType
 from chalicelib.errors import PaginationNumberInvalidError
-from chalicelib.reference import parse_digest
+from chalicelib.reference import MAX_NAME_LENGTH, MAX_TAG_LENGTH, parse_digest
 from chalicelib.registry.model import Page, Referrer
 from chalicelib.registry.registry import Registry
 
 
 def tags(registry: Registry, request: Request, name: str) -> Response:
     """GET: a page of a repository's tags."""
-    limit, last = _page(request)
+    limit, last = _page(request, MAX_TAG_LENGTH)
     page = registry.lists.tags(name, last, limit)
     answer = {"name": name, "tags": list(page.items)}
     return _names(f"/v2/{name}/tags/list", answer, page, limit)
@@ -26,7 +26,7 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
 
 def catalog(registry: Registry, request: Request) -> Response:
     """GET: a page of the repositories."""
-    limit, last = _page(request)
+    limit, last = _page(request, MAX_NAME_LENGTH)
     page = registry.lists.repositories(last, limit)
     return _names("/v2/_catalog", {"repositories": list(page.items)}, page, limit)
 
@@ -48,11 +48,16 @@ def referrers(registry: Registry, request: Request, name: str, digest: str) -> R
     return _json(index, headers, MediaType.OCI_INDEX.value)
 
 
-def _page(request: Request) -> tuple[int | None, str | None]:
-    number, last = request.parameter("n"), request.parameter("last")
+def _page(request: Request, longest: int) -> tuple[int | None, str | None]:
+    """Read how many names are wanted and the last one seen, where none is longer than `longest`.
+
+    One character more of `last` decides as the whole does, and still fits a key of the store.
+    """
+    number, last = request.parameter("n"), request.parameter("last") or ""
     if number is not None and not (number.isascii() and number.isdecimal()):
         raise PaginationNumberInvalidError
-    return int(number[:9]) if number is not None else None, last or None
+    limit = None if number is None else int(number.lstrip("0")[:9] or "0")
+    return limit, last[: longest + 1] or None
 
 
 def _names(path: str, answer: Mapping[str, Any], page: Page[str], limit: int | None) -> Response:

@@ -48,10 +48,10 @@ class Response:
 
 
 class _BinaryResponse(ChaliceResponse):
-    """Chalice's response with a base64 several times as fast as the standard library's."""
+    """Chalice's response with a base64 many times as fast as the standard library's."""
 
     def _base64encode(self, data: bytes) -> str:
-        return pybase64.b64encode(data).decode("ascii")
+        return pybase64.b64encode_as_string(data)
 
 
 class MoorageChalice(Chalice):
@@ -61,6 +61,7 @@ class MoorageChalice(Chalice):
     - With `binary_types=["*/*"]` it answers 400 to a request that has no Accept, after the handler
       ran: Chalice is shown `*/*`. Handlers read the client's own from multiValueHeaders.
     - A response is binary only by its content type: handlers always return bytes.
+    - It would decode a body with the standard library: here the body is taken from the event.
     """
 
     def __init__(self, app_name: str) -> None:
@@ -97,26 +98,32 @@ class MoorageChalice(Chalice):
             "headers": {**headers, "accept": "*/*"},
             "body": None,
         }
-        # Decoded here, once; the event gives its base64 up, which is larger than the bytes.
-        self._thread.body = _body(event)
-        event["body"] = None
+        self._thread.event = event
         try:
             answer: dict[str, Any] = super().__call__(shown, context)
         finally:
             self.current_request = None
             self.lambda_context = None
-            self._thread.body = b""
+            self._thread.event = None
         return answer
 
     def take_body(self) -> bytes:
-        """Hand over the body of this thread's request, once."""
-        body: bytes = self._thread.body
-        self._thread.body = b""
-        return body
+        """Decode the body of this thread's request, once: ValueError if it is no base64.
+
+        The event gives its text up, which is larger than the bytes.
+        """
+        event: dict[str, Any] = self._thread.event
+        body, event["body"] = event.get("body"), None
+        if not body:
+            return b""
+        if event.get("isBase64Encoded"):
+            # Validating is what takes pybase64's fast path: a tenth of the time, half the memory.
+            return pybase64.b64decode(body, validate=True)
+        return str(body).encode()
 
 
 def current(app: MoorageChalice) -> Request:
-    """Read the request that Chalice holds for this thread."""
+    """Read the request that Chalice holds for this thread; raises on what is no proxy event."""
     event: dict[str, Any] = app.current_request.to_original_event()
     context = app.lambda_context
     remaining = getattr(context, "get_remaining_time_in_millis", None)
@@ -127,17 +134,22 @@ def current(app: MoorageChalice) -> Request:
         query=event["multiValueQueryStringParameters"] or {},
         headers=_headers(event),
         body=app.take_body(),
-        principal=str(event["requestContext"].get("authorizer", {}).get("principalId", "")),
+        principal=str((event["requestContext"].get("authorizer") or {}).get("principalId", "")),
         deadline=time.time() + seconds,
         request_id=str(event["requestContext"].get("requestId", "")),
     )
 
 
 def to_chalice(response: Response) -> ChaliceResponse:
-    """Hand an answer to Chalice: always bytes, header values always text."""
-    return _BinaryResponse(
-        body=response.body, headers=dict(response.headers), status_code=response.status
-    )
+    """Hand an answer to Chalice: always bytes, header values always text.
+
+    A value of another type would be a 500 in Chalice's own shape.
+    """
+    headers = {
+        name: [str(item) for item in value] if isinstance(value, list) else str(value)
+        for name, value in response.headers.items()
+    }
+    return _BinaryResponse(body=response.body, headers=headers, status_code=response.status)
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
@@ -145,12 +157,3 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
         name: [value] for name, value in event["headers"].items()
     }
     return {name.lower(): ", ".join(values) for name, values in many.items()}
-
-
-def _body(event: Mapping[str, Any]) -> bytes:
-    body = event.get("body")
-    if not body:
-        return b""
-    if event.get("isBase64Encoded"):
-        return pybase64.b64decode(body)
-    return str(body).encode()

@@ -78,7 +78,7 @@ _PING = re.compile("")
 _CATALOG = re.compile("_catalog")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
-_BLOB = re.compile("(?P<name>.+)/blobs/(?P<digest>[^/]+)")
+_BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
 _MANIFEST = re.compile("(?P<name>.+)/manifests/(?P<reference>[^/]+)")
 _TAGS = re.compile("(?P<name>.+)/tags/list")
 _REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
@@ -126,11 +126,13 @@ def _decoded(raw: Mapping[str, str]) -> dict[str, str]:
 
 
 def _segment(raw: str, *, slash: bool) -> str:
-    """Decode a part of the path; an encoded slash never becomes a separator."""
+    """Decode a part of the path; what is encoded never becomes a separator, a step or an end."""
     try:
         parts = [unquote_to_bytes(part).decode() for part in raw.split("/")]
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise NameInvalidError("the path is not UTF-8") from None
-    if any("/" in part for part in parts) or (len(parts) > 1 and not slash):
-        raise NameInvalidError("the path holds an encoded slash")
+    if any("/" in part or "\0" in part for part in parts) or (len(parts) > 1 and not slash):
+        raise NameInvalidError("the path holds an encoded slash or NUL")
+    if any(part in {".", ".."} for part in parts):
+        raise NameInvalidError("the path holds `.` or `..`")
     return "/".join(parts)

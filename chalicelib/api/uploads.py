@@ -3,7 +3,12 @@
 Source: OCI distribution spec, "Pushing blobs" (end-4a, 4b, 4c, 5, 6, 11, 13, 14).
 """
 
-from chalicelib.api.headers import blob_location, parse_content_range, session_headers
+from chalicelib.api.headers import (
+    blob_location,
+    parse_content_range,
+    parse_offset,
+    session_headers,
+)
 from chalicelib.api.messages import Request, Response
 from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, parse_algorithm
 from chalicelib.errors import DigestInvalidError, UploadInvalidError
@@ -75,18 +80,26 @@ def cancel(registry: Registry, request: Request, name: str, session: str) -> Res
 def _begin(registry: Registry, request: Request, name: str, session: str) -> int | None:
     """Find where a chunk begins: by its Content-Range, else by the offset in its Location.
 
-    Raises UploadInvalidError, with nothing appended, for a range that is not the body's.
+    None if neither says. Raises UploadInvalidError, with nothing appended, for a range that is not
+    the body's and for an offset that can't be read: a guess might append bytes twice.
     """
-    header = request.headers.get("content-range")
-    if header is None:
-        at = request.parameter("at")
-        return int(at) if at and at.isdecimal() and at.isascii() else None
-    span = parse_content_range(header)
-    if span is not None and span[1] - span[0] + 1 == len(request.body):
-        return span[0]
-    offset = registry.uploads.status(name, session).offset
+    header, at, size = (
+        request.headers.get("content-range"),
+        request.parameter("at"),
+        len(request.body),
+    )
+    if header is not None:
+        span = parse_content_range(header)
+        if span is not None and span[1] - span[0] + 1 == size:
+            return span[0]
+        fault = f"Content-Range {header[:100]!r} is not `first-last` of a body of {size} bytes"
+    elif at is None:
+        return None
+    else:
+        begin = parse_offset(at)
+        if begin is not None:
+            return begin
+        fault = f"at={at[:100]!r} is no offset: use the Location as it was given"
     raise UploadInvalidError(
-        f"Content-Range {header[:100]!r} is not `first-last` of a body of {len(request.body)}"
-        " bytes: nothing was appended",
-        offset=offset,
+        f"{fault}: nothing was appended", offset=registry.uploads.status(name, session).offset
     )

@@ -127,7 +127,10 @@ class SessionStore(Protocol):
     """The sessions, one item each. Reads are strongly consistent."""
 
     def create(self, session: Session) -> None:
-        """Put a new session; a repeat of this very creation (same id and nonce) succeeds."""
+        """Put a new session; a repeat of this very creation (same id and nonce) succeeds.
+
+        Raises SessionMovedError when the id belongs to another creation.
+        """
 
     def get(self, session_id: str) -> Session | None:
         """Read a session."""
@@ -235,8 +238,8 @@ class MetadataStore(Protocol):
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
         Conditional on the manifest being live, or pending with this version; each tag naming the
-        digest that `tags` gives (None: no such tag). Each tag's TAG and TAGGED rows are put, the
-        TAGGED row of another old digest is deleted. At most 30 tags.
+        digest that `tags` gives (None: no such tag), or this manifest already. Each tag's TAG and
+        TAGGED rows are put, the TAGGED row of another old digest is deleted. At most 30 tags.
         Raises ManifestMovedError when a condition fails.
         """
 
@@ -254,7 +257,10 @@ class MetadataStore(Protocol):
         """
 
     def finish_delete(self, manifest: Manifest) -> None:
-        """Delete the referrer row (if it has a subject) and then the deleting manifest's item."""
+        """Delete the deleting manifest's item and its referrer row (if any) in one transaction.
+
+        Nothing is done if the item is gone, not deleting, or of another version.
+        """
 
     # lists
 

@@ -217,7 +217,7 @@ def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
         raise UploadBusyError(
             "another request is appending to this upload",
             offset=met.offset,
-            retry_after=max(1, rest),
+            retry_after=rest,
         ) from failed
     if len(met.burned) >= MAX_BURNED:
         raise UploadUnknownError("too many requests of this upload died: start a new one")

@@ -165,6 +165,40 @@ def test_a_range_unlike_its_body_appends_nothing(registry: RegistryUnderTest, he
     assert registry.ask("GET", at).headers["Location"] == at
 
 
+@pytest.mark.parametrize("at", ["zz", "", "-1", "1.0", "\u0661", "9" * 20, "9" * 5000])
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_an_offset_that_is_none_appends_nothing(
+    registry: RegistryUnderTest, method: str, at: str
+) -> None:
+    """A Location whose offset was spoilt is 400 and says where to go on, wherever that is."""
+    good = location(registry.ask("PATCH", start(registry), b"abc"))
+    spoilt = f"{good.partition('?')[0]}?at={at}"
+    closing = f"&digest={Digest.of(b'abcdef')}" if method == "PUT" else ""
+    refused = registry.ask(method, spoilt + closing, b"def")
+    assert refused.status == 400
+    assert b"BLOB_UPLOAD_INVALID" in refused.body
+    assert (refused.headers["Location"], refused.headers["Range"]) == (good, "0-2")
+    assert registry.ask("PUT", f"{good}&digest={Digest.of(b'abcdef')}", b"def").status == 201
+
+
+def test_a_chunk_without_any_offset_begins_at_0(registry: RegistryUnderTest) -> None:
+    """A PATCH with neither range nor offset is a first chunk; a second such is 416."""
+    plain = start(registry).partition("?")[0]
+    assert registry.ask("PATCH", plain, b"abc").headers["Range"] == "0-2"
+    assert registry.ask("PATCH", plain, b"abc").status == 416
+
+
+def test_a_post_that_names_a_digest_and_has_no_body_is_an_upload(
+    registry: RegistryUnderTest,
+) -> None:
+    """A digest of bytes that are still to come opens a session and commits nothing."""
+    digest = Digest.of(b"later")
+    opened = registry.ask("POST", f"a/b/blobs/uploads?digest={digest}")
+    assert (opened.status, opened.headers["Range"]) == (202, "0-0")
+    assert registry.ask("HEAD", f"a/b/blobs/{digest}").status == 404
+    assert registry.ask("PUT", f"{location(opened)}&digest={digest}", b"later").status == 201
+
+
 def test_a_repeated_put_is_answered_again(registry: RegistryUnderTest) -> None:
     """A committed session answers 201 to the same PUT, 400 to another digest."""
     at = location(registry.ask("PATCH", start(registry), b"abc"))

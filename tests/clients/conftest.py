@@ -5,6 +5,7 @@ A plain ``pytest`` runs none of the tests marked ``clients``: they take minutes 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -51,9 +52,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{client:18} {seconds[client]:6.1f} s  {outcomes}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registry() -> Iterator[Registry]:
-    """Give the registry under test."""
+    """Give the registry under test; a new one for each module, since moto slows as it fills."""
     with daemons.registry() as running:
         yield running
 
@@ -81,8 +82,13 @@ def containerd() -> Iterator[str]:
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
     """Give a folder that is deleted at the end, passed or failed: images are large."""
-    with tempfile.TemporaryDirectory(prefix="m-", ignore_cleanup_errors=True) as folder:
+    # podman reads an oci: path as a name, which the underscores of a random one would break.
+    folder = Path(tempfile.gettempdir()) / f"m-{uuid4().hex[:12]}"
+    folder.mkdir()
+    try:
         yield Workspace(Path(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

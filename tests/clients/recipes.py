@@ -1,4 +1,4 @@
-"""The four images that clients push, made on this machine once and kept under ``.tools/images``.
+"""The images that clients push, made on this machine once and kept under ``.tools/images``.
 
 It downloads nothing itself: debootstrap asks the mirror that this machine's own apt uses.
 """
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 CACHE = TOOLS / "images"
 MIB = 1 << 20
 SUITE = "bookworm"
-SMALL_LAYERS = 30
+MANY_LAYERS = 30
+FEW_LAYERS = 3
 SMALL_LAYER_SIZE = 200_000
 BIG_LAYER_SIZE = 300_000_000
 _DEBOOTSTRAP_TIMEOUT = 600
@@ -100,7 +101,16 @@ def _add_tree(tar: tarfile.TarFile, root: Path) -> None:
 
 def _many_small(target: Path) -> None:
     """Make thirty layers of 200 KB that don't compress."""
-    made = [_random_layer(target, seed, SMALL_LAYER_SIZE) for seed in range(SMALL_LAYERS)]
+    _small_layers(target, MANY_LAYERS)
+
+
+def _few_small(target: Path) -> None:
+    """Make three such layers, for tests of which requests a client makes."""
+    _small_layers(target, FEW_LAYERS)
+
+
+def _small_layers(target: Path, number: int) -> None:
+    made = [_random_layer(target, seed, SMALL_LAYER_SIZE) for seed in range(number)]
     images.finish_layout(target, images.write_manifest(target, made))
 
 
@@ -131,6 +141,7 @@ def _random_layer(target: Path, seed: int, size: int, *, compress: bool = True) 
 RECIPES: dict[str, Callable[[Path], None]] = {
     "debian": _debian,
     "many-small": _many_small,
+    "few-small": _few_small,
     "one-big": _one_big,
     "two-platforms": _two_platforms,
 }

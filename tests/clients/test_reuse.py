@@ -13,6 +13,7 @@ import pytest
 from tests.clients.adapters.copying import Skopeo
 from tests.clients.contents import read_layout
 from tests.clients.images import read_json, root_of
+from tests.clients.recipes import FEW_LAYERS
 from tests.clients.tap import tap
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
-LAYERS = 30
 SKOPEO = ("skopeo", "--insecure-policy", "copy", "--preserve-digests")
 SKOPEO_PLAIN_HTTP = ("--src-tls-verify=false", "--dest-tls-verify=false")
 
@@ -69,7 +69,7 @@ def test_a_repeated_push_uploads_nothing(
     repository: str,
 ) -> None:
     """The second push of an image asks for its blobs and sends none of them."""
-    layout = image("many-small")
+    layout = image("few-small")
     reference = f"{listening.host}/{repository}:latest"
     pushing = client(name)
     pushing.push(layout, reference)
@@ -91,7 +91,7 @@ def test_a_copy_to_another_repository_mounts_every_layer(
     workspace: Workspace,
 ) -> None:
     """A copy within the registry sends no layer, and the copy can be pulled whole."""
-    layout = image("many-small")
+    layout = image("few-small")
     source = f"{listening.host}/{repository}:latest"
     target = f"{listening.host}/{repository}-copy:latest"
     Skopeo(workspace).push(layout, source)
@@ -104,5 +104,5 @@ def test_a_copy_to_another_repository_mounts_every_layer(
 
     config = read_json(layout, root_of(layout))["config"]
     assert listening.blob_bytes == (0 if copy.mounts_config else config["size"])
-    assert len(listening.mounts) == LAYERS + copy.mounts_config
+    assert len(listening.mounts) == FEW_LAYERS + copy.mounts_config
     assert Skopeo(workspace).pull(target) == read_layout(layout)
