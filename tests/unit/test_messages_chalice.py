@@ -142,7 +142,8 @@ def test_both_routes_of_the_app_reach_the_api(
         return Response(299, {"X": "y"}, b"\x00")
 
     monkeypatch.setattr(wiring, "api", lambda: api)
-    told = application.app(event(method, proxy), None)
+    sent = {"Content-Type": "application/octet-stream"}
+    told = application.app(event(method, proxy, headers=sent), None)
     assert (told["statusCode"], told["headers"]["X"]) == (299, "y")
     assert base64.b64decode(told["body"]) == b"\x00"
     assert [(request.method, request.path) for request in seen] == [(method, proxy or "")]
