@@ -8,7 +8,7 @@ import os
 from functools import partial
 from typing import Any
 
-from chalice.app import Response
+from chalice.app import CloudWatchEvent, Rate, Response
 
 from chalicelib import wiring
 from chalicelib.api import log
@@ -38,3 +38,10 @@ def commit(event: dict[str, Any], context: object) -> None:
     """Drive a sealed session to its end; invoked asynchronously with {"session": id}."""
     del context
     wiring.commit_session(event["session"])
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
+def sweep(event: CloudWatchEvent) -> None:
+    """End what requests began and nobody came back for."""
+    del event
+    wiring.sweep()

@@ -30,6 +30,7 @@ class Settings:
     serial_dynamodb: bool = False
     """One DynamoDB call at a time: only for moto, whose failing transactions erase other writes."""
     sparse_index: bool = False
+    sparse_image: bool = False
     anonymous_mount: bool = False
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
@@ -47,6 +48,7 @@ class Settings:
             head_strategy=reader.choice("HEAD_STRATEGY", ("redirect", "body")),
             serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
             sparse_index=reader.flag("SPARSE_INDEX"),
+            sparse_image=reader.flag("SPARSE_IMAGE"),
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
         )

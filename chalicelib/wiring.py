@@ -20,6 +20,7 @@ from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.sweeper import Swept
 from chalicelib.settings import Settings
 from chalicelib.stores.dynamodb import dynamodb_config
 from chalicelib.stores.failures import AWS_ERRORS, translate
@@ -31,6 +32,9 @@ _log = logging.getLogger("moorage.wiring")
 
 COMMIT_SECONDS = 600.0
 """How long a worker may drive one commit: the commit function's own time is longer."""
+
+SWEEP_SECONDS = 600.0
+"""How long one run of the sweeper may go on taking up work: its function's time is longer."""
 
 
 class SystemClock:
@@ -118,6 +122,14 @@ def commit_session(session_id: str) -> None:
         _log.warning("commit of %s stopped: %s", session_id, error.message)
 
 
+def sweep(seconds: float = SWEEP_SECONDS) -> Swept:
+    """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
+    swept = registry().sweeper.sweep(time.time() + seconds)
+    counts = {outcome.value: number for outcome, number in swept.outcomes.items()}
+    _log.info("swept %d", swept.looked, extra={"swept": counts, "finished": swept.finished})
+    return swept
+
+
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Build the registry over S3 and DynamoDB."""
@@ -138,7 +150,11 @@ def registry() -> Registry:
         workers=workers,
         clock=clock,
     )
-    limits = Limits(sparse_index=config.sparse_index, anonymous_mount=config.anonymous_mount)
+    limits = Limits(
+        sparse_index=config.sparse_index,
+        sparse_image=config.sparse_image,
+        anonymous_mount=config.anonymous_mount,
+    )
     return Registry.over(ports, limits)
 
 

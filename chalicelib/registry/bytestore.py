@@ -10,8 +10,9 @@ from dataclasses import replace
 from chalicelib.digest import Hasher, UnusableStateError
 from chalicelib.errors import RegistryError, UploadInvalidError
 from chalicelib.registry.keys import canonical_key, data_key, session_prefix, tail_key
+from chalicelib.registry.ports import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.registry.session import Session, StoredObject
 
 TAIL_WINDOW = 16
 """Superseded tails are deleted once in so many leases: one request for all of them."""
@@ -83,22 +84,29 @@ class ByteStore:
             self._objects.delete([key for key in keys if key != kept])
 
     def clean(self, session: Session) -> Session:
-        """Delete what an ended session left and let its item expire, best effort.
-
-        An undisturbed session's keys are all known from its item; where a late writer may exist,
-        everything below its prefix goes. What fails here is left to the sweeper.
-        """
-        with suppress(RegistryError):
-            self._delete_leftovers(session)
-            gone = self._clock.now() + self._limits.remember
-            return self._sessions.write(session, replace(session, sweep_at=None, expires_at=gone))
+        """Do `clean_up`, best effort: what fails here is left to the sweeper."""
+        with suppress(RegistryError, SessionMovedError):
+            return self.clean_up(session)
         return session
 
+    def clean_up(self, session: Session) -> Session:
+        """Delete what an ended session left, and let its item expire.
+
+        An undisturbed session's keys are all known from its item; where a late writer may exist,
+        everything below its prefix goes, and goes again when the sweeper looks at the time that
+        the session's end has set: only then is the item let go.
+        """
+        now = self._clock.now()
+        self._delete_leftovers(session)
+        if _may_be_written_late(session) and now < (session.sweep_at or 0.0):
+            return session
+        gone = now + self._limits.remember
+        return self._sessions.write(session, replace(session, sweep_at=None, expires_at=gone))
+
     def _delete_leftovers(self, session: Session) -> None:
-        keys: list[str] = []
-        if session.claim is not None and session.state is not State.OPEN:
-            ours = canonical_key(session.claim, session.id)
-            keys += [] if session.published_key == ours else [ours]
+        claims = {*session.earlier_claims, *([session.claim] if session.claim else [])}
+        keys = sorted({canonical_key(claim, session.id) for claim in claims})
+        keys = [key for key in keys if key != session.published_key]
         if session.disturbed:
             self._objects.purge(session_prefix(session.id))
         elif session.upload_id or session.tail:
@@ -108,3 +116,14 @@ class ByteStore:
             keys += [tail_key(session.id, fence) for fence in range(1, session.fence + 1)]
         if keys:
             self._objects.delete(keys)
+
+
+def _may_be_written_late(session: Session) -> bool:
+    """Whether a request that was overtaken may still bring bytes after a clean-up.
+
+    That is so after a lease's take-over, and where two drivers of one commit disagreed on whose
+    bytes are live: the slower one may copy to a key that the faster one has just deleted.
+    """
+    canonical = session.claim and canonical_key(session.claim, session.id)
+    overtaken = session.tail_part is not None and session.published_key != canonical
+    return session.disturbed or overtaken

@@ -60,6 +60,7 @@ class Commits:
             algorithm=hasher.algorithm if hasher else session.algorithm,
             tail_part=session.next_part,
             next_part=session.next_part + 1,
+            sweep_at=self._ports.clock.now() + self._limits.sweep_sealed,
         )
 
     def publish_whole(self, leased: Session, data: bytes) -> Session:
@@ -87,7 +88,7 @@ class Commits:
             holder=None,
             lease_until=0.0,
             last_fence=leased.fence,
-            sweep_at=None if clean else leased.sweep_at,
+            sweep_at=None if clean else now + self._limits.sweep_again,
             expires_at=now + self._limits.remember if clean else None,
         )
         try:
@@ -139,7 +140,7 @@ class Commits:
         try:
             event, known = self._effects[session.state](session)
         except (MultipartMissingError, ObjectMissingError, ObjectChangedError):
-            return self._lose(session)
+            return self.end(session, Event.LOST)
         if event is Event.ALREADY_LIVE:
             return self._publish(session, event)
         moved_to = replace(known, state=transitions.after(session.state, event))
@@ -223,20 +224,25 @@ class Commits:
     def _publish(self, session: Session, event: Event) -> Session:
         ours = canonical_key(_claim(session), session.id)
         key = None if event is Event.ALREADY_LIVE else ours
-        committed = replace(session, state=transitions.after(session.state, event))
+        now = self._ports.clock.now()
+        committed = replace(
+            session,
+            state=transitions.after(session.state, event),
+            sweep_at=now + self._limits.sweep_again,
+        )
         try:
-            written = self._ports.metadata.publish(session, committed, key, self._ports.clock.now())
+            written = self._ports.metadata.publish(session, committed, key, now)
         except RecordMissingError:
             return session  # the record went between the look and the link: look again
         except SessionMovedError as moved:
             return self._met(session, moved.current)
         return self._bytes.clean(written)
 
-    def _lose(self, session: Session) -> Session:
-        lost = replace(
-            session, state=transitions.after(session.state, Event.LOST), fence=session.fence + 1
-        )
-        return self._bytes.clean(self._write(session, lost))
+    def end(self, session: Session, event: Event) -> Session:
+        """Cancel a session that is not committed, whoever drives it, and clean up after it."""
+        again = self._ports.clock.now() + self._limits.sweep_again
+        written = self._write(session, transitions.ended(session, event, again))
+        return self._bytes.clean(written) if written.state in TERMINAL else written
 
     def _write(self, before: Session, after: Session) -> Session:
         try:

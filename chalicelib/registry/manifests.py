@@ -5,6 +5,7 @@ transaction make it live. This module must never change a manifest's bytes, nor 
 that is not live.
 """
 
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from chalicelib.errors import (
     ManifestBlobUnknownError,
     ManifestInvalidError,
     ManifestUnknownError,
+    SizeTooLargeError,
     UnavailableError,
 )
 from chalicelib.reference import Reference, Tag
@@ -79,6 +81,7 @@ class Manifests:
         ManifestBlobUnknownError, UnavailableError when others keep changing the same items.
         """
         parsed = parse_manifest(push.body, push.media_type)
+        _check_row(parsed, self._limits.referrer_row)
         digest = _digest(push)
         tags = [push.reference.name] if isinstance(push.reference, Tag) else []
         tags = list(dict.fromkeys([*tags, *push.tags]))
@@ -88,17 +91,8 @@ class Manifests:
                 push.repository, push.principal, digest, push.body, push.deadline
             )
         manifest = self._manifest(push, parsed, digest, inline=inline)
-        for attempt in range(_TRIES):
-            if attempt:
-                self._ports.clock.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 - jitter
-            try:
-                self._put_once(manifest, parsed, tags)
-            except ManifestMovedError:
-                continue
-            if not self._ports.metadata.has_repository(push.repository):
-                self._ports.metadata.add_repository(push.repository)
-            return StoredManifest(digest, manifest.subject, tags)
-        raise UnavailableError("the manifest or its tag keeps being changed by others")
+        self._retried(lambda: self._put_once(manifest, parsed, tags))
+        return StoredManifest(digest, manifest.subject, tags)
 
     def get(self, repository: str, reference: Reference) -> StoredBody:
         """Return a live manifest; raises ManifestUnknownError."""
@@ -117,71 +111,98 @@ class Manifests:
         if isinstance(reference, Tag):
             self._retried(lambda: self._delete_tag(repository, reference.name))
             return
-        manifest = metadata.begin_delete(repository, reference)
+        due = self._ports.clock.now() + self._limits.manifest_grace
+        manifest = metadata.begin_delete(repository, reference, due)
         if manifest is None:
             raise ManifestUnknownError
-        self._retried(lambda: self._finish_delete(manifest))
+        self.finish_delete(manifest)
 
     def _delete_tag(self, repository: str, tag: str) -> None:
         if not self._ports.metadata.delete_tag(repository, tag):
             raise ManifestUnknownError
 
     def _retried(self, work: Callable[[], None]) -> None:
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt:
+                self._ports.clock.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 - jitter
             try:
                 work()
             except ManifestMovedError:
                 continue
             return
-        raise UnavailableError("the manifest's tags keep being changed by others")
+        raise UnavailableError("the manifest or its tags keep being changed by others")
 
-    def _finish_delete(self, manifest: Manifest) -> None:
+    def finish_delete(self, manifest: Manifest) -> None:
+        """Take a manifest that is being deleted out of its repository, its tags first.
+
+        Idempotent; where somebody else has ended this deletion, nothing is done.
+        """
         metadata = self._ports.metadata
         for tag in metadata.tags_of(manifest.repository, manifest.digest):
-            metadata.delete_tag(manifest.repository, tag, manifest.digest)
+            if not metadata.drop_tag(manifest, tag):
+                return
         metadata.finish_delete(manifest)
+
+    def end_due(self, repository: str, digest: Digest) -> bool:
+        """End what a request began with a manifest and left: for the sweeper. False if nothing."""
+        metadata = self._ports.metadata
+        manifest = metadata.get_manifest(repository, digest)
+        now = self._ports.clock.now()
+        if manifest is None or manifest.sweep_at is None or manifest.sweep_at > now:
+            return False
+        if manifest.state is ManifestState.DELETING:
+            self.finish_delete(manifest)
+        else:
+            metadata.remove_pending(manifest)
+        return True
 
     def _live(self, repository: str, reference: Reference) -> Manifest:
         metadata = self._ports.metadata
-        digest: Digest | None
-        if isinstance(reference, Tag):
-            digest = metadata.get_tags(repository, [reference.name]).get(reference.name)
-        else:
-            digest = reference
-        manifest = metadata.get_manifest(repository, digest) if digest else None
-        if manifest is None or manifest.state is not ManifestState.LIVE:
-            raise ManifestUnknownError
-        return manifest
+        if not isinstance(reference, Tag):
+            return _require_live(metadata.get_manifest(repository, reference))
+        seen: Digest | None = None
+        for _ in range(_TRIES):
+            named = metadata.get_tags(repository, [reference.name]).get(reference.name)
+            if named is None or named == seen:
+                break
+            # A tag that moves between the two reads may lead to a manifest that is deleted by now.
+            seen, manifest = named, metadata.get_manifest(repository, named)
+            if manifest is not None and manifest.state is ManifestState.LIVE:
+                return manifest
+        raise ManifestUnknownError
 
     def _manifest(
         self, push: ManifestPush, parsed: ParsedManifest, digest: Digest, *, inline: bool
     ) -> Manifest:
-        references = [item.digest for item in (*parsed.blobs, *parsed.manifests)]
-        if not inline:
-            references.append(digest)
+        named = [item.digest for item in (*parsed.blobs, *parsed.manifests)]
+        references = tuple(dict.fromkeys([*named, *([] if inline else [digest])]))
+        now = self._ports.clock.now()
         return Manifest(
             repository=push.repository,
             digest=digest,
             media_type=parsed.media_type.value,
             size=len(push.body),
-            references=tuple(dict.fromkeys(references)),
+            references=references if len(references) <= self._limits.references_inline else None,
             subject=parsed.subject.digest if parsed.subject else None,
             body=push.body if inline else None,
-            pushed_at=self._ports.clock.now(),
+            pushed_at=now,
             version=self._ports.clock.new_id(),
+            sweep_at=now + self._limits.manifest_grace,
         )
 
     def _put_once(self, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]) -> None:
         metadata = self._ports.metadata
         found = metadata.put_pending(manifest)
         if found.state is ManifestState.DELETING:
-            self._finish_delete(found)
+            self.finish_delete(found)
             raise ManifestMovedError
         try:
             self._check(manifest.repository, parsed)
         except (ManifestBlobUnknownError, ManifestInvalidError):
             metadata.remove_pending(manifest)
             raise
+        if not metadata.has_repository(manifest.repository):
+            metadata.add_repository(manifest.repository)
         referrer = _referrer(manifest, parsed)
         remaining = iter(tags)
         batch = list(islice(remaining, _TAGS_AT_ONCE))
@@ -194,9 +215,11 @@ class Manifests:
 
     def _check(self, repository: str, parsed: ParsedManifest) -> None:
         """Require all that a manifest refers to, in the sizes that it says."""
+        limits = self._limits
         blobs = {item.digest: item for item in parsed.blobs}
         links = self._ports.metadata.get_links(repository, list(blobs))
-        self._require(parsed.blobs, {digest: link.size for digest, link in links.items()})
+        sizes = {digest: link.size for digest, link in links.items()}
+        _require(_needed(parsed.blobs, sizes, sparse=limits.sparse_image), sizes)
         now = self._ports.clock.now()
         for link in links.values():
             self._unmark(link, now)
@@ -204,31 +227,39 @@ class Manifests:
             repository, list(dict.fromkeys(item.digest for item in parsed.manifests))
         )
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
-        self._require(
-            [item for item in parsed.manifests if item.digest in live]
-            if self._limits.sparse_index
-            else parsed.manifests,
-            live,
-        )
+        _require(_needed(parsed.manifests, live, sparse=limits.sparse_index), live)
 
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
 
-    def _require(self, items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
-        for item in items:
-            size = sizes.get(item.digest)
-            if size is None and item.foreign:
-                continue
-            if size is None:
-                raise ManifestBlobUnknownError(
-                    f"{item.digest} ({item.media_type}) is not in this repository: push it first",
-                    detail={"digest": str(item.digest)},
-                )
-            if size != item.size:
-                raise ManifestInvalidError(
-                    f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
-                )
+
+def _needed(
+    items: Iterable[Descriptor], sizes: Mapping[Digest, int], *, sparse: bool
+) -> list[Descriptor]:
+    """Return what a manifest needs here: all that is here, and what may not be elsewhere."""
+    return [item for item in items if item.digest in sizes or not (sparse or item.foreign)]
+
+
+def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
+    """Require every descriptor's content, in the size that it says."""
+    for item in items:
+        size = sizes.get(item.digest)
+        if size is None:
+            raise ManifestBlobUnknownError(
+                f"{item.digest} ({item.media_type}) is not in this repository: push it first",
+                detail={"digest": str(item.digest)},
+            )
+        if size != item.size:
+            raise ManifestInvalidError(
+                f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
+            )
+
+
+def _require_live(manifest: Manifest | None) -> Manifest:
+    if manifest is None or manifest.state is not ManifestState.LIVE:
+        raise ManifestUnknownError
+    return manifest
 
 
 def _digest(push: ManifestPush) -> Digest:
@@ -238,6 +269,19 @@ def _digest(push: ManifestPush) -> Digest:
     if found != push.reference:
         raise DigestInvalidError(f"the manifest has digest {found}, not {push.reference}")
     return found
+
+
+def _check_row(parsed: ParsedManifest, limit: int) -> None:
+    """Refuse a referrer whose entry in its subject's list no item could hold."""
+    if parsed.subject is None:
+        return
+    texts = [parsed.artifact_type or "", *parsed.annotations, *parsed.annotations.values()]
+    size = sum(len(json.dumps(text)) for text in texts)
+    if size > limit:
+        raise SizeTooLargeError(
+            f"annotations and artifactType of a manifest with a subject have {size} bytes, and"
+            f" its entry in the referrers list takes {limit}: put them into a layer"
+        )
 
 
 def _referrer(manifest: Manifest, parsed: ParsedManifest) -> Referrer | None:

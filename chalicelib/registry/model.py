@@ -48,19 +48,24 @@ class ManifestState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest's item. `references`: the digests its repository must hold for it to be whole."""
+    """A manifest's item. `references`: the digests its repository must hold for it to be whole.
+
+    None where they are more than an item holds: then the body, stored as a blob, says them.
+    """
 
     repository: str
     digest: Digest
     media_type: str
     size: int
-    references: tuple[Digest, ...]
+    references: tuple[Digest, ...] | None
     subject: Digest | None
     body: bytes | None
     """The bytes, when small enough to stand in the item; else None: they are stored as a blob."""
     pushed_at: float
     version: str
     state: ManifestState = ManifestState.PENDING
+    sweep_at: float | None = None
+    """When the sweeper ends what was begun; None while the manifest is live."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,12 @@ class SessionStore(Protocol):
         whole seconds, at least 1).
         """
 
+    def due(self, now: float) -> Iterator[str]:
+        """Ids of sessions whose `sweep_at` has come, read as asked for.
+
+        At a cost that depends on them alone. May name sessions that are gone or no longer due.
+        """
+
     def write(self, before: Session, after: Session) -> Session:
         """Write what differs, conditional on `before`'s state and fence; returns `after`.
 
@@ -192,8 +198,8 @@ class MetadataStore(Protocol):
         transaction, conditional on `before`'s state and fence, with `published_key` the key that
         the record names. Tries "all new" first, without reading.
 
-        A session whose own key is not the one published still has bytes to remove: it keeps
-        `before`'s sweep_at and gets no expires_at, whatever `after` says.
+        A session whose own key is not the one published still has bytes to remove: it gets no
+        expires_at, whatever `after` says, and `before`'s sweep_at where `after` has none.
         Returns the session as written, also when this very publication had taken effect earlier.
         Raises SessionMovedError when the session moved otherwise.
         """
@@ -243,17 +249,33 @@ class MetadataStore(Protocol):
         Raises ManifestMovedError when a condition fails.
         """
 
-    def begin_delete(self, repository: str, digest: Digest) -> Manifest | None:
-        """Mark a live (or already deleting) manifest as deleting; None if there is none such."""
+    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
+        """Mark a live (or already deleting) manifest as deleting; None if there is none such.
+
+        The sweeper ends the deletion at `sweep_at` (seconds since the epoch).
+        """
+
+    def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
+        """Repository and digest of manifests whose `sweep_at` has come, read as asked for.
+
+        At a cost that depends on them alone. May name manifests that are gone or live by now.
+        """
 
     def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:
         """All tags that have a TAGGED row for this digest."""
 
-    def delete_tag(self, repository: str, tag: str, digest: Digest | None = None) -> bool:
-        """Delete a tag with its TAGGED row, only if it names `digest` (any, if None).
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Delete a tag with its TAGGED row; False if there is no such tag.
 
-        False if the tag is absent or names another digest; the TAGGED row of `digest` is deleted
-        all the same. Raises ManifestMovedError when the tag moves meanwhile.
+        Raises ManifestMovedError when the tag moves meanwhile.
+        """
+
+    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
+        """Delete a tag of a manifest that is being deleted, with its TAGGED row.
+
+        A tag that names another manifest by now keeps its name, and only the TAGGED row goes.
+        False, and nothing was deleted, if the manifest is no longer being deleted in this
+        version: somebody else ended the deletion, and the tag may be a later push's.
         """
 
     def finish_delete(self, manifest: Manifest) -> None:

@@ -8,27 +8,31 @@ from chalicelib.registry.commit import Commits
 from chalicelib.registry.lists import Lists
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.sweeper import Sweeper
 from chalicelib.registry.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the API calls, and the commit function."""
+    """What the API calls, and the functions that run beside it."""
 
     uploads: Uploads
     blobs: Blobs
     manifests: Manifests
     lists: Lists
     commits: Commits
+    sweeper: Sweeper
 
     @classmethod
     def over(cls, ports: Ports, limits: Limits) -> Self:
         """Build the services."""
         uploads, blobs = Uploads(ports, limits), Blobs(ports, limits)
+        manifests = Manifests(ports, limits, uploads, blobs)
         return cls(
             uploads=uploads,
             blobs=blobs,
-            manifests=Manifests(ports, limits, uploads, blobs),
+            manifests=manifests,
             lists=Lists(ports),
             commits=Commits(ports, limits),
+            sweeper=Sweeper(ports, limits, manifests),
         )

@@ -23,8 +23,15 @@ class Limits:
     """How long a lease outlasts its invocation's deadline."""
     session_life: float = 7 * 24 * _HOUR
     """Below the bucket's lifecycle period for uploads/."""
-    sweep_after: float = 24 * _HOUR
-    """How long after its creation the sweeper first looks at a session."""
+    sweep_sealed: float = 0.25 * _HOUR
+    """How long after its sealing the sweeper drives a session on; a worker ends before that."""
+    sweep_again: float = _HOUR
+    """How long the sweeper leaves what it could not end, and what a late writer may yet reach.
+
+    Longer than any invocation lasts.
+    """
+    manifest_grace: float = _HOUR
+    """How long a manifest may be on its way in or out before the sweeper ends it."""
     remember: float = 48 * _HOUR
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
@@ -35,8 +42,14 @@ class Limits:
     """Above this size a commit is handed to the commit function at once."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""
+    references_inline: int = 1000
+    """Most references of a manifest that stand in its item (71 to 135 bytes each)."""
+    referrer_row: int = 128 * 1024
+    """Most bytes, as JSON text, that a referrers list shows of one manifest's own words."""
     sparse_index: bool = False
     """Whether an index may name manifests that its repository lacks."""
+    sparse_image: bool = False
+    """Whether an image may name blobs that its repository lacks."""
     anonymous_mount: bool = False
     """Whether a mount without a source may find the blob in any repository."""
 

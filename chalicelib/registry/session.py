@@ -4,7 +4,7 @@ This module must never do I/O; a session changes by `dataclasses.replace` and is
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.digest import Algorithm, Digest
 
@@ -65,6 +65,8 @@ class Session:
     """The number that the tail takes as the last part, from sealing on."""
     claim: Digest | None = None
     """The digest the client gave last; it names the session's canonical key."""
+    earlier_claims: tuple[Digest, ...] = ()
+    """Claims of requests that died or failed: their bytes may stand at canonical keys."""
     fence: int = 0
     """Rises with every lease and seal; a write of an earlier fence is refused."""
     holder: str | None = None
@@ -81,7 +83,7 @@ class Session:
     disturbed: bool = False
     """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
     sweep_at: float | None = None
-    """When the sweeper should look; None once there is nothing left to clean up."""
+    """When the sweeper has something to do; None once there is nothing left to clean up."""
     expires_at: float | None = None
     """The TTL attribute: set only when over and cleaned up."""
 
@@ -90,6 +92,25 @@ class Session:
         """Whether the digest of all accepted bytes is known from the saved state."""
         return self.hash_state is not None
 
+    def over_by(self, now: float) -> bool:
+        """Whether the session's life has ended."""
+        return self.life_until <= now
+
     def leased(self, now: float) -> bool:
         """Whether a request other than a dead one holds the session."""
         return self.holder is not None and now < self.lease_until
+
+
+def overtaken(session: Session) -> Session:
+    """Return a session with what its holder may still write to given up.
+
+    That is the number of its next part, and the canonical key of its claim.
+    """
+    claims = (session.claim,) if session.claim else ()
+    return replace(
+        session,
+        next_part=session.next_part + 1,
+        burned=(*session.burned, session.next_part),
+        earlier_claims=tuple(dict.fromkeys((*session.earlier_claims, *claims))),
+        disturbed=True,
+    )

@@ -5,8 +5,9 @@ This module must never do I/O; docs/ draws its diagram from TABLE.
 
 import enum
 from collections.abc import Mapping
+from dataclasses import replace
 
-from chalicelib.registry.session import State
+from chalicelib.registry.session import Session, State
 
 
 class Event(enum.StrEnum):
@@ -34,6 +35,8 @@ class Event(enum.StrEnum):
     """The bytes that the session names are not there."""
     CANCEL = "cancel"
     """The client gave the session up."""
+    EXPIRE = "expire"
+    """The session's life has ended, and the sweeper found it."""
 
 
 class IllegalMoveError(Exception):
@@ -46,18 +49,23 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.OPEN, Event.MISMATCH): State.OPEN,
     (State.OPEN, Event.LOST): State.CANCELLED,
     (State.OPEN, Event.CANCEL): State.CANCELLED,
+    (State.OPEN, Event.EXPIRE): State.CANCELLED,
     (State.SEALED, Event.ASSEMBLE): State.ASSEMBLED,
     (State.SEALED, Event.EMPTY): State.COPIED,
     (State.SEALED, Event.ALREADY_LIVE): State.COMMITTED,
     (State.SEALED, Event.LOST): State.CANCELLED,
+    (State.SEALED, Event.EXPIRE): State.CANCELLED,
     (State.ASSEMBLED, Event.COPY): State.COPIED,
     (State.ASSEMBLED, Event.VERIFY): State.VERIFIED,
     (State.ASSEMBLED, Event.MISMATCH): State.ASSEMBLED,
     (State.ASSEMBLED, Event.LOST): State.CANCELLED,
+    (State.ASSEMBLED, Event.EXPIRE): State.CANCELLED,
     (State.VERIFIED, Event.COPY): State.COPIED,
     (State.VERIFIED, Event.LOST): State.CANCELLED,
+    (State.VERIFIED, Event.EXPIRE): State.CANCELLED,
     (State.COPIED, Event.PUBLISH): State.COMMITTED,
     (State.COPIED, Event.LOST): State.CANCELLED,
+    (State.COPIED, Event.EXPIRE): State.CANCELLED,
 }
 
 
@@ -67,3 +75,19 @@ def after(state: State, event: Event) -> State:
         return TABLE[state, event]
     except KeyError:
         raise IllegalMoveError(f"a session that is {state} can't {event}") from None
+
+
+def ended(session: Session, event: Event, sweep_at: float) -> Session:
+    """Return a session as it ends without a commit: nobody's lease or fence holds any more.
+
+    The sweeper looks at it again at `sweep_at` (seconds since the epoch).
+    """
+    return replace(
+        session,
+        state=after(session.state, event),
+        fence=session.fence + 1,
+        disturbed=session.disturbed or session.holder is not None,
+        holder=None,
+        lease_until=0.0,
+        sweep_at=sweep_at,
+    )

@@ -25,7 +25,7 @@ from chalicelib.registry.ports import (
     SessionMovedError,
 )
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import Session, State
+from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
 from chalicelib.registry.transitions import Event
 
 _LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
@@ -97,7 +97,7 @@ class Uploads:
         session = self._ports.sessions.get(session_id)
         if session is None or session.repository != repository:
             raise UploadUnknownError
-        if session.state is State.CANCELLED or session.life_until <= self._ports.clock.now():
+        if session.state is State.CANCELLED or session.over_by(self._ports.clock.now()):
             raise UploadUnknownError
         return session
 
@@ -183,7 +183,7 @@ class Uploads:
             life_until=now + self._limits.session_life,
             algorithm=algorithm,
             hash_state=Hasher(algorithm).state(),
-            sweep_at=now + self._limits.sweep_after,
+            sweep_at=now + self._limits.session_life,
         )
 
     def _lease(
@@ -224,32 +224,25 @@ class Uploads:
             raise
 
     def _release(self, leased: Session, *, burn: bool) -> None:
-        """Free a lease early, best effort: else it ends by itself."""
+        """Free a lease early, best effort: else it ends by itself.
+
+        With `burn` a write of this request may still arrive: the part number and the canonical
+        key that it could reach are given up. A session that has given up too many is left to its
+        lease's end, at which it is told to be over.
+        """
         freed = replace(leased, holder=None, lease_until=0.0)
         if burn:
-            freed = replace(
-                freed,
-                next_part=leased.next_part + 1,
-                burned=(*leased.burned, leased.next_part),
-                disturbed=True,
-            )
+            if len(leased.burned) >= MAX_BURNED:
+                return
+            freed = overtaken(freed)
         with suppress(SessionMovedError, RegistryError):
             self._ports.sessions.write(leased, freed)
 
     def _end(self, session: Session, event: Event) -> None:
         """Cancel a session for good and clean up after it; raises SessionMovedError."""
-        ended = self._ports.sessions.write(
-            session,
-            replace(
-                session,
-                state=transitions.after(session.state, event),
-                fence=session.fence + 1,
-                disturbed=session.disturbed or session.holder is not None,
-                holder=None,
-                lease_until=0.0,
-            ),
-        )
-        self._bytes.clean(ended)
+        again = self._ports.clock.now() + self._limits.sweep_again
+        ended = transitions.ended(session, event, again)
+        self._bytes.clean(self._ports.sessions.write(session, ended))
 
 
 def _accepted(current: Session | None, leased: Session, stored: Session) -> Session:

@@ -23,6 +23,7 @@ from chalicelib.stores.expressions import (
     names_in,
 )
 from chalicelib.stores.failures import AWS_ERRORS, code_of, translate
+from chalicelib.stores.keys import SWEEP_SHARDS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -37,6 +38,7 @@ ATTEMPTS = 7
 
 _FIRST_WAIT = 0.02
 _BATCH = 100
+_DUE_PAGE = 250
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 _CANCELLED = "TransactionCanceledException"
 # Another writer was there first, or ran at the same time: nothing of ours was written. botocore
@@ -124,7 +126,40 @@ class Dynamo:
         """Read a range of one partition in the order of its sort keys, at most `limit` items."""
         if span.first > span.last:
             return []
-        return list(islice(self._pages(table, span, limit), limit))
+        condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
+        request: dict[str, Any] = {
+            "TableName": table,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": names_in(condition),
+            "ExpressionAttributeValues": {
+                ":pk": {"S": span.partition},
+                ":first": {"S": span.first},
+                ":last": {"S": span.last},
+            },
+            "ConsistentRead": True,
+        }
+        if limit is not None:
+            request["Limit"] = limit
+        return list(islice(self._pages(request), limit))
+
+    def query_due(self, table: str, now: float) -> "Iterator[Item]":
+        """Read the keys of all items in the table's index `sweep` that are due at `now`.
+
+        In the order of their times in each shard; a page is read when it is asked for. An index
+        lags behind its table, so what is read here has to be looked at before it is acted on.
+        """
+        condition = "#sweep_shard = :shard AND #sweep_at <= :now"
+        for shard in SWEEP_SHARDS:
+            yield from self._pages(
+                {
+                    "TableName": table,
+                    "IndexName": "sweep",
+                    "KeyConditionExpression": condition,
+                    "ExpressionAttributeNames": names_in(condition),
+                    "ExpressionAttributeValues": {":shard": {"S": shard}, ":now": {"N": repr(now)}},
+                    "Limit": _DUE_PAGE,
+                }
+            )
 
     def write(self, change: Change) -> "Item":
         """Make one write; an Update returns the item as it then is, others nothing.
@@ -176,21 +211,7 @@ class Dynamo:
             keys = left
         return found
 
-    def _pages(self, table: str, span: "Span", limit: int | None) -> "Iterator[Item]":
-        condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
-        request: dict[str, Any] = {
-            "TableName": table,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": names_in(condition),
-            "ExpressionAttributeValues": {
-                ":pk": {"S": span.partition},
-                ":first": {"S": span.first},
-                ":last": {"S": span.last},
-            },
-            "ConsistentRead": True,
-        }
-        if limit is not None:
-            request["Limit"] = limit
+    def _pages(self, request: dict[str, Any]) -> "Iterator[Item]":
         while True:
             answer = self._call(self._client.query, request)
             yield from answer["Items"]

@@ -3,6 +3,8 @@
 This module must never do I/O. An attribute's name is the field's own; `keys.py` draws the keys.
 """
 
+from typing import Any
+
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
 from chalicelib.registry.session import Session, State, StoredObject
@@ -35,6 +37,7 @@ SESSION = Schema(
         Field("tail", _STORED_OBJECT, optional=True),
         Field("tail_part", codec.WHOLE, optional=True),
         Field("claim", codec.DIGEST, optional=True),
+        Field("earlier_claims", codec.list_of(codec.DIGEST)),
         Field("fence", codec.WHOLE),
         Field("holder", codec.TEXT, optional=True),
         Field("lease_until", codec.TIME),
@@ -78,12 +81,13 @@ MANIFEST = Schema(
         Field("digest", codec.DIGEST),
         Field("media_type", codec.TEXT),
         Field("size", codec.WHOLE),
-        Field("references", codec.list_of(codec.DIGEST)),
+        Field("references", codec.list_of(codec.DIGEST), optional=True),
         Field("subject", codec.DIGEST, optional=True),
         Field("body", codec.BINARY, optional=True),
         Field("pushed_at", codec.TIME),
         Field("version", codec.TEXT),
         Field("state", codec.choice(ManifestState)),
+        Field("sweep_at", codec.TIME, optional=True),
     ),
 )
 
@@ -103,7 +107,20 @@ REFERRER = Schema(
 
 def session_item(session: Session) -> Item:
     """Return a session's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
-    item = SESSION.encode(session)
-    if session.sweep_at is not None:
-        item["sweep_shard"] = codec.TEXT.encode(keys.sweep_shard(session.id))
+    return _queued(SESSION.encode(session), session.id)
+
+
+def manifest_item(manifest: Manifest) -> Item:
+    """Return a manifest's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
+    return _queued(MANIFEST.encode(manifest), str(manifest.digest))
+
+
+def sweep_attributes(name: str, at: float) -> Item:
+    """Return the attributes by which an item stands in its table's index `sweep`."""
+    return _queued({"sweep_at": codec.TIME.encode(at)}, name)
+
+
+def _queued(item: dict[str, dict[str, Any]], name: str) -> Item:
+    if "sweep_at" in item:
+        item["sweep_shard"] = codec.TEXT.encode(keys.sweep_shard(name))
     return item

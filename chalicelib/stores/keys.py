@@ -10,8 +10,10 @@ Table `registry` (kept):
     GARBAGE#<key>    RECORD                          a key to delete
     CATALOG          <name>                          a repository that holds, or held, a manifest
 
-Table `uploads`: one item for each session, under its id; the index `sweep` holds those that still
-need the sweeper, by the time at which they do.
+Table `uploads`: one item for each session, under its id.
+
+Each table has an index `sweep`, which holds the items that need the sweeper, by the time at which
+they do: sessions that are not over and cleaned up, manifests on their way in or out.
 """
 
 import re
@@ -53,9 +55,9 @@ def session_key(session_id: str) -> Key:
     return {"session": session_id}
 
 
-def sweep_shard(session_id: str) -> str:
-    """The shard of the sweeper's queue in which a session waits; the same for all its life."""
-    return SWEEP_SHARDS[zlib.crc32(session_id.encode()) % len(SWEEP_SHARDS)]
+def sweep_shard(name: str) -> str:
+    """The shard of the sweeper's queue in which a session or manifest waits, always the same."""
+    return SWEEP_SHARDS[zlib.crc32(name.encode()) % len(SWEEP_SHARDS)]
 
 
 def link_key(repository: str, digest: Digest) -> Key:
@@ -76,6 +78,12 @@ def garbage_key(key: str) -> Key:
 def manifest_key(repository: str, digest: Digest) -> Key:
     """A manifest of a repository."""
     return _in_repository(repository, f"MANIFEST#{digest}")
+
+
+def manifest_named_by(key: Key) -> tuple[str, Digest]:
+    """The repository and digest of a manifest's key: what `manifest_key` was given."""
+    repository, digest = key["pk"].removeprefix("REPO#"), key["sk"].removeprefix("MANIFEST#")
+    return repository, Digest.parse(digest)
 
 
 def tag_key(repository: str, tag: str) -> Key:

@@ -4,7 +4,7 @@ This module must never make a manifest live, or end it, but in one transaction w
 go with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
@@ -12,8 +12,14 @@ from chalicelib.registry.ports import ManifestMovedError
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.expressions import Change, Clause, Delete, Put, Update
-from chalicelib.stores.items import MANIFEST, REFERRER
-from chalicelib.stores.keys import manifest_key, referrer_key, tag_key, tagged_key
+from chalicelib.stores.items import MANIFEST, REFERRER, manifest_item, sweep_attributes
+from chalicelib.stores.keys import (
+    manifest_key,
+    manifest_named_by,
+    referrer_key,
+    tag_key,
+    tagged_key,
+)
 from chalicelib.stores.parts import MetadataPart
 
 MAX_TAGS = 30
@@ -49,6 +55,9 @@ def tag_names(digest: Digest, value: str = "named") -> Clause:
     return Clause(f"#digest = :{value}", {value: codec.DIGEST.encode(digest)})
 
 
+_QUEUED = ("sweep_at", "sweep_shard")
+"""The attributes by which a manifest that is not live waits for the sweeper."""
+
 _WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 
 
@@ -74,7 +83,7 @@ class Manifests(MetadataPart):
         Returns the item that is there now: `manifest` itself, or the live or deleting one met.
         """
         key = manifest_key(manifest.repository, manifest.digest)
-        put = Put(self._registry, key, MANIFEST.encode(manifest), ABSENT | IS_PENDING)
+        put = Put(self._registry, key, manifest_item(manifest), ABSENT | IS_PENDING)
         try:
             self._dynamo.write(put)
         except ConditionFailedError as failed:
@@ -109,6 +118,7 @@ class Manifests(MetadataPart):
                 manifest_key(manifest.repository, manifest.digest),
                 IS_LIVE | (IS_PENDING & of_version(manifest.version)),
                 set={"state": codec.TEXT.encode(ManifestState.LIVE.value)},
+                remove=_QUEUED,
             )
         ]
         for tag, old in tags.items():
@@ -121,18 +131,29 @@ class Manifests(MetadataPart):
         except TransactionRefusedError as refused:
             raise ManifestMovedError(str(refused)) from refused
 
-    def begin_delete(self, repository: str, digest: Digest) -> Manifest | None:
+    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
         """Mark a live (or already deleting) manifest as deleting; None if there is none such."""
         update = Update(
             self._registry,
             manifest_key(repository, digest),
             IS_LIVE | IS_DELETING,
-            set={"state": codec.TEXT.encode(ManifestState.DELETING.value)},
+            set={
+                "state": codec.TEXT.encode(ManifestState.DELETING.value),
+                **sweep_attributes(str(digest), sweep_at),
+            },
         )
         try:
             return MANIFEST.decode(self._dynamo.write(update))
         except ConditionFailedError:
             return None
+
+    def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
+        """Repository and digest of manifests whose `sweep_at` has come, read as asked for.
+
+        The index lags behind: one may be named that is gone, or live by now.
+        """
+        for item in self._dynamo.query_due(self._registry, now):
+            yield manifest_named_by({name: item[name]["S"] for name in ("pk", "sk")})
 
     def finish_delete(self, manifest: Manifest) -> None:
         """Delete the deleting manifest's item and its referrer row (if it has a subject).

@@ -58,7 +58,8 @@ class _Publication:
         if live == self.key:
             return written
         # Its own bytes are not those published: the sweeper has to see it until they are gone.
-        return replace(written, sweep_at=self.before.sweep_at, expires_at=None)
+        at = self.after.sweep_at or self.before.sweep_at
+        return replace(written, sweep_at=at, expires_at=None)
 
     def check_size(self, size: int) -> None:
         if size != self.after.offset:

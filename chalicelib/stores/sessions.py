@@ -6,14 +6,14 @@ before it writes, nor write without a condition.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.ports import SessionMovedError
-from chalicelib.registry.session import MAX_BURNED, Session, State
+from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo
 from chalicelib.stores.expressions import Clause, Put, Update
@@ -22,6 +22,9 @@ from chalicelib.stores.keys import session_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+
+_GIVEN_UP = ("next_part", "burned", "earlier_claims", "disturbed")
+"""What `overtaken` changes."""
 
 NEVER_CREATED = Clause("attribute_not_exists(#session)")
 """No session has this id: not even the one that a lost answer left behind."""
@@ -145,6 +148,14 @@ class DynamoSessionStore:
             met = _met_by(lease, failed)
         return met if met.holder == holder else self._take_over(met, lease)
 
+    def due(self, now: float) -> Iterator[str]:
+        """Ids of sessions whose `sweep_at` has come, oldest first in each shard, read as asked for.
+
+        The index lags behind: a session may be named that is gone, or no longer due.
+        """
+        for item in self._dynamo.query_due(self._table, now):
+            yield str(item["session"]["S"])
+
     def write(self, before: Session, after: Session) -> Session:
         """Write what differs, conditional on `before`'s state and fence; returns `after`.
 
@@ -168,9 +179,8 @@ class DynamoSessionStore:
         holder, fence, number = met.holder or "", met.fence, met.next_part
         clause = in_state(State.OPEN) & held_by(holder) & under_fence(fence) & next_part_is(number)
         update = _lease_write(self._table, met.id, lease, clause)
-        burned = replace(met, next_part=number + 1, burned=(*met.burned, number), disturbed=True)
-        item = session_item(burned)
-        changed = {name: item[name] for name in ("next_part", "burned", "disturbed")}
+        item = session_item(overtaken(met))
+        changed = {name: item[name] for name in _GIVEN_UP}
         try:
             return self._write(replace(update, set={**update.set, **changed}))
         except ConditionFailedError as failed:

@@ -7,13 +7,15 @@ which no way leads back from its manifest.
 from collections.abc import Mapping, Sequence
 
 from chalicelib.digest import Digest
+from chalicelib.errors import UnavailableError
+from chalicelib.registry.model import Manifest
 from chalicelib.registry.ports import ManifestMovedError
 from chalicelib.stores import codec
 from chalicelib.stores.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb import TransactionRefusedError
 from chalicelib.stores.expressions import Check, Clause, Delete
-from chalicelib.stores.keys import tag_key, tagged_key, tagged_of
-from chalicelib.stores.manifests import tag_names
+from chalicelib.stores.keys import manifest_key, tag_key, tagged_key, tagged_of
+from chalicelib.stores.manifests import IS_DELETING, of_version, tag_names
 from chalicelib.stores.parts import MetadataPart
 
 
@@ -38,19 +40,16 @@ class Tags(MetadataPart):
         rows = self._dynamo.query(self._registry, span)
         return [row["sk"]["S"].removeprefix(span.prefix) for row in rows]
 
-    def delete_tag(self, repository: str, tag: str, digest: Digest | None = None) -> bool:
-        """Delete a tag with its TAGGED row, only if it names `digest` (any, if None).
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Delete a tag with its TAGGED row; False if there is no such tag.
 
-        False if the tag is absent or names another digest; the TAGGED row of `digest` is deleted
-        all the same. Raises ManifestMovedError when the tag moves meanwhile.
+        Raises ManifestMovedError when the tag moves meanwhile.
         """
         key = tag_key(repository, tag)
         item = self._dynamo.get(self._registry, key)
-        named = None if item is None else _named_by(item)
-        if named is None or digest not in {None, named}:
-            if digest is not None:
-                self._drop_way_back(repository, tag, digest)
+        if item is None:
             return False
+        named = _named_by(item)
         way_back = tagged_key(repository, named, tag)
         try:
             self._dynamo.transact(
@@ -65,17 +64,30 @@ class Tags(MetadataPart):
                 raise ManifestMovedError(f"tag {tag} has moved") from refused
         return True
 
-    def _drop_way_back(self, repository: str, tag: str, digest: Digest) -> None:
-        """Delete a TAGGED row that no TAG row answers to, unless one has come by now."""
-        try:
-            self._dynamo.transact(
-                [
-                    Check(self._registry, tag_key(repository, tag), tag_does_not_name(digest)),
-                    Delete(self._registry, tagged_key(repository, digest, tag)),
-                ]
-            )
-        except TransactionRefusedError as refused:
-            raise ManifestMovedError(f"tag {tag} has moved") from refused
+    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
+        """Delete a tag of a manifest that is being deleted, with its TAGGED row; see the port."""
+        repository, digest = manifest.repository, manifest.digest
+        key = tag_key(repository, tag)
+        going = Check(
+            self._registry,
+            manifest_key(repository, digest),
+            IS_DELETING & of_version(manifest.version),
+        )
+        way_back = Delete(self._registry, tagged_key(repository, digest, tag))
+        # While the manifest is being deleted no tag can come to name it: if the first form is
+        # refused for the tag, the tag names something else, and goes on doing so.
+        for what in (
+            Delete(self._registry, key, tag_names(digest)),
+            Check(self._registry, key, tag_does_not_name(digest)),
+        ):
+            try:
+                self._dynamo.transact([going, what, way_back])
+            except TransactionRefusedError as refused:
+                if 0 in refused.met:
+                    return False
+            else:
+                return True
+        raise UnavailableError(f"tag {tag} keeps being changed by others")
 
 
 def _named_by(item: Item) -> Digest:

@@ -185,7 +185,8 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         metadata.get_link: ("a", digest),
         metadata.delete_link: ("a", digest),
         metadata.get_manifest: ("a", digest),
-        metadata.begin_delete: ("a", digest),
+        metadata.begin_delete: ("a", digest, NOW),
+        metadata.drop_tag: (manifest, "v1"),
         metadata.tags_of: ("a", digest),
         metadata.delete_tag: ("a", "v1"),
         metadata.get_tags: ("a", ["v1"]),
@@ -198,11 +199,14 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
     for operation, given in arguments.items():
         with pytest.raises(UnavailableError):
             operation(*given)
+    for due in (sessions.due, metadata.due_manifests):
+        with pytest.raises(UnavailableError):
+            list(due(NOW))
     public = {
         name for store in (sessions, metadata) for name in dir(store) if not name.startswith("_")
     }
     tried = {operation.__name__ for operation in arguments}
-    assert public - tried == {"take_lease"}
+    assert public - tried == {"take_lease", "due", "due_manifests"}
     with pytest.raises(UnavailableError):
         sessions.take_lease(
             "s", repository="a", at=None, claim=None, holder="h", now=NOW, until=NOW + 1

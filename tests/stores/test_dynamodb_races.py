@@ -268,10 +268,7 @@ def test_a_link_that_no_record_counts_is_told(
     assert dynamo.metadata.get_link(repository, digest) is not None
 
 
-@pytest.mark.parametrize("by_digest", [True, False])
-def test_a_tag_that_moves_before_its_deletion_stays(
-    dynamo: DynamoStores, repository: str, *, by_digest: bool
-) -> None:
+def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, repository: str) -> None:
     """A tag that moves after it was read is not deleted, and its way back stays."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository)
@@ -280,25 +277,10 @@ def test_a_tag_that_moves_before_its_deletion_stays(
     def move() -> None:
         dynamo.metadata.make_live(new, {"v1": live.digest}, None)
 
-    digest = live.digest if by_digest else None
     with meanwhile(dynamo.client, "GetItem", move), pytest.raises(ManifestMovedError):
-        dynamo.metadata.delete_tag(repository, "v1", digest)
+        dynamo.metadata.delete_tag(repository, "v1")
     assert dynamo.metadata.get_tags(repository, ["v1"]) == {"v1": new.digest}
     assert dynamo.metadata.tags_of(repository, new.digest) == ["v1"]
-
-
-def test_a_tag_that_comes_to_the_manifest_keeps_its_way_back(
-    dynamo: DynamoStores, repository: str
-) -> None:
-    """A stray way back that a push makes true meanwhile is not deleted."""
-    live = push_manifest(dynamo.metadata, a_manifest(repository=repository))
-
-    def tag() -> None:
-        dynamo.metadata.make_live(live, {"v1": None}, None)
-
-    with meanwhile(dynamo.client, "GetItem", tag), pytest.raises(ManifestMovedError):
-        dynamo.metadata.delete_tag(repository, "v1", live.digest)
-    assert dynamo.metadata.tags_of(repository, live.digest) == ["v1"]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -308,7 +290,8 @@ def test_a_stray_way_back_is_deleted(dynamo: DynamoStores, repository: str, *, n
     if named:
         push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     dynamo.change(keys.tagged_key(repository, live.digest, "v1"))
-    assert dynamo.metadata.tags_of(repository, live.digest) == ["v1"]
-    assert not dynamo.metadata.delete_tag(repository, "v1", live.digest)
+    begun = dynamo.metadata.begin_delete(repository, live.digest, NOW)
+    assert begun is not None
+    assert dynamo.metadata.drop_tag(begun, "v1")
     assert dynamo.metadata.tags_of(repository, live.digest) == []
     assert bool(dynamo.metadata.get_tags(repository, ["v1"])) == named

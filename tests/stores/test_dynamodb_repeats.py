@@ -144,17 +144,17 @@ def test_make_live(dynamo: DynamoStores, repository: str) -> None:
     tags = dynamo.metadata.get_tags(repository, ["v1", "v2"])
     assert tags == {"v1": new.digest, "v2": new.digest}
     there = dynamo.metadata.get_manifest(repository, new.digest)
-    assert there == replace(new, state=ManifestState.LIVE)
+    assert there == replace(new, state=ManifestState.LIVE, sweep_at=None)
 
 
 def test_the_end_of_a_manifest(dynamo: DynamoStores) -> None:
     """A deletion that is sent twice at every step deletes tag, row and item."""
     live = push_manifest(dynamo.metadata, a_manifest(subject=fresh_digest()), "v1")
     with answer_lost(dynamo.client, "UpdateItem"):
-        begun = dynamo.metadata.begin_delete(live.repository, live.digest)
+        begun = dynamo.metadata.begin_delete(live.repository, live.digest, NOW)
     assert begun is not None
     with answer_lost(dynamo.client, "TransactWriteItems"):
-        assert dynamo.metadata.delete_tag(live.repository, "v1", live.digest)
+        assert dynamo.metadata.drop_tag(begun, "v1")
     assert dynamo.metadata.tags_of(live.repository, live.digest) == []
     with answer_lost(dynamo.client, "TransactWriteItems"):
         dynamo.metadata.finish_delete(begun)

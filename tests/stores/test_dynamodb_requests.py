@@ -208,33 +208,23 @@ def test_a_mark_goes_with_a_touch(dynamo: DynamoStores, repository: str) -> None
         assert unmarked.mark is None
 
 
-def swept(dynamo: DynamoStores, session: Session) -> list[str]:
-    """Return the sessions of a session's shard that the sweeper's queue has for it."""
-    answer = dynamo.client.query(
-        TableName=dynamo.uploads_table,
-        IndexName="sweep",
-        KeyConditionExpression="sweep_shard = :shard AND sweep_at <= :now",
-        ExpressionAttributeValues={
-            ":shard": {"S": keys.sweep_shard(session.id)},
-            ":now": {"N": repr(NOW + 600)},
-        },
-    )
-    return [item["session"]["S"] for item in answer["Items"]]
-
-
 def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: DynamoStores) -> None:
     """A session enters the queue with its sweep_at and leaves it when it loses that."""
+
+    def due(at: float) -> bool:
+        return session.id in dynamo.sessions.due(at)
+
     session = a_session(sweep_at=NOW + 600)
     dynamo.sessions.create(session)
-    assert session.id in swept(dynamo, session)
+    assert (due(NOW + 599), due(NOW + 600)) == (False, True)
     done = dynamo.sessions.write(session, replace(session, sweep_at=None, expires_at=NOW + 1))
-    assert session.id not in swept(dynamo, session)
+    assert not due(NOW + 600)
     item = dynamo.item(keys.session_key(session.id))
     assert item is not None
     assert not {"sweep_at", "sweep_shard"} & set(item)
     assert item["expires_at"] == {"N": "1764000002"}
     assert dynamo.sessions.write(done, replace(done, sweep_at=NOW + 600)).sweep_at == NOW + 600
-    assert session.id in swept(dynamo, session)
+    assert due(NOW + 600)
 
 
 def test_a_session_item_is_small(dynamo: DynamoStores) -> None:

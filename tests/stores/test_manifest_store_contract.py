@@ -12,7 +12,14 @@ import pytest
 
 from chalicelib.registry.model import ManifestState
 from chalicelib.registry.ports import ManifestMovedError
-from tests.support.values import a_manifest, a_referrer, fresh_digest, fresh_name, push_manifest
+from tests.support.values import (
+    NOW,
+    a_manifest,
+    a_referrer,
+    fresh_digest,
+    fresh_name,
+    push_manifest,
+)
 
 if TYPE_CHECKING:
     from chalicelib.digest import Digest
@@ -32,7 +39,7 @@ def named(stores: Stores, repository: str, tag: str) -> Digest | None:
 
 def deleting(stores: Stores, manifest: Manifest) -> Manifest:
     """Begin to delete a live manifest."""
-    begun = stores.metadata.begin_delete(manifest.repository, manifest.digest)
+    begun = stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW + 9)
     assert begun is not None
     return begun
 
@@ -217,7 +224,7 @@ def test_thirty_tags_at_once(stores: Stores, repository: str) -> None:
 def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
     """A live manifest turns to deleting, also a second time, with all its fields."""
     live = push_manifest(stores.metadata, a_manifest(subject=fresh_digest()))
-    begun = replace(live, state=ManifestState.DELETING)
+    begun = replace(live, state=ManifestState.DELETING, sweep_at=NOW + 9)
     assert deleting(stores, live) == begun
     assert deleting(stores, live) == begun
     assert at(stores, live) == begun
@@ -226,10 +233,10 @@ def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
 def test_only_a_live_manifest_can_be_deleted(stores: Stores) -> None:
     """A deletion of an absent or pending manifest finds none and changes nothing."""
     manifest = a_manifest()
-    assert stores.metadata.begin_delete(manifest.repository, manifest.digest) is None
+    assert stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW) is None
     assert at(stores, manifest) is None
     stores.metadata.put_pending(manifest)
-    assert stores.metadata.begin_delete(manifest.repository, manifest.digest) is None
+    assert stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW) is None
     assert at(stores, manifest) == manifest
 
 
@@ -265,24 +272,69 @@ def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
 # tags
 
 
-@pytest.mark.parametrize("by_digest", [True, False])
-def test_deleting_a_tag(stores: Stores, repository: str, *, by_digest: bool) -> None:
+def test_deleting_a_tag(stores: Stores, repository: str) -> None:
     """A deleted tag is gone with its way back, and the manifest and its other tags stay."""
     live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    digest = live.digest if by_digest else None
-    assert stores.metadata.delete_tag(repository, "v1", digest)
+    assert stores.metadata.delete_tag(repository, "v1")
     assert named(stores, repository, "v1") is None
     assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
-    assert not stores.metadata.delete_tag(repository, "v1", digest)
+    assert not stores.metadata.delete_tag(repository, "v1")
     assert at(stores, live) == live
 
 
+def test_dropping_the_tags_of_a_deletion(stores: Stores, repository: str) -> None:
+    """A tag of a manifest that is being deleted goes with its way back, also a second time."""
+    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
+    begun = deleting(stores, live)
+    for _ in range(2):
+        assert stores.metadata.drop_tag(begun, "v1")
+        assert named(stores, repository, "v1") is None
+        assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+
+
 def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str) -> None:
-    """A tag is not deleted for a digest that it does not name."""
-    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
-    assert not stores.metadata.delete_tag(repository, "v1", fresh_digest())
-    assert named(stores, repository, "v1") == live.digest
-    assert stores.metadata.tags_of(repository, live.digest) == ["v1"]
+    """A deletion does not take a tag that names another manifest."""
+    begun = deleting(stores, push_manifest(stores.metadata, a_manifest(repository=repository)))
+    other = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
+    assert stores.metadata.drop_tag(begun, "v1")
+    assert named(stores, repository, "v1") == other.digest
+    assert stores.metadata.tags_of(repository, other.digest) == ["v1"]
+
+
+def test_a_late_deletion_spares_the_tag_of_a_later_push(stores: Stores, repository: str) -> None:
+    """A deletion that somebody else has ended takes no tag, though the digest is the same."""
+    manifest = a_manifest(repository=repository)
+    late = deleting(stores, push_manifest(stores.metadata, manifest, "v1"))
+    assert stores.metadata.drop_tag(late, "v1")
+    stores.metadata.finish_delete(late)
+    assert not stores.metadata.drop_tag(late, "v1")
+    push_manifest(stores.metadata, replace(manifest, version="anew"), "v1")
+    for deletion in (late, replace(late, version="anew")):
+        assert not stores.metadata.drop_tag(deletion, "v1")
+    assert named(stores, repository, "v1") == manifest.digest
+    assert stores.metadata.tags_of(repository, manifest.digest) == ["v1"]
+
+
+# the sweeper's queue
+
+
+def test_manifests_wait_for_the_sweeper_until_they_are_live(fresh_stores: Stores) -> None:
+    """A manifest is due at its time while it is pending or being deleted, and at no other."""
+    metadata = fresh_stores.metadata
+    manifest = a_manifest(sweep_at=NOW + 5)
+    place = (manifest.repository, manifest.digest)
+
+    def due(now: float) -> list[tuple[str, Digest]]:
+        return list(metadata.due_manifests(now))
+
+    metadata.put_pending(manifest)
+    assert (due(NOW + 4), due(NOW + 5)) == ([], [place])
+    metadata.make_live(manifest, {}, None)
+    assert due(NOW + 99) == []
+    begun = deleting(fresh_stores, manifest)
+    assert (due(NOW + 8), due(NOW + 9)) == ([], [place])
+    metadata.finish_delete(begun)
+    assert due(NOW + 99) == []
 
 
 def test_tags_of_one_manifest_only(stores: Stores, repository: str) -> None:

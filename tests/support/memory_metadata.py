@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.registry.model import Link, Manifest, ManifestState, Page, Record, Referrer
@@ -15,7 +16,7 @@ from chalicelib.registry.ports import ManifestMovedError, RecordMissingError, Se
 from tests.support.memory_sessions import MemorySessionStore, changed, same_place, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chalicelib.digest import Digest
     from chalicelib.registry.session import Session
@@ -76,7 +77,8 @@ class MemoryMetadataStore:
             self._linked(after.repository, record, now)
             written = replace(after, published_key=record.key)
             if record.key != key:
-                written = replace(written, sweep_at=before.sweep_at, expires_at=None)
+                at = after.sweep_at or before.sweep_at
+                written = replace(written, sweep_at=at, expires_at=None)
             written = settled(written)
             self.sessions.sessions[before.id] = changed(current, before, written)
             return written
@@ -162,7 +164,8 @@ class MemoryMetadataStore:
             for tag, old in tags.items():
                 if self.tags.get((repository, tag)) not in {old, digest}:
                     raise ManifestMovedError
-            self.manifests[repository, digest] = replace(there, state=ManifestState.LIVE)
+            live_now = replace(there, state=ManifestState.LIVE, sweep_at=None)
+            self.manifests[repository, digest] = live_now
             for tag, old in tags.items():
                 self.tags[repository, tag] = digest
                 if old is not None:
@@ -171,13 +174,13 @@ class MemoryMetadataStore:
             if referrer is not None:
                 self.referrers[repository, referrer.subject, digest] = referrer
 
-    def begin_delete(self, repository: str, digest: Digest) -> Manifest | None:
+    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
         """Turn a live manifest to deleting."""
         with self.lock:
             there = self.manifests.get((repository, digest))
             if there is None or there.state not in _LIVE_OR_DELETING:
                 return None
-            deleting = replace(there, state=ManifestState.DELETING)
+            deleting = replace(there, state=ManifestState.DELETING, sweep_at=sweep_at)
             self.manifests[repository, digest] = deleting
             return deleting
 
@@ -188,37 +191,55 @@ class MemoryMetadataStore:
                 tag for name, of, tag in self.tagged if (name, of) == (repository, digest)
             )
 
-    def delete_tag(self, repository: str, tag: str, digest: Digest | None = None) -> bool:
-        """Delete a tag that names this digest, or any."""
+    def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
+        """List the manifests whose time for the sweeper has come."""
         with self.lock:
-            named = self.tags.get((repository, tag))
-            if digest is not None:
-                self.tagged.discard((repository, digest, tag))
-            if named is None or digest not in {None, named}:
+            waiting = [
+                (there.sweep_at, place)
+                for place, there in self.manifests.items()
+                if there.sweep_at is not None and there.sweep_at <= now
+            ]
+        return iter([place for _, place in sorted(waiting, key=itemgetter(0))])
+
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Delete a tag, whatever it names."""
+        with self.lock:
+            named = self.tags.pop((repository, tag), None)
+            if named is None:
                 return False
-            del self.tags[repository, tag]
             self.tagged.discard((repository, named, tag))
+            return True
+
+    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
+        """Delete a tag of this very deletion."""
+        repository, digest = manifest.repository, manifest.digest
+        with self.lock:
+            if not self._deleting_as(manifest):
+                return False
+            if self.tags.get((repository, tag)) == digest:
+                del self.tags[repository, tag]
+            self.tagged.discard((repository, digest, tag))
             return True
 
     def finish_delete(self, manifest: Manifest) -> None:
         """Delete a deleting manifest of this version, and its referrer row."""
         repository, digest = manifest.repository, manifest.digest
         with self.lock:
-            there = self.manifests.get((repository, digest))
-            deleting = there is not None and there.state is ManifestState.DELETING
-            if there is None or not deleting or there.version != manifest.version:
+            if not self._deleting_as(manifest):
                 return
             del self.manifests[repository, digest]
             if manifest.subject is not None:
                 self.referrers.pop((repository, manifest.subject, digest), None)
 
     def _pending_as(self, manifest: Manifest) -> bool:
+        return self._stands(manifest, ManifestState.PENDING)
+
+    def _deleting_as(self, manifest: Manifest) -> bool:
+        return self._stands(manifest, ManifestState.DELETING)
+
+    def _stands(self, manifest: Manifest, state: ManifestState) -> bool:
         there = self.manifests.get((manifest.repository, manifest.digest))
-        return (
-            there is not None
-            and there.state is ManifestState.PENDING
-            and there.version == manifest.version
-        )
+        return there is not None and (there.state, there.version) == (state, manifest.version)
 
     # lists
 

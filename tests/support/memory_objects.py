@@ -33,8 +33,9 @@ def etag_of(data: bytes) -> str:
 
 @dataclass
 class MemoryObjectStore:
-    """`ObjectStore` in a dictionary; safe for threads."""
+    """`ObjectStore` in a dictionary; safe for threads. `part_minimum` moves S3's 5 MiB (bytes)."""
 
+    part_minimum: int = PART_MINIMUM
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -113,7 +114,7 @@ class MemoryObjectStore:
             stored = self._parts(key, upload_id)
             chosen = [stored.get(part.number, b"") for part in parts]
             agree = all(etag_of(d) == p.etag for d, p in zip(chosen, parts, strict=True))
-            if not agree or any(len(data) < PART_MINIMUM for data in chosen[:-1]):
+            if not agree or any(len(data) < self.part_minimum for data in chosen[:-1]):
                 raise UnavailableError("a part is too small, or not the one listed")
             del self.uploads[key, upload_id]
             return self.put(key, b"".join(chosen))

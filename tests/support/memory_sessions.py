@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.ports import SessionMovedError
-from chalicelib.registry.session import MAX_BURNED, Session, State
+from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chalicelib.digest import Digest
 
 
@@ -71,6 +73,12 @@ class MemorySessionStore:
             self.sessions[session_id] = leased
             return leased
 
+    def due(self, now: float) -> Iterator[str]:
+        """List the sessions whose time for the sweeper has come."""
+        with self.lock:
+            waiting = [(s.sweep_at, s.id) for s in self.sessions.values() if s.sweep_at is not None]
+        return iter([name for at, name in sorted(waiting) if at <= now])
+
     def write(self, before: Session, after: Session) -> Session:
         """Write the fields that differ, if state and fence are still `before`'s."""
         after = settled(after)
@@ -116,9 +124,4 @@ def _without_holder(session: Session, now: float) -> Session:
         )
     if len(session.burned) >= MAX_BURNED:
         raise UploadUnknownError
-    return replace(
-        session,
-        next_part=session.next_part + 1,
-        burned=(*session.burned, session.next_part),
-        disturbed=True,
-    )
+    return overtaken(session)

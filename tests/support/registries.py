@@ -18,6 +18,9 @@ from chalicelib.registry.service import Limits, Ports
 from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore
 from chalicelib.stores.sessions import DynamoSessionStore
+from tests.support.memory_metadata import MemoryMetadataStore
+from tests.support.memory_objects import MemoryObjectStore
+from tests.support.memory_sessions import MemorySessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -95,6 +98,26 @@ class RegistryUnderTest:
         """Every object key in the bucket."""
         answer = self.s3.list_objects_v2(Bucket=self.bucket)
         return [item["Key"] for item in answer.get("Contents", [])]
+
+
+@dataclass
+class MemoryRegistry:
+    """A registry over stores in memory, and those stores."""
+
+    registry: Registry
+    objects: MemoryObjectStore
+    sessions: MemorySessionStore
+    metadata: MemoryMetadataStore
+    workers: RecordedWorkers
+    clock: TestClock
+
+
+def registry_in_memory(limits: Limits) -> MemoryRegistry:
+    """Build a registry over empty stores in memory, whose parts are as small as `limits` says."""
+    objects, sessions = MemoryObjectStore(part_minimum=limits.part_minimum), MemorySessionStore()
+    metadata, workers, clock = MemoryMetadataStore(sessions), RecordedWorkers(), TestClock()
+    ports = Ports(objects, sessions, metadata, workers, clock)
+    return MemoryRegistry(Registry.over(ports, limits), objects, sessions, metadata, workers, clock)
 
 
 def registry_over(

@@ -58,6 +58,7 @@ def a_full_session() -> Session:
         tail=StoredObject("uploads/x/tail-9", 12, '"etag"'),
         tail_part=64,
         claim=fresh_digest(),
+        earlier_claims=(fresh_digest(), fresh_digest()),
         fence=9,
         holder="me",
         lease_until=NOW + 30.000001,
@@ -82,6 +83,7 @@ def a_manifest(**changes: Any) -> Manifest:  # noqa: ANN401 - any field of a man
         body=b'{"a":1}',
         pushed_at=NOW,
         version=uuid.uuid4().hex,
+        sweep_at=NOW + 3600,
     )
     return replace(manifest, **changes)
 
@@ -132,4 +134,4 @@ def push_manifest(metadata: MetadataStore, manifest: Manifest, *tags: str) -> Ma
     subject = manifest.subject
     row = a_referrer(manifest, subject) if subject is not None else None
     metadata.make_live(manifest, dict.fromkeys(tags), row)
-    return replace(manifest, state=ManifestState.LIVE)
+    return replace(manifest, state=ManifestState.LIVE, sweep_at=None)

@@ -79,17 +79,24 @@ def test_registry_table_can_be_recovered() -> None:
     assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
 
 
-def test_uploads_table_has_a_sparse_queue_and_a_lifetime() -> None:
-    """Sessions are found by id, swept by shard and time, and expire by themselves."""
+def test_uploads_table_has_a_lifetime() -> None:
+    """Sessions are found by id, and expire by themselves."""
     table = properties("UploadsTable")
     assert keys(table) == {"session": "HASH"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])
+def test_each_table_has_a_sparse_queue(name: str) -> None:
+    """What the sweeper looks for is found by shard and time, and no other attribute is copied."""
+    table = properties(name)
     (index,) = table["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "sweep"
     assert keys(index) == {"sweep_shard": "HASH", "sweep_at": "RANGE"}
     assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
     types = {item["AttributeName"]: item["AttributeType"] for item in table["AttributeDefinitions"]}
-    assert types == {"session": "S", "sweep_shard": "S", "sweep_at": "N"}
+    own = dict.fromkeys(keys(table), "S")
+    assert types == own | {"sweep_shard": "S", "sweep_at": "N"}
 
 
 @pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])

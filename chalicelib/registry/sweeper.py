@@ -1,0 +1,145 @@
+"""The sweeper: ends what requests began and nobody came back for.
+
+Abandoned sessions are cancelled when their life ends, sealed ones driven on, ended ones cleaned
+up; manifests that a dead request left pending or half deleted are taken out. Every write is
+conditional, so any number of sweepers may run beside requests and each other. This module must
+never touch anything that its item does not say is due.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+from chalicelib.digest import Digest
+from chalicelib.errors import RegistryError, UploadDigestInvalidError
+from chalicelib.registry.bytestore import ByteStore
+from chalicelib.registry.commit import Commits
+from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import TERMINAL, Session, State
+from chalicelib.registry.transitions import Event
+
+_log = logging.getLogger("moorage.sweeper")
+
+
+class Outcome(StrEnum):
+    """What became of one thing that was due."""
+
+    COMMITTED = "committed"
+    """A sealed session was driven to its end."""
+    CANCELLED = "cancelled"
+    """A session's life had ended, or its bytes were lost."""
+    CLEANED = "cleaned"
+    """What an ended session had left is deleted, and its item may expire."""
+    POSTPONED = "postponed"
+    """It is not over yet, and stands in the queue at a later time."""
+    MANIFEST = "manifest"
+    """A pending manifest was removed, or a deletion finished."""
+    NOTHING = "nothing"
+    """It was no longer due when it was read: the queue lags behind."""
+    FAILED = "failed"
+    """An error, which the log tells; the next run tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one run did. `finished`: the queue was read to its end before time ran out."""
+
+    outcomes: Mapping[Outcome, int]
+    finished: bool
+
+    @property
+    def looked(self) -> int:
+        """How many things were looked at."""
+        return sum(self.outcomes.values())
+
+
+class Sweeper:
+    """Sweeps sessions and manifests."""
+
+    def __init__(self, ports: Ports, limits: Limits, manifests: Manifests) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._manifests = manifests
+        self._bytes = ByteStore(ports, limits)
+        self._commits = Commits(ports, limits)
+
+    def sweep(self, until: float) -> Swept:
+        """Work through all that is due, one after the other, until done or `until` (epoch seconds).
+
+        What is not reached stays due for the next run. Raises UnavailableError when the queue
+        itself can't be read.
+        """
+        outcomes: Counter[Outcome] = Counter()
+        for work in self._due(until):
+            if self._ports.clock.now() >= until:
+                return Swept(outcomes, finished=False)
+            outcomes[self._guarded(work)] += 1
+        return Swept(outcomes, finished=True)
+
+    def _due(self, until: float) -> Iterator[partial[Outcome]]:
+        now = self._ports.clock.now()
+        for session_id in self._ports.sessions.due(now):
+            yield partial(self._sweep_session, session_id, until)
+        for repository, digest in self._ports.metadata.due_manifests(now):
+            yield partial(self._sweep_manifest, repository, digest)
+
+    def _guarded(self, work: partial[Outcome]) -> Outcome:
+        """Do one piece of work; whatever goes wrong with it must not keep the rest waiting."""
+        try:
+            return work()
+        except RegistryError as error:
+            cause = error.__cause__ or error.message
+            _log.warning("sweeping %s failed: %s", work.args[:2], cause)
+        except Exception:  # noqa: BLE001 - as the docstring says; the log has the traceback
+            _log.exception("sweeping %s failed", work.args[:2])
+        return Outcome.FAILED
+
+    def _sweep_manifest(self, repository: str, digest: Digest) -> Outcome:
+        ended = self._manifests.end_due(repository, digest)
+        return Outcome.MANIFEST if ended else Outcome.NOTHING
+
+    def _sweep_session(self, session_id: str, until: float) -> Outcome:
+        session = self._ports.sessions.get(session_id)
+        now = self._ports.clock.now()
+        if session is None or session.sweep_at is None or session.sweep_at > now:
+            return Outcome.NOTHING
+        try:
+            return self._end(session, now, until)
+        except SessionMovedError:
+            return Outcome.NOTHING  # somebody else is at it
+
+    def _end(self, session: Session, now: float, until: float) -> Outcome:
+        if session.state in TERMINAL:
+            return self._settled(self._bytes.clean_up(session), Outcome.CLEANED)
+        if session.leased(now):
+            return self._postpone(session, session.lease_until)
+        if session.over_by(now):
+            return self._settled(self._commits.end(session, Event.EXPIRE), Outcome.CANCELLED)
+        if session.state is State.OPEN:
+            return self._postpone(session, session.life_until)
+        try:
+            driven = self._commits.drive(session, until)
+        except UploadDigestInvalidError:
+            # The client may still name the right digest, as long as the session lives.
+            met = self._ports.sessions.get(session.id)
+            return Outcome.NOTHING if met is None else self._postpone(met, met.life_until)
+        return self._settled(driven, _OUTCOME_OF.get(driven.state, Outcome.POSTPONED))
+
+    def _settled(self, session: Session, outcome: Outcome) -> Outcome:
+        """Put a session that still is due back into the queue; else it has come to `outcome`."""
+        now = self._ports.clock.now()
+        if session.sweep_at is not None and session.sweep_at <= now:
+            return self._postpone(session, now + self._limits.sweep_again)
+        return outcome
+
+    def _postpone(self, session: Session, at: float) -> Outcome:
+        self._ports.sessions.write(session, replace(session, sweep_at=at))
+        return Outcome.POSTPONED
+
+
+_OUTCOME_OF = {State.COMMITTED: Outcome.COMMITTED, State.CANCELLED: Outcome.CANCELLED}
