@@ -9,6 +9,10 @@ from typing import Self
 
 _INLINE_LIMIT = 1024 * 1024
 _MANIFEST_LIMIT = 4_500_000
+_LARGEST_ANSWER = 4_700_000
+"""The bytes of a body that Lambda still takes and returns: 6 MB less base64 and headers."""
+_DIGITS = 20
+"""More than any size has; int() itself refuses thousands of them."""
 
 
 class SettingsError(ValueError):
@@ -43,8 +47,8 @@ class Settings:
             bucket=reader.text("BUCKET"),
             registry_table=reader.text("REGISTRY_TABLE"),
             uploads_table=reader.text("UPLOADS_TABLE"),
-            inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT),
-            manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT),
+            inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT, _LARGEST_ANSWER),
+            manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT, _LARGEST_ANSWER),
             head_strategy=reader.choice("HEAD_STRATEGY", ("redirect", "body")),
             serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
             sparse_index=reader.flag("SPARSE_INDEX"),
@@ -64,10 +68,12 @@ class _Reader:
             raise SettingsError(f"MOORAGE_{name} is not set: `make run` or a deployment sets it")
         return value
 
-    def size(self, name: str, default: int) -> int:
+    def size(self, name: str, default: int, most: int) -> int:
         value = self.environment.get(f"MOORAGE_{name}") or str(default)
-        if not value.isdecimal():
+        if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS):
             raise SettingsError(f"MOORAGE_{name} must be a number of bytes, not {value!r}")
+        if int(value) > most:
+            raise SettingsError(f"MOORAGE_{name} is {value}, but Lambda answers {most} bytes")
         return int(value)
 
     def flag(self, name: str) -> bool:

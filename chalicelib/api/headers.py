@@ -21,7 +21,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Read a Range of a blob of `size` bytes; returns first and last byte, inclusive.
 
     None for the whole: no header, another unit, several ranges, or a malformed one, all of which
-    RFC 9110 lets a server ignore. Raises RangeInvalidError when no byte of it exists.
+    RFC 9110 lets a server ignore. Raises RangeInvalidError when no byte of it exists, and for a
+    range that ends before it begins: its sender has miscounted, and would take the whole for it.
     """
     found = _BYTE_RANGE.fullmatch(header.strip()) if header else None
     if found is None or found.groups() == ("", ""):
@@ -31,9 +32,7 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
         span = (max(size - int(last), 0), size - 1) if int(last) else (size, size)
     else:
         span = (int(first), min(int(last), size - 1) if last else size - 1)
-        if last and int(last) < int(first):
-            return None
-    if span[0] >= size:
+    if span[0] >= size or span[1] < span[0]:
         raise RangeInvalidError(f"the blob has {size} bytes", size=size)
     return span
 

@@ -37,9 +37,9 @@ def referrers(registry: Registry, request: Request, name: str, digest: str) -> R
     last = request.parameter("last")
     page = registry.lists.referrers(name, subject, wanted, parse_digest(last) if last else None)
     headers = {"OCI-Filters-Applied": "artifactType"} if wanted is not None else {}
-    if page.more and page.items:
+    if page.rest_after is not None:
         path = f"/v2/{name}/referrers/{subject}"
-        headers |= next_link(path, artifactType=wanted, last=str(page.items[-1].digest))
+        headers |= next_link(path, artifactType=wanted, last=str(page.rest_after))
     index = {
         "schemaVersion": 2,
         "mediaType": MediaType.OCI_INDEX.value,

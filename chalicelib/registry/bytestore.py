@@ -98,7 +98,7 @@ class ByteStore:
         """
         now = self._clock.now()
         self._delete_leftovers(session)
-        if _may_be_written_late(session) and now < (session.sweep_at or 0.0):
+        if self._may_be_written_late(session) and now < (session.sweep_at or 0.0):
             return session
         gone = now + self._limits.remember
         return self._sessions.write(session, replace(session, sweep_at=None, expires_at=gone))
@@ -106,6 +106,9 @@ class ByteStore:
     def _delete_leftovers(self, session: Session) -> None:
         claims = {*session.earlier_claims, *([session.claim] if session.claim else [])}
         keys = sorted({canonical_key(claim, session.id) for claim in claims})
+        if session.offset > self._limits.copy_whole:
+            for key in keys:
+                self._objects.abort_all(key)
         keys = [key for key in keys if key != session.published_key]
         if session.disturbed:
             self._objects.purge(session_prefix(session.id))
@@ -117,13 +120,13 @@ class ByteStore:
         if keys:
             self._objects.delete(keys)
 
+    def _may_be_written_late(self, session: Session) -> bool:
+        """Whether a request that was overtaken may still bring bytes after a clean-up.
 
-def _may_be_written_late(session: Session) -> bool:
-    """Whether a request that was overtaken may still bring bytes after a clean-up.
-
-    That is so after a lease's take-over, and where two drivers of one commit disagreed on whose
-    bytes are live: the slower one may copy to a key that the faster one has just deleted.
-    """
-    canonical = session.claim and canonical_key(session.claim, session.id)
-    overtaken = session.tail_part is not None and session.published_key != canonical
-    return session.disturbed or overtaken
+        That is so after a lease's take-over; where two drivers of one commit disagreed on whose
+        bytes are live, since the slower one may copy to a key that the faster one has deleted;
+        and where copies go in parts, of which the slower one may have begun its own.
+        """
+        ours = session.claim and canonical_key(session.claim, session.id)
+        overtaken = session.tail_part is not None and session.published_key != ours
+        return session.disturbed or overtaken or session.offset > self._limits.copy_whole

@@ -3,16 +3,28 @@
 This module must never read a list whole to answer a page of it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from chalicelib.digest import Digest
 from chalicelib.errors import NameUnknownError
 from chalicelib.registry.model import Page, Referrer
 from chalicelib.registry.service import Ports
 
 PAGE = 1000
-"""Most names on a page, whatever a client asks for: an answer must fit in 6 MB."""
+"""Most entries on a page, whatever a client asks for.
 
-REFERRERS = 100
-"""Most referrers on a page: each carries its manifest's annotations."""
+An answer must fit in the 6 MB that Lambda returns: names are at most 255 bytes long, and a page of
+referrers, which carry their manifests' annotations, ends at 1 MB.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersPage:
+    """One page of referrers; `rest_after` is where the next one goes on, None after the last."""
+
+    items: Sequence[Referrer]
+    rest_after: Digest | None
 
 
 class Lists:
@@ -43,21 +55,15 @@ class Lists:
         subject: Digest,
         artifact_type: str | None,
         after: Digest | None,
-    ) -> Page[Referrer]:
-        """Referrers of a subject, filtered by artifact type; `more` speaks of the unfiltered list.
+    ) -> ReferrersPage:
+        """Referrers of a subject, filtered by artifact type (None: all).
 
-        A filtered page may be empty and still say that more come.
+        A page is filtered after it is read, so that its cost does not depend on what it lacks: it
+        may be short, or empty, and more may still come.
         """
-        page = self._metadata.list_referrers(repository, subject, after, REFERRERS)
-        if artifact_type is None:
-            return page
-        wanted = [item for item in page.items if item.artifact_type == artifact_type]
-        while page.more and len(wanted) < REFERRERS:
-            page = self._metadata.list_referrers(
-                repository, subject, page.items[-1].digest, REFERRERS - len(wanted)
-            )
-            wanted += [item for item in page.items if item.artifact_type == artifact_type]
-        return Page(wanted, page.more)
+        page = self._metadata.list_referrers(repository, subject, after, PAGE)
+        wanted = [item for item in page.items if artifact_type in {None, item.artifact_type}]
+        return ReferrersPage(wanted, page.items[-1].digest if page.more else None)
 
 
 def _bounded(limit: int | None) -> int:

@@ -116,6 +116,9 @@ class ObjectStore(Protocol):
         For sessions in which a late writer may exist: a part in flight can outlive an abort.
         """
 
+    def abort_all(self, key: str) -> None:
+        """Abort every multipart upload of one key; an object that stands there stays."""
+
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort; an upload that is over is no error."""
 
@@ -290,7 +293,11 @@ class MetadataStore(Protocol):
         """Read the digests that tags name; absent ones are left out."""
 
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
-        """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1."""
+        """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1.
+
+        This and the lists below make one request a page, whatever the whole list's length. A page
+        may end before its limit, after no less than 1 MB of it.
+        """
 
     def list_referrers(
         self, repository: str, subject: Digest, after: Digest | None, limit: int

@@ -36,6 +36,8 @@ class Limits:
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
+    copy_whole: int = 5 * 1024 * _MIB
+    """Above this size S3 copies in parts, by a multipart upload of the copy's own."""
     commit_wait: float = 20.0
     """How long a closing PUT waits for its commit before it says 503."""
     commit_inline: int = 1024 * _MIB

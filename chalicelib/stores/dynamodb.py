@@ -7,7 +7,6 @@ an absent item, and knows no item's meaning.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
@@ -122,25 +121,22 @@ class Dynamo:
             found += self._get_batch(table, wanted[start : start + _BATCH], options)
         return found
 
-    def query(self, table: str, span: "Span", limit: int | None = None) -> "list[Item]":
-        """Read a range of one partition in the order of its sort keys, at most `limit` items."""
+    def query(self, table: str, span: "Span") -> "list[Item]":
+        """Read a range of one partition in the order of its sort keys."""
+        return [] if span.first > span.last else list(self._pages(_query(table, span)))
+
+    def query_page(self, table: str, span: "Span", limit: int) -> "tuple[list[Item], bool]":
+        """Read the first items of a range in one request, and say whether more come.
+
+        At most `limit` items, and no more than the 1 MB at which DynamoDB ends a request's work.
+        """
         if span.first > span.last:
-            return []
-        condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
-        request: dict[str, Any] = {
-            "TableName": table,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": names_in(condition),
-            "ExpressionAttributeValues": {
-                ":pk": {"S": span.partition},
-                ":first": {"S": span.first},
-                ":last": {"S": span.last},
-            },
-            "ConsistentRead": True,
-        }
-        if limit is not None:
-            request["Limit"] = limit
-        return list(islice(self._pages(request), limit))
+            return [], False
+        # One more than asked for: not every backend says whether more are left at a limit.
+        request = {**_query(table, span), "Limit": limit + 1}
+        answer = self._call(self._client.query, request)
+        items: list[Item] = answer["Items"]
+        return items[:limit], len(items) > limit or "LastEvaluatedKey" in answer
 
     def query_due(self, table: str, now: float) -> "Iterator[Item]":
         """Read the keys of all items in the table's index `sweep` that are due at `now`.
@@ -217,7 +213,7 @@ class Dynamo:
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
-            # A page ends at 1 MB, or at the limit: then nobody asks for the next one.
+            # A page ends at 1 MB, or at its limit.
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _call(self, operation: Callable[..., Any], request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - each operation answers with a shape of its own
@@ -235,6 +231,22 @@ class Dynamo:
 
     def _wait(self, attempt: int) -> None:
         self._sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+
+def _query(table: str, span: "Span") -> dict[str, Any]:
+    """Return the parameters that read a range of one partition, strongly consistent."""
+    condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
+    return {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeNames": names_in(condition),
+        "ExpressionAttributeValues": {
+            ":pk": {"S": span.partition},
+            ":first": {"S": span.first},
+            ":last": {"S": span.last},
+        },
+        "ConsistentRead": True,
+    }
 
 
 def _refusal(error: Exception) -> Exception | None:

@@ -1,12 +1,11 @@
 """Lists on DynamoDB: tags, referrers, the catalog, page by page.
 
-A page is a range of sort keys after the last one that the client saw. This module must never need
-that last one to exist.
+A page is a range of sort keys after the last one that the client saw, read in one request. This
+module must never need that last one to exist.
 """
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Page, Referrer
-from chalicelib.stores.codec import Item
 from chalicelib.stores.expressions import Put
 from chalicelib.stores.items import REFERRER
 from chalicelib.stores.keys import (
@@ -30,7 +29,8 @@ class Lists(MetadataPart):
         self, repository: str, subject: Digest, after: Digest | None, limit: int
     ) -> Page[Referrer]:
         """Referrers of a subject by digest, after `after`, at most `limit` >= 1."""
-        items, more = self._page(referrers_after(repository, subject, after), limit)
+        span = referrers_after(repository, subject, after)
+        items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([REFERRER.decode(item) for item in items], more)
 
     def list_repositories(self, after: str | None, limit: int) -> Page[str]:
@@ -50,10 +50,5 @@ class Lists(MetadataPart):
         self._dynamo.write(Put(self._registry, catalog_key(repository), {}))
 
     def _names(self, span: Span, limit: int) -> Page[str]:
-        items, more = self._page(span, limit)
+        items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([item["sk"]["S"].removeprefix(span.prefix) for item in items], more)
-
-    def _page(self, span: Span, limit: int) -> tuple[list[Item], bool]:
-        """Read one item more than asked for: not every backend says whether more are left."""
-        items = self._dynamo.query(self._registry, span, limit + 1)
-        return items[:limit], len(items) > limit

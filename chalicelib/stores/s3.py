@@ -21,6 +21,7 @@ from chalicelib.registry.ports import (
     Part,
 )
 from chalicelib.stores.failures import AWS_ERRORS, code_of, translate
+from chalicelib.stores.s3_lists import PAGE, S3Lists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -73,6 +74,7 @@ class S3ObjectStore:
         self._bucket = bucket
         self._copy_limit = copy_limit
         self._copy_part = copy_part
+        self._lists = S3Lists(client, bucket, PAGE)
 
     def put(self, key: str, data: bytes) -> str:
         """Store an object whole, in one request; returns its ETag."""
@@ -213,21 +215,7 @@ class S3ObjectStore:
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """All parts, ascending, 1,000 a request."""
-        parts: list[Part] = []
-        marker = 0
-        while True:
-            answer = _asked(
-                lambda after=marker: self._client.list_parts(  # type: ignore[misc]
-                    Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumberMarker=after
-                )
-            )
-            parts += [
-                Part(item["PartNumber"], item["Size"], item["ETag"])
-                for item in answer.get("Parts", [])
-            ]
-            if not answer.get("IsTruncated"):
-                return sorted(parts, key=lambda part: part.number)
-            marker = answer["NextPartNumberMarker"]
+        return self._lists.parts(key, upload_id)
 
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
         """Make the object from exactly these parts; returns its ETag."""
@@ -261,27 +249,23 @@ class S3ObjectStore:
                 )
             )
 
+    def abort_all(self, key: str) -> None:
+        """Abort every multipart upload of one key; an object there stays."""
+        for found, upload_id in self._lists.uploads(key):
+            if found == key:
+                self.abort_multipart(key, upload_id)
+
     def purge(self, prefix: str) -> None:
         """Abort every multipart upload and delete every object below a prefix, and look again."""
         for _ in range(_PURGE_ROUNDS):
-            uploads = self._uploads_below(prefix)
+            uploads = self._lists.uploads(prefix)
             for key, upload_id in uploads:
                 self.abort_multipart(key, upload_id)
-            keys = self._keys_below(prefix)
+            keys = self._lists.keys(prefix)
             self.delete(keys)
             if not uploads and not keys:
                 return
         raise UnavailableError(f"{prefix} keeps being written to")
-
-    def _uploads_below(self, prefix: str) -> list[tuple[str, str]]:
-        answer = _asked(
-            lambda: self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix)
-        )
-        return [(item["Key"], item["UploadId"]) for item in answer.get("Uploads", [])]
-
-    def _keys_below(self, prefix: str) -> list[str]:
-        answer = _asked(lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix))
-        return [item["Key"] for item in answer.get("Contents", [])]
 
     def presign(self, key: str, *, method: str, seconds: int) -> str:
         """Return a URL with which anyone may GET or HEAD this key for so many seconds."""

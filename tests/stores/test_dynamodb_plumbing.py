@@ -256,19 +256,23 @@ def page(*names: str, more: bool) -> dict[str, Any]:
     return {"Items": items} | ({"LastEvaluatedKey": {"sk": items[-1]["sk"]}} if more else {})
 
 
-def test_a_page_that_is_cut_by_its_size_goes_on() -> None:
-    """A query that DynamoDB ends at 1 MB goes on behind it, up to the limit and no further."""
+def test_a_page_is_one_request() -> None:
+    """A query that DynamoDB ends at 1 MB is a shorter page, which says that more come."""
+    script = Script(page("a", "b", more=True))
+    store = DynamoMetadataStore(cast("Any", script), "registry", "uploads")
+    for limit, items in ((1, ["a"]), (2, ["a", "b"]), (1000, ["a", "b"])):
+        found = store.list_tags("a", None, limit)
+        assert (found.items, found.more) == (items, True)
+    assert [request["Limit"] for request in script.requests] == [2, 3, 1001]
+
+
+def test_a_whole_range_goes_on_where_it_is_cut() -> None:
+    """What has to be read whole goes on behind each cut, to the end."""
     script = Script(page("a", "b", more=True), page("c", more=True), page("d", more=False))
     store = DynamoMetadataStore(cast("Any", script), "registry", "uploads")
-    found = store.list_tags("a", None, 2)
-    assert (found.items, found.more) == (["a", "b"], True)
-    assert len(script.requests) == 2
-    assert script.requests[1]["ExclusiveStartKey"] == {"sk": {"S": "TAG#b"}}
-    assert script.requests[0]["Limit"] == 3
-    script = Script(page("a", "b", more=True), page("c", more=True), page("d", more=False))
-    store = DynamoMetadataStore(cast("Any", script), "registry", "uploads")
-    assert store.tags_of("a", fresh_digest())
+    assert len(store.tags_of("a", fresh_digest())) == 4
     assert len(script.requests) == 3
+    assert script.requests[1]["ExclusiveStartKey"] == {"sk": {"S": "TAG#b"}}
     assert "Limit" not in script.requests[0]
 
 

@@ -124,6 +124,12 @@ class MemoryObjectStore:
         with self._lock:
             self.uploads.pop((key, upload_id), None)
 
+    def abort_all(self, key: str) -> None:
+        """Abort all of one key."""
+        with self._lock:
+            for upload in [upload for upload in self.uploads if upload[0] == key]:
+                del self.uploads[upload]
+
     def purge(self, prefix: str) -> None:
         """Remove everything below a prefix."""
         with self._lock:

@@ -71,6 +71,7 @@ class RegistryUnderTest:
     s3: S3Client
     dynamodb: DynamoDBClient
     bucket: str
+    registry_table: str
     uploads_table: str
     clock: TestClock
 
@@ -137,6 +138,5 @@ def registry_over(
     )
     registry = Registry.over(ports, limits or Limits())
     api = Api(registry, ApiOptions(inline_limit, head, manifest_limit=4_500_000))
-    return RegistryUnderTest(
-        api, registry, ports, s3, dynamodb, backend.bucket, backend.uploads_table, clock
-    )
+    names = (backend.bucket, backend.registry_table, backend.uploads_table)
+    return RegistryUnderTest(api, registry, ports, s3, dynamodb, *names, clock)

@@ -42,12 +42,18 @@ def test_every_resource_is_retained(name: str) -> None:
 
 
 def test_lifecycle_reaches_staging_only() -> None:
-    """Every lifecycle rule is bound to uploads/, and lets a session live for 8 days."""
+    """Only objects below uploads/ ever expire, and a session may live for 8 days."""
     rules = properties("Bucket")["LifecycleConfiguration"]["Rules"]
-    assert [rule["Prefix"] for rule in rules] == ["uploads/"]
-    assert rules[0]["Status"] == "Enabled"
-    assert rules[0]["ExpirationInDays"] == 8
-    assert rules[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
+    assert {rule["Prefix"]: rule.get("ExpirationInDays") for rule in rules} == {
+        "uploads/": 8,
+        "blobs/": None,
+    }
+    for rule in rules:
+        assert rule["Status"] == "Enabled"
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
+        assert set(rule) - {"Id", "Status", "Prefix", "AbortIncompleteMultipartUpload"} <= {
+            "ExpirationInDays"
+        }
 
 
 def test_bucket_is_private_and_encrypted() -> None:
