@@ -8,13 +8,14 @@ export AWS_EC2_METADATA_DISABLED := true
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clients bench package clean
+.PHONY: help run test check format clients conformance bench package clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it)"
 	@echo "make test     the tests that need no other program"
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
+	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 
@@ -49,6 +50,10 @@ format: $(VENV)/.dev
 clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m pytest -m clients -p no:randomly -v tests/clients
+
+# CONFORMANCE=path takes that program instead of building the released one.
+conformance: $(VENV)/.dev
+	CONFORMANCE="$(CONFORMANCE)" $(BIN)/python -m tests.conformance $(if $(PEER),--peer)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install

@@ -25,7 +25,6 @@ class ErrorCode(enum.Enum):
     NAME_UNKNOWN = (404, "repository name not known to this registry")
     PAGINATION_NUMBER_INVALID = (400, "n must be a whole number, 0 or more")
     RANGE_INVALID = (416, "the range can't be satisfied")
-    SIZE_INVALID = (400, "the size given is not the size of the content")
     SIZE_TOO_LARGE = (413, "the content is larger than this registry takes in one request")
     TAG_INVALID = (400, "not a tag")
     TOOMANYREQUESTS = (429, "too many requests: wait and retry")
@@ -39,7 +38,7 @@ class ErrorCode(enum.Enum):
 
     @property
     def code(self) -> str:
-        """The code as clients see it: SIZE_TOO_LARGE shares the spec's SIZE_INVALID."""
+        """The code as clients see it: the spec's word for a length is SIZE_INVALID."""
         return "SIZE_INVALID" if self is ErrorCode.SIZE_TOO_LARGE else self.name
 
 
@@ -116,12 +115,6 @@ class RangeInvalidError(RegistryError):
     def __init__(self, message: str = "", *, size: int) -> None:
         super().__init__(message)
         self.size = size
-
-
-class SizeInvalidError(RegistryError):
-    """A length that contradicts the content."""
-
-    code = ErrorCode.SIZE_INVALID
 
 
 class SizeTooLargeError(RegistryError):

@@ -3,34 +3,36 @@
 Source: OCI distribution spec, "Pulling manifests", "Pushing manifests" (end-3, 7a, 7b, 9).
 """
 
+from chalicelib.api.heads import without_length
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions, HeadStrategy
-from chalicelib.errors import SizeTooLargeError
+from chalicelib.digest import Digest
+from chalicelib.errors import ManifestUnknownError, SizeTooLargeError, TagInvalidError
 from chalicelib.reference import parse_reference, parse_tag
 from chalicelib.registry.manifests import ManifestPush, StoredBody
 from chalicelib.registry.registry import Registry
 
 
 def get(registry: Registry, request: Request, name: str, reference: str) -> Response:
-    """GET: the manifest as it was pushed."""
+    """GET: the manifest as it was pushed. A text that can be no tag names none: 404."""
     del request
-    stored = registry.manifests.get(name, parse_reference(reference))
+    try:
+        named = parse_reference(reference)
+    except TagInvalidError as error:
+        raise ManifestUnknownError(error.message) from None
+    stored = registry.manifests.get(name, named)
     return Response(200, _headers(stored), stored.body)
 
 
 def head(
     registry: Registry, options: ApiOptions, request: Request, name: str, reference: str
 ) -> Response:
-    """HEAD: as GET, and the gateway drops the body.
-
-    Where the gateway may say a length of 0, no digest is given: clients then GET the manifest
-    instead of believing the length.
-    """
+    """HEAD: as GET, and the gateway drops the body, unless its length can't be relied on."""
     response = get(registry, request, name, reference)
     if options.head_strategy is HeadStrategy.BODY:
         return response
-    headers = {k: v for k, v in response.headers.items() if k != "Docker-Content-Digest"}
-    return Response(response.status, headers, response.body)
+    by_digest = isinstance(parse_reference(reference), Digest)
+    return without_length(response, request, by_digest=by_digest)
 
 
 def put(

@@ -69,9 +69,13 @@ class ByteStore:
                 offset=leased.offset,
             )
         key = data_key(leased.id)
-        upload_id = leased.upload_id or self._objects.begin_multipart(key)
-        self._objects.put_part(key, upload_id, leased.next_part, body)
-        return replace(grown, upload_id=upload_id, tail=None, next_part=leased.next_part + 1)
+        if leased.upload_id is None:
+            begun = self._objects.begin_multipart(key)
+            # An upload whose id was lost is found by prefix only.
+            disturbed = leased.disturbed or begun.repeated
+            grown = replace(grown, upload_id=begun.id, disturbed=disturbed)
+        self._objects.put_part(key, grown.upload_id or "", leased.next_part, body)
+        return replace(grown, tail=None, next_part=leased.next_part + 1)
 
     def drop_superseded_tails(self, session: Session) -> None:
         """Delete the last window's superseded tails, best effort: the end deletes them again."""

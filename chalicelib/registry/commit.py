@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _READ_CHUNK = 4 * 1024 * 1024
 _POLL = 0.5
+_CLAIM_TRIES = 4
 
 Step = tuple[Event, Session]
 """What happened, and the session with what became known by it (its state not yet moved)."""
@@ -112,7 +113,8 @@ class Commits:
             session = self.drive(session, patience)
         if session.state is State.CANCELLED:
             raise UploadUnknownError("the bytes of this upload are gone: start a new one")
-        if session.state is not State.COMMITTED:
+        self._refuse_if_false(session)
+        if session.state is not State.COMMITTED or session.claim != digest:
             self._ports.workers.commit(session.id)
             raise UploadBusyError(
                 "the commit is still running: repeat this request without a body",
@@ -145,11 +147,7 @@ class Commits:
             return self._publish(session, event)
         moved_to = replace(known, state=transitions.after(session.state, event))
         written = self._write(session, moved_to)
-        if event is Event.MISMATCH and written.claim == session.claim:
-            raise UploadDigestInvalidError(
-                f"the upload has digest {known.computed[-1]}, not {session.claim}",
-                offset=session.offset,
-            )
+        self._refuse_if_false(written)
         return written
 
     def _from_sealed(self, session: Session) -> Step:
@@ -197,7 +195,7 @@ class Commits:
     def _verify(self, session: Session) -> Step:
         """Read an unhashed session's staged object once; its digest is kept for later claims."""
         claim, staged = _claim(session), _staged(session)
-        found = next((d for d in session.computed if d.algorithm is claim.algorithm), None)
+        found = _computed(session)
         if found is None:
             hasher = Hasher(Algorithm(claim.algorithm))
             for chunk in self._ports.objects.read(
@@ -260,27 +258,56 @@ class Commits:
 
     def _claimed(self, session: Session, digest: Digest) -> Session:
         """Bind the session to this claim; only an unhashed one that waits can take another."""
-        if session.claim == digest:
-            return session
-        if session.hashed or session.state not in {State.SEALED, State.ASSEMBLED}:
-            raise UploadDigestInvalidError(
-                f"the upload was closed with digest {session.claim}, not {digest}",
-                offset=session.offset,
-            )
-        reclaimed = replace(session, claim=digest, fence=session.fence + 1)
-        return self._write(session, reclaimed)
+        for _ in range(_CLAIM_TRIES):
+            if session.claim == digest:
+                return session
+            if session.state is State.CANCELLED:
+                raise UploadUnknownError
+            if session.hashed or session.state not in {State.SEALED, State.ASSEMBLED}:
+                raise UploadDigestInvalidError(
+                    f"the upload was closed with digest {session.claim}, not {digest}",
+                    offset=session.offset,
+                )
+            reclaimed = replace(session, claim=digest, fence=session.fence + 1)
+            try:
+                return self._ports.sessions.write(session, reclaimed)
+            except SessionMovedError as moved:
+                if moved.current is None:
+                    raise UploadUnknownError from None
+                session = moved.current
+        raise UploadBusyError(
+            "the upload is being closed with another digest", offset=session.offset, retry_after=1
+        )
 
     def _await(self, session: Session, until: float) -> Session:
+        """Look on while a worker drives the session, until it is over, found false, or time is."""
         while session.state not in TERMINAL and self._ports.clock.now() < until:
+            if _computed(session) not in {None, session.claim}:
+                break
             self._ports.clock.sleep(_POLL)
             session = self._ports.sessions.get(session.id) or session
         return session
+
+    def _refuse_if_false(self, session: Session) -> None:
+        """Raise UploadDigestInvalidError if the bytes were read and have not the digest claimed."""
+        found = _computed(session)
+        if session.state is State.ASSEMBLED and found not in {None, session.claim}:
+            raise UploadDigestInvalidError(
+                f"the upload has digest {found}, not {session.claim}", offset=session.offset
+            )
 
 
 def _claim(session: Session) -> Digest:
     if session.claim is None:
         raise transitions.IllegalMoveError(f"session {session.id} has no claim")
     return session.claim
+
+
+def _computed(session: Session) -> Digest | None:
+    """The digest that the staged bytes were found to have, in the claim's algorithm."""
+    claim = session.claim
+    known = (found for found in session.computed if claim and found.algorithm is claim.algorithm)
+    return next(known, None)
 
 
 def _staged(session: Session) -> StoredObject:

@@ -223,11 +223,13 @@ class Manifests:
         now = self._ports.clock.now()
         for link in links.values():
             self._unmark(link, now)
-        manifests = self._ports.metadata.get_manifests(
-            repository, list(dict.fromkeys(item.digest for item in parsed.manifests))
-        )
+        # A subject may be missing, but what is here is not to be said to have another size.
+        subject = [parsed.subject] if parsed.subject else []
+        named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
+        manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
         _require(_needed(parsed.manifests, live, sparse=limits.sparse_index), live)
+        _require(_needed(subject, live, sparse=True), live)
 
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):

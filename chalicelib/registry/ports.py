@@ -58,6 +58,17 @@ class Part:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """A multipart upload that was opened; `repeated`: another one may have been, with an id lost.
+
+    That is so where the request was sent again, because its first answer did not come.
+    """
+
+    id: str
+    repeated: bool = False
+
+
 class ObjectStore(Protocol):
     """Bytes by key."""
 
@@ -89,8 +100,8 @@ class ObjectStore(Protocol):
         ObjectChangedError. Idempotent.
         """
 
-    def begin_multipart(self, key: str) -> str:
-        """Open a multipart upload; returns its id."""
+    def begin_multipart(self, key: str) -> MultipartUpload:
+        """Open a multipart upload."""
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part; raises MultipartMissingError."""

@@ -165,8 +165,7 @@ class Uploads:
         try:
             return self._commits.publish_whole(leased, data)
         except _LOST:
-            self._end(leased, Event.LOST)
-            raise UploadUnknownError from None
+            raise self._lost(leased) from None
         except RegistryError:
             self._release(leased, burn=True)
             raise
@@ -217,8 +216,7 @@ class Uploads:
         try:
             return self._bytes.store(leased, data, hasher)
         except _LOST:
-            self._end(leased, Event.LOST)
-            raise UploadUnknownError("the bytes of this upload are gone: start a new one") from None
+            raise self._lost(leased) from None
         except RegistryError:
             self._release(leased, burn=True)
             raise
@@ -238,6 +236,14 @@ class Uploads:
         with suppress(SessionMovedError, RegistryError):
             self._ports.sessions.write(leased, freed)
 
+    def _lost(self, leased: Session) -> RegistryError:
+        """End a session whose bytes are gone, and say so; or that another request has them now."""
+        try:
+            self._end(leased, Event.LOST)
+        except SessionMovedError as moved:
+            return _overtaken_by(moved.current)
+        return UploadUnknownError("the bytes of this upload are gone: start a new one")
+
     def _end(self, session: Session, event: Event) -> None:
         """Cancel a session for good and clean up after it; raises SessionMovedError."""
         again = self._ports.clock.now() + self._limits.sweep_again
@@ -247,11 +253,15 @@ class Uploads:
 
 def _accepted(current: Session | None, leased: Session, stored: Session) -> Session:
     """Tell whether a write that met another session had taken effect before all the same."""
+    if current is None or current.state is State.CANCELLED or current.last_fence != leased.fence:
+        raise _overtaken_by(current)
+    return stored if current.state is State.OPEN else current
+
+
+def _overtaken_by(current: Session | None) -> RegistryError:
     if current is None or current.state is State.CANCELLED:
-        raise UploadUnknownError
-    if current.last_fence == leased.fence:
-        return stored if current.state is State.OPEN else current
-    raise UploadBusyError(
+        return UploadUnknownError()
+    return UploadBusyError(
         "another request took this upload over: ask for its status and resume",
         offset=current.offset,
         retry_after=1,

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.registry.ports import (
     MultipartMissingError,
+    MultipartUpload,
     ObjectChangedError,
     ObjectMissingError,
     ObjectStat,
@@ -155,7 +156,7 @@ class S3ObjectStore:
         )
 
     def _copy_in_parts(self, source: str, etag: str, size: int, target: str) -> None:
-        upload_id = self.begin_multipart(target)
+        upload_id = self.begin_multipart(target).id
 
         def copy_range(index: int) -> Part:
             first = index * self._copy_part
@@ -184,13 +185,15 @@ class S3ObjectStore:
                 self.abort_multipart(target, upload_id)
             raise
 
-    def begin_multipart(self, key: str) -> str:
-        """Open a multipart upload; returns its id."""
-        return _asked(
+    def begin_multipart(self, key: str) -> MultipartUpload:
+        """Open a multipart upload; botocore says whether it had to ask more than once."""
+        answer = _asked(
             lambda: self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
             )
-        )["UploadId"]
+        )
+        repeats = answer["ResponseMetadata"]["RetryAttempts"]
+        return MultipartUpload(answer["UploadId"], repeated=repeats > 0)
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part."""

@@ -69,8 +69,12 @@ def registry() -> Iterator[Registry]:
 
 
 @contextmanager
-def start_moorage(*options: str) -> Iterator[Registry]:
-    """Run ``moorage local`` with more options on free ports until the block ends."""
+def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Registry]:
+    """Run ``moorage local`` with more options on free ports until the block ends.
+
+    ``env`` is added to this process's environment: that is how the registry's own settings go in.
+    """
+    environment = {**os.environ, **(env or {})}
     with tempfile.TemporaryDirectory(prefix="moorage-clients-") as folder:
         ready_file = Path(folder) / "ready.json"
         command = [
@@ -78,7 +82,7 @@ def start_moorage(*options: str) -> Iterator[Registry]:
             *("local", "--gateway-port", "0", "--proxy-port", "0"),
             *("--ready-file", str(ready_file), *options),
         ]
-        with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT):
+        with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT, environment):
             ready = json.loads(ready_file.read_text())
             yield Registry(ready["proxy"], ready["gateway"], ready["pids"])
 

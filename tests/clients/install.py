@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tests.clients.tools import DEBIAN_PROGRAMS, GO_BIN, GO_PROGRAMS, GoProgram, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # Debian's packages ask this script before they start a service; 101 is "not allowed".
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -29,8 +29,8 @@ _APT_TIMEOUT = 900
 def main() -> int:
     """Install what is missing; the exit status is 0 when everything is there afterwards."""
     try:
-        _install_debian_packages()
-        _install_go_programs()
+        install_debian_packages(DEBIAN_PROGRAMS)
+        install_go_programs(GO_PROGRAMS)
     except (RuntimeError, subprocess.SubprocessError) as problem:
         print(f"clients: {problem}", file=sys.stderr)
         return 1
@@ -38,8 +38,12 @@ def main() -> int:
     return 0
 
 
-def _install_debian_packages() -> None:
-    missing = [package for package, name in DEBIAN_PROGRAMS.items() if program(name) is None]
+def install_debian_packages(programs: Mapping[str, str]) -> None:
+    """Install the packages whose program is missing; they are the mapping's keys.
+
+    Raises RuntimeError, SubprocessError.
+    """
+    missing = [package for package, name in programs.items() if program(name) is None]
     if not missing:
         return
     names = " ".join(missing)
@@ -72,28 +76,31 @@ def _no_service_starts() -> Iterator[None]:
         _POLICY.unlink()
 
 
-def _install_go_programs() -> None:
-    missing = [wanted for wanted in GO_PROGRAMS if _installed_version(wanted) != wanted.version]
+def install_go_programs(programs: Iterable[GoProgram]) -> None:
+    """Build into GO_BIN the programs that aren't there at their version.
+
+    Raises RuntimeError, SubprocessError.
+    """
+    missing = [wanted for wanted in programs if _installed_version(wanted) != wanted.version]
     if not missing:
         return
     if shutil.which("go") is None:
         names = " ".join(wanted.name for wanted in missing)
         raise RuntimeError(f"Go is needed to build {names}: install Go 1.25 or newer")
     GO_BIN.mkdir(parents=True, exist_ok=True)
-    environment = {
-        **os.environ,
-        "GOBIN": str(GO_BIN),
-        "GOFLAGS": "-trimpath",
-        "CGO_ENABLED": "0",
-    }
     for wanted in missing:
         print(f"clients: building {wanted.name} {wanted.version}")
         subprocess.run(
             ["go", "install", f"{wanted.package}@{wanted.version}"],
-            env=environment,
+            env=go_environment(),
             check=True,
             timeout=_GO_TIMEOUT,
         )
+
+
+def go_environment() -> dict[str, str]:
+    """Return the environment for Go: static programs, the same wherever they are built."""
+    return {**os.environ, "GOBIN": str(GO_BIN), "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
 
 
 def _installed_version(wanted: GoProgram) -> str | None:

@@ -87,7 +87,7 @@ def test_another_object_under_the_key_is_noticed(store: ObjectStore) -> None:
     name, target = key(), key()
     old = store.put(name, b"old")
     store.put(name, b"new")
-    upload_id = store.begin_multipart(target)
+    upload_id = store.begin_multipart(target).id
     with pytest.raises(ObjectChangedError):
         store.get(name, etag=old)
     with pytest.raises(ObjectChangedError):
@@ -102,7 +102,7 @@ def test_parts_make_an_object(store: ObjectStore) -> None:
     name, tail = key(), key()
     first, late = os.urandom(5 * MIB), os.urandom(5 * MIB)
     etag = store.put(tail, b"tail")
-    upload_id = store.begin_multipart(name)
+    upload_id = store.begin_multipart(name).id
     store.put_part(name, upload_id, 1, first)
     store.put_part(name, upload_id, 2, late)
     store.copy_part(name, upload_id, 4, tail, etag)
@@ -119,7 +119,7 @@ def test_parts_make_an_object(store: ObjectStore) -> None:
 def test_an_ended_upload_is_missing(store: ObjectStore) -> None:
     """After an abort every use of a multipart upload says so, and a second abort is nothing."""
     name = key()
-    upload_id = store.begin_multipart(name)
+    upload_id = store.begin_multipart(name).id
     store.put_part(name, upload_id, 1, b"x")
     store.abort_multipart(name, upload_id)
     store.abort_multipart(name, upload_id)
@@ -138,7 +138,7 @@ def test_a_short_part_is_refused(kind: str, strict_moto: Backend) -> None:
     moto = S3ObjectStore(strict_moto.s3(), strict_moto.bucket)
     store: ObjectStore = MemoryObjectStore() if kind == "memory" else moto
     name = key()
-    upload_id = store.begin_multipart(name)
+    upload_id = store.begin_multipart(name).id
     store.put_part(name, upload_id, 1, b"short")
     store.put_part(name, upload_id, 2, b"last")
     with pytest.raises(UnavailableError):
@@ -151,7 +151,7 @@ def test_purge_leaves_nothing_below_a_prefix(store: ObjectStore) -> None:
     prefix, beside = f"uploads/{uuid.uuid4()}/", key()
     store.put(beside, b"x")
     store.put(f"{prefix}tail-1", b"x")
-    upload_id = store.begin_multipart(f"{prefix}data")
+    upload_id = store.begin_multipart(f"{prefix}data").id
     store.put_part(f"{prefix}data", upload_id, 1, b"x")
     store.purge(prefix)
     assert store.stat(f"{prefix}tail-1") is None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.ports import (
     MultipartMissingError,
+    MultipartUpload,
     ObjectChangedError,
     ObjectMissingError,
     ObjectStat,
@@ -84,12 +85,12 @@ class MemoryObjectStore:
             raise UnavailableError(f"{source} has {len(data)} bytes, not {size}")
         self.put(target, data)
 
-    def begin_multipart(self, key: str) -> str:
+    def begin_multipart(self, key: str) -> MultipartUpload:
         """Open a multipart upload."""
         with self._lock:
             upload_id = f"upload-{next(self._ids)}"
             self.uploads[key, upload_id] = {}
-        return upload_id
+        return MultipartUpload(upload_id)
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part."""
