@@ -1,0 +1,52 @@
+"""A request to S3 that botocore sends twice, because its first answer was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from chalicelib.stores.s3 import S3ObjectStore
+from tests.support.registries import registry_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.backends import Backend
+
+PART = b"x" * (6 * 1024 * 1024)
+
+
+def losing_first_answer() -> Callable[..., float | None]:
+    """Return a handler that has botocore send the first request again, and no other."""
+    answers = 0
+
+    def lose(**_: object) -> Any:  # noqa: ANN401 - a delay, or nothing
+        nonlocal answers
+        answers += 1
+        return 0.0 if answers == 1 else None
+
+    return lose
+
+
+def test_an_upload_that_was_opened_twice_is_told(strict_moto: Backend) -> None:
+    """Whoever opens a multipart upload hears whether a second one may be open."""
+    backend = strict_moto.fresh()
+    s3 = backend.s3()
+    store = S3ObjectStore(s3, backend.bucket)
+    assert not store.begin_multipart("uploads/x/data").repeated
+    s3.meta.events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
+    assert store.begin_multipart("uploads/x/data").repeated
+    assert not store.begin_multipart("uploads/x/data").repeated
+
+
+def test_nothing_is_left_of_an_upload_that_was_opened_twice(strict_moto: Backend) -> None:
+    """A session whose upload may have a double, with an id that nobody knows, ends without it."""
+    registry = registry_over(strict_moto.fresh())
+    events = registry.s3.meta.events
+    events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
+    at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"])
+    at = str(registry.ask("PATCH", at, PART).headers["Location"])
+    assert len(registry.s3.list_multipart_uploads(Bucket=registry.bucket)["Uploads"]) == 2
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(PART)}").status == 201
+    assert "Uploads" not in registry.s3.list_multipart_uploads(Bucket=registry.bucket)
+    assert len(registry.stored()) == 1
