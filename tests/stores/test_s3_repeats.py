@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PART = b"x" * (6 * 1024 * 1024)
 
 
-def losing_first_answer() -> Callable[..., float | None]:
+def losing_first_answer() -> Callable[..., Any]:
     """Return a handler that has botocore send the first request again, and no other."""
     answers = 0
 
