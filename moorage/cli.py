@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import importlib.metadata
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ def _gateway(options: argparse.Namespace) -> int:
                 port=options.port,
                 head_mode=HeadMode(options.head_mode),
                 threads=options.threads,
+                timeout_seconds=options.timeout,
             )
         )
     )
@@ -162,6 +164,13 @@ def _add_gateway(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--threads", type=_count, metavar="N", default=8, help="how many functions run at once"
     )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        default=29.0,
+        help="the integration's timeout, and the function's deadline",
+    )
     parser.set_defaults(run=_gateway)
 
 
@@ -180,7 +189,7 @@ def _add_proxy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument(
         "--patience",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         default=90.0,
         help="how long to keep trying when the registry fails",
@@ -222,3 +231,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds

@@ -16,44 +16,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from moorage.connections import BoundedServer, Pace, deliver
 from moorage.gateway_body import Received, receive
 from moorage.gateway_event import Incoming, Route, build_event, match
 from moorage.gateway_fault import Fault, GatewayError
 from moorage.gateway_function import Invoker, LambdaFunction
-from moorage.gateway_memory import return_large_buffers
 from moorage.gateway_response import Answer, HeadMode, read_answer, to_http
+from moorage.memory import MOST_HELD, Memory, Share, return_large_buffers
 
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Gateway", "GatewayOptions", "HeadMode", "LambdaFunction", "load_function", "serve"]
 
-# API Gateway's limit on the request line and all headers together; tokens need such a field.
-_MAX_HEADER_BYTES: Final = 10_240
-# How long after an answer the rest of a refused body is still read, so that the client gets to
-# see the answer rather than a reset.
-_LINGER_SECONDS: Final = 2.0
 # Connections that are mid-request when the functions have drained.
 _SHUTDOWN_SECONDS: Final = 1.0
 
 _log = logging.getLogger("moorage.gateway")
-_http_log = logging.getLogger("moorage.gateway.http")
-
-
-def _hide_what_was_sent(record: logging.LogRecord) -> bool:
-    """Keep the name of a parser's error only: its text and traceback quote the line it refused.
-
-    That line may be an Authorization header.
-    """
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
-        record.msg = f"{record.msg}: {type(record.exc_info[1]).__name__}"
-        record.exc_info = None
-    return True
-
-
-_http_log.addFilter(_hide_what_was_sent)
 
 
 @dataclass(frozen=True)
@@ -61,8 +41,9 @@ class GatewayOptions:
     """Where to listen (port 0: any free one) and how to behave.
 
     `threads` is the number of functions at once; further requests queue. `timeout_seconds` is
-    both the integration's timeout and the function's deadline; `idle_seconds` is how long a
-    client may pause in a body.
+    both the integration's timeout and the function's deadline. A client may pause for
+    `idle_seconds`, and its body may take `slow_seconds` on top of a second for each 16 KiB.
+    `most_held` is how many bytes of bodies all requests together may hold.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +52,8 @@ class GatewayOptions:
     threads: int = 8
     timeout_seconds: float = 29.0
     idle_seconds: float = 60.0
+    slow_seconds: float = 60.0
+    most_held: int = MOST_HELD
 
 
 class Gateway:
@@ -80,6 +63,8 @@ class Gateway:
         self._function = function
         self._options = options
         self._port = options.port
+        self._pace = Pace(options.idle_seconds, options.slow_seconds)
+        self._memory = Memory(options.most_held)
         self._stopping = False
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
@@ -95,18 +80,8 @@ class Gateway:
         """Listen. Raises OSError when the address is taken or not ours."""
         return_large_buffers()
         runner = web.ServerRunner(
-            web.Server(
-                self._handle,
-                # Lambda runs on when its caller leaves, and so must a write to the registry.
-                handler_cancellation=False,
-                # A registry stores what was sent, whatever Content-Encoding says.
-                auto_decompress=False,
-                access_log=None,  # one line of ours instead: method, path, status, time
-                logger=_http_log,
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-                lingering_time=_LINGER_SECONDS,
-            ),
+            # Lambda runs on when its caller leaves, and so must a write to the registry.
+            BoundedServer(self._handle, handler_cancellation=False),
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await runner.setup()
@@ -138,30 +113,37 @@ class Gateway:
         """Answer one request and log it; the one exit, so that no traceback leaves the server."""
         began = time.monotonic()
         incoming = Incoming.of(request, self._port)
-        close = False
+        with Share(self._memory) as share:
+            answer, close = await self._answer_always(request, incoming, share)
+            _log.info(
+                "%s %s %d %d ms",
+                incoming.method,
+                incoming.path,
+                answer.status,
+                (time.monotonic() - began) * 1000,
+            )
+            mode = self._options.head_mode
+            response = to_http(answer, incoming.method, mode, incoming.request_id, close=close)
+            await deliver(request, response, self._pace)
+        return response
+
+    async def _answer_always(
+        self, request: web.BaseRequest, incoming: Incoming, share: Share
+    ) -> tuple[Answer, bool]:
+        """Answer whatever happens; the second value says that the connection must close."""
         try:
-            answer = await self._answer(request, incoming)
+            return await self._answer(request, incoming, share), False
         except GatewayError as error:
             if error.detail:
                 _log.warning("%s [%s]", error.detail, incoming.request_id)
-            answer = Answer.of_fault(error.fault)
-            close = error.close
+            # What follows a CONNECT is unread, and no next request.
+            return Answer.of_fault(error.fault), error.close or incoming.method == "CONNECT"
         except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
             _log.exception("the gateway failed [%s]", incoming.request_id)
-            answer = Answer.of_fault(Fault.GATEWAY_FAILED)
-        _log.info(
-            "%s %s %d %d ms",
-            incoming.method,
-            incoming.path,
-            answer.status,
-            (time.monotonic() - began) * 1000,
-        )
-        return to_http(
-            answer, incoming.method, self._options.head_mode, incoming.request_id, close=close
-        )
+            return Answer.of_fault(Fault.GATEWAY_FAILED), False
 
-    async def _answer(self, request: web.BaseRequest, incoming: Incoming) -> Answer:
-        received = await receive(request, self._options.idle_seconds)
+    async def _answer(self, request: web.BaseRequest, incoming: Incoming, share: Share) -> Answer:
+        received = await receive(request, self._pace, share)
         if self._stopping or self._invoker is None:
             raise GatewayError(Fault.STOPPING, close=True)
         if not received.fits_gateway:
@@ -169,11 +151,19 @@ class Gateway:
         route = match(incoming.method, incoming.path)
         if not received.fits_event:
             raise GatewayError(Fault.EVENT_TOO_LARGE)
+        if received.crowded:
+            raise GatewayError(Fault.TOO_MANY, "other requests hold all the memory for bodies")
 
         def make_event() -> dict[str, Any]:
-            return _take_event(incoming, route, received)
+            try:
+                return _take_event(incoming, route, received)
+            finally:
+                share.give_back()
 
-        return read_answer(await self._invoker.invoke(make_event, incoming.request_id))
+        answer = read_answer(await self._invoker.invoke(make_event, incoming.request_id))
+        if not share.take(len(answer.body)):
+            raise GatewayError(Fault.TOO_MANY, "other answers hold all the memory for bodies")
+        return answer
 
 
 def _take_event(incoming: Incoming, route: Route, received: Received) -> dict[str, Any]:

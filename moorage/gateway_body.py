@@ -7,16 +7,20 @@ still send. It never keeps bytes that no event could carry.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from moorage.connections import Pace, let_it_come
 from moorage.gateway_event import MAX_EVENT_BODY
 from moorage.gateway_fault import Fault, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from moorage.memory import Share
 
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 """API Gateway's limit on a request's body, inclusive."""
@@ -27,11 +31,15 @@ MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Received:
-    """A body's length in bytes, its content when an event could hold it, and whether it ended."""
+    """A body's length in bytes, its content when an event could hold it, and whether it ended.
+
+    `crowded` says that the content wasn't kept because other requests hold all the memory.
+    """
 
     length: int
     content: bytearray
     ended: bool = True
+    crowded: bool = False
 
     @property
     def fits_gateway(self) -> bool:
@@ -44,51 +52,47 @@ class Received:
         return self.length <= MAX_EVENT_BODY
 
 
-async def receive(request: web.BaseRequest, idle_seconds: float) -> Received:
-    """Read a body to its end, or to MAX_DISCARDED_BYTES.
+async def receive(request: web.BaseRequest, pace: Pace, share: Share) -> Received:
+    """Read a body to its end, or to MAX_DISCARDED_BYTES; what is kept of it is taken of `share`.
 
     Raises GatewayError: 400 when the client leaves, sends less than its Content-Length or breaks
-    the chunked framing, 408 when it sends nothing for `idle_seconds`.
+    the chunked framing, 408 when it is slower than `pace`.
     """
-    await _let_it_come(request)
+    await let_it_come(request)
     # A bytearray grows by an eighth and, being large, by remapping: linear, with one copy held.
     content = bytearray()
     length = 0
-    async for piece in _pieces(request, idle_seconds):
+    crowded = False
+    async for piece in _pieces(request, pace):
         length += len(piece)
         if length > MAX_DISCARDED_BYTES:
             return Received(length, bytearray(), ended=False)
-        if length <= MAX_EVENT_BODY:
+        crowded = crowded or not share.take(len(piece))
+        if length <= MAX_EVENT_BODY and not crowded:
             content += piece
-        elif content:
+        else:
             content = bytearray()
-    return Received(length, content)
+            share.give_back()
+    return Received(length, content, crowded=crowded)
 
 
-async def _let_it_come(request: web.BaseRequest) -> None:
-    """Answer `Expect: 100-continue` (RFC 9110 10.1.1): the client may be holding its body back.
-
-    aiohttp's low-level server leaves that to us.
-    """
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-async def _pieces(request: web.BaseRequest, idle_seconds: float) -> AsyncIterator[bytes]:
+async def _pieces(request: web.BaseRequest, pace: Pace) -> AsyncIterator[bytes]:
     """Give the body as it arrives; what aiohttp raises over a broken one becomes a GatewayError.
 
     The time limit is more than courtesy: when a chunk's header is malformed and comes in a later
     packet than the headers, aiohttp tells nobody who waits for the body.
     """
+    began, length = time.monotonic(), 0
     try:
         while True:
-            async with asyncio.timeout(idle_seconds):
+            async with asyncio.timeout(pace.left(began, length)):
                 piece = await request.content.readany()
             if not piece:
                 return
+            length += len(piece)
             yield piece
     except TimeoutError as error:
-        detail = f"no byte of the body for {idle_seconds} s"
+        detail = f"the body stalled or trickled: {length} bytes in {time.monotonic() - began:.0f} s"
         raise GatewayError(Fault.STALLED_BODY, detail, close=True) from error
     except (ConnectionError, web.RequestPayloadError) as error:
         # No function must ever see part of a body as a whole.

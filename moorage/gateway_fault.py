@@ -35,6 +35,7 @@ class Fault(enum.Enum):
     EVENT_TOO_LARGE = _Text(413, "Request Too Long")
     BROKEN_BODY = _Text(400, "Bad Request", "BadRequestException")
     STALLED_BODY = _Text(408, "Request Timeout", "RequestTimeoutException")
+    TOO_MANY = _Text(429, "Too Many Requests", "TooManyRequestsException")
     STOPPING = _Text(503, "Service Unavailable", "ServiceUnavailableException")
     FUNCTION_FAILED = _Text(502, "Internal server error", "InternalServerErrorException")
     TIMED_OUT = _Text(504, "Endpoint request timed out", "InternalServerErrorException")

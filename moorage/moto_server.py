@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from moto import settings
 from moto.moto_server.werkzeug_app import (
@@ -115,6 +116,42 @@ class SerialDynamoDB:
             return [b"".join(self._application(environ, start_response))]
 
 
+class WholeCompletes:
+    """Lets nobody ask for an object while moto is putting it together from its parts.
+
+    S3 ends a multipart upload and shows the object at once. moto ends the upload first, and
+    seconds later (with 300 MB) there is an object: who asks in between must take the bytes for
+    lost. A gateway that was killed in a commit does ask, when the client repeats its request.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._under_way: set[str] = set()
+        self._ended = threading.Condition()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Pass a request on once no Complete of its key is under way."""
+        path = str(environ.get("PATH_INFO", ""))
+        with self._ended:
+            self._ended.wait_for(lambda: path not in self._under_way)
+            completes = _is_complete(environ)
+            if completes:
+                self._under_way.add(path)
+        if not completes:
+            return self._application(environ, start_response)
+        try:
+            return [b"".join(self._application(environ, start_response))]
+        finally:
+            with self._ended:
+                self._under_way.discard(path)
+                self._ended.notify_all()
+
+
+def _is_complete(environ: Environ) -> bool:
+    named = parse_qs(str(environ.get("QUERY_STRING", "")))
+    return environ.get("REQUEST_METHOD") == "POST" and "uploadId" in named
+
+
 class _Answer:
     """What an application says through start_response."""
 
@@ -163,7 +200,7 @@ def main(
     server = make_server(
         "127.0.0.1",
         options.port,
-        SerialDynamoDB(wrap(application) if wrap else application),
+        SerialDynamoDB(WholeCompletes(wrap(application) if wrap else application)),
         threaded=True,
         request_handler=KeepAliveHandler,
         fd=options.fd,

@@ -6,11 +6,10 @@ or log an Authorization value.
 """
 
 import asyncio
-import json
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,27 +19,18 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from moorage.connections import BoundedServer, Pace, deliver, deliver_piece, let_it_come
+from moorage.memory import return_large_buffers
+from moorage.proxy_messages import OF_THE_BODY, error, forwarded, relayed, returned
 from moorage.rechunk import Answer, ChunkedUpload, ExhaustedError, RefusedError, Upstream
-from moorage.upload_body import BodyError, announced, chunks, drain
+from moorage.upload_body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
 
 _log = logging.getLogger("moorage.proxy")
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_OF_THE_BODY = frozenset({"content-length", "content-range", "content-type", "host"})
 _PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 _PIECE = 256 * 1024
+# Twice what others get: a client may compress what it sends while it sends it.
+_PACE = Pace(idle=120.0, slow=120.0)
+_SHUTDOWN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +44,10 @@ class ProxyOptions:
     chunk_size: int = 4 * 1024 * 1024
     patience_seconds: float = 90.0
     """How long an upload may make no progress; a lease upstream lasts 34 s at most."""
+    pace: Pace = _PACE
+    """How slow clients may be."""
+    uploads: int = 64
+    """How many bodies are cut at once, each with two chunks in memory; others wait unread."""
 
 
 class Proxy:
@@ -61,7 +55,8 @@ class Proxy:
 
     def __init__(self, options: ProxyOptions) -> None:
         self._options = options
-        self._runner: web.AppRunner | None = None
+        self._uploads = asyncio.Semaphore(options.uploads)
+        self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._port = options.port
 
@@ -72,14 +67,17 @@ class Proxy:
 
     async def start(self) -> None:
         """Listen; raises OSError when the port is taken."""
+        return_large_buffers()
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
-        app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(
+            # What a client no longer waits for need not go on: all is kept that upstream has.
+            BoundedServer(self._answer, handler_cancellation=True),
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self._options.host, self._options.port)
@@ -96,87 +94,105 @@ class Proxy:
         if self._session is not None:
             await self._session.close()
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request and log it; the one exit, so that no traceback leaves the proxy."""
         began = time.monotonic()
         status = 0
         try:
-            response = await self._route(request)
+            response = await self._answer_always(request)
             status = response.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            _log.warning("%s %s: upstream: %r", request.method, request.path, error)
-            response = _error(
-                HTTPStatus.BAD_GATEWAY,
-                f"the registry at {self._options.upstream} could not be reached: is it running?",
-            )
-            status = response.status
+            await deliver(request, response, self._options.pace)
         finally:
             elapsed = (time.monotonic() - began) * 1000
             _log.info("%s %s %d %.0f ms", request.method, request.path, status, elapsed)
         return response
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
-        path = request.rel_url.raw_path
-        if request.body_exists and "/blobs/uploads/" in path:
-            handlers: dict[str, Callable[[web.Request, Upstream], Awaitable[web.Response]]] = {
-                "PATCH": self._patch,
-                "PUT": self._put,
-            }
-            if "digest=" in request.rel_url.raw_query_string:
-                handlers["POST"] = self._post
-            if request.method in handlers:
-                return await self._upload(request, handlers[request.method])
+    async def _answer_always(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await let_it_come(request)
+            return await self._route(request)
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            _log.warning("%s %s: upstream: %r", request.method, request.path, failed)
+            return error(
+                HTTPStatus.BAD_GATEWAY,
+                f"the registry at {self._options.upstream} could not be reached: is it running?",
+            )
+        except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
+            _log.exception("the proxy failed")
+            return error(HTTPStatus.INTERNAL_SERVER_ERROR, "the proxy failed: its log says why")
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Choose: uploads' bodies are cut up, closing PUTs are repeated, the rest passes."""
+        if "/blobs/uploads/" not in request.rel_url.raw_path:
+            return await self._pass(request)
+        named = "digest=" in request.rel_url.raw_query_string
+        if request.method == "PATCH" and request.body_exists:
+            return await self._upload(request, self._patch)
+        # Also without a body: a client whose commit fails would send the whole layer again.
+        if request.method == "PUT" and (request.body_exists or named):
+            return await self._upload(request, self._put)
+        if request.method == "POST" and request.body_exists and named:
+            return await self._upload(request, self._post)
         return await self._pass(request)
 
     async def _upload(
         self,
-        request: web.Request,
-        handler: Callable[[web.Request, Upstream], Awaitable[web.Response]],
+        request: web.BaseRequest,
+        handler: Callable[[web.BaseRequest, Upstream], Awaitable[web.Response]],
     ) -> web.Response:
         """Run one upload; whatever ends it early, the client may finish sending first."""
         assert self._session is not None  # noqa: S101 - start() made it
+        upstream = Upstream(self._session, self._options.upstream)
         try:
-            return await handler(request, Upstream(self._session, self._options.upstream))
+            if not request.body_exists:
+                return await handler(request, upstream)
+            async with self._uploads:
+                return await handler(request, upstream)
+        except StalledError as stalled:
+            response = error(HTTPStatus.REQUEST_TIMEOUT, f"the body stalled: {stalled}")
+            response.force_close()
+            return response
         except RefusedError as refused:
-            response = self._relay(refused.answer)
+            response = relayed(refused.answer, self._options.upstream)
         except BodyError as wrong:
-            response = _error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
+            response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
         except ExhaustedError:
-            response = _error(
+            response = error(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "the registry did not take the upload for"
                 f" {self._options.patience_seconds:.0f} s: what it kept is kept, try again",
-                "UNAVAILABLE",
             )
             response.headers["Retry-After"] = "5"
-        await drain(request)
+        await drain(request, self._options.pace)
         return response
 
-    async def _patch(self, request: web.Request, upstream: Upstream) -> web.Response:
+    async def _patch(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
         upload = self._open(request, upstream, request.rel_url.raw_path_qs)
         answer: Answer | None = None
-        async with aclosing(chunks(request, self._options.chunk_size)) as pieces:
+        async with aclosing(self._chunks(request)) as pieces:
             async for chunk, _last in pieces:
                 answer = await upload.append(chunk)
         if answer is None:
             answer = await upload.append(memoryview(b""))
         accepted = Answer(HTTPStatus.ACCEPTED, answer.headers, b"")
-        return self._relay(accepted, Range=f"0-{max(upload.offset - 1, 0)}")
+        return relayed(accepted, self._options.upstream, Range=f"0-{max(upload.offset - 1, 0)}")
 
-    async def _put(self, request: web.Request, upstream: Upstream) -> web.Response:
+    async def _put(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
         query = request.rel_url.raw_query_string
         kept = [part for part in query.split("&") if not part.startswith("at=")]
         upload = self._open(request, upstream, request.rel_url.raw_path_qs, drop="digest")
         return await self._send_all(request, upload, "&".join(kept))
 
-    async def _post(self, request: web.Request, upstream: Upstream) -> web.Response:
+    async def _post(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
         """Pass a small blob on in one request; open a session for a larger one."""
-        headers = _forwarded(request, _OF_THE_BODY)
+        headers = forwarded(request, OF_THE_BODY)
         size = request.content_length
         if size is not None and size <= self._options.chunk_size:
-            body = await request.content.read(-1)
+            body = await fill(request, size, self._options.pace)
             headers["Content-Type"] = "application/octet-stream"
             path = request.rel_url.raw_path_qs
-            return self._relay(await upstream.ask("POST", path, headers, memoryview(body)))
+            answer = await upstream.ask("POST", path, headers, memoryview(body))
+            return relayed(answer, self._options.upstream)
         opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
             raise RefusedError(opened)
@@ -185,17 +201,17 @@ class Proxy:
         return await self._send_all(request, upload, request.rel_url.raw_query_string)
 
     async def _send_all(
-        self, request: web.Request, upload: ChunkedUpload, query: str
+        self, request: web.BaseRequest, upload: ChunkedUpload, query: str
     ) -> web.Response:
-        async with aclosing(chunks(request, self._options.chunk_size)) as pieces:
+        async with aclosing(self._chunks(request)) as pieces:
             async for chunk, last in pieces:
                 if last:
-                    return self._relay(await upload.close(chunk, query))
+                    return relayed(await upload.close(chunk, query), self._options.upstream)
                 await upload.append(chunk)
-        return self._relay(await upload.close(memoryview(b""), query))
+        return relayed(await upload.close(memoryview(b""), query), self._options.upstream)
 
     def _open(
-        self, request: web.Request, upstream: Upstream, path: str, drop: str = ""
+        self, request: web.BaseRequest, upstream: Upstream, path: str, drop: str = ""
     ) -> ChunkedUpload:
         """Go on with a session where the client says that its body begins."""
         plain, _, query = path.partition("?")
@@ -204,56 +220,43 @@ class Proxy:
         span = announced(request)
         at = parse_qs(urlsplit(path).query).get("at", ["0"])[-1]
         offset = span[0] if span else int(at) if at.isdecimal() else 0
-        headers = _forwarded(request, _OF_THE_BODY)
+        headers = forwarded(request, OF_THE_BODY)
         return ChunkedUpload(upstream, location, headers, offset, self._options.patience_seconds)
 
-    async def _pass(self, request: web.Request) -> web.StreamResponse:
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass a request and its answer through, streaming both."""
         assert self._session is not None  # noqa: S101 - start() made it
         upstream = Upstream(self._session, self._options.upstream)
         async with self._session.request(
             request.method,
             upstream.url(request.rel_url.raw_path_qs),
-            headers=_forwarded(request, frozenset({"host"})),
+            headers=forwarded(request, frozenset({"host"})),
             data=request.content if request.body_exists else None,
             allow_redirects=False,
             timeout=_PASS_TIMEOUT,
         ) as answer:
-            response = web.StreamResponse(status=answer.status, reason=answer.reason)
-            response.headers.extend(self._returned(CIMultiDict(answer.headers)))
-            await response.prepare(request)
-            async for piece in answer.content.iter_chunked(_PIECE):
-                await response.write(piece)
-            await response.write_eof()
+            headers = returned(CIMultiDict(answer.headers), self._options.upstream)
+            response = web.StreamResponse(
+                status=answer.status, reason=answer.reason, headers=headers
+            )
+            await self._stream(request, response, answer.content)
             return response
 
-    def _relay(self, answer: Answer, **replaced: str) -> web.Response:
-        headers = self._returned(answer.headers)
-        headers.pop("Content-Length", None)
-        headers.update(replaced)
-        return web.Response(status=answer.status, headers=headers, body=answer.body)
+    async def _stream(
+        self, request: web.BaseRequest, response: web.StreamResponse, content: aiohttp.StreamReader
+    ) -> None:
+        try:
+            await response.prepare(request)
+            async for piece in content.iter_chunked(_PIECE):
+                await deliver_piece(request, response, piece, self._options.pace)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as broken:
+            _log.warning("%s %s: broke off: %r", request.method, request.path, broken)
+            # Part of the answer is out: only a broken connection says that it is not whole.
+            if request.transport is not None:
+                request.transport.abort()
 
-    def _returned(self, headers: CIMultiDict[str]) -> CIMultiDict[str]:
-        """Headers for the client: none of one connection only, and places that lead back here."""
-        kept = CIMultiDict(
-            (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP
-        )
-        origin = self._options.upstream.rstrip("/")
-        location = kept.get("Location", "")
-        if location.startswith(origin + "/"):
-            kept["Location"] = location.removeprefix(origin)
-        return kept
-
-
-def _forwarded(request: web.Request, dropped: frozenset[str]) -> CIMultiDict[str]:
-    named = {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
-    gone = _HOP_BY_HOP | dropped | named
-    return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in gone)
-
-
-def _error(status: HTTPStatus, message: str, code: str = "UNAVAILABLE") -> web.Response:
-    body = json.dumps({"errors": [{"code": code, "message": message}]})
-    return web.Response(status=status, text=body, content_type="application/json")
+    def _chunks(self, request: web.BaseRequest) -> AsyncGenerator[Chunk, None]:
+        return chunks(request, self._options.chunk_size, self._options.pace)
 
 
 async def serve(options: ProxyOptions) -> None:

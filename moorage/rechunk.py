@@ -35,6 +35,8 @@ _AGAIN = frozenset(
 )
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
+# A request that died upstream holds its lease this long at most (34 s), and Retry-After says so.
+_LONGEST_TOLD = 40.0
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
@@ -124,13 +126,17 @@ class ChunkedUpload:
         return await self._push("PATCH", "", chunk)
 
     async def close(self, chunk: memoryview, query: str) -> Answer:
-        """Close the session with its last chunk (it may be empty); `query` has the digest."""
+        """Close the session with its last chunk (it may be empty); `query` has the digest.
+
+        A commit whose answer was lost is asked for again: the registry answers a repeat.
+        """
         return await self._push("PUT", query, chunk)
 
     async def _push(self, method: str, query: str, chunk: memoryview) -> Answer:
         first, end = self.offset, self.offset + len(chunk)
         given_up = time.monotonic() + self._patience
         wait = _FIRST_WAIT
+        in_doubt = False
         while True:
             before = self.offset
             answer = await self._try(method, query, chunk[self.offset - first :])
@@ -139,12 +145,19 @@ class ChunkedUpload:
                 self.offset = end
                 return answer
             if answer is None or answer.status in _AGAIN:
+                in_doubt = True
                 if time.monotonic() > given_up:
                     raise ExhaustedError
-                await asyncio.sleep(_delay(answer, wait))
+                answer = await self._after(_delay(answer, wait))
                 wait = min(wait * 2, _LONGEST_WAIT)
-                answer = await self._status()
             if answer is not None:
+                if method == "PATCH" and not in_doubt:
+                    # No try of ours was lost: the client itself repeats a chunk, or leaves a gap.
+                    raise RefusedError(answer)
+                if method == "PUT" and not chunk and answer.status == HTTPStatus.NO_CONTENT:
+                    # No byte of ours is missing: that the session lives is all there is to know.
+                    self._moved(answer)
+                    continue
                 self._resume(answer, first, end)
                 if method == "PATCH" and self.offset == end:
                     return answer
@@ -158,8 +171,12 @@ class ChunkedUpload:
             HTTPStatus.NO_CONTENT,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         }
-        if not tells or kept is None or not first <= kept <= end:
+        if not tells or kept is None:
             raise RefusedError(answer)
+        if not first <= kept <= end:
+            # A status request's 204 must not pass for the success of a chunk.
+            out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            raise RefusedError(Answer(out_of_place, answer.headers, answer.body))
         self._moved(answer)
         self.offset = kept
 
@@ -180,6 +197,19 @@ class ChunkedUpload:
         except _FAILURES:
             return None
 
+    async def _after(self, delay: float) -> Answer | None:
+        """Wait, then ask what is kept; sooner if that turns out to have moved meanwhile.
+
+        Asking costs little. A chunk that comes before its time is sent only to be refused.
+        """
+        until = time.monotonic() + delay
+        while True:
+            await asyncio.sleep(min(max(until - time.monotonic(), 0), _LONGEST_WAIT))
+            status = await self._status()
+            moved = status is not None and offset_of(status.headers) != self.offset
+            if moved or time.monotonic() >= until:
+                return status
+
     async def _status(self) -> Answer | None:
         """Ask what is kept; None if that can't be known now."""
         try:
@@ -190,7 +220,7 @@ class ChunkedUpload:
 
 
 def _delay(answer: Answer | None, wait: float) -> float:
-    """Seconds until the next try: what Retry-After says, else growing, always with jitter."""
+    """Seconds until the next try: what Retry-After says, else `wait`; jitter on top."""
     named = answer.headers.get("Retry-After", "") if answer is not None else ""
-    seconds = min(float(named), _LONGEST_WAIT) if named.isdecimal() else wait
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+    seconds = min(float(named), _LONGEST_TOLD) if named.isdecimal() else wait
+    return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret

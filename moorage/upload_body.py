@@ -5,10 +5,13 @@ This module must never hold more than two chunks, nor hand on a chunk of a body 
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aiohttp import web
+
+from moorage.connections import Pace
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?")
 _DRAIN_LIMIT = 64 * 1024 * 1024
@@ -19,10 +22,14 @@ Chunk = tuple[memoryview, bool]
 
 
 class BodyError(Exception):
-    """A body that is not what its Content-Range announced."""
+    """A body that is not what its Content-Range or its framing announced."""
 
 
-def announced(request: web.Request) -> tuple[int, int] | None:
+class StalledError(Exception):
+    """A client that stopped sending in the middle of its body, or all but stopped."""
+
+
+def announced(request: web.BaseRequest) -> tuple[int, int] | None:
     """Read the Content-Range, first and last byte inclusive; raises BodyError if malformed."""
     header = request.headers.get("Content-Range")
     if header is None:
@@ -33,29 +40,35 @@ def announced(request: web.Request) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-async def chunks(request: web.Request, size: int) -> AsyncGenerator[Chunk, None]:
+async def chunks(request: web.BaseRequest, size: int, pace: Pace) -> AsyncGenerator[Chunk, None]:
     """Yield a body in chunks of `size` bytes, the last one shorter; reads one chunk ahead.
 
+    A chunk is the caller's until it asks for the next, and is released then.
     A body without Content-Range whose length is a multiple of `size` ends without a last chunk.
-    Raises BodyError for a body that is not as long as announced, ConnectionError when the client
-    breaks off; then the chunk that would have been the last is dropped.
+    Raises BodyError for a body that is not as long as announced, StalledError for a client slower
+    than `pace`, ConnectionError when it breaks off; then the chunk that would have been the last
+    is dropped.
     """
     span = announced(request)
     expected = span[1] - span[0] + 1 if span else None
     total = 0
-    current = await _fill(request, size)
+    current = await fill(request, size, pace)
     while current:
         total += len(current)
         short = len(current) < size
         if expected is not None and (total > expected or (short and total < expected)):
             raise _mismatch(expected, total)
-        ahead = asyncio.ensure_future(_fill(request, size))
+        ahead = asyncio.ensure_future(fill(request, size, pace))
         try:
-            yield memoryview(current), short or total == expected
+            chunk = memoryview(current)
+            yield chunk, short or total == expected
+            # It has been sent: a client that stalls now must not keep it in memory.
+            chunk.release()
+            current = bytearray()
             current = await ahead
         finally:
             ahead.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError, web.HTTPException):
+            with suppress(asyncio.CancelledError, ConnectionError, BodyError, StalledError):
                 await ahead
     if expected is not None and total != expected:
         raise _mismatch(expected, total)
@@ -68,23 +81,33 @@ def _mismatch(expected: int, total: int) -> BodyError:
     )
 
 
-async def _fill(request: web.Request, size: int) -> bytes:
+async def fill(request: web.BaseRequest, size: int, pace: Pace) -> bytearray:
     """Read up to `size` bytes, fewer only at the body's end."""
     buffer = bytearray()
-    while len(buffer) < size:
-        piece = await request.content.read(min(_PIECE, size - len(buffer)))
-        if not piece:
-            break
-        buffer += piece
-    return bytes(buffer)
+    began = time.monotonic()
+    try:
+        while len(buffer) < size:
+            async with asyncio.timeout(pace.left(began, len(buffer))):
+                piece = await request.content.read(min(_PIECE, size - len(buffer)))
+            if not piece:
+                break
+            buffer += piece
+    except TimeoutError:
+        raise StalledError(
+            f"{len(buffer)} bytes came in {time.monotonic() - began:.0f} s"
+        ) from None
+    except web.RequestPayloadError as error:
+        raise BodyError("the body ends too early, or its chunks are malformed") from error
+    return buffer
 
 
-async def drain(request: web.Request) -> None:
+async def drain(request: web.BaseRequest, pace: Pace) -> None:
     """Read what a client still sends, up to 64 MiB: an early refusal breaks its connection."""
-    left = _DRAIN_LIMIT
-    with suppress(ConnectionError, web.HTTPException):
+    left, began = _DRAIN_LIMIT, time.monotonic()
+    with suppress(ConnectionError, TimeoutError, web.RequestPayloadError):
         while left > 0:
-            piece = await request.content.read(_PIECE)
+            async with asyncio.timeout(pace.left(began, _DRAIN_LIMIT - left)):
+                piece = await request.content.read(_PIECE)
             if not piece:
                 return
             left -= len(piece)

@@ -70,7 +70,7 @@ def test_the_allocator_can_be_told() -> None:
     """On glibc the settings are accepted; elsewhere nothing happens and nothing fails."""
     program = (
         "import ctypes, json, sys\n"
-        "from moorage.gateway_memory import return_large_buffers\n"
+        "from moorage.memory import return_large_buffers\n"
         "glibc = sys.platform.startswith('linux') and hasattr(ctypes.CDLL(None), 'mallopt')\n"
         "print(json.dumps([return_large_buffers(), glibc]))\n"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage import cli, local
+from moorage import cli, gateway, local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,24 @@ def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path
     ]
 
 
+def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option sets the field of its name; the timeout's default is AWS's."""
+    asked: list[gateway.GatewayOptions] = []
+
+    async def serve(options: gateway.GatewayOptions) -> None:
+        asked.append(options)
+
+    monkeypatch.setattr(gateway, "serve", serve)
+    words = "gateway --host ::1 --port 1 --head-mode zero --threads 2 --timeout 0.5"
+    assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
+    assert asked == [
+        gateway.GatewayOptions(timeout_seconds=29),
+        gateway.GatewayOptions(
+            host="::1", port=1, head_mode=gateway.HeadMode.ZERO, threads=2, timeout_seconds=0.5
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -77,6 +95,8 @@ def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path
         "local --inline-limit few",
         "proxy",
         "gateway --threads 0",
+        "gateway --timeout 0",
+        "proxy --upstream http://x --patience soon",
         "proxy --upstream http://x --chunk-size -1",
     ],
 )

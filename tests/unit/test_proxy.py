@@ -152,6 +152,20 @@ def test_a_refusal_reaches_the_client(proxy: str, fake: FakeRegistry) -> None:
     assert fake.blobs == {}
 
 
+@pytest.mark.parametrize("begin", [0, CHUNK, CHUNK + 7])
+def test_a_chunk_that_a_client_repeats_is_refused(
+    proxy: str, fake: FakeRegistry, begin: int
+) -> None:
+    """Bytes that the registry keeps already, all or some of them, are 416, as without a proxy."""
+    data = os.urandom(2 * CHUNK)
+    at = start(proxy)
+    assert ask(proxy, "PATCH", at, data).status == 202
+    span = f"{begin}-{begin + len(data) - 1}"
+    again = ask(proxy, "PATCH", at, data, Content_Range=span)
+    assert (again.status, again.headers["Range"]) == (416, f"0-{len(data) - 1}")
+    assert bytes(next(iter(fake.sessions.values()))) == data
+
+
 @pytest.mark.parametrize("announced", ["0-4", "0-99999999", "x"])
 def test_a_range_unlike_its_body_is_refused(proxy: str, fake: FakeRegistry, announced: str) -> None:
     """A body that is not as long as its Content-Range is 400, and its last chunk is not kept."""

@@ -1,0 +1,64 @@
+"""What the proxy changes of requests and answers on their way: headers of one connection, places.
+
+This module must never pass on a header that concerns one connection only, nor lead a client past
+the proxy to the registry behind it.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from moorage.rechunk import Answer
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+OF_THE_BODY: Final = frozenset({"content-length", "content-range", "content-type", "host"})
+"""What is said anew of each chunk of a body."""
+
+
+def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[str]:
+    """Headers for the registry: a request's own, less `dropped` and those of one connection."""
+    named = {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
+    gone = _HOP_BY_HOP | dropped | named
+    return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in gone)
+
+
+def returned(headers: CIMultiDict[str], upstream: str) -> CIMultiDict[str]:
+    """Headers for the client: none of one connection only, and places that lead back here."""
+    kept = CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP
+    )
+    origin = upstream.rstrip("/")
+    location = kept.get("Location", "")
+    if location.startswith(origin + "/"):
+        kept["Location"] = location.removeprefix(origin)
+    return kept
+
+
+def relayed(answer: Answer, upstream: str, **replaced: str) -> web.Response:
+    """An answer of the registry's, with headers of ours in place of some."""
+    headers = returned(answer.headers, upstream)
+    headers.pop("Content-Length", None)
+    headers.update(replaced)
+    return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def error(status: HTTPStatus, message: str, code: str = "UNAVAILABLE") -> web.Response:
+    """An answer of the proxy's own, in the shape that the OCI spec gives errors."""
+    body = json.dumps({"errors": [{"code": code, "message": message}]})
+    return web.Response(status=status, text=body, content_type="application/json")

@@ -1,0 +1,240 @@
+"""A siege: dozens of hostile clients at once, with pushes going on between them.
+
+It watches what the servers hold meanwhile and judges what is kept of each upload afterwards: it
+must never judge by anything but what a client is told and can pull.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import random
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from moorage.rechunk import offset_of
+from tests.support.hostile_clients import BEHAVIOURS, Behaviour, Target, play
+from tests.support.hostile_stack import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+IDLE = 200
+ROUNDS = 2
+_PUSHERS = 3
+_JUDGES = 4
+_PUSHED = 500_000
+_LARGE = 1_000_000
+_SETTLE = 30.0
+POOLED = 16
+"""Connections that a server keeps for its own next request: to AWS, or upstream."""
+_TRIES = 60
+
+
+@dataclass(frozen=True)
+class Door:
+    """A server that clients knock at: its name, `host:port` and process."""
+
+    name: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload that a hostile client was given at a door, to do with as it likes."""
+
+    door: Door
+    behaviour: Behaviour
+    target: Target
+
+    @property
+    def name(self) -> str:
+        """What the client does, and where."""
+        return f"{self.behaviour.__name__} at the {self.door.name}"
+
+
+@dataclass
+class Watched:
+    """What a server held before a siege and at its worst; pushes that went well meanwhile."""
+
+    door: Door
+    before: Usage
+    worst: Usage
+    pushes: int = 0
+
+    @property
+    def growth(self) -> int:
+        """Bytes of resident memory, at the worst."""
+        return self.worst.resident - self.before.resident
+
+    def settled(self) -> Usage:
+        """Wait until the server has let go of its clients; return what it holds then."""
+        until = time.monotonic() + _SETTLE
+        while True:
+            usage = Usage.of(self.door.pid)
+            if usage.files <= self.before.files + POOLED or time.monotonic() > until:
+                return usage
+            time.sleep(0.2)
+
+
+def besiege(
+    doors: Sequence[Door], size: int, seconds: float, seed: int
+) -> tuple[list[Watched], list[Upload]]:
+    """Set every hostile client twice on each door, with idle connections and pushes between them.
+
+    `size` is how many bytes each has to upload. Returns when all have gone.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a siege that can be repeated, not a secret
+    uploads = [
+        _upload(door, behaviour, size, large, chance)
+        for door in doors
+        for large in [f"/v2/siege/blobs/{push(door.host, chance.randbytes(_LARGE))}"]
+        for behaviour in BEHAVIOURS * ROUNDS
+    ]
+    watched = [Watched(door, Usage.of(door.pid), Usage.of(door.pid)) for door in doors]
+    over = threading.Event()
+    crowd = len(uploads) + _PUSHERS * len(doors)
+    with ThreadPoolExecutor(crowd) as clients, _idle(doors):
+        for upload in uploads:
+            own = random.Random(chance.random())  # noqa: S311 - likewise
+            clients.submit(play, upload.behaviour, upload.target, own, over)
+        pushers = [
+            (seen, clients.submit(_push_until, seen.door.host, number, over))
+            for seen in watched
+            for number in range(_PUSHERS)
+        ]
+        _watch(watched, seconds)
+        over.set()
+        for seen, pusher in pushers:
+            seen.pushes += pusher.result()
+    return watched, uploads
+
+
+def judge(uploads: Sequence[Upload]) -> list[tuple[Upload, int]]:
+    """Resume every upload; return how many bytes of each were kept."""
+    with ThreadPoolExecutor(_JUDGES) as judges:
+        kept = list(judges.map(resumed, uploads))
+    return list(zip(uploads, kept, strict=True))
+
+
+def resumed(upload: Upload) -> int:
+    """Ask what is kept of an upload, go on from there, commit, and pull it back.
+
+    Returns how many bytes were told to be kept. Raises AssertionError if they were others.
+    """
+    host = upload.door.host
+    content = upload.target.content
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    for _ in range(_TRIES):
+        status, headers, _ = ask(host, "GET", upload.target.location)
+        kept = offset_of(dict(headers))
+        assert (status, kept is None) == (204, False), (upload.name, status)
+        rest = content[kept:]
+        named = {"Content-Range": f"{kept}-{len(content) - 1}"} if rest else {}
+        path = f"{headers['Location']}&digest={digest}"
+        put, headers, body = ask(host, "PUT", path, rest, named)
+        if put == 201:
+            pulled = ask(host, "GET", f"/v2/siege/blobs/{digest}")
+            assert pulled_bytes(pulled) == content, upload.name
+            return kept or 0
+        # A function whose client has left may still be at work; a broken one's lease lives.
+        assert put in {416, 503}, (upload.name, put, body)
+        time.sleep(1)
+    raise AssertionError(f"{upload.name}: it could not be resumed")
+
+
+def push(host: str, content: bytes) -> str:
+    """Push a blob as well-behaved clients do and return its digest."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    opened, headers, _ = ask(host, "POST", "/v2/siege/blobs/uploads/")
+    assert opened == 202, opened
+    patched, headers, _ = ask(host, "PATCH", headers["Location"], content)
+    assert patched == 202, patched
+    put, _, _ = ask(host, "PUT", f"{headers['Location']}&digest={digest}")
+    assert put == 201, put
+    return digest
+
+
+Answer = tuple[int, http.client.HTTPMessage, bytes]
+
+
+def ask(
+    host: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    named: dict[str, str] | None = None,
+) -> Answer:
+    """Make one request; return status, headers and body."""
+    connection = http.client.HTTPConnection(host, timeout=120)
+    try:
+        connection.request(method, path, body, named or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def pulled_bytes(answer: Answer) -> bytes:
+    """Return the bytes of a blob, from here or from where its redirect leads."""
+    status, headers, body = answer
+    if status == 307:
+        parts = urlsplit(headers["Location"])
+        status, _, body = ask(parts.netloc, "GET", f"{parts.path}?{parts.query}")
+    assert status == 200, status
+    return body
+
+
+def _upload(
+    door: Door, behaviour: Behaviour, size: int, large: str, chance: random.Random
+) -> Upload:
+    opened, headers, _ = ask(door.host, "POST", "/v2/siege/blobs/uploads/")
+    assert opened == 202, opened
+    target = Target(_address(door), headers["Location"], chance.randbytes(size), large)
+    return Upload(door, behaviour, target)
+
+
+def _address(door: Door) -> tuple[str, int]:
+    name, _, port = door.host.partition(":")
+    return name, int(port)
+
+
+@contextlib.contextmanager
+def _idle(doors: Sequence[Door]) -> Iterator[None]:
+    """Hold many connections that say nothing."""
+    with contextlib.ExitStack() as held:
+        for door in doors:
+            for _ in range(IDLE):
+                held.enter_context(socket.create_connection(_address(door), timeout=30))
+        yield
+
+
+def _push_until(host: str, number: int, over: threading.Event) -> int:
+    """Push one blob after another until it is over; return how many."""
+    source = random.Random(number)  # noqa: S311 - bytes to push
+    pushed = 0
+    while not over.is_set():
+        push(host, source.randbytes(_PUSHED))
+        pushed += 1
+    return pushed
+
+
+def _watch(watched: Sequence[Watched], seconds: float) -> None:
+    """Look at the servers for a while and note the worst of each."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.1)
+        for seen in watched:
+            now, worst = Usage.of(seen.door.pid), seen.worst
+            seen.worst = Usage(
+                resident=max(now.resident, worst.resident),
+                threads=max(now.threads, worst.threads),
+                files=max(now.files, worst.files),
+            )

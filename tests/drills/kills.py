@@ -1,0 +1,215 @@
+"""The gateway is killed in the middle of pushes, again and again: nothing is lost, or sent twice.
+
+A client pushes as docker does, through the proxy; it must never be told of a kill. moto and the
+proxy live on, as AWS and the client's machine do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tests.support.hostile_stack import Stack, running
+from tests.support.hostile_tap import Watch, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KILLS_A_PUSH = 5
+CHUNK = 4 * 1024 * 1024
+_BLOCK = 1 << 20
+_PATIENCE = 600
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: after so many bytes have gone upstream, or in the commit; then a little later.
+
+    `after` is in bytes, or None for the closing PUT; `later` is in seconds.
+    """
+
+    after: int | None
+    later: float
+
+    def __str__(self) -> str:
+        where = "in the commit" if self.after is None else f"after {self.after:,} bytes"
+        return f"{where} and {self.later * 1000:.0f} ms"
+
+
+def moments(kills: int, size: int, chance: random.Random) -> list[Moment]:
+    """Choose moments for the kills of one push: the last of several is in the commit."""
+    in_body = kills - 1 if kills > 1 else kills
+    places = sorted(chance.randrange(size) for _ in range(in_body))
+    chosen = [Moment(place, chance.uniform(0, 0.3)) for place in places]
+    if kills > in_body:
+        chosen.append(Moment(None, chance.uniform(0, size / 300_000_000)))
+    return chosen
+
+
+def run(rounds: int, seed: int, size: int = 300_000_000) -> int:
+    """Kill the gateway `rounds` times at moments drawn from `seed`, in pushes of `size` bytes.
+
+    Returns how many kills were survived: all. Raises AssertionError on any loss.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a drill that can be repeated, not a secret
+    survived = 0
+    while survived < rounds:
+        kills = min(KILLS_A_PUSH, rounds - survived)
+        survived += push(moments(kills, size, chance), size, chance.randrange(1 << 32))
+        print(f"kills: {survived} of {rounds} survived", flush=True)
+    return survived
+
+
+def push(plan: list[Moment], size: int, seed: int) -> int:
+    """Push one blob while the gateway is killed as planned, and pull it back.
+
+    Returns how many kills there were: a push can be over before the last moment has come.
+    """
+    with _watched(_deadline(size)) as (stack, watch):
+        killer = _Killer(stack, watch, plan)
+        with killer:
+            digest = _push(stack.proxy, size, seed)
+        assert not watch.again, watch.again
+        again, kills = watch.sent - size, killer.killed
+        print(f"kills: {kills} in a push of {size:,} bytes, {again:,} bytes sent again", flush=True)
+        # The chunk that was on its way: once to be refused while the dead request's lease lives,
+        # once to be taken.
+        assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
+        assert _pull(stack, digest) == (size, digest)
+        return kills
+
+
+def _deadline(size: int) -> float:
+    """The gateway's timeout in seconds: long enough for moto to commit, and no longer.
+
+    A killed request's lease ends 5 seconds after it: with the 29 seconds of AWS each kill would
+    cost 34.
+    """
+    return 3.0 + size / 60_000_000
+
+
+@contextlib.contextmanager
+def _watched(timeout: float) -> Iterator[tuple[Stack, Watch]]:
+    seen: list[Watch] = []
+
+    @contextlib.contextmanager
+    def between(gateway: str) -> Iterator[str]:
+        with watching(gateway) as watch:
+            seen.append(watch)
+            yield watch.url
+
+    with running(("--timeout", str(timeout)), between=between) as stack:
+        yield stack, seen[0]
+
+
+class _Killer:
+    """A thread that kills the gateway at each moment of a plan."""
+
+    def __init__(self, stack: Stack, watch: Watch, plan: list[Moment]) -> None:
+        self._stack = stack
+        self._watch = watch
+        self._plan = plan
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="killer")
+        self.killed = 0
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for moment in self._plan:
+            while not self._has_come(moment):
+                if self._over.wait(0.005):
+                    return
+            if self._over.wait(moment.later):
+                return
+            kept = self._watch.told
+            self._stack.gateway.kill()
+            self.killed += 1
+            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were told to be kept", flush=True)
+            self._stack.gateway.wait()
+
+    def _has_come(self, moment: Moment) -> bool:
+        if moment.after is None:
+            return self._watch.closing.is_set()
+        return self._watch.sent >= moment.after
+
+
+def _push(proxy: str, size: int, seed: int) -> str:
+    """Push as docker does: POST, one PATCH of unknown length, an empty PUT; return the digest."""
+    host = urlsplit(proxy).netloc
+    opened, location, _ = _ask(host, "POST", "/v2/drill/blobs/uploads/")
+    assert opened == 202, opened
+    hasher = hashlib.sha256()
+    began = time.monotonic()
+    patched, location, told = _ask(host, "PATCH", location, _content(size, seed, hasher))
+    assert (patched, told) == (202, f"0-{size - 1}"), (patched, told)
+    digest = f"sha256:{hasher.hexdigest()}"
+    glue = "&" if "?" in location else "?"
+    put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+    while put == 503 and time.monotonic() < began + _PATIENCE:
+        # The proxy's own patience is at its end on a slow machine: the session lives, and waits.
+        print("kills: the commit is asked for again", flush=True)
+        put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+    assert put == 201, put
+    print(f"kills: pushed in {time.monotonic() - began:.0f} s", flush=True)
+    return digest
+
+
+def _ask(
+    host: str, method: str, path: str, body: Iterator[bytes] | None = None
+) -> tuple[int, str, str]:
+    """Make one request; return its status, Location and Range."""
+    connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
+    try:
+        connection.request(method, path, body=body, encode_chunked=body is not None)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers.get("Location", ""), answer.headers.get("Range", "")
+    finally:
+        connection.close()
+
+
+def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
+    source = random.Random(seed)  # noqa: S311 - bytes that can be made again
+    for begin in range(0, size, _BLOCK):
+        block = source.randbytes(min(_BLOCK, size - begin))
+        hasher.update(block)
+        yield block
+
+
+def _pull(stack: Stack, digest: str) -> tuple[int, str]:
+    """Pull a blob as a client does that follows its redirect; return its length and digest."""
+    url = f"{stack.proxy}/v2/drill/blobs/{digest}"
+    while True:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE)
+        try:
+            connection.request("GET", parts._replace(scheme="", netloc="").geturl())
+            answer = connection.getresponse()
+            if answer.status == 307:
+                url = answer.headers["Location"]
+                continue
+            assert answer.status == 200, answer.status
+            return _measure(answer)
+        finally:
+            connection.close()
+
+
+def _measure(answer: http.client.HTTPResponse) -> tuple[int, str]:
+    length, hasher = 0, hashlib.sha256()
+    while block := answer.read(_BLOCK):
+        length += len(block)
+        hasher.update(block)
+    return length, f"sha256:{hasher.hexdigest()}"
