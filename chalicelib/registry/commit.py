@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _READ_CHUNK = 4 * 1024 * 1024
 _POLL = 0.5
+_LOOK_AGAIN = (0.5, 1.0, 2.0)
 _CLAIM_TRIES = 4
 
 Step = tuple[Event, Session]
@@ -183,11 +184,21 @@ class Commits:
                 raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
             etag = objects.complete_multipart(key, upload_id, parts)
         except MultipartMissingError:
-            stat = objects.stat(key)
-            if stat is None or stat.size != session.offset:
-                raise
-            etag = stat.etag
+            etag = self._assembled_by_another(session)
         return StoredObject(key, session.offset, etag)
+
+    def _assembled_by_another(self, session: Session) -> str:
+        """Return the ETag of what another driver assembled; raises MultipartMissingError.
+
+        Its Complete may still be under way: bytes that are looked for too early are not lost.
+        """
+        for wait in (*_LOOK_AGAIN, None):
+            stat = self._ports.objects.stat(data_key(session.id))
+            if stat is not None and stat.size == session.offset:
+                return stat.etag
+            if wait is not None:
+                self._ports.clock.sleep(wait)
+        raise MultipartMissingError(session.id)
 
     def _from_assembled(self, session: Session) -> Step:
         return self._copy(session) if session.hashed else self._verify(session)
