@@ -8,7 +8,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clients conformance bench package clean
+.PHONY: help run test check format clients conformance drills bench package clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
+	@echo "make drills   a stop at every call, races, faults, kills, mutants (10 minutes)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 
@@ -54,6 +55,9 @@ clients: $(VENV)/.dev
 # CONFORMANCE=path takes that program instead of building the released one.
 conformance: $(VENV)/.dev
 	CONFORMANCE="$(CONFORMANCE)" $(BIN)/python -m tests.conformance $(if $(PEER),--peer)
+
+drills: $(VENV)/.dev
+	$(BIN)/python -m tests.drills
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install

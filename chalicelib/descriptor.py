@@ -123,6 +123,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise ManifestInvalidError(f"{where} needs a mediaType and a digest")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ManifestInvalidError(f"{where} needs a size in bytes")
+    media_type = _unicode(media_type, f"{where}'s mediaType")
     return Descriptor(media_type, parse_digest(digest), size, bool(value.get("urls")))
 
 
@@ -130,7 +131,16 @@ def _text(document: Mapping[str, object], name: str) -> str | None:
     value = document.get(name)
     if value is not None and not isinstance(value, str):
         raise ManifestInvalidError(f"{name} is not a string")
-    return value
+    return None if value is None else _unicode(value, name)
+
+
+def _unicode(text: str, where: str) -> str:
+    """Return a text that can be stored: JSON can escape half of a surrogate pair, which can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ManifestInvalidError(f"{where} holds half of a surrogate pair") from None
+    return text
 
 
 def _annotations(document: Mapping[str, object]) -> Mapping[str, str]:

@@ -13,11 +13,14 @@ from urllib.parse import unquote_to_bytes
 from chalicelib.api import blobs, lists, manifests, uploads
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
-from chalicelib.errors import NameInvalidError, UnsupportedError
+from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownError
 from chalicelib.reference import parse_name
 from chalicelib.registry.registry import Registry
 
 Handler = Callable[..., Response]
+
+_LONGEST_SESSION = 64
+"""More characters than any session's id has; no table takes a key of some thousands."""
 
 
 class Action(enum.StrEnum):
@@ -122,6 +125,8 @@ def _decoded(raw: Mapping[str, str]) -> dict[str, str]:
     decoded = {key: _segment(value, slash=key == "name") for key, value in raw.items()}
     if "name" in decoded:
         decoded["name"] = parse_name(decoded["name"])
+    if len(decoded.get("session", "")) > _LONGEST_SESSION:
+        raise UploadUnknownError
     return decoded
 
 

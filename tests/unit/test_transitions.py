@@ -9,8 +9,9 @@ import pytest
 
 from chalicelib.registry.session import TERMINAL, State
 from chalicelib.registry.transitions import TABLE, Event, IllegalMoveError, after
+from tests.support.state_diagram import mermaid
 
-UPLOADS = Path(__file__).parent.parent.parent / "docs" / "uploads.md"
+DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
@@ -37,5 +38,12 @@ def test_the_docs_show_this_table() -> None:
     """docs/uploads.md holds exactly the rows of the table."""
     rows = "\n".join(f"| {s} | {e} | {t} |" for (s, e), t in TABLE.items())
     table = f"| state | event | next |\n|---|---|---|\n{rows}\n"
-    shown = UPLOADS.read_text().split("<!-- transitions: begin -->\n")[1]
+    shown = (DOCS / "uploads.md").read_text().split("<!-- transitions: begin -->\n")[1]
     assert shown.split("<!-- transitions: end -->")[0] == table
+
+
+def test_the_docs_draw_this_table() -> None:
+    """docs/durability.md shows the diagram that the table makes."""
+    shown = (DOCS / "durability.md").read_text().split("<!-- diagram: begin -->\n")[1]
+    expected = f"```mermaid\n{mermaid()}```\n"
+    assert shown.split("<!-- diagram: end -->")[0] == expected
