@@ -24,10 +24,11 @@ from tests.clients.daemons import NotStartedError, running, start_moorage
 from tests.clients.tools import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bench.backends import Backend
 
+PEER = "docker-registry"
 PEER_BUCKET = "peer-registry"
 _START_TIMEOUT = 60
 
@@ -48,11 +49,16 @@ def moorage(backend: Backend) -> Iterator[RunningRegistry]:
 
 
 @contextmanager
-def peer(backend: Backend) -> Iterator[RunningRegistry]:
-    """Run docker-registry with its s3 driver on a backend; clients push straight to it."""
-    path = program("docker-registry")
+def peer(
+    backend: Backend, storage: Mapping[str, object] | None = None
+) -> Iterator[RunningRegistry]:
+    """Run docker-registry with its s3 driver on a backend; clients push straight to it.
+
+    `storage` is added to its configuration's part of that name.
+    """
+    path = program(PEER)
     if path is None:
-        raise NotStartedError("docker-registry is not installed")
+        raise NotStartedError(f"{PEER} is not installed")
     s3 = boto3.client(
         "s3",
         endpoint_url=backend.url,
@@ -65,21 +71,22 @@ def peer(backend: Backend) -> Iterator[RunningRegistry]:
     host = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
         settings = Path(folder) / "config.json"
-        settings.write_text(json.dumps(_peer_settings(backend, host)))
+        settings.write_text(json.dumps(_peer_settings(backend, host, storage or {})))
         command = [path, "serve", str(settings)]
         # An AWS_CA_BUNDLE in the environment would stop it: its S3 client can't take one.
         bare = {"PATH": os.environ["PATH"], "HOME": folder}
         ready = partial(answers, f"http://{host}/v2/")
         with running(command, ready, _START_TIMEOUT, env=bare):
-            yield RunningRegistry("docker-registry", host)
+            yield RunningRegistry(PEER, host)
 
 
-def _peer_settings(backend: Backend, host: str) -> dict[str, object]:
+def _peer_settings(backend: Backend, host: str, storage: Mapping[str, object]) -> dict[str, object]:
     """Configuration of the peer; it reads YAML, of which JSON is a part."""
     return {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {
+            **storage,
             "cache": {"blobdescriptor": "inmemory"},
             "s3": {
                 "accesskey": CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -95,4 +102,4 @@ def _peer_settings(backend: Backend, host: str) -> dict[str, object]:
     }
 
 
-REGISTRIES = {"moorage": moorage, "docker-registry": peer}
+REGISTRIES = {"moorage": moorage, PEER: peer}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from bench.registries import PEER
 from tests.clients.daemons import NotStartedError
 from tests.clients.install import install_debian_packages
 from tests.conformance import programs, registries, summary
@@ -44,7 +45,7 @@ def main() -> int:
 
 def _compare(suites: Sequence[Suite], *, with_peer: bool) -> int:
     if with_peer:
-        install_debian_packages({registries.PEER: registries.PEER})
+        install_debian_packages({PEER: PEER})
     ours, theirs = [], []
     for suite in suites:
         command = programs.built(suite.expected.program)
