@@ -48,11 +48,12 @@ class BackendError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class DataNames:
-    """What the bucket and the two tables of infra/data.yaml are called."""
+    """What the bucket and the three tables of infra/data.yaml are called."""
 
     bucket: str = "moorage-local"
     registry_table: str = "moorage-registry"
     uploads_table: str = "moorage-uploads"
+    access_table: str = "moorage-access"
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that tell the registry these names."""
@@ -60,6 +61,7 @@ class DataNames:
             "MOORAGE_BUCKET": self.bucket,
             "MOORAGE_REGISTRY_TABLE": self.registry_table,
             "MOORAGE_UPLOADS_TABLE": self.uploads_table,
+            "MOORAGE_ACCESS_TABLE": self.access_table,
         }
 
 
@@ -137,6 +139,7 @@ def create_data(
         dynamodb = _client("dynamodb", endpoint_url, environment)
         _create_table(dynamodb, names.registry_table, resources["RegistryTable"]["Properties"])
         _create_table(dynamodb, names.uploads_table, resources["UploadsTable"]["Properties"])
+        _create_table(dynamodb, names.access_table, resources["AccessTable"]["Properties"])
     except (BotoCoreError, ClientError) as error:
         raise BackendError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"

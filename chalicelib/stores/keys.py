@@ -12,8 +12,14 @@ Table `registry` (kept):
 
 Table `uploads`: one item for each session, under its id.
 
-Each table has an index `sweep`, which holds the items that need the sweeper, by the time at which
-they do: sessions that are not over and cleaned up, manifests on their way in or out.
+Table `access` (kept):
+    CREDENTIAL       <id>                            a credential
+    SECRET#<hash>    RECORD                          the id of the credential that has this secret
+    PUBLIC           <name>                          a repository that anybody may pull from
+    FAILURES#<key>   <window>                        how many logins failed, and where (TTL)
+
+The first two have an index `sweep` each, which holds the items that need the sweeper, by the time
+at which they do: sessions that are not over and cleaned up, manifests on their way in or out.
 """
 
 import re
@@ -30,6 +36,8 @@ SWEEP_SHARDS = tuple(f"sweep-{number}" for number in range(4))
 
 _RECORD = "RECORD"
 _CATALOG = "CATALOG"
+_CREDENTIAL = "CREDENTIAL"
+_PUBLIC = "PUBLIC"
 
 # Names, tags and digests are made of characters above _FLOOR and below _CEILING (see
 # chalicelib.reference and chalicelib.digest), so these two bound whatever follows a prefix.
@@ -125,6 +133,36 @@ def referrers_after(repository: str, subject: Digest, after: Digest | None) -> S
 def repositories_after(after: str | None) -> Span:
     """All repositories of the catalog whose names come after `after`, which need not exist."""
     return _span(_CATALOG, "", after)
+
+
+def credential_key(credential_id: str) -> Key:
+    """A credential, in the table `access`, as all of the following."""
+    return {"pk": _CREDENTIAL, "sk": credential_id}
+
+
+def secret_key(secret_hash: str) -> Key:
+    """The way from a secret to its credential."""
+    return {"pk": f"SECRET#{secret_hash}", "sk": _RECORD}
+
+
+def public_key(repository: str) -> Key:
+    """The row of a repository that anybody may pull from."""
+    return {"pk": _PUBLIC, "sk": repository}
+
+
+def failures_key(key: str, window: int) -> Key:
+    """The counter of one window."""
+    return {"pk": f"FAILURES#{key}", "sk": str(window)}
+
+
+def credentials_after(after: str | None) -> Span:
+    """All credentials whose ids come after `after`, which need not exist."""
+    return _span(_CREDENTIAL, "", after)
+
+
+def public_after(after: str | None) -> Span:
+    """All public repositories whose names come after `after`, which need not exist."""
+    return _span(_PUBLIC, "", after)
 
 
 def _in_repository(repository: str, sort: str) -> Key:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from chalicelib.stores.items import CREDENTIAL
 from moorage.backend import DATA_TEMPLATE
 
 TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
@@ -92,6 +93,19 @@ def test_uploads_table_has_a_lifetime() -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
+def test_access_table_can_be_recovered() -> None:
+    """The access table can be recovered, can't be deleted by accident, and keeps credentials.
+
+    Only what carries drop_at expires: no field of a credential has that name.
+    """
+    table = properties("AccessTable")
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "drop_at", "Enabled": True}
+    assert "drop_at" not in {field.stored_as for field in CREDENTIAL.fields}
+
+
 @pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])
 def test_each_table_has_a_sparse_queue(name: str) -> None:
     """What the sweeper looks for is found by shard and time, and no other attribute is copied."""
@@ -105,15 +119,15 @@ def test_each_table_has_a_sparse_queue(name: str) -> None:
     assert types == own | {"sweep_shard": "S", "sweep_at": "N"}
 
 
-@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])
+@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable", "AccessTable"])
 def test_tables_cost_nothing_when_idle(name: str) -> None:
     """Tables are paid for by request."""
     assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
 
 
 def test_names_go_in_and_come_out() -> None:
-    """Each of the three names is a parameter, and an output that other stacks can import."""
-    names = {"BucketName", "RegistryTableName", "UploadsTableName"}
+    """Each of the four names is a parameter, and an output that other stacks can import."""
+    names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
     assert set(TEMPLATE["Parameters"]) == names
     assert names < set(TEMPLATE["Outputs"])
     for output in TEMPLATE["Outputs"].values():

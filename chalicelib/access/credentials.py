@@ -1,0 +1,139 @@
+"""Credentials: generated access tokens, of which only a hash is kept.
+
+An access token is `moor_`, 256 random bits in base 62 (43 characters) and a checksum (6). It can be
+told from everything else without asking anybody: by scanners that look for leaked secrets, and by
+the registry, which need not look a mistyped one up. This module must never keep or show one.
+
+The hash is plain SHA-256. Slow, salted hashes are for passwords that people choose, which can be
+guessed; 256 random bits can't be, however fast a guess is, and two of them are never the same.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from chalicelib.access.grants import Grants
+from chalicelib.access.refusals import Reason, RefusedError
+
+PREFIX = "moor_"
+
+_BITS = 256
+_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+_FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
+
+
+class CredentialNameError(ValueError):
+    """A text that can't be a credential's name; the message says what can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What is kept of an access token. Times in seconds since the epoch, days as `2026-11-24`.
+
+    `version` counts its secrets: replacing the secret raises it, and what was issued for an
+    earlier one is void as soon as that one is.
+    """
+
+    id: str
+    name: str
+    owner: str
+    created_at: float
+    grants: Grants
+    secret_hash: str = field(repr=False)
+    version: int = 1
+    expires_at: float | None = None
+    last_used_day: str | None = None
+    revoked: bool = False
+    previous_hash: str | None = field(default=None, repr=False)
+    previous_until: float | None = None
+    """Until when, exclusive, the replaced secret is still taken."""
+
+    def check(self, now: float) -> None:
+        """Return if the credential can be used at `now`, with a right secret."""
+        if self.revoked:
+            raise RefusedError(Reason.CREDENTIAL_REVOKED)
+        if self.expires_at is not None and now >= self.expires_at:
+            raise RefusedError(Reason.CREDENTIAL_EXPIRED)
+
+    def takes_version(self, version: int, now: float) -> bool:
+        """Whether the secret of that version still counts at `now`."""
+        return version == self.version or (
+            version == self.version - 1 and self._previous_counts(now)
+        )
+
+    def _previous_counts(self, now: float) -> bool:
+        return self.previous_until is not None and now < self.previous_until
+
+
+def generate() -> str:
+    """Return a new access token: to be shown once, and kept by nobody but its holder."""
+    body = PREFIX + _in_base_62(secrets.randbits(_BITS), _RANDOM_LENGTH)
+    return body + _checksum(body)
+
+
+def is_access_token(text: str) -> bool:
+    """Whether a text has an access token's form and checksum; it need not exist."""
+    if not _FORM.fullmatch(text):
+        return False
+    body, checksum = text[:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
+    return hmac.compare_digest(_checksum(body), checksum)
+
+
+def hash_of(access_token: str) -> str:
+    """Return what is kept of an access token, and found by: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(access_token.encode()).hexdigest()
+
+
+def verify(presented: str, record: Credential, now: float) -> int:
+    """Return the version of the secret that was presented, if it opens `record` at `now`.
+
+    Raises RefusedError. Both hashes are always compared, each in a time that its content does not
+    change; whether the record can be used at all is told only to who has its secret.
+    """
+    if not is_access_token(presented):
+        raise RefusedError(Reason.CREDENTIAL_FORM)
+    hashed = hash_of(presented)
+    current = hmac.compare_digest(hashed, record.secret_hash)
+    previous = hmac.compare_digest(hashed, record.previous_hash or "")
+    if not current and not previous:
+        raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
+    record.check(now)
+    version = record.version if current else record.version - 1
+    if not record.takes_version(version, now):
+        raise RefusedError(Reason.CREDENTIAL_REPLACED)
+    return version
+
+
+def day_of(now: float) -> str:
+    """Return the day, in UTC, on which a time falls."""
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def parse_credential_name(text: str) -> str:
+    """Return a credential's name unchanged; raises CredentialNameError."""
+    if not _NAME.fullmatch(text):
+        raise CredentialNameError(
+            f"{text[:100]!r} can't name an access token: lower-case letters, digits, '.', '_', '@'"
+            " and '-', beginning with a letter or digit, at most 63 characters"
+        )
+    return text
+
+
+def _checksum(body: str) -> str:
+    return _in_base_62(zlib.crc32(body.encode()), _CHECKSUM_LENGTH)
+
+
+def _in_base_62(number: int, length: int) -> str:
+    digits = ""
+    for _ in range(length):
+        number, digit = divmod(number, len(_DIGITS))
+        digits = _DIGITS[digit] + digits
+    return digits

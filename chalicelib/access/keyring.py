@@ -1,0 +1,85 @@
+"""The keys that sign tokens: up to two at a time, so that a key is replaced with nobody logged out.
+
+The first signs, both verify. A key is replaced in steps, each after every process has read the
+last one: `old new`, `new old`, and, when the old key's last token has expired, `new`. This module
+must never show a key: neither in a text for people nor in an error.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from typing import Self
+
+KEY_SIZE = 32
+"""Bytes of a key: as many as the hash has, which RFC 7518 (3.2) asks for at least."""
+
+_MOST_KEYS = 2
+_LABEL = b"moorage signing key"
+_ID_LENGTH = 16
+
+
+class KeyRingError(ValueError):
+    """A text that is no key ring; the message says what is one, and nothing of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A secret key of 32 bytes."""
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEY_SIZE:
+            raise KeyRingError(f"a signing key has {KEY_SIZE} bytes")
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Return a new random key."""
+        return cls(secrets.token_bytes(KEY_SIZE))
+
+    @property
+    def id(self) -> str:
+        """What tokens call the key (`kid`): computed from it, and of no use for finding it."""
+        return hmac.new(self.secret, _LABEL, hashlib.sha256).hexdigest()[:_ID_LENGTH]
+
+    def text(self) -> str:
+        """Return the key as `KeyRing.parse` reads it: for the parameter store, and no log."""
+        return base64.urlsafe_b64encode(self.secret).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The key that signs, and perhaps another one that verifies."""
+
+    signing: SigningKey
+    other: SigningKey | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read one or two keys in base64url, the signing one first, separated by white space.
+
+        Raises KeyRingError.
+        """
+        words = text.split()
+        if not 1 <= len(words) <= _MOST_KEYS:
+            raise KeyRingError(f"a key ring has one or {_MOST_KEYS} keys, not {len(words)}")
+        keys = [_key(word) for word in words]
+        if len({key.secret for key in keys}) != len(keys):
+            raise KeyRingError("a key ring holds the same key twice")
+        return cls(*keys)
+
+    def find(self, key_id: str) -> SigningKey | None:
+        """Return the key of this id."""
+        keys = (self.signing, self.other)
+        return next((key for key in keys if key is not None and key.id == key_id), None)
+
+
+def _key(word: str) -> SigningKey:
+    try:
+        secret = base64.b64decode(f"{word}=".encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeError, binascii.Error):
+        raise KeyRingError("a key that is no base64url without padding") from None
+    return SigningKey(secret)

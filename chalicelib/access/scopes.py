@@ -1,0 +1,235 @@
+"""Scopes: what a client asks a token for, what it is given, and what a request needs.
+
+This module must never give more than was asked for, nor more than the grants hold; what it does
+not understand it leaves out, for a token that can do less is no error.
+Source: Docker Registry v2 token authentication ("Token Scope Documentation"), where a scope is
+`type:name:action,action` or `type(class):name:action`, and several are separated by spaces.
+"""
+
+import enum
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.access.grants import Grant, Grants, Pattern, Right, allowed
+from chalicelib.errors import NameInvalidError
+from chalicelib.reference import parse_name
+
+MAX_SCOPES = 32
+"""Most scopes in one token."""
+
+MAX_SCOPES_LENGTH = 4096
+"""Most characters of all of them: a token has to fit the 10 KB of headers that a request has."""
+
+_ALL = "*"
+_CATALOG = "catalog"
+_ORDER = (*Right, _ALL)
+_TYPE = re.compile(r"([a-z0-9]{1,32})(?:\(([a-z0-9]{1,32})\))?")
+
+
+class ScopesTooLongError(ValueError):
+    """More scopes than fit a token."""
+
+
+class Resource(enum.StrEnum):
+    """The types of resources that this registry has."""
+
+    REPOSITORY = "repository"
+    REGISTRY = "registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One resource and the actions on it; make it by the functions below, which check it."""
+
+    resource: Resource
+    name: str
+    actions: frozenset[str]
+    resource_class: str = ""
+    """What a client calls a repository's kind, such as `plugin`; echoed, and of no other use."""
+
+    @property
+    def key(self) -> tuple[Resource, str, str]:
+        """What two scopes share that are one."""
+        return self.resource, self.resource_class, self.name
+
+    def __str__(self) -> str:
+        named = f"({self.resource_class})" if self.resource_class else ""
+        actions = ",".join(action for action in _ORDER if action in self.actions)
+        return f"{self.resource}{named}:{self.name}:{actions}"
+
+
+Scopes = tuple[Scope, ...]
+
+CATALOG = Scope(Resource.REGISTRY, _CATALOG, frozenset({_ALL}))
+"""Listing the repositories."""
+
+
+def on_repository(name: str, *rights: Right) -> Scope:
+    """Return the scope of some rights on a repository; raises NameInvalidError."""
+    return Scope(Resource.REPOSITORY, parse_name(name), frozenset(map(str, rights)))
+
+
+def parse_scopes(texts: Iterable[str]) -> Scopes:
+    """Read scopes from the values of a repeated parameter, each with one or several of them.
+
+    In the order of their first appearance, one for each resource. Left out: types, names and
+    actions that this registry does not have. Raises ScopesTooLongError.
+    """
+    text = " ".join(texts)
+    if len(text) > MAX_SCOPES_LENGTH:
+        raise ScopesTooLongError(f"scopes of more than {MAX_SCOPES_LENGTH} characters")
+    read = (_scope(word) for word in text.split(" ") if word)
+    return bounded(merged(scope for scope in read if scope is not None))
+
+
+def bounded(scopes: Scopes) -> Scopes:
+    """Return scopes that fit a token, as they are; raises ScopesTooLongError.
+
+    An action of `*` is longer when it is read than when it was written.
+    """
+    if len(scopes) > MAX_SCOPES or len(text_of(scopes)) > MAX_SCOPES_LENGTH:
+        raise ScopesTooLongError(
+            f"{len(scopes)} scopes: a token has at most {MAX_SCOPES}, and"
+            f" {MAX_SCOPES_LENGTH} characters of them"
+        )
+    return scopes
+
+
+def merged(scopes: Iterable[Scope]) -> Scopes:
+    """Return one scope for each resource, with all actions on it; none without an action."""
+    found: dict[tuple[Resource, str, str], Scope] = {}
+    for scope in scopes:
+        before = found.get(scope.key)
+        actions = scope.actions | (before.actions if before else frozenset())
+        if actions:
+            found[scope.key] = _with_actions(scope, actions)
+    return tuple(found.values())
+
+
+def text_of(scopes: Scopes) -> str:
+    """Return scopes as one text that `parse_scopes` reads."""
+    return " ".join(map(str, scopes))
+
+
+def covers(scopes: Scopes, action: str, repository: str | None) -> bool:
+    """Whether these scopes name an action on a repository; None: on the registry's catalog."""
+    resource = Resource.REGISTRY if repository is None else Resource.REPOSITORY
+    name = _CATALOG if repository is None else repository
+    return any(
+        scope.resource is resource and scope.name == name and action in scope.actions
+        for scope in scopes
+    )
+
+
+def granted(requested: Scopes, grants: Grants, public: Collection[str] = ()) -> Scopes:
+    """Return what of the requested scopes the grants hold; scopes with nothing left are dropped.
+
+    `public` are those of the requested repositories that anybody may pull from. The catalog is
+    given to whoever has any grant: what it shows is then decided name by name.
+    """
+    return tuple(
+        _with_actions(scope, actions)
+        for scope in requested
+        if (actions := _granted_actions(scope, grants, public))
+    )
+
+
+def as_grants(scopes: Scopes) -> Grants:
+    """Return the grants that hold these scopes and no more, less the catalog."""
+    return Grants(
+        tuple(
+            Grant(Pattern(scope.name), frozenset(map(Right, scope.actions)))
+            for scope in scopes
+            if scope.resource is Resource.REPOSITORY
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request must be allowed, and what it makes use of if it is.
+
+    A mount makes use of its source: without it, it is an upload like any other.
+    """
+
+    required: Scopes
+    wanted: Scopes = ()
+
+    def challenge(self) -> str:
+        """Return the scopes that a challenge tells the client to ask for.
+
+        Whoever pushes is told to ask for pull too: every client looks for its blobs first.
+        """
+        told = [_with_pull(scope) for scope in self.required]
+        return text_of(merged([*told, *self.wanted]))
+
+
+def needs(
+    action: str, repository: str | None, method: str, query: Mapping[str, Sequence[str]]
+) -> Needs:
+    """Say what a request needs, from its route's action and name, its method and its query.
+
+    `action` is one of ping, catalog, pull, push, delete. Raises ValueError for another, which is
+    a row of the routes that nobody has thought about, and NameInvalidError.
+    """
+    if action == "ping":
+        return Needs(())
+    if action == _CATALOG:
+        return Needs((CATALOG,))
+    if repository is None:
+        raise ValueError(f"{action!r} is no action on the registry")
+    source = _mount_source(query) if (action, method) == (Right.PUSH, "POST") else None
+    wanted = () if source is None else (on_repository(source, Right.PULL),)
+    return Needs((on_repository(repository, Right(action)),), wanted)
+
+
+def _scope(text: str) -> Scope | None:
+    kind, _, rest = text.partition(":")
+    name, _, listed = rest.rpartition(":")
+    typed = _TYPE.fullmatch(kind)
+    actions = frozenset(listed.split(","))
+    if typed is None:
+        return None
+    if typed[1] == Resource.REGISTRY:
+        return CATALOG if (typed[2], name, actions) == (None, _CATALOG, CATALOG.actions) else None
+    if typed[1] != Resource.REPOSITORY:
+        return None
+    try:
+        parse_name(name)
+    except NameInvalidError:
+        return None
+    known = frozenset(map(str, Right))
+    wanted = known if _ALL in actions else known & actions
+    return Scope(Resource.REPOSITORY, name, wanted, typed[2] or "") if wanted else None
+
+
+def _granted_actions(scope: Scope, grants: Grants, public: Collection[str]) -> frozenset[str]:
+    if scope.resource is Resource.REGISTRY:
+        return scope.actions & CATALOG.actions if grants and scope == CATALOG else frozenset()
+    is_public = scope.name in public
+    return frozenset(
+        action for action in scope.actions if allowed(grants, action, scope.name, public=is_public)
+    )
+
+
+def _with_actions(scope: Scope, actions: frozenset[str]) -> Scope:
+    return Scope(scope.resource, scope.name, actions, scope.resource_class)
+
+
+def _with_pull(scope: Scope) -> Scope:
+    pushes = Right.PUSH in scope.actions
+    return _with_actions(scope, scope.actions | {Right.PULL.value}) if pushes else scope
+
+
+def _mount_source(query: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the repository that a mount takes from; None if there is none, or none by that name.
+
+    The last value counts, as it does for the handler.
+    """
+    if not query.get("mount") or not query.get("from"):
+        return None
+    try:
+        return parse_name(query["from"][-1])
+    except NameInvalidError:
+        return None
