@@ -5,13 +5,13 @@ must never publish a session that was neither hashed by us nor verified, whoever
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import UploadBusyError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.registry import transitions
 from chalicelib.registry.bytestore import ByteStore
-from chalicelib.registry.keys import canonical_key, data_key
+from chalicelib.registry.effects import Effects, claim_of, computed_of
+from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.ports import (
     MultipartMissingError,
     ObjectChangedError,
@@ -20,19 +20,11 @@ from chalicelib.registry.ports import (
     SessionMovedError,
 )
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import TERMINAL, Session, State, StoredObject
+from chalicelib.registry.session import TERMINAL, Session, State
 from chalicelib.registry.transitions import Event
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_READ_CHUNK = 4 * 1024 * 1024
 _POLL = 0.5
-_LOOK_AGAIN = (0.5, 1.0, 2.0)
 _CLAIM_TRIES = 4
-
-Step = tuple[Event, Session]
-"""What happened, and the session with what became known by it (its state not yet moved)."""
 
 
 class Commits:
@@ -42,11 +34,7 @@ class Commits:
         self._ports = ports
         self._limits = limits
         self._bytes = ByteStore(ports, limits)
-        self._effects: dict[State, Callable[[Session], Step]] = {
-            State.SEALED: self._from_sealed,
-            State.ASSEMBLED: self._from_assembled,
-            State.VERIFIED: self._copy,
-        }
+        self._effects = Effects(ports)
 
     def sealed(self, session: Session, digest: Digest, hasher: Hasher | None) -> Session:
         """The session with this claim, closed to chunks; its tail takes a part number.
@@ -71,7 +59,7 @@ class Commits:
         `leased.claim` must be its digest: it names the canonical key before that is written.
         Raises ObjectMissingError, ObjectChangedError when the tail is not what the session says.
         """
-        key = canonical_key(_claim(leased), leased.id)
+        key = canonical_key(claim_of(leased), leased.id)
         if leased.tail is not None and not data:
             self._ports.objects.copy(leased.tail.key, leased.tail.etag, leased.tail.size, key)
             size = leased.tail.size
@@ -141,7 +129,7 @@ class Commits:
         if session.state is State.COPIED:
             return self._publish(session, Event.PUBLISH)
         try:
-            event, known = self._effects[session.state](session)
+            event, known = self._effects.of(session)
         except (MultipartMissingError, ObjectMissingError, ObjectChangedError):
             return self.end(session, Event.LOST)
         if event is Event.ALREADY_LIVE:
@@ -151,87 +139,8 @@ class Commits:
         self._refuse_if_false(written)
         return written
 
-    def _from_sealed(self, session: Session) -> Step:
-        claim = _claim(session)
-        if session.hashed and self._ports.metadata.get_record(claim) is not None:
-            return Event.ALREADY_LIVE, session
-        if session.upload_id is not None:
-            return Event.ASSEMBLE, replace(session, staged=self._assemble(session))
-        if session.tail is not None and session.tail.size == session.offset:
-            return Event.ASSEMBLE, replace(session, staged=session.tail)
-        if session.offset:
-            return Event.LOST, session
-        key = canonical_key(claim, session.id)
-        etag = self._ports.objects.put(key, b"")
-        return Event.EMPTY, replace(session, staged=StoredObject(key, 0, etag))
-
-    def _assemble(self, session: Session) -> StoredObject:
-        """Complete the multipart upload from accepted parts only; look again if it is over."""
-        objects, key, upload_id = self._ports.objects, data_key(session.id), session.upload_id or ""
-        try:
-            if session.tail is not None:
-                objects.copy_part(
-                    key, upload_id, session.tail_part or 0, session.tail.key, session.tail.etag
-                )
-            last = session.tail_part or 0
-            parts = [
-                part
-                for part in objects.list_parts(key, upload_id)
-                if part.number not in session.burned
-                and (part.number < last or (part.number == last and session.tail is not None))
-            ]
-            if sum(part.size for part in parts) != session.offset:
-                raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
-            etag = objects.complete_multipart(key, upload_id, parts)
-        except MultipartMissingError:
-            etag = self._assembled_by_another(session)
-        return StoredObject(key, session.offset, etag)
-
-    def _assembled_by_another(self, session: Session) -> str:
-        """Return the ETag of what another driver assembled; raises MultipartMissingError.
-
-        Its Complete may still be under way: bytes that are looked for too early are not lost.
-        """
-        for wait in (*_LOOK_AGAIN, None):
-            stat = self._ports.objects.stat(data_key(session.id))
-            if stat is not None and stat.size == session.offset:
-                return stat.etag
-            if wait is not None:
-                self._ports.clock.sleep(wait)
-        raise MultipartMissingError(session.id)
-
-    def _from_assembled(self, session: Session) -> Step:
-        return self._copy(session) if session.hashed else self._verify(session)
-
-    def _verify(self, session: Session) -> Step:
-        """Read an unhashed session's staged object once; its digest is kept for later claims."""
-        claim, staged = _claim(session), _staged(session)
-        found = _computed(session)
-        if found is None:
-            hasher = Hasher(Algorithm(claim.algorithm))
-            for chunk in self._ports.objects.read(
-                staged.key, etag=staged.etag, chunk_size=_READ_CHUNK
-            ):
-                hasher.update(chunk)
-            if hasher.offset != session.offset:
-                raise ObjectChangedError(f"{staged.key} has {hasher.offset} bytes")
-            found = hasher.digest()
-        event = Event.VERIFY if found == claim else Event.MISMATCH
-        rest = tuple(d for d in session.computed if d != found)
-        return event, replace(session, computed=(*rest, found))
-
-    def _copy(self, session: Session) -> Step:
-        """Copy the staged bytes to this session's own canonical key."""
-        staged, key = _staged(session), canonical_key(_claim(session), session.id)
-        self._ports.objects.copy(staged.key, staged.etag, staged.size, key)
-        if staged.key == data_key(session.id):  # a tail's size is known from its own put
-            stat = self._ports.objects.stat(key)
-            if stat is None or stat.size != session.offset:
-                raise ObjectChangedError(f"the copy {key} is not the staged object")
-        return Event.COPY, session
-
     def _publish(self, session: Session, event: Event) -> Session:
-        ours = canonical_key(_claim(session), session.id)
+        ours = canonical_key(claim_of(session), session.id)
         key = None if event is Event.ALREADY_LIVE else ours
         now = self._ports.clock.now()
         committed = replace(
@@ -293,7 +202,7 @@ class Commits:
     def _await(self, session: Session, until: float) -> Session:
         """Look on while a worker drives the session, until it is over, found false, or time is."""
         while session.state not in TERMINAL and self._ports.clock.now() < until:
-            if _computed(session) not in {None, session.claim}:
+            if computed_of(session) not in {None, session.claim}:
                 break
             self._ports.clock.sleep(_POLL)
             session = self._ports.sessions.get(session.id) or session
@@ -301,27 +210,8 @@ class Commits:
 
     def _refuse_if_false(self, session: Session) -> None:
         """Raise UploadDigestInvalidError if the bytes were read and have not the digest claimed."""
-        found = _computed(session)
+        found = computed_of(session)
         if session.state is State.ASSEMBLED and found not in {None, session.claim}:
             raise UploadDigestInvalidError(
                 f"the upload has digest {found}, not {session.claim}", offset=session.offset
             )
-
-
-def _claim(session: Session) -> Digest:
-    if session.claim is None:
-        raise transitions.IllegalMoveError(f"session {session.id} has no claim")
-    return session.claim
-
-
-def _computed(session: Session) -> Digest | None:
-    """The digest that the staged bytes were found to have, in the claim's algorithm."""
-    claim = session.claim
-    known = (found for found in session.computed if claim and found.algorithm is claim.algorithm)
-    return next(known, None)
-
-
-def _staged(session: Session) -> StoredObject:
-    if session.staged is None:
-        raise transitions.IllegalMoveError(f"session {session.id} has no staged object")
-    return session.staged

@@ -23,8 +23,6 @@ class Event(enum.StrEnum):
     """One staged object holds exactly `offset` bytes."""
     VERIFY = "verify"
     """An unhashed session's staged object was read and has the digest claimed."""
-    EMPTY = "empty"
-    """A blob of no bytes was put at the canonical key."""
     COPY = "copy"
     """The staged bytes stand at this session's canonical key."""
     ALREADY_LIVE = "already live"
@@ -51,7 +49,6 @@ TABLE: Mapping[tuple[State, Event], State] = {
     (State.OPEN, Event.CANCEL): State.CANCELLED,
     (State.OPEN, Event.EXPIRE): State.CANCELLED,
     (State.SEALED, Event.ASSEMBLE): State.ASSEMBLED,
-    (State.SEALED, Event.EMPTY): State.COPIED,
     (State.SEALED, Event.ALREADY_LIVE): State.COMMITTED,
     (State.SEALED, Event.LOST): State.CANCELLED,
     (State.SEALED, Event.EXPIRE): State.CANCELLED,

@@ -179,7 +179,10 @@ class S3ObjectStore:
                 parts = list(pool.map(copy_range, range(-(-size // self._copy_part))))
             self.complete_multipart(target, upload_id, parts)
         except MultipartMissingError as error:
-            raise UnavailableError(f"the copy to {target} was ended by another") from error
+            # By an equal of ours, or by a Complete of our own whose answer was lost.
+            found = self.stat(target)
+            if found is None or found.size != size:
+                raise UnavailableError(f"the copy to {target} was ended by another") from error
         except (RegistryError, ObjectMissingError, ObjectChangedError):
             with suppress(RegistryError):
                 self.abort_multipart(target, upload_id)

@@ -63,11 +63,6 @@ def held_by(holder: str) -> Clause:
     return Clause("#holder = :seen", {"seen": codec.TEXT.encode(holder)})
 
 
-def next_part_is(number: int) -> Clause:
-    """The number to be burned is still the one that the holder may write to."""
-    return Clause("#next_part = :number", {"number": codec.WHOLE.encode(number)})
-
-
 def update_of(table: str, before: Session, after: Session) -> Update:
     """Return the write of what differs, under `before`'s state and fence."""
     old, new = session_item(before), session_item(after)
@@ -176,8 +171,8 @@ class DynamoSessionStore:
 
     def _take_over(self, met: Session, lease: _Lease) -> Session:
         """Take the lease of a request that died, and burn the part number it may still write."""
-        holder, fence, number = met.holder or "", met.fence, met.next_part
-        clause = in_state(State.OPEN) & held_by(holder) & under_fence(fence) & next_part_is(number)
+        # Whoever takes a part number frees the lease, or raises the fence, in the same write.
+        clause = in_state(State.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
         update = _lease_write(self._table, met.id, lease, clause)
         item = session_item(overtaken(met))
         changed = {name: item[name] for name in _GIVEN_UP}

@@ -7,21 +7,15 @@ which no way leads back from its manifest.
 from collections.abc import Mapping, Sequence
 
 from chalicelib.digest import Digest
-from chalicelib.errors import UnavailableError
 from chalicelib.registry.model import Manifest
 from chalicelib.registry.ports import ManifestMovedError
 from chalicelib.stores import codec
 from chalicelib.stores.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb import TransactionRefusedError
-from chalicelib.stores.expressions import Check, Clause, Delete
+from chalicelib.stores.expressions import Check, Delete
 from chalicelib.stores.keys import manifest_key, tag_key, tagged_key, tagged_of
 from chalicelib.stores.manifests import IS_DELETING, of_version, tag_names
 from chalicelib.stores.parts import MetadataPart
-
-
-def tag_does_not_name(digest: Digest) -> Clause:
-    """The tag names another manifest, or is not there."""
-    return Clause("NOT (#digest = :other)", {"other": codec.DIGEST.encode(digest)})
 
 
 class Tags(MetadataPart):
@@ -74,20 +68,23 @@ class Tags(MetadataPart):
             IS_DELETING & of_version(manifest.version),
         )
         way_back = Delete(self._registry, tagged_key(repository, digest, tag))
-        # While the manifest is being deleted no tag can come to name it: if the first form is
-        # refused for the tag, the tag names something else, and goes on doing so.
-        for what in (
-            Delete(self._registry, key, tag_names(digest)),
-            Check(self._registry, key, tag_does_not_name(digest)),
-        ):
-            try:
-                self._dynamo.transact([going, what, way_back])
-            except TransactionRefusedError as refused:
-                if 0 in refused.met:
-                    return False
-            else:
-                return True
-        raise UnavailableError(f"tag {tag} keeps being changed by others")
+        try:
+            self._dynamo.transact([going, Delete(self._registry, key, tag_names(digest)), way_back])
+        except TransactionRefusedError as refused:
+            return 0 not in refused.met and self._drop_way_back(going, way_back)
+        return True
+
+    def _drop_way_back(self, going: Check, way_back: Delete) -> bool:
+        """Delete a TAGGED row whose tag names something else.
+
+        While the manifest is being deleted no tag can come to name it: what the tag names now, it
+        goes on naming.
+        """
+        try:
+            self._dynamo.transact([going, way_back])
+        except TransactionRefusedError:
+            return False
+        return True
 
 
 def _named_by(item: Item) -> Digest:

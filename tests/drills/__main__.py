@@ -1,0 +1,123 @@
+"""All drills: `python -m tests.drills`, or one case again by `--replay CASE`.
+
+Ends with one line of figures, and with exit status 1 unless every point was drilled, every mutant
+caught and nothing lost. This module must never call a drill good that did not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TYPE_CHECKING
+
+from tests.drills import contests, crashes, crowds, faults, mutants, mutations, operations, races
+from tests.drills.replay import replay
+from tests.drills.tally import Tally
+from tests.support.backends import ministack_backend
+from tests.support.drill_worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WORKERS = 2
+SLICES = 8
+"""Into how many jobs the slow worlds' rows are dealt."""
+
+Job = tuple[str, int]
+"""What a worker is to do, and which slice of the rows."""
+
+
+def jobs() -> list[Job]:
+    """All jobs, the long ones first."""
+    sliced = ("ministack", "moto crashes", "moto faults")
+    races_of = [("races", number) for number in range(len(contests.ALL))]
+    rest = [("mutants", 0), ("crashes", 0), ("faults", 0), ("crowds", 0), ("memory", 0)]
+    return [(name, number) for name in sliced for number in range(SLICES)] + races_of + rest
+
+
+def do(job: Job, seed: int) -> Tally:
+    """Do one job; one that breaks is a loss."""
+    logging.disable(logging.CRITICAL)
+    name, number = job
+    rows = operations.ALL[number::SLICES]
+    work: dict[str, Callable[[], Tally]] = {
+        "races": lambda: races.drill_one(
+            TablesWorld(), contests.ALL[number], races.Bounds(seed=seed)
+        ),
+        "mutants": lambda: mutants.drill(mutations.ALL),
+        "crashes": lambda: crashes.drill(TablesWorld(), operations.ALL),
+        "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
+        "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),
+        "memory": lambda: _in_memory(seed),
+        "moto crashes": lambda: crashes.drill(moto_world(), rows, brief=True),
+        "moto faults": lambda: faults.drill(moto_world(), rows, every=False),
+        "ministack": lambda: _on_ministack(number, seed),
+    }
+    try:
+        return work[name]()
+    except Exception as error:  # noqa: BLE001 - the other jobs go on
+        tally = Tally()
+        tally.lose(f"job/{name}/{number}", error)
+        return tally
+
+
+def _on_ministack(number: int, seed: int) -> Tally:
+    with ministack_backend() as backend:
+        world = AwsWorld(backend.s3(), backend.dynamodb())
+        bounds = races.Bounds(changes=0, chances=5, seed=seed)
+        return races.drill(world, contests.ALL[number::SLICES], bounds)
+
+
+def _in_memory(seed: int) -> Tally:
+    """Drill the stores in memory, which other tests trust."""
+    tally = crashes.drill(MemoryWorld(), operations.ALL)
+    tally.add(faults.drill(MemoryWorld(), operations.ALL, every=True))
+    tally.add(crowds.drill(MemoryWorld(), range(seed, seed + 4)))
+    tally.add(races.drill(MemoryWorld(), contests.ALL, races.Bounds(changes=1, seed=seed)))
+    return tally
+
+
+def run(seed: int, kills: int) -> Tally:
+    """Run everything."""
+    whole = Tally()
+    began = time.monotonic()
+    with ProcessPoolExecutor(WORKERS) as pool:
+        futures = {pool.submit(do, job, seed): job for job in jobs()}
+        for future in as_completed(futures):
+            tally = future.result()
+            whole.add(tally)
+            name, number = futures[future]
+            print(f"{time.monotonic() - began:4.0f} s  {name} {number}: {tally.line()}", flush=True)
+            for loss in tally.losses[:10]:
+                print(f"  LOST {loss.case}\n       {loss.what[:1000]}", flush=True)
+    if kills:
+        from tests.drills import kills as gateway  # noqa: PLC0415 - starts servers
+
+        try:
+            whole.kills = gateway.run(kills, seed)
+        except AssertionError as error:
+            whole.lose(f"kills/{kills}/{seed}", error)
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the drills, or one case."""
+    parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
+    parser.add_argument("--replay", metavar="CASE", help="a case's name, as a loss gave it")
+    parser.add_argument("--seed", type=int, default=0, help="for what is drawn by chance")
+    parser.add_argument("--kills", type=int, default=20, help="of the gateway's process; 0: none")
+    options = parser.parse_args(argv)
+    if options.replay:
+        error = replay(options.replay)
+        print(f"{type(error).__name__}: {error}" if error else "nothing was lost")
+        return 1 if error else 0
+    whole = run(options.seed, options.kills)
+    print(whole.line())
+    return 0 if whole.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""The races, one row for each: who runs beside whom, on what, and what a client finds after.
+
+This module must never hold code: what a body does stands in tests.drills.rivals.
+"""
+
+from __future__ import annotations
+
+from chalicelib.digest import Algorithm, Digest
+from tests.drills import images
+from tests.drills.races import Race
+from tests.drills.rivals import (
+    OTHER,
+    cancelling,
+    closed,
+    deleting,
+    deleting_layer,
+    deleting_manifest,
+    filling_and_putting,
+    mounting,
+    named,
+    old,
+    once_more,
+    patching,
+    pulled,
+    pushing,
+    putting,
+    putting_index,
+    sweeping,
+    tagging,
+    working,
+)
+from tests.drills.steps import AWAY, HOME, TEXT, leased, opened, pushed, pushed_away, sealed
+
+SHA512 = Algorithm.SHA512
+MIXED = TEXT[:15] + OTHER[15:]
+NEW, OLD = str(Digest.of(images.NEW)), str(Digest.of(images.OLD))
+HOURS = 2 * 3600.0
+
+UPLOADS = [
+    Race("PATCH, PATCH, same bytes", opened(), [patching(TEXT, 0, 5)] * 2, closed(TEXT[:5])),
+    Race(
+        "PATCH, PATCH, other bytes",
+        opened(),
+        [patching(TEXT, 0, 5), patching(OTHER, 0, 5)],
+        closed(TEXT[:5], OTHER[:5]),
+    ),
+    Race(
+        "PATCH, PATCH, parts of other bytes",
+        opened(12, 3),
+        [patching(TEXT, 15, 25), patching(MIXED, 15, 25)],
+        closed(TEXT[:25], MIXED[:25]),
+    ),
+    Race(
+        "PATCH, PUT",
+        opened(12, 3),
+        [patching(TEXT, 15, 20), putting(TEXT[:15], 15, right=False)],
+        closed(TEXT[:20], TEXT[:15]),
+    ),
+    Race(
+        "PATCH, PUT with a body",
+        opened(3),
+        [patching(TEXT, 3, 6), putting(TEXT[:9], 3, right=False)],
+        closed(TEXT[:9], TEXT[:6]),
+    ),
+    Race("PUT, PUT", opened(12, 3), [putting(TEXT[:15], 15)] * 2),
+    Race("PUT, PUT, small", opened(3), [putting(TEXT[:3], 3)] * 2),
+    Race(
+        "PUT, wrong PUT",
+        opened(12, 3),
+        [putting(TEXT[:15], 15), putting(OTHER[:15], 15, right=False)],
+    ),
+    Race(
+        "PUT, wrong PUT, small",
+        opened(3),
+        [putting(TEXT[:3], 3), putting(OTHER[:3], 3, right=False)],
+    ),
+    Race(
+        "PUT, PUT, small, other bodies",
+        opened(),
+        [putting(TEXT[:5], 0, right=False), putting(OTHER[:5], 0, right=False)],
+    ),
+    Race(
+        "PUT, wrong PUT, unhashed",
+        opened(12, 3),
+        [
+            putting(TEXT[:15], 15, algorithm=SHA512),
+            putting(OTHER[:15], 15, right=False, algorithm=SHA512),
+        ],
+    ),
+    Race(
+        "PUT, PUT, two algorithms",
+        opened(12, 3),
+        [
+            putting(TEXT[:15], 15, right=False, algorithm=SHA512),
+            putting(TEXT[:15], 15, right=False),
+        ],
+    ),
+    Race("DELETE, PUT", opened(12, 3), [cancelling, putting(TEXT[:15], 15, right=False)]),
+    Race("DELETE, PATCH", opened(12, 3), [cancelling, patching(TEXT, 15, 25)]),
+    Race("DELETE, DELETE", opened(12, 3), [cancelling] * 2),
+    Race("PUT, worker", sealed, [putting(TEXT[:15], 15), working]),
+    Race(
+        "take-over, take-over",
+        leased(3),
+        [patching(TEXT, 3, 6), patching(OTHER, 3, 6)],
+        closed(TEXT[:6], TEXT[:3] + OTHER[3:6]),
+    ),
+]
+
+LATE = [
+    Race(
+        "late tail",
+        opened(12, 3),
+        [patching(MIXED, 15, 18), patching(TEXT, 15, 18)],
+        closed(TEXT[:18], MIXED[:18]),
+        late=True,
+    ),
+    Race(
+        "late part",
+        opened(12, 3),
+        [patching(MIXED, 15, 25), patching(TEXT, 15, 25)],
+        closed(TEXT[:25], MIXED[:25]),
+        late=True,
+    ),
+    Race(
+        "late first part",
+        opened(),
+        [patching(OTHER, 0, 9), filling_and_putting(9, end=20)],
+        closed(TEXT[:20], OTHER[:9]),
+        late=True,
+    ),
+    Race(
+        "late part, and the rest",
+        opened(12, 3),
+        [patching(MIXED, 15, 25), putting(TEXT[:25], 15, right=False)],
+        closed(TEXT[:25], MIXED[:25]),
+        late=True,
+    ),
+    Race(
+        "late PUT, small",
+        opened(3),
+        [
+            putting(TEXT[:6], 3, right=False),
+            putting(TEXT[:3] + OTHER[3:6], 3, right=False),
+        ],
+        late=True,
+    ),
+    Race("late PUT", opened(12, 3), [putting(TEXT[:15], 15)] * 2, late=True),
+    Race("late small PUT", opened(3), [putting(TEXT[:3], 3)] * 2, late=True),
+    Race(
+        "late PUT, the same pushed elsewhere",
+        opened(20, 35),
+        [putting(TEXT, 55), pushing(AWAY, whole=True)],
+        late=True,
+    ),
+    Race("late whole POST", pushed_away, [pushing(HOME, whole=True)] * 2, late=True),
+]
+
+BLOBS = [
+    Race(
+        "one blob to two repositories",
+        opened(),
+        [pushing(HOME, whole=True), pushing(AWAY, whole=True)],
+        pulled(HOME, AWAY),
+    ),
+    Race(
+        "one blob to two repositories, in parts",
+        opened(),
+        [pushing(HOME, 20, 35), pushing(AWAY, 55)],
+        pulled(HOME, AWAY),
+    ),
+    Race(
+        "one blob to one repository",
+        opened(),
+        [pushing(HOME, 55), pushing(HOME, whole=True)],
+        pulled(HOME),
+    ),
+    Race("mount, delete at the source", pushed_away, [mounting, deleting(AWAY)]),
+    Race("mount, mount", pushed_away, [mounting] * 2, pulled(HOME, AWAY)),
+    Race(
+        "push, delete",
+        pushed,
+        [pushing(HOME, whole=True), deleting(HOME)],
+        once_more(pushing(HOME, whole=True), pulled(HOME, AWAY)),
+    ),
+    Race("delete, delete", pushed, [deleting(HOME)] * 2, pulled(AWAY)),
+    Race(
+        "delete, delete elsewhere",
+        pushed,
+        [deleting(HOME), deleting(AWAY)],
+        once_more(pushing(HOME, whole=True), pulled(HOME)),
+    ),
+]
+
+MANIFESTS = [
+    Race("tag, tag", images.layers, [tagging(images.OLD), tagging(images.NEW)]),
+    Race(
+        "tag moves, tag is deleted",
+        images.tagged_before,
+        [tagging(images.NEW), deleting_manifest("v1")],
+    ),
+    Race(
+        "tag moves, old manifest is deleted",
+        images.tagged_before,
+        [tagging(images.NEW), deleting_manifest(OLD)],
+        named(images.NEW),
+    ),
+    Race(
+        "put, delete",
+        images.live,
+        [tagging(images.NEW), deleting_manifest(NEW)],
+        once_more(tagging(images.NEW), named(images.NEW)),
+    ),
+    Race(
+        "delete, delete",
+        images.live,
+        [deleting_manifest(NEW)] * 2,
+        once_more(tagging(images.NEW), named(images.NEW)),
+    ),
+    Race(
+        "delete, delete and put and delete",
+        images.live,
+        [
+            deleting_manifest(NEW),
+            once_more(deleting_manifest(NEW), tagging(images.NEW), deleting_manifest(NEW)),
+        ],
+    ),
+    Race("put, put", images.layers, [tagging(images.NEW)] * 2, named(images.NEW)),
+    Race(
+        "put, a layer is deleted",
+        images.layers,
+        [tagging(images.NEW, may_lack=True), deleting_layer],
+    ),
+    Race(
+        "put an index, its image is deleted",
+        images.live,
+        [putting_index, deleting_manifest(NEW)],
+    ),
+]
+
+SWEEPS = [
+    Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
+    Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
+    Race("PATCH, sweeper", old, [patching(TEXT, 15, 20), sweeping(20)]),
+    Race("PUT, sweeper at the end", old, [putting(TEXT[:15], 15, right=False), sweeping(20)]),
+    Race("DELETE, sweeper at the end", old, [cancelling, sweeping(20)]),
+    Race("sweeper, sweeper at the end", old, [sweeping(20), sweeping(0)]),
+    Race("push, sweeper", opened(), [pushing(HOME, 55), sweeping(HOURS)], pulled(HOME)),
+    Race("put, sweeper", images.layers, [tagging(images.NEW), sweeping(HOURS)], named(images.NEW)),
+    Race(
+        "put on a deletion, sweeper",
+        images.half_deleted,
+        [tagging(images.NEW), sweeping(HOURS)],
+        named(images.NEW),
+    ),
+    Race("delete, sweeper", images.live, [deleting_manifest(NEW), sweeping(HOURS)]),
+]
+
+ALL = [*UPLOADS, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]

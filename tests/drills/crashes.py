@@ -1,0 +1,125 @@
+"""Drill 1: a process is stopped before and after every single call of every operation.
+
+Then its client tries again, or nobody does and the sweeper comes. A point counts as drilled only
+when the process was stopped at it. This module must never skip a call that an operation makes.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.drills.tally import Tally
+from tests.support.drill_client import Client, Stage
+from tests.support.drill_invariants import check
+from tests.support.drill_ledger import Violation
+from tests.support.drill_points import Gate, Stopped, stop_after, stop_before
+from tests.support.drill_requests import GaveUpError
+from tests.support.drill_sweep import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.drills.operations import Operation
+    from tests.support.drill_worlds import World
+
+SIDES = {"before": stop_before, "after": stop_after}
+ENDINGS = ("retry", "abandon")
+
+
+class Case(NamedTuple):
+    """Where an operation is stopped, and what comes after."""
+
+    operation: str
+    point: int
+    side: str
+    ending: str
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self))
+
+
+def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Tally:
+    """Stop every operation everywhere."""
+    tally = Tally()
+    for operation in operations:
+        tally.add(drill_one(world, operation, brief=brief))
+    return tally
+
+
+def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Tally:
+    """Stop one operation everywhere.
+
+    `brief` for a slow world: before a call is after the one before it, so one stop after each call
+    is enough, and one before the first; the endings take turns.
+    """
+    tally = Tally()
+    name = f"crash/{world.name}"
+    try:
+        trace = undisturbed(world, operation)
+    except (Violation, GaveUpError) as error:
+        tally.lose(f"{name}/{operation.name}/-/undisturbed/-", error)
+        return tally
+    tally.points = len(trace)
+    stopped: dict[int, set[tuple[str, str]]] = {number: set() for number in range(len(trace))}
+    ways = 1 if brief else len(SIDES) * len(ENDINGS)
+    for case in cases(operation.name, len(trace)):
+        if brief and not _in_brief(case):
+            continue
+        tally.schedules += 1
+        try:
+            if case.point in stop(world, operation, case):
+                stopped[case.point].add((case.side, case.ending))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss, and has a case
+            stopped[case.point].add((case.side, case.ending))
+            tally.lose(f"{name}/{case}", error)
+    tally.drilled = sum(len(seen) >= ways for seen in stopped.values())
+    return tally
+
+
+def cases(operation: str, points: int) -> Iterator[Case]:
+    """All ways to stop an operation of so many calls."""
+    for point in range(points):
+        for side in SIDES:
+            for ending in ENDINGS:
+                yield Case(operation, point, side, ending)
+
+
+def _in_brief(case: Case) -> bool:
+    stopped = case.side == "after" or case.point == 0
+    return stopped and ENDINGS.index(case.ending) == case.point % 2
+
+
+def undisturbed(world: World, operation: Operation) -> list[str]:
+    """Do an operation without disturbing it; returns the names of its calls."""
+    gate = Gate()
+    stage = Stage.over(world, operation.limits)
+    operation.act(stage.client(gate), operation.prepare(stage))
+    judge(stage)
+    return gate.trace
+
+
+def stop(world: World, operation: Operation, case: Case) -> list[int]:
+    """Stop an operation at one point; returns where it was stopped."""
+    gate = Gate({case.point: SIDES[case.side]})
+    stage = Stage.over(world, operation.limits)
+    prepared = operation.prepare(stage)
+    client = stage.client(gate, patient=case.ending == "retry")
+    with suppress(GaveUpError, Stopped):
+        operation.act(client, prepared)
+    judge(stage)
+    return gate.disturbed
+
+
+def judge(stage: Stage) -> None:
+    """Assert the invariants now, and when the sweeper has done all that it ever will."""
+    seen = stage.world.snapshot()
+    check(seen, stage.ledger)
+    check(settle(stage, seen), stage.ledger, final=True)
+    _pull_everything(stage.client(), stage)
+
+
+def _pull_everything(client: Client, stage: Stage) -> None:
+    for (repository, digest), data in stage.ledger.blobs.items():
+        if client.pull(repository, digest) not in {data, None}:
+            raise Violation(f"{digest} can't be pulled")

@@ -1,0 +1,85 @@
+"""Drill 3, second half: eight clients push and pull while calls fail at random.
+
+Every one of them gets its image in and reads it back, however many of its calls fail. A crowd is
+replayed by its seed. This module must never let a client off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.drills import images
+from tests.drills.tally import Tally
+from tests.support.drill_client import Client, Stage, Upload
+from tests.support.drill_invariants import check
+from tests.support.drill_ledger import Violation
+from tests.support.drill_requests import expect
+from tests.support.drill_schedule import at_random, run
+from tests.support.drill_sweep import settle
+from tests.support.drill_worlds import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.drill_points import Gate
+    from tests.support.drill_worlds import World
+
+CLIENTS = 8
+SHARES = (0.1, 0.3)
+_FAULTS = "fFtT"
+_TRIES = 600
+"""At 30% a request of six calls succeeds one time in nine."""
+
+REPOSITORIES = ("team/one", "team/two")
+CONFIG = b"{}"
+SHARED = b"a layer that all of them have in common"
+
+
+def drill(world: World, seeds: range) -> Tally:
+    """Run a crowd for each share of failing calls and each seed."""
+    tally = Tally()
+    for share in SHARES:
+        for seed in seeds:
+            tally.schedules += 1
+            try:
+                tally.faults += crowd(world, share, seed)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
+                tally.lose(f"crowd/{world.name}/{share}/{seed}", error)
+    return tally
+
+
+def crowd(world: World, share: float, seed: int) -> int:
+    """Let eight clients push and pull; returns how many calls failed."""
+    stage = Stage.over(world, SMALL)
+    steps, errors = run(
+        [_task(stage, number) for number in range(CLIENTS)],
+        at_random(seed, disturb=share, acts=_FAULTS),
+    )
+    for error in errors:
+        raise error
+    seen = stage.world.snapshot()
+    check(seen, stage.ledger)
+    check(settle(stage, seen), stage.ledger, final=True)
+    return sum(bool(step.choice.act) for step in steps)
+
+
+def _task(stage: Stage, number: int) -> Callable[[Gate], None]:
+    return lambda gate: _push_and_pull(stage.client(gate, tries=_TRIES), number)
+
+
+def _push_and_pull(client: Client, number: int) -> None:
+    repository = REPOSITORIES[number % len(REPOSITORIES)]
+    own = b"a layer of client %d, in parts" % number
+    client.push(repository, Upload(CONFIG, whole=True))
+    client.push(repository, Upload(SHARED, (20,)))
+    client.push(repository, Upload(own, (5, 9, number)))
+    body = images.image([SHARED, own], tag=number)
+    client.put_manifest(repository, f"v{number}", body)
+    for name in (f"v{number}", "latest"):
+        client.put_manifest(repository, name, body)
+    got = expect(client.requests.insist("GET", f"{repository}/manifests/v{number}"), 200)
+    if got.body != body:
+        raise Violation(f"v{number} is another client's manifest")
+    for data in (CONFIG, SHARED, own):
+        if client.pull(repository, Upload(data).digest) != data:
+            raise Violation(f"{data!r} can't be pulled")

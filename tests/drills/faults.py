@@ -1,0 +1,87 @@
+"""Drill 3: each call of every operation fails in every way that AWS fails; then many at random.
+
+In memory the ports fail as adapters do; over moto the wire between botocore and AWS does. A client
+that tries again ends with the right bytes, and no answer on the way is another than 429, 503 with
+a time, or the true one. This module must never give up on a client: that is a loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chalicelib.errors import TooManyRequestsError, UnavailableError
+from tests.drills.crashes import judge, undisturbed
+from tests.drills.tally import Tally
+from tests.support.drill_client import Stage
+from tests.support.drill_ledger import Violation
+from tests.support.drill_points import (
+    Act,
+    Gate,
+    Late,
+    failing,
+    failing_after,
+    repeat,
+)
+from tests.support.drill_requests import GaveUpError
+from tests.support.drill_wire import ways
+from tests.support.drill_worlds import AwsWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tests.drills.operations import Operation
+    from tests.support.drill_worlds import World
+
+_ITEM_WRITES = frozenset({"dynamodb.put_item", "dynamodb.update_item", "dynamodb.delete_item"})
+"""What DynamoDB may do long after it was sent: a transaction's token keeps it from that."""
+
+_PORTS: Mapping[str, Act | Late] = {
+    "repeat": repeat,
+    "unavailable": failing(UnavailableError),
+    "unavailable after": failing_after(UnavailableError),
+    "throttled": failing(TooManyRequestsError),
+    "throttled after": failing_after(TooManyRequestsError),
+}
+_LATE: Mapping[str, Act | Late] = {"again 1 later": Late(1), "again 4 later": Late(4)}
+
+
+def drill(world: World, operations: Iterable[Operation], *, every: bool) -> Tally:
+    """Let each call of each operation fail: in `every` way, or each call in one of them."""
+    tally = Tally()
+    for operation in operations:
+        trace = undisturbed(world, operation)
+        for point, call in enumerate(trace):
+            names = list(acts(world, call))
+            # Its neighbours take other ways, so that all come by.
+            chosen = names if every else [names[tally.faults % len(names)]]
+            for way in chosen:
+                tally.faults += 1
+                try:
+                    disturb(world, operation, point, call, way)
+                except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
+                    case = f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"
+                    tally.lose(case, error)
+    return tally
+
+
+def acts(world: World, call: str) -> Mapping[str, Act | Late]:
+    """All ways in which a call can fail."""
+    wire = world.wire if isinstance(world, AwsWorld) else None
+    found: Mapping[str, Act | Late] = ways(wire, call) if wire else _PORTS
+    late = _LATE if call in _ITEM_WRITES else {}
+    return {**found, **late}
+
+
+def disturb(world: World, operation: Operation, point: int, call: str, way: str) -> None:
+    """Let one call of an operation fail in one way; its client tries again.
+
+    Where the SDK sends a call twice, nobody has to: it is known by what it finds.
+    """
+    stage = Stage.over(world, operation.limits)
+    prepared = operation.prepare(stage)
+    gate = Gate({point: acts(stage.world, call)[way]})
+    try:
+        operation.act(stage.client(gate, patient=way != "repeat"), prepared)
+    except GaveUpError as error:
+        raise Violation("a call that was sent twice was not recognised") from error
+    judge(stage)

@@ -1,0 +1,169 @@
+"""Images for the drills: their layers, their manifests, and what is done to them.
+
+This module must never know how an operation is disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from tests.drills.steps import HOME
+from tests.support.drill_client import Upload
+from tests.support.drill_ledger import Violation
+from tests.support.drill_points import Gate, stop_before
+from tests.support.drill_requests import GaveUpError, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.drill_client import Client, Stage
+
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+TAGS = ("v1", "v2")
+SUBJECT = Digest.of(b"somebody else's manifest")
+LAYERS = [b"layer one", b"layer two", b"layer one"]
+MANY = [b"layer %d" % (number % 105) for number in range(150)]
+"""150 layers, some of which repeat: more links than one batch reads."""
+
+
+def described(data: bytes, media_type: str = "application/octet-stream") -> dict[str, Any]:
+    """Describe bytes."""
+    return {"mediaType": media_type, "digest": str(Digest.of(data)), "size": len(data)}
+
+
+def image(layers: list[bytes], **extra: object) -> bytes:
+    """Write an image with a subject."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": described(b"{}"),
+        "layers": [described(layer) for layer in layers],
+        "subject": {"mediaType": IMAGE, "digest": str(SUBJECT), "size": 7},
+        **extra,
+    }
+    return json.dumps(document).encode()
+
+
+def index(body: bytes) -> bytes:
+    """Write an index of one image."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [described(body, IMAGE)],
+    }
+    return json.dumps(document).encode()
+
+
+OLD = image(LAYERS, annotations={"age": "old"})
+NEW = image(LAYERS)
+
+
+def layers(stage: Stage) -> bytes:
+    """Prepare an image's layers; returns the manifest."""
+    for data in dict.fromkeys([b"{}", *LAYERS]):
+        stage.client().push(HOME, Upload(data, whole=True))
+    return NEW
+
+
+def many_layers(stage: Stage) -> bytes:
+    """Prepare the layers of a large image; returns the manifest."""
+    for data in dict.fromkeys([b"{}", *MANY]):
+        stage.client().push(HOME, Upload(data, whole=True))
+    return image(MANY)
+
+
+def live(stage: Stage) -> bytes:
+    """Prepare an image with two tags; returns its manifest."""
+    body = layers(stage)
+    for tag in TAGS:
+        stage.client().put_manifest(HOME, tag, body)
+    return body
+
+
+def tagged_before(stage: Stage) -> bytes:
+    """Prepare another image under the tags; returns the manifest that is to be put."""
+    body = layers(stage)
+    for tag in TAGS:
+        stage.client().put_manifest(HOME, tag, OLD)
+    return body
+
+
+def pending(stage: Stage) -> bytes:
+    """Prepare an image whose put died right after its manifest was put pending."""
+    body = layers(stage)
+    gate = Gate({1: stop_before})
+    with suppress(GaveUpError):
+        stage.client(gate, patient=False).put_manifest(HOME, "v1", body)
+    return body
+
+
+def half_deleted(stage: Stage) -> bytes:
+    """Prepare an image whose deletion was begun and not finished."""
+    body = live(stage)
+    stage.ledger.manifests.clear()
+    ports = stage.world.ports(Gate())
+    ports.metadata.begin_delete(HOME, Digest.of(body), ports.clock.now() + 3600)
+    return body
+
+
+def putting(*tags: str) -> Callable[[Client, bytes], None]:
+    """Put the manifest by tag; by digest with `?tag=` where there are several."""
+
+    def act(client: Client, body: bytes) -> None:
+        if len(tags) == 1:
+            client.put_manifest(HOME, tags[0], body)
+        else:
+            query = "&".join(f"tag={tag}" for tag in tags)
+            client.put_manifest(HOME, f"{Digest.of(body)}?{query}", body)
+        _require_named(client, body, tags)
+
+    return act
+
+
+def putting_index(client: Client, body: bytes) -> None:
+    """Put an index of the image."""
+    client.put_manifest(HOME, "all", index(body))
+
+
+def lacking(client: Client, _: object) -> None:
+    """Put an image none of whose layers is there: it is refused, and not there."""
+    if client.put_manifest(HOME, "v1", NEW, may_lack=True):
+        raise Violation("a manifest without its layers was accepted")
+    expect(client.requests.insist("GET", f"{HOME}/manifests/{Digest.of(NEW)}"), 404)
+
+
+def pulling(client: Client, body: bytes) -> None:
+    """Pull the manifest by its tag, then its layers and its list of tags and referrers."""
+    _require_named(client, body, TAGS)
+    for data in LAYERS:
+        if client.pull(HOME, Digest.of(data)) != data:
+            raise Violation(f"{data!r} can't be pulled")
+    expect(client.requests.insist("GET", f"{HOME}/tags/list"), 200)
+    referrers = expect(client.requests.insist("GET", f"{HOME}/referrers/{SUBJECT}"), 200)
+    if str(Digest.of(body)).encode() not in referrers.body:
+        raise Violation("the referrer is not listed")
+
+
+def deleting_tag(client: Client, body: bytes) -> None:
+    """Delete one tag: the manifest and the other tag stay."""
+    client.delete_manifest(HOME, TAGS[0])
+    expect(client.requests.insist("GET", f"{HOME}/manifests/{TAGS[0]}"), 404)
+    _require_named(client, body, TAGS[1:])
+
+
+def deleting(client: Client, body: bytes) -> None:
+    """Delete the manifest: its tags and its referrer row go with it."""
+    client.delete_manifest(HOME, str(Digest.of(body)))
+    for reference in (*TAGS, Digest.of(body)):
+        expect(client.requests.insist("GET", f"{HOME}/manifests/{reference}"), 404)
+
+
+def _require_named(client: Client, body: bytes, tags: tuple[str, ...]) -> None:
+    for tag in tags:
+        response = expect(client.requests.insist("GET", f"{HOME}/manifests/{tag}"), 200)
+        if response.body != body:
+            raise Violation(f"{tag} names another manifest")

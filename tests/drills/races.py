@@ -1,0 +1,151 @@
+"""Drill 2: requests that run beside each other, in every order within bounds, and by chance beyond.
+
+Bounded schedules have two preemptions, or one beside one call that is repeated or dies; in those
+of a late writer one task dies at its every call, after every step of the one who took over. This
+module must never run two calls at once: what a schedule says is what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.drills.tally import Tally
+from tests.support.drill_client import Client, Stage
+from tests.support.drill_invariants import check
+from tests.support.drill_requests import GaveUpError
+from tests.support.drill_schedule import (
+    Choice,
+    Chooser,
+    Step,
+    at_random,
+    explore,
+    following,
+    run,
+    written,
+)
+from tests.support.drill_sweep import settle
+from tests.support.drill_worlds import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chalicelib.registry.service import Limits
+    from tests.support.drill_points import Gate
+    from tests.support.drill_worlds import World
+
+Body = Callable[[Client, Any], object]
+
+
+def _nothing(_client: Client, _prepared: object) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Bodies that run beside each other on what was prepared, and what a client does after."""
+
+    name: str
+    prepare: Callable[[Stage], Any]
+    bodies: Sequence[Body]
+    finish: Body = _nothing
+    limits: Limits = SMALL
+    late: bool = False
+    """Whether the first body is a late writer, whose client never comes back."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far to look: preemptions and disturbances in all, and runs by chance for each race."""
+
+    changes: int = 2
+    chances: int = 100
+    seed: int = 0
+    first_loss: bool = False
+    """Whether to end with the first loss."""
+
+    def within(self, preemptions: int, disturbances: int) -> bool:
+        """Whether a schedule is within the bounds."""
+        return preemptions + disturbances <= self.changes and disturbances <= 1
+
+
+def drill(world: World, races: Iterable[Race], bounds: Bounds) -> Tally:
+    """Run every race in every order within the bounds, and in some beyond."""
+    tally = Tally()
+    for race in races:
+        tally.add(drill_one(world, race, bounds))
+    return tally
+
+
+def drill_one(world: World, race: Race, bounds: Bounds) -> Tally:
+    """Run one race."""
+    tally = Tally()
+
+    def attempt(choose: Chooser) -> list[Step]:
+        steps, error = once(world, race, choose)
+        tally.schedules += 1
+        if error is not None:
+            choices = written([step.choice for step in steps])
+            tally.lose(f"race/{world.name}/{race.name}/{choices}", error)
+        return steps
+
+    for _ in _attempts(attempt, race, bounds):
+        if bounds.first_loss and tally.losses:
+            break
+    return tally
+
+
+def _attempts(
+    attempt: Callable[[Chooser], list[Step]], race: Race, bounds: Bounds
+) -> Iterator[object]:
+    """Make all attempts, one at each step."""
+    if race.late:
+        for schedule in _late(attempt):
+            yield attempt(following(schedule))
+    yield from explore(attempt, bounds.within)
+    for number in range(bounds.chances):
+        yield attempt(at_random(bounds.seed + number, disturb=0.1 if number % 2 else 0.0))
+
+
+def _late(attempt: Callable[[Chooser], list[Step]]) -> Iterator[list[Choice]]:
+    """All schedules in which the first task waits at a call, the second goes on, the first dies."""
+    alone = sum(step.choice.task == 0 for step in attempt(following([])))
+    for held in range(alone):
+        beginning = [Choice(0)] * held
+        rest = attempt(following([*beginning, Choice(1)]))
+        other = sum(step.choice.task == 1 for step in rest)
+        for steps in range(other + 1):
+            yield [*beginning, *[Choice(1)] * steps, Choice(0, "a")]
+
+
+def once(world: World, race: Race, choose: Chooser) -> tuple[list[Step], Exception | None]:
+    """Run one race in one order; returns its steps, and what was violated."""
+    stage = Stage.over(world, race.limits)
+    prepared = race.prepare(stage)
+
+    def task(body: Body, number: int) -> Callable[[Gate], None]:
+        def go(gate: Gate) -> None:
+            with suppress(GaveUpError):
+                body(stage.client(gate, patient=not (race.late and number == 0)), prepared)
+
+        return go
+
+    bodies = [task(body, number) for number, body in enumerate(race.bodies)]
+    steps, errors = run(bodies, choose)
+    try:
+        for error in errors:
+            raise error  # noqa: TRY301 - what a task raised is judged like the rest
+        _judge(stage, race, prepared)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss, and has a case
+        return steps, error
+    return steps, None
+
+
+def _judge(stage: Stage, race: Race, prepared: object) -> None:
+    check(stage.world.snapshot(), stage.ledger)
+    race.finish(stage.client(), prepared)
+    seen = stage.world.snapshot()
+    check(seen, stage.ledger)
+    check(settle(stage, seen), stage.ledger, final=True)

@@ -1,0 +1,184 @@
+"""What runs beside something else in a race, what is prepared for it, and what comes after.
+
+A body must never look at how it is scheduled; it judges the answers that it gets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from tests.drills import images
+from tests.drills.steps import AWAY, HOME, TEXT, held, opened
+from tests.support.drill_client import Upload
+from tests.support.drill_ledger import Violation
+from tests.support.drill_requests import expect
+
+if TYPE_CHECKING:
+    from chalicelib.api.messages import Response
+    from tests.drills.races import Body
+    from tests.support.drill_client import Client, Stage
+
+OTHER = TEXT.upper()
+"""As long as TEXT, and other bytes."""
+
+
+# What one client does
+
+
+def patching(text: bytes, at: int, end: int) -> Body:
+    """PATCH a chunk until it is in, or something else is there, or the session is over."""
+
+    def body(client: Client, session: str) -> None:
+        client.fill(HOME, session, text, at, end)
+
+    return body
+
+
+def putting(text: bytes, at: int, *, right: bool = True, **how: Any) -> Body:  # noqa: ANN401 - any field of an upload
+    """PUT with a digest until it is answered; a right one that is alone must be accepted."""
+
+    def body(client: Client, session: str) -> None:
+        upload = Upload(text, **how)
+        response = put(client, session, upload, at)
+        if response.status == 201:
+            client.ledger.blob(HOME, upload.digest, text)
+        expect(response, *((201,) if right else (201, 400, 404, 416)))
+
+    return body
+
+
+def put(client: Client, session: str, upload: Upload, at: int) -> Response:
+    """PUT what is left from `at` on."""
+    target = f"{HOME}/blobs/uploads/{session}?at={at}&digest={upload.digest}"
+    return client.requests.insist("PUT", target, upload.data[at:])
+
+
+def cancelling(client: Client, session: str) -> None:
+    """Cancel."""
+    client.cancel(HOME, session)
+
+
+def pushing(repository: str, *chunks: int, text: bytes = TEXT, **how: Any) -> Body:  # noqa: ANN401 - any field of an upload
+    """Push a blob."""
+    return lambda client, _: client.push(repository, Upload(text, chunks, **how))
+
+
+def mounting(client: Client, _: object) -> None:
+    """Mount, which may come too late."""
+    client.mount(HOME, AWAY, Upload(TEXT))
+
+
+def deleting(repository: str) -> Body:
+    """Delete the blob."""
+    return lambda client, _: client.delete_blob(repository, Digest.of(TEXT))
+
+
+def filling_and_putting(at: int, end: int) -> Body:
+    """Send the first bytes of TEXT into the session, and PUT the next, if nobody was faster."""
+
+    def body(client: Client, session: str) -> None:
+        client.fill(HOME, session, TEXT, 0, at)
+        putting(TEXT[:end], at, right=False)(client, session)
+
+    return body
+
+
+def tagging(body: bytes, *, may_lack: bool = False) -> Body:
+    """Put a manifest under the tag."""
+    return lambda client, _: client.put_manifest(HOME, "v1", body, may_lack=may_lack)
+
+
+def putting_index(client: Client, body: bytes) -> None:
+    """Put an index of the image, which may be gone by then."""
+    client.put_manifest(HOME, "all", images.index(body), may_lack=True)
+
+
+def deleting_manifest(reference: str) -> Body:
+    """Delete a manifest or a tag."""
+    return lambda client, _: client.delete_manifest(HOME, reference)
+
+
+def deleting_layer(client: Client, _: object) -> None:
+    """Delete a blob that the manifest names."""
+    client.delete_blob(HOME, Digest.of(images.LAYERS[0]))
+
+
+def sweeping(wait: float = 0.0) -> Body:
+    """Run the sweeper, after some time has passed."""
+
+    def body(client: Client, _: object) -> None:
+        client.stage.world.clock.sleep(wait)
+        client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
+
+    return body
+
+
+def working(client: Client, session: str) -> None:
+    """Drive the session as the commit function does."""
+    client.invoke(lambda registry, now: registry.commits.resume(session, now + 600))
+
+
+# What is prepared
+
+
+def old(stage: Stage) -> str:
+    """Prepare a session with bytes, whose life ends in ten seconds."""
+    session = opened(12, 3)(stage)
+    stage.world.clock.time = held(stage, session).life_until - 10
+    return session
+
+
+# What comes after
+
+
+def closed(*texts: bytes) -> Body:
+    """One of these texts is accepted whole, and none of the session's accepted bytes is lost."""
+
+    def finish(client: Client, session: str) -> None:
+        if client.where(HOME, session) is None:
+            return
+        for text in texts:
+            upload = Upload(text)
+            response = put(client, session, upload, held(client.stage, session).offset)
+            if response.status == 201:
+                client.ledger.blob(HOME, upload.digest, text)
+                if client.pull(HOME, upload.digest) != text:
+                    raise Violation(f"{text!r} was accepted, and can't be pulled")
+                return
+            expect(response, 400, 404)
+        raise Violation(f"no text that was sent is what {session} holds")
+
+    return finish
+
+
+def pulled(*repositories: str) -> Body:
+    """The blob can be pulled from these repositories."""
+
+    def finish(client: Client, _: object) -> None:
+        for repository in repositories:
+            if client.pull(repository, Digest.of(TEXT)) != TEXT:
+                raise Violation(f"{repository} lacks the blob")
+
+    return finish
+
+
+def named(body: bytes) -> Body:
+    """The tag names this manifest."""
+
+    def finish(client: Client, _: object) -> None:
+        response = expect(client.requests.insist("GET", f"{HOME}/manifests/v1"), 200)
+        if response.body != body:
+            raise Violation("the tag names another manifest")
+
+    return finish
+
+
+def once_more(*bodies: Body) -> Body:
+    """All of these can be done by a client that comes later."""
+
+    def finish(client: Client, prepared: object) -> None:
+        for body in bodies:
+            body(client, prepared)
+
+    return finish

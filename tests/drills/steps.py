@@ -1,0 +1,245 @@
+"""What the drilled operations prepare and do, each through a client that takes the disturbances.
+
+Nothing here may look at how it is disturbed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from chalicelib.registry.commit import Commits
+from tests.support.drill_client import Upload
+from tests.support.drill_ledger import Violation
+from tests.support.drill_points import Gate
+from tests.support.drill_requests import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.registry.session import Session
+    from tests.support.drill_client import Client, Stage
+
+HOME, AWAY = "team/home", "team/away"
+TEXT = b"The quick brown fox jumps over the lazy dog, and again."
+"""55 bytes: a few parts of 8 and a tail, and above what one copy takes."""
+
+
+# What is prepared
+
+
+def opened(*sizes: int) -> Callable[[Stage], str]:
+    """Prepare a session with chunks of these sizes in it."""
+
+    def prepare(stage: Stage) -> str:
+        client = stage.client()
+        session, at = client.start(HOME), 0
+        for end in itertools.accumulate(sizes):
+            at = client.fill(HOME, session, TEXT, at, end) or 0
+        return session
+
+    return prepare
+
+
+def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
+    """Prepare a session of which fields were then changed behind the registry's back."""
+
+    def prepare(stage: Stage) -> str:
+        session = opened(*sizes)(stage)
+        before = held(stage, session)
+        stage.world.ports(Gate()).sessions.write(before, replace(before, **changes))
+        return session
+
+    return prepare
+
+
+def without_tail(stage: Stage) -> str:
+    """Prepare a session whose tail has gone: nothing but a fault below does that."""
+    session = opened(12, 3)(stage)
+    tail = held(stage, session).tail
+    stage.world.ports(Gate()).objects.delete([tail.key if tail else ""])
+    stage.ledger.cancelled.add(session)  # all that is left is to be told so
+    return session
+
+
+def leased(*sizes: int) -> Callable[[Stage], str]:
+    """Prepare a session whose last request died while it held the lease."""
+
+    def prepare(stage: Stage) -> str:
+        session, clock = opened(*sizes)(stage), stage.world.clock
+        stage.world.ports(Gate()).sessions.take_lease(
+            session,
+            repository=HOME,
+            at=None,
+            claim=None,
+            holder="dead",
+            now=clock.now(),
+            until=clock.now() + 34,
+        )
+        clock.sleep(60)
+        return session
+
+    return prepare
+
+
+def elsewhere(*sizes: int) -> Callable[[Stage], str]:
+    """Prepare a session of bytes that another repository has pushed already."""
+
+    def prepare(stage: Stage) -> str:
+        stage.client().push(AWAY, Upload(TEXT, whole=True))
+        return opened(*sizes)(stage)
+
+    return prepare
+
+
+def handed_over(stage: Stage) -> str:
+    """Prepare a session whose commits are done by a worker, at once."""
+    session = opened(20, 20)(stage)
+    stage.world.workers.drive = lambda asked: stage.registry().commits.resume(
+        asked, stage.world.clock.now() + 600
+    )
+    return session
+
+
+def held(stage: Stage, session: str) -> Session:
+    """Return a session as it is stored."""
+    found = stage.world.ports(Gate()).sessions.get(session)
+    if found is None:
+        raise Violation(f"{session} was prepared, and is not there")
+    return found
+
+
+def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], Any]:
+    """Prepare something, and let time pass until the sweeper has to do with it."""
+
+    def wait(stage: Stage) -> object:
+        prepared = prepare(stage)
+        stage.world.clock.sleep(hours * 3600)
+        return prepared
+
+    return wait
+
+
+def sealed(stage: Stage) -> str:
+    """Prepare a session whose closing PUT died after it had sealed; the sweeper may come."""
+    session = opened(12, 3)(stage)
+    ports, before = stage.world.ports(Gate()), held(stage, session)
+    after = Commits(ports, stage.world.limits).sealed(before, Digest.of(TEXT[:15]), None)
+    ports.sessions.write(before, replace(after, hash_state=before.hash_state))
+    stage.world.clock.sleep(3600)
+    return session
+
+
+def committed_disturbed(stage: Stage) -> str:
+    """Prepare a committed session to which a dead request may still write."""
+    session = leased(12, 3)(stage)
+    closing(TEXT[:20])(stage.client(), session)
+    return session
+
+
+# What is done
+
+
+def pushing(*chunks: int, text: bytes = TEXT, **how: Any) -> Callable[[Client, Any], None]:  # noqa: ANN401 - any field of an upload
+    """Push a blob in chunks of these sizes, the rest with the PUT."""
+    return lambda client, _: client.push(HOME, Upload(text, chunks, **how))
+
+
+def filling(end: int) -> Callable[[Client, str], None]:
+    """Send one chunk that ends at `end` into the session."""
+
+    def act(client: Client, session: str) -> None:
+        if client.fill(HOME, session, TEXT, held(client.stage, session).offset, end) != end:
+            raise Violation(f"{session} did not take the chunk")
+
+    return act
+
+
+def refused(name: str, at: int, status: int) -> Callable[[Client, str], None]:
+    """Send a chunk that must not be taken: by its repository, its offset or its time."""
+
+    def act(client: Client, session: str) -> None:
+        target = f"{name}/blobs/uploads/{session}?at={at}"
+        expect(client.requests.insist("PATCH", target, TEXT[at : at + 9]), status)
+
+    return act
+
+
+def closing(text: bytes = TEXT, **how: Any) -> Callable[[Client, str], None]:  # noqa: ANN401 - any field of an upload
+    """Close the session, with what it still lacks of `text`; start anew if it is gone."""
+
+    def act(client: Client, session: str) -> None:
+        upload = Upload(text, **how)
+        at = held(client.stage, session).offset
+        if upload.wrong_first:
+            client.claim_wrongly(HOME, session, upload)
+        if not client.close(HOME, session, upload, at):
+            client.push(HOME, upload)
+
+    return act
+
+
+def asking(client: Client, session: str) -> None:
+    """Ask for the status."""
+    if client.where(HOME, session) is None:
+        raise Violation(f"{session} is gone")
+
+
+def cancelling(client: Client, session: str) -> None:
+    """Cancel the session: afterwards it is unknown."""
+    client.cancel(HOME, session)
+    if client.where(HOME, session) is not None:
+        raise Violation(f"{session} was cancelled, and is there")
+
+
+def resuming(client: Client, session: str) -> None:
+    """Drive a sealed session as the commit function does, then repeat the PUT."""
+    client.invoke(lambda registry, now: registry.commits.resume(session, now + 600))
+    closing()(client, session)
+
+
+def closed_in_vain(stage: Stage) -> str:
+    """Prepare a session whose closing PUT left the commit to a worker."""
+    session = opened(20, 20)(stage)
+    client = stage.client(patient=False)
+    target = f"{HOME}/blobs/uploads/{session}?at=40&digest={Digest.of(TEXT)}"
+    if client.requests.ask("PUT", target, TEXT[40:]).status != 503:
+        raise Violation("a commit that nobody has driven was said to be done")
+    return session
+
+
+def mounting(client: Client, _: object) -> None:
+    """Mount the blob."""
+    if not client.mount(HOME, AWAY, Upload(TEXT)):
+        raise Violation("the blob was not mounted")
+
+
+def pushed(stage: Stage) -> None:
+    """Prepare a blob in both repositories."""
+    for repository in (HOME, AWAY):
+        stage.client().push(repository, Upload(TEXT, whole=True))
+
+
+def pushed_away(stage: Stage) -> None:
+    """Prepare a blob in the other repository only."""
+    stage.client().push(AWAY, Upload(TEXT, whole=True))
+
+
+def deleting_blob(client: Client, _: object) -> None:
+    """Delete the blob from one repository: the other keeps it."""
+    client.delete_blob(HOME, Digest.of(TEXT))
+    if client.pull(HOME, Digest.of(TEXT)) is not None or client.pull(AWAY, Digest.of(TEXT)) != TEXT:
+        raise Violation("the deletion took too little or too much")
+
+
+def pulling(client: Client, _: object) -> None:
+    """Pull the blob."""
+    if client.pull(AWAY, Digest.of(TEXT)) != TEXT:
+        raise Violation("the blob is not what was pushed")
+
+
+def sweeping(client: Client, _: object) -> None:
+    """Sweep; a sweeper that dies comes again."""
+    client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))

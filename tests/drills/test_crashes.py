@@ -1,0 +1,28 @@
+"""A bounded part of the crash drills; `make drills` runs all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.drills import crashes, operations
+from tests.support.drill_worlds import TablesWorld, moto_world
+
+LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
+SHORT = [operation for operation in operations.ALL if operation.name not in LONG]
+SAMPLE = {"append a part after a tail", "put an image anew, move a tag"}
+
+
+@pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
+def test_a_stop_before_or_after_any_call_loses_nothing(operation: operations.Operation) -> None:
+    """A process that dies at any call leaves what its client, or the sweeper, can end."""
+    tally = crashes.drill_one(TablesWorld(), operation)
+    assert not tally.losses
+    assert tally.drilled == tally.points > 0
+
+
+def test_a_stop_at_any_api_call_loses_nothing() -> None:
+    """Over botocore and moto it is the same: a sample."""
+    sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
+    tally = crashes.drill(moto_world(), sample, brief=True)
+    assert not tally.losses
+    assert tally.drilled == tally.points > 0

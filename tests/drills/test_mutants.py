@@ -1,0 +1,32 @@
+"""The drills see what they are for: each change of the program is caught by one of them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from chalicelib.stores import links, manifests, publications, sessions, tags
+from chalicelib.stores.expressions import Clause
+from tests.drills import mutants, mutations
+
+
+@pytest.mark.parametrize("mutant", mutations.ALL, ids=lambda mutant: mutant.name)
+def test_a_drill_catches_the_mutant(mutant: mutants.Mutant) -> None:
+    """A program that forgets this loses something, and a drill says in which case."""
+    assert mutants.caught(mutant) is not None
+
+
+def test_every_named_clause_has_a_mutant() -> None:
+    """No clause of the stores is left out."""
+    named = set()
+    for module in (sessions, publications, links, manifests, tags):
+        home = module.__name__.rpartition(".")[2]
+        for name, value in vars(module).items():
+            function = inspect.isfunction(value) and value.__module__ == module.__name__
+            makes = function and inspect.signature(value).return_annotation in {Clause, "Clause"}
+            if makes or (isinstance(value, Clause) and module is not publications):
+                named.add(f"{home}.{name}")
+    imported = {"tags.IS_DELETING"}
+    drilled = {mutant.name.removesuffix(" forgotten") for mutant in mutations.CLAUSES}
+    assert named - imported == drilled

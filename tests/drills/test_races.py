@@ -1,0 +1,33 @@
+"""A bounded part of the races; `make drills` runs all of them, in every order within bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.drills import contests, races
+from tests.support.drill_schedule import Choice, read, written
+from tests.support.drill_worlds import MemoryWorld, TablesWorld
+
+BOUNDS = races.Bounds(changes=1, chances=10)
+
+
+@pytest.mark.parametrize("race", contests.ALL, ids=lambda race: race.name)
+def test_no_order_of_two_requests_loses_anything(race: races.Race) -> None:
+    """With one preemption, repeat or death at any call, and at random, all invariants hold."""
+    tally = races.drill_one(TablesWorld(), race, BOUNDS)
+    assert not tally.losses
+    assert tally.schedules > BOUNDS.chances
+
+
+@pytest.mark.parametrize("race", contests.ALL[::5], ids=lambda race: race.name)
+def test_the_stores_in_memory_race_alike(race: races.Race) -> None:
+    """What other tests take for a registry's stores loses nothing either."""
+    assert not races.drill_one(MemoryWorld(), race, BOUNDS).losses
+
+
+def test_a_schedule_reads_back_as_it_was_written() -> None:
+    """A schedule's text is the schedule."""
+    schedule = [Choice(0), Choice(1, "a"), Choice(10, "r")]
+    assert written(schedule) == "0.1a.10r"
+    assert read(written(schedule)) == schedule
+    assert read(written([])) == []

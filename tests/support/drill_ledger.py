@@ -1,0 +1,57 @@
+"""What clients were told, and what they asked for: what a registry is held to afterwards.
+
+This module must never ask the registry anything: promises are made in answers only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chalicelib.digest import Digest
+
+
+class Violation(AssertionError):  # noqa: N818 - what a drill looks for, not an error of its own
+    """An invariant did not hold, or an answer was wrong."""
+
+
+@dataclass
+class Ledger:
+    """The promises that clients were given."""
+
+    blobs: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
+    """Accepted with 201: can be pulled from this repository."""
+    manifests: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
+    """Accepted with 201: can be pulled whole."""
+    unlinked: set[tuple[str, Digest]] = field(default_factory=set)
+    """A client sent DELETE for the blob: from then on it may be there or not."""
+    dropped: set[tuple[str, Digest]] = field(default_factory=set)
+    """A client sent DELETE for the manifest."""
+    cancelled: set[str] = field(default_factory=set)
+    """Sessions for which a client sent DELETE."""
+    told: dict[str, int] = field(default_factory=dict)
+    """How many bytes of a session were said to be durable, at most."""
+    chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
+    """The chunks of a session that were accepted with 202, and where each begins."""
+
+    def durable(self, session_id: str, offset: int) -> None:
+        """Note what a Range said; raises Violation if an earlier one said more."""
+        before = self.told.get(session_id, 0)
+        if offset < before:
+            raise Violation(f"{session_id} was told {before} bytes, and now {offset}")
+        self.told[session_id] = offset
+
+    def accepted(self, session_id: str, at: int, chunk: bytes) -> None:
+        """Note a chunk that was answered with 202."""
+        self.chunks[session_id].append((at, chunk))
+        self.durable(session_id, at + len(chunk))
+
+    def blob(self, repository: str, digest: Digest, data: bytes) -> None:
+        """Note a blob that was answered with 201."""
+        self.blobs[repository, digest] = data
+
+    def manifest(self, repository: str, digest: Digest, body: bytes) -> None:
+        """Note a manifest that was answered with 201."""
+        self.manifests[repository, digest] = body

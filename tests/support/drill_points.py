@@ -1,0 +1,174 @@
+"""Points: where each call of a task to a store or to AWS can be stopped, failed or repeated.
+
+A gate stands before everything that one task calls, numbers the calls, and does to each what its
+plan says. It must never let a call past that comes after a stop: a process that died makes none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from chalicelib.registry.ports import MultipartUpload
+
+T = TypeVar("T")
+
+Call = Callable[[], Any]
+"""A call that is about to be made."""
+
+Act = Callable[[Call], Any]
+"""What happens at a point instead of plainly making the call."""
+
+_FREE = frozenset({"meta", "exceptions", "presign", "generate_presigned_url"})
+"""What asks nobody anything."""
+
+
+class Stopped(BaseException):
+    """The process ended here for good. No `except Exception` may swallow it."""
+
+
+def go(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
+    """Make the call."""
+    return call()
+
+
+def stop_before(_call: Call) -> Any:  # noqa: ANN401 - likewise
+    """Die before the call was sent."""
+    raise Stopped
+
+
+def stop_after(call: Call) -> Any:  # noqa: ANN401 - likewise
+    """Die after the call took effect, its answer unseen."""
+    with suppress(Exception):
+        call()
+    raise Stopped
+
+
+def repeat(call: Call) -> Any:  # noqa: ANN401 - likewise
+    """Lose the first answer, as the SDK does that sends the same call again and says so."""
+    with suppress(Exception):
+        call()
+    answer = call()
+    if isinstance(answer, MultipartUpload):
+        return replace(answer, repeated=True)
+    if isinstance(answer, dict) and "ResponseMetadata" in answer:
+        answer["ResponseMetadata"]["RetryAttempts"] = 1
+    return answer
+
+
+def failing(error: Callable[[], Exception]) -> Act:
+    """Fail with an error, and nothing was done."""
+
+    def act(_call: Call) -> Any:  # noqa: ANN401 - likewise
+        raise error()
+
+    return act
+
+
+def failing_after(error: Callable[[], Exception]) -> Act:
+    """Fail with an error after the call took effect."""
+
+    def act(call: Call) -> Any:  # noqa: ANN401 - likewise
+        with suppress(Exception):
+            call()
+        raise error()
+
+    return act
+
+
+@dataclass(frozen=True)
+class Late:
+    """Make the call, and once more after so many others: a repeat that was long on its way."""
+
+    calls: int
+
+
+class Gate:
+    """Numbers a task's calls from 0 and does to each what the plan says.
+
+    `turn` is called before each, and may wait there: a scheduler's hold on the task.
+    """
+
+    def __init__(
+        self,
+        plan: Mapping[int, Act | Late] | None = None,
+        turn: Callable[[], Act | None] | None = None,
+    ) -> None:
+        self.trace: list[str] = []
+        """The names of the calls so far."""
+        self.disturbed: list[int] = []
+        """The numbers at which the plan did something."""
+        self._plan = dict(plan or {})
+        self._turn = turn
+        self._late: dict[int, Call] = {}
+        self._ended = False
+        self._lock = threading.RLock()  # a copy in parts calls from several threads
+
+    def __call__(self, name: str, call: Call) -> Any:  # noqa: ANN401 - likewise
+        """Make a call, or do to it what is planned."""
+        with self._lock:
+            if self._ended:
+                raise Stopped
+            ordered = self._turn() if self._turn else None
+            number = len(self.trace)
+            self.trace.append(name)
+            act = ordered or self._plan.get(number)
+            try:
+                return self._done(number, call, act)
+            except Stopped:
+                self._ended = True
+                raise
+            finally:
+                self._land(number)
+
+    def _done(self, number: int, call: Call, act: Act | Late | None) -> Any:  # noqa: ANN401 - likewise
+        if act is None:
+            return call()
+        self.disturbed.append(number)
+        if isinstance(act, Late):
+            self._late[number + act.calls] = call
+            return call()
+        return act(call)
+
+    def _land(self, number: int) -> None:
+        """Let a late repeat arrive after this call."""
+        late = self._late.pop(number, None)
+        if late is not None:
+            with suppress(Exception):
+                late()
+
+    def revive(self) -> None:
+        """Let another invocation of the same client begin."""
+        self._ended = False
+
+
+def gated(target: T, prefix: str, gate: Gate) -> T:
+    """Return `target` with every method that it has behind a gate."""
+    return cast("T", _Gated(target, prefix, gate))
+
+
+class _Gated:
+    """Anything with methods, behind a gate."""
+
+    def __init__(self, target: object, prefix: str, gate: Gate) -> None:
+        self._target = target
+        self._prefix = prefix
+        self._gate = gate
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the target has
+        attribute = getattr(self._target, name)
+        if name in _FREE or not callable(attribute):
+            return attribute
+
+        def call(*args: object, **kwargs: object) -> object:
+            return self._gate(f"{self._prefix}.{name}", lambda: _whole(attribute(*args, **kwargs)))
+
+        return call
+
+
+def _whole(answer: object) -> object:
+    """Draw a generator's items at its point: a generator that nobody reads makes no call."""
+    return iter(list(answer)) if isinstance(answer, Iterator) else answer

@@ -1,0 +1,136 @@
+"""The ways in which AWS fails, as they come over the wire, for the moto in this process.
+
+Errors are worded as S3 and DynamoDB word them, and botocore reads them itself. This module must
+never raise in a store's place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+from tests.support.drill_moto import Wire, answer
+from tests.support.drill_points import Act, Call, repeat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Send = Callable[[], Any]
+Fault = Callable[[Any, Send], Any]
+"""Given the request and what sends it: an answer, or an exception of botocore's own."""
+
+
+def ways(wire: Wire, call: str) -> Mapping[str, Act]:
+    """All ways in which one call can fail, by the call's name at the client, e.g. s3.put_object."""
+    service, _, operation = call.partition(".")
+    faults: dict[str, Fault] = {
+        "throttled": _refused(service, throttled=True),
+        "internal error": _refused(service, throttled=False),
+        "timeout after": _timed_out,
+        "reset": _reset,
+        "garbage after": _garbled,
+        "internal error after": _after(_refused(service, throttled=False)),
+    }
+    if operation == "get_object":
+        faults["cut short"] = _cut_short
+    if operation == "complete_multipart_upload":
+        faults["200 with an error"] = _error_in_200
+        faults["conflict"] = _conflict
+    if operation == "transact_write_items":
+        faults["conflict"] = _transaction_conflict
+    return {name: _over(wire, fault) for name, fault in faults.items()} | {"repeat": repeat}
+
+
+def _over(wire: Wire, fault: Fault) -> Act:
+    """Make the call while the wire does this to its first answer."""
+
+    def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
+        with _set(wire, fault):
+            return call()
+
+    return act
+
+
+@contextmanager
+def _set(wire: Wire, fault: Fault) -> Iterator[None]:
+    def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
+        wire.fault = None
+        return fault(request, send)
+
+    wire.fault = once
+    try:
+        yield
+    finally:
+        wire.fault = None
+
+
+def _refused(service: str, *, throttled: bool) -> Fault:
+    def fault(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
+        if service == "s3":
+            code = "SlowDown" if throttled else "InternalError"
+            return answer(request, 503 if throttled else 500, _xml(code))
+        if throttled:
+            return answer(request, 400, _json("ProvisionedThroughputExceededException"))
+        return answer(request, 500, _json("InternalServerError"))
+
+    return fault
+
+
+def _after(fault: Fault) -> Fault:
+    def late(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
+        send()
+        return fault(request, send)
+
+    return late
+
+
+def _timed_out(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
+    send()
+    raise ReadTimeoutError(endpoint_url=request.url)
+
+
+def _reset(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
+    raise ConnectionClosedError(endpoint_url=request.url)
+
+
+def _garbled(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
+    """What a proxy in between may answer."""
+    send()
+    return answer(request, 502, b"<html>Bad Gateway")
+
+
+def _cut_short(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
+    whole = send()
+    content = whole.content
+    return answer(request, whole.status_code, content[: len(content) // 2], whole.headers)
+
+
+def _error_in_200(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
+    return answer(request, 200, _xml("InternalError"))
+
+
+def _conflict(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
+    """Another Complete of the same upload is at it, and wins."""
+    send()
+    return answer(request, 409, _xml("OperationAborted"))
+
+
+def _transaction_conflict(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
+    body = json.loads(request.body)
+    reasons = [{"Code": "None"} for _ in body["TransactItems"]]
+    reasons[-1] = {"Code": "TransactionConflict"}
+    return answer(request, 400, _json("TransactionCanceledException", CancellationReasons=reasons))
+
+
+def _xml(code: str) -> bytes:
+    text = f"<Error><Code>{code}</Code><Message>ordered by a drill</Message></Error>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+def _json(code: str, **more: object) -> bytes:
+    kind = f"com.amazonaws.dynamodb.v20120810#{code}"
+    return json.dumps({"__type": kind, "message": "ordered by a drill", **more}).encode()
