@@ -64,7 +64,7 @@ NO_TOKENS = [
 # fmt: on
 
 
-@pytest.mark.parametrize("text", NO_TOKENS)
+@pytest.mark.parametrize("text", NO_TOKENS, ids=range(len(NO_TOKENS)))
 def test_what_is_no_access_token(text: str) -> None:
     """Another text is no access token, whatever record it is held against."""
     assert not is_access_token(text)
@@ -99,7 +99,7 @@ OPENED = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("presented", "changes", "expected"), OPENED)
+@pytest.mark.parametrize(("presented", "changes", "expected"), OPENED, ids=range(len(OPENED)))
 def test_verify(presented: str, changes: dict[str, object], expected: int | Reason) -> None:
     """An access token opens its own record while that lasts, and a replaced one until its time."""
     record = a_credential(secret_hash=hash_of(NEW), **changes)
