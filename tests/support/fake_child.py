@@ -35,7 +35,6 @@ def main() -> None:
     parser.add_argument("log", type=Path)
     parser.add_argument("--port", type=int, required=True)
     options, _ = parser.parse_known_args()
-    _note(options.log, f"{options.name} up")
     exit_with_parent()
 
     def stop(*_: object) -> None:
@@ -43,6 +42,8 @@ def main() -> None:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
+    # Only now: who reads this may tell it to stop at once.
+    _note(options.log, f"{options.name} up")
     if options.behaviour == "dies":
         sys.exit(f"{options.name}: no such luck")
     if options.behaviour == "hangs":
