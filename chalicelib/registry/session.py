@@ -13,7 +13,7 @@ MAX_BURNED = 64
 
 
 class State(enum.StrEnum):
-    """Where a session stands; `chalicelib.registry.commit.TABLE` says how it moves."""
+    """Where a session stands; `chalicelib.registry.transitions.TABLE` says how it moves."""
 
     OPEN = "open"
     SEALED = "sealed"
