@@ -11,7 +11,8 @@ export AWS_DEFAULT_REGION ?= us-east-1
 .PHONY: help run test check format clients conformance drills bench package clean
 
 help:
-	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it)"
+	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
+	@echo "              AUTH=1 asks for a login, ADMIN_TOKEN_FILE=path gets the first one)"
 	@echo "make test     the tests that need no other program"
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
@@ -30,6 +31,7 @@ $(VENV)/.dev: pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients,bench]'
 	touch $@ $(VENV)/.run
 
+# The variables that it reads, from make's command line or the shell, are in `moorage local --help`.
 run: $(VENV)/.run
 	@exec $(BIN)/moorage local
 

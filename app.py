@@ -8,7 +8,7 @@ import os
 from functools import partial
 from typing import Any
 
-from chalice.app import CloudWatchEvent, Rate, Response
+from chalice.app import AuthRequest, AuthResponse, CloudWatchEvent, Rate, Response
 
 from chalicelib import wiring
 from chalicelib.api import log
@@ -16,20 +16,40 @@ from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+CACHE_SECONDS = 60
+"""How long API Gateway keeps what the authorizer says of an Authorization header."""
 
 log.configure(os.environ)
 app = MoorageChalice(app_name="moorage")
 
 
-@app.route("/", methods=METHODS, content_types=[])
+@app.authorizer(name="authorizer", ttl_seconds=CACHE_SECONDS)
+def authorize(request: AuthRequest) -> AuthResponse:
+    """Say who sent a request. What that one may do is decided where it is done: see dispatch."""
+    from chalicelib import gatehouse  # noqa: PLC0415 - it verifies tokens, which the API need not
+    from chalicelib.access.vouching import vouched  # noqa: PLC0415 - likewise
+
+    principal = gatehouse.doorkeeper().identify(request.token)
+    if principal is None:
+        raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
+    return AuthResponse(["*"], principal.id, vouched(principal))
+
+
+@app.route("/", methods=METHODS, content_types=[], authorizer=authorize)
 def root() -> Response:
     """Answer /v2/ itself."""
     return to_chalice(answer(wiring.api, partial(current, app)))
 
 
-@app.route("/{proxy+}", methods=METHODS, content_types=[])
+@app.route("/{proxy+}", methods=METHODS, content_types=[], authorizer=authorize)
 def below() -> Response:
     """Answer everything below /v2/; Chalice gives a greedy path to no argument."""
+    return to_chalice(answer(wiring.api, partial(current, app)))
+
+
+@app.route("/_token", methods=["GET", "POST"], content_types=[])
+def token() -> Response:
+    """Answer whoever comes for a token: the request itself says who that is."""
     return to_chalice(answer(wiring.api, partial(current, app)))
 
 

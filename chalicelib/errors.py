@@ -3,7 +3,8 @@
 A code and its HTTP status stand together here and nowhere else. This module must never know of
 HTTP headers, S3 or DynamoDB.
 Source: OCI distribution spec, "Error Codes"; RANGE_INVALID, TAG_INVALID, UNAVAILABLE and
-PAGINATION_NUMBER_INVALID follow the codes that clients already know from other registries.
+PAGINATION_NUMBER_INVALID follow the codes that clients already know from other registries;
+REQUEST_INVALID is ours, for the token endpoint.
 """
 
 import enum
@@ -25,6 +26,7 @@ class ErrorCode(enum.Enum):
     NAME_UNKNOWN = (404, "repository name not known to this registry")
     PAGINATION_NUMBER_INVALID = (400, "n must be a whole number, 0 or more")
     RANGE_INVALID = (416, "the range can't be satisfied")
+    REQUEST_INVALID = (400, "the request can't be read: the message says what to change")
     SIZE_TOO_LARGE = (413, "the content is larger than this registry takes in one request")
     TAG_INVALID = (400, "not a tag")
     TOOMANYREQUESTS = (429, "too many requests: wait and retry")
@@ -117,6 +119,12 @@ class RangeInvalidError(RegistryError):
         self.size = size
 
 
+class RequestInvalidError(RegistryError):
+    """A request whose parameters or body can't be read."""
+
+    code = ErrorCode.REQUEST_INVALID
+
+
 class SizeTooLargeError(RegistryError):
     """Content above a limit."""
 
@@ -150,9 +158,13 @@ class UnavailableError(RegistryError):
 
 
 class UnauthorizedError(RegistryError):
-    """The caller has not said who it is."""
+    """The caller has not said who it is, or not enough; `scopes` are those to ask a token for."""
 
     code = ErrorCode.UNAUTHORIZED
+
+    def __init__(self, message: str = "", *, scopes: str = "") -> None:
+        super().__init__(message)
+        self.scopes = scopes
 
 
 class UnsupportedError(RegistryError):

@@ -3,9 +3,11 @@
 This module must never hold a default that opens a deployment to the world.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 _INLINE_LIMIT = 1024 * 1024
 _MANIFEST_LIMIT = 4_500_000
@@ -13,6 +15,10 @@ _LARGEST_ANSWER = 4_700_000
 """The bytes of a body that Lambda still takes and returns: 6 MB less base64 and headers."""
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
+
+
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
+_ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
 
 
 class SettingsError(ValueError):
@@ -59,6 +65,54 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """What the environment says of who may do what, where access is controlled."""
+
+    table: str
+    url: str
+    """The registry's own URL, without a path: tokens are issued in its name."""
+    signing_key: str
+    """The parameter in SSM Parameter Store that holds the key ring."""
+    serial_dynamodb: bool = False
+    sts_endpoint: str | None = None
+    """Where AWS is emulated on this machine, STS too; None: AWS itself is asked."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self | None:
+        """Read MOORAGE_* variables; None if the registry is open. Raises SettingsError.
+
+        A deployment can't be: whoever finds its URL could push.
+        """
+        reader = _Reader(environment)
+        if reader.choice("AUTH", ("on", "off")) == "off":
+            if environment.get("AWS_LAMBDA_FUNCTION_NAME"):
+                raise SettingsError("MOORAGE_AUTH is off, but only a local registry can be open")
+            return None
+        if reader.flag("ANONYMOUS_MOUNT"):
+            raise SettingsError(
+                "MOORAGE_ANONYMOUS_MOUNT finds blobs in any repository: only an open registry can"
+            )
+        endpoint = environment.get("AWS_ENDPOINT_URL", "").rstrip("/")
+        return cls(
+            table=reader.text("ACCESS_TABLE"),
+            url=reader.url("URL"),
+            signing_key=reader.text("SIGNING_KEY"),
+            serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
+            sts_endpoint=endpoint if _LOOPBACK.match(endpoint) else None,
+        )
+
+    @property
+    def service(self) -> str:
+        """What clients call the registry: its host, with the port if it has one."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def realm(self) -> str:
+        """The token endpoint."""
+        return f"{self.url}/v2/_token"
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
     environment: Mapping[str, str]
 
@@ -66,6 +120,12 @@ class _Reader:
         value = self.environment.get(f"MOORAGE_{name}", "")
         if not value:
             raise SettingsError(f"MOORAGE_{name} is not set: `make run` or a deployment sets it")
+        return value
+
+    def url(self, name: str) -> str:
+        value = self.text(name)
+        if not _ROOT.fullmatch(value):
+            raise SettingsError(f"MOORAGE_{name} must be like https://HOST, not {value!r}")
         return value
 
     def size(self, name: str, default: int, most: int) -> int:

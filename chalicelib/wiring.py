@@ -10,23 +10,29 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import boto3
 
+from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.sweeper import Swept
-from chalicelib.settings import Settings
-from chalicelib.stores.dynamodb import dynamodb_config
+from chalicelib.settings import AccessSettings, Settings
+from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.clients import dynamodb_client
 from chalicelib.stores.failures import AWS_ERRORS, translate
 from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
 from chalicelib.stores.sessions import DynamoSessionStore
+
+if TYPE_CHECKING:
+    from chalicelib.access.desk import Desk
 
 _log = logging.getLogger("moorage.wiring")
 
@@ -82,33 +88,16 @@ class ThreadWorkers:
         threading.Thread(target=self._commit, args=(session_id,), daemon=True).start()
 
 
-class SerialClient:
-    """A boto3 client that makes one call at a time.
-
-    moto answers a failing transaction by restoring its tables as they were when it began, which
-    erases what other requests wrote meanwhile. With one call at a time there is no meanwhile.
-    """
-
-    def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3's clients are made at run time
-        self._client = client
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - likewise
-        attribute = getattr(self._client, name)
-        if not callable(attribute) or name in {"exceptions", "get_paginator", "get_waiter"}:
-            return attribute
-
-        def call(*args: object, **kwargs: object) -> object:
-            with self._lock:
-                return attribute(*args, **kwargs)
-
-        return call
-
-
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """Read the environment, once."""
     return Settings.read(os.environ)
+
+
+@lru_cache(maxsize=1)
+def access_settings() -> AccessSettings | None:
+    """Read the environment of access control, once; None for an open registry."""
+    return AccessSettings.read(os.environ)
 
 
 def commit_session(session_id: str) -> None:
@@ -135,9 +124,7 @@ def registry() -> Registry:
     """Build the registry over S3 and DynamoDB."""
     config = settings()
     clock = SystemClock()
-    dynamodb: Any = boto3.client("dynamodb", config=dynamodb_config())
-    if config.serial_dynamodb:
-        dynamodb = SerialClient(dynamodb)
+    dynamodb = dynamodb_client(serial=config.serial_dynamodb)
     workers = (
         FunctionWorkers(config.commit_function)
         if config.commit_function
@@ -167,4 +154,16 @@ def api() -> Api:
         head_strategy=HeadStrategy(config.head_strategy),
         manifest_limit=config.manifest_limit,
     )
-    return Api(registry(), options)
+    access = access_settings()
+    if access is None:
+        return Api(registry(), options)
+    options = replace(options, realm=access.realm, service=access.service)
+    store = DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), access.table)
+    return Api(registry(), options, Granted(store, SystemClock().now), desk)
+
+
+def desk() -> "Desk":
+    """Build the token desk, when somebody comes there: it verifies tokens, and that is a load."""
+    from chalicelib import gatehouse  # noqa: PLC0415 - as said
+
+    return gatehouse.desk()

@@ -38,6 +38,8 @@ _TABLE_PROPERTIES = (
 _STRAY_ENDPOINTS = (
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_STS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 )
 
@@ -135,8 +137,8 @@ def create_data(
         environment = aws_environment(os.environ, endpoint_url, emulated=False)
     resources = _resources()
     try:
-        _create_bucket(_client("s3", endpoint_url, environment), names.bucket)
-        dynamodb = _client("dynamodb", endpoint_url, environment)
+        _create_bucket(client("s3", endpoint_url, environment), names.bucket)
+        dynamodb = client("dynamodb", endpoint_url, environment)
         _create_table(dynamodb, names.registry_table, resources["RegistryTable"]["Properties"])
         _create_table(dynamodb, names.uploads_table, resources["UploadsTable"]["Properties"])
         _create_table(dynamodb, names.access_table, resources["AccessTable"]["Properties"])
@@ -152,7 +154,8 @@ def _resources() -> dict[str, Any]:
     return resources
 
 
-def _client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+    """Return a client with the credentials and region of an environment; the same one again."""
     variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     given = environment.get("AWS_ACCESS_KEY_ID")
     credentials = tuple(environment.get(name) if given else None for name in variables)
@@ -179,8 +182,8 @@ def _cached_client(
         # A backend for a local registry is reached directly.
         proxies={},
     )
-    client: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
-    return client
+    made: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
+    return made
 
 
 def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise

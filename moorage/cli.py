@@ -13,9 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from moorage import access_arguments, login_arguments
+
 _HEAD_MODES = ("body", "zero")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HIGHEST_PORT = 65_535
+# Any other word turns a switch on: what turns access control on must not be mistaken for off.
+_NO = frozenset({"", "0", "no", "off", "false"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +52,8 @@ def _local(options: argparse.Namespace) -> int:
             inline_limit=options.inline_limit,
             ready_file=options.ready_file,
             log_level=options.log_level,
+            auth=options.auth,
+            admin_token_file=options.admin_token_file,
         )
     )
 
@@ -86,6 +92,18 @@ def _proxy(options: argparse.Namespace) -> int:
     return 0
 
 
+def _access(options: argparse.Namespace) -> int:
+    from moorage import access_cli  # noqa: PLC0415 - lazy, as said above
+
+    return access_cli.run(options)
+
+
+def _login(options: argparse.Namespace) -> int:
+    from moorage import login  # noqa: PLC0415 - lazy, as said above
+
+    return login.run(options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="moorage",
@@ -98,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_local(commands)
     _add_gateway(commands)
     _add_proxy(commands)
+    access_arguments.add_access(commands, _command, run=_access)
+    login_arguments.add_login(commands, _command, run=_login)
     return parser
 
 
@@ -150,7 +170,26 @@ def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="PATH",
         help="write the addresses and process ids here, as JSON, when ready",
     )
+    _add_auth(parser)
     parser.set_defaults(run=_local)
+
+
+def _add_auth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--auth",
+        action=argparse.BooleanOptionalAction,
+        default=os.environ.get("AUTH", "") not in _NO,
+        help="control access, as a deployment does; $AUTH sets the default",
+    )
+    token_file = os.environ.get("ADMIN_TOKEN_FILE")
+    parser.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="PATH",
+        default=token_file or None,
+        help="write an admin's access token here, instead of showing it; $ADMIN_TOKEN_FILE sets"
+        " the default",
+    )
 
 
 def _add_gateway(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -18,20 +19,34 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import web
 
 from moorage.connections import BoundedServer, Pace, deliver
+from moorage.gateway_authorizer import Guard
 from moorage.gateway_body import Received, receive
-from moorage.gateway_event import Incoming, Route, build_event, match
+from moorage.gateway_event import Incoming, build_event
 from moorage.gateway_fault import Fault, GatewayError
+from moorage.gateway_front import ChaliceApp, Front, front_of
 from moorage.gateway_function import Invoker, LambdaFunction
 from moorage.gateway_response import Answer, HeadMode, read_answer, to_http
 from moorage.memory import MOST_HELD, Memory, Share, return_large_buffers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["Gateway", "GatewayOptions", "HeadMode", "LambdaFunction", "load_function", "serve"]
+    from moorage.gateway_routes import Route
+
+__all__ = [
+    "Front",
+    "Gateway",
+    "GatewayOptions",
+    "HeadMode",
+    "LambdaFunction",
+    "load_function",
+    "serve",
+]
 
 # Connections that are mid-request when the functions have drained.
 _SHUTDOWN_SECONDS: Final = 1.0
+_OPEN: Final = Front()
 
 _log = logging.getLogger("moorage.gateway")
 
@@ -59,8 +74,11 @@ class GatewayOptions:
 class Gateway:
     """One listening server in front of one function; start and stop it in one event loop."""
 
-    def __init__(self, function: LambdaFunction, options: GatewayOptions) -> None:
+    def __init__(
+        self, function: LambdaFunction, options: GatewayOptions, front: Front = _OPEN
+    ) -> None:
         self._function = function
+        self._front = front
         self._options = options
         self._port = options.port
         self._pace = Pace(options.idle_seconds, options.slow_seconds)
@@ -69,6 +87,7 @@ class Gateway:
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._invoker: Invoker | None = None
+        self._guards: dict[int, Guard] = {}
 
     @property
     def url(self) -> str:
@@ -96,6 +115,10 @@ class Gateway:
         self._invoker = Invoker(
             self._function, self._options.threads, self._options.timeout_seconds
         )
+        self._guards = {
+            id(authorizer): Guard(authorizer, self._options.threads)
+            for authorizer in self._front.authorizers.values()
+        }
         self._stopping = False
 
     async def stop(self) -> None:
@@ -104,8 +127,12 @@ class Gateway:
             return
         self._stopping = True
         await self._site.stop()
+        for guard in self._guards.values():
+            await guard.drain()
         await self._invoker.drain()
         await self._runner.cleanup()
+        for guard in self._guards.values():
+            guard.close()
         self._invoker.close()
         self._runner = self._site = self._invoker = None
 
@@ -137,18 +164,19 @@ class Gateway:
             if error.detail:
                 _log.warning("%s [%s]", error.detail, incoming.request_id)
             # What follows a CONNECT is unread, and no next request.
-            return Answer.of_fault(error.fault), error.close or incoming.method == "CONNECT"
+            close = error.close or incoming.method == "CONNECT"
+            return self._front.answers.to(error.fault), close
         except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
             _log.exception("the gateway failed [%s]", incoming.request_id)
             return Answer.of_fault(Fault.GATEWAY_FAILED), False
 
     async def _answer(self, request: web.BaseRequest, incoming: Incoming, share: Share) -> Answer:
         received = await receive(request, self._pace, share)
-        if self._stopping or self._invoker is None:
-            raise GatewayError(Fault.STOPPING, close=True)
+        self._require_running()
         if not received.fits_gateway:
             raise GatewayError(Fault.BODY_TOO_LARGE, close=not received.ended)
-        route = match(incoming.method, incoming.path)
+        route = self._front.resources.match(incoming.method, incoming.path)
+        caller = await self._caller(incoming, route)
         if not received.fits_event:
             raise GatewayError(Fault.EVENT_TOO_LARGE)
         if received.crowded:
@@ -156,20 +184,36 @@ class Gateway:
 
         def make_event() -> dict[str, Any]:
             try:
-                return _take_event(incoming, route, received)
+                return _take_event(incoming, route, received, caller)
             finally:
                 share.give_back()
 
-        answer = read_answer(await self._invoker.invoke(make_event, incoming.request_id))
+        invoker = self._require_running()
+        answer = read_answer(await invoker.invoke(make_event, incoming.request_id))
         if not share.take(len(answer.body)):
             raise GatewayError(Fault.TOO_MANY, "other answers hold all the memory for bodies")
         return answer
 
+    def _require_running(self) -> Invoker:
+        """Give the invoker; once stopping, no function begins that could be cut off."""
+        if self._stopping or self._invoker is None:
+            raise GatewayError(Fault.STOPPING, close=True)
+        return self._invoker
 
-def _take_event(incoming: Incoming, route: Route, received: Received) -> dict[str, Any]:
+    async def _caller(self, incoming: Incoming, route: Route) -> Mapping[str, str | int] | None:
+        """Ask the method's authorizer who is calling; None where it has none."""
+        authorizer = self._front.authorizers.get((route.resource, incoming.method))
+        if authorizer is None:
+            return None
+        return await self._guards[id(authorizer)].admit(incoming, route)
+
+
+def _take_event(
+    incoming: Incoming, route: Route, received: Received, caller: Mapping[str, str | int] | None
+) -> dict[str, Any]:
     """Build the event and let the raw body go: from here on only its base64 is needed."""
     try:
-        return build_event(incoming, route, received.content)
+        return build_event(incoming, route, received.content, caller)
     finally:
         received.content.clear()
 
@@ -182,12 +226,22 @@ def load_function() -> LambdaFunction:
     return cast("LambdaFunction", importlib.import_module("app").app)
 
 
+def _front(function: LambdaFunction) -> Front:
+    """Read what stands before a Chalice object; before any other function, nothing does."""
+    routes = getattr(function, "routes", None)
+    return _OPEN if routes is None else front_of(cast("ChaliceApp", function), os.environ)
+
+
 async def serve(options: GatewayOptions) -> None:
     """Run the registry's function behind a gateway until SIGINT or SIGTERM, then drain.
 
     Prints `gateway ready on URL` when it listens. Raises OSError when the port is taken.
     """
-    gateway = Gateway(load_function(), options)
+    # At the level of debug the SDK logs what AWS answers, and signing keys are among that.
+    sdk = logging.getLogger("botocore")
+    sdk.setLevel(max(logging.INFO, sdk.getEffectiveLevel()))
+    function = load_function()
+    gateway = Gateway(function, options, _front(function))
     await gateway.start()
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,12 +1,11 @@
 """Requests as API Gateway (REST, Lambda proxy integration) hands them to a Lambda function.
 
-Decides which resource of the stage a request meets and writes the proxy event. It never
-normalises a path: percent-encoding, `..` and `%2F` reach the function as the client sent them.
+Writes the proxy event and names the method for an authorizer. It never normalises a path:
+percent-encoding, `..` and `%2F` reach the function as the client sent them.
 """
 
 from __future__ import annotations
 
-import enum
 import json
 import time
 import uuid
@@ -17,14 +16,12 @@ from urllib.parse import parse_qsl
 import pybase64
 
 from moorage.gateway_fault import Fault, GatewayError
+from moorage.gateway_routes import STAGE, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import web
-
-STAGE: Final = "v2"
-"""The stage's name is the registry API's own path prefix: the default URL is then a registry."""
 
 API_ID: Final = "local"
 ACCOUNT_ID: Final = "000000000000"
@@ -36,16 +33,6 @@ MAX_EVENT_BYTES: Final = 6 * 1024 * 1024
 MAX_EVENT_BODY: Final = MAX_EVENT_BYTES // 4 * 3
 """No body longer than this, in raw bytes, fits an event once it is base64."""
 
-
-class Resource(enum.StrEnum):
-    """The resources of the API, as a template names them."""
-
-    ROOT = "/"
-    PROXY = "/{proxy+}"
-
-
-_REGISTRY_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-METHODS: Final = {Resource.ROOT: _REGISTRY_METHODS, Resource.PROXY: _REGISTRY_METHODS}
 
 # What a function behind a REST API never sees: hop-by-hop headers, and Content-Length, which is
 # not in the events AWS publishes for requests that had one. X-Forwarded-* are rewritten.
@@ -66,15 +53,6 @@ _STRIPPED: Final = frozenset(
         "x-forwarded-proto",
     }
 )
-
-
-@dataclass(frozen=True)
-class Route:
-    """The resource that a path met: `path` is without the stage, `proxy` is None at the root."""
-
-    resource: Resource
-    path: str
-    proxy: str | None
 
 
 @dataclass(frozen=True)
@@ -132,36 +110,30 @@ def _split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
-def match(method: str, path: str) -> Route:
-    """Find the resource of a raw path; GatewayError when the stage or the method is not there.
-
-    A greedy `{proxy+}` takes at least one character, so `/v2/` is the root. The event keeps a
-    trailing slash in `path` and drops it from `proxy`, as API Gateway does.
-    """
-    prefix = f"/{STAGE}"
-    if path != prefix and not path.startswith(prefix + "/"):
-        raise GatewayError(Fault.FORBIDDEN)
-    inside = path.removeprefix(prefix) or "/"
-    proxy = inside.removeprefix("/").removesuffix("/")
-    route = (
-        Route(Resource.PROXY, inside, proxy) if proxy else Route(Resource.ROOT, inside, proxy=None)
+def method_arn(incoming: Incoming, route: Route) -> str:
+    """Name the method that a request is for, as policies name it: with the path that was sent."""
+    return (
+        f"arn:aws:execute-api:{REGION}:{ACCOUNT_ID}:{API_ID}/{STAGE}/{incoming.method}{route.path}"
     )
-    if method not in METHODS[route.resource]:
-        raise GatewayError(Fault.NO_SUCH_METHOD)
-    return route
 
 
-def build_event(incoming: Incoming, route: Route, body: bytes | bytearray) -> dict[str, Any]:
+def build_event(
+    incoming: Incoming,
+    route: Route,
+    body: bytes | bytearray,
+    authorizer: Mapping[str, str | int] | None = None,
+) -> dict[str, Any]:
     """Write the proxy event; GatewayError when its JSON would be over Lambda's limit.
 
-    With `binaryMediaTypes: */*` every body is base64, and an empty one is null. The size is
-    computed from the parts: turning megabytes of base64 into JSON only to measure would cost
-    more than the rest of the request.
+    `authorizer` is what the authorizer said of the caller; None: the method has none. With
+    `binaryMediaTypes: */*` every body is base64, and an empty one is null. The size is computed
+    from the parts: turning megabytes of base64 into JSON only to measure would cost more than the
+    rest of the request.
     """
     headers = _multi_values(_forwarded(incoming))
     parameters = _multi_values(parse_qsl(incoming.query, keep_blank_values=True, errors="replace"))
     event: dict[str, Any] = {
-        "resource": route.resource.value,
+        "resource": route.resource,
         "path": route.path,
         "httpMethod": incoming.method,
         "headers": _last_values(headers),
@@ -170,7 +142,7 @@ def build_event(incoming: Incoming, route: Route, body: bytes | bytearray) -> di
         "multiValueQueryStringParameters": parameters or None,
         "pathParameters": None if route.proxy is None else {"proxy": route.proxy},
         "stageVariables": None,
-        "requestContext": _request_context(incoming, route),
+        "requestContext": _request_context(incoming, route, authorizer),
         "body": None,
         "isBase64Encoded": bool(body),
     }
@@ -222,7 +194,9 @@ def _last_values(grouped: dict[str, list[str]]) -> dict[str, str]:
     return {name: values[-1] for name, values in grouped.items()}
 
 
-def _request_context(incoming: Incoming, route: Route) -> dict[str, Any]:
+def _request_context(
+    incoming: Incoming, route: Route, authorizer: Mapping[str, str | int] | None
+) -> dict[str, Any]:
     domain = incoming.header("host") or f"127.0.0.1:{incoming.port}"
     return {
         "accountId": ACCOUNT_ID,
@@ -250,7 +224,8 @@ def _request_context(incoming: Incoming, route: Route) -> dict[str, Any]:
         "requestId": incoming.request_id,
         "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(incoming.received_at)),
         "requestTimeEpoch": int(incoming.received_at * 1000),
-        "resourceId": route.resource.name.lower(),
-        "resourcePath": route.resource.value,
+        "resourceId": "".join(filter(str.isalnum, route.resource)) or "root",
+        "resourcePath": route.resource,
         "stage": STAGE,
+        **({} if authorizer is None else {"authorizer": dict(authorizer)}),
     }

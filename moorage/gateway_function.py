@@ -49,7 +49,7 @@ class LambdaContext:
 
 
 @dataclass
-class _Outcome:
+class Outcome:
     """What a call came to. A plain value: no exception crosses from a worker thread."""
 
     value: Any = None
@@ -77,24 +77,33 @@ class Invoker:
         """Wait for a free thread, build the event, call the function, give what it returned.
 
         The event is built only then, so that requests that queue hold raw bodies and not base64.
-        Raises GatewayError: 502 when the function raised, 504 when it overran (it runs on, and
-        keeps its thread, since a thread cannot be stopped), or what `make_event` raised.
+        Raises GatewayError: 502 when the function raised, 504 when it overran, or what
+        `make_event` raised.
         """
-        future = await self._start(make_event, request_id)
-        await asyncio.wait({future}, timeout=self.timeout_seconds)
-        if not future.done():
+        outcome = await self.call(make_event, request_id)
+        if outcome is None:
             raise GatewayError(
                 Fault.TIMED_OUT, f"the function ran longer than {self.timeout_seconds} s"
             )
-        outcome = future.result()
         if outcome.error is not None:
             _log.error("the function raised [%s]", request_id, exc_info=outcome.error)
             raise GatewayError(Fault.FUNCTION_FAILED)
         return outcome.value
 
+    async def call(
+        self, make_event: Callable[[], dict[str, Any]], request_id: str
+    ) -> Outcome | None:
+        """Do as `invoke` does, and give what it came to; None when the function overran.
+
+        It then runs on, and keeps its thread, since a thread cannot be stopped.
+        """
+        future = await self._start(make_event, request_id)
+        await asyncio.wait({future}, timeout=self.timeout_seconds)
+        return future.result() if future.done() else None
+
     async def _start(
         self, make_event: Callable[[], dict[str, Any]], request_id: str
-    ) -> asyncio.Future[_Outcome]:
+    ) -> asyncio.Future[Outcome]:
         self._calls += 1
         self._idle.clear()
         try:
@@ -113,13 +122,13 @@ class Invoker:
         future.add_done_callback(self._finished)
         return future
 
-    def _run(self, event: dict[str, Any], context: LambdaContext) -> _Outcome:
+    def _run(self, event: dict[str, Any], context: LambdaContext) -> Outcome:
         try:
-            return _Outcome(value=self.function(event, context))
+            return Outcome(value=self.function(event, context))
         except BaseException as error:  # noqa: BLE001 - sys.exit in a function must not end the gateway
-            return _Outcome(error=error)
+            return Outcome(error=error)
 
-    def _finished(self, _: asyncio.Future[_Outcome]) -> None:
+    def _finished(self, _: asyncio.Future[Outcome]) -> None:
         self._slots.release()
         self._forget()
 

@@ -11,11 +11,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from moorage import backend, children, guide, ports
+from moorage import access_setup, backend, children, guide, ports
+from moorage.local_options import LocalOptions, gateway_environment
+
+__all__ = ["LocalError", "LocalOptions", "Programs", "gateway_environment", "run"]
 
 _WATCH_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -23,26 +26,14 @@ _GRACE_SECONDS = 10.0
 _REGISTRY_ANSWERS = frozenset({200, 401})
 _ANY_ANSWER = frozenset(range(200, 600))
 _MOORAGE = (sys.executable, "-m", "moorage")
+_NO_ADMIN = (
+    "without access control there is no admin: give --auth (or AUTH=1) too, or no"
+    " --admin-token-file (or ADMIN_TOKEN_FILE)"
+)
 
 
 class LocalError(Exception):
     """The local registry can't start; the text is one line that says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """What was asked for: a port of 0 is any free one, no `aws_endpoint` means moto.
-
-    `inline_limit` is in bytes; None leaves it to the registry's own default.
-    """
-
-    gateway_port: int = 8000
-    proxy_port: int = 5000
-    aws_endpoint: str | None = None
-    head_mode: str = "body"
-    inline_limit: int | None = None
-    ready_file: Path | None = None
-    log_level: str = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +52,8 @@ class Addresses:
     gateway: str
     proxy: str
     aws: str
+    admin_token: str | None = field(repr=False)
+    """What opens it; None: it is open."""
 
 
 def run(
@@ -72,13 +65,13 @@ def run(
 
     Call it from the main thread. `environment` is what children inherit (default: this one's).
     """
-    local = _Local(options, os.environ if environment is None else environment)
     try:
         if options.ready_file is not None:
             options.ready_file.unlink(missing_ok=True)
-        gateway_port, proxy_port = _choose_ports(options)
+        options = _settled(options)
+        local = _Local(options, os.environ if environment is None else environment)
         with _asked_to_stop() as stopping, contextlib.closing(local):
-            addresses = local.start(gateway_port, proxy_port, programs or Programs(), stopping)
+            addresses = local.start(programs or Programs(), stopping)
             if addresses is not None:
                 with _announced(options, addresses, local.pids()):
                     local.watch(stopping)
@@ -86,32 +79,6 @@ def run(
         sys.stderr.write(f"moorage local: {error}\n")
         return 1
     return 0
-
-
-def gateway_environment(
-    base: Mapping[str, str], options: LocalOptions, names: backend.DataNames, aws: str
-) -> dict[str, str]:
-    """Return the gateway's environment: what chalicelib's settings read, and the AWS SDK."""
-    emulated = options.aws_endpoint is None
-    environment = backend.aws_environment(base, aws, emulated=emulated)
-    # There is no function to hand commits to: a thread of the gateway finishes them.
-    environment.pop("MOORAGE_COMMIT_FUNCTION", None)
-    environment |= names.variables()
-    environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if emulated else "0"
-    # A gateway that says length 0 to every HEAD needs the strategy that is right behind it too.
-    environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
-    if options.inline_limit is not None:
-        environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
-    return environment | _process_environment(options)
-
-
-def _process_environment(options: LocalOptions) -> dict[str, str]:
-    return {
-        # glibc gives every thread an arena of its own, and chunks of 4 MiB then fill them all.
-        "MALLOC_ARENA_MAX": "2",
-        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 @dataclass
@@ -123,29 +90,28 @@ class _Local:
     started: list[children.Child] = field(default_factory=list)
     ready: threading.Event = field(default_factory=threading.Event)
 
-    def start(
-        self, gateway_port: int, proxy_port: int, programs: Programs, stopping: threading.Event
-    ) -> Addresses | None:
+    def start(self, programs: Programs, stopping: threading.Event) -> Addresses | None:
         """Start everything, each once the one below it answers; None if asked to stop first."""
-        names = backend.DataNames()
-        aws = self.options.aws_endpoint or self._start_moto(programs)
-        environment = gateway_environment(self.environment, self.options, names, aws)
+        options, names = self.options, backend.DataNames()
+        aws = options.aws_endpoint or self._start_moto(programs)
+        environment = gateway_environment(self.environment, options, names, aws)
         if not self._answers(aws, _ANY_ANSWER, stopping):
             return None
         backend.create_data(aws, names, environment)
-        log_level = ("--log-level", self.options.log_level)
-        gateway = f"http://{ports.LOOPBACK}:{gateway_port}"
-        head_mode = ("--head-mode", self.options.head_mode)
-        arguments = (*programs.gateway, "--port", str(gateway_port), *head_mode, *log_level)
+        admin_token = self._set_up_access(aws, names, environment)
+        log_level = ("--log-level", options.log_level)
+        gateway, proxy = options.gateway_url, f"http://{ports.LOOPBACK}:{options.proxy_port}"
+        head_mode = ("--head-mode", options.head_mode)
+        arguments = (*programs.gateway, "--port", str(options.gateway_port), *head_mode, *log_level)
         self._start("gateway", arguments, environment)
         if not self._answers(f"{gateway}/v2/", _REGISTRY_ANSWERS, stopping):
             return None
-        proxy = f"http://{ports.LOOPBACK}:{proxy_port}"
-        arguments = (*programs.proxy, "--upstream", gateway, "--port", str(proxy_port), *log_level)
+        port = ("--port", str(options.proxy_port))
+        arguments = (*programs.proxy, "--upstream", gateway, *port, *log_level)
         self._start("proxy", arguments, environment)
         if not self._answers(f"{proxy}/v2/", _REGISTRY_ANSWERS, stopping):
             return None
-        return Addresses(gateway=gateway, proxy=proxy, aws=aws)
+        return Addresses(gateway, proxy, aws, admin_token)
 
     def watch(self, stopping: threading.Event) -> None:
         """Wait until asked to stop; raise ChildError as soon as a child has ended."""
@@ -162,6 +128,14 @@ class _Local:
     def pids(self) -> dict[str, int | None]:
         """Return each child's process id; None for moto when the data is elsewhere."""
         return {"moto": None} | {child.name: child.pid for child in self.started}
+
+    def _set_up_access(
+        self, aws: str, names: backend.DataNames, environment: Mapping[str, str]
+    ) -> str | None:
+        if not self.options.auth:
+            return None
+        place = access_setup.Place(aws, environment, names.access_table)
+        return access_setup.set_up(place, self.options.admin_token_file)
 
     def _start_moto(self, programs: Programs) -> str:
         base = {k: v for k, v in self.environment.items() if k != "S3_UPLOAD_PART_MIN_SIZE"}
@@ -186,7 +160,10 @@ class _Local:
             sys.stderr.write(f"{line}\n")
 
 
-def _choose_ports(options: LocalOptions) -> tuple[int, int]:
+def _settled(options: LocalOptions) -> LocalOptions:
+    """Put ports in the place of those that may be any; raises LocalError."""
+    if options.admin_token_file is not None and not options.auth:
+        raise LocalError(_NO_ADMIN)
     gateway = options.gateway_port or ports.free_port()
     proxy = options.proxy_port or ports.free_port()
     if gateway == proxy:
@@ -206,7 +183,7 @@ def _choose_ports(options: LocalOptions) -> tuple[int, int]:
                     variable=f"{name.upper()}_PORT",
                 )
             )
-    return gateway, proxy
+    return replace(options, gateway_port=gateway, proxy_port=proxy)
 
 
 @contextlib.contextmanager
@@ -236,6 +213,7 @@ def _announced(
         gateway=addresses.gateway,
         aws=addresses.aws,
         in_memory=options.aws_endpoint is None,
+        access=_access_text(options, addresses),
     )
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -248,6 +226,8 @@ def _announced(
         "proxy": addresses.proxy,
         "aws": addresses.aws,
         "pids": dict(pids),
+        "auth": options.auth,
+        "admin_token_file": _text(options.admin_token_file),
     }
     # Renamed into place: whoever sees the file can read all of it.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
@@ -257,3 +237,20 @@ def _announced(
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _access_text(options: LocalOptions, addresses: Addresses) -> str:
+    if addresses.admin_token is None:
+        return guide.OPEN
+    return guide.closed(
+        proxy=addresses.proxy,
+        gateway=addresses.gateway,
+        user=access_setup.ADMIN_NAME,
+        token=addresses.admin_token,
+        token_file=options.admin_token_file,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    # Absolute: whoever reads the ready file may stand in another directory.
+    return None if path is None else str(path.absolute())

@@ -27,6 +27,8 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+_CHALLENGE: Final = "WWW-Authenticate"
+_RENAMED_CHALLENGE: Final = "x-amzn-Remapped-WWW-Authenticate"
 OF_THE_BODY: Final = frozenset({"content-length", "content-range", "content-type", "host"})
 """What is said anew of each chunk of a body."""
 
@@ -39,11 +41,18 @@ def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[
 
 
 def returned(headers: CIMultiDict[str], upstream: str) -> CIMultiDict[str]:
-    """Headers for the client: none of one connection only, and places that lead back here."""
+    """Headers for the client: none of one connection only, and places that lead back here.
+
+    A challenge to log in has its own name again.
+    """
     kept = CIMultiDict(
         (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP
     )
     origin = upstream.rstrip("/")
+    # API Gateway renames a function's own, and no client would find it: the scoped challenge.
+    challenges = kept.popall(_RENAMED_CHALLENGE, [])
+    if _CHALLENGE not in kept:
+        kept.extend((_CHALLENGE, challenge) for challenge in challenges)
     location = kept.get("Location", "")
     if location.startswith(origin + "/"):
         kept["Location"] = location.removeprefix(origin)

@@ -1,39 +1,32 @@
-"""The decision: who somebody is, and whether that somebody may do this.
+"""The decision: whether somebody may do this.
 
-It is the same for whoever asks, and asks the world only for a credential. This module must never
-read a clock or a setting, nor say more in a refusal than that there is one.
+It is the same for whoever asks, and asks the world only for a credential or a trust. This module
+must never read a clock or a setting, verify a token, nor say more in a refusal than that there is
+one.
 
 A token is an upper bound. What it was issued for is looked up again at each use, so that revoking a
-credential, narrowing its grants and closing a public repository reach the tokens that are out.
+credential, narrowing its grants, removing a trust and closing a public repository reach the tokens
+that are out.
 """
 
-import base64
-import binascii
 import enum
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.access import scopes
-from chalicelib.access.credentials import Credential, hash_of, is_access_token, verify
+from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import NOTHING, Grants, allowed
 from chalicelib.access.refusals import Reason, RefusedError
 from chalicelib.access.scopes import Scopes
-from chalicelib.access.tokens import Claims, Tokens, Use
+from chalicelib.access.trusts import Trust
 
-_LONGEST_HEADER = 10_240
-"""More than API Gateway lets through."""
-
-_WHITE = " \t"
-_SCHEME = re.compile(r"[A-Za-z]{1,16}")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _ANONYMOUS = "anonymous"
 _CREDENTIAL = "credential:"
 _FEDERATED = "federated:"
 
 
 class Records(Protocol):
-    """The part of `AccessStore` that finds credentials."""
+    """The part of `AccessStore` that finds credentials and trusts."""
 
     def get(self, credential_id: str) -> Credential | None:
         """See AccessStore."""
@@ -41,31 +34,8 @@ class Records(Protocol):
     def find(self, secret_hash: str) -> Credential | None:
         """See AccessStore."""
 
-
-@dataclass(frozen=True, slots=True)
-class Nobody:
-    """A request that says nothing of its sender: no header, or `Basic Og==` (`:`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Basic:
-    """A user name, which is for people, and a password, which must be an access token."""
-
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return "Basic(...)"
-
-
-@dataclass(frozen=True, slots=True)
-class Bearer:
-    """A token."""
-
-    token: str
-
-    def __repr__(self) -> str:
-        return "Bearer(...)"
+    def get_trust(self, name: str) -> Trust | None:
+        """See AccessStore."""
 
 
 class Kind(enum.StrEnum):
@@ -77,18 +47,35 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What a token says of its sender, once it is verified.
+
+    `limit`: its scopes, None where it has none. `source`: the id of the credential, or the name of
+    the trust, that it was issued for; `version`: which secret of that credential.
+    """
+
+    subject: str
+    limit: Scopes | None
+    source: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Somebody. `limit`: the scopes of the token that was presented, None if it was none.
 
     `id` names the principal in sessions and logs, and is what its tokens have as their subject.
+    `source` and `version` are as in `Stated`.
     """
 
     kind: Kind
     id: str
     grants: Grants
     limit: Scopes | None = None
-    credential: str | None = None
+    source: str | None = None
     version: int = 0
+    used_day: str | None = None
+    """The last day on which the credential was used, as far as is noted."""
 
     @property
     def is_known(self) -> bool:
@@ -109,75 +96,37 @@ class Verdict(enum.Enum):
 ANONYMOUS = Principal(Kind.ANONYMOUS, _ANONYMOUS, NOTHING)
 
 
-def read_authorization(header: str | None) -> Nobody | Basic | Bearer:
-    """Read an Authorization header; raises RefusedError. Source: RFC 7617, RFC 6750."""
-    if header is None or not header.strip(_WHITE):
-        return Nobody()
-    scheme, _, rest = header.strip(_WHITE).partition(" ")
-    value = rest.strip(_WHITE)
-    if len(header) > _LONGEST_HEADER or not _SCHEME.fullmatch(scheme) or not value:
-        raise RefusedError(Reason.HEADER)
-    match scheme.lower():
-        case "basic":
-            return _basic(value)
-        case "bearer":
-            return Bearer(value)
-        case _:
-            raise RefusedError(Reason.SCHEME)
+def of_credential(record: Credential, version: int, limit: Scopes | None = None) -> Principal:
+    """Return the holder of a credential's secret."""
+    return Principal(
+        Kind.CREDENTIAL,
+        _CREDENTIAL + record.id,
+        record.grants,
+        limit,
+        record.id,
+        version,
+        record.last_used_day,
+    )
 
 
-def identify(header: str | None, records: Records, tokens: Tokens, now: float) -> Principal:
-    """Say who sent an Authorization header (None: there was none).
+def of_trust(subject: str, trust: Trust, limit: Scopes | None = None) -> Principal:
+    """Return somebody whom another issuer knows, and a trust lets in: see federated_subject."""
+    return Principal(Kind.FEDERATED, subject, trust.grants, limit, trust.name)
 
-    Reads one credential at most. Raises RefusedError.
+
+def look_up(stated: Stated, records: Records, now: float) -> Principal:
+    """Say who this is, with the grants that the credential or trust has now.
+
+    Reads one record at most. Raises RefusedError where the credential is gone, revoked or expired,
+    its secret was replaced, or the trust is gone or lets in others than this one.
     """
-    match read_authorization(header):
-        case Basic() as basic:
-            return log_in(basic.password, records, now)
-        case Bearer(token):
-            return bearer(tokens.verify(token, now), records, now)
-        case Nobody():
-            return ANONYMOUS
-
-
-def log_in(password: str, records: Records, now: float) -> Principal:
-    """Say whose access token a password is; raises RefusedError.
-
-    One that is mistyped is not looked up.
-    """
-    if not is_access_token(password):
-        raise RefusedError(Reason.CREDENTIAL_FORM)
-    record = records.find(hash_of(password))
-    if record is None:
-        raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
-    return _of_credential(record, verify(password, record, now), None)
-
-
-def bearer(claims: Claims, records: Records, now: float) -> Principal:
-    """Say whose token this is, with the grants that its credential has now.
-
-    Raises RefusedError where the credential is gone, revoked or expired, or its secret was
-    replaced. `claims` have been verified for an access token.
-    """
-    if claims.use is not Use.ACCESS:
-        raise RefusedError(Reason.JWT_AUDIENCE)
-    if claims.credential is not None:
-        return _of_token(claims, records, now)
-    if claims.subject == _ANONYMOUS:
-        return Principal(Kind.ANONYMOUS, _ANONYMOUS, NOTHING, claims.scopes)
-    if claims.subject.startswith(_FEDERATED):
-        return Principal(
-            Kind.FEDERATED, claims.subject, scopes.as_grants(claims.scopes), claims.scopes
-        )
+    if stated.subject == _ANONYMOUS and stated.source is None:
+        return Principal(Kind.ANONYMOUS, _ANONYMOUS, NOTHING, stated.limit)
+    if stated.subject.startswith(_CREDENTIAL):
+        return _holder(stated, records, now)
+    if stated.subject.startswith(_FEDERATED):
+        return _federated(stated, records)
     raise RefusedError(Reason.JWT_CLAIMS)
-
-
-def refresh(token: str, records: Records, tokens: Tokens, now: float) -> Principal:
-    """Say whose refresh token this is: to ask for new tokens, within the grants of today.
-
-    Raises RefusedError, as soon as the credential is revoked, expired or has another secret.
-    """
-    return _of_token(tokens.verify(token, now, Use.REFRESH), records, now, limited=False)
 
 
 def federated_subject(issuer: str, subject: str) -> str:
@@ -188,12 +137,15 @@ def federated_subject(issuer: str, subject: str) -> str:
 def decide(
     principal: Principal, action: str, repository: str | None, *, public: bool = False
 ) -> Verdict:
-    """Judge an action: one of ping, catalog, pull, push, delete, as the routes name them.
+    """Judge an action: one of ping, token, catalog, pull, push, delete, as the routes name them.
 
     `public`: anybody may pull from this repository. Whether it exists plays no part, and so no
     answer tells. An action that is none of these is denied to everybody.
     """
     match action, repository:
+        case "token", _:
+            # Whoever asks for a token says who that is in the request itself.
+            fine = within = True
         case "ping", _:
             # Clients log in where a challenge is: /v2/ itself has to have one.
             fine = within = principal.is_known or principal.limit is not None
@@ -215,31 +167,33 @@ def visible(principal: Principal, repository: str, *, public: bool) -> bool:
 
 
 def _within(principal: Principal, action: str, repository: str | None) -> bool:
-    return principal.limit is None or scopes.covers(principal.limit, action, repository)
+    """Whether a token's scopes hold an action; those that hold pushing hold deleting too.
+
+    crane and regctl ask for a token to push when they are about to delete. Whether the principal
+    may delete is another question, and asked as well.
+    """
+    limit = principal.limit
+    if limit is None or scopes.covers(limit, action, repository):
+        return True
+    return action == "delete" and scopes.covers(limit, "push", repository)
 
 
-def _of_token(claims: Claims, records: Records, now: float, *, limited: bool = True) -> Principal:
-    record = None if claims.credential is None else records.get(claims.credential)
-    if record is None or claims.subject != _CREDENTIAL + record.id:
+def _holder(stated: Stated, records: Records, now: float) -> Principal:
+    record = None if stated.source is None else records.get(stated.source)
+    if record is None or stated.subject != _CREDENTIAL + record.id:
         raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
     record.check(now)
-    if not record.takes_version(claims.version, now):
+    if not record.takes_version(stated.version, now):
         raise RefusedError(Reason.CREDENTIAL_REPLACED)
-    return _of_credential(record, claims.version, claims.scopes if limited else None)
+    return of_credential(record, stated.version, stated.limit)
 
 
-def _of_credential(record: Credential, version: int, limit: Scopes | None) -> Principal:
-    return Principal(
-        Kind.CREDENTIAL, _CREDENTIAL + record.id, record.grants, limit, record.id, version
-    )
-
-
-def _basic(value: str) -> Nobody | Basic:
-    try:
-        decoded = base64.b64decode(value.encode("ascii"), validate=True).decode()
-    except (UnicodeError, binascii.Error):
-        raise RefusedError(Reason.HEADER) from None
-    user, colon, password = decoded.partition(":")
-    if not colon or _CONTROLS.search(decoded):
-        raise RefusedError(Reason.HEADER)
-    return Basic(user, password) if user or password else Nobody()
+def _federated(stated: Stated, records: Records) -> Principal:
+    trust = None if stated.source is None else records.get_trust(stated.source)
+    if trust is None:
+        raise RefusedError(Reason.TRUST_GONE)
+    subject = stated.subject.removeprefix(federated_subject(trust.issuer, ""))
+    known = trust.matches(trust.issuer, frozenset({trust.audience}), subject)
+    if subject == stated.subject or not known:
+        raise RefusedError(Reason.TRUST_GONE)
+    return of_trust(stated.subject, trust, stated.limit)

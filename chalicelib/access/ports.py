@@ -1,4 +1,4 @@
-"""What access control asks of the world: one store of credentials, public names and counters.
+"""What access control asks of the world: one store of credentials, trusts, names and counters.
 
 Nothing here may name DynamoDB or an SDK. Every method may also raise UnavailableError or
 TooManyRequestsError (nothing lost) when the world fails; a failure is never answered as "absent".
@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
+from chalicelib.access.trusts import Trust
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ class CredentialMovedError(Exception):
     """The credential's secret was replaced, or it was revoked, since it was read."""
 
 
+class TooManyTrustsError(Exception):
+    """There are MAX_TRUSTS trusts already: one has to go before another comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
     """One page of a list, and whether more come after its last item."""
@@ -36,7 +41,7 @@ class Listed(Generic[T]):
 
 
 class AccessStore(Protocol):
-    """Credentials, public repositories, failed logins."""
+    """Credentials, trusts, public repositories, failed logins."""
 
     # credentials
 
@@ -89,6 +94,24 @@ class AccessStore(Protocol):
         written, if the condition fails: so there is one write a day, whoever else is writing.
         Callers that have just read the credential ask only if its day is an earlier one.
         """
+
+    # trusts in other issuers
+
+    def put_trust(self, trust: Trust) -> None:
+        """Put a trust under its name: a new one, or whole in place of the one that is there.
+
+        A repeat changes nothing. Raises TooManyTrustsError for a new one beyond MAX_TRUSTS; those
+        that come at the same moment may pass it together.
+        """
+
+    def get_trust(self, name: str) -> Trust | None:
+        """Read a trust by its name, which may be any text."""
+
+    def list_trusts(self) -> Sequence[Trust]:
+        """Read all trusts, by name in byte order."""
+
+    def delete_trust(self, name: str) -> None:
+        """Delete a trust; one that is not there is no error."""
 
     # public repositories
 

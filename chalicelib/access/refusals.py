@@ -18,6 +18,7 @@ class Reason(enum.StrEnum):
     CREDENTIAL_REVOKED = "a revoked access token"
     CREDENTIAL_EXPIRED = "an expired access token"
     CREDENTIAL_REPLACED = "from an access token that was replaced since"
+    TRUST_GONE = "let in by a trust that is gone, or that lets others in now"
     JWT_LENGTH = "longer than any token of ours"
     JWT_FORM = "no JSON web token"
     JWT_HEADER = "another algorithm than ours, or a header we never write"
@@ -28,6 +29,19 @@ class Reason(enum.StrEnum):
     JWT_CLAIMS = "claims are missing, or of another kind"
     JWT_EARLY = "not valid yet"
     JWT_EXPIRED = "expired"
+    IDENTITY_LENGTH = "longer than any identity that is looked at"
+    IDENTITY_FORM = "no identity token: not three segments, or not of JSON"
+    IDENTITY_HEADER = "an identity token of another algorithm than its key's, or without its kid"
+    IDENTITY_KEY = "an identity token whose key its issuer does not publish"
+    IDENTITY_SIGNATURE = "an identity token with a wrong signature"
+    IDENTITY_ISSUER = "an identity of an issuer that no trust names"
+    IDENTITY_AUDIENCE = "an identity token meant for another service"
+    IDENTITY_SUBJECT = "somebody whom an issuer knows, and no trust names"
+    IDENTITY_CLAIMS = "an identity token whose claims are missing, or of another kind"
+    IDENTITY_EARLY = "an identity that is not valid yet"
+    IDENTITY_EXPIRED = "an expired identity"
+    AWS_FORM = "no presigned GetCallerIdentity, or one whose signature does not cover our name"
+    AWS_REFUSED = "a presigned GetCallerIdentity that STS refuses: forged, or for another registry"
 
 
 class RefusedError(UnauthorizedError):

@@ -8,6 +8,7 @@ Source: RFC 7519, with the advice of RFC 8725; the `scope` claim is RFC 8693's.
 import base64
 import enum
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Use(enum.StrEnum):
 
     ACCESS = "access"
     REFRESH = "refresh"
+    LOGIN = "login"
+    """A password for as long as it lives, from an exchange: for tools that log in by name."""
 
 
 LIFE: Mapping[Use, int] = {
@@ -54,6 +57,7 @@ LIFE: Mapping[Use, int] = {
     # looked up again at each use (see decision.py), so a longer life grants nothing longer.
     Use.ACCESS: 3600,
     Use.REFRESH: 30 * 86400,
+    Use.LOGIN: 3600,
 }
 """How long a token lives, in seconds from its issue."""
 
@@ -69,8 +73,8 @@ class Claims:
     not_before: int
     expires_at: int
     jti: str
-    credential: str | None = None
-    """The id of the credential that it was issued for, if it was for one."""
+    source: str | None = None
+    """The id of the credential, or the name of the trust, that it was issued for."""
     version: int = 0
     """Which secret of that credential: see credentials.py."""
 
@@ -91,11 +95,13 @@ class Tokens:
         *,
         jti: str,
         use: Use = Use.ACCESS,
-        credential: str | None = None,
+        source: str | None = None,
         version: int = 0,
+        until: float | None = None,
     ) -> str:
         """Return a signed token that lives from `now` for as long as its use says.
 
+        At most `until`, if that is given: what it is issued for ends then.
         `jti` must be fresh. Raises ScopesTooLongError for more than fits a token.
         """
         issued_at = int(now)
@@ -106,11 +112,11 @@ class Tokens:
             "scope": text_of(bounded(access)),
             "iat": issued_at,
             "nbf": issued_at - EARLY,
-            "exp": issued_at + LIFE[use],
+            "exp": expiry(use, now, until),
             "jti": jti,
         }
-        if credential is not None:
-            payload |= {"cid": credential, "ver": version}
+        if source is not None:
+            payload |= {"cid": source, "ver": version}
         key = self.ring.signing
         token = jwt.encode(payload, key.secret, ALGORITHM, headers={"kid": key.id})
         if len(token) > MAX_LENGTH:
@@ -165,6 +171,12 @@ class Tokens:
         return key
 
 
+def expiry(use: Use, now: float, until: float | None = None) -> int:
+    """Return when a token ends that is issued now, exclusive: at most `until`, if that is given."""
+    expires_at = int(now) + LIFE[use]
+    return expires_at if until is None else min(expires_at, math.floor(until))
+
+
 def _header(segment: str) -> dict[str, Any]:
     try:
         header = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
@@ -178,7 +190,7 @@ def _header(segment: str) -> dict[str, Any]:
 def _claims(payload: Mapping[str, Any], use: Use) -> Claims:
     subject, scope, jti = (_text(payload[name]) for name in ("sub", "scope", "jti"))
     issued_at, not_before, expires_at = (_whole(payload[name]) for name in ("iat", "nbf", "exp"))
-    credential = payload.get("cid")
+    source = payload.get("cid")
     try:
         scopes = parse_scopes([scope])
     except ScopesTooLongError:
@@ -191,7 +203,7 @@ def _claims(payload: Mapping[str, Any], use: Use) -> Claims:
         not_before,
         expires_at,
         jti,
-        None if credential is None else _text(credential),
+        None if source is None else _text(source),
         _whole(payload.get("ver", 0)),
     )
 

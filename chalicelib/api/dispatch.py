@@ -7,43 +7,50 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
 
+from chalicelib.api.authorization import Authorizer, Open
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
-from chalicelib.api.routes import Action, Match, MethodUnknownError, RouteUnknownError, match
-from chalicelib.errors import ErrorCode, RangeInvalidError, RegistryError, UploadError
+from chalicelib.api.routes import Match, MethodUnknownError, RouteUnknownError, match
+from chalicelib.errors import (
+    ErrorCode,
+    RangeInvalidError,
+    RegistryError,
+    UnauthorizedError,
+    UploadError,
+)
 from chalicelib.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from chalicelib.access.desk import Desk
 
 _log = logging.getLogger("moorage.api")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _TRY_AGAIN = frozenset({ErrorCode.TOOMANYREQUESTS, ErrorCode.UNAVAILABLE})
 
 
-class Authorizer(Protocol):
-    """Who may do what."""
-
-    def allow(self, principal: str, action: Action, name: str | None) -> None:
-        """Return if allowed; raises DeniedError."""
-
-
-class Open:
-    """Everybody may do everything: a local registry on loopback."""
-
-    def allow(self, principal: str, action: Action, name: str | None) -> None:
-        """Allow."""
+def no_desk() -> NoReturn:
+    """Say that an open registry has no token endpoint: nobody is sent there."""
+    raise RouteUnknownError("this registry is open and issues no tokens")
 
 
 class Api:
     """The registry over HTTP."""
 
     def __init__(
-        self, registry: Registry, options: ApiOptions, authorizer: Authorizer | None = None
+        self,
+        registry: Registry,
+        options: ApiOptions,
+        authorizer: Authorizer | None = None,
+        desk: "Callable[[], Desk]" = no_desk,
     ) -> None:
         self._registry = registry
         self._options = options
         self._authorizer = authorizer or Open()
+        self._desk = desk
 
     def __call__(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an answer too."""
@@ -51,12 +58,12 @@ class Api:
         found: Match | None = None
         try:
             found = match(request.method, request.path)
-            self._authorizer.allow(
-                request.principal, found.route.action, found.parameters.get("name")
-            )
-            response = found.handle(self._registry, self._options, request)
+            name = found.parameters.get("name")
+            caller = self._authorizer.admit(request, found.route.action, name)
+            request = replace(request, principal=caller.id, caller=caller)
+            response = found.handle(self._registry, self._options, request, self._desk)
         except RegistryError as error:
-            response = _refusal(error, found)
+            response = self._challenged(error, _refusal(error, found))
             if error.__cause__ is not None:
                 _log.warning("%s: %s", request.request_id, error.__cause__)
         except Exception:  # noqa: BLE001 - a fault is a 500 in the spec's shape, and logged
@@ -64,6 +71,20 @@ class Api:
             response = _fault()
         _log_line(request, found, response, time.perf_counter() - began)
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
+
+    def _challenged(self, error: RegistryError, response: Response) -> Response:
+        """Tell where to get a token for what was asked. API Gateway renames the header.
+
+        Its own 401 has a challenge under the right name, without the scopes; a proxy of ours gives
+        this one its name back.
+        """
+        if not isinstance(error, UnauthorizedError) or not self._options.realm:
+            return response
+        challenge = f'Bearer realm="{self._options.realm}",service="{self._options.service}"'
+        if error.scopes:
+            challenge += f',scope="{error.scopes}"'
+        headers = {**response.headers, "WWW-Authenticate": challenge}
+        return Response(response.status, headers, response.body)
 
 
 def answer(
@@ -95,6 +116,7 @@ def _log_line(request: Request, found: Match | None, response: Response, seconds
             "request_id": request.request_id,
             "method": request.method,
             "path": request.path,
+            "principal": request.principal,
             "action": found.route.action.value if found else None,
             "status": response.status,
             "milliseconds": round(seconds * 1000, 1),

@@ -27,7 +27,8 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
 def catalog(registry: Registry, request: Request) -> Response:
     """GET: a page of the repositories."""
     limit, last = _page(request, MAX_NAME_LENGTH)
-    page = registry.lists.repositories(last, limit)
+    visible = None if request.caller.sees_all else request.caller.visible
+    page = registry.lists.repositories(last, limit, visible, request.deadline)
     return _names("/v2/_catalog", {"repositories": list(page.items)}, page, limit)
 
 

@@ -13,6 +13,8 @@ import pybase64
 from chalice.app import Chalice
 from chalice.app import Response as ChaliceResponse
 
+from chalicelib.api.authorization import Caller, Everybody
+
 _SECONDS = 29.0
 """How long a request may take where no Lambda context says so."""
 
@@ -28,9 +30,16 @@ class Request:
     """By lower-case name; repeated ones joined by commas."""
     body: bytes
     principal: str
+    """Who sent it, as sessions and logs have it."""
     deadline: float
     """When the invocation ends, in seconds since the epoch."""
     request_id: str
+    source: str = ""
+    """The address that it came from."""
+    authorizer: Mapping[str, str] = field(default_factory=dict)
+    """What the gateway's authorizer said of the sender: see access/vouching.py."""
+    caller: Caller = field(default_factory=Everybody)
+    """Who was let through: see api/authorization.py."""
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter's last value."""
@@ -128,15 +137,18 @@ def current(app: MoorageChalice) -> Request:
     context = app.lambda_context
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     seconds = remaining() / 1000 if remaining else _SECONDS
+    authorizer: Mapping[str, Any] = event["requestContext"].get("authorizer") or {}
     return Request(
         method=event["requestContext"]["httpMethod"],
-        path=(event["pathParameters"] or {}).get("proxy", "").rstrip("/"),
+        path=_path(event),
         query=event["multiValueQueryStringParameters"] or {},
         headers=_headers(event),
         body=app.take_body(),
-        principal=str((event["requestContext"].get("authorizer") or {}).get("principalId", "")),
+        principal=str(authorizer.get("principalId", "")),
         deadline=time.time() + seconds,
         request_id=str(event["requestContext"].get("requestId", "")),
+        source=str((event["requestContext"].get("identity") or {}).get("sourceIp", "")),
+        authorizer={name: str(value) for name, value in authorizer.items()},
     )
 
 
@@ -150,6 +162,13 @@ def to_chalice(response: Response) -> ChaliceResponse:
         for name, value in response.headers.items()
     }
     return _BinaryResponse(body=response.body, headers=headers, status_code=response.status)
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    """Return what follows /v2/: a resource of its own has no path parameter that says it."""
+    proxy = (event["pathParameters"] or {}).get("proxy")
+    path = str(event["requestContext"]["resourcePath"][1:] if proxy is None else proxy)
+    return path.rstrip("/")
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:

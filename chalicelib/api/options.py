@@ -21,3 +21,6 @@ class ApiOptions:
     """Blobs up to this size are answered by us, larger ones by a redirect."""
     head_strategy: HeadStrategy
     manifest_limit: int
+    realm: str = ""
+    """The token endpoint's URL, which challenges name; empty: they are the gateway's."""
+    service: str = ""

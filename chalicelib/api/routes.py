@@ -8,14 +8,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from chalicelib.api import blobs, lists, manifests, uploads
+from chalicelib.api import blobs, lists, manifests, token, uploads
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
 from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownError
 from chalicelib.reference import parse_name
 from chalicelib.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from chalicelib.access.desk import Desk
 
 Handler = Callable[..., Response]
 
@@ -31,6 +35,7 @@ class Action(enum.StrEnum):
     PUSH = "push"
     DELETE = "delete"
     CATALOG = "catalog"
+    TOKEN = "token"  # noqa: S105 - the name of an action
 
 
 class RouteUnknownError(UnsupportedError):
@@ -60,6 +65,8 @@ class Route:
     action: Action
     handler: Handler
     takes_options: bool = False
+    at_desk: bool = False
+    """Whether the handler stands at the token desk and not before the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +76,20 @@ class Match:
     route: Route
     parameters: Mapping[str, str]
 
-    def handle(self, registry: Registry, options: ApiOptions, request: Request) -> Response:
+    def handle(
+        self, registry: Registry, options: ApiOptions, request: Request, desk: "Callable[[], Desk]"
+    ) -> Response:
         """Call the handler."""
         handler = self.route.handler
+        if self.route.at_desk:
+            return handler(desk=desk(), request=request)
         if self.route.takes_options:
             handler = partial(handler, options=options)
         return handler(registry=registry, request=request, **self.parameters)
 
 
 _PING = re.compile("")
+_TOKEN = re.compile("_token")
 _CATALOG = re.compile("_catalog")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
@@ -89,6 +101,8 @@ _REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 ROUTES = (
     Route("GET", _PING, Action.PING, ping),
     Route("HEAD", _PING, Action.PING, ping),
+    Route("GET", _TOKEN, Action.TOKEN, token.get, at_desk=True),
+    Route("POST", _TOKEN, Action.TOKEN, token.post, at_desk=True),
     Route("GET", _CATALOG, Action.CATALOG, lists.catalog),
     Route("POST", _UPLOADS, Action.PUSH, uploads.start),
     Route("GET", _UPLOAD, Action.PUSH, uploads.status),

@@ -14,16 +14,18 @@ from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, pars
 from chalicelib.errors import DigestInvalidError, UploadInvalidError
 from chalicelib.reference import parse_digest, parse_name
 from chalicelib.registry.registry import Registry
+from chalicelib.registry.session import Owner
 
 
 def start(registry: Registry, request: Request, name: str) -> Response:
     """POST: mount, take a whole blob, or open a session."""
     mount, whole = request.parameter("mount"), request.parameter("digest")
     if mount is not None:
-        source = request.parameter("from")
-        digest = parse_digest(mount)
-        link = registry.blobs.mount(name, parse_name(source) if source else None, digest)
-        if link is not None:
+        digest, source = parse_digest(mount), request.parameter("from")
+        origin = parse_name(source) if source else None
+        # Who may not see the source gets the same answer as where it lacks the blob.
+        seen = origin is None or request.caller.may_pull(origin)
+        if seen and registry.blobs.mount(name, origin, digest) is not None:
             return Response(201, blob_location(name, digest))
     elif whole is not None:
         digest = parse_digest(whole)
@@ -49,7 +51,8 @@ def _algorithm(request: Request) -> Algorithm:
 def append(registry: Registry, request: Request, name: str, session: str) -> Response:
     """PATCH: a chunk."""
     at = _begin(registry, request, name, session)
-    appended = registry.uploads.append(name, session, request.body, at or 0, request.deadline)
+    owner = _owner(request, name)
+    appended = registry.uploads.append(owner, session, request.body, at or 0, request.deadline)
     return Response(202, session_headers(appended))
 
 
@@ -60,20 +63,20 @@ def commit(registry: Registry, request: Request, name: str, session: str) -> Res
         raise DigestInvalidError("the closing PUT needs ?digest=")
     digest = parse_digest(named)
     at = _begin(registry, request, name, session)
-    registry.uploads.commit(name, session, digest, request.body, at, request.deadline)
+    owner = _owner(request, name)
+    registry.uploads.commit(owner, session, digest, request.body, at, request.deadline)
     return Response(201, blob_location(name, digest))
 
 
 def status(registry: Registry, request: Request, name: str, session: str) -> Response:
     """GET: what is kept, and where to go on."""
-    del request
-    return Response(204, session_headers(registry.uploads.status(name, session)))
+    found = registry.uploads.status(_owner(request, name), session)
+    return Response(204, session_headers(found))
 
 
 def cancel(registry: Registry, request: Request, name: str, session: str) -> Response:
     """DELETE: give the upload up."""
-    del request
-    registry.uploads.cancel(name, session)
+    registry.uploads.cancel(_owner(request, name), session)
     return Response(204)
 
 
@@ -100,6 +103,9 @@ def _begin(registry: Registry, request: Request, name: str, session: str) -> int
         if begin is not None:
             return begin
         fault = f"at={at[:100]!r} is no offset: use the Location as it was given"
-    raise UploadInvalidError(
-        f"{fault}: nothing was appended", offset=registry.uploads.status(name, session).offset
-    )
+    found = registry.uploads.status(_owner(request, name), session)
+    raise UploadInvalidError(f"{fault}: nothing was appended", offset=found.offset)
+
+
+def _owner(request: Request, name: str) -> Owner:
+    return Owner(name, request.principal)

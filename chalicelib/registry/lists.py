@@ -3,11 +3,12 @@
 This module must never read a list whole to answer a page of it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.digest import Digest
-from chalicelib.errors import NameUnknownError
+from chalicelib.errors import NameUnknownError, UnavailableError
 from chalicelib.registry.model import Page, Referrer
 from chalicelib.registry.service import Ports
 
@@ -17,6 +18,13 @@ PAGE = 1000
 An answer must fit in the 6 MB that Lambda returns: names are at most 255 bytes long, and a page of
 referrers, which carry their manifests' annotations, ends at 1 MB.
 """
+
+
+_SPARE = 5.0
+"""Seconds before the deadline at which no further page is read."""
+
+Visible = Callable[[Sequence[str]], list[str]]
+"""Given names, those of them that whoever asks may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,7 @@ class Lists:
 
     def __init__(self, ports: Ports) -> None:
         self._metadata = ports.metadata
+        self._clock = ports.clock
 
     def tags(self, repository: str, after: str | None, limit: int | None) -> Page[str]:
         """Tags in byte order after `after` (it need not exist); at most `limit`, or 1,000.
@@ -43,11 +52,32 @@ class Lists:
             raise NameUnknownError
         return page if limit != 0 else Page([], more=False)
 
-    def repositories(self, after: str | None, limit: int | None) -> Page[str]:
-        """Repositories in byte order after `after`; limits as for tags."""
+    def repositories(
+        self,
+        after: str | None,
+        limit: int | None,
+        visible: Visible | None = None,
+        deadline: float = math.inf,
+    ) -> Page[str]:
+        """Repositories in byte order after `after` that are `visible` (None: all); limits as above.
+
+        With a filter it reads on until one more is found than the page holds, or none: a page's
+        last name is told, and that another page comes, and neither may give a hidden name away.
+        Raises UnavailableError where that takes until `deadline`, in epoch seconds.
+        """
         if limit == 0:
             return Page([], more=False)
-        return self._metadata.list_repositories(after, _bounded(limit))
+        wanted = _bounded(limit)
+        page = self._metadata.list_repositories(after, wanted)
+        if visible is None:
+            return page
+        found = visible(page.items)
+        while len(found) <= wanted and page.more:
+            if self._clock.now() > deadline - _SPARE:
+                raise UnavailableError("the list has more names than can be looked through")
+            page = self._metadata.list_repositories(page.items[-1], PAGE)
+            found += visible(page.items)
+        return Page(found[:wanted], more=len(found) > wanted)
 
     def referrers(
         self,

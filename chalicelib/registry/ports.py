@@ -10,7 +10,7 @@ from typing import Protocol
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Link, Manifest, Page, Record, Referrer
-from chalicelib.registry.session import Session
+from chalicelib.registry.session import Owner, Session
 
 
 class ObjectMissingError(Exception):
@@ -153,7 +153,7 @@ class SessionStore(Protocol):
         self,
         session_id: str,
         *,
-        repository: str,
+        owner: Owner,
         at: int | None,
         claim: Digest | None,
         holder: str,
@@ -162,14 +162,14 @@ class SessionStore(Protocol):
     ) -> Session:
         """Take the lease in ONE conditional write and return the session as it then is.
 
-        Condition: the session is open, of this repository, alive at `now`, its offset is `at`
+        Condition: the session is open, of this owner, alive at `now`, its offset is `at`
         (any, if None), and nobody holds a lease. Effect: holder, lease_until, fence + 1; and
         `claim`, if given. A repeat by the same holder succeeds and returns the session.
         Only if the condition fails: a lease that ended without an append (`lease_until <= now`)
         is taken over by a second write, conditional on that holder and fence, which also burns
         the part number: next_part + 1, the old one joins `burned`, `disturbed` is set.
 
-        Raises UploadUnknownError (absent, other repository, not open, past its life, or burned
+        Raises UploadUnknownError (absent, another's, not open, past its life, or burned
         is full), UploadOffsetError, UploadBusyError (a live lease; retry_after = its rest in
         whole seconds, at least 1).
         """

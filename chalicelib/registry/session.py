@@ -37,6 +37,14 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a session is: nobody else finds it, and under no other name."""
+
+    repository: str
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One upload session. Times are seconds since the epoch, sizes and offsets bytes."""
 
@@ -86,6 +94,11 @@ class Session:
     """When the sweeper has something to do; None once there is nothing left to clean up."""
     expires_at: float | None = None
     """The TTL attribute: set only when over and cleaned up."""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return Owner(self.repository, self.principal)
 
     @property
     def hashed(self) -> bool:

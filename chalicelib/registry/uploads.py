@@ -25,7 +25,7 @@ from chalicelib.registry.ports import (
     SessionMovedError,
 )
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
+from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
 from chalicelib.registry.transitions import Event
 
 _LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
@@ -71,7 +71,7 @@ class Uploads:
         return self._commits.publish_whole(leased, data)
 
     def append(
-        self, repository: str, session_id: str, data: bytes, at: int, deadline: float
+        self, owner: Owner, session_id: str, data: bytes, at: int, deadline: float
     ) -> Session:
         """Append a chunk that begins at offset `at`; two writes and no read of the session.
 
@@ -79,8 +79,8 @@ class Uploads:
         offset and bytes are as they were.
         """
         if not data:
-            return self._append_nothing(repository, session_id, at)
-        leased = self._lease(repository, session_id, at, None, deadline)
+            return self._append_nothing(owner, session_id, at)
+        leased = self._lease(owner, session_id, at, None, deadline)
         hasher = hasher_of(leased)
         if hasher:
             hasher.update(data)
@@ -92,19 +92,19 @@ class Uploads:
         self._bytes.drop_superseded_tails(written)
         return written
 
-    def status(self, repository: str, session_id: str) -> Session:
+    def status(self, owner: Owner, session_id: str) -> Session:
         """Read a session; a committed one still answers, so that its PUT can be repeated."""
         session = self._ports.sessions.get(session_id)
-        if session is None or session.repository != repository:
+        if session is None or session.owner != owner:
             raise UploadUnknownError
         if session.state is State.CANCELLED or session.over_by(self._ports.clock.now()):
             raise UploadUnknownError
         return session
 
-    def cancel(self, repository: str, session_id: str) -> None:
+    def cancel(self, owner: Owner, session_id: str) -> None:
         """Give a session up and delete what it stored. Only an open one can be cancelled."""
         for _ in range(_CANCEL_TRIES):
-            session = self.status(repository, session_id)
+            session = self.status(owner, session_id)
             if session.state is not State.OPEN:
                 raise UploadUnknownError("the upload is over or being committed")
             try:
@@ -116,7 +116,7 @@ class Uploads:
 
     def commit(  # noqa: PLR0913 - a closing PUT is all of these
         self,
-        repository: str,
+        owner: Owner,
         session_id: str,
         digest: Digest,
         data: bytes,
@@ -129,9 +129,9 @@ class Uploads:
         session lives on), UploadUnknownError, UploadOffsetError, UploadBusyError.
         """
         try:
-            leased = self._lease(repository, session_id, at if data else None, digest, deadline)
+            leased = self._lease(owner, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
-            session = self.status(repository, session_id)
+            session = self.status(owner, session_id)
             if session.state is State.OPEN or (data and session.claim != digest):
                 raise
             return self._commits.finish(session, digest, deadline)
@@ -187,7 +187,7 @@ class Uploads:
 
     def _lease(
         self,
-        repository: str,
+        owner: Owner,
         session_id: str,
         at: int | None,
         claim: Digest | None,
@@ -195,7 +195,7 @@ class Uploads:
     ) -> Session:
         return self._ports.sessions.take_lease(
             session_id,
-            repository=repository,
+            owner=owner,
             at=at,
             claim=claim,
             holder=self._ports.clock.new_id(),
@@ -203,8 +203,8 @@ class Uploads:
             until=deadline + self._limits.lease_grace,
         )
 
-    def _append_nothing(self, repository: str, session_id: str, at: int) -> Session:
-        session = self.status(repository, session_id)
+    def _append_nothing(self, owner: Owner, session_id: str, at: int) -> Session:
+        session = self.status(owner, session_id)
         if session.state is not State.OPEN:
             raise UploadUnknownError("the upload is over or being committed")
         if session.offset != at:

@@ -1,11 +1,11 @@
-"""The access store on DynamoDB: credentials, public repositories and failed logins.
+"""The access store on DynamoDB: credentials, trusts, public repositories and failed logins.
 
 Each operation is one conditional write, or one transaction, that knows its own repeat. This module
 must never hold or log a secret: only hashes come here.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.access.credentials import Credential
@@ -15,19 +15,23 @@ from chalicelib.access.ports import (
     CredentialMissingError,
     CredentialMovedError,
     Listed,
+    TooManyTrustsError,
 )
+from chalicelib.access.trusts import MAX_TRUSTS, Trust, is_trust_name
 from chalicelib.errors import UnavailableError
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo, TransactionRefusedError
 from chalicelib.stores.expressions import Change, Clause, Delete, Put, Update
-from chalicelib.stores.items import CREDENTIAL, GRANTS
+from chalicelib.stores.items import CREDENTIAL, GRANTS, TRUST
 from chalicelib.stores.keys import (
+    all_trusts,
     credential_key,
     credentials_after,
     failures_key,
     public_after,
     public_key,
     secret_key,
+    trust_key,
 )
 
 if TYPE_CHECKING:
@@ -166,6 +170,30 @@ class DynamoAccessStore:
         except ConditionFailedError:
             return False
         return True
+
+    def put_trust(self, trust: Trust) -> None:
+        """Put a trust, or replace it whole; raises TooManyTrustsError."""
+        # Counted before and not with the write: the bound spares readers, and protects nothing.
+        names = {item["sk"]["S"] for item in self._dynamo.query(self._table, all_trusts())}
+        if trust.name not in names and len(names) >= MAX_TRUSTS:
+            raise TooManyTrustsError
+        self._dynamo.write(Put(self._table, trust_key(trust.name), TRUST.encode(trust)))
+
+    def get_trust(self, name: str) -> Trust | None:
+        """Read a trust by its name."""
+        if not is_trust_name(name):
+            return None
+        item = self._dynamo.get(self._table, trust_key(name))
+        return None if item is None else TRUST.decode(item)
+
+    def list_trusts(self) -> Sequence[Trust]:
+        """Read all trusts by name, page by page."""
+        return [TRUST.decode(item) for item in self._dynamo.query(self._table, all_trusts())]
+
+    def delete_trust(self, name: str) -> None:
+        """Delete a trust."""
+        if is_trust_name(name):
+            self._dynamo.write(Delete(self._table, trust_key(name)))
 
     def set_public(self, repository: str, *, public: bool) -> None:
         """Let anybody pull from a repository, or no longer."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
+from chalicelib.access.trusts import Trust, parse_issuer, parse_subject
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
 from chalicelib.registry.session import Session, State, StoredObject
@@ -128,6 +129,19 @@ CREDENTIAL = Schema(
         Field("revoked", codec.FLAG),
         Field("previous_hash", codec.TEXT, optional=True),
         Field("previous_until", codec.TIME, optional=True),
+    ),
+)
+
+
+# Read as strictly as they were written: a corrupt pattern must not let anybody in.
+TRUST = Schema(
+    Trust,
+    (
+        Field("name", codec.TEXT, attribute="sk"),
+        Field("issuer", Kind("S", str, parse_issuer)),
+        Field("audience", codec.TEXT),
+        Field("subject", Kind("S", str, parse_subject)),
+        Field("grants", GRANTS),
     ),
 )
 

@@ -15,6 +15,7 @@ Table `uploads`: one item for each session, under its id.
 Table `access` (kept):
     CREDENTIAL       <id>                            a credential
     SECRET#<hash>    RECORD                          the id of the credential that has this secret
+    TRUST            <name>                          a trust in another issuer's identities
     PUBLIC           <name>                          a repository that anybody may pull from
     FAILURES#<key>   <window>                        how many logins failed, and where (TTL)
 
@@ -38,6 +39,7 @@ _RECORD = "RECORD"
 _CATALOG = "CATALOG"
 _CREDENTIAL = "CREDENTIAL"
 _PUBLIC = "PUBLIC"
+_TRUST = "TRUST"
 
 # Names, tags and digests are made of characters above _FLOOR and below _CEILING (see
 # chalicelib.reference and chalicelib.digest), so these two bound whatever follows a prefix.
@@ -150,6 +152,11 @@ def public_key(repository: str) -> Key:
     return {"pk": _PUBLIC, "sk": repository}
 
 
+def trust_key(name: str) -> Key:
+    """A trust."""
+    return {"pk": _TRUST, "sk": name}
+
+
 def failures_key(key: str, window: int) -> Key:
     """The counter of one window."""
     return {"pk": f"FAILURES#{key}", "sk": str(window)}
@@ -158,6 +165,11 @@ def failures_key(key: str, window: int) -> Key:
 def credentials_after(after: str | None) -> Span:
     """All credentials whose ids come after `after`, which need not exist."""
     return _span(_CREDENTIAL, "", after)
+
+
+def all_trusts() -> Span:
+    """All trusts."""
+    return _span(_TRUST, "", None)
 
 
 def public_after(after: str | None) -> Span:

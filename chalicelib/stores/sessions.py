@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.ports import SessionMovedError
-from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
+from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo
 from chalicelib.stores.expressions import Clause, Put, Update
@@ -48,6 +48,11 @@ def of_repository(repository: str) -> Clause:
     return Clause("#repository = :repository", {"repository": codec.TEXT.encode(repository)})
 
 
+def opened_by(principal: str) -> Clause:
+    """Whoever asks is who opened the session: its id, overheard, opens nothing to another."""
+    return Clause("#principal = :principal", {"principal": codec.TEXT.encode(principal)})
+
+
 def alive_at(now: float) -> Clause:
     """The session's life has not ended: its bytes are safe from every lifecycle rule."""
     return Clause("#life_until > :now", {"now": codec.TIME.encode(now)})
@@ -79,7 +84,7 @@ def update_of(table: str, before: Session, after: Session) -> Update:
 class _Lease:
     """What a request asks for when it takes a lease; times in seconds since the epoch."""
 
-    repository: str
+    owner: Owner
     at: int | None
     claim: Digest | None
     holder: str
@@ -122,7 +127,7 @@ class DynamoSessionStore:
         self,
         session_id: str,
         *,
-        repository: str,
+        owner: Owner,
         at: int | None,
         claim: Digest | None,
         holder: str,
@@ -133,8 +138,9 @@ class DynamoSessionStore:
 
         Raises UploadUnknownError, UploadOffsetError, UploadBusyError, in this order of looking.
         """
-        lease = _Lease(repository, at, claim, holder, now, until)
-        clause = in_state(State.OPEN) & of_repository(repository) & alive_at(now) & NOBODY_HOLDS
+        lease = _Lease(owner, at, claim, holder, now, until)
+        clause = in_state(State.OPEN) & of_repository(owner.repository) & opened_by(owner.principal)
+        clause &= alive_at(now) & NOBODY_HOLDS
         if at is not None:
             clause &= at_offset(at)
         try:
@@ -205,7 +211,7 @@ def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
     met = _session(failed)
     if (
         met is None
-        or met.repository != lease.repository
+        or met.owner != lease.owner
         or met.state is not State.OPEN
         or met.life_until <= lease.now
     ):

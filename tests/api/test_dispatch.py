@@ -23,6 +23,7 @@ from chalicelib.errors import (
 )
 
 if TYPE_CHECKING:
+    from chalicelib.api.authorization import Asked, Caller
     from chalicelib.registry.registry import Registry
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -32,6 +33,7 @@ OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 1024)
 ENDPOINTS = {
     "": {"GET": Action.PING, "HEAD": Action.PING},
     "_catalog": {"GET": Action.CATALOG},
+    "_token": {"GET": Action.TOKEN, "POST": Action.TOKEN},
     "a/b/blobs/uploads": {"POST": Action.PUSH},
     "a/b/blobs/uploads/x": dict.fromkeys(("GET", "PATCH", "PUT", "DELETE"), Action.PUSH),
     f"a/b/blobs/sha256:{'0' * 64}": {
@@ -72,9 +74,9 @@ class Deny:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Action, str | None]] = []
 
-    def allow(self, principal: str, action: Action, name: str | None) -> None:
+    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
         """Refuse."""
-        self.asked.append((principal, action, name))
+        self.asked.append((request.method, Action(action), repository))
         raise DeniedError
 
 
@@ -120,7 +122,7 @@ def test_nothing_is_done_before_it_is_allowed(path: str, method: str, action: Ac
     deny = Deny()
     response = api(AssertionError(), deny)(request(method, path))
     assert (response.status, code(response)) == (403, "DENIED")
-    assert deny.asked == [("ann", action, "a/b" if path.startswith("a/b") else None)]
+    assert deny.asked == [(method, action, "a/b" if path.startswith("a/b") else None)]
 
 
 def test_every_route_is_of_an_endpoint_that_is_tested_here() -> None:

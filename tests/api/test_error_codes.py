@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from chalicelib.api.dispatch import Api, Open
+from chalicelib.api.authorization import Everybody
+from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError, ErrorCode, TooManyRequestsError, UnauthorizedError
 from chalicelib.registry.service import Limits
+from chalicelib.registry.session import Owner
+from tests.support.access import AccessWorld
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chalicelib.api.authorization import Asked, Caller
     from chalicelib.api.messages import Response
-    from chalicelib.api.routes import Action
 
 NAME = "team/app"
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -39,17 +42,19 @@ class World:
     memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
     refusal: Exception | None = None
 
-    def allow(self, principal: str, action: Action, name: str | None) -> None:
-        """Let everybody do everything, unless a row said otherwise."""
+    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
+        """Let everybody do everything, as ann, unless a row said otherwise."""
+        del request, action, repository
         if self.refusal is not None:
             raise self.refusal
-        Open().allow(principal, action, name)
+        return Everybody("ann")
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send a request; `target` is the path after /v2/ with its query."""
         path, _, query = target.removeprefix("/v2/").partition("?")
         pairs = [part.partition("=") for part in query.split("&") if part]
-        api = Api(self.memory.registry, OPTIONS, self)
+        desk = AccessWorld(self.memory.clock).desk
+        api = Api(self.memory.registry, OPTIONS, self, desk)
         return api(
             Request(
                 method=method,
@@ -122,7 +127,7 @@ def leased(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
     at, now = world.upload(), world.memory.clock.now()
     session = at.partition("?")[0].rpartition("/")[2]
     world.memory.sessions.take_lease(
-        session, repository=NAME, at=0, claim=None, holder="other", now=now, until=now + 9
+        session, owner=Owner(NAME, "ann"), at=0, claim=None, holder="other", now=now, until=now + 9
     )
     return "PATCH", at, b"abc", {}
 
@@ -175,6 +180,7 @@ ROWS = (
         asked("GET", f"{NAME}/blobs/{Digest.of(BLOB)}", range="bytes=6-"),
         ("Content-Range",),
     ),
+    Row(E.REQUEST_INVALID, asked("POST", "_token", b"grant_type=password")),
     Row(E.SIZE_TOO_LARGE, put(b" " * 1001)),
     Row(E.MANIFEST_UNKNOWN, asked("GET", f"{NAME}/manifests/-x")),
     Row(E.TAG_INVALID, asked("DELETE", f"{NAME}/manifests/-x")),

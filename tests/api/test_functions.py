@@ -65,7 +65,7 @@ def test_the_commit_function_ends_a_sealed_session(strict_moto: Backend) -> None
     data = b"x" * (6 * 1024 * 1024)
     session = registry.registry.uploads.start("a/b", "ann")
     deadline = registry.clock.now() + 29
-    session = registry.registry.uploads.append("a/b", session.id, data, 0, deadline)
+    session = registry.registry.uploads.append(session.owner, session.id, data, 0, deadline)
     sealed = registry.registry.commits.sealed(session, Digest.of(data), None)
     registry.ports.sessions.write(session, sealed)
     call(backend, "commit", {"session": session.id})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.session import Owner
 
 if TYPE_CHECKING:
     from chalicelib.api.messages import Response
@@ -272,7 +273,7 @@ def test_a_dead_lease_is_taken_over_and_its_part_never_used(registry: RegistryUn
     now = registry.clock.now()
     dead = registry.ports.sessions.take_lease(
         session_id,
-        repository="team/app",
+        owner=Owner("team/app", ""),
         at=len(first),
         claim=None,
         holder="a request that died",

@@ -52,8 +52,8 @@ def do(job: Job, seed: int) -> Tally:
         "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
         "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),
         "memory": lambda: _in_memory(seed),
-        "moto crashes": lambda: crashes.drill(moto_world(), rows, brief=True),
-        "moto faults": lambda: faults.drill(moto_world(), rows, every=False),
+        "moto crashes": lambda: crashes.drill(moto_world(), rows),
+        "moto faults": lambda: faults.drill(moto_world(), rows, every=True),
         "ministack": lambda: _on_ministack(number, seed),
     }
     try:
@@ -67,7 +67,7 @@ def do(job: Job, seed: int) -> Tally:
 def _on_ministack(number: int, seed: int) -> Tally:
     with ministack_backend() as backend:
         world = AwsWorld(backend.s3(), backend.dynamodb())
-        bounds = races.Bounds(changes=0, chances=5, seed=seed)
+        bounds = races.Bounds(changes=1, chances=5, seed=seed)
         return races.drill(world, contests.ALL[number::SLICES], bounds)
 
 

@@ -81,6 +81,7 @@ CLAUSES = [
     clause("in_state", sessions, raced=["PATCH, PUT", "PUT, PUT", "DELETE, PATCH"]),
     clause("under_fence", sessions, raced=["late tail", *PATCHES]),
     clause("of_repository", sessions, crashed=["append under another name"]),
+    clause("opened_by", sessions, crashed=["append as somebody else"]),
     clause("alive_at", sessions, crashed=["append after the end"]),
     clause("at_offset", sessions, crashed=["append the same again"]),
     clause("held_by", sessions, raced=["late tail", *PATCHES]),

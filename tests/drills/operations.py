@@ -83,6 +83,7 @@ UPLOADS = [
     Operation("append after a dead request", filling(14), leased(12, 1)),
     Operation("append to an unhashed session", filling(30), changed(12, 5, hash_state=b"?")),
     Operation("append under another name", refused(AWAY, 12, 404), opened(12)),
+    Operation("append as somebody else", refused(HOME, 12, 404, "mallory"), opened(12)),
     Operation("append the same again", refused(HOME, 0, 416), opened(12)),
     Operation("append after the end", refused(HOME, 12, 404), waiting(opened(12), 24 * 8)),
     Operation("status", asking, opened(12, 5)),

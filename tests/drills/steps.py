@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.commit import Commits
+from chalicelib.registry.session import Owner
 from tests.support.drill_client import Upload
 from tests.support.drill_ledger import Violation
 from tests.support.drill_points import Gate
-from tests.support.drill_requests import expect
+from tests.support.drill_requests import DRILL, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ def leased(*sizes: int) -> Callable[[Stage], str]:
         session, clock = opened(*sizes)(stage), stage.world.clock
         stage.world.ports(Gate()).sessions.take_lease(
             session,
-            repository=HOME,
+            owner=Owner(HOME, DRILL),
             at=None,
             claim=None,
             holder="dead",
@@ -157,12 +158,16 @@ def filling(end: int) -> Callable[[Client, str], None]:
     return act
 
 
-def refused(name: str, at: int, status: int) -> Callable[[Client, str], None]:
-    """Send a chunk that must not be taken: by its repository, its offset or its time."""
+def refused(
+    name: str, at: int, status: int, principal: str = DRILL
+) -> Callable[[Client, str], None]:
+    """Send a chunk that must not be taken: by its repository, sender, offset or time."""
 
     def act(client: Client, session: str) -> None:
         target = f"{name}/blobs/uploads/{session}?at={at}"
+        client.requests.principal = principal
         expect(client.requests.insist("PATCH", target, TEXT[at : at + 9]), status)
+        client.requests.principal = DRILL
 
     return act
 

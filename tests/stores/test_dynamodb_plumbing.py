@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
 from chalicelib.registry.model import Link
+from chalicelib.registry.session import Owner
 from chalicelib.stores import codec, keys
 from chalicelib.stores.dynamodb import (
     ATTEMPTS,
@@ -209,7 +210,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
     assert public - tried == {"take_lease", "due", "due_manifests"}
     with pytest.raises(UnavailableError):
         sessions.take_lease(
-            "s", repository="a", at=None, claim=None, holder="h", now=NOW, until=NOW + 1
+            "s", owner=Owner("a", ""), at=None, claim=None, holder="h", now=NOW, until=NOW + 1
         )
 
 

@@ -63,7 +63,7 @@ def test_a_dead_lease_that_moves_is_not_taken_over(
     ):
         dynamo.sessions.take_lease(
             session.id,
-            repository=session.repository,
+            owner=session.owner,
             at=None,
             claim=None,
             holder="me",

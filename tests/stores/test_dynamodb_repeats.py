@@ -35,7 +35,7 @@ def leased(dynamo: DynamoStores, session: Session, now: float = NOW) -> Session:
     """Take a lease of ten seconds."""
     return dynamo.sessions.take_lease(
         session.id,
-        repository=session.repository,
+        owner=session.owner,
         at=session.offset,
         claim=None,
         holder="me",

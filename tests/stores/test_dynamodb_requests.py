@@ -48,7 +48,7 @@ def lease(dynamo: DynamoStores, session: Session, holder: str, now: float) -> Se
     """Take a lease of one second."""
     return dynamo.sessions.take_lease(
         session.id,
-        repository=session.repository,
+        owner=session.owner,
         at=session.offset,
         claim=None,
         holder=holder,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def lease(stores: Stores, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
     """Take a lease of 30 seconds as `holder`, with `changes`."""
     arguments: dict[str, Any] = {
-        "repository": session.repository,
+        "owner": session.owner,
         "at": session.offset,
         "claim": None,
         "holder": "holder",
@@ -117,11 +117,12 @@ def test_a_session_that_serves_nobody_is_unknown(stores: Stores, changes: dict[s
     assert stores.sessions.get(session.id) == session
 
 
-def test_a_session_is_unknown_in_another_repository(stores: Stores) -> None:
-    """A session's id opens nothing under another repository's name."""
+@pytest.mark.parametrize("mixed_up", ["repository", "principal"])
+def test_a_session_is_unknown_to_everybody_else(stores: Stores, mixed_up: str) -> None:
+    """A session's id opens nothing under another repository's name, nor to another principal."""
     session = stored(stores)
     with pytest.raises(UploadUnknownError):
-        lease(stores, session, repository=fresh_name())
+        lease(stores, session, owner=replace(session.owner, **{mixed_up: fresh_name()}))
     assert stores.sessions.get(session.id) == session
 
 

@@ -31,7 +31,7 @@ def lease(stores: Stores, session: Session, holder: str) -> Session:
     """Take a lease of 30 seconds."""
     return stores.sessions.take_lease(
         session.id,
-        repository=session.repository,
+        owner=session.owner,
         at=0,
         claim=None,
         holder=holder,

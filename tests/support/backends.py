@@ -35,19 +35,20 @@ _READY = frozenset({200})
 
 @dataclass(frozen=True)
 class Backend:
-    """An S3 and DynamoDB with a bucket and the two tables in it."""
+    """An S3 and DynamoDB with a bucket and the three tables in it."""
 
     name: str
     endpoint_url: str
     bucket: str
     registry_table: str
     uploads_table: str
+    access_table: str
     pid: int
     environment: dict[str, str] = field(repr=False)
-    """What to add to a registry's environment: MOORAGE_*, AWS_* and NO_PROXY."""
+    """What to add to an open registry's environment: MOORAGE_*, AWS_* and NO_PROXY."""
 
     def fresh(self) -> Backend:
-        """Make another bucket and pair of tables in the same process, under names never used."""
+        """Make another bucket and other tables in the same process, under names never used."""
         return _with_data(self)
 
     def s3(self, **config: Any) -> S3Client:  # noqa: ANN401 - botocore's own options
@@ -61,6 +62,14 @@ class Backend:
     def dynamodb(self, **config: Any) -> DynamoDBClient:  # noqa: ANN401 - likewise
         """Return a client that fails at once instead of retrying; `config` changes that."""
         return _session().client("dynamodb", endpoint_url=self.endpoint_url, config=_config(config))
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+        """Return a client of another service: SSM, STS."""
+        return _session().client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint_url,
+            config=_config({}),
+        )
 
 
 @functools.cache
@@ -140,7 +149,8 @@ def _plain_environment() -> dict[str, str]:
 def _backend(name: str, url: str, pid: int, *, serial: bool) -> Backend:
     environment = local_backend.aws_environment({}, url, emulated=True)
     environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if serial else "0"
-    return _with_data(Backend(name, url, "", "", "", pid, environment))
+    environment["MOORAGE_AUTH"] = "off"
+    return _with_data(Backend(name, url, "", "", "", "", pid, environment))
 
 
 def _with_data(backend: Backend) -> Backend:
@@ -149,6 +159,7 @@ def _with_data(backend: Backend) -> Backend:
         bucket=f"test-{tag}",
         registry_table=f"test-{tag}-registry",
         uploads_table=f"test-{tag}-uploads",
+        access_table=f"test-{tag}-access",
     )
     local_backend.create_data(backend.endpoint_url, names, backend.environment)
     return replace(
@@ -156,5 +167,6 @@ def _with_data(backend: Backend) -> Backend:
         bucket=names.bucket,
         registry_table=names.registry_table,
         uploads_table=names.uploads_table,
+        access_table=names.access_table,
         environment=backend.environment | names.variables(),
     )

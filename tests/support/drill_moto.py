@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
+import moto.backends as moto_backends
 import moto.s3.models as moto_s3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
@@ -40,6 +41,9 @@ class Wire:
         moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
         s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
         list_parts_by_number()
+        # moto looks in its folder for every request: a tenth of a drill's time.
+        modules = tuple(moto_backends.list_of_moto_modules())
+        moto_backends.list_of_moto_modules = lambda: modules
         self.fault: Callable[[Any, Callable[[], Any]], Any] | None = None
         self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
         session = boto3.session.Session(

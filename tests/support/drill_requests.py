@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from chalicelib.registry.registry import Registry
     from tests.support.drill_worlds import DrillClock
 
+DRILL = "drill"
+"""Whoever sends requests, unless somebody else is meant to."""
+
 LATER = frozenset({429, 503})
 """Come again after the time in Retry-After."""
 
@@ -50,6 +53,7 @@ class Requests:
         self.clock = clock
         self.gate = gate
         self._patient = patient
+        self.principal = DRILL
         self._api = Api(registry, _OPTIONS)
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
@@ -65,7 +69,7 @@ class Requests:
             query=parameters,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
             body=body,
-            principal="drill",
+            principal=self.principal,
             deadline=self.clock.now() + 29,
             request_id="drill",
         )

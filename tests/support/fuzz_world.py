@@ -93,7 +93,7 @@ class Fuzzed:
         """Append chunks to a session."""
         for chunk in chunks:
             session = self.registry.uploads.append(
-                session.repository, session.id, chunk, session.offset, self.deadline
+                session.owner, session.id, chunk, session.offset, self.deadline
             )
         return session
 
@@ -134,13 +134,11 @@ def _corrupt(world: Fuzzed, opened: Session) -> Session:
 def _committed(world: Fuzzed, opened: Session) -> Session:
     digest = Digest.of(b"abc")
     _tail(world, opened)
-    return world.registry.uploads.commit(
-        opened.repository, opened.id, digest, b"", None, world.deadline
-    )
+    return world.registry.uploads.commit(opened.owner, opened.id, digest, b"", None, world.deadline)
 
 
 def _cancelled(world: Fuzzed, opened: Session) -> Session:
-    world.registry.uploads.cancel(opened.repository, opened.id)
+    world.registry.uploads.cancel(opened.owner, opened.id)
     return opened
 
 
@@ -167,7 +165,7 @@ def _held(world: Fuzzed, opened: Session) -> Session:
     now = world.ports.clock.now()
     return world.ports.sessions.take_lease(
         opened.id,
-        repository=opened.repository,
+        owner=opened.owner,
         at=0,
         claim=None,
         holder=uuid.uuid4().hex,

@@ -68,7 +68,7 @@ def start(
     proxy: str = "serves",
     options: Mapping[str, object] = MappingProxyType({}),
 ) -> Driven:
-    """Start it with fakes that behave as named; `options` are LocalOptions' fields."""
+    """Start it with fakes that behave as named; `options` are LocalOptions' fields, as JSON."""
     ready_file, log = folder / "ready.json", folder / "log"
     plan = {
         "options": {"gateway_port": 0, "proxy_port": 0} | dict(options),
@@ -106,8 +106,11 @@ def wait_until_gone(*pids: int) -> None:
 
 def _main() -> int:
     plan = json.loads(sys.argv[1])
+    options = plan["options"]
+    if "admin_token_file" in options:
+        options["admin_token_file"] = Path(options["admin_token_file"])
     return local.run(
-        local.LocalOptions(**plan["options"], ready_file=Path(plan["ready_file"])),
+        local.LocalOptions(**options, ready_file=Path(plan["ready_file"])),
         programs=local.Programs(gateway=plan["gateway"], proxy=plan["proxy"]),
     )
 

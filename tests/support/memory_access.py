@@ -14,13 +14,16 @@ from chalicelib.access.ports import (
     CredentialMissingError,
     CredentialMovedError,
     Listed,
+    TooManyTrustsError,
 )
+from chalicelib.access.trusts import MAX_TRUSTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from chalicelib.access.credentials import Credential
     from chalicelib.access.grants import Grants
+    from chalicelib.access.trusts import Trust
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class MemoryAccessStore:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.credentials: dict[str, Credential] = {}
+        self.trusts: dict[str, Trust] = {}
         self.public: set[str] = set()
         self.counters: dict[tuple[str, int], tuple[int, str]] = {}
 
@@ -107,6 +111,28 @@ class MemoryAccessStore:
                 return False
             self.credentials[credential_id] = replace(current, last_used_day=day)
             return True
+
+    def put_trust(self, trust: Trust) -> None:
+        """Put a trust, or replace it."""
+        with self.lock:
+            if trust.name not in self.trusts and len(self.trusts) >= MAX_TRUSTS:
+                raise TooManyTrustsError
+            self.trusts[trust.name] = trust
+
+    def get_trust(self, name: str) -> Trust | None:
+        """Read a trust by its name."""
+        with self.lock:
+            return self.trusts.get(name)
+
+    def list_trusts(self) -> Sequence[Trust]:
+        """All trusts by name."""
+        with self.lock:
+            return [self.trusts[name] for name in sorted(self.trusts)]
+
+    def delete_trust(self, name: str) -> None:
+        """Delete a trust."""
+        with self.lock:
+            self.trusts.pop(name, None)
 
     def set_public(self, repository: str, *, public: bool) -> None:
         """Open a repository to everybody, or close it."""

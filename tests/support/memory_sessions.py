@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.ports import SessionMovedError
-from chalicelib.registry.session import MAX_BURNED, Session, State, overtaken
+from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class MemorySessionStore:
         self,
         session_id: str,
         *,
-        repository: str,
+        owner: Owner,
         at: int | None,
         claim: Digest | None,
         holder: str,
@@ -53,7 +53,7 @@ class MemorySessionStore:
         """Take the lease, or take over one that ended without an append."""
         with self.lock:
             session = self.sessions.get(session_id)
-            if session is None or session.repository != repository:
+            if session is None or session.owner != owner:
                 raise UploadUnknownError
             if session.state is not State.OPEN or now >= session.life_until:
                 raise UploadUnknownError

@@ -14,22 +14,25 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from moorage.gateway import Gateway, GatewayOptions, LambdaFunction
+from moorage.gateway import Front, Gateway, GatewayOptions, LambdaFunction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ANY_PORT = GatewayOptions(port=0)
+OPEN = Front()
 
 
 @contextlib.contextmanager
-def run_gateway(function: LambdaFunction, options: GatewayOptions = ANY_PORT) -> Iterator[str]:
+def run_gateway(
+    function: LambdaFunction, options: GatewayOptions = ANY_PORT, front: Front = OPEN
+) -> Iterator[str]:
     """Run a Gateway until the block ends, and give its URL; what `start` raises is raised here."""
     started: Future[str] = Future()
     stop = threading.Event()
 
     async def main() -> None:
-        gateway = Gateway(function, options)
+        gateway = Gateway(function, options, front)
         try:
             await gateway.start()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
@@ -85,12 +88,16 @@ class Recorder:
 
 
 def request(
-    url: str, method: str, target: str, body: bytes | None = None
+    url: str,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Make one request on a connection of its own; give status, headers, body."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
-        connection.request(method, target, body=body)
+        connection.request(method, target, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:

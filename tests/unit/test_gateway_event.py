@@ -1,4 +1,4 @@
-"""What a Lambda function is handed: resources, paths, parameters, headers, sizes."""
+"""What a Lambda function is handed: paths, parameters, headers, the caller, sizes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
-from moorage.gateway_event import (
-    MAX_EVENT_BYTES,
-    Incoming,
-    Resource,
-    Route,
-    build_event,
-    match,
-)
+from moorage.gateway_event import MAX_EVENT_BYTES, Incoming, build_event, method_arn
 from moorage.gateway_fault import Fault, GatewayError
+from moorage.gateway_routes import Resources
 
 INCOMING = Incoming(
     method="PATCH",
@@ -30,51 +24,13 @@ INCOMING = Incoming(
 )
 
 
+ANY = ("GET", "PATCH", "POST")
+RESOURCES = Resources({"/": ANY, "/{proxy+}": ANY, "/_token": ANY})
+
+
 def event_of(incoming: Incoming, body: bytes = b"") -> dict[str, Any]:
     """Route a request and build its event."""
-    return build_event(incoming, match(incoming.method, incoming.path), body)
-
-
-@pytest.mark.parametrize(
-    ("path", "route"),
-    [
-        ("/v2", Route(Resource.ROOT, "/", None)),
-        ("/v2/", Route(Resource.ROOT, "/", None)),
-        ("/v2/a", Route(Resource.PROXY, "/a", "a")),
-        ("/v2/a/b/", Route(Resource.PROXY, "/a/b/", "a/b")),
-        ("/v2/a%2Fb/c%20d", Route(Resource.PROXY, "/a%2Fb/c%20d", "a%2Fb/c%20d")),
-        ("/v2/a/../b/%2e%2e/c", Route(Resource.PROXY, "/a/../b/%2e%2e/c", "a/../b/%2e%2e/c")),
-        ("/v2//a", Route(Resource.PROXY, "//a", "/a")),
-        ("/v2/v2/", Route(Resource.PROXY, "/v2/", "v2")),
-    ],
-)
-def test_a_path_meets_its_resource(path: str, route: Route) -> None:
-    """A path inside the stage is the root or a greedy proxy, never normalised."""
-    assert match("GET", path) == route
-
-
-@pytest.mark.parametrize("path", ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"])
-def test_a_path_outside_the_stage_is_forbidden(path: str) -> None:
-    """What is not under the stage is 403 Forbidden."""
-    with pytest.raises(GatewayError) as caught:
-        match("GET", path)
-    assert caught.value.fault is Fault.FORBIDDEN
-
-
-@pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
-@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"])
-def test_a_method_that_no_route_has_is_refused(method: str, path: str) -> None:
-    """A method without a route is 403 Missing Authentication Token."""
-    with pytest.raises(GatewayError) as caught:
-        match(method, path)
-    assert caught.value.fault is Fault.NO_SUCH_METHOD
-
-
-@pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_the_methods_of_a_registry_have_routes(method: str, path: str) -> None:
-    """Both resources take the six methods."""
-    assert match(method, path).resource in Resource
+    return build_event(incoming, RESOURCES.match(incoming.method, incoming.path), body)
 
 
 def test_the_event_says_where_the_request_went() -> None:
@@ -110,6 +66,34 @@ def test_the_root_has_no_path_parameters() -> None:
     assert event["pathParameters"] is None
     assert event["queryStringParameters"] is None
     assert event["multiValueQueryStringParameters"] is None
+
+
+def test_a_fixed_resource_has_no_path_parameters() -> None:
+    """At a path of its own a function is told that path, and nothing of `proxy`."""
+    event = event_of(replace(INCOMING, path="/v2/_token/"))
+    assert (event["resource"], event["path"]) == ("/_token", "/_token/")
+    assert event["pathParameters"] is None
+    assert event["requestContext"]["resourcePath"] == "/_token"
+
+
+def test_what_the_authorizer_said_is_in_the_context() -> None:
+    """It is there if the method has an authorizer, and else there is no such key."""
+    route = RESOURCES.match("PATCH", "/v2/a")
+    told: dict[str, str | int] = {"principalId": "ann", "team": "blue", "integrationLatency": 3}
+    assert build_event(INCOMING, route, b"", told)["requestContext"]["authorizer"] == told
+    assert "authorizer" not in build_event(INCOMING, route, b"")["requestContext"]
+
+
+@pytest.mark.parametrize(
+    ("path", "arn"), [("/v2/", "PATCH/"), ("/v2", "PATCH/"), ("/v2/a/b%2Fc/", "PATCH/a/b%2Fc/")]
+)
+def test_a_method_has_an_arn(path: str, arn: str) -> None:
+    """Stage, method and the path as it was sent, below the API's own."""
+    incoming = replace(INCOMING, path=path)
+    route = RESOURCES.match("PATCH", path)
+    assert method_arn(incoming, route) == (
+        f"arn:aws:execute-api:us-east-1:000000000000:local/v2/{arn}"
+    )
 
 
 def test_query_parameters_are_decoded() -> None:

@@ -90,7 +90,8 @@ def test_a_signal_stops_children_in_order(tmp_path: Path, number: signal.Signals
     """Ready, it tells where things are; told to stop, it stops the proxy first and exits 0."""
     driven = local_driver.start(tmp_path)
     ready = driven.ready()
-    assert set(ready) == {"gateway", "proxy", "aws", "pids"}
+    assert set(ready) == {"gateway", "proxy", "aws", "pids", "auth", "admin_token_file"}
+    assert (ready["auth"], ready["admin_token_file"]) == (False, None)
     pids = [ready["pids"][name] for name in ("moto", "gateway", "proxy")]
     assert all(local_driver.alive(pid) for pid in pids)
     driven.process.send_signal(number)
@@ -104,6 +105,9 @@ def test_a_signal_stops_children_in_order(tmp_path: Path, number: signal.Signals
         assert command in output
     assert f"docker://{image}" in output
     assert "in memory, gone when this ends" in output
+    assert "The registry is open: whoever is on this machine" in output
+    assert "make run AUTH=1" in output
+    assert "login" not in output
 
 
 def test_killing_it_leaves_no_child(tmp_path: Path) -> None:

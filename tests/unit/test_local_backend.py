@@ -43,11 +43,15 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         yield started
 
 
-@pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable"])
+@pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable", "AccessTable"])
 def test_tables_are_as_the_template_says(backend: Backend, resource: str) -> None:
     """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
     wanted = RESOURCES[resource]["Properties"]
-    table = backend.registry_table if resource == "RegistryTable" else backend.uploads_table
+    table = {
+        "RegistryTable": backend.registry_table,
+        "UploadsTable": backend.uploads_table,
+        "AccessTable": backend.access_table,
+    }[resource]
     found: Any = backend.dynamodb().describe_table(TableName=table)["Table"]
     assert found["TableStatus"] == "ACTIVE"
     assert found["KeySchema"] == wanted["KeySchema"]
@@ -65,7 +69,9 @@ def test_tables_are_as_the_template_says(backend: Backend, resource: str) -> Non
 def test_making_the_data_twice_changes_nothing(backend: Backend) -> None:
     """What is there is left as it is."""
     fresh = backend.fresh()
-    names = local_backend.DataNames(fresh.bucket, fresh.registry_table, fresh.uploads_table)
+    names = local_backend.DataNames(
+        fresh.bucket, fresh.registry_table, fresh.uploads_table, fresh.access_table
+    )
     fresh.s3().put_object(Bucket=fresh.bucket, Key="kept", Body=b"kept")
     fresh.dynamodb().put_item(
         TableName=fresh.registry_table, Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}}
@@ -79,10 +85,12 @@ def test_names_are_never_shared(backend: Backend) -> None:
     """Two uses of one emulator see nothing of each other."""
     first, second = backend.fresh(), backend.fresh()
     names = [
-        {each.bucket, each.registry_table, each.uploads_table} for each in (first, second, backend)
+        {each.bucket, each.registry_table, each.uploads_table, each.access_table}
+        for each in (first, second, backend)
     ]
-    assert len(set.union(*names)) == 9
+    assert len(set.union(*names)) == 12
     assert first.environment["MOORAGE_BUCKET"] == first.bucket
+    assert first.environment["MOORAGE_ACCESS_TABLE"] == first.access_table
     assert first.environment["AWS_ENDPOINT_URL"] == backend.endpoint_url
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from moorage import cli, gateway, local
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -24,8 +21,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[local.LocalOptions]:
         return 7
 
     monkeypatch.setattr(local, "run", run)
-    monkeypatch.delenv("GATEWAY_PORT", raising=False)
-    monkeypatch.delenv("PROXY_PORT", raising=False)
+    for name in ("GATEWAY_PORT", "PROXY_PORT", "AUTH", "ADMIN_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
     return calls
 
 
@@ -46,11 +43,36 @@ def test_the_environment_gives_the_ports(
     assert (asked[0].gateway_port, asked[0].proxy_port) == (8001, 5002)
 
 
+@pytest.mark.parametrize(
+    ("word", "on"),
+    [("1", True), ("yes", True), ("anything", True), ("0", False), ("", False), ("off", False)],
+)
+def test_the_environment_turns_access_control_on(
+    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch, word: str, *, on: bool
+) -> None:
+    """AUTH is the default, a word that is not clearly a no is a yes, and options win over it."""
+    monkeypatch.setenv("AUTH", word)
+    for words in (["local"], ["local", "--auth"], ["local", "--no-auth"]):
+        cli.main(words)
+    assert [options.auth for options in asked] == [on, True, False]
+
+
+@pytest.mark.parametrize(("given", "path"), [("token", Path("token")), ("", None)])
+def test_the_environment_names_the_token_file(
+    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch, given: str, path: Path | None
+) -> None:
+    """ADMIN_TOKEN_FILE is the default, and an empty one is none."""
+    monkeypatch.setenv("ADMIN_TOKEN_FILE", given)
+    cli.main(["local", "--auth"])
+    assert asked[0].admin_token_file == path
+
+
 def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path: Path) -> None:
     """Each option sets the field of its name."""
     words = (
         "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x --head-mode zero "
-        f"--inline-limit 0 --ready-file {tmp_path} --log-level debug"
+        f"--inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
+        f"--admin-token-file {tmp_path}/token"
     )
     cli.main(words.split())
     assert asked == [
@@ -62,6 +84,8 @@ def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path
             inline_limit=0,
             ready_file=tmp_path,
             log_level="debug",
+            auth=True,
+            admin_token_file=tmp_path / "token",
         )
     ]
 

@@ -33,7 +33,8 @@ from tests.support.description import operations, template
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.api.routes import Action
+    from chalicelib.access.desk import Desk
+    from chalicelib.api.authorization import Asked, Caller
     from chalicelib.registry.registry import Registry
 
 DOCUMENT = description.load()
@@ -61,9 +62,9 @@ class Refusing:
     def __init__(self, error: RegistryError) -> None:
         self._error = error
 
-    def allow(self, principal: str, action: Action, name: str | None) -> None:
+    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
         """Raise."""
-        del principal, action, name
+        del request, action, repository
         raise self._error
 
 
@@ -86,6 +87,7 @@ def test_what_can_go_wrong_anywhere_is_described_everywhere(route: Route, error:
         cast("Registry", Failing(error)),
         ApiOptions(1024, HeadStrategy.BODY, 1024),
         Refusing(error) if refusing and isinstance(error, RegistryError) else None,
+        lambda: cast("Desk", Failing(error)),
     )
     if route.handler is ping and not refusing:
         return  # it asks nothing of anybody

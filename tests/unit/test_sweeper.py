@@ -16,7 +16,7 @@ from chalicelib.errors import UnavailableError, UploadDigestInvalidError, Upload
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import State
+from chalicelib.registry.session import Owner, State
 from chalicelib.registry.sweeper import Outcome
 from chalicelib.stores.items import session_item
 from tests.support.calls import record_calls
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LIMITS = Limits(part_minimum=8)
 NAME = "team/app"
+OWNER = Owner(NAME, "ann")
 BYTES = b"sixteen letters.and a tail"
 CLAIM = Digest.of(BYTES)
 
@@ -43,7 +44,7 @@ def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
     """Open a session and append chunks to it."""
     uploads, session = memory.registry.uploads, memory.registry.uploads.start(NAME, "ann")
     for chunk in chunks:
-        session = uploads.append(NAME, session.id, chunk, session.offset, memory.clock.now() + 29)
+        session = uploads.append(OWNER, session.id, chunk, session.offset, memory.clock.now() + 29)
     return session
 
 
@@ -74,8 +75,8 @@ def test_nothing_is_due_in_a_registry_where_all_went_well(memory: MemoryRegistry
     """A commit, a cancelled upload and a manifest leave the sweeper nothing to do, ever."""
     uploads, deadline = memory.registry.uploads, memory.clock.now() + 29
     session = opened(memory, BYTES)
-    uploads.commit(NAME, session.id, CLAIM, b"", None, deadline)
-    uploads.cancel(NAME, opened(memory, BYTES[:16], BYTES[16:]).id)
+    uploads.commit(OWNER, session.id, CLAIM, b"", None, deadline)
+    uploads.cancel(OWNER, opened(memory, BYTES[:16], BYTES[16:]).id)
     index = b'{"schemaVersion":2,"manifests":[]}'
     kind = "application/vnd.oci.image.index.v1+json"
     push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann", deadline)
@@ -88,12 +89,12 @@ def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: Memory
     """An open session keeps its bytes until its life ends, and then nothing of it is left."""
     session = opened(memory, BYTES[:16], BYTES[16:])
     assert sweep(memory, LIMITS.session_life - 60) == {}
-    assert memory.registry.uploads.status(NAME, session.id).offset == len(BYTES)
+    assert memory.registry.uploads.status(OWNER, session.id).offset == len(BYTES)
     assert sweep(memory, 60) == {Outcome.CANCELLED: 1}
     assert (memory.objects.objects, memory.objects.uploads) == ({}, {})
     assert state(memory, session).expires_at is not None
     with pytest.raises(UploadUnknownError):
-        memory.registry.uploads.status(NAME, session.id)
+        memory.registry.uploads.status(OWNER, session.id)
     assert sweep(memory, LIMITS.session_life) == {}
 
 
@@ -102,7 +103,7 @@ def test_a_session_whose_holder_died_is_looked_at_twice(memory: MemoryRegistry) 
     session = opened(memory, BYTES[:3])
     now = memory.clock.now()
     memory.sessions.take_lease(
-        session.id, repository=NAME, at=3, claim=None, holder="dead", now=now, until=now + 34
+        session.id, owner=OWNER, at=3, claim=None, holder="dead", now=now, until=now + 34
     )
     assert sweep(memory, LIMITS.session_life) == {Outcome.CANCELLED: 1}
     memory.objects.put(f"uploads/{session.id}/tail-2", b"late")
@@ -118,7 +119,7 @@ def test_a_live_lease_outlasts_the_life_of_its_session(memory: MemoryRegistry) -
     memory.clock.offset += LIMITS.session_life - 5
     now = memory.clock.now()
     memory.sessions.take_lease(
-        session.id, repository=NAME, at=0, claim=None, holder="busy", now=now, until=now + 34
+        session.id, owner=OWNER, at=0, claim=None, holder="busy", now=now, until=now + 34
     )
     assert sweep(memory, 10) == {Outcome.POSTPONED: 1}
     assert sweep(memory, 30) == {Outcome.CANCELLED: 1}
@@ -142,9 +143,9 @@ def test_a_claim_that_is_wrong_waits_for_the_right_one(memory: MemoryRegistry) -
     assert sweep(memory, LIMITS.sweep_sealed) == {Outcome.POSTPONED: 1}
     right, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
     with pytest.raises(UploadDigestInvalidError):
-        memory.registry.uploads.commit(NAME, session.id, wrong, b"", None, deadline)
-    assert memory.registry.uploads.status(NAME, session.id).state is State.ASSEMBLED
-    memory.registry.uploads.commit(NAME, session.id, right, b"", None, deadline)
+        memory.registry.uploads.commit(OWNER, session.id, wrong, b"", None, deadline)
+    assert memory.registry.uploads.status(OWNER, session.id).state is State.ASSEMBLED
+    memory.registry.uploads.commit(OWNER, session.id, right, b"", None, deadline)
     assert memory.registry.blobs.stat(NAME, right).size == len(BYTES)
     other = sealed(memory, wrong)
     assert sweep(memory, LIMITS.session_life)[Outcome.CANCELLED] == 1
@@ -157,13 +158,13 @@ def test_the_bytes_of_an_earlier_claim_go_with_the_session(memory: MemoryRegistr
     """A request that stored its bytes and died under another claim leaves no object behind."""
     session, now = opened(memory), memory.clock.now()
     memory.sessions.take_lease(
-        session.id, repository=NAME, at=0, claim=CLAIM, holder="dead", now=now, until=now + 34
+        session.id, owner=OWNER, at=0, claim=CLAIM, holder="dead", now=now, until=now + 34
     )
     key = f"blobs/sha256/{CLAIM.hex[:2]}/{CLAIM.hex}/{session.id}"
     memory.objects.put(key, BYTES)
     memory.clock.offset += 40
     other, deadline = Digest.of(b"other"), memory.clock.now() + 29
-    memory.registry.uploads.commit(NAME, session.id, other, b"other", 0, deadline)
+    memory.registry.uploads.commit(OWNER, session.id, other, b"other", 0, deadline)
     assert sweep(memory, LIMITS.sweep_again) == {Outcome.CLEANED: 1}
     assert key not in memory.objects.objects
     assert memory.registry.blobs.read(memory.registry.blobs.stat(NAME, other)) == b"other"

@@ -1,0 +1,155 @@
+"""AWS identities: a request to STS, signed by whoever it is about and sent by us.
+
+The caller hands over the URL of a presigned GetCallerIdentity, whose signature covers a header with
+the name of this registry. We send it with our own name, so STS refuses one that was made for
+another registry. This module must never take a URL as it came: what it gives back is put together
+from parts that were each checked, so that nothing but that one question can be asked, and only of
+STS. It must never show one either: until it expires, whoever has it can ask the same.
+Source: AWS Signature Version 4, "Adding signing information to the query string".
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self
+from urllib.parse import quote, unquote, urlencode
+
+from chalicelib.access.refusals import Reason, RefusedError
+
+REGISTRY_HEADER = "x-moorage-registry"
+"""The header that has the registry's name: its host, with the port if there is one."""
+
+SIGNED_HEADERS = f"host;{REGISTRY_HEADER}"
+VERSION = "2011-06-15"
+MAX_LENGTH = 4096
+"""Most characters of a URL."""
+
+MAX_LIFE = 900
+"""Most seconds for which a presigned request may be good: as many as STS takes."""
+
+EARLY = 300
+"""Most seconds by which the caller's clock may be ahead of ours."""
+
+_GLOBAL_REGION = "us-east-1"
+_FORM = re.compile(r"https://([a-z0-9.-]{1,64})/\?([A-Za-z0-9._~%=&/-]+)")
+# A region's name has hyphens and ends in a number, as no service's has: under these domains
+# `sts.<region>` is STS and can be nobody else's.
+_REGIONAL = re.compile(r"sts\.([a-z]{2}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2})\.amazonaws\.com(\.cn)?")
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PARAMETERS: Mapping[str, re.Pattern[str]] = {
+    "Action": re.compile("GetCallerIdentity"),
+    "Version": re.compile(VERSION),
+    "X-Amz-Algorithm": re.compile("AWS4-HMAC-SHA256"),
+    "X-Amz-Credential": re.compile(
+        r"[A-Za-z0-9_]{3,128}/[0-9]{8}/[a-z0-9-]{1,32}/sts/aws4_request"
+    ),
+    "X-Amz-Date": re.compile(r"[0-9]{8}T[0-9]{6}Z"),
+    "X-Amz-Expires": re.compile(r"[1-9][0-9]{0,2}"),
+    "X-Amz-SignedHeaders": re.compile(SIGNED_HEADERS),
+    "X-Amz-Signature": re.compile(r"[0-9a-f]{64}"),
+}
+_OPTIONAL: Mapping[str, re.Pattern[str]] = {
+    "X-Amz-Security-Token": re.compile(r"[A-Za-z0-9+/=_-]{1,4000}"),
+}
+_ARN = re.compile(r"arn:aws(?:-[a-z]{1,16}){0,3}:(?:sts|iam)::([0-9]{12}):[!-~]{1,512}")
+
+
+class CallerError(ValueError):
+    """An answer that names nobody whom AWS could name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """A presigned GetCallerIdentity that was checked: where to ask, and what."""
+
+    host: str
+    query: str = field(repr=False)
+    credential: str
+    """Whose key has signed, when, and for which service: nothing secret."""
+
+    @property
+    def url(self) -> str:
+        """The URL to get."""
+        return f"https://{self.host}/?{self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`."""
+
+    arn: str
+    account: str
+
+    @classmethod
+    def parse(cls, arn: object, account: object) -> Self:
+        """Read both as STS gives them; raises CallerError where they are not of one account."""
+        form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
+        if form is None or form[1] != account:
+            raise CallerError("no ARN of a caller, or one of another account than is named")
+        return cls(form[0], form[1])
+
+
+def parse_presigned(text: str, now: float) -> Presigned:
+    """Read the URL of a presigned GetCallerIdentity that is good at `now`.
+
+    Raises RefusedError. Whether its signature is right, and for our name, only STS can tell.
+    """
+    if len(text) > MAX_LENGTH:
+        raise RefusedError(Reason.IDENTITY_LENGTH)
+    form = _FORM.fullmatch(text)
+    if form is None or _ESCAPE.search(text):
+        raise RefusedError(Reason.AWS_FORM)
+    region = _region(form[1])
+    parameters = _parameters(form[2])
+    _, day, signed_region, *_ = parameters["X-Amz-Credential"].split("/")
+    if (day, signed_region) != (parameters["X-Amz-Date"][:8], region):
+        raise RefusedError(Reason.AWS_FORM)
+    _check_times(parameters["X-Amz-Date"], int(parameters["X-Amz-Expires"]), now)
+    query = urlencode(parameters, quote_via=quote, safe="")
+    return Presigned(form[1], query, parameters["X-Amz-Credential"])
+
+
+def host_of(region: str) -> str:
+    """Return the host of STS in a region, whose name is taken as it is."""
+    return f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def _region(host: str) -> str:
+    """Return the region for which requests to this host of STS are signed."""
+    if host == "sts.amazonaws.com":
+        return _GLOBAL_REGION
+    form = _REGIONAL.fullmatch(host)
+    if form is None or host != host_of(form[1]):
+        raise RefusedError(Reason.AWS_FORM)
+    return form[1]
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Return the parameters by name: all that are asked for, each once, and no other."""
+    read: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, written = pair.partition("=")
+        pattern = _PARAMETERS.get(name) or _OPTIONAL.get(name)
+        if pattern is None or name in read:
+            raise RefusedError(Reason.AWS_FORM)
+        # What is no UTF-8 comes out as a character that no pattern has.
+        read[name] = unquote(written)
+        if not pattern.fullmatch(read[name]):
+            raise RefusedError(Reason.AWS_FORM)
+    if not read.keys() >= _PARAMETERS.keys():
+        raise RefusedError(Reason.AWS_FORM)
+    return read
+
+
+def _check_times(date: str, life: int, now: float) -> None:
+    try:
+        signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise RefusedError(Reason.AWS_FORM) from None
+    if life > MAX_LIFE:
+        raise RefusedError(Reason.AWS_FORM)
+    if signed_at > now + EARLY:
+        raise RefusedError(Reason.IDENTITY_EARLY)
+    if now >= signed_at + life:
+        raise RefusedError(Reason.IDENTITY_EXPIRED)

@@ -1,0 +1,72 @@
+"""The Authorization header: who somebody says to be. Nothing is verified here.
+
+This module must never show what a header holds. Source: RFC 7617, RFC 6750.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from chalicelib.access.refusals import Reason, RefusedError
+
+_LONGEST = 10_240
+"""More characters than API Gateway lets through."""
+
+_WHITE = " \t"
+_SCHEME = re.compile(r"[A-Za-z]{1,16}")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """A request that says nothing of its sender: no header, or `Basic Og==` (`:`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """A user name, which is for people, and a password: an access token, or a login token."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "Basic(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Bearer(...)"
+
+
+def read_authorization(header: str | None) -> Nobody | Basic | Bearer:
+    """Read an Authorization header; raises RefusedError."""
+    if header is None or not header.strip(_WHITE):
+        return Nobody()
+    scheme, _, rest = header.strip(_WHITE).partition(" ")
+    value = rest.strip(_WHITE)
+    if len(header) > _LONGEST or not _SCHEME.fullmatch(scheme) or not value:
+        raise RefusedError(Reason.HEADER)
+    match scheme.lower():
+        case "basic":
+            return _basic(value)
+        case "bearer":
+            return Bearer(value)
+        case _:
+            raise RefusedError(Reason.SCHEME)
+
+
+def _basic(value: str) -> Nobody | Basic:
+    try:
+        decoded = base64.b64decode(value.encode("ascii"), validate=True).decode()
+    except (UnicodeError, binascii.Error):
+        raise RefusedError(Reason.HEADER) from None
+    user, colon, password = decoded.partition(":")
+    if not colon or _CONTROLS.search(decoded):
+        raise RefusedError(Reason.HEADER)
+    return Basic(user, password) if user or password else Nobody()

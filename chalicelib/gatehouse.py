@@ -1,0 +1,65 @@
+"""Builds access control from the settings: what the authorizer and the token endpoint stand on.
+
+Apart from wiring.py, for the authorizer needs no registry, and most requests need none of this.
+This module must never decide anything that a setting does not say.
+"""
+
+import os
+import time
+from functools import lru_cache
+
+import boto3
+
+from chalicelib.access.desk import Desk
+from chalicelib.access.doorkeeper import Doorkeeper
+from chalicelib.access.exchange import Exchange
+from chalicelib.access.mint import Mint
+from chalicelib.settings import AccessSettings, SettingsError
+from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.clients import dynamodb_client
+from chalicelib.stores.issuers import Issuers
+from chalicelib.stores.signing_keys import ParameterKeys
+from chalicelib.stores.sts import Sts
+
+
+class SystemClock:
+    """The machine's time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+@lru_cache(maxsize=1)
+def doorkeeper() -> Doorkeeper:
+    """Build what the authorizer asks."""
+    return Doorkeeper(_store(), _mint(), SystemClock())
+
+
+@lru_cache(maxsize=1)
+def desk() -> Desk:
+    """Build what the token endpoint asks."""
+    config = _settings()
+    exchange = Exchange(_store(), Issuers(), Sts(endpoint=config.sts_endpoint), config.service)
+    return Desk(_store(), _mint(), exchange, SystemClock())
+
+
+@lru_cache(maxsize=1)
+def _settings() -> AccessSettings:
+    config = AccessSettings.read(os.environ)
+    if config is None:
+        raise SettingsError("MOORAGE_AUTH is off: this registry is open, and knows nobody")
+    return config
+
+
+@lru_cache(maxsize=1)
+def _store() -> DynamoAccessStore:
+    config = _settings()
+    return DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), config.table)
+
+
+@lru_cache(maxsize=1)
+def _mint() -> Mint:
+    config = _settings()
+    keys = ParameterKeys(boto3.client("ssm"), config.signing_key)
+    return Mint(keys, config.url, config.service)

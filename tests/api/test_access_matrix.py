@@ -1,0 +1,361 @@
+"""Who may do what, by a matrix: every login, in every form, at every endpoint of every repository.
+
+What is expected is worked out here from a table of rights, and not by the code that decides.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pytest
+
+from chalicelib.access.asking import Ask
+from chalicelib.access.scopes import parse_scopes
+from chalicelib.api.authorization import Granted
+from chalicelib.api.dispatch import Api
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.api.routes import ROUTES, Action, Route
+from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
+from chalicelib.registry.session import Owner
+from tests.support.access import REALM, SERVICE, AccessWorld
+from tests.support.description import template
+from tests.support.registries import MemoryRegistry, registry_in_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 4096, realm=REALM, service=SERVICE)
+BLOB = b"a blob of the team"
+DIGEST = Digest.of(BLOB)
+ANYTHING = frozenset({"pull", "push", "delete"})
+
+PRIVATE, NOWHERE, PUBLIC, FOREIGN = "team/app", "team/none", "open/app", "other/app"
+REPOSITORIES = (PRIVATE, NOWHERE, PUBLIC, FOREIGN)
+TEAM = frozenset({PRIVATE, NOWHERE})
+
+LOGINS: dict[str, tuple[list[str], dict[str, frozenset[str]]]] = {
+    "reader": (["team/*:pull"], dict.fromkeys(TEAM, frozenset({"pull"}))),
+    "writer": (["team/*:pull,push"], dict.fromkeys(TEAM, frozenset({"pull", "push"}))),
+    "pusher": (["team/*:push"], dict.fromkeys(TEAM, frozenset({"push"}))),
+    "cleaner": (["team/*:pull,delete"], dict.fromkeys(TEAM, frozenset({"pull", "delete"}))),
+    "keeper": (["team/*:push,delete"], dict.fromkeys(TEAM, frozenset({"push", "delete"}))),
+    "foreigner": (["other/app:pull,push,delete"], {FOREIGN: ANYTHING}),
+    "admin": (["admin"], dict.fromkeys(REPOSITORIES, ANYTHING)),
+    "useless": ([], {}),
+}
+"""Each login's grants, and what they let it do, written down a second time."""
+
+SHORT = {"short push": {"push"}, "short pull": {"pull"}}
+"""Tokens that were asked for less than the login may do."""
+
+FORMS = ("basic", "token", *SHORT)
+
+
+@dataclass
+class World:
+    """A registry that knows its callers, with something in three of four repositories."""
+
+    memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
+
+    def __post_init__(self) -> None:
+        self.access = AccessWorld(self.memory.clock)
+        granted = Granted(self.access.store, self.memory.clock.now)
+        self.api = Api(self.memory.registry, OPTIONS, granted, self.access.desk)
+        self.passwords = {
+            name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
+        }
+        for name in (PRIVATE, PUBLIC, FOREIGN):
+            digest, deadline = Digest.of(BLOB), self.memory.clock.now() + 29
+            self.memory.registry.uploads.put_whole(name, "x", digest, BLOB, deadline)
+            self.memory.metadata.add_repository(name)
+        self.access.store.set_public(PUBLIC, public=True)
+
+    def header(self, login: str, form: str, repository: str) -> str:
+        """Return an Authorization header for what is about to be asked."""
+        password = self.passwords[login]
+        if form == "basic":
+            return "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()
+        actions = ",".join(sorted(SHORT.get(form, ANYTHING)))
+        scopes = [f"repository:{repository}:{actions}"]
+        if form == "token":
+            scopes.append("registry:catalog:*")
+        issued = self.access.desk().password(login, password, Ask(parse_scopes(scopes), "test"))
+        return f"Bearer {issued.token}"
+
+    def ask(self, method: str, target: str, header: str | None, body: bytes = b"") -> Response:
+        """Send a request by way of the authorizer, whose own 401 has no body."""
+        told = {} if header is None else self.access.authorizer(header)
+        if told is None:
+            return Response(401)
+        path, _, query = target.removeprefix("/v2/").partition("?")
+        pairs = [part.partition("=") for part in query.split("&") if part]
+        return self.api(
+            Request(
+                method=method,
+                path=path,
+                query={name: [unquote(value)] for name, _, value in pairs},
+                headers={},
+                body=body,
+                principal="",
+                deadline=self.memory.clock.now() + 29,
+                request_id="test",
+                authorizer=told,
+            )
+        )
+
+
+def target_of(route: Route, repository: str) -> str:
+    """Return a path of an endpoint."""
+    _, path = template(route)
+    return (
+        path.removeprefix("/v2")
+        .removeprefix("/")
+        .format_map({"name": repository, "digest": DIGEST, "reference": "v1", "session": "0" * 36})
+    )
+
+
+def expected(login: str, form: str, action: Action, repository: str) -> int | None:
+    """Return the status of a refusal, None if there is to be none."""
+    rights = LOGINS[login][1].get(repository, frozenset())
+    if action is Action.TOKEN or action is Action.PING:
+        return None
+    if action is Action.CATALOG:
+        if not LOGINS[login][0]:
+            return 403
+        return 401 if form in SHORT else None
+    here = rights | ({"pull"} if repository == PUBLIC else set())
+    if action not in here:
+        return 403
+    held = here & SHORT.get(form, ANYTHING)
+    # Clients that are about to delete ask for a token to push.
+    held |= {"delete"} if "push" in held else set()
+    return None if form == "basic" or action in held else 401
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("login", LOGINS)
+def test_the_matrix(login: str, form: str) -> None:
+    """Every endpoint of every repository answers a login as its grants and its token say."""
+    world = World()
+    wrong = []
+    for repository in REPOSITORIES:
+        header = world.header(login, form, repository)
+        for route in ROUTES:
+            if route.action is Action.TOKEN:
+                continue  # it has no authorizer before it, and tests of its own
+            target = target_of(route, repository)
+            answer = world.ask(route.method, target, header)
+            status = answer.status if answer.status in {401, 403} else None
+            if status != expected(login, form, route.action, repository):
+                wrong.append((route.method, target, answer.status))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(template(route)))
+def test_nobody(route: Route) -> None:
+    """Without a login there is a challenge for everything but what anybody may pull, and tokens."""
+    world = World()
+    for repository in REPOSITORIES:
+        answer = world.ask(route.method, target_of(route, repository), None)
+        anybody = repository == PUBLIC and route.action is Action.PULL
+        if anybody or route.action is Action.TOKEN:
+            assert answer.status not in {401, 403}
+            continue
+        assert answer.status == 401
+        assert f'Bearer realm="{REALM}",service="{SERVICE}"' in str(
+            answer.headers["WWW-Authenticate"]
+        )
+
+
+def test_a_refusal_says_nothing_of_what_exists() -> None:
+    """What is there and what is not is refused in the same words, blob by blob."""
+    world = World()
+    for login, form in (("foreigner", "basic"), ("pusher", "basic"), ("useless", "token")):
+        for route in ROUTES:
+            if "{name}" not in template(route)[1]:
+                continue
+            answers = set()
+            for repository in (PRIVATE, NOWHERE):
+                header = world.header(login, form, repository)
+                answer = world.ask(route.method, target_of(route, repository), header)
+                if answer.status in {401, 403}:
+                    answers.add((answer.status, answer.body))
+            assert len(answers) <= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "scope"),
+    [
+        ("GET", f"{PRIVATE}/tags/list", f"repository:{PRIVATE}:pull"),
+        ("POST", f"{PRIVATE}/blobs/uploads", f"repository:{PRIVATE}:pull,push"),
+        ("DELETE", f"{PRIVATE}/manifests/v1", f"repository:{PRIVATE}:delete"),
+        ("GET", "_catalog", "registry:catalog:*"),
+        (
+            "POST",
+            f"{PRIVATE}/blobs/uploads?mount={DIGEST}&from={FOREIGN}",
+            f"repository:{PRIVATE}:pull,push repository:{FOREIGN}:pull",
+        ),
+    ],
+)
+def test_a_challenge_names_the_scopes(method: str, target: str, scope: str) -> None:
+    """Who lacks a token is told what to ask for; a mount's challenge has both repositories."""
+    answer = World().ask(method, target, None)
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == (
+        f'Bearer realm="{REALM}",service="{SERVICE}",scope="{scope}"'
+    )
+
+
+def mounted(world: World, login: str, form: str, source: str) -> int:
+    """Mount the blob of another repository into the team's; returns the status."""
+    target = f"{NOWHERE}/blobs/uploads?mount={DIGEST}&from={source}"
+    return world.ask("POST", target, world.header(login, form, NOWHERE)).status
+
+
+@pytest.mark.parametrize(
+    ("login", "form", "source", "status"),
+    [
+        ("writer", "basic", PRIVATE, 201),
+        ("writer", "basic", PUBLIC, 201),
+        ("writer", "basic", FOREIGN, 202),
+        ("pusher", "basic", PRIVATE, 202),
+        ("admin", "basic", FOREIGN, 201),
+        # The token names the target only: the source is outside of it.
+        ("writer", "token", PRIVATE, 202),
+        ("admin", "token", FOREIGN, 202),
+    ],
+)
+def test_a_mount_needs_pull_on_its_source(login: str, form: str, source: str, status: int) -> None:
+    """Without it the mount is an upload like any other, as where the source lacks the blob."""
+    world = World()
+    assert mounted(world, login, form, source) == status
+    assert mounted(world, login, form, "team/other") == 202
+
+
+def test_a_token_for_both_repositories_mounts() -> None:
+    """Clients ask for both when a mount's challenge says so, or of their own accord."""
+    world = World()
+    scopes = parse_scopes([f"repository:{NOWHERE}:pull,push", f"repository:{PRIVATE}:pull"])
+    issued = world.access.desk().password("x", world.passwords["writer"], Ask(scopes, "test"))
+    target = f"{NOWHERE}/blobs/uploads?mount={DIGEST}&from={PRIVATE}"
+    assert world.ask("POST", target, f"Bearer {issued.token}").status == 201
+
+
+SESSION_REQUESTS: dict[str, Callable[[str], tuple[str, str, bytes]]] = {
+    "status": lambda at: ("GET", at, b""),
+    "append": lambda at: ("PATCH", f"{at}?at=4", b"more"),
+    "append nothing": lambda at: ("PATCH", f"{at}?at=4", b""),
+    "commit": lambda at: ("PUT", f"{at}?digest={Digest.of(b'some')}", b""),
+    "cancel": lambda at: ("DELETE", at, b""),
+}
+
+
+@pytest.mark.parametrize("request_name", SESSION_REQUESTS)
+@pytest.mark.parametrize("thief", ["another login", "another repository", "another login's token"])
+def test_nobody_gets_at_another_ones_session(request_name: str, thief: str) -> None:
+    """A session's id, overheard, opens nothing: not to an admin, nor under another name."""
+    world = World()
+    owner = world.header("writer", "basic", PRIVATE)
+    opened = world.ask("POST", f"{PRIVATE}/blobs/uploads", owner)
+    at = str(opened.headers["Location"]).removeprefix("/v2/").partition("?")[0]
+    assert world.ask("PATCH", f"{at}?at=0", owner, b"some").status == 202
+    login = "writer" if thief == "another repository" else "admin"
+    form = "token" if thief == "another login's token" else "basic"
+    stolen = at.replace(PRIVATE, NOWHERE) if thief == "another repository" else at
+    method, target, body = SESSION_REQUESTS[request_name](stolen)
+    answer = world.ask(method, target, world.header(login, form, PRIVATE), body)
+    assert answer.status == 404
+    assert json.loads(answer.body)["errors"][0]["code"] == "BLOB_UPLOAD_UNKNOWN"
+    session = at.rpartition("/")[2]
+    kept = world.memory.registry.uploads.status(Owner(PRIVATE, "credential:id-of-writer"), session)
+    assert (kept.offset, kept.holder) == (4, None)
+    method, target, body = SESSION_REQUESTS[request_name](at)
+    assert world.ask(method, target, owner, body).status in {201, 202, 204}
+
+
+def names(answer: Response) -> list[str]:
+    """Return the names in a catalog."""
+    assert answer.status == 200, answer.body
+    return list(json.loads(answer.body)["repositories"])
+
+
+def test_the_catalog_shows_what_the_caller_may_pull() -> None:
+    """A list holds the repositories that grants and publicity let one pull from."""
+    world = World()
+    shown = {
+        login: names(world.ask("GET", "_catalog", world.header(login, "basic", PRIVATE)))
+        for login in LOGINS
+        if LOGINS[login][0]
+    }
+    assert shown == {
+        "reader": [PUBLIC, PRIVATE],
+        "writer": [PUBLIC, PRIVATE],
+        "pusher": [PUBLIC],
+        "cleaner": [PUBLIC, PRIVATE],
+        "keeper": [PUBLIC],
+        "foreigner": [PUBLIC, FOREIGN],
+        "admin": [PUBLIC, FOREIGN, PRIVATE],
+    }
+
+
+def test_pages_of_the_catalog_give_no_hidden_name_away() -> None:
+    """Each page is full as long as there is more to show, and links to the last name it shows."""
+    world = World()
+    for number in range(40):
+        world.memory.metadata.add_repository(f"hidden/{number:02}")
+        world.memory.metadata.add_repository(f"team/{number:02}")
+    header = world.header("reader", "basic", PRIVATE)
+    seen: list[str] = []
+    target = "_catalog?n=7"
+    while target:
+        answer = world.ask("GET", target, header)
+        page = names(answer)
+        link = str(answer.headers.get("Link", ""))
+        assert "hidden" not in link
+        assert len(page) == 7 or not link
+        assert not set(page) & set(seen)
+        seen += page
+        target = link.partition(">")[0].removeprefix("</v2/")
+    assert seen == sorted([PUBLIC, PRIVATE, *(f"team/{number:02}" for number in range(40))])
+
+
+def test_a_revoked_login_is_out_at_once() -> None:
+    """What the gateway still vouches for is looked up again: revoked, narrowed, made private."""
+    world = World()
+    told = {
+        form: world.access.authorizer(world.header("writer", form, PRIVATE))
+        for form in ("basic", "token")
+    }
+    anonymous = world.access.desk().anonymous(
+        Ask(parse_scopes([f"repository:{PUBLIC}:pull"]), "test")
+    )
+    stranger = f"Bearer {anonymous.token}"
+    assert world.ask("GET", f"{PUBLIC}/blobs/{DIGEST}", stranger).status == 200
+    world.access.store.set_public(PUBLIC, public=False)
+    assert world.ask("GET", f"{PUBLIC}/blobs/{DIGEST}", stranger).status == 401
+    world.access.store.revoke("id-of-writer")
+    for context in told.values():
+        assert context is not None
+        request = Request(
+            "GET", f"{PRIVATE}/blobs/{DIGEST}", {}, {}, b"", "", 0.0, "test", authorizer=context
+        )
+        assert world.api(request).status == 401
+
+
+def test_an_overlong_list_is_no_wrong_one() -> None:
+    """A list that can't be looked through in time is 503, and says nothing else."""
+    world = World()
+    for number in range(30):
+        world.memory.metadata.add_repository(f"hidden/{number:02}")
+    header = world.access.authorizer(world.header("reader", "basic", PRIVATE))
+    assert header is not None
+    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", "", 0.0, "test", authorizer=header)
+    answer = world.api(request)
+    assert answer.status == 503
+    assert "hidden" not in answer.body.decode()

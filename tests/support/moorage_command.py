@@ -1,0 +1,63 @@
+"""The `moorage` command for tests: run in this process, with nothing of the machine's AWS settings.
+
+It must see to it that no run shows a hash, and that a token is shown on stdout alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from moorage import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+TOKEN = re.compile(r"moor_[0-9A-Za-z]{49}")
+"""An access token, wherever it stands."""
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SETTINGS = ("AWS_", "MOORAGE_", "ACTIONS_")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of the command left behind."""
+
+    status: int | str | None
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Runs the command; `more` words follow those of each run."""
+
+    captured: pytest.CaptureFixture[str]
+    more: Sequence[str] = field(default=())
+
+    def __call__(self, words: str) -> Result:
+        """Run it, and look at what it shows; words are separated by white space."""
+        try:
+            status: int | str | None = cli.main([*words.split(), *self.more])
+        except SystemExit as ended:
+            status = ended.code
+        shown = self.captured.readouterr()
+        assert not _HASH.search(shown.out + shown.err)
+        assert not TOKEN.search(shown.err)
+        assert "Traceback" not in shown.err
+        return Result(status, shown.out, shown.err)
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Make the environment one that names no AWS, no registry and no job; `home` is empty."""
+    for name in os.environ:
+        if name.startswith(_SETTINGS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
