@@ -4,22 +4,25 @@ Apart from wiring.py, for the authorizer needs no registry, and most requests ne
 This module must never decide anything that a setting does not say.
 """
 
+import logging
 import os
 import time
 from functools import lru_cache
 
-import boto3
-
+from chalicelib.access.decision import Principal
 from chalicelib.access.desk import Desk
 from chalicelib.access.doorkeeper import Doorkeeper
 from chalicelib.access.exchange import Exchange
 from chalicelib.access.mint import Mint
+from chalicelib.api import log
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.clients import dynamodb_client
+from chalicelib.stores.clients import client, dynamodb_client
 from chalicelib.stores.issuers import Issuers
 from chalicelib.stores.signing_keys import ParameterKeys
 from chalicelib.stores.sts import Sts
+
+_log = logging.getLogger("moorage.gatehouse")
 
 
 class SystemClock:
@@ -30,10 +33,25 @@ class SystemClock:
         return time.time()
 
 
+class ToldDoorkeeper:
+    """A doorkeeper that writes a line of the log whenever somebody is asked for."""
+
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
+
+    def identify(self, header: str) -> Principal | None:
+        """Say who sent an Authorization header, as the doorkeeper does."""
+        with log.invocation(_log, "authorize", status=401, error="UNAUTHORIZED") as told:
+            principal = self._doorkeeper.identify(header)
+            if principal is not None:
+                told.update(status=200, error=None, principal=principal.id)
+            return principal
+
+
 @lru_cache(maxsize=1)
-def doorkeeper() -> Doorkeeper:
+def doorkeeper() -> ToldDoorkeeper:
     """Build what the authorizer asks."""
-    return Doorkeeper(_store(), _mint(), SystemClock())
+    return ToldDoorkeeper(Doorkeeper(_store(), _mint(), SystemClock()))
 
 
 @lru_cache(maxsize=1)
@@ -61,5 +79,5 @@ def _store() -> DynamoAccessStore:
 @lru_cache(maxsize=1)
 def _mint() -> Mint:
     config = _settings()
-    keys = ParameterKeys(boto3.client("ssm"), config.signing_key)
+    keys = ParameterKeys(client("ssm"), config.signing_key)
     return Mint(keys, config.url, config.service)

@@ -113,6 +113,26 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What the environment says of watching a deployment: nothing that has a price is on."""
+
+    metrics: bool = False
+    tracing: bool = False
+    service: str = "moorage"
+    """What tells two registries' metrics apart, in one account and region."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read MOORAGE_METRICS, MOORAGE_TRACING and Powertools' own name; raises SettingsError."""
+        reader = _Reader(environment)
+        return cls(
+            metrics=reader.flag("METRICS"),
+            tracing=reader.flag("TRACING"),
+            service=environment.get("POWERTOOLS_SERVICE_NAME") or "moorage",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
     environment: Mapping[str, str]
 

@@ -14,22 +14,21 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import boto3
-
+from chalicelib.api import log
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import Session, State
 from chalicelib.registry.sweeper import Swept
 from chalicelib.settings import AccessSettings, Settings
 from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.clients import dynamodb_client
+from chalicelib.stores.clients import client, dynamodb_client
 from chalicelib.stores.failures import AWS_ERRORS, translate
-from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
-from chalicelib.stores.sessions import DynamoSessionStore
+from chalicelib.stores.told import ToldMetadataStore, ToldSessionStore
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
@@ -68,7 +67,7 @@ class FunctionWorkers:
     def commit(self, session_id: str) -> None:
         """Invoke the function asynchronously with the session's id."""
         try:
-            boto3.client("lambda").invoke(
+            client("lambda").invoke(
                 FunctionName=self._function_name,
                 InvocationType="Event",
                 Payload=json.dumps({"session": session_id}).encode(),
@@ -106,16 +105,30 @@ def commit_session(session_id: str) -> None:
     Nobody waits for its answer: what a client has to be told, the repeated PUT tells it.
     """
     try:
-        registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
+        with log.invocation(_log, "commit", session=session_id) as told:
+            session = registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
+            told.update({"status": 404} if session is None else _outcome(session))
     except RegistryError as error:
         _log.warning("commit of %s stopped: %s", session_id, error.message)
 
 
+def _outcome(session: Session) -> dict[str, object]:
+    """Return what the log tells of a session that was driven."""
+    return {
+        # 202: its time is over, and the sweeper drives it on. 404: its bytes were lost.
+        "status": {State.COMMITTED: 200, State.CANCELLED: 404}.get(session.state, 202),
+        "repository": session.repository,
+        "digest": str(session.claim) if session.claim else None,
+        "principal": session.principal,
+    }
+
+
 def sweep(seconds: float = SWEEP_SECONDS) -> Swept:
     """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
-    swept = registry().sweeper.sweep(time.time() + seconds)
-    counts = {outcome.value: number for outcome, number in swept.outcomes.items()}
-    _log.info("swept %d", swept.looked, extra={"swept": counts, "finished": swept.finished})
+    with log.invocation(_log, "sweep") as told:
+        swept = registry().sweeper.sweep(time.time() + seconds)
+        told["swept"] = {outcome.value: number for outcome, number in swept.outcomes.items()}
+        told["finished"] = swept.finished
     return swept
 
 
@@ -131,9 +144,9 @@ def registry() -> Registry:
         else ThreadWorkers(commit_session)
     )
     ports = Ports(
-        objects=S3ObjectStore(boto3.client("s3", config=s3_config()), config.bucket),
-        sessions=DynamoSessionStore(dynamodb, config.uploads_table),
-        metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
+        objects=S3ObjectStore(client("s3", s3_config()), config.bucket),
+        sessions=ToldSessionStore(dynamodb, config.uploads_table),
+        metadata=ToldMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,
         clock=clock,
     )

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
+from chalicelib.access.vouching import PRINCIPAL
+from chalicelib.api import log
 from chalicelib.api.authorization import Authorizer, Open
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
@@ -22,13 +24,17 @@ from chalicelib.errors import (
     UnauthorizedError,
     UploadError,
 )
+from chalicelib.reference import parse_digest
 from chalicelib.registry.registry import Registry
+from chalicelib.telemetry import Line, Tally, line, tallied
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
 
 _log = logging.getLogger("moorage.api")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+_FAULT = "UNKNOWN"
+_REDIRECT = 307
 _TRY_AGAIN = frozenset({ErrorCode.TOOMANYREQUESTS, ErrorCode.UNAVAILABLE})
 
 
@@ -54,22 +60,27 @@ class Api:
 
     def __call__(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an answer too."""
-        began = time.perf_counter()
+        with tallied() as tally:
+            return self._answered(request, tally)
+
+    def _answered(self, request: Request, tally: Tally) -> Response:
         found: Match | None = None
+        code: str | None = None
         try:
             found = match(request.method, request.path)
             name = found.parameters.get("name")
             caller = self._authorizer.admit(request, found.route.action, name)
-            request = replace(request, principal=caller.id, caller=caller)
+            request = replace(request, caller=caller)
             response = found.handle(self._registry, self._options, request, self._desk)
         except RegistryError as error:
+            code = error.code.code
             response = self._challenged(error, _refusal(error, found))
             if error.__cause__ is not None:
                 _log.warning("%s: %s", request.request_id, error.__cause__)
         except Exception:  # noqa: BLE001 - a fault is a 500 in the spec's shape, and logged
             _log.exception("%s: %s %s failed", request.request_id, request.method, request.path)
-            response = _fault()
-        _log_line(request, found, response, time.perf_counter() - began)
+            code, response = _FAULT, _fault()
+        _write(_line(request, found, response, tally, code))
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
 
     def _challenged(self, error: RegistryError, response: Response) -> Response:
@@ -100,30 +111,69 @@ def answer(
     except Exception:  # noqa: BLE001 - likewise
         _log.exception("a request never reached the API")
         fault = _fault()
+        with tallied() as tally:
+            sent = len(fault.body)
+            _write(line(tally, action=None, status=fault.status, error=_FAULT, bytes_out=sent))
         return Response(fault.status, {**_VERSION, **fault.headers}, fault.body)
 
 
-def _log_line(request: Request, found: Match | None, response: Response, seconds: float) -> None:
+def _write(told: Line) -> None:
     """Write the one line of a request: no header and no query, for those may hold secrets."""
-    _log.info(
+    log.write(
+        _log,
+        told,
         "%s %s %s %d %.0f ms",
-        request.request_id,
-        request.method,
-        request.path,
-        response.status,
-        seconds * 1000,
-        extra={
-            "request_id": request.request_id,
-            "method": request.method,
-            "path": request.path,
-            "principal": request.principal,
-            "action": found.route.action.value if found else None,
-            "status": response.status,
-            "milliseconds": round(seconds * 1000, 1),
-            "bytes_in": len(request.body),
-            "bytes_out": len(response.body),
-        },
+        told.request_id,
+        told.method,
+        told.path,
+        told.status,
+        told.milliseconds,
     )
+
+
+def _line(
+    request: Request, found: Match | None, response: Response, tally: Tally, code: str | None
+) -> Line:
+    session = response.headers.get("Docker-Upload-UUID") or _named(found, "session")
+    handler = found.route.handler if found else None
+    redirected = response.status == _REDIRECT and request.method == "GET"
+    return line(
+        tally,
+        action=found.route.action.value if found else None,
+        status=response.status,
+        operation=_operation(handler) if handler else None,
+        error=code,
+        request_id=request.request_id,
+        method=request.method,
+        path=request.path,
+        repository=_named(found, "name"),
+        digest=_digest(found, response),
+        session=str(session) if session else None,
+        # Who was refused never became the caller: the gateway's authorizer has named them.
+        principal=request.principal or request.authorizer.get(PRINCIPAL),
+        deadline_left=round((request.deadline - time.time()) * 1000),
+        bytes_in=len(request.body),
+        bytes_out=0 if request.method == "HEAD" else len(response.body),
+        bytes_redirected=tally.linked_bytes if redirected else 0,
+    )
+
+
+def _operation(handler: Callable[..., Response]) -> str:
+    return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
+
+
+def _named(found: Match | None, parameter: str) -> str | None:
+    return found.parameters.get(parameter) if found else None
+
+
+def _digest(found: Match | None, response: Response) -> str | None:
+    """Return the digest that was answered with, or else asked for; None for what is no digest."""
+    told = response.headers.get("Docker-Content-Digest")
+    named = str(told) if told else _named(found, "digest") or _named(found, "reference") or ""
+    try:
+        return str(parse_digest(named)) if ":" in named else None
+    except RegistryError:
+        return None
 
 
 def _refusal(error: RegistryError, found: Match | None) -> Response:
@@ -143,7 +193,7 @@ def _refusal(error: RegistryError, found: Match | None) -> Response:
 
 def _fault() -> Response:
     """Say that it failed and nothing of why: that is in the log."""
-    return _body(500, "UNKNOWN", "the registry failed: see its log", None)
+    return _body(500, _FAULT, "the registry failed: see its log", None)
 
 
 def _session_headers(error: UploadError, found: Match | None) -> dict[str, str]:

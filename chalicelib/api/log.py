@@ -1,13 +1,25 @@
-"""How the log of what runs in Lambda looks: one JSON line for each record.
+"""How the log of what runs in Lambda looks, and the one line of each invocation.
 
-This module must never decide what is logged, nor touch the log of a person's own process.
+The line goes to the metrics, too. This module must never decide what a request means, let what
+goes wrong with the line reach its sender, nor touch the log of a person's own process.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from chalicelib.errors import RegistryError
+from chalicelib.settings import SettingsError, TelemetrySettings
+from chalicelib.telemetry import Line, line, tallied
 
 NAMESPACE = "moorage"
 """The name above all loggers of chalicelib."""
+
+_log = logging.getLogger("moorage.log")
+_KEYS = tuple(each.name for each in fields(Line))
+_meters: list[Callable[[Line], None]] = []
 
 
 def configure(environment: Mapping[str, str]) -> None:
@@ -24,3 +36,50 @@ def configure(environment: Mapping[str, str]) -> None:
     from aws_lambda_powertools import Logger  # noqa: PLC0415 - a local registry never needs it
 
     Logger(service=NAMESPACE)
+    try:
+        wanted = TelemetrySettings.read(environment)
+    except SettingsError as error:
+        # A registry that can't be watched is better than none.
+        _log.error("no metrics and no tracing: %s", error)
+        return
+    if wanted.metrics:
+        from chalicelib.api.metrics import Meter  # noqa: PLC0415 - it costs each cold start
+
+        _meters[:] = [Meter(wanted.service)]
+    if wanted.tracing:
+        from chalicelib.api import tracing  # noqa: PLC0415 - likewise, and many times as much
+
+        tracing.start(NAMESPACE)
+
+
+def write(logger: logging.Logger, told: Line, message: str, *args: object) -> None:
+    """Write the line of an invocation, and measure it where metrics are on."""
+    if logger.isEnabledFor(logging.INFO):
+        extra = {key: getattr(told, key) for key in _KEYS}
+        logger.info(message, *args, extra=extra, stacklevel=2)
+    for meter in _meters:
+        try:
+            meter(told)
+        except Exception:  # noqa: BLE001 - the request is done, whatever becomes of its numbers
+            _log.exception("an invocation was not measured")
+
+
+@contextmanager
+def invocation(logger: logging.Logger, action: str, **known: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any field of Line
+    """Write the line of a function beside the API when the block ends, whichever way it does.
+
+    What the block adds to the mapping it is given, the line tells.
+    """
+    told: dict[str, Any] = {"status": 200, **known}
+    with tallied() as tally:
+        try:
+            yield told
+        except RegistryError as error:
+            told |= {"status": error.code.status, "error": error.code.code}
+            raise
+        except Exception:
+            told |= {"status": 500, "error": "UNKNOWN"}
+            raise
+        finally:
+            written = line(tally, action=action, **told)
+            write(logger, written, "%s %d %.0f ms", action, written.status, written.milliseconds)

@@ -29,8 +29,6 @@ class Request:
     headers: Mapping[str, str]
     """By lower-case name; repeated ones joined by commas."""
     body: bytes
-    principal: str
-    """Who sent it, as sessions and logs have it."""
     deadline: float
     """When the invocation ends, in seconds since the epoch."""
     request_id: str
@@ -40,6 +38,11 @@ class Request:
     """What the gateway's authorizer said of the sender: see access/vouching.py."""
     caller: Caller = field(default_factory=Everybody)
     """Who was let through: see api/authorization.py."""
+
+    @property
+    def principal(self) -> str:
+        """Who sent it, as sessions and logs have it."""
+        return self.caller.id
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter's last value."""
@@ -144,7 +147,6 @@ def current(app: MoorageChalice) -> Request:
         query=event["multiValueQueryStringParameters"] or {},
         headers=_headers(event),
         body=app.take_body(),
-        principal=str(authorizer.get("principalId", "")),
         deadline=time.time() + seconds,
         request_id=str(event["requestContext"].get("requestId", "")),
         source=str((event["requestContext"].get("identity") or {}).get("sourceIp", "")),

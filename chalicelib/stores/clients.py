@@ -1,25 +1,46 @@
-"""DynamoDB's client, one for a process, and one call at a time where an emulator needs that.
+"""The AWS clients of a process, made when they are first called.
 
 This module must never be told what is stored.
 """
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from chalicelib.stores.dynamodb import dynamodb_config
+from chalicelib.telemetry import counted
+
+_making = threading.Lock()
+"""Making a client is not safe in several threads at once; calling one is."""
+
+
+class LazyClient:
+    """A client that is made at its first use: a request that needs no S3 waits for none."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - clients are made at run time
+        if self._client is None:
+            with _making:
+                if self._client is None:
+                    self._client = self._make()
+        return getattr(self._client, name)
 
 
 class SerialClient:
-    """A boto3 client that makes one call at a time.
+    """A client that makes one call at a time.
 
     moto answers a failing transaction by restoring its tables as they were when it began, which
     erases what other requests wrote meanwhile. With one call at a time there is no meanwhile.
     """
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3's clients are made at run time
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - likewise
         self._client = client
         self._lock = threading.Lock()
 
@@ -35,8 +56,15 @@ class SerialClient:
         return call
 
 
+def client(service: str, config: Config | None = None) -> Any:  # noqa: ANN401 - likewise
+    """Return a client of a service, each call of which is counted; the environment says where."""
+    # One name for any service is more than the stubs know.
+    make: Any = boto3.client
+    return LazyClient(lambda: counted(make(service, config=config)))
+
+
 @lru_cache(maxsize=2)
 def dynamodb_client(*, serial: bool) -> Any:  # noqa: ANN401 - likewise
     """Return this process's client; `serial`: one that makes one call at a time."""
-    client: Any = boto3.client("dynamodb", config=dynamodb_config())
-    return SerialClient(client) if serial else client
+    made = client("dynamodb", dynamodb_config())
+    return SerialClient(made) if serial else made

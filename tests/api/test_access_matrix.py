@@ -102,7 +102,6 @@ class World:
                 query={name: [unquote(value)] for name, _, value in pairs},
                 headers={},
                 body=body,
-                principal="",
                 deadline=self.memory.clock.now() + 29,
                 request_id="test",
                 authorizer=told,
@@ -343,7 +342,7 @@ def test_a_revoked_login_is_out_at_once() -> None:
     for context in told.values():
         assert context is not None
         request = Request(
-            "GET", f"{PRIVATE}/blobs/{DIGEST}", {}, {}, b"", "", 0.0, "test", authorizer=context
+            "GET", f"{PRIVATE}/blobs/{DIGEST}", {}, {}, b"", 0.0, "test", authorizer=context
         )
         assert world.api(request).status == 401
 
@@ -355,7 +354,7 @@ def test_an_overlong_list_is_no_wrong_one() -> None:
         world.memory.metadata.add_repository(f"hidden/{number:02}")
     header = world.access.authorizer(world.header("reader", "basic", PRIVATE))
     assert header is not None
-    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", "", 0.0, "test", authorizer=header)
+    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", 0.0, "test", authorizer=header)
     answer = world.api(request)
     assert answer.status == 503
     assert "hidden" not in answer.body.decode()

@@ -91,7 +91,6 @@ def request(method: str, path: str, **changes: Any) -> Request:  # noqa: ANN401 
         "query": {"token": [SECRET]},
         "headers": {"authorization": f"Bearer {SECRET}"},
         "body": SECRET.encode(),
-        "principal": "ann",
         "deadline": 0.0,
         "request_id": "r-1",
         **changes,

@@ -62,7 +62,6 @@ class World:
                 query={name: [value] for name, _, value in pairs},
                 headers={name.replace("_", "-"): value for name, value in headers.items()},
                 body=body,
-                principal="ann",
                 deadline=self.memory.clock.now() + 29,
                 request_id="test",
             )

@@ -18,6 +18,7 @@ import moto.s3.models as moto_s3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
@@ -64,6 +65,7 @@ class Wire:
     def forget() -> None:
         """Empty moto."""
         BackendDict.reset()
+        reset_model_data()
         s3_backends.bucket_accounts.clear()
 
     def _answer(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own request

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chalicelib.access.vouching import PRINCIPAL
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions, HeadStrategy
@@ -69,7 +70,7 @@ class Requests:
             query=parameters,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
             body=body,
-            principal=self.principal,
+            authorizer={PRINCIPAL: self.principal},
             deadline=self.clock.now() + 29,
             request_id="drill",
         )

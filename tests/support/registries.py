@@ -89,7 +89,6 @@ class RegistryUnderTest:
                 query=parameters,
                 headers={name.lower().replace("_", "-"): v for name, v in headers.items()},
                 body=body,
-                principal="",
                 deadline=self.clock.now() + 29,
                 request_id="test",
             )

@@ -114,9 +114,10 @@ def test_the_standard_librarys_base64_is_never_used(monkeypatch: pytest.MonkeyPa
     assert base64.b64decode(told["body"]) == data
 
 
-def test_a_request_without_an_authorizer_has_no_principal() -> None:
-    """The authorizer's part of an event may be absent, null, or name who asks."""
-    for authorizer, principal in ((None, ""), ({}, ""), ({"principalId": "ann"}, "ann")):
+def test_what_the_authorizer_says_is_handed_on() -> None:
+    """The authorizer's part of an event may be null or empty, or say who asks; texts, as told."""
+    told: dict[str, object] = {"principalId": "ann", "version": 3}
+    for authorizer, said in ((None, {}), ({}, {}), (told, {"principalId": "ann", "version": "3"})):
         seen: list[Request] = []
 
         def view(app: MoorageChalice, seen: list[Request] = seen) -> ChaliceResponse:
@@ -126,7 +127,8 @@ def test_a_request_without_an_authorizer_has_no_principal() -> None:
         asked = event()
         asked["requestContext"]["authorizer"] = authorizer
         assert serving(view)(asked, None)["statusCode"] == 200
-        assert seen[0].principal == principal
+        assert seen[0].authorizer == said
+        assert seen[0].source == asked["requestContext"].get("identity", {}).get("sourceIp", "")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -94,7 +94,7 @@ def test_what_can_go_wrong_anywhere_is_described_everywhere(route: Route, error:
     method, path = template(route)
     query = {"digest": [SAMPLES["digest"]]}
     target = path.removeprefix("/v2").removeprefix("/").format_map(SAMPLES)
-    answer = api(Request(method, target, query, {}, b"{}", "", 0.0, "test"))
+    answer = api(Request(method, target, query, {}, b"{}", 0.0, "test"))
     response = operations(DOCUMENT)[method, path].responses[answer.status]
     code = re.search(rb'"code": "(\w+)"', answer.body)
     assert code is not None

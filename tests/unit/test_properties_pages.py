@@ -51,7 +51,7 @@ class Shelf:
 
     def get(self, path: str, query: dict[str, list[str]]) -> Response:
         """Send a GET."""
-        asked = Request("GET", path.removeprefix("/v2/"), query, {}, b"", "", 0.0, "test")
+        asked = Request("GET", path.removeprefix("/v2/"), query, {}, b"", 0.0, "test")
         return self._api(asked)
 
     def pages(self, path: str, **query: object) -> Iterator[Any]:

@@ -1,0 +1,187 @@
+"""``python -m bench.coldstart``: how long a fresh process takes to its first answer.
+
+A cold start as far as it can be had without Lambda: from the start of a process, the interpreter's
+own start among it, to the answer. Each kind of request takes turns with the baseline, a process
+that imports and builds everything before it answers: Chalice, Powertools, both clients. The target
+is half of the baseline. It reports a missed target as missed; it never drops a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.access.credentials import generate
+from chalicelib.access.vouching import PRINCIPAL
+from chalicelib.digest import Digest
+from chalicelib.stores.access import DynamoAccessStore
+from moorage.access_setup import create_admin, ensure_signing_key
+from tests.support.backends import moto_backend
+from tests.support.registries import registry_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.backends import Backend
+    from tests.support.registries import RegistryUnderTest
+
+TARGET = 0.5
+"""At most this part of the baseline's time."""
+
+RESULTS = Path(__file__).parent / "results" / "coldstart.json"
+BLOB = b"x" * 1000
+ADMIN = "00000000-0000-4000-8000-000000000000"
+PRINCIPAL_ID = f"credential:{ADMIN}"
+
+# Both print when they have answered, and what: the parent knows when it started them.
+_OURS = """
+import json, sys, time
+event = json.loads(sys.argv[1])
+import app
+answer = getattr(app, sys.argv[2])(event, None)
+print(json.dumps([time.time(), answer.get("statusCode", 200)]))
+"""
+_EAGER = """
+import json, sys, time
+event = json.loads(sys.argv[1])
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from chalice import Chalice, Response
+logger, metrics = Logger(service="moorage"), Metrics(namespace="Moorage", service="moorage")
+s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
+app = Chalice(app_name="eager")
+app.api.binary_types = ["*/*"]
+@app.route("/{proxy+}", methods=["GET", "PATCH"], content_types=[])
+def below():
+    return Response(b"{}", headers={"Content-Type": "application/json"})
+event = {**event, "headers": {"accept": "*/*"}, "resource": "/{proxy+}"}
+event["requestContext"] = {**event["requestContext"], "resourcePath": "/{proxy+}"}
+answer = app(event, None)
+print(json.dumps([time.time(), answer["statusCode"]]))
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A first request: its program, its event (made anew for each run), the status it must have."""
+
+    name: str
+    program: str
+    function: str
+    event: Callable[[], Mapping[str, Any]]
+    status: int = 200
+
+
+def main() -> int:
+    """Measure in turns, print a table, write the results."""
+    parser = argparse.ArgumentParser(prog="python -m bench.coldstart", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON")
+    parser.add_argument("--repeats", type=int, default=10, help="processes of each kind")
+    options = parser.parse_args()
+    with ExitStack() as running:
+        backend = running.enter_context(moto_backend())
+        environment = deployed(backend)
+        seconds: dict[str, list[float]] = {}
+        for repeat in range(options.repeats + 1):
+            for kind in kinds(registry_over(backend)):
+                taken = first_answer(kind, environment)
+                if repeat:  # the first round fills the file system's cache
+                    seconds.setdefault(kind.name, []).append(taken)
+    medians = {name: median(taken) for name, taken in seconds.items()}
+    baseline = medians["eager baseline"]
+    ratios = {name: taken / baseline for name, taken in medians.items()}
+    for name, taken in medians.items():
+        verdict = "" if name == "eager baseline" else _verdict(ratios[name])
+        print(f"{name:22} {taken * 1000:6.0f} ms  {ratios[name]:.2f} of the baseline{verdict}")
+    document = {"repeats": options.repeats, "seconds": seconds, "ratios": ratios, "target": TARGET}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def _verdict(ratio: float) -> str:
+    return ", target met" if ratio <= TARGET else f", target {TARGET} MISSED"
+
+
+def deployed(backend: Backend) -> dict[str, str]:
+    """Set access control up, and return a function's environment."""
+    key = f"/moorage/{uuid.uuid4().hex}"
+    ensure_signing_key(backend.client("ssm"), key)
+    store = DynamoAccessStore(backend.dynamodb(), backend.environment["MOORAGE_ACCESS_TABLE"])
+    create_admin(store, generate(), "admin", "bench", time.time(), ADMIN)
+    return {
+        **os.environ,
+        **backend.environment,
+        "MOORAGE_AUTH": "on",
+        "MOORAGE_URL": "https://registry.example.com",
+        "MOORAGE_SIGNING_KEY": key,
+        "AWS_LAMBDA_FUNCTION_NAME": "moorage-api",
+        "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+    }
+
+
+def kinds(registry: RegistryUnderTest) -> list[Kind]:
+    """All first requests, the baseline among them; each push and pull finds its blob or session."""
+    digest, deadline = Digest.of(BLOB), registry.clock.now() + 29
+    registry.registry.uploads.put_whole("a/b", PRINCIPAL_ID, digest, BLOB, deadline)
+    session = registry.registry.uploads.start("a/b", PRINCIPAL_ID)
+    pull, patch = f"a/b/blobs/{digest}", f"a/b/blobs/uploads/{session.id}"
+    return [
+        Kind("eager baseline", _EAGER, "app", lambda: event("GET", "")),
+        Kind("/v2/", _OURS, "app", lambda: event("GET", "")),
+        Kind("blob pull", _OURS, "app", lambda: event("GET", pull)),
+        Kind("PATCH", _OURS, "app", lambda: event("PATCH", patch, "chunk"), 202),
+    ]
+
+
+def event(method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    """Return a proxy event of somebody whom the authorizer knows."""
+    resource = "/{proxy+}" if path else "/"
+    return {
+        "httpMethod": method,
+        "resource": resource,
+        "path": f"/{path}",
+        "headers": {},
+        "multiValueHeaders": {},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": {"proxy": path} if path else None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourcePath": resource,
+            "httpMethod": method,
+            "requestId": "r",
+            "authorizer": {PRINCIPAL: PRINCIPAL_ID, "source": ADMIN, "version": "1"},
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def first_answer(kind: Kind, environment: Mapping[str, str]) -> float:
+    """Start a process and return the seconds to its answer; raises where that is another one."""
+    began = time.time()
+    ended = subprocess.run(
+        [sys.executable, "-c", kind.program, json.dumps(kind.event()), kind.function],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    answered, status = json.loads(ended.stdout.splitlines()[-1])
+    if status != kind.status:
+        raise RuntimeError(f"{kind.name} was answered {status}: {ended.stderr}")
+    return float(answered - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
