@@ -30,7 +30,7 @@ class ErrorCode(enum.Enum):
     SIZE_TOO_LARGE = (413, "the content is larger than this registry takes in one request")
     TAG_INVALID = (400, "not a tag")
     TOOMANYREQUESTS = (429, "too many requests: wait and retry")
-    UNAUTHORIZED = (401, "authentication required")
+    UNAUTHORIZED = (401, "authentication required: log in")
     UNAVAILABLE = (503, "try again after the time in Retry-After")
     UNSUPPORTED = (405, "this registry does not do that")
 

@@ -153,7 +153,7 @@ class Proxy:
             response.force_close()
             return response
         except RefusedError as refused:
-            response = relayed(refused.answer, self._options.upstream)
+            response = relayed(refused.answer, self._options.upstream, request.host)
         except BodyError as wrong:
             response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
         except ExhaustedError:
@@ -175,7 +175,9 @@ class Proxy:
         if answer is None:
             answer = await upload.append(memoryview(b""))
         accepted = Answer(HTTPStatus.ACCEPTED, answer.headers, b"")
-        return relayed(accepted, self._options.upstream, Range=f"0-{max(upload.offset - 1, 0)}")
+        return relayed(
+            accepted, self._options.upstream, request.host, Range=f"0-{max(upload.offset - 1, 0)}"
+        )
 
     async def _put(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
         query = request.rel_url.raw_query_string
@@ -192,7 +194,7 @@ class Proxy:
             headers["Content-Type"] = "application/octet-stream"
             path = request.rel_url.raw_path_qs
             answer = await upstream.ask("POST", path, headers, memoryview(body))
-            return relayed(answer, self._options.upstream)
+            return relayed(answer, self._options.upstream, request.host)
         opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
             raise RefusedError(opened)
@@ -206,9 +208,13 @@ class Proxy:
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, last in pieces:
                 if last:
-                    return relayed(await upload.close(chunk, query), self._options.upstream)
+                    return relayed(
+                        await upload.close(chunk, query), self._options.upstream, request.host
+                    )
                 await upload.append(chunk)
-        return relayed(await upload.close(memoryview(b""), query), self._options.upstream)
+        return relayed(
+            await upload.close(memoryview(b""), query), self._options.upstream, request.host
+        )
 
     def _open(
         self, request: web.BaseRequest, upstream: Upstream, path: str, drop: str = ""
@@ -235,7 +241,7 @@ class Proxy:
             allow_redirects=False,
             timeout=_PASS_TIMEOUT,
         ) as answer:
-            headers = returned(CIMultiDict(answer.headers), self._options.upstream)
+            headers = returned(CIMultiDict(answer.headers), self._options.upstream, request.host)
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=headers
             )

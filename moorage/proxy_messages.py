@@ -40,28 +40,31 @@ def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[
     return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in gone)
 
 
-def returned(headers: CIMultiDict[str], upstream: str) -> CIMultiDict[str]:
+def returned(headers: CIMultiDict[str], upstream: str, host: str) -> CIMultiDict[str]:
     """Headers for the client: none of one connection only, and places that lead back here.
 
-    A challenge to log in has its own name again.
+    A challenge to log in has its own name again. `host` is what the client calls this proxy.
     """
     kept = CIMultiDict(
         (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP
     )
     origin = upstream.rstrip("/")
     # API Gateway renames a function's own, and no client would find it: the scoped challenge.
-    challenges = kept.popall(_RENAMED_CHALLENGE, [])
-    if _CHALLENGE not in kept:
-        kept.extend((_CHALLENGE, challenge) for challenge in challenges)
+    challenges = kept.popall(_CHALLENGE, kept.popall(_RENAMED_CHALLENGE, []))
+    if origin.startswith("http:"):
+        # crane asks for tokens at no other address of this machine than the one it was given. What
+        # is encrypted upstream stays so: a password is then not for this proxy.
+        challenges = [c.replace(f'realm="{origin}/', f'realm="http://{host}/') for c in challenges]
+    kept.extend((_CHALLENGE, challenge) for challenge in challenges)
     location = kept.get("Location", "")
     if location.startswith(origin + "/"):
         kept["Location"] = location.removeprefix(origin)
     return kept
 
 
-def relayed(answer: Answer, upstream: str, **replaced: str) -> web.Response:
+def relayed(answer: Answer, upstream: str, host: str, **replaced: str) -> web.Response:
     """An answer of the registry's, with headers of ours in place of some."""
-    headers = returned(answer.headers, upstream)
+    headers = returned(answer.headers, upstream, host)
     headers.pop("Content-Length", None)
     headers.update(replaced)
     return web.Response(status=answer.status, headers=headers, body=answer.body)

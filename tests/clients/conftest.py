@@ -5,23 +5,23 @@ A plain ``pytest`` runs none of the tests marked ``clients``: they take minutes 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from tests.clients import daemons, images, recipes
-from tests.clients.adapters.base import Client, Workspace
+from tests.clients import daemons, images, logins, recipes
+from tests.clients.adapters.base import temporary_workspace
 from tests.clients.adapters.catalogue import DAEMON_OF, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from tests.clients.adapters.base import Client, Workspace
     from tests.clients.daemons import Registry
+    from tests.clients.logins import World
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,6 +59,13 @@ def registry() -> Iterator[Registry]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Give a registry with access control that holds an image."""
+    with logins.furnished() as furnished:
+        yield furnished
+
+
 @pytest.fixture(scope="session")
 def dockerd() -> Iterator[str]:
     """Give the address of a docker daemon of our own; skips, saying why, where it can't run."""
@@ -81,14 +88,9 @@ def containerd() -> Iterator[str]:
 
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
-    """Give a folder that is deleted at the end, passed or failed: images are large."""
-    # podman reads an oci: path as a name, which the underscores of a random one would break.
-    folder = Path(tempfile.gettempdir()) / f"m-{uuid4().hex[:12]}"
-    folder.mkdir()
-    try:
-        yield Workspace(Path(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Give a workspace of the test's own."""
+    with temporary_workspace() as own:
+        yield own
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ class Registry:
 
     proxy: str
     gateway: str
+    aws: str = ""
+    """Where its data is; empty if that is not known."""
     pids: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -84,7 +86,7 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
         ]
         with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT, environment):
             ready = json.loads(ready_file.read_text())
-            yield Registry(ready["proxy"], ready["gateway"], ready["pids"])
+            yield Registry(ready["proxy"], ready["gateway"], ready["aws"], ready["pids"])
 
 
 @contextmanager

@@ -27,6 +27,7 @@ SUITE = "bookworm"
 MANY_LAYERS = 30
 FEW_LAYERS = 3
 SMALL_LAYER_SIZE = 200_000
+TINY_LAYER_SIZE = 100
 BIG_LAYER_SIZE = 300_000_000
 _DEBOOTSTRAP_TIMEOUT = 600
 # Part of the cache's folder names: raise it when a recipe changes.
@@ -109,6 +110,12 @@ def _few_small(target: Path) -> None:
     _small_layers(target, FEW_LAYERS)
 
 
+def _tiny(target: Path) -> None:
+    """Make one layer of one small file, for tests of who may push it."""
+    layer = _random_layer(target, 0, TINY_LAYER_SIZE)
+    images.finish_layout(target, images.write_manifest(target, [layer]))
+
+
 def _small_layers(target: Path, number: int) -> None:
     made = [_random_layer(target, seed, SMALL_LAYER_SIZE) for seed in range(number)]
     images.finish_layout(target, images.write_manifest(target, made))
@@ -142,6 +149,7 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "debian": _debian,
     "many-small": _many_small,
     "few-small": _few_small,
+    "tiny": _tiny,
     "one-big": _one_big,
     "two-platforms": _two_platforms,
 }

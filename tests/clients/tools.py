@@ -69,10 +69,12 @@ def run(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    given: str = "",
 ) -> str:
     """Run a client program to its end and return its standard output.
 
-    ``env`` is added to this process's environment; ``timeout`` is in seconds.
+    ``env`` is added to this process's environment; ``timeout`` is in seconds; ``given`` is what it
+    reads from its standard input.
     Raises ClientError when it is missing, is too slow or exits with an error.
     """
     path = program(name)
@@ -83,7 +85,7 @@ def run(
         done = subprocess.run(
             command,
             env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -129,12 +129,12 @@ def log_in(challenge: dict[str, str], token: str, scope: str | None = None) -> T
 
 @pytest.mark.parametrize("door", ["gateway", "proxy"])
 def test_both_doors_ask_who_is_there(running: Running, door: str) -> None:
-    """The challenge of `/v2/` names the token endpoint of the gateway, at either door."""
+    """The challenge of `/v2/` names the token endpoint at the very door, and the one registry."""
     told = ask(running.ready[door], "GET", "/v2/")
     gateway = running.ready["gateway"]
     assert told.status == 401
     assert told.headers["WWW-Authenticate"] == (
-        f'Bearer realm="{gateway}/v2/_token",service="{urlsplit(gateway).netloc}"'
+        f'Bearer realm="{running.ready[door]}/v2/_token",service="{urlsplit(gateway).netloc}"'
     )
     assert json.loads(told.body)["errors"][0]["code"] == "UNAUTHORIZED"
 

@@ -28,6 +28,11 @@ class Skopeo:
         """Work in ``workspace``."""
         self._workspace = workspace
 
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in, which it does by asking the registry."""
+        words = ("login", "--tls-verify=false", "--username", user, "--password-stdin", host)
+        self._workspace.run("skopeo", *words, given=password)
+
     def push(self, layout: Path, reference: str) -> None:
         """Push the image or index of an OCI layout."""
         target = f"docker://{reference}"
@@ -53,6 +58,11 @@ class Crane:
         """Work in ``workspace``."""
         self._workspace = workspace
 
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Keep a login for later; the registry isn't asked."""
+        words = ("auth", "login", "--insecure", "--username", user, "--password-stdin", host)
+        self._workspace.run("crane", *words, given=password)
+
     def push(self, layout: Path, reference: str) -> None:
         """Push the image or index of an OCI layout."""
         # Not --index: that pushes the layout's index.json itself, as an index around ours.
@@ -76,6 +86,12 @@ class Regctl:
         self._workspace = workspace
         self._chunks = ("--blob-max", CHUNK, "--blob-chunk", CHUNK) if chunked else ()
 
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in: the login is kept, and then the registry is asked."""
+        self._set(host)
+        words = ("registry", "login", "--user", user, "--pass-stdin", host)
+        self._workspace.run("regctl", *words, given=password)
+
     def push(self, layout: Path, reference: str) -> None:
         """Push the image or index of an OCI layout."""
         self._copy(reference, f"ocidir://{layout}:{TAG}", reference)
@@ -87,9 +103,11 @@ class Regctl:
         return read_layout(into)
 
     def _copy(self, reference: str, source: str, target: str) -> None:
-        host = reference.partition("/")[0]
-        self._workspace.run("regctl", "registry", "set", host, *self._HOST, *self._chunks)
+        self._set(reference.partition("/")[0])
         self._workspace.run("regctl", "image", "copy", source, target)
+
+    def _set(self, host: str) -> None:
+        self._workspace.run("regctl", "registry", "set", host, *self._HOST, *self._chunks)
 
 
 class Oras:
@@ -100,6 +118,11 @@ class Oras:
     def __init__(self, workspace: Workspace) -> None:
         """Work in ``workspace``."""
         self._workspace = workspace
+
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in, which it does by asking the registry."""
+        words = ("login", "--plain-http", "--username", user, "--password-stdin", host)
+        self._workspace.run("oras", *words, given=password)
 
     def push(self, layout: Path, reference: str) -> None:
         """Push the image or index of an OCI layout."""

@@ -30,11 +30,17 @@ class OrasPython:
         """Work in ``workspace``; ``chunked`` sends layers in 4 MiB chunks."""
         self._workspace = workspace
         self._chunked = chunked
+        self._user: tuple[str, str] | None = None
+
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Say from now on who it is; the registry isn't asked."""
+        self._user = (user, password)
+        self._client(host)
 
     def push(self, layout: Path, reference: str) -> None:
         """Push an image's config and layers, as files with their media types."""
         manifest = read_json(layout, root_of(layout))
-        _client(reference).push(
+        self._client(reference).push(
             target=reference,
             files=[
                 f"{blob_path(layout, layer['digest'])}:{layer['mediaType']}"
@@ -50,7 +56,7 @@ class OrasPython:
     def pull(self, reference: str) -> Contents:
         """Pull layers and config into a folder that holds nothing."""
         into = self._workspace.fresh("oras-py")
-        client = _client(reference)
+        client = self._client(reference)
         manifest = client.get_manifest(client.get_container(reference))
         # Not its pull(): that unpacks a gzipped layer, and the bytes that came would be lost.
         for blob in (manifest["config"], *manifest["layers"]):
@@ -60,8 +66,15 @@ class OrasPython:
         (into / "manifest.json").write_text(json.dumps(manifest))
         return read_directory(into)
 
+    def _client(self, reference: str) -> OrasClient:
+        from oras.client import OrasClient  # noqa: PLC0415  of an extra that other tests do without
 
-def _client(reference: str) -> OrasClient:
-    from oras.client import OrasClient  # noqa: PLC0415  of an extra that other tests do without
-
-    return OrasClient(hostname=reference.partition("/")[0], insecure=True)
+        host = reference.partition("/")[0]
+        if self._user is None:
+            return OrasClient(hostname=host, insecure=True)
+        # Its other way keeps the first token that it gets, which is for no repository.
+        client = OrasClient(hostname=host, insecure=True, auth_backend="basic")
+        user, password = self._user
+        kept = str(self._workspace.fresh("login"))
+        client.login(username=user, password=password, hostname=host, config_path=kept)
+        return client

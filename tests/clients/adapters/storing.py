@@ -44,6 +44,11 @@ class Containers:
         self._name = name
         self._architectures: list[str] = []
 
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in, which they do by asking the registry."""
+        words = ("login", "--tls-verify=false", "--username", user, "--password-stdin", host)
+        self._workspace.run(self._name, *words, given=password)
+
     def push(self, layout: Path, reference: str) -> None:
         """Take an OCI layout into a store and push it from there."""
         store = self._workspace.fresh("store")
@@ -90,6 +95,10 @@ class Docker:
         self._workspace = workspace
         self._address = address
 
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in: the daemon asks the registry."""
+        self._run("login", "--username", user, "--password-stdin", host, given=password)
+
     def push(self, layout: Path, reference: str) -> None:
         """Load an image into the daemon, push it, and remove it from the daemon."""
         archive = write_docker_archive(layout, self._workspace.fresh("archive.tar"), reference)
@@ -115,8 +124,8 @@ class Docker:
     def _remove_all(self) -> None:
         self._run("image", "prune", "--all", "--force")
 
-    def _run(self, *arguments: str) -> str:
-        return self._workspace.run("docker", "--host", self._address, *arguments)
+    def _run(self, *arguments: str, given: str = "") -> str:
+        return self._workspace.run("docker", "--host", self._address, *arguments, given=given)
 
 
 class Ctr:
@@ -128,21 +137,29 @@ class Ctr:
         """Work in ``workspace`` with the containerd at socket ``address``."""
         self._workspace = workspace
         self._address = address
+        self._user: tuple[str, ...] = ()
+
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Say from now on who it is: it keeps no logins."""
+        del host
+        self._user = ("--user", f"{user}:{password}")
 
     def push(self, layout: Path, reference: str) -> None:
         """Import an image or index, push it, and remove it from containerd."""
         archive = _named_archive(layout, self._workspace.fresh("archive.tar"), reference)
         self._images("import", "--no-unpack", "--all-platforms", str(archive))
         archive.unlink()
-        self._images("push", "--plain-http", reference)
-        self._images("rm", "--sync", reference)
+        try:
+            self._images("push", "--plain-http", *self._user, reference)
+        finally:
+            self._images("rm", "--sync", reference)
 
     def pull(self, reference: str) -> Contents:
         """Pull into containerd, which holds nothing, export what came, and remove it."""
         if self._run("content", "ls", "--quiet").strip():
             raise ClientError("containerd already holds content")
         flags = ("--plain-http", "--all-platforms", "--snapshotter", "native")
-        self._images("pull", *flags, reference)
+        self._images("pull", *flags, *self._user, reference)
         exported = self._workspace.fresh("exported.tar")
         self._images("export", "--all-platforms", str(exported), reference)
         self._images("rm", "--sync", reference)
