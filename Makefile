@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAGE ?= dev
-export AWS_EC2_METADATA_DISABLED := true
-# Packaging and tests speak to no AWS account; the region only has to be named.
-export AWS_DEFAULT_REGION ?= us-east-1
+
+# All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
+LOCAL := run test check format clients conformance drills bench package
+$(LOCAL): export AWS_EC2_METADATA_DISABLED := true
+$(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clients conformance drills bench package clean
+.PHONY: help run test check format clients conformance drills bench package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
@@ -20,6 +22,8 @@ help:
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (half an hour)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
+	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"
+	@echo "make destroy  STAGE=x: takes it down; keeps its data (docs/deploy.md)"
 
 $(VENV)/.run: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,7 +48,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory package STAGE=check
-	$(BIN)/cfn-lint build/check/sam.yaml infra/data.yaml
+	$(BIN)/cfn-lint build/check/sam.yaml infra/data.yaml infra/observability.yaml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -65,8 +69,17 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m bench
 
-package: $(VENV)/.dev
+# API Gateway's stage is always v2, for the URL's sake; STAGE names the stacks.
+package: $(VENV)/.run
 	$(BIN)/chalice package --stage v2 --merge-template infra/api.merge.yaml build/$(STAGE)
+
+# Options come by variables (DOMAIN, CERTIFICATE, ...): docs/deploy.md has them all.
+deploy:
+	@$(MAKE) --no-print-directory package
+	@$(BIN)/moorage deploy --stage "$(STAGE)" --package "build/$(STAGE)"
+
+destroy: $(VENV)/.run
+	@$(BIN)/moorage destroy --stage "$(STAGE)"
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -68,7 +68,9 @@ class Aws:
             retries={"total_max_attempts": 3, "mode": "standard"},
         )
         if self.endpoint is None:
-            return boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]
+            # The SDK itself reads AWS_DEFAULT_REGION only.
+            region = os.environ.get("AWS_REGION") or None
+            return boto3.session.Session(region_name=region).client(service, config=config)  # type: ignore[call-overload]
         plain = botocore.session.Session(session_vars=dict(_NOTHING_OF_THE_USERS))
         session = boto3.session.Session(
             aws_access_key_id="local",

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from moorage import access_arguments, login_arguments
+from moorage import access_arguments, deploy_arguments, doctor_arguments, login_arguments
 
 _HEAD_MODES = ("body", "zero")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -104,6 +104,12 @@ def _login(options: argparse.Namespace) -> int:
     return login.run(options)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from moorage import doctor  # noqa: PLC0415 - lazy, as said above
+
+    return doctor.run(options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="moorage",
@@ -118,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_proxy(commands)
     access_arguments.add_access(commands, _command, run=_access)
     login_arguments.add_login(commands, _command, run=_login)
+    doctor_arguments.add_doctor(commands, _command, run=_doctor)
+    deploy_arguments.add_deploy(commands, _command)
     return parser
 
 

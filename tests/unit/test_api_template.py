@@ -16,6 +16,7 @@ from moorage.gateway_answers import API_TEMPLATE
 TEMPLATE: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 ACCESS = {"MOORAGE_ACCESS_TABLE", "MOORAGE_URL", "MOORAGE_SIGNING_KEY"}
+WATCHED = {"MOORAGE_METRICS", "POWERTOOLS_SERVICE_NAME"}
 DATA = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 
 
@@ -39,10 +40,11 @@ def test_a_deployment_controls_access() -> None:
 
 def test_functions_are_told_what_they_need() -> None:
     """The authorizer knows nothing of the data, and those that nobody calls nothing of access."""
-    assert set(variables("APIHandler")) == DATA | ACCESS | {"MOORAGE_COMMIT_FUNCTION"}
-    assert set(variables("Authorizer")) == ACCESS
-    assert set(variables("Commit")) == set(variables("Sweep")) == DATA
-    shared = {name: variables("APIHandler")[name] for name in ACCESS}
+    commit = {"MOORAGE_COMMIT_FUNCTION"}
+    assert set(variables("APIHandler")) == DATA | ACCESS | WATCHED | commit
+    assert set(variables("Authorizer")) == ACCESS | WATCHED
+    assert set(variables("Commit")) == set(variables("Sweep")) == DATA | WATCHED
+    shared = {name: variables("APIHandler")[name] for name in ACCESS | WATCHED}
     assert shared == variables("Authorizer")
 
 

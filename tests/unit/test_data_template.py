@@ -87,8 +87,10 @@ def test_registry_table_can_be_recovered() -> None:
 
 
 def test_uploads_table_has_a_lifetime() -> None:
-    """Sessions are found by id, and expire by themselves."""
+    """Sessions are found by id, and expire by themselves; only the table can't be deleted."""
     table = properties("UploadsTable")
+    assert table["DeletionProtectionEnabled"] is True
+    assert "PointInTimeRecoverySpecification" not in table
     assert keys(table) == {"session": "HASH"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
@@ -130,6 +132,7 @@ def test_names_go_in_and_come_out() -> None:
     names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
     assert set(TEMPLATE["Parameters"]) == names
     assert names < set(TEMPLATE["Outputs"])
+    assert {TEMPLATE["Parameters"][name]["Default"] for name in names} == {""}
     for output in TEMPLATE["Outputs"].values():
         assert output["Export"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
 

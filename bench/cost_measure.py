@@ -1,0 +1,281 @@
+"""One push and one pull, made as docker makes them through the push proxy, and what they ask for.
+
+The API runs in this process, over an emulated S3 and DynamoDB; the gateway and its authorizer are
+played, as they do nothing but count. Each measurement takes a new bucket and new tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bench import cost_image
+from bench.cost_image import CHUNK, REPOSITORY
+from bench.cost_meter import Meter, size_of
+from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.desk import Desk
+from chalicelib.access.doorkeeper import Doorkeeper
+from chalicelib.access.exchange import Exchange
+from chalicelib.access.grants import Grants
+from chalicelib.access.mint import Mint
+from chalicelib.access.vouching import PRINCIPAL, vouched
+from chalicelib.api.authorization import Granted
+from chalicelib.api.dispatch import Api
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.descriptor import MediaType
+from chalicelib.digest import Digest
+from chalicelib.registry.registry import Registry
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.metadata import DynamoMetadataStore
+from chalicelib.stores.s3 import S3ObjectStore
+from chalicelib.stores.sessions import DynamoSessionStore
+from tests.support.access import SERVICE, URL, FixedKeys, Unreachable
+from tests.support.registries import RecordedWorkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.support.backends import Backend
+
+_DAY = 86_400.0
+_ITEM_OVERHEAD = 100
+"""Bytes that DynamoDB bills for each item stored, on top of its own."""
+_REDIRECTED = 307
+_SCOPES = {"push": f"repository:{REPOSITORY}:pull,push", "pull": f"repository:{REPOSITORY}:pull"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one operation asks of AWS; bytes are whole, units and requests as they are billed."""
+
+    gateway: int
+    api: int
+    authorizer: int
+    bytes_in: int
+    """Of the bodies that the API took."""
+    bytes_out: int
+    """To the client, by the API and by S3."""
+    assembled: int
+    """Objects that were put together from parts."""
+    s3_writes: int
+    s3_reads: int
+    dynamodb_writes: int
+    dynamodb_reads: float
+    kept_bytes: int
+    """What the table of what is kept holds more afterwards, as DynamoDB bills storage."""
+
+
+def measure(backend: Backend) -> dict[str, Counts]:
+    """Count a push, a pull of what was pushed, and a run of the sweeper that finds nothing due."""
+    world = _World(backend)
+    for layer in cost_image.known_layers():
+        world.store(layer)
+    world.log_in("push")  # notes the day of use, once a day
+    world.clock.at += _DAY  # by then a link is old enough to be touched at its next use
+    world.log_in("push")
+    return {
+        "push": _counted(world, lambda client: client.push()),
+        "pull": _counted(world, lambda client: client.pull()),
+        "sweep": _counted(world, lambda _: world.sweep()),
+    }
+
+
+class _Clock:
+    """A clock that stands: the length of a time in an item must not depend on when it is."""
+
+    at = 1_795_000_000.25
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+
+class _World:
+    """A registry with access control, and one credential that may push and pull."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.clock = _Clock()
+        self.s3, self.dynamodb = backend.s3(), backend.dynamodb()
+        self.access = DynamoAccessStore(self.dynamodb, backend.access_table)
+        self.mint = Mint(FixedKeys(), URL, SERVICE)
+        tables = (backend.registry_table, backend.uploads_table)
+        ports = Ports(
+            objects=S3ObjectStore(self.s3, backend.bucket),
+            sessions=DynamoSessionStore(self.dynamodb, backend.uploads_table),
+            metadata=DynamoMetadataStore(self.dynamodb, *tables),
+            workers=RecordedWorkers(),
+            clock=self.clock,
+        )
+        self.registry = Registry.over(ports, Limits())
+        # Where a deployment starts.
+        options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
+        exchange = Exchange(self.access, Unreachable(), Unreachable(), SERVICE)
+        desk = Desk(self.access, self.mint, exchange, self.clock)
+        admission = Granted(self.access, self.clock.now)
+        self.api = Api(self.registry, options, admission, lambda: desk)
+
+    @cached_property
+    def password(self) -> str:
+        token = generate()
+        grants = Grants.parse(["team/**:pull,push"])
+        record = Credential(
+            str(uuid.uuid4()), "ci", "bench", self.clock.now(), grants, hash_of(token)
+        )
+        self.access.create(record)
+        return token
+
+    def store(self, data: bytes) -> None:
+        deadline = self.clock.now() + 29
+        self.registry.uploads.put_whole(REPOSITORY, "bench", Digest.of(data), data, deadline)
+
+    def log_in(self, action: str) -> None:
+        _Client(self).log_in(action)
+
+    def sweep(self) -> None:
+        self.registry.sweeper.sweep(self.clock.now() + 1)
+
+    def kept(self) -> int:
+        """Bytes of all items that stay; the table of uploads empties itself."""
+        rows = self.backend.dynamodb().scan(TableName=self.backend.registry_table)
+        assert "LastEvaluatedKey" not in rows  # noqa: S101 - a few items
+        return sum(size_of(item) + _ITEM_OVERHEAD for item in rows["Items"])
+
+
+class _Client:
+    """docker, the push proxy before it, and the gateway behind it."""
+
+    def __init__(self, world: _World) -> None:
+        self.gateway = self.api = self.authorizer = self.s3_reads = 0
+        self.bytes_in = self.bytes_out = 0
+        self._world = world
+        self._token = ""
+        self._vouched: Mapping[str, str] = {}
+
+    def log_in(self, action: str) -> None:
+        """Hear the challenge, which no function answers, and fetch a token."""
+        self.gateway += 1
+        password = base64.b64encode(f"ci:{self._world.password}".encode()).decode()
+        query = {"service": [SERVICE], "scope": [_SCOPES[action]]}
+        answer = self._send("GET", "_token", query, {"authorization": f"Basic {password}"})
+        self._token = json.loads(answer.body)["token"]
+
+    def push(self) -> None:
+        """Look for each layer, send those that are missing, the config, and the manifest."""
+        self.log_in("push")
+        for layer in cost_image.known_layers():
+            assert self._found(layer)  # noqa: S101 - else it were another workload
+        for blob in (*cost_image.new_layers(), cost_image.config()):
+            assert not self._found(blob)  # noqa: S101 - likewise
+            self._upload(blob)
+            assert self._found(blob)  # noqa: S101 - likewise
+        kind = {"content-type": MediaType.OCI_MANIFEST.value}
+        self._ask("PUT", f"{REPOSITORY}/manifests/latest", cost_image.manifest(), kind)
+
+    def pull(self) -> None:
+        """Fetch the manifest, the config and every layer."""
+        self.log_in("pull")
+        for method in ("HEAD", "GET"):
+            self._ask(method, f"{REPOSITORY}/manifests/latest")
+        for blob in (cost_image.config(), *cost_image.layers()):
+            answer = self._ask("GET", f"{REPOSITORY}/blobs/{Digest.of(blob)}")
+            if answer.status == _REDIRECTED:
+                self.bytes_out += len(blob)
+
+    def _found(self, blob: bytes) -> bool:
+        return self._ask("HEAD", f"{REPOSITORY}/blobs/{Digest.of(blob)}").status < 400  # noqa: PLR2004 - HTTP's own
+
+    def _upload(self, blob: bytes) -> None:
+        at = self._ask("POST", f"{REPOSITORY}/blobs/uploads/").headers["Location"]
+        for first in range(0, len(blob), CHUNK):
+            chunk = blob[first : first + CHUNK]
+            span = {"content-range": f"{first}-{first + len(chunk) - 1}"}
+            at = self._ask("PATCH", str(at), chunk, span).headers["Location"]
+        self._ask("PUT", f"{at}&digest={Digest.of(blob)}")
+
+    def _ask(
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Send a request with the token, and follow where it leads."""
+        if not self._vouched:
+            self._authorize()
+        parts = urlsplit(target.removeprefix("/v2/"))
+        pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
+        query = {name: [value] for name, _, value in pairs}
+        answer = self._send(method, parts.path, query, headers or {}, body)
+        # A URL of S3's: the client asks there.
+        self.s3_reads += answer.status == _REDIRECTED
+        return answer
+
+    def _authorize(self) -> None:
+        """Ask the authorizer, whose answer the gateway keeps for a minute."""
+        self.authorizer += 1
+        world = self._world
+        keeper = Doorkeeper(world.access, world.mint, world.clock)
+        principal = keeper.identify(f"Bearer {self._token}")
+        assert principal is not None  # noqa: S101 - the token is a minute old
+        self._vouched = {PRINCIPAL: principal.id, **vouched(principal)}
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Sequence[str]],
+        headers: Mapping[str, str],
+        body: bytes = b"",
+    ) -> Response:
+        self.gateway += 1
+        self.api += 1
+        self.bytes_in += len(body)
+        deadline = self._world.clock.now() + 29
+        answer = self._world.api(
+            Request(
+                method,
+                path.rstrip("/"),
+                query,
+                headers,
+                body,
+                deadline,
+                "bench",
+                source="198.51.100.7",
+                authorizer=self._vouched,
+            )
+        )
+        if answer.status >= 400 and method != "HEAD":  # noqa: PLR2004 - HTTP's own
+            raise RuntimeError(f"{method} {path} was answered {answer.status}: {answer.body!r}")
+        self.bytes_out += 0 if method == "HEAD" else len(answer.body)
+        return answer
+
+
+def _counted(world: _World, work: Callable[[_Client], None]) -> Counts:
+    backend, client = world.backend, _Client(world)
+    meter = Meter(backend.dynamodb())
+    before = world.kept()
+    tables = (backend.registry_table, backend.uploads_table, backend.access_table)
+    with meter.watch(world.s3, world.dynamodb, *tables):
+        work(client)
+    return Counts(
+        gateway=client.gateway,
+        api=client.api,
+        authorizer=client.authorizer,
+        bytes_in=client.bytes_in,
+        bytes_out=client.bytes_out,
+        assembled=meter.assembled,
+        s3_writes=meter.s3_writes,
+        s3_reads=meter.s3_reads + client.s3_reads,
+        dynamodb_writes=meter.dynamodb_writes,
+        dynamodb_reads=meter.dynamodb_reads,
+        kept_bytes=world.kept() - before,
+    )

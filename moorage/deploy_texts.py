@@ -1,0 +1,62 @@
+"""What `moorage deploy` and `moorage destroy` tell a person at the end.
+
+Every line for pasting must work as it stands, but for the image's name.
+"""
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_PROXY = "127.0.0.1:5000"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a deployment came to. `token` is the first admin's, or None if there was one."""
+
+    url: str
+    data_stack: str
+    signing_key: str
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    domain_target: str | None = None
+    """What a CNAME record of the domain has to name, if the user makes it."""
+
+
+def deployed(result: Deployed) -> str:
+    """Return what to print when the registry stands."""
+    host = urlsplit(result.url).netloc
+    path = None if result.token_file is None else shlex.quote(str(result.token_file))
+    given = f" --password-stdin < {path}" if result.token and path else ""
+    image = f"{_PROXY}/demo/my-image:1"
+    return f"""The registry is at {result.url}/v2/
+{_record(host, result.domain_target)}{_admin(result, path)}
+Pull from {host}; push through the push proxy, which any layer's size fits:
+
+  docker login -u admin {host}{given}
+  moorage proxy --upstream {result.url} &
+  docker login -u admin {_PROXY}{given}
+  docker tag my-image {image}
+  docker push {image}
+  docker pull {host}/demo/my-image:1
+
+Who else may do what (docs/access.md):
+
+  moorage token create ci --grant 'team/**:pull,push' --stack {result.data_stack}
+  moorage key show --signing-key {result.signing_key}
+"""
+
+
+def _record(host: str, target: str | None) -> str:
+    if target is None:
+        return ""
+    return f"once a CNAME record of {host} names {target}\n"
+
+
+def _admin(result: Deployed, path: str | None) -> str:
+    if result.token is None:
+        return ""
+    if path is not None:
+        return f"The access token of admin is in {path}\n"
+    return f"The access token of admin, shown this once:\n\n  {result.token}\n"

@@ -1,0 +1,129 @@
+"""moto's CloudFormation in this process, mended where it is less than CloudFormation.
+
+moto: executes a change set without making outputs and exports, or seeing those of other stacks;
+knows no transform; refuses a change set that changes nothing instead of letting it fail; takes a
+default that is given for a change, and forgets a resource that it can't change; takes a bucket's
+policy without its conditions, so that "not without TLS" is never. What it does not do, and so no
+test over it shows: rollbacks, replacements, policies of buckets, an API's methods and stage, a
+domain.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from moto import mock_aws
+from moto.cloudformation import parsing
+from moto.cloudformation.models import (
+    ChangeSet,
+    CloudFormationBackend,
+    Stack,
+    cloudformation_backends,
+)
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.iam.access_control import PermissionResult
+from moto.s3.models import FakeBucket
+
+from tests.infra.sam import transformed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+# moto takes no methods out of an API's definition, won't deploy an API that has none, and can't
+# give an output of what it doesn't know.
+_NOT_MADE = (
+    "AWS::ApiGateway::BasePathMapping",
+    "AWS::ApiGateway::Deployment",
+    "AWS::ApiGateway::DomainName",
+    "AWS::ApiGateway::Stage",
+    "AWS::Route53::RecordSet",
+)
+_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+}
+
+
+@contextmanager
+def emulated() -> Iterator[None]:
+    """Run moto for all clients made in the block."""
+    create = CloudFormationBackend.create_change_set
+
+    def create_change_set(self: Any, **wanted: Any) -> Any:  # noqa: ANN401 - moto's own
+        template = json.loads(wanted["template"])
+        if "Transform" in template:
+            template = _makeable(transformed(template, wanted["parameters"]))
+            wanted["template"] = json.dumps(template)
+        return create(self, **wanted)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict("os.environ", _ENVIRONMENT))
+        stack.enter_context(mock_aws())
+        patches = (
+            (CloudFormationBackend, "create_change_set", create_change_set),
+            (CloudFormationResponse, "_validate_different_update", lambda *_, **__: None),
+            (ChangeSet, "apply", _apply),
+            (ChangeSet, "_parse_template", _parse),
+            (Stack, "_parse_template", _parse),
+            (Stack, "parse_template", staticmethod(json.loads)),
+            (Stack, "has_parameters", _has_parameters),
+            (parsing, "parse_and_update_resource", _updated),
+            (FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL),
+        )
+        for where, name, new in patches:
+            stack.enter_context(mock.patch.object(where, name, new))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Tried to parse AWS::")
+        yield
+
+
+def _makeable(template: dict[str, Any]) -> dict[str, Any]:
+    kept = {n: each for n, each in template["Resources"].items() if each["Type"] not in _NOT_MADE}
+    gone = set(template["Resources"]) - set(kept)
+    outputs = {
+        name: output
+        for name, output in template["Outputs"].items()
+        if not any(f'"{each}"' in json.dumps(output["Value"]) for each in gone)
+    }
+    return {**template, "Resources": kept, "Outputs": outputs}
+
+
+_update_resource = parsing.parse_and_update_resource
+
+
+def _updated(logical_id: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - likewise
+    return _update_resource(logical_id, resource, known, **place) or known[logical_id]
+
+
+def _parse(self: Any) -> None:  # noqa: ANN401 - likewise
+    # Ours are JSON; moto would take them for YAML, which takes it half a second each time.
+    self.template_dict = json.loads(self.template)
+
+
+def _has_parameters(self: Any, others: dict[str, str]) -> bool:  # noqa: ANN401 - likewise
+    standing = {name: str(value) for name, value in self.stack_parameters.items()}
+    return standing == {**standing, **others}
+
+
+def _apply(self: Any) -> None:  # noqa: ANN401 - likewise
+    stack = self.stack
+    backend = cloudformation_backends[stack.account_id][stack.region_name]
+    if self.change_set_type == "UPDATE":
+        stack.update(self.template, parameters=self.parameters)
+    else:
+        stack.cross_stack_resources = backend.exports
+        stack.template, stack.parameters = self.template, self.parameters
+        stack._parse_template()  # noqa: SLF001 - what create_stack does
+        stack.resource_map = stack._create_resource_map()  # noqa: SLF001 - likewise
+        stack.resource_map.create(stack.template_dict)
+        stack.output_map = stack._create_output_map()  # noqa: SLF001 - likewise
+    for export in stack.exports:
+        backend.exports[export.name] = export

@@ -1,0 +1,170 @@
+"""Lambda on this machine: the runtime API, and AWS's own runtime client with the packaged zip.
+
+The function's process sees the unpacked zip, boto3 with what it needs, and Python's own library:
+nothing of this project's, nor of the environment that the tests run in.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+SDK: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
+"""What Lambda's runtime has beside Python: boto3 and what that needs."""
+
+CLIENT: Final = ("awslambdaric", "simplejson", "snapshot-restore-py")
+
+_NEXT: Final = "/2018-06-01/runtime/invocation/next"
+_SECONDS: Final = 60.0
+
+
+class FunctionError(Exception):
+    """A function raised; the text is its error's message, as the runtime reports it."""
+
+
+@dataclass
+class Call:
+    """One invocation and what it came to."""
+
+    event: dict[str, Any]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    done: threading.Event = field(default_factory=threading.Event)
+    value: Any = None
+    error: str | None = None
+
+
+@dataclass
+class Function:
+    """A function whose process asks for invocations; calling it waits for the result."""
+
+    waiting: queue.Queue[Call | None] = field(default_factory=queue.Queue)
+    known: dict[str, Call] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def __call__(self, event: dict[str, Any], _context: object = None) -> Any:  # noqa: ANN401 - a function may return anything
+        """Invoke it; raises FunctionError."""
+        call = Call(json.loads(json.dumps(event)))
+        self.known[call.id] = call
+        self.waiting.put(call)
+        assert call.done.wait(_SECONDS), f"no answer; the runtime said: {self.failed}"
+        if call.error is not None:
+            raise FunctionError(call.error)
+        return call.value
+
+
+@contextmanager
+def running(
+    handler: str, path: tuple[Path, ...], environment: Mapping[str, str]
+) -> Iterator[Function]:
+    """Run `handler` under the runtime client until the block ends; `path` is its Python path."""
+    function = Function()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _answering(function))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-m", "awslambdaric", handler],
+        cwd=path[0],
+        env={
+            **bare_environment(path),
+            **environment,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_address[1]}",
+            "AWS_LAMBDA_FUNCTION_NAME": f"test-{handler}",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "LAMBDA_TASK_ROOT": str(path[0]),
+            "_HANDLER": handler,
+        },
+    )
+    try:
+        yield function
+    finally:
+        process.kill()
+        process.wait()
+        function.waiting.put(None)
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def bare_environment(path: tuple[Path, ...]) -> dict[str, str]:
+    """Return an environment in which Python finds `path` and its own library; use it with -S."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def lay_out(folder: Path, distributions: tuple[str, ...]) -> None:
+    """Put links to installed distributions into a folder, and to nothing else."""
+    folder.mkdir()
+    for name in distributions:
+        distribution = importlib.metadata.distribution(name)
+        tops = {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}
+        for top in tops - {"__pycache__"}:
+            (folder / top).symlink_to(str(distribution.locate_file(top)))
+
+
+def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            call = function.waiting.get() if self.path == _NEXT else None
+            if call is None:
+                self.close_connection = True
+                return
+            self._send(
+                json.dumps(call.event).encode(),
+                {
+                    "Lambda-Runtime-Aws-Request-Id": call.id,
+                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 29) * 1000)),
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:0:function:f",
+                    # The client ends without a word where these are missing.
+                    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
+                    "Content-Type": "application/json",
+                },
+            )
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            *_, call_id, outcome = self.path.split("/")
+            call = function.known.get(call_id)
+            if call is None:
+                function.failed.append(body.decode())
+            elif outcome == "response":
+                call.value = json.loads(body)
+                call.done.set()
+            else:
+                call.error = str(json.loads(body)["errorMessage"])
+                call.done.set()
+            self._send(b'{"status":"OK"}', {}, 202)
+
+        def _send(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    return Handler

@@ -1,0 +1,128 @@
+"""The templates, the policies and the settings name the same things."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from chalicelib.settings import AccessSettings, Settings, SettingsError
+from moorage.backend import DATA_TEMPLATE
+from moorage.children import CHECKOUT
+from moorage.deploy import OBSERVABILITY_TEMPLATE
+from moorage.gateway_answers import API_TEMPLATE
+
+API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
+DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+CONFIG: dict[str, Any] = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+POLICIES = {path.name: path for path in (CHECKOUT / ".chalice").glob("policy-*.json")}
+SOURCES = "\n".join(
+    path.read_text(encoding="utf-8")
+    for path in [CHECKOUT / "app.py", *sorted((CHECKOUT / "chalicelib").rglob("*.py"))]
+)
+IMPORTED = re.compile(r"\$\{DataStack\}-(\w+)")
+FROM_API = re.compile(r"\$\{ApiStack\}-(\w+)")
+OPTIONAL = {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_METRICS", "POWERTOOLS_SERVICE_NAME"}
+"""What a function can do without: its settings have a default, which a deployment changes."""
+
+
+def variables(function: str) -> set[str]:
+    """Return the names of a function's variables."""
+    return set(API["Resources"][function]["Properties"]["Environment"]["Variables"])
+
+
+def exports(template: dict[str, Any]) -> set[str]:
+    """Return what a template exports, less the stack's name."""
+    names = (output.get("Export", {}).get("Name", {}) for output in template["Outputs"].values())
+    return {name["Fn::Sub"].removeprefix("${AWS::StackName}-") for name in names if name}
+
+
+def needed(kind: type[Settings | AccessSettings], given: set[str]) -> set[str]:
+    """Return which of the variables given a reader of settings fails without."""
+    environment = dict.fromkeys(given, "x") | {"MOORAGE_URL": "https://a", "MOORAGE_METRICS": "0"}
+    kind.read(environment)
+    without = set()
+    for name in given:
+        less = {other: value for other, value in environment.items() if other != name}
+        try:
+            kind.read(less)
+        except SettingsError:
+            without.add(name)
+    return without
+
+
+@pytest.mark.parametrize("function", ["APIHandler", "Authorizer", "Commit", "Sweep"])
+def test_a_function_is_told_what_it_reads_and_no_more(function: str) -> None:
+    """Each variable is one that settings fail without, or one whose default is changed."""
+    given = variables(function)
+    read: set[str] = set()
+    if function != "Authorizer":
+        read |= needed(Settings, given)
+    if function in {"APIHandler", "Authorizer"}:
+        read |= needed(AccessSettings, given)
+    assert given - read <= OPTIONAL
+    assert read <= given
+
+
+def test_every_variable_is_one_that_the_code_knows() -> None:
+    """A misspelt one would be set and never read."""
+    for function in ("APIHandler", "Authorizer", "Commit", "Sweep"):
+        for name in variables(function):
+            assert f'"{name.removeprefix("MOORAGE_")}"' in SOURCES or f'"{name}"' in SOURCES, name
+
+
+def test_every_import_has_an_export() -> None:
+    """What the API's stack and its policies take, the data stack gives; and nothing in vain."""
+    texts = [API_TEMPLATE.read_text(encoding="utf-8")]
+    texts += [path.read_text(encoding="utf-8") for path in POLICIES.values()]
+    imported = {name for text in texts for name in IMPORTED.findall(text)}
+    assert imported == exports(DATA)
+
+
+def test_what_the_alarms_import_is_exported() -> None:
+    """The stack of alarms finds functions, log groups and tables under the names they have."""
+    text = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
+    assert set(IMPORTED.findall(text)) <= exports(DATA)
+    groups = {
+        each["Properties"]["LogGroupName"]["Fn::Sub"].removeprefix("/aws/lambda/${AWS::StackName}-")
+        for each in API["Resources"].values()
+        if each.get("Type") == "AWS::Logs::LogGroup"
+    }
+    assert set(FROM_API.findall(text)) <= exports(API) | groups
+    assert API["Resources"]["RestAPI"]["Properties"]["Name"] == {"Ref": "AWS::StackName"}
+
+
+def test_every_policy_is_a_functions_own() -> None:
+    """No file is left over, and no two functions share one."""
+    stage = CONFIG["stages"]["v2"]
+    used = [stage["iam_policy_file"]]
+    used += [each["iam_policy_file"] for each in stage["lambda_functions"].values()]
+    assert sorted(used) == sorted(POLICIES)
+
+
+def test_the_stage_is_v2() -> None:
+    """The URL that AWS gives is a registry's: clients look for one at /v2/."""
+    assert CONFIG["api_gateway_stage"] == "v2"
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    assert "chalice package --stage v2 " in makefile
+
+
+def test_nothing_costs_while_idle() -> None:
+    """No stack that is made unasked holds a thing that is paid for by the hour or month."""
+    free_or_by_use = {
+        "AWS::ApiGateway::BasePathMapping",
+        "AWS::ApiGateway::DomainName",
+        "AWS::DynamoDB::Table",
+        "AWS::Logs::LogGroup",
+        "AWS::Route53::RecordSet",
+        "AWS::S3::Bucket",
+        "AWS::S3::BucketPolicy",
+    }
+    resources = [*API["Resources"].values(), *DATA["Resources"].values()]
+    assert {each["Type"] for each in resources if "Type" in each} == free_or_by_use
+    text = json.dumps(API)
+    for word in ("ProvisionedConcurrency", "ReservedConcurrent", "CacheCluster", "VpcConfig"):
+        assert word not in text
