@@ -1,4 +1,7 @@
-"""Fixtures shared by all tests: backends are expensive processes, one for each test session."""
+"""Fixtures shared by all tests: backends are expensive processes, one for each test session.
+
+Every test is watched besides: what runs in Lambda calls AWS only as a policy of .chalice/ lets it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.aws_calls import Watch
 from tests.support.backends import Backend, moto_backend
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+_WATCH = Watch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watch() -> Iterator[Watch]:
+    """Look at every call to AWS of the session, those of fixtures too."""
+    with _WATCH.on():
+        yield _WATCH
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Fail the very test in which, or in whose fixtures, a call was made that no policy allows."""
+    try:
+        return (yield)
+    finally:
+        _WATCH.check()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,239 @@
+"""The functions of a deployment in this process, built by wiring.py and gatehouse.py themselves.
+
+Only numbers are smaller than in a deployment, so that a copy in parts takes 12 MiB and not 6 GiB,
+in the same order as theirs; and the clock can be moved. It must never call AWS for a function.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import uuid
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
+from urllib.parse import quote, unquote
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+
+from chalicelib import gatehouse, wiring
+from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.grants import Grants
+from chalicelib.access.vouching import PRINCIPAL, vouched
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.routes import match
+from chalicelib.registry.service import Limits
+from chalicelib.stores import clients
+from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.s3 import S3ObjectStore
+from moorage.access_setup import ensure_signing_key
+from tests.policies.replay import Replay
+from tests.support.function_policies import COMMIT_FUNCTION, Function, Names
+from tests.support.registries import RegistryUnderTest, registry_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from botocore.awsrequest import AWSPreparedRequest
+
+    from chalicelib.access.decision import Principal
+    from chalicelib.access.ports import AccessStore
+    from tests.support.backends import Backend
+
+MIB = 1024 * 1024
+COMMIT_INLINE, COPY_WHOLE, COPY_PART = 8 * MIB, 10 * MIB, 5 * MIB
+URL, SERVICE = "https://registry.example.com", "registry.example.com"
+FORM = "application/x-www-form-urlencoded"
+_SOURCE = "198.51.100.7"
+_CACHES = (
+    clients.dynamodb_client,
+    wiring.settings,
+    wiring.access_settings,
+    wiring.registry,
+    wiring.api,
+    gatehouse.doorkeeper,
+    gatehouse.desk,
+    gatehouse._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
+    gatehouse._store,  # noqa: SLF001 - likewise
+)
+
+
+class Deployment:
+    """Four functions over one backend, and what arranges the world for them."""
+
+    def __init__(self, backend: Backend, replay: Replay) -> None:
+        self.backend = backend
+        self.replay = replay
+        self.arranged: RegistryUnderTest = registry_over(backend)
+        """A registry that stores and changes what a flow begins with, under the same clock."""
+        self.access: AccessStore = DynamoAccessStore(backend.dynamodb(), backend.access_table)
+        self.admin = self.credential("admin")
+
+    def credential(self, *grants: str) -> str:
+        """Make a credential with grants; returns a Basic header."""
+        token = generate()
+        record = Credential(
+            id=str(uuid.uuid4()),
+            name="somebody",
+            owner="a test",
+            created_at=self.arranged.clock.now(),
+            grants=Grants.parse(grants),
+            secret_hash=hash_of(token),
+        )
+        self.access.create(record)
+        return basic(token)
+
+    def identify(self, header: str) -> Principal | None:
+        """Call the authorizer."""
+        with self.replay.running(Function.AUTHORIZER):
+            return gatehouse.doorkeeper().identify(header)
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        by: str | None = None,
+        **headers: str,
+    ) -> Response:
+        """Send a request by way of the authorizer; `by`: its Authorization, None: the admin's."""
+        principal = self.identify(self.admin if by is None else by)
+        told = {} if principal is None else {PRINCIPAL: principal.id, **vouched(principal)}
+        return self._answered(method, target, body, headers, told)
+
+    def token(
+        self, method: str, body: Mapping[str, str], query: str = "", header: str | None = None
+    ) -> Response:
+        """Ask the token endpoint, which no authorizer stands before."""
+        headers = {"content_type": FORM} | ({} if header is None else {"authorization": header})
+        form = "&".join(f"{name}={quote(value, safe='')}" for name, value in body.items())
+        return self._answered(method, f"_token?{query}", form.encode(), headers, {})
+
+    def commit(self, session_id: str) -> None:
+        """Call the commit function."""
+        with self.replay.running(Function.COMMIT):
+            wiring.commit_session(session_id)
+
+    def sweep(self) -> None:
+        """Call the sweep function."""
+        with self.replay.running(Function.SWEEP):
+            wiring.sweep()
+
+    @contextmanager
+    def earlier(self, seconds: float) -> Iterator[None]:
+        """Let the block happen so many seconds ago."""
+        clock = self.arranged.clock
+        before, clock.offset = clock.offset, clock.offset - seconds
+        try:
+            yield
+        finally:
+            clock.offset = before
+
+    def _answered(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        told: Mapping[str, str],
+    ) -> Response:
+        path, _, query = target.removeprefix("/v2/").partition("?")
+        parameters: dict[str, list[str]] = {}
+        for part in filter(None, query.split("&")):
+            key, _, value = part.partition("=")
+            parameters.setdefault(key, []).append(unquote(value))
+        request = Request(
+            method=method,
+            path=path.rstrip("/"),
+            query=parameters,
+            headers={name.lower().replace("_", "-"): value for name, value in headers.items()},
+            body=body,
+            deadline=self.arranged.clock.now() + 29,
+            request_id="test",
+            source=_SOURCE,
+            authorizer=told,
+        )
+        self.replay.routes.append(match(method, request.path).route)
+        with self.replay.running(Function.API):
+            return wiring.api()(request)
+
+
+def basic(password: str) -> str:
+    """Return a Basic header."""
+    return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+
+
+@contextmanager
+def deployed(backend: Backend) -> Iterator[Deployment]:
+    """Have wiring.py and gatehouse.py build for a backend until the block ends."""
+    key = f"/moorage/{uuid.uuid4().hex}"
+    assert ensure_signing_key(backend.client("ssm"), key)
+    names = Names(
+        backend.bucket,
+        backend.registry_table,
+        backend.uploads_table,
+        backend.access_table,
+        signing_key=key,
+    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **backend.environment,
+        "MOORAGE_AUTH": "on",
+        "MOORAGE_URL": URL,
+        "MOORAGE_SIGNING_KEY": key,
+        "MOORAGE_COMMIT_FUNCTION": COMMIT_FUNCTION,
+        "MOORAGE_INLINE_LIMIT": "1024",
+    }
+    deployment = Deployment(backend, Replay(names))
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
+        stack.enter_context(_smaller(deployment))
+        stack.enter_context(mock.patch.object(boto3, "DEFAULT_SESSION", None))
+        _lambda_takes_events()
+        _forget()
+        stack.callback(_forget)
+        yield deployment
+
+
+@contextmanager
+def _smaller(deployment: Deployment) -> Iterator[None]:
+    limits = partial(Limits, commit_inline=COMMIT_INLINE, copy_whole=COPY_WHOLE)
+    objects = partial(S3ObjectStore, copy_limit=COPY_WHOLE, copy_part=COPY_PART)
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(wiring, "Limits", limits))
+        stack.enter_context(mock.patch.object(wiring, "S3ObjectStore", objects))
+        # Authorizer and API are two processes: each reads the key for itself.
+        mint = gatehouse._mint.__wrapped__  # noqa: SLF001 - likewise
+        stack.enter_context(mock.patch.object(gatehouse, "_mint", mint))
+        for module in (wiring, gatehouse):
+            clock = mock.patch.object(module, "SystemClock", return_value=deployment.arranged.clock)
+            stack.enter_context(clock)
+        yield
+
+
+class _Empty:
+    """The body of an answer that has none."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        """Give nothing."""
+        return iter(())
+
+
+def _lambda_takes_events() -> None:
+    """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
+    boto3.setup_default_session()
+    session = cast("boto3.session.Session", boto3.DEFAULT_SESSION)
+
+    def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - stubs say: nothing
+        return AWSResponse(request.url, 202, HTTPHeaders(), _Empty())
+
+    session.events.register("before-send.lambda.Invoke", taken)
+
+
+def _forget() -> None:
+    for cache in _CACHES:
+        cache.cache_clear()

@@ -1,0 +1,178 @@
+"""Each function may do what it does, and nothing else: what it asks of AWS, against its policy.
+
+What a function asks is replayed here, by flows that have names: wiring.py and gatehouse.py build
+the functions in this process over strict moto, and botocore says what they call. So this module
+knows which function runs, and needs no other test to have run before it, in this process or in
+another: one replay in each process that runs a test of this file, whatever their order. The rest of
+the suite is watched in tests/conftest.py, call by call, against all policies together.
+
+A call that a policy does not allow fails here with the flow that made it; a permission that no flow
+needed fails here unless UNSEEN says why it is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chalicelib.api.routes import ROUTES
+from chalicelib.registry.service import Limits
+from chalicelib.stores.s3 import COPY_LIMIT
+from moorage.gateway_answers import API_TEMPLATE
+from tests.policies import flows_api, flows_door, flows_work
+from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed
+from tests.support.aws_calls import AwsCall, Caller, Watch
+from tests.support.function_policies import Function, Names, document, policy
+from tests.support.policy import MAX_CHARACTERS, Decision, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.policies.replay import Replay
+    from tests.support.backends import Backend
+    from tests.support.policy import Permission
+
+FLOWS = (*flows_api.FLOWS, *flows_door.FLOWS, *flows_work.FLOWS)
+
+UNSEEN = {
+    "Logs": "Lambda itself writes the log, as the function; botocore sees nothing of it",
+}
+"""Statements whose permissions no call of ours needs, and why they are there."""
+
+
+@pytest.fixture(scope="module")
+def replay(strict_moto: Backend) -> Iterator[Replay]:
+    """Run every flow."""
+    with deployed(strict_moto.fresh()) as deployment:
+        for flow in FLOWS:
+            with deployment.replay.flow(flow.__name__):
+                flow(deployment)
+        yield deployment.replay
+
+
+def permissions(function: Function, names: Names) -> list[Permission]:
+    """Return what a function may do, but for what botocore can't see."""
+    listed = policy(function, names).permissions
+    return [each for each in listed if each.sid not in UNSEEN]
+
+
+@pytest.mark.parametrize("function", Function)
+def test_every_call_is_allowed(function: Function, replay: Replay) -> None:
+    """A function's policy allows all that it asks of AWS, on the very bucket, table and key."""
+    granted = policy(function, replay.names)
+    refused = [
+        f"{use.flow}: {use.need.action} on {use.need.resource}"
+        for use in sorted(replay.uses)
+        if use.function is function
+        and granted.decide(use.need.action, use.need.resource) is not Decision.ALLOWED
+    ]
+    assert refused == []
+    assert replay.of(function)
+
+
+@pytest.mark.parametrize("function", Function)
+def test_every_permission_is_used(function: Function, replay: Replay) -> None:
+    """Each action on each resource of a policy was needed in some flow."""
+    needed = replay.of(function)
+    unused = [
+        f"{each.sid}: {each.action} on {each.resource}"
+        for each in permissions(function, replay.names)
+        if not any(each.covers(need.action, need.resource) for need in needed)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("function", Function)
+def test_nothing_is_granted_twice(function: Function, replay: Replay) -> None:
+    """One permission allows each call, so that one that is taken away is missed."""
+    granted = policy(function, replay.names)
+    for need in replay.of(function):
+        (found,) = granted.covering(need.action, need.resource)
+        assert found.effect is Effect.ALLOW
+
+
+@pytest.mark.parametrize("function", Function)
+def test_policies_name_what_they_grant(function: Function, replay: Replay) -> None:
+    """Actions are spelled out; only keys, and what follows a log group, are left open."""
+    open_ends = {"s3": "/*", "logs": ":*"}
+    for each in policy(function, replay.names).permissions:
+        assert not set("*?") & set(each.action)
+        end = open_ends.get(each.action.partition(":")[0], "")
+        assert not set("*?") & set(each.resource.removesuffix(end))
+    sids = [statement["Sid"] for statement in document(function)["Statement"]]
+    assert [sid for sid, times in Counter(sids).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("function", Function)
+def test_a_policy_fits_into_its_role(function: Function) -> None:
+    """IAM takes so many characters, with names as long as they can be."""
+    long = Names("b" * 63, "r" * 255, "u" * 255, "a" * 255, "/" + "k" * 1010, "c" * 64)
+    text = json.dumps(long.stack().resolved(document(function)), separators=(",", ":"))
+    assert len(text) <= MAX_CHARACTERS
+
+
+def test_logs_go_to_groups_that_are_declared() -> None:
+    """No function may make a log group, for the template has them; each writes to its own."""
+    template: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
+    for function in Function:
+        (logs,) = [each for each in document(function)["Statement"] if each["Sid"] == "Logs"]
+        group = f"{function.title()}Logs"
+        assert logs["Resource"] == {"Fn::GetAtt": [group, "Arn"]}
+        assert "logs:CreateLogGroup" not in logs["Action"]
+        assert template["Resources"][group]["Type"] == "AWS::Logs::LogGroup"
+
+
+def test_the_replay_is_of_everything(replay: Replay) -> None:
+    """Every row of the table of routes was asked, and every function ran, with nothing amiss."""
+    assert set(replay.routes) == set(ROUTES)
+    assert replay.faults == []
+    assert {use.function for use in replay.uses} == set(Function)
+
+
+def test_the_api_never_copies_in_parts() -> None:
+    """What would take that is left to the commit function: so the API need not end such copies.
+
+    The replay's own numbers stand in the same order as a deployment's.
+    """
+    assert Limits().commit_inline < Limits().copy_whole == COPY_LIMIT
+    assert COMMIT_INLINE < COPY_WHOLE
+
+
+def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN401 - any field
+    """Return a call that functions make, with changes."""
+    name = f"test-{'0' * 12}-registry"
+    fields = {"parameters": {"TableName": name, "Key": {}}, "caller": Caller.FUNCTION, **changes}
+    return AwsCall("dynamodb", operation, **fields)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (a_call("Scan"), "not in tests/support/iam_actions.py"),
+        (a_call("GetItem", parameters={"TableName": "x", "Key": {}, "Other": 1}), "Other"),
+        (a_call("DeleteItem", parameters={"TableName": "test-000000000000-access"}), "DeleteItem"),
+        (a_call("GetItem", parameters={"TableName": "someone-elses"}), "someone-elses"),
+        (a_call("GetItem", presigned=True), "URL"),
+    ],
+)
+def test_the_watch_tells(call: AwsCall, told: str) -> None:
+    """A call that nobody looked up, or that no function may make, fails the test once."""
+    watch = Watch()
+    watch.look(call)
+    with pytest.raises(AssertionError, match=told):
+        watch.check()
+    watch.check()
+
+
+@pytest.mark.parametrize("caller", [Caller.OWNER, Caller.TEST])
+def test_the_watch_is_of_functions(caller: Caller) -> None:
+    """What tests and owners' commands call is none of the functions' business."""
+    watch = Watch()
+    watch.look(a_call("Scan", caller=caller))
+    watch.look(a_call())
+    watch.check()
+    assert watch.looked_at == 1
