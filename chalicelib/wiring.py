@@ -27,8 +27,9 @@ from chalicelib.settings import AccessSettings, Settings
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.clients import client, dynamodb_client
 from chalicelib.stores.failures import AWS_ERRORS, translate
+from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
-from chalicelib.stores.told import ToldMetadataStore, ToldSessionStore
+from chalicelib.stores.sessions import DynamoSessionStore
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
@@ -145,8 +146,8 @@ def registry() -> Registry:
     )
     ports = Ports(
         objects=S3ObjectStore(client("s3", s3_config()), config.bucket),
-        sessions=ToldSessionStore(dynamodb, config.uploads_table),
-        metadata=ToldMetadataStore(dynamodb, config.registry_table, config.uploads_table),
+        sessions=DynamoSessionStore(dynamodb, config.uploads_table),
+        metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,
         clock=clock,
     )

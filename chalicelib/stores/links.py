@@ -16,6 +16,7 @@ from chalicelib.stores.expressions import Clause, Delete, Put, Update
 from chalicelib.stores.items import LINK, RECORD
 from chalicelib.stores.keys import link_key, record_key
 from chalicelib.stores.parts import MetadataPart
+from chalicelib.telemetry import current
 
 TRIES = 8
 """How often an operation looks anew at a world that others keep changing."""
@@ -43,7 +44,12 @@ class Links(MetadataPart):
     def get_link(self, repository: str, digest: Digest) -> Link | None:
         """Read a repository's link to a blob."""
         item = self._dynamo.get(self._registry, link_key(repository, digest))
-        return None if item is None else LINK.decode(item)
+        link = None if item is None else LINK.decode(item)
+        tally = current()
+        if link is not None and tally is not None:
+            # A redirect's bytes stand in no answer of ours.
+            tally.linked_bytes = link.size
+        return link
 
     def get_links(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, Link]:
         """Read many links, 100 a request; absent ones are left out."""

@@ -19,6 +19,7 @@ from chalicelib.stores.items import LINK, RECORD, SESSION, session_item
 from chalicelib.stores.keys import record_key
 from chalicelib.stores.links import ABSENT, TRIES, Links
 from chalicelib.stores.sessions import update_of
+from chalicelib.telemetry import Happening, note
 
 _SESSION, _LINK, _RECORD = range(3)
 """Which action of the transaction is about what."""
@@ -89,11 +90,12 @@ class Publications(Links):
             try:
                 self._dynamo.transact(changes)
             except TransactionRefusedError as refused:
-                if _SESSION in refused.met:
-                    return _already_published(after, refused)
-                world = _learnt(world, refused)
-            else:
-                return written
+                if _SESSION not in refused.met:
+                    world = _learnt(world, refused)
+                    continue
+                written = _already_published(after, refused)
+            note(Happening.COMMITTED)
+            return written
         raise UnavailableError(f"others keep changing the links to {after.claim}")
 
     def _form(self, publication: _Publication, world: _World) -> tuple[Session, list[Change]]:

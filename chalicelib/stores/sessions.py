@@ -19,6 +19,7 @@ from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo
 from chalicelib.stores.expressions import Clause, Put, Update
 from chalicelib.stores.items import SESSION, session_item
 from chalicelib.stores.keys import session_key
+from chalicelib.telemetry import Happening, note
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -144,10 +145,14 @@ class DynamoSessionStore:
         if at is not None:
             clause &= at_offset(at)
         try:
-            return self._write(_lease_write(self._table, session_id, lease, clause))
+            leased = self._write(_lease_write(self._table, session_id, lease, clause))
         except ConditionFailedError as failed:
             met = _met_by(lease, failed)
-        return met if met.holder == holder else self._take_over(met, lease)
+            leased = met if met.holder == holder else self._take_over(met, lease)
+        # A request takes one lease, so a hash state that is there is another invocation's.
+        if leased.offset and leased.hashed:
+            note(Happening.RESUMED)
+        return leased
 
     def due(self, now: float) -> Iterator[str]:
         """Ids of sessions whose `sweep_at` has come, oldest first in each shard, read as asked for.
@@ -173,6 +178,8 @@ class DynamoSessionStore:
             current = _session(failed)
             if current != stored:
                 raise SessionMovedError(current) from failed
+        if before.hashed and not after.hashed:
+            note(Happening.UNHASHED)
         return stored
 
     def _take_over(self, met: Session, lease: _Lease) -> Session:
@@ -183,14 +190,16 @@ class DynamoSessionStore:
         item = session_item(overtaken(met))
         changed = {name: item[name] for name in _GIVEN_UP}
         try:
-            return self._write(replace(update, set={**update.set, **changed}))
+            taken = self._write(replace(update, set={**update.set, **changed}))
         except ConditionFailedError as failed:
             current = _session(failed)
-            if current is not None and current.holder == lease.holder:
-                return current
-            raise UploadBusyError(
-                "another request has just taken this upload", offset=met.offset, retry_after=1
-            ) from failed
+            if current is None or current.holder != lease.holder:
+                raise UploadBusyError(
+                    "another request has just taken this upload", offset=met.offset, retry_after=1
+                ) from failed
+            taken = current
+        note(Happening.TAKEN_OVER)
+        return taken
 
     def _write(self, update: Update) -> Session:
         return SESSION.decode(self._dynamo.write(update))

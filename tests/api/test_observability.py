@@ -22,8 +22,9 @@ from chalicelib.errors import DeniedError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.stores.metadata import DynamoMetadataStore
 from chalicelib.stores.s3 import S3ObjectStore
-from chalicelib.stores.told import ToldMetadataStore, ToldSessionStore
+from chalicelib.stores.sessions import DynamoSessionStore
 from chalicelib.telemetry import counted, tallied
 from tests.api.pushing import IMAGE
 from tests.support.calls import record_calls
@@ -85,8 +86,8 @@ def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
     ports = replace(
         under.ports,
         objects=S3ObjectStore(counted(under.s3), under.bucket),
-        sessions=ToldSessionStore(dynamodb, under.uploads_table),
-        metadata=ToldMetadataStore(dynamodb, *tables),
+        sessions=DynamoSessionStore(dynamodb, under.uploads_table),
+        metadata=DynamoMetadataStore(dynamodb, *tables),
     )
     registry = Registry.over(ports, LIMITS)
     api = Api(registry, ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024))
@@ -219,7 +220,7 @@ def test_who_was_refused_is_told(told: Told) -> None:
 
 def test_a_fault(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours has one line all the same, beside its traceback."""
-    monkeypatch.setattr(ToldMetadataStore, "get_link", lambda *_: 1 / 0)
+    monkeypatch.setattr(DynamoMetadataStore, "get_link", lambda *_: 1 / 0)
     told.ask("GET", f"a/b/blobs/{Digest.of(b'?')}")
     assert has(told.line(), status=500, error="UNKNOWN", operation="blobs.get")
 
