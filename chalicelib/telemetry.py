@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -116,6 +116,7 @@ class Line:
 _CURRENT: ContextVar[Tally | None] = ContextVar("tally", default=None)
 _open: dict[int, Tally] = {}
 _starts = itertools.count()
+_watchers: list[Callable[[Any], None]] = []
 
 
 @contextmanager
@@ -152,6 +153,11 @@ def note(happening: Happening) -> None:
         tally.saw(happening)
 
 
+def watch(watcher: Callable[[Any], None]) -> None:
+    """Show each client that is made from now on to a watcher, which may listen to its events."""
+    _watchers.append(watcher)
+
+
 def counted(client: Any) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
     """Make a boto3 client count its calls into the tally that is open; returns the client."""
     service = str(client.meta.service_model.service_name)
@@ -170,6 +176,8 @@ def counted(client: Any) -> Any:  # noqa: ANN401 - boto3's clients are made at r
     # only signed is no call, and neither event is emitted for it.
     client.meta.events.register("before-call", called, unique_id="moorage-call")
     client.meta.events.register("before-send", sending, unique_id="moorage-send")
+    for watcher in _watchers:
+        watcher(client)
     return client
 
 

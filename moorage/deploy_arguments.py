@@ -36,6 +36,7 @@ _PARAMETERS = (
     ),
     ("log-days", "LOG_DAYS", "LogRetentionDays", "DAYS", f"how long logs are kept{_UNSAID}"),
     ("metrics", "METRICS", "Metrics", "0|1", f"metrics of our own, which cost{_UNSAID}"),
+    ("tracing", "TRACING", "Tracing", "0|1", f"traces by X-Ray, which cost{_UNSAID}"),
     ("api-memory", "API_MEMORY", "ApiMemory", "MB", f"memory of the API{_UNSAID}"),
     (
         "authorizer-memory",

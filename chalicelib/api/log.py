@@ -47,9 +47,9 @@ def configure(environment: Mapping[str, str]) -> None:
 
         _meters[:] = [Meter(wanted.service)]
     if wanted.tracing:
-        from chalicelib.api import tracing  # noqa: PLC0415 - likewise, and many times as much
+        from chalicelib.api import tracing  # noqa: PLC0415 - likewise
 
-        tracing.start(NAMESPACE)
+        tracing.start(environment)
 
 
 def write(logger: logging.Logger, told: Line, message: str, *args: object) -> None:

@@ -55,6 +55,8 @@ class Function:
     waiting: queue.Queue[Call | None] = field(default_factory=queue.Queue)
     known: dict[str, Call] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    trace: str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0"
+    """The header of the trace that invocations are part of."""
 
     def __call__(self, event: dict[str, Any], _context: object = None) -> Any:  # noqa: ANN401 - a function may return anything
         """Invoke it; raises FunctionError."""
@@ -137,7 +139,7 @@ def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
                     "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 29) * 1000)),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:0:function:f",
                     # The client ends without a word where these are missing.
-                    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
+                    "Lambda-Runtime-Trace-Id": function.trace,
                     "Content-Type": "application/json",
                 },
             )

@@ -78,7 +78,16 @@ def cloud(
 ) -> Iterator[Cloud]:
     """An empty account."""
     forget_settings(monkeypatch, tmp_path)
-    for name in ("DOMAIN", "CERTIFICATE", "DATA", "CONFIRM", "ADMIN_TOKEN_FILE", "DEPLOY_BUCKET"):
+    for name in (
+        "DOMAIN",
+        "CERTIFICATE",
+        "DATA",
+        "CONFIRM",
+        "ADMIN_TOKEN_FILE",
+        "DEPLOY_BUCKET",
+        "METRICS",
+        "TRACING",
+    ):
         monkeypatch.delenv(name, raising=False)
     with emulated():
         yield Cloud(light_package, capsys)
@@ -126,6 +135,7 @@ def test_functions_are_told_what_was_made(cloud: Cloud) -> None:
         "MOORAGE_ACCESS_TABLE": f"{DATA}-access",
         "MOORAGE_SIGNING_KEY": KEY,
         "MOORAGE_METRICS": "0",
+        "MOORAGE_TRACING": "0",
         "POWERTOOLS_SERVICE_NAME": STACK,
     }
     assert {f["Runtime"] for f in functions} == {PYTHON}
@@ -153,6 +163,31 @@ def test_what_is_there_is_kept(cloud: Cloud) -> None:
     assert cloud.run("deploy", "--api-memory", "1769").status == 0
     kept = cloud.stack().parameters
     assert (kept["LogRetentionDays"], kept["ApiMemory"], kept["PublicUrl"]) == ("7", "1769", url)
+
+
+def test_metrics_and_traces_are_asked_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either is on from when it is asked for until it is asked not to be, and asks for no other."""
+
+    def on() -> tuple[set[str], set[str]]:
+        functions = cloud.client("lambda").list_functions()["Functions"]
+        assert len(functions) == 4
+        told = [each["Environment"]["Variables"] for each in functions]
+        return (
+            {each["MOORAGE_METRICS"] for each in told},
+            {each["MOORAGE_TRACING"] for each in told},
+        )
+
+    assert cloud.run("deploy", "--tracing", "1").status == 0
+    assert on() == ({"0"}, {"1"})
+    monkeypatch.setenv("METRICS", "1")
+    assert cloud.run("deploy").status == 0
+    assert on() == ({"1"}, {"1"})
+    monkeypatch.delenv("METRICS")
+    monkeypatch.setenv("TRACING", "0")
+    assert cloud.run("deploy").status == 0
+    assert on() == ({"1"}, {"0"})
+    parameters = cloud.stack().parameters
+    assert (parameters["Metrics"], parameters["Tracing"]) == ("1", "0")
 
 
 def test_data_outlives_a_registry(cloud: Cloud) -> None:

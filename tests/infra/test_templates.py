@@ -25,7 +25,12 @@ SOURCES = "\n".join(
 )
 IMPORTED = re.compile(r"\$\{DataStack\}-(\w+)")
 FROM_API = re.compile(r"\$\{ApiStack\}-(\w+)")
-OPTIONAL = {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_METRICS", "POWERTOOLS_SERVICE_NAME"}
+OPTIONAL = {
+    "MOORAGE_COMMIT_FUNCTION",
+    "MOORAGE_METRICS",
+    "MOORAGE_TRACING",
+    "POWERTOOLS_SERVICE_NAME",
+}
 """What a function can do without: its settings have a default, which a deployment changes."""
 
 
@@ -116,6 +121,7 @@ def test_nothing_costs_while_idle() -> None:
         "AWS::ApiGateway::BasePathMapping",
         "AWS::ApiGateway::DomainName",
         "AWS::DynamoDB::Table",
+        "AWS::IAM::ManagedPolicy",
         "AWS::Logs::LogGroup",
         "AWS::Route53::RecordSet",
         "AWS::S3::Bucket",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from moorage.children import CHECKOUT
+from moorage.gateway_answers import API_TEMPLATE
 from tests.support.function_policies import Function, document
 
 DOCUMENT = CHECKOUT / "docs" / "permissions.md"
@@ -69,3 +72,16 @@ def test_the_table_is_the_policies() -> None:
         for statement in document(function)["Statement"]
     ]
     assert all(row[4] for row in told)
+
+
+def test_what_tracing_adds_is_told() -> None:
+    """The policy that stands only while tracing is on is named, with each action that it allows."""
+    template: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
+    policy = template["Resources"]["TracePolicy"]
+    assert policy["Condition"] == "Traced"
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    text = " ".join(DOCUMENT.read_text(encoding="utf-8").split())
+    told = text.partition("`TracePolicy`")[2].partition(". ")[0]
+    assert {each for each in statement["Action"] if f"`{each}`" in told} == set(statement["Action"])
+    assert told.count("`xray:") == len(statement["Action"])
+    assert f"on `{statement['Resource']}`" in told

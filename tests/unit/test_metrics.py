@@ -1,11 +1,9 @@
-"""The metrics: what a line adds to them, and their format; and tracing, which is an option."""
+"""The metrics: what a line adds to them, and their format."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,37 +170,3 @@ def test_every_metric_is_documented() -> None:
     }
     for value in (*WORKS, *OUTCOMES):
         assert f"`{value}`" in DOCS
-
-
-_TRACING = """
-import logging, os, sys
-if os.environ.get("WITHOUT"):
-    sys.modules["aws_xray_sdk"] = None
-from chalicelib.api import log
-log.configure(os.environ)
-print("aws_xray_sdk.ext.botocore" in sys.modules)
-"""
-
-
-@pytest.mark.parametrize(
-    ("environment", "traced", "said"),
-    [
-        ({}, "False", False),
-        ({"MOORAGE_TRACING": "1"}, "True", False),
-        ({"MOORAGE_TRACING": "1", "WITHOUT": "1"}, "False", True),
-    ],
-)
-def test_tracing_is_an_option(environment: dict[str, str], traced: str, *, said: bool) -> None:
-    """Off unless it is asked for; without the SDK a warning, and the registry runs as it would."""
-    ran = subprocess.run(
-        [sys.executable, "-c", _TRACING],
-        # LAMBDA_TASK_ROOT: nothing is traced anywhere else.
-        env={"AWS_LAMBDA_FUNCTION_NAME": "x", "LAMBDA_TASK_ROOT": "/var/task", **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert ran.stdout.splitlines()[-1] == traced
-    assert ("add aws-xray-sdk to requirements.txt" in ran.stdout) is said
