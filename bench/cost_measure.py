@@ -119,13 +119,13 @@ class _World:
             workers=RecordedWorkers(),
             clock=self.clock,
         )
-        self.registry = Registry.over(ports, Limits())
+        self.registry = Registry(ports, Limits())
         # Where a deployment starts.
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = Exchange(self.access, Unreachable(), Unreachable(), SERVICE)
         desk = Desk(self.access, self.mint, exchange, self.clock)
         admission = Granted(self.access, self.clock.now)
-        self.api = Api(self.registry, options, admission, lambda: desk)
+        self.api = Api(lambda: self.registry, options, admission, lambda: desk)
 
     @cached_property
     def password(self) -> str:

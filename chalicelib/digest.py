@@ -9,7 +9,7 @@ import hashlib
 import re
 import struct
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import rehashes
 
@@ -99,8 +99,7 @@ class _EngineType(Protocol):
     def deserialize(self, data: bytes) -> _Engine: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """The two layouts of one algorithm's state: Go's, which is saved, and the engine's own.
 
     Go's (crypto/sha256 and crypto/sha512, MarshalBinary): a 4-byte magic, 8 big-endian words, the

@@ -5,8 +5,7 @@ This module must never hold a default that opens a deployment to the world.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 _INLINE_LIMIT = 1024 * 1024
@@ -25,8 +24,7 @@ class SettingsError(ValueError):
     """A variable of the environment that is missing or can't be read; the message says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment says. Sizes are bytes."""
 
     bucket: str
@@ -64,8 +62,7 @@ class Settings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AccessSettings:
+class AccessSettings(NamedTuple):
     """What the environment says of who may do what, where access is controlled."""
 
     table: str
@@ -112,8 +109,7 @@ class AccessSettings:
         return f"{self.url}/v2/_token"
 
 
-@dataclass(frozen=True, slots=True)
-class TelemetrySettings:
+class TelemetrySettings(NamedTuple):
     """What the environment says of watching a deployment: nothing that has a price is on."""
 
     metrics: bool = False
@@ -132,8 +128,7 @@ class TelemetrySettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     environment: Mapping[str, str]
 
     def text(self, name: str) -> str:

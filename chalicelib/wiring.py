@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,20 +18,18 @@ from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RegistryError
-from chalicelib.registry.registry import Registry
-from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import Session, State
-from chalicelib.registry.sweeper import Swept
 from chalicelib.settings import AccessSettings, Settings
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.clients import client, dynamodb_client
 from chalicelib.stores.failures import AWS_ERRORS, translate
-from chalicelib.stores.metadata import DynamoMetadataStore
-from chalicelib.stores.s3 import S3ObjectStore, s3_config
-from chalicelib.stores.sessions import DynamoSessionStore
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
+    from chalicelib.registry.registry import Registry
+    from chalicelib.registry.session import Session
+    from chalicelib.registry.sweeper import Swept
+
+# ruff: noqa: PLC0415 - what a new process's first request does not need is imported later
 
 _log = logging.getLogger("moorage.wiring")
 
@@ -113,8 +110,10 @@ def commit_session(session_id: str) -> None:
         _log.warning("commit of %s stopped: %s", session_id, error.message)
 
 
-def _outcome(session: Session) -> dict[str, object]:
+def _outcome(session: "Session") -> dict[str, object]:
     """Return what the log tells of a session that was driven."""
+    from chalicelib.registry.session import State
+
     return {
         # 202: its time is over, and the sweeper drives it on. 404: its bytes were lost.
         "status": {State.COMMITTED: 200, State.CANCELLED: 404}.get(session.state, 202),
@@ -124,7 +123,7 @@ def _outcome(session: Session) -> dict[str, object]:
     }
 
 
-def sweep(seconds: float = SWEEP_SECONDS) -> Swept:
+def sweep(seconds: float = SWEEP_SECONDS) -> "Swept":
     """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
     with log.invocation(_log, "sweep") as told:
         swept = registry().sweeper.sweep(time.time() + seconds)
@@ -134,8 +133,14 @@ def sweep(seconds: float = SWEEP_SECONDS) -> Swept:
 
 
 @lru_cache(maxsize=1)
-def registry() -> Registry:
+def registry() -> "Registry":
     """Build the registry over S3 and DynamoDB."""
+    from chalicelib.registry.registry import Registry
+    from chalicelib.registry.service import Limits, Ports
+    from chalicelib.stores.metadata import DynamoMetadataStore
+    from chalicelib.stores.s3 import S3ObjectStore, s3_config
+    from chalicelib.stores.sessions import DynamoSessionStore
+
     config = settings()
     clock = SystemClock()
     dynamodb = dynamodb_client(serial=config.serial_dynamodb)
@@ -156,7 +161,7 @@ def registry() -> Registry:
         sparse_image=config.sparse_image,
         anonymous_mount=config.anonymous_mount,
     )
-    return Registry.over(ports, limits)
+    return Registry(ports, limits)
 
 
 @lru_cache(maxsize=1)
@@ -170,14 +175,14 @@ def api() -> Api:
     )
     access = access_settings()
     if access is None:
-        return Api(registry(), options)
-    options = replace(options, realm=access.realm, service=access.service)
+        return Api(registry, options)
+    options = options._replace(realm=access.realm, service=access.service)
     store = DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), access.table)
-    return Api(registry(), options, Granted(store, SystemClock().now), desk)
+    return Api(registry, options, Granted(store, SystemClock().now), desk)
 
 
 def desk() -> "Desk":
     """Build the token desk, when somebody comes there: it verifies tokens, and that is a load."""
-    from chalicelib import gatehouse  # noqa: PLC0415 - as said
+    from chalicelib import gatehouse
 
     return gatehouse.desk()

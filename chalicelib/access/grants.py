@@ -17,7 +17,7 @@ import enum
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import MAX_NAME_LENGTH, parse_name
@@ -46,8 +46,7 @@ class Right(enum.StrEnum):
 _RIGHTS = frozenset(map(str, Right))
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
+class _Program(NamedTuple):
     """A pattern's characters and wildcards by position, one bit for each.
 
     `literals`: where a character stands; `star`, `deep`: where the wildcards do; `end`: the bit

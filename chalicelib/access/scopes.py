@@ -10,6 +10,7 @@ import enum
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.access.grants import Grant, Grants, Pattern, Right, allowed
 from chalicelib.errors import NameInvalidError
@@ -146,8 +147,7 @@ def as_grants(scopes: Scopes) -> Grants:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a request must be allowed, and what it makes use of if it is.
 
     A mount makes use of its source: without it, it is an upload like any other.

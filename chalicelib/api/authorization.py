@@ -5,8 +5,7 @@ whether something exists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chalicelib.access.decision import Principal, Verdict, decide, look_up, visible
 from chalicelib.access.ports import AccessStore
@@ -57,8 +56,7 @@ class Authorizer(Protocol):
         """Return who is let through; raises UnauthorizedError, DeniedError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Everybody:
+class Everybody(NamedTuple):
     """The caller of an open registry, who may do everything."""
 
     id: str = ""
@@ -83,8 +81,7 @@ class Open:
         return Everybody(request.authorizer.get(PRINCIPAL, ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A caller whose grants, and whose token, are looked at."""
 
     principal: Principal

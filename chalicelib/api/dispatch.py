@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.access.vouching import PRINCIPAL
@@ -25,11 +24,11 @@ from chalicelib.errors import (
     UploadError,
 )
 from chalicelib.reference import parse_digest
-from chalicelib.registry.registry import Registry
 from chalicelib.telemetry import Line, Tally, line, tallied
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
+    from chalicelib.registry.registry import Registry
 
 _log = logging.getLogger("moorage.api")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -48,7 +47,7 @@ class Api:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: "Callable[[], Registry]",
         options: ApiOptions,
         authorizer: Authorizer | None = None,
         desk: "Callable[[], Desk]" = no_desk,
@@ -70,7 +69,7 @@ class Api:
             found = match(request.method, request.path)
             name = found.parameters.get("name")
             caller = self._authorizer.admit(request, found.route.action, name)
-            request = replace(request, caller=caller)
+            request = request._replace(caller=caller)
             response = found.handle(self._registry, self._options, request, self._desk)
         except RegistryError as error:
             code = error.code.code
@@ -135,13 +134,12 @@ def _line(
     request: Request, found: Match | None, response: Response, tally: Tally, code: str | None
 ) -> Line:
     session = response.headers.get("Docker-Upload-UUID") or _named(found, "session")
-    handler = found.route.handler if found else None
     redirected = response.status == _REDIRECT and request.method == "GET"
     return line(
         tally,
         action=found.route.action.value if found else None,
         status=response.status,
-        operation=_operation(handler) if handler else None,
+        operation=found.route.operation if found else None,
         error=code,
         request_id=request.request_id,
         method=request.method,
@@ -156,10 +154,6 @@ def _line(
         bytes_out=0 if request.method == "HEAD" else len(response.body),
         bytes_redirected=tally.linked_bytes if redirected else 0,
     )
-
-
-def _operation(handler: Callable[..., Response]) -> str:
-    return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
 
 
 def _named(found: Match | None, parameter: str) -> str | None:

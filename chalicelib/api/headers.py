@@ -5,11 +5,14 @@ RFC says to.
 """
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RangeInvalidError
-from chalicelib.registry.session import Session
+
+if TYPE_CHECKING:
+    from chalicelib.registry.session import Session
 
 # 19 digits are more bytes than anything can have; int() itself refuses 4,301 and more.
 _OFFSET = re.compile(r"\d{1,19}", re.ASCII)
@@ -51,7 +54,7 @@ def parse_offset(text: str) -> int | None:
     return int(text) if _OFFSET.fullmatch(text) else None
 
 
-def session_headers(session: Session) -> dict[str, str]:
+def session_headers(session: "Session") -> dict[str, str]:
     """Where a session goes on, and what of it is kept."""
     return upload_headers(session.repository, session.id, session.offset)
 

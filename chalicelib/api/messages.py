@@ -6,8 +6,8 @@ Beside app.py the only file that knows Chalice. This module must never look at w
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pybase64
 from chalice.app import Chalice
@@ -18,9 +18,12 @@ from chalicelib.api.authorization import Caller, Everybody
 _SECONDS = 29.0
 """How long a request may take where no Lambda context says so."""
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str | list[str]] = MappingProxyType({})
+_ANYBODY = Everybody()
 
-@dataclass(frozen=True, slots=True)
-class Request:
+
+class Request(NamedTuple):
     """One request. `path` is what follows /v2/, still percent-encoded, without a last slash."""
 
     method: str
@@ -34,9 +37,9 @@ class Request:
     request_id: str
     source: str = ""
     """The address that it came from."""
-    authorizer: Mapping[str, str] = field(default_factory=dict)
+    authorizer: Mapping[str, str] = _NONE
     """What the gateway's authorizer said of the sender: see access/vouching.py."""
-    caller: Caller = field(default_factory=Everybody)
+    caller: Caller = _ANYBODY
     """Who was let through: see api/authorization.py."""
 
     @property
@@ -50,12 +53,11 @@ class Request:
         return values[-1] if values else None
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One answer; a header with several values is a list."""
 
     status: int
-    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    headers: Mapping[str, str | list[str]] = _NO_HEADERS
     body: bytes = b""
 
 

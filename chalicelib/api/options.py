@@ -1,7 +1,7 @@
 """What the API can be told by settings. This module must never read the environment."""
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class HeadStrategy(enum.StrEnum):
@@ -13,8 +13,7 @@ class HeadStrategy(enum.StrEnum):
     """A URL presigned for HEAD: right whatever the gateway does."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiOptions:
+class ApiOptions(NamedTuple):
     """Sizes in bytes."""
 
     inline_limit: int

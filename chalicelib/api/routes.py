@@ -1,25 +1,25 @@
-"""THE table of routes: method, pattern, the action it needs, its handler.
+"""THE table of routes: method, pattern, the action it needs, its operation.
 
+An operation is a handler's module and name: a new process imports those of its first request only.
 This module must never handle anything itself.
 """
 
 import enum
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
-from chalicelib.api import blobs, lists, manifests, token, uploads
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
 from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownError
 from chalicelib.reference import parse_name
-from chalicelib.registry.registry import Registry
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
+    from chalicelib.registry.registry import Registry
 
 Handler = Callable[..., Response]
 
@@ -50,42 +50,60 @@ class MethodUnknownError(UnsupportedError):
         self.allowed = allowed
 
 
-def ping(registry: Registry, request: Request) -> Response:
+def ping(request: Request) -> Response:
     """GET /v2/: this is a registry."""
-    del registry, request
+    del request
     return Response(200, {"Content-Type": "application/json"}, b"{}")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Asks(enum.Enum):
+    """What a handler stands before."""
+
+    NOTHING = enum.auto()
+    REGISTRY = enum.auto()
+    DESK = enum.auto()
+    """The token desk."""
+
+
+class Route(NamedTuple):
     """One row; `pattern` is matched against the path after /v2/, still percent-encoded."""
 
     method: str
     pattern: re.Pattern[str]
     action: Action
-    handler: Handler
+    operation: str
+    asks: Asks = Asks.REGISTRY
     takes_options: bool = False
-    at_desk: bool = False
-    """Whether the handler stands at the token desk and not before the registry."""
+
+    @property
+    def handler(self) -> Handler:
+        """The function, whose module is imported now if it was not."""
+        module, _, name = self.operation.partition(".")
+        return cast("Handler", getattr(import_module(f"chalicelib.api.{module}"), name))
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A row that fits a request, and what its pattern took from the path, decoded."""
 
     route: Route
     parameters: Mapping[str, str]
 
     def handle(
-        self, registry: Registry, options: ApiOptions, request: Request, desk: "Callable[[], Desk]"
+        self,
+        registry: "Callable[[], Registry]",
+        options: ApiOptions,
+        request: Request,
+        desk: "Callable[[], Desk]",
     ) -> Response:
-        """Call the handler."""
+        """Call the handler, with what it asks."""
         handler = self.route.handler
-        if self.route.at_desk:
+        if self.route.asks is Asks.NOTHING:
+            return handler(request=request)
+        if self.route.asks is Asks.DESK:
             return handler(desk=desk(), request=request)
         if self.route.takes_options:
             handler = partial(handler, options=options)
-        return handler(registry=registry, request=request, **self.parameters)
+        return handler(registry=registry(), request=request, **self.parameters)
 
 
 _PING = re.compile("")
@@ -99,25 +117,25 @@ _TAGS = re.compile("(?P<name>.+)/tags/list")
 _REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 
 ROUTES = (
-    Route("GET", _PING, Action.PING, ping),
-    Route("HEAD", _PING, Action.PING, ping),
-    Route("GET", _TOKEN, Action.TOKEN, token.get, at_desk=True),
-    Route("POST", _TOKEN, Action.TOKEN, token.post, at_desk=True),
-    Route("GET", _CATALOG, Action.CATALOG, lists.catalog),
-    Route("POST", _UPLOADS, Action.PUSH, uploads.start),
-    Route("GET", _UPLOAD, Action.PUSH, uploads.status),
-    Route("PATCH", _UPLOAD, Action.PUSH, uploads.append),
-    Route("PUT", _UPLOAD, Action.PUSH, uploads.commit),
-    Route("DELETE", _UPLOAD, Action.PUSH, uploads.cancel),
-    Route("GET", _BLOB, Action.PULL, blobs.get, takes_options=True),
-    Route("HEAD", _BLOB, Action.PULL, blobs.head, takes_options=True),
-    Route("DELETE", _BLOB, Action.DELETE, blobs.delete),
-    Route("GET", _MANIFEST, Action.PULL, manifests.get),
-    Route("HEAD", _MANIFEST, Action.PULL, manifests.head, takes_options=True),
-    Route("PUT", _MANIFEST, Action.PUSH, manifests.put, takes_options=True),
-    Route("DELETE", _MANIFEST, Action.DELETE, manifests.delete),
-    Route("GET", _TAGS, Action.PULL, lists.tags),
-    Route("GET", _REFERRERS, Action.PULL, lists.referrers),
+    Route("GET", _PING, Action.PING, "routes.ping", Asks.NOTHING),
+    Route("HEAD", _PING, Action.PING, "routes.ping", Asks.NOTHING),
+    Route("GET", _TOKEN, Action.TOKEN, "token.get", Asks.DESK),
+    Route("POST", _TOKEN, Action.TOKEN, "token.post", Asks.DESK),
+    Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
+    Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),
+    Route("GET", _UPLOAD, Action.PUSH, "uploads.status"),
+    Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append"),
+    Route("PUT", _UPLOAD, Action.PUSH, "uploads.commit"),
+    Route("DELETE", _UPLOAD, Action.PUSH, "uploads.cancel"),
+    Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
+    Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
+    Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),
+    Route("GET", _MANIFEST, Action.PULL, "manifests.get"),
+    Route("HEAD", _MANIFEST, Action.PULL, "manifests.head", takes_options=True),
+    Route("PUT", _MANIFEST, Action.PUSH, "manifests.put", takes_options=True),
+    Route("DELETE", _MANIFEST, Action.DELETE, "manifests.delete"),
+    Route("GET", _TAGS, Action.PULL, "lists.tags"),
+    Route("GET", _REFERRERS, Action.PULL, "lists.referrers"),
 )
 
 

@@ -1,38 +1,68 @@
-"""The registry: its services over one set of ports. This module must never hold a rule."""
+"""The registry: its services over one set of ports, each built when it is first asked for.
 
-from dataclasses import dataclass
-from typing import Self
+A new process answers its first request sooner so. This module must never hold a rule.
+"""
 
-from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.commit import Commits
-from chalicelib.registry.lists import Lists
-from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.sweeper import Sweeper
-from chalicelib.registry.uploads import Uploads
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chalicelib.registry.blobs import Blobs
+    from chalicelib.registry.commit import Commits
+    from chalicelib.registry.lists import Lists
+    from chalicelib.registry.manifests import Manifests
+    from chalicelib.registry.service import Limits, Ports
+    from chalicelib.registry.sweeper import Sweeper
+    from chalicelib.registry.uploads import Uploads
+
+# ruff: noqa: PLC0415 - a service is imported when it is built
 
 
-@dataclass(frozen=True, slots=True)
 class Registry:
     """What the API calls, and the functions that run beside it."""
 
-    uploads: Uploads
-    blobs: Blobs
-    manifests: Manifests
-    lists: Lists
-    commits: Commits
-    sweeper: Sweeper
+    def __init__(self, ports: "Ports", limits: "Limits") -> None:
+        self._ports = ports
+        self._limits = limits
 
-    @classmethod
-    def over(cls, ports: Ports, limits: Limits) -> Self:
-        """Build the services."""
-        uploads, blobs = Uploads(ports, limits), Blobs(ports, limits)
-        manifests = Manifests(ports, limits, uploads, blobs)
-        return cls(
-            uploads=uploads,
-            blobs=blobs,
-            manifests=manifests,
-            lists=Lists(ports),
-            commits=Commits(ports, limits),
-            sweeper=Sweeper(ports, limits, manifests),
-        )
+    @cached_property
+    def uploads(self) -> "Uploads":
+        """Upload sessions."""
+        from chalicelib.registry.uploads import Uploads
+
+        return Uploads(self._ports, self._limits)
+
+    @cached_property
+    def blobs(self) -> "Blobs":
+        """Blobs of repositories."""
+        from chalicelib.registry.blobs import Blobs
+
+        return Blobs(self._ports, self._limits)
+
+    @cached_property
+    def manifests(self) -> "Manifests":
+        """Manifests and tags."""
+        from chalicelib.registry.manifests import Manifests
+
+        return Manifests(self._ports, self._limits, self.uploads, self.blobs)
+
+    @cached_property
+    def lists(self) -> "Lists":
+        """What a repository, or the registry, holds."""
+        from chalicelib.registry.lists import Lists
+
+        return Lists(self._ports)
+
+    @cached_property
+    def commits(self) -> "Commits":
+        """What drives a sealed session to its end."""
+        from chalicelib.registry.commit import Commits
+
+        return Commits(self._ports, self._limits)
+
+    @cached_property
+    def sweeper(self) -> "Sweeper":
+        """What ends that which nobody came back for."""
+        from chalicelib.registry.sweeper import Sweeper
+
+        return Sweeper(self._ports, self._limits, self.manifests)

@@ -3,7 +3,7 @@
 This module must never hold a rule.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
 
@@ -11,8 +11,7 @@ _MIB = 1024 * 1024
 _HOUR = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Sizes in bytes, times in seconds."""
 
     part_minimum: int = 5 * _MIB
@@ -56,8 +55,7 @@ class Limits:
     """Whether a mount without a source may find the blob in any repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(NamedTuple):
     """The world, as the rules see it."""
 
     objects: ObjectStore

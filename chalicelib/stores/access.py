@@ -20,9 +20,9 @@ from chalicelib.access.ports import (
 from chalicelib.access.trusts import MAX_TRUSTS, Trust, is_trust_name
 from chalicelib.errors import UnavailableError
 from chalicelib.stores import codec
+from chalicelib.stores.access_items import CREDENTIAL, GRANTS, TRUST
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo, TransactionRefusedError
 from chalicelib.stores.expressions import Change, Clause, Delete, Put, Update
-from chalicelib.stores.items import CREDENTIAL, GRANTS, TRUST
 from chalicelib.stores.keys import (
     all_trusts,
     credential_key,

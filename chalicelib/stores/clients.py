@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import boto3
 from botocore.config import Config
+from botocore.session import Session, get_session
 
 from chalicelib.stores.dynamodb import dynamodb_config
 from chalicelib.telemetry import counted
@@ -56,11 +56,18 @@ class SerialClient:
         return call
 
 
+@lru_cache(maxsize=1)
+def session() -> Session:
+    """Return the process's session. It is botocore's: boto3 around it costs each cold start more.
+
+    `docs/coldstart.md` has the figures; clients are the same ones.
+    """
+    return get_session()
+
+
 def client(service: str, config: Config | None = None) -> Any:  # noqa: ANN401 - likewise
     """Return a client of a service, each call of which is counted; the environment says where."""
-    # One name for any service is more than the stubs know.
-    make: Any = boto3.client
-    return LazyClient(lambda: counted(make(service, config=config)))
+    return LazyClient(lambda: counted(session().create_client(service, config=config)))
 
 
 @lru_cache(maxsize=2)

@@ -8,8 +8,7 @@ attribute, never NULL.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from chalicelib.digest import Digest
 
@@ -23,8 +22,7 @@ class CorruptItemError(Exception):
     """An item that no version of this code has written: a person has to look at it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class Kind(NamedTuple, Generic[T]):
     """How values of one Python type stand in an attribute of one DynamoDB type."""
 
     tag: str
@@ -79,8 +77,7 @@ TEXTS_BY_NAME: Kind[Mapping[str, str]] = Kind(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a dataclass, under the same name or another in the item."""
 
     name: str
@@ -94,8 +91,7 @@ class Field:
         return self.attribute or self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Schema(Generic[T]):
+class Schema(NamedTuple, Generic[T]):
     """All fields of a dataclass: what an item of this kind holds."""
 
     kind: type[T]

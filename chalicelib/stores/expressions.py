@@ -6,21 +6,22 @@ name, whether or not DynamoDB reserves the word; `:name` is one of the values gi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from chalicelib.stores.codec import Item
 from chalicelib.stores.keys import Key
 
 _NAME = re.compile(r"#([a-z_]+)")
+_NOTHING: Item = MappingProxyType({})
+_NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(NamedTuple):
     """A condition: its text, and the values that the text names."""
 
     text: str
-    values: Item = field(default_factory=dict)
+    values: Item = _NOTHING
 
     def __and__(self, other: "Clause") -> "Clause":
         return Clause(f"({self.text}) AND ({other.text})", {**self.values, **other.values})
@@ -29,8 +30,7 @@ class Clause:
         return Clause(f"({self.text}) OR ({other.text})", {**self.values, **other.values})
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Put an item whole."""
 
     table: str
@@ -44,8 +44,7 @@ class Put:
         return {"TableName": self.table, "Item": item, **_condition(self.only_if)}
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """Set, raise by a number and remove single attributes of an item.
 
     DynamoDB makes an item where there is none: the clause has to fail for an absent one.
@@ -54,8 +53,8 @@ class Update:
     table: str
     key: Key
     only_if: Clause
-    set: Item = field(default_factory=dict)
-    add: Mapping[str, int] = field(default_factory=dict)
+    set: Item = _NOTHING
+    add: Mapping[str, int] = _NO_NUMBERS
     remove: tuple[str, ...] = ()
 
     def request(self) -> dict[str, Any]:
@@ -75,8 +74,7 @@ class Update:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Delete an item; an absent one is no error, unless the clause says so."""
 
     table: str
@@ -92,8 +90,7 @@ class Delete:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """Let a transaction pass only under a clause on an item that it does not write."""
 
     table: str

@@ -1,18 +1,15 @@
-"""What each item of the three tables holds: one row for each attribute.
+"""What each item of the tables `registry` and `uploads` holds: one row for each attribute.
 
 This module must never do I/O. An attribute's name is the field's own; `keys.py` draws the keys.
 """
 
 from typing import Any
 
-from chalicelib.access.credentials import Credential
-from chalicelib.access.grants import Grants
-from chalicelib.access.trusts import Trust, parse_issuer, parse_subject
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
 from chalicelib.registry.session import Session, State, StoredObject
 from chalicelib.stores import codec, keys
-from chalicelib.stores.codec import Field, Item, Kind, Schema
+from chalicelib.stores.codec import Field, Item, Schema
 
 _STORED_OBJECT = codec.nested(
     Schema(
@@ -104,44 +101,6 @@ REFERRER = Schema(
         Field("size", codec.WHOLE),
         Field("artifact_type", codec.TEXT, optional=True),
         Field("annotations", codec.TEXTS_BY_NAME),
-    ),
-)
-
-
-GRANTS: Kind[Grants] = Kind(
-    "L",
-    lambda grants: [codec.TEXT.encode(text) for text in grants.texts()],
-    lambda attributes: Grants.parse(codec.TEXT.decode(attribute) for attribute in attributes),
-)
-
-CREDENTIAL = Schema(
-    Credential,
-    (
-        Field("id", codec.TEXT, attribute="sk"),
-        Field("name", codec.TEXT),
-        Field("owner", codec.TEXT),
-        Field("created_at", codec.TIME),
-        Field("grants", GRANTS),
-        Field("secret_hash", codec.TEXT),
-        Field("version", codec.WHOLE),
-        Field("expires_at", codec.TIME, optional=True),
-        Field("last_used_day", codec.TEXT, optional=True),
-        Field("revoked", codec.FLAG),
-        Field("previous_hash", codec.TEXT, optional=True),
-        Field("previous_until", codec.TIME, optional=True),
-    ),
-)
-
-
-# Read as strictly as they were written: a corrupt pattern must not let anybody in.
-TRUST = Schema(
-    Trust,
-    (
-        Field("name", codec.TEXT, attribute="sk"),
-        Field("issuer", Kind("S", str, parse_issuer)),
-        Field("audience", codec.TEXT),
-        Field("subject", Kind("S", str, parse_subject)),
-        Field("grants", GRANTS),
     ),
 )
 

@@ -25,7 +25,7 @@ at which they do: sessions that are not over and cleaned up, manifests on their 
 
 import re
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.digest import Digest
 
@@ -50,8 +50,7 @@ _LONGEST = 512
 """More characters than any name has; DynamoDB refuses a sort key above 1,024 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A range of sort keys in one partition, `first` to `last` inclusive, below one prefix."""
 
     partition: str

@@ -5,7 +5,8 @@ tried first without reading, and what it meets says which is next. This module m
 one of the three without the others.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
@@ -25,8 +26,7 @@ _SESSION, _LINK, _RECORD = range(3)
 """Which action of the transaction is about what."""
 
 
-@dataclass(frozen=True, slots=True)
-class _World:
+class _World(NamedTuple):
     """What is known of link and record: None is what has not been met."""
 
     link: Link | None = None
@@ -43,8 +43,7 @@ class _World:
 _ALL_NEW = _World()
 
 
-@dataclass(frozen=True, slots=True)
-class _Publication:
+class _Publication(NamedTuple):
     """What is to be published: `claim` with `after.offset` bytes, under `key` if it is new."""
 
     before: Session
@@ -124,9 +123,9 @@ def _learnt(world: _World, refused: TransactionRefusedError) -> _World:
     """Return the world that the refused actions have met."""
     if _LINK in refused.met:
         item = refused.met[_LINK]
-        world = replace(world, link=None if item is None else LINK.decode(item))
+        world = world._replace(link=None if item is None else LINK.decode(item))
     if _RECORD in refused.met:
-        world = replace(world, record=_record(refused.met[_RECORD]))
+        world = world._replace(record=_record(refused.met[_RECORD]))
     return world
 
 

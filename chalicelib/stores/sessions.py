@@ -7,8 +7,7 @@ before it writes, nor write without a condition.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
@@ -81,8 +80,7 @@ def update_of(table: str, before: Session, after: Session) -> Update:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
+class _Lease(NamedTuple):
     """What a request asks for when it takes a lease; times in seconds since the epoch."""
 
     owner: Owner
@@ -190,7 +188,7 @@ class DynamoSessionStore:
         item = session_item(overtaken(met))
         changed = {name: item[name] for name in _GIVEN_UP}
         try:
-            taken = self._write(replace(update, set={**update.set, **changed}))
+            taken = self._write(update._replace(set={**update.set, **changed}))
         except ConditionFailedError as failed:
             current = _session(failed)
             if current is None or current.holder != lease.holder:

@@ -66,7 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock)
         granted = Granted(self.access.store, self.memory.clock.now)
-        self.api = Api(self.memory.registry, OPTIONS, granted, self.access.desk)
+        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, self.access.desk)
         self.passwords = {
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }

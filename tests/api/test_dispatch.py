@@ -82,7 +82,7 @@ class Deny:
 
 def api(error: Exception, authorizer: Deny | None = None) -> Api:
     """Return an API over a registry that fails."""
-    return Api(cast("Registry", Failing(error)), OPTIONS, authorizer)
+    return Api(lambda: cast("Registry", Failing(error)), OPTIONS, authorizer)
 
 
 def request(method: str, path: str, **changes: Any) -> Request:  # noqa: ANN401 - any field

@@ -54,7 +54,7 @@ class World:
         path, _, query = target.removeprefix("/v2/").partition("?")
         pairs = [part.partition("=") for part in query.split("&") if part]
         desk = AccessWorld(self.memory.clock).desk
-        api = Api(self.memory.registry, OPTIONS, self, desk)
+        api = Api(lambda: self.memory.registry, OPTIONS, self, desk)
         return api(
             Request(
                 method=method,

@@ -31,7 +31,7 @@ class Untouched:
 @pytest.mark.parametrize("session", ["x" * 65, "x" * 2049, "%F0%9F%98%80" * 65])
 def test_an_id_that_no_session_has_asks_no_store(method: str, session: str) -> None:
     """An id longer than ours is unknown at once: DynamoDB takes no key above 2,048 bytes."""
-    api = Api(cast("Registry", Untouched()), ApiOptions(1024, HeadStrategy.BODY, 1024))
+    api = Api(lambda: cast("Registry", Untouched()), ApiOptions(1024, HeadStrategy.BODY, 1024))
     path = f"team/app/blobs/uploads/{session}"
     response = api(Request(method, path, {}, {}, b"x", 0.0, "test"))
     assert (response.status, code(response)) == (404, "BLOB_UPLOAD_UNKNOWN")

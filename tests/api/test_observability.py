@@ -83,14 +83,13 @@ def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
     caplog.set_level(logging.INFO, logger="moorage")
     under = registry_over(strict_moto.fresh(), LIMITS)
     dynamodb, tables = counted(under.dynamodb), (under.registry_table, under.uploads_table)
-    ports = replace(
-        under.ports,
+    ports = under.ports._replace(
         objects=S3ObjectStore(counted(under.s3), under.bucket),
         sessions=DynamoSessionStore(dynamodb, under.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, *tables),
     )
-    registry = Registry.over(ports, LIMITS)
-    api = Api(registry, ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024))
+    registry = Registry(ports, LIMITS)
+    api = Api(lambda: registry, ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024))
     return Told(replace(under, api=api, registry=registry, ports=ports), caplog)
 
 
@@ -211,9 +210,9 @@ def test_who_was_refused_is_told(told: Told) -> None:
             raise DeniedError(f"{request.method} {action} {repository}")
 
     options = ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024)
-    api = Api(told.registry.registry, options, Deny())
+    api = Api(lambda: told.registry.registry, options, Deny())
     request = Request("GET", "a/b/tags/list", {}, {}, b"", deadline=0, request_id="r")
-    api(replace(request, authorizer={PRINCIPAL: "credential:x"}))
+    api(request._replace(authorizer={PRINCIPAL: "credential:x"}))
     (line,) = told.lines()
     assert has(line, status=403, error="DENIED", principal="credential:x", repository="a/b")
 

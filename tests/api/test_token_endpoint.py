@@ -212,6 +212,6 @@ def test_too_many_failed_logins_are_429() -> None:
 
 def test_an_open_registry_issues_no_tokens() -> None:
     """Nobody is challenged there, so nobody comes; who does hears that there is nothing."""
-    api = Api(World().memory.registry, OPTIONS)
+    api = Api(lambda: World().memory.registry, OPTIONS)
     response = api(Request("GET", "_token", {}, {}, b"", 0.0, "r"))
     assert told(response, 404)["errors"][0]["code"] == "UNSUPPORTED"

@@ -6,7 +6,7 @@ must never hold code: what a row does stands in tests.drills.steps and tests.dri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm
@@ -58,8 +58,8 @@ class Operation:
     limits: Limits = SMALL
 
 
-SMALL_BODY = replace(SMALL, body_inline=64)
-BY_WORKER = replace(SMALL, commit_inline=4, commit_wait=1.0)
+SMALL_BODY = SMALL._replace(body_inline=64)
+BY_WORKER = SMALL._replace(commit_inline=4, commit_wait=1.0)
 SHA512 = Algorithm.SHA512
 
 UPLOADS = [

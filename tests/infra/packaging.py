@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from moorage import package as finishing
 from moorage.children import CHECKOUT
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def package(machine: str, into: Path) -> None:
     project.mkdir(parents=True, exist_ok=True)
     with _alone(project / ".lock"):
         _copy(project, machine)
-        # The command of `make package`.
+        # The commands of `make package`.
         command = [
             "package",
             "--stage",
@@ -57,6 +58,7 @@ def package(machine: str, into: Path) -> None:
         )
     assert done.returncode == 0, done.stderr
     assert "Could not install" not in done.stdout + done.stderr, done.stdout
+    finishing.finish(into)
 
 
 def _copy(project: Path, machine: str) -> None:

@@ -11,11 +11,10 @@ import os
 import uuid
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import quote, unquote
 
-import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
@@ -25,8 +24,9 @@ from chalicelib.access.grants import Grants
 from chalicelib.access.vouching import PRINCIPAL, vouched
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import match
+from chalicelib.registry import service
 from chalicelib.registry.service import Limits
-from chalicelib.stores import clients
+from chalicelib.stores import clients, s3
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.s3 import S3ObjectStore
 from moorage.access_setup import ensure_signing_key
@@ -49,6 +49,7 @@ URL, SERVICE = "https://registry.example.com", "registry.example.com"
 FORM = "application/x-www-form-urlencoded"
 _SOURCE = "198.51.100.7"
 _CACHES = (
+    clients.session,
     clients.dynamodb_client,
     wiring.settings,
     wiring.access_settings,
@@ -192,10 +193,9 @@ def deployed(backend: Backend) -> Iterator[Deployment]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
         stack.enter_context(_smaller(deployment))
-        stack.enter_context(mock.patch.object(boto3, "DEFAULT_SESSION", None))
-        _lambda_takes_events()
         _forget()
         stack.callback(_forget)
+        _lambda_takes_events()
         yield deployment
 
 
@@ -204,8 +204,8 @@ def _smaller(deployment: Deployment) -> Iterator[None]:
     limits = partial(Limits, commit_inline=COMMIT_INLINE, copy_whole=COPY_WHOLE)
     objects = partial(S3ObjectStore, copy_limit=COPY_WHOLE, copy_part=COPY_PART)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(wiring, "Limits", limits))
-        stack.enter_context(mock.patch.object(wiring, "S3ObjectStore", objects))
+        stack.enter_context(mock.patch.object(service, "Limits", limits))
+        stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))
         # Authorizer and API are two processes: each reads the key for itself.
         mint = gatehouse._mint.__wrapped__  # noqa: SLF001 - likewise
         stack.enter_context(mock.patch.object(gatehouse, "_mint", mint))
@@ -225,13 +225,13 @@ class _Empty:
 
 def _lambda_takes_events() -> None:
     """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
-    boto3.setup_default_session()
-    session = cast("boto3.session.Session", boto3.DEFAULT_SESSION)
 
-    def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - stubs say: nothing
+    def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - see below
         return AWSResponse(request.url, 202, HTTPHeaders(), _Empty())
 
-    session.events.register("before-send.lambda.Invoke", taken)
+    # The stubs know of no handler that answers; botocore does.
+    handler: Any = taken
+    clients.session().register("before-send.lambda.Invoke", handler)
 
 
 def _forget() -> None:

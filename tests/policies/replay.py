@@ -37,6 +37,8 @@ class Replay:
     uses: set[Use] = field(default_factory=set)
     routes: list[Route] = field(default_factory=list)
     """The rows of the table of routes that were asked."""
+    operations: set[tuple[str, str]] = field(default_factory=set)
+    """What was called, by service."""
     faults: list[str] = field(default_factory=list)
     _flow: str = ""
     _function: Function | None = None
@@ -68,5 +70,6 @@ class Replay:
         if call.caller is not Caller.FUNCTION:
             told = f"{self._flow}: {call.caller.value} calls {call.service}:{call.operation}"
             self.faults.append(f"{told} while the function {self._function} runs")
+        self.operations.add((call.service, call.operation))
         # An operation that is not mapped is raised where it is called, and told by the watch.
         self.uses |= {Use(self._function, need, self._flow) for need in call.needs()}

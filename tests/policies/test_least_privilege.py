@@ -23,6 +23,7 @@ from chalicelib.api.routes import ROUTES
 from chalicelib.registry.service import Limits
 from chalicelib.stores.s3 import COPY_LIMIT
 from moorage.gateway_answers import API_TEMPLATE
+from moorage.package_sdk import OPERATIONS
 from tests.policies import flows_api, flows_door, flows_work
 from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed
 from tests.support.aws_calls import AwsCall, Caller, Watch
@@ -133,6 +134,12 @@ def test_the_replay_is_of_everything(replay: Replay) -> None:
     assert {use.function for use in replay.uses} == set(Function)
 
 
+def test_the_packaged_sdk_is_what_is_called(replay: Replay) -> None:
+    """It has each operation that some flow calls, and no other: the watch asks the same of all."""
+    kept = {(service, each) for service, names in OPERATIONS.items() for each in names}
+    assert kept == replay.operations
+
+
 def test_the_api_never_copies_in_parts() -> None:
     """What would take that is left to the commit function: so the API need not end such copies.
 
@@ -157,6 +164,7 @@ def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN4
         (a_call("DeleteItem", parameters={"TableName": "test-000000000000-access"}), "DeleteItem"),
         (a_call("GetItem", parameters={"TableName": "someone-elses"}), "someone-elses"),
         (a_call("GetItem", presigned=True), "URL"),
+        (a_call("TransactGetItems"), "the packaged SDK lacks it"),
     ],
 )
 def test_the_watch_tells(call: AwsCall, told: str) -> None:

@@ -24,6 +24,7 @@ from unittest import mock
 from botocore.client import BaseClient
 
 from chalicelib import stores, wiring
+from moorage.package_sdk import OPERATIONS
 from tests.support.function_policies import COMMIT_FUNCTION, SIGNING_KEY, Function, Names, policy
 from tests.support.iam_actions import HERE, Need, UnmappedCallError, needs, presigned_needs
 from tests.support.policy import Decision
@@ -171,6 +172,8 @@ class Watch:
         else:
             for need in missing:
                 self._keep(call, f"no function has {need.action} on {need.resource}")
+        if call.operation not in OPERATIONS.get(call.service, ()):
+            self._keep(call, "the packaged SDK lacks it: moorage/package_sdk.py")
         with self._lock:
             self.looked_at += 1
 

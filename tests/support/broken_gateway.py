@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -87,12 +87,12 @@ def run_registry(
     url = f"http://{ports.LOOPBACK}:{port}"
     under = registry_in_memory(Limits())
     options = ApiOptions(inline_limit=1024 * 1024, head_strategy=strategy, manifest_limit=4_500_000)
-    api, access = Api(under.registry, options), None
+    api, access = Api(lambda: under.registry, options), None
     if closed:
         access = LocalAccess(under.clock, url=url)
-        options = replace(options, realm=f"{url}/v2/_token", service=urlsplit(url).netloc)
+        options = options._replace(realm=f"{url}/v2/_token", service=urlsplit(url).netloc)
         granted = Granted(access.store, under.clock.now)
-        api = Api(under.registry, options, granted, access.desk)
+        api = Api(lambda: under.registry, options, granted, access.desk)
     app = _chalice(api, access)
     environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
     head_mode = HeadMode.BODY if counts else HeadMode.ZERO

@@ -60,7 +60,7 @@ class Stage:
 
     def registry(self, gate: Gate | None = None) -> Registry:
         """Return the registry as one task has it."""
-        return Registry.over(self.world.ports(gate or Gate()), self.world.limits)
+        return Registry(self.world.ports(gate or Gate()), self.world.limits)
 
     def client(self, gate: Gate | None = None, *, patient: bool = True, tries: int = 60) -> Client:
         """Return a client, whose requests go through a gate."""

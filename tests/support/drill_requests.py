@@ -55,7 +55,7 @@ class Requests:
         self.gate = gate
         self._patient = patient
         self.principal = DRILL
-        self._api = Api(registry, _OPTIONS)
+        self._api = Api(lambda: registry, _OPTIONS)
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send one request; raises NoAnswerError if its invocation is stopped."""

@@ -53,7 +53,7 @@ class Fuzzed:
     @property
     def api(self) -> Api:
         """Its API over HTTP."""
-        return Api(self.registry, OPTIONS)
+        return Api(lambda: self.registry, OPTIONS)
 
     @property
     def deadline(self) -> float:
@@ -112,7 +112,7 @@ def fuzzed() -> Fuzzed:
         workers=RecordedWorkers(),
         clock=TestClock(),
     )
-    return Fuzzed(Registry.over(ports, LIMITS), ports)
+    return Fuzzed(Registry(ports, LIMITS), ports)
 
 
 def _tail(world: Fuzzed, opened: Session) -> Session:

@@ -117,7 +117,7 @@ def registry_in_memory(limits: Limits) -> MemoryRegistry:
     objects, sessions = MemoryObjectStore(part_minimum=limits.part_minimum), MemorySessionStore()
     metadata, workers, clock = MemoryMetadataStore(sessions), RecordedWorkers(), TestClock()
     ports = Ports(objects, sessions, metadata, workers, clock)
-    return MemoryRegistry(Registry.over(ports, limits), objects, sessions, metadata, workers, clock)
+    return MemoryRegistry(Registry(ports, limits), objects, sessions, metadata, workers, clock)
 
 
 def registry_over(
@@ -135,7 +135,7 @@ def registry_over(
         workers=RecordedWorkers(),
         clock=clock,
     )
-    registry = Registry.over(ports, limits or Limits())
-    api = Api(registry, ApiOptions(inline_limit, head, manifest_limit=4_500_000))
+    registry = Registry(ports, limits or Limits())
+    api = Api(lambda: registry, ApiOptions(inline_limit, head, manifest_limit=4_500_000))
     names = (backend.bucket, backend.registry_table, backend.uploads_table)
     return RegistryUnderTest(api, registry, ports, s3, dynamodb, *names, clock)

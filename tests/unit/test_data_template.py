@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chalicelib.stores.items import CREDENTIAL
+from chalicelib.stores.access_items import CREDENTIAL
 from moorage.backend import DATA_TEMPLATE
 
 TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))

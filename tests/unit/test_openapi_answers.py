@@ -84,7 +84,7 @@ def test_what_can_go_wrong_anywhere_is_described_everywhere(route: Route, error:
     """Whoever is refused, and whatever fails below, hears what the operation's description says."""
     refusing = isinstance(error, UnauthorizedError | DeniedError)
     api = Api(
-        cast("Registry", Failing(error)),
+        lambda: cast("Registry", Failing(error)),
         ApiOptions(1024, HeadStrategy.BODY, 1024),
         Refusing(error) if refusing and isinstance(error, RegistryError) else None,
         lambda: cast("Desk", Failing(error)),

@@ -47,7 +47,7 @@ class Shelf:
         unused = cast("Any", None)
         ports = Ports(unused, sessions, self.metadata, unused, unused)
         options = ApiOptions(1024, HeadStrategy.BODY, 1024)
-        self._api = Api(Registry.over(ports, Limits()), options)
+        self._api = Api(lambda: Registry(ports, Limits()), options)
 
     def get(self, path: str, query: dict[str, list[str]]) -> Response:
         """Send a GET."""
