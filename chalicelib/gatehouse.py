@@ -8,19 +8,19 @@ import logging
 import os
 import time
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from chalicelib.access.decision import Principal
-from chalicelib.access.desk import Desk
 from chalicelib.access.doorkeeper import Doorkeeper
-from chalicelib.access.exchange import Exchange
 from chalicelib.access.mint import Mint
 from chalicelib.api import log
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.clients import client, dynamodb_client
-from chalicelib.stores.issuers import Issuers
 from chalicelib.stores.signing_keys import ParameterKeys
-from chalicelib.stores.sts import Sts
+
+if TYPE_CHECKING:
+    from chalicelib.access.desk import Desk
 
 _log = logging.getLogger("moorage.gatehouse")
 
@@ -55,8 +55,13 @@ def doorkeeper() -> ToldDoorkeeper:
 
 
 @lru_cache(maxsize=1)
-def desk() -> Desk:
-    """Build what the token endpoint asks."""
+def desk() -> "Desk":
+    """Build what the token endpoint asks, and the authorizer does not."""
+    from chalicelib.access.desk import Desk  # noqa: PLC0415 - as said
+    from chalicelib.access.exchange import Exchange  # noqa: PLC0415 - likewise
+    from chalicelib.stores.issuers import Issuers  # noqa: PLC0415 - likewise
+    from chalicelib.stores.sts import Sts  # noqa: PLC0415 - likewise
+
     config = _settings()
     exchange = Exchange(_store(), Issuers(), Sts(endpoint=config.sts_endpoint), config.service)
     return Desk(_store(), _mint(), exchange, SystemClock())

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Happening(StrEnum):
@@ -71,8 +71,7 @@ class Tally:
         return max(self.sent.total() - self.calls.total(), 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """The log line of one invocation; what does not apply is None. `docs/observability.md`."""
 
     action: str | None

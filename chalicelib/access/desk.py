@@ -7,7 +7,6 @@ Source: Docker Registry v2 token authentication and its OAuth2 form; RFC 6749, R
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Protocol
 
 from chalicelib.access.asking import Ask, Grant, Issued
 from chalicelib.access.decision import ANONYMOUS, Kind, Principal, of_trust
@@ -15,7 +14,7 @@ from chalicelib.access.exchange import Exchange, TokenType
 from chalicelib.access.grants import Right
 from chalicelib.access.identity import Login, log_in, refresh
 from chalicelib.access.mint import Mint
-from chalicelib.access.ports import AccessStore
+from chalicelib.access.ports import AccessStore, Clock
 from chalicelib.access.refusals import RefusedError
 from chalicelib.access.scopes import CATALOG, Scopes, granted
 from chalicelib.access.throttle import Throttle
@@ -29,13 +28,6 @@ _KINDS = {
 }
 
 _log = logging.getLogger("moorage.access")
-
-
-class Clock(Protocol):
-    """The time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
 
 
 class Desk:

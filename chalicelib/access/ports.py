@@ -1,4 +1,4 @@
-"""What access control asks of the world: one store of credentials, trusts, names and counters.
+"""What access control asks of the world: the time, and one store of credentials, trusts and such.
 
 Nothing here may name DynamoDB or an SDK. Every method may also raise UnavailableError or
 TooManyRequestsError (nothing lost) when the world fails; a failure is never answered as "absent".
@@ -38,6 +38,13 @@ class Listed(Generic[T]):
 
     items: Sequence[T]
     more: bool
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
 
 
 class AccessStore(Protocol):

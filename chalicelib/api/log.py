@@ -7,7 +7,6 @@ goes wrong with the line reach its sender, nor touch the log of a person's own p
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 from chalicelib.errors import RegistryError
@@ -18,7 +17,6 @@ NAMESPACE = "moorage"
 """The name above all loggers of chalicelib."""
 
 _log = logging.getLogger("moorage.log")
-_KEYS = tuple(each.name for each in fields(Line))
 _meters: list[Callable[[Line], None]] = []
 
 
@@ -55,8 +53,7 @@ def configure(environment: Mapping[str, str]) -> None:
 def write(logger: logging.Logger, told: Line, message: str, *args: object) -> None:
     """Write the line of an invocation, and measure it where metrics are on."""
     if logger.isEnabledFor(logging.INFO):
-        extra = {key: getattr(told, key) for key in _KEYS}
-        logger.info(message, *args, extra=extra, stacklevel=2)
+        logger.info(message, *args, extra=told._asdict(), stacklevel=2)
     for meter in _meters:
         try:
             meter(told)

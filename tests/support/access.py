@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-    from chalicelib.access.desk import Clock
+    from chalicelib.access.ports import Clock
 
 URL = "https://registry.example.com"
 SERVICE = "registry.example.com"
