@@ -17,6 +17,9 @@ from chalicelib.telemetry import counted
 _making = threading.Lock()
 """Making a client is not safe in several threads at once; calling one is."""
 
+_calling = threading.Lock()
+"""One for the process: two first requests at once may each make a serial client."""
+
 
 class LazyClient:
     """A client that is made at its first use: a request that needs no S3 waits for none."""
@@ -42,7 +45,6 @@ class SerialClient:
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - likewise
         self._client = client
-        self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - likewise
         attribute = getattr(self._client, name)
@@ -50,7 +52,7 @@ class SerialClient:
             return attribute
 
         def call(*args: object, **kwargs: object) -> object:
-            with self._lock:
+            with _calling:
                 return attribute(*args, **kwargs)
 
         return call
