@@ -1,0 +1,88 @@
+"""What a new process loads before its first answer: what that answer needs, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import coldstart
+from chalicelib.access.credentials import generate
+from moorage.deploy_package import CODE
+from tests.infra.runtime import bare_environment
+from tests.support.registries import registry_over
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.backends import Backend
+
+SELDOM = ("boto3", "cryptography", "jwt", "s3transfer")
+"""What takes a while to load, and which requests need is said below."""
+
+_PROGRAM = """
+import json, sys
+import app
+answer = getattr(app, sys.argv[2])(json.loads(sys.argv[1]), None)
+from chalicelib.stores import clients
+from botocore.client import BaseClient
+import gc
+made = sorted(
+    each.meta.service_model.service_name
+    for each in gc.get_objects() if issubclass(type(each), BaseClient)
+)
+print(json.dumps([answer.get("statusCode", 200), made, sorted(sys.modules)]))
+"""
+
+NEEDS = {
+    "/v2/": (["dynamodb"], set(), set()),
+    "blob pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
+    "PATCH": (["dynamodb", "s3"], {"uploads"}, {"bytestore", "commit", "uploads"}),
+    "authorizer": (["dynamodb", "ssm"], set(), set()),
+}
+"""By first request: clients, handlers' modules, the registry's services."""
+
+HANDLERS = {"blobs", "lists", "manifests", "token", "uploads"}
+SERVICES = {"blobs", "bytestore", "commit", "lists", "manifests", "sweeper", "uploads"}
+
+
+@pytest.fixture(scope="module")
+def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked zip."""
+    folder = tmp_path_factory.mktemp("first-request")
+    with zipfile.ZipFile(host_package / CODE) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_first_request_loads_what_it_needs(name: str, task: Path, strict_moto: Backend) -> None:
+    """Its handler, its services, its clients, and verifying tokens only where there may be one."""
+    token, backend = generate(), strict_moto.fresh()
+    environment = coldstart.deployed(backend, token)
+    code = coldstart.Code((task,), (), ())
+    kinds = {each.name: each for each in coldstart.kinds(registry_over(backend), code, token)}
+    kind = kinds[name]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _PROGRAM, json.dumps(kind.event()), kind.function],
+        cwd=task,
+        env={**environment, **bare_environment(kind.path)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    status, made, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert status == kind.status, done.stdout
+    clients, handlers, services = NEEDS[name]
+    assert made == clients
+    assert {each for each in HANDLERS if f"chalicelib.api.{each}" in loaded} == handlers
+    assert {each for each in SERVICES if f"chalicelib.registry.{each}" in loaded} == services
+    verifying = {"cryptography", "jwt"} if name == "authorizer" else set()
+    assert {each for each in SELDOM if each in loaded} == verifying
+    assert not {"chalicelib.access.desk", "chalicelib.access.exchange"} & set(loaded)
