@@ -33,6 +33,15 @@ def host_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked zip of that one, which no test may change."""
+    folder = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(host_package / deploy_package.CODE) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def light_package(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same template, with a zip that passes for one: moto would unpack the code four times."""
     folder = tmp_path_factory.mktemp("light-package")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import shutil
 import subprocess
 import sys
 import uuid
@@ -36,15 +37,6 @@ CONFIGS = {"s3": s3_config(), "dynamodb": dynamodb_config()}
 REGIONS = ("us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1")
 OF_ONE_SENDING = {"Authorization", "X-Amz-Date", "User-Agent"}
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
-
-
-@pytest.fixture(scope="module")
-def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked zip."""
-    folder = tmp_path_factory.mktemp("finished") / "task"
-    with zipfile.ZipFile(host_package / CODE) as archive:
-        archive.extractall(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +161,7 @@ def test_no_package_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "Chalice left no package" in capsys.readouterr().err
 
 
-def test_nothing_is_compiled_at_run_time(task: Path) -> None:
+def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
     """Every module that a first request loads has bytecode, whatever dates its files have."""
     program = (
         "import importlib.machinery, os, sys\n"
@@ -181,8 +173,8 @@ def test_nothing_is_compiled_at_run_time(task: Path) -> None:
         "from chalicelib.api import blobs, lists, manifests, metrics, token, tracing, uploads\n"
         "wiring.registry().sweeper, wiring.registry().lists\n"
     )
-    for module in task.rglob("*.py"):
-        module.touch()
+    code = tmp_path / "task"
+    shutil.copytree(task, code, copy_function=shutil.copyfile)
     environment = {
         "MOORAGE_BUCKET": "bucket",
         "MOORAGE_REGISTRY_TABLE": "registry",
@@ -194,8 +186,8 @@ def test_nothing_is_compiled_at_run_time(task: Path) -> None:
     def load() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-S", "-c", program],
-            cwd=task,
-            env=bare_environment((task,)) | environment,
+            cwd=code,
+            env=bare_environment((code,)) | environment,
             capture_output=True,
             text=True,
             check=False,
@@ -204,7 +196,7 @@ def test_nothing_is_compiled_at_run_time(task: Path) -> None:
 
     done = load()
     assert done.returncode == 0, done.stderr
-    (bytecode,) = (task / "chalicelib" / "__pycache__").glob("digest.*.pyc")
+    (bytecode,) = (code / "chalicelib" / "__pycache__").glob("digest.*.pyc")
     head = bytecode.read_bytes()[:8]
     assert head == importlib.util.MAGIC_NUMBER + UNCHECKED_HASH
     bytecode.unlink()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import coldstart
 from chalicelib.access.credentials import generate
-from moorage.deploy_package import CODE
 from tests.infra.runtime import bare_environment
 from tests.support.registries import registry_over
 
@@ -48,15 +46,6 @@ NEEDS = {
 
 HANDLERS = {"blobs", "lists", "manifests", "token", "uploads"}
 SERVICES = {"blobs", "bytestore", "commit", "lists", "manifests", "sweeper", "uploads"}
-
-
-@pytest.fixture(scope="module")
-def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked zip."""
-    folder = tmp_path_factory.mktemp("first-request")
-    with zipfile.ZipFile(host_package / CODE) as archive:
-        archive.extractall(folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", NEEDS)

@@ -10,7 +10,6 @@ import http.client
 import json
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ import yaml
 
 from chalicelib.access.credentials import generate
 from chalicelib.digest import Digest
-from moorage import access_admin, access_setup, deploy_package, ports
+from moorage import access_admin, access_setup, ports
 from moorage.backend import DATA_TEMPLATE
 from moorage.gateway import Front, GatewayOptions
 from moorage.gateway_answers import read_answers
@@ -45,14 +44,12 @@ METHODS = ("get", "head", "post", "put", "patch", "delete")
 
 
 @pytest.fixture(scope="module")
-def paths(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+def paths(task: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """The unpacked zip, and what Lambda has beside it."""
     folder = tmp_path_factory.mktemp("lambda")
-    with zipfile.ZipFile(host_package / deploy_package.CODE) as archive:
-        archive.extractall(folder / "task")
     lay_out(folder / "runtime", SDK)
     lay_out(folder / "client", CLIENT)
-    return folder / "task", folder / "runtime", folder / "client"
+    return task, folder / "runtime", folder / "client"
 
 
 @dataclass
