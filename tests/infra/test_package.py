@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import subprocess
@@ -65,6 +66,15 @@ def test_the_zip_holds_what_is_ours_and_no_more(package: Path) -> None:
     assert {"app.py", "chalicelib", "chalice", "aws_lambda_powertools", "botocore", "jwt"} <= top
     assert not top & {"moorage", "tests", "boto3", "s3transfer", "aiohttp", "moto", "infra"}
     assert not [name for name in names if name.endswith(".env")]
+
+
+@pytest.mark.parametrize(
+    "name", ["aws-lambda-powertools", "botocore", "pybase64", "PyJWT", "rehashes"]
+)
+def test_what_is_packed_is_what_was_tested(name: str) -> None:
+    """The versions that Lambda gets are those that all other tests run with."""
+    pins = deploy_package.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    assert f"{name}=={importlib.metadata.version(name)}" in pins
 
 
 def test_the_package_is_taken(package: Path) -> None:
