@@ -6,7 +6,6 @@ This module must never decide anything that a setting does not say.
 
 import logging
 import os
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from chalicelib.access.decision import Principal
 from chalicelib.access.doorkeeper import Doorkeeper
 from chalicelib.access.mint import Mint
 from chalicelib.api import log
+from chalicelib.clock import SystemClock
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.clients import client, dynamodb_client
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
 
 _log = logging.getLogger("moorage.gatehouse")
-
-
-class SystemClock:
-    """The machine's time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
 
 
 class ToldDoorkeeper:

@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from chalicelib.api import log
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.clock import SystemClock
 from chalicelib.errors import RegistryError
 from chalicelib.settings import AccessSettings, Settings
 from chalicelib.stores.access import DynamoAccessStore
@@ -38,22 +38,6 @@ COMMIT_SECONDS = 600.0
 
 SWEEP_SECONDS = 600.0
 """How long one run of the sweeper may go on taking up work: its function's time is longer."""
-
-
-class SystemClock:
-    """The machine's time and randomness."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-    def new_id(self) -> str:
-        """Return a random UUID."""
-        return str(uuid.uuid4())
 
 
 class FunctionWorkers:

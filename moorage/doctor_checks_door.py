@@ -3,13 +3,13 @@
 This module must never send a password to a place that a check has found wrong.
 """
 
-import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit
 
+from moorage.challenges import bearer
 from moorage.doctor_model import Check, FailedError, Finding, ok, skip, warn
 from moorage.doctor_visit import Credentials, Visit, require
 from moorage.doctor_wire import Answer, clean, told, wire_of
@@ -23,7 +23,6 @@ _NOBODY = Credentials("moorage-doctor", "not-a-password")
 _REALM_ANSWERS = frozenset({200, 400, 401, 403, 429})
 _REFUSED = frozenset({401, 429})
 _NO_POST = frozenset({400, 404, 405})
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 def reach(visit: Visit) -> Finding:
@@ -68,9 +67,8 @@ def challenge(visit: Visit) -> Finding:
         raise FailedError(
             f"401 without WWW-Authenticate{', which has been renamed' if renamed else ''}"
         )
-    scheme, _, rest = header.partition(" ")
-    found = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(rest)}
-    if scheme.lower() != "bearer" or not found.get("realm") or not found.get("service"):
+    found = bearer(header)
+    if not found.get("realm") or not found.get("service"):
         raise FailedError(f"a challenge without Bearer, realm and service: {clean(header)}")
     answer = _at_realm(found, {"service": found["service"]}, visit)
     if answer.status not in _REALM_ANSWERS or not answer.json():

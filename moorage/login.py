@@ -17,14 +17,13 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_access_token
 from moorage import login_tools
+from moorage.challenges import bearer
 from moorage.login_http import Answer, LoginError, call, host_of, is_loopback, origin, require_safe
 
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name, not a secret
 _AWS_IDENTITY = "urn:moorage:params:oauth:token-type:aws-identity"
 
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-_ESCAPED = re.compile(r"\\(.)")
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 _URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL"
 _TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - a variable's name
@@ -226,15 +225,9 @@ def _read(registry: Registry, answer: Answer, *, asked: bool) -> Issued:
 
 
 def _challenge(answer: Answer) -> Mapping[str, str]:
-    """Return the parameters of a Bearer challenge; none if there is none. Source: RFC 9110, 11."""
-    for header in answer.headers.get_all("WWW-Authenticate", ()):
-        scheme, _, rest = str(header).partition(" ")
-        if scheme.lower() == "bearer":
-            return {
-                name.lower(): _ESCAPED.sub(r"\1", quoted) or plain
-                for name, quoted, plain in _PARAMETER.findall(rest)
-            }
-    return {}
+    """Return the parameters of an answer's Bearer challenge; none if there is none."""
+    found = (bearer(str(header)) for header in answer.headers.get_all("WWW-Authenticate", ()))
+    return next(filter(None, found), {})
 
 
 def _require_related(realm: str, registry: SplitResult) -> None:
