@@ -1,19 +1,17 @@
 """What every access store does: credentials, public repositories, failed logins.
 
-No test of the contract may know which store it has; those of DynamoDB alone say so.
+No test here may know which store it has: test_access_store_repeats.py is of DynamoDB alone.
 """
 
 from __future__ import annotations
 
-import functools
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
 from chalicelib.access.ports import (
     CredentialExistsError,
@@ -22,48 +20,20 @@ from chalicelib.access.ports import (
     Listed,
 )
 from chalicelib.errors import UnavailableError
-from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.codec import CorruptItemError
-from chalicelib.stores.keys import credential_key, failures_key, secret_key
-from moorage.backend import DataNames, aws_environment, create_data
 from tests.access.values import NOW, a_credential, a_full_credential
+from tests.stores.access_tables import Dynamo, a_hash, over_a_table, shared
 from tests.stores.conftest import BACKENDS
-from tests.support.lost_answers import answer_lost, meanwhile
 from tests.support.memory_access import MemoryAccessStore
 from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mypy_boto3_dynamodb import DynamoDBClient
-
     from chalicelib.access.credentials import Credential
     from chalicelib.access.ports import AccessStore
-    from tests.stores.conftest import DynamoStores, Running
+    from tests.stores.conftest import Running
 
-
-@dataclass(frozen=True)
-class Dynamo:
-    """The store of DynamoDB, with a way past it to the table."""
-
-    store: DynamoAccessStore
-    client: DynamoDBClient
-    table: str
-
-
-def over_a_table(stores: DynamoStores) -> Dynamo:
-    """Return a store over a new table, beside those that other stores have."""
-    client = stores.client
-    url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-access"
-    names = DataNames(table, stores.registry_table, stores.uploads_table, table)
-    create_data(url, names, aws_environment({}, url, emulated=True))
-    return Dynamo(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
-
-
-@pytest.fixture(scope="module")
-def shared(running: Running) -> Callable[[str], Dynamo]:
-    """A store of each backend that most tests share: they take fresh ids, names and secrets."""
-    return functools.cache(lambda name: over_a_table(running.stores(name)))
+__all__ = ["shared"]  # a fixture
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
@@ -86,23 +56,12 @@ def racing(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> A
     return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
 
 
-@pytest.fixture(params=BACKENDS)
-def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> Dynamo:
-    """The store of DynamoDB over every backend."""
-    return shared(request.param)
-
-
 @pytest.fixture
 def credential(store: AccessStore) -> Credential:
     """A credential that is in the store."""
     made = a_credential()
     store.create(made)
     return made
-
-
-def a_hash() -> str:
-    """Return the hash of a new access token."""
-    return hash_of(generate())
 
 
 # credentials
@@ -325,97 +284,3 @@ def test_racing_failures_and_uses(racing: AccessStore) -> None:
         touched = list(pool.map(lambda _: racing.touch(credential.id, "2026-11-24"), range(24)))
     assert (racing.failures(key, 1), sorted(counts)) == (24, list(range(1, 25)))
     assert touched.count(True) == 1
-
-
-# DynamoDB alone: a write that is sent twice, since its answer was lost
-
-
-def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
-    """Creating, replacing and counting know that they already happened."""
-    store, credential, new, key = dynamo.store, a_credential(), a_hash(), a_hash()
-    with answer_lost(dynamo.client, "TransactWriteItems"):
-        store.create(credential)
-    assert store.get(credential.id) == credential
-    with answer_lost(dynamo.client, "TransactWriteItems"):
-        rotated = store.rotate(credential, new, NOW)
-    assert (rotated.version, rotated.secret_hash) == (2, new)
-    with answer_lost(dynamo.client, "PutItem"):
-        assert store.add_failure(key, 1, "a", NOW) == 1
-    with answer_lost(dynamo.client, "UpdateItem"):
-        assert store.add_failure(key, 1, "b", NOW) == 2
-    with answer_lost(dynamo.client, "UpdateItem"):
-        store.revoke(credential.id)
-    assert store.get(credential.id) == replace(rotated, revoked=True)
-
-
-def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
-    """A day whose note was answered in vain is noted."""
-    credential = a_credential()
-    dynamo.store.create(credential)
-    with answer_lost(dynamo.client, "UpdateItem"):
-        dynamo.store.touch(credential.id, "2026-11-24")
-    assert dynamo.store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
-
-
-def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
-    """A secret is not found that is replaced twice while it is looked for."""
-    store, credential = dynamo.store, a_credential()
-    store.create(credential)
-
-    def replace_twice() -> None:
-        store.rotate(store.rotate(credential, a_hash(), None), a_hash(), None)
-
-    with meanwhile(dynamo.client, "GetItem", replace_twice):
-        assert store.find(credential.secret_hash) is None
-
-
-def test_no_way_is_left_of_an_old_secret(dynamo: Dynamo) -> None:
-    """A secret before the last leaves nothing in the table, nor does it matter if it is gone."""
-    store, first = dynamo.store, a_credential()
-    store.create(first)
-    second = store.rotate(first, a_hash(), None)
-    third = store.rotate(second, a_hash(), None)
-    ways = [
-        dynamo.client.get_item(
-            TableName=dynamo.table,
-            Key={name: {"S": text} for name, text in secret_key(one.secret_hash).items()},
-        )
-        for one in (first, second, third)
-    ]
-    assert ["Item" in way for way in ways] == [False, True, True]
-    fourth = store.rotate(replace(third, previous_hash=a_hash()), a_hash(), None)
-    assert (fourth.version, fourth.previous_hash) == (4, third.secret_hash)
-
-
-@pytest.mark.parametrize("name", BACKENDS)
-def test_only_counters_expire(running: Running, name: str) -> None:
-    """A counter says when it may be dropped; a credential with an end does not."""
-    dynamo = over_a_table(running.stores(name))
-    store, credential, key = dynamo.store, a_full_credential(), a_hash()
-    store.create(credential)
-    store.set_public("a", public=True)
-    store.add_failure(key, 1, "a", NOW + 0.5)
-    items = dynamo.client.scan(TableName=dynamo.table)["Items"]
-    expiring = [item for item in items if "drop_at" in item]
-    assert len(items) == 4
-    assert [(item["pk"], item["drop_at"]) for item in expiring] == [
-        ({"S": f"FAILURES#{key}"}, {"N": "1764000001"})
-    ]
-    assert failures_key(key, 1) == {"pk": f"FAILURES#{key}", "sk": "1"}
-
-
-@pytest.mark.parametrize("grants", [["admin", "a"], ["**:all"], [""], ["-*:pull"]])
-def test_grants_that_can_not_be_read_are_no_grants(dynamo: Dynamo, grants: list[str]) -> None:
-    """A credential whose grants are corrupt is a fault, and neither absent nor without grants."""
-    credential = a_credential()
-    dynamo.store.create(credential)
-    dynamo.client.update_item(
-        TableName=dynamo.table,
-        Key={name: {"S": text} for name, text in credential_key(credential.id).items()},
-        UpdateExpression="SET grants = :grants",
-        ExpressionAttributeValues={":grants": {"L": [{"S": text} for text in grants]}},
-    )
-    with pytest.raises(CorruptItemError):
-        dynamo.store.get(credential.id)
-    with pytest.raises(CorruptItemError):
-        dynamo.store.find(credential.secret_hash)

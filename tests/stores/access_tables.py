@@ -1,0 +1,57 @@
+"""Access stores of DynamoDB, each over a table of its own, on every backend."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.access.credentials import generate, hash_of
+from chalicelib.stores.access import DynamoAccessStore
+from moorage.backend import DataNames, aws_environment, create_data
+from tests.stores.conftest import BACKENDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from tests.stores.conftest import DynamoStores, Running
+
+
+@dataclass(frozen=True)
+class Dynamo:
+    """The store of DynamoDB, with a way past it to the table."""
+
+    store: DynamoAccessStore
+    client: DynamoDBClient
+    table: str
+
+
+def over_a_table(stores: DynamoStores) -> Dynamo:
+    """Return a store over a new table, beside those that other stores have."""
+    client = stores.client
+    url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-access"
+    names = DataNames(table, stores.registry_table, stores.uploads_table, table)
+    create_data(url, names, aws_environment({}, url, emulated=True))
+    return Dynamo(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
+
+
+@pytest.fixture(scope="module")
+def shared(running: Running) -> Callable[[str], Dynamo]:
+    """A store of each backend that most tests share: they take fresh ids, names and secrets."""
+    return functools.cache(lambda name: over_a_table(running.stores(name)))
+
+
+@pytest.fixture(params=BACKENDS)
+def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> Dynamo:
+    """The store of DynamoDB over every backend."""
+    return shared(request.param)
+
+
+def a_hash() -> str:
+    """Return the hash of a new access token."""
+    return hash_of(generate())
