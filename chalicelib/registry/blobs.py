@@ -8,7 +8,7 @@ from dataclasses import replace
 from chalicelib.digest import Digest
 from chalicelib.errors import BlobUnknownError, UnavailableError
 from chalicelib.registry.model import Link
-from chalicelib.registry.ports import ObjectMissingError
+from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Limits, Ports
 
 URL_SECONDS = 20 * 60

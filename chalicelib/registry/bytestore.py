@@ -10,7 +10,7 @@ from dataclasses import replace
 from chalicelib.digest import Hasher, UnusableStateError
 from chalicelib.errors import RegistryError, UploadInvalidError
 from chalicelib.registry.keys import canonical_key, data_key, session_prefix, tail_key
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session, StoredObject
 

@@ -12,7 +12,7 @@ from chalicelib.registry import transitions
 from chalicelib.registry.bytestore import ByteStore
 from chalicelib.registry.effects import Effects, claim_of, computed_of
 from chalicelib.registry.keys import canonical_key
-from chalicelib.registry.ports import (
+from chalicelib.registry.outcomes import (
     MultipartMissingError,
     ObjectChangedError,
     ObjectMissingError,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.registry import transitions
 from chalicelib.registry.keys import canonical_key, data_key
-from chalicelib.registry.ports import MultipartMissingError, ObjectChangedError
+from chalicelib.registry.outcomes import MultipartMissingError, ObjectChangedError
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, State, StoredObject
 from chalicelib.registry.transitions import Event

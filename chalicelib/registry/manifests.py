@@ -24,7 +24,7 @@ from chalicelib.errors import (
 from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer
-from chalicelib.registry.ports import ManifestMovedError
+from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.uploads import Uploads
 

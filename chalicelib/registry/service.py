@@ -3,9 +3,10 @@
 This module must never hold a rule.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
+if TYPE_CHECKING:
+    from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
 
 _MIB = 1024 * 1024
 _HOUR = 3600.0
@@ -58,8 +59,8 @@ class Limits(NamedTuple):
 class Ports(NamedTuple):
     """The world, as the rules see it."""
 
-    objects: ObjectStore
-    sessions: SessionStore
-    metadata: MetadataStore
-    workers: Workers
-    clock: Clock
+    objects: "ObjectStore"
+    sessions: "SessionStore"
+    metadata: "MetadataStore"
+    workers: "Workers"
+    clock: "Clock"

@@ -18,7 +18,7 @@ from chalicelib.errors import RegistryError, UploadDigestInvalidError
 from chalicelib.registry.bytestore import ByteStore
 from chalicelib.registry.commit import Commits
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, State
 from chalicelib.registry.transitions import Event

@@ -18,7 +18,7 @@ from chalicelib.errors import (
 from chalicelib.registry import transitions
 from chalicelib.registry.bytestore import ByteStore, hasher_of
 from chalicelib.registry.commit import Commits
-from chalicelib.registry.ports import (
+from chalicelib.registry.outcomes import (
     MultipartMissingError,
     ObjectChangedError,
     ObjectMissingError,

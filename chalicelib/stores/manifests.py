@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
-from chalicelib.registry.ports import ManifestMovedError
+from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.expressions import Change, Clause, Delete, Put, Update

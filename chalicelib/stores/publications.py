@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.model import Link, Record
-from chalicelib.registry.ports import RecordMissingError, SessionMovedError
+from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
 from chalicelib.registry.session import Session
 from chalicelib.stores.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb import TransactionRefusedError

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, UnavailableError
-from chalicelib.registry.ports import (
+from chalicelib.registry.outcomes import (
     MultipartMissingError,
     MultipartUpload,
     ObjectChangedError,

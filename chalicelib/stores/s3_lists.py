@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import UnavailableError
-from chalicelib.registry.ports import MultipartMissingError, Part
+from chalicelib.registry.outcomes import MultipartMissingError, Part
 from chalicelib.stores.failures import failures
 
 if TYPE_CHECKING:

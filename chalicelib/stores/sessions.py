@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Manifest
-from chalicelib.registry.ports import ManifestMovedError
+from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores import codec
 from chalicelib.stores.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb import TransactionRefusedError

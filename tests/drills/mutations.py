@@ -18,7 +18,7 @@ from chalicelib.registry.bytestore import ByteStore
 from chalicelib.registry.commit import Commits
 from chalicelib.registry.effects import Effects
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.transitions import Event
 from chalicelib.registry.uploads import Uploads
 from chalicelib.stores import links, manifests, publications, sessions, tags

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.errors import UnavailableError, UploadBusyError
-from chalicelib.registry.ports import ManifestMovedError, RecordMissingError
+from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores import keys
 from chalicelib.stores.codec import CorruptItemError
 from chalicelib.stores.links import TRIES

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.registry.model import ManifestState
-from chalicelib.registry.ports import ManifestMovedError
+from chalicelib.registry.outcomes import ManifestMovedError
 from tests.support.values import (
     NOW,
     a_manifest,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.registry.model import Record
-from chalicelib.registry.ports import RecordMissingError, SessionMovedError
+from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
 from chalicelib.registry.session import State
 from tests.support.values import (
     NOW,

@@ -13,12 +13,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
-from chalicelib.registry.ports import (
+from chalicelib.registry.outcomes import (
     MultipartMissingError,
     ObjectChangedError,
     ObjectMissingError,
     ObjectStat,
-    ObjectStore,
 )
 from chalicelib.stores.s3 import S3ObjectStore, s3_config
 from tests.support.backends import Backend, ministack_backend
@@ -26,6 +25,8 @@ from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from chalicelib.registry.ports import ObjectStore
 
 MIB = 1024 * 1024
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.session import MAX_BURNED, Session, State
 from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
 

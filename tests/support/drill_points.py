@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from chalicelib.registry.ports import MultipartUpload
+from chalicelib.registry.outcomes import MultipartUpload
 
 T = TypeVar("T")
 

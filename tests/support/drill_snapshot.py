@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
-from chalicelib.registry.ports import Part
+from chalicelib.registry.outcomes import Part
 from chalicelib.stores.items import LINK, MANIFEST, RECORD, REFERRER, SESSION
 from tests.support.memory_objects import etag_of
 

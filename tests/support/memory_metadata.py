@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.registry.model import Link, Manifest, ManifestState, Page, Record, Referrer
-from chalicelib.registry.ports import ManifestMovedError, RecordMissingError, SessionMovedError
+from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError, SessionMovedError
 from tests.support.memory_sessions import MemorySessionStore, changed, same_place, settled
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import UnavailableError
-from chalicelib.registry.ports import (
+from chalicelib.registry.outcomes import (
     MultipartMissingError,
     MultipartUpload,
     ObjectChangedError,

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
-from chalicelib.registry.ports import SessionMovedError
+from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
 
 if TYPE_CHECKING:
