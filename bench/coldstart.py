@@ -5,8 +5,8 @@ own start among it, to the answer. What starts is what `make package` makes, unp
 request takes turns with the baseline, a process that imports and builds everything before it
 answers: Chalice, Powertools, both of boto3's clients, all with their bytecode. The target is half
 of the baseline. Shown beside it: the same baseline with none of it compiled, as packages are that
-nobody compiles; and the authorizer, a process before that of the first request. It reports a missed
-target as missed; it never drops a run.
+nobody compiles; and the authorizer and the token endpoint, which clients pass first. It reports a
+missed target as missed; it never drops a run.
 """
 
 from __future__ import annotations
@@ -182,14 +182,28 @@ def kinds(registry: RegistryUnderTest, code: Code, token: str) -> list[Kind]:
         Kind("blob pull", _OURS, "app", lambda: event("GET", pull), code.ours),
         Kind("PATCH", _OURS, "app", lambda: event("PATCH", patch, "chunk"), code.ours, 202),
         Kind("authorizer", _OURS, "authorize", lambda: asked_for(token), code.ours),
+        Kind("token endpoint", _OURS, "app", lambda: logging_in(token), code.ours),
     ]
 
 
+def password(token: str) -> str:
+    """Return the header of somebody who sends an access token as a password."""
+    return f"Basic {base64.b64encode(f'admin:{token}'.encode()).decode()}"
+
+
 def asked_for(token: str) -> dict[str, str]:
-    """Return an authorizer's event: somebody sends an access token as a password."""
-    password = base64.b64encode(f"admin:{token}".encode()).decode()
+    """Return the event of an authorizer that is asked who that is."""
     arn = "arn:aws:execute-api:us-east-1:123456789012:api/v2/GET/"
-    return {"type": "TOKEN", "methodArn": arn, "authorizationToken": f"Basic {password}"}
+    return {"type": "TOKEN", "methodArn": arn, "authorizationToken": password(token)}
+
+
+def logging_in(token: str) -> dict[str, Any]:
+    """Return the event of somebody who asks for a token: what clients do first of all."""
+    asked = event("GET", "_token")
+    asked["resource"] = asked["requestContext"]["resourcePath"] = "/_token"
+    asked["multiValueHeaders"] = {"Authorization": [password(token)]}
+    query = {"service": ["registry.example.com"], "scope": ["repository:a/b:pull"]}
+    return {**asked, "pathParameters": None, "multiValueQueryStringParameters": query}
 
 
 def event(method: str, path: str, body: str | None = None) -> dict[str, Any]:
