@@ -19,6 +19,7 @@ WRITER = Principal(Kind.CREDENTIAL, "credential:w", Grants.parse(["team/*:pull,p
 ADMIN = Principal(Kind.CREDENTIAL, "credential:a", Grants.parse(["admin"]))
 USELESS = Principal(Kind.CREDENTIAL, "credential:u", NOTHING)
 NARROW = replace(ADMIN, limit=parse_scopes(["repository:team/app:pull"]))
+PUSHING = replace(ADMIN, limit=parse_scopes(["repository:team/app:push"]))
 LISTING = replace(READER, limit=parse_scopes(["registry:catalog:*"]))
 PUBLIC_TOKEN = replace(ANONYMOUS, limit=parse_scopes(["repository:team/app:pull"]))
 
@@ -33,6 +34,7 @@ VERDICTS = {
     "writer":       (WRITER,       (A, A, A, A, D, A, A)),
     "admin":        (ADMIN,        (A, A, A, A, A, A, A)),
     "narrow":       (NARROW,       (A, C, A, C, C, A, C)),
+    "pushing":      (PUSHING,      (A, C, C, A, A, C, A)),
     "listing":      (LISTING,      (A, A, C, D, D, C, D)),
 }
 # fmt: on
@@ -82,6 +84,8 @@ def test_nothing_is_allowed_that_no_grant_holds(
     for right in Right:
         fine = allowed(held, right, name) or (public and right is Right.PULL)
         named = limit is None or covers(limit, right, name)
+        # A token to push is one to delete as well, for whoever may.
+        named = named or (right is Right.DELETE and covers(limit or (), Right.PUSH, name))
         verdict = decide(principal, right, name, public=public)
         assert (verdict is Verdict.ALLOWED) == (fine and named)
         assert (verdict is Verdict.DENIED) == (not fine)
