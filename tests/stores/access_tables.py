@@ -1,24 +1,28 @@
-"""Access stores of DynamoDB, each over a table of its own, on every backend."""
+"""Access stores of every kind; those of DynamoDB over tables of their own, on every backend."""
 
 from __future__ import annotations
 
 import functools
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.expressions import key_attributes
 from moorage.backend import DataNames, aws_environment, create_data
 from tests.stores.conftest import BACKENDS
+from tests.support.memory_access import MemoryAccessStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.access.ports import AccessStore
+    from chalicelib.stores.keys import Key
     from tests.stores.conftest import DynamoStores, Running
 
 
@@ -29,6 +33,16 @@ class Dynamo:
     store: DynamoAccessStore
     client: DynamoDBClient
     table: str
+
+    def set(self, key: Key, attribute: str, value: dict[str, Any]) -> None:
+        """Set an attribute of an item behind the store's back."""
+        self.client.update_item(
+            TableName=self.table,
+            Key=key_attributes(key),
+            UpdateExpression="SET #attribute = :value",
+            ExpressionAttributeNames={"#attribute": attribute},
+            ExpressionAttributeValues={":value": value},
+        )
 
 
 def over_a_table(stores: DynamoStores) -> Dynamo:
@@ -44,6 +58,20 @@ def over_a_table(stores: DynamoStores) -> Dynamo:
 def shared(running: Running) -> Callable[[str], Dynamo]:
     """A store of each backend that most tests share: they take fresh ids, names and secrets."""
     return functools.cache(lambda name: over_a_table(running.stores(name)))
+
+
+@pytest.fixture(params=["memory", *BACKENDS])
+def store(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> AccessStore:
+    """Access stores of every kind."""
+    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
+
+
+@pytest.fixture(params=["memory", *BACKENDS])
+def fresh_store(request: pytest.FixtureRequest, running: Running) -> AccessStore:
+    """Access stores of every kind, with nothing in them."""
+    if request.param == "memory":
+        return MemoryAccessStore()
+    return over_a_table(running.stores(request.param)).store
 
 
 @pytest.fixture(params=BACKENDS)

@@ -21,8 +21,7 @@ from chalicelib.access.ports import (
 )
 from chalicelib.errors import UnavailableError
 from tests.access.values import NOW, a_credential, a_full_credential
-from tests.stores.access_tables import Dynamo, a_hash, over_a_table, shared
-from tests.stores.conftest import BACKENDS
+from tests.stores.access_tables import Dynamo, a_hash, fresh_store, shared, store
 from tests.support.memory_access import MemoryAccessStore
 from tests.support.values import fresh_name
 
@@ -31,23 +30,8 @@ if TYPE_CHECKING:
 
     from chalicelib.access.credentials import Credential
     from chalicelib.access.ports import AccessStore
-    from tests.stores.conftest import Running
 
-__all__ = ["shared"]  # a fixture
-
-
-@pytest.fixture(params=["memory", *BACKENDS])
-def store(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> AccessStore:
-    """Access stores of every kind."""
-    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
-
-
-@pytest.fixture(params=["memory", *BACKENDS])
-def fresh_store(request: pytest.FixtureRequest, running: Running) -> AccessStore:
-    """Access stores of every kind, with nothing in them."""
-    if request.param == "memory":
-        return MemoryAccessStore()
-    return over_a_table(running.stores(request.param)).store
+__all__ = ["fresh_store", "shared", "store"]  # fixtures
 
 
 @pytest.fixture(params=["memory", "ministack"])

@@ -99,12 +99,8 @@ def test_grants_that_can_not_be_read_are_no_grants(dynamo: Dynamo, grants: list[
     """A credential whose grants are corrupt is a fault, and neither absent nor without grants."""
     credential = a_credential()
     dynamo.store.create(credential)
-    dynamo.client.update_item(
-        TableName=dynamo.table,
-        Key={name: {"S": text} for name, text in credential_key(credential.id).items()},
-        UpdateExpression="SET grants = :grants",
-        ExpressionAttributeValues={":grants": {"L": [{"S": text} for text in grants]}},
-    )
+    corrupt = {"L": [{"S": text} for text in grants]}
+    dynamo.set(credential_key(credential.id), "grants", corrupt)
     with pytest.raises(CorruptItemError):
         dynamo.store.get(credential.id)
     with pytest.raises(CorruptItemError):

@@ -5,9 +5,8 @@ No test of the contract may know which store it has; those of DynamoDB alone say
 
 from __future__ import annotations
 
-import functools
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,75 +14,19 @@ import pytest
 from chalicelib.access.grants import Grants
 from chalicelib.access.ports import TooManyTrustsError
 from chalicelib.access.trusts import AWS, MAX_TRUSTS, Trust
-from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.codec import CorruptItemError
 from chalicelib.stores.keys import trust_key
-from moorage.backend import DataNames, aws_environment, create_data
+from tests.stores.access_tables import Dynamo, dynamo, fresh_store, over_a_table, shared, store
 from tests.stores.conftest import BACKENDS
 from tests.support.lost_answers import answer_lost
-from tests.support.memory_access import MemoryAccessStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mypy_boto3_dynamodb import DynamoDBClient
-
     from chalicelib.access.ports import AccessStore
-    from tests.stores.conftest import DynamoStores, Running
+    from tests.stores.conftest import Running
 
-
-@dataclass(frozen=True)
-class Dynamo:
-    """The store of DynamoDB, with a way past it to the table."""
-
-    store: DynamoAccessStore
-    client: DynamoDBClient
-    table: str
-
-    def set(self, name: str, attribute: str, value: dict[str, Any]) -> None:
-        """Set an attribute of a trust behind the store's back."""
-        self.client.update_item(
-            TableName=self.table,
-            Key={part: {"S": text} for part, text in trust_key(name).items()},
-            UpdateExpression="SET #attribute = :value",
-            ExpressionAttributeNames={"#attribute": attribute},
-            ExpressionAttributeValues={":value": value},
-        )
-
-
-def over_a_table(stores: DynamoStores) -> Dynamo:
-    """Return a store over a new table, beside those that other stores have."""
-    client = stores.client
-    url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-trusts"
-    names = DataNames(table, stores.registry_table, stores.uploads_table, table)
-    create_data(url, names, aws_environment({}, url, emulated=True))
-    return Dynamo(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
-
-
-@pytest.fixture(scope="module")
-def shared(running: Running) -> Callable[[str], Dynamo]:
-    """A store of each backend that most tests share: they take fresh names."""
-    return functools.cache(lambda name: over_a_table(running.stores(name)))
-
-
-@pytest.fixture(params=["memory", *BACKENDS])
-def store(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> AccessStore:
-    """Access stores of every kind."""
-    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
-
-
-@pytest.fixture(params=["memory", *BACKENDS])
-def fresh_store(request: pytest.FixtureRequest, running: Running) -> AccessStore:
-    """Access stores of every kind, with nothing in them."""
-    if request.param == "memory":
-        return MemoryAccessStore()
-    return over_a_table(running.stores(request.param)).store
-
-
-@pytest.fixture(params=BACKENDS)
-def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> Dynamo:
-    """The store of DynamoDB over every backend."""
-    return shared(request.param)
+__all__ = ["dynamo", "fresh_store", "shared", "store"]  # fixtures
 
 
 def a_trust(**changes: Any) -> Trust:  # noqa: ANN401 - any field of a trust
@@ -185,7 +128,7 @@ def test_all_pages_are_read(running: Running, backend: str) -> None:
     made = [a_trust(name=f"t{number}") for number in range(5)]
     for one in made:
         dynamo.store.put_trust(one)
-        dynamo.set(one.name, "ballast", {"S": "x" * 350_000})
+        dynamo.set(trust_key(one.name), "ballast", {"S": "x" * 350_000})
     assert list(dynamo.store.list_trusts()) == made
 
 
@@ -207,7 +150,7 @@ def test_a_corrupt_trust_is_a_fault(
     """A trust that can't be read lets nobody in, is not taken for absent, and can be replaced."""
     dynamo, made = over_a_table(running.stores("moto")), a_trust()
     dynamo.store.put_trust(made)
-    dynamo.set(made.name, attribute, value)
+    dynamo.set(trust_key(made.name), attribute, value)
     with pytest.raises(CorruptItemError):
         dynamo.store.get_trust(made.name)
     with pytest.raises(CorruptItemError):

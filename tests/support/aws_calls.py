@@ -118,11 +118,7 @@ def _caller() -> Caller:
 
 
 _NAMES = Names("test-x", "test-x-registry", "test-x-uploads", "test-x-access")
-_FOR_A_NAME = (
-    (re.compile("(test|drill)-[0-9a-f]{12}"), "test-x"),
-    # What the tests of trusts call a second access table.
-    (re.compile("test-x-trusts"), "test-x-access"),
-)
+_FOR_A_NAME = re.compile("(test|drill)-[0-9a-f]{12}")
 _NAMED_AT_WILL = {"ssm": HERE.parameter(SIGNING_KEY), "lambda": HERE.function(COMMIT_FUNCTION)}
 """The things of which a deployment has one, whatever a test calls it."""
 
@@ -135,9 +131,7 @@ def may_any_function(need: Need) -> bool:
     """
     resource = _NAMED_AT_WILL.get(need.action.partition(":")[0])
     if resource is None:
-        resource = need.resource
-        for name, ours in _FOR_A_NAME:
-            resource = name.sub(ours, resource)
+        resource = _FOR_A_NAME.sub("test-x", need.resource)
     return _may_any_function(need.action, resource)
 
 
