@@ -7,7 +7,7 @@ hold logic.
 # ruff: noqa: E402 - the collector rests before anything else is imported
 import gc
 
-# Modules make objects that stay. Looking through them for garbage is a tenth of a cold start.
+# Modules make objects that stay: looking through them for garbage only delays a cold start.
 gc.disable()
 
 import os

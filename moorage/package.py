@@ -6,6 +6,7 @@ cut down to what is called. This module must never change what the code does.
 
 import argparse
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -26,8 +27,8 @@ TASK: Final = "/var/task"
 LEFT_OUT: Final = ("aws_lambda_powertools/event_handler",)
 """What no function imports, and is large."""
 
-_SELDOM: Final = r"/(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_utils)[a-z_]+)/"
-"""What no function imports, and is not compiled either."""
+_SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_utils)[a-z_]+)/"
+"""What no function imports, below the code's folder, and is not compiled either."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every file, the first one that a zip can tell: the same code is the same zip."""
@@ -61,7 +62,8 @@ def compile_all(code: Path) -> None:
     nobody can change the one without the other there, by hashes.
     """
     command = [sys.executable, "-m", "compileall", "-q", "-f", "--invalidation-mode"]
-    command += ["unchecked-hash", "-s", str(code), "-p", TASK, "-x", _SELDOM, str(code)]
+    seldom = f"^{re.escape(str(code))}/{_SELDOM}"
+    command += ["unchecked-hash", "-s", str(code), "-p", TASK, "-x", seldom, str(code)]
     # The order of a set's members in bytecode is that of their hashes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(  # noqa: S603 - the words above

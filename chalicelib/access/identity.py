@@ -1,7 +1,7 @@
 """Who sent a request: verifying what an Authorization header presents.
 
 This module must never keep what was presented, nor say more in a refusal than that there is one.
-Verifying tokens costs an import of some 200 ms: who only decides takes decision.py.
+Verifying tokens imports PyJWT and cryptography: who only decides takes decision.py.
 """
 
 from dataclasses import dataclass

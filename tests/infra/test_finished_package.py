@@ -143,10 +143,20 @@ def test_nothing_else_is_known(small: Loader) -> None:
         assert set(known) == operations
 
 
-def test_an_operation_that_is_none_is_told(task: Path, tmp_path: Path) -> None:
+def test_an_operation_that_is_none_is_told(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Botocore has renamed an operation, or moved its files: no package, and why."""
     with pytest.raises(DeployError, match="has botocore another layout now"):
         cut(tmp_path)
+    shutil.copytree(task / "botocore" / "data", tmp_path / "data")
+    monkeypatch.setitem(OPERATIONS, "s3", OPERATIONS["s3"] | {"RenamedObject"})
+    with pytest.raises(DeployError, match="botocore's s3 has no RenamedObject"):
+        cut(tmp_path / "data")
+
+
+def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
+    """What is to be left out is not there: no package, and the zip stays as Chalice left it."""
     with zipfile.ZipFile(tmp_path / CODE, "w") as archive:
         archive.write(task / "app.py", "app.py")
     before = (tmp_path / CODE).read_bytes()
@@ -201,6 +211,17 @@ def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
     assert head == importlib.util.MAGIC_NUMBER + UNCHECKED_HASH
     bytecode.unlink()
     assert "digest.py has to be compiled" in load().stderr
+
+
+def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> None:
+    """Wherever the folder lies that the code is compiled in."""
+    code = tmp_path / "cffi"
+    for name in ("chalicelib", "cffi", "aws_lambda_powertools/utilities/batch"):
+        (code / name).mkdir(parents=True)
+        (code / name / "module.py").write_text("", encoding="utf-8")
+    finishing.compile_all(code)
+    (compiled,) = code.rglob("*.pyc")
+    assert compiled.parts[-3] == "chalicelib"
 
 
 def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> None:
