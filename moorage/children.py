@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from moorage.stopping import StopRequest
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where app.py and infra/ are: the directory that children run in."""
 
@@ -126,14 +128,14 @@ def wait_until_answers(
     *,
     statuses: frozenset[int],
     timeout_seconds: float = 60.0,
-    stopping: threading.Event | None = None,
+    stopping: StopRequest | None = None,
 ) -> bool:
     """Poll `GET url` until its status is one of `statuses`.
 
     True when it was; False when `stopping` was set first. ChildError when the child ended or the
     time was over.
     """
-    stopping = stopping or threading.Event()
+    stopping = stopping or StopRequest()
     deadline = time.monotonic() + timeout_seconds
     seen: int | str = "nothing"
     while not stopping.is_set():

@@ -7,16 +7,15 @@ the user's AWS settings to moto.
 import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 
 from moorage import access_setup, backend, children, guide, ports
 from moorage.local_options import LocalOptions, gateway_environment
+from moorage.stopping import StopRequest, asked_to_stop
 
 __all__ = ["LocalError", "LocalOptions", "Programs", "gateway_environment", "run"]
 
@@ -70,7 +69,7 @@ def run(
             options.ready_file.unlink(missing_ok=True)
         options = _settled(options)
         local = _Local(options, os.environ if environment is None else environment)
-        with _asked_to_stop() as stopping, contextlib.closing(local):
+        with asked_to_stop() as stopping, contextlib.closing(local):
             addresses = local.start(programs or Programs(), stopping)
             if addresses is not None:
                 with _announced(options, addresses, local.pids()):
@@ -90,7 +89,7 @@ class _Local:
     started: list[children.Child] = field(default_factory=list)
     ready: threading.Event = field(default_factory=threading.Event)
 
-    def start(self, programs: Programs, stopping: threading.Event) -> Addresses | None:
+    def start(self, programs: Programs, stopping: StopRequest) -> Addresses | None:
         """Start everything, each once the one below it answers; None if asked to stop first."""
         options, names = self.options, backend.DataNames()
         aws = options.aws_endpoint or self._start_moto(programs)
@@ -113,7 +112,7 @@ class _Local:
             return None
         return Addresses(gateway, proxy, aws, admin_token)
 
-    def watch(self, stopping: threading.Event) -> None:
+    def watch(self, stopping: StopRequest) -> None:
         """Wait until asked to stop; raise ChildError as soon as a child has ended."""
         self.ready.set()
         while not stopping.wait(_WATCH_SECONDS):
@@ -147,7 +146,7 @@ class _Local:
     def _start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.started.append(children.start(name, command, environment, echo=self._echo))
 
-    def _answers(self, url: str, statuses: frozenset[int], stopping: threading.Event) -> bool:
+    def _answers(self, url: str, statuses: frozenset[int], stopping: StopRequest) -> bool:
         if not self.started:  # the data is elsewhere, and create_data says if it doesn't answer
             return not stopping.is_set()
         return children.wait_until_answers(
@@ -184,23 +183,6 @@ def _settled(options: LocalOptions) -> LocalOptions:
                 )
             )
     return replace(options, gateway_port=gateway, proxy_port=proxy)
-
-
-@contextlib.contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Turn the signals that end a program into an event, until the block ends."""
-    stopping = threading.Event()
-
-    def remember(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, remember) for number in numbers]
-    try:
-        yield stopping
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
