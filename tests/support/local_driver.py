@@ -6,6 +6,7 @@ moto.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -105,6 +106,8 @@ def wait_until_gone(*pids: int) -> None:
 
 
 def _main() -> int:
+    # Should it hang, whoever waits for it is told where.
+    faulthandler.dump_traceback_later(_PATIENCE - 5, exit=True)
     plan = json.loads(sys.argv[1])
     options = plan["options"]
     if "admin_token_file" in options:
