@@ -17,7 +17,7 @@ from chalicelib.clock import SystemClock
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.access import DynamoAccessStore
 from chalicelib.stores.clients import client, dynamodb_client
-from chalicelib.stores.signing_keys import ParameterKeys
+from chalicelib.stores.signing_keys import ParameterKeys, signing_keys_config
 
 if TYPE_CHECKING:
     from chalicelib.access.desk import Desk
@@ -76,5 +76,5 @@ def _store() -> DynamoAccessStore:
 @lru_cache(maxsize=1)
 def _mint() -> Mint:
     config = _settings()
-    keys = ParameterKeys(client("ssm"), config.signing_key)
+    keys = ParameterKeys(client("ssm", signing_keys_config()), config.signing_key)
     return Mint(keys, config.url, config.service)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from botocore.config import Config
+
 from chalicelib.api import log
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
@@ -40,16 +42,27 @@ SWEEP_SECONDS = 600.0
 """How long one run of the sweeper may go on taking up work: its function's time is longer."""
 
 
+def function_workers_config() -> Config:
+    """Return how the client that hands commits over is to behave, each value on purpose.
+
+    A call only queues: what takes longer has failed. The client's next PUT makes another.
+    """
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=3
+    )
+
+
 class FunctionWorkers:
     """Hands commits to the commit function."""
 
     def __init__(self, function_name: str) -> None:
         self._function_name = function_name
+        self._lambda = client("lambda", function_workers_config())
 
     def commit(self, session_id: str) -> None:
-        """Invoke the function asynchronously with the session's id."""
+        """Invoke the function asynchronously with the session's id; raises UnavailableError."""
         try:
-            client("lambda").invoke(
+            self._lambda.invoke(
                 FunctionName=self._function_name,
                 InvocationType="Event",
                 Payload=json.dumps({"session": session_id}).encode(),

@@ -51,8 +51,10 @@ class DeployOptions:
     bucket: str | None = None
     """Where packages are uploaded; None: a bucket of the stage's own."""
     admin_token_file: Path | None = None
-    observability: bool = False
-    alarm_email: str | None = None
+    observability: bool | None = None
+    """Whether there is to be a stack of alarms; None: if there is one, it is brought up to date."""
+    watching: Mapping[str, str] = field(default_factory=dict)
+    """The parameters of its template that were given; NONE empties one."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,15 @@ class Deployment:
         package = read_package(options.package)
         before = self._standing(self.names.api_stack)
         parameters = _parameters(self.names, before, options.parameters)
+        watched = self._watched(options)
         data = self.stacks.put(self._data())
         if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: made the key that signs tokens")
         stack = self._put_api(package, options, parameters)
-        if options.observability:
-            self.stacks.put(self._observability(options.alarm_email))
+        if watched:
+            self.stacks.put(self._observability(options.watching))
+        elif options.observability is False:
+            self.stacks.delete(self.names.observability_stack)
         url = stack.parameters[_URL]
         token = self._first_admin(data.outputs["AccessTableName"], options.admin_token_file)
         return deploy_texts.Deployed(
@@ -121,16 +126,28 @@ class Deployment:
         stack = self.stacks.find(name)
         return stack if stack is not None and stack.stands else None
 
-    def _observability(self, email: str | None) -> Wanted:
+    def _watched(self, options: DeployOptions) -> bool:
+        """Whether there is to be a stack of alarms; raises DeployError if there is a doubt."""
+        watched = options.observability
+        if watched is None:
+            watched = self._standing(self.names.observability_stack) is not None
+        if options.watching and not watched:
+            raise DeployError(
+                "there is no dashboard and no alarm to change: give OBSERVABILITY=1 too"
+                " (docs/observability.md has its price)"
+            )
+        return watched
+
+    def _observability(self, said: Mapping[str, str]) -> Wanted:
         name = self.names.observability_stack
         template = yaml.safe_load(OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8"))
-        given = {} if email is None else {"AlarmEmail": "" if email == NONE else email}
         ours = {
             "ApiStack": self.names.api_stack,
             "DataStack": self.names.data_stack,
             "Service": self.names.api_stack,
         }
-        return Wanted(name, template, self._kept(name, template, given | ours), self.names.tags)
+        parameters = self._kept(name, template, {**_emptied(said), **ours})
+        return Wanted(name, template, parameters, self.names.tags)
 
     def _kept(
         self, name: str, template: Mapping[str, Any], said: Mapping[str, str]
@@ -176,7 +193,7 @@ def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) ->
     Raises DeployError where they don't go together.
     """
     standing = before.parameters if before is not None else {}
-    said = {name: "" if value == NONE else value for name, value in given.items()}
+    said = _emptied(given)
     if said.get(_DOMAIN) == "":
         said = {_CERTIFICATE: "", _ZONE: "", **said}
     ours = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key}
@@ -188,6 +205,10 @@ def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) ->
             " DOMAIN and CERTIFICATE"
         )
     return {**parameters, _URL: _url(domain, before)}
+
+
+def _emptied(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: "" if value == NONE else value for name, value in given.items()}
 
 
 def _url(domain: str, stack: Stack | None) -> str:

@@ -14,7 +14,7 @@ from chalicelib.errors import RegistryError
 Command = Callable[..., argparse.ArgumentParser]
 
 _DELETE = "delete"
-_NO = frozenset({"", "0", "no", "off", "false"})
+_NO = frozenset({"0", "no", "off", "false"})
 _UNSAID = "; unsaid, it stays as it is"
 _TAKEN_AWAY = f"{_UNSAID}, and `none` takes it away"
 # Option, variable, the template's parameter, what to show for its value, help.
@@ -35,6 +35,13 @@ _PARAMETERS = (
         f"the Route 53 zone that names it{_TAKEN_AWAY}",
     ),
     ("log-days", "LOG_DAYS", "LogRetentionDays", "DAYS", f"how long logs are kept{_UNSAID}"),
+    (
+        "function-log-level",
+        "FUNCTION_LOG_LEVEL",
+        "LogLevel",
+        "DEBUG|INFO|WARNING",
+        f"what functions log{_UNSAID}",
+    ),
     ("metrics", "METRICS", "Metrics", "0|1", f"metrics of our own, which cost{_UNSAID}"),
     ("tracing", "TRACING", "Tracing", "0|1", f"traces by X-Ray, which cost{_UNSAID}"),
     ("api-memory", "API_MEMORY", "ApiMemory", "MB", f"memory of the API{_UNSAID}"),
@@ -52,6 +59,40 @@ _PARAMETERS = (
         "MB",
         f"memory of commit and sweep{_UNSAID}",
     ),
+    (
+        "head-strategy",
+        "HEAD_STRATEGY",
+        "HeadStrategy",
+        "redirect|body",
+        f"how a HEAD tells its length: `moorage doctor` says which{_UNSAID}",
+    ),
+    (
+        "inline-limit",
+        "INLINE_LIMIT",
+        "InlineLimit",
+        "BYTES",
+        f"the largest blob that the API answers itself{_UNSAID}",
+    ),
+    (
+        "manifest-limit",
+        "MANIFEST_LIMIT",
+        "ManifestLimit",
+        "BYTES",
+        f"the largest manifest{_UNSAID}",
+    ),
+    (
+        "sparse-index",
+        "SPARSE_INDEX",
+        "SparseIndex",
+        "0|1",
+        f"1 takes an index before the manifests that it names{_UNSAID}",
+    ),
+)
+# Likewise of the stack of alarms.
+_WATCHING = (
+    ("alarm-email", "ALARM_EMAIL", "AlarmEmail", "ADDRESS", f"who hears of alarms{_TAKEN_AWAY}"),
+    ("dashboard", "DASHBOARD", "Dashboard", "on|off", f"whether there is a dashboard{_UNSAID}"),
+    ("alarms", "ALARMS", "Alarms", "on|off", f"whether there are alarms{_UNSAID}"),
 )
 
 
@@ -64,17 +105,16 @@ def add_deploy(
     deploy.add_argument(
         "--package", type=Path, required=True, metavar="FOLDER", help="what `make package` wrote"
     )
-    for option, variable, _, metavar, text in _PARAMETERS:
+    for option, variable, _, metavar, text in (*_PARAMETERS, *_WATCHING):
         _add(deploy, option, variable, metavar, text)
     _add(deploy, "bucket", "DEPLOY_BUCKET", "NAME", "a bucket of yours for packages")
     _add(deploy, "admin-token-file", "ADMIN_TOKEN_FILE", "PATH", "for the first access token")
     deploy.add_argument(
         "--observability",
         action=argparse.BooleanOptionalAction,
-        default=os.environ.get("OBSERVABILITY", "") not in _NO,
-        help="deploy infra/observability.yaml too; $OBSERVABILITY sets the default",
+        default=_asked("OBSERVABILITY"),
+        help=f"a dashboard and alarms, which cost{_UNSAID}; $OBSERVABILITY (1, 0) sets the default",
     )
-    _add(deploy, "alarm-email", "ALARM_EMAIL", "ADDRESS", f"who hears of alarms{_TAKEN_AWAY}")
     deploy.set_defaults(run=_deploy)
 
     destroy = command(commands, "destroy", "take a registry down; its data stays, unless said")
@@ -107,22 +147,29 @@ def _add(
 def _deploy(options: argparse.Namespace) -> int:
     from moorage import deploy, deploy_texts  # noqa: PLC0415 - loads the AWS SDK
 
-    given = {
-        parameter: value
-        for option, _, parameter, _, _ in _PARAMETERS
-        if (value := getattr(options, option.replace("-", "_"))) is not None
-    }
     token_file = options.admin_token_file
     wanted = deploy.DeployOptions(
         stage=options.stage,
         package=options.package,
-        parameters=given,
+        parameters=_given(options, _PARAMETERS),
         bucket=options.bucket,
         admin_token_file=None if token_file is None else Path(token_file),
         observability=options.observability,
-        alarm_email=options.alarm_email,
+        watching=_given(options, _WATCHING),
     )
     return _told(options, lambda: deploy_texts.deployed(deploy.deploy(wanted, os.environ)))
+
+
+def _given(options: argparse.Namespace, rows: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+    values = {
+        parameter: getattr(options, option.replace("-", "_")) for option, _, parameter, _, _ in rows
+    }
+    return {parameter: value for parameter, value in values.items() if value is not None}
+
+
+def _asked(variable: str) -> bool | None:
+    value = os.environ.get(variable) or None
+    return None if value is None else value not in _NO
 
 
 def _destroy(options: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ Every line for pasting must work as it stands, but for the image's name.
 """
 
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,12 +32,13 @@ def deployed(result: Deployed) -> str:
     path = None if result.token_file is None else shlex.quote(str(result.token_file))
     given = f" --password-stdin < {path}" if result.token and path else ""
     image = f"{_PROXY}/demo/my-image:1"
+    moorage = shlex.quote(program())
     return f"""The registry is at {result.url}/v2/
 {_record(host, result.domain_target)}{_admin(result, path)}
 Pull from {host}; push through the push proxy, which any layer's size fits:
 
   docker login -u admin {host}{given}
-  moorage proxy --upstream {result.url} &
+  {moorage} proxy --upstream {result.url} &
   docker login -u admin {_PROXY}{given}
   docker tag my-image {image}
   docker push {image}
@@ -43,9 +46,19 @@ Pull from {host}; push through the push proxy, which any layer's size fits:
 
 Who else may do what (docs/access.md):
 
-  moorage token create ci --grant 'team/**:pull,push' --stack {result.data_stack}
-  moorage key show --signing-key {result.signing_key}
+  {moorage} token create ci --grant 'team/**:pull,push' --stack {result.data_stack}
+  {moorage} key show --signing-key {result.signing_key}
 """
+
+
+def program() -> str:
+    """Return how the user's shell finds this command: by its name, or only by its path."""
+    mine = Path(sys.executable).with_name("moorage")
+    found = shutil.which("moorage")
+    if found is not None and mine.exists() and Path(found).samefile(mine):
+        return "moorage"
+    here = Path.cwd()
+    return str(mine.relative_to(here) if mine.is_relative_to(here) else mine)
 
 
 def _record(host: str, target: str | None) -> str:

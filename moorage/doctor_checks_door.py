@@ -227,8 +227,8 @@ CHECKS = (
         "version",
         version,
         "By this answer clients know a registry. 403 means that the path or the stage is wrong.",
-        "the registry must live at /v2/ of its host: name the stage `v2`, or map the domain to it"
-        " without a base path",
+        "the registry must live at /v2/ of its host: name the stage `v2`, and map the path `v2`"
+        " of a domain to it",
         ("reach",),
     ),
     Check(

@@ -22,10 +22,13 @@ RESOLVER = ", ".join(
 
 CRANE = "go-containerregistry/0.22.1"
 
-_SET_REDIRECT = "set MOORAGE_HEAD_STRATEGY=redirect: this gateway doesn't count a HEAD's body"
+_SET_REDIRECT = (
+    "set MOORAGE_HEAD_STRATEGY=redirect (a deployment: `make deploy HEAD_STRATEGY=redirect`): this"
+    " gateway doesn't count a HEAD's body"
+)
 _SET_BODY = (
-    "set MOORAGE_HEAD_STRATEGY=body: this gateway counts a HEAD's body, and then `oras attach` by"
-    " tag works too"
+    "set MOORAGE_HEAD_STRATEGY=body (a deployment: `make deploy HEAD_STRATEGY=body`): this"
+    " gateway counts a HEAD's body, and then `oras attach` by tag works too"
 )
 _NONE = "none"
 

@@ -130,8 +130,8 @@ CHECKS = (
         tags,
         "Whoever lists the tags goes from page to page by Link. One that is lost, or leads past a"
         " custom domain, loses tags without a word.",
-        "what stands before the registry must pass Link and the query on as they are; a custom"
-        " domain must be mapped without a base path",
+        "what stands before the registry must pass Link and the query on as they are; of a"
+        " custom domain the path `v2` must be mapped to the stage `v2`",
         ("manifest",),
     ),
     Check(

@@ -7,6 +7,7 @@ goes wrong with the line reach its sender, nor touch the log of a person's own p
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from chalicelib.errors import RegistryError
@@ -52,8 +53,9 @@ def configure(environment: Mapping[str, str]) -> None:
 
 def write(logger: logging.Logger, told: Line, message: str, *args: object) -> None:
     """Write the line of an invocation, and measure it where metrics are on."""
-    if logger.isEnabledFor(logging.INFO):
-        logger.info(message, *args, extra=told._asdict(), stacklevel=2)
+    level = _level(told)
+    if logger.isEnabledFor(level):
+        logger.log(level, message, *args, extra=told._asdict(), stacklevel=2)
     for meter in _meters:
         try:
             meter(told)
@@ -80,3 +82,10 @@ def invocation(logger: logging.Logger, action: str, **known: Any) -> Iterator[di
         finally:
             written = line(tally, action=action, **told)
             write(logger, written, "%s %d %.0f ms", action, written.status, written.milliseconds)
+
+
+def _level(told: Line) -> int:
+    # Alarms read these lines, so a deployment that logs warnings only must still write them. What
+    # clients meet on their way (401, 404, 416) is no warning; a commit that found no bytes is.
+    lost = told.action == "commit" and told.status >= HTTPStatus.BAD_REQUEST
+    return logging.WARNING if lost or told.status >= HTTPStatus.TOO_MANY_REQUESTS else logging.INFO

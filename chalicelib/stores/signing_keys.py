@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from botocore.config import Config
+
 from chalicelib.access.keyring import KeyRing
 from chalicelib.stores.failures import AWS_ERRORS, translate
 
@@ -18,6 +20,19 @@ KEPT_SECONDS = 300.0
 
 RENEWED_SECONDS = 30.0
 """How often at most tokens with unknown keys make us read it: forged ones cost nothing more."""
+
+
+def signing_keys_config() -> Config:
+    """Return how the client is to behave, each value on purpose.
+
+    The store answers 40 requests a second for the whole account, and each new process sends one: a
+    burst of them is spread by waits of up to 1, 2 and 4 s, within the authorizer's 10.
+    """
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=1,
+        read_timeout=1,  # tens of milliseconds are usual, KMS included
+    )
 
 
 class ParameterKeys:

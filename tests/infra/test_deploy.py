@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from chalicelib.access.credentials import hash_of
+from chalicelib.settings import Settings
 from moorage import access_admin, cli, deploy_stacks
 from moorage.deploy_stacks import Stacks
 from tests.infra.cloudformation import ACCOUNT, REGION, emulated
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STACK, DATA = "moorage-x", "moorage-x-data"
 BUCKET = f"{DATA}-{ACCOUNT}-{REGION}"
 CODE = f"{STACK}-code-{ACCOUNT}-{REGION}"
+WATCHING = f"{STACK}-observability"
 KEY = "/moorage/x/signing-key"
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -51,9 +53,13 @@ class Cloud:
 
     def stack(self, name: str = STACK) -> deploy_stacks.Stack:
         """Return a stack that has to be there."""
-        found = Stacks(self.client("cloudformation"), print).find(name)
+        found = self.find(name)
         assert found is not None
         return found
+
+    def find(self, name: str) -> deploy_stacks.Stack | None:
+        """Return a stack, if there is one."""
+        return Stacks(self.client("cloudformation"), print).find(name)
 
     def tables(self) -> list[str]:
         """Return the names of all tables."""
@@ -87,6 +93,10 @@ def cloud(
         "DEPLOY_BUCKET",
         "METRICS",
         "TRACING",
+        "OBSERVABILITY",
+        "ALARM_EMAIL",
+        "HEAD_STRATEGY",
+        "FUNCTION_LOG_LEVEL",
     ):
         monkeypatch.delenv(name, raising=False)
     with emulated():
@@ -136,6 +146,7 @@ def test_functions_are_told_what_was_made(cloud: Cloud) -> None:
         "MOORAGE_SIGNING_KEY": KEY,
         "MOORAGE_METRICS": "0",
         "MOORAGE_TRACING": "0",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
         "POWERTOOLS_SERVICE_NAME": STACK,
     }
     assert {f["Runtime"] for f in functions} == {PYTHON}
@@ -230,17 +241,66 @@ def test_data_goes_if_it_is_said_twice(cloud: Cloud, monkeypatch: pytest.MonkeyP
     assert f"there is no {STACK} in account {ACCOUNT}" in nothing.err
 
 
+def test_what_doctor_advises_can_be_set(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How HEADs are answered, limits and log level are options, and outlive other changes."""
+    monkeypatch.setenv("HEAD_STRATEGY", "body")
+    words = ("--inline-limit", "0", "--manifest-limit", "4700000", "--sparse-index", "1")
+    made = cloud.run("deploy", *words, "--function-log-level", "WARNING")
+    assert made.status == 0, made.err
+    monkeypatch.delenv("HEAD_STRATEGY")
+    assert cloud.run("deploy", "--metrics", "1").status == 0
+    functions = cloud.client("lambda").list_functions()["Functions"]
+    told = {each["Handler"]: each["Environment"]["Variables"] for each in functions}
+    assert {each["POWERTOOLS_LOG_LEVEL"] for each in told.values()} == {"WARNING"}
+    # moto leaves numbers as numbers; CloudFormation makes texts of them.
+    read = Settings.read({name: str(value) for name, value in told["app.app"].items()})
+    assert (read.head_strategy, read.inline_limit) == ("body", 0)
+    assert (read.manifest_limit, read.sparse_index) == (4_700_000, True)
+
+
 def test_alarms_are_a_stack_of_their_own(cloud: Cloud) -> None:
     """They are made if they are asked for, know the two others, and go with the API."""
     made = cloud.run("deploy", "--observability", "--alarm-email", "ops@example.com")
     assert made.status == 0, made.err
-    parameters = cloud.stack(f"{STACK}-observability").parameters
+    parameters = cloud.stack(WATCHING).parameters
     assert (parameters["ApiStack"], parameters["DataStack"]) == (STACK, DATA)
     assert (parameters["Service"], parameters["AlarmEmail"]) == (STACK, "ops@example.com")
     assert cloud.run("deploy", "--observability").status == 0
-    assert cloud.stack(f"{STACK}-observability").parameters == parameters
+    assert cloud.stack(WATCHING).parameters == parameters
     assert cloud.run("destroy").status == 0
-    assert Stacks(cloud.client("cloudformation"), print).find(f"{STACK}-observability") is None
+    assert cloud.find(WATCHING) is None
+
+
+def test_alarms_are_kept_up_to_date_until_they_are_taken_away(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unsaid, the stack has the newest template and what it was told; 0 deletes it."""
+    monkeypatch.setenv("OBSERVABILITY", "1")
+    assert cloud.run("deploy", "--alarm-email", "ops@example.com").status == 0
+    monkeypatch.setenv("OBSERVABILITY", "")
+    monkeypatch.setenv("DASHBOARD", "off")
+    changed = cloud.run("deploy")
+    assert changed.status == 0, changed.err
+    parameters = cloud.stack(WATCHING).parameters
+    assert (parameters["Dashboard"], parameters["Alarms"]) == ("off", "on")
+    assert parameters["AlarmEmail"] == "ops@example.com"
+    monkeypatch.delenv("DASHBOARD")
+    assert cloud.run("deploy", "--alarm-email", "none").status == 0
+    parameters = cloud.stack(WATCHING).parameters
+    assert (parameters["Dashboard"], parameters["AlarmEmail"]) == ("off", "")
+    monkeypatch.setenv("OBSERVABILITY", "0")
+    assert cloud.run("deploy").status == 0
+    assert cloud.find(WATCHING) is None
+    assert cloud.run("deploy").status == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--no-observability",)])
+def test_alarms_that_are_not_there_cant_be_changed(cloud: Cloud, words: tuple[str, ...]) -> None:
+    """An address that nobody would ever write to is refused before anything is made."""
+    refused = cloud.run("deploy", *words, "--alarm-email", "ops@example.com")
+    assert refused.status == 1
+    assert "give OBSERVABILITY=1 too" in refused.err
+    assert cloud.tables() == []
 
 
 def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import re
 from typing import Any
 
 import pytest
 import yaml
 
+from chalicelib.settings import Settings, SettingsError
 from moorage import access_setup
 from moorage.children import CHECKOUT
 from moorage.gateway_answers import API_TEMPLATE
@@ -16,7 +19,18 @@ from moorage.gateway_answers import API_TEMPLATE
 TEMPLATE: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 ACCESS = {"MOORAGE_ACCESS_TABLE", "MOORAGE_URL", "MOORAGE_SIGNING_KEY"}
-WATCHED = {"MOORAGE_METRICS", "MOORAGE_TRACING", "POWERTOOLS_SERVICE_NAME"}
+WATCHED = {
+    "MOORAGE_METRICS",
+    "MOORAGE_TRACING",
+    "POWERTOOLS_LOG_LEVEL",
+    "POWERTOOLS_SERVICE_NAME",
+}
+CHOICES = {
+    "MOORAGE_HEAD_STRATEGY": "head_strategy",
+    "MOORAGE_INLINE_LIMIT": "inline_limit",
+    "MOORAGE_MANIFEST_LIMIT": "manifest_limit",
+    "MOORAGE_SPARSE_INDEX": "sparse_index",
+}
 DATA = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 
 
@@ -41,11 +55,41 @@ def test_a_deployment_controls_access() -> None:
 def test_functions_are_told_what_they_need() -> None:
     """The authorizer knows nothing of the data, and those that nobody calls nothing of access."""
     commit = {"MOORAGE_COMMIT_FUNCTION"}
-    assert set(variables("APIHandler")) == DATA | ACCESS | WATCHED | commit
+    assert set(variables("APIHandler")) == DATA | ACCESS | WATCHED | commit | set(CHOICES)
     assert set(variables("Authorizer")) == ACCESS | WATCHED
     assert set(variables("Commit")) == set(variables("Sweep")) == DATA | WATCHED
     shared = {name: variables("APIHandler")[name] for name in ACCESS | WATCHED}
     assert shared == variables("Authorizer")
+
+
+def settings(**choices: str) -> Settings:
+    """Return what the code makes of an environment with these variables."""
+    return Settings.read(dict.fromkeys(DATA, "x") | choices)
+
+
+@pytest.mark.parametrize("variable", CHOICES)
+def test_a_choice_is_one_that_the_code_takes(variable: str) -> None:
+    """A parameter's default is the code's own; whatever the parameter allows, the code takes."""
+    parameter = PARAMETERS[variables("APIHandler")[variable]["Ref"]]
+    field = CHOICES[variable]
+    default = str(parameter["Default"])
+    assert getattr(settings(**{variable: default}), field) == getattr(settings(), field)
+    if parameter["Type"] == "Number":
+        for bound in (parameter["MinValue"], parameter["MaxValue"]):
+            assert getattr(settings(**{variable: str(bound)}), field) == bound
+        with pytest.raises(SettingsError):
+            settings(**{variable: str(parameter["MaxValue"] + 1)})
+    else:
+        taken = {getattr(settings(**{variable: v}), field) for v in parameter["AllowedValues"]}
+        assert len(taken) == len(parameter["AllowedValues"]) > 1
+    assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
+
+
+def test_whatever_is_logged_alarms_have_their_lines() -> None:
+    """No level above the one of what alarms count can be chosen."""
+    levels = PARAMETERS["LogLevel"]["AllowedValues"]
+    assert PARAMETERS["LogLevel"]["Default"] == "INFO"
+    assert max(logging.getLevelNamesMapping()[name] for name in levels) == logging.WARNING
 
 
 @pytest.mark.parametrize(

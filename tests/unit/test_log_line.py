@@ -86,6 +86,37 @@ def test_an_invocation_inside_another_counts_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("action", "status", "written"),
+    [
+        ("authorize", 200, False),
+        ("authorize", 401, False),
+        ("authorize", 429, True),
+        ("authorize", 503, True),
+        ("pull", 404, False),
+        ("push", 416, False),
+        ("push", 503, True),
+        ("commit", 202, False),
+        ("commit", 404, True),
+        ("commit", 500, True),
+        ("sweep", 200, False),
+    ],
+)
+def test_what_failed_is_written_where_only_warnings_are(
+    lines: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+    status: int,
+    *,
+    written: bool,
+) -> None:
+    """Alarms count these lines; what clients meet on their way is left out."""
+    caplog.set_level(logging.WARNING, logger="moorage")
+    with log.invocation(LOG, action, status=status):
+        pass
+    assert [each["status"] for each in lines()] == [status] * written
+
+
 def _in_a_thread(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(contextvars.Context().run, work).result(30)
