@@ -43,6 +43,11 @@ class ByteStore:
             return b""
         return self._objects.get(session.tail.key, etag=session.tail.etag)
 
+    def makes_part(self, leased: Session, data: bytes) -> bool:
+        """Whether the tail and a chunk are long enough together to be a part."""
+        kept = leased.tail.size if leased.tail else 0
+        return kept + len(data) >= self._limits.part_minimum
+
     def store(self, leased: Session, data: bytes, hasher: Hasher | None) -> Session:
         """Put a chunk's bytes (`hasher` has hashed them too) where the lease's fence allows.
 
@@ -58,7 +63,7 @@ class ByteStore:
             lease_until=0.0,
             last_fence=leased.fence,
         )
-        if len(body) < self._limits.part_minimum:
+        if not self.makes_part(leased, data):
             key = tail_key(leased.id, leased.fence)
             etag = self._objects.put(key, body)
             return replace(grown, tail=StoredObject(key, len(body), etag))

@@ -84,7 +84,7 @@ class Commits:
         try:
             published = self._ports.metadata.publish(leased, committed, key, now)
         except SessionMovedError as moved:
-            published = self._met(leased, moved.current)
+            published = self._published(self._met(leased, moved.current))
         return published if published.expires_at else self._bytes.clean(published)
 
     def finish(self, session: Session, digest: Digest, deadline: float) -> Session:
@@ -95,22 +95,18 @@ class Commits:
         """
         session = self._claimed(session, digest)
         patience = min(self._ports.clock.now() + self._limits.commit_wait, deadline - 2.0)
-        if session.state not in TERMINAL and session.offset > self._limits.commit_inline:
+        inline = self._limits.commit_inline if session.hashed else self._limits.verify_inline
+        if session.state not in TERMINAL and session.offset > inline:
             self._ports.workers.commit(session.id)
             session = self._await(session, patience)
         else:
             session = self.drive(session, patience)
-        if session.state is State.CANCELLED:
-            raise UploadUnknownError("the bytes of this upload are gone: start a new one")
-        self._refuse_if_false(session)
-        if session.state is not State.COMMITTED or session.claim != digest:
+        if session.claim == digest:  # else what was found was found of another one's claim
+            self._refuse_if_false(session)
+        if session.state not in TERMINAL or session.claim != digest:
             self._ports.workers.commit(session.id)
-            raise UploadBusyError(
-                "the commit is still running: repeat this request without a body",
-                offset=session.offset,
-                retry_after=1,
-            )
-        return session
+            raise _running(session)
+        return self._published(session)
 
     def resume(self, session_id: str, deadline: float) -> Session | None:
         """Drive a session that a worker was asked for; None if it is gone."""
@@ -168,6 +164,14 @@ class Commits:
         except SessionMovedError as moved:
             return self._met(before, moved.current)
 
+    def _published(self, session: Session) -> Session:
+        """Return a session that is committed; of any other one, say why it isn't."""
+        if session.state is State.CANCELLED:
+            raise UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
+        if session.state is not State.COMMITTED:
+            raise _running(session)
+        return session
+
     def _met(self, mine: Session, current: Session | None) -> Session:
         """Go on from where another driver of the same claim has brought the session."""
         if current is None:
@@ -215,3 +219,11 @@ class Commits:
             raise UploadDigestInvalidError(
                 f"the upload has digest {found}, not {session.claim}", offset=session.offset
             )
+
+
+def _running(session: Session) -> UploadBusyError:
+    return UploadBusyError(
+        "the commit is still running: repeat this request without a body",
+        offset=session.offset,
+        retry_after=1,
+    )

@@ -8,9 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.errors import UnavailableError
 from chalicelib.registry import transitions
 from chalicelib.registry.keys import canonical_key, data_key
-from chalicelib.registry.outcomes import MultipartMissingError, ObjectChangedError
+from chalicelib.registry.outcomes import (
+    MultipartBusyError,
+    MultipartMissingError,
+    ObjectChangedError,
+)
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, State, StoredObject
 from chalicelib.registry.transitions import Event
@@ -62,22 +67,30 @@ class Effects:
                 objects.copy_part(
                     key, upload_id, session.tail_part or 0, session.tail.key, session.tail.etag
                 )
-            last = session.tail_part or 0
+            last, burned = session.tail_part or 0, frozenset(session.burned)
             parts = [
                 part
                 for part in objects.list_parts(key, upload_id)
-                if part.number not in session.burned
+                if part.number not in burned
                 and (part.number < last or (part.number == last and session.tail is not None))
             ]
             if sum(part.size for part in parts) != session.offset:
                 raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
             etag = objects.complete_multipart(key, upload_id, parts)
+        except MultipartBusyError as busy:
+            found = self._assembled_by_another(session)
+            if found is None:
+                raise UnavailableError("S3 is still putting the upload together") from busy
+            etag = found
         except MultipartMissingError:
-            etag = self._assembled_by_another(session)
+            found = self._assembled_by_another(session)
+            if found is None:
+                raise
+            etag = found
         return StoredObject(key, session.offset, etag)
 
-    def _assembled_by_another(self, session: Session) -> str:
-        """Return the ETag of what another driver assembled; raises MultipartMissingError.
+    def _assembled_by_another(self, session: Session) -> str | None:
+        """Return the ETag of what another driver assembled, looking for it a few times.
 
         Its Complete may still be under way: bytes that are looked for too early are not lost.
         """
@@ -87,7 +100,7 @@ class Effects:
                 return stat.etag
             if wait is not None:
                 self._ports.clock.sleep(wait)
-        raise MultipartMissingError(session.id)
+        return None
 
     def _from_assembled(self, session: Session) -> Step:
         return self._copy(session) if session.hashed else self._verify(session)

@@ -20,6 +20,10 @@ class MultipartMissingError(Exception):
     """The multipart upload is over: completed, aborted, or never begun."""
 
 
+class MultipartBusyError(Exception):
+    """Another request is completing the multipart upload: what comes of it is not known yet."""
+
+
 class SessionMovedError(Exception):
     """A conditional write met another session than the caller had; `current` is what is there."""
 

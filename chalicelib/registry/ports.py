@@ -62,7 +62,8 @@ class ObjectStore(Protocol):
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
         """Make the object from exactly these parts; returns its ETag.
 
-        Raises MultipartMissingError when the upload is over (look whether the object is there).
+        Raises MultipartMissingError when the upload is over (look whether the object is there),
+        MultipartBusyError when another request is about to end it.
         """
 
     def purge(self, prefix: str) -> None:

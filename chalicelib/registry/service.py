@@ -42,6 +42,8 @@ class Limits(NamedTuple):
     """How long a closing PUT waits for its commit before it says 503."""
     commit_inline: int = 1024 * _MIB
     """Above this size a commit is handed to the commit function at once."""
+    verify_inline: int = 64 * _MIB
+    """The same for bytes that have to be read back, which a request has no time for."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""
     references_inline: int = 1000

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 
 from chalicelib.digest import Algorithm, Digest
 
-MAX_BURNED = 64
-"""Most part numbers a session may give up before it is given up itself."""
+LAST_PART = 10_000
+"""S3's highest part number. It is the tail's: no chunk takes it, and so no late writer does."""
+
+MAX_CLAIMS = 64
+"""Most digests that requests which died may have claimed, before a session is given up itself."""
 
 
 class State(enum.StrEnum):
@@ -66,7 +69,7 @@ class Session:
     next_part: int = 1
     """The number of the next part to store; every lower one not in `burned` is accepted."""
     burned: tuple[int, ...] = ()
-    """Part numbers a late writer may still write to: left out when the object is assembled."""
+    """Part numbers a late writer may still write to, rising: left out of what is assembled."""
     tail: StoredObject | None = None
     """Accepted bytes not yet in a part: the last ones before `offset`."""
     tail_part: int | None = None
@@ -114,16 +117,27 @@ class Session:
         return self.holder is not None and now < self.lease_until
 
 
-def overtaken(session: Session) -> Session:
-    """Return a session with what its holder may still write to given up.
+def left_behind(session: Session) -> Session:
+    """Return a session with the objects that its holder may still write to noted for clean-up.
 
-    That is the number of its next part, and the canonical key of its claim.
+    A tail's key is the fence's own, and a canonical key the claim's: nobody else reads them.
     """
     claims = (session.claim,) if session.claim else ()
     return replace(
         session,
-        next_part=session.next_part + 1,
-        burned=(*session.burned, session.next_part),
         earlier_claims=tuple(dict.fromkeys((*session.earlier_claims, *claims))),
         disturbed=True,
+    )
+
+
+def overtaken(session: Session) -> Session:
+    """Return a session with all that its holder may still write to given up.
+
+    That is what `left_behind` notes, and the number of its next part.
+    """
+    behind = left_behind(session)
+    if session.next_part >= LAST_PART:
+        return behind
+    return replace(
+        behind, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
     )

@@ -9,9 +9,11 @@ never touch anything that its item does not say is due.
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from itertools import zip_longest
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError, UploadDigestInvalidError
@@ -83,10 +85,17 @@ class Sweeper:
 
     def _due(self, until: float) -> Iterator[partial[Outcome]]:
         now = self._ports.clock.now()
-        for session_id in self._ports.sessions.due(now):
-            yield partial(self._sweep_session, session_id, until)
-        for repository, digest in self._ports.metadata.due_manifests(now):
-            yield partial(self._sweep_manifest, repository, digest)
+        sessions = (
+            partial(self._sweep_session, session_id, until)
+            for session_id in self._ports.sessions.due(now)
+        )
+        manifests = (
+            partial(self._sweep_manifest, repository, digest)
+            for repository, digest in self._ports.metadata.due_manifests(now)
+        )
+        # In turns: neither keeps the other waiting for a run that has the time for both.
+        for pair in zip_longest(sessions, manifests):
+            yield from filter(None, pair)
 
     def _guarded(self, work: partial[Outcome]) -> Outcome:
         """Do one piece of work; whatever goes wrong with it must not keep the rest waiting."""
@@ -112,6 +121,16 @@ class Sweeper:
             return self._end(session, now, until)
         except SessionMovedError:
             return Outcome.NOTHING  # somebody else is at it
+        except Exception:
+            self._step_back(session_id)
+            raise
+
+    def _step_back(self, session_id: str) -> None:
+        """Let what failed stand behind what has not been tried yet, best effort."""
+        with suppress(RegistryError, SessionMovedError):
+            session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+            if session is not None and session.sweep_at is not None and session.sweep_at <= now:
+                self._postpone(session, now + self._limits.sweep_again / 2)
 
     def _end(self, session: Session, now: float, until: float) -> Outcome:
         if session.state in TERMINAL:

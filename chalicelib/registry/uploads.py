@@ -10,8 +10,10 @@ from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.errors import (
     DigestInvalidError,
     RegistryError,
+    UnavailableError,
     UploadBusyError,
     UploadDigestInvalidError,
+    UploadInvalidError,
     UploadOffsetError,
     UploadUnknownError,
 )
@@ -25,7 +27,14 @@ from chalicelib.registry.outcomes import (
     SessionMovedError,
 )
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import MAX_BURNED, Owner, Session, State, overtaken
+from chalicelib.registry.session import (
+    MAX_CLAIMS,
+    Owner,
+    Session,
+    State,
+    left_behind,
+    overtaken,
+)
 from chalicelib.registry.transitions import Event
 
 _LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
@@ -68,7 +77,11 @@ class Uploads:
             lease_until=deadline + self._limits.lease_grace,
         )
         self._ports.sessions.create(leased)
-        return self._commits.publish_whole(leased, data)
+        try:
+            return self._commits.publish_whole(leased, data)
+        except UploadUnknownError as error:
+            # The request outlived its session: who sent it knows of none, and has but to repeat it.
+            raise UnavailableError("the upload took too long: send it again") from error
 
     def append(
         self, owner: Owner, session_id: str, data: bytes, at: int, deadline: float
@@ -143,7 +156,7 @@ class Uploads:
         if hasher is not None:
             hasher.update(data)
         if hasher is not None and known and hasher.digest() != digest:
-            self._release(leased, burn=False)
+            self._release(leased, leased)
             raise UploadDigestInvalidError(
                 f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
                 " request was kept",
@@ -167,7 +180,7 @@ class Uploads:
         except _LOST:
             raise self._lost(leased) from None
         except RegistryError:
-            self._release(leased, burn=True)
+            self._release(leased, left_behind(leased))  # no part was written
             raise
 
     def _new(self, repository: str, principal: str, algorithm: Algorithm) -> Session:
@@ -212,27 +225,29 @@ class Uploads:
         return session
 
     def _store(self, leased: Session, data: bytes, hasher: Hasher | None) -> Session:
-        """Store a chunk; on failure free the lease, burning the number a late write may reach."""
+        """Store a chunk; on failure free the lease, giving up what a late write may reach."""
         try:
             return self._bytes.store(leased, data, hasher)
         except _LOST:
             raise self._lost(leased) from None
+        except UploadInvalidError:
+            self._release(leased, leased)
+            raise
         except RegistryError:
-            self._release(leased, burn=True)
+            part = self._bytes.makes_part(leased, data)
+            self._release(leased, overtaken(leased) if part else left_behind(leased))
             raise
 
-    def _release(self, leased: Session, *, burn: bool) -> None:
+    def _release(self, leased: Session, left: Session) -> None:
         """Free a lease early, best effort: else it ends by itself.
 
-        With `burn` a write of this request may still arrive: the part number and the canonical
-        key that it could reach are given up. A session that has given up too many is left to its
-        lease's end, at which it is told to be over.
+        `left` is the session with what a write of this request, arriving late, could reach given
+        up. One that would name too many claims is left to its lease's end, and then told to be
+        over.
         """
-        freed = replace(leased, holder=None, lease_until=0.0)
-        if burn:
-            if len(leased.burned) >= MAX_BURNED:
-                return
-            freed = overtaken(freed)
+        if len(left.earlier_claims) > MAX_CLAIMS:
+            return
+        freed = replace(left, holder=None, lease_until=0.0)
         with suppress(SessionMovedError, RegistryError):
             self._ports.sessions.write(leased, freed)
 

@@ -71,6 +71,35 @@ def list_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     )
 
 
+def _spans(numbers: Sequence[int]) -> str:
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    return " ".join("-".join(map(str, span)) for span in spans)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for span in text.split():
+        first, _, last = span.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(numbers)
+
+
+class _Numbers(Kind[tuple[int, ...]]):
+    __slots__ = ()
+
+    def decode(self, attribute: Mapping[str, Any]) -> tuple[int, ...]:
+        """Read it; version 0.1 wrote lists, and an upload lives for a week."""
+        return list_of(WHOLE).decode(attribute) if "L" in attribute else super().decode(attribute)
+
+
+NUMBERS: Kind[tuple[int, ...]] = _Numbers("S", _spans, _numbers)
+"""Rising numbers as "2 5-70": so long a spell of neighbours is as short as two of them."""
+
 # One text: a map's names may not be empty in DynamoDB, and escaped, any text a client sent fits.
 TEXTS_BY_NAME: Kind[Mapping[str, str]] = Kind(
     "S", lambda texts: json.dumps(dict(texts)), json.loads

@@ -39,6 +39,7 @@ _FIRST_WAIT = 0.02
 _BATCH = 100
 _DUE_PAGE = 250
 _CONDITION_FAILED = "ConditionalCheckFailedException"
+_REFUSED = "ConditionalCheckFailed"
 _CANCELLED = "TransactionCanceledException"
 # Another writer was there first, or ran at the same time: nothing of ours was written. botocore
 # retries none of them, for a transaction's reasons are not errors of their own.
@@ -250,19 +251,26 @@ def _query(table: str, span: "Span") -> dict[str, Any]:
 
 
 def _refusal(error: Exception) -> Exception | None:
+    """Return what a condition that did not hold raises; None if that is not all that happened.
+
+    A transaction that others were in the way of says so of some items, and of others what it met.
+    """
+    if _is_in_the_way(error):
+        return None
     response: Mapping[str, Any] = getattr(error, "response", {})
     if code_of(error) == _CONDITION_FAILED:
         return ConditionFailedError(response.get("Item") or None)
     met = {
         number: reason.get("Item") or None
         for number, reason in enumerate(_reasons(error))
-        if reason.get("Code") == "ConditionalCheckFailed"
+        if reason.get("Code") == _REFUSED
     }
     return TransactionRefusedError(met) if met else None
 
 
 def _is_in_the_way(error: Exception) -> bool:
-    codes = {str(reason.get("Code", "None")) for reason in _reasons(error)} - {"None"}
+    codes = {str(reason.get("Code", "None")) for reason in _reasons(error)}
+    codes -= {"None", _REFUSED}
     return code_of(error) in _IN_THE_WAY or bool(codes and codes <= _REASONS_IN_THE_WAY)
 
 

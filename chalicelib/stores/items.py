@@ -33,7 +33,7 @@ SESSION = Schema(
         Field("hash_state", codec.BINARY, optional=True),
         Field("upload_id", codec.TEXT, optional=True),
         Field("next_part", codec.WHOLE),
-        Field("burned", codec.list_of(codec.WHOLE)),
+        Field("burned", codec.NUMBERS),
         Field("tail", _STORED_OBJECT, optional=True),
         Field("tail_part", codec.WHOLE, optional=True),
         Field("claim", codec.DIGEST, optional=True),

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.registry.outcomes import (
+    MultipartBusyError,
     MultipartMissingError,
     MultipartUpload,
     ObjectChangedError,
@@ -39,9 +40,11 @@ COPY_PART = 512 * 1024**2
 _DELETE_BATCH = 1000
 _PURGE_ROUNDS = 4
 _COPY_THREADS = 8
-_MISSING_OBJECT = frozenset({"NoSuchKey", "404"})
-_MISSING_UPLOAD = frozenset({"NoSuchUpload"})
-_CHANGED = frozenset({"PreconditionFailed", "412"})
+_MISSING_OBJECT = "NoSuchKey"
+_MISSING_UPLOAD = "NoSuchUpload"
+_CHANGED = "PreconditionFailed"
+_NO_BODY_AND_404 = "404"
+"""All that botocore has of an absent object's HEAD; of a GET it would be nothing of S3's."""
 
 
 def s3_config() -> Config:
@@ -119,9 +122,11 @@ class S3ObjectStore:
     def stat(self, key: str) -> ObjectStat | None:
         """Look at an object; None only if S3 says that there is none."""
         try:
-            answer = _asked(lambda: self._client.head_object(Bucket=self._bucket, Key=key))
-        except ObjectMissingError:
-            return None
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        except AWS_ERRORS as error:
+            if code_of(error) == _NO_BODY_AND_404:
+                return None
+            raise _domain(error) from error
         return ObjectStat(answer["ContentLength"], answer["ETag"])
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -137,7 +142,7 @@ class S3ObjectStore:
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
             )
         )
-        errors = [e for e in answer.get("Errors", []) if e.get("Code") not in _MISSING_OBJECT]
+        errors = [e for e in answer.get("Errors", []) if e.get("Code") != _MISSING_OBJECT]
         if errors:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
@@ -178,7 +183,7 @@ class S3ObjectStore:
             with ThreadPoolExecutor(_COPY_THREADS) as pool:
                 parts = list(pool.map(copy_range, range(-(-size // self._copy_part))))
             self.complete_multipart(target, upload_id, parts)
-        except MultipartMissingError as error:
+        except (MultipartMissingError, MultipartBusyError) as error:
             # By an equal of ours, or by a Complete of our own whose answer was lost.
             found = self.stat(target)
             if found is None or found.size != size:
@@ -241,8 +246,8 @@ class S3ObjectStore:
                 if isinstance(error, ClientError)
                 else 0
             )
-            if status == 409:  # noqa: PLR2004 - a conflict with another Complete: look again
-                raise MultipartMissingError(key) from error
+            if status == 409:  # noqa: PLR2004 - a conflict with another Complete
+                raise MultipartBusyError(key) from error
             raise _domain(error) from error
         return answer["ETag"]
 
@@ -294,10 +299,10 @@ def _asked(call: Callable[[], T]) -> T:
 
 def _domain(error: Exception) -> Exception:
     code = code_of(error)
-    if code in _MISSING_OBJECT:
+    if code == _MISSING_OBJECT:
         return ObjectMissingError(str(error))
-    if code in _MISSING_UPLOAD:
+    if code == _MISSING_UPLOAD:
         return MultipartMissingError(str(error))
-    if code in _CHANGED:
+    if code == _CHANGED:
         return ObjectChangedError(str(error))
     return translate(error)

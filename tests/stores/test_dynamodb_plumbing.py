@@ -102,19 +102,20 @@ def test_repeating_has_an_end(failure: Exception) -> None:
     assert sum(script.waits) < 2.5
 
 
-def test_a_condition_that_fails_beside_a_conflict_is_told_at_once() -> None:
-    """A failed condition is an answer, whatever else kept the transaction from being written."""
-    reasons = [
-        {"Code": "TransactionConflict"},
-        {"Code": "ConditionalCheckFailed", "Item": {"pk": {"S": "a"}}},
-        {"Code": "None"},
-        {"Code": "ConditionalCheckFailed"},
-    ]
-    script = Script(error("TransactionCanceledException", CancellationReasons=reasons))
+@pytest.mark.parametrize("first", [True, False])
+def test_a_condition_that_fails_beside_a_conflict_is_looked_at_again(*, first: bool) -> None:
+    """What others were in the way of is not known to hold: only all reasons together are told."""
+    conflict, refused = {"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed"}
+    met = {**refused, "Item": {"pk": {"S": "a"}}}
+    mixed = [conflict, met] if first else [met, conflict]
+    script = Script(
+        error("TransactionCanceledException", CancellationReasons=[*mixed, {"Code": "None"}]),
+        error("TransactionCanceledException", CancellationReasons=[met, refused]),
+    )
     with pytest.raises(TransactionRefusedError) as caught:
         script.dynamo.transact([UPDATE])
-    assert caught.value.met == {1: {"pk": {"S": "a"}}, 3: None}
-    assert len(script.requests) == 1
+    assert caught.value.met == {0: {"pk": {"S": "a"}}, 1: None}
+    assert len(script.requests) == 2
 
 
 @pytest.mark.parametrize("item", [None, {"session": {"S": "s"}}])

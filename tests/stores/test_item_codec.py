@@ -153,3 +153,32 @@ def test_spans_begin_with_their_own_rows_only() -> None:
         (keys.referrers_after("a", DIGEST, None), keys.referrer_key("a", other, DIGEST)),
     ):
         assert not span.first <= key["sk"] <= span.last
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((), ""),
+        ((7,), "7"),
+        ((3, 64), "3 64"),
+        ((1, 2), "1-2"),
+        ((2, *range(5, 71), 90), "2 5-70 90"),
+        (tuple(range(1, 10_000)), "1-9999"),
+    ],
+)
+def test_part_numbers_are_as_long_as_their_spells(numbers: tuple[int, ...], text: str) -> None:
+    """A long outage takes no more room in the item than a short one."""
+    assert codec.NUMBERS.encode(numbers) == {"S": text}
+    assert codec.NUMBERS.decode({"S": text}) == numbers
+
+
+@given(st.sets(st.integers(1, 10_000)).map(sorted).map(tuple))
+def test_part_numbers_read_back(numbers: tuple[int, ...]) -> None:
+    """Whatever was given up stays given up."""
+    assert codec.NUMBERS.decode(codec.NUMBERS.encode(numbers)) == numbers
+
+
+def test_part_numbers_of_an_older_version_are_read() -> None:
+    """An upload that was begun before an upgrade goes on after it."""
+    item = {**session_item(a_session()), "burned": {"L": [{"N": "3"}, {"N": "64"}]}}
+    assert SESSION.decode(item).burned == (3, 64)

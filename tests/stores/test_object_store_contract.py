@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
 from chalicelib.registry.outcomes import (
+    MultipartBusyError,
     MultipartMissingError,
     ObjectChangedError,
     ObjectMissingError,
@@ -260,3 +261,31 @@ def test_a_failure_is_never_absence(code: str, status: int, expected: type[Regis
     for call in calls:
         with pytest.raises(expected):
             call()
+
+
+@pytest.mark.parametrize(("code", "status"), [("404", 404), ("412", 412)])
+def test_a_status_without_s3s_own_code_is_a_failure(code: str, status: int) -> None:
+    """An answer that S3 did not write, such as a page of something between, is not believed."""
+    store = S3ObjectStore(Failing(code, status), "bucket")  # type: ignore[arg-type]
+    calls: list[Callable[[], object]] = [
+        lambda: store.get("k", etag="e"),
+        lambda: store.copy("k", "e", 1, "t"),
+        lambda: store.copy_part("k", "u", 1, "s", "e"),
+        lambda: store.list_parts("k", "u"),
+        lambda: store.complete_multipart("k", "u", []),
+    ]
+    for call in calls:
+        with pytest.raises(UnavailableError):
+            call()
+
+
+def test_a_head_has_nothing_but_a_status() -> None:
+    """There the status is all that S3 says of an absent object."""
+    assert S3ObjectStore(Failing("404", 404), "bucket").stat("k") is None  # type: ignore[arg-type]
+
+
+def test_a_complete_beside_another_is_no_end_of_the_upload() -> None:
+    """409 says that somebody else's is under way, and nothing of what came of it."""
+    store = S3ObjectStore(Failing("OperationAborted", 409), "bucket")  # type: ignore[arg-type]
+    with pytest.raises(MultipartBusyError):
+        store.complete_multipart("k", "u", [])

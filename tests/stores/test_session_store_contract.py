@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import MAX_BURNED, Session, State
+from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, Session, State
 from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
 
 if TYPE_CHECKING:
@@ -183,25 +183,27 @@ def test_a_dead_lease_is_not_taken_over_at_a_wrong_offset(stores: Stores) -> Non
     assert stores.sessions.get(session.id) == dead
 
 
-def test_a_session_of_too_many_dead_requests_is_given_up(stores: Stores) -> None:
-    """A session that has burned MAX_BURNED part numbers is unknown to who would burn another."""
-    burned = tuple(range(1, MAX_BURNED + 1))
-    session = stored(
-        stores, burned=burned, next_part=MAX_BURNED + 1, holder="dead", lease_until=NOW
-    )
+def test_a_session_outlives_any_number_of_dead_requests(stores: Stores) -> None:
+    """Each costs a part number and no more, up to the last one, which only the tail may take."""
+    burned = tuple(range(1, LAST_PART - 1))
+    session = stored(stores, burned=burned, next_part=LAST_PART - 1, holder="dead", lease_until=NOW)
+    taken = lease(stores, session, until=NOW + 1)
+    assert (taken.next_part, taken.burned) == (LAST_PART, (*burned, LAST_PART - 1))
+    again = lease(stores, taken, holder="other", now=NOW + 1, until=NOW + 9)
+    assert (again.next_part, again.burned, again.fence) == (LAST_PART, taken.burned, 2)
+    assert stores.sessions.get(session.id) == again
+
+
+def test_a_session_of_too_many_claims_is_given_up(stores: Stores) -> None:
+    """Whoever names another digest in each request that dies names so many, and no more."""
+    claims = tuple(fresh_digest() for _ in range(MAX_CLAIMS))
+    dead = {"earlier_claims": claims, "holder": "dead", "lease_until": NOW}
+    session = stored(stores, claim=fresh_digest(), **dead)
     with pytest.raises(UploadUnknownError):
         lease(stores, session)
     assert stores.sessions.get(session.id) == session
-
-
-def test_the_last_part_number_can_be_burned(stores: Stores) -> None:
-    """A session can burn MAX_BURNED part numbers, and be leased when it has."""
-    burned = tuple(range(1, MAX_BURNED))
-    session = stored(stores, burned=burned, next_part=MAX_BURNED, holder="dead", lease_until=NOW)
-    taken = lease(stores, session)
-    assert taken.burned == (*burned, MAX_BURNED)
-    freed = stores.sessions.write(taken, replace(taken, holder=None))
-    assert lease(stores, freed, holder="next").fence == 2
+    repeated = stored(stores, claim=claims[3], **dead)
+    assert lease(stores, repeated).earlier_claims == claims
 
 
 def test_a_write_stores_what_differs(stores: Stores) -> None:
