@@ -1,4 +1,8 @@
-"""What infra/observability.yaml looks at is there, and what it costs is what is said."""
+"""infra/observability.yaml is a template, names what other stacks have, and costs what is said.
+
+Its alarms and its dashboard are read here, for the modules beside this one too: resolved, as in a
+deployment whose resources are named as their template names them.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +11,135 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import yaml
 
-from chalicelib.api.metrics import BILLED, METRICS, NAMESPACE
-from chalicelib.telemetry import Line
+from chalicelib.api.metrics import BILLED, NAMESPACE
+from moorage.backend import DATA_TEMPLATE
+from moorage.children import CHECKOUT
+from moorage.deploy import OBSERVABILITY_TEMPLATE
+from moorage.gateway_answers import API_TEMPLATE
+from tests.support.intrinsics import Stack
 
-ROOT = Path(__file__).parents[2]
-TEMPLATE_FILE = ROOT / "infra" / "observability.yaml"
-TEMPLATE: dict[str, Any] = yaml.safe_load(TEMPLATE_FILE.read_text(encoding="utf-8"))
+TEXT = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
+TEMPLATE: dict[str, Any] = yaml.safe_load(TEXT)
+API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
+DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+DOCS = (CHECKOUT / "docs" / "observability.md").read_text(encoding="utf-8")
+
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
-ALARMS = {name: r for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
-DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+ALARMS: dict[str, dict[str, Any]] = {
+    name: resource["Properties"]
+    for name, resource in RESOURCES.items()
+    if resource["Type"] == "AWS::CloudWatch::Alarm"
+}
+
+API_STACK: Final = Stack({"AWS::StackName": "moorage-x"})
+DATA_STACK: Final = Stack({"AWS::StackName": "moorage-x-data"})
 
 
-def looked_at() -> list[tuple[str, str, dict[str, str]]]:
-    """Return namespace, name and dimensions of every metric on the dashboard."""
-    body = RESOURCES["Board"]["Properties"]["DashboardBody"]["Fn::Sub"][0]
-    rows = [
-        row for widget in json.loads(body)["widgets"] for row in widget["properties"]["metrics"]
-    ]
+def exports(template: dict[str, Any], stack: Stack) -> dict[str, str]:
+    """Return what a stack exports by name: the resources, by their names in the template."""
+    return {
+        stack.text(output["Export"]["Name"]): output["Value"]["Ref"]
+        for output in template["Outputs"].values()
+        if "Export" in output and "Ref" in output["Value"]
+    }
+
+
+STACK: Final = Stack(
+    {
+        "ApiStack": API_STACK.values["AWS::StackName"],
+        "DataStack": DATA_STACK.values["AWS::StackName"],
+        "Service": API_STACK.values["AWS::StackName"],
+        "AWS::Region": "eu-west-1",
+    },
+    exports(API, API_STACK) | exports(DATA, DATA_STACK),
+)
+
+
+class Metric(NamedTuple):
+    """A metric of CloudWatch's, which is another one with each other set of dimensions."""
+
+    namespace: str
+    name: str
+    dimensions: frozenset[tuple[str, str]] = frozenset()
+
+
+class Watched(NamedTuple):
+    """A metric and what is taken of it, in an alarm or on the dashboard. `period`: seconds."""
+
+    metric: Metric
+    statistic: str
+    period: int
+
+
+def watched(alarm: dict[str, Any]) -> dict[str, Watched]:
+    """Return what an alarm looks at, by the names that its expression has for it."""
+    if "Metrics" not in alarm:
+        statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
+        return {"": Watched(_metric(alarm), statistic, alarm["Period"])}
+    return {
+        each["Id"]: Watched(
+            _metric(each["MetricStat"]["Metric"]),
+            each["MetricStat"]["Stat"],
+            each["MetricStat"]["Period"],
+        )
+        for each in alarm["Metrics"]
+        if "MetricStat" in each
+    }
+
+
+def _metric(told: dict[str, Any]) -> Metric:
+    dimensions = {each["Name"]: STACK.text(each["Value"]) for each in told.get("Dimensions", [])}
+    return Metric(STACK.text(told["Namespace"]), told["MetricName"], frozenset(dimensions.items()))
+
+
+class Shown(NamedTuple):
+    """A metric on the dashboard, under its label."""
+
+    watched: Watched
+    label: str
+
+
+def dashboard() -> list[Shown]:
+    """Return what the dashboard shows."""
+    body = STACK.text(RESOURCES["Board"]["Properties"]["DashboardBody"])
     found = []
-    for row in rows:
-        texts = [part for part in row if isinstance(part, str)]
-        found.append((texts[0], texts[1], dict(zip(texts[2::2], texts[3::2], strict=True))))
+    for widget in json.loads(body)["widgets"]:
+        assert widget["properties"]["region"] == STACK.values["AWS::Region"]
+        for row in widget["properties"]["metrics"]:
+            options = {**widget["properties"], **(row[-1] if isinstance(row[-1], dict) else {})}
+            space, name, *pairs = (part for part in row if isinstance(part, str))
+            dimensions = frozenset(zip(pairs[::2], pairs[1::2], strict=True))
+            seen = Watched(Metric(space, name, dimensions), options["stat"], options["period"])
+            found.append(Shown(seen, options.get("label", "")))
     return found
 
 
-def test_the_dashboard_shows_what_is_emitted() -> None:
-    """Each metric of ours on it is in the table, with the dimensions that it is sent with."""
-    shown = [(name, where) for space, name, where in looked_at() if space == NAMESPACE]
-    for name, where in shown:
-        metric = METRICS[name]
-        assert where.pop("service") == "${Service}"
-        assert set(where) == ({metric.dimension} if metric.dimension else set())
-        assert set(where.values()) <= set(metric.values)
-    assert {name for name, _ in shown} == set(METRICS)
+class Filter(NamedTuple):
+    """What makes a metric of a log group's events: `value` for each that the pattern means."""
+
+    log_group: str
+    pattern: str
+    metric: Metric
+    value: int
+
+
+def filters() -> list[Filter]:
+    """Return the template's filters."""
+    found = []
+    for resource in RESOURCES.values():
+        if resource["Type"] == "AWS::Logs::MetricFilter":
+            told = resource["Properties"]
+            (made,) = told["MetricTransformations"]
+            # With a dimension it would be a metric for each value; with a default, one always.
+            assert set(made) == {"MetricNamespace", "MetricName", "MetricValue", "Unit"}
+            metric = Metric(STACK.text(made["MetricNamespace"]), made["MetricName"])
+            group = STACK.text(told["LogGroupName"])
+            found.append(Filter(group, told["FilterPattern"], metric, int(made["MetricValue"])))
+    return found
 
 
 def test_the_dashboard_knows_every_name_that_it_uses() -> None:
@@ -54,89 +150,54 @@ def test_the_dashboard_knows_every_name_that_it_uses() -> None:
     assert set(names) <= used
 
 
-def alarm_metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the metrics that an alarm looks at."""
-    told = alarm["Properties"]
-    if "Metrics" not in told:
-        return [told]
-    return [each["MetricStat"]["Metric"] for each in told["Metrics"] if "MetricStat" in each]
-
-
-def filters() -> dict[str, str]:
-    """Return the patterns of the metrics that are made of log lines, by the metrics' names."""
-    found = {}
-    for resource in RESOURCES.values():
-        if resource["Type"] == "AWS::Logs::MetricFilter":
-            told = resource["Properties"]
-            (made,) = told["MetricTransformations"]
-            assert made["MetricNamespace"] == {"Fn::Sub": "Moorage/${ApiStack}"}
-            found[made["MetricName"]] = told["FilterPattern"]
-    return found
-
-
-def test_alarms_look_at_what_is_there() -> None:
-    """AWS's own metrics, and those that the same template makes of log lines."""
-    ours = filters()
-    for alarm in ALARMS.values():
-        for metric in alarm_metrics(alarm):
-            if metric["Namespace"] == {"Fn::Sub": "Moorage/${ApiStack}"}:
-                assert metric["MetricName"] in ours
-            else:
-                assert metric["Namespace"] in {"AWS/ApiGateway", "AWS/Lambda", "AWS/DynamoDB"}
-
-
-def test_filters_read_fields_of_the_line() -> None:
-    """A pattern that names a field which no line has would never match."""
-    names = set(Line._fields)
-    for pattern in filters().values():
-        assert set(re.findall(r"\$\.(\w+)", pattern)) <= names
-        assert re.search(r'\$\.action = "(authorize|commit)"', pattern)
-
-
-def exported(template: str, name: str) -> Any:  # noqa: ANN401 - a name, or an intrinsic function
-    """Return the name under which a stack exports something."""
-    text = (ROOT / "infra" / template).read_text(encoding="utf-8")
-    return yaml.safe_load(text)["Outputs"][name]["Export"]["Name"]
-
-
 def test_what_is_asked_of_the_other_stacks() -> None:
-    """The names that it imports, those stacks export; the log groups are those that they make."""
-    text = TEMPLATE_FILE.read_text(encoding="utf-8")
-    for stack, template in (("ApiStack", "api.merge.yaml"), ("DataStack", "data.yaml")):
-        imported = set(re.findall(rf"ImportValue:\s+Fn::Sub: \$\{{{stack}\}}-(\w+)", text))
-        assert len(imported) == 3
+    """Each name that it imports is exported; all functions, and all tables, are among them."""
+    for stack, template in (("ApiStack", API), ("DataStack", DATA)):
+        imported = set(re.findall(rf"ImportValue:\s+Fn::Sub: \$\{{{stack}\}}-(\w+)", TEXT))
+        named = {
+            name for name in template["Outputs"] if name.endswith(("FunctionName", "TableName"))
+        }
+        assert imported == named
         for name in imported:
-            assert exported(template, name) == {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
-    api = (ROOT / "infra" / "api.merge.yaml").read_text(encoding="utf-8")
-    for group in re.findall(r"/aws/lambda/\$\{ApiStack\}-\w+", text):
-        assert group.replace("ApiStack", "AWS::StackName") in api
+            exported = template["Outputs"][name]["Export"]["Name"]
+            assert exported == {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
 
 
 def test_prices_are_those_of_what_there_is() -> None:
     """The numbers in the documentation and in the template are counted here."""
-    comment = TEMPLATE_FILE.read_text(encoding="utf-8")
-    on_board = {(space, name, *where.items()) for space, name, where in looked_at()}
-    ours = [each for each in on_board if each[0] == NAMESPACE]
-    assert f"this one has {len(on_board)}" in comment
-    assert f"this one has {len(on_board)}" in DOCS
+    on_board = {shown.watched.metric for shown in dashboard()}
+    ours = [metric for metric in on_board if metric.namespace == NAMESPACE]
     assert len(on_board) <= 50
+    for text in (TEXT, DOCS):
+        assert f"this one has {len(on_board)}" in text
     assert f"Of the dashboard, {len(ours)} metrics are ours" in DOCS
-    watched = sum(len(alarm_metrics(alarm)) for alarm in ALARMS.values())
-    assert f"{watched}, so {watched * 0.10:.2f} USD" in comment
-    assert f"Twelve are {watched * 0.10:.2f} USD" in DOCS
+    number = sum(len(watched(alarm)) for alarm in ALARMS.values())
+    price = f"{number * 0.10:.2f} USD"
+    assert f"(ten are free): {number}, so {price}" in TEXT
+    assert TEMPLATE["Parameters"]["Alarms"]["Description"].startswith(
+        f"Whether there are alarms ({price} a month"
+    )
+    assert f"These look at {number}: {price}." in DOCS
     for name, alarm in ALARMS.items():
-        assert re.search(
-            rf"^\| `{name}` \| .* \| {len(alarm_metrics(alarm))} \|$", DOCS, re.MULTILINE
-        )
+        assert re.search(rf"^\| `{name}` \| .* \| {len(watched(alarm))} \|$", DOCS, re.MULTILINE)
+    made = ("none", "one", "two", "three", "four")[len({each.metric for each in filters()})]
+    assert f"or a login was not known: {made}\n" in TEXT
+    assert f"and at {made} that" in DOCS
     assert f"these are {BILLED} at most" in DOCS
     assert f"{(BILLED - 10) * 0.30:.2f} USD a month with all in use" in DOCS
+
+
+def test_what_an_alarm_does_not_see_is_documented() -> None:
+    """A row for each alarm, and for nothing else."""
+    rows = DOCS.partition("| alarm | sees | does not see |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", rows, re.MULTILINE) == list(ALARMS)
 
 
 def test_cfn_lint_finds_nothing() -> None:
     """The template is one that CloudFormation takes."""
     linter = Path(sys.executable).with_name("cfn-lint")
     result = subprocess.run(
-        [linter, "--include-checks", "I", "--", TEMPLATE_FILE],
+        [linter, "--include-checks", "I", "--", OBSERVABILITY_TEMPLATE],
         capture_output=True,
         text=True,
         check=False,
