@@ -5,6 +5,7 @@ is retried, and every other failure is a RegistryError. This module must never t
 an absent item, and knows no item's meaning.
 """
 
+import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -142,12 +143,13 @@ class Dynamo:
     def query_due(self, table: str, now: float) -> "Iterator[Item]":
         """Read the keys of all items in the table's index `sweep` that are due at `now`.
 
-        In the order of their times in each shard; a page is read when it is asked for. An index
-        lags behind its table, so what is read here has to be looked at before it is acted on.
+        In the order of their times, whatever the shard: who has no time for all leaves none waiting
+        for ever. A page is read when it is asked for. An index lags behind its table, so what is
+        read here has to be looked at before it is acted on.
         """
         condition = "#sweep_shard = :shard AND #sweep_at <= :now"
-        for shard in SWEEP_SHARDS:
-            yield from self._pages(
+        shards = [
+            self._pages(
                 {
                     "TableName": table,
                     "IndexName": "sweep",
@@ -157,6 +159,9 @@ class Dynamo:
                     "Limit": _DUE_PAGE,
                 }
             )
+            for shard in SWEEP_SHARDS
+        ]
+        return heapq.merge(*shards, key=lambda item: float(item["sweep_at"]["N"]))
 
     def write(self, change: Change) -> "Item":
         """Make one write; an Update returns the item as it then is, others nothing.

@@ -153,7 +153,7 @@ class DynamoSessionStore:
         return leased
 
     def due(self, now: float) -> Iterator[str]:
-        """Ids of sessions whose `sweep_at` has come, oldest first in each shard, read as asked for.
+        """Ids of sessions whose `sweep_at` has come, oldest first, read as asked for.
 
         The index lags behind: a session may be named that is gone, or no longer due.
         """

@@ -288,3 +288,17 @@ def test_a_write_that_took_effect_before_succeeds_again(stores: Stores) -> None:
     first = stores.sessions.write(session, after)
     assert stores.sessions.write(session, after) == first
     assert stores.sessions.get(session.id) == first
+
+
+def test_the_oldest_is_due_first(stores: Stores) -> None:
+    """Wherever the index keeps it: what was put back into the queue stands behind the rest."""
+    # Long before what other tests leave in the same tables.
+    times = [NOW - 9_000_000 - at for at in (3.0, 1.0, 2.25, 2.5, 7.0, 5.0, 6.0, 4.0, 8.0, 0.5)]
+    sessions = [stored(stores, sweep_at=at) for at in times]
+    ids = {session.id: session.sweep_at for session in sessions}
+    due = [ids[name] for name in stores.sessions.due(NOW - 9_000_000) if name in ids]
+    assert due == sorted(times)
+    put_back = sessions[4]
+    stores.sessions.write(put_back, replace(put_back, sweep_at=NOW - 9_000_000))
+    *_, last = [name for name in stores.sessions.due(NOW - 9_000_000) if name in ids]
+    assert last == put_back.id
