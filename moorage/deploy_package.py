@@ -1,7 +1,7 @@
 """What is deployed: the template that `make package` wrote, and the zip of the functions' code.
 
-This module must never let a zip through that Lambda can't load: Chalice packs what it finds wheels
-for, says so in a line of its output, and ends well.
+This module must never let a package through that Lambda can't run: Chalice packs what it finds
+wheels for, for whatever Python it runs on, says so in a line of its output, and ends well.
 """
 
 import hashlib
@@ -24,6 +24,9 @@ REQUIREMENTS = CHECKOUT / "requirements.txt"
 
 LARGEST_ZIP = 50 * 1000 * 1000
 """Bytes; Lambda takes this, and 250 MB unpacked."""
+
+RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
+"""Lambda's names of what functions may run on: all that is pinned has wheels for these."""
 
 _TEMPLATES = ("sam.json", "sam.yaml")
 _FUNCTION = "AWS::Serverless::Function"
@@ -63,17 +66,40 @@ def functions(template: dict[str, Any]) -> list[dict[str, Any]]:
 def read_package(folder: Path) -> Package:
     """Read and check what `make package` left in a folder; raises DeployError."""
     try:
-        template = _template(folder)
+        template = read_template(folder)
         code = (folder / CODE).read_bytes()
     except OSError as error:
         raise DeployError(f"there is no package in {folder}: `make package` ({error})") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise DeployError(f"the template in {folder} can't be read: {error}") from None
     machines = {name for each in functions(template) for name in each["Architectures"]}
     problems = zip_problems(code, machines, REQUIREMENTS.read_text(encoding="utf-8"))
     if problems:
         raise DeployError(f"{folder / CODE} would not run on Lambda: {'; '.join(problems)}")
     return Package(template, code, hashlib.sha256(code).hexdigest())
+
+
+def read_template(folder: Path) -> dict[str, Any]:
+    """Read the template in a folder; raises OSError if there is none, DeployError if it won't do.
+
+    The runtime of its functions is the Python that packaged them, for which Chalice has a name
+    even where Lambda, or a package that is pinned, has nothing.
+    """
+    path = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"neither {' nor '.join(_TEMPLATES)}")
+    text = path.read_text(encoding="utf-8")
+    template: dict[str, Any]
+    try:
+        template = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise DeployError(f"the template in {folder} can't be read: {error}") from None
+    others = {str(each.get("Runtime")) for each in functions(template)} - set(RUNTIMES)
+    if others:
+        raise DeployError(
+            f"{path} is made for {', '.join(sorted(others))}, the Python of .venv; functions run on"
+            f" {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}. Remove .venv, and name one of these:"
+            " `make package PYTHON=python3.12`"
+        )
+    return template
 
 
 def zip_problems(code: bytes, machines: set[str], requirements: str) -> list[str]:
@@ -106,16 +132,6 @@ def binaries(archive: zipfile.ZipFile) -> dict[str, str]:
         elif name.endswith((".so", ".pyd", ".dylib")):
             found[name] = "no Linux"
     return found
-
-
-def _template(folder: Path) -> dict[str, Any]:
-    path = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"neither {' nor '.join(_TEMPLATES)}")
-    text = path.read_text(encoding="utf-8")
-    template: dict[str, Any]
-    template = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    return template
 
 
 def _pinned(requirements: str) -> set[str]:

@@ -19,7 +19,7 @@ from typing import Final
 
 from moorage import package_sdk
 from moorage.deploy_errors import DeployError
-from moorage.deploy_package import CODE
+from moorage.deploy_package import CODE, read_template
 
 TASK: Final = "/var/task"
 """Where Lambda unpacks a zip: tracebacks name files in there."""
@@ -32,6 +32,14 @@ _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_ut
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every file, the first one that a zip can tell: the same code is the same zip."""
+
+
+def check(folder: Path) -> None:
+    """Raise DeployError for a package of functions that no runtime of Lambda's would run."""
+    try:
+        read_template(folder)
+    except OSError as error:
+        raise DeployError(f"Chalice left no package in {folder}: {error}") from error
 
 
 def finish(folder: Path) -> None:
@@ -85,11 +93,12 @@ def write_zip(folder: Path, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Finish a package."""
+    """Check a package, and finish it."""
     parser = argparse.ArgumentParser(prog="python -m moorage.package", description=__doc__)
     parser.add_argument("folder", type=Path, help="where `chalice package` wrote to")
     options = parser.parse_args(argv)
     try:
+        check(options.folder)
         finish(options.folder)
     except DeployError as error:
         sys.stderr.write(f"moorage: {error}\n")

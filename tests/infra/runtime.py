@@ -52,17 +52,29 @@ class Call:
 class Function:
     """A function whose process asks for invocations; calling it waits for the result."""
 
+    seconds: float = 29.0
+    """How long it is told that it may take, from when its process is given the event."""
     waiting: queue.Queue[Call | None] = field(default_factory=queue.Queue)
     known: dict[str, Call] = field(default_factory=dict)
+    returned: int = 0
+    """How many invocations have ended without an error."""
     failed: list[str] = field(default_factory=list)
     trace: str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0"
     """The header of the trace that invocations are part of."""
 
-    def __call__(self, event: dict[str, Any], _context: object = None) -> Any:  # noqa: ANN401 - a function may return anything
-        """Invoke it; raises FunctionError."""
+    def begin(self, event: dict[str, Any]) -> Call:
+        """Invoke it, and wait for nothing."""
         call = Call(json.loads(json.dumps(event)))
         self.known[call.id] = call
         self.waiting.put(call)
+        return call
+
+    def __call__(self, event: dict[str, Any], _context: object = None) -> Any:  # noqa: ANN401 - a function may return anything
+        """Invoke it; raises FunctionError."""
+        return self.result(self.begin(event))
+
+    def result(self, call: Call) -> Any:  # noqa: ANN401 - likewise
+        """Wait for the end of an invocation; raises FunctionError."""
         assert call.done.wait(_SECONDS), f"no answer; the runtime said: {self.failed}"
         if call.error is not None:
             raise FunctionError(call.error)
@@ -136,7 +148,7 @@ def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
                 json.dumps(call.event).encode(),
                 {
                     "Lambda-Runtime-Aws-Request-Id": call.id,
-                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 29) * 1000)),
+                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + function.seconds) * 1000)),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:0:function:f",
                     # The client ends without a word where these are missing.
                     "Lambda-Runtime-Trace-Id": function.trace,
@@ -152,6 +164,7 @@ def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
                 function.failed.append(body.decode())
             elif outcome == "response":
                 call.value = json.loads(body)
+                function.returned += 1
                 call.done.set()
             else:
                 call.error = str(json.loads(body)["errorMessage"])

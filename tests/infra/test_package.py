@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from moorage import deploy_package
+from moorage import package as finishing
 from moorage.children import CHECKOUT
 from moorage.deploy_errors import DeployError
 from moorage.deploy_package import binaries, functions, read_package, zip_problems
@@ -68,13 +71,32 @@ def test_the_zip_holds_what_is_ours_and_no_more(package: Path) -> None:
     assert not [name for name in names if name.endswith(".env")]
 
 
-@pytest.mark.parametrize(
-    "name", ["aws-lambda-powertools", "botocore", "pybase64", "PyJWT", "rehashes"]
-)
-def test_what_is_packed_is_what_was_tested(name: str) -> None:
+def required() -> list[str]:
+    """Return the requirements of what Lambda gets, as they are written."""
+    lines = deploy_package.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name in its one spelling: PyPA's specification of names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("line", required())
+def test_what_is_packed_is_what_was_tested(line: str) -> None:
     """The versions that Lambda gets are those that all other tests run with."""
-    pins = deploy_package.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    assert f"{name}=={importlib.metadata.version(name)}" in pins
+    name, _, _ = line.partition("==")
+    assert line == f"{name}=={importlib.metadata.version(name)}"
+
+
+def test_all_that_is_packed_is_pinned(package: Path) -> None:
+    """What a pinned package needs is pinned as well, and nothing is pinned that is not packed."""
+    with zipfile.ZipFile(package / deploy_package.CODE) as archive:
+        folders = [each for each in zipfile.Path(archive).iterdir() if each.suffix == ".dist-info"]
+        packed = [importlib.metadata.PathDistribution(each) for each in folders]
+        found = sorted(f"{normal(each.name)}=={each.version}" for each in packed)
+    pins = [line.partition("==") for line in required()]
+    assert found == sorted(f"{normal(name)}=={version}" for name, _, version in pins)
 
 
 def test_the_package_is_taken(package: Path) -> None:
@@ -197,3 +219,40 @@ def test_no_package_is_said(tmp_path: Path) -> None:
     (tmp_path / deploy_package.CODE).write_bytes(b"")
     with pytest.raises(DeployError, match="can't be read"):
         read_package(tmp_path)
+
+
+def made_for(light_package: Path, folder: Path, runtime: str | None) -> Path:
+    """Return a package in which one function has another runtime; None: it has none."""
+    template = json.loads((light_package / "sam.json").read_text(encoding="utf-8"))
+    functions(template)[-1]["Runtime"] = runtime
+    (folder / "sam.json").write_text(json.dumps(template), encoding="utf-8")
+    shutil.copyfile(light_package / deploy_package.CODE, folder / deploy_package.CODE)
+    return folder
+
+
+@pytest.mark.parametrize("runtime", ["python3.11", "python3.12", "python3.13", "python3.14"])
+def test_a_runtime_with_wheels_is_taken(light_package: Path, tmp_path: Path, runtime: str) -> None:
+    """Each Python that docs/deploy.md names packages what can be deployed."""
+    package = made_for(light_package, tmp_path, runtime)
+    finishing.check(package)
+    read = read_package(package)
+    assert functions(read.template)[-1]["Runtime"] == runtime
+
+
+@pytest.mark.parametrize("runtime", ["python3.10", "python3.15", "python3.1", None])
+def test_another_runtime_is_refused(
+    light_package: Path, tmp_path: Path, runtime: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chalice has a name for whatever Python it runs on: it is told, with how to choose another."""
+    package = made_for(light_package, tmp_path, runtime)
+    before = (package / deploy_package.CODE).read_bytes()
+    with pytest.raises(DeployError) as raised:
+        read_package(package)
+    assert finishing.main([str(package)]) == 1
+    assert capsys.readouterr().err == f"moorage: {raised.value}\n"
+    assert (package / deploy_package.CODE).read_bytes() == before
+    assert str(raised.value) == (
+        f"{package / 'sam.json'} is made for {runtime}, the Python of .venv; functions run on"
+        " python3.11, python3.12, python3.13 or python3.14. Remove .venv, and name one of these:"
+        " `make package PYTHON=python3.12`"
+    )

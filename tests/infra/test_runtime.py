@@ -1,148 +1,29 @@
-"""The packaged zip at work: under AWS's runtime client, on what the data stack's template made.
-
-In front of it stands the gateway, with the routes and authorizers of the packaged template.
-"""
+"""The packaged zip at work: under AWS's runtime client, on what the data stack's template made."""
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import pytest
-import yaml
-
 from chalicelib.access.credentials import generate
 from chalicelib.digest import Digest
-from moorage import access_admin, access_setup, ports
-from moorage.backend import DATA_TEMPLATE
-from moorage.gateway import Front, GatewayOptions
-from moorage.gateway_answers import read_answers
-from moorage.gateway_authorizer import TokenAuthorizer
-from moorage.gateway_routes import Resources
-from tests.infra.runtime import CLIENT, SDK, Function, bare_environment, lay_out, running
-from tests.support.backends import Backend, moto_backend
-from tests.support.servers import run_gateway
+from tests.infra import deployed
+from tests.infra.runtime import bare_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="Lambda's runtime client is Linux's"
-)
-
-DATA = "moorage-x-data"
-KEY = "/moorage/x/signing-key"
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
-METHODS = ("get", "head", "post", "put", "patch", "delete")
 
-
-@pytest.fixture(scope="module")
-def paths(task: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """The unpacked zip, and what Lambda has beside it."""
-    folder = tmp_path_factory.mktemp("lambda")
-    lay_out(folder / "runtime", SDK)
-    lay_out(folder / "client", CLIENT)
-    return task, folder / "runtime", folder / "client"
-
-
-@dataclass
-class World:
-    """A registry behind the gateway, as it would be deployed."""
-
-    url: str
-    token: str
-    environment: dict[str, str]
-    api: Function
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    def ask(
-        self, method: str, path: str, body: bytes = b"", **headers: str
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send a request."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body or None, named)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, answer.headers, content
-
-    @property
-    def basic(self) -> str:
-        """The admin's login, as clients send it first."""
-        return f"Basic {base64.b64encode(f'admin:{self.token}'.encode()).decode()}"
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Backend]:
-    """An S3 and DynamoDB of this module's own: the data stack is made in it."""
-    with moto_backend() as backend:
-        yield backend
-
-
-@pytest.fixture(scope="module")
-def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterator[World]:
-    """The data stack, a key, an admin, two functions and the gateway."""
-    cloudformation = cloud.client("cloudformation")
-    cloudformation.create_stack(
-        StackName=DATA, TemplateBody=DATA_TEMPLATE.read_text(encoding="utf-8")
-    )
-    names = {export["Name"]: export["Value"] for export in cloudformation.list_exports()["Exports"]}
-    access_setup.ensure_signing_key(cloud.client("ssm"), KEY)
-    token = generate()
-    store = access_admin.open_store(cloud.dynamodb(), names[f"{DATA}-AccessTableName"])
-    access_setup.create_admin(store, token, "admin", "a test", 0.0, "an-id")
-    port = ports.free_port()
-    url = f"http://127.0.0.1:{port}"
-    aws = {name: v for name, v in cloud.environment.items() if not name.startswith("MOORAGE_")}
-    environment = aws | {
-        "MOORAGE_BUCKET": names[f"{DATA}-BucketName"],
-        "MOORAGE_REGISTRY_TABLE": names[f"{DATA}-RegistryTableName"],
-        "MOORAGE_UPLOADS_TABLE": names[f"{DATA}-UploadsTableName"],
-        "MOORAGE_ACCESS_TABLE": names[f"{DATA}-AccessTableName"],
-        "MOORAGE_COMMIT_FUNCTION": "none-here",
-        "MOORAGE_SERIAL_DYNAMODB": "1",
-        "MOORAGE_SIGNING_KEY": KEY,
-        "MOORAGE_URL": url,
-    }
-    with (
-        running("app.app", paths, environment) as api,
-        running("app.authorize", paths, environment) as authorizer,
-    ):
-        world = World(url, token, environment, api)
-
-        def called(event: dict[str, Any], context: object) -> Any:  # noqa: ANN401 - as a function
-            world.events.append(event)
-            return api(event, context)
-
-        front = packaged_front(host_package, authorizer, url)
-        with run_gateway(called, GatewayOptions(port=port, threads=1), front):
-            yield world
-
-
-def packaged_front(package: Path, authorizer: Function, url: str) -> Front:
-    """Return what the packaged template puts before the function."""
-    template = yaml.safe_load((package / "sam.yaml").read_text(encoding="utf-8"))
-    routes = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
-    guard = TokenAuthorizer(authorizer, 60)
-    guarded = {
-        (path, method.upper()): guard
-        for path, methods in routes.items()
-        for method in METHODS
-        if "security" in methods.get(method, {})
-    }
-    resources = {
-        path: frozenset(method.upper() for method in METHODS if method in methods)
-        for path, methods in routes.items()
-    }
-    return Front(Resources(resources), guarded, read_answers(url))
+pytestmark = deployed.LINUX
+paths = deployed.paths
+cloud = deployed.cloud
+world = deployed.world
+World = deployed.World
 
 
 def test_the_zip_needs_nothing_but_python(paths: tuple[Path, ...]) -> None:
@@ -221,23 +102,8 @@ def test_a_login_is_known(world: World) -> None:
 
 def push(world: World, name: str, data: bytes) -> dict[str, Any]:
     """Push a blob in one chunk, as docker does, and return its descriptor."""
-    status, headers, _ = world.ask("POST", f"/v2/{name}/blobs/uploads/", Authorization=world.basic)
-    assert status == 202
-    location = headers["Location"].removeprefix(world.url)
-    status, headers, body = world.ask(
-        "PATCH",
-        location,
-        data,
-        Authorization=world.basic,
-        Content_Type="application/octet-stream",
-    )
-    assert status == 202, body
-    location = headers["Location"].removeprefix(world.url)
     digest = str(Digest.of(data))
-    mark = "&" if "?" in location else "?"
-    status, headers, body = world.ask(
-        "PUT", f"{location}{mark}digest={digest}", Authorization=world.basic
-    )
+    status, headers, body = world.close(world.append(world.start(name), data), digest)
     assert status == 201, body
     assert headers["Docker-Content-Digest"] == digest
     return {"mediaType": "application/octet-stream", "digest": digest, "size": len(data)}
