@@ -19,7 +19,7 @@ help:
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
-	@echo "make drills   a stop at every call, races, faults, kills, mutants (45 minutes)"
+	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"

@@ -1,19 +1,32 @@
 """All drills: `python -m tests.drills`, or one case again by `--replay CASE`.
 
 Ends with one line of figures, and with exit status 1 unless every point was drilled, every mutant
-caught and nothing lost. This module must never call a drill good that did not run.
+caught, the gateway killed and nothing lost. This module must never call a drill good that did not
+run.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.drills import contests, crashes, crowds, faults, mutants, mutations, operations, races
+from tests.drills import (
+    contests,
+    crashes,
+    crowds,
+    faults,
+    mutants,
+    mutations,
+    operations,
+    races,
+    spells,
+)
 from tests.drills.replay import replay
 from tests.drills.tally import Tally
 from tests.support.backends import ministack_backend
@@ -22,9 +35,21 @@ from tests.support.drill_worlds import AwsWorld, MemoryWorld, TablesWorld, moto_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.support.drill_worlds import World
+
+ROOT = Path(__file__).parents[2]
 WORKERS = 2
 SLICES = 8
 """Into how many jobs the slow worlds' rows are dealt."""
+
+TESTS = (
+    "tests/drills/test_disconnects.py",
+    "tests/unit/test_connections.py",
+    "tests/unit/test_gateway_bodies.py",
+    "tests/unit/test_proxy_limits.py",
+    "tests/unit/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
+)
+"""Drills that are whole as tests: hostile clients, and the sweeper among 10,000 sessions."""
 
 Job = tuple[str, int]
 """What a worker is to do, and which slice of the rows."""
@@ -34,7 +59,8 @@ def jobs() -> list[Job]:
     """All jobs, the long ones first."""
     sliced = ("ministack", "moto crashes", "moto faults")
     races_of = [("races", number) for number in range(len(contests.ALL))]
-    rest = [("mutants", 0), ("crashes", 0), ("faults", 0), ("crowds", 0), ("memory", 0)]
+    short = ("moto spells", "long spells", "moto crowds", "memory", "crashes", "faults", "crowds")
+    rest = [(name, 0) for name in (*short, "spells", "mutants")]
     return [(name, number) for name in sliced for number in range(SLICES)] + races_of + rest
 
 
@@ -51,6 +77,10 @@ def do(job: Job, seed: int) -> Tally:
         "crashes": lambda: crashes.drill(TablesWorld(), operations.ALL),
         "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
         "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),
+        "spells": lambda: _spells(TablesWorld(), spells.SHORT, [1, 2]),
+        "long spells": lambda: _spells(TablesWorld(), spells.LONG, [1]),
+        "moto crowds": lambda: crowds.drill(moto_world(), range(seed, seed + 2)),
+        "moto spells": lambda: _spells(moto_world(), spells.SHORT, [1]),
         "memory": lambda: _in_memory(seed),
         "moto crashes": lambda: crashes.drill(moto_world(), rows),
         "moto faults": lambda: faults.drill(moto_world(), rows, every=True),
@@ -71,11 +101,16 @@ def _on_ministack(number: int, seed: int) -> Tally:
         return races.drill(world, contests.ALL[number::SLICES], bounds)
 
 
+def _spells(world: World, seconds: float, every: Sequence[int]) -> Tally:
+    return spells.drill(world, spells.cases(world, seconds, every))
+
+
 def _in_memory(seed: int) -> Tally:
     """Drill the stores in memory, which other tests trust."""
     tally = crashes.drill(MemoryWorld(), operations.ALL)
     tally.add(faults.drill(MemoryWorld(), operations.ALL, every=True))
     tally.add(crowds.drill(MemoryWorld(), range(seed, seed + 4)))
+    tally.add(_spells(MemoryWorld(), spells.SHORT, [1, 2]))
     tally.add(races.drill(MemoryWorld(), contests.ALL, races.Bounds(changes=1, seed=seed)))
     return tally
 
@@ -93,6 +128,7 @@ def run(seed: int, kills: int) -> Tally:
             print(f"{time.monotonic() - began:4.0f} s  {name} {number}: {tally.line()}", flush=True)
             for loss in tally.losses[:10]:
                 print(f"  LOST {loss.case}\n       {loss.what[:1000]}", flush=True)
+    tested(whole, TESTS)
     if kills:
         from tests.drills import kills as gateway  # noqa: PLC0415 - starts servers
 
@@ -103,12 +139,24 @@ def run(seed: int, kills: int) -> Tally:
     return whole
 
 
+def tested(whole: Tally, tests: Sequence[str]) -> None:
+    """Run the drills that are tests, alone on the machine; one that fails is a loss."""
+    for test in tests:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        told = done.stdout.strip().splitlines() or [done.stderr.strip()]
+        print(f"{test}: {told[-1]}", flush=True)
+        # No test found is a failure too, and so is one that was skipped.
+        if done.returncode or "skipped" in told[-1]:
+            whole.lose(f"pytest {test}", AssertionError("\n".join(told[-20:])))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the drills, or one case."""
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
     parser.add_argument("--replay", metavar="CASE", help="a case's name, as a loss gave it")
     parser.add_argument("--seed", type=int, default=0, help="for what is drawn by chance")
-    parser.add_argument("--kills", type=int, default=20, help="of the gateway's process; 0: none")
+    parser.add_argument("--kills", type=int, default=20, help="of the gateway; 0: not a whole run")
     options = parser.parse_args(argv)
     if options.replay:
         error = replay(options.replay)

@@ -18,6 +18,7 @@ from tests.drills.rivals import (
     filling_and_putting,
     mounting,
     named,
+    nothing,
     old,
     once_more,
     patching,
@@ -29,12 +30,24 @@ from tests.drills.rivals import (
     tagging,
     working,
 )
-from tests.drills.steps import AWAY, HOME, TEXT, leased, opened, pushed, pushed_away, sealed
+from tests.drills.steps import (
+    AWAY,
+    HOME,
+    TEXT,
+    leased,
+    opened,
+    pushed,
+    pushed_away,
+    sealed,
+    worked,
+)
+from tests.support.drill_worlds import BY_WORKER
 
 SHA512 = Algorithm.SHA512
 MIXED = TEXT[:15] + OTHER[15:]
 NEW, OLD = str(Digest.of(images.NEW)), str(Digest.of(images.OLD))
 HOURS = 2 * 3600.0
+WEEK = 8 * 24 * 3600.0
 
 UPLOADS = [
     Race("PATCH, PATCH, same bytes", opened(), [patching(TEXT, 0, 5)] * 2, closed(TEXT[:5])),
@@ -88,6 +101,21 @@ UPLOADS = [
         ],
     ),
     Race(
+        "PUT, wrong PUT, unhashed, by a worker",
+        worked(20, 20),
+        [
+            putting(TEXT[:40], 40, algorithm=SHA512),
+            putting(OTHER[:40], 40, right=False, algorithm=SHA512),
+        ],
+        limits=BY_WORKER,
+    ),
+    Race(
+        "PUT, wrong PUT, by a worker",
+        worked(20, 20),
+        [putting(TEXT[:40], 40), putting(OTHER[:40], 40, right=False)],
+        limits=BY_WORKER,
+    ),
+    Race(
         "PUT, PUT, two algorithms",
         opened(12, 3),
         [
@@ -96,6 +124,8 @@ UPLOADS = [
         ],
     ),
     Race("DELETE, PUT", opened(12, 3), [cancelling, putting(TEXT[:15], 15, right=False)]),
+    Race("DELETE, PUT small", opened(3), [cancelling, putting(TEXT[:3], 3, right=False)]),
+    Race("DELETE, PUT of a body", opened(), [cancelling, putting(TEXT[:3], 0, right=False)]),
     Race("DELETE, PATCH", opened(12, 3), [cancelling, patching(TEXT, 15, 25)]),
     Race("DELETE, DELETE", opened(12, 3), [cancelling] * 2),
     Race("PUT, worker", sealed, [putting(TEXT[:15], 15), working]),
@@ -241,10 +271,30 @@ MANIFESTS = [
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
-    Race("PATCH, sweeper", old, [patching(TEXT, 15, 20), sweeping(20)]),
-    Race("PUT, sweeper at the end", old, [putting(TEXT[:15], 15, right=False), sweeping(20)]),
-    Race("DELETE, sweeper at the end", old, [cancelling, sweeping(20)]),
-    Race("sweeper, sweeper at the end", old, [sweeping(20), sweeping(0)]),
+    Race("PATCH, sweeper", old(12, 3), [patching(TEXT, 15, 20), sweeping(20)]),
+    Race(
+        "PUT, sweeper at the end", old(12, 3), [putting(TEXT[:15], 15, right=False), sweeping(20)]
+    ),
+    Race(
+        "PUT small, sweeper past its lease",
+        old(3),
+        [putting(TEXT[:3], 3, right=False), sweeping(60)],
+    ),
+    Race(
+        "PUT of a body, sweeper past its lease",
+        old(),
+        [putting(TEXT[:3], 0, right=False), sweeping(60)],
+    ),
+    Race(
+        "PUT, sweeper past its lease",
+        old(12, 3),
+        [putting(TEXT[:20], 15, right=False), sweeping(60)],
+    ),
+    Race(
+        "POST whole, sweeper past its lease", nothing, [pushing(HOME, whole=True), sweeping(WEEK)]
+    ),
+    Race("DELETE, sweeper at the end", old(12, 3), [cancelling, sweeping(20)]),
+    Race("sweeper, sweeper at the end", old(12, 3), [sweeping(20), sweeping(0)]),
     Race("push, sweeper", opened(), [pushing(HOME, 55), sweeping(HOURS)], pulled(HOME)),
     Race("put, sweeper", images.layers, [tagging(images.NEW), sweeping(HOURS)], named(images.NEW)),
     Race(

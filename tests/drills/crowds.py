@@ -14,9 +14,10 @@ from tests.support.drill_client import Client, Stage, Upload
 from tests.support.drill_invariants import check
 from tests.support.drill_ledger import Violation
 from tests.support.drill_requests import expect
-from tests.support.drill_schedule import at_random, run
+from tests.support.drill_schedule import ACTS, at_random, run
 from tests.support.drill_sweep import settle
-from tests.support.drill_worlds import SMALL
+from tests.support.drill_wire import letters
+from tests.support.drill_worlds import SMALL, AwsWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 CLIENTS = 8
 SHARES = (0.1, 0.3)
-_FAULTS = "fFtT"
+_FAULTS = "fFtTcrba"
+"""Failures before and after the effect, reads that are cut short, repeats, and deaths."""
 _TRIES = 600
 """At 30% a request of six calls succeeds one time in nine."""
 
@@ -49,11 +51,13 @@ def drill(world: World, seeds: range) -> Tally:
 
 
 def crowd(world: World, share: float, seed: int) -> int:
-    """Let eight clients push and pull; returns how many calls failed."""
+    """Let eight clients push and pull; returns how many calls were disturbed."""
     stage = Stage.over(world, SMALL)
+    wire = world.wire if isinstance(world, AwsWorld) else None
     steps, errors = run(
         [_task(stage, number) for number in range(CLIENTS)],
         at_random(seed, disturb=share, acts=_FAULTS),
+        {**ACTS, **letters(wire)} if wire else ACTS,
     )
     for error in errors:
         raise error

@@ -45,15 +45,18 @@ _PORTS: Mapping[str, Act | Late] = {
 _LATE: Mapping[str, Act | Late] = {"again 1 later": Late(1), "again 4 later": Late(4)}
 
 
-def drill(world: World, operations: Iterable[Operation], *, every: bool) -> Tally:
-    """Let each call of each operation fail: in `every` way, or each call in one of them."""
+def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Tally:
+    """Let each call of each operation fail: in `every` way, or each call in one of them.
+
+    `only`: what the names of the ways have to contain.
+    """
     tally = Tally()
     for operation in operations:
         trace = undisturbed(world, operation)
         for point, call in enumerate(trace):
-            names = list(acts(world, call))
+            names = [name for name in acts(world, call) if only in name]
             # Its neighbours take other ways, so that all come by.
-            chosen = names if every else [names[tally.faults % len(names)]]
+            chosen = names if every or not names else [names[tally.faults % len(names)]]
             for way in chosen:
                 tally.faults += 1
                 try:
@@ -66,7 +69,9 @@ def drill(world: World, operations: Iterable[Operation], *, every: bool) -> Tall
 
 def acts(world: World, call: str) -> Mapping[str, Act | Late]:
     """All ways in which a call can fail."""
-    wire = world.wire if isinstance(world, AwsWorld) else None
+    # What asks for a worker is no call of botocore's here: Lambda is drilled at its port only.
+    aws = isinstance(world, AwsWorld) and not call.startswith("workers.")
+    wire = world.wire if isinstance(world, AwsWorld) and aws else None
     found: Mapping[str, Act | Late] = ways(wire, call) if wire else _PORTS
     late = _LATE if call in _ITEM_WRITES else {}
     return {**found, **late}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 TAGS = ("v1", "v2")
+MANY_TAGS = tuple(f"v{number}" for number in range(31))
+"""More tags than one transaction takes."""
 SUBJECT = Digest.of(b"somebody else's manifest")
 LAYERS = [b"layer one", b"layer two", b"layer one"]
 MANY = [b"layer %d" % (number % 105) for number in range(150)]
@@ -119,7 +121,7 @@ def putting(*tags: str) -> Callable[[Client, bytes], None]:
         else:
             query = "&".join(f"tag={tag}" for tag in tags)
             client.put_manifest(HOME, f"{Digest.of(body)}?{query}", body)
-        _require_named(client, body, tags)
+        _require_named(client, body, (tags[0], tags[-1]))
 
     return act
 

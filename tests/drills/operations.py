@@ -24,8 +24,8 @@ from tests.drills.steps import (
     deleting_blob,
     elsewhere,
     filling,
-    handed_over,
     leased,
+    looking,
     mounting,
     opened,
     pulling,
@@ -38,8 +38,9 @@ from tests.drills.steps import (
     sweeping,
     waiting,
     without_tail,
+    worked,
 )
-from tests.support.drill_worlds import SMALL
+from tests.support.drill_worlds import BY_WORKER, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,9 @@ class Operation:
     limits: Limits = SMALL
 
 
+DAYS = 24 * 8
+"""In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
-BY_WORKER = SMALL._replace(commit_inline=4, commit_wait=1.0)
 SHA512 = Algorithm.SHA512
 
 UPLOADS = [
@@ -120,20 +122,31 @@ COMMITS = [
     ),
     Operation("commit a tail unhashed", closing(TEXT[:5]), changed(5, hash_state=b"?")),
     Operation("commit a tail that is gone", closing(TEXT[:15]), without_tail),
-    Operation("commit by a worker", closing(), handed_over, BY_WORKER),
+    Operation("commit by a worker", closing(), worked(20, 20), BY_WORKER),
+    Operation(
+        "commit by a worker as sha512",
+        closing(algorithm=SHA512),
+        worked(20, 20),
+        BY_WORKER,
+    ),
     Operation("worker", resuming, closed_in_vain, BY_WORKER),
 ]
 
 BLOBS = [
     Operation("mount", mounting, pushed_away),
     Operation("mount what is there", mounting, pushed),
+    Operation("mount an old blob", mounting, waiting(pushed_away, DAYS)),
+    Operation("mount an old blob that is there", mounting, waiting(pushed, DAYS)),
     Operation("pull a blob", pulling, pushed),
+    Operation("pull an old blob", pulling, waiting(pushed, DAYS)),
+    Operation("look at an old blob", looking, waiting(pushed, DAYS)),
     Operation("delete a blob", deleting_blob, pushed),
 ]
 
 MANIFESTS = [
     Operation("put an image of 150 layers", images.putting(*images.TAGS), images.many_layers),
     Operation("put an image", images.putting("v1"), images.layers),
+    Operation("put an image under 31 tags", images.putting(*images.MANY_TAGS), images.layers),
     Operation("put an image anew, move a tag", images.putting("v1"), images.tagged_before),
     Operation("put an image that is there", images.putting("v1"), images.live),
     Operation("put an image that is being deleted", images.putting("v1"), images.half_deleted),
@@ -146,7 +159,6 @@ MANIFESTS = [
     Operation("delete a large manifest", images.deleting, images.live, SMALL_BODY),
 ]
 
-DAYS = 24 * 8
 SWEEPS = [
     Operation("sweep, nothing due", sweeping, opened(12)),
     Operation("sweep an abandoned session", sweeping, waiting(opened(12, 3), DAYS)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.drills import contests, crashes, crowds, faults, races
+from tests.drills import contests, crashes, crowds, faults, races, spells
 from tests.drills.operations import ALL
 from tests.support.drill_schedule import following, read
 from tests.support.drill_worlds import MemoryWorld, TablesWorld, moto_world
@@ -35,6 +35,11 @@ def replay(case: str) -> Exception | None:
             return races.once(world, race, following(read(rest[1])))[1]
         if drill == "crowd":
             crowds.crowd(world, float(rest[0]), int(rest[1]))
+            return None
+        if drill == "spell":
+            name, service, way, begin, seconds, every = rest
+            spell = spells.Case(name, service, way, int(begin), float(seconds), int(every))
+            spells.through(world, spell)
             return None
         operation = next(row for row in ALL if row.name == rest[0])
         if drill == "crash":

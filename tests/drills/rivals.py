@@ -15,6 +15,8 @@ from tests.support.drill_ledger import Violation
 from tests.support.drill_requests import expect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.api.messages import Response
     from tests.drills.races import Body
     from tests.support.drill_client import Client, Stage
@@ -43,6 +45,8 @@ def putting(text: bytes, at: int, *, right: bool = True, **how: Any) -> Body:  #
         response = put(client, session, upload, at)
         if response.status == 201:
             client.ledger.blob(HOME, upload.digest, text)
+        if response.status == 404:
+            client.gone(session, upload.digest)
         expect(response, *((201,) if right else (201, 400, 404, 416)))
 
     return body
@@ -122,11 +126,19 @@ def working(client: Client, session: str) -> None:
 # What is prepared
 
 
-def old(stage: Stage) -> str:
-    """Prepare a session with bytes, whose life ends in ten seconds."""
-    session = opened(12, 3)(stage)
-    stage.world.clock.time = held(stage, session).life_until - 10
-    return session
+def old(*sizes: int) -> Callable[[Stage], str]:
+    """Prepare a session with chunks of these sizes, whose life ends in ten seconds."""
+
+    def prepare(stage: Stage) -> str:
+        session = opened(*sizes)(stage)
+        stage.world.clock.time = held(stage, session).life_until - 10
+        return session
+
+    return prepare
+
+
+def nothing(_stage: Stage) -> None:
+    """Prepare nothing."""
 
 
 # What comes after
@@ -146,7 +158,8 @@ def closed(*texts: bytes) -> Body:
                 if client.pull(HOME, upload.digest) != text:
                     raise Violation(f"{text!r} was accepted, and can't be pulled")
                 return
-            expect(response, 400, 404)
+            if expect(response, 400, 404).status == 404:
+                client.gone(session, upload.digest)
         raise Violation(f"no text that was sent is what {session} holds")
 
     return finish

@@ -6,10 +6,12 @@ Nothing here may look at how it is disturbed.
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
+from chalicelib.errors import RegistryError
 from chalicelib.registry.commit import Commits
 from chalicelib.registry.session import Owner
 from tests.support.drill_client import Upload
@@ -61,7 +63,7 @@ def without_tail(stage: Stage) -> str:
     session = opened(12, 3)(stage)
     tail = held(stage, session).tail
     stage.world.ports(Gate()).objects.delete([tail.key if tail else ""])
-    stage.ledger.cancelled.add(session)  # all that is left is to be told so
+    stage.ledger.robbed.add(session)
     return session
 
 
@@ -95,13 +97,21 @@ def elsewhere(*sizes: int) -> Callable[[Stage], str]:
     return prepare
 
 
-def handed_over(stage: Stage) -> str:
-    """Prepare a session whose commits are done by a worker, at once."""
-    session = opened(20, 20)(stage)
-    stage.world.workers.drive = lambda asked: stage.registry().commits.resume(
-        asked, stage.world.clock.now() + 600
-    )
-    return session
+def worked(*sizes: int) -> Callable[[Stage], str]:
+    """Prepare a session with chunks of these sizes, whose commits a worker does, at once."""
+
+    def prepare(stage: Stage) -> str:
+        session = opened(*sizes)(stage)
+
+        def drive(asked: str) -> None:
+            # Nobody waits for a worker's answer: what it raises, nobody hears.
+            with suppress(RegistryError):
+                stage.registry().commits.resume(asked, stage.world.clock.now() + 600)
+
+        stage.world.workers.drive = drive
+        return session
+
+    return prepare
 
 
 def held(stage: Stage, session: str) -> Session:
@@ -243,6 +253,12 @@ def pulling(client: Client, _: object) -> None:
     """Pull the blob."""
     if client.pull(AWAY, Digest.of(TEXT)) != TEXT:
         raise Violation("the blob is not what was pushed")
+
+
+def looking(client: Client, _: object) -> None:
+    """Look whether the blob is there."""
+    target = f"{AWAY}/blobs/{Digest.of(TEXT)}"
+    expect(client.requests.insist("HEAD", target), 200)
 
 
 def sweeping(client: Client, _: object) -> None:

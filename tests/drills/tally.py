@@ -48,9 +48,13 @@ class Tally:
 
     @property
     def good(self) -> bool:
-        """Whether every point was drilled, every mutant caught, and nothing lost."""
+        """Whether every point was drilled, every mutant caught, and nothing lost.
+
+        Of a whole run: one that did nothing of a kind has shown nothing, and isn't good.
+        """
+        done = (self.points, self.schedules, self.faults, self.kills, self.mutants)
         whole = self.drilled == self.points and self.caught == self.mutants
-        return whole and not self.losses
+        return all(done) and whole and not self.losses
 
     def line(self) -> str:
         """Say it in one line."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.drills import crowds, faults, operations
+from tests.drills import crowds, faults, operations, spells
 from tests.support.drill_worlds import TablesWorld, moto_world
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
 SHORT = [operation for operation in operations.ALL if operation.name not in LONG]
+CONFLICTS = {"commit parts and a tail", "delete a blob", "mount what is there"}
+BATCHES = {"put an image"}
 SAMPLE = {"append a part after a tail", "commit parts and a tail", "pull a blob"}
 
 
@@ -24,6 +26,31 @@ def test_a_failure_of_any_api_call_is_told_and_survived() -> None:
     """Over botocore and moto, as AWS words its failures, it is the same: a sample."""
     sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
     assert not faults.drill(moto_world(), sample, every=False).losses
+
+
+@pytest.mark.parametrize(("names", "way"), [(CONFLICTS, "conflict"), (BATCHES, "unread")])
+def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
+    """Another's Complete or transaction in the way, or a batch half read, is no answer."""
+    chosen = [operation for operation in operations.ALL if operation.name in names]
+    tally = faults.drill(moto_world(), chosen, every=True, only=way)
+    assert not tally.losses
+    assert tally.faults >= len(names)
+
+
+@pytest.mark.parametrize("operation", spells.OPERATIONS)
+def test_a_spell_of_throttling_ends_no_upload(operation: str) -> None:
+    """From whichever call on, for longer than any count of failures in a session would allow."""
+    world = TablesWorld()
+    rows = spells.cases(world, spells.SHORT)
+    cases = [case for case in rows if (case.operation, case.way) == (operation, "throttled")]
+    tally = spells.drill(world, cases)
+    assert not tally.losses
+    assert tally.faults > 64 * len(cases) / 2
+
+
+def test_a_crowd_gets_through_over_the_wire() -> None:
+    """Over botocore and moto it is the same: one share, one seed."""
+    assert crowds.crowd(moto_world(), crowds.SHARES[0], seed=1) > 0
 
 
 @pytest.mark.parametrize("share", crowds.SHARES)

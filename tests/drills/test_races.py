@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.drills import contests, races
-from tests.support.drill_schedule import Choice, read, written
+from tests.support.drill_schedule import Choice, following, read, run, written
 from tests.support.drill_worlds import MemoryWorld, TablesWorld
 
 BOUNDS = races.Bounds(changes=1, chances=10)
@@ -23,6 +23,15 @@ def test_no_order_of_two_requests_loses_anything(race: races.Race) -> None:
 def test_the_stores_in_memory_race_alike(race: races.Race) -> None:
     """What other tests take for a registry's stores loses nothing either."""
     assert not races.drill_one(MemoryWorld(), race, BOUNDS).losses
+
+
+def test_a_repeat_is_a_step_of_its_own() -> None:
+    """Another task may act between a call's effect and the same call's repeat by the SDK."""
+    made: list[str] = []
+    bodies = [lambda gate, name=name: gate(name, lambda: made.append(name)) for name in "ab"]
+    steps, errors = run(bodies, following([Choice(0, "r"), Choice(1), Choice(0)]))
+    assert (made, errors) == (["a", "b", "a"], [])
+    assert written([step.choice for step in steps]) == "0r.1.0"
 
 
 def test_a_schedule_reads_back_as_it_was_written() -> None:

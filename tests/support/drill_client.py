@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
-from chalicelib.registry.session import MAX_BURNED, State
+from chalicelib.registry.session import State
 from tests.support.drill_ledger import Ledger, Violation
 from tests.support.drill_points import Gate, Stopped
 from tests.support.drill_requests import LATER, NoAnswerError, Requests, expect, offset_of
@@ -129,7 +129,7 @@ class Client:
         wrong = Digest.of(b"wrong", upload.algorithm)
         target = f"{repository}/blobs/uploads/{session}?digest={wrong}"
         response = expect(self.requests.insist("PUT", target), 400, 404)
-        return response.status == 400 or self._gone(session)
+        return response.status == 400 or self.gone(session)
 
     def fill(self, repository: str, session: str, data: bytes, at: int, end: int) -> int | None:
         """Send the bytes at..end (exclusive); returns the offset then, None if the session is gone.
@@ -146,7 +146,7 @@ class Client:
                     return None
                 at = found
             elif response.status == 404:
-                self._gone(session)
+                self.gone(session)
                 return None
             else:
                 at = offset_of(response)
@@ -176,7 +176,7 @@ class Client:
         """Ask for the status; returns the durable offset, None if the session is gone."""
         response = self.requests.insist("GET", f"{repository}/blobs/uploads/{session}")
         if response.status == 404:
-            self._gone(session)
+            self.gone(session)
             return None
         offset = offset_of(expect(response, 204))
         self.ledger.durable(session, offset)
@@ -198,7 +198,7 @@ class Client:
                     self.ledger.blob(repository, upload.digest, upload.data)
                     return True
                 if response.status == 404:
-                    return self._gone(session, upload.digest)
+                    return self.gone(session, upload.digest)
                 if response.status in LATER:
                     self.requests.wait(response)
                 else:
@@ -215,16 +215,19 @@ class Client:
         response = self.requests.insist("DELETE", f"{repository}/blobs/uploads/{session}")
         expect(response, 204, 404)
 
-    def _gone(self, session_id: str, digest: Digest | None = None) -> bool:
+    def gone(self, session_id: str, digest: Digest | None = None) -> bool:
         """Judge a 404 about a session: one that lives must never be answered so.
 
-        Nor one that is committed, to whoever PUTs the digest that it was committed with.
+        Nor one that was cancelled though nobody gave it up, nor one that is being committed or is,
+        to whoever PUTs the digest that it is closed with.
         """
         session = self.stage.world.snapshot().sessions.get(session_id)
-        if session is None or session.life_until <= self.stage.world.clock.now():
+        if session is None:
+            raise Violation(f"session {session_id} was opened, and is not there")
+        if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
-        lives = session.state is State.OPEN and len(session.burned) < MAX_BURNED
-        if lives or (session.state is State.COMMITTED and session.claim == digest):
+        closed = session.state not in {State.OPEN, State.CANCELLED}
+        if not closed or session.claim == digest:
             raise Violation(f"session {session_id} is {session.state}, and was answered 404")
         return False
 

@@ -5,7 +5,8 @@
    DELETE for one of its blobs has deleted it too, whenever that took effect: a user may take his
    own images apart, and only the collector has to ask what still names a blob.
 3. The Range told to a client is durable.
-4. No session is dead (the drills' procedures show it; here only its end is looked at).
+4. No session is dead (the drills' procedures show it; here only its end is looked at), and none
+   is cancelled that no client gave up, whose life isn't over and whose bytes no drill took away.
 5. What no session, link, manifest or record names is gone at the end; counts and ways back agree.
 
 The sixth, that no answer depends on a failed read, is judged by the client. This module must never
@@ -39,6 +40,19 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     _nothing_unnamed(seen)
     if final:
         _nothing_left(seen)
+
+
+def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None:
+    """Assert that no session was cancelled but by a client, by its life's end, or for lost bytes.
+
+    To be asked before time passes: a session whose life is over at `now` tells no more.
+    """
+    for session in seen.sessions.values():
+        cancelled = session.state is State.CANCELLED and not session.over_by(now)
+        _require(
+            not cancelled or ledger.ends(session.id),
+            f"{session.id} is cancelled with {session.offset} bytes, and nobody gave it up",
+        )
 
 
 def _require(holds: object, message: str) -> None:
@@ -121,7 +135,7 @@ def _tags_and_referrers(seen: Snapshot) -> None:
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:
     for session_id, offset in ledger.told.items():
         session = seen.sessions.get(session_id)
-        if session is None or session_id in ledger.cancelled:
+        if session is None or ledger.ends(session_id):
             continue
         _require(
             session.offset >= offset, f"{session_id} was told {offset} and has {session.offset}"

@@ -31,10 +31,16 @@ class Ledger:
     """A client sent DELETE for the manifest."""
     cancelled: set[str] = field(default_factory=set)
     """Sessions for which a client sent DELETE."""
+    robbed: set[str] = field(default_factory=set)
+    """Sessions whose bytes the drill itself took away: all that is left is to be told so."""
     told: dict[str, int] = field(default_factory=dict)
     """How many bytes of a session were said to be durable, at most."""
     chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     """The chunks of a session that were accepted with 202, and where each begins."""
+
+    def ends(self, session_id: str) -> bool:
+        """Whether a session may be cancelled before its life is over."""
+        return session_id in self.cancelled or session_id in self.robbed
 
     def durable(self, session_id: str, offset: int) -> None:
         """Note what a Range said; raises Violation if an earlier one said more."""

@@ -6,6 +6,7 @@ plan says. It must never let a call past that comes after a stop: a process that
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -51,7 +52,11 @@ def repeat(call: Call) -> Any:  # noqa: ANN401 - likewise
     """Lose the first answer, as the SDK does that sends the same call again and says so."""
     with suppress(Exception):
         call()
-    answer = call()
+    return _said_again(call())
+
+
+def _said_again(answer: Any) -> Any:  # noqa: ANN401 - likewise
+    """Return an answer as the SDK gives it that had to ask twice."""
     if isinstance(answer, MultipartUpload):
         return replace(answer, repeated=True)
     if isinstance(answer, dict) and "ResponseMetadata" in answer:
@@ -79,11 +84,28 @@ def failing_after(error: Callable[[], Exception]) -> Act:
     return act
 
 
+def cut_short(error: Callable[[], Exception]) -> Act:
+    """Break off what is read: a stream after its first chunk, anything else unseen."""
+
+    def broken(chunks: Iterator[object]) -> Iterator[object]:
+        yield from itertools.islice(chunks, 1)
+        raise error()
+
+    def act(call: Call) -> Any:  # noqa: ANN401 - likewise
+        answer = call()
+        if isinstance(answer, Iterator):
+            return broken(answer)
+        raise error()
+
+    return act
+
+
 @dataclass(frozen=True)
 class Late:
-    """Make the call, and once more after so many others: a repeat that was long on its way."""
+    """Do `first` at the call, and make the call after so many others: one long on its way."""
 
     calls: int
+    first: Act = go
 
 
 class Gate:
@@ -113,6 +135,8 @@ class Gate:
             if self._ended:
                 raise Stopped
             ordered = self._turn() if self._turn else None
+            if ordered is repeat:
+                ordered = self._between
             number = len(self.trace)
             self.trace.append(name)
             act = ordered or self._plan.get(number)
@@ -130,11 +154,18 @@ class Gate:
         self.disturbed.append(number)
         if isinstance(act, Late):
             self._late[number + act.calls] = call
-            return call()
+            return act.first(call)
         return act(call)
 
+    def _between(self, call: Call) -> Any:  # noqa: ANN401 - likewise
+        """Lose the first answer; the repeat is a step of its own, before which others may act."""
+        with suppress(Exception):
+            call()
+        again = self._turn() if self._turn else None
+        return _said_again((again or go)(call))
+
     def _land(self, number: int) -> None:
-        """Let a late repeat arrive after this call."""
+        """Let a late call arrive after this one."""
         late = self._late.pop(number, None)
         if late is not None:
             with suppress(Exception):

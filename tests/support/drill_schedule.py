@@ -16,6 +16,7 @@ from tests.support.drill_points import (
     Act,
     Gate,
     Stopped,
+    cut_short,
     failing,
     failing_after,
     repeat,
@@ -32,8 +33,9 @@ ACTS: Mapping[str, Act | None] = {
     "F": failing_after(UnavailableError),
     "t": failing(TooManyRequestsError),
     "T": failing_after(TooManyRequestsError),
+    "c": cut_short(UnavailableError),
 }
-"""What can be done to a call of a schedule, by its letter."""
+"""What can be done to a call of a schedule, by its letter; the failures as ports tell them."""
 
 
 _LETTERS = "".join(ACTS)
@@ -115,7 +117,9 @@ class _Task:
         return self._act
 
 
-def run(bodies: Sequence[Body], choose: Chooser) -> tuple[list[Step], list[BaseException]]:
+def run(
+    bodies: Sequence[Body], choose: Chooser, acts: Mapping[str, Act | None] = ACTS
+) -> tuple[list[Step], list[BaseException]]:
     """Run tasks to their ends; returns the steps, and what tasks raised."""
     tasks = [_Task(body) for body in bodies]
     for task in tasks:  # up to its first call: nothing has happened yet
@@ -124,7 +128,7 @@ def run(bodies: Sequence[Body], choose: Chooser) -> tuple[list[Step], list[BaseE
     current: int | None = None
     while alive := tuple(number for number, task in enumerate(tasks) if not task.over):
         choice = choose(len(steps), alive, current)
-        tasks[choice.task].step(ACTS[choice.act])
+        tasks[choice.task].step(acts[choice.act])
         steps.append(Step(choice, alive, current))
         current = choice.task
     return steps, [task.error for task in tasks if task.error is not None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support.drill_invariants import require_nobody_cancelled
 from tests.support.drill_ledger import Violation
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ _ROUNDS = 6
 
 
 def settle(stage: Stage, seen: Snapshot) -> Snapshot:
-    """Let the sweeper come each time that something is due; returns what is there at the end."""
+    """Let the sweeper come each time that something is due; returns what is there at the end.
+
+    Raises Violation if a session was cancelled for no reason, before the sweeper came or by it.
+    """
     clock = stage.world.clock
+    require_nobody_cancelled(seen, stage.ledger, clock.now())
     rounds = _ROUNDS * (1 + len(list(_times(seen))))
     for _ in range(rounds):
         due = min(_times(seen), default=None)
@@ -30,6 +35,7 @@ def settle(stage: Stage, seen: Snapshot) -> Snapshot:
         clock.time = max(clock.time, due) + 1
         stage.registry().sweeper.sweep(clock.time + 600)
         seen = stage.world.snapshot()
+        require_nobody_cancelled(seen, stage.ledger, clock.now())
     raise Violation(f"something is still due after {rounds} rounds of the sweeper")
 
 

@@ -38,6 +38,8 @@ PART = 8
 """The smallest part of the drills, in bytes: a whole upload is a handful of letters."""
 
 SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
+BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
+"""Every commit but the smallest is a worker's."""
 _START = 1_764_000_000.0
 _TABLE = (
     "AttributeDefinitions",
@@ -117,7 +119,7 @@ class MemoryWorld:
             objects=gated(self._objects, "objects", gate),
             sessions=gated(self._sessions, "sessions", gate),
             metadata=gated(self._metadata, "metadata", gate),
-            workers=self.workers,
+            workers=gated(self.workers, "workers", gate),
             clock=self.clock,
         )
 
@@ -151,7 +153,7 @@ class TablesWorld:
             objects=gated(self._objects, "objects", gate),
             sessions=DynamoSessionStore(client, "uploads", sleep=sleep),
             metadata=DynamoMetadataStore(client, "registry", "uploads", sleep=sleep),
-            workers=self.workers,
+            workers=gated(self.workers, "workers", gate),
             clock=self.clock,
         )
 
@@ -211,7 +213,7 @@ class AwsWorld:
             ),
             sessions=DynamoSessionStore(dynamodb, self._uploads, sleep=sleep),
             metadata=DynamoMetadataStore(dynamodb, self._registry, self._uploads, sleep=sleep),
-            workers=self.workers,
+            workers=gated(self.workers, "workers", gate),
             clock=self.clock,
         )
 
