@@ -1,6 +1,6 @@
 """Calling the function as Lambda does: a context, a deadline, as many at once as there are threads.
 
-A function that raises, exits or overruns never harms the gateway. It never starts more calls
+A function that raises, exits or never ends does the gateway no harm. It never starts more calls
 than threads, so that a deadline counts from the moment a call begins.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, Final
 
 from moorage.gateway_event import ACCOUNT_ID, REGION
@@ -58,19 +59,25 @@ class Outcome:
 
 @dataclass
 class Invoker:
-    """Runs one function in a pool of `threads`; a call is given up after `timeout_seconds`."""
+    """Runs one function on at most `threads` at once, each call given up after `timeout_seconds`.
+
+    The threads end with the process. Those of a ThreadPoolExecutor are joined when Python exits:
+    one call without end would keep the gateway from ending.
+    """
 
     function: LambdaFunction
     threads: int
     timeout_seconds: float
     _slots: asyncio.Semaphore = field(init=False)
-    _pool: ThreadPoolExecutor = field(init=False)
     _idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _calls: int = field(init=False, default=0)
+    _closed: bool = field(init=False, default=False)
+    _work: SimpleQueue[Callable[[], None] | None] = field(init=False, default_factory=SimpleQueue)
+    _workers: int = field(init=False, default=0)
+    _running: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.threads)
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="gateway")
         self._idle.set()
 
     async def invoke(self, make_event: Callable[[], dict[str, Any]], request_id: str) -> Any:  # noqa: ANN401 - a function may return anything
@@ -109,10 +116,7 @@ class Invoker:
         try:
             await self._slots.acquire()
             try:
-                event = make_event()
-                context = LambdaContext(request_id, time.monotonic() + self.timeout_seconds)
-                loop = asyncio.get_running_loop()
-                future = loop.run_in_executor(self._pool, self._run, event, context)
+                future = self._begin(make_event(), request_id)
             except BaseException:
                 self._slots.release()
                 raise
@@ -122,6 +126,26 @@ class Invoker:
         future.add_done_callback(self._finished)
         return future
 
+    def _begin(self, event: dict[str, Any], request_id: str) -> asyncio.Future[Outcome]:
+        if self._closed:
+            raise RuntimeError("the gateway has stopped: no call may begin")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        context = LambdaContext(request_id, time.monotonic() + self.timeout_seconds)
+
+        def run() -> None:
+            outcome = self._run(event, context)
+            # The loop has closed when the gateway stopped before an overrunning call did.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(future.set_result, outcome)
+
+        if self._running == self._workers:
+            threading.Thread(target=_run_all, args=(self._work,), daemon=True).start()
+            self._workers += 1
+        self._work.put(run)
+        self._running += 1
+        return future
+
     def _run(self, event: dict[str, Any], context: LambdaContext) -> Outcome:
         try:
             return Outcome(value=self.function(event, context))
@@ -129,6 +153,7 @@ class Invoker:
             return Outcome(error=error)
 
     def _finished(self, _: asyncio.Future[Outcome]) -> None:
+        self._running -= 1
         self._slots.release()
         self._forget()
 
@@ -143,5 +168,17 @@ class Invoker:
             await asyncio.wait_for(self._idle.wait(), self.timeout_seconds)
 
     def close(self) -> None:
-        """Take no more calls; one that overran is left to end by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more calls; one that overran is left to end by itself, or with the process."""
+        self._closed = True
+        for _ in range(self._workers):
+            self._work.put(None)
+
+
+def _run_all(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Run one call after the other until there is None, and hold nothing of one that is over."""
+    while True:
+        call = work.get()
+        if call is None:
+            return
+        call()
+        del call

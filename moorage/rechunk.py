@@ -134,22 +134,18 @@ class ChunkedUpload:
 
     async def _push(self, method: str, query: str, chunk: memoryview) -> Answer:
         first, end = self.offset, self.offset + len(chunk)
-        given_up = time.monotonic() + self._patience
-        wait = _FIRST_WAIT
-        in_doubt = False
+        patience = _Patience(self._patience)
+        furthest, in_doubt = self.offset, False
         while True:
-            before = self.offset
             answer = await self._try(method, query, chunk[self.offset - first :])
             if answer is not None and answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 self._moved(answer)
                 self.offset = end
                 return answer
-            if answer is None or answer.status in _AGAIN:
+            failed = answer is None or answer.status in _AGAIN
+            if failed:
                 in_doubt = True
-                if time.monotonic() > given_up:
-                    raise ExhaustedError
-                answer = await self._after(_delay(answer, wait))
-                wait = min(wait * 2, _LONGEST_WAIT)
+                answer = await self._after(patience.delay(answer))
             if answer is not None:
                 if method == "PATCH" and not in_doubt:
                     # No try of ours was lost: the client itself repeats a chunk, or leaves a gap.
@@ -161,8 +157,12 @@ class ChunkedUpload:
                 self._resume(answer, first, end)
                 if method == "PATCH" and self.offset == end:
                     return answer
-            if self.offset > before:
-                given_up, wait = time.monotonic() + self._patience, _FIRST_WAIT
+            if self.offset > furthest:
+                furthest = self.offset
+                patience.renew()
+            elif not failed:
+                # Refused, and nothing new is kept: sent again at once, it would fare the same.
+                await asyncio.sleep(patience.delay(answer))
 
     def _resume(self, answer: Answer, first: int, end: int) -> None:
         """Go on from what a status or a 416 says is kept, if we still hold what follows."""
@@ -219,8 +219,26 @@ class ChunkedUpload:
         return None if answer.status in _AGAIN else answer
 
 
-def _delay(answer: Answer | None, wait: float) -> float:
-    """Seconds until the next try: what Retry-After says, else `wait`; jitter on top."""
-    named = answer.headers.get("Retry-After", "") if answer is not None else ""
-    seconds = min(float(named), _LONGEST_TOLD) if named.isdecimal() else wait
-    return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
+class _Patience:
+    """How long to go on without progress (seconds), and how long to wait before each new try."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: there was progress."""
+        self._given_up = time.monotonic() + self._seconds
+        self._wait = _FIRST_WAIT
+
+    def delay(self, answer: Answer | None) -> float:
+        """Seconds until the next try: what Retry-After says, else twice the last; jitter on top.
+
+        Raises ExhaustedError when patience is over.
+        """
+        if time.monotonic() > self._given_up:
+            raise ExhaustedError
+        named = answer.headers.get("Retry-After", "") if answer is not None else ""
+        seconds = min(float(named), _LONGEST_TOLD) if named.isdecimal() else self._wait
+        self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret

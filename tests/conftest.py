@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.aws_calls import Watch
 from tests.support.backends import Backend, moto_backend
@@ -15,6 +16,12 @@ from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+# A machine that stands still for a second has found no fault; a fault's example can be run again.
+settings.register_profile(
+    "moorage", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("moorage")
 
 _WATCH = Watch()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 URLS_VARIABLE = "MOORAGE_CLIENTS_URLS"
-_REGISTRY_TIMEOUT = 60
+_REGISTRY_TIMEOUT = 120
 _DAEMON_TIMEOUT = 60
 _STOP_TIMEOUT = 30
 _TAIL = 1500

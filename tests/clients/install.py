@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.clients.tools import DEBIAN_PROGRAMS, GO_BIN, GO_PROGRAMS, GoProgram, program
+from tests.support import network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Debian's packages ask this script before they start a service; 101 is "not allowed".
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _FORBID_STARTS = "#!/bin/sh\nexit 101\n"
+# Each file that doesn't come is asked for again, before the whole command is.
+_APT_GET = ("apt-get", "-o", "Acquire::Retries=3")
 _GO_TIMEOUT = 900
 _APT_TIMEOUT = 900
 
@@ -56,10 +59,10 @@ def install_debian_packages(programs: Mapping[str, str]) -> None:
         raise RuntimeError(f"this machine has no apt-get; install by other means: {names}")
     print(f"clients: installing {names}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    install = [*_APT_GET, "install", "-y", "--no-install-recommends", *missing]
     with _no_service_starts():
-        for command in (["apt-get", "update"], install):
-            subprocess.run(command, env=environment, check=True, timeout=_APT_TIMEOUT)
+        for command in ([*_APT_GET, "update"], install):
+            network.run(command, env=environment, timeout=_APT_TIMEOUT).check_returncode()
 
 
 @contextmanager
@@ -90,12 +93,11 @@ def install_go_programs(programs: Iterable[GoProgram]) -> None:
     GO_BIN.mkdir(parents=True, exist_ok=True)
     for wanted in missing:
         print(f"clients: building {wanted.name} {wanted.version}")
-        subprocess.run(
+        network.run(
             ["go", "install", f"{wanted.package}@{wanted.version}"],
             env=go_environment(),
-            check=True,
             timeout=_GO_TIMEOUT,
-        )
+        ).check_returncode()
 
 
 def go_environment() -> dict[str, str]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "TE", "Trailer")
 _NO_BODY = ("GET", "HEAD", "DELETE")
 _READ = 1 << 18
+_SHUTDOWN_SECONDS = 1.0
+# How long opening or closing may take: far more than it needs.
+_LIMIT = 60.0
 
 
 @dataclass
@@ -67,9 +70,9 @@ def tap(upstream: str) -> Iterator[Tap]:
     thread.start()
     passing = _Passing(upstream)
     try:
-        yield asyncio.run_coroutine_threadsafe(passing.open(), loop).result(10)
+        yield asyncio.run_coroutine_threadsafe(passing.open(), loop).result(_LIMIT)
     finally:
-        asyncio.run_coroutine_threadsafe(passing.close(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(passing.close(), loop).result(_LIMIT)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -86,7 +89,9 @@ class _Passing:
         self._session = ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar())
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(application, auto_decompress=False)
+        self._runner = web.AppRunner(
+            application, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

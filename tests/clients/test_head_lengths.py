@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.clients.adapters.base import Client, Workspace
     from tests.clients.daemons import Registry
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 NAMED_CLIENTS = ("docker", "podman", "skopeo", "ctr", "crane")
 CLIENTS = (*NAMED_CLIENTS, "buildah", "regctl", "oras", "oras-py")

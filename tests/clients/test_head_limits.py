@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.clients.adapters.base import Client, Workspace
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 # By a tag, and by a digest: {at} is either, with its separator.
 ATTACHING = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.clients.adapters.base import Client, Workspace
     from tests.clients.logins import World
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from tests.clients.adapters.base import Client
     from tests.clients.logins import World
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
-AT_ONCE = 5
+AT_ONCE = 20
 
 ROWS = [(name, door) for name in SAYS for door in ("proxy", "gateway")]
 

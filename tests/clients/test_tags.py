@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.clients.adapters.base import Workspace
     from tests.clients.daemons import Registry
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 TAGS = ["a", "b", "c"]
 

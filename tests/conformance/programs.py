@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from tests.clients.install import go_environment, install_go_programs
 from tests.clients.tools import GO_BIN, TOOLS, GoProgram
 from tests.conformance.suites import Program
+from tests.support import network
 
 MODULE = "github.com/opencontainers/distribution-spec/conformance"
 CURRENT = GoProgram("conformance", MODULE, "v0.0.0-20260831232431-97274622c111")
@@ -57,7 +57,7 @@ def _ginkgo() -> Path:
         ["go", "get", "-t", f"{MODULE}@{GINKGO_VERSION}"],
         ["go", "test", "-c", "-o", str(unfinished), MODULE],
     ):
-        subprocess.run(
-            command, cwd=folder, env=go_environment(), check=True, timeout=_BUILD_TIMEOUT
-        )
+        network.run(
+            command, cwd=folder, env=go_environment(), timeout=_BUILD_TIMEOUT
+        ).check_returncode()
     return unfinished.replace(program)

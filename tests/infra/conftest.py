@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +12,18 @@ import yaml
 from moorage import deploy_package
 from tests.infra import packaging
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each test here last longer: its time holds its fixtures', and those may have to wait.
+
+    Packaging waits for another worker's, and then for PyPI.
+    """
+    for item in items:
+        if item.path.is_relative_to(_HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from moorage import package as finishing
 from moorage.children import CHECKOUT
+from tests.support import network
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 LAMBDA: Final = "arm64"
@@ -29,6 +30,17 @@ HOST: Final = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64
 ]
 
 _PACKED = ("app.py", "requirements.txt", "infra/api.merge.yaml")
+_NOT_INSTALLED = "Could not install"
+# The second is what pip says of a package that exists when PyPI doesn't answer.
+_NETWORK_WORDS = (
+    _NOT_INSTALLED,
+    "Could not satisfy the requirement",
+    "ConnectionError",
+    "Connection reset",
+    "Max retries exceeded",
+    "Read timed out",
+    "Temporary failure in name resolution",
+)
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
 
 
@@ -47,18 +59,25 @@ def package(machine: str, into: Path) -> None:
             "infra/api.merge.yaml",
             str(into),
         ]
-        done = subprocess.run(
+        done = network.run(
             [str(Path(sys.executable).with_name("chalice")), *command],
             cwd=project,
             env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
             capture_output=True,
             text=True,
-            check=False,
+            failed=_missed_the_network,
             timeout=240,
         )
     assert done.returncode == 0, done.stderr
-    assert "Could not install" not in done.stdout + done.stderr, done.stdout
+    assert _NOT_INSTALLED not in done.stdout + done.stderr, done.stdout
+    finishing.check(into)
     finishing.finish(into)
+
+
+def _missed_the_network(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether another try may help: Chalice ends well, or not, when packages didn't come."""
+    said = done.stdout + done.stderr
+    return any(words in said for words in _NETWORK_WORDS)
 
 
 def _copy(project: Path, machine: str) -> None:

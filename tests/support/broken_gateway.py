@@ -35,7 +35,7 @@ from moorage.connections import BoundedServer
 from moorage.gateway import GatewayOptions, HeadMode
 from moorage.gateway_front import front_of
 from tests.support.access import AccessWorld
-from tests.support.fake_registry import in_background
+from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background
 from tests.support.registries import registry_in_memory
 from tests.support.servers import run_gateway
 
@@ -189,7 +189,10 @@ class _BrokenGateway:
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        runner = web.ServerRunner(BoundedServer(self._handle, handler_cancellation=False))
+        runner = web.ServerRunner(
+            BoundedServer(self._handle, handler_cancellation=False),
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
         await runner.setup()
         await web.TCPSite(runner, ports.LOOPBACK, 0, ssl_context=self._broken.tls).start()
         scheme = "http" if self._broken.tls is None else "https"

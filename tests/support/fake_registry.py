@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 CHUNK_LIMIT = 6_000_000
+SHUTDOWN_SECONDS = 1.0
+"""How long a server of a test waits for requests that are under way when its test has ended."""
+# How long what runs in the background may take to start or end: far more than it needs.
+_LIMIT = 60.0
 
 
 class Fault(Enum):
@@ -138,7 +142,7 @@ def run_fake_registry() -> Iterator[FakeRegistry]:
     async def start() -> Callable[[], Awaitable[None]]:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", fake.answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -161,11 +165,11 @@ def in_background(start: Callable[[], Awaitable[Callable[[], Awaitable[None]]]])
     async def ended(end: Callable[[], Awaitable[None]]) -> None:
         await end()
 
-    end = asyncio.run_coroutine_threadsafe(started(), loop).result(10)
+    end = asyncio.run_coroutine_threadsafe(started(), loop).result(_LIMIT)
     try:
         yield
     finally:
-        asyncio.run_coroutine_threadsafe(ended(end), loop).result(10)
+        asyncio.run_coroutine_threadsafe(ended(end), loop).result(_LIMIT)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(_LIMIT)
         loop.close()

@@ -6,14 +6,22 @@ import base64
 import resource
 import socket
 import time
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage import connections
+from moorage import connections, gateway
 from moorage.connections import Pace, most_connections
 from moorage.gateway import GatewayOptions
+from moorage.memory import Memory
 from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import web
 
 MIB = 1 << 20
 GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -23,6 +31,19 @@ LARGE = {
     "isBase64Encoded": True,
     "body": base64.b64encode(bytes(4 * MIB)).decode(),
 }
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
+    """What gateways hold: one for each gateway of the test, in order."""
+    made: list[Memory] = []
+
+    def make(most: int) -> Memory:
+        made.append(Memory(most))
+        return made[-1]
+
+    monkeypatch.setattr(gateway, "Memory", make)
+    return made
 
 
 def deaf(url: str, buffer: int = 4096) -> socket.socket:
@@ -71,8 +92,8 @@ def test_headers_that_trickle_are_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 def trickle(connection: socket.socket, line: bytes) -> None:
     """Send a line again and again for some seconds."""
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
+    given_up = time.monotonic() + 10
+    while time.monotonic() < given_up:
         connection.sendall(line)
         time.sleep(0.05)
 
@@ -87,17 +108,17 @@ def test_one_connection_too_many_is_closed(monkeypatch: pytest.MonkeyPatch) -> N
             assert received(third) == 0
             first.sendall(GET)
             assert first.recv(1000).startswith(b"HTTP/1.1 200")
-        until = time.monotonic() + 10
-        while True:
-            with connect(url) as another:
-                another.sendall(GET)
-                try:
-                    if another.recv(1000).startswith(b"HTTP/1.1 200"):
-                        break
-                except ConnectionResetError:
-                    pass
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: served(url), "there is room again")
+
+
+def served(url: str) -> bool:
+    """Whether a connection is taken and its request answered."""
+    with connect(url) as another:
+        try:
+            another.sendall(GET)
+            return another.recv(1000).startswith(b"HTTP/1.1 200")
+        except ConnectionError:
+            return False
 
 
 @pytest.mark.parametrize(
@@ -111,27 +132,47 @@ def test_connections_leave_files_for_the_way_on(
     assert most_connections() == most
 
 
-def test_who_never_reads_is_cut_off() -> None:
+def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     """The answer isn't kept for a client that doesn't take it."""
     with run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=0.4)) as url:
         with deaf(url) as connection:
-            time.sleep(2)
+            until(lambda: "its client doesn't read" in caplog.text, "the connection is closed")
             assert received(connection) < 4 * MIB
         assert request(url, "GET", "/v2/")[0] == 200
 
 
-def test_who_reads_slowly_gets_all() -> None:
+def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that keeps up more than 16 KiB a second is waited for."""
+    keep_little_in_the_kernel(monkeypatch)
+    idle = 3.0
     with (
-        run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=0.8)) as url,
+        run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=idle)) as url,
         deaf(url, 256 * 1024) as connection,
     ):
-        count = 0
+        began, count = time.monotonic(), 0
         while count < 4 * MIB:
             piece = connection.recv(65536)
             assert piece
             count += len(piece)
-            time.sleep(len(piece) / (2 * MIB))
+            # Slow until it has been looked at twice, the second time for what went meanwhile.
+            if time.monotonic() - began < 2.2 * idle:
+                time.sleep(len(piece) / (MIB / 2))
+
+
+def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make servers wait for their clients: a kernel of today would take a whole answer at once."""
+    made = connections.BoundedServer.connection_made
+
+    def made_small(
+        server: connections.BoundedServer,
+        handler: web.RequestHandler,
+        transport: asyncio.Transport,
+    ) -> None:
+        peer = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        made(server, handler, transport)
+
+    monkeypatch.setattr(connections.BoundedServer, "connection_made", made_small)
 
 
 def test_a_body_that_trickles_is_given_up() -> None:
@@ -141,9 +182,9 @@ def test_a_body_that_trickles_is_given_up() -> None:
     with run_gateway(function, options) as url, connect(url) as connection:
         connection.sendall(PATCH % 1000)
         connection.settimeout(0.05)
-        until = time.monotonic() + 10
+        given_up = time.monotonic() + 10
         answer = b""
-        while not answer and time.monotonic() < until:
+        while not answer and time.monotonic() < given_up:
             connection.sendall(b"x")
             try:
                 answer = connection.recv(1000)
@@ -162,26 +203,25 @@ def test_pace_grows_with_what_has_come() -> None:
     assert Pace(idle=60, slow=10).left(now - 100, 0) == 0
 
 
-def test_bodies_that_would_take_too_much_memory_are_429() -> None:
+def test_bodies_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
     """Whole bodies and parts of others count; what is given back can be had again."""
     function = Recorder()
     with run_gateway(function, GatewayOptions(port=0, most_held=MIB)) as url:
         with connect(url) as holder:
             holder.sendall(PATCH % MIB + bytes(700_000))
-            time.sleep(0.3)
+            until(lambda: held[0].held == 700_000, "the part of a body is held")
             status, headers, body = request(url, "PATCH", "/v2/a", bytes(500_000))
             assert (status, body) == (429, b'{"message":"Too Many Requests"}')
             assert headers["x-amzn-ErrorType"] == "TooManyRequestsException"
             assert request(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
-        until = time.monotonic() + 10
-        while request(url, "PATCH", "/v2/a", bytes(900_000))[0] != 200:
-            assert time.monotonic() < until
+        whole = partial(request, url, "PATCH", "/v2/a", bytes(900_000))
+        until(lambda: whole()[0] == 200, "what its client left is given back")
         for _ in range(3):
-            assert request(url, "PATCH", "/v2/a", bytes(900_000))[0] == 200
+            assert whole()[0] == 200
     assert len(function.events) == 5
 
 
-def test_answers_that_would_take_too_much_memory_are_429() -> None:
+def test_answers_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
     """A client that doesn't read keeps others from what is large and from nothing else."""
 
     def function(event: dict[str, Any], _: object) -> object:
@@ -189,9 +229,7 @@ def test_answers_that_would_take_too_much_memory_are_429() -> None:
 
     with run_gateway(function, GatewayOptions(port=0, most_held=5 * MIB)) as url:
         with deaf(url):
-            time.sleep(0.5)
+            until(lambda: held[0].held >= 4 * MIB, "the answer is held")
             assert request(url, "GET", "/v2/")[0] == 429
             assert request(url, "PATCH", "/v2/a", b"x")[0] == 202
-        until = time.monotonic() + 10
-        while request(url, "GET", "/v2/")[0] != 200:
-            assert time.monotonic() < until
+        until(lambda: request(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")

@@ -1,4 +1,4 @@
-"""The gateway as a server: routes, functions, deadlines, connections, stopping."""
+"""The gateway as a server: routes, failing functions, connections."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import http.client
 import json
 import ssl
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from moorage import connections
 from moorage.gateway import GatewayOptions, HeadMode
 from tests.support.servers import Recorder, connect, exchange, request, run_gateway
 
@@ -143,92 +142,13 @@ def test_a_bug_in_the_gateway_is_500_and_logged(
     assert "a-secret-detail" in caplog.text
 
 
-def test_a_function_that_overruns_is_504() -> None:
-    """The client hears 504 when the timeout ends, and other requests are still served."""
-    release = threading.Event()
-
-    def function(event: dict[str, Any], _: object) -> object:
-        if event["path"] == "/slow":
-            release.wait(20)
-        return {"statusCode": 200}
-
-    with run_gateway(function, GatewayOptions(port=0, timeout_seconds=0.3)) as url:
-        began = time.monotonic()
-        status, _, body = request(url, "GET", "/v2/slow")
-        took = time.monotonic() - began
-        assert (status, body) == (504, b'{"message":"Endpoint request timed out"}')
-        assert 0.3 <= took < 5
-        assert request(url, "GET", "/v2/quick")[0] == 200
-        release.set()
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
+    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
 
 
-def test_the_context_is_lambdas() -> None:
-    """It has the attributes of Lambda's and a deadline that comes nearer."""
-    seen: list[Any] = []
-
-    def function(event: dict[str, Any], context: Any) -> object:  # noqa: ANN401 - Lambda's context has no type
-        first = context.get_remaining_time_in_millis()
-        time.sleep(0.02)
-        seen.extend([event, context, first, context.get_remaining_time_in_millis()])
-        return {"statusCode": 200}
-
-    with run_gateway(function, GatewayOptions(port=0, timeout_seconds=7)) as url:
-        _, headers, _ = request(url, "GET", "/v2/")
-    event, context, first, later = seen
-    assert 6000 < later < first <= 7000
-    assert isinstance(first, int)
-    assert context.aws_request_id == event["requestContext"]["requestId"]
-    assert headers["x-amzn-RequestId"] == context.aws_request_id
-    assert context.invoked_function_arn.endswith(":function:" + context.function_name)
-    assert int(context.memory_limit_in_mb) > 0
-    assert context.function_version == "$LATEST"
-    assert context.log_group_name.startswith("/aws/lambda/")
-    assert context.log_stream_name
-
-
-def test_eight_functions_run_at_once_and_the_ninth_queues() -> None:
-    """Eight calls meet inside the function; a ninth starts only when one of them has ended."""
-    barrier = threading.Barrier(9)
-    lock = threading.Lock()
-    running, peak, total = 0, 0, 0
-
-    def function(_: dict[str, Any], __: object) -> object:
-        nonlocal running, peak, total
-        with lock:
-            running += 1
-            total += 1
-            peak = max(peak, running)
-            waits = total <= 8
-        if waits:
-            barrier.wait(10)
-        with lock:
-            running -= 1
-        return {"statusCode": 200}
-
-    with run_gateway(function) as url, ThreadPoolExecutor(12) as clients:
-        answers = [clients.submit(request, url, "GET", "/v2/") for _ in range(12)]
-        while total < 8:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        assert total == 8
-        barrier.wait(10)
-        assert [answer.result(20)[0] for answer in answers] == [200] * 12
-    assert (peak, total) == (8, 12)
-
-
-def test_a_request_that_queues_has_its_whole_deadline() -> None:
-    """The timeout counts from the call's start, so waiting for a thread costs no time."""
-
-    def function(_: dict[str, Any], __: object) -> object:
-        time.sleep(0.3)
-        return {"statusCode": 200}
-
-    options = GatewayOptions(port=0, threads=1, timeout_seconds=1)
-    with run_gateway(function, options) as url, ThreadPoolExecutor(5) as clients:
-        answers = [clients.submit(request, url, "GET", "/v2/") for _ in range(5)]
-        assert [answer.result(20)[0] for answer in answers] == [200] * 5
-
-
+@pytest.mark.usefixtures("lingering")
 def test_a_tls_hello_is_refused_at_once() -> None:
     """A client that tries HTTPS first loses a moment and not ten seconds."""
     with run_gateway(Recorder()) as url, connect(url) as connection:
@@ -236,16 +156,17 @@ def test_a_tls_hello_is_refused_at_once() -> None:
         began = time.monotonic()
         with pytest.raises((ssl.SSLError, OSError)):
             context.wrap_socket(connection, server_hostname="localhost")
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 20
 
 
+@pytest.mark.usefixtures("lingering")
 def test_a_tls_hello_closes_the_connection() -> None:
     """The server itself closes within moments, without waiting for the rest of the hello."""
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
     with run_gateway(Recorder()) as url:
         began = time.monotonic()
         exchange(url, hello)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 20
 
 
 def test_requests_follow_each_other_on_one_connection() -> None:
@@ -267,28 +188,3 @@ def test_requests_follow_each_other_on_one_connection() -> None:
             assert connection.sock is used
         connection.close()
     assert len(function.events) == 4
-
-
-def test_a_request_that_queues_is_served_when_its_client_has_left() -> None:
-    """API Gateway calls Lambda at once and never takes it back; a queue must not make it so."""
-    inside, release, both = threading.Event(), threading.Event(), threading.Event()
-    paths: list[str] = []
-
-    def function(event: dict[str, Any], _: object) -> object:
-        paths.append(event["path"])
-        inside.set()
-        release.wait(20)
-        if len(paths) == 2:
-            both.set()
-        return {"statusCode": 200}
-
-    with run_gateway(function, GatewayOptions(port=0, threads=1)) as url:
-        with connect(url) as first, connect(url) as second:
-            first.sendall(b"PUT /v2/first HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert inside.wait(10)
-            second.sendall(b"PUT /v2/second HTTP/1.1\r\nHost: h\r\n\r\n")
-            time.sleep(0.2)
-        time.sleep(0.2)
-        release.set()
-        assert both.wait(10)
-    assert paths == ["/first", "/second"]

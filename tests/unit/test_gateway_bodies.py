@@ -174,8 +174,11 @@ def test_part_of_a_body_never_reaches_the_function(
     function = Recorder()
     with run_gateway(function) as url:
         with connect(url) as connection:
-            connection.sendall(HEAD + sent)
-            time.sleep(0.05)
+            # Who hears 100 knows that its body is being read.
+            head, _, part = sent.partition(b"\r\n\r\n")
+            connection.sendall(HEAD + b"Expect: 100-continue\r\n" + head + b"\r\n\r\n")
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(part)
             if how == "half-closes":
                 connection.shutdown(socket.SHUT_WR)
                 assert not connection.recv(1000).startswith(b"HTTP/1.1 2")
@@ -204,12 +207,12 @@ def test_broken_framing_never_reaches_the_function(first: bytes) -> None:
 def test_a_client_that_stalls_in_a_body_is_given_up() -> None:
     """After `idle_seconds` without a byte it hears 408; one that goes on slowly is served."""
     function = Recorder()
-    options = GatewayOptions(port=0, idle_seconds=1)
+    options = GatewayOptions(port=0, idle_seconds=3)
     with run_gateway(function, options) as url:
         with connect(url) as slow:
             slow.sendall(HEAD + b"Content-Length: 6\r\n\r\n")
             for _ in range(6):
-                time.sleep(0.2)
+                time.sleep(0.6)
                 slow.sendall(b"x")
             assert slow.recv(1000).startswith(b"HTTP/1.1 200")
         with connect(url) as stalled:

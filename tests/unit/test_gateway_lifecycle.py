@@ -80,11 +80,12 @@ def test_stop_lets_a_function_end_and_its_client_hear() -> None:
 
 def test_a_request_that_comes_during_the_stop_is_refused() -> None:
     """On a connection kept alive from before, it hears 503 and that the connection closes."""
-    release = threading.Event()
+    inside, release = threading.Event(), threading.Event()
 
     def function(event: dict[str, Any], _: object) -> object:
         if event["path"] == "/slow":
-            release.wait(20)
+            inside.set()
+            release.wait(60)
         return {"statusCode": 200}
 
     def ask(connection: socket.socket, path: bytes) -> bytes:
@@ -97,9 +98,9 @@ def test_a_request_that_comes_during_the_stop_is_refused() -> None:
         with connect(gateway.url) as kept, connect(gateway.url) as busy:
             await asyncio.to_thread(ask, kept, b"quick")
             slow = asyncio.create_task(asyncio.to_thread(ask, busy, b"slow"))
-            await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(inside.wait, 20)
             stopping = asyncio.create_task(gateway.stop())
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0)  # it has begun: from here on every new request is refused
             refused = await asyncio.to_thread(ask, kept, b"quick")
             release.set()
             await stopping
@@ -147,6 +148,28 @@ def test_serve_says_it_is_ready_and_ends_on_a_signal(number: signal.Signals) -> 
         assert request(words[3], "GET", "/v2/")[0] == 202
         server.send_signal(number)
         assert server.wait(20) == 0
+
+
+def test_a_function_without_end_does_not_keep_the_gateway() -> None:
+    """After Ctrl-C the process ends once a call's time is over, whatever the call still does."""
+    program = (
+        "import sys, threading, types\n"
+        "def function(event, _): threading.Event().wait()\n"
+        "sys.modules['app'] = types.SimpleNamespace(app=function)\n"
+        "from moorage.cli import main\n"
+        "sys.exit(main(['gateway', '--port', '0', '--timeout', '0.5']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            assert request(url, "GET", "/v2/")[0] == 504
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
 
 
 def test_a_chalice_app_runs_behind_the_gateway() -> None:

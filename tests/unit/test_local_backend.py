@@ -20,6 +20,7 @@ from moorage import backend as local_backend
 from moorage import children, ports
 from tests.support.backends import Backend, ministack_backend, moto_backend
 from tests.support.local_driver import alive
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,7 +181,9 @@ def test_moto_will_not_run_with_another_part_minimum() -> None:
 def test_a_child_that_never_answers_is_given_up() -> None:
     """Waiting ends with an error that names the child and shows what it said."""
     script = "import time; print('thinking', flush=True); time.sleep(60)"
-    child = children.start("thinker", [sys.executable, "-c", script], os.environ)
+    said: list[str] = []
+    child = children.start("thinker", [sys.executable, "-c", script], os.environ, echo=said.append)
+    until(lambda: said, "the child says something")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chalicelib.api import messages
 from chalicelib.api.messages import MoorageChalice, Request, Response, current, to_chalice
 
 if TYPE_CHECKING:
@@ -144,9 +146,10 @@ def test_threads_do_not_see_each_others_requests() -> None:
     assert app.current_request is None
 
 
-def test_the_deadline_is_the_invocations() -> None:
-    """A request ends when its invocation does."""
+def test_the_deadline_is_the_invocations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request ends when its invocation does, or as a default says where there is none."""
+    monkeypatch.setattr(messages, "time", SimpleNamespace(time=lambda: 1000.0))
     echo = Echo(Response(200))
     echo(event())
     echo.app(event(), None)
-    assert 17 < echo.seen[1].deadline - echo.seen[0].deadline < 21
+    assert [seen.deadline for seen in echo.seen] == [1010.0, 1029.0]

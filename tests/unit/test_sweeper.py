@@ -21,7 +21,7 @@ from chalicelib.registry.sweeper import Outcome
 from chalicelib.stores.items import session_item
 from tests.support.calls import record_calls
 from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
-from tests.support.values import a_manifest, a_session, fresh_digest
+from tests.support.values import NOW, a_manifest, a_session, fresh_digest
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -35,9 +35,11 @@ CLAIM = Digest.of(BYTES)
 
 
 @pytest.fixture
-def memory() -> MemoryRegistry:
-    """An empty registry in memory."""
-    return registry_in_memory(LIMITS)
+def memory(monkeypatch: pytest.MonkeyPatch) -> MemoryRegistry:
+    """An empty registry in memory, whose clock stands but where a test moves it."""
+    memory = registry_in_memory(LIMITS)
+    monkeypatch.setattr(memory.clock, "now", lambda: NOW + memory.clock.offset)
+    return memory
 
 
 def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
