@@ -313,6 +313,11 @@ def test_a_late_deletion_spares_the_tag_of_a_later_push(stores: Stores, reposito
         assert not stores.metadata.drop_tag(deletion, "v1")
     assert named(stores, repository, "v1") == manifest.digest
     assert stores.metadata.tags_of(repository, manifest.digest) == ["v1"]
+    # Nor while that push is itself being deleted: whose deletion it is, is for that one to end.
+    again = deleting(stores, replace(manifest, version="anew"))
+    assert not stores.metadata.drop_tag(late, "v1")
+    assert named(stores, repository, "v1") == manifest.digest
+    assert stores.metadata.drop_tag(again, "v1")
 
 
 # the sweeper's queue
