@@ -44,10 +44,12 @@ def test_an_unknown_strategy_is_refused(unknown: str) -> None:
 
 
 def test_a_deployment_begins_with_redirects() -> None:
-    """What is merged into the deployed template leaves the strategy to the default."""
+    """The deployed template has it unless it is told otherwise: it is right before any gateway."""
     template = yaml.safe_load((CHECKOUT / "infra" / "api.merge.yaml").read_text(encoding="utf-8"))
     variables = template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]
-    assert STRATEGY not in variables
+    parameter = template["Parameters"][variables[STRATEGY]["Ref"]]
+    assert parameter["Default"] == "redirect"
+    assert set(parameter["AllowedValues"]) == set(HeadStrategy)
 
 
 @pytest.mark.parametrize(
