@@ -103,7 +103,8 @@ class Commits:
             session = self.drive(session, patience)
         if session.claim == digest:  # else what was found was found of another one's claim
             self._refuse_if_false(session)
-        if session.state not in TERMINAL or session.claim != digest:
+        others = session.state is State.COMMITTED and session.claim != digest
+        if session.state not in TERMINAL or others:
             self._ports.workers.commit(session.id)
             raise _running(session)
         return self._published(session)

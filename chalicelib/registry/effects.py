@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest, Hasher
-from chalicelib.errors import UnavailableError
 from chalicelib.registry import transitions
 from chalicelib.registry.keys import canonical_key, data_key
 from chalicelib.registry.outcomes import (
@@ -77,12 +76,7 @@ class Effects:
             if sum(part.size for part in parts) != session.offset:
                 raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
             etag = objects.complete_multipart(key, upload_id, parts)
-        except MultipartBusyError as busy:
-            found = self._assembled_by_another(session)
-            if found is None:
-                raise UnavailableError("S3 is still putting the upload together") from busy
-            etag = found
-        except MultipartMissingError:
+        except (MultipartMissingError, MultipartBusyError):
             found = self._assembled_by_another(session)
             if found is None:
                 raise

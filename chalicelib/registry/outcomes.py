@@ -5,6 +5,7 @@ This module must never name S3, DynamoDB or an SDK.
 
 from dataclasses import dataclass
 
+from chalicelib.errors import UnavailableError
 from chalicelib.registry.session import Session
 
 
@@ -20,8 +21,11 @@ class MultipartMissingError(Exception):
     """The multipart upload is over: completed, aborted, or never begun."""
 
 
-class MultipartBusyError(Exception):
-    """Another request is completing the multipart upload: what comes of it is not known yet."""
+class MultipartBusyError(UnavailableError):
+    """Another request is completing the multipart upload: what comes of it is not known yet.
+
+    Whoever can't find out tells the client to try again.
+    """
 
 
 class SessionMovedError(Exception):

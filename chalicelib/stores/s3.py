@@ -4,13 +4,13 @@ This module must never take an error for an absent object: only S3's own "no suc
 is that. Every key it is given is named by an item in DynamoDB already.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import closing, suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.registry.outcomes import (
@@ -22,14 +22,12 @@ from chalicelib.registry.outcomes import (
     ObjectStat,
     Part,
 )
-from chalicelib.stores.failures import AWS_ERRORS, code_of, translate
+from chalicelib.stores.failures import failures, status_of
 from chalicelib.stores.s3_lists import PAGE, S3Lists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
-
-T = TypeVar("T")
 
 COPY_LIMIT = 5 * 1024**3
 """Largest object, in bytes, that one CopyObject takes."""
@@ -40,11 +38,10 @@ COPY_PART = 512 * 1024**2
 _DELETE_BATCH = 1000
 _PURGE_ROUNDS = 4
 _COPY_THREADS = 8
-_MISSING_OBJECT = "NoSuchKey"
-_MISSING_UPLOAD = "NoSuchUpload"
-_CHANGED = "PreconditionFailed"
-_NO_BODY_AND_404 = "404"
-"""All that botocore has of an absent object's HEAD; of a GET it would be nothing of S3's."""
+_OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectChangedError}
+"""What S3's codes mean to what reads an object. A bare status that has no code means nothing."""
+
+_OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
 
 
 def s3_config() -> Config:
@@ -82,11 +79,11 @@ class S3ObjectStore:
 
     def put(self, key: str, data: bytes) -> str:
         """Store an object whole, in one request; returns its ETag."""
-        return _asked(
-            lambda: self._client.put_object(
+        with failures():
+            answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
             )
-        )["ETag"]
+        return answer["ETag"]
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -103,30 +100,26 @@ class S3ObjectStore:
     ) -> Iterator[bytes]:
         conditions = {"IfMatch": etag} if etag else {}
         wanted = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
-        answer = _asked(
-            lambda: self._client.get_object(Bucket=self._bucket, Key=key, **conditions, **wanted)  # type: ignore[arg-type]
-        )
+        with failures(_OF_AN_OBJECT):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **conditions, **wanted)  # type: ignore[arg-type]
         rest = answer["ContentLength"]
-        try:
+        with closing(answer["Body"]) as body:
             while rest:
-                chunk = answer["Body"].read(chunk_size)
+                with failures():
+                    chunk = body.read(chunk_size)
                 rest -= len(chunk)
                 if not chunk or rest < 0:
                     raise UnavailableError(f"S3 sent {key} short by {rest} bytes")
                 yield chunk
-        except AWS_ERRORS as error:
-            raise translate(error) from error
-        finally:
-            answer["Body"].close()
 
     def stat(self, key: str) -> ObjectStat | None:
         """Look at an object; None only if S3 says that there is none."""
         try:
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except AWS_ERRORS as error:
-            if code_of(error) == _NO_BODY_AND_404:
-                return None
-            raise _domain(error) from error
+            # A HEAD's answer has no body, and so no code: the status is all that S3 says.
+            with failures({"404": ObjectMissingError}):
+                answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ObjectMissingError:
+            return None
         return ObjectStat(answer["ContentLength"], answer["ETag"])
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -136,13 +129,12 @@ class S3ObjectStore:
             self._delete_batch(batch)
 
     def _delete_batch(self, keys: Sequence[str]) -> None:
-        answer = _asked(
-            lambda: self._client.delete_objects(
+        with failures():
+            answer = self._client.delete_objects(
                 Bucket=self._bucket,
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
             )
-        )
-        errors = [e for e in answer.get("Errors", []) if e.get("Code") != _MISSING_OBJECT]
+        errors = [e for e in answer.get("Errors", []) if e.get("Code") != "NoSuchKey"]
         if errors:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
@@ -151,14 +143,13 @@ class S3ObjectStore:
         if size > self._copy_limit:
             self._copy_in_parts(source, etag, size, target)
             return
-        _asked(
-            lambda: self._client.copy_object(
+        with failures(_OF_AN_OBJECT):
+            self._client.copy_object(
                 Bucket=self._bucket,
                 Key=target,
                 CopySource=self._source(source),
                 CopySourceIfMatch=etag,
             )
-        )
 
     def _copy_in_parts(self, source: str, etag: str, size: int, target: str) -> None:
         upload_id = self.begin_multipart(target).id
@@ -166,8 +157,8 @@ class S3ObjectStore:
         def copy_range(index: int) -> Part:
             first = index * self._copy_part
             last = min(first + self._copy_part, size) - 1
-            answer = _asked(
-                lambda: self._client.upload_part_copy(
+            with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+                answer = self._client.upload_part_copy(
                     Bucket=self._bucket,
                     Key=target,
                     UploadId=upload_id,
@@ -176,7 +167,6 @@ class S3ObjectStore:
                     CopySourceIfMatch=etag,
                     CopySourceRange=f"bytes={first}-{last}",
                 )
-            )
             return Part(index + 1, last - first + 1, answer["CopyPartResult"]["ETag"])
 
         try:
@@ -195,26 +185,24 @@ class S3ObjectStore:
 
     def begin_multipart(self, key: str) -> MultipartUpload:
         """Open a multipart upload; botocore says whether it had to ask more than once."""
-        answer = _asked(
-            lambda: self._client.create_multipart_upload(
+        with failures():
+            answer = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
             )
-        )
         repeats = answer["ResponseMetadata"]["RetryAttempts"]
         return MultipartUpload(answer["UploadId"], repeated=repeats > 0)
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part."""
-        _asked(
-            lambda: self._client.upload_part(
+        with failures(_OF_AN_UPLOAD):
+            self._client.upload_part(
                 Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
             )
-        )
 
     def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
         """Make a part from a whole object if it still has this ETag."""
-        _asked(
-            lambda: self._client.upload_part_copy(
+        with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+            self._client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
@@ -222,7 +210,6 @@ class S3ObjectStore:
                 CopySource=self._source(source),
                 CopySourceIfMatch=etag,
             )
-        )
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """All parts, ascending, 1,000 a request."""
@@ -234,31 +221,23 @@ class S3ObjectStore:
             {"PartNumber": part.number, "ETag": part.etag} for part in parts
         ]
         try:
-            answer = self._client.complete_multipart_upload(
-                Bucket=self._bucket,
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": listed},
-            )
-        except AWS_ERRORS as error:
-            status = (
-                error.response["ResponseMetadata"]["HTTPStatusCode"]
-                if isinstance(error, ClientError)
-                else 0
-            )
-            if status == 409:  # noqa: PLR2004 - a conflict with another Complete
-                raise MultipartBusyError(key) from error
-            raise _domain(error) from error
+            with failures(_OF_AN_UPLOAD):
+                answer = self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": listed},
+                )
+        except UnavailableError as error:
+            if error.__cause__ is not None and status_of(error.__cause__) == HTTPStatus.CONFLICT:
+                raise MultipartBusyError("S3 is still putting the upload together") from error
+            raise
         return answer["ETag"]
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort; an upload that is over is no error."""
-        with suppress(MultipartMissingError):
-            _asked(
-                lambda: self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=key, UploadId=upload_id
-                )
-            )
+        with suppress(MultipartMissingError), failures(_OF_AN_UPLOAD):
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def abort_all(self, key: str) -> None:
         """Abort every multipart upload of one key; an object there stays."""
@@ -287,22 +266,3 @@ class S3ObjectStore:
 
     def _source(self, key: str) -> "CopySourceTypeDef":
         return {"Bucket": self._bucket, "Key": key}
-
-
-def _asked(call: Callable[[], T]) -> T:
-    """Make one call; what S3 says in its own codes becomes a domain error, all else 503 or 429."""
-    try:
-        return call()
-    except AWS_ERRORS as error:
-        raise _domain(error) from error
-
-
-def _domain(error: Exception) -> Exception:
-    code = code_of(error)
-    if code == _MISSING_OBJECT:
-        return ObjectMissingError(str(error))
-    if code == _MISSING_UPLOAD:
-        return MultipartMissingError(str(error))
-    if code == _CHANGED:
-        return ObjectChangedError(str(error))
-    return translate(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, overtaken
+from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, left_behind, overtaken
 from chalicelib.stores import codec
 from chalicelib.stores.dynamodb import ConditionFailedError, Dynamo
 from chalicelib.stores.expressions import Clause, Put, Update
@@ -237,8 +237,8 @@ def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
             offset=met.offset,
             retry_after=rest,
         ) from failed
-    if len(overtaken(met).earlier_claims) > MAX_CLAIMS:
-        raise UploadUnknownError("too many requests of this upload died: start a new one")
+    if len(left_behind(met).earlier_claims) > MAX_CLAIMS:
+        raise UploadUnknownError("too many digests were claimed for this upload: start a new one")
     return met
 
 

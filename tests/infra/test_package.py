@@ -152,6 +152,13 @@ def test_an_address_is_deployed(package: Path) -> None:
     assert deployments(URL) == deployments(URL)
 
 
+def test_the_api_has_the_name_that_alarms_know(package: Path) -> None:
+    """By its properties and by its definition's title: whichever API Gateway takes last."""
+    api = resources(package, URL)["RestAPI"]["Properties"]
+    name = {"Ref": "AWS::StackName"}
+    assert (api["Name"], api["Body"]["info"]["title"]) == (name, name)
+
+
 def test_a_domain_leads_to_the_stage(package: Path) -> None:
     """https://DOMAIN/v2/ is the stage, which is there before it is named."""
     found = resources(package, URL)

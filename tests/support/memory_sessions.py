@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, overtaken
+from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, left_behind, overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +122,6 @@ def _without_holder(session: Session, now: float) -> Session:
         raise UploadBusyError(
             offset=session.offset, retry_after=max(1, math.ceil(session.lease_until - now))
         )
-    if len(overtaken(session).earlier_claims) > MAX_CLAIMS:
+    if len(left_behind(session).earlier_claims) > MAX_CLAIMS:
         raise UploadUnknownError
     return overtaken(session)

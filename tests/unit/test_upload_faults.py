@@ -239,6 +239,24 @@ def test_another_ones_wrong_claim_is_not_held_against_the_right_one(
     assert commit(memory, session, right).state is State.COMMITTED
 
 
+def test_an_upload_that_ends_under_another_ones_claim_is_over(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to wait for a commit that can't come any more."""
+    right, wrong = (Digest.of(data, Algorithm.SHA512) for data in (BYTES, b"other"))
+    session = opened(memory, BYTES[:16], BYTES[16:])
+
+    def lose() -> None:
+        sealed = state(memory, session)
+        lost = replace(sealed, claim=wrong, fence=sealed.fence + 1, state=State.CANCELLED)
+        memory.sessions.sessions[session.id] = lost
+
+    monkeypatch.setattr(memory.clock, "sleep", before(memory.clock.sleep, lose))
+    with pytest.raises(UploadUnknownError):
+        commit(memory, session, right)
+    assert memory.workers.asked == [session.id]
+
+
 @pytest.mark.parametrize("size", [20, 21])
 def test_bytes_that_must_be_read_back_are_left_to_a_worker(
     memory: MemoryRegistry, size: int
