@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAGE ?= dev
+SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
 LOCAL := run test check format clients conformance drills bench package
@@ -15,7 +16,7 @@ $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
 	@echo "              AUTH=1 asks for a login, ADMIN_TOKEN_FILE=path gets the first one)"
-	@echo "make test     the tests that need no other program"
+	@echo "make test     the tests that need no other program (SEED=n: in another order)"
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
@@ -39,8 +40,9 @@ $(VENV)/.dev: pyproject.toml Makefile
 run: $(VENV)/.run
 	@exec $(BIN)/moorage local
 
+# No test needs an order, and SEED draws another one; it stands, so that a commit's runs are alike.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not clients" -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -q -m "not clients" -n 2 --dist loadfile --randomly-seed=$(SEED) tests
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

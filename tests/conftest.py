@@ -17,9 +17,17 @@ from tests.support.registries import RegistryUnderTest, registry_over
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-# A machine that stands still for a second has found no fault; a fault's example can be run again.
+# A machine that stands still for a second has found no fault, and a commit passes or fails: its
+# examples are not drawn by lot. Others, and more of them: pytest --hypothesis-profile=explore
 settings.register_profile(
-    "moorage", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "moorage", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile(
+    "explore",
+    settings.get_profile("moorage"),
+    derandomize=False,
+    max_examples=3000,
+    print_blob=True,
 )
 settings.load_profile("moorage")
 

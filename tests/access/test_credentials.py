@@ -20,7 +20,7 @@ from chalicelib.access.credentials import (
     verify,
 )
 from chalicelib.access.refusals import Reason, RefusedError
-from tests.access.values import NOW, a_credential
+from tests.access.values import NOW, a_credential, check_tells_only_why
 
 OLD, NEW = generate(), generate()
 GOOD = "moor_" + "0" * 43 + "3oxYb9"
@@ -71,7 +71,7 @@ def test_what_is_no_access_token(text: str) -> None:
     with pytest.raises(RefusedError) as caught:
         verify(text, a_credential(), NOW)
     assert caught.value.reason is Reason.CREDENTIAL_FORM
-    assert len(text) < 3 or text not in repr(caught.value)
+    check_tells_only_why(caught.value)
 
 
 # fmt: off
@@ -109,7 +109,7 @@ def test_verify(presented: str, changes: dict[str, object], expected: int | Reas
     with pytest.raises(RefusedError) as caught:
         verify(presented, record, NOW)
     assert caught.value.reason is expected
-    assert presented not in f"{caught.value!r} {caught.value.reason}"
+    check_tells_only_why(caught.value)
 
 
 # fmt: off

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
 from chalicelib.access.keyring import KeyRing, SigningKey
+from chalicelib.access.refusals import RefusedError
 from chalicelib.access.scopes import CATALOG, merged, on_repository
 from chalicelib.access.tokens import Tokens
 
@@ -51,6 +52,13 @@ scopes = st.lists(
     ),
     max_size=6,
 ).map(merged)
+
+
+def check_tells_only_why(error: RefusedError) -> None:
+    """Fail if a refusal says or holds more than its reason: anything of what was presented."""
+    alone = RefusedError(error.reason)
+    assert (repr(error), str(error), vars(error)) == (repr(alone), str(alone), vars(alone))
+    assert error.__cause__ is None
 
 
 def a_credential(**changes: Any) -> Credential:  # noqa: ANN401 - any field of a credential
