@@ -14,7 +14,8 @@ _LARGEST_ANSWER = 4_700_000
 """The bytes of a body that Lambda still takes and returns: 6 MB less base64 and headers."""
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
-
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+"""What the SDK reads an emulator's address from; Lambda sets neither."""
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
 _ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
@@ -42,6 +43,8 @@ class Settings(NamedTuple):
     anonymous_mount: bool = False
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
+    emulated: bool = False
+    """Whether S3 is something else at an address of its own, where buckets have no host names."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -59,6 +62,7 @@ class Settings(NamedTuple):
             sparse_image=reader.flag("SPARSE_IMAGE"),
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
+            emulated=any(map(environment.get, _ENDPOINTS)),
         )
 
 

@@ -147,7 +147,7 @@ def registry() -> "Registry":
         else ThreadWorkers(commit_session)
     )
     ports = Ports(
-        objects=S3ObjectStore(client("s3", s3_config()), config.bucket),
+        objects=S3ObjectStore(client("s3", s3_config(emulated=config.emulated)), config.bucket),
         sessions=DynamoSessionStore(dynamodb, config.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,

@@ -44,8 +44,14 @@ _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectCh
 _OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
 
 
-def s3_config() -> Config:
-    """Return how the client is to behave, each value on purpose."""
+def s3_config(*, emulated: bool = False) -> Config:
+    """Return how the client is to behave, each value on purpose.
+
+    A presigned URL has to name the region's own host. By default botocore signs for the one that
+    all regions share, which sends a young bucket's clients elsewhere, with a signature that is
+    wrong there, and knows nothing of the regions since 2019. An emulator has one host for all.
+    """
+    regional = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
     return Config(
         signature_version="s3v4",  # boto3's default for presigning is the older one
         retries={"mode": "standard", "total_max_attempts": 3},
@@ -56,7 +62,7 @@ def s3_config() -> Config:
         # The digest of the whole is what we check; a CRC of each part would only cost time.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "auto"},
+        s3={"addressing_style": "auto"} if emulated else regional,
     )
 
 

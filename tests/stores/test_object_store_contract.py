@@ -190,7 +190,7 @@ def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - MiniStack's own
-        config=s3_config(),
+        config=s3_config(emulated=True),
     )
     store = S3ObjectStore(client, ministack.bucket)
     name, other = key(), key()
