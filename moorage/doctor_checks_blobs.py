@@ -8,16 +8,9 @@ import os
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from moorage.doctor_answers import error_code, fault, require, require_bytes
 from moorage.doctor_model import Check, FailedError, Finding, ok, skip
-from moorage.doctor_visit import (
-    BYTES,
-    Blob,
-    Visit,
-    digest_of,
-    error_code,
-    require,
-    require_bytes,
-)
+from moorage.doctor_visit import BYTES, Blob, Visit, digest_of
 from moorage.doctor_wire import Answer, told
 from moorage.login_http import is_loopback
 
@@ -77,8 +70,8 @@ def redirect(visit: Visit) -> Finding:
     if answer.status == 200 and not visit.large:  # noqa: PLR2004 - answered directly
         return skip("a blob up to the inline limit isn't redirected; --large looks at a larger one")
     require(answer, 307, f"{method} of a blob of {len(blob.data)} bytes")
+    there = require(visit.follow(answer, method), 200, f"{method} there, with no Authorization")
     wire, target = visit.redirected(answer)
-    there = require(wire.ask(method, target), 200, f"{method} there, with no Authorization")
     if method == "GET":
         require_bytes(there.body, blob.data, "GET there")
         spans = {"bytes=3-9": (3, 9), "bytes=5000000-": (5_000_000, len(blob.data) - 1)}
@@ -129,11 +122,11 @@ def paths(visit: Visit) -> Finding:
     for what, target in asked.items():
         answer = require(visit.follow(visit.ask("GET", target), "GET"), 200, what)
         require_bytes(answer.body, visit.sample.data, what)
-    encoded = visit.ask("GET", f"/v2/{name.replace('/', '%2F')}/blobs/{digest}").status
-    visit.facts["status_of_encoded_slash"] = encoded
-    if encoded >= 500:  # noqa: PLR2004 - a fault
-        raise FailedError(f"%2F in a name is {encoded}")
-    return ok(f"slashes, %5F and %3A are read as they must be; %2F in a name is {encoded}")
+    encoded = visit.ask("GET", f"/v2/{name.replace('/', '%2F')}/blobs/{digest}")
+    visit.facts["status_of_encoded_slash"] = encoded.status
+    if encoded.status >= 500:  # noqa: PLR2004 - a fault
+        raise FailedError(f"%2F in a name is {encoded.status}", fault(encoded))
+    return ok(f"slashes, %5F and %3A are read as they must be; %2F in a name is {encoded.status}")
 
 
 def _push_large(visit: Visit) -> Blob:

@@ -10,8 +10,9 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit
 
 from moorage.challenges import bearer
+from moorage.doctor_answers import fault, require, unexpected
 from moorage.doctor_model import Check, FailedError, Finding, ok, skip, warn
-from moorage.doctor_visit import Credentials, Visit, require
+from moorage.doctor_visit import Credentials, Visit
 from moorage.doctor_wire import Answer, clean, told, wire_of
 from moorage.login_http import is_loopback
 
@@ -47,7 +48,8 @@ def version(visit: Visit) -> Finding:
     """Look whether that is a registry."""
     hello = _hello(visit)
     if hello.status not in {200, 401}:
-        raise FailedError(f"/v2/ must be 200 or 401: {told(hello)}")
+        # 403 is what API Gateway says to a wrong path: that is this check's own.
+        raise FailedError(f"/v2/ must be 200 or 401: {told(hello)}", fault(hello))
     said = hello.headers.get("Docker-Distribution-Api-Version", "")
     if said != "registry/2.0":
         raise FailedError(f"/v2/ is {hello.status}, with API version {clean(said) or '(none)'}")
@@ -72,7 +74,9 @@ def challenge(visit: Visit) -> Finding:
         raise FailedError(f"a challenge without Bearer, realm and service: {clean(header)}")
     answer = _at_realm(found, {"service": found["service"]}, visit)
     if answer.status not in _REALM_ANSWERS or not answer.json():
-        raise FailedError(f"the realm {clean(found['realm'])} is no token endpoint: {told(answer)}")
+        raise FailedError(
+            f"the realm {clean(found['realm'])} is no token endpoint: {told(answer)}", fault(answer)
+        )
     visit.challenge = found
     return ok(f"Bearer, realm {clean(found['realm'])}, which answers")
 
@@ -142,7 +146,7 @@ def refusal(visit: Visit) -> Finding:
         return skip("the registry is open: it refuses nobody")
     answer = login(visit, _NOBODY, f"repository:{visit.repository}:pull")
     if answer.status not in _REFUSED:
-        raise FailedError(f"a made-up password must be refused: {told(answer)}")
+        raise FailedError(f"a made-up password must be refused: {told(answer)}", unexpected(answer))
     for name, who in (("no token", {}), ("a made-up token", {"Authorization": "Bearer x.y.z"})):
         answer = visit.ask_as(who, "GET", visit.v2(f"blobs/{visit.sample.digest}"))
         require(answer, 401, f"a pull with {name}")

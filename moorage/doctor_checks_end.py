@@ -6,9 +6,10 @@ This module must never delete what the visit did not push.
 import contextlib
 from collections.abc import Mapping
 
+from moorage.doctor_answers import error_code, fault, require
 from moorage.doctor_checks_door import login
 from moorage.doctor_model import Check, FailedError, Finding, ok, skip, warn
-from moorage.doctor_visit import Blob, Visit, digest_of, error_code, require
+from moorage.doctor_visit import Blob, Visit, digest_of
 from moorage.doctor_wire import BROKEN, Answer, told
 
 _REFUSED = frozenset({401, 403})
@@ -34,10 +35,11 @@ def no_leak(visit: Visit) -> Finding:
             first, second = visit.ask_as(who, "GET", there), visit.ask_as(who, "GET", nowhere)
             if _shown(first) != _shown(second):
                 raise FailedError(
-                    f"{name}: what is there is {told(first)}; what isn't is {told(second)}"
+                    f"{name}: what is there is {told(first)}; what isn't is {told(second)}",
+                    fault(first) or fault(second),
                 )
             if first.status not in _REFUSED:
-                raise FailedError(f"{name}: a pull must be refused: {told(first)}")
+                raise FailedError(f"{name}: a pull must be refused: {told(first)}", fault(first))
             statuses.add(f"{first.status} {error_code(first)}")
     return ok(f"{', '.join(sorted(statuses))}: the same for what is there and what isn't")
 

@@ -6,8 +6,9 @@ anything but the header as it came over the wire.
 
 from dataclasses import dataclass
 
+from moorage.doctor_answers import in_log, require, unexpected
 from moorage.doctor_model import Check, FailedError, Finding, ok, warn
-from moorage.doctor_visit import IMAGE, INDEX, Visit, digest_of, require
+from moorage.doctor_visit import IMAGE, INDEX, Visit, digest_of
 from moorage.doctor_wire import Answer, clean, told
 
 RESOLVER = ", ".join(
@@ -29,6 +30,10 @@ _SET_REDIRECT = (
 _SET_BODY = (
     "set MOORAGE_HEAD_STRATEGY=body (a deployment: `make deploy HEAD_STRATEGY=body`): this"
     " gateway counts a HEAD's body, and then `oras attach` by tag works too"
+)
+_HEAD_UNTOUCHED = (
+    "look into the function's log; what stands before the registry must pass HEAD on as it is, and"
+    " not answer for it"
 )
 _NONE = "none"
 
@@ -68,11 +73,11 @@ def blob_head(visit: Visit) -> Finding:
     size = len(visit.sample.data)
     answer = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     visit.facts["blob_head"] = Told.of(answer, size).plain
-    direct = answer.status not in {302, 307, 308}
-    said = Told.of(visit.follow(answer, "HEAD"), size)
+    there = visit.follow(answer, "HEAD")
+    if there.status != 200:  # noqa: PLR2004 - the one that is right
+        raise _wrong_status("HEAD of a blob", there)
+    direct, said = there is answer, Told.of(there, size)
     where = "" if direct else f"{answer.status}, and there "
-    if said.status != 200:  # noqa: PLR2004 - the one that is right
-        raise FailedError(f"HEAD of a blob: {where}{said.status}")
     if not said.right:
         todo = _SET_REDIRECT if direct else "look at what changes S3's answers on their way"
         raise FailedError(f"HEAD of a blob: {where}{said.plain}", todo)
@@ -85,12 +90,12 @@ def manifest_head(visit: Visit) -> Finding:
     visit.put_manifest("head", manifest)
     visit.remember(visit.repository, "manifests", "head")
     digest, size = digest_of(manifest), len(manifest)
-    plain = _head(visit, "head", size, {"Accept": IMAGE})
-    crane = _head(visit, "head", size, {"Accept": IMAGE, "User-Agent": CRANE})
-    resolver = _head(visit, digest, size, {"Accept": RESOLVER})
-    visit.facts["manifest_head_by_tag"] = str(plain)
-    visit.facts["manifest_head_by_crane"] = str(crane)
-    visit.facts["manifest_head_by_containerd"] = str(resolver)
+    heads = (
+        ("tag", "head", {"Accept": IMAGE}),
+        ("crane", "head", {"Accept": IMAGE, "User-Agent": CRANE}),
+        ("containerd", digest, {"Accept": RESOLVER}),
+    )
+    plain, crane, resolver = (_head(visit, size, *head) for head in heads)
     visit.facts["gateway_counts_head"] = plain.right
     if crane.digest != digest:
         raise FailedError(f"go-containerregistry gets no digest: {crane}")
@@ -99,8 +104,18 @@ def manifest_head(visit: Visit) -> Finding:
     return ok(f"by tag {plain}; by containerd {resolver}")
 
 
-def _head(visit: Visit, reference: str, size: int, headers: dict[str, str]) -> Told:
-    return Told.of(visit.ask("HEAD", visit.v2(f"manifests/{reference}"), headers), size)
+def _head(visit: Visit, size: int, who: str, reference: str, headers: dict[str, str]) -> Told:
+    """Ask as one client does; raises FailedError for a status that none of them can use."""
+    answer = visit.ask("HEAD", visit.v2(f"manifests/{reference}"), headers)
+    said = Told.of(answer, size)
+    visit.facts[f"manifest_head_by_{who}"] = str(said)
+    if said.status not in {200, 204}:
+        raise _wrong_status(f"HEAD of a manifest by {who}", answer)
+    return said
+
+
+def _wrong_status(what: str, answer: Answer) -> FailedError:
+    return FailedError(f"{what}: {told(answer)}", unexpected(answer) or in_log(answer))
 
 
 def _require_safe(who: str, said: Told) -> None:
@@ -112,8 +127,6 @@ def _require_safe(who: str, said: Told) -> None:
                 "no setting mends this where the gateway doesn't count: containerd can't pull by"
                 " digest; with MOORAGE_HEAD_STRATEGY=body it can if lengths are counted",
             )
-    elif said.status != 200:  # noqa: PLR2004 - the one that is right
-        raise FailedError(f"HEAD of a manifest by {who}: {said}")
     elif said.digest and not said.right:
         raise FailedError(f"HEAD of a manifest by {who}, with a digest: {said}", _SET_REDIRECT)
     elif said.length not in {"0", _NONE} and not said.right:
@@ -130,7 +143,7 @@ def head_strategy(visit: Visit) -> Finding:
     counts = Told.of(require(asked, 200, "HEAD of a manifest"), len(manifest)).right
     blob = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     if blob.status not in {200, 307}:
-        raise FailedError(f"HEAD of a blob: {told(blob)}")
+        raise _wrong_status("HEAD of a blob", blob)
     now, right = "redirect" if blob.status == 307 else "body", "body" if counts else "redirect"  # noqa: PLR2004 - as above
     visit.facts["head_strategy"] = right
     does = "counts" if counts else "doesn't count"
@@ -148,7 +161,7 @@ CHECKS = (
         blob_head,
         "docker, podman and buildah write the length that HEAD tells into the manifests that they"
         " push.",
-        _SET_REDIRECT,
+        _HEAD_UNTOUCHED,
         ("upload",),
     ),
     Check(
@@ -165,7 +178,7 @@ CHECKS = (
         head_strategy,
         "Which strategy is right depends on whether the gateway counts the body of a HEAD's answer."
         " docs/clients.md has both.",
-        _SET_REDIRECT,
+        _HEAD_UNTOUCHED,
         ("upload",),
     ),
 )

@@ -5,8 +5,9 @@ This module must never send more requests than it needs: each is megabytes over 
 
 import os
 
+from moorage.doctor_answers import require, require_kept
 from moorage.doctor_model import Check, FailedError, Finding, ok, warn
-from moorage.doctor_visit import BYTES, Visit, require, require_kept
+from moorage.doctor_visit import BYTES, Visit
 from moorage.doctor_wire import BROKEN, clean, told
 
 CHUNK = 4 * 1024 * 1024
@@ -88,7 +89,7 @@ CHECKS = (
         "A layer that is larger than one request must travel in chunks, and `moorage proxy` cuts"
         " them at 4 MiB.",
         "find out what refuses: a firewall (WAF) or a proxy before the registry has a limit of its"
-        " own, which must be 5 MB at least",
+        " own, which must be 5 MB at least; where it is a 5xx, look into the function's log",
         ("upload",),
     ),
 )

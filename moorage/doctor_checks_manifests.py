@@ -5,8 +5,9 @@ This module must never name in a list's check what another check may have put th
 
 from urllib.parse import urljoin, urlsplit
 
+from moorage.doctor_answers import require, require_bytes
 from moorage.doctor_model import Check, FailedError, Finding, ok
-from moorage.doctor_visit import BYTES, IMAGE, INDEX, Visit, digest_of, require, require_bytes
+from moorage.doctor_visit import BYTES, IMAGE, INDEX, Visit, digest_of
 from moorage.doctor_wire import Answer, clean, told
 
 _TAGS = ("page-1", "page-2", "page-3")

@@ -6,19 +6,17 @@ This module must never leave a session that the visit doesn't know of.
 import os
 import time
 
-from moorage.doctor_model import Check, FailedError, Finding, ok
-from moorage.doctor_visit import (
-    BYTES,
-    Blob,
-    Visit,
-    digest_of,
+from moorage.doctor_answers import (
+    KEEP_LOCATION,
     error_code,
     kept,
     require,
     require_bytes,
     require_kept,
-    with_digest,
+    unexpected,
 )
+from moorage.doctor_model import Check, FailedError, Finding, ok
+from moorage.doctor_visit import BYTES, Blob, Visit, digest_of, with_digest
 from moorage.doctor_wire import BROKEN, Answer, told
 
 _PIECES = (100_000, 1, 70_000)
@@ -97,6 +95,10 @@ def wrong_digest(visit: Visit) -> Finding:
     refused = visit.ask("PUT", with_digest(target, wrong), BYTES, b"")
     if refused.status == 201:  # noqa: PLR2004 - it was taken
         visit.remember(visit.repository, "blobs", wrong)
+        raise FailedError(
+            "a closing PUT with a wrong digest must be 400: status 201",
+            "a registry that takes any digest must not be used: tell its maintainers",
+        )
     require(refused, 400, "a closing PUT with a wrong digest")
     if error_code(refused) != "DIGEST_INVALID":
         raise FailedError(f"400 without the code DIGEST_INVALID: {told(refused)}")
@@ -132,7 +134,9 @@ def _settled(visit: Visit, target: str) -> tuple[int, str]:
         if status.status == 204:  # noqa: PLR2004 - the status that ends the waiting
             return kept(status, "the status after the cut"), visit.place(status, "the status")
         time.sleep(_WAIT_SECONDS)
-    raise FailedError(f"no status of the upload after the connection broke: {told(status)}")
+    raise FailedError(
+        f"no status of the upload after the connection broke: {told(status)}", unexpected(status)
+    )
 
 
 def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> Answer:
@@ -163,7 +167,7 @@ CHECKS = (
         location,
         "Clients go where Location says. On another host they send no credentials, or refuse to go"
         " (oras), or send them to a stranger (skopeo).",
-        "what stands before the registry must pass Location on as it is, and the Host too",
+        KEEP_LOCATION,
         ("scratch",),
     ),
     Check(
@@ -193,7 +197,8 @@ CHECKS = (
         "wrong-digest",
         wrong_digest,
         "The digest is what protects content; a mistaken client must be able to mend its mistake.",
-        "a registry that takes any digest must not be used: tell its maintainers",
+        "what stands before the registry must pass the registry's errors on as they are, and must"
+        " not answer for it",
         ("upload",),
     ),
     Check(

@@ -7,7 +7,6 @@ pushed: all of that is deleted at the end.
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from email.message import Message
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from moorage.doctor_answers import KEEP_LOCATION, at_s3, require, require_stored
 from moorage.doctor_model import FailedError
-from moorage.doctor_wire import Answer, Body, Wire, told, wire_of
+from moorage.doctor_wire import BROKEN, Answer, Body, Wire, clean, wire_of
 from moorage.login_http import is_loopback
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -25,7 +25,6 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 BYTES: Mapping[str, str] = {"Content-Type": "application/octet-stream"}
 
-_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _REMAPPED = "x-amzn-remapped-"
 _AGAIN = frozenset({429, 503})
 _TRIES = 5
@@ -127,7 +126,7 @@ class Visit:
         location = answer.headers.get("Location", "")
         fault = self.location_fault(location)
         if fault:
-            raise FailedError(f"{what}: {fault}")
+            raise FailedError(f"{what}: {fault}", KEEP_LOCATION)
         parts = urlsplit(location)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
@@ -185,20 +184,31 @@ class Visit:
     def follow(
         self, answer: Answer, method: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Go where a redirect of a blob leads; any other answer is returned."""
+        """Go where a redirect of a blob leads, which must work; any other answer is returned."""
         if answer.status not in _REDIRECTS:
             return answer
         wire, target = self.redirected(answer)
-        return wire.ask(method, target, headers)
+        what = f"{method} of a blob: {answer.status}, and there "
+        try:
+            there = wire.ask(method, target, headers)
+        except BROKEN as error:
+            reason = clean(str(error)) or type(error).__name__
+            raise FailedError(
+                f"{what}the connection failed: {reason}", at_s3(wire.url.netloc)
+            ) from None
+        return require_stored(there, what, wire.url.netloc)
 
     def redirected(self, answer: Answer) -> tuple[Wire, str]:
         """Return where a redirect leads: a server and a target; raises FailedError."""
         try:
             wire, target = wire_of(answer.headers.get("Location", ""))
         except ValueError:
-            raise FailedError("a redirect whose Location is no URL") from None
+            raise FailedError("a redirect whose Location is no URL", KEEP_LOCATION) from None
         if wire.url.scheme == "http" and not is_loopback(wire.url):
-            raise FailedError("a redirect to a URL without TLS")
+            raise FailedError(
+                "a redirect to a URL without TLS",
+                f"{KEEP_LOCATION}; the endpoint of S3 that the function has must be https",
+            )
         return wire, target
 
     def image(self, *layers: Blob, **more: object) -> bytes:
@@ -236,41 +246,6 @@ class Visit:
             self.facts["renamed_headers"] = sorted(known | found)
 
 
-def require(answer: Answer, status: int, what: str) -> Answer:
-    """Return an answer if it has the status that it must have; raises FailedError."""
-    if answer.status != status:
-        raise FailedError(f"{what} must be {status}: {told(answer)}")
-    return answer
-
-
-def require_bytes(got: bytes, expected: bytes, what: str) -> None:
-    """Raise FailedError unless these are the bytes."""
-    if got == expected:
-        return
-    first = next(
-        (at for at, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b),
-        min(len(got), len(expected)),
-    )
-    lengths = f"{len(got)} bytes for {len(expected)}"
-    raise FailedError(f"{what}: other bytes came back ({lengths}; the first at {first} differs)")
-
-
-def kept(answer: Answer, what: str) -> int:
-    """Return how many bytes an upload's Range says are kept; `0-0` is none or one: 1 is said."""
-    header = answer.headers.get("Range", "")
-    found = _RANGE.fullmatch(header)
-    if found is None:
-        raise FailedError(f"{what}: no Range that tells what is kept, but {header[:40]!r}")
-    return int(found[1]) + 1
-
-
-def require_kept(answer: Answer, size: int, what: str) -> None:
-    """Raise FailedError unless Range says that exactly `size` bytes are kept."""
-    said = answer.headers.get("Range", "")
-    if said != f"0-{size - 1}":
-        raise FailedError(f"{what}: Range says {said[:40]!r} where 0-{size - 1} is right")
-
-
 def with_digest(target: str, digest: str) -> str:
     """Return an upload's target with the digest that ends it."""
     return f"{target}{'&' if '?' in target else '?'}digest={digest}"
@@ -279,14 +254,6 @@ def with_digest(target: str, digest: str) -> str:
 def digest_of(data: bytes) -> str:
     """Return the SHA-256 digest of some bytes, as the registry names it."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def error_code(answer: Answer) -> str:
-    """Return the first code of an error in the spec's shape; empty if it has none."""
-    errors = answer.json().get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else None
-    code = first.get("code") if isinstance(first, dict) else None
-    return code if isinstance(code, str) else ""
 
 
 def _at(parts: SplitResult, scheme: str) -> tuple[str, int | None]:

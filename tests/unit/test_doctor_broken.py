@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.api.options import HeadStrategy
-from moorage import doctor, doctor_checks_blobs
+from moorage import doctor
 from moorage.doctor_model import Status
-from moorage.doctor_visit import Credentials, Visit
-from moorage.doctor_wire import Wire
-from tests.support.broken_gateway import (
-    STORE,
-    Break,
-    Running,
-    Told,
-    run_broken,
-    run_registry,
+from tests.support.broken_gateway import STORE, Break, Running, Told, run_broken, run_registry
+from tests.support.broken_gateway_rows import (
+    IS_BLOB,
+    IS_STORED_BLOB,
+    IS_V2,
+    Row,
+    found_by,
+    visit_to,
 )
 from tests.support.broken_gateway_tricks import (
     absolute_without_tls,
@@ -54,10 +51,6 @@ from tests.support.broken_gateway_tricks import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moorage.doctor_model import Result
-
-GRANT = "team/**:pull,push,delete"
-
 
 @pytest.fixture(scope="module")
 def counting() -> Iterator[Running]:
@@ -73,38 +66,13 @@ def redirecting() -> Iterator[Running]:
         yield running
 
 
-def visit_to(
-    url: str, registry: Running, name: str, *, large: bool = False, keep: bool = False
-) -> Visit:
-    """Come with a token of one's own."""
-    assert registry.access is not None
-    secret = registry.access.credential(name, GRANT)
-    # One of its own: what others keep must not be in the way.
-    repository = "team/" + re.sub("[^a-z0-9]+", "-", name.lower())
-    return Visit(
-        Wire(doctor.address(url)), repository, Credentials("somebody", secret), large, keep
-    )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is broken, and the check that must fail for it; `says` is in what it tells to do."""
-
-    check: str
-    broken: Break
-    redirecting: bool = False
-    large: bool = False
-    says: str = ""
-
-
-IS_BLOB = method("GET", has="/blobs/sha256")
-IS_STORED_BLOB = method("GET", has=STORE)
-IS_V2 = method("GET", has="/v2/")
 CHALLENGE = "WWW-Authenticate"
 
 ROWS = {
     "hangs up": Row("reach", Break(hang_up=True)),
-    "wrong stage": Row("version", on(IS_V2, instead(403, b'{"message":"Forbidden"}'))),
+    "wrong stage": Row(
+        "version", on(IS_V2, instead(403, b'{"message":"Forbidden"}')), says="stage `v2`"
+    ),
     "no version": Row("version", on(IS_V2, header("Docker-Distribution-Api-Version", None))),
     "strips the challenge": Row("challenge", on(IS_V2, header(CHALLENGE, None))),
     "renames the challenge": Row(
@@ -155,11 +123,16 @@ ROWS = {
         asking(lambda asked: asked.headers.get("Content-Range") == "0-99999", take_again),
     ),
     "needs a length": Row("streamed", asking(lambda asked: asked.chunked, refuse(411))),
+    "knows no chunked bodies": Row(
+        "streamed", asking(lambda asked: asked.chunked, refuse(501)), says="moorage proxy"
+    ),
     "fails for a wrong digest": Row(
         "wrong-digest", on(lambda a: a.method == "PUT" and not a.body, instead(500))
     ),
     "takes a wrong digest": Row(
-        "wrong-digest", on(lambda a: a.method == "PUT" and not a.body, instead(201))
+        "wrong-digest",
+        on(lambda a: a.method == "PUT" and not a.body, instead(201)),
+        says="must not be used",
     ),
     "loses a cut chunk": Row("resume", Break(tell=boast)),
     "takes 1 MB": Row("sizes", capped(1_000_000), says="WAF"),
@@ -255,13 +228,7 @@ ROWS = {
 def test_what_is_broken_is_found(name: str, counting: Running, redirecting: Running) -> None:
     """The check that looks at it fails, and what to do about it is told."""
     row = ROWS[name]
-    registry = redirecting if row.redirecting else counting
-    with run_broken(registry, row.broken) as url:
-        keep = row.check != "cleanup"
-        visit = visit_to(url, registry, f"broken {name}", large=row.large, keep=keep)
-        only = frozenset({"upload" if row.check == "cleanup" else row.check})
-        results = {result.check.name: result for result in doctor.examine(visit, only)}
-    found = results[row.check]
+    found = found_by(row, redirecting if row.redirecting else counting, f"broken {name}")
     assert found.finding.status is Status.FAIL, found.finding
     assert row.says in found.todo
     assert found.todo
@@ -272,56 +239,6 @@ def test_every_check_is_made_to_fail() -> None:
     assert {row.check for row in ROWS.values()} == {check.name for check in doctor.CHECKS}
 
 
-EVERYTHING = frozenset(check.name for check in doctor.CHECKS)
-ABOUT_HEAD = frozenset({"redirect", "range", "blob-head", "manifest-head", "head-strategy"})
-
-
-@pytest.mark.parametrize("strategy", ["body", "redirect"])
-def test_what_is_whole_passes(strategy: str, counting: Running, redirecting: Running) -> None:
-    """The gateway that breaks things breaks nothing that it isn't told to."""
-    registry = counting if strategy == "body" else redirecting
-    # One body of each size is enough for a test: test_doctor.py sends them.
-    names = EVERYTHING - {"sizes", "cleanup"} if strategy == "body" else ABOUT_HEAD
-    with run_broken(registry, Break()) as url:
-        visit = visit_to(url, registry, f"whole {strategy}", large=strategy == "body")
-        results = doctor.examine(visit, names)
-    wrong = {result.check.name: result.finding for result in results if not _good(result)}
-    assert not wrong
-    assert visit.facts["head_strategy"] == strategy
-
-
-def _good(result: Result) -> bool:
-    return result.finding.status is Status.OK
-
-
-def test_a_url_that_opens_more_is_a_failure(
-    redirecting: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It must be good for the one method that it was signed for; an emulator may be lax."""
-    lax = on(method("GET", has=STORE), instead(200))
-    found = {}
-    for here in (True, False):
-        monkeypatch.setattr(doctor_checks_blobs, "is_loopback", lambda _, here=here: here)
-        with run_broken(redirecting, lax) as url:
-            visit = visit_to(url, redirecting, f"lax {here}")
-            results = doctor.examine(visit, frozenset({"redirect"}))
-        found[here] = next(r.finding for r in results if r.check.name == "redirect")
-    assert found[True].status is Status.OK
-    assert "emulator" in found[True].seen
-    assert found[False].status is Status.FAIL
-    assert "good for GET too" in found[False].seen
-
-
-def test_a_smaller_limit_is_a_smaller_chunk(counting: Running) -> None:
-    """A gateway that takes 3 MB can be pushed through, with chunks that fit."""
-    with run_broken(counting, capped(3_000_000)) as url:
-        visit = visit_to(url, counting, "capped")
-        results = doctor.examine(visit, frozenset({"sizes"}))
-    found = next(result for result in results if result.check.name == "sizes")
-    assert found.finding.status is Status.WARN
-    assert f"--chunk-size {2 * 1024 * 1024}" in found.todo
-
-
 def test_what_needs_a_broken_thing_is_not_tried(counting: Running) -> None:
     """Where the door is broken nothing behind it is called broken."""
     with run_broken(counting, ROWS["strips the challenge"].broken) as url:
@@ -329,14 +246,3 @@ def test_what_needs_a_broken_thing_is_not_tried(counting: Running) -> None:
     failed = [result.check.name for result in results if result.finding.status is Status.FAIL]
     assert failed == ["challenge"]
     assert results[-1].check.name == "cleanup"
-
-
-@pytest.mark.parametrize(
-    ("date", "status"),
-    [(None, Status.WARN), ("yesterday", Status.WARN)],
-)
-def test_a_clock_that_is_not_told(counting: Running, date: str | None, status: Status) -> None:
-    """Without a Date nothing is known of the clock."""
-    with run_broken(counting, on(IS_V2, header("Date", date))) as url:
-        results = doctor.examine(visit_to(url, counting, f"clock {date}"), frozenset({"clock"}))
-    assert next(r for r in results if r.check.name == "clock").finding.status is status
