@@ -16,17 +16,16 @@ from typing import Any, Final
 import yaml
 
 from chalicelib.access.credentials import generate
-from moorage import access_admin, access_setup, deploy_texts
+from moorage import access_admin, access_setup, deploy_data, deploy_texts
 from moorage.access_aws import quiet_sdk
 from moorage.children import CHECKOUT
 from moorage.deploy_account import Account, Names
 from moorage.deploy_bucket import upload
 from moorage.deploy_errors import DeployError
-from moorage.deploy_package import Package, read_package
+from moorage.deploy_package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy_stacks import Stack, Stacks, Wanted
 from moorage.secret_file import placed
 
-DATA_TEMPLATE: Final = CHECKOUT / "infra" / "data.yaml"
 OBSERVABILITY_TEMPLATE: Final = CHECKOUT / "infra" / "observability.yaml"
 
 NONE: Final = "none"
@@ -49,7 +48,10 @@ class DeployOptions:
     package: Path
     parameters: Mapping[str, str] = field(default_factory=dict)
     bucket: str | None = None
-    """Where packages are uploaded; None: a bucket of the stage's own."""
+    """Where packages are uploaded; None: as it was, at first a bucket of the stage's own.
+
+    NONE goes back to that one.
+    """
     admin_token_file: Path | None = None
     observability: bool | None = None
     """Whether there is to be a stack of alarms; None: if there is one, it is brought up to date."""
@@ -75,7 +77,7 @@ class Deployment:
         data = self.stacks.put(self._data())
         if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: made the key that signs tokens")
-        stack = self._put_api(package, options, parameters)
+        stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
@@ -93,13 +95,17 @@ class Deployment:
             else None,
         )
 
-    def _put_api(
-        self, package: Package, options: DeployOptions, parameters: Mapping[str, str]
-    ) -> Stack:
-        bucket = options.bucket or self.names.code_bucket(self.account)
+    def _package_bucket(self, before: Stack | None, given: str | None) -> str:
+        """Return where packages go: what is given, else where they went, else our own bucket."""
+        if given is None and before is not None:
+            given = before.outputs.get(PACKAGE_BUCKET)
+        return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
+
+    def _put_api(self, package: Package, bucket: str, parameters: Mapping[str, str]) -> Stack:
+        ours = bucket == self.names.code_bucket(self.account)
         key = f"{self.names.api_stack}/{package.digest[:_DIGEST_CHARACTERS]}.zip"
         self.echo(f"{bucket}: uploading the code, {len(package.code) / 1e6:.1f} MB")
-        upload(self.account, bucket, key, package.code, ours=options.bucket is None)
+        upload(self.account, bucket, key, package.code, ours=ours)
 
         def put(url: str) -> Stack:
             template = package.placed(bucket, key, url)
@@ -117,9 +123,12 @@ class Deployment:
         return put(url)
 
     def _data(self) -> Wanted:
-        template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+        template = deploy_data.read()
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
+        # The same names as the template's own, but such as CloudFormation finds what is left by.
+        things = deploy_data.kept(template, name, self.account, parameters)
+        template = deploy_data.named(template, things)
         return Wanted(name, template, parameters, self.names.tags, keeps_data=True)
 
     def _standing(self, name: str) -> Stack | None:

@@ -1,6 +1,7 @@
 """The words of `moorage deploy` and `moorage destroy`, and what each calls.
 
-`make deploy` gives all of them but the stage by variables. No logic may live here.
+`make deploy` gives all of them but the stage by variables. No logic may live here; and no word may
+be taken for another, said or in a variable: argparse holds a default to `type`, not to `choices`.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from chalicelib.errors import RegistryError
 Command = Callable[..., argparse.ArgumentParser]
 
 _DELETE = "delete"
-_NO = frozenset({"0", "no", "off", "false"})
+_YES = frozenset({"1", "yes", "on", "true"})
+_NO = frozenset({"0", "no", "off", "false", "none"})
 _UNSAID = "; unsaid, it stays as it is"
 _TAKEN_AWAY = f"{_UNSAID}, and `none` takes it away"
 # Option, variable, the template's parameter, what to show for its value, help.
@@ -107,13 +109,23 @@ def add_deploy(
     )
     for option, variable, _, metavar, text in (*_PARAMETERS, *_WATCHING):
         _add(deploy, option, variable, metavar, text)
-    _add(deploy, "bucket", "DEPLOY_BUCKET", "NAME", "a bucket of yours for packages")
+    _add(deploy, "bucket", "DEPLOY_BUCKET", "NAME", f"a bucket of yours for packages{_TAKEN_AWAY}")
     _add(deploy, "admin-token-file", "ADMIN_TOKEN_FILE", "PATH", "for the first access token")
     deploy.add_argument(
         "--observability",
-        action=argparse.BooleanOptionalAction,
-        default=_asked("OBSERVABILITY"),
-        help=f"a dashboard and alarms, which cost{_UNSAID}; $OBSERVABILITY (1, 0) sets the default",
+        nargs="?",
+        const=True,
+        type=_asked,
+        metavar="0|1",
+        default=os.environ.get("OBSERVABILITY") or None,
+        help=f"a dashboard and alarms, which cost{_UNSAID}; $OBSERVABILITY sets the default",
+    )
+    deploy.add_argument(
+        "--no-observability",
+        dest="observability",
+        action="store_false",
+        default=None,
+        help="the same as `--observability 0`: takes them away",
     )
     deploy.set_defaults(run=_deploy)
 
@@ -121,7 +133,8 @@ def add_deploy(
     _add_stage(destroy)
     destroy.add_argument(
         "--data",
-        choices=(_DELETE,),
+        type=_deletion,
+        metavar=_DELETE,
         default=os.environ.get("DATA") or None,
         help="delete all images and access tokens too; $DATA sets the default",
     )
@@ -167,9 +180,21 @@ def _given(options: argparse.Namespace, rows: tuple[tuple[str, ...], ...]) -> di
     return {parameter: value for parameter, value in values.items() if value is not None}
 
 
-def _asked(variable: str) -> bool | None:
-    value = os.environ.get(variable) or None
-    return None if value is None else value not in _NO
+def _asked(word: str) -> bool:
+    if word.lower() in _YES | _NO:
+        return word.lower() in _YES
+    raise argparse.ArgumentTypeError(
+        f"{word!r} (said, or in $OBSERVABILITY) is neither 1, yes, on, true nor 0, no, off, false,"
+        " none"
+    )
+
+
+def _deletion(word: str) -> str:
+    if word == _DELETE:
+        return word
+    raise argparse.ArgumentTypeError(
+        f"{word!r} (said, or in $DATA) is not `{_DELETE}`; to keep the data, say nothing"
+    )
 
 
 def _destroy(options: argparse.Namespace) -> int:

@@ -37,8 +37,8 @@ def upload(account: "Account", bucket: str, key: str, code: bytes, *, ours: bool
     except ClientError as error:
         if _code(error) in _MISSING:
             raise DeployError(
-                f"there is no bucket {bucket}: name one that is there by DEPLOY_BUCKET, or none,"
-                " and one is made"
+                f"there is no bucket {bucket}: name one that is there by DEPLOY_BUCKET, or say"
+                " DEPLOY_BUCKET=none, and one is made"
             ) from None
         raise
 
@@ -76,6 +76,18 @@ def empty(s3: "S3Client", bucket: str, owner: str) -> int:
     return count
 
 
+def stands(account: "Account", bucket: str) -> bool:
+    """Return whether the account has such a bucket; raises ClientError, also for another's."""
+    s3: S3Client = account.client("s3")
+    try:
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if _code(error) in _MISSING:
+            return False
+        raise
+    return True
+
+
 def remove(account: "Account", bucket: str) -> bool:
     """Empty and delete a bucket; return whether there was one. Raises DeployError, ClientError."""
     s3: S3Client = account.client("s3")
@@ -105,11 +117,7 @@ def tls_only(bucket: str, partition: str) -> str:
 
 def _ensure(s3: "S3Client", account: "Account", bucket: str) -> None:
     region = account.region
-    try:
-        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
-    except ClientError as error:
-        if _code(error) not in _MISSING:
-            raise
+    if not stands(account, bucket):
         if region == _UNNAMED_REGION:
             s3.create_bucket(Bucket=bucket)
         else:

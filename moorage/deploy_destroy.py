@@ -1,7 +1,9 @@
 """`moorage destroy`: takes a registry down. Its data stays, unless it is said twice that it goes.
 
 This module must never delete data before it is sure that it was meant, nor end a stack whose
-bucket or tables are still there: that stack is how a second run finds them.
+bucket or tables are still there: that stack is how a second run finds them. Without a stack it may
+take for data only what has the names that a deployment gives by itself, and may never say that all
+is gone: what was given another name can't be seen then.
 """
 
 import sys
@@ -11,15 +13,15 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from moorage import deploy_data
 from moorage.access_aws import quiet_sdk
 from moorage.deploy import say
 from moorage.deploy_account import Account, Names
-from moorage.deploy_bucket import remove
+from moorage.deploy_bucket import remove, stands
+from moorage.deploy_data import BUCKET, TABLE
 from moorage.deploy_errors import DeployError
-from moorage.deploy_stacks import Stacks
+from moorage.deploy_stacks import Stack, Stacks
 
-_TABLE: Final = "AWS::DynamoDB::Table"
-_BUCKET: Final = "AWS::S3::Bucket"
 _GONE: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 
 
@@ -46,19 +48,18 @@ class Demolition:
         """Do it and return what to print; raises DeployError, and what AWS raises."""
         if options.data:
             self._require_meant(options.confirmed)
+        data = self.stacks.find(self.names.data_stack)
         gone = [
             self.stacks.delete(name)
             for name in (self.names.observability_stack, self.names.api_stack)
         ]
         # Only now: CloudFormation takes a stack back to the code that it had.
         gone.append(remove(self.account, self.names.code_bucket(self.account)))
-        if options.data:
-            gone.append(self._destroy_data())
-        if not any(gone):
-            raise DeployError(
-                f"there is no {self.names.api_stack} in account {self.account.id}, region"
-                f" {self.account.region}: is it another stage or region? (`--stage`, AWS_REGION)"
-            )
+        deleted = self._destroy_data(data) if options.data else []
+        if not any(gone) and not deleted:
+            raise self._nothing(options)
+        if data is None or not data.stands:
+            return self._told_without(options, deleted)
         return self._told(options)
 
     def _require_meant(self, confirmed: str | None) -> None:
@@ -72,32 +73,47 @@ class Demolition:
         if confirmed.strip() != wanted:
             raise DeployError(f"nothing was deleted: that was not {wanted}")
 
-    def _destroy_data(self) -> bool:
-        if self.stacks.find(self.names.data_stack) is None:
-            return False
-        cloudformation = self.stacks.client
-        listed = cloudformation.describe_stack_resources(StackName=self.names.data_stack)
-        ids = [
+    def _destroy_data(self, stack: Stack | None) -> list[str]:
+        """Delete the bucket, the tables, the key and then the stack; return what was there."""
+        known = self._in_stack() if stack is not None and stack.stands else self._by_name()
+        deleted = [name for kind, name in known if self._delete(kind, name)]
+        ssm: Any = self.account.client("ssm")
+        # Unlike DeleteParameter this one says nothing of a name that isn't there.
+        answer = ssm.delete_parameters(Names=[self.names.signing_key])
+        deleted += answer["DeletedParameters"]
+        if self.stacks.delete(self.names.data_stack):
+            deleted.append(self.names.data_stack)
+        return deleted
+
+    def _in_stack(self) -> list[tuple[str, str]]:
+        listed = self.stacks.client.describe_stack_resources(StackName=self.names.data_stack)
+        return [
             (each["ResourceType"], each["PhysicalResourceId"])
             for each in listed["StackResources"]
             if each.get("PhysicalResourceId")
         ]
-        for kind, name in ids:
-            if kind == _BUCKET:
-                self.echo(f"{name}: deleting all objects, and the bucket")
-                remove(self.account, name)
-            elif kind == _TABLE:
-                self.echo(f"{name}: deleting the table")
-                self._drop_table(name)
-        ssm: Any = self.account.client("ssm")
-        # Unlike DeleteParameter this one says nothing of a name that isn't there.
-        ssm.delete_parameters(Names=[self.names.signing_key])
-        return self.stacks.delete(self.names.data_stack)
 
-    def _drop_table(self, table: str) -> None:
+    def _by_name(self) -> list[tuple[str, str]]:
+        """Return what a deployment's data is called, if nobody gave it other names.
+
+        What a creation that failed lists is left out: it may be what stood in the way, and ours or
+        not.
+        """
+        things = deploy_data.kept(deploy_data.read(), self.names.data_stack, self.account, {})
+        return [(each.kind, each.name) for each in things]
+
+    def _delete(self, kind: str, name: str) -> bool:
+        if kind == BUCKET and stands(self.account, name):
+            self.echo(f"{name}: deleting all objects, and the bucket")
+            return remove(self.account, name)
+        return kind == TABLE and self._drop_table(name)
+
+    def _drop_table(self, table: str) -> bool:
         dynamodb: Any = self.account.client("dynamodb")
         try:
-            if dynamodb.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled"):
+            found = dynamodb.describe_table(TableName=table)["Table"]
+            self.echo(f"{table}: deleting the table")
+            if found.get("DeletionProtectionEnabled"):
                 dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
                 dynamodb.get_waiter("table_exists").wait(TableName=table)
             dynamodb.delete_table(TableName=table)
@@ -105,6 +121,31 @@ class Demolition:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _GONE:
                 raise
+            return False
+        return True
+
+    def _nothing(self, options: DestroyOptions) -> DeployError:
+        data = ", nor data by the names that a deployment gives" if options.data else ""
+        return DeployError(
+            f"there is no {self.names.api_stack} in account {self.account.id}, region"
+            f" {self.account.region}{data}: is it another stage or region? (`--stage`, AWS_REGION)"
+        )
+
+    def _told_without(self, options: DestroyOptions, deleted: list[str]) -> str:
+        """Say what became of data that no stack holds."""
+        api, stack, stage = self.names.api_stack, self.names.data_stack, self.names.stage
+        if not options.data:
+            return (
+                f"{api} is gone. No stack {stack} stands: a bucket and tables that one left behind"
+                f" are kept. `make deploy STAGE={stage}` takes them in again, `make destroy"
+                f" STAGE={stage} DATA=delete` deletes them\n"
+            )
+        found = f"deleted {', '.join(deleted)}" if deleted else "and there was none"
+        return (
+            f"{api} is gone. No stack {stack} stood to say what its data is, so it was looked for"
+            f" by the names that a deployment gives: {found}. A bucket or table that was given"
+            " another name would still be there\n"
+        )
 
     def _told(self, options: DestroyOptions) -> str:
         if options.data:

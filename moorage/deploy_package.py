@@ -28,6 +28,9 @@ LARGEST_ZIP = 50 * 1000 * 1000
 RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
 """Lambda's names of what functions may run on: all that is pinned has wheels for these."""
 
+PACKAGE_BUCKET: Final = "PackageBucket"
+"""The output that says where the packages are, so that the next deployment knows."""
+
 _TEMPLATES = ("sam.json", "sam.yaml")
 _FUNCTION = "AWS::Serverless::Function"
 # e_machine of an ELF header.
@@ -54,6 +57,10 @@ class Package:
         # the challenge would go on naming the URL of the first deployment, which is empty.
         definition = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
         definition["info"]["description"] = f"A Moorage registry, at {url or 'no address yet'}"
+        template["Outputs"][PACKAGE_BUCKET] = {
+            "Description": "The bucket that the packages are uploaded to.",
+            "Value": bucket,
+        }
         return template
 
 

@@ -26,6 +26,7 @@ LONGEST_TEMPLATE = 51_200
 _MOST_POLLS = 720
 _NOT_CHANGED = ("didn't contain changes", "No updates are to be performed")
 _REPEAT_OF_ANOTHER = "cancelled"
+_DONE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _NOTHING_IN_IT = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
 
 
@@ -118,7 +119,8 @@ class Stacks:
                 f"the template of {wanted.name} is {len(body.encode())} bytes long, and"
                 f" CloudFormation takes {LONGEST_TEMPLATE}: is it this project's own?"
             )
-        # A bucket or table that a deleted stack left behind is taken in again.
+        # A bucket or table that a deleted stack left behind is taken in again, if the template has
+        # its name in plain text.
         taking_in: dict[str, Any] = {"ImportExistingResources": True} if wanted.keeps_data else {}
         made = self.client.create_change_set(
             StackName=wanted.name,
@@ -171,7 +173,7 @@ class Stacks:
         for _ in range(_MOST_POLLS):
             stack = self._found(name)
             if not stack.status.endswith("_IN_PROGRESS"):
-                if stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+                if stack.status in _DONE:
                     return stack
                 raise self._failure(stack, token)
             self.pause(self.seconds)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.access.credentials import hash_of
 from chalicelib.settings import Settings
@@ -359,6 +360,25 @@ def test_the_bucket_of_packages_is_closed(cloud: Cloud) -> None:
     assert cloud.run("deploy", "--bucket", "somebody-s").status == 0
     (item,) = s3.list_objects_v2(Bucket="somebody-s")["Contents"]
     assert re.fullmatch(r"moorage-x/[0-9a-f]{32}\.zip", item["Key"])
+
+
+def test_the_bucket_of_packages_is_kept(cloud: Cloud) -> None:
+    """Unsaid, packages go where they went before; `none` goes back to the stage's own bucket."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="somebody-s")
+    assert cloud.run("deploy", "--bucket", "somebody-s").status == 0
+    again = cloud.run("deploy", "--log-days", "7")
+    assert again.status == 0, again.err
+    assert "somebody-s: uploading the code" in again.err
+    assert cloud.buckets() == [BUCKET, "somebody-s"]
+    # Nobody asked for the settings of somebody's bucket to be changed.
+    with pytest.raises(ClientError, match="NoSuchPublicAccessBlockConfiguration"):
+        s3.get_public_access_block(Bucket="somebody-s")
+    back = cloud.run("deploy", "--bucket", "none")
+    assert back.status == 0, back.err
+    assert f"{CODE}: uploading the code" in back.err
+    assert f"{CODE}: uploading the code" in cloud.run("deploy").err
+    assert s3.get_public_access_block(Bucket=CODE)
 
 
 @pytest.mark.parametrize("stage", ["", "X", "1a", "a-data", "a_b", "a" * 21])

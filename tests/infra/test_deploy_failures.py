@@ -135,6 +135,16 @@ def test_what_failed_at_first_is_made_again(script: Script) -> None:
     assert script.stacks.put(WANTED).status == "CREATE_COMPLETE"
 
 
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "IMPORT_COMPLETE"])
+def test_what_is_left_behind_may_be_taken_in(script: Script, status: str) -> None:
+    """A new data stack asks for it, and stands however CloudFormation calls that."""
+    script.stack(None)
+    script.change_set("CREATE", keeps_data=True, Changes=[{"ResourceChange": {"Action": "Import"}}])
+    script.executed()
+    script.stack(status)
+    assert script.stacks.put(DATA).status == status
+
+
 @pytest.mark.parametrize(
     ("status", "told"),
     [
