@@ -65,8 +65,11 @@ class ByteStore:
         )
         if not self.makes_part(leased, data):
             key = tail_key(leased.id, leased.fence)
-            etag = self._objects.put(key, body)
-            return replace(grown, tail=StoredObject(key, len(body), etag))
+            put = self._objects.put(key, body)
+            # An earlier sending may arrive when the session is over and this key deleted.
+            disturbed = leased.disturbed or put.repeated
+            tail = StoredObject(key, len(body), put.etag)
+            return replace(grown, tail=tail, disturbed=disturbed)
         if leased.next_part >= self._limits.part_count:  # the last number is kept for the tail
             raise UploadInvalidError(
                 f"the upload has used all of its {self._limits.part_count} parts:"
@@ -82,13 +85,17 @@ class ByteStore:
         self._objects.put_part(key, grown.upload_id or "", leased.next_part, body)
         return replace(grown, tail=None, next_part=leased.next_part + 1)
 
-    def drop_superseded_tails(self, session: Session) -> None:
-        """Delete the last window's superseded tails, best effort: the end deletes them again."""
-        if session.last_fence % TAIL_WINDOW:
+    def drop_superseded_tails(self, leased: Session, session: Session) -> None:
+        """Delete superseded tails where a chunk begins a window of leases, best effort.
+
+        `leased` is the session before the chunk. What stays is deleted at the session's end.
+        """
+        window = leased.last_fence // TAIL_WINDOW
+        if session.last_fence // TAIL_WINDOW == window:
             return
-        first = max(1, session.last_fence - TAIL_WINDOW)
         kept = session.tail.key if session.tail else None
-        keys = [tail_key(session.id, fence) for fence in range(first, session.last_fence + 1)]
+        fences = range(max(1, window * TAIL_WINDOW), session.last_fence + 1)
+        keys = [tail_key(session.id, fence) for fence in fences]
         with suppress(RegistryError):
             self._objects.delete([key for key in keys if key != kept])
 
@@ -137,5 +144,7 @@ class ByteStore:
         and where copies go in parts, of which the slower one may have begun its own.
         """
         ours = session.claim and canonical_key(session.claim, session.id)
-        overtaken = session.tail_part is not None and session.published_key != ours
+        sealed = session.tail_part is not None
+        copied = session.tail is not None and session.published_key is not None
+        overtaken = (sealed or copied) and session.published_key != ours
         return session.disturbed or overtaken or session.offset > self._limits.copy_whole

@@ -59,20 +59,22 @@ class Commits:
         `leased.claim` must be its digest: it names the canonical key before that is written.
         Raises ObjectMissingError, ObjectChangedError when the tail is not what the session says.
         """
-        key = canonical_key(claim_of(leased), leased.id)
+        key, repeated = canonical_key(claim_of(leased), leased.id), False
         if leased.tail is not None and not data:
             self._ports.objects.copy(leased.tail.key, leased.tail.etag, leased.tail.size, key)
             size = leased.tail.size
         else:
             body = self._bytes.tail_bytes(leased) + data
-            self._ports.objects.put(key, body)
+            repeated = self._ports.objects.put(key, body).repeated
             size = len(body)
         if size != leased.offset + len(data):
             raise ObjectChangedError(f"{leased.id} stored {size} bytes")
         now = self._ports.clock.now()
-        clean = leased.tail is None and not leased.disturbed
+        disturbed = leased.disturbed or repeated
+        clean = leased.tail is None and not disturbed
         committed = replace(
             leased,
+            disturbed=disturbed,
             state=transitions.after(leased.state, Event.WHOLE),
             offset=size,
             holder=None,
@@ -188,7 +190,7 @@ class Commits:
                 return session
             if session.state is State.CANCELLED:
                 raise UploadUnknownError
-            if session.hashed or session.state not in {State.SEALED, State.ASSEMBLED}:
+            if not session.takes_claims:
                 raise UploadDigestInvalidError(
                     f"the upload was closed with digest {session.claim}, not {digest}",
                     offset=session.offset,

@@ -107,15 +107,18 @@ class Manifests:
 
         Raises ManifestUnknownError. What a crash interrupts, a repeat or a put finishes.
         """
-        metadata = self._ports.metadata
         if isinstance(reference, Tag):
             self._retried(lambda: self._delete_tag(repository, reference.name))
-            return
-        due = self._ports.clock.now() + self._limits.manifest_grace
-        manifest = metadata.begin_delete(repository, reference, due)
-        if manifest is None:
+        else:
+            self._retried(lambda: self._delete_manifest(repository, reference))
+
+    def _delete_manifest(self, repository: str, digest: Digest) -> None:
+        metadata = self._ports.metadata
+        seen = metadata.get_manifest(repository, digest)
+        if seen is None or seen.state is ManifestState.PENDING:
             raise ManifestUnknownError
-        self.finish_delete(manifest)
+        due = self._ports.clock.now() + self._limits.manifest_grace
+        self.finish_delete(metadata.begin_delete(seen, due))
 
     def _delete_tag(self, repository: str, tag: str) -> None:
         if not self._ports.metadata.delete_tag(repository, tag):

@@ -62,6 +62,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """An object that was written; `repeated`: an earlier sending may still arrive.
+
+    That is so where the request was sent again, because its first answer did not come.
+    """
+
+    etag: str
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MultipartUpload:
     """A multipart upload that was opened; `repeated`: another one may have been, with an id lost.
 

@@ -9,15 +9,15 @@ from typing import Protocol
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Link, Manifest, Page, Record, Referrer
-from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part
+from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, Written
 from chalicelib.registry.session import Owner, Session
 
 
 class ObjectStore(Protocol):
     """Bytes by key."""
 
-    def put(self, key: str, data: bytes) -> str:
-        """Store an object whole, in one request; returns its ETag."""
+    def put(self, key: str, data: bytes) -> Written:
+        """Store an object whole, in one request."""
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -208,10 +208,11 @@ class MetadataStore(Protocol):
         Raises ManifestMovedError when a condition fails.
         """
 
-    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
-        """Mark a live (or already deleting) manifest as deleting; None if there is none such.
+    def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
+        """Mark a live (or already deleting) manifest as deleting, if it still has this version.
 
-        The sweeper ends the deletion at `sweep_at` (seconds since the epoch).
+        The sweeper ends the deletion at `sweep_at` (seconds since the epoch). Raises
+        ManifestMovedError if it is gone, or was pushed anew.
         """
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:

@@ -108,6 +108,11 @@ class Session:
         """Whether the digest of all accepted bytes is known from the saved state."""
         return self.hash_state is not None
 
+    @property
+    def takes_claims(self) -> bool:
+        """Whether it is closed, and another digest may be the right one: its bytes decide."""
+        return not self.hashed and self.state in {State.SEALED, State.ASSEMBLED}
+
     def over_by(self, now: float) -> bool:
         """Whether the session's life has ended."""
         return self.life_until <= now

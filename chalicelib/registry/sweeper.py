@@ -141,6 +141,9 @@ class Sweeper:
             return self._settled(self._commits.end(session, Event.EXPIRE), Outcome.CANCELLED)
         if session.state is State.OPEN:
             return self._postpone(session, session.life_until)
+        # Behind the others first: what takes longer than this process has must not begin each run.
+        later = now + self._limits.sweep_again / 2
+        session = self._ports.sessions.write(session, replace(session, sweep_at=later))
         try:
             driven = self._commits.drive(session, until)
         except UploadDigestInvalidError:

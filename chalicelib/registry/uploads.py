@@ -102,7 +102,7 @@ class Uploads:
             written = self._ports.sessions.write(leased, stored)
         except SessionMovedError as moved:
             written = _accepted(moved.current, leased, stored)
-        self._bytes.drop_superseded_tails(written)
+        self._bytes.drop_superseded_tails(leased, written)
         return written
 
     def status(self, owner: Owner, session_id: str) -> Session:
@@ -145,8 +145,10 @@ class Uploads:
             leased = self._lease(owner, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
             session = self.status(owner, session_id)
-            if session.state is State.OPEN or (data and session.claim != digest):
+            if session.state is State.OPEN:
                 raise
+            if data and session.claim != digest and session.takes_claims:
+                raise _closed(session, at) from None
             return self._commits.finish(session, digest, deadline)
         return self._close(leased, digest, data, deadline)
 
@@ -271,6 +273,17 @@ def _accepted(current: Session | None, leased: Session, stored: Session) -> Sess
     if current is None or current.state is State.CANCELLED or current.last_fence != leased.fence:
         raise _overtaken_by(current)
     return stored if current.state is State.OPEN else current
+
+
+def _closed(session: Session, at: int | None) -> RegistryError:
+    """Say where a closed session stands to whoever has bytes for it: it takes claims alone."""
+    if at != session.offset:
+        return UploadOffsetError(offset=session.offset)
+    return UploadInvalidError(
+        "another request closed the upload, which takes no more bytes: repeat this one without a"
+        " body, or start a new upload",
+        offset=session.offset,
+    )
 
 
 def _overtaken_by(current: Session | None) -> RegistryError:

@@ -131,21 +131,24 @@ class Manifests(MetadataPart):
         except TransactionRefusedError as refused:
             raise ManifestMovedError(str(refused)) from refused
 
-    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
-        """Mark a live (or already deleting) manifest as deleting; None if there is none such."""
+    def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
+        """Mark a live (or already deleting) manifest as deleting, if it still has this version.
+
+        Without the version a request that is long on its way would delete what was pushed since.
+        """
         update = Update(
             self._registry,
-            manifest_key(repository, digest),
-            IS_LIVE | IS_DELETING,
+            manifest_key(manifest.repository, manifest.digest),
+            (IS_LIVE | IS_DELETING) & of_version(manifest.version),
             set={
                 "state": codec.TEXT.encode(ManifestState.DELETING.value),
-                **sweep_attributes(str(digest), sweep_at),
+                **sweep_attributes(str(manifest.digest), sweep_at),
             },
         )
         try:
             return MANIFEST.decode(self._dynamo.write(update))
-        except ConditionFailedError:
-            return None
+        except ConditionFailedError as failed:
+            raise ManifestMovedError(str(failed)) from failed
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
         """Repository and digest of manifests whose `sweep_at` has come, read as asked for.

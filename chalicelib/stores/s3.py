@@ -21,13 +21,18 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
+    Written,
 )
 from chalicelib.stores.failures import failures, status_of
 from chalicelib.stores.s3_lists import PAGE, S3Lists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        CopySourceTypeDef,
+        ResponseMetadataTypeDef,
+    )
 
 COPY_LIMIT = 5 * 1024**3
 """Largest object, in bytes, that one CopyObject takes."""
@@ -51,7 +56,6 @@ def s3_config(*, emulated: bool = False) -> Config:
     all regions share, which sends a young bucket's clients elsewhere, with a signature that is
     wrong there, and knows nothing of the regions since 2019. An emulator has one host for all.
     """
-    regional = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
     return Config(
         signature_version="s3v4",  # boto3's default for presigning is the older one
         retries={"mode": "standard", "total_max_attempts": 3},
@@ -62,7 +66,10 @@ def s3_config(*, emulated: bool = False) -> Config:
         # The digest of the whole is what we check; a CRC of each part would only cost time.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "auto"} if emulated else regional,
+        s3={
+            "addressing_style": "auto" if emulated else "virtual",
+            "us_east_1_regional_endpoint": "regional",
+        },
     )
 
 
@@ -83,13 +90,13 @@ class S3ObjectStore:
         self._copy_part = copy_part
         self._lists = S3Lists(client, bucket, PAGE)
 
-    def put(self, key: str, data: bytes) -> str:
-        """Store an object whole, in one request; returns its ETag."""
+    def put(self, key: str, data: bytes) -> Written:
+        """Store an object whole, in one request; botocore says whether it was sent once."""
         with failures():
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
             )
-        return answer["ETag"]
+        return Written(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -195,8 +202,9 @@ class S3ObjectStore:
             answer = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
             )
-        repeats = answer["ResponseMetadata"]["RetryAttempts"]
-        return MultipartUpload(answer["UploadId"], repeated=repeats > 0)
+        return MultipartUpload(
+            answer["UploadId"], repeated=_was_repeated(answer["ResponseMetadata"])
+        )
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part."""
@@ -272,3 +280,7 @@ class S3ObjectStore:
 
     def _source(self, key: str) -> "CopySourceTypeDef":
         return {"Bucket": self._bucket, "Key": key}
+
+
+def _was_repeated(metadata: "ResponseMetadataTypeDef") -> bool:
+    return metadata["RetryAttempts"] > 0

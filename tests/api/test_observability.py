@@ -287,7 +287,7 @@ def test_copies_in_parts_count_for_their_request(told: Told) -> None:
     """Parts that are copied in threads of the request's own are among its calls."""
     client, bucket = told.registry.s3, told.registry.bucket
     store = S3ObjectStore(client, bucket, copy_limit=1, copy_part=5 * MIB)
-    etag = store.put("uploads/x", bytes(11 * MIB))
+    etag = store.put("uploads/x", bytes(11 * MIB)).etag
     with record_calls(client) as calls, tallied() as tally:
         store.copy("uploads/x", etag, 11 * MIB, "blobs/x")
     assert calls.count("s3", "UploadPartCopy") == 3

@@ -101,6 +101,23 @@ UPLOADS = [
         ],
     ),
     Race(
+        "PUT, PUT, unhashed, other bodies",
+        opened(12),
+        [
+            putting(TEXT[:20], 12, right=False, algorithm=SHA512),
+            putting(TEXT[:12] + OTHER[12:20], 12, right=False, algorithm=SHA512),
+        ],
+    ),
+    Race(
+        "PUT of a body, wrong PUT, unhashed, by a worker",
+        worked(20, 20),
+        [
+            putting(TEXT[:50], 40, right=False, algorithm=SHA512),
+            putting(OTHER[:40], 40, right=False, algorithm=SHA512),
+        ],
+        limits=BY_WORKER,
+    ),
+    Race(
         "PUT, wrong PUT, unhashed, by a worker",
         worked(20, 20),
         [
@@ -224,6 +241,11 @@ BLOBS = [
 
 MANIFESTS = [
     Race("tag, tag", images.layers, [tagging(images.OLD), tagging(images.NEW)]),
+    Race(
+        "tag moves, tag moves",
+        images.tagged_before,
+        [tagging(images.NEW), tagging(images.OTHER)],
+    ),
     Race(
         "tag moves, tag is deleted",
         images.tagged_before,

@@ -21,6 +21,7 @@ from tests.support.drill_points import (
     failing,
     failing_after,
     repeat,
+    said_again,
 )
 from tests.support.drill_requests import GaveUpError
 from tests.support.drill_wire import ways
@@ -35,6 +36,16 @@ if TYPE_CHECKING:
 _ITEM_WRITES = frozenset({"dynamodb.put_item", "dynamodb.update_item", "dynamodb.delete_item"})
 """What DynamoDB may do long after it was sent: a transaction's token keeps it from that."""
 
+_OBJECT_WRITES = frozenset(
+    f"{prefix}.{name}"
+    for prefix, names in (
+        ("objects", ("put", "copy", "put_part", "copy_part")),
+        ("s3", ("put_object", "copy_object", "upload_part", "upload_part_copy")),
+    )
+    for name in names
+)
+"""What S3 may do long after it was sent."""
+
 _PORTS: Mapping[str, Act | Late] = {
     "repeat": repeat,
     "unavailable": failing(UnavailableError),
@@ -42,7 +53,15 @@ _PORTS: Mapping[str, Act | Late] = {
     "throttled": failing(TooManyRequestsError),
     "throttled after": failing_after(TooManyRequestsError),
 }
-_LATE: Mapping[str, Act | Late] = {"again 1 later": Late(1), "again 4 later": Late(4)}
+_AFTER_ALL = 10_000
+"""More calls than any operation makes."""
+
+_LATE: Mapping[str, Act | Late] = {
+    "again 1 later": Late(1, said_again),
+    "again 4 later": Late(4, said_again),
+    "again at the end": Late(_AFTER_ALL, said_again),
+    "unavailable, and done at the end": Late(_AFTER_ALL, failing(UnavailableError)),
+}
 
 
 def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Tally:
@@ -73,7 +92,7 @@ def acts(world: World, call: str) -> Mapping[str, Act | Late]:
     aws = isinstance(world, AwsWorld) and not call.startswith("workers.")
     wire = world.wire if isinstance(world, AwsWorld) and aws else None
     found: Mapping[str, Act | Late] = ways(wire, call) if wire else _PORTS
-    late = _LATE if call in _ITEM_WRITES else {}
+    late = _LATE if call in _ITEM_WRITES | _OBJECT_WRITES else {}
     return {**found, **late}
 
 
@@ -89,4 +108,5 @@ def disturb(world: World, operation: Operation, point: int, call: str, way: str)
         operation.act(stage.client(gate, patient=way != "repeat"), prepared)
     except GaveUpError as error:
         raise Violation("a call that was sent twice was not recognised") from error
+    gate.arrive()
     judge(stage)

@@ -15,6 +15,7 @@ from tests.support.drill_client import Upload
 from tests.support.drill_ledger import Violation
 from tests.support.drill_points import Gate, stop_before
 from tests.support.drill_requests import GaveUpError, expect
+from tests.support.values import begin_delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,7 @@ def index(body: bytes) -> bytes:
 
 OLD = image(LAYERS, annotations={"age": "old"})
 NEW = image(LAYERS)
+OTHER = image(LAYERS, annotations={"age": "another"})
 
 
 def layers(stage: Stage) -> bytes:
@@ -108,7 +110,7 @@ def half_deleted(stage: Stage) -> bytes:
     body = live(stage)
     stage.ledger.manifests.clear()
     ports = stage.world.ports(Gate())
-    ports.metadata.begin_delete(HOME, Digest.of(body), ports.clock.now() + 3600)
+    begin_delete(ports.metadata, HOME, Digest.of(body), ports.clock.now() + 3600)
     return body
 
 
@@ -162,6 +164,15 @@ def deleting(client: Client, body: bytes) -> None:
     client.delete_manifest(HOME, str(Digest.of(body)))
     for reference in (*TAGS, Digest.of(body)):
         expect(client.requests.insist("GET", f"{HOME}/manifests/{reference}"), 404)
+
+
+def replacing(client: Client, body: bytes) -> None:
+    """Delete the manifest, and put the same one anew: it is there, whatever comes late."""
+    client.delete_manifest(HOME, str(Digest.of(body)))
+    client.ledger.dropped.clear()
+    client.ledger.manifests.clear()
+    client.put_manifest(HOME, TAGS[0], body)
+    _require_named(client, body, TAGS[:1])
 
 
 def _require_named(client: Client, body: bytes, tags: tuple[str, ...]) -> None:

@@ -70,7 +70,7 @@ _met_by = sessions._met_by  # noqa: SLF001 - likewise
 
 
 def _not_mine(lease: Any, failed: Any) -> Session:  # noqa: ANN401 - likewise
-    return _met_by(replace(lease, holder="somebody else"), failed)
+    return _met_by(lease._replace(holder="somebody else"), failed)
 
 
 def _unrecognised(self: DynamoSessionStore, before: Session, after: Session) -> Session:

@@ -6,7 +6,8 @@ stores of DynamoDB on tables in memory. This module must never write to the sour
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import logging
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -60,13 +61,35 @@ def drill(mutants: Iterable[Mutant]) -> Tally:
 def caught(mutant: Mutant) -> str | None:
     """Return the first case that shows the change; None if all is well with it."""
     with ExitStack() as stack:
+        broken = stack.enter_context(_broken_mutants())
         for change in mutant.changes:
             stack.enter_context(mock.patch.object(change.owner, change.name, change.value))
         for look in _looks(mutant):
             tally = look()
+            if broken:
+                raise AssertionError(f"the mutant {mutant.name!r} is no program: {broken[0]}")
             if tally.losses:
                 return f"{tally.losses[0].case}: {tally.losses[0].what}"
     return None
+
+
+@contextmanager
+def _broken_mutants() -> Iterator[list[str]]:
+    """Collect what mutants raise by mistake: that would be caught for what nobody would write."""
+    broken: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            if isinstance(error, (TypeError, AttributeError, NameError)):
+                broken.append(f"{type(error).__name__}: {error}")
+
+    collector, root = Collector(), logging.getLogger()
+    root.addHandler(collector)
+    try:
+        yield broken
+    finally:
+        root.removeHandler(collector)
 
 
 def _looks(mutant: Mutant) -> Iterator[Callable[[], Tally]]:

@@ -63,6 +63,8 @@ DAYS = 24 * 8
 """In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
 SHA512 = Algorithm.SHA512
+SHORT = TEXT[:20]
+"""Parts and a tail, and below what one copy takes."""
 
 UPLOADS = [
     Operation("start", lambda client, _: client.start(HOME)),
@@ -70,6 +72,7 @@ UPLOADS = [
     Operation("POST whole sha512", pushing(whole=True, algorithm=SHA512)),
     Operation("POST whole, nothing", pushing(whole=True, text=b"")),
     Operation("POST whole, already live", pushing(whole=True), pushed),
+    Operation("POST whole, live elsewhere", pushing(whole=True, text=SHORT), elsewhere(text=SHORT)),
     Operation("POST, PUT", pushing()),
     Operation("POST, PUT of nothing", pushing(text=b"")),
     Operation("POST, one PATCH, PUT", pushing(len(TEXT))),
@@ -105,6 +108,10 @@ COMMITS = [
     Operation("commit, copied in parts", closing(), opened(20, 20, 15)),
     Operation("commit, already live", closing(), elsewhere(20, 20, 15)),
     Operation("commit a body, already live", closing(), elsewhere()),
+    Operation("commit a short body, live elsewhere", closing(SHORT), elsewhere(text=SHORT)),
+    Operation("commit a tail and a body, live elsewhere", closing(SHORT), elsewhere(5, text=SHORT)),
+    Operation("commit a tail, live elsewhere", closing(TEXT[:5]), elsewhere(5, text=TEXT[:5])),
+    Operation("commit parts, live elsewhere", closing(SHORT), elsewhere(12, 8, text=SHORT)),
     Operation("commit nothing as sha512", closing(b"", algorithm=SHA512), opened()),
     Operation("commit as sha512", closing(TEXT[:20], algorithm=SHA512), opened(12, 8)),
     Operation("commit a tail as sha512", closing(TEXT[:5], algorithm=SHA512), opened(5)),
@@ -113,6 +120,11 @@ COMMITS = [
         "commit as sha512, wrong digest first",
         closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
         opened(12, 8),
+    ),
+    Operation(
+        "commit a body as sha512, wrong digest first",
+        closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
+        opened(12),
     ),
     Operation("commit unhashed", closing(TEXT[:20]), changed(12, 8, hash_state=b"?")),
     Operation(
@@ -156,6 +168,7 @@ MANIFESTS = [
     Operation("pull a manifest", images.pulling, images.live),
     Operation("delete a tag", images.deleting_tag, images.live),
     Operation("delete a manifest", images.deleting, images.live),
+    Operation("delete a manifest, put it anew", images.replacing, images.live),
     Operation("delete a large manifest", images.deleting, images.live, SMALL_BODY),
 ]
 

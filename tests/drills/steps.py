@@ -87,11 +87,11 @@ def leased(*sizes: int) -> Callable[[Stage], str]:
     return prepare
 
 
-def elsewhere(*sizes: int) -> Callable[[Stage], str]:
+def elsewhere(*sizes: int, text: bytes = TEXT) -> Callable[[Stage], str]:
     """Prepare a session of bytes that another repository has pushed already."""
 
     def prepare(stage: Stage) -> str:
-        stage.client().push(AWAY, Upload(TEXT, whole=True))
+        stage.client().push(AWAY, Upload(text, whole=True))
         return opened(*sizes)(stage)
 
     return prepare
@@ -189,7 +189,7 @@ def closing(text: bytes = TEXT, **how: Any) -> Callable[[Client, str], None]:  #
         upload = Upload(text, **how)
         at = held(client.stage, session).offset
         if upload.wrong_first:
-            client.claim_wrongly(HOME, session, upload)
+            client.claim_wrongly(HOME, session, upload, at)
         if not client.close(HOME, session, upload, at):
             client.push(HOME, upload)
 

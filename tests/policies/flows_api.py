@@ -13,7 +13,7 @@ from chalicelib.registry.session import State
 from tests.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import COMMIT_INLINE, MIB, Deployment
 from tests.policies.leftovers import PART, WHO, died, published
-from tests.support.values import a_manifest, fresh_name
+from tests.support.values import a_manifest, begin_delete, fresh_name
 
 if TYPE_CHECKING:
     from chalicelib.api.messages import Response
@@ -238,7 +238,7 @@ def a_manifest_that_was_half_deleted(deployment: Deployment) -> None:
     now = registry.clock.now()
     push = ManifestPush(name, Tag("v1"), INDEX, inner, (), WHO, now + 29)
     digest = registry.registry.manifests.put(push).digest
-    registry.ports.metadata.begin_delete(name, digest, now + 3600)
+    begin_delete(registry.ports.metadata, name, digest, now + 3600)
     put(deployment, name, "v1", inner, INDEX)
     listed = {"mediaType": INDEX, "digest": str(digest), "size": len(inner)}
     outer = json.dumps({"schemaVersion": 2, "manifests": [listed]}).encode()

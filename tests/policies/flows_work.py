@@ -23,7 +23,7 @@ from tests.policies.leftovers import (
     state_of,
     written_late,
 )
-from tests.support.values import a_manifest, fresh_digest, fresh_name
+from tests.support.values import a_manifest, begin_delete, fresh_digest, fresh_name
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -159,7 +159,7 @@ def a_sweep_of_manifests(deployment: Deployment) -> None:
         ).encode()
         push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO, now + 29)
         digest = registry.registry.manifests.put(push).digest
-        registry.ports.metadata.begin_delete(name, digest, now + LIMITS.manifest_grace)
+        begin_delete(registry.ports.metadata, name, digest, now + LIMITS.manifest_grace)
     deployment.sweep()
     for each in (pending.digest, digest):
         assert registry.ports.metadata.get_manifest(name, each) is None

@@ -187,7 +187,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         metadata.get_link: ("a", digest),
         metadata.delete_link: ("a", digest),
         metadata.get_manifest: ("a", digest),
-        metadata.begin_delete: ("a", digest, NOW),
+        metadata.begin_delete: (manifest, NOW),
         metadata.drop_tag: (manifest, "v1"),
         metadata.tags_of: ("a", digest),
         metadata.delete_tag: ("a", "v1"),

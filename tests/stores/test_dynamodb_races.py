@@ -289,8 +289,7 @@ def test_a_stray_way_back_is_deleted(dynamo: DynamoStores, repository: str, *, n
     if named:
         push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     dynamo.change(keys.tagged_key(repository, live.digest, "v1"))
-    begun = dynamo.metadata.begin_delete(repository, live.digest, NOW)
-    assert begun is not None
+    begun = dynamo.metadata.begin_delete(live, NOW)
     assert dynamo.metadata.drop_tag(begun, "v1")
     assert dynamo.metadata.tags_of(repository, live.digest) == []
     assert bool(dynamo.metadata.get_tags(repository, ["v1"])) == named

@@ -151,8 +151,7 @@ def test_the_end_of_a_manifest(dynamo: DynamoStores) -> None:
     """A deletion that is sent twice at every step deletes tag, row and item."""
     live = push_manifest(dynamo.metadata, a_manifest(subject=fresh_digest()), "v1")
     with answer_lost(dynamo.client, "UpdateItem"):
-        begun = dynamo.metadata.begin_delete(live.repository, live.digest, NOW)
-    assert begun is not None
+        begun = dynamo.metadata.begin_delete(live, NOW)
     with answer_lost(dynamo.client, "TransactWriteItems"):
         assert dynamo.metadata.drop_tag(begun, "v1")
     assert dynamo.metadata.tags_of(live.repository, live.digest) == []

@@ -39,9 +39,7 @@ def named(stores: Stores, repository: str, tag: str) -> Digest | None:
 
 def deleting(stores: Stores, manifest: Manifest) -> Manifest:
     """Begin to delete a live manifest."""
-    begun = stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW + 9)
-    assert begun is not None
-    return begun
+    return stores.metadata.begin_delete(manifest, NOW + 9)
 
 
 # pending
@@ -231,13 +229,27 @@ def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
 
 
 def test_only_a_live_manifest_can_be_deleted(stores: Stores) -> None:
-    """A deletion of an absent or pending manifest finds none and changes nothing."""
+    """A deletion of an absent or pending manifest is told so and changes nothing."""
     manifest = a_manifest()
-    assert stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW) is None
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(manifest, NOW)
     assert at(stores, manifest) is None
     stores.metadata.put_pending(manifest)
-    assert stores.metadata.begin_delete(manifest.repository, manifest.digest, NOW) is None
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(manifest, NOW)
     assert at(stores, manifest) == manifest
+
+
+def test_a_deletion_is_of_the_version_that_was_seen(stores: Stores) -> None:
+    """A manifest that was pushed anew since is another one, and stays."""
+    old = push_manifest(stores.metadata, a_manifest(), "v1")
+    begun = deleting(stores, old)
+    assert stores.metadata.drop_tag(begun, "v1")
+    stores.metadata.finish_delete(begun)
+    new = push_manifest(stores.metadata, replace(old, state=ManifestState.PENDING, version="new"))
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(old, NOW)
+    assert at(stores, old) == new
 
 
 @pytest.mark.parametrize("subject", [None, fresh_digest()])

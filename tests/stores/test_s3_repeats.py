@@ -39,6 +39,39 @@ def test_an_upload_that_was_opened_twice_is_told(strict_moto: Backend) -> None:
     assert not store.begin_multipart("uploads/x/data").repeated
 
 
+def test_an_object_that_was_sent_twice_is_told(strict_moto: Backend) -> None:
+    """Whoever puts an object hears whether an earlier sending may still arrive."""
+    backend = strict_moto.fresh()
+    s3 = backend.s3()
+    store = S3ObjectStore(s3, backend.bucket)
+    assert not store.put("uploads/x/tail-1", b"x").repeated
+    s3.meta.events.register_first("needs-retry.s3.PutObject", losing_first_answer())
+    assert store.put("uploads/x/tail-1", b"x").repeated
+    assert not store.put("uploads/x/tail-1", b"x").repeated
+
+
+def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> None:
+    """Where another push's bytes are live, the earlier sending of these may still bring them."""
+    registry = registry_over(strict_moto.fresh())
+    digest = Digest.of(b"hello")
+    target = f"blobs/uploads?digest={digest}"
+    assert registry.ask("POST", f"a/b/{target}", b"hello").status == 201
+    (live,), sent = registry.stored(), []
+
+    def seen(params: dict[str, Any], **_: object) -> None:
+        sent.append(params["Key"])
+
+    events = registry.s3.meta.events
+    events.register("provide-client-params.s3.PutObject", seen)
+    events.register_first("needs-retry.s3.PutObject", losing_first_answer())
+    assert registry.ask("POST", f"c/d/{target}", b"hello").status == 201
+    assert registry.stored() == [live]
+    registry.s3.put_object(Bucket=registry.bucket, Key=sent[0], Body=b"hello")
+    registry.clock.offset += 2 * 3600
+    registry.registry.sweeper.sweep(registry.clock.now() + 600)
+    assert set(registry.stored()) == {live}
+
+
 def test_nothing_is_left_of_an_upload_that_was_opened_twice(strict_moto: Backend) -> None:
     """A session whose upload may have a double, with an id that nobody knows, ends without it."""
     registry = registry_over(strict_moto.fresh())

@@ -120,16 +120,16 @@ class Client:
             where = self.fill(repository, session, upload.data, where or 0, end)
             if where is None:
                 return False
-        if upload.wrong_first and not self.claim_wrongly(repository, session, upload):
+        if upload.wrong_first and not self.claim_wrongly(repository, session, upload, where or 0):
             return False
         return self.close(repository, session, upload, where or 0)
 
-    def claim_wrongly(self, repository: str, session: str, upload: Upload) -> bool:
-        """Close a session with a digest that its bytes do not have; False if it is gone."""
+    def claim_wrongly(self, repository: str, session: str, upload: Upload, at: int) -> bool:
+        """PUT what is left with a digest that the bytes do not have; False if it is gone."""
         wrong = Digest.of(b"wrong", upload.algorithm)
-        target = f"{repository}/blobs/uploads/{session}?digest={wrong}"
-        response = expect(self.requests.insist("PUT", target), 400, 404)
-        return response.status == 400 or self.gone(session)
+        target = f"{repository}/blobs/uploads/{session}?at={at}&digest={wrong}"
+        response = expect(self.requests.insist("PUT", target, upload.data[at:]), 400, 404)
+        return response.status == 400 or self.gone(session, wrong)
 
     def fill(self, repository: str, session: str, data: bytes, at: int, end: int) -> int | None:
         """Send the bytes at..end (exclusive); returns the offset then, None if the session is gone.
@@ -218,8 +218,8 @@ class Client:
     def gone(self, session_id: str, digest: Digest | None = None) -> bool:
         """Judge a 404 about a session: one that lives must never be answered so.
 
-        Nor one that was cancelled though nobody gave it up, nor one that is being committed or is,
-        to whoever PUTs the digest that it is closed with.
+        Nor one that was cancelled though nobody gave it up. One that is closed is over for chunks,
+        and not for who PUTs a digest, whichever.
         """
         session = self.stage.world.snapshot().sessions.get(session_id)
         if session is None:
@@ -227,7 +227,7 @@ class Client:
         if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
         closed = session.state not in {State.OPEN, State.CANCELLED}
-        if not closed or session.claim == digest:
+        if not closed or digest is not None:
             raise Violation(f"session {session_id} is {session.state}, and was answered 404")
         return False
 
@@ -260,7 +260,7 @@ class Client:
     def delete_blob(self, repository: str, digest: Digest) -> None:
         """Take a blob out of a repository."""
         self.ledger.unlinked.add((repository, digest))
-        expect(self.requests.insist("DELETE", f"{repository}/blobs/{digest}"), 202, 404)
+        self._delete(f"{repository}/blobs/{digest}")
 
     def put_manifest(
         self, repository: str, reference: str, body: bytes, *, may_lack: bool = False
@@ -279,4 +279,11 @@ class Client:
         """Delete a tag, or a manifest by its digest."""
         if ":" in reference:
             self.ledger.dropped.add((repository, Digest.parse(reference)))
-        expect(self.requests.insist("DELETE", f"{repository}/manifests/{reference}"), 202, 404)
+        self._delete(f"{repository}/manifests/{reference}")
+
+    def _delete(self, target: str) -> None:
+        # Who asked once deleted what is gone, however often the SDK sent it. In memory there is no
+        # SDK: what is repeated there is a whole deletion, and the second one finds nothing.
+        once = not self.requests.patient and self.stage.world.name != "memory"
+        told = (202,) if once else (202, 404)
+        expect(self.requests.insist("DELETE", target), *told)

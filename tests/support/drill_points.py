@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from chalicelib.registry.outcomes import MultipartUpload
+from chalicelib.registry.outcomes import MultipartUpload, Written
 
 T = TypeVar("T")
 
@@ -57,11 +57,16 @@ def repeat(call: Call) -> Any:  # noqa: ANN401 - likewise
 
 def _said_again(answer: Any) -> Any:  # noqa: ANN401 - likewise
     """Return an answer as the SDK gives it that had to ask twice."""
-    if isinstance(answer, MultipartUpload):
+    if isinstance(answer, (MultipartUpload, Written)):
         return replace(answer, repeated=True)
     if isinstance(answer, dict) and "ResponseMetadata" in answer:
         answer["ResponseMetadata"]["RetryAttempts"] = 1
     return answer
+
+
+def said_again(call: Call) -> Any:  # noqa: ANN401 - likewise
+    """Make the call and say that it is its second sending: the first one is still on its way."""
+    return _said_again(call())
 
 
 def failing(error: Callable[[], Exception]) -> Act:
@@ -102,7 +107,10 @@ def cut_short(error: Callable[[], Exception]) -> Act:
 
 @dataclass(frozen=True)
 class Late:
-    """Do `first` at the call, and make the call after so many others: one long on its way."""
+    """Do `first` at the call, and make the call after so many others: one long on its way.
+
+    What is on its way when the task has ended arrives then.
+    """
 
     calls: int
     first: Act = go
@@ -170,6 +178,11 @@ class Gate:
         if late is not None:
             with suppress(Exception):
                 late()
+
+    def arrive(self) -> None:
+        """Let arrive whatever is still on its way."""
+        for number in sorted(self._late):
+            self._land(number)
 
     def revive(self) -> None:
         """Let another invocation of the same client begin."""

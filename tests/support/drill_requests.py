@@ -53,7 +53,7 @@ class Requests:
         self.tries = tries
         self.clock = clock
         self.gate = gate
-        self._patient = patient
+        self.patient = patient
         self.principal = DRILL
         self._api = Api(lambda: registry, _OPTIONS)
 
@@ -104,13 +104,13 @@ class Requests:
 
     def unanswered(self) -> None:
         """Go on after no answer, if this client is patient."""
-        if not self._patient:
+        if not self.patient:
             raise GaveUpError
         self.clock.sleep(1)
 
     def wait(self, response: Response) -> None:
         """Come later, as the answer says, if this client is patient."""
-        if not self._patient:
+        if not self.patient:
             raise GaveUpError
         self.clock.sleep(int(str(response.headers["Retry-After"])))
 

@@ -168,7 +168,7 @@ class TablesWorld:
         """Make another."""
         return TablesWorld(limits)
 
-    def spoil(self, key: Mapping[str, str], **attributes: dict[str, str]) -> None:
+    def spoil(self, key: Mapping[str, str], /, **attributes: dict[str, str]) -> None:
         """Change an item of the table `registry` behind the stores' back."""
         rows = self._tables.items["registry"]
         place = key["pk"], key["sk"]

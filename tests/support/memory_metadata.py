@@ -174,14 +174,19 @@ class MemoryMetadataStore:
             if referrer is not None:
                 self.referrers[repository, referrer.subject, digest] = referrer
 
-    def begin_delete(self, repository: str, digest: Digest, sweep_at: float) -> Manifest | None:
+    def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
         """Turn a live manifest to deleting."""
+        place = manifest.repository, manifest.digest
         with self.lock:
-            there = self.manifests.get((repository, digest))
-            if there is None or there.state not in _LIVE_OR_DELETING:
-                return None
+            there = self.manifests.get(place)
+            if (
+                there is None
+                or there.state not in _LIVE_OR_DELETING
+                or there.version != manifest.version
+            ):
+                raise ManifestMovedError(f"{place} is {there}")
             deleting = replace(there, state=ManifestState.DELETING, sweep_at=sweep_at)
-            self.manifests[repository, digest] = deleting
+            self.manifests[place] = deleting
             return deleting
 
     def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:

@@ -19,6 +19,7 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class MemoryObjectStore:
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes) -> Written:
         """Store an object."""
         with self._lock:
             self.objects[key] = bytes(data)
-        return etag_of(data)
+        return Written(etag_of(data))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -118,7 +119,7 @@ class MemoryObjectStore:
             if not agree or any(len(data) < self.part_minimum for data in chosen[:-1]):
                 raise UnavailableError("a part is too small, or not the one listed")
             del self.uploads[key, upload_id]
-            return self.put(key, b"".join(chosen))
+            return self.put(key, b"".join(chosen)).etag
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort."""

@@ -128,6 +128,15 @@ def push(
     return metadata.publish(before, after, key_of(before), now)
 
 
+def begin_delete(
+    metadata: MetadataStore, repository: str, digest: Digest, sweep_at: float
+) -> Manifest:
+    """Begin to delete a manifest that is there."""
+    seen = metadata.get_manifest(repository, digest)
+    assert seen is not None
+    return metadata.begin_delete(seen, sweep_at)
+
+
 def push_manifest(metadata: MetadataStore, manifest: Manifest, *tags: str) -> Manifest:
     """Make a manifest live with tags that nothing else has, and with a row if it has a subject."""
     assert metadata.put_pending(manifest) == manifest

@@ -14,6 +14,7 @@ import pytest
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.reference import Tag
+from chalicelib.registry.commit import Commits
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner, State
@@ -21,7 +22,7 @@ from chalicelib.registry.sweeper import Outcome
 from chalicelib.stores.items import session_item
 from tests.support.calls import record_calls
 from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
-from tests.support.values import NOW, a_manifest, a_session, fresh_digest
+from tests.support.values import NOW, a_manifest, a_session, begin_delete, fresh_digest
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -193,7 +194,7 @@ def test_a_deletion_that_was_left_is_finished(memory: MemoryRegistry) -> None:
     push = ManifestPush(NAME, Tag("v1"), kind, body, (), "ann", deadline)
     digest = memory.registry.manifests.put(push).digest
     due = memory.clock.now() + LIMITS.manifest_grace
-    memory.metadata.begin_delete(NAME, digest, due)
+    begin_delete(memory.metadata, NAME, digest, due)
     assert sweep(memory, LIMITS.manifest_grace) == {Outcome.MANIFEST: 1}
     left = (memory.metadata.manifests, memory.metadata.tags, memory.metadata.tagged)
     assert (*left, memory.metadata.referrers) == ({}, {}, set(), {})
@@ -220,6 +221,32 @@ def test_what_fails_keeps_nobody_waiting(
     assert sweep(memory) == {}
     assert sweep(memory, LIMITS.sweep_again / 2) == {Outcome.CLEANED: 1}
     assert memory.objects.objects == {}
+
+
+def test_what_ends_a_run_keeps_nobody_waiting(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that outlasts the function's time is begun, and not again before the others."""
+    endless = sealed(memory)
+    memory.clock.offset += LIMITS.sweep_sealed + 1
+    others = [sealed(memory) for _ in range(2)]
+    drive = Commits.drive
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Commits, session: Session, until: float) -> Session:
+        if session.id == endless.id:
+            raise Killed
+        return drive(self, session, until)
+
+    monkeypatch.setattr(Commits, "drive", killed)
+    with pytest.raises(Killed):
+        sweep(memory)
+    # The next hourly run: it is due again, and so are the others, for longer.
+    with pytest.raises(Killed):
+        sweep(memory, 3600)
+    assert {state(memory, other).state for other in others} == {State.COMMITTED}
 
 
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:
