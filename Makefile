@@ -26,14 +26,14 @@ help:
 	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"
 	@echo "make destroy  STAGE=x: takes it down; keeps its data (docs/deploy.md)"
 
-$(VENV)/.run: pyproject.toml Makefile
+$(VENV)/.run: pyproject.toml constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml Makefile
+$(VENV)/.dev: pyproject.toml constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,clients,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
 	touch $@ $(VENV)/.run
 
 # The variables that it reads, from make's command line or the shell, are in `moorage local --help`.

@@ -43,6 +43,10 @@ CHECKS: Sequence[Check] = (
 
 _LAST = CHECKS[-1].name
 _SCRATCH = "moorage-doctor"
+_CONNECTION = (
+    "look at the network from here to the registry: something on the way closes connections or"
+    " keeps answers; with the function's log, whether the request came there at all"
+)
 _LONGEST_PASSWORD = 16_384
 _PASSWORD = re.compile(r"[ -~]+")
 
@@ -113,7 +117,8 @@ def _done(check: Check, visit: Visit) -> Finding:
         return error.finding
     except BROKEN as error:
         reason = clean(str(error)) or type(error).__name__
-        return Finding(Status.FAIL, f"the connection failed: {reason}")
+        todo = None if check.breaks else _CONNECTION
+        return Finding(Status.FAIL, f"the connection failed: {reason}", todo)
     except ValueError:
         # A URL that is none, say; the error's text may quote anything.
         return Finding(Status.FAIL, "what was answered can't be read")

@@ -226,6 +226,7 @@ CHECKS = (
         " it is on their own machine.",
         "look at the address, at the DNS record of the domain, and at its certificate in ACM: it"
         " must name this very host",
+        breaks=True,
     ),
     Check(
         "version",

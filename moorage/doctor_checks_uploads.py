@@ -192,6 +192,7 @@ CHECKS = (
         "what stands before the registry must take a body without Content-Length (HTTP/1.1 chunked)"
         "; clients can push through `moorage proxy`",
         ("upload",),
+        breaks=True,
     ),
     Check(
         "wrong-digest",
@@ -208,5 +209,6 @@ CHECKS = (
         " there makes a broken layer.",
         "nothing may stand before the registry that answers for it or keeps answers",
         ("chunks",),
+        breaks=True,
     ),
 )

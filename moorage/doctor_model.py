@@ -52,6 +52,8 @@ class Check:
     why: str
     todo: str
     needs: Sequence[str] = ()
+    breaks: bool = False
+    """Whether `todo` is also for a connection that fails: most checks look at something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the user's AWS settings to moto.
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ __all__ = ["LocalError", "LocalOptions", "Programs", "gateway_environment", "run
 
 _WATCH_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
+_IS_READY = re.compile(r"(\w+) \| \1 ready on ")
 # 401 is an answer too: the registry is there, and asks who we are.
 _REGISTRY_ANSWERS = frozenset({200, 401})
 _ANY_ANSWER = frozenset(range(200, 600))
@@ -154,8 +156,10 @@ class _Local:
         )
 
     def _echo(self, line: str) -> None:
-        # What a child says while it starts is shown if it dies of it.
-        if self.ready.is_set() or self.options.log_level == "debug":
+        # What a child says while it starts is shown if it dies of it. That it is ready it may say
+        # later than it answers.
+        later = self.ready.is_set() and not _IS_READY.match(line)
+        if later or self.options.log_level == "debug":
             sys.stderr.write(f"{line}\n")
 
 
@@ -163,8 +167,8 @@ def _settled(options: LocalOptions) -> LocalOptions:
     """Put ports in the place of those that may be any; raises LocalError."""
     if options.admin_token_file is not None and not options.auth:
         raise LocalError(_NO_ADMIN)
-    gateway = options.gateway_port or ports.free_port()
-    proxy = options.proxy_port or ports.free_port()
+    gateway = options.gateway_port or ports.free_port(options.proxy_port)
+    proxy = options.proxy_port or ports.free_port(gateway)
     if gateway == proxy:
         raise LocalError(
             f"the gateway and the proxy can't both have port {gateway}: "

@@ -35,11 +35,11 @@ def problem(port: int) -> str | None:
     return None
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on. OSError when there seems to be none."""
+def free_port(but: int | None = None) -> int:
+    """Return a port that nothing listens on, and not `but`. OSError when there seems to be none."""
     for _ in range(_TRIES):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
-        if problem(port) is None:
+        if port != but and problem(port) is None:
             return port
     raise OSError(errno.EADDRINUSE, f"no free port found between {_FIRST} and {_LAST}")
 

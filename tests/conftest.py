@@ -5,10 +5,12 @@ Every test is watched besides: what runs in Lambda calls AWS only as a policy of
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests.support.aws_calls import Watch
 from tests.support.backends import Backend, moto_backend
@@ -31,7 +33,18 @@ settings.register_profile(
 )
 settings.load_profile("moorage")
 
+# The clients that tests make are for emulators here, whatever the shell is set up for.
+os.environ.pop("AWS_PROFILE", None)
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost")))
+
 _WATCH = Watch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let hypothesis explore with words from our source, which it finds in what is loaded."""
+    if config.getoption("hypothesis_profile", None) is None:
+        providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - no setting does it
 
 
 @pytest.fixture(scope="session", autouse=True)

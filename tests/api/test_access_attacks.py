@@ -227,7 +227,7 @@ def test_a_forged_token_opens_nothing(deployed: Deployed) -> None:
             subject, scopes, now, **how
         ),
         "expired": ours.issue(subject, scopes, now - 3601, **how),
-        "not yet": ours.issue(subject, scopes, now + 60, **how),
+        "not yet": ours.issue(subject, scopes, now + 3600, **how),
         "a refresh token": ours.issue(subject, scopes, now, use=Use.REFRESH, **how),
         "a login token": ours.issue(subject, scopes, now, use=Use.LOGIN, **how),
         "another secret": ours.issue(subject, scopes, now, **{**how, "version": 2}),

@@ -14,13 +14,14 @@ import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from chalicelib.access.credentials import generate
-from moorage import access_admin, access_setup, ports
+from moorage import access_admin, access_setup, gateway_authorizer, ports
 from moorage.backend import DATA_TEMPLATE
 from moorage.gateway import Front, GatewayOptions
 from moorage.gateway_answers import read_answers
@@ -164,7 +165,10 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
             return world.api(event, context)
 
         front = packaged_front(template, functions["Authorizer"], url)
-        stack.enter_context(run_gateway(answering, GatewayOptions(port=port, threads=1), front))
+        # The first request starts four processes, on a machine that may be busy.
+        stack.enter_context(mock.patch.object(gateway_authorizer, "TIMEOUT_SECONDS", 60.0))
+        options = GatewayOptions(port=port, threads=1, timeout_seconds=60)
+        stack.enter_context(run_gateway(answering, options, front))
         yield world
 
 

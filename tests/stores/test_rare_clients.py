@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.config import Config
 from botocore.session import get_session
 
 from chalicelib.access.keyring import KeyRing, SigningKey
@@ -76,12 +77,17 @@ def _serving(told: Service) -> Iterator[str]:
         thread.join()
 
 
+def patient() -> Any:  # noqa: ANN401 - made at run time
+    """Return the client of keys, with more time for a service on a busy machine."""
+    return client("ssm", signing_keys_config().merge(Config(connect_timeout=20, read_timeout=20)))
+
+
 def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
     """Refused twice for the account's rate, the key ring is read at the third time."""
     ring = KeyRing(SigningKey.generate())
     held = (200, json.dumps({"Parameter": {"Value": ring.signing.text()}}))
     service.answers = [THROTTLED, THROTTLED, held]
-    keys = ParameterKeys(client("ssm", signing_keys_config()), "/key")
+    keys = ParameterKeys(patient(), "/key")
     assert keys.ring() == ring
     assert keys.ring() == ring
     assert len(service.asked) == 3
@@ -96,7 +102,7 @@ def test_a_key_that_cant_be_read_is_no_missing_key(
     """Four times refused, it says so: nobody is told that they may not come in."""
     service.answers = [answer]
     with pytest.raises(error):
-        ParameterKeys(client("ssm", signing_keys_config()), "/key").ring()
+        ParameterKeys(patient(), "/key").ring()
     assert len(service.asked) == 4
 
 

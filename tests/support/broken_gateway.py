@@ -159,7 +159,8 @@ class Told:
 class Break:
     """What is broken: requests (None passes them on), or answers, which are changed in place.
 
-    A request that `ask` answers never reaches the registry; with `hang_up` none is answered.
+    A request that `ask` answers never reaches the registry, nor one at which it raises
+    ConnectionAbortedError, which nobody answers; with `hang_up` none is answered.
     """
 
     ask: Callable[[Asked], Told | None] = lambda _: None
@@ -221,7 +222,12 @@ class _BrokenGateway:
         )
         chunked = "Transfer-Encoding" in request.headers
         asked = Asked(request.method, request.raw_path, headers, body, self._state, chunked)
-        told = self._broken.ask(asked) or (
+        try:
+            told = self._broken.ask(asked)
+        except ConnectionAbortedError:
+            transport.abort()
+            return web.Response()
+        told = told or (
             self._stored(asked) if asked.path.startswith(STORE) else await self._forwarded(asked)
         )
         self._broken.tell(asked, told)

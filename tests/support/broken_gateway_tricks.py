@@ -28,6 +28,16 @@ def on(test: Callable[[Asked], bool], change: Callable[[Told], None]) -> Break:
     return Break(tell=tell)
 
 
+def cut(test: Callable[[Asked], bool]) -> Break:
+    """Close the connection of some requests without an answer."""
+
+    def ask(asked: Asked) -> None:
+        if test(asked):
+            raise ConnectionAbortedError
+
+    return Break(ask=ask)
+
+
 def method(*methods: str, has: str = "") -> Callable[[Asked], bool]:
     """Choose requests by their method, and by what is in their target."""
     return lambda asked: asked.method in methods and has in asked.target

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from moorage.children import exit_with_parent
@@ -31,7 +32,7 @@ def main() -> None:
     """Behave as told."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("behaviour", choices=["serves", "dies", "dies-later", "hangs"])
+    parser.add_argument("behaviour", choices=["serves", "dies", "dies-later", "hangs", "talks"])
     parser.add_argument("log", type=Path)
     parser.add_argument("--port", type=int, required=True)
     options, _ = parser.parse_known_args()
@@ -50,12 +51,25 @@ def main() -> None:
         threading.Event().wait()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), _Ok)
     if options.behaviour == "dies-later":
-        threading.Timer(1.0, _die, [options.name]).start()
+        threading.Thread(target=_die, args=[options], daemon=True).start()
+    if options.behaviour == "talks":
+        threading.Timer(1.0, _talk, [options]).start()
     server.serve_forever()
 
 
-def _die(name: str) -> None:
-    sys.stderr.write(f"{name}: fell over\n")
+def _talk(options: argparse.Namespace) -> None:
+    """Say, long after having answered, that this is ready, and then something else."""
+    print(f"{options.name} ready on http://127.0.0.1:{options.port}", flush=True)
+    print("and that is all", flush=True)
+    _note(options.log, f"{options.name} talked")
+
+
+def _die(options: argparse.Namespace) -> None:
+    """Fall over when all the others are up, and a while after."""
+    while "proxy up" not in options.log.read_text(encoding="utf-8"):
+        time.sleep(0.05)
+    time.sleep(1)
+    sys.stderr.write(f"{options.name}: fell over\n")
     sys.stderr.flush()
     os._exit(3)
 

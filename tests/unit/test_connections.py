@@ -73,11 +73,11 @@ def test_a_connection_that_waits_for_long_is_closed(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether before its first request, in the head of one, or after one."""
-    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 2.0)
     with run_gateway(Recorder()) as url:
         began = time.monotonic()
         answer = exchange(url, sent)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 18
     assert answer.startswith(b"HTTP/1.1 200") if sent == GET else answer == b""
 
 
@@ -138,7 +138,9 @@ def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
         with deaf(url) as connection:
             until(lambda: "its client doesn't read" in caplog.text, "the connection is closed")
             assert received(connection) < 4 * MIB
-        assert request(url, "GET", "/v2/")[0] == 200
+        with connect(url) as another:
+            another.sendall(GET)
+            assert another.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:

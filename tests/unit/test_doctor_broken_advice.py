@@ -22,6 +22,7 @@ from tests.support.broken_gateway_rows import IS_BLOB, IS_V2, Row, found_by, vis
 from tests.support.broken_gateway_tricks import (
     asking,
     capped,
+    cut,
     elsewhere,
     header,
     instead,
@@ -31,7 +32,7 @@ from tests.support.broken_gateway_tricks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from moorage.doctor_model import Result
 
@@ -53,10 +54,16 @@ def redirecting() -> Iterator[Running]:
 NOWHERE = "http://127.0.0.1:1/bucket"
 IN_LOG, THROTTLED, REFUSED = "the function's log", "throttling", "firewall"
 AT_S3 = "the URL at S3 fails"
+NETWORK = "the network from here to the registry"
 BLOB_HEAD, MANIFEST_HEAD = method("HEAD", has="/blobs/"), method("HEAD", has="/manifests/")
 AT_STORE = method("HEAD", has=STORE)
 TOKEN = method("POST", has="_token")
 DENIED = b'{"errors": [{"code": "DENIED", "message": "this login may not do that here"}]}'
+
+
+def comes_with(authorization: str) -> Callable[[Asked], bool]:
+    """Choose requests by their token."""
+    return lambda asked: asked.headers.get("Authorization") == authorization
 
 
 def lost(asked: Asked, told: Told) -> None:
@@ -66,6 +73,10 @@ def lost(asked: Asked, told: Told) -> None:
 
 
 ROWS = {
+    "a pull is cut": Row("bytes", cut(method("GET", has="/blobs/sha256")), says=NETWORK),
+    "a refusal is cut": Row("refusal", cut(comes_with("Bearer x.y.z")), says=NETWORK),
+    "a push is cut": Row("upload", cut(method("PUT")), says=NETWORK),
+    "a stream is cut": Row("streamed", cut(lambda asked: asked.chunked), says="moorage proxy"),
     "S3 refuses": Row("blob-head", asking(AT_STORE, refuse(403)), redirecting=True, says=AT_S3),
     "S3 knows no such region": Row(
         "blob-head", asking(AT_STORE, refuse(400)), redirecting=True, says=AT_S3

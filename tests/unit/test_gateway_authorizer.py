@@ -182,7 +182,7 @@ def test_functions_and_authorizers_do_not_wait_for_each_other() -> None:
         assert slow.result(20)[0] == 200
 
 
-def test_stopping_begins_no_function() -> None:
+def test_stopping_begins_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is let in when the gateway stops hears 503, and no function is cut off."""
     inside, release = threading.Event(), threading.Event()
 
@@ -191,11 +191,17 @@ def test_stopping_begins_no_function() -> None:
         release.wait(20)
         return letting("*")(token)
 
+    drain = gateway_authorizer.Guard.drain
+
+    async def stopping(guard: gateway_authorizer.Guard) -> None:
+        release.set()
+        await drain(guard)
+
+    monkeypatch.setattr(gateway_authorizer.Guard, "drain", stopping)
     function = Recorder()
     with ThreadPoolExecutor(1) as clients:
         with run_gateway(function, front=Authorizer(says).front()) as url:
             late = clients.submit(ask, url)
             assert inside.wait(10)
-            threading.Timer(0.5, release.set).start()
         assert late.result(20)[0] == 503
     assert function.events == []

@@ -110,6 +110,16 @@ def test_a_signal_stops_children_in_order(tmp_path: Path, number: signal.Signals
     assert "login" not in output
 
 
+def test_a_child_that_is_ready_late_says_nothing_new(tmp_path: Path) -> None:
+    """That it is ready was told when it answered; what it says besides is shown."""
+    driven = local_driver.start(tmp_path, proxy="talks")
+    driven.ready()
+    driven.wait_for_note("proxy talked")
+    driven.process.terminate()
+    status, _, errors = driven.end()
+    assert (status, errors) == (0, "proxy | and that is all\n")
+
+
 def test_killing_it_leaves_no_child(tmp_path: Path) -> None:
     """After kill -9 of the parent every child ends by itself."""
     driven = local_driver.start(tmp_path)

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -204,6 +204,14 @@ def test_a_free_port_is_free() -> None:
         assert ports.problem(server.getsockname()[1]) == "is already in use"
 
 
+def test_a_free_port_is_another_than_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two ports, both free, only the other is found."""
+    monkeypatch.setattr(ports, "problem", lambda _: None)
+    monkeypatch.setattr(ports, "_FIRST", 20_000)
+    monkeypatch.setattr(ports, "_LAST", 20_002)
+    assert {ports.free_port(20_000) for _ in range(20)} == {20_001}
+
+
 @needs_proc
 def test_ministack_leaves_nothing_behind() -> None:
     """Its process and its files are gone after the block."""
@@ -218,8 +226,10 @@ def test_ministack_leaves_nothing_behind() -> None:
 def listeners(pid: int) -> set[str]:
     """Return the addresses a process listens on, as `host:port`, from Linux's /proc."""
     process = PROC / str(pid)
-    inodes = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
-    found = set()
+    inodes, found = set(), set()
+    for entry in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            inodes.add(str(entry.readlink()))
     for table in ("tcp", "tcp6"):
         for line in (process / "net" / table).read_text().splitlines()[1:]:
             row = line.split()
