@@ -164,7 +164,7 @@ class Dynamo:
         return heapq.merge(*shards, key=lambda item: float(item["sweep_at"]["N"]))
 
     def write(self, change: Change) -> "Item":
-        """Make one write; an Update returns the item as it then is, others nothing.
+        """Make one write; an Update that is not silent returns the item as it then is.
 
         Raises ConditionFailedError.
         """
@@ -174,6 +174,8 @@ class Dynamo:
                 self._call(self._client.put_item, request)
             case Delete():
                 self._call(self._client.delete_item, request)
+            case Update(silent=True):
+                self._call(self._client.update_item, request)
             case Update():
                 request["ReturnValues"] = "ALL_NEW"
                 item: Item = self._call(self._client.update_item, request)["Attributes"]

@@ -47,7 +47,8 @@ class Put(NamedTuple):
 class Update(NamedTuple):
     """Set, raise by a number and remove single attributes of an item.
 
-    DynamoDB makes an item where there is none: the clause has to fail for an absent one.
+    DynamoDB makes an item where there is none: the clause has to fail for an absent one. A silent
+    one asks for nothing back: neither the item as it then is, nor what its clause fails on.
     """
 
     table: str
@@ -56,6 +57,7 @@ class Update(NamedTuple):
     set: Item = _NOTHING
     add: Mapping[str, int] = _NO_NUMBERS
     remove: tuple[str, ...] = ()
+    silent: bool = False
 
     def request(self) -> dict[str, Any]:
         """Return the operation's parameters."""
@@ -70,7 +72,7 @@ class Update(NamedTuple):
             "TableName": self.table,
             "Key": key_attributes(self.key),
             "UpdateExpression": text.strip(),
-            **_condition(self.only_if, text, values),
+            **_condition(self.only_if, text, values, silent=self.silent),
         }
 
 
@@ -121,15 +123,20 @@ def names_in(text: str) -> dict[str, str]:
 
 
 def _condition(
-    clause: Clause | None, text: str = "", values: Mapping[str, Any] | None = None
+    clause: Clause | None,
+    text: str = "",
+    values: Mapping[str, Any] | None = None,
+    *,
+    silent: bool = False,
 ) -> dict[str, Any]:
     """Return the parameters that go with a clause, and list the names and values of `text` too."""
     request: dict[str, Any] = {}
     values = dict(values or {})
     if clause is not None:
         request["ConditionExpression"] = clause.text
-        # What is there when the clause fails says which world this is: no second request.
-        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if not silent:
+            # What is there when the clause fails says which world this is: no second request.
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         text = f"{text} {clause.text}"
         values |= {f":{name}": value for name, value in clause.values.items()}
     if names := names_in(text):

@@ -120,8 +120,8 @@ def test_the_table(
     service: str, operation: str, parameters: dict[str, Any], needed: set[tuple[str, str]]
 ) -> None:
     """An operation needs these permissions, on these ARNs, and no other ones."""
-    expected = {Need(action, resource) for action, resource in needed}
-    assert needs(service, operation, parameters, PLACE) == expected
+    found = needs(service, operation, parameters, PLACE)
+    assert {(need.action, need.resource) for need in found} == needed
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "HeadObject"])

@@ -21,6 +21,8 @@ import yaml
 
 from chalicelib.api.routes import ROUTES
 from chalicelib.registry.service import Limits
+from chalicelib.stores.expressions import key_attributes
+from chalicelib.stores.keys import credential_key
 from chalicelib.stores.s3 import COPY_LIMIT
 from moorage.gateway_answers import API_TEMPLATE
 from moorage.package_sdk import OPERATIONS
@@ -63,13 +65,17 @@ def permissions(function: Function, names: Names) -> list[Permission]:
 
 @pytest.mark.parametrize("function", Function)
 def test_every_call_is_allowed(function: Function, replay: Replay) -> None:
-    """A function's policy allows all that it asks of AWS, on the very bucket, table and key."""
+    """A function's policy allows all that it asks of AWS, on the very bucket, table and key.
+
+    Conditions are read as well: which items, which attributes.
+    """
     granted = policy(function, replay.names)
     refused = [
-        f"{use.flow}: {use.need.action} on {use.need.resource}"
+        f"{use.flow}: {use.need}"
         for use in sorted(replay.uses)
         if use.function is function
-        and granted.decide(use.need.action, use.need.resource) is not Decision.ALLOWED
+        and granted.decide(use.need.action, use.need.resource, use.need.context)
+        is not Decision.ALLOWED
     ]
     assert refused == []
     assert replay.of(function)
@@ -77,12 +83,12 @@ def test_every_call_is_allowed(function: Function, replay: Replay) -> None:
 
 @pytest.mark.parametrize("function", Function)
 def test_every_permission_is_used(function: Function, replay: Replay) -> None:
-    """Each action on each resource of a policy was needed in some flow."""
+    """Each action on each resource of each statement was needed in some flow, as it is allowed."""
     needed = replay.of(function)
     unused = [
         f"{each.sid}: {each.action} on {each.resource}"
         for each in permissions(function, replay.names)
-        if not any(each.covers(need.action, need.resource) for need in needed)
+        if not any(each.covers(need.action, need.resource, need.context) for need in needed)
     ]
     assert unused == []
 
@@ -92,7 +98,7 @@ def test_nothing_is_granted_twice(function: Function, replay: Replay) -> None:
     """One permission allows each call, so that one that is taken away is missed."""
     granted = policy(function, replay.names)
     for need in replay.of(function):
-        (found,) = granted.covering(need.action, need.resource)
+        (found,) = granted.covering(need.action, need.resource, need.context)
         assert found.effect is Effect.ALLOW
 
 
@@ -149,6 +155,9 @@ def test_the_api_never_copies_in_parts() -> None:
     assert COMMIT_INLINE < COPY_WHOLE
 
 
+ACCESS = f"test-{'0' * 12}-access"
+
+
 def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN401 - any field
     """Return a call that functions make, with changes."""
     name = f"test-{'0' * 12}-registry"
@@ -161,7 +170,15 @@ def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN4
     [
         (a_call("Scan"), "not in tests/support/iam_actions.py"),
         (a_call("GetItem", parameters={"TableName": "x", "Key": {}, "Other": 1}), "Other"),
-        (a_call("DeleteItem", parameters={"TableName": "test-000000000000-access"}), "DeleteItem"),
+        (a_call("DeleteItem", parameters={"TableName": ACCESS}), "DeleteItem"),
+        (
+            a_call(
+                "PutItem",
+                parameters={"TableName": ACCESS, "Item": key_attributes(credential_key("id"))},
+            ),
+            "no function has dynamodb:PutItem on .*LeadingKeys=CREDENTIAL",
+        ),
+        (a_call("UpdateItem", parameters={"TableName": ACCESS, "Key": {}}), "LeadingKeys"),
         (a_call("GetItem", parameters={"TableName": "someone-elses"}), "someone-elses"),
         (a_call("GetItem", presigned=True), "URL"),
         (a_call("TransactGetItems"), "the packaged SDK lacks it"),

@@ -9,6 +9,7 @@ import yaml
 from moorage.children import CHECKOUT
 from moorage.gateway_answers import API_TEMPLATE
 from tests.support.function_policies import Function, document
+from tests.support.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES, Operator
 
 DOCUMENT = CHECKOUT / "docs" / "permissions.md"
 
@@ -51,13 +52,29 @@ def in_words(resource: object, function: Function) -> str:
     return words
 
 
+def limited(statement: dict[str, Any]) -> str:
+    """Return how the document says what a statement's conditions leave of the thing."""
+    limits = {
+        key: listed(values)
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, values in keys.items()
+        if operator != Operator.NULL
+    }
+    words = {LEADING_KEYS: "items of", ATTRIBUTES: "attributes", RETURN_VALUES: "returning"}
+    assert limits.keys() <= words.keys()
+    return "".join(f", {word} {limits[key]}" for key, word in words.items() if key in limits)
+
+
 def listed(actions: str | list[str]) -> str:
-    """Return how the document lists actions."""
+    """Return how the document lists actions, and what else has names."""
     return " ".join(f"`{each}`" for each in ([actions] if isinstance(actions, str) else actions))
 
 
 def test_the_table_is_the_policies() -> None:
-    """Each statement has a row, in the order of the policies, with all its actions and a reason."""
+    """Each statement has a row, in the order of the policies, with its actions and a reason.
+
+    What its conditions leave of a table is told beside the table.
+    """
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     told = cells[2:]
@@ -66,7 +83,7 @@ def test_the_table_is_the_policies() -> None:
             function.value,
             statement["Sid"],
             listed(statement["Action"]),
-            in_words(statement["Resource"], function),
+            in_words(statement["Resource"], function) + limited(statement),
         ]
         for function in Function
         for statement in document(function)["Statement"]

@@ -282,9 +282,21 @@ def test_a_whole_range_goes_on_where_it_is_cut() -> None:
     "change", [UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE), Check("t", KEY, CLAUSE)]
 )
 def test_every_condition_asks_what_it_met(change: Update | Put | Delete | Check) -> None:
-    """A write under a condition always asks for the item that the condition fails on."""
+    """A write under a condition asks for the item that the condition fails on."""
     request = change.request()
     assert request["ConditionExpression"] == "#state = :state"
     assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
     assert request["ExpressionAttributeNames"]["#state"] == "state"
     assert request["ExpressionAttributeValues"][":state"] == {"S": "open"}
+
+
+def test_a_silent_update_asks_for_nothing() -> None:
+    """What is under the same condition, and silent, is told neither what it met nor what it made.
+
+    Whoever asks for more is refused by a policy that lets a function write one attribute only.
+    """
+    script = Script({})
+    assert script.dynamo.write(UPDATE._replace(silent=True)) == {}
+    (request,) = script.requests
+    assert request["ConditionExpression"] == "#state = :state"
+    assert not [name for name in request if name.startswith("ReturnValues")]

@@ -27,7 +27,7 @@ from chalicelib import stores, wiring
 from moorage.package_sdk import OPERATIONS
 from tests.support.function_policies import COMMIT_FUNCTION, SIGNING_KEY, Function, Names, policy
 from tests.support.iam_actions import HERE, Need, UnmappedCallError, needs, presigned_needs
-from tests.support.policy import Decision
+from tests.support.policy import Decision, Policy, UnsupportedPolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,18 +127,21 @@ def may_any_function(need: Need) -> bool:
     """Whether a function has a permission, over things with names as backends of tests have them.
 
     See tests/support/backends.py and tests/support/drill_worlds.py; a name that nobody there gives
-    is none of ours.
+    is none of ours. Raises UnsupportedPolicyError if that can't be known.
     """
     resource = _NAMED_AT_WILL.get(need.action.partition(":")[0])
     if resource is None:
         resource = _FOR_A_NAME.sub("test-x", need.resource)
-    return _may_any_function(need.action, resource)
+    decisions = [
+        each.decide(need.action, resource, need.context)
+        for each in _policies_about(need.action, resource)
+    ]
+    return Decision.ALLOWED in decisions
 
 
 @lru_cache(maxsize=4096)
-def _may_any_function(action: str, resource: str) -> bool:
-    decisions = [policy(function, _NAMES).decide(action, resource) for function in Function]
-    return Decision.ALLOWED in decisions
+def _policies_about(action: str, resource: str) -> tuple[Policy, ...]:
+    return tuple(policy(function, _NAMES).about(action, resource) for function in Function)
 
 
 @dataclass
@@ -161,11 +164,11 @@ class Watch:
             return
         try:
             missing = sorted(need for need in call.needs() if not may_any_function(need))
-        except UnmappedCallError as error:
+        except (UnmappedCallError, UnsupportedPolicyError) as error:
             self._keep(call, str(error))
         else:
             for need in missing:
-                self._keep(call, f"no function has {need.action} on {need.resource}")
+                self._keep(call, f"no function has {need}")
         if call.operation not in OPERATIONS.get(call.service, ()):
             self._keep(call, "the packaged SDK lacks it: moorage/package_sdk.py")
         with self._lock:

@@ -8,7 +8,8 @@ Sources, by the title of AWS's page:
     we need its 404); User Guide, "Multipart upload API and permissions"; "DeleteObjects".
   Presigned URLs: "Sharing objects with presigned URLs": whoever signs has to have the permission.
   DynamoDB: "Actions, resources, and condition keys for Amazon DynamoDB"; "Using IAM with DynamoDB
-    transactions" (a transaction asks for the permission of each of its actions).
+    transactions" (a transaction asks for the permission of each of its actions). What a request
+    tells conditions is in tests/support/dynamodb_context.py.
   SSM: "Restricting access to Parameter Store parameters using IAM policies". The key that encrypts
     is the account's own aws/ssm, whose policy lets in whoever Parameter Store lets in: no kms:*.
   Lambda: "Actions, resources, and condition keys for AWS Lambda". STS: API reference,
@@ -19,6 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tests.support.dynamodb_context import in_a_batch, in_a_query, in_a_transaction, on_an_item
+from tests.support.policy import NO_CONTEXT, Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,10 +36,15 @@ class UnmappedCallError(Exception):
 
 @dataclass(frozen=True, order=True, slots=True)
 class Need:
-    """A permission that a call needs: an action, and the ARN of one resource."""
+    """A permission that a call needs: an action, the ARN of one resource, what conditions read."""
 
     action: str
     resource: str
+    context: Context = NO_CONTEXT
+
+    def __str__(self) -> str:
+        told = [f"{key}={'/'.join(values)}" for key, values in self.context.values]
+        return " ".join([f"{self.action} on {self.resource}", *told])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +150,24 @@ def _delete(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
 
 def _item(action: str) -> Needs:
     return lambda place, parameters: [
-        Need(f"dynamodb:{action}", place.table(parameters["TableName"]))
+        Need(
+            f"dynamodb:{action}",
+            place.table(parameters["TableName"]),
+            on_an_item(action, parameters),
+        )
     ]
 
 
 def _query(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A query of an index is one of the index, and needs nothing on its table."""
     table, index = place.table(parameters["TableName"]), parameters.get("IndexName")
-    yield Need("dynamodb:Query", table if index is None else f"{table}/index/{index}")
+    resource = table if index is None else f"{table}/index/{index}"
+    yield Need("dynamodb:Query", resource, in_a_query(parameters))
 
 
 def _batch(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
-    for table in parameters["RequestItems"]:
-        yield Need("dynamodb:BatchGetItem", place.table(table))
+    for table, asked in parameters["RequestItems"].items():
+        yield Need("dynamodb:BatchGetItem", place.table(table), in_a_batch(asked))
 
 
 _IN_TRANSACTIONS = {
@@ -167,7 +181,8 @@ _IN_TRANSACTIONS = {
 def _transaction(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
     for item in parameters["TransactItems"]:
         for kind, action in item.items():
-            yield Need(f"dynamodb:{_IN_TRANSACTIONS[kind]}", place.table(action["TableName"]))
+            table = place.table(action["TableName"])
+            yield Need(f"dynamodb:{_IN_TRANSACTIONS[kind]}", table, in_a_transaction(action))
 
 
 @dataclass(frozen=True, slots=True)

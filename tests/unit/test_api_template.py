@@ -126,22 +126,40 @@ def test_the_signing_key_has_one_name() -> None:
 @pytest.mark.parametrize(
     ("policy", "actions"),
     [
-        ("policy-authorizer.json", {"GetItem", "UpdateItem"}),
-        ("policy-api.json", {"BatchGetItem", "GetItem", "PutItem", "Query", "UpdateItem"}),
+        ("policy-authorizer.json", {"Access": {"GetItem"}, "DayOfUse": {"UpdateItem"}}),
+        (
+            "policy-api.json",
+            {
+                "Access": {"BatchGetItem", "GetItem", "Query"},
+                "FailureCounters": {"PutItem", "UpdateItem"},
+                "DayOfUse": {"UpdateItem"},
+            },
+        ),
     ],
 )
-def test_who_may_do_what_with_access(policy: str, actions: set[str]) -> None:
-    """Neither can delete anything there, nor write a key; and only the one key can be read."""
-    access, key = statements(policy)["Access"], statements(policy)["SigningKey"]
-    assert set(access["Action"]) == {f"dynamodb:{action}" for action in actions}
-    assert access["Resource"] == {"Fn::ImportValue": {"Fn::Sub": "${DataStack}-AccessTableArn"}}
+def test_who_may_do_what_with_access(policy: str, actions: dict[str, set[str]]) -> None:
+    """Neither can delete anything there, nor write a key; and only the one key can be read.
+
+    What writes does so under a condition: tests/policies/test_fine_grained.py.
+    """
+    table = {"Fn::ImportValue": {"Fn::Sub": "${DataStack}-AccessTableArn"}}
+    found = {sid: each for sid, each in statements(policy).items() if each["Resource"] == table}
+    assert found.keys() == actions.keys()
+    for sid, names in actions.items():
+        listed = found[sid]["Action"]
+        assert {*([listed] if isinstance(listed, str) else listed)} == {
+            f"dynamodb:{name}" for name in names
+        }
+        assert ("Condition" in found[sid]) is (sid != "Access")
+    key = statements(policy)["SigningKey"]
     assert key["Action"] == "ssm:GetParameter"
     assert key["Resource"]["Fn::Sub"].endswith(":parameter${SigningKeyParameter}")
 
 
 def test_the_authorizer_may_do_nothing_else() -> None:
     """It never touches the data."""
-    assert set(statements("policy-authorizer.json")) == {"Logs", "Access", "SigningKey"}
+    own = {"Logs", "Access", "DayOfUse", "SigningKey"}
+    assert set(statements("policy-authorizer.json")) == own
 
 
 @pytest.mark.parametrize("policy", ["policy-commit.json", "policy-sweep.json"])

@@ -1,0 +1,222 @@
+"""Nobody but an owner writes credentials, secrets, trusts and public repositories, says IAM.
+
+What owners' commands ask of AWS, and requests that nobody makes, are put to the policies of the
+functions that have anything to do with the table `access`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.grants import Grants
+from chalicelib.access.trusts import Trust
+from chalicelib.stores import keys
+from chalicelib.stores.access import DynamoAccessStore
+from chalicelib.stores.expressions import key_attributes
+from moorage.backend import DATA_TEMPLATE
+from tests.support.aws_calls import OWNERS_METHODS, AwsCall, each_call
+from tests.support.function_policies import Function, Names, document, policy
+from tests.support.iam_actions import needs
+from tests.support.policy import ATTRIBUTES, Decision, UnsupportedPolicyError
+from tests.support.values import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chalicelib.stores.keys import Key
+    from tests.support.backends import Backend
+    from tests.support.iam_actions import Need
+
+NAMES = Names("b", "registry", "uploads", "access")
+READS = {f"dynamodb:{each}" for each in ("BatchGetItem", "GetItem", "Query")}
+AT_THE_DOOR = (Function.API, Function.AUTHORIZER)
+CREDENTIAL = keys.credential_key("c0ffee")
+OWNERS = {
+    "credential": CREDENTIAL,
+    "secret": keys.secret_key("5ec4e7"),
+    "trust": keys.trust_key("ci"),
+    "public": keys.public_key("team/app"),
+}
+ELSEWHERE = {
+    **OWNERS,
+    "no kind": {"pk": "FAILURES", "sk": "1"},
+    "another kind": {"pk": "failures#x", "sk": "1"},
+    "a kind behind": {"pk": "SECRET#FAILURES#x", "sk": "1"},
+    "credentials by another name": {"pk": "CREDENTIAL#x", "sk": "1"},
+}
+COUNTER = keys.failures_key("192.0.2.1 somebody", 7)
+
+
+def decisions(function: Function, asked: Iterable[Need], names: Names = NAMES) -> list[Decision]:
+    """Return what a function's policy says of what a call needs."""
+    granted = policy(function, names)
+    return [granted.decide(each.action, each.resource, each.context) for each in asked]
+
+
+def request(key: Key, text: str = "", **more: object) -> dict[str, Any]:
+    """Return an update's parameters."""
+    expression = {"UpdateExpression": text} if text else {}
+    return {"TableName": "access", "Key": key_attributes(key), **expression, **more}
+
+
+def put(key: Key) -> dict[str, Any]:
+    """Return a put's parameters."""
+    return {"TableName": "access", "Item": {**key_attributes(key), "count": {"N": "1"}}}
+
+
+def writes(key: Key) -> list[Need]:
+    """Return what each way of writing an item needs."""
+    day = request(key, "SET last_used_day = :day")
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("PutItem", put(key)),
+        ("UpdateItem", request(key, "SET grants = :g")),
+        ("DeleteItem", request(key)),
+    ]
+    parts = [{"Put": put(key)}, {"Update": request(key, "SET a = :a")}, {"Delete": request(key)}]
+    calls += [("TransactWriteItems", {"TransactItems": [part]}) for part in parts]
+    if key["pk"] != CREDENTIAL["pk"]:
+        calls += [("UpdateItem", day), ("TransactWriteItems", {"TransactItems": [{"Update": day}]})]
+    return [need for name, each in calls for need in needs("dynamodb", name, each)]
+
+
+@pytest.mark.parametrize("function", AT_THE_DOOR)
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_what_owners_write_is_refused(function: Function, kind: str) -> None:
+    """No put, update or delete of such an item is allowed, nor one in a transaction."""
+    assert set(decisions(function, writes(ELSEWHERE[kind]))) == {Decision.NOT_ALLOWED}
+
+
+@pytest.mark.parametrize("function", AT_THE_DOOR)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET grants = :g",
+        "SET revoked = :no",
+        "SET secret_hash = :h",
+        "SET previous_hash = :h, previous_until = :t",
+        "SET last_used_day = :day, grants = :g",
+        "SET last_used_day = grants",
+        "SET last_used_day = :day REMOVE expires_at",
+        "SET grants[0] = :g",
+        "ADD version :one",
+        "REMOVE #last_used_day",
+    ],
+)
+def test_other_attributes_of_a_credential_are_refused(function: Function, text: str) -> None:
+    """A request that names anything but the day of use is not allowed, whatever it does with it."""
+    names = {"ExpressionAttributeNames": {"#last_used_day": "expires_at"}}
+    asked = needs("dynamodb", "UpdateItem", request(CREDENTIAL, text, **names))
+    assert decisions(function, asked) == [Decision.NOT_ALLOWED]
+
+
+@pytest.mark.parametrize("function", AT_THE_DOOR)
+def test_a_condition_on_other_attributes_is_refused(function: Function) -> None:
+    """What a credential holds can't be asked for by the condition of a write."""
+    asked = request(
+        CREDENTIAL, "SET last_used_day = :day", ConditionExpression="secret_hash = :hash"
+    )
+    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Decision.NOT_ALLOWED]
+
+
+@pytest.mark.parametrize("function", AT_THE_DOOR)
+def test_the_day_of_use_is_allowed(function: Function) -> None:
+    """That attribute alone may be written, and no more be asked for in return."""
+    asked = request(CREDENTIAL, "SET last_used_day = :day")
+    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Decision.ALLOWED]
+    for values in ("ALL_OLD", "ALL_NEW", "UPDATED_NEW"):
+        more = needs("dynamodb", "UpdateItem", {**asked, "ReturnValues": values})
+        assert decisions(function, more) == [Decision.NOT_ALLOWED]
+    met = {**asked, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    with pytest.raises(UnsupportedPolicyError):
+        decisions(function, needs("dynamodb", "UpdateItem", met))
+
+
+def test_counters_are_the_apis() -> None:
+    """It puts and raises them, and deletes none; the authorizer does not touch them."""
+    calls = [("PutItem", put(COUNTER)), ("UpdateItem", request(COUNTER, "SET a = :a"))]
+    asked = [need for name, each in calls for need in needs("dynamodb", name, each)]
+    assert decisions(Function.API, asked) == [Decision.ALLOWED] * 2
+    assert decisions(Function.AUTHORIZER, asked) == [Decision.NOT_ALLOWED] * 2
+    deleted = needs("dynamodb", "DeleteItem", request(COUNTER))
+    assert decisions(Function.API, deleted) == [Decision.NOT_ALLOWED]
+
+
+@pytest.mark.parametrize("function", Function)
+def test_writes_that_name_no_item_are_refused(function: Function) -> None:
+    """A request without the keys that conditions ask for is not allowed, nor another way to write.
+
+    The commit and the sweep function have nothing to do with the table.
+    """
+    granted = policy(function, NAMES)
+    (table,) = {need.resource for need in writes(CREDENTIAL)}
+    others = ("BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete", "UpdateTable")
+    for action in ("PutItem", "UpdateItem", "DeleteItem", *others):
+        assert granted.decide(f"dynamodb:{action}", table) is Decision.NOT_ALLOWED
+
+
+def owners_writes(backend: Backend) -> dict[str, list[Need]]:
+    """Return what each of the owners' methods needs to write, by what it sends."""
+    store = DynamoAccessStore(backend.dynamodb(), backend.access_table)
+    hashes = [hash_of(generate()) for _ in range(3)]
+    one = Credential(
+        id=str(uuid.uuid4()),
+        name="somebody",
+        owner="a test",
+        created_at=NOW,
+        grants=Grants.parse(["team/*:pull"]),
+        secret_hash=hashes[0],
+    )
+    trust = Trust.parse(
+        "ci", issuer="https://i.example", audience="a", subject="s", grants=["a/*:pull"]
+    )
+    steps: dict[str, Callable[[], object]] = {
+        "create": lambda: store.create(one),
+        "rotate": lambda: store.rotate(store.rotate(one, hashes[1], NOW), hashes[2], None),
+        "regrant": lambda: store.regrant(one.id, Grants.parse(["admin"])),
+        "revoke": lambda: store.revoke(one.id),
+        "put_trust": lambda: store.put_trust(trust),
+        "delete_trust": lambda: store.delete_trust("ci"),
+        "set_public": lambda: store.set_public("a", public=True),
+        "set_public, no longer": lambda: store.set_public("a", public=False),
+    }
+    found = {}
+    for name, step in steps.items():
+        calls: list[AwsCall] = []
+        with each_call(calls.append):
+            step()
+        asked = {need for call in calls for need in call.needs()}
+        found[name] = [need for need in asked if need.action not in READS]
+    return found
+
+
+@pytest.mark.parametrize("function", Function)
+def test_the_owners_own_requests_are_refused(function: Function, strict_moto: Backend) -> None:
+    """Each write that a command of the owner sends would be refused if a function sent it."""
+    backend = strict_moto.fresh()
+    names = Names(
+        backend.bucket, backend.registry_table, backend.uploads_table, backend.access_table
+    )
+    found = owners_writes(backend)
+    assert OWNERS_METHODS - found.keys() == {"list_credentials", "list_public"}
+    for asked in found.values():
+        assert asked
+        assert set(decisions(function, asked, names)) == {Decision.NOT_ALLOWED}
+
+
+@pytest.mark.parametrize("function", AT_THE_DOOR)
+def test_attributes_are_listed_with_the_keys(function: Function) -> None:
+    """Where attributes are limited, AWS wants all key attributes of the table and its indexes."""
+    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+    table = template["Resources"]["AccessTable"]["Properties"]
+    assert not [name for name in table if name.endswith("SecondaryIndexes")]
+    named = {key["AttributeName"] for key in table["KeySchema"]}
+    (day,) = [each for each in document(function)["Statement"] if each["Sid"] == "DayOfUse"]
+    listed = {*day["Condition"]["ForAllValues:StringEquals"][ATTRIBUTES]}
+    assert listed == named | {"last_used_day"}
+    assert "StringLike" not in json.dumps(day)
