@@ -5,7 +5,7 @@ This module must never hold a change that the program could not have as a fault.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest import mock
 
 from chalicelib.registry.commit import Commits
@@ -18,7 +18,7 @@ from chalicelib.stores.links import Links
 from chalicelib.stores.manifests import Manifests, tag_names
 from chalicelib.stores.tags import Tags
 from tests.drills.looks import a_record_renamed
-from tests.drills.mutants import Change, Mutant
+from tests.drills.mutants import rule
 
 if TYPE_CHECKING:
     from chalicelib.digest import Digest
@@ -82,47 +82,43 @@ def _never_repeated(self: Commits, leased: Session, data: bytes) -> Session:
         return _publish_whole(self, leased, data)
 
 
-def _row(name: str, owner: Any, attribute: str, value: Any, **drills: Any) -> Mutant:  # noqa: ANN401 - anything
-    return Mutant(name, [Change(owner, attribute, value)], **drills)
-
-
 LATE = [
-    _row(
+    rule(
         "own deletion of a manifest not known on a repeat",
         Manifests,
         "begin_delete",
         _live_only,
         failed=["delete a manifest"],
     ),
-    _row(
+    rule(
         "a manifest is deleted whatever was seen of it",
         Manifests,
         "begin_delete",
         _any_version,
         failed=["delete a manifest, put it anew"],
     ),
-    _row(
+    rule(
         "own deletion of a blob not known on a repeat",
         Links,
         "delete_link",
         _refused_link_is_absent,
         failed=["delete a blob"],
     ),
-    _row(
+    rule(
         "own deletion of a tag not known on a repeat",
         Tags,
         "delete_tag",
         _refused_tag_is_absent,
         failed=["delete a tag"],
     ),
-    _row(
+    rule(
         "a link is counted by whatever record is there",
         Links,
         "_counted",
         _counted_unseen,
         looked=[a_record_renamed],
     ),
-    _row(
+    rule(
         "an object that was sent twice arrives but once",
         Commits,
         "publish_whole",

@@ -29,7 +29,7 @@ from chalicelib.stores import publications, sessions
 from chalicelib.stores.dynamodb import ConditionFailedError
 from chalicelib.stores.links import Links
 from chalicelib.stores.sessions import DynamoSessionStore
-from tests.drills.mutants import Change, Mutant
+from tests.drills.mutants import rule
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -159,112 +159,108 @@ def _overtaken_is_done(self: Commits, leased: Session, data: bytes) -> Session:
         return leased
 
 
-def _rule(name: str, owner: Any, attribute: str, value: Any, **drills: Any) -> Mutant:  # noqa: ANN401 - anything
-    return Mutant(name, [Change(owner, attribute, value)], **drills)
-
-
 RULES = [
-    _rule(
+    rule(
         "published before the copy",
         Effects,
         "_copy",
         _published_before_copy,
         crashed=["commit parts"],
     ),
-    _rule(
+    rule(
         "published unverified",
         Effects,
         "_from_assembled",
         _unverified,
         crashed=["commit as sha512, wrong digest first"],
     ),
-    _rule("lease freed early", Uploads, "_lease", _freed_early, raced=PATCHES),
-    _rule("burned number used again", sessions, "overtaken", _number_kept, raced=["late part"]),
-    _rule(
+    rule("lease freed early", Uploads, "_lease", _freed_early, raced=PATCHES),
+    rule("burned number used again", sessions, "overtaken", _number_kept, raced=["late part"]),
+    rule(
         "number given up, not burned",
         sessions,
         "overtaken",
         _number_not_burned,
         raced=["late part", "late first part"],
     ),
-    _rule(
+    rule(
         "own lease not known on a repeat", sessions, "_met_by", _not_mine, failed=["append a tail"]
     ),
-    _rule(
+    rule(
         "own write not known on a repeat",
         DynamoSessionStore,
         "write",
         _unrecognised,
         failed=["cancel", "commit parts"],
     ),
-    _rule(
+    rule(
         "own publication not known on a repeat",
         publications,
         "_already_published",
         _publication_unrecognised,
         failed=["commit parts"],
     ),
-    _rule(
+    rule(
         "any digest closes a sealed session",
         Commits,
         "_claimed",
         _any_claim,
         raced=["PUT, wrong PUT"],
     ),
-    _rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
-    _rule(
+    rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
+    rule(
         "a failed read is absence", Links, "get_link", _failure_is_absence, failed=["pull a blob"]
     ),
-    _rule(
+    rule(
         "a failed clean-up is done",
         ByteStore,
         "_delete_leftovers",
         _failure_is_done,
         failed=["commit parts"],
     ),
-    _rule(
+    rule(
         "disturbed sessions cleaned by name",
         ByteStore,
         "_delete_leftovers",
         _by_names_only,
         crashed=["append a part"],
     ),
-    _rule(
+    rule(
         "nobody is late",
         ByteStore,
         "_may_be_written_late",
         _never_late,
         raced=["late first part", "late part, and the rest"],
     ),
-    _rule(
+    rule(
         "a failed call in a commit is a loss",
         Commits,
         "_step",
         _failed_step_is_loss,
         failed=["commit parts"],
     ),
-    _rule(
+    rule(
         "a failed call of a small PUT is a loss",
         Uploads,
         "_publish_whole",
         _failed_put_is_loss,
         failed=["commit a tail"],
     ),
-    _rule(
+    rule(
         "a cancelled upload is published",
         Commits,
         "publish_whole",
         _overtaken_is_done,
         raced=["DELETE, PUT small"],
     ),
-    _rule(
+    rule(
         "manifest taken unread",
         Manifests,
         "_check",
         _unchecked,
         crashed=["put a manifest that lacks a blob"],
     ),
-    _rule(
+    rule(
         "tags survive their manifest",
         Manifests,
         "finish_delete",

@@ -45,6 +45,11 @@ class Mutant:
     """Looks of its own."""
 
 
+def rule(name: str, owner: Any, attribute: str, value: Any, **drills: Any) -> Mutant:  # noqa: ANN401 - anything
+    """Bend one rule: put `value` in its place."""
+    return Mutant(name, [Change(owner, attribute, value)], **drills)
+
+
 def drill(mutants: Iterable[Mutant]) -> Tally:
     """Change the program in each way, one after the other; a mutant that lives is a loss."""
     tally = Tally()

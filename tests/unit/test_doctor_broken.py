@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from chalicelib.api.options import HeadStrategy
 from moorage import doctor
 from moorage.doctor_model import Status
-from tests.support.broken_gateway import STORE, Break, Running, Told, run_broken, run_registry
+from tests.support.broken_gateway import STORE, Break, Running, Told, run_broken
 from tests.support.broken_gateway_rows import (
     IS_BLOB,
     IS_STORED_BLOB,
@@ -47,24 +44,6 @@ from tests.support.broken_gateway_tricks import (
     zero_everywhere,
     zipped,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def counting() -> Iterator[Running]:
-    """A registry whose gateway counts a HEAD's body, set up for that."""
-    with run_registry(counts=True, strategy=HeadStrategy.BODY) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def redirecting() -> Iterator[Running]:
-    """A registry whose gateway says 0 to every HEAD, set up for that."""
-    with run_registry(counts=False, strategy=HeadStrategy.REDIRECT) as running:
-        yield running
-
 
 CHALLENGE = "WWW-Authenticate"
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
 from moorage import doctor, doctor_checks_blobs, doctor_checks_uploads
 from moorage.doctor_model import Status
 from tests.support.broken_gateway import (
@@ -16,7 +15,6 @@ from tests.support.broken_gateway import (
     Running,
     Told,
     run_broken,
-    run_registry,
 )
 from tests.support.broken_gateway_rows import IS_BLOB, IS_V2, Row, found_by, visit_to
 from tests.support.broken_gateway_tricks import (
@@ -32,23 +30,9 @@ from tests.support.broken_gateway_tricks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from moorage.doctor_model import Result
-
-
-@pytest.fixture(scope="module")
-def counting() -> Iterator[Running]:
-    """A registry whose gateway counts a HEAD's body, set up for that."""
-    with run_registry(counts=True, strategy=HeadStrategy.BODY) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def redirecting() -> Iterator[Running]:
-    """A registry whose gateway says 0 to every HEAD, set up for that."""
-    with run_registry(counts=False, strategy=HeadStrategy.REDIRECT) as running:
-        yield running
 
 
 NOWHERE = "http://127.0.0.1:1/bucket"
