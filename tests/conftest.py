@@ -42,7 +42,7 @@ _WATCH = Watch()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let hypothesis explore with words from our source, which it finds in what is loaded."""
+    """Keep hypothesis from our source's words, unless it explores: which, is what is loaded."""
     if config.getoption("hypothesis_profile", None) is None:
         providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - no setting does it
 

@@ -139,9 +139,10 @@ class ByteStore:
     def _may_be_written_late(self, session: Session) -> bool:
         """Whether a request that was overtaken may still bring bytes after a clean-up.
 
-        That is so after a lease's take-over; where two drivers of one commit disagreed on whose
-        bytes are live, since the slower one may copy to a key that the faster one has deleted;
-        and where copies go in parts, of which the slower one may have begun its own.
+        That is so after a lease's take-over, and where S3 was asked twice; where somebody else's
+        bytes are live, since a copy that another driver, or an earlier sending, has begun may come
+        to a key that was deleted; and where copies go in parts, of which a driver may have begun
+        its own.
         """
         ours = session.claim and canonical_key(session.claim, session.id)
         sealed = session.tail_part is not None
