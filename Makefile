@@ -74,7 +74,7 @@ bench: $(VENV)/.dev
 # API Gateway's stage is always v2, for the URL's sake; STAGE names the stacks.
 package: $(VENV)/.run
 	$(BIN)/chalice package --stage v2 --merge-template infra/api.merge.yaml build/$(STAGE)
-	$(BIN)/python -m moorage.package build/$(STAGE)
+	$(BIN)/python -m moorage.deploy.finish_package build/$(STAGE)
 
 # Options come by variables (DOMAIN, CERTIFICATE, ...): docs/deploy.md has them all.
 deploy:

@@ -16,10 +16,10 @@ from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, CloudWatchEvent, Rate, Response
 
-from chalicelib import wiring
-from chalicelib.api import log
 from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
+from chalicelib.telemetry import line as log
+from chalicelib.wiring import registry as wiring
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 CACHE_SECONDS = 60
@@ -32,8 +32,8 @@ app = MoorageChalice(app_name="moorage")
 @app.authorizer(name="authorizer", ttl_seconds=CACHE_SECONDS)
 def authorize(request: AuthRequest) -> AuthResponse:
     """Say who sent a request. What that one may do is decided where it is done: see dispatch."""
-    from chalicelib import gatehouse  # noqa: PLC0415 - it verifies tokens, which the API need not
-    from chalicelib.access.vouching import vouched  # noqa: PLC0415 - likewise
+    from chalicelib.access.authorizer_context import vouched  # noqa: PLC0415 - likewise
+    from chalicelib.wiring import access as gatehouse  # noqa: PLC0415 - it verifies tokens, which the API need not
 
     principal = gatehouse.doorkeeper().identify(request.token)
     if principal is None:

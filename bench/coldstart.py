@@ -28,21 +28,21 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.access.credentials import generate
-from chalicelib.access.vouching import PRINCIPAL
 from chalicelib.digest import Digest
-from chalicelib.stores.access import DynamoAccessStore
-from moorage.access_setup import create_admin, ensure_signing_key
-from moorage.deploy_package import CODE
-from tests.infra import packaging
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from moorage.access.setup import create_admin, ensure_signing_key
+from moorage.deploy.package import CODE
+from tests.emulators.backends import moto_backend
 from tests.infra.runtime import bare_environment
-from tests.support.backends import moto_backend
+from tests.support import packaging
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
     from tests.support.registries import RegistryUnderTest
 
 TARGET = 0.5

@@ -38,12 +38,13 @@ _OURS = f"""
 import gc; gc.disable()
 {_CLOCK}{_LIBRARIES}
 from aws_lambda_powertools import Logger; lap("Powertools' Logger")
-import chalicelib.telemetry; lap("telemetry")
+import chalicelib.telemetry.tally; lap("telemetry")
 import app; lap("Moorage for /v2/")
 from chalicelib.stores import clients
 session = clients.session(); session.create_client("dynamodb"); lap("session, DynamoDB client")
-import chalicelib.registry.registry, chalicelib.registry.service, chalicelib.registry.uploads
-import chalicelib.stores.metadata, chalicelib.stores.s3, chalicelib.stores.sessions
+import chalicelib.registry.registry, chalicelib.registry.service, chalicelib.registry.upload.uploads
+import chalicelib.stores.dynamodb.metadata, chalicelib.stores.dynamodb.sessions
+import chalicelib.stores.s3.objects
 import chalicelib.api.uploads; lap("stores, uploads")
 session.create_client("s3"); lap("S3 client")
 import jwt; lap("PyJWT")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench import cost_image
 from bench.cost_measure import Counts, measure
-from tests.support.backends import moto_backend
+from tests.emulators.backends import moto_backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from bench import cost_image
 from bench.cost_image import CHUNK, REPOSITORY
 from bench.cost_meter import Meter, size_of
+from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.desk import Desk
 from chalicelib.access.doorkeeper import Doorkeeper
-from chalicelib.access.exchange import Exchange
+from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
 from chalicelib.access.mint import Mint
-from chalicelib.access.vouching import PRINCIPAL, vouched
+from chalicelib.access.token_service import Desk
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
@@ -32,17 +32,17 @@ from chalicelib.descriptor import MediaType
 from chalicelib.digest import Digest
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.metadata import DynamoMetadataStore
-from chalicelib.stores.s3 import S3ObjectStore
-from chalicelib.stores.sessions import DynamoSessionStore
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.support.access import SERVICE, URL, FixedKeys, Unreachable
 from tests.support.registries import RecordedWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
 
 _DAY = 86_400.0
 _ITEM_OVERHEAD = 100

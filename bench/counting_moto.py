@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from moorage import moto_server
+from moorage.local import moto_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

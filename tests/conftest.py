@@ -12,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests.support.aws_calls import Watch
-from tests.support.backends import Backend, moto_backend
+from tests.emulators.backends import Backend, moto_backend
+from tests.policies.aws_calls import Watch
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+pytest_plugins = ["tests.support.package_fixtures"]
 
 # A machine that stands still for a second has found no fault, and a commit passes or fails: its
 # examples are not drawn by lot. Others, and more of them: pytest --hypothesis-profile=explore

@@ -8,8 +8,8 @@ never let a failure pass for a refusal: somebody who can't be looked up is told 
 
 import logging
 
+from chalicelib.access.authentication import identify
 from chalicelib.access.decision import Principal
-from chalicelib.access.identity import identify
 from chalicelib.access.mint import Mint
 from chalicelib.access.ports import AccessStore, Clock
 from chalicelib.access.refusals import RefusedError

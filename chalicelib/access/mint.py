@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from chalicelib.access.decision import Principal
-from chalicelib.access.keyring import KeyRing
 from chalicelib.access.refusals import Reason, RefusedError
 from chalicelib.access.scopes import Scopes
+from chalicelib.access.signing_keys import KeyRing
 from chalicelib.access.tokens import Tokens, Use
 
 T = TypeVar("T")

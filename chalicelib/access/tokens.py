@@ -16,9 +16,9 @@ from typing import Any
 
 import jwt
 
-from chalicelib.access.keyring import KeyRing, SigningKey
 from chalicelib.access.refusals import Reason, RefusedError
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
+from chalicelib.access.signing_keys import KeyRing, SigningKey
 
 ALGORITHM = "HS256"
 

@@ -7,11 +7,11 @@ whether something exists.
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from chalicelib.access.authorizer_context import PRINCIPAL, stated
 from chalicelib.access.decision import Principal, Verdict, decide, look_up, visible
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import RefusedError
 from chalicelib.access.scopes import needs
-from chalicelib.access.vouching import PRINCIPAL, stated
 from chalicelib.errors import DeniedError, UnauthorizedError
 
 

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from chalicelib.access.vouching import PRINCIPAL
-from chalicelib.api import log
+from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import Authorizer, Open
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
@@ -24,10 +23,11 @@ from chalicelib.errors import (
     UploadError,
 )
 from chalicelib.reference import parse_digest
-from chalicelib.telemetry import Line, Tally, line, tallied
+from chalicelib.telemetry import line as log
+from chalicelib.telemetry.tally import Line, Tally, line, tallied
 
 if TYPE_CHECKING:
-    from chalicelib.access.desk import Desk
+    from chalicelib.access.token_service import Desk
     from chalicelib.registry.registry import Registry
 
 _log = logging.getLogger("moorage.api")

@@ -18,7 +18,7 @@ from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownE
 from chalicelib.reference import parse_name
 
 if TYPE_CHECKING:
-    from chalicelib.access.desk import Desk
+    from chalicelib.access.token_service import Desk
     from chalicelib.registry.registry import Registry
 
 Handler = Callable[..., Response]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from chalicelib.access.asking import Ask, Grant, Issued
-from chalicelib.access.header import Basic, Bearer, Nobody, read_authorization
+from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
 from chalicelib.access.refusals import Reason, RefusedError
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, parse_scopes, text_of
 from chalicelib.api.messages import Request, Response
 from chalicelib.errors import RequestInvalidError
 
 if TYPE_CHECKING:
-    from chalicelib.access.desk import Desk
+    from chalicelib.access.token_service import Desk
 
 _LARGEST_FORM = 64 * 1024
 _MOST_FIELDS = 64

@@ -26,7 +26,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.uploads import Uploads
+from chalicelib.registry.upload.uploads import Uploads
 
 _TRIES = 6
 _TAGS_AT_ONCE = 30

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chalicelib.registry.blobs import Blobs
-    from chalicelib.registry.commit import Commits
     from chalicelib.registry.lists import Lists
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
-    from chalicelib.registry.uploads import Uploads
+    from chalicelib.registry.upload.runner import Commits
+    from chalicelib.registry.upload.uploads import Uploads
 
 # ruff: noqa: PLC0415 - a service is imported when it is built
 
@@ -28,7 +28,7 @@ class Registry:
     @cached_property
     def uploads(self) -> "Uploads":
         """Upload sessions."""
-        from chalicelib.registry.uploads import Uploads
+        from chalicelib.registry.upload.uploads import Uploads
 
         return Uploads(self._ports, self._limits)
 
@@ -56,7 +56,7 @@ class Registry:
     @cached_property
     def commits(self) -> "Commits":
         """What drives a sealed session to its end."""
-        from chalicelib.registry.commit import Commits
+        from chalicelib.registry.upload.runner import Commits
 
         return Commits(self._ports, self._limits)
 

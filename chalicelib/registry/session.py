@@ -16,7 +16,7 @@ MAX_CLAIMS = 64
 
 
 class State(enum.StrEnum):
-    """Where a session stands; `chalicelib.registry.transitions.TABLE` says how it moves."""
+    """Where a session stands; `chalicelib.registry.upload.states.TABLE` says how it moves."""
 
     OPEN = "open"
     SEALED = "sealed"

@@ -17,13 +17,13 @@ from itertools import zip_longest
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError, UploadDigestInvalidError
-from chalicelib.registry.bytestore import ByteStore
-from chalicelib.registry.commit import Commits
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, State
-from chalicelib.registry.transitions import Event
+from chalicelib.registry.upload.chunks import ByteStore
+from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.states import Event
 
 _log = logging.getLogger("moorage.sweeper")
 

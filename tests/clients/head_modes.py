@@ -11,14 +11,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from moorage import ports
+from moorage.local import ports
 from tests.clients.daemons import running
 from tests.support.servers import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
 
 _TIMEOUT = 60
 

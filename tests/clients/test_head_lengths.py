@@ -18,7 +18,7 @@ from tests.clients.contents import read_layout
 from tests.clients.held import described, over_http, untrue
 from tests.clients.images import root_of
 from tests.clients.tap import tap
-from tests.support.backends import moto_backend
+from tests.emulators.backends import moto_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from tests.clients.adapters.copying import Skopeo
 from tests.clients.held import described, over_http, untrue
 from tests.clients.images import root_of
 from tests.clients.tools import ClientError
-from tests.support.backends import moto_backend
+from tests.emulators.backends import moto_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

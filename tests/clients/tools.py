@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moorage.common.checkout import CHECKOUT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = CHECKOUT
 TOOLS = REPOSITORY / ".tools"
 GO_BIN = TOOLS / "bin"
 DEFAULT_TIMEOUT = 280

@@ -13,41 +13,33 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.drills import (
-    contests,
-    crashes,
-    crowds,
-    faults,
-    mutants,
-    mutations,
-    operations,
-    races,
-    spells,
-)
+from moorage.common.checkout import CHECKOUT
+from tests.drills import contests, crashes, crowds, faults, operations, races, spells
+from tests.drills.mutants import every as mutations
+from tests.drills.mutants import run as mutants
 from tests.drills.replay import replay
+from tests.drills.support.worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
 from tests.drills.tally import Tally
-from tests.support.backends import ministack_backend
-from tests.support.drill_worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
+from tests.emulators.backends import ministack_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.support.drill_worlds import World
+    from tests.drills.support.worlds import World
 
-ROOT = Path(__file__).parents[2]
+ROOT = CHECKOUT
 WORKERS = 2
 SLICES = 8
 """Into how many jobs the slow worlds' rows are dealt."""
 
 TESTS = (
     "tests/drills/test_disconnects.py",
-    "tests/unit/test_connections.py",
-    "tests/unit/test_gateway_bodies.py",
-    "tests/unit/test_proxy_limits.py",
-    "tests/unit/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
+    "tests/moorage/common/test_http_server.py",
+    "tests/moorage/gateway/test_body.py",
+    "tests/moorage/proxy/test_server_limits.py",
+    "tests/chalicelib/registry/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
 )
 """Drills that are whole as tests: hostile clients, and the sweeper among 10,000 sessions."""
 

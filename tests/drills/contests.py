@@ -41,7 +41,7 @@ from tests.drills.steps import (
     sealed,
     worked,
 )
-from tests.support.drill_worlds import BY_WORKER
+from tests.drills.support.worlds import BY_WORKER
 
 SHA512 = Algorithm.SHA512
 MIXED = TEXT[:15] + OTHER[15:]

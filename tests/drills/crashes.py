@@ -9,19 +9,19 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.drills.support.client import Client, Stage
+from tests.drills.support.invariants import check
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
+from tests.drills.support.requests import GaveUpError
+from tests.drills.support.sweep import settle
 from tests.drills.tally import Tally
-from tests.support.drill_client import Client, Stage
-from tests.support.drill_invariants import check
-from tests.support.drill_ledger import Violation
-from tests.support.drill_points import Gate, Stopped, stop_after, stop_before
-from tests.support.drill_requests import GaveUpError
-from tests.support.drill_sweep import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tests.drills.operations import Operation
-    from tests.support.drill_worlds import World
+    from tests.drills.support.worlds import World
 
 SIDES = {"before": stop_before, "after": stop_after}
 ENDINGS = ("retry", "abandon")

@@ -9,21 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.drills import images
+from tests.drills.support.client import Client, Stage, Upload
+from tests.drills.support.invariants import check
+from tests.drills.support.ledger import Violation
+from tests.drills.support.requests import expect
+from tests.drills.support.schedule import ACTS, at_random, run
+from tests.drills.support.sweep import settle
+from tests.drills.support.wire import letters
+from tests.drills.support.worlds import SMALL, AwsWorld
 from tests.drills.tally import Tally
-from tests.support.drill_client import Client, Stage, Upload
-from tests.support.drill_invariants import check
-from tests.support.drill_ledger import Violation
-from tests.support.drill_requests import expect
-from tests.support.drill_schedule import ACTS, at_random, run
-from tests.support.drill_sweep import settle
-from tests.support.drill_wire import letters
-from tests.support.drill_worlds import SMALL, AwsWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.drill_points import Gate
-    from tests.support.drill_worlds import World
+    from tests.drills.support.points import Gate
+    from tests.drills.support.worlds import World
 
 CLIENTS = 8
 SHARES = (0.1, 0.3)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from moorage.rechunk import offset_of
-from tests.support.hostile_clients import BEHAVIOURS, Behaviour, Target, play
-from tests.support.hostile_stack import Usage
+from moorage.proxy.rechunk import offset_of
+from tests.drills.support.hostile_clients import BEHAVIOURS, Behaviour, Target, play
+from tests.drills.support.hostile_stack import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

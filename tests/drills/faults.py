@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import TooManyRequestsError, UnavailableError
 from tests.drills.crashes import judge, undisturbed
-from tests.drills.tally import Tally
-from tests.support.drill_client import Stage
-from tests.support.drill_ledger import Violation
-from tests.support.drill_points import (
+from tests.drills.support.client import Stage
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import (
     Act,
     Gate,
     Late,
@@ -23,15 +22,16 @@ from tests.support.drill_points import (
     repeat,
     said_again,
 )
-from tests.support.drill_requests import GaveUpError
-from tests.support.drill_wire import ways
-from tests.support.drill_worlds import AwsWorld
+from tests.drills.support.requests import GaveUpError
+from tests.drills.support.wire import ways
+from tests.drills.support.worlds import AwsWorld
+from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tests.drills.operations import Operation
-    from tests.support.drill_worlds import World
+    from tests.drills.support.worlds import World
 
 _ITEM_WRITES = frozenset({"dynamodb.put_item", "dynamodb.update_item", "dynamodb.delete_item"})
 """What DynamoDB may do long after it was sent: a transaction's token keeps it from that."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from tests.drills.steps import HOME
-from tests.support.drill_client import Upload
-from tests.support.drill_ledger import Violation
-from tests.support.drill_points import Gate, stop_before
-from tests.support.drill_requests import GaveUpError, expect
+from tests.drills.support.client import Upload
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import Gate, stop_before
+from tests.drills.support.requests import GaveUpError, expect
 from tests.support.values import begin_delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.drill_client import Client, Stage
+    from tests.drills.support.client import Client, Stage
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

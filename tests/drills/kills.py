@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.support.hostile_stack import Stack, running
-from tests.support.hostile_tap import Watch, watching
+from tests.drills.support.hostile_stack import Stack, running
+from tests.drills.support.hostile_tap import Watch, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
-from chalicelib.stores.codec import CorruptItemError
-from chalicelib.stores.keys import record_key
+from chalicelib.stores.dynamodb.codec import CorruptItemError
+from chalicelib.stores.dynamodb.keys import record_key
 from tests.drills import images
 from tests.drills.steps import AWAY, HOME, TEXT
+from tests.drills.support.client import Stage, Upload
+from tests.drills.support.ledger import Ledger
+from tests.drills.support.points import Gate
+from tests.drills.support.worlds import TablesWorld
 from tests.drills.tally import Tally
-from tests.support.drill_client import Stage, Upload
-from tests.support.drill_ledger import Ledger
-from tests.support.drill_points import Gate
-from tests.support.drill_worlds import TablesWorld
 
 if TYPE_CHECKING:
-    from tests.support.drill_points import Call
+    from tests.drills.support.points import Call
 
 
 def a_link_without_count() -> Tally:

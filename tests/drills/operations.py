@@ -40,13 +40,13 @@ from tests.drills.steps import (
     without_tail,
     worked,
 )
-from tests.support.drill_worlds import BY_WORKER, SMALL
+from tests.drills.support.worlds import BY_WORKER, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.registry.service import Limits
-    from tests.support.drill_client import Client, Stage
+    from tests.drills.support.client import Client, Stage
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.drills.tally import Tally
-from tests.support.drill_client import Client, Stage
-from tests.support.drill_invariants import check
-from tests.support.drill_requests import GaveUpError
-from tests.support.drill_schedule import (
+from tests.drills.support.client import Client, Stage
+from tests.drills.support.invariants import check
+from tests.drills.support.requests import GaveUpError
+from tests.drills.support.schedule import (
     Choice,
     Chooser,
     Step,
@@ -26,15 +25,16 @@ from tests.support.drill_schedule import (
     run,
     written,
 )
-from tests.support.drill_sweep import settle
-from tests.support.drill_worlds import SMALL
+from tests.drills.support.sweep import settle
+from tests.drills.support.worlds import SMALL
+from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from chalicelib.registry.service import Limits
-    from tests.support.drill_points import Gate
-    from tests.support.drill_worlds import World
+    from tests.drills.support.points import Gate
+    from tests.drills.support.worlds import World
 
 Body = Callable[[Client, Any], object]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from tests.drills import contests, crashes, crowds, faults, races, spells
 from tests.drills.operations import ALL
-from tests.support.drill_schedule import following, read
-from tests.support.drill_worlds import MemoryWorld, TablesWorld, moto_world
+from tests.drills.support.schedule import following, read
+from tests.drills.support.worlds import MemoryWorld, TablesWorld, moto_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.drill_worlds import World
+    from tests.drills.support.worlds import World
 
 WORLDS: dict[str, Callable[[], World]] = {
     "memory": MemoryWorld,

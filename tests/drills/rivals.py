@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.digest import Digest
 from tests.drills import images
 from tests.drills.steps import AWAY, HOME, TEXT, held, opened
-from tests.support.drill_client import Upload
-from tests.support.drill_ledger import Violation
-from tests.support.drill_requests import expect
+from tests.drills.support.client import Upload
+from tests.drills.support.ledger import Violation
+from tests.drills.support.requests import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.api.messages import Response
     from tests.drills.races import Body
-    from tests.support.drill_client import Client, Stage
+    from tests.drills.support.client import Client, Stage
 
 OTHER = TEXT.upper()
 """As long as TEXT, and other bytes."""

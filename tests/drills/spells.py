@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests.drills.crashes import judge, undisturbed
 from tests.drills.faults import acts
 from tests.drills.operations import ALL
+from tests.drills.support.client import Stage
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import Call, Gate, Late
 from tests.drills.tally import Tally
-from tests.support.drill_client import Stage
-from tests.support.drill_ledger import Violation
-from tests.support.drill_points import Call, Gate, Late
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.support.drill_worlds import World
+    from tests.drills.support.worlds import World
 
 OPERATIONS = (
     "append to a tail",

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
-from chalicelib.registry.commit import Commits
 from chalicelib.registry.session import Owner
-from tests.support.drill_client import Upload
-from tests.support.drill_ledger import Violation
-from tests.support.drill_points import Gate
-from tests.support.drill_requests import DRILL, expect
+from chalicelib.registry.upload.runner import Commits
+from tests.drills.support.client import Upload
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import Gate
+from tests.drills.support.requests import DRILL, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.registry.session import Session
-    from tests.support.drill_client import Client, Stage
+    from tests.drills.support.client import Client, Stage
 
 HOME, AWAY = "team/home", "team/away"
 TEXT = b"The quick brown fox jumps over the lazy dog, and again."

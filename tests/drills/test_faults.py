@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.drills import crowds, faults, operations, spells
-from tests.support.drill_worlds import TablesWorld, moto_world
+from tests.drills.support.worlds import TablesWorld, moto_world
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
 SHORT = [operation for operation in operations.ALL if operation.name not in LONG]

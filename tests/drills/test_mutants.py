@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 
-from chalicelib.stores import links, manifests, publications, sessions, tags
-from chalicelib.stores.expressions import Clause
-from tests.drills import mutants, mutations
+from chalicelib.stores.dynamodb import links, manifests, publications, sessions, tags
+from chalicelib.stores.dynamodb.expressions import Clause
+from tests.drills.mutants import every as mutations
+from tests.drills.mutants import run as mutants
 
 
 @pytest.mark.parametrize("mutant", mutations.ALL, ids=lambda mutant: mutant.name)

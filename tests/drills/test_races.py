@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.drills import contests, races
-from tests.support.drill_schedule import Choice, following, read, run, written
-from tests.support.drill_worlds import MemoryWorld, TablesWorld
+from tests.drills.support.schedule import Choice, following, read, run, written
+from tests.drills.support.worlds import MemoryWorld, TablesWorld
 
 BOUNDS = races.Bounds(changes=1, chances=10)
 

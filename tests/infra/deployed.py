@@ -21,16 +21,19 @@ import pytest
 import yaml
 
 from chalicelib.access.credentials import generate
-from moorage import access_admin, access_setup, gateway_authorizer, ports
-from moorage.backend import DATA_TEMPLATE
-from moorage.gateway import Front, GatewayOptions
-from moorage.gateway_answers import read_answers
-from moorage.gateway_authorizer import TokenAuthorizer
-from moorage.gateway_routes import Resources
+from moorage.access import admin as access_admin
+from moorage.access import setup as access_setup
+from moorage.gateway import authorizer as gateway_authorizer
+from moorage.gateway.answers import read_answers
+from moorage.gateway.authorizer import TokenAuthorizer
+from moorage.gateway.routes import Resources
+from moorage.gateway.server import Front, GatewayOptions
+from moorage.local import ports
+from moorage.local.backend import DATA_TEMPLATE
+from tests.emulators.backends import Backend, moto_backend
 from tests.infra import lambda_api
+from tests.infra.intrinsics import Stack
 from tests.infra.runtime import CLIENT, SDK, Function, lay_out, running
-from tests.support.backends import Backend, moto_backend
-from tests.support.intrinsics import Stack
 from tests.support.servers import run_gateway
 
 if TYPE_CHECKING:

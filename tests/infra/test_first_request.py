@@ -17,7 +17,7 @@ from tests.support.registries import registry_over
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
 
 SELDOM = ("boto3", "cryptography", "jwt", "s3transfer")
 """What takes a while to load, and which requests need is said below."""
@@ -78,4 +78,4 @@ def test_a_first_request_loads_what_it_needs(name: str, task: Path, strict_moto:
     assert {each for each in SERVICES if f"chalicelib.registry.{each}" in loaded} == services
     verifying = {"cryptography", "jwt"} if name in VERIFYING else set()
     assert {each for each in SELDOM if each in loaded} == verifying
-    assert ("chalicelib.access.desk" in loaded) is (name == "token endpoint")
+    assert ("chalicelib.access.token_service" in loaded) is (name == "token endpoint")

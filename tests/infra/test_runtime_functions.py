@@ -19,8 +19,8 @@ from tests.support.servers import request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.emulators.backends import Backend
     from tests.infra.deployed import World
-    from tests.support.backends import Backend
 
 pytestmark = deployed.LINUX
 paths = deployed.paths

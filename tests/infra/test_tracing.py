@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Digest
-from moorage.children import CHECKOUT
-from moorage.deploy_package import read_package
-from moorage.gateway_event import Incoming, build_event
-from moorage.gateway_routes import Route
+from moorage.common.checkout import CHECKOUT
+from moorage.deploy.package import read_package
+from moorage.gateway.event import Incoming, build_event
+from moorage.gateway.routes import Route
 from tests.infra import test_runtime
 from tests.infra.conditions import decided
 from tests.infra.runtime import Function, running
 from tests.infra.sam import transformed
-from tests.support.function_policies import Function as Named
-from tests.support.policy import Policy
+from tests.policies.function_policies import Function as Named
+from tests.policies.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

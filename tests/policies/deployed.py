@@ -18,20 +18,22 @@ from urllib.parse import quote, unquote
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from chalicelib import gatehouse, wiring
+from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grants
-from chalicelib.access.vouching import PRINCIPAL, vouched
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import match
 from chalicelib.registry import service
 from chalicelib.registry.service import Limits
-from chalicelib.stores import clients, s3
-from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.s3 import S3ObjectStore
-from moorage.access_setup import ensure_signing_key
+from chalicelib.stores.aws import clients
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.s3 import objects as s3
+from chalicelib.stores.s3.objects import S3ObjectStore
+from chalicelib.wiring import access as gatehouse
+from chalicelib.wiring import registry as wiring
+from moorage.access.setup import ensure_signing_key
+from tests.policies.function_policies import COMMIT_FUNCTION, Function, Names
 from tests.policies.replay import Replay
-from tests.support.function_policies import COMMIT_FUNCTION, Function, Names
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from chalicelib.access.decision import Principal
     from chalicelib.access.ports import AccessStore
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
 
 MIB = 1024 * 1024
 COMMIT_INLINE, COPY_WHOLE, COPY_PART = 8 * MIB, 10 * MIB, 5 * MIB

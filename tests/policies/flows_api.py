@@ -10,7 +10,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.session import State
-from tests.api.pushing import IMAGE, INDEX
+from tests.chalicelib.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import COMMIT_INLINE, MIB, Deployment
 from tests.policies.leftovers import PART, WHO, died, published
 from tests.support.values import a_manifest, begin_delete, fresh_name

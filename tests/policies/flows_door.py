@@ -11,10 +11,10 @@ from unittest import mock
 import boto3
 
 from chalicelib.access.credentials import generate
-from chalicelib.access.exchange import TokenType
+from chalicelib.access.federation.exchange import TokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Digest
-from moorage.aws_login import presigned_identity
+from moorage.login.aws import presigned_identity
 from tests.policies.deployed import SERVICE, Deployment, basic
 from tests.policies.leftovers import published
 from tests.support.issuer import jwk, rsa_key, serving, token

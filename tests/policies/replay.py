@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.support.aws_calls import AwsCall, Caller, each_call
+from tests.policies.aws_calls import AwsCall, Caller, each_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chalicelib.api.routes import Route
-    from tests.support.function_policies import Function, Names
-    from tests.support.iam_actions import Need
+    from tests.policies.function_policies import Function, Names
+    from tests.policies.iam_actions import Need
 
 
 @dataclass(frozen=True, order=True)

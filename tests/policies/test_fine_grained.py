@@ -16,22 +16,22 @@ import yaml
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
-from chalicelib.stores import keys
-from chalicelib.stores.access import DynamoAccessStore
-from chalicelib.stores.expressions import key_attributes
-from moorage.backend import DATA_TEMPLATE
-from tests.support.aws_calls import OWNERS_METHODS, AwsCall, each_call
-from tests.support.function_policies import Function, Names, document, policy
-from tests.support.iam_actions import needs
-from tests.support.policy import ATTRIBUTES, Decision, UnsupportedPolicyError
+from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from moorage.local.backend import DATA_TEMPLATE
+from tests.policies.aws_calls import OWNERS_METHODS, AwsCall, each_call
+from tests.policies.function_policies import Function, Names, document, policy
+from tests.policies.iam_actions import needs
+from tests.policies.policy import ATTRIBUTES, Decision, UnsupportedPolicyError
 from tests.support.values import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from chalicelib.stores.keys import Key
-    from tests.support.backends import Backend
-    from tests.support.iam_actions import Need
+    from chalicelib.stores.dynamodb.keys import Key
+    from tests.emulators.backends import Backend
+    from tests.policies.iam_actions import Need
 
 NAMES = Names("b", "registry", "uploads", "access")
 READS = {f"dynamodb:{each}" for each in ("BatchGetItem", "GetItem", "Query")}

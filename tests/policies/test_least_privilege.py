@@ -21,23 +21,23 @@ import yaml
 
 from chalicelib.api.routes import ROUTES
 from chalicelib.registry.service import Limits
-from chalicelib.stores.expressions import key_attributes
-from chalicelib.stores.keys import credential_key
-from chalicelib.stores.s3 import COPY_LIMIT
-from moorage.gateway_answers import API_TEMPLATE
-from moorage.package_sdk import OPERATIONS
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.keys import credential_key
+from chalicelib.stores.s3.objects import COPY_LIMIT
+from moorage.deploy.trim_sdk import OPERATIONS
+from moorage.gateway.answers import API_TEMPLATE
 from tests.policies import flows_api, flows_door, flows_work
+from tests.policies.aws_calls import AwsCall, Caller, Watch
 from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed
-from tests.support.aws_calls import AwsCall, Caller, Watch
-from tests.support.function_policies import Function, Names, document, policy
-from tests.support.policy import MAX_CHARACTERS, Decision, Effect
+from tests.policies.function_policies import Function, Names, document, policy
+from tests.policies.policy import MAX_CHARACTERS, Decision, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.emulators.backends import Backend
+    from tests.policies.policy import Permission
     from tests.policies.replay import Replay
-    from tests.support.backends import Backend
-    from tests.support.policy import Permission
 
 FLOWS = (*flows_api.FLOWS, *flows_door.FLOWS, *flows_work.FLOWS)
 
@@ -168,7 +168,7 @@ def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN4
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (a_call("Scan"), "not in tests/support/iam_actions.py"),
+        (a_call("Scan"), "not in tests/policies/iam_actions.py"),
         (a_call("GetItem", parameters={"TableName": "x", "Key": {}, "Other": 1}), "Other"),
         (a_call("DeleteItem", parameters={"TableName": ACCESS}), "DeleteItem"),
         (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.desk import Desk
 from chalicelib.access.doorkeeper import Doorkeeper
-from chalicelib.access.exchange import Exchange
+from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.keyring import KeyRing, SigningKey
 from chalicelib.access.mint import Mint
-from chalicelib.access.vouching import PRINCIPAL, vouched
+from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.token_service import Desk
 from chalicelib.errors import UnavailableError
 from tests.support.memory_access import MemoryAccessStore
 

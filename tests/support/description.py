@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from moorage.common.checkout import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from chalicelib.api.routes import Route
 
-PATH = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+PATH = CHECKOUT / "docs" / "openapi.yaml"
 # What a row's pattern takes from a path, and what it must not be.
 _GROUP = re.compile(r"\(\?P<(\w+)>[^)]*\)")
 _LOOK_AHEAD = re.compile(r"\(\?![^)]*\)")

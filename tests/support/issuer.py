@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.access.values import NOW
+from tests.chalicelib.access.values import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from chalicelib.access.key_sets import KeySet
+    from chalicelib.access.federation.key_sets import KeySet
 
 AT = int(NOW)
 ISSUER = "https://token.example.com/tenant"

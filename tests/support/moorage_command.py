@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from moorage import cli
+from moorage.cli import main as cli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

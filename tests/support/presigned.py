@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from tests.access.values import NOW
+from tests.chalicelib.access.values import NOW
 
 SIGNED_AT = int(NOW) - 7
 

@@ -15,9 +15,9 @@ from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.stores.metadata import DynamoMetadataStore
-from chalicelib.stores.s3 import S3ObjectStore
-from chalicelib.stores.sessions import DynamoSessionStore
+from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.support.memory_metadata import MemoryMetadataStore
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.memory_sessions import MemorySessionStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-    from tests.support.backends import Backend
+    from tests.emulators.backends import Backend
 
 
 class TestClock:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from moorage.gateway import Front, Gateway, GatewayOptions, LambdaFunction
+from moorage.gateway.server import Front, Gateway, GatewayOptions, LambdaFunction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,0 +1,171 @@
+"""Identity tokens: what another issuer, whom a trust names, says of who somebody is.
+
+The algorithm is the key's, and the key is one that the issuer publishes. This module must never
+read a clock, look where a token says that a key might be found (`jku`, `jwk`, `x5u`, `x5c`), nor
+put any part of a token in an error.
+Source: OpenID Connect Core 1.0 (2, 3.1.3.7), RFC 7519, with the advice of RFC 8725.
+"""
+
+import base64
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+
+from chalicelib.access.federation.key_sets import KeySet, KeySetError, read_object
+from chalicelib.access.refusals import Reason, RefusedError
+
+MAX_LENGTH = 8192
+"""Most characters of an identity token; those of build services have some 2,000."""
+
+LEEWAY = 30
+"""Seconds by which an issuer's clock and ours may differ."""
+
+MAX_SUBJECT = 1024
+"""Most characters of a subject: it names a principal, in each session and each line of the log."""
+
+_LONGEST_HEADER = 2048
+_NEVER = 10**11
+_FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
+
+
+class KeySets(Protocol):
+    """The keys of issuers."""
+
+    def keys(self, issuer: str, key_id: str | None) -> KeySet:
+        """Return an issuer's keys, read again if `key_id` is not among them, though not often.
+
+        Only issuers that a trust names may be asked for. Raises UnavailableError where the issuer
+        can't be asked: that is never told as "there is no such key".
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a verified token says: `subject` is who it is, `audiences` whom the token is meant for.
+
+    `audiences` is empty for an issuer whose proofs are bound to us in another way.
+    """
+
+    issuer: str
+    audiences: frozenset[str]
+    subject: str
+
+
+def claimed_issuer(token: str) -> str:
+    """Return whom a token names as its issuer, to choose the keys by. NOTHING is verified yet.
+
+    Raises RefusedError.
+    """
+    issuer = _read(_segments(token)[1]).get("iss")
+    if not isinstance(issuer, str):
+        raise RefusedError(Reason.IDENTITY_CLAIMS)
+    return issuer
+
+
+def verify(
+    token: str, issuer: str, audiences: Collection[str], key_sets: KeySets, now: float
+) -> Identity:
+    """Return what a token says if this issuer said it, to one of these audiences, for this time.
+
+    `issuer` is one that a trust names. Raises RefusedError, and what `key_sets` raises.
+    """
+    header = _read(_segments(token)[0])
+    key_id = header.get("kid")
+    if "crit" in header or str(header.get("typ", "JWT")).upper() != "JWT":
+        # `crit` is what a reader must understand, or leave: we understand none of it.
+        raise RefusedError(Reason.IDENTITY_HEADER)
+    if key_id is not None and not isinstance(key_id, str):
+        raise RefusedError(Reason.IDENTITY_HEADER)
+    key = _key(key_sets.keys(issuer, key_id), key_id)
+    if header.get("alg") != key.algorithm_name:
+        raise RefusedError(Reason.IDENTITY_HEADER)
+    payload = _object(_signed_payload(token, key))
+    if payload.get("iss") != issuer:
+        raise RefusedError(Reason.IDENTITY_ISSUER)
+    identity = Identity(issuer, _audiences(payload.get("aud")), _subject(payload.get("sub")))
+    if identity.audiences.isdisjoint(audiences):
+        raise RefusedError(Reason.IDENTITY_AUDIENCE)
+    _check_times(payload, now)
+    return identity
+
+
+def _segments(token: str) -> tuple[str, str]:
+    """Return header and payload as they are written."""
+    if len(token) > MAX_LENGTH:
+        raise RefusedError(Reason.IDENTITY_LENGTH)
+    form = _FORM.fullmatch(token)
+    if form is None or len(form[1]) > _LONGEST_HEADER:
+        raise RefusedError(Reason.IDENTITY_FORM)
+    return form[1], form[2]
+
+
+def _read(segment: str) -> dict[str, Any]:
+    try:
+        decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        raise RefusedError(Reason.IDENTITY_FORM) from None
+    return _object(decoded)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        return read_object(text)
+    except KeySetError:
+        raise RefusedError(Reason.IDENTITY_FORM) from None
+
+
+def _key(keys: KeySet, key_id: str | None) -> jwt.PyJWK:
+    if key_id is None:
+        # An issuer with one key need not name it. Trying several would be guessing.
+        if len(keys) != 1:
+            raise RefusedError(Reason.IDENTITY_HEADER)
+        return next(iter(keys.values()))
+    # A key that the issuer published without an id stands under '', which no token may name.
+    if not key_id or key_id not in keys:
+        raise RefusedError(Reason.IDENTITY_KEY)
+    return keys[key_id]
+
+
+def _signed_payload(token: str, key: jwt.PyJWK) -> bytes:
+    try:
+        payload: bytes = jwt.PyJWS().decode(token, key, algorithms=[key.algorithm_name])
+    except jwt.InvalidSignatureError:
+        raise RefusedError(Reason.IDENTITY_SIGNATURE) from None
+    except jwt.PyJWTError:
+        # Not chained: what a library's error holds is not ours to promise.
+        raise RefusedError(Reason.IDENTITY_FORM) from None
+    return payload
+
+
+def _audiences(value: object) -> frozenset[str]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(one, str) and one for one in listed):
+        raise RefusedError(Reason.IDENTITY_CLAIMS)
+    return frozenset(listed)
+
+
+def _subject(value: object) -> str:
+    # It is written to logs, where a control character is another line.
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT or not value.isprintable():
+        raise RefusedError(Reason.IDENTITY_CLAIMS)
+    return value
+
+
+def _check_times(payload: Mapping[str, Any], now: float) -> None:
+    issued_at, expires_at = _time(payload.get("iat")), _time(payload.get("exp"))
+    not_before = _time(payload.get("nbf", issued_at))
+    if now < max(issued_at, not_before) - LEEWAY:
+        raise RefusedError(Reason.IDENTITY_EARLY)
+    if now >= expires_at + LEEWAY:
+        raise RefusedError(Reason.IDENTITY_EXPIRED)
+
+
+def _time(value: object) -> float:
+    # RFC 7519 (2) lets seconds have a fraction. True is an int, and no number; NaN is a float, and
+    # in no range.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _NEVER:
+        raise RefusedError(Reason.IDENTITY_CLAIMS)
+    return value

@@ -1,0 +1,71 @@
+"""The key ring in SSM Parameter Store: one SecureString, encrypted by KMS at rest.
+
+This module must never log what it reads, nor read it for each request.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+
+from chalicelib.access.signing_keys import KeyRing
+from chalicelib.stores.aws.failures import AWS_ERRORS, translate
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm.client import SSMClient
+
+KEPT_SECONDS = 300.0
+"""How long a ring is used before it is read again: rotating a key waits for that."""
+
+RENEWED_SECONDS = 30.0
+"""How often at most tokens with unknown keys make us read it: forged ones cost nothing more."""
+
+
+def signing_keys_config() -> Config:
+    """Return how the client is to behave, each value on purpose.
+
+    The store answers 40 requests a second for the whole account, and each new process sends one: a
+    burst of them is spread by waits of up to 1, 2 and 4 s, within the authorizer's 10.
+    """
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=1,
+        read_timeout=1,  # tens of milliseconds are usual, KMS included
+    )
+
+
+class ParameterKeys:
+    """`Keys` over a parameter; thread-safe, for the worst that can happen is a read too many."""
+
+    def __init__(
+        self, client: "SSMClient", name: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._monotonic = monotonic
+        self._read: tuple[float, KeyRing] | None = None
+
+    def ring(self) -> KeyRing:
+        """Return the key ring; raises UnavailableError, or KeyRingError if it holds none."""
+        read = self._read
+        if read is not None and self._monotonic() - read[0] < KEPT_SECONDS:
+            return read[1]
+        return self._fetch()
+
+    def renew(self) -> bool:
+        """Read it again, if the last time is long enough ago."""
+        read = self._read
+        if read is not None and self._monotonic() - read[0] < RENEWED_SECONDS:
+            return False
+        self._fetch()
+        return True
+
+    def _fetch(self) -> KeyRing:
+        try:
+            answer = self._client.get_parameter(Name=self._name, WithDecryption=True)
+        except AWS_ERRORS as error:
+            raise translate(error) from error
+        ring = KeyRing.parse(answer["Parameter"]["Value"])
+        self._read = (self._monotonic(), ring)
+        return ring

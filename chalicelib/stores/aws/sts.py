@@ -1,0 +1,96 @@
+"""Asking AWS STS who signed a request, by sending that request with this registry's name.
+
+This module must never send anything but a `Presigned` that was checked, nor take an answer for
+"refused" that is none: only STS's own 4xx says so.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from chalicelib.access.federation.aws_identity import (
+    REGISTRY_HEADER,
+    Caller,
+    CallerError,
+    Presigned,
+)
+from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.errors import UnavailableError
+from chalicelib.stores.web.fetches import Answer, Fetch, FetchError, fetch
+
+MAX_BYTES = 64 * 1024
+"""Most bytes of an answer; usual are 500."""
+
+_LOOPBACK_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?")
+_ANSWER, _RESULT = "GetCallerIdentityResponse", "GetCallerIdentityResult"
+_NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
+_OK, _TOO_MANY = 200, 429
+_REFUSALS = range(400, 500)
+# STS says this with the status 400, as it says that a signature is wrong.
+_THROTTLED = (b"Throttling", b"RequestLimitExceeded")
+
+
+class Sts:
+    """`exchange.Sts`. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
+
+    Raises ValueError for another endpoint: it would be sent what opens doors at AWS.
+    """
+
+    def __init__(self, *, endpoint: str | None = None, fetch: Fetch = fetch) -> None:
+        if endpoint is not None and not _LOOPBACK_URL.fullmatch(endpoint):
+            raise ValueError(f"{endpoint!r} is no emulator of STS: http and a loopback host")
+        self._endpoint = endpoint
+        self._fetch = fetch
+
+    def caller(self, presigned: Presigned, service: str) -> Caller:
+        """Return who signed a request for `service`; raises RefusedError or UnavailableError."""
+        headers = {REGISTRY_HEADER: service, "Accept": "application/json"}
+        url = presigned.url
+        if self._endpoint is not None:
+            url = f"{self._endpoint}/?{presigned.query}"
+            # moto has all services at one address, and tells them by this header alone.
+            headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={presigned.credential}"
+        try:
+            answer = self._fetch(url, limit=MAX_BYTES, headers=headers)
+        except FetchError as error:
+            raise UnavailableError("AWS STS could not be asked who this is") from error
+        if _is_refusal(answer):
+            raise RefusedError(Reason.AWS_REFUSED)
+        if answer.status != _OK:
+            raise UnavailableError(f"AWS STS answered with the status {answer.status}")
+        try:
+            return _caller(answer.body)
+        except (ValueError, RecursionError, ET.ParseError) as error:
+            raise UnavailableError("AWS STS gave an answer that can't be read") from error
+
+
+def _is_refusal(answer: Answer) -> bool:
+    is_throttled = answer.status == _TOO_MANY or any(word in answer.body for word in _THROTTLED)
+    return answer.status in _REFUSALS and not is_throttled
+
+
+def _caller(body: bytes) -> Caller:
+    """Read an answer: STS gives the JSON that is asked for, emulators give XML all the same."""
+    text = body.decode()
+    result = _from_xml(text) if text.lstrip().startswith("<") else _from_json(text)
+    return Caller.parse(result.get("Arn"), result.get("Account"))
+
+
+def _from_json(text: str) -> Mapping[str, Any]:
+    match json.loads(text):
+        case {"GetCallerIdentityResponse": {"GetCallerIdentityResult": dict(result)}}:
+            return result
+    raise CallerError("an answer to another question")
+
+
+def _from_xml(text: str) -> Mapping[str, str | None]:
+    # No document type, and so no entities, of which a short text can make a long one.
+    if "<!" in text:
+        raise CallerError("an answer with a document type")
+    root = ET.fromstring(text)  # noqa: S314 - see above
+    if root.tag != _NAMESPACE + _ANSWER:
+        raise CallerError("an answer to another question")
+    names = ("Arn", "Account")
+    return {name: root.findtext(f"{_NAMESPACE}{_RESULT}/{_NAMESPACE}{name}") for name in names}

@@ -1,0 +1,126 @@
+"""What each item of the tables `registry` and `uploads` holds: one row for each attribute.
+
+This module must never do I/O. An attribute's name is the field's own; `keys.py` draws the keys.
+"""
+
+from typing import Any
+
+from chalicelib.digest import Algorithm
+from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
+from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.stores.dynamodb import codec, keys
+from chalicelib.stores.dynamodb.codec import Field, Item, Schema
+
+_STORED_OBJECT = codec.nested(
+    Schema(
+        StoredObject,
+        (Field("key", codec.TEXT), Field("size", codec.WHOLE), Field("etag", codec.TEXT)),
+    )
+)
+
+SESSION = Schema(
+    Session,
+    (
+        Field("id", codec.TEXT, attribute="session"),
+        Field("repository", codec.TEXT),
+        Field("principal", codec.TEXT),
+        Field("nonce", codec.TEXT),
+        Field("created_at", codec.TIME),
+        Field("life_until", codec.TIME),
+        Field("state", codec.choice(State)),
+        Field("offset", codec.WHOLE),
+        Field("algorithm", codec.choice(Algorithm)),
+        Field("hash_state", codec.BINARY, optional=True),
+        Field("upload_id", codec.TEXT, optional=True),
+        Field("next_part", codec.WHOLE),
+        Field("burned", codec.NUMBERS),
+        Field("tail", _STORED_OBJECT, optional=True),
+        Field("tail_part", codec.WHOLE, optional=True),
+        Field("claim", codec.DIGEST, optional=True),
+        Field("earlier_claims", codec.list_of(codec.DIGEST)),
+        Field("fence", codec.WHOLE),
+        Field("holder", codec.TEXT, optional=True),
+        Field("lease_until", codec.TIME),
+        Field("last_fence", codec.WHOLE),
+        Field("staged", _STORED_OBJECT, optional=True),
+        Field("computed", codec.list_of(codec.DIGEST)),
+        Field("published_key", codec.TEXT, optional=True),
+        Field("disturbed", codec.FLAG),
+        Field("sweep_at", codec.TIME, optional=True),
+        Field("expires_at", codec.SECONDS, optional=True),
+    ),
+)
+
+LINK = Schema(
+    Link,
+    (
+        Field("repository", codec.TEXT),
+        Field("digest", codec.DIGEST),
+        Field("size", codec.WHOLE),
+        Field("key", codec.TEXT),
+        Field("touched_at", codec.TIME),
+        Field("version", codec.TEXT),
+        Field("mark", codec.TEXT, optional=True),
+    ),
+)
+
+RECORD = Schema(
+    Record,
+    (
+        Field("digest", codec.DIGEST),
+        Field("key", codec.TEXT),
+        Field("size", codec.WHOLE),
+        Field("links", codec.WHOLE),
+    ),
+)
+
+MANIFEST = Schema(
+    Manifest,
+    (
+        Field("repository", codec.TEXT),
+        Field("digest", codec.DIGEST),
+        Field("media_type", codec.TEXT),
+        Field("size", codec.WHOLE),
+        Field("references", codec.list_of(codec.DIGEST), optional=True),
+        Field("subject", codec.DIGEST, optional=True),
+        Field("body", codec.BINARY, optional=True),
+        Field("pushed_at", codec.TIME),
+        Field("version", codec.TEXT),
+        Field("state", codec.choice(ManifestState)),
+        Field("sweep_at", codec.TIME, optional=True),
+    ),
+)
+
+REFERRER = Schema(
+    Referrer,
+    (
+        Field("repository", codec.TEXT),
+        Field("subject", codec.DIGEST),
+        Field("digest", codec.DIGEST),
+        Field("media_type", codec.TEXT),
+        Field("size", codec.WHOLE),
+        Field("artifact_type", codec.TEXT, optional=True),
+        Field("annotations", codec.TEXTS_BY_NAME),
+    ),
+)
+
+
+def session_item(session: Session) -> Item:
+    """Return a session's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
+    return _queued(SESSION.encode(session), session.id)
+
+
+def manifest_item(manifest: Manifest) -> Item:
+    """Return a manifest's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
+    return _queued(MANIFEST.encode(manifest), str(manifest.digest))
+
+
+def sweep_attributes(name: str, at: float) -> Item:
+    """Return the attributes by which an item stands in its table's index `sweep`."""
+    return _queued({"sweep_at": codec.TIME.encode(at)}, name)
+
+
+def _queued(item: dict[str, dict[str, Any]], name: str) -> Item:
+    if "sweep_at" in item:
+        item["sweep_shard"] = codec.TEXT.encode(keys.sweep_shard(name))
+    return item

@@ -1,0 +1,246 @@
+"""The session store on DynamoDB: one item for each upload session.
+
+Each operation is one conditional write that knows its own repeat. This module must never read
+before it writes, nor write without a condition.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from chalicelib.digest import Digest
+from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
+from chalicelib.registry.outcomes import SessionMovedError
+from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, left_behind, overtaken
+from chalicelib.stores.dynamodb import codec
+from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo
+from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
+from chalicelib.stores.dynamodb.items import SESSION, session_item
+from chalicelib.stores.dynamodb.keys import session_key
+from chalicelib.telemetry.tally import Happening, note
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+_GIVEN_UP = ("next_part", "burned", "earlier_claims", "disturbed")
+"""What `overtaken` changes."""
+
+NEVER_CREATED = Clause("attribute_not_exists(#session)")
+"""No session has this id: not even the one that a lost answer left behind."""
+
+NOBODY_HOLDS = Clause("attribute_not_exists(#holder)")
+"""No request is appending, and none has died while it was."""
+
+
+def in_state(state: State) -> Clause:
+    """The session stands there; an absent item stands nowhere."""
+    return Clause("#state = :state", {"state": codec.TEXT.encode(state)})
+
+
+def under_fence(fence: int) -> Clause:
+    """No lease and no seal has come since the fence was read."""
+    return Clause("#fence = :fence", {"fence": codec.WHOLE.encode(fence)})
+
+
+def of_repository(repository: str) -> Clause:
+    """The id was given to this repository, and not found in another one's URL."""
+    return Clause("#repository = :repository", {"repository": codec.TEXT.encode(repository)})
+
+
+def opened_by(principal: str) -> Clause:
+    """Whoever asks is who opened the session: its id, overheard, opens nothing to another."""
+    return Clause("#principal = :principal", {"principal": codec.TEXT.encode(principal)})
+
+
+def alive_at(now: float) -> Clause:
+    """The session's life has not ended: its bytes are safe from every lifecycle rule."""
+    return Clause("#life_until > :now", {"now": codec.TIME.encode(now)})
+
+
+def at_offset(offset: int) -> Clause:
+    """The bytes before this one are durable, and no other ones."""
+    return Clause("#offset = :offset", {"offset": codec.WHOLE.encode(offset)})
+
+
+def held_by(holder: str) -> Clause:
+    """The request that was seen to hold the session still does: it has not come to its end."""
+    return Clause("#holder = :seen", {"seen": codec.TEXT.encode(holder)})
+
+
+def update_of(table: str, before: Session, after: Session) -> Update:
+    """Return the write of what differs, under `before`'s state and fence."""
+    old, new = session_item(before), session_item(after)
+    return Update(
+        table,
+        session_key(before.id),
+        in_state(before.state) & under_fence(before.fence),
+        set={name: value for name, value in new.items() if old.get(name) != value},
+        remove=tuple(name for name in old if name not in new),
+    )
+
+
+class _Lease(NamedTuple):
+    """What a request asks for when it takes a lease; times in seconds since the epoch."""
+
+    owner: Owner
+    at: int | None
+    claim: Digest | None
+    holder: str
+    now: float
+    until: float
+
+
+class DynamoSessionStore:
+    """`SessionStore` over the table `uploads`."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dynamo = Dynamo(client, sleep)
+        self._table = table
+
+    def create(self, session: Session) -> None:
+        """Put a new session; a repeat of this very creation (same id and nonce) succeeds.
+
+        Raises SessionMovedError when the id belongs to another session.
+        """
+        put = Put(self._table, session_key(session.id), session_item(session), NEVER_CREATED)
+        try:
+            self._dynamo.write(put)
+        except ConditionFailedError as failed:
+            current = _session(failed)
+            if current is None or current.nonce != session.nonce:
+                raise SessionMovedError(current) from failed
+
+    def get(self, session_id: str) -> Session | None:
+        """Read a session."""
+        item = self._dynamo.get(self._table, session_key(session_id))
+        return None if item is None else SESSION.decode(item)
+
+    def take_lease(  # noqa: PLR0913 - the port's own list
+        self,
+        session_id: str,
+        *,
+        owner: Owner,
+        at: int | None,
+        claim: Digest | None,
+        holder: str,
+        now: float,
+        until: float,
+    ) -> Session:
+        """Take the lease in one write, or take over a dead one in a second; see the port.
+
+        Raises UploadUnknownError, UploadOffsetError, UploadBusyError, in this order of looking.
+        """
+        lease = _Lease(owner, at, claim, holder, now, until)
+        clause = in_state(State.OPEN) & of_repository(owner.repository) & opened_by(owner.principal)
+        clause &= alive_at(now) & NOBODY_HOLDS
+        if at is not None:
+            clause &= at_offset(at)
+        try:
+            leased = self._write(_lease_write(self._table, session_id, lease, clause))
+        except ConditionFailedError as failed:
+            met = _met_by(lease, failed)
+            leased = met if met.holder == holder else self._take_over(met, lease)
+        # A request takes one lease, so a hash state that is there is another invocation's.
+        if leased.offset and leased.hashed:
+            note(Happening.RESUMED)
+        return leased
+
+    def due(self, now: float) -> Iterator[str]:
+        """Ids of sessions whose `sweep_at` has come, oldest first, read as asked for.
+
+        The index lags behind: a session may be named that is gone, or no longer due.
+        """
+        for item in self._dynamo.query_due(self._table, now):
+            yield str(item["session"]["S"])
+
+    def write(self, before: Session, after: Session) -> Session:
+        """Write what differs, conditional on `before`'s state and fence; returns `after`.
+
+        If the condition fails but the item already equals `after`, this write took effect
+        earlier: success. Else raises SessionMovedError with what is there (None: no item).
+        """
+        update = update_of(self._table, before, after)
+        stored = SESSION.decode(session_item(after))
+        if not update.set and not update.remove:
+            return stored
+        try:
+            self._dynamo.write(update)
+        except ConditionFailedError as failed:
+            current = _session(failed)
+            if current != stored:
+                raise SessionMovedError(current) from failed
+        if before.hashed and not after.hashed:
+            note(Happening.UNHASHED)
+        return stored
+
+    def _take_over(self, met: Session, lease: _Lease) -> Session:
+        """Take the lease of a request that died, and burn the part number it may still write."""
+        # Whoever takes a part number frees the lease, or raises the fence, in the same write.
+        clause = in_state(State.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
+        update = _lease_write(self._table, met.id, lease, clause)
+        item = session_item(overtaken(met))
+        changed = {name: item[name] for name in _GIVEN_UP}
+        try:
+            taken = self._write(update._replace(set={**update.set, **changed}))
+        except ConditionFailedError as failed:
+            current = _session(failed)
+            if current is None or current.holder != lease.holder:
+                raise UploadBusyError(
+                    "another request has just taken this upload", offset=met.offset, retry_after=1
+                ) from failed
+            taken = current
+        note(Happening.TAKEN_OVER)
+        return taken
+
+    def _write(self, update: Update) -> Session:
+        return SESSION.decode(self._dynamo.write(update))
+
+
+def _lease_write(table: str, session_id: str, lease: _Lease, clause: Clause) -> Update:
+    attributes = {
+        "holder": codec.TEXT.encode(lease.holder),
+        "lease_until": codec.TIME.encode(lease.until),
+    }
+    if lease.claim is not None:
+        attributes["claim"] = codec.DIGEST.encode(lease.claim)
+    return Update(table, session_key(session_id), clause, set=attributes, add={"fence": 1})
+
+
+def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
+    """Return the session met if the lease is ours already, or dead; else say why it is refused."""
+    met = _session(failed)
+    if (
+        met is None
+        or met.owner != lease.owner
+        or met.state is not State.OPEN
+        or met.life_until <= lease.now
+    ):
+        raise UploadUnknownError from failed
+    if met.holder == lease.holder:
+        return met
+    if lease.at is not None and met.offset != lease.at:
+        raise UploadOffsetError(
+            f"the upload has {met.offset} bytes, the chunk begins at {lease.at}",
+            offset=met.offset,
+        ) from failed
+    if met.leased(lease.now):
+        rest = math.ceil(met.lease_until - lease.now)
+        raise UploadBusyError(
+            "another request is appending to this upload",
+            offset=met.offset,
+            retry_after=rest,
+        ) from failed
+    if len(left_behind(met).earlier_claims) > MAX_CLAIMS:
+        raise UploadUnknownError("too many digests were claimed for this upload: start a new one")
+    return met
+
+
+def _session(failed: ConditionFailedError) -> Session | None:
+    return None if failed.item is None else SESSION.decode(failed.item)

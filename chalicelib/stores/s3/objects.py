@@ -1,0 +1,286 @@
+"""The object store on S3.
+
+This module must never take an error for an absent object: only S3's own "no such key" (or upload)
+is that. Every key it is given is named by an item in DynamoDB already.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+
+from chalicelib.errors import RegistryError, UnavailableError
+from chalicelib.registry.outcomes import (
+    MultipartBusyError,
+    MultipartMissingError,
+    MultipartUpload,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectStat,
+    Part,
+    Written,
+)
+from chalicelib.stores.aws.failures import failures, status_of
+from chalicelib.stores.s3.lists import PAGE, S3Lists
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        CopySourceTypeDef,
+        ResponseMetadataTypeDef,
+    )
+
+COPY_LIMIT = 5 * 1024**3
+"""Largest object, in bytes, that one CopyObject takes."""
+
+COPY_PART = 512 * 1024**2
+"""Bytes that one UploadPartCopy takes over: 10,000 of them are more than an object can hold."""
+
+_DELETE_BATCH = 1000
+_PURGE_ROUNDS = 4
+_COPY_THREADS = 8
+_OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectChangedError}
+"""What S3's codes mean to what reads an object. A bare status that has no code means nothing."""
+
+_OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
+
+
+def s3_config(*, emulated: bool = False) -> Config:
+    """Return how the client is to behave, each value on purpose.
+
+    A presigned URL has to name the region's own host. By default botocore signs for the one that
+    all regions share, which sends a young bucket's clients elsewhere, with a signature that is
+    wrong there, and knows nothing of the regions since 2019. An emulator has one host for all.
+    """
+    return Config(
+        signature_version="s3v4",  # boto3's default for presigning is the older one
+        retries={"mode": "standard", "total_max_attempts": 3},
+        connect_timeout=3,
+        read_timeout=20,  # a Complete or a copy of gigabytes is slow; a handler has 29 s
+        max_pool_connections=16,
+        tcp_keepalive=True,
+        # The digest of the whole is what we check; a CRC of each part would only cost time.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={
+            "addressing_style": "auto" if emulated else "virtual",
+            "us_east_1_regional_endpoint": "regional",
+        },
+    )
+
+
+class S3ObjectStore:
+    """`ObjectStore` over one bucket."""
+
+    def __init__(
+        self,
+        client: "S3Client",
+        bucket: str,
+        *,
+        copy_limit: int = COPY_LIMIT,
+        copy_part: int = COPY_PART,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._copy_limit = copy_limit
+        self._copy_part = copy_part
+        self._lists = S3Lists(client, bucket, PAGE)
+
+    def put(self, key: str, data: bytes) -> Written:
+        """Store an object whole, in one request; botocore says whether it was sent once."""
+        with failures():
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
+            )
+        return Written(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
+
+    def get(
+        self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
+    ) -> bytes:
+        """Read an object, or the bytes first..last (inclusive) of it."""
+        return b"".join(self._stream(key, etag, span, None))
+
+    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
+        """Stream an object in chunks of at most `chunk_size` bytes."""
+        return self._stream(key, etag, None, chunk_size)
+
+    def _stream(
+        self, key: str, etag: str | None, span: tuple[int, int] | None, chunk_size: int | None
+    ) -> Iterator[bytes]:
+        conditions = {"IfMatch": etag} if etag else {}
+        wanted = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
+        with failures(_OF_AN_OBJECT):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **conditions, **wanted)  # type: ignore[arg-type]
+        rest = answer["ContentLength"]
+        with closing(answer["Body"]) as body:
+            while rest:
+                with failures():
+                    chunk = body.read(chunk_size)
+                rest -= len(chunk)
+                if not chunk or rest < 0:
+                    raise UnavailableError(f"S3 sent {key} short by {rest} bytes")
+                yield chunk
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """Look at an object; None only if S3 says that there is none."""
+        try:
+            # A HEAD's answer has no body, and so no code: the status is all that S3 says.
+            with failures({"404": ObjectMissingError}):
+                answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ObjectMissingError:
+            return None
+        return ObjectStat(answer["ContentLength"], answer["ETag"])
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete keys, 1,000 a request; absent keys are no error."""
+        for start in range(0, len(keys), _DELETE_BATCH):
+            batch = keys[start : start + _DELETE_BATCH]
+            self._delete_batch(batch)
+
+    def _delete_batch(self, keys: Sequence[str]) -> None:
+        with failures():
+            answer = self._client.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+            )
+        errors = [e for e in answer.get("Errors", []) if e.get("Code") != "NoSuchKey"]
+        if errors:
+            raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
+
+    def copy(self, source: str, etag: str, size: int, target: str) -> None:
+        """Copy an object inside the bucket if it still has this ETag."""
+        if size > self._copy_limit:
+            self._copy_in_parts(source, etag, size, target)
+            return
+        with failures(_OF_AN_OBJECT):
+            self._client.copy_object(
+                Bucket=self._bucket,
+                Key=target,
+                CopySource=self._source(source),
+                CopySourceIfMatch=etag,
+            )
+
+    def _copy_in_parts(self, source: str, etag: str, size: int, target: str) -> None:
+        upload_id = self.begin_multipart(target).id
+
+        def copy_range(index: int) -> Part:
+            first = index * self._copy_part
+            last = min(first + self._copy_part, size) - 1
+            with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+                answer = self._client.upload_part_copy(
+                    Bucket=self._bucket,
+                    Key=target,
+                    UploadId=upload_id,
+                    PartNumber=index + 1,
+                    CopySource=self._source(source),
+                    CopySourceIfMatch=etag,
+                    CopySourceRange=f"bytes={first}-{last}",
+                )
+            return Part(index + 1, last - first + 1, answer["CopyPartResult"]["ETag"])
+
+        try:
+            with ThreadPoolExecutor(_COPY_THREADS) as pool:
+                parts = list(pool.map(copy_range, range(-(-size // self._copy_part))))
+            self.complete_multipart(target, upload_id, parts)
+        except (MultipartMissingError, MultipartBusyError) as error:
+            # By an equal of ours, or by a Complete of our own whose answer was lost.
+            found = self.stat(target)
+            if found is None or found.size != size:
+                raise UnavailableError(f"the copy to {target} was ended by another") from error
+        except (RegistryError, ObjectMissingError, ObjectChangedError):
+            with suppress(RegistryError):
+                self.abort_multipart(target, upload_id)
+            raise
+
+    def begin_multipart(self, key: str) -> MultipartUpload:
+        """Open a multipart upload; botocore says whether it had to ask more than once."""
+        with failures():
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
+            )
+        return MultipartUpload(
+            answer["UploadId"], repeated=_was_repeated(answer["ResponseMetadata"])
+        )
+
+    def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
+        """Store a part."""
+        with failures(_OF_AN_UPLOAD):
+            self._client.upload_part(
+                Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )
+
+    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
+        """Make a part from a whole object if it still has this ETag."""
+        with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+            self._client.upload_part_copy(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource=self._source(source),
+                CopySourceIfMatch=etag,
+            )
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
+        """All parts, ascending, 1,000 a request."""
+        return self._lists.parts(key, upload_id)
+
+    def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
+        """Make the object from exactly these parts; returns its ETag."""
+        listed: list[CompletedPartTypeDef] = [
+            {"PartNumber": part.number, "ETag": part.etag} for part in parts
+        ]
+        try:
+            with failures(_OF_AN_UPLOAD):
+                answer = self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": listed},
+                )
+        except UnavailableError as error:
+            if error.__cause__ is not None and status_of(error.__cause__) == HTTPStatus.CONFLICT:
+                raise MultipartBusyError("S3 is still putting the upload together") from error
+            raise
+        return answer["ETag"]
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Abort; an upload that is over is no error."""
+        with suppress(MultipartMissingError), failures(_OF_AN_UPLOAD):
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+
+    def abort_all(self, key: str) -> None:
+        """Abort every multipart upload of one key; an object there stays."""
+        for found, upload_id in self._lists.uploads(key):
+            if found == key:
+                self.abort_multipart(key, upload_id)
+
+    def purge(self, prefix: str) -> None:
+        """Abort every multipart upload and delete every object below a prefix, and look again."""
+        for _ in range(_PURGE_ROUNDS):
+            uploads = self._lists.uploads(prefix)
+            for key, upload_id in uploads:
+                self.abort_multipart(key, upload_id)
+            keys = self._lists.keys(prefix)
+            self.delete(keys)
+            if not uploads and not keys:
+                return
+        raise UnavailableError(f"{prefix} keeps being written to")
+
+    def presign(self, key: str, *, method: str, seconds: int) -> str:
+        """Return a URL with which anyone may GET or HEAD this key for so many seconds."""
+        operation = {"GET": "get_object", "HEAD": "head_object"}[method]
+        return self._client.generate_presigned_url(
+            operation, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
+        )
+
+    def _source(self, key: str) -> "CopySourceTypeDef":
+        return {"Bucket": self._bucket, "Key": key}
+
+
+def _was_repeated(metadata: "ResponseMetadataTypeDef") -> bool:
+    return metadata["RetryAttempts"] > 0

@@ -1,0 +1,135 @@
+"""The keys of other issuers, fetched from where they publish them and kept for an hour.
+
+Nobody can make us ask often: an unknown key, and a failure, have a time for which they stand. This
+module must never be asked for an issuer that no trust names, and must never say that a key does
+not exist because an issuer did not answer.
+Source: OpenID Connect Discovery 1.0 (4).
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from chalicelib.access.federation.key_sets import KeySet, KeySetError, parse_key_set, read_object
+from chalicelib.access.trusts import AWS, LOOPBACK, parse_issuer
+from chalicelib.errors import UnavailableError
+from chalicelib.stores.web.fetches import Fetch, FetchError, fetch
+
+KEPT = 3600
+"""Seconds for which keys are taken as they were read: so long does one count that is withdrawn."""
+
+UNKNOWN_FOR = 60
+"""Seconds from one reading to the next that an unknown key can cause."""
+
+FAILED_FOR = 10
+"""Seconds after a failure in which an issuer whose keys are not known is not asked again."""
+
+MAX_BYTES = 256 * 1024
+"""Most bytes of a document."""
+
+_HEADERS = {"Accept": "application/json"}
+_KEYS_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[::1\]|[A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?"
+    r"(?:[/?][!-~]{0,1024})?"
+)
+
+
+class _UnusableError(Exception):
+    """What an issuer publishes can't be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was read of an issuer. Times by the clock of `Issuers`, None: never."""
+
+    keys: KeySet = field(default_factory=dict)
+    read_at: float | None = None
+    tried_at: float | None = None
+    failed: bool = False
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether these keys count."""
+        return self.read_at is not None and now < self.read_at + KEPT
+
+    def is_resting(self, now: float) -> bool:
+        """Whether it is too soon to ask again."""
+        rest = UNKNOWN_FOR if self.is_fresh(now) else FAILED_FOR
+        return self.tried_at is not None and now < self.tried_at + rest
+
+
+class Issuers:
+    """`KeySets` by discovery. `clock` gives seconds that never go back, from any beginning."""
+
+    def __init__(
+        self, *, fetch: Fetch = fetch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._readings: dict[str, _Reading] = {}
+
+    def keys(self, issuer: str, key_id: str | None) -> KeySet:
+        """Return an issuer's keys; read again for a `key_id` that is not among them.
+
+        One reading serves all who wait for it. Raises UnavailableError.
+        """
+        with self._lock(issuer):
+            now = self._clock()
+            reading = self._readings.get(issuer, _Reading())
+            is_known = key_id is None or key_id in reading.keys
+            if reading.is_fresh(now) and is_known:
+                return reading.keys
+            if not reading.is_resting(now):
+                reading = self._read(issuer, reading, now)
+            if reading.failed:
+                raise _unavailable()
+            return reading.keys
+
+    def _lock(self, issuer: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(issuer, threading.Lock())
+
+    def _read(self, issuer: str, before: _Reading, now: float) -> _Reading:
+        """Read an issuer's keys, and keep them, or that it failed; raises UnavailableError."""
+        try:
+            keys = self._published(issuer)
+        except (FetchError, KeySetError, _UnusableError) as error:
+            self._readings[issuer] = replace(before, tried_at=now, failed=True)
+            raise _unavailable() from error
+        self._readings[issuer] = _Reading(keys, now, now)
+        return self._readings[issuer]
+
+    def _published(self, issuer: str) -> KeySet:
+        if issuer == AWS:
+            raise _UnusableError("AWS vouches for its identities by STS, and publishes no keys")
+        url = f"{parse_issuer(issuer).removesuffix('/')}/.well-known/openid-configuration"
+        document = read_object(self._get(url))
+        if document.get("issuer") != issuer:
+            raise _UnusableError("the discovery document is another issuer's")
+        return parse_key_set(self._get(_keys_url(issuer, document.get("jwks_uri"))))
+
+    def _get(self, url: str) -> bytes:
+        answer = self._fetch(url, limit=MAX_BYTES, headers=_HEADERS)
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            raise _UnusableError(f"{url} was answered with the status {answer.status}")
+        return answer.body
+
+
+def _keys_url(issuer: str, value: object) -> str:
+    """Return where an issuer's keys are; with TLS, unless the issuer is asked without it."""
+    form = _KEYS_URL.fullmatch(value) if isinstance(value, str) else None
+    if form is None:
+        raise _UnusableError("the discovery document has no `jwks_uri` that can be asked")
+    is_local = issuer.startswith("http:") and form["host"] in LOOPBACK
+    if form["scheme"] != "https" and not is_local:
+        raise _UnusableError("the discovery document has a `jwks_uri` without TLS")
+    return form[0]
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError(
+        "the issuer of this identity could not be asked for its keys", retry_after=FAILED_FOR
+    )

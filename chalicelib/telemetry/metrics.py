@@ -1,0 +1,125 @@
+"""THE table of metrics, and how an invocation's line becomes some, in CloudWatch's embedded format.
+
+A metric has a price for each set of dimensions, so these are few and none has a name of a client's.
+This module must never ask AWS for anything: what is printed, Lambda's log turns into metrics.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.telemetry.tally import Line
+
+NAMESPACE = "Moorage"
+
+WORKS = ("pull", "push", "background", "other")
+"""What an invocation was for, coarser than its action: each one is two metrics more to pay for."""
+
+OUTCOMES = ("committed", "cancelled", "cleaned", "postponed", "manifest", "failed")
+"""What became of what was swept, but for `nothing`, which is no work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric; beside `service` it has at most one dimension."""
+
+    unit: str
+    dimension: str | None = None
+    values: tuple[str, ...] = ("",)
+    """The values that its dimension takes."""
+
+
+METRICS: Mapping[str, Metric] = {
+    "Pushes": Metric("Count"),
+    "Pulls": Metric("Count"),
+    "BytesIn": Metric("Bytes"),
+    "BytesOut": Metric("Bytes"),
+    "BytesRedirected": Metric("Bytes"),
+    "Resumes": Metric("Count"),
+    "LeasesTakenOver": Metric("Count"),
+    "HashStateFallbacks": Metric("Count"),
+    "CommitSeconds": Metric("Seconds"),
+    "Refusals": Metric("Count"),
+    "Faults": Metric("Count"),
+    "Throttled": Metric("Count"),
+    "ColdStarts": Metric("Count"),
+    "AwsRetries": Metric("Count"),
+    "S3Calls": Metric("Count", "work", WORKS),
+    "DynamoDBCalls": Metric("Count", "work", WORKS),
+    "Swept": Metric("Count", "outcome", OUTCOMES),
+}
+
+BILLED = sum(len(metric.values) for metric in METRICS.values())
+"""How many custom metrics CloudWatch counts when all of them are in use."""
+
+_CLIENT_ERROR, _THROTTLED, _FAULT = 400, 429, 500
+_PULLED = frozenset({200, 206, 307})
+_PULLS = frozenset({"blobs.get", "manifests.get"})
+_WORK_OF = {"pull": "pull", "push": "push", "commit": "background", "sweep": "background"}
+
+Dimension = tuple[str, str] | None
+"""A dimension beside `service`: its name and its value."""
+
+
+def measured(line: Line) -> dict[Dimension, dict[str, float]]:
+    """Return what an invocation adds to the metrics. Zeros are left out, but for calls to AWS.
+
+    Their average is calls for each operation, which needs those that made none.
+    """
+    found: defaultdict[Dimension, dict[str, float]] = defaultdict(dict)
+    values = {**_work(line), **_trouble(line)}
+    found[None] = {name: float(value) for name, value in values.items() if value}
+    work = ("work", _WORK_OF.get(line.action or "", "other"))
+    found[work] = {"S3Calls": line.s3_calls, "DynamoDBCalls": line.dynamodb_calls}
+    for outcome, number in (line.swept or {}).items():
+        if outcome in OUTCOMES and number:
+            found["outcome", outcome]["Swept"] = number
+    return {dimension: values for dimension, values in found.items() if values}
+
+
+def _work(line: Line) -> dict[str, float]:
+    manifest = line.operation == "manifests.put"
+    blobs = (line.swept or {}).get("committed", line.committed)
+    seconds = line.milliseconds / 1000 if line.swept is None else 0
+    return {
+        "Pushes": line.status == 201 if manifest else blobs,  # noqa: PLR2004 - Created
+        "Pulls": line.operation in _PULLS and line.status in _PULLED,
+        "BytesIn": line.bytes_in,
+        "BytesOut": line.bytes_out,
+        "BytesRedirected": line.bytes_redirected,
+        "Resumes": line.resumed,
+        "LeasesTakenOver": line.taken_over,
+        "HashStateFallbacks": line.unhashed,
+        "CommitSeconds": seconds if line.committed and not manifest else 0,
+    }
+
+
+def _trouble(line: Line) -> dict[str, float]:
+    return {
+        "Refusals": _CLIENT_ERROR <= line.status < _FAULT and line.status != _THROTTLED,
+        "Faults": line.status >= _FAULT,
+        "Throttled": line.status == _THROTTLED,
+        "ColdStarts": line.cold_start,
+        "AwsRetries": line.retries,
+    }
+
+
+class Meter:
+    """Prints the metrics of invocations."""
+
+    def __init__(self, service: str) -> None:
+        # Loaded here and not above: only a deployment that wants metrics needs it.
+        from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415 - as said
+
+        self._metrics = EphemeralMetrics
+        self._service = service
+
+    def __call__(self, line: Line) -> None:
+        """Print one line for each set of dimensions."""
+        for dimension, values in measured(line).items():
+            metrics = self._metrics(service=self._service, namespace=NAMESPACE)
+            if dimension is not None:
+                metrics.add_dimension(*dimension)
+            for name, value in values.items():
+                metrics.add_metric(name=name, unit=METRICS[name].unit, value=value)
+            metrics.flush_metrics()

@@ -1,0 +1,280 @@
+"""What the owner of a registry does about access, over its store: tokens, grants, trusts, names.
+
+Whoever may use the table may do all of this, and nobody else: AWS decides. This module must never
+keep, show or return a hash; a secret is in what it makes, once, and nowhere else.
+"""
+
+import enum
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.grants import Grant, Grants, Pattern, Right
+from chalicelib.access.ports import (
+    AccessStore,
+    CredentialExistsError,
+    CredentialMissingError,
+    CredentialMovedError,
+    Listed,
+    TooManyTrustsError,
+)
+from chalicelib.access.trusts import MAX_TRUSTS, Trust
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+T = TypeVar("T")
+
+_PAGE = 100
+
+
+class AdminError(Exception):
+    """It can't be done; the text is one line that says what to do."""
+
+
+class State(enum.StrEnum):
+    """Whether an access token can be used."""
+
+    LIVE = "live"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new access token and what is to be kept of it."""
+
+    credential: Credential
+    token: str = field(repr=False)
+
+
+def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
+    """Return the store that a registry's functions use."""
+    return DynamoAccessStore(client, table)
+
+
+# access tokens
+
+
+def make(
+    name: str, owner: str, grants: Grants, *, now: float, expires_at: float | None = None
+) -> Made:
+    """Make an access token that nothing knows of yet: see `register`. Times in seconds."""
+    token = generate()
+    credential = Credential(
+        id=uuid.uuid4().hex,
+        name=name,
+        owner=owner,
+        created_at=now,
+        grants=grants,
+        secret_hash=hash_of(token),
+        expires_at=expires_at,
+    )
+    return Made(credential, token)
+
+
+def require_free(store: AccessStore, name: str, now: float) -> None:
+    """Return if no live access token has this name; raises AdminError.
+
+    The store takes any number of one name, so two owners at the same moment may pass together:
+    their tokens are then told apart by their ids.
+    """
+    for credential in credentials(store):
+        if credential.name == name and state_of(credential, now) is State.LIVE:
+            raise AdminError(
+                f"there is a live access token {name!r} already (id {credential.id}): replace its"
+                f" secret by `moorage token rotate {name}`, end it by `moorage token revoke"
+                f" {name}`, or choose another name"
+            )
+
+
+def register(store: AccessStore, credential: Credential) -> None:
+    """Make a new access token count from now on; raises AdminError."""
+    try:
+        store.create(credential)
+    except CredentialExistsError:
+        raise AdminError("an access token of this id is there already: try again") from None
+
+
+def credentials(store: AccessStore) -> list[Credential]:
+    """Return what is kept of all access tokens, by name, the oldest of one name first."""
+    found = _pages(store.list_credentials, lambda credential: credential.id)
+    return sorted(found, key=lambda credential: (credential.name, credential.created_at))
+
+
+def state_of(credential: Credential, now: float) -> State:
+    """Say whether an access token can be used at `now`, by whoever has its secret."""
+    if credential.revoked:
+        return State.REVOKED
+    expired = credential.expires_at is not None and now >= credential.expires_at
+    return State.EXPIRED if expired else State.LIVE
+
+
+def find(store: AccessStore, wanted: str, now: float) -> Credential:
+    """Return the access token of an id or a name; raises AdminError.
+
+    Of several of one name the live one is meant, if there is just one.
+    """
+    by_id = store.get(wanted)
+    if by_id is not None:
+        return by_id
+    named = [credential for credential in credentials(store) if credential.name == wanted]
+    live = [credential for credential in named if state_of(credential, now) is State.LIVE]
+    meant = live or named
+    if not meant:
+        raise AdminError(
+            f"there is no access token {wanted!r}: `moorage token list` shows names and ids"
+        )
+    if len(meant) > 1:
+        listed = ", ".join(f"{credential.id} ({state_of(credential, now)})" for credential in meant)
+        raise AdminError(f"{wanted!r} names {len(meant)} access tokens: say which id: {listed}")
+    return meant[0]
+
+
+def revoke(store: AccessStore, credential: Credential) -> None:
+    """End an access token for good; raises AdminError."""
+    try:
+        store.revoke(credential.id)
+    except CredentialMissingError:
+        raise _gone(credential) from None
+
+
+def require_usable(credential: Credential, now: float) -> None:
+    """Return if it is of use to change an access token; raises AdminError."""
+    state = state_of(credential, now)
+    if state is not State.LIVE:
+        raise AdminError(
+            f"the access token {credential.name!r} (id {credential.id}) is {state} and stays so:"
+            f" make another by `moorage token create`"
+        )
+
+
+def rotate(
+    store: AccessStore, before: Credential, token: str, *, now: float, grace: float
+) -> Credential:
+    """Replace the secret of an access token by `token`, made by `new_token`; raises AdminError.
+
+    The old one works for `grace` seconds more; with 0, no longer at all. One that had been
+    replaced earlier ends now.
+    """
+    require_usable(before, now)
+    try:
+        return store.rotate(before, hash_of(token), now + grace if grace else None)
+    except CredentialMovedError:
+        raise AdminError(
+            f"the access token {before.name!r} (id {before.id}) was rotated or revoked at this"
+            " moment by somebody else: see `moorage token list`, and try again"
+        ) from None
+
+
+def new_token() -> str:
+    """Return a new access token, for `rotate`."""
+    return generate()
+
+
+# grants
+
+
+def regrant(store: AccessStore, before: Credential, grants: Grants) -> None:
+    """Replace all grants of an access token; raises AdminError.
+
+    Unconditional: of two owners at the same moment, the later one's grants stand.
+    """
+    try:
+        store.regrant(before.id, grants)
+    except CredentialMissingError:
+        raise _gone(before) from None
+
+
+def with_more(grants: Grants, more: Grants) -> Grants:
+    """Return grants and some more, one row for each pattern; raises GrantError for too many."""
+    rights = _by_pattern(grants)
+    for pattern, added in _by_pattern(more).items():
+        rights[pattern] = rights.get(pattern, frozenset()) | added
+    return _as_grants(rights, admin=grants.admin or more.admin)
+
+
+def with_less(grants: Grants, less: Grants) -> Grants:
+    """Return grants without some rights under the same patterns; raises AdminError if not there.
+
+    What another pattern allows stays allowed.
+    """
+    rights = _by_pattern(grants)
+    missing = ["admin"] if less.admin and not grants.admin else []
+    for pattern, removed in _by_pattern(less).items():
+        if not removed <= rights.get(pattern, frozenset()):
+            missing.append(str(Grant(Pattern(pattern), removed)))
+        rights[pattern] = rights.get(pattern, frozenset()) - removed
+    if missing:
+        raise AdminError(
+            f"not granted, so not to be removed: {' '.join(missing)}; granted are:"
+            f" {' '.join(grants.texts()) or 'none'}"
+        )
+    return _as_grants(rights, admin=grants.admin and not less.admin)
+
+
+# public repositories
+
+
+def public(store: AccessStore) -> list[str]:
+    """Return the repositories that anybody may pull from, by name."""
+    return list(_pages(store.list_public, str))
+
+
+# trusts
+
+
+def add_trust(store: AccessStore, trust: Trust, *, replacing: bool) -> None:
+    """Put a trust; raises AdminError, also for one that is there, unless it is to be replaced."""
+    if not replacing and store.get_trust(trust.name) is not None:
+        raise AdminError(
+            f"there is a trust {trust.name!r} already: give --replace to put this one in its place"
+        )
+    try:
+        store.put_trust(trust)
+    except TooManyTrustsError:
+        raise AdminError(
+            f"there are {MAX_TRUSTS} trusts, and no more are taken: remove one by"
+            " `moorage trust remove NAME`"
+        ) from None
+
+
+def remove_trust(store: AccessStore, name: str) -> None:
+    """Delete a trust; raises AdminError if there is none of this name."""
+    if store.get_trust(name) is None:
+        raise AdminError(f"there is no trust {name!r}: `moorage trust list` shows them")
+    store.delete_trust(name)
+
+
+def _gone(credential: Credential) -> AdminError:
+    return AdminError(f"the access token {credential.id} is gone: see `moorage token list`")
+
+
+def _pages(
+    read: Callable[[str | None, int], Listed[T]], name_of: Callable[[T], str]
+) -> Iterator[T]:
+    after = None
+    more = True
+    while more:
+        page = read(after, _PAGE)
+        yield from page.items
+        # A page without items would be asked for again for ever.
+        more = page.more and bool(page.items)
+        after = name_of(page.items[-1]) if page.items else after
+
+
+def _by_pattern(grants: Grants) -> dict[str, frozenset[Right]]:
+    rights: dict[str, frozenset[Right]] = {}
+    for row in grants.rows:
+        pattern = row.repositories.text
+        rights[pattern] = rights.get(pattern, frozenset()) | row.rights
+    return rights
+
+
+def _as_grants(rights: dict[str, frozenset[Right]], *, admin: bool) -> Grants:
+    rows = tuple(Grant(Pattern(pattern), held) for pattern, held in rights.items() if held)
+    # Read again: only that way are they counted.
+    return replace(Grants.parse(map(str, rows)), admin=admin)

@@ -1,0 +1,160 @@
+"""Buckets: the private one that a stage's packages are uploaded to, and how a bucket is emptied.
+
+This module must never change the settings of a bucket that somebody named, nor write to one of
+another account: names of buckets can be guessed, and taken first.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from moorage.deploy.errors import DeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+    from moorage.deploy.account import Account
+
+_MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
+# The one region that may not be named when a bucket is made.
+_UNNAMED_REGION = "us-east-1"
+
+
+def upload(account: "Account", bucket: str, key: str, code: bytes, *, ours: bool) -> None:
+    """Put a package there. A bucket that is `ours` is made and closed before, if need be.
+
+    Raises DeployError, ClientError.
+    """
+    s3: S3Client = account.client("s3")
+    if ours:
+        _ensure(s3, account, bucket)
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=code, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if _code(error) in _MISSING:
+            raise DeployError(
+                f"there is no bucket {bucket}: name one that is there by DEPLOY_BUCKET, or say"
+                " DEPLOY_BUCKET=none, and one is made"
+            ) from None
+        raise
+
+
+def empty(s3: "S3Client", bucket: str, owner: str) -> int:
+    """Delete all that is in a bucket, uploads under way and old versions too; return how many.
+
+    No bucket is an empty one. Raises DeployError, ClientError.
+    """
+    count = 0
+    try:
+        for upload_page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            for each in upload_page.get("Uploads", []):
+                s3.abort_multipart_upload(
+                    Bucket=bucket,
+                    Key=each["Key"],
+                    UploadId=each["UploadId"],
+                    ExpectedBucketOwner=owner,
+                )
+        for batch in _everything(s3, bucket):
+            answer = s3.delete_objects(
+                Bucket=bucket,
+                Delete={"Objects": batch, "Quiet": True},
+                ExpectedBucketOwner=owner,
+            )
+            for failed in answer.get("Errors", []):
+                raise DeployError(
+                    f"S3 did not delete {failed.get('Key')} of {bucket}: {failed.get('Message')}:"
+                    " run it again"
+                )
+            count += len(batch)
+    except ClientError as error:
+        if _code(error) not in _MISSING:
+            raise
+    return count
+
+
+def stands(account: "Account", bucket: str) -> bool:
+    """Return whether the account has such a bucket; raises ClientError, also for another's."""
+    s3: S3Client = account.client("s3")
+    try:
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if _code(error) in _MISSING:
+            return False
+        raise
+    return True
+
+
+def remove(account: "Account", bucket: str) -> bool:
+    """Empty and delete a bucket; return whether there was one. Raises DeployError, ClientError."""
+    s3: S3Client = account.client("s3")
+    empty(s3, bucket, account.id)
+    try:
+        s3.delete_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if _code(error) in _MISSING:
+            return False
+        raise
+    return True
+
+
+def tls_only(bucket: str, partition: str) -> str:
+    """Return the policy of a bucket that nobody reaches without TLS, as JSON."""
+    arn = f"arn:{partition}:s3:::{bucket}"
+    statement = {
+        "Sid": "RefuseAnythingButTLS",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _ensure(s3: "S3Client", account: "Account", bucket: str) -> None:
+    region = account.region
+    if not stands(account, bucket):
+        if region == _UNNAMED_REGION:
+            s3.create_bucket(Bucket=bucket)
+        else:
+            s3.create_bucket(
+                Bucket=bucket,
+                CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+            )
+    # Each time: the run that made it may have ended right there.
+    s3.put_public_access_block(
+        Bucket=bucket,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+        ExpectedBucketOwner=account.id,
+    )
+    s3.put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        ExpectedBucketOwner=account.id,
+    )
+    partition = account.session.get_partition_for_region(region)
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=tls_only(bucket, partition), ExpectedBucketOwner=account.id
+    )
+
+
+def _everything(s3: "S3Client", bucket: str) -> "Iterator[Sequence[ObjectIdentifierTypeDef]]":
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if found:
+            yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

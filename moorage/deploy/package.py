@@ -1,0 +1,156 @@
+"""What is deployed: the template that `make package` wrote, and the zip of the functions' code.
+
+This module must never let a package through that Lambda can't run: Chalice packs what it finds
+wheels for, for whatever Python it runs on, says so in a line of its output, and ends well.
+"""
+
+import hashlib
+import io
+import json
+import re
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from moorage.common.checkout import CHECKOUT
+from moorage.deploy.errors import DeployError
+
+CODE = "deployment.zip"
+REQUIREMENTS = CHECKOUT / "requirements.txt"
+
+LARGEST_ZIP = 50 * 1000 * 1000
+"""Bytes; Lambda takes this, and 250 MB unpacked."""
+
+RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
+"""Lambda's names of what functions may run on: all that is pinned has wheels for these."""
+
+PACKAGE_BUCKET: Final = "PackageBucket"
+"""The output that says where the packages are, so that the next deployment knows."""
+
+_TEMPLATES = ("sam.json", "sam.yaml")
+_FUNCTION = "AWS::Serverless::Function"
+# e_machine of an ELF header.
+_MACHINES: Final = {62: "x86_64", 183: "arm64"}
+_ELF = b"\x7fELF"
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A packaged registry; `digest` is the code's SHA-256, in hex."""
+
+    template: dict[str, Any]
+    code: bytes
+    digest: str
+
+    def placed(self, bucket: str, key: str, url: str) -> dict[str, Any]:
+        """Return the template for code that lies in S3, and an API that is found at `url`."""
+        template: dict[str, Any] = json.loads(json.dumps(self.template))
+        for function in functions(template):
+            function["CodeUri"] = {"Bucket": bucket, "Key": key}
+        # An API's answers are frozen in a deployment, and the transform makes another one only if
+        # the definition's text differs: a parameter that answers name is none of it. Without this
+        # the challenge would go on naming the URL of the first deployment, which is empty.
+        definition = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
+        definition["info"]["description"] = f"A Moorage registry, at {url or 'no address yet'}"
+        template["Outputs"][PACKAGE_BUCKET] = {
+            "Description": "The bucket that the packages are uploaded to.",
+            "Value": bucket,
+        }
+        return template
+
+
+def functions(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the properties of a template's functions."""
+    resources = template["Resources"].values()
+    return [each["Properties"] for each in resources if each["Type"] == _FUNCTION]
+
+
+def read_package(folder: Path) -> Package:
+    """Read and check what `make package` left in a folder; raises DeployError."""
+    try:
+        template = read_template(folder)
+        code = (folder / CODE).read_bytes()
+    except OSError as error:
+        raise DeployError(f"there is no package in {folder}: `make package` ({error})") from None
+    machines = {name for each in functions(template) for name in each["Architectures"]}
+    problems = zip_problems(code, machines, REQUIREMENTS.read_text(encoding="utf-8"))
+    if problems:
+        raise DeployError(f"{folder / CODE} would not run on Lambda: {'; '.join(problems)}")
+    return Package(template, code, hashlib.sha256(code).hexdigest())
+
+
+def read_template(folder: Path) -> dict[str, Any]:
+    """Read the template in a folder; raises OSError if there is none, DeployError if it won't do.
+
+    The runtime of its functions is the Python that packaged them, for which Chalice has a name
+    even where Lambda, or a package that is pinned, has nothing.
+    """
+    path = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"neither {' nor '.join(_TEMPLATES)}")
+    text = path.read_text(encoding="utf-8")
+    template: dict[str, Any]
+    try:
+        template = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise DeployError(f"the template in {folder} can't be read: {error}") from None
+    others = {str(each.get("Runtime")) for each in functions(template)} - set(RUNTIMES)
+    if others:
+        raise DeployError(
+            f"{path} is made for {', '.join(sorted(others))}, the Python of .venv; functions run on"
+            f" {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}. Remove .venv, and name one of these:"
+            " `make package PYTHON=python3.12`"
+        )
+    return template
+
+
+def zip_problems(code: bytes, machines: set[str], requirements: str) -> list[str]:
+    """Return what is wrong with a zip for Lambda of these machines: nothing, if it will load."""
+    if len(code) > LARGEST_ZIP:
+        return [f"it has {len(code)} bytes, and Lambda takes {LARGEST_ZIP}"]
+    try:
+        with zipfile.ZipFile(io.BytesIO(code)) as archive:
+            problems = [
+                f"{name} is made for {machine}, the functions run on {', '.join(sorted(machines))}"
+                for name, machine in binaries(archive).items()
+                if {machine} != machines
+            ]
+            missing = _pinned(requirements) - _packed(archive)
+    except zipfile.BadZipFile as error:
+        return [f"it is no zip ({error})"]
+    problems += [f"{name} is not in it: has it a wheel for Lambda?" for name in sorted(missing)]
+    return problems
+
+
+def binaries(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Return the machine that each native library and program in a zip is made for."""
+    found = {}
+    for name in archive.namelist():
+        with archive.open(name) as file:
+            head = file.read(20)
+        if head.startswith(_ELF):
+            (number,) = struct.unpack_from("<H", head, 18)
+            found[name] = _MACHINES.get(number, f"ELF machine {number}")
+        elif name.endswith((".so", ".pyd", ".dylib")):
+            found[name] = "no Linux"
+    return found
+
+
+def _pinned(requirements: str) -> set[str]:
+    pins = filter(None, map(_PIN.match, requirements.splitlines()))
+    return {f"{_normal(pin[1])}-{pin[2]}" for pin in pins}
+
+
+def _packed(archive: zipfile.ZipFile) -> set[str]:
+    folders = {name.partition("/")[0] for name in archive.namelist()}
+    stems = (name.removesuffix(".dist-info") for name in folders if name.endswith(".dist-info"))
+    return {f"{_normal(name)}-{version}" for name, _, version in (s.partition("-") for s in stems)}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

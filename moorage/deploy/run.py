@@ -1,0 +1,230 @@
+"""`moorage deploy`: a registry in an AWS account, made or brought up to date by one command.
+
+What is there is kept: data, the signing key, access tokens, and every option that isn't given
+again. This module must never make a second key or admin, nor show a token twice.
+"""
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from chalicelib.access.credentials import generate
+from moorage.access import admin as access_admin
+from moorage.access import setup as access_setup
+from moorage.common.aws import quiet_sdk
+from moorage.common.checkout import CHECKOUT
+from moorage.common.secret_file import placed
+from moorage.deploy import data as deploy_data
+from moorage.deploy import texts as deploy_texts
+from moorage.deploy.account import Account, Names
+from moorage.deploy.bucket import upload
+from moorage.deploy.errors import DeployError
+from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
+from moorage.deploy.stacks import Stack, Stacks, Wanted
+
+OBSERVABILITY_TEMPLATE: Final = CHECKOUT / "infra" / "observability.yaml"
+
+NONE: Final = "none"
+"""What takes an option away again: unsaid, it stays as it is."""
+
+_OWNER: Final = "moorage deploy"
+_DIGEST_CHARACTERS: Final = 32
+_URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
+_ENDPOINT: Final = "EndpointURL"
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What a deployment is asked for.
+
+    `parameters` are those of the API's template that were given; NONE empties one.
+    """
+
+    stage: str
+    package: Path
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+    """Where packages are uploaded; None: as it was, at first a bucket of the stage's own.
+
+    NONE goes back to that one.
+    """
+    admin_token_file: Path | None = None
+    observability: bool | None = None
+    """Whether there is to be a stack of alarms; None: if there is one, it is brought up to date."""
+    watching: Mapping[str, str] = field(default_factory=dict)
+    """The parameters of its template that were given; NONE empties one."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One run of the command, in an account."""
+
+    names: Names
+    account: Account
+    stacks: Stacks
+    echo: Callable[[str], None]
+
+    def run(self, options: DeployOptions) -> deploy_texts.Deployed:
+        """Do it all; raises DeployError, OSError, and what AWS raises."""
+        package = read_package(options.package)
+        before = self._standing(self.names.api_stack)
+        parameters = _parameters(self.names, before, options.parameters)
+        watched = self._watched(options)
+        data = self.stacks.put(self._data())
+        if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
+            self.echo(f"{self.names.signing_key}: made the key that signs tokens")
+        stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
+        if watched:
+            self.stacks.put(self._observability(options.watching))
+        elif options.observability is False:
+            self.stacks.delete(self.names.observability_stack)
+        url = stack.parameters[_URL]
+        token = self._first_admin(data.outputs["AccessTableName"], options.admin_token_file)
+        return deploy_texts.Deployed(
+            url=url,
+            data_stack=self.names.data_stack,
+            signing_key=self.names.signing_key,
+            token=token,
+            token_file=options.admin_token_file,
+            domain_target=stack.outputs.get("DomainTarget")
+            if not stack.parameters.get(_ZONE)
+            else None,
+        )
+
+    def _package_bucket(self, before: Stack | None, given: str | None) -> str:
+        """Return where packages go: what is given, else where they went, else our own bucket."""
+        if given is None and before is not None:
+            given = before.outputs.get(PACKAGE_BUCKET)
+        return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
+
+    def _put_api(self, package: Package, bucket: str, parameters: Mapping[str, str]) -> Stack:
+        ours = bucket == self.names.code_bucket(self.account)
+        key = f"{self.names.api_stack}/{package.digest[:_DIGEST_CHARACTERS]}.zip"
+        self.echo(f"{bucket}: uploading the code, {len(package.code) / 1e6:.1f} MB")
+        upload(self.account, bucket, key, package.code, ours=ours)
+
+        def put(url: str) -> Stack:
+            template = package.placed(bucket, key, url)
+            wanted = {**parameters, _URL: url}
+            # What an older or a newer template knows and this one doesn't can't be passed.
+            known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
+            return self.stacks.put(Wanted(self.names.api_stack, template, known, self.names.tags))
+
+        stack = put(parameters[_URL])
+        # An API can't name itself in its own template: the first time, its name is known now.
+        url = _url(parameters.get(_DOMAIN, ""), stack)
+        if url == parameters[_URL]:
+            return stack
+        self.echo(f"{self.names.api_stack}: telling it its address, {url}")
+        return put(url)
+
+    def _data(self) -> Wanted:
+        template = deploy_data.read()
+        name = self.names.data_stack
+        parameters = self._kept(name, template, {})
+        # The same names as the template's own, but such as CloudFormation finds what is left by.
+        things = deploy_data.kept(template, name, self.account, parameters)
+        template = deploy_data.named(template, things)
+        return Wanted(name, template, parameters, self.names.tags, keeps_data=True)
+
+    def _standing(self, name: str) -> Stack | None:
+        stack = self.stacks.find(name)
+        return stack if stack is not None and stack.stands else None
+
+    def _watched(self, options: DeployOptions) -> bool:
+        """Whether there is to be a stack of alarms; raises DeployError if there is a doubt."""
+        watched = options.observability
+        if watched is None:
+            watched = self._standing(self.names.observability_stack) is not None
+        if options.watching and not watched:
+            raise DeployError(
+                "there is no dashboard and no alarm to change: give OBSERVABILITY=1 too"
+                " (docs/observability.md has its price)"
+            )
+        return watched
+
+    def _observability(self, said: Mapping[str, str]) -> Wanted:
+        name = self.names.observability_stack
+        template = yaml.safe_load(OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8"))
+        ours = {
+            "ApiStack": self.names.api_stack,
+            "DataStack": self.names.data_stack,
+            "Service": self.names.api_stack,
+        }
+        parameters = self._kept(name, template, {**_emptied(said), **ours})
+        return Wanted(name, template, parameters, self.names.tags)
+
+    def _kept(
+        self, name: str, template: Mapping[str, Any], said: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the parameters of a stack as they stand, but for what is said."""
+        before = self._standing(name)
+        parameters = {**({} if before is None else before.parameters), **said}
+        return {each: parameters[each] for each in template["Parameters"] if each in parameters}
+
+    def _first_admin(self, table: str, token_file: Path | None) -> str | None:
+        """Make an admin's access token if there is no access token at all; return it."""
+        store = access_admin.open_store(self.account.client("dynamodb"), table)
+        if access_admin.credentials(store):
+            return None
+        token = generate()
+        # The file first: an admin whose token nobody has is of no use, and not without danger.
+        with nullcontext() if token_file is None else placed(token_file, token):
+            access_setup.create_admin(
+                store, token, access_setup.ADMIN_NAME, _OWNER, time.time(), uuid.uuid4().hex
+            )
+        return token
+
+
+def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
+    """Deploy to the account that the user's AWS settings name; see Deployment.run."""
+    quiet_sdk()
+    names = Names.of(options.stage)
+    account = Account.of(environment)
+    say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
+    stacks = Stacks(account.client("cloudformation"), say)
+    return Deployment(names, account, stacks, say).run(options)
+
+
+def say(line: str) -> None:
+    """Tell a person what goes on."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the parameters to pass: those that stand, what is given, and what we say ourselves.
+
+    Raises DeployError where they don't go together.
+    """
+    standing = before.parameters if before is not None else {}
+    said = _emptied(given)
+    if said.get(_DOMAIN) == "":
+        said = {_CERTIFICATE: "", _ZONE: "", **said}
+    ours = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key}
+    parameters = {**standing, **said, **ours}
+    domain, certificate = parameters.get(_DOMAIN, ""), parameters.get(_CERTIFICATE, "")
+    if bool(domain) is not bool(certificate):
+        raise DeployError(
+            "a domain needs a certificate of that region, and the other way round: give both"
+            " DOMAIN and CERTIFICATE"
+        )
+    return {**parameters, _URL: _url(domain, before)}
+
+
+def _emptied(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: "" if value == NONE else value for name, value in given.items()}
+
+
+def _url(domain: str, stack: Stack | None) -> str:
+    """Return where clients reach the registry; empty while nobody can know."""
+    if domain:
+        return f"https://{domain}"
+    return "" if stack is None else stack.outputs.get(_ENDPOINT, "").removesuffix("/v2/")

@@ -1,0 +1,256 @@
+"""CloudFormation: stacks are made, changed and deleted by change sets, and waited for.
+
+This module must never execute a change set that would lose sight of data, nor say less about a
+failure than CloudFormation knows.
+"""
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from moorage.deploy.errors import DeployError
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.client import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackTypeDef
+
+LONGEST_TEMPLATE = 51_200
+"""Bytes of a template that CloudFormation takes in a request."""
+
+_MOST_POLLS = 720
+_NOT_CHANGED = ("didn't contain changes", "No updates are to be performed")
+_REPEAT_OF_ANOTHER = "cancelled"
+_DONE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
+_NOTHING_IN_IT = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack as it stands."""
+
+    name: str
+    status: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was ever made: a first creation that failed leaves a name behind."""
+        return self.status not in _NOTHING_IN_IT
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a stack is to be. With `keeps_data` nothing in it may be replaced or removed."""
+
+    name: str
+    template: Mapping[str, Any]
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str]
+    keeps_data: bool = False
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The stacks of an account and region. `echo` is told what goes on, line by line."""
+
+    client: "CloudFormationClient"
+    echo: Callable[[str], None]
+    pause: Callable[[float], None] = time.sleep
+    seconds: float = 5.0
+    """Between two looks at what CloudFormation does."""
+
+    def find(self, name: str) -> Stack | None:
+        """Return a stack, or None if there is none; raises ClientError."""
+        try:
+            (found,) = self.client.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in error.response.get("Error", {}).get("Message", ""):
+                return None
+            raise
+        return _read(found)
+
+    def put(self, wanted: Wanted) -> Stack:
+        """Make a stack, or make it what is wanted, and wait; raises DeployError, ClientError."""
+        before = self.find(wanted.name)
+        if before is not None:
+            _require_settled(before)
+        if before is not None and before.status == "ROLLBACK_COMPLETE":
+            # What is left of a first creation that failed: CloudFormation can only delete it.
+            self.delete(wanted.name)
+        new = before is None or not before.stands
+        change_set = self._change_set(wanted, new=new)
+        if change_set is None:
+            self.echo(f"{wanted.name}: nothing changed")
+            return self._found(wanted.name)
+        self.echo(f"{wanted.name}: {'creating' if new else 'updating'} (this takes a while)")
+        token = uuid.uuid4().hex
+        self.client.execute_change_set(ChangeSetName=change_set, ClientRequestToken=token)
+        return self._settled(wanted.name, token)
+
+    def delete(self, name: str) -> bool:
+        """Delete a stack and wait; return whether there was one; raises as `put` does."""
+        before = self.find(name)
+        if before is None:
+            return False
+        self.echo(f"{name}: deleting")
+        token = uuid.uuid4().hex
+        self.client.delete_stack(StackName=name, ClientRequestToken=token)
+        for _ in range(_MOST_POLLS):
+            stack = self.find(name)
+            if stack is None or stack.status == "DELETE_COMPLETE":
+                return True
+            if not stack.status.endswith("_IN_PROGRESS"):
+                raise self._failure(stack, token)
+            self.pause(self.seconds)
+        raise _too_long(name, "DELETE_IN_PROGRESS")
+
+    def _change_set(self, wanted: Wanted, *, new: bool) -> str | None:
+        """Let CloudFormation work out the changes; return their ARN, or None for none."""
+        body = json.dumps(wanted.template, separators=(",", ":"))
+        if len(body.encode()) > LONGEST_TEMPLATE:
+            raise DeployError(
+                f"the template of {wanted.name} is {len(body.encode())} bytes long, and"
+                f" CloudFormation takes {LONGEST_TEMPLATE}: is it this project's own?"
+            )
+        # A bucket or table that a deleted stack left behind is taken in again, if the template has
+        # its name in plain text.
+        taking_in: dict[str, Any] = {"ImportExistingResources": True} if wanted.keeps_data else {}
+        made = self.client.create_change_set(
+            StackName=wanted.name,
+            ChangeSetName=f"moorage-{uuid.uuid4().hex[:12]}",
+            ChangeSetType="CREATE" if new else "UPDATE",
+            TemplateBody=body,
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value}
+                for key, value in wanted.parameters.items()
+            ],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Tags=[{"Key": key, "Value": value} for key, value in wanted.tags.items()],
+            **taking_in,
+        )
+        arn = made["Id"]
+        changes = self._worked_out(wanted.name, arn)
+        if changes is None:
+            return None
+        if wanted.keeps_data and not new:
+            _require_harmless(wanted.name, changes)
+        return arn
+
+    def _worked_out(self, name: str, arn: str) -> Sequence[Mapping[str, Any]] | None:
+        for _ in range(_MOST_POLLS):
+            pages = [self.client.describe_change_set(ChangeSetName=arn)]
+            status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
+            if status == "CREATE_COMPLETE":
+                while following := pages[-1].get("NextToken"):
+                    pages.append(
+                        self.client.describe_change_set(ChangeSetName=arn, NextToken=following)
+                    )
+                return [
+                    dict(change["ResourceChange"])
+                    for page in pages
+                    for change in page.get("Changes", [])
+                    if "ResourceChange" in change
+                ]
+            if status == "FAILED":
+                with contextlib.suppress(ClientError):
+                    self.client.delete_change_set(ChangeSetName=arn)
+                if any(text in reason for text in _NOT_CHANGED):
+                    return None
+                raise DeployError(
+                    f"CloudFormation can't work out what to change in {name}: {reason}"
+                )
+            self.pause(self.seconds)
+        raise _too_long(name, "CREATE_PENDING")
+
+    def _settled(self, name: str, token: str) -> Stack:
+        for _ in range(_MOST_POLLS):
+            stack = self._found(name)
+            if not stack.status.endswith("_IN_PROGRESS"):
+                if stack.status in _DONE:
+                    return stack
+                raise self._failure(stack, token)
+            self.pause(self.seconds)
+        raise _too_long(name, "IN_PROGRESS")
+
+    def _found(self, name: str) -> Stack:
+        stack = self.find(name)
+        if stack is None:
+            raise DeployError(f"the stack {name} is gone: did somebody delete it? run it again")
+        return stack
+
+    def _failure(self, stack: Stack, token: str) -> DeployError:
+        pages = self.client.get_paginator("describe_stack_events").paginate(StackName=stack.name)
+        events = [event for page in pages for event in page["StackEvents"]]
+        lines = [
+            _event_line(event)
+            for event in reversed(events)
+            if event.get("ClientRequestToken") == token and _is_cause(event)
+        ]
+        told = "".join(f"\n  {line}" for line in lines) or " no event says why"
+        return DeployError(f"CloudFormation left {stack.name} in {stack.status}:{told}")
+
+
+def _read(found: "StackTypeDef") -> Stack:
+    return Stack(
+        found["StackName"],
+        found["StackStatus"],
+        {p["ParameterKey"]: p.get("ParameterValue", "") for p in found.get("Parameters", [])},
+        {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
+    )
+
+
+def _require_settled(stack: Stack) -> None:
+    """Return if a stack can be changed; raises DeployError, which says how it could be."""
+    status = stack.status
+    if status in _NOTHING_IN_IT or (status.endswith("_COMPLETE") and "DELETE" not in status):
+        return
+    if status.endswith("_IN_PROGRESS"):
+        raise DeployError(f"{stack.name} is being changed ({status}): wait, and run it again")
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise DeployError(
+            f"{stack.name} is in {status}: see its events in the console, then `aws cloudformation"
+            f" continue-update-rollback --stack-name {stack.name}`, and run it again"
+        )
+    raise DeployError(
+        f"{stack.name} is in {status}: see its events in the console, mend what they name, and"
+        " delete the stack there (its data is kept); then run it again"
+    )
+
+
+def _require_harmless(name: str, changes: Sequence[Mapping[str, Any]]) -> None:
+    lost = [
+        f"{change['LogicalResourceId']} ({change['ResourceType']})"
+        for change in changes
+        if change.get("Action") == "Remove" or change.get("Replacement") == "True"
+    ]
+    if lost:
+        raise DeployError(
+            f"nothing was changed: {name} would lose {', '.join(sorted(lost))}, and the registry"
+            " would stand empty beside its data; are names or keys in infra/data.yaml others?"
+        )
+
+
+def _is_cause(event: "StackEventTypeDef") -> bool:
+    reason = event.get("ResourceStatusReason", "")
+    failed = event.get("ResourceStatus", "").endswith("_FAILED")
+    return failed and _REPEAT_OF_ANOTHER not in reason.lower()
+
+
+def _event_line(event: "StackEventTypeDef") -> str:
+    parts = (event.get("ResourceStatus"), event.get("LogicalResourceId"), event.get("ResourceType"))
+    reason = " ".join(event.get("ResourceStatusReason", "no reason given").split())
+    return f"{' '.join(str(part) for part in parts if part)}: {reason}"
+
+
+def _too_long(name: str, status: str) -> DeployError:
+    return DeployError(
+        f"{name} is still {status} after an hour: CloudFormation goes on by itself, see the"
+        " console; run it again when it is done"
+    )

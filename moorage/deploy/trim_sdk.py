@@ -1,0 +1,150 @@
+"""botocore's data, cut down to what the functions call: they start sooner by that.
+
+botocore describes some 400 services. Before it makes its first client it looks for all of them in
+the file system; then it reads all that can be asked of the one, its documentation too, and the
+endpoints of all. `docs/coldstart.md` has the figures. This module must never change what it keeps:
+a call is validated, signed and sent as with the whole.
+"""
+
+import gzip
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from moorage.deploy.errors import DeployError
+
+OPERATIONS: Final = {
+    "dynamodb": frozenset(
+        {
+            "BatchGetItem",
+            "DeleteItem",
+            "GetItem",
+            "PutItem",
+            "Query",
+            "TransactWriteItems",
+            "UpdateItem",
+        }
+    ),
+    "lambda": frozenset({"Invoke"}),
+    "s3": frozenset(
+        {
+            "AbortMultipartUpload",
+            "CompleteMultipartUpload",
+            "CopyObject",
+            "CreateMultipartUpload",
+            "DeleteObjects",
+            "GetObject",
+            "HeadObject",
+            "ListMultipartUploads",
+            "ListObjectsV2",
+            "ListParts",
+            "PutObject",
+            "UploadPart",
+            "UploadPartCopy",
+        }
+    ),
+    "ssm": frozenset({"GetParameter"}),
+}
+"""By service, what the functions may call: every test is watched for calls of something else."""
+
+_COMMON = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
+"""Files that are no service's."""
+
+_OF_A_SERVICE = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
+"""Files that a client is made of. Paginators, waiters and examples are others."""
+
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def cut(data: Path) -> None:
+    """Cut the folder `data` of a botocore down, in place; raises DeployError.
+
+    What stays is uncompressed JSON: the zip around it is compressed once.
+    """
+    services = {service: _cut_service(data / service, kept) for service, kept in OPERATIONS.items()}
+    common = {name: _read(data, name) for name in _COMMON}
+    for partition in common["endpoints"]["partitions"]:
+        known = partition["services"]
+        partition["services"] = {name: known[name] for name in OPERATIONS if name in known}
+    shutil.rmtree(data)
+    for service, (version, files) in services.items():
+        _write(data / service / version, files)
+    _write(data, common)
+
+
+def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any]]:
+    versions = sorted(each.name for each in _folders(folder) if _VERSION.fullmatch(each.name))
+    if not versions:
+        raise DeployError(f"{folder} describes no service: has botocore another layout now?")
+    latest = versions[-1]
+    files = {
+        name: _read(folder / latest, name) for name in _OF_A_SERVICE if _find(folder / latest, name)
+    }
+    files["service-2"] = _only(files["service-2"], kept, folder.name)
+    return latest, files
+
+
+def _only(model: dict[str, Any], kept: frozenset[str], service: str) -> dict[str, Any]:
+    """Return a service's model with some operations, and the shapes that these need."""
+    if missing := kept - model["operations"].keys():
+        raise DeployError(f"botocore's {service} has no {', '.join(sorted(missing))}")
+    operations = {name: each for name, each in model["operations"].items() if name in kept}
+    needed: set[str] = set()
+    found = list(_shapes_named(operations))
+    while found:
+        name = found.pop()
+        if name not in needed:
+            needed.add(name)
+            found += _shapes_named(model["shapes"][name])
+    shapes = {name: each for name, each in model["shapes"].items() if name in needed}
+    return {**model, "operations": _undocumented(operations), "shapes": _undocumented(shapes)}
+
+
+def _shapes_named(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "shape" and isinstance(value, str):
+                yield value
+            else:
+                yield from _shapes_named(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _shapes_named(value)
+
+
+def _undocumented(part: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON without its documentation. A member of that name is an object."""
+    if isinstance(part, dict):
+        return {
+            key: _undocumented(value)
+            for key, value in part.items()
+            if not (key == "documentation" and isinstance(value, str))
+        }
+    return [_undocumented(value) for value in part] if isinstance(part, list) else part
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    paths = (folder / f"{name}.json", folder / f"{name}.json.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read(folder: Path, name: str) -> Any:  # noqa: ANN401 - JSON
+    path = _find(folder, name)
+    if path is None:
+        raise DeployError(f"{folder} has no {name}.json: has botocore another layout now?")
+    content = path.read_bytes()
+    return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+
+def _write(folder: Path, files: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        text = json.dumps(content, separators=(",", ":"))
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")

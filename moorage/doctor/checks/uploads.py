@@ -1,0 +1,214 @@
+"""Checks of uploads: whole, in chunks, streamed, with a wrong digest, in a connection that breaks.
+
+This module must never leave a session that the visit doesn't know of.
+"""
+
+import os
+import time
+
+from moorage.doctor.answers import (
+    KEEP_LOCATION,
+    error_code,
+    kept,
+    require,
+    require_bytes,
+    require_kept,
+    unexpected,
+)
+from moorage.doctor.check import Check, FailedError, Finding, ok
+from moorage.doctor.visit import BYTES, Blob, Visit, digest_of, with_digest
+from moorage.doctor.wire import BROKEN, Answer, told
+
+_PIECES = (100_000, 1, 70_000)
+_FIRST, _SECOND, _SENT = 70_000, 100_000, 50_000
+_WAITS = 8
+_WAIT_SECONDS = 1.0
+
+
+def scratch(visit: Visit) -> Finding:
+    """Look whether anything is there already: tags of ours would take its place, and then go."""
+    for name in (visit.repository, visit.second):
+        answer = visit.ask("GET", visit.v2("tags/list", name))
+        if answer.status != 404:  # noqa: PLR2004 - nothing is there
+            tags = require(answer, 200, "GET of tags").json().get("tags")
+            if tags:
+                raise FailedError(f"{name} is in use: it has tags, and nothing was pushed to it")
+    return ok(f"nothing is in {visit.repository}")
+
+
+def location(visit: Visit) -> Finding:
+    """Look at each Location of an upload, wherever it leads."""
+    blob = Blob(os.urandom(64))
+    opened = require(
+        visit.ask("POST", visit.v2("blobs/uploads/"), BYTES, b""), 202, "POST to begin an upload"
+    )
+    target = visit.place(opened, "POST")
+    visit.begun(target)
+    appended = require(visit.ask("PATCH", target, BYTES, blob.data), 202, "PATCH")
+    target = visit.place(appended, "PATCH")
+    visit.place(visit.close(target, blob), "the closing PUT")
+    absolute = "absolute" if "://" in opened.headers["Location"] else "relative"
+    return ok(f"{absolute}, and on this host")
+
+
+def upload(visit: Visit) -> Finding:
+    """Push a blob as containerd and oras do."""
+    visit.push(visit.sample)
+    return ok(f"POST and PUT of {len(visit.sample.data)} bytes: 201, with the digest")
+
+
+def chunks(visit: Visit) -> Finding:
+    """Push a blob in chunks, one of them twice."""
+    pieces = [os.urandom(size) for size in _PIECES]
+    blob, target, size = Blob(b"".join(pieces)), visit.open(), 0
+    for piece in pieces:
+        answer = require(_chunk(visit, target, piece, size), 202, "PATCH with a Content-Range")
+        size += len(piece)
+        require_kept(answer, size, "PATCH")
+        target = visit.place(answer, "PATCH")
+    again = require(_chunk(visit, target, pieces[0], 0), 416, "a chunk that is sent twice")
+    require_kept(again, size, "the 416")
+    status = require(visit.ask("GET", target), 204, "GET of an upload's status")
+    require_kept(status, size, "the status")
+    visit.facts["content_length_of_204"] = status.headers.get("Content-Length", "none")
+    _finish(visit, target, blob)
+    return ok(f"{len(pieces)} chunks, each Range exact; a repeated one is 416")
+
+
+def streamed(visit: Visit) -> Finding:
+    """Push a blob as docker and podman do: one PATCH of unknown length."""
+    pieces = [os.urandom(1 + 9_000 * number) for number in range(8)]
+    blob = Blob(b"".join(pieces))
+    answer = visit.ask("PATCH", visit.open(), BYTES, pieces)
+    require(answer, 202, "PATCH in chunked transfer coding, without Content-Length")
+    require_kept(answer, len(blob.data), "PATCH in chunked transfer coding")
+    _finish(visit, visit.place(answer, "PATCH"), blob)
+    return ok(f"{len(blob.data)} bytes in {len(pieces)} pieces, without Content-Length")
+
+
+def wrong_digest(visit: Visit) -> Finding:
+    """End an upload with a digest that is not its own, then with its own."""
+    blob = Blob(os.urandom(3_000))
+    answer = require(visit.ask("PATCH", visit.open(), BYTES, blob.data), 202, "PATCH")
+    target = visit.place(answer, "PATCH")
+    wrong = digest_of(b"something else")
+    refused = visit.ask("PUT", with_digest(target, wrong), BYTES, b"")
+    if refused.status == 201:  # noqa: PLR2004 - it was taken
+        visit.remember(visit.repository, "blobs", wrong)
+        raise FailedError(
+            "a closing PUT with a wrong digest must be 400: status 201",
+            "a registry that takes any digest must not be used: tell its maintainers",
+        )
+    require(refused, 400, "a closing PUT with a wrong digest")
+    if error_code(refused) != "DIGEST_INVALID":
+        raise FailedError(f"400 without the code DIGEST_INVALID: {told(refused)}")
+    _finish(visit, target, blob)
+    return ok("400 DIGEST_INVALID; the right digest may follow")
+
+
+def resume(visit: Visit) -> Finding:
+    """Break the connection in the middle of a chunk, ask what is kept, and go on from there."""
+    blob = Blob(os.urandom(_FIRST + _SECOND))
+    first = _chunk(visit, visit.open(), blob.data[:_FIRST], 0)
+    target = visit.place(require(first, 202, "PATCH"), "PATCH")
+    bearer = {"Authorization": f"Bearer {visit.token}"} if visit.token else {}
+    headers = {**bearer, **BYTES, "Content-Range": f"{_FIRST}-{len(blob.data) - 1}"}
+    visit.wire.cut("PATCH", target, headers, blob.data[_FIRST:], _SENT)
+    size, target = _settled(visit, target)
+    if not _FIRST <= size <= _FIRST + _SENT:
+        raise FailedError(
+            f"{_FIRST} bytes were acknowledged and {_SENT} sent of the next chunk, but the status"
+            f" says that {size} are kept"
+        )
+    answer = _chunk(visit, target, blob.data[size:], size)
+    require(answer, 202, f"going on at {size}, which the status said")
+    _finish(visit, visit.place(answer, "PATCH"), blob)
+    visit.facts["bytes_kept_of_cut_chunk"] = size - _FIRST
+    return ok(f"{size - _FIRST} of {_SENT} bytes of the cut chunk are kept; going on works")
+
+
+def _settled(visit: Visit, target: str) -> tuple[int, str]:
+    """Return how much is kept, and where to go on, once nobody works on it any more."""
+    for _ in range(_WAITS):
+        status = visit.ask("GET", target)
+        if status.status == 204:  # noqa: PLR2004 - the status that ends the waiting
+            return kept(status, "the status after the cut"), visit.place(status, "the status")
+        time.sleep(_WAIT_SECONDS)
+    raise FailedError(
+        f"no status of the upload after the connection broke: {told(status)}", unexpected(status)
+    )
+
+
+def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> Answer:
+    span = {"Content-Range": f"{begin}-{begin + len(piece) - 1}"}
+    return visit.ask("PATCH", target, {**BYTES, **span}, piece)
+
+
+def _finish(visit: Visit, target: str, blob: Blob) -> None:
+    """End an upload, and look whether the registry has what was sent."""
+    visit.close(target, blob)
+    try:
+        answer = visit.fetch(blob)
+    except BROKEN as error:
+        raise FailedError(f"what was pushed doesn't come back: {error}") from None
+    require_bytes(require(answer, 200, "GET of the blob").body, blob.data, "GET of the blob")
+
+
+CHECKS = (
+    Check(
+        "scratch",
+        scratch,
+        "The doctor pushes tags of its own, and deletes them again.",
+        "name a --repository that nobody uses",
+        ("token",),
+    ),
+    Check(
+        "location",
+        location,
+        "Clients go where Location says. On another host they send no credentials, or refuse to go"
+        " (oras), or send them to a stranger (skopeo).",
+        KEEP_LOCATION,
+        ("scratch",),
+    ),
+    Check(
+        "upload",
+        upload,
+        "This is how a small blob is pushed.",
+        "look into the function's log for the request's id",
+        ("scratch",),
+    ),
+    Check(
+        "chunks",
+        chunks,
+        "A layer above 4.5 MB travels in chunks. docker takes a layer's size from Range; a chunk"
+        " that is kept twice is a broken layer.",
+        "what stands before the registry must pass PATCH, Content-Range and Range on as they are",
+        ("upload",),
+    ),
+    Check(
+        "streamed",
+        streamed,
+        "docker and podman push each layer in one PATCH of unknown length.",
+        "what stands before the registry must take a body without Content-Length (HTTP/1.1 chunked)"
+        "; clients can push through `moorage proxy`",
+        ("upload",),
+        breaks=True,
+    ),
+    Check(
+        "wrong-digest",
+        wrong_digest,
+        "The digest is what protects content; a mistaken client must be able to mend its mistake.",
+        "what stands before the registry must pass the registry's errors on as they are, and must"
+        " not answer for it",
+        ("upload",),
+    ),
+    Check(
+        "resume",
+        resume,
+        "Connections break. What the registry says is kept must be kept, or a client that goes on"
+        " there makes a broken layer.",
+        "nothing may stand before the registry that answers for it or keeps answers",
+        ("chunks",),
+        breaks=True,
+    ),
+)

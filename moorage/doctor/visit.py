@@ -1,0 +1,264 @@
+"""One visit of `moorage doctor` to a registry: who we are there, what we pushed, what we saw.
+
+This module must never send a token to another server than the registry, nor forget anything that it
+pushed: all of that is deleted at the end.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from moorage.common.http import is_loopback
+from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
+from moorage.doctor.check import FailedError
+from moorage.doctor.wire import BROKEN, Answer, Body, Wire, clean, wire_of
+
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+BYTES: Mapping[str, str] = {"Content-Type": "application/octet-stream"}
+
+_REMAPPED = "x-amzn-remapped-"
+_AGAIN = frozenset({429, 503})
+_TRIES = 5
+_LONGEST_WAIT = 5.0
+_REDIRECTS = frozenset({302, 307, 308})
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name and a password, or an access token, which is one under any name."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes, and their digest."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The digest, as the registry names it."""
+        return digest_of(self.data)
+
+    def descriptor(self, media_type: str = _LAYER) -> dict[str, Any]:
+        """Return what a manifest says of them."""
+        return {"mediaType": media_type, "digest": self.digest, "size": len(self.data)}
+
+
+@dataclass
+class Visit:
+    """A visit. `facts` are what was seen and is neither right nor wrong, for the report."""
+
+    wire: Wire
+    repository: str
+    credentials: Credentials | None = None
+    large: bool = False
+    keep: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    hello: Answer | None = None
+    """What `/v2/` says to somebody without a token."""
+    challenge: Mapping[str, str] = field(default_factory=dict)
+    """The parameters of the challenge; none where the registry is open."""
+    token: str | None = field(default=None, repr=False)
+    may_delete: bool = True
+    pushed: list[tuple[str, str, str]] = field(default_factory=list)
+    """Repository, kind (`blobs`, `manifests`), and digest or tag."""
+    sessions: list[str] = field(default_factory=list)
+    """Upload sessions that may be open, as targets without their query."""
+    sample: Blob = field(default_factory=lambda: Blob(bytes(range(256)) * 5 + os.urandom(32)))
+    """A blob that `upload` pushes: all values that a byte can have, and like no other's."""
+    config: Blob = field(default_factory=lambda: Blob(b'{"doctor": "%d"}' % time.time_ns()))
+    """The config of every image: no other image's, for it is deleted in the end."""
+
+    @property
+    def second(self) -> str:
+        """Another repository, whose name has more than one slash and what may be encoded."""
+        return f"{self.repository}/second_one/deep.er"
+
+    @property
+    def here(self) -> bool:
+        """Whether the registry is on this very machine."""
+        return is_loopback(self.wire.url)
+
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: Body = None
+    ) -> Answer:
+        """Ask as who we are; wait and ask again where the registry says to."""
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return self.ask_as(bearer, method, target, headers, body)
+
+    def ask_as(
+        self,
+        who: Mapping[str, str],
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+    ) -> Answer:
+        """Ask with an Authorization of one's own, or none."""
+        for tried in range(1, _TRIES + 1):
+            answer = self.wire.ask(method, target, {**who, **(headers or {})}, body)
+            self._note(answer.headers)
+            if answer.status not in _AGAIN or tried == _TRIES:
+                break
+            self.facts["told_to_wait"] = self.facts.get("told_to_wait", 0) + 1
+            time.sleep(_seconds(answer.headers.get("Retry-After", "")))
+        return answer
+
+    def v2(self, rest: str, repository: str | None = None) -> str:
+        """Return the target of something in a repository."""
+        return f"/v2/{repository or self.repository}/{rest}"
+
+    def place(self, answer: Answer, what: str) -> str:
+        """Return where a Location leads, as a target here; raises FailedError if elsewhere."""
+        location = answer.headers.get("Location", "")
+        fault = self.location_fault(location)
+        if fault:
+            raise FailedError(f"{what}: {fault}", KEEP_LOCATION)
+        parts = urlsplit(location)
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+    def location_fault(self, location: str) -> str:
+        """Say what is wrong with a Location that should lead to this registry; empty: nothing."""
+        if not location:
+            return "no Location"
+        parts = urlsplit(location)
+        if parts.netloc or parts.scheme:
+            there = (parts.scheme or self.wire.url.scheme, *_at(parts, self.wire.url.scheme))
+            ours = (self.wire.url.scheme, *_at(self.wire.url, self.wire.url.scheme))
+            if there != ours:
+                return f"a Location that leads elsewhere: {parts.scheme}://{parts.netloc}"
+        if not parts.path.startswith("/v2/"):
+            return f"a Location that isn't below /v2/: {parts.path[:80]}"
+        return ""
+
+    def open(self, repository: str | None = None) -> str:
+        """Open an upload session and return its target."""
+        answer = self.ask("POST", self.v2("blobs/uploads/", repository), BYTES, b"")
+        require(answer, 202, "POST to begin an upload")
+        target = self.place(answer, "POST")
+        self.begun(target)
+        return target
+
+    def begun(self, target: str) -> None:
+        """Keep in mind that a session is open."""
+        self.sessions.append(target.partition("?")[0])
+
+    def close(
+        self, target: str, blob: Blob, body: bytes = b"", repository: str | None = None
+    ) -> Answer:
+        """Send the PUT that ends an upload, and return its answer; it must be 201."""
+        answer = self.ask("PUT", with_digest(target, blob.digest), BYTES, body)
+        require(answer, 201, "the closing PUT")
+        self.remember(repository or self.repository, "blobs", blob.digest)
+        self.sessions = [path for path in self.sessions if path != target.partition("?")[0]]
+        told_digest = answer.headers.get("Docker-Content-Digest")
+        if told_digest != blob.digest:
+            raise FailedError(f"the closing PUT names the digest {told_digest or '(none)'}")
+        return answer
+
+    def push(self, blob: Blob, repository: str | None = None) -> Blob:
+        """Push a blob by POST and PUT."""
+        self.close(self.open(repository), blob, blob.data, repository)
+        return blob
+
+    def fetch(
+        self, blob: Blob, headers: Mapping[str, str] | None = None, repository: str | None = None
+    ) -> Answer:
+        """GET a blob, at the place where a redirect leads to too; without a token there."""
+        answer = self.ask("GET", self.v2(f"blobs/{blob.digest}", repository), headers)
+        return self.follow(answer, "GET", headers)
+
+    def follow(
+        self, answer: Answer, method: str, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Go where a redirect of a blob leads, which must work; any other answer is returned."""
+        if answer.status not in _REDIRECTS:
+            return answer
+        wire, target = self.redirected(answer)
+        what = f"{method} of a blob: {answer.status}, and there "
+        try:
+            there = wire.ask(method, target, headers)
+        except BROKEN as error:
+            reason = clean(str(error)) or type(error).__name__
+            raise FailedError(
+                f"{what}the connection failed: {reason}", at_s3(wire.url.netloc)
+            ) from None
+        return require_stored(there, what, wire.url.netloc)
+
+    def redirected(self, answer: Answer) -> tuple[Wire, str]:
+        """Return where a redirect leads: a server and a target; raises FailedError."""
+        try:
+            wire, target = wire_of(answer.headers.get("Location", ""))
+        except ValueError:
+            raise FailedError("a redirect whose Location is no URL", KEEP_LOCATION) from None
+        if wire.url.scheme == "http" and not is_loopback(wire.url):
+            raise FailedError(
+                "a redirect to a URL without TLS",
+                f"{KEEP_LOCATION}; the endpoint of S3 that the function has must be https",
+            )
+        return wire, target
+
+    def image(self, *layers: Blob, **more: object) -> bytes:
+        """Push the config of an image, and return the image's manifest."""
+        if (self.repository, "blobs", self.config.digest) not in self.pushed:
+            self.push(self.config)
+        document = {
+            "schemaVersion": 2,
+            "mediaType": IMAGE,
+            "config": self.config.descriptor(_CONFIG),
+            "layers": [layer.descriptor() for layer in layers],
+            **more,
+        }
+        return json.dumps(document).encode()
+
+    def put_manifest(self, reference: str, manifest: bytes) -> Answer:
+        """PUT a manifest; it must be 201."""
+        answer = self.ask(
+            "PUT", self.v2(f"manifests/{reference}"), {"Content-Type": IMAGE}, manifest
+        )
+        require(answer, 201, "PUT of a manifest")
+        self.remember(self.repository, "manifests", digest_of(manifest))
+        return answer
+
+    def remember(self, *pushed: str) -> None:
+        """Keep in mind what has to be deleted."""
+        repository, kind, name = pushed
+        if (repository, kind, name) not in self.pushed:
+            self.pushed.append((repository, kind, name))
+
+    def _note(self, headers: Message) -> None:
+        found = {name for name in headers if name.lower().startswith(_REMAPPED)}
+        if found:
+            known = set(self.facts.get("renamed_headers", ()))
+            self.facts["renamed_headers"] = sorted(known | found)
+
+
+def with_digest(target: str, digest: str) -> str:
+    """Return an upload's target with the digest that ends it."""
+    return f"{target}{'&' if '?' in target else '?'}digest={digest}"
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 digest of some bytes, as the registry names it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _at(parts: SplitResult, scheme: str) -> tuple[str, int | None]:
+    return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme or scheme)
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), _LONGEST_WAIT) if text.isdecimal() else 1.0

@@ -1,0 +1,218 @@
+"""The S3 and DynamoDB behind a local registry: moto in a child process, and the data in it.
+
+Names, keys and indexes come from infra/data.yaml, the template that is deployed; nothing here
+may describe a table a second time. It must never create anything on AWS: that is the template's.
+"""
+
+import contextlib
+import functools
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import yaml
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from moorage.common.checkout import CHECKOUT
+from moorage.local import children
+
+DATA_TEMPLATE = CHECKOUT / "infra" / "data.yaml"
+REGION = "us-east-1"
+MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
+
+_LOOPBACK = "127.0.0.1,localhost,::1"
+# What CreateTable takes of AWS::DynamoDB::Table. Recovery and deletion protection are left out:
+# they guard data that is to be kept, and a local table is to be thrown away.
+_TABLE_PROPERTIES = (
+    "AttributeDefinitions",
+    "BillingMode",
+    "GlobalSecondaryIndexes",
+    "KeySchema",
+    "LocalSecondaryIndexes",
+)
+# An endpoint named by a service's own variable would win over the one we set.
+_STRAY_ENDPOINTS = (
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
+
+
+class BackendError(RuntimeError):
+    """The bucket or a table could not be made; the text says which, where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataNames:
+    """What the bucket and the three tables of infra/data.yaml are called."""
+
+    bucket: str = "moorage-local"
+    registry_table: str = "moorage-registry"
+    uploads_table: str = "moorage-uploads"
+    access_table: str = "moorage-access"
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that tell the registry these names."""
+        return {
+            "MOORAGE_BUCKET": self.bucket,
+            "MOORAGE_REGISTRY_TABLE": self.registry_table,
+            "MOORAGE_UPLOADS_TABLE": self.uploads_table,
+            "MOORAGE_ACCESS_TABLE": self.access_table,
+        }
+
+
+def aws_environment(
+    base: Mapping[str, str], endpoint_url: str, *, emulated: bool
+) -> dict[str, str]:
+    """Return `base` changed so that an AWS SDK speaks to `endpoint_url`, directly.
+
+    `emulated` says that the endpoint is an emulator of ours: nothing of the user's AWS settings,
+    least of all credentials, goes there. For another endpoint they stay, and made-up credentials
+    stand in only where there are none.
+    """
+    environment = {key: value for key, value in base.items() if key not in _STRAY_ENDPOINTS}
+    if emulated:
+        environment = {k: v for k, v in environment.items() if not k.startswith("AWS_")}
+        environment |= {
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+    if not environment.get("AWS_ACCESS_KEY_ID") and not environment.get("AWS_PROFILE"):
+        environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or REGION
+    no_proxy = environment.get("NO_PROXY") or environment.get("no_proxy")
+    bypass = f"{no_proxy},{_LOOPBACK}" if no_proxy else _LOOPBACK
+    return environment | {
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "NO_PROXY": bypass,
+        "no_proxy": bypass,
+    }
+
+
+def start_moto(
+    environment: Mapping[str, str],
+    *,
+    port: int = 0,
+    command: Sequence[str] = MOTO_COMMAND,
+    echo: Callable[[str], None] | None = None,
+) -> tuple[children.Child, str]:
+    """Start moto on loopback; return the child and its URL. OSError when the port is taken.
+
+    The listening socket is made here and inherited, so a port found free can't be lost to
+    another process in between. The child may not answer yet: see children.wait_until_answers.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        child = children.start(
+            "moto",
+            [*command, "--fd", str(listener.fileno())],
+            environment,
+            echo=echo,
+            pass_fds=[listener.fileno()],
+        )
+    return child, url
+
+
+def create_data(
+    endpoint_url: str, names: DataNames, environment: Mapping[str, str] | None = None
+) -> None:
+    """Make the bucket and the tables of infra/data.yaml where they are missing; wait for them.
+
+    `environment` gives credentials and region (default: this process's own, with made-up
+    credentials if it has none). Raises BackendError.
+    """
+    if environment is None:
+        environment = aws_environment(os.environ, endpoint_url, emulated=False)
+    resources = _resources()
+    try:
+        _create_bucket(client("s3", endpoint_url, environment), names.bucket)
+        dynamodb = client("dynamodb", endpoint_url, environment)
+        _create_table(dynamodb, names.registry_table, resources["RegistryTable"]["Properties"])
+        _create_table(dynamodb, names.uploads_table, resources["UploadsTable"]["Properties"])
+        _create_table(dynamodb, names.access_table, resources["AccessTable"]["Properties"])
+    except (BotoCoreError, ClientError) as error:
+        raise BackendError(
+            f"could not create the bucket and tables at {endpoint_url}: {error}"
+        ) from error
+
+
+def _resources() -> dict[str, Any]:
+    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+    resources: dict[str, Any] = template["Resources"]
+    return resources
+
+
+def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+    """Return a client with the credentials and region of an environment; the same one again."""
+    variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    given = environment.get("AWS_ACCESS_KEY_ID")
+    credentials = tuple(environment.get(name) if given else None for name in variables)
+    return _cached_client(service, endpoint_url, environment.get("AWS_REGION", REGION), credentials)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_client(
+    service: str, endpoint_url: str, region: str, credentials: tuple[str | None, ...]
+) -> Any:  # noqa: ANN401 - likewise
+    # Making a client takes longer than making the tables, and tests make many of those.
+    key, secret, token = credentials
+    session = boto3.session.Session(
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        region_name=region,
+    )
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        s3={"addressing_style": "path"},
+        # A backend for a local registry is reached directly.
+        proxies={},
+    )
+    made: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
+    return made
+
+
+def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
+    # Only the bucket itself: lifecycle, encryption and policy act on AWS and on no emulator.
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:  # noqa: PLR2004 - HEAD has no error code, only this
+            raise
+    else:
+        return
+    # us-east-1 is the one region that may not be named here.
+    region = s3.meta.region_name
+    place = {} if region == REGION else {"LocationConstraint": region}
+    s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
+
+
+def _create_table(dynamodb: Any, table: str, properties: Mapping[str, Any]) -> None:  # noqa: ANN401 - likewise
+    wanted = {name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
+    # In use: it is there already, or somebody else is making it, and it is waited for.
+    with contextlib.suppress(dynamodb.exceptions.ResourceInUseException):
+        dynamodb.create_table(TableName=table, **wanted)
+    waiter = dynamodb.get_waiter("table_exists")
+    waiter.wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    lifetime = properties.get("TimeToLiveSpecification")
+    if lifetime is None:
+        return
+    # Turning on what is on is an error.
+    now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    if now.get("TimeToLiveStatus", "DISABLED") == "DISABLED":
+        dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=lifetime)

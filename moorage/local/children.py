@@ -1,0 +1,181 @@
+"""Child processes: started, watched, stopped, and never left behind.
+
+Every child's standard input is a pipe that nobody writes to. It ends when the parent ends, even
+by SIGKILL, and a child that called `exit_with_parent` then stops. Nothing here stops a process
+that it did not start.
+"""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from moorage.common.checkout import CHECKOUT
+from moorage.local.stopping import StopRequest
+
+_TAIL_LINES = 20
+_POLL_SECONDS = 0.05
+
+
+class ChildError(RuntimeError):
+    """A child died, or did not answer in time; the text shows its last lines."""
+
+
+class Child:
+    """A running child process whose output is kept (its last lines) and handed on."""
+
+    def __init__(
+        self, name: str, process: "subprocess.Popen[bytes]", echo: Callable[[str], None] | None
+    ) -> None:
+        self.name = name
+        self._process = process
+        self._lines: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._echo = echo
+        self._pump = threading.Thread(target=self._read, name=f"{name}-output", daemon=True)
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number for it."""
+        return self._process.pid
+
+    def require_alive(self) -> None:
+        """Raise ChildError if it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            self._pump.join(timeout=1)
+            raise ChildError(f"{self.name} ended ({_reason(code)}){self._tail()}")
+
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """End it: SIGTERM, then SIGKILL once the grace is over. Harmless when it has ended."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._pump.join(timeout=1)
+
+    def give_up(self, what: str) -> ChildError:
+        """Make the error of a child that lives but does not do `what`."""
+        return ChildError(f"{self.name} did not {what}{self._tail()}")
+
+    def _tail(self) -> str:
+        if not self._lines:
+            return "; it said nothing"
+        return "; its last lines:\n" + "\n".join(f"    {line}" for line in self._lines)
+
+    def _read(self) -> None:
+        output = self._process.stdout
+        if output is None:
+            return
+        with output:
+            for raw in output:
+                line = raw.decode(errors="replace").rstrip()
+                self._lines.append(line)
+                if self._echo is not None:
+                    self._echo(f"{self.name} | {line}")
+
+
+def _reason(code: int) -> str:
+    if code < 0:
+        return f"by {signal.Signals(-code).name}"
+    return f"exit status {code}"
+
+
+def start(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    echo: Callable[[str], None] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Child:
+    """Start a child in the checkout, in a process group of its own.
+
+    Its own group, so that a terminal's Ctrl-C reaches only the parent, which stops its children
+    in order. `echo` gets each line of its output, from a thread.
+    """
+    process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        cwd=CHECKOUT,
+        pass_fds=pass_fds,
+        process_group=0,
+    )
+    return Child(name, process, echo)
+
+
+def wait_until_answers(
+    child: Child,
+    url: str,
+    *,
+    statuses: frozenset[int],
+    timeout_seconds: float = 60.0,
+    stopping: StopRequest | None = None,
+) -> bool:
+    """Poll `GET url` until its status is one of `statuses`.
+
+    True when it was; False when `stopping` was set first. ChildError when the child ended or the
+    time was over.
+    """
+    stopping = stopping or StopRequest()
+    deadline = time.monotonic() + timeout_seconds
+    seen: int | str = "nothing"
+    while not stopping.is_set():
+        child.require_alive()
+        try:
+            seen = _status(url)
+        except (OSError, http.client.HTTPException) as error:
+            seen = str(error) or type(error).__name__
+        if seen in statuses:
+            return True
+        if time.monotonic() > deadline:
+            raise child.give_up(f"answer {url} within {timeout_seconds:.0f} s (last: {seen})")
+        stopping.wait(_POLL_SECONDS)
+    return False
+
+
+def _status(url: str) -> int:
+    # http.client, and not urllib: no proxy from the environment may stand between.
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    try:
+        connection.request("GET", parts.path or "/")
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
+
+
+def exit_with_parent(grace_seconds: float = 5.0) -> None:
+    """In a child: stop this process when its standard input ends.
+
+    SIGTERM first, so that a server can finish what it is doing; then the hard way.
+    """
+    threading.Thread(
+        target=_exit_at_end_of_input, args=(grace_seconds,), name="parent-watch", daemon=True
+    ).start()
+
+
+def _exit_at_end_of_input(grace_seconds: float) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds)
+    os._exit(1)

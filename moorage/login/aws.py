@@ -1,0 +1,58 @@
+"""A proof of who one is on AWS, for a registry that trusts that: no secret is sent or stored.
+
+The proof is the URL of a presigned GetCallerIdentity, which can do nothing but say who signed it,
+and only to the registry whose name was signed with it. It counts for some minutes, so it must
+never be printed or logged.
+"""
+
+from typing import Final
+
+import boto3
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.access.federation.aws_identity import REGISTRY_HEADER, VERSION, host_of
+
+LIFE: Final = 300
+"""Seconds for which a proof counts: enough for a clock that is some minutes behind."""
+
+_DEFAULT_REGION = "us-east-1"
+
+
+class AwsLoginError(RuntimeError):
+    """There is nobody on AWS to prove to be; the text says what to do."""
+
+
+def presigned_identity(service: str, region: str | None = None) -> str:
+    """Return a proof, for the registry `service` (host, or host:port), of who we are on AWS.
+
+    Credentials are found as every AWS program finds them. `region` is where STS is asked (default:
+    the profile's region, else us-east-1). Raises AwsLoginError.
+    """
+    try:
+        session = boto3.session.Session()
+        found = session.get_credentials()
+        credentials = None if found is None else found.get_frozen_credentials()
+    except (BotoCoreError, ClientError) as error:
+        raise AwsLoginError(
+            f"your AWS credentials can't be used: {error}; `aws sts get-caller-identity` should"
+            " work before this does"
+        ) from error
+    if credentials is None:
+        raise AwsLoginError(
+            "no AWS credentials were found: set AWS_PROFILE, run `aws configure` or `aws sso"
+            " login`, or run this where a role is given to the machine"
+        )
+    return _presigned(service, region or session.region_name or _DEFAULT_REGION, credentials)
+
+
+def _presigned(service: str, region: str, credentials: ReadOnlyCredentials) -> str:
+    request = AWSRequest(
+        method="GET",
+        url=f"https://{host_of(region)}/?Action=GetCallerIdentity&Version={VERSION}",
+        headers={REGISTRY_HEADER: service},
+    )
+    SigV4QueryAuth(credentials, "sts", region, expires=LIFE).add_auth(request)
+    return str(request.url)

@@ -1,0 +1,244 @@
+"""`moorage login`: a client program is logged in by who this machine or this job is.
+
+A proof of that, which somebody else gave (AWS, GitHub, GitLab), is exchanged at the registry for a
+token of an hour. This must never show a proof, nor a token but the one that --print asks for; and
+never have a proof made for another registry than the one that was named: who got it could use it
+there.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+from chalicelib.access.credentials import is_access_token
+from moorage.common.challenges import bearer
+from moorage.common.http import Answer, LoginError, call, host_of, is_loopback, origin, require_safe
+from moorage.login import tools as login_tools
+
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name, not a secret
+_AWS_IDENTITY = "urn:moorage:params:oauth:token-type:aws-identity"
+
+_TOKEN = re.compile(r"[!-~]{1,16384}")
+_URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL"
+_TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - a variable's name
+_OK, _UNAUTHORIZED, _TOO_MANY = 200, 401, 429
+_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry that asks for tokens: where it is, where its tokens are, what it calls itself."""
+
+    url: SplitResult
+    realm: str
+    service: str
+
+    @property
+    def host(self) -> str:
+        """What clients write before a repository's name."""
+        return host_of(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token, and for how many seconds it is good (0: not told)."""
+
+    token: str = field(repr=False)
+    seconds: int = 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Log in and return the exit status: 0 done, 1 failed, 2 asked for wrongly."""
+    if options.scope and not options.print:
+        _say("moorage login: --scope is for --print: a client program asks for its own scopes")
+        return 2
+    try:
+        tool = None if options.print else login_tools.choose(options.tool)
+        registry = discover(options.registry)
+        issued = _issued(registry, options)
+        if tool is None:
+            sys.stdout.write(f"{issued.token}\n")
+        else:
+            plain = registry.url.scheme == "http"
+            login_tools.log_in(tool, registry.host, issued.token, plain=plain)
+    except LoginError as error:
+        _say(f"moorage login: {error}")
+        return 1
+    done = "a token" if tool is None else f"{tool} is logged in"
+    limit = f", for {issued.seconds // _MINUTE} minutes" if issued.seconds else ""
+    _say(f"{registry.host}: {done}{limit}")
+    return 0
+
+
+def discover(address: str) -> Registry:
+    """Ask a registry where its tokens are; raises LoginError.
+
+    Without a scheme it is https, and http on this machine, as client programs have it.
+    Source: Docker Registry v2 token authentication.
+    """
+    url = _url(address)
+    if url.path not in {"", "/"} or url.query or url.fragment:
+        raise LoginError(f"an address with a path is no registry's: write {origin(url)}")
+    answer = call(f"{origin(url)}/v2/")
+    if answer.status == _OK:
+        raise LoginError(f"{origin(url)} is open: it lets everybody in, without logging in")
+    if answer.status != _UNAUTHORIZED:
+        raise LoginError(
+            f"{origin(url)} answers with status {answer.status} where a registry would ask who you"
+            " are: look at the address"
+        )
+    challenge = _challenge(answer)
+    realm, service = challenge.get("realm", ""), challenge.get("service", "")
+    if not realm or not service:
+        raise LoginError(f"{origin(url)} asks for a login, but for no token: it is no Moorage")
+    _require_related(realm, url)
+    return Registry(url, realm, service)
+
+
+def _url(address: str) -> SplitResult:
+    if "://" in address:
+        return require_safe(address)
+    secure = require_safe(f"https://{address}")
+    return secure._replace(scheme="http") if is_loopback(secure) else secure
+
+
+def _issued(registry: Registry, options: argparse.Namespace) -> Issued:
+    scope = {"scope": " ".join(options.scope)} if options.scope else {}
+    if options.password_stdin:
+        password = _line(sys.stdin.read(), "stdin")
+        if not is_access_token(password):
+            raise LoginError(
+                "what came from stdin is no access token: it begins with `moor_`, and is whole"
+            )
+        if not options.print:
+            return Issued(password)
+        form = {"grant_type": "password", "username": login_tools.USER, "password": password}
+    else:
+        proof, kind = _proof(registry, options)
+        form = {"grant_type": _EXCHANGE, "subject_token": proof, "subject_token_type": kind}
+    answer = call(registry.realm, form={**form, "service": registry.service, **scope})
+    return _read(registry, answer, asked=bool(scope))
+
+
+def _proof(registry: Registry, options: argparse.Namespace) -> tuple[str, str]:
+    """Return a proof of who we are, and its type."""
+    if options.oidc_token_file is not None:
+        return _from_file(options.oidc_token_file), _ID_TOKEN
+    if options.oidc_env is not None:
+        return _from_variable(options.oidc_env), _ID_TOKEN
+    service = _own_service(registry, options.service)
+    if options.oidc:
+        return _from_github(service), _ID_TOKEN
+    return _from_aws(service), _AWS_IDENTITY
+
+
+def _own_service(registry: Registry, named: str | None) -> str:
+    """Return what the registry calls itself if that is the one that was named.
+
+    A proof is made for that name. Whoever could choose another one could have a proof for somebody
+    else's registry, or for AWS, and use it there.
+    """
+    service = registry.service
+    both_here = is_loopback(registry.url) and is_loopback(urlsplit(f"http://{service}"))
+    if service != (named or registry.host) and not (both_here and named is None):
+        raise LoginError(
+            f"{registry.host} calls itself {service[:100]!r}, and a proof would be made for that:"
+            " log in at that address, or, if it is behind this one, give --service"
+        )
+    return service
+
+
+def _from_aws(service: str) -> str:
+    # Only who asks for it loads the SDK.
+    from moorage.common.aws import quiet_sdk  # noqa: PLC0415
+    from moorage.login.aws import AwsLoginError, presigned_identity  # noqa: PLC0415
+
+    quiet_sdk()
+    try:
+        return presigned_identity(service)
+    except AwsLoginError as error:
+        raise LoginError(" ".join(str(error).split())) from None
+
+
+def _from_github(audience: str) -> str:
+    url, bearer = os.environ.get(_URL_VARIABLE), os.environ.get(_TOKEN_VARIABLE)
+    if not url or not bearer:
+        raise LoginError(
+            f"${_URL_VARIABLE} is not set: this is no job of GitHub Actions, or it lacks"
+            " `permissions: id-token: write`"
+        )
+    address = f"{url}{'&' if '?' in url else '?'}{urlencode({'audience': audience})}"
+    answer = call(address, headers={"Authorization": f"Bearer {bearer}"})
+    token = answer.json().get("value")
+    if answer.status != _OK or not isinstance(token, str):
+        raise LoginError(f"GitHub gives no identity token ({answer.told()}): try again")
+    return _line(token, "GitHub's answer")
+
+
+def _from_file(path: Path) -> str:
+    try:
+        return _line(path.read_text(encoding="ascii"), str(path))
+    except OSError as error:
+        raise LoginError(f"the identity token can't be read: {error}") from None
+    except UnicodeError:
+        raise LoginError(f"{path} holds no identity token") from None
+
+
+def _from_variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise LoginError(f"${name} is not set: in GitLab, name it under `id_tokens` of the job")
+    return _line(value, f"${name}")
+
+
+def _line(text: str, where: str) -> str:
+    token = text.strip()
+    if not _TOKEN.fullmatch(token):
+        raise LoginError(f"{where} holds no token: one word of printable characters")
+    return token
+
+
+def _read(registry: Registry, answer: Answer, *, asked: bool) -> Issued:
+    content = answer.json()
+    if answer.status == _TOO_MANY:
+        wait = answer.headers.get("Retry-After", "some")
+        raise LoginError(f"{registry.host} has refused too often: wait {wait[:10]} seconds")
+    if answer.status == _UNAUTHORIZED:
+        raise LoginError(
+            f"{registry.host} doesn't let this identity in: ask its owner for a trust (`moorage"
+            " trust list`), or for an access token that is still good"
+        )
+    token, seconds = content.get("access_token"), content.get("expires_in", 0)
+    if answer.status != _OK or not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise LoginError(f"{registry.host} gave no token: {answer.told()}")
+    if asked and not content.get("scope"):
+        raise LoginError(
+            f"{registry.host} grants nothing of what --scope asks for: ask its owner for a grant"
+        )
+    return Issued(token, seconds if isinstance(seconds, int) else 0)
+
+
+def _challenge(answer: Answer) -> Mapping[str, str]:
+    """Return the parameters of an answer's Bearer challenge; none if there is none."""
+    found = (bearer(str(header)) for header in answer.headers.get_all("WWW-Authenticate", ()))
+    return next(filter(None, found), {})
+
+
+def _require_related(realm: str, registry: SplitResult) -> None:
+    """Return if a realm is fit for a registry's tokens; raises LoginError."""
+    parts = require_safe(realm)
+    if is_loopback(parts) and not is_loopback(registry):
+        raise LoginError(
+            f"{origin(registry)} sends its logins to {origin(parts)}, which is this machine: it is"
+            " set up wrongly, or not the registry that you mean"
+        )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,279 @@
+"""`moorage proxy`: lets an unmodified docker or podman push layers of any size.
+
+A gateway takes 10 MB a request and a Lambda 4.5: bodies of uploads are cut into chunks, everything
+else passes through. This module must never hold a blob in memory, follow a redirect for a client,
+or log an Authorization value.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from moorage.common.http_server import BoundedServer, Pace, deliver, deliver_piece, let_it_come
+from moorage.common.memory import return_large_buffers
+from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
+from moorage.proxy.messages import OF_THE_BODY, error, forwarded, relayed, returned
+from moorage.proxy.rechunk import Answer, ChunkedUpload, ExhaustedError, RefusedError, Upstream
+
+_log = logging.getLogger("moorage.proxy")
+_PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
+_PIECE = 256 * 1024
+# Twice what others get: a client may compress what it sends while it sends it.
+_PACE = Pace(idle=120.0, slow=120.0)
+_SHUTDOWN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """Where the proxy listens and what it speaks to; sizes in bytes, times in seconds."""
+
+    upstream: str
+    """Base URL: the registry lives at /v2/ under it."""
+    host: str = "127.0.0.1"
+    port: int = 5000
+    chunk_size: int = 4 * 1024 * 1024
+    patience_seconds: float = 90.0
+    """How long an upload may make no progress; a lease upstream lasts 34 s at most."""
+    pace: Pace = _PACE
+    """How slow clients may be."""
+    uploads: int = 64
+    """How many bodies are cut at once, each with two chunks in memory; others wait unread."""
+
+
+class Proxy:
+    """The proxy's HTTP server."""
+
+    def __init__(self, options: ProxyOptions) -> None:
+        self._options = options
+        self._uploads = asyncio.Semaphore(options.uploads)
+        self._runner: web.ServerRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._port = options.port
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self._options.host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen; raises OSError when the port is taken."""
+        return_large_buffers()
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(limit=0),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+        self._runner = web.ServerRunner(
+            # What a client no longer waits for need not go on: all is kept that upstream has.
+            BoundedServer(self._answer, handler_cancellation=True),
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, self._options.host, self._options.port)
+            await site.start()
+        except OSError:
+            await self.stop()
+            raise
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """End what is under way and close."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request and log it; the one exit, so that no traceback leaves the proxy."""
+        began = time.monotonic()
+        status = 0
+        try:
+            response = await self._answer_always(request)
+            status = response.status
+            await deliver(request, response, self._options.pace)
+        finally:
+            elapsed = (time.monotonic() - began) * 1000
+            _log.info("%s %s %d %.0f ms", request.method, request.path, status, elapsed)
+        return response
+
+    async def _answer_always(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            await let_it_come(request)
+            return await self._route(request)
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            _log.warning("%s %s: upstream: %r", request.method, request.path, failed)
+            return error(
+                HTTPStatus.BAD_GATEWAY,
+                f"the registry at {self._options.upstream} could not be reached: is it running?",
+            )
+        except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
+            _log.exception("the proxy failed")
+            return error(HTTPStatus.INTERNAL_SERVER_ERROR, "the proxy failed: its log says why")
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Choose: uploads' bodies are cut up, closing PUTs are repeated, the rest passes."""
+        if "/blobs/uploads/" not in request.rel_url.raw_path:
+            return await self._pass(request)
+        named = "digest=" in request.rel_url.raw_query_string
+        if request.method == "PATCH" and request.body_exists:
+            return await self._upload(request, self._patch)
+        # Also without a body: a client whose commit fails would send the whole layer again.
+        if request.method == "PUT" and (request.body_exists or named):
+            return await self._upload(request, self._put)
+        if request.method == "POST" and request.body_exists and named:
+            return await self._upload(request, self._post)
+        return await self._pass(request)
+
+    async def _upload(
+        self,
+        request: web.BaseRequest,
+        handler: Callable[[web.BaseRequest, Upstream], Awaitable[web.Response]],
+    ) -> web.Response:
+        """Run one upload; whatever ends it early, the client may finish sending first."""
+        assert self._session is not None  # noqa: S101 - start() made it
+        upstream = Upstream(self._session, self._options.upstream)
+        try:
+            if not request.body_exists:
+                return await handler(request, upstream)
+            async with self._uploads:
+                return await handler(request, upstream)
+        except StalledError as stalled:
+            response = error(HTTPStatus.REQUEST_TIMEOUT, f"the body stalled: {stalled}")
+            response.force_close()
+            return response
+        except RefusedError as refused:
+            response = relayed(refused.answer, self._options.upstream, request.host)
+        except BodyError as wrong:
+            response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
+        except ExhaustedError:
+            response = error(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "the registry did not take the upload for"
+                f" {self._options.patience_seconds:.0f} s: what it kept is kept, try again",
+            )
+            response.headers["Retry-After"] = "5"
+        await drain(request, self._options.pace)
+        return response
+
+    async def _patch(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+        upload = self._open(request, upstream, request.rel_url.raw_path_qs)
+        answer: Answer | None = None
+        async with aclosing(self._chunks(request)) as pieces:
+            async for chunk, _last in pieces:
+                answer = await upload.append(chunk)
+        if answer is None:
+            answer = await upload.append(memoryview(b""))
+        accepted = Answer(HTTPStatus.ACCEPTED, answer.headers, b"")
+        return relayed(
+            accepted, self._options.upstream, request.host, Range=f"0-{max(upload.offset - 1, 0)}"
+        )
+
+    async def _put(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+        query = request.rel_url.raw_query_string
+        kept = [part for part in query.split("&") if not part.startswith("at=")]
+        upload = self._open(request, upstream, request.rel_url.raw_path_qs, drop="digest")
+        return await self._send_all(request, upload, "&".join(kept))
+
+    async def _post(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+        """Pass a small blob on in one request; open a session for a larger one."""
+        headers = forwarded(request, OF_THE_BODY)
+        size = request.content_length
+        if size is not None and size <= self._options.chunk_size:
+            body = await fill(request, size, self._options.pace)
+            headers["Content-Type"] = "application/octet-stream"
+            path = request.rel_url.raw_path_qs
+            answer = await upstream.ask("POST", path, headers, memoryview(body))
+            return relayed(answer, self._options.upstream, request.host)
+        opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
+        if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
+            raise RefusedError(opened)
+        location = opened.headers["Location"]
+        upload = ChunkedUpload(upstream, location, headers, 0, self._options.patience_seconds)
+        return await self._send_all(request, upload, request.rel_url.raw_query_string)
+
+    async def _send_all(
+        self, request: web.BaseRequest, upload: ChunkedUpload, query: str
+    ) -> web.Response:
+        async with aclosing(self._chunks(request)) as pieces:
+            async for chunk, last in pieces:
+                if last:
+                    return relayed(
+                        await upload.close(chunk, query), self._options.upstream, request.host
+                    )
+                await upload.append(chunk)
+        return relayed(
+            await upload.close(memoryview(b""), query), self._options.upstream, request.host
+        )
+
+    def _open(
+        self, request: web.BaseRequest, upstream: Upstream, path: str, drop: str = ""
+    ) -> ChunkedUpload:
+        """Go on with a session where the client says that its body begins."""
+        plain, _, query = path.partition("?")
+        parts = [part for part in query.split("&") if part and part.partition("=")[0] != drop]
+        location = plain + ("?" + "&".join(parts) if parts else "")
+        span = announced(request)
+        at = parse_qs(urlsplit(path).query).get("at", ["0"])[-1]
+        offset = span[0] if span else int(at) if at.isdecimal() else 0
+        headers = forwarded(request, OF_THE_BODY)
+        return ChunkedUpload(upstream, location, headers, offset, self._options.patience_seconds)
+
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Pass a request and its answer through, streaming both."""
+        assert self._session is not None  # noqa: S101 - start() made it
+        upstream = Upstream(self._session, self._options.upstream)
+        async with self._session.request(
+            request.method,
+            upstream.url(request.rel_url.raw_path_qs),
+            headers=forwarded(request, frozenset({"host"})),
+            data=request.content if request.body_exists else None,
+            allow_redirects=False,
+            timeout=_PASS_TIMEOUT,
+        ) as answer:
+            headers = returned(CIMultiDict(answer.headers), self._options.upstream, request.host)
+            response = web.StreamResponse(
+                status=answer.status, reason=answer.reason, headers=headers
+            )
+            await self._stream(request, response, answer.content)
+            return response
+
+    async def _stream(
+        self, request: web.BaseRequest, response: web.StreamResponse, content: aiohttp.StreamReader
+    ) -> None:
+        try:
+            await response.prepare(request)
+            async for piece in content.iter_chunked(_PIECE):
+                await deliver_piece(request, response, piece, self._options.pace)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as broken:
+            _log.warning("%s %s: broke off: %r", request.method, request.path, broken)
+            # Part of the answer is out: only a broken connection says that it is not whole.
+            if request.transport is not None:
+                request.transport.abort()
+
+    def _chunks(self, request: web.BaseRequest) -> AsyncGenerator[Chunk, None]:
+        return chunks(request, self._options.chunk_size, self._options.pace)
+
+
+async def serve(options: ProxyOptions) -> None:
+    """Serve until SIGINT or SIGTERM; raises OSError when the port is taken."""
+    proxy = Proxy(options)
+    await proxy.start()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    print(f"proxy ready on {proxy.url}", flush=True)  # noqa: T201 - the command's own word
+    try:
+        await stopping.wait()
+    finally:
+        await proxy.stop()

@@ -1,0 +1,92 @@
+"""What somebody may do: a table of verdicts, and that nothing else is ever allowed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.access.decision import ANONYMOUS, Kind, Principal, Verdict, decide, visible
+from chalicelib.access.grants import NOTHING, Grants, Right, allowed
+from chalicelib.access.scopes import Scopes, covers, parse_scopes
+from chalicelib.api.routes import Action
+from tests.chalicelib.access.values import grants, names, scopes
+
+READER = Principal(Kind.CREDENTIAL, "credential:r", Grants.parse(["team/*:pull"]))
+WRITER = Principal(Kind.CREDENTIAL, "credential:w", Grants.parse(["team/*:pull,push"]))
+ADMIN = Principal(Kind.CREDENTIAL, "credential:a", Grants.parse(["admin"]))
+USELESS = Principal(Kind.CREDENTIAL, "credential:u", NOTHING)
+NARROW = replace(ADMIN, limit=parse_scopes(["repository:team/app:pull"]))
+PUSHING = replace(ADMIN, limit=parse_scopes(["repository:team/app:push"]))
+LISTING = replace(READER, limit=parse_scopes(["registry:catalog:*"]))
+PUBLIC_TOKEN = replace(ANONYMOUS, limit=parse_scopes(["repository:team/app:pull"]))
+
+A, C, D = Verdict.ALLOWED, Verdict.CHALLENGE, Verdict.DENIED
+# fmt: off
+VERDICTS = {
+    #             ping, catalog, then on team/app: pull, push, delete, public: pull, push
+    "nobody":       (ANONYMOUS,    (C, C, C, C, C, A, C)),
+    "public token": (PUBLIC_TOKEN, (A, C, C, C, C, A, C)),
+    "useless":      (USELESS,      (A, D, D, D, D, A, D)),
+    "reader":       (READER,       (A, A, A, D, D, A, D)),
+    "writer":       (WRITER,       (A, A, A, A, D, A, A)),
+    "admin":        (ADMIN,        (A, A, A, A, A, A, A)),
+    "narrow":       (NARROW,       (A, C, A, C, C, A, C)),
+    "pushing":      (PUSHING,      (A, C, C, A, A, C, A)),
+    "listing":      (LISTING,      (A, A, C, D, D, C, D)),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_verdicts(name: str) -> None:
+    """Each principal may do what its row says, and is told to log in where that could help."""
+    principal, expected = VERDICTS[name]
+    assert expected == (
+        decide(principal, Action.PING, None),
+        decide(principal, Action.CATALOG, None),
+        decide(principal, Action.PULL, "team/app"),
+        decide(principal, Action.PUSH, "team/app"),
+        decide(principal, Action.DELETE, "team/app"),
+        decide(principal, Action.PULL, "team/app", public=True),
+        decide(principal, Action.PUSH, "team/app", public=True),
+    )
+
+
+# fmt: off
+NO_ACTIONS = [
+    ("pull", None), ("push", None), ("admin", "a"), ("admin", None), ("*", "a"), ("", "a"),
+    ("PULL", "a"), ("reboot", "a"), ("reboot", None), ("pull", ""), ("pull", "../a"),
+    ("pull", "a/../b"), ("pull", "a%2fb"), ("pull", "a\0"), ("pull", "a" * 256), ("pull", "**"),
+    ("pull", "A"), ("pull", "é"), ("pull", "a/"), ("pull", "catalog:*"), ("*", None),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("action", "name"), NO_ACTIONS)
+def test_what_nobody_thought_of_is_denied(action: str, name: str | None) -> None:
+    """An action or a name that there is not is denied to everybody, the admin too."""
+    for principal in (ANONYMOUS, READER, WRITER, ADMIN, NARROW, PUBLIC_TOKEN):
+        assert decide(principal, action, name, public=True) is not Verdict.ALLOWED
+
+
+@given(grants, st.none() | scopes, names, st.booleans())
+def test_nothing_is_allowed_that_no_grant_holds(
+    held: Grants,
+    limit: Scopes | None,
+    name: str,
+    public: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """What is allowed is held by a grant, or public to pull, and named by the token if any."""
+    principal = Principal(Kind.CREDENTIAL, "credential:x", held, limit)
+    for right in Right:
+        fine = allowed(held, right, name) or (public and right is Right.PULL)
+        named = limit is None or covers(limit, right, name)
+        # A token to push is one to delete as well, for whoever may.
+        named = named or (right is Right.DELETE and covers(limit or (), Right.PUSH, name))
+        verdict = decide(principal, right, name, public=public)
+        assert (verdict is Verdict.ALLOWED) == (fine and named)
+        assert (verdict is Verdict.DENIED) == (not fine)
+    assert visible(principal, name, public=public) == (allowed(held, "pull", name) or public)

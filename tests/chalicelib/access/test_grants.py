@@ -1,0 +1,186 @@
+"""Grants: what patterns match, and that nothing is allowed which no grant names."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+
+from chalicelib.access.grants import (
+    MAX_GRANTS,
+    NOTHING,
+    Grant,
+    GrantError,
+    Grants,
+    Pattern,
+    Right,
+    allowed,
+)
+from tests.chalicelib.access.values import grants, names, patterns
+
+# fmt: off
+MATCHING = [
+    ("team/app", "team/app"),
+    ("*", "app"), ("*", "a.b__c-d"),
+    ("team/*", "team/app"),
+    ("team/app*", "team/app"), ("team/app*", "team/app-1"),
+    ("*-app", "my-app"), ("*-app/*", "my-app/x"),
+    ("a*b*c", "abc"), ("a*b*c", "axbxbxc"), ("a*b*c", "abbcc"),
+    ("**", "app"), ("**", "team/app"), ("**", "a/b/c/d/e/f"),
+    ("team/**", "team/app"), ("team/**", "team/app/base/x"),
+    ("**/app", "team/app"), ("**/app", "a/b/app"), ("**/app", "app/app"),
+    ("a/**/z", "a/b/z"), ("a/**/z", "a/b/c/z"), ("a/**/z", "a/z/z"),
+    ("**/x/**", "a/x/b"), ("**/x/**", "x/x/x"),
+    ("team/**/*-dev", "team/a/b-dev"),
+    ("a.b/c", "a.b/c"),
+]
+
+OTHERS = [
+    ("team/app", "team/app2"), ("team/app", "team"), ("team/app", "team/app/x"),
+    ("*", "team/app"),
+    ("team/*", "team"), ("team/*", "team/app/base"), ("team/*", "teams/app"),
+    ("team/**", "team"), ("team/**", "team2/app"), ("team/**", "a/team/app"),
+    ("**/app", "app"), ("**/app", "a/app/b"), ("**/app", "a/myapp"),
+    ("a/**/z", "a/z"),
+    ("**/x/**", "x/x"), ("**/x/**", "a/x"),
+    ("team/app*", "team/app/x"),
+    ("a*b", "ab/b"), ("a*b*c", "acb"),
+    ("a.b/c", "axb/c"), ("a.b", "a-b"),
+]
+
+NO_NAMES = [
+    "", "/", "team/", "/team/app", "team//app", "team/../app", "..", "team/./app", "team/app/",
+    "team/App", "team/app\0", "team/app\n", "team\\app", "team%2fapp", "team/%2e%2e/app",
+    "team/app ", "téam/app", "team/\uff41pp", "team/app\u200b", "team/" + "a" * 251, "*", "**",
+    "team/*",
+]
+
+NO_PATTERNS = [
+    "", "/", "team/", "/team", "team//app", "..", "team/..", ".", "Team/app", "team/app\0", "a\nb",
+    "***", "a**", "**a", "team/a**b", "team/***", "[ab]", "a?", "a|b", "(a)", "a+", ".*", "^a$",
+    "a\\*", "{a,b}", "team/%2a", "é*", "-*", "*-", "_*", "*/-a", "a.-*", "*" + "a" * 255, "a" * 256,
+    "a:b", "a,b", "a b", "*/" * 128 + "*",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("pattern", "name"), MATCHING)
+def test_matches(pattern: str, name: str) -> None:
+    """A pattern matches the names that its words say."""
+    assert Pattern.parse(pattern).matches(name)
+
+
+@pytest.mark.parametrize(("pattern", "name"), OTHERS)
+def test_does_not_match(pattern: str, name: str) -> None:
+    """A pattern matches no neighbour of what it says."""
+    assert not Pattern.parse(pattern).matches(name)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("pattern", ["**", "team/**", "team/*", "*"])
+def test_what_is_no_name_matches_nothing(pattern: str, name: str) -> None:
+    """A text outside the grammar of names is matched by no pattern, and allowed to nobody."""
+    assert not Pattern.parse(pattern).matches(name)
+    for right in Right:
+        assert not allowed(Grants.parse(["admin", f"{pattern}:{right}"]), right, name, public=True)
+
+
+@pytest.mark.parametrize("text", NO_PATTERNS)
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    """A text that is no pattern, or could match nothing, is refused with words of advice."""
+    with pytest.raises(GrantError, match="is no pattern"):
+        Pattern.parse(text)
+
+
+@given(patterns, names)
+def test_matching_is_what_a_regular_expression_says(pattern: str, name: str) -> None:
+    """On every pattern and name the matcher agrees with a translation to an expression."""
+    parts = {"**": ".+", "*": "[^/]*"}
+    words = re.split(r"(\*\*|\*)", pattern)
+    expression = "".join(parts.get(word, re.escape(word)) for word in words)
+    assert Pattern.parse(pattern).matches(name) == bool(re.fullmatch(expression, name))
+
+
+@given(names)
+def test_a_name_matches_itself_only(name: str) -> None:
+    """A name is a pattern of itself."""
+    pattern = Pattern.parse(name)
+    assert pattern.matches(name)
+    assert not pattern.matches(f"{name}0")
+    assert not pattern.matches(f"{name}/0")
+
+
+def test_matching_takes_no_longer_for_a_hostile_pattern() -> None:
+    """A pattern that would make a backtracking matcher run for ages takes milliseconds."""
+    hostile, name = Pattern.parse("*a" * 127), "a" * 254 + "b"
+    hostile.matches(name)
+    began = time.perf_counter()
+    for _ in range(20):
+        assert not hostile.matches(name)
+    assert time.perf_counter() - began < 1
+
+
+GRANTS = Grants.parse(["team/**:pull,push", "team/trash:delete", "base/*:pull"])
+
+# fmt: off
+JUDGED = [
+    ("pull", "team/app", True), ("push", "team/app", True), ("delete", "team/app", False),
+    ("delete", "team/trash", True), ("push", "team/trash", True),
+    ("pull", "base/x", True), ("push", "base/x", False), ("pull", "base/x/y", False),
+    ("pull", "other", False), ("admin", "team/app", False), ("*", "team/app", False),
+    ("", "team/app", False), ("PULL", "team/app", False), ("pull,push", "team/app", False),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("right", "name", "expected"), JUDGED)
+def test_allowed(right: str, name: str, *, expected: bool) -> None:
+    """A right on a repository is allowed if one grant names both."""
+    assert allowed(GRANTS, right, name) == expected
+
+
+@pytest.mark.parametrize("right", Right)
+def test_admin_may_do_everything_there_is(right: Right) -> None:
+    """The grant `admin` holds every right everywhere, and no right that there is not."""
+    admin = Grants.parse(["admin"])
+    assert allowed(admin, right, "any/thing")
+    assert not allowed(admin, "reboot", "any/thing")
+
+
+def test_anybody_may_pull_what_is_public() -> None:
+    """A public repository can be pulled from without any grant, and nothing else."""
+    assert [right for right in Right if allowed(NOTHING, right, "a", public=True)] == ["pull"]
+    assert not any(allowed(NOTHING, right, "a") for right in Right)
+
+
+@given(grants)
+def test_grants_are_read_as_they_were_written(value: Grants) -> None:
+    """Texts of grants are read back as the same grants."""
+    assert Grants.parse(value.texts()) == value
+    assert bool(value) == bool(value.texts())
+
+
+def test_repeated_grants_count_once() -> None:
+    """A grant that is named twice is one."""
+    grants = Grants.parse(["a:pull", "admin", "a:pull", "admin"])
+    assert grants == Grants((Grant.parse("a:pull"),), admin=True)
+    assert Grants.parse(["a:push,pull", "a:pull,push,push"]).texts() == ["a:pull,push"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a:", ":pull", "a:pull,", "a:all", "a:*", "a:admin", "Admin", "a:pull push"]
+)
+def test_what_is_no_grant_is_refused(text: str) -> None:
+    """A text that is no grant is refused with words of advice."""
+    with pytest.raises(GrantError, match="is no "):
+        Grants.parse([text])
+
+
+def test_too_many_grants_are_refused() -> None:
+    """A credential's item stays small."""
+    texts = [f"a{number}:pull" for number in range(MAX_GRANTS + 1)]
+    assert len(Grants.parse(texts[1:]).rows) == MAX_GRANTS
+    with pytest.raises(GrantError, match="at most 64"):
+        Grants.parse(texts)

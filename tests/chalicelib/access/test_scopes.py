@@ -1,0 +1,258 @@
+"""Scopes: what is read of what clients ask for, what of it is granted, what requests need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.access.grants import NOTHING, Grants, Right, allowed
+from chalicelib.access.scopes import (
+    CATALOG,
+    MAX_SCOPES,
+    Needs,
+    Resource,
+    Scope,
+    Scopes,
+    ScopesTooLongError,
+    as_grants,
+    covers,
+    granted,
+    merged,
+    needs,
+    on_repository,
+    parse_scopes,
+    text_of,
+)
+from chalicelib.api.routes import ROUTES, Action
+from chalicelib.errors import NameInvalidError
+from tests.chalicelib.access.values import grants, names, scopes
+
+# fmt: off
+READ = [
+    # what was asked for, in one parameter or several; what was understood
+    (["repository:team/app:pull,push"], "repository:team/app:pull,push"),
+    (["repository:team/app:push,pull"], "repository:team/app:pull,push"),
+    (["repository:a:pull repository:b:push"], "repository:a:pull repository:b:push"),
+    (["repository:a:pull", "repository:b:push"], "repository:a:pull repository:b:push"),
+    (["repository:a:pull", "repository:a:push"], "repository:a:pull,push"),
+    (["  repository:a:pull   repository:a:pull "], "repository:a:pull"),
+    (["repository:a:*"], "repository:a:pull,push,delete"),
+    (["repository:a:delete"], "repository:a:delete"),
+    (["repository:a:pull,reboot,,PULL"], "repository:a:pull"),
+    (["repository(plugin):team/x:pull"], "repository(plugin):team/x:pull"),
+    (["repository(plugin):x:pull repository:x:push"],
+     "repository(plugin):x:pull repository:x:push"),
+    (["registry:catalog:*"], "registry:catalog:*"),
+    (["repository:a:pull registry:catalog:*"], "repository:a:pull registry:catalog:*"),
+]
+
+NOT_UNDERSTOOD = [
+    "", " ", ":", "::", ":::", "repository", "repository:", "repository:a", "repository:a:",
+    "repository:a:,", "repository::pull", "repository:a:reboot", "artifact:a:pull",
+    "Repository:a:pull", "registry:catalog:pull", "registry:catalog:", "registry:other:*",
+    "registry(x):catalog:*", "registry:catalog:*,pull", "repository():a:pull",
+    "repository(:a:pull", "repository(a)b:a:pull", "repository(a)(b):a:pull",
+    "repository:host.example:5000/a:pull", "repository:a:b:pull",
+    # names that are none
+    "repository:../a:pull", "repository:a/../b:pull", "repository:a/./b:pull",
+    "repository:a//b:pull", "repository:/a:pull", "repository:a/:pull", "repository:a%2fb:pull",
+    "repository:%2e%2e/a:pull", "repository:a\0:pull", "repository:a\n:pull",
+    "repository:A:pull", "repository:é:pull", "repository:\uff41:pull", "repository:a\u200b:pull",
+    "repository:a\\b:pull", "repository:*:pull", "repository:**:pull", "repository:team/*:pull",
+    f"repository:{'a' * 256}:pull", "repository:a\tb:pull", "repository:a:pull\trepository:b:pull",
+    "repository:a:pull\0", "repository:a:\uff50ull", "registry:catalog:\uff0a",
+    "repository" * 150,
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("texts", "expected"), READ)
+def test_read(texts: list[str], expected: str) -> None:
+    """Scopes are read from one parameter or several, each resource once, actions in order."""
+    assert text_of(parse_scopes(texts)) == expected
+
+
+@pytest.mark.parametrize("text", NOT_UNDERSTOOD)
+def test_what_is_not_understood_is_left_out(text: str) -> None:
+    """A scope that this registry has nothing for is passed over, and what is beside it is read."""
+    assert parse_scopes([text]) == ()
+    assert text_of(parse_scopes([f"repository:b:pull {text}", text])) == "repository:b:pull"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"repository:a{number}:pull" for number in range(MAX_SCOPES + 1)],
+        ["repository:a:pull " * 500],
+        ["x" * 5000],
+        [""] * 5000,
+        # short enough as it was written, and not as it is read
+        [f"repository:{'a' * 120}{number}:*" for number in range(28)],
+    ],
+)
+def test_too_much_is_refused(texts: list[str]) -> None:
+    """More scopes than fit a token are an error, not a token for some of them."""
+    with pytest.raises(ScopesTooLongError):
+        parse_scopes(texts)
+
+
+def test_what_fits_is_read_again() -> None:
+    """Scopes that fill a token to the last character are read back from it."""
+    rest = "repository:b:pull"
+    name = "a" * ((4096 - len(rest)) // 16 - len("repository:00:pull,push,delete") - 1)
+    asked = [f"repository:{name}{number:02}:*" for number in range(16)]
+    read = parse_scopes([rest, *asked])
+    assert 4000 < len(text_of(read)) <= 4096
+    assert parse_scopes([text_of(read)]) == read
+
+
+@given(scopes)
+def test_scopes_are_read_as_they_were_written(value: Scopes) -> None:
+    """The text of scopes is read back as the same scopes, in one parameter or in several."""
+    assert parse_scopes([text_of(value)]) == value
+    assert parse_scopes(map(str, value)) == value
+
+
+@given(st.lists(st.text(max_size=60), max_size=4))
+def test_any_text_is_read(texts: list[str]) -> None:
+    """Whatever a client sends is read without an error, into what would be read again."""
+    read = parse_scopes(texts)
+    assert parse_scopes([text_of(read)]) == read
+
+
+@given(scopes, grants, st.frozensets(names, max_size=3))
+def test_what_is_granted_was_asked_for_and_may_be_given(
+    requested: Scopes, held: Grants, public: frozenset[str]
+) -> None:
+    """Each action granted is one that was asked for and that the grants hold; none is missing."""
+    given_scopes = {scope.key: scope for scope in granted(requested, held, public)}
+    assert set(given_scopes) <= {scope.key for scope in requested}
+    for scope in requested:
+        got = given_scopes[scope.key].actions if scope.key in given_scopes else frozenset()
+        if scope == CATALOG:
+            assert got == (CATALOG.actions if held else frozenset())
+            continue
+        is_public = scope.name in public
+        assert got == {
+            right
+            for right in scope.actions
+            if allowed(held, right, scope.name) or (is_public and right == "pull")
+        }
+
+
+@given(scopes, grants)
+def test_granting_again_gives_no_more(requested: Scopes, held: Grants) -> None:
+    """What was granted once is granted again, as it is."""
+    once = granted(requested, held)
+    assert granted(once, held) == once
+    assert granted(once, NOTHING) == ()
+
+
+@given(scopes, names)
+def test_scopes_as_grants_hold_the_same(value: Scopes, name: str) -> None:
+    """Grants made of scopes allow what the scopes cover, and nothing else."""
+    held = as_grants(value)
+    assert not held.admin
+    for right in Right:
+        assert allowed(held, right, name) == covers(value, right, name)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (["team/**:pull"], "repository:team/app:pull"),
+        (["team/**:pull,push,delete"], "repository:team/app:pull,push"),
+        (["admin"], "repository:team/app:pull,push repository:other:delete"),
+        (["else:pull"], ""),
+        ([], ""),
+    ],
+)
+def test_a_partial_grant_is_a_grant(held: list[str], expected: str) -> None:
+    """What may be given is given, and the rest is left out."""
+    requested = parse_scopes(["repository:team/app:pull,push repository:other:delete"])
+    assert text_of(granted(requested, Grants.parse(held))) == expected
+
+
+def test_a_repository_is_not_the_registry() -> None:
+    """A repository by the catalog's name is no catalog, whatever its scope says."""
+    odd = Scope(Resource.REPOSITORY, "catalog", frozenset({"*", "pull"}))
+    assert covers((CATALOG,), "*", None)
+    assert not covers((odd,), "*", None)
+    assert not covers((replace(CATALOG, actions=odd.actions),), "pull", "catalog")
+    assert granted((replace(CATALOG, resource_class="x"),), Grants(admin=True)) == ()
+
+
+def test_merging_unites_actions() -> None:
+    """Two scopes of one resource are one with the actions of both."""
+    one, two = on_repository("a", Right.PULL), on_repository("a", Right.DELETE)
+    assert text_of(merged([one, CATALOG, two, CATALOG])) == (
+        "repository:a:pull,delete registry:catalog:*"
+    )
+
+
+# fmt: off
+NEEDED = [
+    # action, repository, method, query; what is required, what is challenged with
+    ("ping", None, "GET", {}, "", ""),
+    ("catalog", None, "GET", {}, "registry:catalog:*", "registry:catalog:*"),
+    ("pull", "a/b", "GET", {}, "repository:a/b:pull", "repository:a/b:pull"),
+    ("push", "a/b", "PUT", {}, "repository:a/b:push", "repository:a/b:pull,push"),
+    ("delete", "a/b", "DELETE", {}, "repository:a/b:delete", "repository:a/b:delete"),
+    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["b"]},
+     "repository:a:push", "repository:a:pull,push repository:b:pull"),
+    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["z", "b"]},
+     "repository:a:push", "repository:a:pull,push repository:b:pull"),
+    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["a"]},
+     "repository:a:push", "repository:a:pull,push"),
+    ("push", "a", "POST", {"mount": ["sha256:x"]}, "repository:a:push", "repository:a:pull,push"),
+    ("push", "a", "POST", {"from": ["b"]}, "repository:a:push", "repository:a:pull,push"),
+    ("push", "a", "POST", {"mount": [], "from": []}, "repository:a:push", "repository:a:pull,push"),
+    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["../b"]},
+     "repository:a:push", "repository:a:pull,push"),
+    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ['b" repository:c:push']},
+     "repository:a:push", "repository:a:pull,push"),
+    # only the start of an upload mounts
+    ("push", "a", "PATCH", {"mount": ["sha256:x"], "from": ["b"]},
+     "repository:a:push", "repository:a:pull,push"),
+    ("pull", "a", "GET", {"mount": ["sha256:x"], "from": ["b"]},
+     "repository:a:pull", "repository:a:pull"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("action", "name", "method", "query", "required", "challenge"), NEEDED)
+def test_needs(  # noqa: PLR0913 - a column each
+    action: str,
+    name: str | None,
+    method: str,
+    query: dict[str, list[str]],
+    required: str,
+    challenge: str,
+) -> None:
+    """A request needs the scope of its action; a challenge also names what it would make use of."""
+    found = needs(action, name, method, query)
+    assert text_of(found.required) == required
+    assert found.challenge() == challenge
+
+
+def test_every_route_has_needs() -> None:
+    """Each row of the routes has an action whose needs are known."""
+    for route in ROUTES:
+        name = None if route.action in {Action.PING, Action.CATALOG} else "a"
+        assert isinstance(needs(route.action, name, route.method, {}), Needs)
+
+
+@pytest.mark.parametrize(("action", "name"), [("reboot", "a"), ("pull", None), ("", "a")])
+def test_an_action_nobody_thought_of_has_none(action: str, name: str | None) -> None:
+    """An unknown action, and one that lacks its repository, is a fault and never free."""
+    with pytest.raises(ValueError, match=r"action|Right"):
+        needs(action, name, "GET", {})
+
+
+def test_a_scope_is_of_a_name() -> None:
+    """No scope is made for what is no name."""
+    with pytest.raises(NameInvalidError):
+        on_repository("a/../b", Right.PULL)

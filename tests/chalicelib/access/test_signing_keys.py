@@ -1,0 +1,62 @@
+"""Key rings: two keys at most, replaced step by step, and never shown."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from chalicelib.access.refusals import RefusedError
+from chalicelib.access.signing_keys import KeyRing, KeyRingError, SigningKey
+from chalicelib.access.tokens import Tokens
+from tests.chalicelib.access.values import NOW
+
+
+def test_a_ring_is_read_as_it_was_written() -> None:
+    """The texts of one key or two, however they are separated, are read back as a ring of them."""
+    one, two = SigningKey.generate(), SigningKey.generate()
+    assert KeyRing.parse(one.text()) == KeyRing(one)
+    assert KeyRing.parse(f"  {one.text()}\n{two.text()}\n") == KeyRing(one, two)
+    assert one != two
+
+
+# fmt: off
+BAD = [
+    "", " ", "x", "é" * 43, "A" * 42, "A" * 44, "A" * 42 + "*", "A" * 22, "A" * 86,
+    "A" * 43 + "=", f"{'A' * 43} {'A' * 43}", f"{'A' * 43} {'B' * 42}E {'C' * 42}E",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_no_ring_is_refused(text: str) -> None:
+    """A text that is no ring of different 32-byte keys is refused, and not repeated."""
+    with pytest.raises(KeyRingError) as caught:
+        KeyRing.parse(text)
+    assert len(text) < 5 or text not in str(caught.value)
+
+
+def test_a_key_is_not_shown() -> None:
+    """Neither a key's repr nor its id shows the key."""
+    key = SigningKey.generate()
+    ring = KeyRing(key, SigningKey.generate())
+    for shown in (repr(ring), str(ring), key.id):
+        assert key.text() not in shown
+        assert repr(key.secret) not in shown
+        assert key.secret.hex()[:16] not in shown
+
+
+def test_a_key_is_replaced_with_nobody_logged_out() -> None:
+    """At each step of a replacement, processes of this step and the last take each other's tokens.
+
+    The steps: `old`, `old new`, `new old`, `new`, the last after the old key's tokens expired.
+    """
+    old, new = SigningKey.generate(), SigningKey.generate()
+    rings = [KeyRing(old), KeyRing(old, new), KeyRing(new, old), KeyRing(new)]
+    steps = [Tokens(ring, "issuer", "service") for ring in rings]
+    for earlier, later in pairwise(steps):
+        earlier.verify(later.issue("a", (), NOW, jti="1"), NOW)
+    for earlier, later in pairwise(steps[:3]):
+        later.verify(earlier.issue("a", (), NOW, jti="1"), NOW)
+    with pytest.raises(RefusedError):
+        steps[3].verify(steps[0].issue("a", (), NOW, jti="1"), NOW)

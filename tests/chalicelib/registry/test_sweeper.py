@@ -1,0 +1,291 @@
+"""The sweeper: what it ends, what it leaves alone, what it costs.
+
+No test may wait: the clock is moved.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.errors import UnavailableError, UploadDigestInvalidError, UploadUnknownError
+from chalicelib.reference import Tag
+from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.service import Limits
+from chalicelib.registry.session import Owner, State
+from chalicelib.registry.sweeper import Outcome
+from chalicelib.registry.upload.runner import Commits
+from chalicelib.stores.dynamodb.items import session_item
+from tests.support.calls import record_calls
+from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
+from tests.support.values import NOW, a_manifest, a_session, begin_delete, fresh_digest
+
+if TYPE_CHECKING:
+    from chalicelib.registry.session import Session
+    from tests.emulators.backends import Backend
+
+LIMITS = Limits(part_minimum=8)
+NAME = "team/app"
+OWNER = Owner(NAME, "ann")
+BYTES = b"sixteen letters.and a tail"
+CLAIM = Digest.of(BYTES)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> MemoryRegistry:
+    """An empty registry in memory, whose clock stands but where a test moves it."""
+    memory = registry_in_memory(LIMITS)
+    monkeypatch.setattr(memory.clock, "now", lambda: NOW + memory.clock.offset)
+    return memory
+
+
+def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
+    """Open a session and append chunks to it."""
+    uploads, session = memory.registry.uploads, memory.registry.uploads.start(NAME, "ann")
+    for chunk in chunks:
+        session = uploads.append(OWNER, session.id, chunk, session.offset, memory.clock.now() + 29)
+    return session
+
+
+def sealed(memory: MemoryRegistry, claim: Digest = CLAIM) -> Session:
+    """Leave a session behind that was closed with `claim`, and whose request died then."""
+    session = opened(memory, BYTES[:16], BYTES[16:])
+    hashed = claim.algorithm is session.algorithm
+    closed = memory.registry.commits.sealed(session, claim, None)
+    if hashed:
+        closed = replace(closed, hash_state=session.hash_state)
+    return memory.sessions.write(session, closed)
+
+
+def sweep(memory: MemoryRegistry, after: float = 0.0) -> dict[Outcome, int]:
+    """Sweep once more, so many seconds later."""
+    memory.clock.offset += after
+    swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
+    assert swept.finished
+    return dict(swept.outcomes)
+
+
+def state(memory: MemoryRegistry, session: Session) -> Session:
+    """Return a session as it stands."""
+    return memory.sessions.sessions[session.id]
+
+
+def test_nothing_is_due_in_a_registry_where_all_went_well(memory: MemoryRegistry) -> None:
+    """A commit, a cancelled upload and a manifest leave the sweeper nothing to do, ever."""
+    uploads, deadline = memory.registry.uploads, memory.clock.now() + 29
+    session = opened(memory, BYTES)
+    uploads.commit(OWNER, session.id, CLAIM, b"", None, deadline)
+    uploads.cancel(OWNER, opened(memory, BYTES[:16], BYTES[16:]).id)
+    index = b'{"schemaVersion":2,"manifests":[]}'
+    kind = "application/vnd.oci.image.index.v1+json"
+    push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann", deadline)
+    digest = memory.registry.manifests.put(push).digest
+    memory.registry.manifests.delete(NAME, digest)
+    assert sweep(memory, LIMITS.session_life * 2) == {}
+
+
+def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: MemoryRegistry) -> None:
+    """An open session keeps its bytes until its life ends, and then nothing of it is left."""
+    session = opened(memory, BYTES[:16], BYTES[16:])
+    assert sweep(memory, LIMITS.session_life - 60) == {}
+    assert memory.registry.uploads.status(OWNER, session.id).offset == len(BYTES)
+    assert sweep(memory, 60) == {Outcome.CANCELLED: 1}
+    assert (memory.objects.objects, memory.objects.uploads) == ({}, {})
+    assert state(memory, session).expires_at is not None
+    with pytest.raises(UploadUnknownError):
+        memory.registry.uploads.status(OWNER, session.id)
+    assert sweep(memory, LIMITS.session_life) == {}
+
+
+def test_a_session_whose_holder_died_is_looked_at_twice(memory: MemoryRegistry) -> None:
+    """Bytes that a late writer brings after the clean-up are deleted by the next look."""
+    session = opened(memory, BYTES[:3])
+    now = memory.clock.now()
+    memory.sessions.take_lease(
+        session.id, owner=OWNER, at=3, claim=None, holder="dead", now=now, until=now + 34
+    )
+    assert sweep(memory, LIMITS.session_life) == {Outcome.CANCELLED: 1}
+    memory.objects.put(f"uploads/{session.id}/tail-2", b"late")
+    assert sweep(memory, LIMITS.sweep_again - 1) == {}
+    assert sweep(memory, 1) == {Outcome.CLEANED: 1}
+    assert memory.objects.objects == {}
+    assert state(memory, session).sweep_at is None
+
+
+def test_a_live_lease_outlasts_the_life_of_its_session(memory: MemoryRegistry) -> None:
+    """A request that is appending when the session's life ends is waited for."""
+    session = opened(memory)
+    memory.clock.offset += LIMITS.session_life - 5
+    now = memory.clock.now()
+    memory.sessions.take_lease(
+        session.id, owner=OWNER, at=0, claim=None, holder="busy", now=now, until=now + 34
+    )
+    assert sweep(memory, 10) == {Outcome.POSTPONED: 1}
+    assert sweep(memory, 30) == {Outcome.CANCELLED: 1}
+
+
+def test_a_sealed_session_is_driven_on(memory: MemoryRegistry) -> None:
+    """A commit whose request died is finished, soon after the sealing."""
+    session = sealed(memory)
+    assert sweep(memory, LIMITS.sweep_sealed - 1) == {}
+    assert sweep(memory, 1) == {Outcome.COMMITTED: 1}
+    link = memory.registry.blobs.stat(NAME, CLAIM)
+    assert memory.registry.blobs.read(link) == BYTES
+    assert list(memory.objects.objects) == [link.key]
+    assert state(memory, session).sweep_at is None
+
+
+def test_a_claim_that_is_wrong_waits_for_the_right_one(memory: MemoryRegistry) -> None:
+    """A session that was verified false lives on until its life ends, and is never published."""
+    wrong = Digest.of(b"something else", Algorithm.SHA512)
+    session = sealed(memory, wrong)
+    assert sweep(memory, LIMITS.sweep_sealed) == {Outcome.POSTPONED: 1}
+    right, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
+    with pytest.raises(UploadDigestInvalidError):
+        memory.registry.uploads.commit(OWNER, session.id, wrong, b"", None, deadline)
+    assert memory.registry.uploads.status(OWNER, session.id).state is State.ASSEMBLED
+    memory.registry.uploads.commit(OWNER, session.id, right, b"", None, deadline)
+    assert memory.registry.blobs.stat(NAME, right).size == len(BYTES)
+    other = sealed(memory, wrong)
+    assert sweep(memory, LIMITS.session_life)[Outcome.CANCELLED] == 1
+    assert state(memory, other).state is State.CANCELLED
+    sweep(memory, LIMITS.sweep_again)
+    assert [key for key in memory.objects.objects if other.id in key] == []
+
+
+def test_the_bytes_of_an_earlier_claim_go_with_the_session(memory: MemoryRegistry) -> None:
+    """A request that stored its bytes and died under another claim leaves no object behind."""
+    session, now = opened(memory), memory.clock.now()
+    memory.sessions.take_lease(
+        session.id, owner=OWNER, at=0, claim=CLAIM, holder="dead", now=now, until=now + 34
+    )
+    key = f"blobs/sha256/{CLAIM.hex[:2]}/{CLAIM.hex}/{session.id}"
+    memory.objects.put(key, BYTES)
+    memory.clock.offset += 40
+    other, deadline = Digest.of(b"other"), memory.clock.now() + 29
+    memory.registry.uploads.commit(OWNER, session.id, other, b"other", 0, deadline)
+    assert sweep(memory, LIMITS.sweep_again) == {Outcome.CLEANED: 1}
+    assert key not in memory.objects.objects
+    assert memory.registry.blobs.read(memory.registry.blobs.stat(NAME, other)) == b"other"
+
+
+def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> None:
+    """A push that died before its manifest went live leaves nothing after the grace."""
+    manifest = a_manifest(sweep_at=memory.clock.now() + LIMITS.manifest_grace)
+    memory.metadata.put_pending(manifest)
+    assert sweep(memory, LIMITS.manifest_grace - 60) == {}
+    assert sweep(memory, 60) == {Outcome.MANIFEST: 1}
+    assert memory.metadata.manifests == {}
+
+
+def test_a_deletion_that_was_left_is_finished(memory: MemoryRegistry) -> None:
+    """A manifest whose deletion died after its first step goes, with tags and referrer row."""
+    deadline = memory.clock.now() + 29
+    subject = fresh_digest()
+    body = (
+        '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
+        f'"digest":"{subject}"}}}}'
+    ).encode()
+    kind = "application/vnd.oci.image.index.v1+json"
+    push = ManifestPush(NAME, Tag("v1"), kind, body, (), "ann", deadline)
+    digest = memory.registry.manifests.put(push).digest
+    due = memory.clock.now() + LIMITS.manifest_grace
+    begin_delete(memory.metadata, NAME, digest, due)
+    assert sweep(memory, LIMITS.manifest_grace) == {Outcome.MANIFEST: 1}
+    left = (memory.metadata.manifests, memory.metadata.tags, memory.metadata.tagged)
+    assert (*left, memory.metadata.referrers) == ({}, {}, set(), {})
+
+
+def test_what_fails_keeps_nobody_waiting(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error at one session is counted, the others are swept, and the next run tries again."""
+    first, second = opened(memory, b"a tail"), opened(memory, b"a tail")
+    stuck = min(first.id, second.id)
+    delete = memory.objects.delete
+
+    def fail(keys: list[str]) -> None:
+        if any(stuck in key for key in keys):
+            raise UnavailableError
+        delete(keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.objects, "delete", fail)
+        assert sweep(memory, LIMITS.session_life) == {Outcome.CANCELLED: 2}
+        assert sweep(memory, LIMITS.sweep_again) == {Outcome.FAILED: 1}
+    # It stands behind what was not tried yet, and is due again before the next hourly run.
+    assert sweep(memory) == {}
+    assert sweep(memory, LIMITS.sweep_again / 2) == {Outcome.CLEANED: 1}
+    assert memory.objects.objects == {}
+
+
+def test_what_ends_a_run_keeps_nobody_waiting(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that outlasts the function's time is begun, and not again before the others."""
+    endless = sealed(memory)
+    memory.clock.offset += LIMITS.sweep_sealed + 1
+    others = [sealed(memory) for _ in range(2)]
+    drive = Commits.drive
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Commits, session: Session, until: float) -> Session:
+        if session.id == endless.id:
+            raise Killed
+        return drive(self, session, until)
+
+    monkeypatch.setattr(Commits, "drive", killed)
+    with pytest.raises(Killed):
+        sweep(memory)
+    # The next hourly run: it is due again, and so are the others, for longer.
+    with pytest.raises(Killed):
+        sweep(memory, 3600)
+    assert {state(memory, other).state for other in others} == {State.COMMITTED}
+
+
+def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:
+    """A run stops at its time, and the next one goes on from there."""
+    for _ in range(3):
+        opened(memory)
+    memory.clock.offset += LIMITS.session_life
+    swept = memory.registry.sweeper.sweep(memory.clock.now())
+    assert (swept.looked, swept.finished) == (0, False)
+    assert sweep(memory) == {Outcome.CANCELLED: 3}
+
+
+@pytest.mark.timeout(280)
+def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
+    """Among 10,000 sessions that wait, those due are found by pages of the index, never by a scan.
+
+    Each costs one read and the writes of its end, however many others there are.
+    """
+    registry = registry_over(strict_moto.fresh())
+    now, due = registry.clock.now(), 40
+    items = [
+        session_item(
+            a_session(
+                id=str(uuid.uuid4()),
+                life_until=now + (-1 if number < due else 9999),
+                sweep_at=now + (-1 if number < due else 9999),
+            )
+        )
+        for number in range(10_000)
+    ]
+    for start in range(0, len(items), 25):
+        batch: list[Any] = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        registry.dynamodb.batch_write_item(RequestItems={registry.uploads_table: batch})
+    with record_calls(registry.dynamodb, registry.s3) as calls:
+        swept = registry.registry.sweeper.sweep(now + 600)
+    assert dict(swept.outcomes) == {Outcome.CANCELLED: due}
+    # Four shards of each table's index, a page each.
+    assert calls.operations("dynamodb") == {"Query": 8, "GetItem": due, "UpdateItem": 2 * due}
+    assert calls.count("s3") == 0
+    with record_calls(registry.dynamodb) as again:
+        assert registry.registry.sweeper.sweep(now + 600).looked == 0
+    assert again.count() == 8

@@ -1,0 +1,49 @@
+"""The state table: every state with every event, and the copy of it in the docs."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from chalicelib.registry.session import TERMINAL, State
+from chalicelib.registry.upload.states import TABLE, Event, IllegalMoveError, after
+from moorage.common.checkout import CHECKOUT
+from tests.chalicelib.registry.upload.state_diagram import mermaid
+
+DOCS = CHECKOUT / "docs"
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_only_moves_in_the_table_are_made(state: State, event: Event) -> None:
+    """A move in the table leads where it says; any other raises, and an ended session has none."""
+    if (state, event) in TABLE:
+        assert state not in TERMINAL
+        assert after(state, event) is TABLE[state, event]
+    else:
+        with pytest.raises(IllegalMoveError):
+            after(state, event)
+
+
+def test_every_state_can_end() -> None:
+    """From every state some way leads to a terminal one."""
+    for state in State:
+        reached = {state}
+        while new := {t for (s, _), t in TABLE.items() if s in reached} - reached:
+            reached |= new
+        assert reached & TERMINAL
+
+
+def test_the_docs_show_this_table() -> None:
+    """docs/uploads.md holds exactly the rows of the table."""
+    rows = "\n".join(f"| {s} | {e} | {t} |" for (s, e), t in TABLE.items())
+    table = f"| state | event | next |\n|---|---|---|\n{rows}\n"
+    shown = (DOCS / "uploads.md").read_text().split("<!-- transitions: begin -->\n")[1]
+    assert shown.split("<!-- transitions: end -->")[0] == table
+
+
+def test_the_docs_draw_this_table() -> None:
+    """docs/durability.md shows the diagram that the table makes."""
+    shown = (DOCS / "durability.md").read_text().split("<!-- diagram: begin -->\n")[1]
+    expected = f"```mermaid\n{mermaid()}```\n"
+    assert shown.split("<!-- diagram: end -->")[0] == expected

@@ -1,0 +1,137 @@
+"""SSM and Lambda, asked now and then: how their clients behave when they are not answered."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.config import Config
+from botocore.session import get_session
+
+from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.errors import TooManyRequestsError, UnavailableError
+from chalicelib.stores.aws import clients
+from chalicelib.stores.aws.clients import client
+from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
+from chalicelib.wiring.registry import FunctionWorkers, function_workers_config
+from moorage.common.checkout import CHECKOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+THROTTLED = (400, json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}))
+FAULT = (500, json.dumps({"__type": "InternalServerError"}))
+
+
+@dataclass
+class Service:
+    """Answers as it is told to, the last answer again and again; keeps what it was asked."""
+
+    answers: list[tuple[int, str]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service that stands for all of AWS."""
+    told = Service()
+    with _serving(told) as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        # The process's own one may remember other credentials.
+        monkeypatch.setattr(clients, "session", get_session)
+        yield told
+
+
+@contextmanager
+def _serving(told: Service) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            told.asked.append(f"{self.path} {body.decode()}")
+            status, text = told.answers[min(len(told.asked), len(told.answers)) - 1]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def patient() -> Any:  # noqa: ANN401 - made at run time
+    """Return the client of keys, with more time for a service on a busy machine."""
+    return client("ssm", signing_keys_config().merge(Config(connect_timeout=20, read_timeout=20)))
+
+
+def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
+    """Refused twice for the account's rate, the key ring is read at the third time."""
+    ring = KeyRing(SigningKey.generate())
+    held = (200, json.dumps({"Parameter": {"Value": ring.signing.text()}}))
+    service.answers = [THROTTLED, THROTTLED, held]
+    keys = ParameterKeys(patient(), "/key")
+    assert keys.ring() == ring
+    assert keys.ring() == ring
+    assert len(service.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(THROTTLED, TooManyRequestsError), (FAULT, UnavailableError)]
+)
+def test_a_key_that_cant_be_read_is_no_missing_key(
+    service: Service, answer: tuple[int, str], error: type[Exception]
+) -> None:
+    """Four times refused, it says so: nobody is told that they may not come in."""
+    service.answers = [answer]
+    with pytest.raises(error):
+        ParameterKeys(patient(), "/key").ring()
+    assert len(service.asked) == 4
+
+
+def test_a_commit_is_handed_over_once_it_is_taken(service: Service) -> None:
+    """A fault is repeated; the function is asked to run by itself, with the session's id."""
+    service.answers = [FAULT, (202, "")]
+    FunctionWorkers("moorage-commit").commit("a-session")
+    assert service.asked == 2 * [
+        '/2015-03-31/functions/moorage-commit/invocations {"session": "a-session"}'
+    ]
+
+
+def test_a_commit_that_cant_be_handed_over_is_told(service: Service) -> None:
+    """Three times refused, it is an error that a client repeats."""
+    service.answers = [FAULT]
+    with pytest.raises(UnavailableError):
+        FunctionWorkers("moorage-commit").commit("a-session")
+    assert len(service.asked) == 3
+
+
+def test_waits_fit_into_the_functions() -> None:
+    """After the longest waits between repeats a function still has time to answer."""
+    config = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+    authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
+    assert _longest(signing_keys_config()) < authorizer["lambda_timeout"]
+    assert _longest(function_workers_config()) < config["lambda_timeout"]
+
+
+def _longest(config: Any) -> float:  # noqa: ANN401 - botocore's options are made at run time
+    # The standard mode waits up to 1, 2, 4, ... seconds; what is refused is refused at once.
+    attempts = config.retries["total_max_attempts"]
+    return float(2 ** (attempts - 1) - 1 + config.connect_timeout + config.read_timeout)

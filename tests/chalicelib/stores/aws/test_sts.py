@@ -1,0 +1,235 @@
+"""Asking STS: what is sent, what its answers mean, and the whole way with moto's."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from chalicelib.access.federation.aws_identity import Caller, Presigned, parse_presigned
+from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.trusts import AWS, Trust
+from chalicelib.errors import UnavailableError
+from chalicelib.stores.aws.sts import MAX_BYTES, Sts
+from chalicelib.stores.web.fetches import Answer, FetchError
+from chalicelib.stores.web.issuers import Issuers
+from moorage.login.aws import presigned_identity
+from tests.chalicelib.access.values import NOW
+from tests.support.issuer import Page, Server, serving
+from tests.support.memory_access import MemoryAccessStore
+from tests.support.presigned import presigned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.emulators.backends import Backend
+
+SERVICE = "registry.example.com:8443"
+ROLE = "arn:aws:sts::123456789012:assumed-role/ci"
+ARN = f"{ROLE}/run-7"
+ACCOUNT = "123456789012"
+PRESIGNED = parse_presigned(presigned(), NOW)
+
+
+def in_json(arn: object = ARN, account: object = ACCOUNT) -> bytes:
+    """Return an answer as STS gives it in JSON."""
+    result = {"Account": account, "Arn": arn, "UserId": "AROAEXAMPLE:run-7"}
+    return json.dumps(
+        {
+            "GetCallerIdentityResponse": {
+                "GetCallerIdentityResult": result,
+                "ResponseMetadata": {"RequestId": "0"},
+            }
+        }
+    ).encode()
+
+
+def in_xml(head: str = "", arn: str = ARN, place: str = "doc/2011-06-15/") -> bytes:
+    """Return an answer as STS gives it in XML."""
+    return (
+        f'{head}<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/{place}">'
+        f"<GetCallerIdentityResult><Arn>{arn}</Arn><UserId>x</UserId><Account>{ACCOUNT}</Account>"
+        "</GetCallerIdentityResult></GetCallerIdentityResponse>"
+    ).encode()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An STS on loopback that knows who it is."""
+    with serving() as server:
+        server.pages["/"] = Page(in_json())
+        yield server
+
+
+def asked(server: Server) -> Caller:
+    """Ask it."""
+    return Sts(endpoint=server.url).caller(PRESIGNED, SERVICE)
+
+
+def test_what_is_sent(server: Server) -> None:
+    """The checked question is sent with our name in the header that is signed."""
+    assert asked(server) == Caller(ARN, ACCOUNT)
+    path, headers = server.received[0]
+    assert path == f"/?{PRESIGNED.query}"
+    assert headers["x-moorage-registry"] == SERVICE
+    assert headers["accept"] == "application/json"
+    # By this moto knows that it is STS that is asked.
+    assert headers["authorization"] == f"AWS4-HMAC-SHA256 Credential={PRESIGNED.credential}"
+
+
+def test_where_it_is_sent() -> None:
+    """Without an emulator the question goes to STS itself, with TLS."""
+    urls: list[str] = []
+
+    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+        assert limit == MAX_BYTES
+        assert headers == {"x-moorage-registry": SERVICE, "Accept": "application/json"}
+        urls.append(url)
+        return Answer(200, in_json())
+
+    assert Sts(fetch=answer).caller(PRESIGNED, SERVICE).arn == ARN
+    assert urls == [presigned()]
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://sts.amazonaws.com",
+        "http://sts.example.com",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.1:80@evil.example",
+        "http://127.0.0.1/x",
+        "http://127.0.0.1?",
+        "ftp://127.0.0.1",
+        "127.0.0.1",
+        "",
+    ],
+    ids=range(9),
+)
+def test_no_other_endpoint(endpoint: str) -> None:
+    """An emulator is on loopback, or is none."""
+    with pytest.raises(ValueError, match="loopback"):
+        Sts(endpoint=endpoint)
+
+
+# fmt: off
+ANSWERS = [
+    in_json(), in_xml(), in_xml('<?xml version="1.0" encoding="UTF-8"?>\n'), b"\n  " + in_xml(),
+]
+UNREADABLE = [
+    b"", b"{}", b"[]", b"null", b"\xff", b"<", b"[" * 60_000, b"<a>" * 9_000, in_json(arn=None),
+    in_json(arn="nobody"), in_json(account="210987654321"), in_json(account=None),
+    in_json(arn=[ARN]), in_json()[:-1], in_xml()[:-1], in_xml(arn=""), in_xml(arn="<b>x</b>"),
+    in_xml(place="doc/2012/"), in_xml("<!-- -->"), in_xml(arn=f"<![CDATA[{ARN}]]>"),
+    in_xml('<!DOCTYPE x [<!ENTITY a "b">]>'),
+    in_xml('<!DOCTYPE x SYSTEM "file:///etc/passwd">'), in_xml().decode().encode("utf-16"),
+    in_xml().replace(b"GetCallerIdentityResponse", b"AssumeRoleResponse"), in_xml(arn="&a;"),
+    in_json().replace(b"GetCallerIdentityResult", b"AssumeRoleResult"), b" " * (MAX_BYTES + 1),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("body", ANSWERS, ids=range(len(ANSWERS)))
+def test_answers(server: Server, body: bytes) -> None:
+    """An answer may be JSON, which is asked for, or XML."""
+    server.pages["/"] = Page(body)
+    assert asked(server) == Caller(ARN, ACCOUNT)
+
+
+@pytest.mark.parametrize("body", UNREADABLE, ids=range(len(UNREADABLE)))
+def test_answers_that_name_nobody(server: Server, body: bytes) -> None:
+    """An answer that can't be read lets nobody in, and is not told as a refusal."""
+    server.pages["/"] = Page(body)
+    with pytest.raises(UnavailableError):
+        asked(server)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_refusals(server: Server, status: int) -> None:
+    """What STS refuses is refused, whatever else it says."""
+    server.pages["/"] = Page(in_json(), status)
+    with pytest.raises(RefusedError) as refused:
+        asked(server)
+    assert refused.value.reason == Reason.AWS_REFUSED
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page(in_json(), 500),
+        Page(b"", 503),
+        Page(in_json(), 429),
+        Page(b"<Code>Throttling</Code>", 400),
+        Page(b'{"Error": {"Code": "ThrottlingException"}}', 400),
+        Page(b"<Code>RequestLimitExceeded</Code>", 400),
+        Page(b"", 302, {"Location": "/elsewhere"}),
+        Page(in_json(), 201),
+        Page(in_json(), headers={"Content-Length": "9999"}),
+    ],
+    ids=range(9),
+)
+def test_failures(server: Server, page: Page) -> None:
+    """A failing or busy STS has refused nobody, and no redirect of it is followed."""
+    server.pages |= {"/": page, "/elsewhere": Page(in_json())}
+    with pytest.raises(UnavailableError):
+        asked(server)
+    assert server.asked["/elsewhere"] == 0
+
+
+def test_nobody_answers() -> None:
+    """An STS that can't be reached has refused nobody."""
+
+    def fail(url: str, **_: object) -> Answer:
+        raise FetchError(url)
+
+    with pytest.raises(UnavailableError):
+        Sts(fetch=fail).caller(PRESIGNED, SERVICE)
+
+
+def test_nothing_of_a_proof_is_shown() -> None:
+    """A proof counts for whoever has it, so no text for people has its signature."""
+    assert "X-Amz" not in repr(PRESIGNED)
+    assert "X-Amz" not in repr(Presigned("sts.amazonaws.com", "X-Amz-Signature=0", ""))
+
+
+@pytest.fixture
+def whole(strict_moto: Backend, monkeypatch: pytest.MonkeyPatch) -> Exchange:
+    """An exchange that asks moto's STS and trusts one role, on a machine that uses moto too."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in strict_moto.environment.items():
+        monkeypatch.setenv(name, value)
+    store = MemoryAccessStore()
+    store.put_trust(
+        Trust.parse("ci", issuer=AWS, audience="", subject=f"{ROLE}/*", grants=["team/**:push"])
+    )
+    return Exchange(store, Issuers(), Sts(endpoint=strict_moto.endpoint_url), SERVICE)
+
+
+def test_the_whole_way(whole: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in a trusted role is, by what the client makes of that and STS, let in for it."""
+    assumed = (
+        boto3.session.Session()
+        .client("sts")
+        .assume_role(RoleArn="arn:aws:iam::123456789012:role/ci", RoleSessionName="run-7")[
+            "Credentials"
+        ]
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", assumed["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", assumed["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", assumed["SessionToken"])
+    proof = presigned_identity(SERVICE, "eu-central-1")
+    found = whole.exchange(TokenType.AWS_IDENTITY, proof, time.time())
+    assert (found.trust.name, found.id) == ("ci", f"federated:aws#{ROLE}/run-7")
+
+
+def test_the_whole_way_of_somebody_else(whole: Exchange) -> None:
+    """Whoever STS knows, and no trust names, is not let in."""
+    with pytest.raises(RefusedError) as refused:
+        whole.exchange(TokenType.AWS_IDENTITY, presigned_identity(SERVICE), time.time())
+    assert refused.value.reason == Reason.IDENTITY_SUBJECT

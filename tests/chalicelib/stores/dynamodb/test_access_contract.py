@@ -1,0 +1,276 @@
+"""What every access store does: credentials, public repositories, failed logins.
+
+No test here may know which store it has: test_access_store_repeats.py is of DynamoDB alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.access.grants import Grants
+from chalicelib.access.ports import (
+    CredentialExistsError,
+    CredentialMissingError,
+    CredentialMovedError,
+    Listed,
+)
+from chalicelib.errors import UnavailableError
+from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
+from tests.chalicelib.stores.dynamodb.access_tables import (
+    Dynamo,
+    a_hash,
+    fresh_store,
+    shared,
+    store,
+)
+from tests.support.memory_access import MemoryAccessStore
+from tests.support.values import fresh_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.access.credentials import Credential
+    from chalicelib.access.ports import AccessStore
+
+__all__ = ["fresh_store", "shared", "store"]  # fixtures
+
+
+@pytest.fixture(params=["memory", "ministack"])
+def racing(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> AccessStore:
+    """Access stores whose backend can judge a race."""
+    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
+
+
+@pytest.fixture
+def credential(store: AccessStore) -> Credential:
+    """A credential that is in the store."""
+    made = a_credential()
+    store.create(made)
+    return made
+
+
+# credentials
+
+
+@pytest.mark.parametrize("make", [a_credential, a_full_credential])
+def test_a_credential_is_read_as_it_was_put(
+    store: AccessStore, make: Callable[[], Credential]
+) -> None:
+    """Every field of a credential is kept, and found by its id and by its secret."""
+    made = make()
+    store.create(made)
+    assert store.get(made.id) == made
+    assert store.find(made.secret_hash) == made
+
+
+def test_what_is_not_there(store: AccessStore, credential: Credential) -> None:
+    """There is no credential of another id, nor one with another secret."""
+    for other in ("", uuid.uuid4().hex, credential.id[:-1], credential.secret_hash, "x" * 300):
+        assert store.get(other) is None
+    assert store.find(a_hash()) is None
+    assert store.find(credential.id) is None
+
+
+def test_creating_twice(store: AccessStore, credential: Credential) -> None:
+    """The same creation again succeeds and changes nothing that came in between."""
+    assert store.touch(credential.id, "2026-11-24")
+    store.create(credential)
+    assert store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
+
+
+def test_creating_what_another_has(store: AccessStore, credential: Credential) -> None:
+    """Neither an id nor a secret is given a second time, and nothing is left of the attempt."""
+    same_id = a_credential(id=credential.id)
+    same_secret = a_credential(secret_hash=credential.secret_hash)
+    for other in (same_id, same_secret):
+        with pytest.raises(CredentialExistsError):
+            store.create(other)
+    assert store.get(credential.id) == credential
+    assert store.get(same_secret.id) is None
+    assert store.find(same_id.secret_hash) is None
+
+
+def test_lists(fresh_store: AccessStore) -> None:
+    """Credentials are listed by id, page by page, those too that can't be used."""
+    store = fresh_store
+    made = [a_credential(id=f"id-{number}", revoked=number == 2) for number in (3, 1, 4, 2)]
+    for one in made:
+        store.create(one)
+    made.sort(key=lambda one: one.id)
+    assert store.list_credentials(None, 4) == Listed(made, more=False)
+    assert store.list_credentials(None, 3) == Listed(made[:3], more=True)
+    assert store.list_credentials("id-2", 2) == Listed(made[2:], more=False)
+    assert store.list_credentials("id-11", 1) == Listed([made[1]], more=True)
+    assert store.list_credentials("id-4", 1) == Listed([], more=False)
+    assert store.list_credentials("é\0" * 900, 1) == Listed([], more=False)
+
+
+# replacing secrets
+
+
+@pytest.mark.parametrize("until", [NOW + 3600.25, None])
+def test_rotate(store: AccessStore, credential: Credential, until: float | None) -> None:
+    """A replacement keeps the old hash for its time, and the credential is found by both."""
+    new = a_hash()
+    expected = replace(
+        credential,
+        secret_hash=new,
+        version=2,
+        previous_hash=credential.secret_hash,
+        previous_until=until,
+    )
+    assert store.rotate(credential, new, until) == expected
+    assert store.get(credential.id) == expected
+    assert store.find(new) == store.find(credential.secret_hash) == expected
+
+
+def test_rotating_again(store: AccessStore, credential: Credential) -> None:
+    """After the next replacement the secret before the last is found no more."""
+    first = store.rotate(credential, a_hash(), NOW + 9)
+    second = store.rotate(first, a_hash(), None)
+    assert (second.version, second.previous_until) == (3, None)
+    assert store.find(credential.secret_hash) is None
+    assert store.find(first.secret_hash) == store.find(second.secret_hash) == second
+    third = store.rotate(second, a_hash(), None)
+    assert store.find(third.secret_hash) == third
+
+
+def test_rotating_twice(store: AccessStore, credential: Credential) -> None:
+    """The same replacement again succeeds and counts once."""
+    new = a_hash()
+    rotated = store.rotate(credential, new, NOW + 9)
+    assert store.rotate(credential, new, NOW + 9) == rotated
+
+
+def test_rotating_what_has_moved(store: AccessStore, credential: Credential) -> None:
+    """A secret that was replaced by another one since is not replaced by this one."""
+    rotated = store.rotate(credential, a_hash(), None)
+    new = a_hash()
+    with pytest.raises(CredentialMovedError):
+        store.rotate(credential, new, None)
+    assert store.get(credential.id) == rotated
+    assert store.find(new) is None
+
+
+def test_rotating_what_can_not_be(store: AccessStore, credential: Credential) -> None:
+    """No secret is given to a revoked or absent credential, nor one that another has."""
+    other = a_credential()
+    store.create(other)
+    with pytest.raises(CredentialMovedError):
+        store.rotate(credential, other.secret_hash, None)
+    assert store.find(other.secret_hash) == other
+    store.revoke(credential.id)
+    for before in (credential, a_credential()):
+        new = a_hash()
+        with pytest.raises(CredentialMovedError):
+            store.rotate(before, new, None)
+        assert store.find(new) is None
+
+
+# revoking, granting, noting use
+
+
+def test_revoke(store: AccessStore, credential: Credential) -> None:
+    """A revoked credential is still there, and says so at the next read; once is enough."""
+    for _ in range(2):
+        store.revoke(credential.id)
+        assert store.get(credential.id) == replace(credential, revoked=True)
+        assert store.find(credential.secret_hash) == replace(credential, revoked=True)
+
+
+def test_regrant(store: AccessStore, credential: Credential) -> None:
+    """Grants are replaced whole; there may be none."""
+    for grants in (Grants.parse(["a/*:delete"]), Grants()):
+        store.regrant(credential.id, grants)
+        assert store.get(credential.id) == replace(credential, grants=grants)
+
+
+def test_changing_what_is_absent(store: AccessStore) -> None:
+    """Nothing is made by revoking, granting to or using a credential that there is not."""
+    absent = uuid.uuid4().hex
+    with pytest.raises(CredentialMissingError):
+        store.revoke(absent)
+    with pytest.raises(CredentialMissingError):
+        store.regrant(absent, Grants(admin=True))
+    assert not store.touch(absent, "2026-11-24")
+    assert store.get(absent) is None
+
+
+def test_touch(store: AccessStore, credential: Credential) -> None:
+    """A day of use is noted once, and never an earlier one over a later one."""
+    days = ["2026-11-24", "2026-11-24", "2026-11-23", "2026-11-25"]
+    assert [store.touch(credential.id, day) for day in days] == [True, False, False, True]
+    assert store.get(credential.id) == replace(credential, last_used_day="2026-11-25")
+
+
+# public repositories
+
+
+def test_public(fresh_store: AccessStore) -> None:
+    """Repositories are opened to everybody and closed again, each as often as one likes."""
+    store = fresh_store
+    one, two, three = sorted(fresh_name() for _ in range(3))
+    assert store.public_among([one]) == frozenset()
+    for name in (one, two, two):
+        store.set_public(name, public=True)
+    assert store.public_among([one, one, two, three]) == {one, two}
+    assert store.public_among([]) == frozenset()
+    assert store.list_public(None, 2) == Listed([one, two], more=False)
+    assert store.list_public(None, 1) == Listed([one], more=True)
+    assert store.list_public(one, 1) == Listed([two], more=False)
+    for name in (one, one, three):
+        store.set_public(name, public=False)
+    assert store.list_public(None, 5) == Listed([two], more=False)
+
+
+# failed logins
+
+
+def test_failures(store: AccessStore) -> None:
+    """Failures are counted by key and window, each attempt once."""
+    key, other = a_hash(), a_hash()
+    assert store.failures(key, 7) == 0
+    counted = [store.add_failure(key, 7, attempt, NOW) for attempt in ("a", "b", "b", "c")]
+    assert counted == [1, 2, 2, 3]
+    assert store.add_failure(other, 7, "c", NOW) == 1
+    assert store.add_failure(key, 8, "c", NOW) == 1
+    assert [store.failures(key, window) for window in (6, 7, 8)] == [0, 3, 1]
+
+
+# races
+
+
+def test_racing_replacements(racing: AccessStore) -> None:
+    """Of many replacements of one secret one wins, and the losers' secrets are nobody's."""
+    credential = a_credential()
+    racing.create(credential)
+    hashes = [a_hash() for _ in range(8)]
+
+    def rotate(new: str) -> str | None:
+        try:
+            return racing.rotate(credential, new, None).secret_hash
+        except (CredentialMovedError, UnavailableError):
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [new for new in pool.map(rotate, hashes) if new]
+    current = racing.get(credential.id)
+    assert current is not None
+    assert (won, current.version) == ([current.secret_hash], 2)
+    assert [new for new in hashes if racing.find(new)] == won
+
+
+def test_racing_failures_and_uses(racing: AccessStore) -> None:
+    """No failure is lost to another at the same time, and a day of use is noted once."""
+    credential, key = a_credential(), a_hash()
+    racing.create(credential)
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda n: racing.add_failure(key, 1, f"{n}", NOW), range(24)))
+        touched = list(pool.map(lambda _: racing.touch(credential.id, "2026-11-24"), range(24)))
+    assert (racing.failures(key, 1), sorted(counts)) == (24, list(range(1, 25)))
+    assert touched.count(True) == 1

@@ -1,0 +1,113 @@
+"""The access store on DynamoDB alone: writes that are sent twice, and what stands in the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.stores.dynamodb.codec import CorruptItemError
+from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret_key
+from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
+from tests.chalicelib.stores.conftest import BACKENDS
+from tests.chalicelib.stores.dynamodb.access_tables import (
+    Dynamo,
+    a_hash,
+    dynamo,
+    over_a_table,
+    shared,
+)
+from tests.emulators.lost_answers import answer_lost, meanwhile
+
+if TYPE_CHECKING:
+    from tests.chalicelib.stores.conftest import Running
+
+__all__ = ["dynamo", "shared"]  # fixtures
+
+
+def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
+    """Creating, replacing and counting know that they already happened."""
+    store, credential, new, key = dynamo.store, a_credential(), a_hash(), a_hash()
+    with answer_lost(dynamo.client, "TransactWriteItems"):
+        store.create(credential)
+    assert store.get(credential.id) == credential
+    with answer_lost(dynamo.client, "TransactWriteItems"):
+        rotated = store.rotate(credential, new, NOW)
+    assert (rotated.version, rotated.secret_hash) == (2, new)
+    with answer_lost(dynamo.client, "PutItem"):
+        assert store.add_failure(key, 1, "a", NOW) == 1
+    with answer_lost(dynamo.client, "UpdateItem"):
+        assert store.add_failure(key, 1, "b", NOW) == 2
+    with answer_lost(dynamo.client, "UpdateItem"):
+        store.revoke(credential.id)
+    assert store.get(credential.id) == replace(rotated, revoked=True)
+
+
+def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
+    """A day whose note was answered in vain is noted."""
+    credential = a_credential()
+    dynamo.store.create(credential)
+    with answer_lost(dynamo.client, "UpdateItem"):
+        dynamo.store.touch(credential.id, "2026-11-24")
+    assert dynamo.store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
+
+
+def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
+    """A secret is not found that is replaced twice while it is looked for."""
+    store, credential = dynamo.store, a_credential()
+    store.create(credential)
+
+    def replace_twice() -> None:
+        store.rotate(store.rotate(credential, a_hash(), None), a_hash(), None)
+
+    with meanwhile(dynamo.client, "GetItem", replace_twice):
+        assert store.find(credential.secret_hash) is None
+
+
+def test_no_way_is_left_of_an_old_secret(dynamo: Dynamo) -> None:
+    """A secret before the last leaves nothing in the table, nor does it matter if it is gone."""
+    store, first = dynamo.store, a_credential()
+    store.create(first)
+    second = store.rotate(first, a_hash(), None)
+    third = store.rotate(second, a_hash(), None)
+    ways = [
+        dynamo.client.get_item(
+            TableName=dynamo.table,
+            Key={name: {"S": text} for name, text in secret_key(one.secret_hash).items()},
+        )
+        for one in (first, second, third)
+    ]
+    assert ["Item" in way for way in ways] == [False, True, True]
+    fourth = store.rotate(replace(third, previous_hash=a_hash()), a_hash(), None)
+    assert (fourth.version, fourth.previous_hash) == (4, third.secret_hash)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_only_counters_expire(running: Running, name: str) -> None:
+    """A counter says when it may be dropped; a credential with an end does not."""
+    dynamo = over_a_table(running.stores(name))
+    store, credential, key = dynamo.store, a_full_credential(), a_hash()
+    store.create(credential)
+    store.set_public("a", public=True)
+    store.add_failure(key, 1, "a", NOW + 0.5)
+    items = dynamo.client.scan(TableName=dynamo.table)["Items"]
+    expiring = [item for item in items if "drop_at" in item]
+    assert len(items) == 4
+    assert [(item["pk"], item["drop_at"]) for item in expiring] == [
+        ({"S": f"FAILURES#{key}"}, {"N": "1764000001"})
+    ]
+    assert failures_key(key, 1) == {"pk": f"FAILURES#{key}", "sk": "1"}
+
+
+@pytest.mark.parametrize("grants", [["admin", "a"], ["**:all"], [""], ["-*:pull"]])
+def test_grants_that_can_not_be_read_are_no_grants(dynamo: Dynamo, grants: list[str]) -> None:
+    """A credential whose grants are corrupt is a fault, and neither absent nor without grants."""
+    credential = a_credential()
+    dynamo.store.create(credential)
+    corrupt = {"L": [{"S": text} for text in grants]}
+    dynamo.set(credential_key(credential.id), "grants", corrupt)
+    with pytest.raises(CorruptItemError):
+        dynamo.store.get(credential.id)
+    with pytest.raises(CorruptItemError):
+        dynamo.store.find(credential.secret_hash)

@@ -1,0 +1,302 @@
+"""The client's wrapper: what it retries, what it translates, and what it never takes for absent.
+
+The client here answers from a script, so that failures come exactly where they are wanted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
+from chalicelib.registry.model import Link
+from chalicelib.registry.session import Owner
+from chalicelib.stores.dynamodb import codec, keys
+from chalicelib.stores.dynamodb.client import (
+    ATTEMPTS,
+    ConditionFailedError,
+    Dynamo,
+    TransactionRefusedError,
+)
+from chalicelib.stores.dynamodb.expressions import Check, Clause, Delete, Put, Update
+from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from tests.support.memory_sessions import MemorySessionStore
+from tests.support.values import NOW, a_manifest, a_session, begin, fresh_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CLAUSE = Clause("#state = :state", {"state": codec.TEXT.encode("open")})
+KEY = keys.session_key("s")
+UPDATE = Update("uploads", KEY, CLAUSE, set={"size": codec.WHOLE.encode(1)})
+SPAN = keys.tags_after("a", None)
+
+
+class Script:
+    """A client whose every call takes the next answer, or raises it; the last one for ever."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.requests: list[Mapping[str, Any]] = []
+        self.waits: list[float] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., object]:
+        def call(**request: object) -> object:
+            self.requests.append(dict(request))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+    @property
+    def dynamo(self) -> Dynamo:
+        """The wrapper of this client."""
+        return Dynamo(cast("Any", self), self.waits.append)
+
+
+def error(code: str, **response: object) -> ClientError:
+    """Return what botocore raises for an error code."""
+    answer: Any = {"Error": {"Code": code, "Message": "no"}, **response}
+    return ClientError(answer, "AnyOperation")
+
+
+def cancelled(*codes: str) -> ClientError:
+    """Return what botocore raises for a cancelled transaction."""
+    reasons = [{"Code": code} for code in codes]
+    return error("TransactionCanceledException", CancellationReasons=reasons)
+
+
+IN_THE_WAY = [
+    error("TransactionConflictException"),
+    error("TransactionInProgressException"),
+    cancelled("None", "TransactionConflict"),
+    cancelled("ThrottlingError", "None"),
+    cancelled("ProvisionedThroughputExceeded", "TransactionConflict"),
+]
+
+
+@pytest.mark.parametrize("failure", IN_THE_WAY)
+def test_what_others_are_in_the_way_of_is_repeated(failure: Exception) -> None:
+    """A write that meets another one under way waits, longer each time, and is sent again."""
+    script = Script(failure, failure, failure, {"Attributes": {"fence": {"N": "1"}}})
+    assert script.dynamo.write(UPDATE) == {"fence": {"N": "1"}}
+    assert len(script.requests) == 4
+    assert all(request == script.requests[0] for request in script.requests)
+    for number, wait in enumerate(script.waits):
+        assert 0.01 * 2**number <= wait <= 0.03 * 2**number
+
+
+@pytest.mark.parametrize("failure", IN_THE_WAY)
+def test_repeating_has_an_end(failure: Exception) -> None:
+    """A write that others never let through is given up as 503, after seconds and not minutes."""
+    script = Script(failure)
+    with pytest.raises(UnavailableError):
+        script.dynamo.transact([UPDATE])
+    assert len(script.requests) == ATTEMPTS
+    assert len(script.waits) == ATTEMPTS - 1
+    assert sum(script.waits) < 2.5
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_condition_that_fails_beside_a_conflict_is_looked_at_again(*, first: bool) -> None:
+    """What others were in the way of is not known to hold: only all reasons together are told."""
+    conflict, refused = {"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed"}
+    met = {**refused, "Item": {"pk": {"S": "a"}}}
+    mixed = [conflict, met] if first else [met, conflict]
+    script = Script(
+        error("TransactionCanceledException", CancellationReasons=[*mixed, {"Code": "None"}]),
+        error("TransactionCanceledException", CancellationReasons=[met, refused]),
+    )
+    with pytest.raises(TransactionRefusedError) as caught:
+        script.dynamo.transact([UPDATE])
+    assert caught.value.met == {0: {"pk": {"S": "a"}}, 1: None}
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize("item", [None, {"session": {"S": "s"}}])
+def test_a_failed_condition_tells_what_it_met(item: dict[str, Any] | None) -> None:
+    """A refused write has the item that it met, or None where there was none."""
+    response = {} if item is None else {"Item": item}
+    script = Script(error("ConditionalCheckFailedException", **response))
+    for change in (UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE)):
+        with pytest.raises(ConditionFailedError) as caught:
+            script.dynamo.write(change)
+        assert caught.value.item == item
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (cancelled("ValidationError", "None"), UnavailableError),
+        (cancelled("ValidationError", "TransactionConflict"), UnavailableError),
+        (cancelled("None"), UnavailableError),
+        (error("InternalServerError"), UnavailableError),
+        (error("ResourceNotFoundException"), UnavailableError),
+        (error("ProvisionedThroughputExceededException"), TooManyRequestsError),
+        (error("ThrottlingException"), TooManyRequestsError),
+        (EndpointConnectionError(endpoint_url="http://nowhere"), UnavailableError),
+        (ReadTimeoutError(endpoint_url="http://nowhere"), UnavailableError),
+    ],
+)
+def test_other_failures_are_translated_and_not_repeated(
+    failure: Exception, expected: type[RegistryError]
+) -> None:
+    """What botocore has given up on is 503 or 429 at once, for reads as for writes."""
+    script = Script(failure)
+    calls: list[Callable[[], object]] = [
+        lambda: script.dynamo.get("t", KEY),
+        lambda: script.dynamo.get_many("t", [KEY]),
+        lambda: script.dynamo.query("t", SPAN),
+        lambda: script.dynamo.write(UPDATE),
+        lambda: script.dynamo.transact([UPDATE]),
+    ]
+    for call in calls:
+        with pytest.raises(expected) as caught:
+            call()
+        assert caught.value.__cause__ is failure
+    assert len(script.requests) == len(calls)
+
+
+def test_no_operation_takes_a_failure_for_an_answer() -> None:
+    """Every operation of both stores raises when DynamoDB can't be reached."""
+    client = cast("Any", Script(EndpointConnectionError(endpoint_url="http://nowhere")))
+    sessions = DynamoSessionStore(client, "uploads")
+    metadata = DynamoMetadataStore(client, "registry", "uploads")
+    before, after = begin(MemorySessionStore(), "a", fresh_digest())
+    session, manifest, digest = a_session(), a_manifest(), fresh_digest()
+    link = Link("a", digest, 1, "key", NOW, "version")
+    arguments: dict[Callable[..., object], tuple[object, ...]] = {
+        sessions.create: (session,),
+        sessions.get: ("s",),
+        sessions.write: (before, after),
+        metadata.publish: (before, after, "key", NOW),
+        metadata.touch_link: (link, NOW),
+        metadata.put_pending: (manifest,),
+        metadata.remove_pending: (manifest,),
+        metadata.make_live: (manifest, {}, None),
+        metadata.finish_delete: (manifest,),
+        metadata.get_record: (digest,),
+        metadata.get_links: ("a", [digest]),
+        metadata.get_manifests: ("a", [digest]),
+        metadata.add_link: ("a", digest, NOW),
+        metadata.get_link: ("a", digest),
+        metadata.delete_link: ("a", digest),
+        metadata.get_manifest: ("a", digest),
+        metadata.begin_delete: (manifest, NOW),
+        metadata.drop_tag: (manifest, "v1"),
+        metadata.tags_of: ("a", digest),
+        metadata.delete_tag: ("a", "v1"),
+        metadata.get_tags: ("a", ["v1"]),
+        metadata.list_tags: ("a", None, 1),
+        metadata.list_referrers: ("a", digest, None, 1),
+        metadata.list_repositories: (None, 1),
+        metadata.has_repository: ("a",),
+        metadata.add_repository: ("a",),
+    }
+    for operation, given in arguments.items():
+        with pytest.raises(UnavailableError):
+            operation(*given)
+    for due in (sessions.due, metadata.due_manifests):
+        with pytest.raises(UnavailableError):
+            list(due(NOW))
+    public = {
+        name for store in (sessions, metadata) for name in dir(store) if not name.startswith("_")
+    }
+    tried = {operation.__name__ for operation in arguments}
+    assert public - tried == {"take_lease", "due", "due_manifests"}
+    with pytest.raises(UnavailableError):
+        sessions.take_lease(
+            "s", owner=Owner("a", ""), at=None, claim=None, holder="h", now=NOW, until=NOW + 1
+        )
+
+
+def batch(found: int, *unread: int) -> dict[str, Any]:
+    """Return an answer to BatchGetItem with so many items, and these keys unread."""
+    left = {"t": {"Keys": [{"session": {"S": str(number)}} for number in unread]}}
+    items = [{"session": {"S": "x"}}] * found
+    return {"Responses": {"t": items}, "UnprocessedKeys": left if unread else {}}
+
+
+def test_unread_keys_of_a_batch_are_asked_for_again() -> None:
+    """What a batch leaves unread is read by further requests, with waits between them."""
+    script = Script(batch(1, 1, 2), batch(0, 1, 2), batch(1, 2), batch(1))
+    asked = [keys.session_key(str(number)) for number in range(3)]
+    assert len(script.dynamo.get_many("t", asked)) == 3
+    sent = [len(request["RequestItems"]["t"]["Keys"]) for request in script.requests]
+    assert sent == [3, 2, 2, 1]
+    assert all(request["RequestItems"]["t"]["ConsistentRead"] for request in script.requests)
+    assert len(script.waits) == 3
+
+
+def test_a_batch_that_is_never_read_is_no_absence() -> None:
+    """Keys that stay unread end in 503, and are not left out."""
+    script = Script(batch(0, 1))
+    with pytest.raises(UnavailableError):
+        script.dynamo.get_many("t", [keys.session_key("1")])
+    assert len(script.requests) == ATTEMPTS
+
+
+def test_keys_are_read_by_the_hundred_and_once() -> None:
+    """A batch has at most 100 keys, no key twice, and nothing is asked for none."""
+    script = Script(batch(0))
+    numbers = [str(number % 205) for number in range(500)]
+    script.dynamo.get_many("t", [keys.session_key(number) for number in numbers])
+    sizes = [len(request["RequestItems"]["t"]["Keys"]) for request in script.requests]
+    assert sizes == [100, 100, 5]
+    script.dynamo.get_many("t", [])
+    assert len(script.requests) == 3
+
+
+def page(*names: str, more: bool) -> dict[str, Any]:
+    """Return an answer to Query."""
+    items = [{"sk": {"S": f"TAG#{name}"}} for name in names]
+    return {"Items": items} | ({"LastEvaluatedKey": {"sk": items[-1]["sk"]}} if more else {})
+
+
+def test_a_page_is_one_request() -> None:
+    """A query that DynamoDB ends at 1 MB is a shorter page, which says that more come."""
+    script = Script(page("a", "b", more=True))
+    store = DynamoMetadataStore(cast("Any", script), "registry", "uploads")
+    for limit, items in ((1, ["a"]), (2, ["a", "b"]), (1000, ["a", "b"])):
+        found = store.list_tags("a", None, limit)
+        assert (found.items, found.more) == (items, True)
+    assert [request["Limit"] for request in script.requests] == [2, 3, 1001]
+
+
+def test_a_whole_range_goes_on_where_it_is_cut() -> None:
+    """What has to be read whole goes on behind each cut, to the end."""
+    script = Script(page("a", "b", more=True), page("c", more=True), page("d", more=False))
+    store = DynamoMetadataStore(cast("Any", script), "registry", "uploads")
+    assert len(store.tags_of("a", fresh_digest())) == 4
+    assert len(script.requests) == 3
+    assert script.requests[1]["ExclusiveStartKey"] == {"sk": {"S": "TAG#b"}}
+    assert "Limit" not in script.requests[0]
+
+
+@pytest.mark.parametrize(
+    "change", [UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE), Check("t", KEY, CLAUSE)]
+)
+def test_every_condition_asks_what_it_met(change: Update | Put | Delete | Check) -> None:
+    """A write under a condition asks for the item that the condition fails on."""
+    request = change.request()
+    assert request["ConditionExpression"] == "#state = :state"
+    assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+    assert request["ExpressionAttributeNames"]["#state"] == "state"
+    assert request["ExpressionAttributeValues"][":state"] == {"S": "open"}
+
+
+def test_a_silent_update_asks_for_nothing() -> None:
+    """What is under the same condition, and silent, is told neither what it met nor what it made.
+
+    Whoever asks for more is refused by a policy that lets a function write one attribute only.
+    """
+    script = Script({})
+    assert script.dynamo.write(UPDATE._replace(silent=True)) == {}
+    (request,) = script.requests
+    assert request["ConditionExpression"] == "#state = :state"
+    assert not [name for name in request if name.startswith("ReturnValues")]

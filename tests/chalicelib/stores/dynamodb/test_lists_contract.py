@@ -1,0 +1,111 @@
+"""What every metadata store does with lists: tags, referrers, the catalog.
+
+No test may know which store it has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.model import Page
+from tests.support.values import a_manifest, a_referrer, fresh_digest, push_manifest
+
+if TYPE_CHECKING:
+    from tests.chalicelib.stores.conftest import Stores
+
+TAGS = ["1", "A", "Z", "_", "a", "a-1", "a.1", "aa", "v1", "v1.0", "v10", "z" * 128]
+"""In byte order."""
+
+NAMES = ["a", "a-b", "a.b", "a/b", "a0", "aa/b", "library/x", "zz"]
+
+
+@pytest.fixture
+def tagged(stores: Stores, repository: str) -> Stores:
+    """Stores with one manifest under all TAGS."""
+    push_manifest(stores.metadata, a_manifest(repository=repository), *reversed(TAGS))
+    return stores
+
+
+def test_all_tags_in_byte_order(tagged: Stores, repository: str) -> None:
+    """A list that fits on one page has all tags in byte order and says that no more come."""
+    page = tagged.metadata.list_tags(repository, None, len(TAGS))
+    assert page == Page(TAGS, more=False)
+    assert tagged.metadata.list_tags(repository, None, 1000) == page
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, len(TAGS) - 1])
+def test_tags_page_by_page(tagged: Stores, repository: str, limit: int) -> None:
+    """Pages that go on from the last tag have every tag once and say rightly whether more come."""
+    seen: list[str] = []
+    more = True
+    while more:
+        page = tagged.metadata.list_tags(repository, seen[-1] if seen else None, limit)
+        assert len(page.items) <= limit
+        seen += page.items
+        more = page.more
+        assert more == (len(seen) < len(TAGS))
+    assert seen == TAGS
+
+
+# fmt: off
+STRANGE = [
+    "", " ", "!", "-", "0", "B", "`", "a-", "a-2", "a ", "a\n", "a~", "aé", "v", "v1.", "v1é",
+    "v1#", "zz", "z" * 128, "z" * 127, "{", "}", "~", "\x7f", "é", "\U0001f600", "x" * 5000,
+    "A" * 4000, "TAG#", "a\x00", "a\ud800",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("after", STRANGE)
+def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str, after: str) -> None:
+    """Tags come after any text whatever, as bytes compare."""
+    expected = [tag for tag in TAGS if tag > after]
+    assert tagged.metadata.list_tags(repository, after, 100) == Page(expected, more=False)
+
+
+def test_no_tags(stores: Stores, repository: str) -> None:
+    """A repository without tags has an empty last page."""
+    assert stores.metadata.list_tags(repository, None, 5) == Page([], more=False)
+    assert stores.metadata.get_tags(repository, []) == {}
+
+
+def test_referrers_page_by_page(stores: Stores, repository: str) -> None:
+    """A subject's referrers come by digest, page by page, and no other subject's among them."""
+    subject, neighbour = fresh_digest(), fresh_digest()
+    digests = [fresh_digest() for _ in range(5)]
+    digests += [Digest.of(bytes((number,)), Algorithm.SHA512) for number in range(2)]
+    rows = []
+    for digest in digests:
+        manifest = a_manifest(repository=repository, digest=digest, subject=subject)
+        push_manifest(stores.metadata, manifest)
+        rows.append(a_referrer(manifest, subject))
+    push_manifest(stores.metadata, a_manifest(repository=repository, subject=neighbour))
+    rows.sort(key=lambda row: str(row.digest))
+    assert stores.metadata.list_referrers(repository, subject, None, 7) == Page(rows, more=False)
+    first = stores.metadata.list_referrers(repository, subject, None, 3)
+    assert first == Page(rows[:3], more=True)
+    rest = stores.metadata.list_referrers(repository, subject, rows[2].digest, 4)
+    assert rest == Page(rows[3:], more=False)
+    between = fresh_digest()
+    after = stores.metadata.list_referrers(repository, subject, between, 9)
+    assert after.items == [row for row in rows if str(row.digest) > str(between)]
+    assert stores.metadata.list_referrers(repository, fresh_digest(), None, 3).items == []
+
+
+def test_the_catalog(fresh_stores: Stores) -> None:
+    """The catalog names every repository once, in byte order, page by page, after any text."""
+    catalog = fresh_stores.metadata
+    assert catalog.list_repositories(None, 10) == Page([], more=False)
+    for name in [*reversed(NAMES), *NAMES]:
+        assert catalog.has_repository(name) == (name in catalog.list_repositories(None, 99).items)
+        catalog.add_repository(name)
+        assert catalog.has_repository(name)
+    assert catalog.list_repositories(None, len(NAMES)) == Page(NAMES, more=False)
+    assert catalog.list_repositories("a/b", 2) == Page(NAMES[4:6], more=True)
+    for after in ["", "a!", "a,", "a.", "a~", "m", "zz", "zzz", "é", "Z"]:
+        expected = [name for name in NAMES if name > after]
+        assert catalog.list_repositories(after, 99) == Page(expected, more=False), after
+    assert not catalog.has_repository("a/")

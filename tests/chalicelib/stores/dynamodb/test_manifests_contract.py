@@ -1,0 +1,363 @@
+"""What every metadata store does with manifests and tags.
+
+No test may know which store it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.registry.model import ManifestState
+from chalicelib.registry.outcomes import ManifestMovedError
+from tests.support.values import (
+    NOW,
+    a_manifest,
+    a_referrer,
+    fresh_digest,
+    fresh_name,
+    push_manifest,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.digest import Digest
+    from chalicelib.registry.model import Manifest
+    from tests.chalicelib.stores.conftest import Stores
+
+
+def at(stores: Stores, manifest: Manifest) -> Manifest | None:
+    """Read what is where a manifest belongs."""
+    return stores.metadata.get_manifest(manifest.repository, manifest.digest)
+
+
+def named(stores: Stores, repository: str, tag: str) -> Digest | None:
+    """Return what a tag names."""
+    return stores.metadata.get_tags(repository, [tag]).get(tag)
+
+
+def deleting(stores: Stores, manifest: Manifest) -> Manifest:
+    """Begin to delete a live manifest."""
+    return stores.metadata.begin_delete(manifest, NOW + 9)
+
+
+# pending
+
+
+def test_a_manifest_reads_back_with_every_field(stores: Stores) -> None:
+    """Every field of a manifest survives, set or not."""
+    full = a_manifest(subject=fresh_digest(), body=b"\x00\xff" * 20_000)
+    bare = a_manifest(subject=None, body=None, references=())
+    for manifest in (full, bare):
+        assert at(stores, manifest) is None
+        assert stores.metadata.put_pending(manifest) == manifest
+        assert at(stores, manifest) == manifest
+
+
+def test_many_manifests_are_read_without_their_bodies(stores: Stores) -> None:
+    """Many manifests are read at once in whatever state, less their bodies and absent ones."""
+    pending = a_manifest()
+    live = push_manifest(stores.metadata, a_manifest(repository=pending.repository))
+    stores.metadata.put_pending(pending)
+    absent = [fresh_digest() for _ in range(150)]
+    asked = [pending.digest, *absent, live.digest, live.digest]
+    found = stores.metadata.get_manifests(pending.repository, asked)
+    assert found == {m.digest: replace(m, body=None) for m in (pending, live)}
+    assert stores.metadata.get_manifests(pending.repository, []) == {}
+
+
+def test_a_pending_manifest_replaces_a_pending_one(stores: Stores) -> None:
+    """Of two pushes that have begun, the later one's item stands."""
+    first = a_manifest()
+    second = replace(first, version="second")
+    stores.metadata.put_pending(first)
+    assert stores.metadata.put_pending(second) == second
+    assert at(stores, first) == second
+
+
+def test_a_pending_manifest_does_not_replace_a_live_one(stores: Stores) -> None:
+    """A push of what is live is told what is there, and leaves it."""
+    live = push_manifest(stores.metadata, a_manifest())
+    again = replace(live, version="again", state=ManifestState.PENDING)
+    assert stores.metadata.put_pending(again) == live
+    assert at(stores, live) == live
+
+
+def test_a_pending_manifest_does_not_replace_a_deleting_one(stores: Stores) -> None:
+    """A push of what is being deleted is told so, and leaves it."""
+    begun = deleting(stores, push_manifest(stores.metadata, a_manifest()))
+    again = replace(begun, version="again", state=ManifestState.PENDING)
+    assert stores.metadata.put_pending(again) == begun
+    assert at(stores, begun) == begun
+
+
+def test_removing_a_pending_manifest(stores: Stores) -> None:
+    """A refused push removes its own pending item, and may do so twice."""
+    manifest = a_manifest()
+    stores.metadata.put_pending(manifest)
+    stores.metadata.remove_pending(manifest)
+    assert at(stores, manifest) is None
+    stores.metadata.remove_pending(manifest)
+    assert at(stores, manifest) is None
+
+
+def test_removing_leaves_another_push_alone(stores: Stores) -> None:
+    """A refused push does not remove the pending item of another."""
+    manifest = a_manifest()
+    stores.metadata.put_pending(manifest)
+    stores.metadata.remove_pending(replace(manifest, version="another"))
+    assert at(stores, manifest) == manifest
+
+
+def test_removing_leaves_a_live_manifest_alone(stores: Stores) -> None:
+    """A manifest that became live is not removed, though its version is the same."""
+    live = push_manifest(stores.metadata, a_manifest())
+    stores.metadata.remove_pending(live)
+    assert at(stores, live) == live
+
+
+# live
+
+
+def test_making_live_with_tags_and_a_referrer_row(stores: Stores) -> None:
+    """A manifest becomes live with its tags, the ways back from it, and its referrer row."""
+    subject = fresh_digest()
+    manifest = a_manifest(subject=subject)
+    live = push_manifest(stores.metadata, manifest, "v1", "latest")
+    assert at(stores, manifest) == live
+    assert live.state is ManifestState.LIVE
+    tags = stores.metadata.get_tags(manifest.repository, ["v1", "other", "latest", "v1"])
+    assert tags == {"v1": manifest.digest, "latest": manifest.digest}
+    assert list(stores.metadata.tags_of(manifest.repository, manifest.digest)) == ["latest", "v1"]
+    page = stores.metadata.list_referrers(manifest.repository, subject, None, 10)
+    assert page.items == [a_referrer(manifest, subject)]
+
+
+def test_a_tag_moves_with_its_way_back(stores: Stores, repository: str) -> None:
+    """A tag that moves to another manifest leaves no way back from the old one."""
+    old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "kept")
+    new = a_manifest(repository=repository)
+    stores.metadata.put_pending(new)
+    stores.metadata.make_live(new, {"v1": old.digest}, None)
+    assert named(stores, repository, "v1") == new.digest
+    assert named(stores, repository, "kept") == old.digest
+    assert stores.metadata.tags_of(repository, new.digest) == ["v1"]
+    assert stores.metadata.tags_of(repository, old.digest) == ["kept"]
+
+
+def test_making_live_again_keeps_a_tag_on_the_same_manifest(stores: Stores) -> None:
+    """A live manifest can be pushed again with the tag that names it, from any version."""
+    live = push_manifest(stores.metadata, a_manifest(), "v1")
+    again = replace(live, version="again", state=ManifestState.PENDING)
+    stores.metadata.make_live(again, {"v1": live.digest, "v2": None}, None)
+    assert at(stores, live) == live
+    assert stores.metadata.tags_of(live.repository, live.digest) == ["v1", "v2"]
+
+
+def test_making_live_is_idempotent(stores: Stores, repository: str) -> None:
+    """What took effect before takes effect again, tags that moved included."""
+    old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
+    new = a_manifest(repository=repository)
+    stores.metadata.put_pending(new)
+    for _ in range(2):
+        stores.metadata.make_live(new, {"v1": old.digest, "v2": None}, None)
+    assert named(stores, repository, "v1") == named(stores, repository, "v2") == new.digest
+    assert stores.metadata.tags_of(repository, old.digest) == []
+    assert stores.metadata.tags_of(repository, new.digest) == ["v1", "v2"]
+
+
+def test_only_what_was_put_becomes_live(stores: Stores) -> None:
+    """A manifest that is absent, another push's, or being deleted does not become live."""
+    manifest = a_manifest(subject=(subject := fresh_digest()))
+    row = a_referrer(manifest, subject)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.make_live(manifest, {"v1": None}, row)
+    assert at(stores, manifest) is None
+    other = replace(manifest, version="another")
+    stores.metadata.put_pending(other)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.make_live(manifest, {"v1": None}, row)
+    assert at(stores, manifest) == other
+    stores.metadata.make_live(other, {}, None)
+    begun = deleting(stores, other)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.make_live(begun, {"v1": None}, row)
+    assert at(stores, manifest) == begun
+    assert named(stores, manifest.repository, "v1") is None
+    assert stores.metadata.tags_of(manifest.repository, manifest.digest) == []
+    assert not stores.metadata.list_referrers(manifest.repository, subject, None, 10).items
+
+
+def test_a_tag_that_is_not_where_it_was_read_stops_everything(
+    stores: Stores, repository: str
+) -> None:
+    """A tag that came, went or moved since it was read leaves the manifest pending."""
+    other = push_manifest(stores.metadata, a_manifest(repository=repository), "taken")
+    new = a_manifest(repository=repository)
+    stores.metadata.put_pending(new)
+    for tags in ({"taken": None}, {"taken": fresh_digest()}, {"gone": other.digest}):
+        with pytest.raises(ManifestMovedError):
+            stores.metadata.make_live(new, {"fine": None, **tags}, None)
+    assert at(stores, new) == new
+    assert named(stores, repository, "taken") == other.digest
+    assert named(stores, repository, "fine") is None
+    assert named(stores, repository, "gone") is None
+
+
+def test_thirty_tags_at_once(stores: Stores, repository: str) -> None:
+    """One transaction moves thirty tags and writes a referrer row."""
+    tags = [f"t{number:02}" for number in range(30)]
+    old = push_manifest(stores.metadata, a_manifest(repository=repository), *tags)
+    new = a_manifest(repository=repository, subject=(subject := fresh_digest()))
+    stores.metadata.put_pending(new)
+    stores.metadata.make_live(new, dict.fromkeys(tags, old.digest), a_referrer(new, subject))
+    assert stores.metadata.tags_of(repository, new.digest) == tags
+    assert stores.metadata.tags_of(repository, old.digest) == []
+
+
+# deleting
+
+
+def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
+    """A live manifest turns to deleting, also a second time, with all its fields."""
+    live = push_manifest(stores.metadata, a_manifest(subject=fresh_digest()))
+    begun = replace(live, state=ManifestState.DELETING, sweep_at=NOW + 9)
+    assert deleting(stores, live) == begun
+    assert deleting(stores, live) == begun
+    assert at(stores, live) == begun
+
+
+def test_only_a_live_manifest_can_be_deleted(stores: Stores) -> None:
+    """A deletion of an absent or pending manifest is told so and changes nothing."""
+    manifest = a_manifest()
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(manifest, NOW)
+    assert at(stores, manifest) is None
+    stores.metadata.put_pending(manifest)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(manifest, NOW)
+    assert at(stores, manifest) == manifest
+
+
+def test_a_deletion_is_of_the_version_that_was_seen(stores: Stores) -> None:
+    """A manifest that was pushed anew since is another one, and stays."""
+    old = push_manifest(stores.metadata, a_manifest(), "v1")
+    begun = deleting(stores, old)
+    assert stores.metadata.drop_tag(begun, "v1")
+    stores.metadata.finish_delete(begun)
+    new = push_manifest(stores.metadata, replace(old, state=ManifestState.PENDING, version="new"))
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.begin_delete(old, NOW)
+    assert at(stores, old) == new
+
+
+@pytest.mark.parametrize("subject", [None, fresh_digest()])
+def test_a_deletion_ends_with_item_and_row(stores: Stores, subject: Digest | None) -> None:
+    """A finished deletion leaves neither the item nor the row, and may be finished twice."""
+    live = push_manifest(stores.metadata, a_manifest(subject=subject))
+    begun = deleting(stores, live)
+    for _ in range(2):
+        stores.metadata.finish_delete(begun)
+        assert at(stores, live) is None
+        if subject is not None:
+            rows = stores.metadata.list_referrers(live.repository, subject, None, 10)
+            assert rows.items == []
+
+
+def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
+    """A deletion that ends late takes no live manifest, no row of one, and no newer deletion."""
+    manifest = a_manifest(subject=(subject := fresh_digest()))
+    late = deleting(stores, push_manifest(stores.metadata, manifest))
+    stores.metadata.finish_delete(late)
+    live = push_manifest(stores.metadata, replace(manifest, version="anew"))
+    for deletion in (late, replace(live, state=ManifestState.DELETING)):
+        stores.metadata.finish_delete(deletion)
+        assert at(stores, live) == live
+    begun = deleting(stores, live)
+    stores.metadata.finish_delete(late)
+    assert at(stores, live) == begun
+    rows = stores.metadata.list_referrers(manifest.repository, subject, None, 10)
+    assert rows.items == [a_referrer(manifest, subject)]
+
+
+# tags
+
+
+def test_deleting_a_tag(stores: Stores, repository: str) -> None:
+    """A deleted tag is gone with its way back, and the manifest and its other tags stay."""
+    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
+    assert stores.metadata.delete_tag(repository, "v1")
+    assert named(stores, repository, "v1") is None
+    assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+    assert not stores.metadata.delete_tag(repository, "v1")
+    assert at(stores, live) == live
+
+
+def test_dropping_the_tags_of_a_deletion(stores: Stores, repository: str) -> None:
+    """A tag of a manifest that is being deleted goes with its way back, also a second time."""
+    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
+    begun = deleting(stores, live)
+    for _ in range(2):
+        assert stores.metadata.drop_tag(begun, "v1")
+        assert named(stores, repository, "v1") is None
+        assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+
+
+def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str) -> None:
+    """A deletion does not take a tag that names another manifest."""
+    begun = deleting(stores, push_manifest(stores.metadata, a_manifest(repository=repository)))
+    other = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
+    assert stores.metadata.drop_tag(begun, "v1")
+    assert named(stores, repository, "v1") == other.digest
+    assert stores.metadata.tags_of(repository, other.digest) == ["v1"]
+
+
+def test_a_late_deletion_spares_the_tag_of_a_later_push(stores: Stores, repository: str) -> None:
+    """A deletion that somebody else has ended takes no tag, though the digest is the same."""
+    manifest = a_manifest(repository=repository)
+    late = deleting(stores, push_manifest(stores.metadata, manifest, "v1"))
+    assert stores.metadata.drop_tag(late, "v1")
+    stores.metadata.finish_delete(late)
+    assert not stores.metadata.drop_tag(late, "v1")
+    push_manifest(stores.metadata, replace(manifest, version="anew"), "v1")
+    for deletion in (late, replace(late, version="anew")):
+        assert not stores.metadata.drop_tag(deletion, "v1")
+    assert named(stores, repository, "v1") == manifest.digest
+    assert stores.metadata.tags_of(repository, manifest.digest) == ["v1"]
+    # Nor while that push is itself being deleted: whose deletion it is, is for that one to end.
+    again = deleting(stores, replace(manifest, version="anew"))
+    assert not stores.metadata.drop_tag(late, "v1")
+    assert named(stores, repository, "v1") == manifest.digest
+    assert stores.metadata.drop_tag(again, "v1")
+
+
+# the sweeper's queue
+
+
+def test_manifests_wait_for_the_sweeper_until_they_are_live(fresh_stores: Stores) -> None:
+    """A manifest is due at its time while it is pending or being deleted, and at no other."""
+    metadata = fresh_stores.metadata
+    manifest = a_manifest(sweep_at=NOW + 5)
+    place = (manifest.repository, manifest.digest)
+
+    def due(now: float) -> list[tuple[str, Digest]]:
+        return list(metadata.due_manifests(now))
+
+    metadata.put_pending(manifest)
+    assert (due(NOW + 4), due(NOW + 5)) == ([], [place])
+    metadata.make_live(manifest, {}, None)
+    assert due(NOW + 99) == []
+    begun = deleting(fresh_stores, manifest)
+    assert (due(NOW + 8), due(NOW + 9)) == ([], [place])
+    metadata.finish_delete(begun)
+    assert due(NOW + 99) == []
+
+
+def test_tags_of_one_manifest_only(stores: Stores, repository: str) -> None:
+    """The ways back lead from one manifest, and not from its neighbours, to its tags."""
+    one = push_manifest(stores.metadata, a_manifest(repository=repository), "a", "z", "A")
+    push_manifest(stores.metadata, a_manifest(repository=repository), "b")
+    push_manifest(stores.metadata, a_manifest(repository=fresh_name(), digest=one.digest), "c")
+    assert stores.metadata.tags_of(repository, one.digest) == ["A", "a", "z"]
+    assert stores.metadata.tags_of(repository, fresh_digest()) == []

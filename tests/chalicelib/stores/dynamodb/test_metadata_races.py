@@ -1,0 +1,295 @@
+"""What others do between two requests of one operation: the conditions that no contract can see.
+
+Somebody acts at an exact point, so no test here depends on time.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.errors import UnavailableError, UploadBusyError
+from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
+from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.codec import CorruptItemError
+from chalicelib.stores.dynamodb.links import TRIES
+from tests.emulators.lost_answers import meanwhile
+from tests.support.calls import record_calls
+from tests.support.values import (
+    NOW,
+    SIZE,
+    a_manifest,
+    a_session,
+    begin,
+    fresh_digest,
+    fresh_name,
+    key_of,
+    push,
+    push_manifest,
+)
+
+if TYPE_CHECKING:
+    from tests.chalicelib.stores.conftest import DynamoStores
+
+TRANSACTION = "TransactWriteItems"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": {"S": "sealed"}},
+        {"holder": {"S": "quicker"}},
+        {"holder": None},
+        {"fence": {"N": "2"}},
+    ],
+)
+def test_a_dead_lease_that_moves_is_not_taken_over(
+    dynamo: DynamoStores, changes: dict[str, Any]
+) -> None:
+    """A lease is taken over only from the very holder, fence and state that were seen."""
+    session = a_session(holder="dead", lease_until=NOW, fence=1, next_part=7)
+    dynamo.sessions.create(session)
+    key = keys.session_key(session.id)
+
+    def move() -> None:
+        dynamo.change(key, **changes)
+
+    with (
+        meanwhile(dynamo.client, "UpdateItem", move),
+        pytest.raises(UploadBusyError) as caught,
+    ):
+        dynamo.sessions.take_lease(
+            session.id,
+            owner=session.owner,
+            at=None,
+            claim=None,
+            holder="me",
+            now=NOW,
+            until=NOW + 9,
+        )
+    assert caught.value.retry_after == 1
+    item = dynamo.item(key)
+    assert item is not None
+    assert item["burned"] == {"S": ""}
+    assert item.get("holder") == changes.get("holder", {"S": "dead"})
+
+
+def test_a_record_that_goes_between_two_forms_is_made_again(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """A publication that met a record which then goes publishes its own bytes."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    before, after = begin(dynamo.sessions, repository, digest)
+
+    def collect() -> None:
+        dynamo.drop(keys.record_key(digest))
+
+    with meanwhile(dynamo.client, TRANSACTION, collect):
+        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
+    assert written == replace(after, published_key=key_of(before))
+    record = dynamo.metadata.get_record(digest)
+    assert record is not None
+    assert (record.key, record.links) == (key_of(before), 1)
+
+
+def test_a_record_that_names_other_bytes_between_two_forms(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """A publication links to the bytes that the record names when it is written."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    before, after = begin(dynamo.sessions, repository, digest)
+
+    def replaced() -> None:
+        dynamo.change(keys.record_key(digest), key={"S": "blobs/later"})
+
+    with meanwhile(dynamo.client, TRANSACTION, replaced):
+        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
+    link = dynamo.metadata.get_link(repository, digest)
+    assert link is not None
+    assert written.published_key == link.key == "blobs/later"
+
+
+def test_a_link_that_goes_between_two_forms_is_made_again(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """A publication that met a link which then goes makes one, and counts it."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    before, after = begin(dynamo.sessions, repository, digest)
+
+    def unlink() -> None:
+        assert dynamo.metadata.delete_link(repository, digest)
+
+    with meanwhile(dynamo.client, TRANSACTION, unlink):
+        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
+    link = dynamo.metadata.get_link(repository, digest)
+    record = dynamo.metadata.get_record(digest)
+    assert link is not None
+    assert record is not None
+    assert record.links == 1
+    assert written.published_key == link.key == record.key
+
+
+def test_a_record_that_goes_while_only_a_link_may_be_made(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """A publication without bytes of its own writes nothing once the record is gone."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    before, after = begin(dynamo.sessions, repository, digest)
+
+    def collect() -> None:
+        dynamo.drop(keys.record_key(digest))
+
+    with meanwhile(dynamo.client, "BatchGetItem", collect), pytest.raises(RecordMissingError):
+        dynamo.metadata.publish(before, after, None, NOW)
+    assert dynamo.sessions.get(before.id) == before
+    assert dynamo.metadata.get_link(repository, digest) is None
+    assert dynamo.metadata.get_record(digest) is None
+
+
+def test_a_digest_of_two_sizes_is_published_by_nobody(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """Bytes of another size than the record's can't have its digest: that is told, loudly."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    dynamo.change(keys.record_key(digest), size={"N": str(SIZE + 1)})
+    before, after = begin(dynamo.sessions, repository, digest)
+    with pytest.raises(CorruptItemError, match=str(digest)):
+        dynamo.metadata.publish(before, after, key_of(before), NOW)
+    assert dynamo.sessions.get(before.id) == before
+    assert dynamo.metadata.get_link(repository, digest) is None
+
+
+def test_a_record_that_goes_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+    """A mount whose record goes after it was read links nothing and makes no record."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+
+    def collect() -> None:
+        dynamo.drop(keys.record_key(digest))
+
+    with meanwhile(dynamo.client, "BatchGetItem", collect):
+        assert dynamo.metadata.add_link(repository, digest, NOW) is None
+    assert dynamo.metadata.get_link(repository, digest) is None
+    assert dynamo.metadata.get_record(digest) is None
+
+
+def test_a_record_that_is_replaced_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+    """A mount names the bytes that the record names when it is written."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+
+    def replaced() -> None:
+        dynamo.change(keys.record_key(digest), key={"S": "blobs/later"})
+
+    with meanwhile(dynamo.client, "BatchGetItem", replaced):
+        link = dynamo.metadata.add_link(repository, digest, NOW)
+    assert link is not None
+    assert link.key == "blobs/later"
+    assert dynamo.metadata.get_link(repository, digest) == link
+
+
+def test_a_link_that_comes_before_a_mount_is_counted_once(
+    dynamo: DynamoStores, repository: str
+) -> None:
+    """A mount that finds another's link only touches it."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+
+    def mount() -> None:
+        dynamo.metadata.add_link(repository, digest, NOW)
+
+    with meanwhile(dynamo.client, "BatchGetItem", mount):
+        link = dynamo.metadata.add_link(repository, digest, NOW + 1)
+    record = dynamo.metadata.get_record(digest)
+    assert link is not None
+    assert record is not None
+    assert (link.touched_at, record.links) == (NOW + 1, 2)
+
+
+def test_a_link_that_keeps_going_is_given_up(dynamo: DynamoStores, repository: str) -> None:
+    """A mount that meets another world each time it looks ends with 503, in bounded time."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    link = dynamo.metadata.get_link(repository, digest)
+    assert link is not None
+    moves = iter(range(1000))
+
+    def move() -> None:
+        dynamo.change(keys.link_key(repository, digest), key={"S": f"blobs/{next(moves)}"})
+
+    with ExitStack() as stack:
+        for nth in range(1, TRIES + 1):
+            stack.enter_context(meanwhile(dynamo.client, "BatchGetItem", move, nth))
+        stack.enter_context(pytest.raises(UnavailableError))
+        dynamo.metadata.add_link(repository, digest, NOW)
+    assert next(moves) == TRIES
+
+
+def test_a_link_that_is_touched_before_its_deletion(dynamo: DynamoStores, repository: str) -> None:
+    """A deletion takes the link as it is, not as it was read."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    link = dynamo.metadata.get_link(repository, digest)
+    assert link is not None
+
+    def touch() -> None:
+        assert dynamo.metadata.touch_link(link, NOW + 1)
+
+    with record_calls(dynamo.client) as calls, meanwhile(dynamo.client, "GetItem", touch):
+        assert dynamo.metadata.delete_link(repository, digest)
+    assert calls.count("dynamodb", TRANSACTION) == 2
+    record = dynamo.metadata.get_record(digest)
+    assert record is not None
+    assert record.links == 0
+
+
+@pytest.mark.parametrize("links", [None, {"N": "0"}])
+def test_a_link_that_no_record_counts_is_told(
+    dynamo: DynamoStores, repository: str, links: dict[str, str] | None
+) -> None:
+    """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
+    digest = fresh_digest()
+    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    if links is None:
+        dynamo.drop(keys.record_key(digest))
+    else:
+        dynamo.change(keys.record_key(digest), links=links)
+    with pytest.raises(CorruptItemError, match=repository):
+        dynamo.metadata.delete_link(repository, digest)
+    assert dynamo.metadata.get_link(repository, digest) is not None
+
+
+def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, repository: str) -> None:
+    """A tag that moves after it was read is not deleted, and its way back stays."""
+    live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
+    new = a_manifest(repository=repository)
+    dynamo.metadata.put_pending(new)
+
+    def move() -> None:
+        dynamo.metadata.make_live(new, {"v1": live.digest}, None)
+
+    with meanwhile(dynamo.client, "GetItem", move), pytest.raises(ManifestMovedError):
+        dynamo.metadata.delete_tag(repository, "v1")
+    assert dynamo.metadata.get_tags(repository, ["v1"]) == {"v1": new.digest}
+    assert dynamo.metadata.tags_of(repository, new.digest) == ["v1"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_stray_way_back_is_deleted(dynamo: DynamoStores, repository: str, *, named: bool) -> None:
+    """A way back that no tag answers to goes, whether the tag names another manifest or is gone."""
+    live = push_manifest(dynamo.metadata, a_manifest(repository=repository))
+    if named:
+        push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
+    dynamo.change(keys.tagged_key(repository, live.digest, "v1"))
+    begun = dynamo.metadata.begin_delete(live, NOW)
+    assert dynamo.metadata.drop_tag(begun, "v1")
+    assert dynamo.metadata.tags_of(repository, live.digest) == []
+    assert bool(dynamo.metadata.get_tags(repository, ["v1"])) == named

@@ -1,0 +1,304 @@
+"""What every session store does, whatever it is made of.
+
+No test may know which store it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
+from chalicelib.registry.outcomes import SessionMovedError
+from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, Session, State
+from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
+
+if TYPE_CHECKING:
+    from tests.chalicelib.stores.conftest import Stores
+
+
+def lease(stores: Stores, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
+    """Take a lease of 30 seconds as `holder`, with `changes`."""
+    arguments: dict[str, Any] = {
+        "owner": session.owner,
+        "at": session.offset,
+        "claim": None,
+        "holder": "holder",
+        "now": NOW,
+        "until": NOW + 30,
+    }
+    return stores.sessions.take_lease(session.id, **(arguments | changes))
+
+
+def stored(stores: Stores, **changes: Any) -> Session:  # noqa: ANN401 - any field of a session
+    """Create a session with `changes`."""
+    session = a_session(**changes)
+    stores.sessions.create(session)
+    return session
+
+
+def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
+    """Every field of a session survives, to the microsecond; expires_at rounds up to seconds."""
+    session = a_full_session()
+    stores.sessions.create(session)
+    assert session.expires_at == NOW + 0.877 - 0.000456
+    assert stores.sessions.get(session.id) == replace(session, expires_at=1_764_000_001.0)
+
+
+def test_a_session_with_nothing_optional_reads_back(stores: Stores) -> None:
+    """Fields that are None stay None."""
+    session = stored(stores, hash_state=None, sweep_at=None)
+    assert stores.sessions.get(session.id) == session
+
+
+def test_an_absent_session_is_none(stores: Stores) -> None:
+    """A session that was never created reads as None."""
+    assert stores.sessions.get("nobody") is None
+
+
+def test_creating_again_with_the_same_nonce_succeeds_and_changes_nothing(stores: Stores) -> None:
+    """A creation that is repeated after the session moved on leaves it as it is."""
+    session = stored(stores)
+    leased = lease(stores, session)
+    stores.sessions.create(session)
+    assert stores.sessions.get(session.id) == leased
+
+
+def test_creating_over_another_session_is_refused(stores: Stores) -> None:
+    """An id that belongs to another creation is told, and the session there is kept."""
+    session = stored(stores)
+    with pytest.raises(SessionMovedError) as caught:
+        stores.sessions.create(replace(session, nonce="other", offset=9))
+    assert caught.value.current == session
+    assert stores.sessions.get(session.id) == session
+
+
+@pytest.mark.parametrize("at", [3, None])
+def test_a_lease_names_its_holder_and_raises_the_fence(stores: Stores, at: int | None) -> None:
+    """A lease sets holder, end and fence and nothing else, at the right offset or at any."""
+    session = stored(stores, offset=3, fence=4, claim=fresh_digest())
+    leased = lease(stores, session, at=at)
+    assert leased == replace(session, holder="holder", lease_until=NOW + 30, fence=5)
+    assert stores.sessions.get(session.id) == leased
+
+
+def test_a_lease_can_carry_a_claim(stores: Stores) -> None:
+    """A claim given with a lease is stored in the same write."""
+    session, claim = stored(stores, claim=fresh_digest()), fresh_digest()
+    assert lease(stores, session, claim=claim).claim == claim
+    assert stores.sessions.get(session.id) == lease(stores, session)
+
+
+def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
+    """A lease that is repeated by its holder returns the session and raises no fence."""
+    session = stored(stores)
+    first = lease(stores, session)
+    assert lease(stores, session, at=99, now=NOW + 40, until=NOW + 99) == first
+    assert stores.sessions.get(session.id) == first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": State.SEALED},
+        {"state": State.COMMITTED},
+        {"state": State.CANCELLED},
+        {"life_until": NOW},
+        {"life_until": NOW - 1},
+    ],
+)
+def test_a_session_that_serves_nobody_is_unknown(stores: Stores, changes: dict[str, Any]) -> None:
+    """A session that is closed or past its life gives no lease."""
+    session = stored(stores, **changes)
+    with pytest.raises(UploadUnknownError):
+        lease(stores, session)
+    assert stores.sessions.get(session.id) == session
+
+
+@pytest.mark.parametrize("mixed_up", ["repository", "principal"])
+def test_a_session_is_unknown_to_everybody_else(stores: Stores, mixed_up: str) -> None:
+    """A session's id opens nothing under another repository's name, nor to another principal."""
+    session = stored(stores)
+    with pytest.raises(UploadUnknownError):
+        lease(stores, session, owner=replace(session.owner, **{mixed_up: fresh_name()}))
+    assert stores.sessions.get(session.id) == session
+
+
+def test_an_absent_session_gives_no_lease_and_is_not_made(stores: Stores) -> None:
+    """Asking for the lease of a session that is not there makes none."""
+    session = a_session()
+    with pytest.raises(UploadUnknownError):
+        lease(stores, session)
+    assert stores.sessions.get(session.id) is None
+
+
+def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores) -> None:
+    """A lease at another offset than the session's is refused with the true one."""
+    session = stored(stores, offset=10)
+    for at in (9, 11):
+        with pytest.raises(UploadOffsetError) as caught:
+            lease(stores, session, at=at)
+        assert caught.value.offset == 10
+    assert stores.sessions.get(session.id) == session
+
+
+@pytest.mark.parametrize(("rest", "retry_after"), [(30.0, 30), (4.2, 5), (0.001, 1)])
+def test_a_live_lease_keeps_others_out(stores: Stores, rest: float, retry_after: int) -> None:
+    """While a lease lives, others are told to wait for its rest in whole seconds."""
+    session = stored(stores, offset=2)
+    leased = lease(stores, session, until=NOW + rest)
+    with pytest.raises(UploadBusyError) as caught:
+        lease(stores, session, holder="other")
+    assert (caught.value.offset, caught.value.retry_after) == (2, retry_after)
+    assert stores.sessions.get(session.id) == leased
+
+
+def test_a_dead_lease_is_taken_over_and_its_part_number_burned(stores: Stores) -> None:
+    """Taking over at the very end of a lease burns the part number that its holder may write."""
+    session = stored(stores, next_part=4, burned=(2,))
+    dead = lease(stores, session, until=NOW + 5)
+    claim = fresh_digest()
+    taken = lease(stores, session, holder="other", now=NOW + 5, until=NOW + 60, claim=claim)
+    assert taken == replace(
+        dead,
+        holder="other",
+        lease_until=NOW + 60,
+        fence=dead.fence + 1,
+        claim=claim,
+        next_part=5,
+        burned=(2, 4),
+        disturbed=True,
+    )
+    assert stores.sessions.get(session.id) == taken
+
+
+def test_a_dead_lease_is_not_taken_over_at_a_wrong_offset(stores: Stores) -> None:
+    """A chunk that begins elsewhere burns no part number."""
+    session = stored(stores)
+    dead = lease(stores, session, until=NOW + 5)
+    with pytest.raises(UploadOffsetError):
+        lease(stores, session, holder="other", at=1, now=NOW + 6)
+    assert stores.sessions.get(session.id) == dead
+
+
+def test_a_session_outlives_any_number_of_dead_requests(stores: Stores) -> None:
+    """Each costs a part number and no more, up to the last one, which only the tail may take."""
+    burned = tuple(range(1, LAST_PART - 1))
+    session = stored(stores, burned=burned, next_part=LAST_PART - 1, holder="dead", lease_until=NOW)
+    taken = lease(stores, session, until=NOW + 1)
+    assert (taken.next_part, taken.burned) == (LAST_PART, (*burned, LAST_PART - 1))
+    again = lease(stores, taken, holder="other", now=NOW + 1, until=NOW + 9)
+    assert (again.next_part, again.burned, again.fence) == (LAST_PART, taken.burned, 2)
+    assert stores.sessions.get(session.id) == again
+
+
+def test_a_session_of_too_many_claims_is_given_up(stores: Stores) -> None:
+    """Whoever names another digest in each request that dies names so many, and no more."""
+    claims = tuple(fresh_digest() for _ in range(MAX_CLAIMS))
+    dead = {"earlier_claims": claims, "holder": "dead", "lease_until": NOW}
+    session = stored(stores, claim=fresh_digest(), **dead)
+    with pytest.raises(UploadUnknownError):
+        lease(stores, session)
+    assert stores.sessions.get(session.id) == session
+    repeated = stored(stores, claim=claims[3], **dead)
+    assert lease(stores, repeated).earlier_claims == claims
+
+
+def test_a_write_stores_what_differs(stores: Stores) -> None:
+    """A write sets new values, removes those that are None now, and returns the session."""
+    full = replace(a_full_session(), expires_at=NOW // 1)
+    stores.sessions.create(full)
+    after = replace(
+        full,
+        state=State.CANCELLED,
+        offset=0,
+        hash_state=None,
+        upload_id=None,
+        burned=(),
+        tail=None,
+        tail_part=None,
+        claim=None,
+        fence=10,
+        holder=None,
+        staged=None,
+        computed=(),
+        published_key=None,
+        disturbed=False,
+        sweep_at=None,
+        expires_at=None,
+    )
+    assert stores.sessions.write(full, after) == after
+    assert stores.sessions.get(full.id) == after
+    back = replace(full, fence=11)
+    assert stores.sessions.write(after, back) == back
+    assert stores.sessions.get(full.id) == back
+
+
+def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
+    """Fields that a write leaves alone keep what another write under the same fence gave them."""
+    session = stored(stores)
+    stores.sessions.write(session, replace(session, upload_id="an upload"))
+    stores.sessions.write(session, replace(session, offset=5))
+    there = stores.sessions.get(session.id)
+    assert there == replace(session, offset=5, upload_id="an upload")
+
+
+def test_a_write_of_nothing_changes_nothing(stores: Stores) -> None:
+    """A write whose two sessions are equal returns and leaves the session as it is."""
+    session = stored(stores)
+    assert stores.sessions.write(session, session) == session
+    assert stores.sessions.get(session.id) == session
+
+
+def test_a_write_under_an_older_fence_is_refused(stores: Stores) -> None:
+    """Whoever lost its lease can't write, and is told what is there."""
+    session = stored(stores)
+    leased = lease(stores, session)
+    with pytest.raises(SessionMovedError) as caught:
+        stores.sessions.write(session, replace(session, offset=9))
+    assert caught.value.current == leased
+    assert stores.sessions.get(session.id) == leased
+
+
+def test_a_write_from_another_state_is_refused(stores: Stores) -> None:
+    """Whoever saw the session in another state can't write, though the fence is the same."""
+    session = stored(stores)
+    sealed = stores.sessions.write(session, replace(session, state=State.SEALED))
+    with pytest.raises(SessionMovedError) as caught:
+        stores.sessions.write(session, replace(session, offset=9))
+    assert caught.value.current == sealed
+    assert stores.sessions.get(session.id) == sealed
+
+
+def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
+    """A session that is gone stays gone."""
+    session = a_session()
+    with pytest.raises(SessionMovedError) as caught:
+        stores.sessions.write(session, replace(session, offset=9))
+    assert caught.value.current is None
+    assert stores.sessions.get(session.id) is None
+
+
+def test_a_write_that_took_effect_before_succeeds_again(stores: Stores) -> None:
+    """A write that is repeated finds its own result and succeeds."""
+    session = stored(stores)
+    after = replace(session, state=State.SEALED, fence=1, expires_at=NOW)
+    first = stores.sessions.write(session, after)
+    assert stores.sessions.write(session, after) == first
+    assert stores.sessions.get(session.id) == first
+
+
+def test_the_oldest_is_due_first(stores: Stores) -> None:
+    """Wherever the index keeps it: what was put back into the queue stands behind the rest."""
+    # Long before what other tests leave in the same tables.
+    times = [NOW - 9_000_000 - at for at in (3.0, 1.0, 2.25, 2.5, 7.0, 5.0, 6.0, 4.0, 8.0, 0.5)]
+    sessions = [stored(stores, sweep_at=at) for at in times]
+    ids = {session.id: session.sweep_at for session in sessions}
+    due = [ids[name] for name in stores.sessions.due(NOW - 9_000_000) if name in ids]
+    assert due == sorted(times)
+    put_back = sessions[4]
+    stores.sessions.write(put_back, replace(put_back, sweep_at=NOW - 9_000_000))
+    *_, last = [name for name in stores.sessions.due(NOW - 9_000_000) if name in ids]
+    assert last == put_back.id

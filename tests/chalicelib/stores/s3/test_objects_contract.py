@@ -1,0 +1,291 @@
+"""What every object store does: in memory, on strict moto, and on MiniStack."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+import uuid
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
+from chalicelib.registry.outcomes import (
+    MultipartBusyError,
+    MultipartMissingError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectStat,
+)
+from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
+from tests.emulators.backends import Backend, ministack_backend
+from tests.support.memory_objects import MemoryObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chalicelib.registry.ports import ObjectStore
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def ministack() -> Iterator[Backend]:
+    """MiniStack, which verifies what is signed."""
+    with ministack_backend() as backend:
+        yield backend
+
+
+@pytest.fixture(params=["memory", "moto", "ministack"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    """An object store."""
+    if request.param == "memory":
+        return MemoryObjectStore()
+    name = {"moto": "strict_moto", "ministack": "ministack"}[request.param]
+    backend: Backend = request.getfixturevalue(name)
+    return S3ObjectStore(backend.s3(), backend.bucket)
+
+
+def key() -> str:
+    """Return a key never used."""
+    return f"uploads/{uuid.uuid4()}/data"
+
+
+def test_an_object_is_read_as_it_was_put(store: ObjectStore) -> None:
+    """Whole, in part, streamed and by its ETag, an object is its bytes."""
+    name, data = key(), os.urandom(100_000)
+    etag = store.put(name, data).etag
+    assert store.stat(name) == ObjectStat(len(data), etag)
+    assert store.get(name) == store.get(name, etag=etag) == data
+    assert store.get(name, span=(10, 19)) == data[10:20]
+    chunks = list(store.read(name, etag=etag, chunk_size=4096))
+    assert b"".join(chunks) == data
+    assert max(map(len, chunks)) <= 4096
+
+
+def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
+    """No bytes are not no object."""
+    name = key()
+    etag = store.put(name, b"").etag
+    assert store.stat(name) == ObjectStat(0, etag)
+    assert store.get(name) == b""
+
+
+def test_an_absent_object_is_said_to_be(store: ObjectStore) -> None:
+    """Reading and copying what is not there is ObjectMissing; deleting it is nothing."""
+    assert store.stat(key()) is None
+    with pytest.raises(ObjectMissingError):
+        store.get(key())
+    with pytest.raises(ObjectMissingError):
+        store.copy(key(), '"x"', 1, key())
+    store.delete([key()])
+
+
+def test_another_object_under_the_key_is_noticed(store: ObjectStore) -> None:
+    """An ETag that is not the object's refuses reads, copies and part copies."""
+    name, target = key(), key()
+    old = store.put(name, b"old").etag
+    store.put(name, b"new")
+    upload_id = store.begin_multipart(target).id
+    with pytest.raises(ObjectChangedError):
+        store.get(name, etag=old)
+    with pytest.raises(ObjectChangedError):
+        store.copy(name, old, 3, target)
+    with pytest.raises(ObjectChangedError):
+        store.copy_part(target, upload_id, 1, name, old)
+    assert store.stat(target) is None
+
+
+def test_parts_make_an_object(store: ObjectStore) -> None:
+    """Put and copied parts, with a number left out, make exactly the chosen bytes."""
+    name, tail = key(), key()
+    first, late = os.urandom(5 * MIB), os.urandom(5 * MIB)
+    etag = store.put(tail, b"tail").etag
+    upload_id = store.begin_multipart(name).id
+    store.put_part(name, upload_id, 1, first)
+    store.put_part(name, upload_id, 2, late)
+    store.copy_part(name, upload_id, 4, tail, etag)
+    parts = store.list_parts(name, upload_id)
+    assert [(part.number, part.size) for part in parts] == [(1, 5 * MIB), (2, 5 * MIB), (4, 4)]
+    chosen = [part for part in parts if part.number != 2]
+    made = store.complete_multipart(name, upload_id, chosen)
+    assert store.get(name, etag=made) == first + b"tail"
+    copied = key()
+    store.copy(name, made, 5 * MIB + 4, copied)
+    assert store.get(copied) == first + b"tail"
+
+
+def test_an_ended_upload_is_missing(store: ObjectStore) -> None:
+    """After an abort every use of a multipart upload says so, and a second abort is nothing."""
+    name = key()
+    upload_id = store.begin_multipart(name).id
+    store.put_part(name, upload_id, 1, b"x")
+    store.abort_multipart(name, upload_id)
+    store.abort_multipart(name, upload_id)
+    uses: list[Callable[[], object]] = [
+        lambda: store.put_part(name, upload_id, 1, b"x"),
+        lambda: store.list_parts(name, upload_id),
+    ]
+    for use in uses:
+        with pytest.raises(MultipartMissingError):
+            use()
+
+
+@pytest.mark.parametrize("kind", ["memory", "moto"])
+def test_a_short_part_is_refused(kind: str, strict_moto: Backend) -> None:
+    """A part below the minimum that is not the last is an error (MiniStack takes it)."""
+    moto = S3ObjectStore(strict_moto.s3(), strict_moto.bucket)
+    store: ObjectStore = MemoryObjectStore() if kind == "memory" else moto
+    name = key()
+    upload_id = store.begin_multipart(name).id
+    store.put_part(name, upload_id, 1, b"short")
+    store.put_part(name, upload_id, 2, b"last")
+    with pytest.raises(UnavailableError):
+        store.complete_multipart(name, upload_id, store.list_parts(name, upload_id))
+    assert store.stat(name) is None
+
+
+def test_purge_leaves_nothing_below_a_prefix(store: ObjectStore) -> None:
+    """Objects and open uploads below a prefix go, those beside it stay."""
+    prefix, beside = f"uploads/{uuid.uuid4()}/", key()
+    store.put(beside, b"x")
+    store.put(f"{prefix}tail-1", b"x")
+    upload_id = store.begin_multipart(f"{prefix}data").id
+    store.put_part(f"{prefix}data", upload_id, 1, b"x")
+    store.purge(prefix)
+    assert store.stat(f"{prefix}tail-1") is None
+    assert store.stat(beside) is not None
+    with pytest.raises(MultipartMissingError):
+        store.list_parts(f"{prefix}data", upload_id)
+
+
+def test_many_keys_are_deleted(store: ObjectStore) -> None:
+    """More keys than one request takes are deleted all the same."""
+    prefix = f"uploads/{uuid.uuid4()}/"
+    names = [f"{prefix}{number}" for number in range(1003)]
+    for name in (names[0], names[-1]):
+        store.put(name, b"x")
+    store.delete(names)
+    assert [store.stat(name) for name in (names[0], names[-1])] == [None, None]
+
+
+def test_a_large_copy_goes_in_parts(ministack: Backend, strict_moto: Backend) -> None:
+    """Above the limit of one CopyObject the object is copied by ranges, whole."""
+    for backend in (ministack, strict_moto):
+        store = S3ObjectStore(backend.s3(), backend.bucket, copy_limit=6 * MIB, copy_part=5 * MIB)
+        name, target, data = key(), key(), os.urandom(11 * MIB)
+        store.copy(name, store.put(name, data).etag, len(data), target)
+        assert store.get(target) == data
+
+
+def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
+    """A URL gives its object by its method; another method, key or a forged one is refused."""
+    # MiniStack verifies what is signed with the one key pair that it knows.
+    client = boto3.client(
+        "s3",
+        endpoint_url=ministack.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - MiniStack's own
+        config=s3_config(emulated=True),
+    )
+    store = S3ObjectStore(client, ministack.bucket)
+    name, other = key(), key()
+    store.put(name, b"hello")
+    store.put(other, b"other")
+    url = store.presign(name, method="GET", seconds=60)
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
+        assert answer.read() == b"hello"
+    head = store.presign(name, method="HEAD", seconds=60)
+    with urllib.request.urlopen(urllib.request.Request(head, method="HEAD")) as answer:  # noqa: S310 - loopback
+        assert answer.headers["Content-Length"] == "5"
+    forged = url.replace(name, other)
+    wrong = (
+        urllib.request.Request(url, data=b"x", method="PUT"),  # noqa: S310 - loopback
+        urllib.request.Request(forged),  # noqa: S310 - loopback
+    )
+    for request in wrong:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)  # noqa: S310 - loopback
+        assert refused.value.code == 403
+
+
+class Failing:
+    """A client whose every call fails with one code."""
+
+    def __init__(self, code: str, status: int) -> None:
+        self.code, self.status = code, status
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(**_: object) -> object:
+            raise ClientError(
+                {
+                    "Error": {"Code": self.code, "Message": ""},
+                    "ResponseMetadata": {  # type: ignore[typeddict-item]
+                        "HTTPStatusCode": self.status
+                    },
+                },
+                name,
+            )
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("AccessDenied", 403, UnavailableError),
+        ("403", 403, UnavailableError),
+        ("NoSuchBucket", 404, UnavailableError),
+        ("InternalError", 500, UnavailableError),
+        ("SlowDown", 503, TooManyRequestsError),
+    ],
+)
+def test_a_failure_is_never_absence(code: str, status: int, expected: type[RegistryError]) -> None:
+    """Whatever call fails, however: it is a failure to try again after, not an absent object."""
+    store = S3ObjectStore(Failing(code, status), "bucket")  # type: ignore[arg-type]
+    calls: list[Callable[[], object]] = [
+        lambda: store.stat("k"),
+        lambda: store.get("k"),
+        lambda: store.put("k", b""),
+        lambda: store.delete(["k"]),
+        lambda: store.copy("k", "e", 1, "t"),
+        lambda: store.list_parts("k", "u"),
+        lambda: store.complete_multipart("k", "u", []),
+        lambda: store.abort_multipart("k", "u"),
+        lambda: store.purge("k"),
+    ]
+    for call in calls:
+        with pytest.raises(expected):
+            call()
+
+
+@pytest.mark.parametrize(("code", "status"), [("404", 404), ("412", 412)])
+def test_a_status_without_s3s_own_code_is_a_failure(code: str, status: int) -> None:
+    """An answer that S3 did not write, such as a page of something between, is not believed."""
+    store = S3ObjectStore(Failing(code, status), "bucket")  # type: ignore[arg-type]
+    calls: list[Callable[[], object]] = [
+        lambda: store.get("k", etag="e"),
+        lambda: store.copy("k", "e", 1, "t"),
+        lambda: store.copy_part("k", "u", 1, "s", "e"),
+        lambda: store.list_parts("k", "u"),
+        lambda: store.complete_multipart("k", "u", []),
+    ]
+    for call in calls:
+        with pytest.raises(UnavailableError):
+            call()
+
+
+def test_a_head_has_nothing_but_a_status() -> None:
+    """There the status is all that S3 says of an absent object."""
+    assert S3ObjectStore(Failing("404", 404), "bucket").stat("k") is None  # type: ignore[arg-type]
+
+
+def test_a_complete_beside_another_is_no_end_of_the_upload() -> None:
+    """409 says that somebody else's is under way, and nothing of what came of it."""
+    store = S3ObjectStore(Failing("OperationAborted", 409), "bucket")  # type: ignore[arg-type]
+    with pytest.raises(MultipartBusyError):
+        store.complete_multipart("k", "u", [])

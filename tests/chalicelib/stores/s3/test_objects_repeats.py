@@ -1,0 +1,85 @@
+"""A request to S3 that botocore sends twice, because its first answer was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from chalicelib.stores.s3.objects import S3ObjectStore
+from tests.support.registries import registry_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.emulators.backends import Backend
+
+PART = b"x" * (6 * 1024 * 1024)
+
+
+def losing_first_answer() -> Callable[..., Any]:
+    """Return a handler that has botocore send the first request again, and no other."""
+    answers = 0
+
+    def lose(**_: object) -> Any:  # noqa: ANN401 - a delay, or nothing
+        nonlocal answers
+        answers += 1
+        return 0.0 if answers == 1 else None
+
+    return lose
+
+
+def test_an_upload_that_was_opened_twice_is_told(strict_moto: Backend) -> None:
+    """Whoever opens a multipart upload hears whether a second one may be open."""
+    backend = strict_moto.fresh()
+    s3 = backend.s3()
+    store = S3ObjectStore(s3, backend.bucket)
+    assert not store.begin_multipart("uploads/x/data").repeated
+    s3.meta.events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
+    assert store.begin_multipart("uploads/x/data").repeated
+    assert not store.begin_multipart("uploads/x/data").repeated
+
+
+def test_an_object_that_was_sent_twice_is_told(strict_moto: Backend) -> None:
+    """Whoever puts an object hears whether an earlier sending may still arrive."""
+    backend = strict_moto.fresh()
+    s3 = backend.s3()
+    store = S3ObjectStore(s3, backend.bucket)
+    assert not store.put("uploads/x/tail-1", b"x").repeated
+    s3.meta.events.register_first("needs-retry.s3.PutObject", losing_first_answer())
+    assert store.put("uploads/x/tail-1", b"x").repeated
+    assert not store.put("uploads/x/tail-1", b"x").repeated
+
+
+def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> None:
+    """Where another push's bytes are live, the earlier sending of these may still bring them."""
+    registry = registry_over(strict_moto.fresh())
+    digest = Digest.of(b"hello")
+    target = f"blobs/uploads?digest={digest}"
+    assert registry.ask("POST", f"a/b/{target}", b"hello").status == 201
+    (live,), sent = registry.stored(), []
+
+    def seen(params: dict[str, Any], **_: object) -> None:
+        sent.append(params["Key"])
+
+    events = registry.s3.meta.events
+    events.register("provide-client-params.s3.PutObject", seen)
+    events.register_first("needs-retry.s3.PutObject", losing_first_answer())
+    assert registry.ask("POST", f"c/d/{target}", b"hello").status == 201
+    assert registry.stored() == [live]
+    registry.s3.put_object(Bucket=registry.bucket, Key=sent[0], Body=b"hello")
+    registry.clock.offset += 2 * 3600
+    registry.registry.sweeper.sweep(registry.clock.now() + 600)
+    assert set(registry.stored()) == {live}
+
+
+def test_nothing_is_left_of_an_upload_that_was_opened_twice(strict_moto: Backend) -> None:
+    """A session whose upload may have a double, with an id that nobody knows, ends without it."""
+    registry = registry_over(strict_moto.fresh())
+    events = registry.s3.meta.events
+    events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
+    at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"])
+    at = str(registry.ask("PATCH", at, PART).headers["Location"])
+    assert len(registry.s3.list_multipart_uploads(Bucket=registry.bucket)["Uploads"]) == 2
+    assert registry.ask("PUT", f"{at}&digest={Digest.of(PART)}").status == 201
+    assert "Uploads" not in registry.s3.list_multipart_uploads(Bucket=registry.bucket)
+    assert len(registry.stored()) == 1

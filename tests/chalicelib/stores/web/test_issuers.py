@@ -1,0 +1,269 @@
+"""Other issuers' keys: fetched from a server on loopback, kept, and read again in time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.trusts import AWS, Trust
+from chalicelib.errors import UnavailableError
+from chalicelib.stores.aws.sts import Sts
+from chalicelib.stores.web.fetches import Answer, FetchError
+from chalicelib.stores.web.issuers import FAILED_FOR, KEPT, MAX_BYTES, UNKNOWN_FOR, Issuers
+from tests.chalicelib.access.values import NOW
+from tests.support.issuer import (
+    AUDIENCE,
+    DISCOVERY,
+    KEYS,
+    Page,
+    Server,
+    ec_key,
+    jwk,
+    key_set,
+    rsa_key,
+    serving,
+    token,
+)
+from tests.support.memory_access import MemoryAccessStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ONE, TWO = jwk(rsa_key(), kid="one"), jwk(ec_key(), kid="two")
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    at: float = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.at
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An issuer that publishes one key."""
+    with serving() as server:
+        server.publish(ONE)
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock of its own for each test."""
+    return Clock()
+
+
+@pytest.fixture
+def issuers(clock: Clock) -> Issuers:
+    """Issuers of which nothing was read yet."""
+    return Issuers(clock=clock)
+
+
+def readings(server: Server) -> int:
+    """How often the keys of an issuer were read."""
+    assert server.asked[DISCOVERY] >= server.asked[KEYS]
+    return server.asked[KEYS]
+
+
+# reading and keeping
+
+
+def test_keys_are_read_once_an_hour(issuers: Issuers, server: Server, clock: Clock) -> None:
+    """Keys are kept for an hour from their reading, whoever asks for them."""
+    for _ in range(3):
+        assert set(issuers.keys(server.url, "one")) == {"one"}
+    clock.at += KEPT - 1
+    issuers.keys(server.url, "one")
+    assert (server.asked[DISCOVERY], server.asked[KEYS]) == (1, 1)
+    server.publish(TWO)
+    clock.at += 1
+    assert set(issuers.keys(server.url, "two")) == {"two"}
+    assert readings(server) == 2
+    assert server.received[0][1]["accept"] == "application/json"
+
+
+def test_an_unknown_key_is_looked_for_once_a_minute(
+    issuers: Issuers, server: Server, clock: Clock
+) -> None:
+    """A new key is found a minute after the last reading at the latest, however many ask."""
+    issuers.keys(server.url, "one")
+    server.publish(ONE, TWO)
+    for number in range(20):
+        assert set(issuers.keys(server.url, f"x{number}")) == {"one"}
+    assert readings(server) == 1
+    clock.at += UNKNOWN_FOR
+    assert set(issuers.keys(server.url, "two")) == {"one", "two"}
+    for number in range(20):
+        issuers.keys(server.url, f"y{number}")
+    assert readings(server) == 2
+
+
+def test_a_token_without_a_kid_is_no_reason_to_read_again(
+    issuers: Issuers, server: Server, clock: Clock
+) -> None:
+    """Keys are kept for their hour where no key is asked for by name."""
+    issuers.keys(server.url, None)
+    clock.at += UNKNOWN_FOR * 2
+    issuers.keys(server.url, None)
+    assert readings(server) == 1
+
+
+def test_many_at_once_are_served_by_one_reading(issuers: Issuers, server: Server) -> None:
+    """Threads that want the same keys at the same time wait for one reading of them."""
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> set[str]:
+        together.wait(timeout=20)
+        return set(issuers.keys(server.url, "one"))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [{"one"}] * 8
+    assert readings(server) == 1
+
+
+def test_issuers_are_kept_apart(issuers: Issuers, server: Server) -> None:
+    """One issuer's keys are no other's."""
+    with serving() as other:
+        other.publish(TWO)
+        assert set(issuers.keys(server.url, "one")) == {"one"}
+        assert set(issuers.keys(other.url, "two")) == {"two"}
+
+
+@pytest.mark.parametrize("path", ["/tenant", "/tenant/", "/a/b/v2.0", "/"])
+def test_an_issuer_with_a_path(issuers: Issuers, server: Server, path: str) -> None:
+    """The document is below the issuer's path; a slash at its end counts in the name alone."""
+    issuer, below = server.url + path, path.rstrip("/")
+    server.publish(ONE, issuer=issuer)
+    server.pages[below + DISCOVERY] = (
+        server.pages.pop(DISCOVERY) if below else server.pages[DISCOVERY]
+    )
+    assert set(issuers.keys(issuer, "one")) == {"one"}
+
+
+# failures
+
+
+def test_a_failure_stands_for_some_seconds(issuers: Issuers, server: Server, clock: Clock) -> None:
+    """An issuer that fails is left in peace for a while, and then asked again."""
+    good = server.pages[KEYS]
+    server.pages[KEYS] = Page(b"", 500)
+    for _ in range(5):
+        with pytest.raises(UnavailableError) as failed:
+            issuers.keys(server.url, "one")
+        assert failed.value.retry_after == FAILED_FOR
+    assert readings(server) == 1
+    server.pages[KEYS] = good
+    clock.at += FAILED_FOR
+    assert set(issuers.keys(server.url, "one")) == {"one"}
+
+
+def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: Clock) -> None:
+    """While an issuer fails its known keys count, and no other is called unknown."""
+    issuers.keys(server.url, "one")
+    server.pages[KEYS] = Page(b"", 500)
+    clock.at += UNKNOWN_FOR
+    for _ in range(5):
+        with pytest.raises(UnavailableError):
+            issuers.keys(server.url, "two")
+        assert set(issuers.keys(server.url, "one")) == {"one"}
+    assert readings(server) == 2
+    clock.at += KEPT
+    with pytest.raises(UnavailableError):
+        issuers.keys(server.url, "one")
+    assert readings(server) == 3
+
+
+def test_nobody_is_there(issuers: Issuers) -> None:
+    """An issuer that can't be reached is unavailable."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UnavailableError) as failed:
+            issuers.keys(url, "one")
+    assert isinstance(failed.value.__cause__, FetchError)
+
+
+@pytest.mark.parametrize("issuer", [AWS, "http://token.example.com", "file:///etc", "x"])
+def test_what_is_no_issuer(issuer: str) -> None:
+    """Nothing is fetched for what no trust could name."""
+
+    def never(url: str, **_: object) -> Answer:
+        raise AssertionError(url)
+
+    with pytest.raises((UnavailableError, ValueError)):
+        Issuers(fetch=never).keys(issuer, "one")
+
+
+def test_tls() -> None:
+    """An issuer with TLS is asked where its name says, and so are its keys."""
+    asked: list[str] = []
+
+    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+        assert (limit, headers) == (MAX_BYTES, {"Accept": "application/json"})
+        asked.append(url)
+        if url.endswith("/keys?v=1"):
+            return Answer(200, key_set(ONE))
+        document = {"issuer": "https://a.example/x/", "jwks_uri": "https://b.example:8443/keys?v=1"}
+        return Answer(200, json.dumps(document).encode())
+
+    assert set(Issuers(fetch=answer).keys("https://a.example/x/", "one")) == {"one"}
+    assert asked == [
+        "https://a.example/x/.well-known/openid-configuration",
+        "https://b.example:8443/keys?v=1",
+    ]
+
+
+@pytest.mark.parametrize("keys", ["http://a.example/keys", "http://127.0.0.1/keys"])
+def test_tls_is_not_left(keys: str) -> None:
+    """An issuer with TLS has no keys without it, not even on loopback."""
+
+    def answer(url: str, **_: object) -> Answer:
+        assert url == "https://a.example" + DISCOVERY
+        return Answer(200, json.dumps({"issuer": "https://a.example", "jwks_uri": keys}).encode())
+
+    with pytest.raises(UnavailableError):
+        Issuers(fetch=answer).keys("https://a.example", "one")
+
+
+# all together
+
+
+def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
+    """A token is exchanged by the keys that its issuer publishes; others' issuers are not asked."""
+    store = MemoryAccessStore()
+    store.put_trust(
+        Trust.parse(
+            "ci",
+            issuer=server.url,
+            audience=AUDIENCE,
+            subject="repo:org/app:*",
+            grants=["team/**:push"],
+        )
+    )
+    exchange = Exchange(store, issuers, Sts(), "registry.example.com")
+    found = exchange.exchange(TokenType.ID_TOKEN, token(iss=server.url), NOW)
+    assert found.trust.name == "ci"
+    with serving() as evil:
+        evil.publish(jwk(rsa_key(1), kid="one"))
+        forged = [
+            (token(rsa_key(1), iss=evil.url), Reason.IDENTITY_ISSUER),
+            (token(rsa_key(1), iss=server.url), Reason.IDENTITY_SIGNATURE),
+            (token(rsa_key(1), iss=server.url, kid="x"), Reason.IDENTITY_KEY),
+        ]
+        for text, reason in forged:
+            with pytest.raises(RefusedError) as refused:
+                exchange.exchange(TokenType.ID_TOKEN, text, NOW)
+            assert refused.value.reason == reason
+        assert not evil.asked

@@ -1,0 +1,294 @@
+"""What an invocation's tally counts, whose calls are whose, and the line that comes of it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from chalicelib.access.decision import Kind, Principal
+from chalicelib.access.grants import NOTHING
+from chalicelib.api.dispatch import answer
+from chalicelib.errors import RegistryError, UnavailableError
+from chalicelib.telemetry import line as log
+from chalicelib.telemetry.tally import Happening, Line, Tally, current, line, note, tallied
+from chalicelib.wiring.access import ToldDoorkeeper
+from moorage.common.checkout import CHECKOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.access.doorkeeper import Doorkeeper
+
+ROOT = CHECKOUT
+DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+LOG = logging.getLogger("moorage.test")
+SECRET = "Basic hunter2"  # noqa: S105 - what must be nowhere
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """Give the lines written so far, as what they have for keys."""
+    caplog.set_level(logging.INFO, logger="moorage")
+    return lambda: [vars(record) for record in caplog.records if hasattr(record, "s3_calls")]
+
+
+def test_a_call_counts_once_and_its_repeats_are_retries() -> None:
+    """Three requests for two calls are one retry; a call that was never sent is none."""
+    tally = Tally()
+    for _ in range(2):
+        tally.called("s3")
+    assert tally.retries == 0
+    for _ in range(3):
+        tally.sending("s3")
+    assert (tally.calls["s3"], tally.retries) == (2, 1)
+
+
+def test_only_the_first_invocation_of_a_process_is_cold() -> None:
+    """Whatever it was that the process did first."""
+    program = (
+        "from chalicelib.telemetry.tally import tallied\n"
+        "for _ in range(3):\n"
+        "    with tallied() as tally: print(tally.cold_start)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert ran.stdout.split() == ["True", "False", "False"]
+
+
+def test_nothing_is_counted_when_nothing_runs() -> None:
+    """A client may be used outside of any invocation: by a command, or while a process starts."""
+    assert current() is None
+    note(Happening.RESUMED)
+    with tallied() as tally:
+        assert current() is tally
+    assert current() is None
+    assert not tally.happened
+
+
+def test_an_invocation_inside_another_counts_apart() -> None:
+    """What the inner one does is not the outer one's, which goes on afterwards."""
+    with tallied() as outer:
+        with tallied() as inner:
+            note(Happening.RESUMED)
+        note(Happening.UNHASHED)
+    assert (dict(inner.happened), dict(outer.happened)) == (
+        {Happening.RESUMED: 1},
+        {Happening.UNHASHED: 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "written"),
+    [
+        ("authorize", 200, False),
+        ("authorize", 401, False),
+        ("authorize", 429, True),
+        ("authorize", 503, True),
+        ("pull", 404, False),
+        ("push", 416, False),
+        ("push", 503, True),
+        ("commit", 202, False),
+        ("commit", 404, True),
+        ("commit", 500, True),
+        ("sweep", 200, False),
+    ],
+)
+def test_what_failed_is_written_where_only_warnings_are(
+    lines: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+    action: str,
+    status: int,
+    *,
+    written: bool,
+) -> None:
+    """Alarms count these lines; what clients meet on their way is left out."""
+    caplog.set_level(logging.WARNING, logger="moorage")
+    with log.invocation(LOG, action, status=status):
+        pass
+    assert [each["status"] for each in lines()] == [status] * written
+
+
+def _in_a_thread(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(contextvars.Context().run, work).result(30)
+
+
+def test_a_thread_of_the_only_invocation_counts_for_it() -> None:
+    """In Lambda there is one at a time: all that is done meanwhile is done for it."""
+    with tallied() as tally:
+        assert _in_a_thread(current) is tally
+
+
+def test_a_thread_counts_for_nobody_when_it_could_be_anybodys() -> None:
+    """While two overlap, a call of neither's thread is left out and not given to the wrong one."""
+    opened, over = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with tallied():
+            opened.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=other)
+    with tallied() as mine:
+        thread.start()
+        assert opened.wait(30)
+        assert (current(), _in_a_thread(current)) == (mine, None)
+        over.set()
+        thread.join()
+        assert _in_a_thread(current) is mine
+
+
+def test_counting_from_many_threads_loses_nothing() -> None:
+    """Parts are copied eight at a time."""
+    with tallied() as tally, ThreadPoolExecutor(8) as pool:
+        for _ in range(8000):
+            pool.submit(tally.called, "s3")
+    assert tally.calls["s3"] == 8000
+
+
+def test_a_line_sums_up_its_tally() -> None:
+    """Services other than the two are counted together."""
+    tally = Tally(cold_start=True)
+    for service in ("s3", "dynamodb", "dynamodb", "ssm", "lambda"):
+        tally.called(service)
+    tally.saw(Happening.TAKEN_OVER)
+    made = line(tally, action="push", status=201, repository="a/b")
+    assert (made.s3_calls, made.dynamodb_calls, made.other_calls) == (1, 2, 2)
+    assert (made.cold_start, made.taken_over, made.resumed) == (True, True, False)
+    assert (made.repository, made.digest, made.retries) == ("a/b", None, 0)
+    assert made.milliseconds >= 0
+
+
+def test_every_happening_is_a_field() -> None:
+    """What stores note, the line tells."""
+    assert {each.value for each in Happening} <= set(Line._fields)
+
+
+def test_every_field_is_documented() -> None:
+    """docs/observability.md has a row for each, and for nothing else."""
+    rows = DOCS.partition("## The line")[2].partition("## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.+?) \|", rows, re.MULTILINE) for name in row.split(", ")
+    ]
+    assert sorted(name.strip("`") for name in named) == sorted(Line._fields)
+
+
+def test_a_fault_before_there_is_an_api_is_a_line_too(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """A setting that is missing: status and error, and nothing of the request."""
+
+    def build() -> Any:  # noqa: ANN401 - never returns
+        raise ValueError("MOORAGE_BUCKET")
+
+    assert answer(build, lambda: cast("Any", None)).status == 500
+    (told,) = lines()
+    assert (told["status"], told["error"], told["path"]) == (500, "UNKNOWN", None)
+
+
+class Doors:
+    """A doorkeeper that finds whom it was told to find."""
+
+    def __init__(self, found: Principal | Exception | None) -> None:
+        self._found = found
+
+    def identify(self, header: str) -> Principal | None:
+        """Find, or fail."""
+        assert header == SECRET
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "error", "principal"),
+    [
+        (Principal(Kind.CREDENTIAL, "credential:x", NOTHING), 200, None, "credential:x"),
+        (None, 401, "UNAUTHORIZED", None),
+        (UnavailableError(), 503, "UNAVAILABLE", None),
+        (ZeroDivisionError(), 500, "UNKNOWN", None),
+    ],
+)
+def test_the_authorizer_has_a_line(
+    lines: Callable[[], list[dict[str, Any]]],
+    found: Principal | Exception | None,
+    status: int,
+    error: str | None,
+    principal: str | None,
+) -> None:
+    """Who was let in, who was not, and that it could not be told; never the header."""
+    doorkeeper = ToldDoorkeeper(cast("Doorkeeper", Doors(found)))
+    if isinstance(found, Exception):
+        with pytest.raises(type(found)):
+            doorkeeper.identify(SECRET)
+    else:
+        assert doorkeeper.identify(SECRET) is found
+    (told,) = lines()
+    assert (told["action"], told["status"], told["error"]) == ("authorize", status, error)
+    assert told["principal"] == principal
+    assert SECRET not in str(told)
+
+
+def test_a_function_that_fails_has_its_line_and_its_failure(
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """What it was about is told although it failed."""
+
+    def fail() -> None:
+        raise UnavailableError
+
+    with pytest.raises(RegistryError), log.invocation(LOG, "commit", session="s"):
+        fail()
+    (told,) = lines()
+    assert (told["session"], told["status"], told["error"]) == ("s", 503, "UNAVAILABLE")
+    assert told["message"] == f"commit 503 {told['milliseconds']:.0f} ms"
+
+
+def test_measuring_that_fails_changes_nothing(
+    lines: Callable[[], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request is done by then: the failure goes to the log and no further."""
+
+    def broken(told: Line) -> None:
+        raise ZeroDivisionError(told.action)
+
+    monkeypatch.setattr(log, "_meters", [broken])
+    with log.invocation(LOG, "sweep"):
+        pass
+    assert len(lines()) == 1
+    assert "an invocation was not measured" in caplog.text
+
+
+def test_the_line_is_measured_though_it_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that logs warnings only has its metrics all the same."""
+    measured: list[Line] = []
+    monkeypatch.setattr(log, "_meters", [measured.append])
+    quiet = logging.getLogger("moorage.quiet")
+    quiet.setLevel(logging.WARNING)
+    with log.invocation(quiet, "sweep"):
+        pass
+    assert [each.action for each in measured] == ["sweep"]
+
+
+def test_telemetry_needs_no_sdk() -> None:
+    """A local registry loads neither Powertools nor anything for it."""
+    program = (
+        "import sys\n"
+        "from chalicelib.telemetry import line, metrics, tally\n"
+        "print([name for name in sys.modules if 'powertools' in name or 'boto' in name])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert ran.stdout.strip() == "[]"

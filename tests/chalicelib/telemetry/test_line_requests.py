@@ -1,0 +1,312 @@
+"""The line of each request, over S3 and DynamoDB: its fields, and the calls that it counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+
+from chalicelib.access.authorizer_context import PRINCIPAL
+from chalicelib.api.dispatch import Api
+from chalicelib.api.messages import Request
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.digest import Digest
+from chalicelib.errors import DeniedError
+from chalicelib.registry.registry import Registry
+from chalicelib.registry.service import Limits
+from chalicelib.registry.session import Owner
+from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.objects import S3ObjectStore
+from chalicelib.telemetry.tally import counted, tallied
+from tests.chalicelib.api.pushing import IMAGE
+from tests.support.calls import record_calls
+from tests.support.registries import RegistryUnderTest, registry_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chalicelib.api.authorization import Asked
+    from chalicelib.api.messages import Response
+    from tests.emulators.backends import Backend
+    from tests.support.calls import CallRecorder
+
+MIB = 1024 * 1024
+INLINE = 64 * 1024
+LIMITS = Limits()
+
+
+@dataclass
+class Told:
+    """A registry as wiring.py builds it, and the lines that it wrote."""
+
+    registry: RegistryUnderTest
+    caplog: pytest.LogCaptureFixture
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Send a request."""
+        self.caplog.clear()
+        with record_calls(self.registry.s3, self.registry.dynamodb) as self.calls:
+            return self.registry.ask(method, target, body, **headers)
+
+    calls: CallRecorder | None = None
+
+    def line(self) -> dict[str, Any]:
+        """Return the last request's line, after comparing what it counts with what was recorded."""
+        (line,) = self.lines()
+        assert self.calls is not None
+        sent = self.calls.attempts
+        assert (line["s3_calls"], line["dynamodb_calls"]) == (sent["s3"], sent["dynamodb"])
+        assert (line["other_calls"], line["retries"]) == (0, 0)
+        return line
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return all lines since the last request began."""
+        records = [vars(record) for record in self.caplog.records]
+        return [record for record in records if "s3_calls" in record]
+
+    def start(self) -> str:
+        """Open a session and return where it goes on."""
+        return str(self.ask("POST", "a/b/blobs/uploads").headers["Location"])
+
+
+@pytest.fixture
+def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
+    """An empty registry whose clients count and whose stores note."""
+    caplog.set_level(logging.INFO, logger="moorage")
+    under = registry_over(strict_moto.fresh(), LIMITS)
+    dynamodb, tables = counted(under.dynamodb), (under.registry_table, under.uploads_table)
+    ports = under.ports._replace(
+        objects=S3ObjectStore(counted(under.s3), under.bucket),
+        sessions=DynamoSessionStore(dynamodb, under.uploads_table),
+        metadata=DynamoMetadataStore(dynamodb, *tables),
+    )
+    registry = Registry(ports, LIMITS)
+    api = Api(lambda: registry, ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024))
+    return Told(replace(under, api=api, registry=registry, ports=ports), caplog)
+
+
+def has(line: dict[str, Any], **fields: object) -> bool:
+    """Whether a line has these fields; says which it has not."""
+    assert {name: line[name] for name in fields} == fields
+    return True
+
+
+def test_a_blob_in_one_request(told: Told) -> None:
+    """A POST with a digest: repository, digest, bytes, one put and two writes, committed."""
+    digest = Digest.of(b"hello")
+    told.ask("POST", f"a/b/blobs/uploads?digest={digest}", b"hello")
+    line = told.line()
+    assert has(line, action="push", operation="uploads.start", status=201, error=None)
+    assert has(line, repository="a/b", digest=str(digest), request_id="test")
+    assert has(line, bytes_in=5, bytes_out=0, s3_calls=1, dynamodb_calls=2)
+    assert has(line, committed=True, resumed=False, unhashed=False, taken_over=False)
+    assert 0 <= line["deadline_left"] <= 29_000
+
+
+def test_a_blob_in_a_closing_put(told: Told) -> None:
+    """POST, then PUT with the body: both name the session, the second one the digest."""
+    at, digest = told.start(), Digest.of(b"hello")
+    session = at.rpartition("/")[2].partition("?")[0]
+    assert has(told.line(), session=session, digest=None, committed=False, dynamodb_calls=1)
+    told.ask("PUT", f"{at}&digest={digest}", b"hello")
+    assert has(told.line(), session=session, digest=str(digest), committed=True, resumed=False)
+
+
+@pytest.mark.parametrize("chunk", [100, 5 * MIB], ids=["tails", "parts"])
+def test_a_blob_in_chunks(told: Told, chunk: int) -> None:
+    """Each chunk after the first one, and the closing PUT, go on from a saved hash state."""
+    at, data = told.start(), os.urandom(2 * chunk)
+    resumed = []
+    for offset in range(0, len(data), chunk):
+        at = str(told.ask("PATCH", at, data[offset : offset + chunk]).headers["Location"])
+        resumed.append(told.line()["resumed"])
+        assert has(told.line(), operation="uploads.append", bytes_in=chunk, committed=False)
+    told.ask("PUT", f"{at}&digest={Digest.of(data)}")
+    resumed.append(told.line()["resumed"])
+    assert has(told.line(), operation="uploads.commit", status=201, committed=True, unhashed=False)
+    assert resumed == [False, True, True]
+
+
+def test_a_mount_publishes_nothing(told: Told) -> None:
+    """A mount is a push that makes a link and no blob."""
+    digest = Digest.of(b"hello")
+    told.ask("POST", f"a/b/blobs/uploads?digest={digest}", b"hello")
+    told.ask("POST", f"c/d/blobs/uploads?mount={digest}&from=a/b")
+    assert has(told.line(), status=201, committed=False, s3_calls=0, repository="c/d")
+
+
+def test_a_pull(told: Told) -> None:
+    """A blob that is answered: its bytes, one read of each store."""
+    digest = Digest.of(b"hello")
+    told.ask("POST", f"a/b/blobs/uploads?digest={digest}", b"hello")
+    told.ask("GET", f"a/b/blobs/{digest}")
+    line = told.line()
+    assert has(line, action="pull", operation="blobs.get", status=200, digest=str(digest))
+    assert has(line, bytes_out=5, bytes_redirected=0, s3_calls=1, dynamodb_calls=1)
+
+
+def test_a_redirect(told: Told) -> None:
+    """A blob that S3 is left to send: its size, and no call to S3, for signing a URL is none."""
+    data = bytes(INLINE + 1)
+    digest = Digest.of(data)
+    told.ask("POST", f"a/b/blobs/uploads?digest={digest}", data)
+    told.ask("GET", f"a/b/blobs/{digest}")
+    assert has(told.line(), status=307, bytes_out=0, bytes_redirected=len(data), s3_calls=0)
+    told.ask("HEAD", f"a/b/blobs/{digest}")
+    assert has(told.line(), status=307, bytes_redirected=0)
+
+
+def test_a_manifest(told: Told) -> None:
+    """A manifest by its tag: the digest is the answer's; a HEAD sends no byte."""
+    config = {"mediaType": "text/plain", "digest": str(Digest.of(b"{}")), "size": 2}
+    told.ask("POST", f"a/b/blobs/uploads?digest={config['digest']}", b"{}")
+    body = json.dumps(
+        {"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": []}
+    ).encode()
+    told.ask("PUT", "a/b/manifests/v1", body, content_type=IMAGE)
+    digest = str(Digest.of(body))
+    assert has(told.line(), operation="manifests.put", status=201, digest=digest, committed=False)
+    told.ask("GET", "a/b/manifests/v1")
+    assert has(told.line(), operation="manifests.get", digest=digest, bytes_out=len(body))
+    told.ask("HEAD", "a/b/manifests/v1")
+    assert has(told.line(), operation="manifests.head", bytes_out=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "error", "action"),
+    [
+        ("GET", f"a/b/blobs/{Digest.of(b'?')}", "404 BLOB_UNKNOWN", "pull"),
+        ("GET", "a/b/blobs/sha256:no", "400 DIGEST_INVALID", "pull"),
+        ("GET", "a/b/manifests/v1", "404 MANIFEST_UNKNOWN", "pull"),
+        ("POST", "A/blobs/uploads", "400 NAME_INVALID", None),
+        ("PUT", "a/b/tags/list", "405 UNSUPPORTED", None),
+    ],
+)
+def test_a_refusal(told: Told, method: str, target: str, error: str, action: str | None) -> None:
+    """What is refused says so by its code; what is no digest is not told for one."""
+    told.ask(method, target)
+    line = told.line()
+    assert f"{line['status']} {line['error']}" == error
+    assert line["action"] == action
+    assert line["digest"] in {None, str(Digest.of(b"?"))}
+
+
+def test_who_was_refused_is_told(told: Told) -> None:
+    """A denial names whom the gateway's authorizer named."""
+
+    class Deny:
+        """Lets nobody through."""
+
+        def admit(self, request: Asked, action: str, repository: str | None) -> NoReturn:
+            """Refuse."""
+            raise DeniedError(f"{request.method} {action} {repository}")
+
+    options = ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024)
+    api = Api(lambda: told.registry.registry, options, Deny())
+    request = Request("GET", "a/b/tags/list", {}, {}, b"", deadline=0, request_id="r")
+    api(request._replace(authorizer={PRINCIPAL: "credential:x"}))
+    (line,) = told.lines()
+    assert has(line, status=403, error="DENIED", principal="credential:x", repository="a/b")
+
+
+def test_a_fault(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours has one line all the same, beside its traceback."""
+    monkeypatch.setattr(DynamoMetadataStore, "get_link", lambda *_: 1 / 0)
+    told.ask("GET", f"a/b/blobs/{Digest.of(b'?')}")
+    assert has(told.line(), status=500, error="UNKNOWN", operation="blobs.get")
+
+
+def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
+    """A chunk that finds its hash state unusable says so; the commit reads the bytes again."""
+    at = str(told.ask("PATCH", told.start(), b"abc").headers["Location"])
+    session_id = at.rpartition("/")[2].partition("?")[0]
+    sessions = told.registry.ports.sessions
+    before = sessions.get(session_id)
+    assert before is not None
+    sessions.write(before, replace(before, hash_state=b"junk"))
+    at = str(told.ask("PATCH", at, b"def").headers["Location"])
+    assert has(told.line(), status=202, unhashed=True)
+    told.ask("PUT", f"{at}&digest={Digest.of(b'abcdef')}")
+    assert has(told.line(), status=201, unhashed=False, resumed=False, committed=True)
+
+
+def test_a_lease_that_is_taken_over_is_told(told: Told) -> None:
+    """Whoever goes on after a request that died has taken its lease."""
+    at = told.start()
+    now = told.registry.clock.now()
+    told.registry.ports.sessions.take_lease(
+        at.rpartition("/")[2].partition("?")[0],
+        owner=Owner("a/b", ""),
+        at=0,
+        claim=None,
+        holder="one that died",
+        now=now,
+        until=now - 1,
+    )
+    told.ask("PATCH", at, b"abc")
+    assert has(told.line(), status=202, taken_over=True, resumed=False)
+
+
+def test_two_requests_at_once_count_their_own(told: Told) -> None:
+    """A pull and a refusal in two threads, each waiting for the other: neither sees its calls."""
+    digest = Digest.of(b"hello")
+    told.ask("POST", f"a/b/blobs/uploads?digest={digest}", b"hello")
+    told.caplog.clear()
+    barrier = threading.Barrier(2, timeout=30)
+    meet = told.registry.ports.metadata.get_link
+
+    def met(repository: str, wanted: Digest) -> Any:  # noqa: ANN401 - the store's own
+        barrier.wait()
+        found = meet(repository, wanted)
+        barrier.wait()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(told.registry.ports.metadata, "get_link", met)
+        targets = (f"a/b/blobs/{digest}", f"a/b/blobs/{Digest.of(b'?')}")
+        threads = [
+            threading.Thread(target=told.registry.ask, args=("GET", target)) for target in targets
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    counts = {line["status"]: (line["s3_calls"], line["dynamodb_calls"]) for line in told.lines()}
+    assert counts == {200: (1, 1), 404: (0, 1)}
+
+
+def test_copies_in_parts_count_for_their_request(told: Told) -> None:
+    """Parts that are copied in threads of the request's own are among its calls."""
+    client, bucket = told.registry.s3, told.registry.bucket
+    store = S3ObjectStore(client, bucket, copy_limit=1, copy_part=5 * MIB)
+    etag = store.put("uploads/x", bytes(11 * MIB)).etag
+    with record_calls(client) as calls, tallied() as tally:
+        store.copy("uploads/x", etag, 11 * MIB, "blobs/x")
+    assert calls.count("s3", "UploadPartCopy") == 3
+    assert tally.calls == {"s3": calls.count("s3")} == {"s3": 5}
+
+
+def test_a_repeat_is_a_retry_and_no_call(strict_moto: Backend) -> None:
+    """What botocore sends again is one call, sent twice."""
+    client = counted(strict_moto.s3(retries={"mode": "standard", "total_max_attempts": 3}))
+    refusals = [AWSResponse("", 503, HTTPHeaders(), _Raw())]
+    client.meta.events.register("before-send", lambda **_: refusals.pop() if refusals else None)
+    with tallied() as tally:
+        client.list_objects_v2(Bucket=strict_moto.bucket)
+    assert (tally.calls["s3"], tally.retries) == (1, 1)
+
+
+class _Raw:
+    """The body of an answer that says nothing."""
+
+    def stream(self) -> Iterator[bytes]:
+        """Return no bytes."""
+        return iter([b""])

@@ -1,0 +1,65 @@
+"""The mutants, one row for each: every named clause of the stores, and rules that matter.
+
+This module must never hold a change that the program could not have as a fault: each row is one
+condition forgotten, or one rule bent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.stores.dynamodb import links, manifests, publications, sessions, tags
+from chalicelib.stores.dynamodb.expressions import Clause
+from tests.drills.looks import a_deletion_never_begun, a_link_without_count, a_record_renamed
+from tests.drills.mutants.late import LATE
+from tests.drills.mutants.rules import PATCHES, RULES
+from tests.drills.mutants.run import Change, Mutant
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
+"""A clause that every item fulfils, and an absent one too."""
+
+
+def _always(*_arguments: object) -> Clause:
+    return ALWAYS
+
+
+def clause(name: str, *modules: ModuleType, **drills: Any) -> Mutant:  # noqa: ANN401 - names of rows
+    """Forget a named clause wherever it is used."""
+    value = ALWAYS if name.isupper() else _always
+    home = modules[0].__name__.rpartition(".")[2]
+    changes = [Change(module, name, value) for module in modules]
+    return Mutant(f"{home}.{name} forgotten", changes, **drills)
+
+
+CLAUSES = [
+    clause("NEVER_CREATED", sessions, failed=["POST, PATCHes, PUT"]),
+    clause("NOBODY_HOLDS", sessions, raced=PATCHES),
+    clause("in_state", sessions, raced=["PATCH, PUT", "PUT, PUT", "DELETE, PATCH"]),
+    clause("under_fence", sessions, raced=["late tail", *PATCHES]),
+    clause("of_repository", sessions, crashed=["append under another name"]),
+    clause("opened_by", sessions, crashed=["append as somebody else"]),
+    clause("alive_at", sessions, crashed=["append after the end"]),
+    clause("at_offset", sessions, crashed=["append the same again"]),
+    clause("held_by", sessions, raced=["late tail", *PATCHES]),
+    clause("ABSENT", links, publications, failed=["mount"], raced=["mount, mount"]),
+    clause("STILL_COUNTED", links, looked=[a_link_without_count]),
+    clause(
+        "naming",
+        links,
+        looked=[a_record_renamed],
+        raced=["push, delete", "mount, delete at the source"],
+    ),
+    clause("at_version", links, failed=["delete a blob"], raced=["delete, delete"]),
+    clause("ABSENT", manifests, crashed=["put an image that is there"]),
+    clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
+    clause("IS_LIVE", manifests, raced=["put, delete"]),
+    clause("IS_DELETING", manifests, tags, looked=[a_deletion_never_begun]),
+    clause("NO_TAG", manifests, raced=["tag, tag"]),
+    clause("of_version", manifests, tags, raced=["delete, delete and put and delete"]),
+    clause("tag_names", manifests, tags, raced=["tag, tag", "tag moves, tag is deleted"]),
+]
+
+ALL = [*CLAUSES, *RULES, *LATE]

@@ -1,0 +1,270 @@
+"""The mutants that bend a rule of the program: one row for each, and what stands in its place.
+
+This module must never hold a change that the program could not have as a fault.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.errors import (
+    RegistryError,
+    TooManyRequestsError,
+    UnavailableError,
+    UploadBusyError,
+    UploadUnknownError,
+)
+from chalicelib.registry import session as session_rules
+from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.outcomes import SessionMovedError
+from chalicelib.registry.upload import chunks as bytestore
+from chalicelib.registry.upload.chunks import ByteStore
+from chalicelib.registry.upload.effects import Effects
+from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.states import Event
+from chalicelib.registry.upload.uploads import Uploads
+from chalicelib.stores.dynamodb import publications, sessions
+from chalicelib.stores.dynamodb.client import ConditionFailedError
+from chalicelib.stores.dynamodb.links import Links
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from tests.drills.mutants.run import rule
+
+if TYPE_CHECKING:
+    from chalicelib.registry.session import Session
+
+PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
+
+
+def _published_before_copy(_self: Effects, session: Session) -> tuple[Event, Session]:
+    return Event.COPY, session
+
+
+def _unverified(self: Effects, session: Session) -> tuple[Event, Session]:
+    return self._copy(session)
+
+
+_lease = Uploads._lease  # noqa: SLF001 - likewise
+
+
+def _freed_early(self: Uploads, *arguments: Any) -> Session:  # noqa: ANN401 - as the method has them
+    leased = _lease(self, *arguments)
+    with suppress(SessionMovedError):
+        self._ports.sessions.write(leased, replace(leased, holder=None))
+    return leased
+
+
+_overtaken = session_rules.overtaken
+
+
+def _number_kept(session: Session) -> Session:
+    return replace(_overtaken(session), next_part=session.next_part, burned=session.burned)
+
+
+def _number_not_burned(session: Session) -> Session:
+    return replace(_overtaken(session), burned=session.burned)
+
+
+_met_by = sessions._met_by  # noqa: SLF001 - likewise
+
+
+def _not_mine(lease: Any, failed: Any) -> Session:  # noqa: ANN401 - likewise
+    return _met_by(lease._replace(holder="somebody else"), failed)
+
+
+def _unrecognised(self: DynamoSessionStore, before: Session, after: Session) -> Session:
+    update = sessions.update_of(self._table, before, after)
+    try:
+        self._dynamo.write(update)
+    except ConditionFailedError as failed:
+        raise SessionMovedError(sessions._session(failed)) from failed  # noqa: SLF001 - likewise
+    return after
+
+
+def _publication_unrecognised(_after: Session, refused: Any) -> Session:  # noqa: ANN401 - likewise
+    raise SessionMovedError(None) from refused
+
+
+def _any_claim(_self: Commits, session: Session, _digest: object) -> Session:
+    return session
+
+
+def _one_tail(session_id: str, _fence: int) -> str:
+    return f"uploads/{session_id}/tail"
+
+
+_get_link = Links.get_link
+
+
+def _failure_is_absence(self: Links, *arguments: Any) -> Any:  # noqa: ANN401 - likewise
+    try:
+        return _get_link(self, *arguments)
+    except RegistryError:
+        return None
+
+
+_delete_leftovers = ByteStore._delete_leftovers  # noqa: SLF001 - likewise
+
+
+def _failure_is_done(self: ByteStore, session: Session) -> None:
+    try:
+        _delete_leftovers(self, session)
+    except RegistryError:
+        return
+
+
+def _by_names_only(self: ByteStore, session: Session) -> None:
+    _delete_leftovers(self, replace(session, disturbed=False))
+
+
+def _unchecked(_self: Manifests, _repository: str, _parsed: object) -> None:
+    return
+
+
+def _tags_kept(self: Manifests, manifest: Any) -> None:  # noqa: ANN401 - likewise
+    self._ports.metadata.finish_delete(manifest)
+
+
+def _never_late(_self: ByteStore, _session: Session) -> bool:
+    return False
+
+
+_FAILURES = (UnavailableError, TooManyRequestsError)
+_step = Commits._step  # noqa: SLF001 - likewise
+_publish_whole = Uploads._publish_whole  # noqa: SLF001 - likewise
+
+
+def _failed_step_is_loss(self: Commits, session: Session) -> Session:
+    try:
+        return _step(self, session)
+    except _FAILURES:
+        return self.end(session, Event.LOST)
+
+
+def _failed_put_is_loss(self: Uploads, leased: Session, data: bytes) -> Session:
+    try:
+        return _publish_whole(self, leased, data)
+    except _FAILURES:
+        raise self._lost(leased) from None
+
+
+_published_whole = Commits.publish_whole
+
+
+def _overtaken_is_done(self: Commits, leased: Session, data: bytes) -> Session:
+    try:
+        return _published_whole(self, leased, data)
+    except (UploadUnknownError, UploadBusyError):
+        return leased
+
+
+RULES = [
+    rule(
+        "published before the copy",
+        Effects,
+        "_copy",
+        _published_before_copy,
+        crashed=["commit parts"],
+    ),
+    rule(
+        "published unverified",
+        Effects,
+        "_from_assembled",
+        _unverified,
+        crashed=["commit as sha512, wrong digest first"],
+    ),
+    rule("lease freed early", Uploads, "_lease", _freed_early, raced=PATCHES),
+    rule("burned number used again", sessions, "overtaken", _number_kept, raced=["late part"]),
+    rule(
+        "number given up, not burned",
+        sessions,
+        "overtaken",
+        _number_not_burned,
+        raced=["late part", "late first part"],
+    ),
+    rule(
+        "own lease not known on a repeat", sessions, "_met_by", _not_mine, failed=["append a tail"]
+    ),
+    rule(
+        "own write not known on a repeat",
+        DynamoSessionStore,
+        "write",
+        _unrecognised,
+        failed=["cancel", "commit parts"],
+    ),
+    rule(
+        "own publication not known on a repeat",
+        publications,
+        "_already_published",
+        _publication_unrecognised,
+        failed=["commit parts"],
+    ),
+    rule(
+        "any digest closes a sealed session",
+        Commits,
+        "_claimed",
+        _any_claim,
+        raced=["PUT, wrong PUT"],
+    ),
+    rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
+    rule(
+        "a failed read is absence", Links, "get_link", _failure_is_absence, failed=["pull a blob"]
+    ),
+    rule(
+        "a failed clean-up is done",
+        ByteStore,
+        "_delete_leftovers",
+        _failure_is_done,
+        failed=["commit parts"],
+    ),
+    rule(
+        "disturbed sessions cleaned by name",
+        ByteStore,
+        "_delete_leftovers",
+        _by_names_only,
+        crashed=["append a part"],
+    ),
+    rule(
+        "nobody is late",
+        ByteStore,
+        "_may_be_written_late",
+        _never_late,
+        raced=["late first part", "late part, and the rest"],
+    ),
+    rule(
+        "a failed call in a commit is a loss",
+        Commits,
+        "_step",
+        _failed_step_is_loss,
+        failed=["commit parts"],
+    ),
+    rule(
+        "a failed call of a small PUT is a loss",
+        Uploads,
+        "_publish_whole",
+        _failed_put_is_loss,
+        failed=["commit a tail"],
+    ),
+    rule(
+        "a cancelled upload is published",
+        Commits,
+        "publish_whole",
+        _overtaken_is_done,
+        raced=["DELETE, PUT small"],
+    ),
+    rule(
+        "manifest taken unread",
+        Manifests,
+        "_check",
+        _unchecked,
+        crashed=["put a manifest that lacks a blob"],
+    ),
+    rule(
+        "tags survive their manifest",
+        Manifests,
+        "finish_delete",
+        _tags_kept,
+        crashed=["delete a manifest"],
+    ),
+]

@@ -1,0 +1,289 @@
+"""A client that gets through: it asks for the status, resumes, repeats, waits, or starts anew.
+
+It notes what it was promised. It must never look into the stores to decide what to do next.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.errors import RegistryError
+from chalicelib.registry.registry import Registry
+from chalicelib.registry.session import State
+from tests.drills.support.ledger import Ledger, Violation
+from tests.drills.support.points import Gate, Stopped
+from tests.drills.support.requests import LATER, NoAnswerError, Requests, expect, offset_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.api.messages import Response
+    from chalicelib.registry.service import Limits
+    from tests.drills.support.worlds import World
+
+_SESSIONS = 20
+"""How often a client starts an upload anew before it is dead."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A blob and how it is sent: sizes of the PATCHes in bytes; what is left goes with the PUT."""
+
+    data: bytes
+    chunks: tuple[int, ...] = ()
+    algorithm: Algorithm = Algorithm.SHA256
+    whole: bool = False
+    """In one POST with `?digest=`."""
+    wrong_first: bool = False
+    """The first closing PUT names a digest that is not these bytes'."""
+
+    @property
+    def digest(self) -> Digest:
+        """Return the bytes' digest."""
+        return Digest.of(self.data, self.algorithm)
+
+
+@dataclass
+class Stage:
+    """A world and what its clients were told."""
+
+    world: World
+    ledger: Ledger
+
+    @classmethod
+    def over(cls, world: World, limits: Limits) -> Stage:
+        """Return an empty stage of the same kind as `world`."""
+        return cls(world.fresh(limits), Ledger())
+
+    def registry(self, gate: Gate | None = None) -> Registry:
+        """Return the registry as one task has it."""
+        return Registry(self.world.ports(gate or Gate()), self.world.limits)
+
+    def client(self, gate: Gate | None = None, *, patient: bool = True, tries: int = 60) -> Client:
+        """Return a client, whose requests go through a gate."""
+        gate = gate or Gate()
+        requests = Requests(
+            self.registry(gate), self.world.clock, gate, patient=patient, tries=tries
+        )
+        return Client(self, requests)
+
+
+class Client:
+    """One client, whatever it takes."""
+
+    def __init__(self, stage: Stage, requests: Requests) -> None:
+        self.stage = stage
+        self.ledger = stage.ledger
+        self.requests = requests
+
+    def invoke(self, work: Callable[[Registry, float], object]) -> None:
+        """Do what an invocation without a client does; once more if it dies, where patient."""
+        for _ in range(self.requests.tries):
+            try:
+                work(self.stage.registry(self.requests.gate), self.stage.world.clock.now())
+            except Stopped:
+                self.requests.gate.revive()
+                self.requests.unanswered()
+            except RegistryError:
+                self.requests.unanswered()
+            else:
+                return
+        raise Violation(f"no end in {self.requests.tries} tries")
+
+    # uploads
+
+    def push(self, repository: str, upload: Upload) -> None:
+        """Get a blob in, whatever it takes."""
+        if upload.whole:
+            target = f"{repository}/blobs/uploads?digest={upload.digest}"
+            expect(self.requests.insist("POST", target, upload.data), 201)
+        else:
+            for _ in range(_SESSIONS):
+                if self.fill_and_close(repository, self.start(repository), upload):
+                    break
+            else:
+                raise Violation(f"no session of {_SESSIONS} ever took the blob")
+        self.ledger.blob(repository, upload.digest, upload.data)
+
+    def start(self, repository: str) -> str:
+        """Open a session; returns its id."""
+        response = expect(self.requests.insist("POST", f"{repository}/blobs/uploads"), 202)
+        return str(response.headers["Docker-Upload-UUID"])
+
+    def fill_and_close(self, repository: str, session: str, upload: Upload) -> bool:
+        """Send a blob into a session and close it; False if the session is gone."""
+        where: int | None = 0
+        for end in itertools.accumulate(upload.chunks):
+            where = self.fill(repository, session, upload.data, where or 0, end)
+            if where is None:
+                return False
+        if upload.wrong_first and not self.claim_wrongly(repository, session, upload, where or 0):
+            return False
+        return self.close(repository, session, upload, where or 0)
+
+    def claim_wrongly(self, repository: str, session: str, upload: Upload, at: int) -> bool:
+        """PUT what is left with a digest that the bytes do not have; False if it is gone."""
+        wrong = Digest.of(b"wrong", upload.algorithm)
+        target = f"{repository}/blobs/uploads/{session}?at={at}&digest={wrong}"
+        response = expect(self.requests.insist("PUT", target, upload.data[at:]), 400, 404)
+        return response.status == 400 or self.gone(session, wrong)
+
+    def fill(self, repository: str, session: str, data: bytes, at: int, end: int) -> int | None:
+        """Send the bytes at..end (exclusive); returns the offset then, None if the session is gone.
+
+        The session may be further already, if another client sends to it.
+        """
+        for _ in range(self.requests.tries):
+            if at >= end:
+                return at
+            response = self.chunk(repository, session, data[at:end], at)
+            if response is None:
+                found = self.where(repository, session)
+                if found is None:
+                    return None
+                at = found
+            elif response.status == 404:
+                self.gone(session)
+                return None
+            else:
+                at = offset_of(response)
+        raise Violation(f"{session}: a chunk at {at} was refused {self.requests.tries} times")
+
+    def chunk(self, repository: str, session: str, chunk: bytes, at: int) -> Response | None:
+        """PATCH once; None if there was no answer or another try is due."""
+        target = f"{repository}/blobs/uploads/{session}?at={at}"
+        try:
+            response = self.requests.ask("PATCH", target, chunk)
+        except NoAnswerError:
+            self.requests.unanswered()
+            return None
+        if response.status in LATER:
+            self.requests.wait(response)
+            return None
+        if response.status == 202:
+            self.ledger.accepted(session, at, chunk)
+        elif response.status == 416:
+            if offset_of(response) == at:
+                raise Violation(f"{target}: refused at its own offset")
+        else:
+            expect(response, 404)
+        return response
+
+    def where(self, repository: str, session: str) -> int | None:
+        """Ask for the status; returns the durable offset, None if the session is gone."""
+        response = self.requests.insist("GET", f"{repository}/blobs/uploads/{session}")
+        if response.status == 404:
+            self.gone(session)
+            return None
+        offset = offset_of(expect(response, 204))
+        self.ledger.durable(session, offset)
+        return offset
+
+    def close(self, repository: str, session: str, upload: Upload, at: int) -> bool:
+        """PUT what is left from `at` with the digest until it is 201; False if the session is gone.
+
+        After no answer, or one that says to come later, the status tells what is left.
+        """
+        for _ in range(self.requests.tries):
+            target = f"{repository}/blobs/uploads/{session}?at={at}&digest={upload.digest}"
+            try:
+                response = self.requests.ask("PUT", target, upload.data[at:])
+            except NoAnswerError:
+                self.requests.unanswered()
+            else:
+                if response.status == 201:
+                    self.ledger.blob(repository, upload.digest, upload.data)
+                    return True
+                if response.status == 404:
+                    return self.gone(session, upload.digest)
+                if response.status in LATER:
+                    self.requests.wait(response)
+                else:
+                    expect(response, 416)
+            found = self.where(repository, session)
+            if found is None:
+                return False
+            at = found
+        raise Violation(f"{session}: no commit in {self.requests.tries} tries")
+
+    def cancel(self, repository: str, session: str) -> None:
+        """Give a session up."""
+        self.ledger.cancelled.add(session)
+        response = self.requests.insist("DELETE", f"{repository}/blobs/uploads/{session}")
+        expect(response, 204, 404)
+
+    def gone(self, session_id: str, digest: Digest | None = None) -> bool:
+        """Judge a 404 about a session: one that lives must never be answered so.
+
+        Nor one that was cancelled though nobody gave it up. One that is closed is over for chunks,
+        and not for who PUTs a digest, whichever.
+        """
+        session = self.stage.world.snapshot().sessions.get(session_id)
+        if session is None:
+            raise Violation(f"session {session_id} was opened, and is not there")
+        if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
+            return False
+        closed = session.state not in {State.OPEN, State.CANCELLED}
+        if not closed or digest is not None:
+            raise Violation(f"session {session_id} is {session.state}, and was answered 404")
+        return False
+
+    # the rest
+
+    def mount(self, repository: str, source: str, upload: Upload) -> bool:
+        """Mount a blob; False if the source has none (then a session was opened)."""
+        target = f"{repository}/blobs/uploads?mount={upload.digest}&from={source}"
+        response = expect(self.requests.insist("POST", target), 201, 202)
+        if response.status == 201:
+            self.ledger.blob(repository, upload.digest, upload.data)
+            return True
+        if (source, upload.digest) not in self.ledger.unlinked:
+            raise Violation(f"{target}: the source has it, and it was not mounted")
+        self.cancel(repository, str(response.headers["Docker-Upload-UUID"]))
+        return False
+
+    def pull(self, repository: str, digest: Digest) -> bytes | None:
+        """Read a blob; None if it is not there, which only a DELETE excuses."""
+        response = expect(self.requests.insist("GET", f"{repository}/blobs/{digest}"), 200, 404)
+        place = repository, digest
+        if response.status == 200:
+            if Digest.of(response.body, digest.algorithm) != digest:
+                raise Violation(f"{digest} was answered with other bytes")
+            return response.body
+        if place in self.ledger.blobs and place not in self.ledger.unlinked:
+            raise Violation(f"{digest} is in {repository}, and was answered 404")
+        return None
+
+    def delete_blob(self, repository: str, digest: Digest) -> None:
+        """Take a blob out of a repository."""
+        self.ledger.unlinked.add((repository, digest))
+        self._delete(f"{repository}/blobs/{digest}")
+
+    def put_manifest(
+        self, repository: str, reference: str, body: bytes, *, may_lack: bool = False
+    ) -> bool:
+        """Put a manifest; False if it is refused for a blob that is lacking, where that may be."""
+        target = f"{repository}/manifests/{reference}"
+        response = self.requests.insist("PUT", target, body, content_type="")
+        if response.status == 404 and may_lack:
+            return False
+        expect(response, 201)
+        digest = Digest.parse(str(response.headers["Docker-Content-Digest"]))
+        self.ledger.manifest(repository, digest, body)
+        return True
+
+    def delete_manifest(self, repository: str, reference: str) -> None:
+        """Delete a tag, or a manifest by its digest."""
+        if ":" in reference:
+            self.ledger.dropped.add((repository, Digest.parse(reference)))
+        self._delete(f"{repository}/manifests/{reference}")
+
+    def _delete(self, target: str) -> None:
+        # Who asked once deleted what is gone, however often the SDK sent it. In memory there is no
+        # SDK: what is repeated there is a whole deletion, and the second one finds nothing.
+        once = not self.requests.patient and self.stage.world.name != "memory"
+        told = (202,) if once else (202, 404)
+        expect(self.requests.insist("DELETE", target), *told)

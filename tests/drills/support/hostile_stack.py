@@ -1,0 +1,118 @@
+"""A registry in processes of its own, to be killed and besieged: moto, the gateway, the proxy.
+
+Every process is stopped by its own id when the block ends; nothing listens but on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moorage.local import children, ports
+from tests.emulators import backends
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+_MOORAGE = (sys.executable, "-m", "moorage")
+_READY = frozenset({200})
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds: resident bytes, threads, open file descriptors."""
+
+    resident: int
+    threads: int
+    files: int
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Read it from /proc."""
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return cls(
+            resident=int(fields["VmRSS"].split()[0]) * 1024,
+            threads=int(fields["Threads"]),
+            files=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        )
+
+    def __str__(self) -> str:
+        mib = self.resident / (1 << 20)
+        return f"{mib:.0f} MiB, {self.threads} threads, {self.files} files"
+
+
+class Gateway:
+    """The gateway as a child process on a port that stays the same when it is killed."""
+
+    def __init__(self, environment: dict[str, str], *options: str) -> None:
+        self._environment = environment
+        self._port = ports.free_port()
+        self._options = options
+        self.url = f"http://{ports.LOOPBACK}:{self._port}"
+        self._child = self._start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that runs now."""
+        return self._child.pid
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        children.wait_until_answers(self._child, f"{self.url}/v2/", statuses=_READY)
+
+    def kill(self) -> None:
+        """Kill it by SIGKILL and start another at once, without waiting for that one to answer."""
+        os.kill(self._child.pid, signal.SIGKILL)
+        self._child.stop()
+        self._child = self._start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._child.stop()
+
+    def _start(self) -> children.Child:
+        command = (*_MOORAGE, "gateway", "--stop-with-input", "--port", str(self._port))
+        return children.start("gateway", (*command, *self._options), self._environment)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The processes, and where clients push: `proxy` is a URL without a path."""
+
+    backend: backends.Backend
+    gateway: Gateway
+    proxy: str
+    proxy_pid: int
+
+
+@contextmanager
+def running(
+    gateway_options: Sequence[str] = (),
+    proxy_options: Sequence[str] = (),
+    between: Callable[[str], AbstractContextManager[str]] | None = None,
+) -> Iterator[Stack]:
+    """Run all three until the block ends, with options of the two commands.
+
+    `between` listens between proxy and gateway: it is given the gateway's URL and yields its own.
+    """
+    with ExitStack() as stack:
+        backend = stack.enter_context(backends.moto_backend(strict=False))
+        environment = dict(os.environ) | backend.environment | {"MALLOC_ARENA_MAX": "2"}
+        gateway = Gateway(environment, *gateway_options)
+        stack.callback(gateway.stop)
+        gateway.wait()
+        upstream = stack.enter_context(between(gateway.url)) if between else gateway.url
+        url = f"http://{ports.LOOPBACK}:{ports.free_port()}"
+        port = url.rpartition(":")[2]
+        command = (*_MOORAGE, "proxy", "--stop-with-input", "--port", port, "--upstream", upstream)
+        proxy = children.start("proxy", (*command, *proxy_options), environment)
+        stack.callback(proxy.stop)
+        children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
+        yield Stack(backend, gateway, url, proxy.pid)

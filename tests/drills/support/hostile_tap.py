@@ -1,0 +1,114 @@
+"""Listens between the proxy and the gateway: what was told to be kept is never sent again.
+
+It breaks the proxy's connection when the gateway's breaks, so that a killed gateway looks killed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from moorage.proxy.rechunk import offset_of
+from tests.support.fake_registry import in_background
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from multidict import CIMultiDictProxy
+
+_ONE_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding")
+_NO_BODY = ("GET", "HEAD", "DELETE")
+_PIECE = 1 << 18
+
+
+@dataclass
+class Watch:
+    """What has passed. Bytes are those of upload bodies; `told` is how many are known as kept."""
+
+    url: str = ""
+    sent: int = 0
+    told: int = 0
+    again: list[str] = field(default_factory=list)
+    """Requests that sent what had been told to be kept."""
+    closing: threading.Event = field(default_factory=threading.Event)
+    """A closing PUT is under way, or was."""
+
+    def asked(self, method: str, begin: int | None) -> None:
+        """Note a request; `begin` is the first byte that it carries."""
+        if begin is not None and begin < self.told:
+            self.again.append(f"{method} from {begin}, though {self.told} were kept")
+        if method == "PUT":
+            self.closing.set()
+
+    def heard(self, headers: CIMultiDictProxy[str]) -> None:
+        """Note what an answer says is kept."""
+        self.told = max(self.told, offset_of(headers) or 0)
+
+
+@contextmanager
+def watching(upstream: str) -> Iterator[Watch]:
+    """Listen on a free port of loopback; one upload at a time may pass."""
+    watch = Watch()
+    passing = _Passing(upstream, watch)
+    with in_background(passing.open):
+        yield watch
+
+
+class _Passing:
+    def __init__(self, upstream: str, watch: Watch) -> None:
+        self._upstream = upstream
+        self._watch = watch
+
+    async def open(self) -> Callable[[], Awaitable[None]]:
+        self._session = aiohttp.ClientSession(auto_decompress=False)
+        runner = web.ServerRunner(
+            web.Server(self._pass, handler_cancellation=True, access_log=None), shutdown_timeout=1
+        )
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self._watch.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+        async def close() -> None:
+            await runner.cleanup()
+            await self._session.close()
+
+        return close
+
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
+        span = re.match(r"(\d+)-", request.headers.get("Content-Range", ""))
+        self._watch.asked(request.method, int(span[1]) if span else None)
+        try:
+            async with self._session.request(
+                request.method,
+                URL(self._upstream + request.raw_path, encoded=True),
+                headers=_end_to_end(request.headers),
+                data=None if request.method in _NO_BODY else self._counted(request),
+                allow_redirects=False,
+            ) as answer:
+                body = await answer.read()
+        except aiohttp.ClientError:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        self._watch.heard(answer.headers)
+        return web.Response(status=answer.status, headers=_end_to_end(answer.headers), body=body)
+
+    async def _counted(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        async for piece in request.content.iter_chunked(_PIECE):
+            self._watch.sent += len(piece)
+            yield piece
+
+
+def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    kept = CIMultiDict(headers)
+    for name in _ONE_HOP:
+        kept.popall(name, None)
+    return kept

@@ -1,0 +1,210 @@
+"""The invariants of the registry, asserted on a snapshot and on what clients were told.
+
+1. The object that a live record or link names exists and has exactly its digest's bytes.
+2. A manifest that was accepted can be pulled whole, unless someone deleted it. Someone who sends
+   DELETE for one of its blobs has deleted it too, whenever that took effect: a user may take his
+   own images apart, and only the collector has to ask what still names a blob.
+3. The Range told to a client is durable.
+4. No session is dead (the drills' procedures show it; here only its end is looked at), and none
+   is cancelled that no client gave up, whose life isn't over and whose bytes no drill took away.
+5. What no session, link, manifest or record names is gone at the end; counts and ways back agree.
+
+The sixth, that no answer depends on a failed read, is judged by the client. This module must never
+forgive what it can't explain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from chalicelib.digest import Digest
+from chalicelib.registry.keys import data_key, session_prefix
+from chalicelib.registry.model import ManifestState
+from chalicelib.registry.session import TERMINAL, Session, State
+from chalicelib.registry.upload.chunks import hasher_of
+from tests.drills.support.ledger import Ledger, Violation
+from tests.support.memory_objects import etag_of
+
+if TYPE_CHECKING:
+    from tests.drills.support.snapshot import Snapshot
+
+
+def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
+    """Assert everything; `final` when the sweeper has been at it past all times of grace."""
+    _records_and_links(seen)
+    _promised_blobs(seen, ledger)
+    _manifests(seen, ledger)
+    _tags_and_referrers(seen)
+    _sessions(seen, ledger)
+    _nothing_unnamed(seen)
+    if final:
+        _nothing_left(seen)
+
+
+def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None:
+    """Assert that no session was cancelled but by a client, by its life's end, or for lost bytes.
+
+    To be asked before time passes: a session whose life is over at `now` tells no more.
+    """
+    for session in seen.sessions.values():
+        cancelled = session.state is State.CANCELLED and not session.over_by(now)
+        _require(
+            not cancelled or ledger.ends(session.id),
+            f"{session.id} is cancelled with {session.offset} bytes, and nobody gave it up",
+        )
+
+
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise Violation(message)
+
+
+def _records_and_links(seen: Snapshot) -> None:
+    for record in seen.records.values():
+        _holds(seen, record.key, record.digest, record.size)
+    for link in seen.links.values():
+        _holds(seen, link.key, link.digest, link.size)
+        owner = seen.records.get(link.digest)
+        _require(owner, f"{link.repository} links to {link.digest}, which has no record")
+        _require(owner and owner.key == link.key, f"{link} names another object than {owner}")
+    counted = Counter(digest for _, digest in seen.links)
+    for digest, record in seen.records.items():
+        _require(
+            record.links == counted[digest],
+            f"{digest} counts {record.links} links and has {counted[digest]}",
+        )
+
+
+def _holds(seen: Snapshot, key: str, digest: Digest, size: int) -> None:
+    data = seen.objects.get(key)
+    _require(data is not None, f"{key} is named, and not there")
+    right = data is not None and len(data) == size and Digest.of(data, digest.algorithm) == digest
+    _require(right, f"{key} holds {data!r}, which is not {size} bytes of {digest}")
+
+
+def _promised_blobs(seen: Snapshot, ledger: Ledger) -> None:
+    for place in ledger.blobs:
+        _require(
+            place in seen.links or place in ledger.unlinked,
+            f"{place[1]} was accepted in {place[0]}, and is not there",
+        )
+
+
+def _manifests(seen: Snapshot, ledger: Ledger) -> None:
+    for (repository, digest), body in ledger.manifests.items():
+        if (repository, digest) in ledger.dropped:
+            continue
+        manifest = seen.manifests.get((repository, digest))
+        live = manifest is not None and manifest.state is ManifestState.LIVE
+        _require(live, f"manifest {digest} was accepted, and is {manifest}")
+        _require(
+            manifest is not None and manifest.body in {body, None}, f"{digest} has other bytes"
+        )
+    for (repository, digest), manifest in seen.manifests.items():
+        for reference in (
+            (manifest.references or ()) if manifest.state is ManifestState.LIVE else ()
+        ):
+            place = repository, reference
+            there = place in seen.links or place in seen.manifests
+            gone = place in ledger.unlinked or place in ledger.dropped
+            _require(there or gone, f"manifest {digest} is live and lacks {reference}")
+
+
+def _tags_and_referrers(seen: Snapshot) -> None:
+    ways = {(repository, digest, tag) for (repository, tag), digest in seen.tags.items()}
+    _require(ways == seen.tagged, f"tags {ways} and ways back {seen.tagged} disagree")
+    for repository, tag in seen.tags:
+        named = seen.manifests.get((repository, seen.tags[repository, tag]))
+        there = named is not None and named.state is not ManifestState.PENDING
+        _require(there, f"tag {tag} names {named}")
+    for repository, subject, digest in seen.referrers:
+        owner = seen.manifests.get((repository, digest))
+        _require(
+            owner is not None
+            and owner.subject == subject
+            and owner.state is not ManifestState.PENDING,
+            f"referrer row of {digest}, which is {owner}",
+        )
+    for (repository, digest), manifest in seen.manifests.items():
+        if manifest.state is ManifestState.LIVE and manifest.subject is not None:
+            row = (repository, manifest.subject, digest)
+            _require(row in seen.referrers, f"live manifest {digest} has no referrer row")
+
+
+def _sessions(seen: Snapshot, ledger: Ledger) -> None:
+    for session_id, offset in ledger.told.items():
+        session = seen.sessions.get(session_id)
+        if session is None or ledger.ends(session_id):
+            continue
+        _require(
+            session.offset >= offset, f"{session_id} was told {offset} and has {session.offset}"
+        )
+        if session.state is State.OPEN:
+            _stored(seen, session, ledger.chunks[session_id])
+
+
+def _stored(seen: Snapshot, session: Session, chunks: list[tuple[int, bytes]]) -> None:
+    """Require that what an open session has accepted is in S3, and is what its clients sent."""
+    parts = seen.multiparts.get((data_key(session.id), session.upload_id or ""), {})
+    numbers = [n for n in range(1, session.next_part) if n not in session.burned]
+    _require(all(n in parts for n in numbers), f"{session.id} lacks a part of {numbers}: {parts}")
+    tail = seen.objects.get(session.tail.key) if session.tail else b""
+    _require(tail is not None, f"the tail of {session} is not there")
+    sizes = [parts[n].size for n in numbers]
+    total = sum(sizes) + len(tail or b"")
+    _require(total == session.offset, f"{session.id} has {total} of {session.offset} bytes")
+    sent = _joined(session, chunks)
+    if sent is None:
+        return
+    begin = 0
+    for number, size in zip(numbers, sizes, strict=True):
+        same = etag_of(sent[begin : begin + size]) == parts[number].etag
+        _require(same, f"part {number} of {session.id} is not what was sent")
+        begin += size
+    _require(sent[begin:] == tail, f"the tail of {session.id} is {tail!r}, not {sent[begin:]!r}")
+    hasher = hasher_of(session)
+    known = hasher is None or hasher.digest() == Digest.of(sent, session.algorithm)
+    _require(known, f"{session.id} has hashed other bytes than it stored")
+
+
+def _joined(session: Session, chunks: list[tuple[int, bytes]]) -> bytes | None:
+    """Return the session's bytes as its clients sent them; None if some were never answered."""
+    whole = b""
+    for at, chunk in sorted(chunks):
+        _require(at >= len(whole), f"{session.id} accepted two chunks at {at}")
+        if at > len(whole):
+            return None
+        whole += chunk
+    return whole if len(whole) == session.offset else None
+
+
+def _nothing_unnamed(seen: Snapshot) -> None:
+    """Require that whatever is in S3 is named by an item, from which it can be found again."""
+    named = {record.key for record in seen.records.values()}
+    keys = [*seen.objects, *(key for key, _ in seen.multiparts)]
+    for key in keys:
+        if key in named:
+            continue
+        owner = next((s for s in seen.sessions.values() if _may_own(s, key)), None)
+        _require(owner, f"{key} is there, and nothing names it")
+        watched = owner is not None and (owner.state not in TERMINAL or owner.sweep_at is not None)
+        _require(watched, f"{key} is there, and nobody will look at {owner} again")
+
+
+def _may_own(session: Session, key: str) -> bool:
+    return key.startswith(session_prefix(session.id)) or (
+        key.startswith("blobs/") and key.endswith(f"/{session.id}")
+    )
+
+
+def _nothing_left(seen: Snapshot) -> None:
+    named = {record.key for record in seen.records.values()}
+    left = [key for key in seen.objects if key not in named]
+    _require(not left, f"left at the end: {left}")
+    _require(not seen.multiparts, f"open at the end: {list(seen.multiparts)}")
+    for manifest in seen.manifests.values():
+        _require(manifest.state is ManifestState.LIVE, f"dead at the end: {manifest}")
+    for session in seen.sessions.values():
+        over = session.state in TERMINAL and session.sweep_at is None
+        _require(over and session.expires_at, f"dead at the end: {session}")

@@ -1,0 +1,127 @@
+"""Requests of a client over the API, each an invocation of its own that can be stopped.
+
+Every answer is judged by what the registry may say at all. This module must never look into the
+stores, nor know what a request is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chalicelib.access.authorizer_context import PRINCIPAL
+from chalicelib.api.dispatch import Api
+from chalicelib.api.messages import Request, Response
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from tests.drills.support.ledger import Violation
+from tests.drills.support.points import Gate, Stopped
+
+if TYPE_CHECKING:
+    from chalicelib.registry.registry import Registry
+    from tests.drills.support.worlds import DrillClock
+
+DRILL = "drill"
+"""Whoever sends requests, unless somebody else is meant to."""
+
+LATER = frozenset({429, 503})
+"""Come again after the time in Retry-After."""
+
+_OPTIONS = ApiOptions(
+    inline_limit=1024 * 1024, head_strategy=HeadStrategy.BODY, manifest_limit=4_500_000
+)
+
+
+class NoAnswerError(Exception):
+    """The invocation died: the client's connection was cut."""
+
+
+class GaveUpError(Exception):
+    """A client that does not try again got no answer, or was told to come later."""
+
+
+class Requests:
+    """One client's requests; a patient one sends again what was not answered."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: DrillClock,
+        gate: Gate,
+        *,
+        patient: bool = True,
+        tries: int = 60,
+    ) -> None:
+        self.tries = tries
+        self.clock = clock
+        self.gate = gate
+        self.patient = patient
+        self.principal = DRILL
+        self._api = Api(lambda: registry, _OPTIONS)
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Send one request; raises NoAnswerError if its invocation is stopped."""
+        path, _, query = target.removeprefix("/v2/").partition("?")
+        parameters: dict[str, list[str]] = {}
+        for part in filter(None, query.split("&")):
+            name, _, value = part.partition("=")
+            parameters.setdefault(name, []).append(value)
+        request = Request(
+            method=method,
+            path=path,
+            query=parameters,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+            body=body,
+            authorizer={PRINCIPAL: self.principal},
+            deadline=self.clock.now() + 29,
+            request_id="drill",
+        )
+        try:
+            response = self._api(request)
+        except Stopped:
+            self.gate.revive()
+            raise NoAnswerError from None
+        self._judge(method, target, response)
+        return response
+
+    def _judge(self, method: str, target: str, response: Response) -> None:
+        """Refuse what no request may ever be answered."""
+        if response.status >= 500 and response.status != 503:
+            raise Violation(f"{method} {target}: {response.status} {response.body[:200]!r}")
+        if response.status in LATER and not str(response.headers.get("Retry-After")).isdigit():
+            raise Violation(f"{method} {target}: {response.status} without Retry-After")
+
+    def insist(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Send a request until it is answered with something else than to come later."""
+        for _ in range(self.tries):
+            try:
+                response = self.ask(method, target, body, **headers)
+            except NoAnswerError:
+                self.unanswered()
+            else:
+                if response.status not in LATER:
+                    return response
+                self.wait(response)
+        raise Violation(f"{method} {target}: no answer in {self.tries} tries")
+
+    def unanswered(self) -> None:
+        """Go on after no answer, if this client is patient."""
+        if not self.patient:
+            raise GaveUpError
+        self.clock.sleep(1)
+
+    def wait(self, response: Response) -> None:
+        """Come later, as the answer says, if this client is patient."""
+        if not self.patient:
+            raise GaveUpError
+        self.clock.sleep(int(str(response.headers["Retry-After"])))
+
+
+def expect(response: Response, *statuses: int) -> Response:
+    """Return the answer; raises Violation if it is another than these."""
+    if response.status not in statuses:
+        raise Violation(f"{response.status} instead of {statuses}: {response.body[:300]!r}")
+    return response
+
+
+def offset_of(response: Response) -> int:
+    """Return how many bytes an answer says are durable: Range alone can't tell 0 from 1."""
+    return int(str(response.headers["Location"]).rpartition("?at=")[2])

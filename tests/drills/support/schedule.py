@@ -1,0 +1,194 @@
+"""Schedules: tasks that run one call at a time in an order that is chosen, and can be replayed.
+
+Each task is a thread that waits at every point for its turn, so only one ever runs. Nothing here
+may depend on time or on which thread the machine wakes first.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.errors import TooManyRequestsError, UnavailableError
+from tests.drills.support.points import (
+    Act,
+    Gate,
+    Stopped,
+    cut_short,
+    failing,
+    failing_after,
+    repeat,
+    stop_after,
+    stop_before,
+)
+
+ACTS: Mapping[str, Act | None] = {
+    "": None,
+    "r": repeat,
+    "b": stop_before,
+    "a": stop_after,
+    "f": failing(UnavailableError),
+    "F": failing_after(UnavailableError),
+    "t": failing(TooManyRequestsError),
+    "T": failing_after(TooManyRequestsError),
+    "c": cut_short(UnavailableError),
+}
+"""What can be done to a call of a schedule, by its letter; the failures as ports tell them."""
+
+
+_LETTERS = "".join(ACTS)
+_DIGITS = "0123456789"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whose call is made next, and what is done to it: a letter of ACTS."""
+
+    task: int
+    act: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.task}{self.act}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One choice that was made, and what there was to choose from."""
+
+    choice: Choice
+    alive: tuple[int, ...]
+    current: int | None
+
+    @property
+    def preempts(self) -> bool:
+        """Whether a task that could have gone on was held up."""
+        return self.current in self.alive and self.choice.task != self.current
+
+
+Body = Callable[[Gate], None]
+Chooser = Callable[[int, tuple[int, ...], int | None], Choice]
+"""Given the number of the step, the tasks that can go on, and the last one that did."""
+
+
+def written(choices: Sequence[Choice]) -> str:
+    """Write a schedule down, for replaying it."""
+    return ".".join(map(str, choices)) or "-"
+
+
+def read(text: str) -> list[Choice]:
+    """Read a schedule that was written down."""
+    parts = [] if text == "-" else text.split(".")
+    return [Choice(int(part.rstrip(_LETTERS)), part.lstrip(_DIGITS)) for part in parts]
+
+
+class _Task:
+    """A thread that does one step each time it is let go."""
+
+    def __init__(self, body: Body) -> None:
+        self.over = False
+        self.error: BaseException | None = None
+        self._body = body
+        self._act: Act | None = None
+        self._mine, self._yours = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def step(self, act: Act | None) -> None:
+        """Make the call that the task waits at, and run it to the next one or to its end."""
+        self._act = act
+        self._mine.release()
+        self._yours.acquire()
+
+    def _run(self) -> None:
+        self._mine.acquire()
+        try:
+            self._body(Gate(turn=self._turn))
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - told by whoever runs the schedule
+            self.error = error
+        self.over = True
+        self._yours.release()
+
+    def _turn(self) -> Act | None:
+        self._yours.release()
+        self._mine.acquire()
+        return self._act
+
+
+def run(
+    bodies: Sequence[Body], choose: Chooser, acts: Mapping[str, Act | None] = ACTS
+) -> tuple[list[Step], list[BaseException]]:
+    """Run tasks to their ends; returns the steps, and what tasks raised."""
+    tasks = [_Task(body) for body in bodies]
+    for task in tasks:  # up to its first call: nothing has happened yet
+        task.step(None)
+    steps: list[Step] = []
+    current: int | None = None
+    while alive := tuple(number for number, task in enumerate(tasks) if not task.over):
+        choice = choose(len(steps), alive, current)
+        tasks[choice.task].step(acts[choice.act])
+        steps.append(Step(choice, alive, current))
+        current = choice.task
+    return steps, [task.error for task in tasks if task.error is not None]
+
+
+def following(schedule: Sequence[Choice]) -> Chooser:
+    """Choose as a schedule says; where it ends, or can't be followed, go on without preempting."""
+
+    def choose(number: int, alive: tuple[int, ...], current: int | None) -> Choice:
+        if number < len(schedule) and schedule[number].task in alive:
+            return schedule[number]
+        return Choice(current if current is not None and current in alive else alive[0])
+
+    return choose
+
+
+def at_random(
+    seed: int, *, switch: float = 0.4, disturb: float = 0.0, acts: str = "rba"
+) -> Chooser:
+    """Choose by chance, the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - schedules, not secrets
+
+    def choose(_number: int, alive: tuple[int, ...], current: int | None) -> Choice:
+        stay = current is not None and current in alive and chance.random() > switch
+        task = current if stay and current is not None else chance.choice(alive)
+        act = chance.choice(acts) if chance.random() < disturb else ""
+        return Choice(task, act)
+
+    return choose
+
+
+def explore(
+    attempt: Callable[[Chooser], list[Step]], within: Callable[[int, int], bool], acts: str = "rba"
+) -> Iterator[list[Choice]]:
+    """Run every schedule within bounds, one after the other; yields each as it was run.
+
+    `within` says how many preemptions and disturbances one schedule may have; `acts`: the letters
+    of what may disturb a call. A schedule is a beginning that was chosen, and after it whatever
+    needs no preemption; the alternatives to that are beginnings of their own.
+    """
+    waiting: list[list[Choice]] = [[]]
+    while waiting:
+        beginning = waiting.pop()
+        steps = attempt(following(beginning))
+        chosen = [step.choice for step in steps]
+        yield chosen
+        for at in range(len(beginning), len(steps)):
+            before = steps[:at]
+            preempted = sum(step.preempts for step in before)
+            disturbed = sum(bool(step.choice.act) for step in before)
+            for other in _others(steps[at], acts):
+                costs = Step(other, steps[at].alive, steps[at].current)
+                if within(preempted + costs.preempts, disturbed + bool(other.act)):
+                    waiting.append([*chosen[:at], other])
+
+
+def _others(step: Step, acts: str) -> Iterator[Choice]:
+    """All that could have been chosen instead."""
+    for task in step.alive:
+        for act in ("", *acts):
+            choice = Choice(task, act)
+            if choice != step.choice:
+                yield choice

@@ -1,0 +1,125 @@
+"""All that a registry's stores hold at one moment, whatever they are made of.
+
+Taken past every gate, so that looking disturbs nothing. This module must never judge what it sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.digest import Digest
+from chalicelib.registry.outcomes import Part
+from chalicelib.stores.dynamodb.items import LINK, MANIFEST, RECORD, REFERRER, SESSION
+from tests.support.memory_objects import etag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+    from chalicelib.registry.model import Link, Manifest, Record, Referrer
+    from chalicelib.registry.session import Session
+    from chalicelib.stores.dynamodb.codec import Item
+    from tests.support.memory_metadata import MemoryMetadataStore
+    from tests.support.memory_objects import MemoryObjectStore
+
+
+@dataclass
+class Snapshot:
+    """Objects, open multipart uploads, and every item."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    multiparts: dict[tuple[str, str], dict[int, Part]] = field(default_factory=dict)
+    """By key and upload id."""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    links: dict[tuple[str, Digest], Link] = field(default_factory=dict)
+    records: dict[Digest, Record] = field(default_factory=dict)
+    manifests: dict[tuple[str, Digest], Manifest] = field(default_factory=dict)
+    tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
+    tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
+    referrers: dict[tuple[str, Digest, Digest], Referrer] = field(default_factory=dict)
+
+
+def of_memory(objects: MemoryObjectStore, metadata: MemoryMetadataStore) -> Snapshot:
+    """Look at the stores in memory."""
+    seen = Snapshot(
+        sessions=dict(metadata.sessions.sessions),
+        links=dict(metadata.links),
+        records=dict(metadata.records),
+        manifests=dict(metadata.manifests),
+        tags=dict(metadata.tags),
+        tagged=set(metadata.tagged),
+        referrers=dict(metadata.referrers),
+    )
+    add_objects(seen, objects)
+    return seen
+
+
+def add_objects(seen: Snapshot, objects: MemoryObjectStore) -> None:
+    """Look at the object store in memory."""
+    seen.objects = dict(objects.objects)
+    seen.multiparts = {
+        upload: {n: Part(n, len(data), etag_of(data)) for n, data in parts.items()}
+        for upload, parts in objects.uploads.items()
+    }
+
+
+def of_aws(
+    s3: S3Client, bucket: str, dynamodb: DynamoDBClient, registry: str, uploads: str
+) -> Snapshot:
+    """Look at a bucket and two tables."""
+    seen = of_items(_scan(dynamodb, uploads), _scan(dynamodb, registry))
+    for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+        seen.objects[entry["Key"]] = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+    for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        place = upload["Key"], upload["UploadId"]
+        listed = s3.list_parts(Bucket=bucket, Key=place[0], UploadId=place[1])
+        seen.multiparts[place] = {
+            part["PartNumber"]: Part(part["PartNumber"], part["Size"], part["ETag"])
+            for part in listed.get("Parts", [])
+        }
+    return seen
+
+
+def of_items(
+    uploads: Iterable[Mapping[str, Any]], registry: Iterable[Mapping[str, Any]]
+) -> Snapshot:
+    """Look at the items of both tables."""
+    seen = Snapshot()
+    for item in uploads:
+        session = SESSION.decode(item)
+        seen.sessions[session.id] = session
+    for item in registry:
+        _add(seen, item)
+    return seen
+
+
+def _scan(dynamodb: DynamoDBClient, table: str) -> Iterator[Item]:
+    for page in dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
+        yield from page["Items"]
+
+
+def _add(seen: Snapshot, item: Item) -> None:
+    """Put an item of the table `registry` where it belongs."""
+    owner, row = item["pk"]["S"], item["sk"]["S"]
+    repository = owner.removeprefix("REPO#")
+    kind, _, rest = row.partition("#")
+    if kind == "RECORD" and owner.startswith("BLOB#"):
+        record = RECORD.decode(item)
+        seen.records[record.digest] = record
+    elif kind == "BLOB":
+        link = LINK.decode(item)
+        seen.links[repository, link.digest] = link
+    elif kind == "MANIFEST":
+        manifest = MANIFEST.decode(item)
+        seen.manifests[repository, manifest.digest] = manifest
+    elif kind == "TAG":
+        seen.tags[repository, rest] = Digest.parse(item["digest"]["S"])
+    elif kind == "TAGGED":
+        digest, _, tag = rest.partition("#")
+        seen.tagged.add((repository, Digest.parse(digest), tag))
+    elif kind == "REFERRER":
+        row_of = REFERRER.decode(item)
+        seen.referrers[repository, row_of.subject, row_of.digest] = row_of

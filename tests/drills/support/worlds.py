@@ -1,0 +1,248 @@
+"""The worlds of the drills: a registry's stores with every call behind a gate, and a clock.
+
+In memory a point is a call of a port; over AWS it is an API call of botocore's. Nothing here may
+run on real time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.objects import S3ObjectStore
+from moorage.local.backend import DATA_TEMPLATE
+from tests.drills.support import snapshot as drill_snapshot
+from tests.drills.support.moto import Wire
+from tests.drills.support.points import Gate, gated
+from tests.drills.support.tables import MemoryTables
+from tests.support.memory_metadata import MemoryMetadataStore
+from tests.support.memory_objects import MemoryObjectStore
+from tests.support.memory_sessions import MemorySessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+    from tests.drills.support.snapshot import Snapshot
+
+PART = 8
+"""The smallest part of the drills, in bytes: a whole upload is a handful of letters."""
+
+SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
+BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
+"""Every commit but the smallest is a worker's."""
+_START = 1_764_000_000.0
+_TABLE = (
+    "AttributeDefinitions",
+    "BillingMode",
+    "GlobalSecondaryIndexes",
+    "KeySchema",
+)
+
+
+class DrillClock:
+    """Time that passes only when somebody sleeps, and identifiers in the order of asking."""
+
+    def __init__(self) -> None:
+        self.time = _START
+        self._ids = 0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += seconds
+
+    def new_id(self) -> str:
+        """Return an identifier that nobody had."""
+        self._ids += 1
+        return str(uuid.UUID(int=self._ids))
+
+
+@dataclass
+class DrillWorkers:
+    """Remembers which commits were asked for, and does them at once where `drive` is set."""
+
+    asked: list[str] = field(default_factory=list)
+    drive: Callable[[str], object] | None = None
+
+    def commit(self, session_id: str) -> None:
+        """Remember, or do it."""
+        self.asked.append(session_id)
+        if self.drive is not None:
+            self.drive(session_id)
+
+
+class World(Protocol):
+    """A registry's surroundings."""
+
+    name: str
+    limits: Limits
+    clock: DrillClock
+    workers: DrillWorkers
+
+    def ports(self, gate: Gate) -> Ports:
+        """Return the ports of one task."""
+
+    def snapshot(self) -> Snapshot:
+        """Look at everything that is stored."""
+
+    def fresh(self, limits: Limits) -> World:
+        """Make another one with nothing in it; the old one may be gone by that."""
+
+
+class MemoryWorld:
+    """The stores in memory."""
+
+    name = "memory"
+
+    def __init__(self, limits: Limits = SMALL) -> None:
+        self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
+        self._objects = MemoryObjectStore(part_minimum=limits.part_minimum)
+        self._sessions = MemorySessionStore()
+        self._metadata = MemoryMetadataStore(self._sessions)
+
+    def ports(self, gate: Gate) -> Ports:
+        """Return the ports, each call of which is a point."""
+        return Ports(
+            objects=gated(self._objects, "objects", gate),
+            sessions=gated(self._sessions, "sessions", gate),
+            metadata=gated(self._metadata, "metadata", gate),
+            workers=gated(self.workers, "workers", gate),
+            clock=self.clock,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Look."""
+        return drill_snapshot.of_memory(self._objects, self._metadata)
+
+    def fresh(self, limits: Limits) -> MemoryWorld:
+        """Make another."""
+        return MemoryWorld(limits)
+
+
+class TablesWorld:
+    """The stores of DynamoDB over tables in this process, and the object store in memory.
+
+    A point is a request to DynamoDB, or a call of the object store's port.
+    """
+
+    name = "tables"
+
+    def __init__(self, limits: Limits = SMALL) -> None:
+        self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
+        self._objects = MemoryObjectStore(part_minimum=limits.part_minimum)
+        self._tables = MemoryTables()
+
+    def ports(self, gate: Gate) -> Ports:
+        """Return the ports."""
+        client: Any = gated(self._tables, "dynamodb", gate)
+        sleep = self.clock.sleep
+        return Ports(
+            objects=gated(self._objects, "objects", gate),
+            sessions=DynamoSessionStore(client, "uploads", sleep=sleep),
+            metadata=DynamoMetadataStore(client, "registry", "uploads", sleep=sleep),
+            workers=gated(self.workers, "workers", gate),
+            clock=self.clock,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Look."""
+        rows = {name: list(table.values()) for name, table in self._tables.items.items()}
+        seen = drill_snapshot.of_items(rows.get("uploads", []), rows.get("registry", []))
+        drill_snapshot.add_objects(seen, self._objects)
+        return seen
+
+    def fresh(self, limits: Limits) -> TablesWorld:
+        """Make another."""
+        return TablesWorld(limits)
+
+    def spoil(self, key: Mapping[str, str], /, **attributes: dict[str, str]) -> None:
+        """Change an item of the table `registry` behind the stores' back."""
+        rows = self._tables.items["registry"]
+        place = key["pk"], key["sk"]
+        rows[place] = {**rows[place], **attributes}
+
+
+class AwsWorld:
+    """The stores over AWS clients, in a bucket and two tables of its own.
+
+    `wire` is that of the moto in this process; None where an emulator of its own is asked.
+    """
+
+    def __init__(
+        self,
+        s3: S3Client,
+        dynamodb: DynamoDBClient,
+        wire: Wire | None = None,
+        limits: Limits = SMALL,
+    ) -> None:
+        self.name = "moto" if wire else "ministack"
+        self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
+        self.wire = wire
+        self._s3, self._dynamodb = s3, dynamodb
+        tag = uuid.uuid4().hex[:12]
+        self._bucket, self._registry, self._uploads = (
+            f"drill-{tag}{end}" for end in ("", "-registry", "-uploads")
+        )
+        s3.create_bucket(Bucket=self._bucket)
+        for table, resource in (
+            (self._registry, "RegistryTable"),
+            (self._uploads, "UploadsTable"),
+        ):
+            dynamodb.create_table(TableName=table, **_properties(resource))
+
+    def ports(self, gate: Gate) -> Ports:
+        """Return the ports, each API call below which is a point."""
+        s3, dynamodb = gated(self._s3, "s3", gate), gated(self._dynamodb, "dynamodb", gate)
+        sleep = self.clock.sleep
+        return Ports(
+            objects=S3ObjectStore(
+                s3, self._bucket, copy_limit=self.limits.copy_whole, copy_part=2 * PART
+            ),
+            sessions=DynamoSessionStore(dynamodb, self._uploads, sleep=sleep),
+            metadata=DynamoMetadataStore(dynamodb, self._registry, self._uploads, sleep=sleep),
+            workers=gated(self.workers, "workers", gate),
+            clock=self.clock,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Look."""
+        return drill_snapshot.of_aws(
+            self._s3, self._bucket, self._dynamodb, self._registry, self._uploads
+        )
+
+    def fresh(self, limits: Limits) -> AwsWorld:
+        """Make another."""
+        if self.wire is not None:
+            self.wire.forget()
+        return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
+
+
+def moto_world() -> AwsWorld:
+    """Return a world over moto in this process."""
+    wire = Wire(PART)
+    wire.forget()
+    return AwsWorld(wire.s3, wire.dynamodb, wire)
+
+
+def _properties(resource: str) -> Mapping[str, Any]:
+    """What of a table in infra/data.yaml an emulator takes."""
+    if not _TEMPLATE:
+        _TEMPLATE.update(yaml.safe_load(Path(DATA_TEMPLATE).read_text(encoding="utf-8")))
+    properties = _TEMPLATE["Resources"][resource]["Properties"]
+    return {name: properties[name] for name in _TABLE if name in properties}
+
+
+_TEMPLATE: dict[str, Any] = {}

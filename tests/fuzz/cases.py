@@ -1,0 +1,222 @@
+"""Requests that go wrong, each made from its number: valid ones first, then spoilt.
+
+A request's state is its own (a repository named for its number), so that any of them can be made
+again alone. It must never judge an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from chalicelib.digest import Algorithm, Digest
+from tests.fuzz import junk, world
+from tests.fuzz.asked import Asked, spoil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from tests.fuzz.world import Fuzzed
+
+
+def make(fuzzed: Fuzzed, seed: int, number: int) -> Asked:
+    """Make a request and the state that it meets."""
+    rng = random.Random(f"{seed}:{number}")  # noqa: S311 - repeatable, not a secret
+    name = f"fuzz/n{number}"
+    maker = rng.choices(list(_MAKERS), weights=list(_MAKERS.values()))[0]
+    asked = maker(fuzzed, rng, name)
+    for _ in range(0 if asked.wire else rng.choices((0, 1, 2, 3), weights=(1, 6, 2, 1))[0]):
+        spoil(rng, asked)
+    return asked
+
+
+def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    target = rng.choice(("/v2/", "/v2", "/v2/_catalog", f"/v2/{name}/tags/list"))
+    if rng.random() < 0.5:
+        fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
+    query = [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
+    query += [(b"last", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.5 else []
+    return Asked(rng.choice((b"GET", b"GET", b"HEAD")), target.encode(), query)
+
+
+def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    subject = fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
+    for kind in ("a/b", "c/d"):
+        document = fuzzed.image(name, subject=subject, artifactType=kind, annotations={"k": kind})
+        fuzzed.manifest(name, kind[0], document, world.IMAGE)
+    query = []
+    if rng.random() < 0.6:
+        kind = rng.choice(("a/b", junk.text(rng)))
+        query.append((b"artifactType", junk.escaped(rng, kind)))
+    if rng.random() < 0.4:
+        last = rng.choice((str(subject["digest"]), junk.text(rng)))
+        query.append((b"last", junk.escaped(rng, last)))
+    digest = rng.choice((subject["digest"], f"sha256:{junk.ZEROS}"))
+    return Asked(b"GET", f"/v2/{name}/referrers/{digest}".encode(), query)
+
+
+def _blob(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    stored = fuzzed.blob(name, rng.choice((world.SMALL, world.LARGE, b"")))
+    digest = rng.choice((stored["digest"], stored["digest"], Digest.of(b"nowhere")))
+    asked = Asked(rng.choice((b"GET", b"HEAD", b"DELETE")), f"/v2/{name}/blobs/{digest}".encode())
+    if rng.random() < 0.7:
+        unit = rng.choice(("bytes=", "bytes=", rng.choice(junk.UNITS)))
+        asked.headers.append((b"Range", (unit + rng.choice(junk.RANGES)).encode()))
+    return asked
+
+
+def _start(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    data = rng.choice((b"", b"{}", world.CHUNK))
+    right = Digest.of(data, rng.choice(list(Algorithm)))
+    fuzzed.blob(f"{name}/source", data)
+    asked = Asked(b"POST", f"/v2/{name}/blobs/uploads/".encode(), body=data)
+    choices: list[tuple[bytes, str]] = [
+        (b"digest", str(right)),
+        (b"digest", junk.text(rng)),
+        (b"digest-algorithm", rng.choice(("sha256", "sha512", "md5", junk.text(rng)))),
+        (b"mount", rng.choice((str(Digest.of(data)), junk.text(rng)))),
+        (b"from", rng.choice((f"{name}/source", junk.text(rng)))),
+    ]
+    for key, text in rng.sample(choices, rng.randrange(4)):
+        asked.query.append((key, junk.escaped(rng, text) if rng.random() < 0.3 else _quoted(text)))
+    return asked
+
+
+def _session(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    state = rng.choice(list(world.SESSIONS))
+    session = fuzzed.session(name, state)
+    offset = session.offset
+    method = rng.choice((b"PATCH", b"PATCH", b"PUT", b"PUT", b"PUT", b"GET", b"DELETE"))
+    asked = Asked(method, f"/v2/{name}/blobs/uploads/{session.id}".encode())
+    asked.busy = state == world.HELD
+    asked.body = rng.choice((b"", b"x", world.CHUNK, world.CHUNK * 3))
+    end = offset + len(asked.body) - 1
+    if rng.random() < 0.5:
+        span = rng.choice((f"{offset}-{end}", f"0-{end}", rng.choice(junk.RANGES)))
+        asked.headers.append((b"Content-Range", (rng.choice(junk.UNITS) + span).encode()))
+    if rng.random() < 0.6:
+        at = rng.choice((str(offset), str(offset), "0", junk.text(rng)))
+        asked.query.append((b"at", junk.escaped(rng, at)))
+    if method == b"PUT":
+        kept = {0: b"", 3: b"abc"}.get(offset, world.WHOLE)
+        right = Digest.of(kept + asked.body, rng.choice(list(Algorithm)))
+        digest = rng.choice((str(right), str(right), str(Digest.of(kept)), junk.text(rng)))
+        asked.query.append((b"digest", _quoted(digest)))
+    return asked
+
+
+def _pull(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    document = fuzzed.image(name, note="x" * rng.choice((0, 2000)))
+    stored = fuzzed.manifest(name, "v1", document, world.IMAGE)
+    reference = rng.choice(("v1", stored["digest"], "none", f"sha256:{junk.ZEROS}"))
+    method = rng.choice((b"GET", b"HEAD", b"DELETE"))
+    return Asked(method, f"/v2/{name}/manifests/{reference}".encode())
+
+
+def _push(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    """A manifest of which most often something is wrong."""
+    document, media_type = _document(fuzzed, rng, name)
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
+        document = junk.mutated(rng, document)
+    if rng.random() < 0.2:
+        unknown = {"mediaType": "a/b", "digest": f"sha256:{junk.ZEROS}", "size": 1}
+        document[rng.choice(("layers", "manifests"))] = [unknown]
+    body = json.dumps(document, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+    if rng.random() < 0.1:
+        body = body.replace(b'"size": ', b'"size": ' + b"9" * 5000, 1)
+    if rng.random() < 0.2:
+        body = junk.spoilt(rng, body)
+    if rng.random() < 0.03:
+        body += b" " * world.OPTIONS.manifest_limit
+    digest = Digest.of(body, rng.choice(list(Algorithm)))
+    reference = rng.choice(("v1", "v1", str(digest), str(digest), f"sha256:{junk.ZEROS}"))
+    asked = Asked(b"PUT", f"/v2/{name}/manifests/{reference}".encode(), body=body)
+    sent = rng.choice((media_type, media_type, media_type, "", rng.choice(junk.MEDIA_TYPES)))
+    asked.headers.append((b"Content-Type", sent.encode()))
+    for _ in range(rng.choice((0, 0, 1, 2, 40))):
+        tag = rng.choice(("a", f"t{rng.randrange(60)}", junk.text(rng)))
+        asked.query.append((b"tag", _quoted(tag)))
+    return asked
+
+
+def _document(fuzzed: Fuzzed, rng: Random, name: str) -> tuple[dict[str, Any], str]:
+    image = fuzzed.image(name)
+    if rng.random() < 0.4:
+        stored = fuzzed.manifest(name, "child", image, world.IMAGE)
+        platform = {"architecture": "arm64", "os": "linux", "variant": "v8"}
+        media_type = rng.choice((world.INDEX, world.DOCKER_LIST))
+        manifests = [{**stored, "platform": platform}]
+        return {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}, media_type
+    media_type = rng.choice((world.IMAGE, world.IMAGE, world.DOCKER))
+    image |= {"mediaType": media_type, "annotations": {"a": "b"}, "artifactType": "x/y"}
+    if rng.random() < 0.4:
+        image["subject"] = {"mediaType": world.IMAGE, "digest": str(Digest.of(b"s")), "size": 1}
+    if rng.random() < 0.2:
+        foreign = {"mediaType": "f/f", "digest": str(Digest.of(b"f")), "size": 9, "urls": ["u:u"]}
+        image["layers"].append(foreign)
+    return image, media_type
+
+
+def _wire(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+    """What may not be HTTP at all."""
+    asked = rng.choice((_lists, _blob, _session, _push))(fuzzed, rng, name)
+    raw = asked.raw()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    line, _, headers = head.partition(b"\r\n")
+    match rng.randrange(9):
+        case 0:
+            asked.wire = junk.spoilt(rng, raw) + b"\r\n\r\n"
+        case 1:
+            asked.wire = rng.randbytes(rng.randrange(1, 200)) + b"\r\n\r\n"
+        case 2:
+            asked.wire = line.replace(
+                b"HTTP/1.1", rng.choice((b"", b"HTTP/9.9", b"HTTP/1.0", b"x"))
+            )
+            asked.wire += b"\r\n" + headers + b"\r\n\r\n" + body
+        case 3:
+            asked.wire = (
+                head + b"\r\nX: " + b"a" * rng.choice((9_000, 11_000, 70_000)) + b"\r\n\r\n"
+            )
+        case 4:
+            asked.wire = line + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + rng.choice(_CHUNKED)
+        case 5:
+            length = rng.choice(
+                (b"-1", b"x", b"1, 2", b"0x3", b"9" * 30, b"3\r\nContent-Length: 4")
+            )
+            asked.wire = line + b"\r\nContent-Length: " + length + b"\r\n\r\nabc"
+        case 6:
+            asked.wire = line + b"\r\n" + junk.header_value(rng) + b"\r\n\r\n"
+        case 7:
+            target = rng.choice((b"*", b"http://x/v2/", b"//v2/", b"/v2/" + b"a/" * 6000, b"v2"))
+            asked.wire = b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        case _:
+            asked.wire = line.replace(b"/v2/", rng.randbytes(3) + b"/v2/") + b"\r\n\r\n"
+    return asked
+
+
+_CHUNKED = (
+    b"3\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabcd\r\n0\r\n\r\n",
+    b"zz\r\nabc\r\n0\r\n\r\n",
+    b"-3\r\nabc\r\n0\r\n\r\n",
+    b"3;x=y\r\nabc\r\n0\r\nTrailer: x\r\n\r\n",
+    b"ffffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+)
+
+_MAKERS: dict[Callable[[Fuzzed, Random, str], Asked], int] = {
+    _lists: 12,
+    _referrers: 8,
+    _blob: 14,
+    _start: 12,
+    _session: 24,
+    _pull: 8,
+    _push: 18,
+    _wire: 4,
+}
+
+
+def _quoted(text: str) -> bytes:
+    return urlencode({"": text.encode("utf-8", "surrogatepass")})[1:].encode()

@@ -1,0 +1,178 @@
+"""Twenty thousand requests that go wrong, through the gateway, Chalice and the dispatcher.
+
+A failure names the seed and the numbers: set MOORAGE_FUZZ_SEED, and MOORAGE_FUZZ_NUMBER to make
+one request alone. Below stands memory, so that nothing but a request can be at fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+import app as application
+from chalicelib.digest import Digest
+from chalicelib.wiring import registry as wiring
+from tests.fuzz.cases import make
+from tests.fuzz.judge import Judge
+from tests.fuzz.wire import Wire
+from tests.fuzz.world import IMAGE, fuzzed
+from tests.support.servers import request, run_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.fuzz.asked import Asked
+    from tests.fuzz.wire import Told
+    from tests.fuzz.world import Fuzzed
+
+SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
+ALONE = os.environ.get("MOORAGE_FUZZ_NUMBER")
+REQUESTS = 20_000
+THREADS = 4
+CODES_REACHED = 14
+_SHOWN = 20
+
+
+class Faults(logging.Handler):
+    """Keeps every traceback and every error that anything logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record that must not be."""
+        if record.exc_info or record.levelno >= logging.ERROR:
+            self.told.append(self.format(record))
+
+
+def is_no_refusal(record: logging.LogRecord) -> bool:
+    """Whether a record is more than the name of what the parser refused: there are thousands."""
+    refusal = record.getMessage().startswith("Error handling request from")
+    return not refusal or record.exc_info is not None
+
+
+@dataclass
+class Campaign:
+    """The requests of several threads, and what came of them."""
+
+    world: Fuzzed
+    url: str
+    seen: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    judge: Judge = field(default_factory=Judge)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, numbers: Sequence[int]) -> None:
+        """Make every request of these numbers, in as many threads as there are."""
+        threads = [
+            threading.Thread(target=self._run, args=(numbers[first::THREADS],))
+            for first in range(THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _run(self, numbers: Sequence[int]) -> None:
+        wire = Wire(self.url)
+        for number in numbers:
+            try:
+                asked = make(self.world, SEED, number)
+                self._note(number, asked, *self._answered(wire, asked))
+            except Exception:  # noqa: BLE001 - a request that can't be judged is a fault too
+                self._note(number, None, None, [traceback.format_exc()])
+        wire.close()
+
+    def _answered(self, wire: Wire, asked: Asked) -> tuple[Told | None, list[str]]:
+        if asked.wire is not None:
+            told = wire.try_anything(asked.wire)
+            return told, [] if told is None else list(self.judge.faults(asked, told))
+        told = wire.ask(asked.raw(), head=asked.method == b"HEAD")
+        faults = list(self.judge.faults(asked, told))
+        stored = told.headers.get("location", "")
+        if told.status == 201 and "/manifests/" in stored:
+            pulled = wire.ask(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % stored.encode())
+            if pulled.body != asked.body:
+                faults.append(f"a manifest was pulled as {pulled.status} {pulled.body[:200]!r}")
+        return told, faults
+
+    def _note(
+        self, number: int, asked: Asked | None, told: Told | None, faults: Sequence[str]
+    ) -> None:
+        code = None
+        if asked is not None and told is not None and not faults:
+            code = self.judge.code(asked, told)
+        with self.lock:
+            self.seen[str(told.status) if told else "no answer"] += 1
+            self.codes.update([code] if code else [])
+            raw = asked.raw()[:500] if asked else b""
+            self.faults += [f"seed {SEED}, number {number}: {why}\n  {raw!r}" for why in faults]
+
+
+@pytest.fixture
+def log() -> Iterator[Faults]:
+    """What anything logs from now on and must not."""
+    faults, root, parser = Faults(), logging.getLogger(), logging.getLogger("moorage.http")
+    root.addHandler(faults)
+    parser.addFilter(is_no_refusal)
+    yield faults
+    parser.removeFilter(is_no_refusal)
+    root.removeHandler(faults)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Fuzzed:
+    """A registry over memory, which the deployed app serves."""
+    made = fuzzed()
+    api = made.api
+    monkeypatch.setattr(wiring, "api", lambda: api)
+    return made
+
+
+@pytest.mark.timeout(900)
+def test_no_request_makes_the_registry_fail(world: Fuzzed, log: Faults) -> None:
+    """Every answer is one that is described, nothing is logged as a fault, and all goes on."""
+    numbers = range(REQUESTS) if ALONE is None else [int(ALONE)]
+    with run_gateway(application.app) as url:
+        campaign = Campaign(world, url)
+        campaign.run(numbers)
+        push_and_pull(url)
+    print(f"\nseed {SEED}: {dict(sorted(campaign.seen.items()))}\n{dict(campaign.codes)}")
+    shown = "\n".join(campaign.faults[:_SHOWN])
+    assert not campaign.faults, f"{len(campaign.faults)} faults:\n{shown}"
+    assert log.told == []
+    assert sum(campaign.seen.values()) == len(numbers)
+    assert ALONE is not None or len(campaign.codes) >= CODES_REACHED, campaign.codes
+
+
+def push_and_pull(url: str) -> None:
+    """Push an image as clients do, and pull it."""
+    data, config = b"a layer", b"{}"
+    for content in (data, config):
+        status, headers, _ = request(url, "POST", "/v2/after/all/blobs/uploads/")
+        assert status == 202
+        status, headers, _ = request(url, "PATCH", headers["Location"], content)
+        assert status == 202
+        closing = f"{headers['Location']}&digest={Digest.of(content)}"
+        assert request(url, "PUT", closing)[0] == 201
+        assert request(url, "GET", f"/v2/after/all/blobs/{Digest.of(content)}")[2] == content
+    media = "application/octet-stream"
+    described = [
+        f'{{"mediaType":"{media}","digest":"{Digest.of(content)}","size":{len(content)}}}'
+        for content in (config, data)
+    ]
+    manifest = (
+        f'{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{described[0]},'
+        f'"layers":[{described[1]}]}}'
+    ).encode()
+    assert request(url, "PUT", "/v2/after/all/manifests/v1", manifest)[0] == 201
+    assert request(url, "GET", "/v2/after/all/manifests/v1")[2] == manifest

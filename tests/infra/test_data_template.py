@@ -1,0 +1,148 @@
+"""What infra/data.yaml promises: data outlives the stack, and only staging ever expires."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chalicelib.stores.dynamodb.access_items import CREDENTIAL
+from moorage.local.backend import DATA_TEMPLATE
+
+TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+
+
+def properties(name: str) -> dict[str, Any]:
+    """Return a resource's properties."""
+    found: dict[str, Any] = RESOURCES[name]["Properties"]
+    return found
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    """The template is one that CloudFormation takes."""
+    linter = Path(sys.executable).with_name("cfn-lint")
+    result = subprocess.run(
+        [linter, "--include-checks", "I", "--", DATA_TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_every_resource_is_retained(name: str) -> None:
+    """Neither deleting the stack nor replacing a resource deletes data."""
+    kept = "RetainExceptOnCreate" if name == "BucketPolicy" else "Retain"
+    assert RESOURCES[name]["DeletionPolicy"] == kept
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_lifecycle_reaches_staging_only() -> None:
+    """Only objects below uploads/ ever expire, and a session may live for 8 days."""
+    rules = properties("Bucket")["LifecycleConfiguration"]["Rules"]
+    assert {rule["Prefix"]: rule.get("ExpirationInDays") for rule in rules} == {
+        "uploads/": 8,
+        "blobs/": None,
+    }
+    for rule in rules:
+        assert rule["Status"] == "Enabled"
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
+        assert set(rule) - {"Id", "Status", "Prefix", "AbortIncompleteMultipartUpload"} <= {
+            "ExpirationInDays"
+        }
+
+
+def test_bucket_is_private_and_encrypted() -> None:
+    """Nothing can make the bucket public, and its objects are encrypted at rest.
+
+    By S3's own keys, which cost nothing: with aws:kms KMS would have a price for each request.
+    """
+    bucket = properties("Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"] == [
+        {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    ]
+    assert "VersioningConfiguration" not in bucket
+
+
+def test_bucket_refuses_what_is_not_tls() -> None:
+    """Every action on the bucket and its objects is denied without TLS."""
+    (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert statement["Action"] == "s3:*"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert statement["Resource"] == [
+        {"Fn::GetAtt": ["Bucket", "Arn"]},
+        {"Fn::Sub": "${Bucket.Arn}/*"},
+    ]
+
+
+def test_registry_table_can_be_recovered() -> None:
+    """The registry table has point-in-time recovery and can't be deleted by accident."""
+    table = properties("RegistryTable")
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
+
+
+def test_uploads_table_has_a_lifetime() -> None:
+    """Sessions are found by id, and expire by themselves; only the table can't be deleted."""
+    table = properties("UploadsTable")
+    assert table["DeletionProtectionEnabled"] is True
+    assert "PointInTimeRecoverySpecification" not in table
+    assert keys(table) == {"session": "HASH"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_access_table_can_be_recovered() -> None:
+    """The access table can be recovered, can't be deleted by accident, and keeps credentials.
+
+    Only what carries drop_at expires: no field of a credential has that name.
+    """
+    table = properties("AccessTable")
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["DeletionProtectionEnabled"] is True
+    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "drop_at", "Enabled": True}
+    assert "drop_at" not in {field.stored_as for field in CREDENTIAL.fields}
+
+
+@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])
+def test_each_table_has_a_sparse_queue(name: str) -> None:
+    """What the sweeper looks for is found by shard and time, and no other attribute is copied."""
+    table = properties(name)
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "sweep"
+    assert keys(index) == {"sweep_shard": "HASH", "sweep_at": "RANGE"}
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    types = {item["AttributeName"]: item["AttributeType"] for item in table["AttributeDefinitions"]}
+    own = dict.fromkeys(keys(table), "S")
+    assert types == own | {"sweep_shard": "S", "sweep_at": "N"}
+
+
+@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable", "AccessTable"])
+def test_tables_cost_nothing_when_idle(name: str) -> None:
+    """Tables are paid for by request."""
+    assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_names_go_in_and_come_out() -> None:
+    """Each of the four names is a parameter, and an output that other stacks can import."""
+    names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
+    assert set(TEMPLATE["Parameters"]) == names
+    assert names < set(TEMPLATE["Outputs"])
+    assert {TEMPLATE["Parameters"][name]["Default"] for name in names} == {""}
+    for output in TEMPLATE["Outputs"].values():
+        assert output["Export"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+
+
+def keys(table: dict[str, Any]) -> dict[str, str]:
+    """Return a table's or an index's key attributes and their roles."""
+    return {item["AttributeName"]: item["KeyType"] for item in table["KeySchema"]}

@@ -1,0 +1,196 @@
+"""Alarms and dashboard look at metrics that AWS documents, or that we emit, of what there is.
+
+A name that is wrong by a letter is a metric without data: an alarm on it is never anything but OK.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from chalicelib.api.routes import Action
+from chalicelib.settings import TelemetrySettings
+from chalicelib.telemetry.metrics import NAMESPACE, OUTCOMES, Meter
+from moorage.common.checkout import CHECKOUT
+from tests.chalicelib.telemetry.test_metrics import a_line
+from tests.infra.test_observability_template import (
+    ALARMS,
+    API,
+    API_STACK,
+    DATA,
+    STACK,
+    Metric,
+    dashboard,
+    filters,
+    watched,
+)
+
+if TYPE_CHECKING:
+    import pytest
+
+CONFIG: dict[str, Any] = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+FUNCTIONS = [
+    name for name, each in API["Resources"].items() if "LoggingConfig" in each["Properties"]
+]
+TABLES = [
+    name for name, each in DATA["Resources"].items() if each["Type"] == "AWS::DynamoDB::Table"
+]
+
+SUM: Final = "Sum"
+MOST: Final = "Maximum"
+PERCENTILE: Final = r"p\d\d"
+
+
+class Documented(NamedTuple):
+    """What AWS says of metrics: each set of dimensions that they have, and what to take of them."""
+
+    names: frozenset[str]
+    dimensions: tuple[frozenset[str], ...]
+    statistic: str = SUM
+
+
+def _documented(names: str, *dimensions: str, statistic: str = SUM) -> Documented:
+    sets = tuple(frozenset(each.split()) for each in dimensions)
+    return Documented(frozenset(names.split()), sets, statistic)
+
+
+GATEWAY: Final = ("ApiName", "ApiName Stage", "ApiName Method Resource Stage")
+FUNCTION: Final = ("FunctionName", "FunctionName Resource", "FunctionName Resource ExecutedVersion")
+TABLE: Final = ("TableName",)
+TABLE_OR_INDEX: Final = ("TableName", "TableName GlobalSecondaryIndexName")
+OPERATION: Final = ("TableName Operation",)
+
+DOCUMENTED: Final = {
+    # API Gateway Developer Guide, "Amazon API Gateway dimensions and metrics": of REST APIs.
+    "AWS/ApiGateway": (
+        _documented("4XXError 5XXError CacheHitCount CacheMissCount Count", *GATEWAY),
+        _documented("IntegrationLatency Latency", *GATEWAY, statistic=PERCENTILE),
+    ),
+    # Lambda Developer Guide, "Types of metrics for Lambda functions": those that a function has.
+    "AWS/Lambda": (
+        _documented("Invocations Errors Throttles", *FUNCTION),
+        _documented("DeadLetterErrors DestinationDeliveryFailures", *FUNCTION),
+        _documented("Duration PostRuntimeExtensionsDuration", *FUNCTION, statistic=PERCENTILE),
+        _documented("ConcurrentExecutions", *FUNCTION, statistic=MOST),
+    ),
+    # DynamoDB Developer Guide, "DynamoDB metrics and dimensions": those of tables on demand.
+    "AWS/DynamoDB": (
+        _documented("ReadThrottleEvents WriteThrottleEvents", *TABLE_OR_INDEX),
+        _documented("ConsumedReadCapacityUnits ConsumedWriteCapacityUnits", *TABLE_OR_INDEX),
+        _documented("ConditionalCheckFailedRequests TimeToLiveDeletedItemCount", *TABLE),
+        _documented("ThrottledRequests SystemErrors ReturnedItemCount", *OPERATION),
+        _documented("SuccessfulRequestLatency", *OPERATION, statistic=PERCENTILE),
+    ),
+}
+"""As far as one might look at them here."""
+
+
+def there_is() -> dict[str, list[dict[str, str]]]:
+    """Return what the stacks make that AWS counts for, as its metrics name it."""
+    api = API_STACK.text(API["Resources"]["RestAPI"]["Properties"]["Name"])
+    return {
+        "AWS/ApiGateway": [{"ApiName": api, "Stage": CONFIG["api_gateway_stage"]}],
+        "AWS/Lambda": [{"FunctionName": name} for name in FUNCTIONS],
+        "AWS/DynamoDB": [{"TableName": name} for name in TABLES],
+    }
+
+
+def everything() -> list[Any]:
+    """Return all that is watched: by an alarm, or on the dashboard."""
+    by_alarms = [each for alarm in ALARMS.values() for each in watched(alarm).values()]
+    return by_alarms + [shown.watched for shown in dashboard()]
+
+
+def test_metrics_of_aws_are_documented() -> None:
+    """Name, dimensions and statistic are what AWS's guides have for the namespace."""
+    seen = [each for each in everything() if each.metric.namespace.startswith("AWS/")]
+    assert {each.metric.namespace for each in seen} == set(DOCUMENTED)
+    for metric, statistic, _ in seen:
+        (row,) = (row for row in DOCUMENTED[metric.namespace] if metric.name in row.names)
+        assert {name for name, _ in metric.dimensions} in row.dimensions, metric
+        assert re.fullmatch(row.statistic, statistic), metric
+
+
+def test_metrics_of_aws_are_of_what_there_is() -> None:
+    """The API by its own name and stage, functions and tables that the stacks make."""
+    present = there_is()
+    for metric, _, _ in everything():
+        if metric.namespace.startswith("AWS/"):
+            assert dict(metric.dimensions) in present[metric.namespace], metric
+
+
+def test_no_metric_is_of_anything_else() -> None:
+    """What AWS does not count, we emit, or a filter makes of log lines: nobody else is there."""
+    made = {each.metric for each in filters()}
+    assert {metric.namespace for metric in made} == {STACK.text({"Fn::Sub": "Moorage/${ApiStack}"})}
+    for alarm in ALARMS.values():
+        for metric, statistic, _ in watched(alarm).values():
+            # Not the namespace Moorage: alarms work without MOORAGE_METRICS.
+            assert metric.namespace in DOCUMENTED or metric in made
+            assert metric.namespace in DOCUMENTED or statistic == SUM
+    for shown in dashboard():
+        assert shown.watched.metric.namespace in {*DOCUMENTED, NAMESPACE}
+
+
+def test_functions_on_the_dashboard_are_labelled_as_they_are() -> None:
+    """A label begins with the function that its metric is of."""
+    functions = {"API": "APIHandler", "commit": "Commit", "sweep": "Sweep"}
+    rows = [each for each in dashboard() if each.watched.metric.namespace == "AWS/Lambda"]
+    assert {row.label.partition(":")[0] for row in rows} == set(functions)
+    for row in rows:
+        name = functions[row.label.partition(":")[0]]
+        assert row.watched.metric.dimensions == {("FunctionName", name)}
+
+
+def test_every_table_is_looked_at() -> None:
+    """By alarm and dashboard, both ways: a hot item is one of any table."""
+    expected = {
+        Metric("AWS/DynamoDB", name, frozenset({("TableName", table)}))
+        for name in ("ReadThrottleEvents", "WriteThrottleEvents")
+        for table in TABLES
+    }
+    alarm = {each.metric for each in watched(ALARMS["TableThrottleAlarm"]).values()}
+    shown = {each.watched.metric for each in dashboard()}
+    assert alarm == expected
+    assert {metric for metric in shown if metric.namespace == "AWS/DynamoDB"} == expected
+
+
+def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
+    """Let a deployment's meter print all that it can print, and return which metrics those are."""
+    services = {
+        API_STACK.text(
+            API["Resources"][function]["Properties"]["Environment"]["Variables"][
+                "POWERTOOLS_SERVICE_NAME"
+            ]
+        )
+        for function in FUNCTIONS
+    }
+    (service,) = services
+    meter = Meter(TelemetrySettings.read({"POWERTOOLS_SERVICE_NAME": service}).service)
+    did = ("retries", "s3_calls", "dynamodb_calls", "bytes_in", "bytes_out", "bytes_redirected")
+    saw = ("cold_start", "resumed", "taken_over", "unhashed", "committed")
+    fields = {**dict.fromkeys(did, 1), **dict.fromkeys(saw, True), "operation": "blobs.get"}
+    for action in (*(each.value for each in Action), "authorize", "commit"):
+        for status in (200, 404, 429, 503):
+            meter(a_line(action=action, status=status, **fields))
+    meter(a_line(action="sweep", swept=dict.fromkeys(OUTCOMES, 1)))
+    found = set()
+    for text in capsys.readouterr().out.splitlines():
+        document = json.loads(text)
+        for directive in document["_aws"]["CloudWatchMetrics"]:
+            for names in directive["Dimensions"]:
+                dimensions = frozenset((name, document[name]) for name in names)
+                for metric in directive["Metrics"]:
+                    assert metric["Name"] in document
+                    found.add(Metric(directive["Namespace"], metric["Name"], dimensions))
+    return found
+
+
+def test_our_metrics_are_those_that_are_emitted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Namespace, name and each dimension's value; all are shown but what nobody asks S3 for."""
+    shown = {each.watched.metric for each in dashboard()}
+    ours = {metric for metric in shown if metric.namespace == NAMESPACE}
+    (unshown,) = emitted(capsys) ^ ours
+    assert unshown.name == "S3Calls"
+    assert ("work", "other") in unshown.dimensions

@@ -1,0 +1,252 @@
+"""The signing key's three steps: nobody is logged out by them, and no key is ever shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING, Literal
+
+import boto3
+import pytest
+
+from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
+from moorage.access import signing_key
+from moorage.access.signing_key import Phase, SigningKeyError, Stored
+from moorage.local.backend import REGION
+from tests.support.moorage_command import Command, Result, forget_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mypy_boto3_ssm.client import SSMClient
+
+    from tests.emulators.backends import Backend
+
+MONTH = 30 * 86400
+
+
+@pytest.fixture
+def ssm(strict_moto: Backend) -> SSMClient:
+    """A client that looks at the parameters as they are."""
+    session = boto3.session.Session(
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - emulators know no secrets
+        region_name=REGION,
+    )
+    return session.client("ssm", endpoint_url=strict_moto.endpoint_url)
+
+
+@pytest.fixture
+def name() -> str:
+    """A parameter's name that no other test has."""
+    return f"/test/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def moorage(
+    strict_moto: Backend,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+) -> Command:
+    """The command, for this test's parameter."""
+    forget_settings(monkeypatch, tmp_path)
+    monkeypatch.setenv("MOORAGE_SIGNING_KEY", name)
+    return Command(capsys, ("--aws-endpoint", strict_moto.endpoint_url))
+
+
+@pytest.fixture
+def value(ssm: SSMClient, name: str) -> Callable[[], str]:
+    """Return what the parameter holds."""
+
+    def read() -> str:
+        parameter = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+        assert parameter["Type"] == "SecureString"
+        return str(parameter["Value"])
+
+    return read
+
+
+def ids(text: str) -> list[str]:
+    """Return the ids of a ring's keys."""
+    ring = KeyRing.parse(text)
+    return [key.id for key in (ring.signing, ring.other) if key is not None]
+
+
+# the command
+
+
+def test_a_key_is_replaced_in_three_steps(moorage: Command, value: Callable[[], str]) -> None:
+    """`old`, `old new`, `new old`, `new`: each step is shown by the keys' ids alone."""
+    results = [moorage("key create")]
+    values = [value()]
+    for _ in range(3):
+        results.append(moorage("key rotate --force"))
+        values.append(value())
+    assert [result.status for result in results] == [0, 0, 0, 0]
+    old, new = ids(values[1])
+    assert [ids(text) for text in values] == [[old], [old, new], [new, old], [new]]
+    for result, text in zip(results, values, strict=True):
+        assert all(key in result.out for key in ids(text))
+        assert not any(word in result.out + result.err for word in text.split())
+    assert "step 1 of 3" in results[1].out
+    assert "step 2 of 3" in results[2].out
+    assert "no replacement is under way" in results[3].out
+
+
+def test_what_is_shown_is_what_the_step_said(moorage: Command, value: Callable[[], str]) -> None:
+    """`moorage key show` tells the state after each step, from the parameter's history alone."""
+
+    def shown(result: Result) -> list[str]:
+        # When is to the minute, and the parameter's own time is a bit later than the command's.
+        return re.sub(r"\d\d:\d\d UTC", "then", result.out).splitlines()[1:]
+
+    moorage("key create")
+    for _ in range(4):
+        told = moorage("key rotate --force")
+        show = moorage("key show")
+        assert shown(show) == shown(told)
+        assert not any(word in show.out + show.err for word in value().split())
+
+
+def test_a_step_too_early_is_refused(moorage: Command, value: Callable[[], str]) -> None:
+    """The refusal says when it is time, and nothing is changed."""
+    moorage("key create")
+    assert moorage("key rotate").status == 0
+    before = value()
+    result = moorage("key rotate")
+    assert result.status == 1
+    assert re.search(r"can be taken from \d{4}-\d\d-\d\d \d\d:\d\d UTC on", result.err)
+    assert value() == before
+
+
+def test_a_first_key_replaces_none(moorage: Command, value: Callable[[], str]) -> None:
+    """A key that is there stays."""
+    moorage("key create")
+    before = value()
+    result = moorage("key create")
+    assert (result.status, result.out) == (1, "")
+    assert "is there already" in result.err
+    assert value() == before
+
+
+@pytest.mark.parametrize("words", ["key show", "key rotate"])
+def test_a_parameter_that_is_not_there(moorage: Command, words: str, name: str) -> None:
+    """It is named, with the command that makes one."""
+    result = moorage(words)
+    assert (result.status, result.out) == (1, "")
+    assert name in result.err
+    assert "moorage key create" in result.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        ("String", SigningKey(bytes(32)).text(), "is a String, in the clear"),
+        ("SecureString", "secret-of-somebody-else", "holds no signing keys"),
+    ],
+    ids=["in-the-clear", "no-key"],
+)
+def test_a_parameter_that_is_no_key_ring(  # noqa: PLR0913 - fixtures, and a row of the table
+    moorage: Command,
+    ssm: SSMClient,
+    name: str,
+    kind: Literal["String", "SecureString"],
+    text: str,
+    told: str,
+) -> None:
+    """It is told, its content is not, and it is left as it is."""
+    ssm.put_parameter(Name=name, Value=text, Type=kind)
+    for words in ("key show", "key rotate --force"):
+        result = moorage(words)
+        assert result.status == 1
+        assert told in result.err
+        assert text not in result.err + result.out
+    assert ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"] == text
+
+
+def test_a_log_at_debug_has_no_key(
+    strict_moto: Backend, name: str, value: Callable[[], str], tmp_path: Path
+) -> None:
+    """The SDK, which logs all that it sends, is kept quiet."""
+    words = f"key create --signing-key {name} --aws-endpoint {strict_moto.endpoint_url}"
+    done = subprocess.run(
+        [sys.executable, "-m", "moorage", *words.split(), "--log-level", "debug"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert value() not in done.stdout + done.stderr
+
+
+# the steps
+
+
+def stored(ssm: SSMClient, name: str, steps: int) -> Stored:
+    """Make a key and take some steps, each at its time; return what is then stored."""
+    current = signing_key.create(ssm, name, time.time())
+    for _ in range(steps):
+        current = signing_key.rotate(ssm, current, current.next_at)
+    return current
+
+
+@pytest.mark.parametrize(
+    ("steps", "phase", "wait"),
+    [(0, Phase.STEADY, 0), (1, Phase.BEGUN, 300), (2, Phase.SWAPPED, 300 + MONTH)],
+    ids=["steady", "begun", "swapped"],
+)
+def test_waits(ssm: SSMClient, name: str, steps: int, phase: Phase, wait: int) -> None:
+    """A step waits until all functions know the last one, and for tokens of the old key to end."""
+    current = stored(ssm, name, steps)
+    assert (current.phase, current.next_at - current.changed_at) == (phase, wait)
+    read = signing_key.read(ssm, name)
+    assert (read.phase, read.ring, read.version) == (phase, current.ring, steps + 1)
+    if wait:
+        with pytest.raises(SigningKeyError):
+            signing_key.rotate(ssm, current, current.next_at - 0.1)
+    assert signing_key.rotate(ssm, current, current.next_at).version == steps + 2
+
+
+def test_the_wait_is_as_long_as_the_functions_keep_a_key() -> None:
+    """What is waited for is what the functions do."""
+    assert signing_key.KEY_CACHE >= KEPT_SECONDS
+
+
+def test_a_second_replacement_is_told_from_the_first(ssm: SSMClient, name: str) -> None:
+    """Keys of earlier replacements don't confuse the reading of the history."""
+    current = stored(ssm, name, 4)
+    assert current.phase is Phase.BEGUN
+    assert signing_key.read(ssm, name).phase is Phase.BEGUN
+
+
+def test_two_who_rotate_at_once(ssm: SSMClient, name: str) -> None:
+    """The second, who has read what was there before, is told to look."""
+    before = stored(ssm, name, 0)
+    signing_key.rotate(ssm, before, before.next_at)
+    with pytest.raises(SigningKeyError, match="somebody else"):
+        signing_key.rotate(ssm, before, before.next_at)
+
+
+def test_the_encryption_stays(ssm: SSMClient, name: str) -> None:
+    """Each step keeps the KMS key that the parameter has."""
+    signing_key.create(ssm, name, time.time(), "alias/ours")
+    for _ in range(3):
+        signing_key.rotate(ssm, signing_key.read(ssm, name), 0, force=True)
+    history = ssm.get_parameter_history(Name=name)["Parameters"]
+    assert {version["KeyId"] for version in history} == {"alias/ours"}
+    assert len(history) == 4
+
+
+def test_nothing_shows_a_key(ssm: SSMClient, name: str) -> None:
+    """What is read says its state when it is printed, and no key."""
+    current = stored(ssm, name, 1)
+    text = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    assert not any(word in repr(current) for word in text.split())

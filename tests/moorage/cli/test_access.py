@@ -1,0 +1,212 @@
+"""What the commands that manage access refuse to be asked, and what AWS refuses them."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from moorage.local.backend import DataNames, create_data
+from tests.support.moorage_command import Command, forget_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.emulators.backends import Backend
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def moorage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """The command on a machine without any settings of AWS."""
+    forget_settings(monkeypatch, tmp_path)
+    return Command(capsys)
+
+
+@pytest.fixture
+def settings(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Credentials and a region, as a user has them."""
+    del moorage
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-user")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return monkeypatch
+
+
+@contextmanager
+def answering(status: int, answer: dict[str, object]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Run an endpoint of AWS that always answers that; give its URL and the headers it gets."""
+    seen: list[dict[str, str]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(dict(self.headers))
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="fake-aws")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("token create n --grant team/**", "'team/**' is no grant"),
+        ("token create n --grant team/**:read", "is no grant"),
+        ("token create n --grant TEAM:pull", "is no pattern of repository names"),
+        ("token create Name --admin", "can't name an access token"),
+        ("token create n --admin --expires 90", "is no time"),
+        ("token create n --admin --expires 0", "over at once"),
+        ("token create n --admin --expires 0d", "over at once"),
+        ("token create n", "it could do nothing"),
+        ("token create n --admin --owner \x1b", "--owner"),
+        ("token rotate n --grace never", "is no time"),
+        ("grant n", "--grant or --admin"),
+        ("grant n --grant a:pull --add a:push", "--grant or --admin"),
+        ("public Team", "not a repository name"),
+        ("public", "REPOSITORY --list"),
+        ("public --list --off", "--off needs a repository"),
+        ("trust add n --issuer aws --subject * --grant a:pull", "names nobody"),
+        ("trust add n --issuer https://x --audience y --subject s", "without grants"),
+        ("trust add n --issuer http://x --audience y --subject s --admin", "without TLS"),
+        ("token list --aws-endpoint nowhere", "is no URL"),
+        ("token", "usage: moorage token"),
+    ],
+)
+def test_a_wrong_word_is_status_2(moorage: Command, words: str, told: str) -> None:
+    """What can't be meant is refused with what could be, and nothing is done."""
+    result = moorage(words)
+    assert (result.status, result.out) == (2, "")
+    assert told in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("AccessDeniedException", "AWS denies Query: ask who manages the account (of AWS)"),
+        ("ExpiredTokenException", "log in to AWS again (ExpiredTokenException: of AWS)"),
+        ("UnrecognizedClientException", "AWS doesn't take these credentials"),
+        ("ResourceNotFoundException", "there is no table registry-access: name it by --table"),
+        ("ThrottlingException", "AWS asks to slow down"),
+        ("Strange", "AWS answers Query with Strange: of AWS"),
+    ],
+)
+def test_what_aws_refuses_is_one_line(moorage: Command, code: str, told: str) -> None:
+    """Each refusal is told in one line that says what to do, and is status 1."""
+    with answering(400, {"__type": f"com.amazonaws#{code}", "message": "of\nAWS"}) as (url, _):
+        result = moorage(f"token list --table registry-access --aws-endpoint {url}")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("moorage token list: ")
+    assert result.err.count("\n") == 1
+    assert told in result.err
+
+
+@pytest.mark.parametrize("words", ["token list", "key show", "public --list"])
+def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
+    """An endpoint that nobody answers at is named."""
+    result = moorage(f"{words} --aws-endpoint {NOWHERE}")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith(f"moorage {words.removesuffix(' --list')}: AWS does not answer")
+    assert NOWHERE in result.err
+
+
+def test_no_credentials(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not logged in to AWS is told to, and of the way to a local registry."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    result = moorage("token list --table registry-access")
+    assert result.status == 1
+    assert "no AWS credentials: log in to AWS" in result.err
+    assert "--aws-endpoint" in result.err
+
+
+def test_no_region(moorage: Command) -> None:
+    """A region is asked for by the variable that sets it."""
+    result = moorage("key show")
+    assert (result.status, result.err) == (
+        1,
+        "moorage key show: no AWS region: set AWS_REGION, or a profile that has one\n",
+    )
+
+
+def test_no_such_profile(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that is not there is named."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    result = moorage("key show")
+    assert result.status == 1
+    assert "(nobody)" in result.err
+    assert "AWS_PROFILE" in result.err
+
+
+def test_an_endpoint_given_by_hand_gets_nothing_of_the_users(
+    moorage: Command, settings: pytest.MonkeyPatch
+) -> None:
+    """Neither credentials, region nor a broken profile of the user's reach an emulator."""
+    settings.setenv("AWS_SESSION_TOKEN", "session-of-the-user")
+    settings.setenv("AWS_PROFILE", "nobody")
+    with answering(200, {"Items": []}) as (url, seen):
+        moorage(f"token list --aws-endpoint {url}")
+    assert seen
+    assert not any("of-the-user" in str(headers) or "eu-" in str(headers) for headers in seen)
+
+
+def test_a_local_registry_needs_no_table(moorage: Command, strict_moto: Backend) -> None:
+    """With an endpoint alone, the table is the one that `moorage local` makes."""
+    create_data(strict_moto.endpoint_url, DataNames(), strict_moto.environment)
+    at = f"--aws-endpoint {strict_moto.endpoint_url}"
+    assert moorage(f"public local/app {at}").status == 0
+    found = moorage(f"public --list {at} --table {DataNames().access_table}")
+    assert "local/app\n" in found.out
+
+
+def test_the_environment_names_the_table(
+    moorage: Command, strict_moto: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$MOORAGE_ACCESS_TABLE is the default of --table."""
+    backend = strict_moto.fresh()
+    monkeypatch.setenv("MOORAGE_ACCESS_TABLE", backend.access_table)
+    at = f"--aws-endpoint {backend.endpoint_url}"
+    assert moorage(f"public named/app {at}").status == 0
+    assert moorage(f"public --list {at}").out == "named/app\n"
+
+
+def test_the_data_stack_names_the_table(
+    moorage: Command, strict_moto: Backend, settings: pytest.MonkeyPatch
+) -> None:
+    """Without a table it is the one that the stack exports; without that, the export is named."""
+    settings.setenv("AWS_ENDPOINT_URL", strict_moto.endpoint_url)
+    names = DataNames(access_table="exported-access")
+    environment = strict_moto.environment | {"AWS_REGION": "eu-central-1"}
+    create_data(strict_moto.endpoint_url, names, environment)
+    assert "no export moorage-data-AccessTableName in eu-central-1" in moorage("token list").err
+    export = {"Value": names.access_table, "Export": {"Name": "mine-AccessTableName"}}
+    handle = {"Type": "AWS::CloudFormation::WaitConditionHandle"}
+    boto3.session.Session().client("cloudformation").create_stack(
+        StackName="mine",
+        TemplateBody=json.dumps({"Resources": {"Handle": handle}, "Outputs": {"Table": export}}),
+    )
+    assert moorage("public exported/app --stack mine").status == 0
+    assert moorage("public --list --table exported-access").out == "exported/app\n"

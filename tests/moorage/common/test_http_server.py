@@ -1,0 +1,238 @@
+"""What servers allow their clients: how many connections, how slow, how much memory."""
+
+from __future__ import annotations
+
+import base64
+import resource
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moorage.common import http_server as connections
+from moorage.common.http_server import Pace, most_connections
+from moorage.common.memory import Memory
+from moorage.gateway import server as gateway
+from moorage.gateway.server import GatewayOptions
+from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import web
+
+MIB = 1 << 20
+GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
+PATCH = b"PATCH /v2/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
+LARGE = {
+    "statusCode": 200,
+    "isBase64Encoded": True,
+    "body": base64.b64encode(bytes(4 * MIB)).decode(),
+}
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
+    """What gateways hold: one for each gateway of the test, in order."""
+    made: list[Memory] = []
+
+    def make(most: int) -> Memory:
+        made.append(Memory(most))
+        return made[-1]
+
+    monkeypatch.setattr(gateway, "Memory", make)
+    return made
+
+
+def deaf(url: str, buffer: int = 4096) -> socket.socket:
+    """Ask for the answer and be a client that doesn't read it; few bytes wait in its kernel."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.settimeout(20)
+    connection.connect((host, int(port)))
+    connection.sendall(GET)
+    return connection
+
+
+def received(connection: socket.socket) -> int:
+    """Read to the end, or to a reset; return how many bytes came."""
+    count = 0
+    try:
+        while piece := connection.recv(65536):
+            count += len(piece)
+    except ConnectionResetError:
+        pass
+    return count
+
+
+@pytest.mark.parametrize("sent", [b"", GET[:20], GET], ids=["nothing", "part of a head", "a GET"])
+def test_a_connection_that_waits_for_long_is_closed(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether before its first request, in the head of one, or after one."""
+    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 2.0)
+    with run_gateway(Recorder()) as url:
+        began = time.monotonic()
+        answer = exchange(url, sent)
+        assert time.monotonic() - began < 18
+    assert answer.startswith(b"HTTP/1.1 200") if sent == GET else answer == b""
+
+
+def test_headers_that_trickle_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new header is no reason to wait longer."""
+    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.5)
+    with run_gateway(Recorder()) as url, connect(url) as connection:
+        connection.sendall(GET[:-2])
+        with pytest.raises(ConnectionError):
+            trickle(connection, b"X: y\r\n")
+
+
+def trickle(connection: socket.socket, line: bytes) -> None:
+    """Send a line again and again for some seconds."""
+    given_up = time.monotonic() + 10
+    while time.monotonic() < given_up:
+        connection.sendall(line)
+        time.sleep(0.05)
+
+
+def test_one_connection_too_many_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before it are served, and so is the next one once one of them has gone."""
+    monkeypatch.setattr(connections, "_MOST_CONNECTIONS", 2)
+    with run_gateway(Recorder()) as url, connect(url) as first:
+        first.sendall(GET)
+        assert first.recv(1000).startswith(b"HTTP/1.1 200")
+        with connect(url), connect(url) as third:
+            assert received(third) == 0
+            first.sendall(GET)
+            assert first.recv(1000).startswith(b"HTTP/1.1 200")
+        until(lambda: served(url), "there is room again")
+
+
+def served(url: str) -> bool:
+    """Whether a connection is taken and its request answered."""
+    with connect(url) as another:
+        try:
+            another.sendall(GET)
+            return another.recv(1000).startswith(b"HTTP/1.1 200")
+        except ConnectionError:
+            return False
+
+
+@pytest.mark.parametrize(
+    ("files", "most"), [(256, 96), (1024, 480), (1 << 20, 480), (resource.RLIM_INFINITY, 480)]
+)
+def test_connections_leave_files_for_the_way_on(
+    files: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may need another one to AWS or upstream."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert most_connections() == most
+
+
+def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer isn't kept for a client that doesn't take it."""
+    with run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=0.4)) as url:
+        with deaf(url) as connection:
+            until(lambda: "its client doesn't read" in caplog.text, "the connection is closed")
+            assert received(connection) < 4 * MIB
+        with connect(url) as another:
+            another.sendall(GET)
+            assert another.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps up more than 16 KiB a second is waited for."""
+    keep_little_in_the_kernel(monkeypatch)
+    idle = 3.0
+    with (
+        run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=idle)) as url,
+        deaf(url, 256 * 1024) as connection,
+    ):
+        began, count = time.monotonic(), 0
+        while count < 4 * MIB:
+            piece = connection.recv(65536)
+            assert piece
+            count += len(piece)
+            # Slow until it has been looked at twice, the second time for what went meanwhile.
+            if time.monotonic() - began < 2.2 * idle:
+                time.sleep(len(piece) / (MIB / 2))
+
+
+def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make servers wait for their clients: a kernel of today would take a whole answer at once."""
+    made = connections.BoundedServer.connection_made
+
+    def made_small(
+        server: connections.BoundedServer,
+        handler: web.RequestHandler,
+        transport: asyncio.Transport,
+    ) -> None:
+        peer = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        made(server, handler, transport)
+
+    monkeypatch.setattr(connections.BoundedServer, "connection_made", made_small)
+
+
+def test_a_body_that_trickles_is_given_up() -> None:
+    """Never pausing for long is not enough: it would hold memory for ever."""
+    function = Recorder()
+    options = GatewayOptions(port=0, slow_seconds=0.5)
+    with run_gateway(function, options) as url, connect(url) as connection:
+        connection.sendall(PATCH % 1000)
+        connection.settimeout(0.05)
+        given_up = time.monotonic() + 10
+        answer = b""
+        while not answer and time.monotonic() < given_up:
+            connection.sendall(b"x")
+            try:
+                answer = connection.recv(1000)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert function.events == []
+
+
+def test_pace_grows_with_what_has_come() -> None:
+    """A second for each 16 KiB, on top of what everybody is given, and never below none."""
+    now = time.monotonic()
+    assert Pace(idle=60, slow=10).left(now, 0) == pytest.approx(10, abs=1)
+    assert Pace(idle=60, slow=10).left(now - 10, 32 * 1024) == pytest.approx(2, abs=1)
+    assert Pace(idle=5, slow=10).left(now, 32 * 1024) == 5
+    assert Pace(idle=60, slow=10).left(now - 100, 0) == 0
+
+
+def test_bodies_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
+    """Whole bodies and parts of others count; what is given back can be had again."""
+    function = Recorder()
+    with run_gateway(function, GatewayOptions(port=0, most_held=MIB)) as url:
+        with connect(url) as holder:
+            holder.sendall(PATCH % MIB + bytes(700_000))
+            until(lambda: held[0].held == 700_000, "the part of a body is held")
+            status, headers, body = request(url, "PATCH", "/v2/a", bytes(500_000))
+            assert (status, body) == (429, b'{"message":"Too Many Requests"}')
+            assert headers["x-amzn-ErrorType"] == "TooManyRequestsException"
+            assert request(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
+        whole = partial(request, url, "PATCH", "/v2/a", bytes(900_000))
+        until(lambda: whole()[0] == 200, "what its client left is given back")
+        for _ in range(3):
+            assert whole()[0] == 200
+    assert len(function.events) == 5
+
+
+def test_answers_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
+    """A client that doesn't read keeps others from what is large and from nothing else."""
+
+    def function(event: dict[str, Any], _: object) -> object:
+        return LARGE if event["httpMethod"] == "GET" else {"statusCode": 202}
+
+    with run_gateway(function, GatewayOptions(port=0, most_held=5 * MIB)) as url:
+        with deaf(url):
+            until(lambda: held[0].held >= 4 * MIB, "the answer is held")
+            assert request(url, "GET", "/v2/")[0] == 429
+            assert request(url, "PATCH", "/v2/a", b"x")[0] == 202
+        until(lambda: request(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")

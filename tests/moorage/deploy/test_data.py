@@ -1,0 +1,175 @@
+"""The data's names are sent in plain text: by them CloudFormation takes in what was left behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import boto3
+import pytest
+from moto.cloudformation import parsing
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import s3_backends
+
+from moorage.deploy import data as deploy_data
+from moorage.deploy.account import Account
+from moorage.deploy.errors import DeployError
+from tests.infra.conditions import decided
+from tests.moorage.deploy import test_run as test_deploy
+from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.moorage.deploy.test_run import BUCKET, DATA
+from tests.support.moorage_command import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.moorage.deploy.test_run import Cloud
+
+cloud = test_deploy.cloud
+
+TEMPLATE = deploy_data.read()
+PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
+USUAL = {
+    "Bucket": BUCKET,
+    "RegistryTable": f"{DATA}-registry",
+    "UploadsTable": f"{DATA}-uploads",
+    "AccessTable": f"{DATA}-access",
+}
+GIVEN = {"BucketName": "images.example.com", "AccessTableName": "who_may"}
+CHOSEN = USUAL | {"Bucket": "images.example.com", "AccessTable": "who_may"}
+OBJECT = {"Bucket": BUCKET, "Key": "blobs/sha256/00/a"}
+
+
+def names(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a template says that its buckets and tables are called."""
+    return {
+        name: each["Properties"][PROPERTIES[each["Type"]]]
+        for name, each in template["Resources"].items()
+        if each["Type"] in PROPERTIES
+    }
+
+
+def sent(cloud: Cloud) -> dict[str, Any]:
+    """Return the template that the data stack was last given."""
+    body = cloud.client("cloudformation").get_template(StackName=DATA)["TemplateBody"]
+    found: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return found
+
+
+def physical(cloud: Cloud) -> dict[str, str]:
+    """Return what the data stack's buckets and tables are."""
+    listed = cloud.client("cloudformation").describe_stack_resources(StackName=DATA)
+    return {
+        each["LogicalResourceId"]: each["PhysicalResourceId"]
+        for each in listed["StackResources"]
+        # moto knows no type of what it doesn't make.
+        if each.get("ResourceType") in PROPERTIES
+    }
+
+
+def made_by_hand(cloud: Cloud, given: Mapping[str, str]) -> None:
+    """Make the data stack of infra/data.yaml as it stands, as an older deployment did."""
+    cloud.client("cloudformation").create_stack(
+        StackName=DATA,
+        TemplateBody=json.dumps(TEMPLATE),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
+    )
+
+
+@pytest.fixture
+def taking_in() -> Iterator[None]:
+    """CloudFormation's import, which moto has not, by the rules of its User Guide.
+
+    What exists is taken in if the template has its name in plain text, and a DeletionPolicy.
+    """
+    create = parsing.parse_and_create_resource
+
+    def taken_in(logical: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - moto's own
+        name = resource["Properties"].get(PROPERTIES.get(resource["Type"]))
+        kept = resource.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
+        tables = dynamodb_backends[ACCOUNT][REGION].tables
+        standing: dict[str, Any] = {**tables, **s3_backends[ACCOUNT]["aws"].buckets}
+        found = standing.get(name) if kept and isinstance(name, str) else None
+        if found is None:
+            return create(logical, resource, known, **place)
+        found.cf_resource_type, found.logical_resource_id = resource["Type"], logical
+        return found
+
+    with mock.patch.object(parsing, "parse_and_create_resource", taken_in):
+        yield
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, USUAL), (GIVEN, CHOSEN)])
+def test_names_are_those_of_the_template(given: dict[str, str], expected: dict[str, str]) -> None:
+    """What is sent names what infra/data.yaml would by itself, and differs in nothing else."""
+    account = Account(boto3.session.Session(), ACCOUNT, REGION)
+    things = deploy_data.kept(TEMPLATE, DATA, account, given)
+    template = deploy_data.named(TEMPLATE, things)
+    assert names(template) == expected
+    place = {"AWS::StackName": DATA, "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
+
+    def worked_out(name: Any) -> str:  # noqa: ANN401 - a name as the template has it
+        if isinstance(name, str):
+            return name
+        text = str(name["Fn::Sub"] if "Fn::Sub" in name else given[name["Ref"]])
+        for pseudo, value in place.items():
+            text = text.replace(f"${{{pseudo}}}", value)
+        return text
+
+    resources = decided(TEMPLATE, given)
+    itself = {name: worked_out(each) for name, each in names({"Resources": resources}).items()}
+    assert itself == expected
+    for name, plain in expected.items():
+        resources[name]["Properties"][PROPERTIES[resources[name]["Type"]]] = plain
+    assert decided(template, given) == resources
+    assert {**template, "Resources": 0} == {**TEMPLATE, "Resources": 0}
+
+
+def test_a_name_in_another_way_is_refused() -> None:
+    """A name that can't be worked out is not guessed."""
+    account = Account(boto3.session.Session(), ACCOUNT, REGION)
+    table = {"Type": "AWS::DynamoDB::Table", "Properties": {"TableName": {"Fn::Sub": "${Other}"}}}
+    template = {"Parameters": {}, "Resources": {"T": table}}
+    with pytest.raises(DeployError, match="names T in a way that is not known"):
+        deploy_data.kept(template, DATA, account, {})
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, USUAL), (GIVEN, CHOSEN)])
+def test_a_stack_that_stands_keeps_its_names(
+    cloud: Cloud, given: dict[str, str], expected: dict[str, str]
+) -> None:
+    """One that an older deployment made is told them in plain text, and nothing is replaced."""
+    made_by_hand(cloud, given)
+    assert physical(cloud) == expected
+    content = OBJECT | {"Bucket": expected["Bucket"]}
+    cloud.client("s3").put_object(**content, Body=b"x")
+    seed = {"pk": {"S": "p"}, "sk": {"S": "s"}}
+    cloud.client("dynamodb").put_item(TableName=expected["RegistryTable"], Item=seed)
+    for _ in range(2):
+        done = cloud.run("deploy")
+        assert done.status == 0, done.err
+        assert names(sent(cloud)) == physical(cloud) == expected
+        parameters = cloud.stack(DATA).parameters
+        assert {name: value for name, value in parameters.items() if value} == given
+    assert f"{DATA}: nothing changed" in done.err
+    assert cloud.client("s3").get_object(**content)
+    assert cloud.client("dynamodb").get_item(TableName=expected["RegistryTable"], Key=seed)["Item"]
+    assert set(cloud.tables()) == set(expected.values()) - {expected["Bucket"]}
+
+
+@pytest.mark.usefixtures("taking_in")
+def test_what_was_left_behind_is_taken_in(cloud: Cloud) -> None:
+    """After the data stack was deleted by hand, a deployment stands before the same data."""
+    assert cloud.run("deploy").status == 0
+    assert names(sent(cloud)) == USUAL
+    cloud.client("s3").put_object(**OBJECT, Body=b"x")
+    cloud.client("cloudformation").delete_stack(StackName=DATA)
+    assert cloud.find(DATA) is None
+    assert BUCKET in cloud.buckets()
+    again = cloud.run("deploy")
+    assert again.status == 0, again.err
+    assert not TOKEN.search(again.out)
+    assert physical(cloud) == USUAL
+    assert len(cloud.credentials()) == 1
+    assert cloud.client("s3").get_object(**OBJECT)

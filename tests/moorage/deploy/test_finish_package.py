@@ -1,0 +1,238 @@
+"""What `make package` does to Chalice's zip: bytecode, and an SDK cut down to what is called."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import shutil
+import subprocess
+import sys
+import uuid
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import BotoCoreError, ClientError, UnknownServiceError
+from botocore.loaders import Loader
+from botocore.session import Session
+
+from chalicelib.stores.dynamodb.client import dynamodb_config
+from chalicelib.stores.s3.objects import s3_config
+from moorage.deploy import finish_package as finishing
+from moorage.deploy.errors import DeployError
+from moorage.deploy.package import CODE
+from moorage.deploy.trim_sdk import OPERATIONS, cut
+from tests.infra.runtime import bare_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.model import Shape
+
+CONFIGS = {"s3": s3_config(), "dynamodb": dynamodb_config()}
+REGIONS = ("us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1")
+OF_ONE_SENDING = {"Authorization", "X-Amz-Date", "User-Agent"}
+UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Loader:
+    """Read what botocore comes with."""
+    return Loader()
+
+
+@pytest.fixture(scope="module")
+def small(task: Path) -> Loader:
+    """Read what is in the zip, and nothing else."""
+    path = str(task / "botocore" / "data")
+    return Loader(extra_search_paths=[path], include_default_search_paths=False)
+
+
+class _Empty:
+    def stream(self, **_: object) -> Iterator[bytes]:
+        return iter(())
+
+
+def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - made at run time
+    """Return a client that is made by what a loader reads."""
+    session = Session()
+    session.register_component("data_loader", loader)
+    session.set_credentials("AKIDEXAMPLE", "not-a-secret")
+    return session.create_client(service, region, config=CONFIGS.get(service))
+
+
+def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object:  # noqa: ANN401 - likewise
+    """Return what is sent when an operation is called, or why nothing is."""
+    sent: list[object] = []
+
+    def keep(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        headers = {n: v for n, v in request.headers.items() if n not in OF_ONE_SENDING}
+        kept = {name: v for name, v in headers.items() if not name.startswith("amz-sdk-")}
+        sent.append((request.method, request.url, kept, request.body))
+        body: Any = _Empty()
+        return AWSResponse(request.url, 200, HTTPHeaders(), body)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=1))  # a token of each sending
+    client.meta.events.register_first("before-send", keep, unique_id="keep")
+    names = {api: name for name, api in client.meta.method_to_api_mapping.items()}
+    try:
+        getattr(client, names[operation])(**parameters)
+    except (BotoCoreError, ClientError) as error:
+        return sent or str(error)
+    finally:
+        monkeypatch.undo()
+    return sent
+
+
+def sample(shape: Shape, *, required_only: bool, depth: int = 6) -> Any:  # noqa: ANN401 - any value
+    """Return a value of a shape: with all its members, or those that it must have."""
+    known: Any = shape
+    if shape.type_name == "structure":
+        names = known.required_members if required_only else known.members
+        members = {name: known.members[name] for name in names}
+        ending = {"list", "map"} if depth <= 0 else set()
+        return {
+            name: sample(member, required_only=required_only, depth=depth - 1)
+            for name, member in members.items()
+            if member.type_name not in ending
+        }
+    if shape.type_name == "list":
+        return [sample(known.member, required_only=required_only, depth=depth - 1)]
+    if shape.type_name == "map":
+        return {"name": sample(known.value, required_only=required_only, depth=depth - 1)}
+    plain = {
+        "blob": b"bytes",
+        "boolean": True,
+        "timestamp": dt.datetime(2026, 11, 29, tzinfo=dt.UTC),
+        "string": next(iter(shape.metadata.get("enum", [])), "a-name"),
+    }
+    return plain.get(shape.type_name, 1)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [(service, each) for service, names in OPERATIONS.items() for each in sorted(names)],
+)
+def test_calls_are_the_same(whole: Loader, small: Loader, service: str, operation: str) -> None:
+    """Method, URL, headers and body, or the complaint, whatever the SDK knows besides."""
+    for region in REGIONS:
+        clients = [client(loader, service, region) for loader in (whole, small)]
+        shape = clients[0].meta.service_model.operation_model(operation).input_shape
+        few, many = sample(shape, required_only=True), sample(shape, required_only=False)
+        sent = [outcome(each, operation, few) for each in clients]
+        assert isinstance(sent[0], list)
+        assert sent[0] == sent[1]
+        assert outcome(clients[0], operation, many) == outcome(clients[1], operation, many)
+        wrong = [outcome(each, operation, {**few, "Nonsense": 1}) for each in clients]
+        assert "Nonsense" in str(wrong[0])
+        assert wrong[0] == wrong[1]
+
+
+def test_nothing_else_is_known(small: Loader) -> None:
+    """Of other services, and other operations, there is nothing: that is what takes the time."""
+    assert set(small.list_available_services("service-2")) == set(OPERATIONS)
+    with pytest.raises(UnknownServiceError):
+        client(small, "ec2", "us-east-1")
+    for service, operations in OPERATIONS.items():
+        known = client(small, service, "us-east-1").meta.service_model.operation_names
+        assert set(known) == operations
+
+
+def test_an_operation_that_is_none_is_told(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Botocore has renamed an operation, or moved its files: no package, and why."""
+    with pytest.raises(DeployError, match="has botocore another layout now"):
+        cut(tmp_path)
+    shutil.copytree(task / "botocore" / "data", tmp_path / "data")
+    monkeypatch.setitem(OPERATIONS, "s3", OPERATIONS["s3"] | {"RenamedObject"})
+    with pytest.raises(DeployError, match="botocore's s3 has no RenamedObject"):
+        cut(tmp_path / "data")
+
+
+def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
+    """What is to be left out is not there: no package, and the zip stays as Chalice left it."""
+    with zipfile.ZipFile(tmp_path / CODE, "w") as archive:
+        archive.write(task / "app.py", "app.py")
+    before = (tmp_path / CODE).read_bytes()
+    with pytest.raises(DeployError, match="event_handler"):
+        finishing.finish(tmp_path)
+    assert (tmp_path / CODE).read_bytes() == before
+
+
+def test_no_package_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says what is wrong, and fails."""
+    assert finishing.main([str(tmp_path)]) == 1
+    assert "Chalice left no package" in capsys.readouterr().err
+
+
+def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
+    """Every module that a first request loads has bytecode, whatever dates its files have."""
+    program = (
+        "import importlib.machinery, os, sys\n"
+        "def compiling(self, data, path, **_):\n"
+        "    raise AssertionError(f'{path} has to be compiled')\n"
+        "importlib.machinery.SourceFileLoader.source_to_code = compiling\n"
+        "import app, jwt, cryptography.hazmat.primitives.asymmetric.rsa\n"
+        "from chalicelib import gatehouse, wiring\n"
+        "from chalicelib.api import blobs, lists, manifests, metrics, token, tracing, uploads\n"
+        "wiring.registry().sweeper, wiring.registry().lists\n"
+    )
+    code = tmp_path / "task"
+    shutil.copytree(task, code, copy_function=shutil.copyfile)
+    environment = {
+        "MOORAGE_BUCKET": "bucket",
+        "MOORAGE_REGISTRY_TABLE": "registry",
+        "MOORAGE_UPLOADS_TABLE": "uploads",
+        "AWS_LAMBDA_FUNCTION_NAME": "a-function",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+    def load() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", "-c", program],
+            cwd=code,
+            env=bare_environment((code,)) | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    done = load()
+    assert done.returncode == 0, done.stderr
+    (bytecode,) = (code / "chalicelib" / "__pycache__").glob("digest.*.pyc")
+    head = bytecode.read_bytes()[:8]
+    assert head == importlib.util.MAGIC_NUMBER + UNCHECKED_HASH
+    bytecode.unlink()
+    assert "digest.py has to be compiled" in load().stderr
+
+
+def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> None:
+    """Wherever the folder lies that the code is compiled in."""
+    code = tmp_path / "cffi"
+    for name in ("chalicelib", "cffi", "aws_lambda_powertools/utilities/batch"):
+        (code / name).mkdir(parents=True)
+        (code / name / "module.py").write_text("", encoding="utf-8")
+    finishing.compile_all(code)
+    (compiled,) = code.rglob("*.pyc")
+    assert compiled.parts[-3] == "chalicelib"
+
+
+def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> None:
+    """A deployment that changes nothing uploads nothing."""
+    folder = tmp_path / "code"
+    with zipfile.ZipFile(host_package / CODE) as archive:
+        archive.extractall(folder)
+        dates = {entry.date_time for entry in archive.infolist()}
+    for bytecode in folder.rglob("*.pyc"):
+        bytecode.unlink()
+    finishing.compile_all(folder)
+    finishing.write_zip(folder, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == (host_package / CODE).read_bytes()
+    assert dates == {(1980, 1, 1, 0, 0, 0)}

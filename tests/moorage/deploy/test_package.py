@@ -1,0 +1,265 @@
+"""The package: what Lambda can load, small, and a template that CloudFormation takes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.common.checkout import CHECKOUT
+from moorage.deploy import finish_package as finishing
+from moorage.deploy import package as deploy_package
+from moorage.deploy.errors import DeployError
+from moorage.deploy.package import binaries, functions, read_package, zip_problems
+from moorage.deploy.stacks import LONGEST_TEMPLATE
+from tests.infra.sam import transformed
+
+MEGABYTE = 1000 * 1000
+URL = "https://abc123.execute-api.eu-west-1.amazonaws.com"
+
+
+def made(**files: bytes) -> bytes:
+    """Return a zip of files."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return memory.getvalue()
+
+
+def elf(machine: int) -> bytes:
+    """Return the beginning of a native library."""
+    return b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(32)
+
+
+def test_every_native_library_is_for_arm64(package: Path) -> None:
+    """Wheels are those of Lambda's machine, whatever machine packed them."""
+    with zipfile.ZipFile(package / deploy_package.CODE) as archive:
+        found = binaries(archive)
+        libraries = {name for name in archive.namelist() if ".so" in Path(name).suffixes}
+    assert libraries <= set(found)
+    assert {name.partition("/")[0].partition(".")[0] for name in found} == {
+        "_cffi_backend",
+        "cryptography",
+        "pybase64",
+        "rehashes",
+    }
+    assert set(found.values()) == {"arm64"}
+
+
+def test_the_zip_is_small(package: Path) -> None:
+    """It is under 10 MB, since every cold start waits for it."""
+    assert (package / deploy_package.CODE).stat().st_size < 10 * MEGABYTE
+
+
+def test_the_zip_holds_what_is_ours_and_no_more(package: Path) -> None:
+    """Neither the tools for a person's machine, nor tests, nor what only boto3 needs."""
+    with zipfile.ZipFile(package / deploy_package.CODE) as archive:
+        names = archive.namelist()
+    top = {name.partition("/")[0] for name in names}
+    assert {"app.py", "chalicelib", "chalice", "aws_lambda_powertools", "botocore", "jwt"} <= top
+    assert not top & {"moorage", "tests", "boto3", "s3transfer", "aiohttp", "moto", "infra"}
+    assert not [name for name in names if name.endswith(".env")]
+
+
+def required() -> list[str]:
+    """Return the requirements of what Lambda gets, as they are written."""
+    lines = deploy_package.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name in its one spelling: PyPA's specification of names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("line", required())
+def test_what_is_packed_is_what_was_tested(line: str) -> None:
+    """The versions that Lambda gets are those that all other tests run with."""
+    name, _, _ = line.partition("==")
+    assert line == f"{name}=={importlib.metadata.version(name)}"
+
+
+def test_all_that_is_packed_is_pinned(package: Path) -> None:
+    """What a pinned package needs is pinned as well, and nothing is pinned that is not packed."""
+    with zipfile.ZipFile(package / deploy_package.CODE) as archive:
+        folders = [each for each in zipfile.Path(archive).iterdir() if each.suffix == ".dist-info"]
+        packed = [importlib.metadata.PathDistribution(each) for each in folders]
+        found = sorted(f"{normal(each.name)}=={each.version}" for each in packed)
+    pins = [line.partition("==") for line in required()]
+    assert found == sorted(f"{normal(name)}=={version}" for name, _, version in pins)
+
+
+def test_the_package_is_taken(package: Path) -> None:
+    """What `make package` leaves is what `moorage deploy` takes, and fits in one request."""
+    read = read_package(package)
+    assert [each["Architectures"] for each in functions(read.template)] == [["arm64"]] * 4
+    placed = read.placed("bucket", "key", URL)
+    assert {json.dumps(each["CodeUri"]) for each in functions(placed)} == {
+        '{"Bucket": "bucket", "Key": "key"}'
+    }
+    assert len(json.dumps(placed)) < LONGEST_TEMPLATE * 0.8
+
+
+def test_cfn_lint_finds_nothing(package: Path) -> None:
+    """The template is one that CloudFormation takes."""
+    linter = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run(
+        [linter, "--include-checks", "I", "--", package / "sam.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def resources(package: Path, url: str) -> dict[str, Any]:
+    """Return the resources of an API that is found at `url`, after the transform."""
+    template = read_package(package).placed("bucket", "key", url)
+    found: dict[str, Any] = transformed(template, {"PublicUrl": url})["Resources"]
+    return found
+
+
+def test_there_is_one_stage_named_v2(package: Path) -> None:
+    """The default URL is a registry's, and there is no second way in beside it."""
+    found = resources(package, URL)
+    stages = [each for each in found.values() if each["Type"] == "AWS::ApiGateway::Stage"]
+    assert [stage["Properties"]["StageName"] for stage in stages] == ["v2"]
+    (deployment,) = [e for e in found.values() if e["Type"] == "AWS::ApiGateway::Deployment"]
+    assert "StageName" not in deployment["Properties"]
+
+
+def test_an_address_is_deployed(package: Path) -> None:
+    """Once the URL is known the API is deployed again: its challenge names it.
+
+    API Gateway answers with what it was deployed with, and the transform deploys a definition once.
+    """
+
+    def deployments(url: str) -> set[str]:
+        found = resources(package, url)
+        return {name for name, e in found.items() if e["Type"] == "AWS::ApiGateway::Deployment"}
+
+    assert deployments("") != deployments(URL)
+    assert deployments(URL) == deployments(URL)
+
+
+def test_the_api_has_the_name_that_alarms_know(package: Path) -> None:
+    """By its properties and by its definition's title: whichever API Gateway takes last."""
+    api = resources(package, URL)["RestAPI"]["Properties"]
+    name = {"Ref": "AWS::StackName"}
+    assert (api["Name"], api["Body"]["info"]["title"]) == (name, name)
+
+
+def test_a_domain_leads_to_the_stage(package: Path) -> None:
+    """https://DOMAIN/v2/ is the stage, which is there before it is named."""
+    found = resources(package, URL)
+    assert found["DomainMapping"]["Properties"] == {
+        "BasePath": "v2",
+        "DomainName": {"Ref": "Domain"},
+        "RestApiId": {"Ref": "RestAPI"},
+        "Stage": {"Ref": "RestAPIv2Stage"},
+    }
+    conditions = {name: found[name].get("Condition") for name in found if "Domain" in name}
+    assert conditions == {
+        "Domain": "HasDomain",
+        "DomainMapping": "HasDomain",
+        "DomainRecord": "HasZone",
+    }
+
+
+def test_every_log_expires(package: Path) -> None:
+    """Each function writes to a group of its own, declared, with an end."""
+    found = resources(package, URL)
+    groups = {name for name, each in found.items() if each["Type"] == "AWS::Logs::LogGroup"}
+    lambdas = [e["Properties"] for e in found.values() if e["Type"] == "AWS::Lambda::Function"]
+    assert {each["LoggingConfig"]["LogGroup"]["Ref"] for each in lambdas} == groups
+    assert len(lambdas) == len(groups) == 4
+    for name in groups:
+        assert found[name]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_memory_is_said_once(package: Path) -> None:
+    """The template's parameters begin with what Chalice's configuration says."""
+    config = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+    parameters = read_package(package).template["Parameters"]
+    assert parameters["ApiMemory"]["Default"] == config["lambda_memory_size"]
+    assert parameters["WorkerMemory"]["Default"] == config["lambda_memory_size"]
+    authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
+    assert parameters["AuthorizerMemory"]["Default"] == authorizer["lambda_memory_size"]
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (b"no zip", "it is no zip"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b""}), ""),
+        (made(**{"Re_Hashes-0.3.0.dist-info/WHEEL": b""}), "rehashes-0.3.0 is not in it"),
+        (made(**{"rehashes-0.2.0.dist-info/WHEEL": b""}), "rehashes-0.3.0 is not in it"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(183)}), ""),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(62)}), "made for x86_64"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(3)}), "made for ELF machine"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.dylib": b"\xca\xfe"}), "no Linux"),
+        (b"x" * (deploy_package.LARGEST_ZIP + 1), "bytes, and Lambda takes"),
+    ],
+)
+def test_a_zip_that_would_not_run_is_refused(code: bytes, problem: str) -> None:
+    """A wheel that Chalice did not find, or one for another machine, stops a deployment."""
+    problems = zip_problems(code, {"arm64"}, "# pins\nrehashes==0.3.0\nboto3\n")
+    assert bool(problems) is bool(problem)
+    assert problem in "; ".join(problems)
+
+
+def test_no_package_is_said(tmp_path: Path) -> None:
+    """A folder without one names the command that makes one."""
+    with pytest.raises(DeployError, match="make package"):
+        read_package(tmp_path)
+    (tmp_path / "sam.json").write_text('{"Resources": {', encoding="utf-8")
+    (tmp_path / deploy_package.CODE).write_bytes(b"")
+    with pytest.raises(DeployError, match="can't be read"):
+        read_package(tmp_path)
+
+
+def made_for(light_package: Path, folder: Path, runtime: str | None) -> Path:
+    """Return a package in which one function has another runtime; None: it has none."""
+    template = json.loads((light_package / "sam.json").read_text(encoding="utf-8"))
+    functions(template)[-1]["Runtime"] = runtime
+    (folder / "sam.json").write_text(json.dumps(template), encoding="utf-8")
+    shutil.copyfile(light_package / deploy_package.CODE, folder / deploy_package.CODE)
+    return folder
+
+
+@pytest.mark.parametrize("runtime", ["python3.11", "python3.12", "python3.13", "python3.14"])
+def test_a_runtime_with_wheels_is_taken(light_package: Path, tmp_path: Path, runtime: str) -> None:
+    """Each Python that docs/deploy.md names packages what can be deployed."""
+    package = made_for(light_package, tmp_path, runtime)
+    finishing.check(package)
+    read = read_package(package)
+    assert functions(read.template)[-1]["Runtime"] == runtime
+
+
+@pytest.mark.parametrize("runtime", ["python3.10", "python3.15", "python3.1", None])
+def test_another_runtime_is_refused(
+    light_package: Path, tmp_path: Path, runtime: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chalice has a name for whatever Python it runs on: it is told, with how to choose another."""
+    package = made_for(light_package, tmp_path, runtime)
+    before = (package / deploy_package.CODE).read_bytes()
+    with pytest.raises(DeployError) as raised:
+        read_package(package)
+    assert finishing.main([str(package)]) == 1
+    assert capsys.readouterr().err == f"moorage: {raised.value}\n"
+    assert (package / deploy_package.CODE).read_bytes() == before
+    assert str(raised.value) == (
+        f"{package / 'sam.json'} is made for {runtime}, the Python of .venv; functions run on"
+        " python3.11, python3.12, python3.13 or python3.14. Remove .venv, and name one of these:"
+        " `make package PYTHON=python3.12`"
+    )

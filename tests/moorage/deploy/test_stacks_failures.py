@@ -1,0 +1,234 @@
+"""What stops a deployment is said in one line, or one for each resource that failed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.stub import ANY, Stubber
+
+from moorage.deploy.errors import DeployError, say
+from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "moorage-x"
+ARN = "arn:aws:cloudformation:us-east-1:123456789012:changeSet/c/1"
+WANTED = Wanted(NAME, {"Resources": {}}, {}, {})
+DATA = Wanted(NAME, {"Resources": {}}, {}, {}, keeps_data=True)
+
+
+class Script:
+    """CloudFormation that answers one call after the other, as it is told to."""
+
+    def __init__(self) -> None:
+        self.client: Any = boto3.client(
+            "cloudformation",
+            "us-east-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",  # noqa: S106 - nothing is sent
+        )
+        self.stubber = Stubber(self.client)
+        self.lines: list[str] = []
+        self.waited: list[float] = []
+        self.stacks = Stacks(self.client, self.lines.append, self.waited.append)
+
+    def stack(self, status: str | None) -> None:
+        """Answer that the stack is in a status; None: that there is none."""
+        if status is None:
+            self.stubber.add_client_error(
+                "describe_stacks", "ValidationError", f"Stack with id {NAME} does not exist"
+            )
+            return
+        found = {"StackName": NAME, "StackStatus": status, "CreationTime": "2026-01-01T00:00:00Z"}
+        self.stubber.add_response("describe_stacks", {"Stacks": [found]}, {"StackName": NAME})
+
+    def change_set(self, kind: str, status: str = "CREATE_COMPLETE", **more: object) -> None:
+        """Answer with a change set of a kind that comes to a status."""
+        expected: dict[str, Any] = dict.fromkeys(
+            ("StackName", "ChangeSetName", "TemplateBody", "Parameters", "Capabilities", "Tags"),
+            ANY,
+        )
+        if more.pop("keeps_data", False):
+            expected["ImportExistingResources"] = True
+        self.stubber.add_response(
+            "create_change_set", {"Id": ARN}, {**expected, "ChangeSetType": kind}
+        )
+        self.stubber.add_response("describe_change_set", {"Status": "CREATE_IN_PROGRESS"})
+        self.stubber.add_response("describe_change_set", {"Status": status, **more})
+
+    def executed(self) -> None:
+        """Answer that a change set is begun."""
+        self.stubber.add_response("execute_change_set", {})
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    """A script, which has to be played to its end."""
+    made = Script()
+    with made.stubber:
+        yield made
+        made.stubber.assert_no_pending_responses()
+
+
+def test_a_failure_says_what_failed(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each resource that failed in this run has a line; what was only cancelled has none."""
+    monkeypatch.setattr("uuid.uuid4", lambda: SimpleNamespace(hex="a-token"))
+    script.stack(None)
+    script.change_set("CREATE")
+    script.executed()
+    script.stack("CREATE_IN_PROGRESS")
+    script.stack("ROLLBACK_COMPLETE")
+    common = {
+        "StackId": NAME,
+        "EventId": "e",
+        "StackName": NAME,
+        "Timestamp": "2026-01-01T00:00:00Z",
+        "ClientRequestToken": "a-token",
+    }
+    events = [
+        common | {"ResourceStatus": "ROLLBACK_COMPLETE", "LogicalResourceId": NAME},
+        common
+        | {
+            "ResourceStatus": "CREATE_FAILED",
+            "LogicalResourceId": "Commit",
+            "ResourceStatusReason": "Resource creation cancelled",
+        },
+        common
+        | {
+            "ResourceStatus": "CREATE_FAILED",
+            "LogicalResourceId": "ApiHandlerRole",
+            "ResourceType": "AWS::IAM::Role",
+            "ResourceStatusReason": "not authorized to perform:\n iam:CreateRole",
+        },
+        common
+        | {
+            "ClientRequestToken": "another",
+            "ResourceStatus": "CREATE_FAILED",
+            "LogicalResourceId": "Old",
+        },
+    ]
+    script.stubber.add_response("describe_stack_events", {"StackEvents": events})
+    with pytest.raises(DeployError) as raised:
+        script.stacks.put(WANTED)
+    assert str(raised.value) == (
+        f"CloudFormation left {NAME} in ROLLBACK_COMPLETE:\n"
+        "  CREATE_FAILED ApiHandlerRole AWS::IAM::Role: not authorized to perform: iam:CreateRole"
+    )
+    assert script.waited == [5.0, 5.0]
+
+
+def test_what_failed_at_first_is_made_again(script: Script) -> None:
+    """A stack whose creation was taken back can only be deleted: it is, and made anew."""
+    script.stack("ROLLBACK_COMPLETE")
+    script.stack("ROLLBACK_COMPLETE")
+    script.stubber.add_response("delete_stack", {})
+    script.stack("DELETE_IN_PROGRESS")
+    script.stack(None)
+    script.change_set("CREATE")
+    script.executed()
+    script.stack("CREATE_COMPLETE")
+    assert script.stacks.put(WANTED).status == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "IMPORT_COMPLETE"])
+def test_what_is_left_behind_may_be_taken_in(script: Script, status: str) -> None:
+    """A new data stack asks for it, and stands however CloudFormation calls that."""
+    script.stack(None)
+    script.change_set("CREATE", keeps_data=True, Changes=[{"ResourceChange": {"Action": "Import"}}])
+    script.executed()
+    script.stack(status)
+    assert script.stacks.put(DATA).status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("UPDATE_IN_PROGRESS", "is being changed (UPDATE_IN_PROGRESS): wait"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name moorage-x"),
+        ("DELETE_FAILED", "delete the stack there (its data is kept)"),
+    ],
+)
+def test_a_stack_that_cannot_be_changed(script: Script, status: str, told: str) -> None:
+    """It is left alone, and what would help is said."""
+    script.stack(status)
+    with pytest.raises(DeployError) as raised:
+        script.stacks.put(WANTED)
+    assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("change", [{"Action": "Remove"}, {"Replacement": "True"}])
+def test_data_is_not_lost_sight_of(script: Script, change: dict[str, str]) -> None:
+    """A change set that would replace or remove a table is worked out, and not executed."""
+    table = {"LogicalResourceId": "RegistryTable", "ResourceType": "AWS::DynamoDB::Table"}
+    harmless = {"Action": "Modify", "LogicalResourceId": "Bucket", "Replacement": "False"}
+    changes = [
+        {"ResourceChange": harmless},
+        {"ResourceChange": {"Action": "Modify"} | table | change},
+    ]
+    script.stack("UPDATE_COMPLETE")
+    script.change_set("UPDATE", Changes=changes, keeps_data=True)
+    with pytest.raises(DeployError, match=r"would lose RegistryTable \(AWS::DynamoDB::Table\)"):
+        script.stacks.put(DATA)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The submitted information didn't contain changes. Submit different information to ...",
+        "No updates are to be performed.",
+    ],
+)
+def test_nothing_to_change_is_no_failure(script: Script, reason: str) -> None:
+    """CloudFormation fails a change set without changes; the stack stands as it did."""
+    script.stack("UPDATE_COMPLETE")
+    script.change_set("UPDATE", "FAILED", StatusReason=reason)
+    script.stubber.add_response("delete_change_set", {})
+    script.stack("UPDATE_COMPLETE")
+    assert script.stacks.put(WANTED).status == "UPDATE_COMPLETE"
+    assert script.lines == [f"{NAME}: nothing changed"]
+
+
+def test_changes_that_cannot_be_worked_out(script: Script) -> None:
+    """The reason is CloudFormation's own."""
+    script.stack(None)
+    script.change_set("CREATE", "FAILED", StatusReason="Transform AWS::Serverless failed: ...")
+    script.stubber.add_response("delete_change_set", {})
+    with pytest.raises(DeployError, match="Transform AWS::Serverless failed"):
+        script.stacks.put(WANTED)
+
+
+def test_a_template_that_is_too_long(script: Script) -> None:
+    """It is not sent: CloudFormation would only say that a parameter is invalid."""
+    script.stack(None)
+    with pytest.raises(DeployError, match="CloudFormation takes 51200"):
+        script.stacks.put(Wanted(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
+
+
+def refusal(code: str, operation: str) -> ClientError:
+    """Return an error of AWS's."""
+    return ClientError({"Error": {"Code": code, "Message": "a\n reason"}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (refusal("AccessDenied", "CreateChangeSet"), "AWS denies CreateChangeSet: docs/deploy.md"),
+        (refusal("403", "HeadBucket"), "AWS denies HeadBucket: docs/deploy.md"),
+        (refusal("Throttling", "DescribeStacks"), "slow down (DescribeStacks): wait a minute"),
+        (refusal("ExpiredToken", "GetCallerIdentity"), "log in to AWS again"),
+        (
+            refusal("LimitExceeded", "CreateChangeSet"),
+            "CreateChangeSet with LimitExceeded: a reason",
+        ),
+        (NoCredentialsError(), "no AWS credentials: log in to AWS"),
+    ],
+)
+def test_errors_of_aws_are_one_line(error: Exception, told: str) -> None:
+    """Each says what happened and what to do."""
+    assert told in say(error)
+    assert "\n" not in say(error)

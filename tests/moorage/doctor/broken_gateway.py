@@ -1,0 +1,305 @@
+"""A registry in this process, and a gateway before it that breaks one thing.
+
+The registry is whole: app.py's routes, its authorizer and its token desk, behind moorage's own
+gateway, over memory. What stands before it must change nothing but what it was told to break; it
+serves presigned URLs too, for the one method that each was signed for, as S3 does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import web
+from chalice.app import AuthRequest, AuthResponse
+from chalice.app import Response as ChaliceResponse
+from multidict import CIMultiDict
+from yarl import URL
+
+from chalicelib.access.authorizer_context import vouched
+from chalicelib.access.mint import Mint
+from chalicelib.api.authorization import Granted
+from chalicelib.api.dispatch import Api, answer
+from chalicelib.api.headers import parse_range
+from chalicelib.api.messages import MoorageChalice, current, to_chalice
+from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.errors import RangeInvalidError
+from chalicelib.registry.service import Limits
+from moorage.common.http_server import BoundedServer
+from moorage.gateway.front import front_of
+from moorage.gateway.server import GatewayOptions, HeadMode
+from moorage.local import ports
+from tests.support.access import AccessWorld
+from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background
+from tests.support.registries import registry_in_memory
+from tests.support.servers import run_gateway
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.support.memory_objects import MemoryObjectStore
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+STORE = "/_store"
+"""Where S3 is, as the broken gateway's clients see it."""
+
+_REALM = re.compile(r'realm="https?://[^/"]+')
+_SIGNED = re.compile(r"memory:([A-Z]+):(\d+):(.+)")
+_HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "keep-alive"})
+
+
+@dataclass
+class LocalAccess(AccessWorld):
+    """Access control of a registry at this URL."""
+
+    url: str = ""
+
+    @property
+    def mint(self) -> Mint:
+        """The registry's mint."""
+        return Mint(self.keys, self.url, urlsplit(self.url).netloc)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A registry: where it is, what its objects are, and who may do what (nobody asked: None)."""
+
+    url: str = ""
+    objects: MemoryObjectStore | None = None
+    access: LocalAccess | None = None
+
+
+@contextlib.contextmanager
+def run_registry(
+    *,
+    counts: bool,
+    strategy: HeadStrategy,
+    closed: bool = True,
+) -> Iterator[Running]:
+    """Serve a registry over memory; its gateway `counts` a HEAD's body, or says 0."""
+    port = ports.free_port()
+    url = f"http://{ports.LOOPBACK}:{port}"
+    under = registry_in_memory(Limits())
+    options = ApiOptions(inline_limit=1024 * 1024, head_strategy=strategy, manifest_limit=4_500_000)
+    api, access = Api(lambda: under.registry, options), None
+    if closed:
+        access = LocalAccess(under.clock, url=url)
+        options = options._replace(realm=f"{url}/v2/_token", service=urlsplit(url).netloc)
+        granted = Granted(access.store, under.clock.now)
+        api = Api(lambda: under.registry, options, granted, access.desk)
+    app = _chalice(api, access)
+    environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
+    head_mode = HeadMode.BODY if counts else HeadMode.ZERO
+    listening = GatewayOptions(port=port, head_mode=head_mode)
+    with run_gateway(app, listening, front_of(app, environment)) as served:
+        yield Running(served, under.objects, access)
+
+
+def _chalice(api: Api, access: LocalAccess | None) -> MoorageChalice:
+    """Return what app.py is, for one API."""
+    app = MoorageChalice("doctor")
+
+    def authorize(request: AuthRequest) -> AuthResponse:
+        assert access is not None
+        principal = access.doorkeeper.identify(request.token)
+        if principal is None:
+            raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
+        return AuthResponse(["*"], principal.id, vouched(principal))
+
+    authorizer = app.authorizer(name="authorizer", ttl_seconds=60)(authorize)
+
+    def view() -> ChaliceResponse:
+        return to_chalice(answer(lambda: api, partial(current, app)))
+
+    for path in ("/", "/{proxy+}"):
+        app.route(path, methods=METHODS, content_types=[], authorizer=authorizer)(view)
+    app.route("/_token", methods=["GET", "POST"], content_types=[])(view)
+    return app
+
+
+@dataclass
+class Asked:
+    """A request on its way; `state` lasts as long as the broken gateway does."""
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes
+    state: dict[str, Any]
+    chunked: bool = False
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+
+@dataclass
+class Told:
+    """An answer on its way; a `length` is told in the place of the true one."""
+
+    status: int
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    body: bytes = b""
+    length: str | None = None
+
+    @classmethod
+    def of(cls, status: int, body: bytes = b"", **headers: str) -> Told:
+        """Write an answer; `_` stands for a hyphen."""
+        return cls(status, CIMultiDict((k.replace("_", "-"), v) for k, v in headers.items()), body)
+
+
+@dataclass(frozen=True)
+class Break:
+    """What is broken: requests (None passes them on), or answers, which are changed in place.
+
+    A request that `ask` answers never reaches the registry, nor one at which it raises
+    ConnectionAbortedError, which nobody answers; with `hang_up` none is answered.
+    """
+
+    ask: Callable[[Asked], Told | None] = lambda _: None
+    tell: Callable[[Asked, Told], None] = lambda _asked, _told: None
+    hang_up: bool = False
+    tls: ssl.SSLContext | None = None
+
+
+@contextlib.contextmanager
+def run_broken(registry: Running, broken: Break) -> Iterator[str]:
+    """Serve a broken gateway before a registry, and give its URL."""
+    gateway = _BrokenGateway(registry, broken)
+    with in_background(gateway.start):
+        yield gateway.url
+
+
+class _BrokenGateway:
+    def __init__(self, registry: Running, broken: Break) -> None:
+        self._registry = registry
+        self._broken = broken
+        self._state: dict[str, Any] = {}
+        self.url = ""
+
+    async def start(self) -> Callable[[], Awaitable[None]]:
+        """Listen; return what ends it."""
+        self._client = aiohttp.ClientSession(
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
+        runner = web.ServerRunner(
+            BoundedServer(self._handle, handler_cancellation=False),
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        await web.TCPSite(runner, ports.LOOPBACK, 0, ssl_context=self._broken.tls).start()
+        scheme = "http" if self._broken.tls is None else "https"
+        self.url = f"{scheme}://localhost:{runner.addresses[0][1]}"
+
+        async def end() -> None:
+            await self._client.close()
+            await runner.cleanup()
+
+        return end
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        transport = request.transport
+        assert transport is not None
+        if self._broken.hang_up:
+            transport.abort()
+            return web.Response()
+        try:
+            body = await _read(request)
+        except (ConnectionError, web.RequestPayloadError):
+            self._state["cut"] = request.raw_path.partition("?")[0]
+            transport.abort()
+            return web.Response()
+        headers = CIMultiDict(
+            (k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP
+        )
+        chunked = "Transfer-Encoding" in request.headers
+        asked = Asked(request.method, request.raw_path, headers, body, self._state, chunked)
+        try:
+            told = self._broken.ask(asked)
+        except ConnectionAbortedError:
+            transport.abort()
+            return web.Response()
+        told = told or (
+            self._stored(asked) if asked.path.startswith(STORE) else await self._forwarded(asked)
+        )
+        self._broken.tell(asked, told)
+        # By hand: a server that knows HTTP would mend what is to be broken.
+        transport.write(_on_the_wire(asked, told))
+        transport.close()
+        return web.Response()
+
+    async def _forwarded(self, asked: Asked) -> Told:
+        headers = CIMultiDict((k, v) for k, v in asked.headers.items() if k.lower() != "host")
+        data = asked.body if "Content-Length" in headers or asked.chunked else None
+        headers.popall("Content-Length", None)
+        async with self._client.request(
+            asked.method,
+            URL(self._registry.url + asked.target, encoded=True),
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+        ) as upstream:
+            told = Told(upstream.status, CIMultiDict(upstream.headers), await upstream.read())
+        if asked.method == "HEAD":
+            told.length = told.headers.get("Content-Length")
+        self._lead_here(told)
+        return told
+
+    def _stored(self, asked: Asked) -> Told:
+        """Answer for S3, whoever asks, if it is by the method that the URL was signed for."""
+        method, _, key = asked.path.removeprefix(f"{STORE}/").partition("/")
+        if method != asked.method or self._registry.objects is None:
+            return Told.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+        data = self._registry.objects.get(key)
+        try:
+            span = parse_range(asked.headers.get("Range"), len(data))
+        except RangeInvalidError:
+            return Told.of(416)
+        first, last = span or (0, len(data) - 1)
+        part = data[first : last + 1]
+        told = Told.of(200 if span is None else 206, part)
+        if span is not None:
+            told.headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        if asked.method == "HEAD":
+            told.length = str(len(part))
+        return told
+
+    def _lead_here(self, told: Told) -> None:
+        """Name this gateway where the registry names itself or S3."""
+        headers = told.headers
+        for name in ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate"):
+            if name in headers:
+                headers[name] = _REALM.sub(f'realm="{self.url}', headers[name])
+        signed = _SIGNED.fullmatch(headers.get("Location", ""))
+        if signed:
+            method, seconds, key = signed.groups()
+            headers["Location"] = f"{self.url}{STORE}/{method}/{key}?X-Amz-Expires={seconds}"
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """Read a body of any size; request.read() has a limit of its own."""
+    body = bytearray()
+    while piece := await request.content.readany():
+        body += piece
+    return bytes(body)
+
+
+def _on_the_wire(asked: Asked, told: Told) -> bytes:
+    headers = CIMultiDict(told.headers)
+    for name in (*_HOP_BY_HOP, "content-length"):
+        headers.popall(name, None)
+    bodiless = asked.method == "HEAD" or told.status == 204
+    length = told.length if bodiless or told.length else str(len(told.body))
+    if length is not None:
+        headers["Content-Length"] = length
+    lines = [f"HTTP/1.1 {told.status} Told", *(f"{k}: {v}" for k, v in headers.items())]
+    head = "\r\n".join((*lines, "Connection: close", "", "")).encode()
+    return head if bodiless else head + told.body

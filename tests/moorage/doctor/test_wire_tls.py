@@ -1,0 +1,114 @@
+"""`moorage doctor` and certificates: what it says of them, and that it trusts no others."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from moorage.doctor import run as doctor
+from moorage.doctor.check import Status
+from moorage.doctor.visit import Credentials, Visit
+from moorage.doctor.wire import Wire
+from tests.moorage.doctor.broken_gateway import Break, Running, Told, run_broken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moorage.doctor.check import Finding
+
+NOWHERE = Running()
+SECRET = "moor_secret"  # noqa: S105 - made up
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that signs itself, and its key, in files."""
+
+    path: Path
+    context: ssl.SSLContext
+
+
+def certificate(folder: Path, days: float, name: str = "localhost") -> Certificate:
+    """Make a certificate for a host that is good for some more days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days, minutes=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(secret + made.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return Certificate(path, context)
+
+
+def found_at(used: Certificate) -> tuple[Finding, list[str]]:
+    """Examine the door of a registry with a certificate; return what it got to hear, too."""
+    heard: list[str] = []
+
+    def answer(asked: object) -> Told:
+        heard.append(repr(asked))
+        return Told.of(401, b"{}", Docker_Distribution_Api_Version="registry/2.0")
+
+    with run_broken(NOWHERE, Break(ask=answer, tls=used.context)) as url:
+        visit = Visit(Wire(doctor.address(url)), "team/tls", Credentials("me", SECRET))
+        results = doctor.examine(visit, frozenset({"reach"}))
+    return results[0].finding, heard
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "says"),
+    [(90, Status.OK, "TLSv1.3; the certificate is good for 90 days"), (5, Status.WARN, "5 days")],
+)
+def test_a_certificate_that_ends_soon_is_a_warning(
+    days: int, status: Status, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fortnight is what it takes to renew one by hand."""
+    used = certificate(tmp_path, days)
+    monkeypatch.setenv("SSL_CERT_FILE", str(used.path))
+    finding, heard = found_at(used)
+    assert (finding.status, says in finding.seen) == (status, True), finding
+    assert len(heard) == 1
+    assert SECRET not in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("days", "name", "trusted"),
+    [(90, "localhost", False), (90, "registry.example", True), (-1, "localhost", True)],
+    ids=["of nobody", "of another host", "expired"],
+)
+def test_a_certificate_that_proves_nothing_is_a_failure(
+    days: int,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    trusted: bool,
+) -> None:
+    """Nothing is sent to a server that could be anybody."""
+    used = certificate(tmp_path, days, name)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(used.path))
+    finding, heard = found_at(used)
+    assert finding.status is Status.FAIL
+    assert "certificate" in finding.seen.lower()
+    assert heard == []

@@ -1,0 +1,180 @@
+"""The gateway's own answers: what infra/api.merge.yaml says of them, and what else AWS says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chalicelib.errors import ErrorCode
+from moorage.gateway.answers import (
+    API_TEMPLATE,
+    GatewayAnswers,
+    TemplateError,
+    read_answers,
+    resolved,
+)
+from moorage.gateway.authorizer import TokenAuthorizer
+from moorage.gateway.fault import Fault
+from moorage.gateway.response import Answer
+from moorage.gateway.routes import Resources
+from moorage.gateway.server import Front
+from tests.support.servers import Recorder, request, run_gateway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "https://registry.example:8443"
+RESPONSES: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))["Resources"][
+    "RestAPI"
+]["Properties"]["GatewayResponses"]
+ANSWERS = read_answers(URL)
+
+WORDS = {
+    "UNAUTHORIZED": (401, "UNAUTHORIZED"),
+    "ACCESS_DENIED": (403, "DENIED"),
+    "AUTHORIZER_FAILURE": (503, "UNAVAILABLE"),
+    "AUTHORIZER_CONFIGURATION_ERROR": (503, "UNAVAILABLE"),
+    "INTEGRATION_TIMEOUT": (504, "UNAVAILABLE"),
+    "THROTTLED": (429, "TOOMANYREQUESTS"),
+}
+"""Each gateway response that the template words, with its status and the registry's code."""
+
+
+def test_the_template_words_these_and_no_others() -> None:
+    """What is left to AWS, the catch-all responses above all, stays as AWS has it."""
+    assert set(RESPONSES) == set(WORDS)
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_body_is_an_error_of_the_registry(name: str) -> None:
+    """It is JSON in the OCI spec's shape, with a code that goes with this status elsewhere too."""
+    answer = ANSWERS.custom[name]
+    (error,) = json.loads(answer.body)["errors"]
+    assert (answer.status, error["code"]) == WORDS[name]
+    # Only a gateway knows the status 504; what it means for a client is what 503 means.
+    status = {504: 503}.get(answer.status, answer.status)
+    assert (error["code"], status) in {(known.code, known.status) for known in ErrorCode}
+    assert error["message"]
+    assert "\n" not in answer.body.decode()
+    assert dict(answer.headers)["Content-Type"] == "application/json"
+    assert dict(answer.headers)["Docker-Distribution-Api-Version"] == "registry/2.0"
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_header_is_quoted_text(name: str) -> None:
+    """API Gateway takes a value for a variable's name unless it stands in single quotes."""
+    for value in RESPONSES[name]["ResponseParameters"]["Headers"].values():
+        text = value if isinstance(value, str) else value["Fn::Sub"][0]
+        assert re.fullmatch(r"'[^'\n]+'", text)
+
+
+@pytest.mark.parametrize("name", ["UNAUTHORIZED", "ACCESS_DENIED"])
+def test_a_challenge_says_where_to_log_in(name: str) -> None:
+    """The realm is the token endpoint, and the service the host, with its port."""
+    assert dict(ANSWERS.custom[name].headers)["WWW-Authenticate"] == (
+        'Bearer realm="https://registry.example:8443/v2/_token",service="registry.example:8443"'
+    )
+
+
+@pytest.mark.parametrize("name", ["AUTHORIZER_FAILURE", "INTEGRATION_TIMEOUT", "THROTTLED"])
+def test_who_may_try_again_is_told_when(name: str) -> None:
+    """Retry-After is in whole seconds."""
+    assert dict(ANSWERS.custom[name].headers)["Retry-After"].isdecimal()
+
+
+def test_no_url_yet_is_no_error() -> None:
+    """The first deployment has no URL to pass; CloudFormation selects only parts that exist."""
+    challenge = dict(read_answers("").custom["UNAUTHORIZED"].headers)["WWW-Authenticate"]
+    assert challenge == 'Bearer realm="/v2/_token",service=""'
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: Fault) -> None:
+    """Everything that the template says nothing about is as it was."""
+    answer = ANSWERS.to(fault)
+    if fault.response in WORDS:
+        assert answer.status == WORDS[fault.response][0]
+        assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
+        assert [name for name, _ in answer.headers].count("Content-Type") == 1
+    else:
+        assert answer == Answer.of_fault(fault)
+    assert GatewayAnswers().to(fault) == Answer.of_fault(fault)
+
+
+def test_every_response_of_the_template_can_be_given() -> None:
+    """No name is misspelt: each one is some fault's."""
+    assert set(RESPONSES) <= {fault.response for fault in Fault}
+
+
+def test_a_client_hears_the_templates_words() -> None:
+    """On the wire the challenge has its own name, which a function's would lose."""
+    asked = TokenAuthorizer(Recorder())
+    front = Front(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
+    with run_gateway(Recorder(), front=front) as url:
+        status, headers, body = request(url, "GET", "/v2/")
+    assert status == 401
+    assert headers["WWW-Authenticate"].startswith('Bearer realm="https://registry.example:8443/')
+    assert headers["x-amzn-ErrorType"] == "UnauthorizedException"
+    assert headers["x-amzn-RequestId"]
+    assert body == ANSWERS.custom["UNAUTHORIZED"].body
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ({"Ref": "PublicUrl"}, "https://h"),
+        ({"Fn::Sub": "<${PublicUrl}>"}, "<https://h>"),
+        ({"Fn::Sub": ["${A}${PublicUrl}", {"A": {"Ref": "PublicUrl"}}]}, "https://hhttps://h"),
+        ({"Fn::Sub": ["${A}", {"A": "${PublicUrl}"}]}, "${PublicUrl}"),
+        ({"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "PublicUrl"}]}]}, "h"),
+    ],
+)
+def test_a_value_is_worked_out_as_cloudformation_does(value: object, text: str) -> None:
+    """The few functions that the template uses; what was put in is not read again."""
+    assert resolved(value, {"PublicUrl": "https://h"}) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Ref": "Other"},
+        {"Fn::Sub": "${Other}"},
+        {"Fn::Sub": "${AWS::Region}"},
+        {"Fn::GetAtt": ["RestAPI", "Arn"]},
+        {"Fn::Select": [0, ["a", "b"]]},
+        7,
+    ],
+)
+def test_what_can_not_be_worked_out_is_an_error(value: object) -> None:
+    """No answer is sent with a hole in it."""
+    with pytest.raises(TemplateError):
+        resolved(value, {"PublicUrl": "https://h"})
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("'fine'", '{"message":"$context.error.message"}'),
+        ("fine", "{}"),
+        ("'it's'", "{}"),
+        ("'", "{}"),
+        ("context.requestId", "{}"),
+    ],
+)
+def test_a_template_with_variables_is_refused(tmp_path: Path, header: str, body: str) -> None:
+    """Only API Gateway knows what they stand for."""
+    response = {
+        "StatusCode": 401,
+        "ResponseParameters": {"Headers": {"X": header}},
+        "ResponseTemplates": {"application/json": body},
+    }
+    template = tmp_path / "api.yaml"
+    api = {"Properties": {"GatewayResponses": {"UNAUTHORIZED": response}}}
+    template.write_text(yaml.safe_dump({"Resources": {"RestAPI": api}}))
+    with pytest.raises(TemplateError, match="UNAUTHORIZED"):
+        read_answers(URL, template)

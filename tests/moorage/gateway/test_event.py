@@ -1,0 +1,176 @@
+"""What a Lambda function is handed: paths, parameters, headers, the caller, sizes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from moorage.gateway.event import MAX_EVENT_BYTES, Incoming, build_event, method_arn
+from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.routes import Resources
+
+INCOMING = Incoming(
+    method="PATCH",
+    path="/v2/a/b/",
+    query="",
+    headers=(("Host", "registry.example:8000"), ("User-Agent", "docker/27")),
+    source_ip="192.0.2.7",
+    port=8000,
+    received_at=1_700_000_000.25,
+)
+
+
+ANY = ("GET", "PATCH", "POST")
+RESOURCES = Resources({"/": ANY, "/{proxy+}": ANY, "/_token": ANY})
+
+
+def event_of(incoming: Incoming, body: bytes = b"") -> dict[str, Any]:
+    """Route a request and build its event."""
+    return build_event(incoming, RESOURCES.match(incoming.method, incoming.path), body)
+
+
+def test_the_event_says_where_the_request_went() -> None:
+    """`path` is without the stage and keeps its slash, `requestContext.path` is whole."""
+    event = event_of(INCOMING)
+    context = event["requestContext"]
+    assert (event["resource"], event["path"], event["httpMethod"]) == (
+        "/{proxy+}",
+        "/a/b/",
+        "PATCH",
+    )
+    assert event["pathParameters"] == {"proxy": "a/b"}
+    assert event["stageVariables"] is None
+    assert (context["path"], context["resourcePath"], context["stage"]) == (
+        "/v2/a/b/",
+        "/{proxy+}",
+        "v2",
+    )
+    assert context["requestId"] == INCOMING.request_id
+    assert context["httpMethod"] == "PATCH"
+    assert context["domainName"] == "registry.example:8000"
+    assert context["identity"]["sourceIp"] == "192.0.2.7"
+    assert context["identity"]["userAgent"] == "docker/27"
+    assert context["requestTimeEpoch"] == 1_700_000_000_250
+    assert context["requestTime"] == "14/Nov/2023:22:13:20 +0000"
+    assert {"accountId", "apiId", "protocol", "extendedRequestId"} <= context.keys()
+
+
+def test_the_root_has_no_path_parameters() -> None:
+    """At the root `pathParameters` is null, and so are parameters that were not sent."""
+    event = event_of(replace(INCOMING, path="/v2/"))
+    assert event["resource"] == "/"
+    assert event["pathParameters"] is None
+    assert event["queryStringParameters"] is None
+    assert event["multiValueQueryStringParameters"] is None
+
+
+def test_a_fixed_resource_has_no_path_parameters() -> None:
+    """At a path of its own a function is told that path, and nothing of `proxy`."""
+    event = event_of(replace(INCOMING, path="/v2/_token/"))
+    assert (event["resource"], event["path"]) == ("/_token", "/_token/")
+    assert event["pathParameters"] is None
+    assert event["requestContext"]["resourcePath"] == "/_token"
+
+
+def test_what_the_authorizer_said_is_in_the_context() -> None:
+    """It is there if the method has an authorizer, and else there is no such key."""
+    route = RESOURCES.match("PATCH", "/v2/a")
+    told: dict[str, str | int] = {"principalId": "ann", "team": "blue", "integrationLatency": 3}
+    assert build_event(INCOMING, route, b"", told)["requestContext"]["authorizer"] == told
+    assert "authorizer" not in build_event(INCOMING, route, b"")["requestContext"]
+
+
+@pytest.mark.parametrize(
+    ("path", "arn"), [("/v2/", "PATCH/"), ("/v2", "PATCH/"), ("/v2/a/b%2Fc/", "PATCH/a/b%2Fc/")]
+)
+def test_a_method_has_an_arn(path: str, arn: str) -> None:
+    """Stage, method and the path as it was sent, below the API's own."""
+    incoming = replace(INCOMING, path=path)
+    route = RESOURCES.match("PATCH", path)
+    assert method_arn(incoming, route) == (
+        f"arn:aws:execute-api:us-east-1:000000000000:local/v2/{arn}"
+    )
+
+
+def test_query_parameters_are_decoded() -> None:
+    """Names and values are decoded, the last value wins, an empty value stays."""
+    event = event_of(replace(INCOMING, query="tag=a&tag=b%2Bc+d&digest=sha256%3Aab&n="))
+    assert event["queryStringParameters"] == {"tag": "b+c d", "digest": "sha256:ab", "n": ""}
+    assert event["multiValueQueryStringParameters"] == {
+        "tag": ["a", "b+c d"],
+        "digest": ["sha256:ab"],
+        "n": [""],
+    }
+
+
+def test_the_last_value_of_a_repeated_header_wins() -> None:
+    """`headers` has the last value, `multiValueHeaders` all, whatever the case of the name."""
+    event = event_of(
+        replace(INCOMING, headers=(("Accept", "a/a"), ("accept", "b/b"), ("Range", "0-1")))
+    )
+    assert event["headers"]["Accept"] == "b/b"
+    assert event["multiValueHeaders"]["Accept"] == ["a/a", "b/b"]
+    assert event["multiValueHeaders"]["Range"] == ["0-1"]
+    assert "accept" not in event["headers"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding", "Expect", "TE", "Connection", "Content-Length", "Upgrade"]
+)
+def test_headers_of_the_connection_do_not_reach_a_function(name: str) -> None:
+    """API Gateway ends the connection, so its headers end there too."""
+    event = event_of(replace(INCOMING, headers=((name, "x"), ("Host", "h"))))
+    assert name not in event["headers"]
+    assert name not in event["multiValueHeaders"]
+    assert event["headers"]["Host"] == "h"
+
+
+def test_forwarding_headers_are_the_gateways_own() -> None:
+    """X-Forwarded-For is appended to; Port and Proto are overwritten."""
+    sent = (
+        ("X-Forwarded-For", "198.51.100.1"),
+        ("X-Forwarded-Proto", "gopher"),
+        ("X-Forwarded-Port", "70"),
+    )
+    event = event_of(replace(INCOMING, headers=sent))
+    assert event["headers"]["X-Forwarded-For"] == "198.51.100.1, 192.0.2.7"
+    assert event["multiValueHeaders"]["X-Forwarded-Proto"] == ["http"]
+    assert event["multiValueHeaders"]["X-Forwarded-Port"] == ["8000"]
+    assert event["headers"]["X-Amzn-Trace-Id"].startswith("Root=1-6553f100-")
+
+
+def test_every_body_is_base64_and_an_empty_one_is_null() -> None:
+    """With binaryMediaTypes */* even text is base64."""
+    event = event_of(INCOMING, b'{"a":1}')
+    assert event["isBase64Encoded"] is True
+    assert base64.b64decode(event["body"]) == b'{"a":1}'
+    empty = event_of(INCOMING, b"")
+    assert (empty["isBase64Encoded"], empty["body"]) == (False, None)
+
+
+def test_an_event_is_json_of_at_most_6_mib() -> None:
+    """The size that was computed is the size of the JSON: the last byte that fits is taken."""
+    incoming = replace(INCOMING, headers=(), path="/v2/a")
+    overhead = len(json.dumps(event_of(incoming, b"abc"), separators=(",", ":"))) - len("YWJj")
+    room = (MAX_EVENT_BYTES - overhead) // 4 * 3
+    fits = event_of(incoming, b"x" * room)
+    assert len(json.dumps(fits, separators=(",", ":"))) <= MAX_EVENT_BYTES
+    with pytest.raises(GatewayError) as caught:
+        event_of(incoming, b"x" * (room + 1))
+    assert caught.value.fault is Fault.EVENT_TOO_LARGE
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_the_computed_size_counts_padding(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of exactly the limit passes and one of a byte more doesn't, whatever the padding."""
+    body = b"\xff" * length
+    size = len(json.dumps(event_of(INCOMING, body), separators=(",", ":")))
+    monkeypatch.setattr("moorage.gateway.event.MAX_EVENT_BYTES", size)
+    assert event_of(INCOMING, body)["body"]
+    monkeypatch.setattr("moorage.gateway.event.MAX_EVENT_BYTES", size - 1)
+    with pytest.raises(GatewayError):
+        event_of(INCOMING, body)

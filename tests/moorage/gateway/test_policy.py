@@ -1,0 +1,141 @@
+"""What an authorizer's output allows, and what of it is no output at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moorage.gateway.policy import PolicyError, read_result
+
+BASE = "arn:aws:execute-api:us-east-1:000000000000:local/v2/"
+GET = f"{BASE}GET/team/app/tags/list"
+
+
+def statement(
+    resource: object, effect: str = "Allow", action: object = "execute-api:Invoke"
+) -> Any:  # noqa: ANN401 - as wrong as a test wants it
+    """Write a statement."""
+    return {"Action": action, "Effect": effect, "Resource": resource}
+
+
+def result(*statements: object, **more: object) -> dict[str, Any]:
+    """Write an authorizer's output."""
+    policy = {"Version": "2012-10-17", "Statement": list(statements)}
+    return {"principalId": "ann", "policyDocument": policy, **more}
+
+
+@pytest.mark.parametrize(
+    ("resource", "allowed"),
+    [
+        (GET, True),
+        ("*", True),
+        (f"{BASE}*/*", True),
+        (f"{BASE}GET/*", True),
+        (f"{BASE}GET/team/*/list", True),
+        (f"{BASE}GET/team/a??/tags/list", True),
+        ([f"{BASE}PUT/*", GET], True),
+        (f"{BASE}PUT/*", False),
+        (f"{BASE}GET/team/a?/tags/list", False),
+        (f"{BASE}GET/team", False),
+        (f"{BASE}get/*", False),
+        (f"{BASE}GET/team.app/tags/list", False),
+        ([f"{BASE}GET/other/*"], False),
+        ([], False),
+    ],
+)
+def test_a_resource_is_a_pattern(resource: object, *, allowed: bool) -> None:
+    """`*` stands for any text, slashes too, `?` for one character, the rest for itself."""
+    assert read_result(result(statement(resource))).allows(GET) is allowed
+
+
+@pytest.mark.parametrize(
+    ("action", "allowed"),
+    [
+        ("execute-api:Invoke", True),
+        ("execute-api:invoke", True),
+        ("execute-api:*", True),
+        ("*", True),
+        (["s3:GetObject", "execute-api:Invoke"], True),
+        ("execute-api:ManageConnections", False),
+        ("s3:*", False),
+    ],
+)
+def test_only_what_is_said_of_invoking_counts(action: object, *, allowed: bool) -> None:
+    """A statement about another action allows nothing."""
+    assert read_result(result(statement("*", action=action))).allows(GET) is allowed
+
+
+def test_nothing_is_allowed_unless_said() -> None:
+    """A policy whose statements do not cover a method denies it."""
+    assert not read_result(result(statement("*", effect="Deny"))).allows(GET)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_denial_wins(order: int) -> None:
+    """What one statement denies, no other one allows, wherever it stands."""
+    both = [statement("*"), statement(f"{BASE}GET/*", effect="Deny")][::order]
+    verdict = read_result(result(*both))
+    assert not verdict.allows(GET)
+    assert verdict.allows(f"{BASE}PUT/team")
+
+
+def test_one_statement_needs_no_list() -> None:
+    """IAM takes a statement by itself."""
+    alone = {"principalId": "ann", "policyDocument": {"Statement": statement("*")}}
+    assert read_result(alone).allows(GET)
+
+
+def test_the_context_becomes_texts() -> None:
+    """A function behind the gateway gets numbers and booleans as texts."""
+    given = {"text": "ä", "whole": 7, "part": 1.5, "yes": True, "empty": ""}
+    assert read_result(result(statement("*"), context=given)).context == {
+        "text": "ä",
+        "whole": "7",
+        "part": "1.5",
+        "yes": "true",
+        "empty": "",
+    }
+    assert read_result(result(statement("*"), context=None)).context == {}
+    assert read_result(result(statement("*"))).principal == "ann"
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        None,
+        "allow",
+        [],
+        {},
+        {"principalId": "ann"},
+        {"principalId": "ann", "policyDocument": "{}"},
+        {"principalId": "ann", "policyDocument": {}},
+        {"principalId": "ann", "policyDocument": {"Statement": ["*"]}},
+        result(statement("*")) | {"principalId": None},
+        result(statement("*")) | {"principalId": ""},
+        result(statement("*")) | {"principalId": 7},
+        result(statement("*"), isAuthorized=True),
+        result(statement("*", effect="allow")),
+        result({"Effect": "Allow", "Action": "*"}),
+        result({"Effect": "Allow", "Resource": "*"}),
+        result(statement([GET, 7])),
+        result(statement("*") | {"Condition": {}}),
+        result({"Effect": "Allow", "Action": "*", "NotResource": GET}),
+        result(statement("*"), context={"nested": {}}),
+        result(statement("*"), context={"listed": []}),
+        result(statement("*"), context={"null": None}),
+        result(statement("*"), context={1: "a"}),
+        result(statement("*"), context="text"),
+    ],
+)
+def test_anything_else_is_an_error(returned: object) -> None:
+    """What can't be read allows nothing, not even what could be read of it."""
+    with pytest.raises(PolicyError):
+        read_result(returned)
+
+
+def test_an_error_quotes_no_value() -> None:
+    """The context may hold what no log should."""
+    with pytest.raises(PolicyError) as caught:
+        read_result(result(statement("*"), context={"secret": ["hunter2"]}))
+    assert "hunter2" not in str(caught.value)

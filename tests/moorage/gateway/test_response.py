@@ -1,0 +1,176 @@
+"""What the gateway makes of a function's return value."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.response import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    HeadMode,
+    read_answer,
+    to_http,
+)
+
+
+def returned(**fields: object) -> dict[str, Any]:
+    """Give a well-formed return value with these fields."""
+    return {"statusCode": 200, **fields}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WWW-Authenticate",
+        "Date",
+        "Server",
+        "Connection",
+        "Authorization",
+        "User-Agent",
+        "Content-MD5",
+        "Max-Forwards",
+        "Content-Length",
+        "www-authenticate",
+    ],
+)
+def test_headers_that_aws_renames_are_renamed(name: str) -> None:
+    """These come out as x-amzn-Remapped-*, from either map."""
+    expected = (("x-amzn-Remapped-" + name, "7"),)
+    assert read_answer(returned(headers={name: "7"})).headers == expected
+    assert read_answer(returned(multiValueHeaders={name: ["7"]})).headers == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Transfer-Encoding", "Trailer", "Upgrade", "Host", "TE", "Expect", "proxy-authenticate"],
+)
+def test_headers_that_aws_drops_are_dropped(name: str) -> None:
+    """These never come out, and the ones beside them do."""
+    answer = read_answer(returned(headers={name: "x", "Location": "/a"}))
+    assert answer.headers == (("Location", "/a"),)
+
+
+def test_the_two_header_maps_are_merged() -> None:
+    """A pair given in both maps is sent once, other values of the name are sent as well."""
+    answer = read_answer(
+        returned(
+            headers={"link": "<a>", "Range": "0-9", "X-Number": 3, "X-Flag": True},
+            multiValueHeaders={"Link": ["<a>", "<b>"], "Range": ["0-1"]},
+        )
+    )
+    assert answer.headers == (
+        ("Link", "<a>"),
+        ("Link", "<b>"),
+        ("Range", "0-1"),
+        ("Range", "0-9"),
+        ("X-Number", "3"),
+        ("X-Flag", "true"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "is_base64", "expected"),
+    [
+        ("é", False, "é".encode()),
+        (base64.b64encode(b"\x00\xff").decode(), True, b"\x00\xff"),
+        ("", True, b""),
+        (None, False, b""),
+    ],
+)
+def test_a_body_is_text_or_base64(body: str | None, is_base64: bool, expected: bytes) -> None:  # noqa: FBT001 - a column of the table above
+    """Text is sent as UTF-8, base64 as its bytes."""
+    assert read_answer(returned(body=body, isBase64Encoded=is_base64)).body == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "ok",
+        [],
+        {},
+        {"statusCode": "200"},
+        {"statusCode": True},
+        {"statusCode": 100},
+        {"statusCode": 600},
+        returned(cookies=[]),
+        returned(body=b"bytes"),
+        returned(body={"a": 1}),
+        returned(body="\ud800"),
+        returned(body="***", isBase64Encoded=True),
+        returned(body="abc", isBase64Encoded=True),
+        returned(isBase64Encoded="true"),
+        returned(headers=[]),
+        returned(headers={"A": None}),
+        returned(headers={"A": ["1"]}),
+        returned(headers={"A": "1\r\nB: 2"}),
+        returned(headers={"A:": "1"}),
+        returned(headers={"": "1"}),
+        returned(headers={1: "1"}),
+        returned(headers={"A": "\ud800"}),
+        returned(multiValueHeaders={"A": "1"}),
+        returned(multiValueHeaders={"A": [None]}),
+    ],
+    ids=repr,
+)
+def test_a_malformed_return_value_is_502(value: object) -> None:
+    """What is no proxy response is the function's failure, with the reason for the log."""
+    with pytest.raises(GatewayError) as caught:
+        read_answer(value)
+    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert "malformed Lambda proxy response" in caught.value.detail
+
+
+@pytest.mark.parametrize("is_base64", [True, False])
+def test_an_answer_of_more_than_6_mib_of_json_is_502(is_base64: bool) -> None:  # noqa: FBT001 - a column of the table above
+    """The limit is on the JSON that Lambda returns, so base64 counts as it stands."""
+    frame = len('{"statusCode": 200, "isBase64Encoded": true, "body": ""}') + (not is_base64)
+    room = MAX_ANSWER_BYTES - frame
+    read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4)))
+    with pytest.raises(GatewayError) as caught:
+        read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4 + 4)))
+    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert "bytes of JSON" in caught.value.detail
+
+
+def test_what_json_escapes_counts_as_escaped() -> None:
+    """A text of half the limit, all quotes, is over it."""
+    with pytest.raises(GatewayError):
+        read_answer(returned(body='"' * (MAX_ANSWER_BYTES // 2)))
+
+
+@pytest.mark.parametrize(
+    ("method", "mode", "length"),
+    [
+        ("GET", HeadMode.BODY, "5"),
+        ("GET", HeadMode.ZERO, "5"),
+        ("HEAD", HeadMode.BODY, "5"),
+        ("HEAD", HeadMode.ZERO, "0"),
+    ],
+)
+def test_content_length_is_counted(method: str, mode: HeadMode, length: str) -> None:
+    """The body's own length, or nothing on a pessimist's HEAD."""
+    response = to_http(Answer(200, (), b"12345"), method, mode, "id")
+    assert response.headers.getall("Content-Length") == [length]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_has_no_body_gets_none(status: int) -> None:
+    """A 204 or 304 is sent without the function's body and without a length."""
+    response = to_http(Answer(status, (), b"12345"), "GET", HeadMode.BODY, "id")
+    assert response.body in (b"", None)
+    assert "Content-Length" not in response.headers
+
+
+def test_the_gateway_adds_its_own_headers() -> None:
+    """Request ids always; a Content-Type only where the function set none."""
+    bare = to_http(Answer(200, (), b"{}"), "GET", HeadMode.BODY, "an-id")
+    assert bare.headers["Content-Type"] == "application/json"
+    assert bare.headers["x-amzn-RequestId"] == "an-id"
+    assert bare.headers["x-amz-apigw-id"]
+    typed = to_http(Answer(200, (("content-type", "a/b"),), b"{}"), "GET", HeadMode.BODY, "id")
+    assert typed.headers.getall("Content-Type") == ["a/b"]

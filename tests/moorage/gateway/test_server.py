@@ -1,0 +1,190 @@
+"""The gateway as a server: routes, failing functions, connections."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from moorage.common import http_server as connections
+from moorage.gateway.server import GatewayOptions, HeadMode
+from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+
+
+def test_the_target_reaches_the_function_as_it_was_sent() -> None:
+    """Dots, encoded slashes and the trailing slash are not normalised on the way."""
+    function = Recorder()
+    line = b"GET /v2/a/../%2e%2e/b%2Fc/?x=%3A HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with run_gateway(function) as url:
+        exchange(url, line)
+    [event] = function.events
+    assert event["path"] == "/a/../%2e%2e/b%2Fc/"
+    assert event["pathParameters"] == {"proxy": "a/../%2e%2e/b%2Fc"}
+    assert event["requestContext"]["path"] == "/v2/a/../%2e%2e/b%2Fc/"
+    assert event["queryStringParameters"] == {"x": ":"}
+    assert event["headers"]["Host"] == "h"
+    assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
+    assert event["headers"]["X-Forwarded-Port"] == str(urlsplit(url).port)
+
+
+def test_a_target_may_be_a_whole_url() -> None:
+    """The absolute form of RFC 9112 means the same path."""
+    function = Recorder()
+    with run_gateway(function) as url:
+        exchange(url, b"GET http://h/v2/a?n=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert function.events[0]["path"] == "/a"
+    assert function.events[0]["queryStringParameters"] == {"n": "1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "message", "error"),
+    [
+        ("GET", "/", "Forbidden", "ForbiddenException"),
+        ("PUT", "/v1/a", "Forbidden", "ForbiddenException"),
+        ("OPTIONS", "/v2/", "Missing Authentication Token", "MissingAuthenticationTokenException"),
+    ],
+)
+def test_what_has_no_route_never_reaches_the_function(
+    method: str, target: str, message: str, error: str
+) -> None:
+    """The gateway refuses by itself, in API Gateway's words."""
+    function = Recorder()
+    with run_gateway(function) as url:
+        status, headers, body = request(url, method, target, b"x")
+    assert (status, json.loads(body)) == (403, {"message": message})
+    assert headers["x-amzn-ErrorType"] == error
+    assert headers["Content-Type"] == "application/json"
+    assert headers["x-amzn-RequestId"]
+    assert function.events == []
+
+
+@pytest.mark.parametrize(("mode", "length"), [(HeadMode.BODY, "5"), (HeadMode.ZERO, "0")])
+def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
+    """The length is the returned body's or 0, no byte of it is sent, the connection lives on."""
+    function = Recorder({"statusCode": 200, "body": "12345", "headers": {"Content-Length": "77"}})
+    with run_gateway(function, GatewayOptions(port=0, head_mode=mode)) as url:
+        raw = exchange(
+            url,
+            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        )
+    answers = [part for part in raw.split(b"\r\n\r\n") if part]
+    assert len(answers) == 2
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert f"\r\nContent-Length: {length}\r\n".encode() in answer
+        assert b"\r\nx-amzn-Remapped-Content-Length: 77\r\n" in answer
+
+
+def test_a_204_has_neither_body_nor_length() -> None:
+    """A function's body on a 204 would be read as the next answer, so it is not sent."""
+    function = Recorder({"statusCode": 204, "body": "stray"})
+    with run_gateway(function) as url:
+        raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 204")
+    assert b"content-length" not in head.lower()
+    assert rest == b""
+
+
+def test_headers_that_aws_renames_are_renamed_on_the_wire() -> None:
+    """No WWW-Authenticate and no Server of the function's gets out under its own name."""
+    function = Recorder(
+        {"statusCode": 401, "headers": {"WWW-Authenticate": "Bearer x", "Server": "mine"}}
+    )
+    with run_gateway(function) as url:
+        status, headers, _ = request(url, "GET", "/v2/")
+    assert status == 401
+    assert headers["x-amzn-Remapped-WWW-Authenticate"] == "Bearer x"
+    assert headers["x-amzn-Remapped-Server"] == "mine"
+    assert "WWW-Authenticate" not in headers
+    assert headers["Server"] != "mine"
+    assert "aiohttp" not in headers["Server"]
+
+
+def raising(_: dict[str, Any], __: object) -> object:
+    """Fail as a function with a bug does."""
+    raise LookupError("a-secret-detail")
+
+
+def exiting(_: dict[str, Any], __: object) -> object:
+    """Fail as a function that ends its process does."""
+    sys.exit("a-secret-detail")
+
+
+@pytest.mark.parametrize("function", [raising, exiting, Recorder("no proxy response")])
+def test_a_function_that_fails_is_502(function: Any) -> None:  # noqa: ANN401 - any callable may stand here
+    """The client hears API Gateway's words and no detail, and the next request is served."""
+    with run_gateway(function) as url:
+        for _ in range(2):
+            status, _, body = request(url, "GET", "/v2/")
+            assert (status, body) == (502, b'{"message":"Internal server error"}')
+
+
+def test_a_bug_in_the_gateway_is_500_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The traceback is in the log and nowhere else."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("a-secret-detail")
+
+    monkeypatch.setattr("moorage.gateway.routes.Resources.match", broken)
+    with run_gateway(Recorder()) as url:
+        status, _, body = request(url, "GET", "/v2/")
+    assert (status, body) == (500, b'{"message":"Internal server error"}')
+    assert "a-secret-detail" in caplog.text
+
+
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
+    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("lingering")
+def test_a_tls_hello_is_refused_at_once() -> None:
+    """A client that tries HTTPS first loses a moment and not ten seconds."""
+    with run_gateway(Recorder()) as url, connect(url) as connection:
+        context = ssl.create_default_context()
+        began = time.monotonic()
+        with pytest.raises((ssl.SSLError, OSError)):
+            context.wrap_socket(connection, server_hostname="localhost")
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.usefixtures("lingering")
+def test_a_tls_hello_closes_the_connection() -> None:
+    """The server itself closes within moments, without waiting for the rest of the hello."""
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
+    with run_gateway(Recorder()) as url:
+        began = time.monotonic()
+        exchange(url, hello)
+        assert time.monotonic() - began < 20
+
+
+def test_requests_follow_each_other_on_one_connection() -> None:
+    """A connection is kept alive, also after a refusal and after a body."""
+    function = Recorder({"statusCode": 200, "body": "ok"})
+    with run_gateway(function) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        connection.connect()
+        used = connection.sock
+        for method, target, body in [
+            ("GET", "/v2/", None),
+            ("PATCH", "/v2/a", b"x" * 300_000),
+            ("OPTIONS", "/v2/a", b"x" * 300_000),
+            ("HEAD", "/v2/a", None),
+            ("GET", "/v2/a", None),
+        ]:
+            connection.request(method, target, body=body)
+            connection.getresponse().read()
+            assert connection.sock is used
+        connection.close()
+    assert len(function.events) == 4

@@ -1,0 +1,241 @@
+"""The data that a local registry stands on: made from the template, on each emulator."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from moorage.local import backend as local_backend
+from moorage.local import children, ports
+from tests.emulators.backends import Backend, ministack_backend, moto_backend
+from tests.moorage.local.driver import alive
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESOURCES = yaml.safe_load(local_backend.DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+
+PROC = Path("/proc")
+_LISTENING = "0A"
+needs_proc = pytest.mark.skipif(not (PROC / "net" / "tcp").exists(), reason="reads Linux's /proc")
+
+
+@pytest.fixture(scope="module", params=["moto", "strict-moto", "ministack"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each emulator in turn."""
+    makers = {
+        "moto": lambda: moto_backend(strict=False),
+        "strict-moto": moto_backend,
+        "ministack": ministack_backend,
+    }
+    with makers[request.param]() as started:
+        yield started
+
+
+@pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable", "AccessTable"])
+def test_tables_are_as_the_template_says(backend: Backend, resource: str) -> None:
+    """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
+    wanted = RESOURCES[resource]["Properties"]
+    table = {
+        "RegistryTable": backend.registry_table,
+        "UploadsTable": backend.uploads_table,
+        "AccessTable": backend.access_table,
+    }[resource]
+    found: Any = backend.dynamodb().describe_table(TableName=table)["Table"]
+    assert found["TableStatus"] == "ACTIVE"
+    assert found["KeySchema"] == wanted["KeySchema"]
+    assert found["BillingModeSummary"]["BillingMode"] == wanted["BillingMode"]
+    indexes = [
+        {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+        for index in found.get("GlobalSecondaryIndexes", [])
+    ]
+    assert indexes == wanted.get("GlobalSecondaryIndexes", [])
+    lifetime = backend.dynamodb().describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    expected = wanted.get("TimeToLiveSpecification", {}).get("AttributeName")
+    assert lifetime.get("AttributeName") == expected
+
+
+def test_making_the_data_twice_changes_nothing(backend: Backend) -> None:
+    """What is there is left as it is."""
+    fresh = backend.fresh()
+    names = local_backend.DataNames(
+        fresh.bucket, fresh.registry_table, fresh.uploads_table, fresh.access_table
+    )
+    fresh.s3().put_object(Bucket=fresh.bucket, Key="kept", Body=b"kept")
+    fresh.dynamodb().put_item(
+        TableName=fresh.registry_table, Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}}
+    )
+    local_backend.create_data(fresh.endpoint_url, names, fresh.environment)
+    assert fresh.s3().list_objects_v2(Bucket=fresh.bucket)["KeyCount"] == 1
+    assert fresh.dynamodb().scan(TableName=fresh.registry_table)["Count"] == 1
+
+
+def test_names_are_never_shared(backend: Backend) -> None:
+    """Two uses of one emulator see nothing of each other."""
+    first, second = backend.fresh(), backend.fresh()
+    names = [
+        {each.bucket, each.registry_table, each.uploads_table, each.access_table}
+        for each in (first, second, backend)
+    ]
+    assert len(set.union(*names)) == 12
+    assert first.environment["MOORAGE_BUCKET"] == first.bucket
+    assert first.environment["MOORAGE_ACCESS_TABLE"] == first.access_table
+    assert first.environment["AWS_ENDPOINT_URL"] == backend.endpoint_url
+
+
+@needs_proc
+def test_only_loopback_is_listened_on(backend: Backend) -> None:
+    """An emulator opens one port, on loopback."""
+    assert listeners(backend.pid) == {f"127.0.0.1:{urlsplit(backend.endpoint_url).port}"}
+
+
+def test_one_connection_serves_many_requests() -> None:
+    """Connections to moto stay open, so that no request pays for a new one."""
+    with moto_backend(strict=False) as moto:
+        parts = urlsplit(moto.endpoint_url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        connection.connect()
+        before = connection.sock
+        for method, path, body in (
+            ("PUT", f"/{moto.bucket}/a", b"abc"),
+            ("HEAD", f"/{moto.bucket}/a", None),
+            ("GET", f"/{moto.bucket}/missing", None),
+            ("DELETE", f"/{moto.bucket}/a", None),
+        ):
+            connection.request(method, path, body, {"Authorization": "none"})
+            connection.getresponse().read()
+            assert connection.sock is before, method
+        connection.close()
+
+
+def test_bodies_of_unknown_length_arrive_whole() -> None:
+    """A chunked body is stored byte for byte, and the connection serves the next request."""
+    with moto_backend(strict=False) as moto:
+        parts = urlsplit(moto.endpoint_url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        pieces = iter([b"a" * 70_000, b"b", b"c" * 3])
+        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
+        connection.request("PUT", f"/{moto.bucket}/a", pieces, headers, encode_chunked=True)
+        assert connection.getresponse().read() == b""
+        before = connection.sock
+        stored = moto.s3().get_object(Bucket=moto.bucket, Key="a")["Body"].read()
+        assert stored == b"a" * 70_000 + b"bccc"
+        connection.request("HEAD", f"/{moto.bucket}/a")
+        connection.getresponse().read()
+        assert connection.sock is before
+        connection.close()
+
+
+def test_a_failing_transaction_erases_nothing() -> None:
+    """Writes beside transactions that fail are all there afterwards."""
+    with ExitStack() as stack:
+        moto = stack.enter_context(moto_backend(strict=False))
+        dynamodb = moto.dynamodb()
+        table = moto.registry_table
+
+        def key(name: str) -> dict[str, Any]:
+            return {"pk": {"S": name}, "sk": {"S": "x"}}
+
+        dynamodb.put_item(TableName=table, Item=key("taken"))
+
+        def write(number: int) -> None:
+            dynamodb.put_item(TableName=table, Item=key(f"item-{number}"))
+
+        def fail(number: int) -> None:
+            absent = {"TableName": table, "ConditionExpression": "attribute_not_exists(pk)"}
+            items: Any = [
+                {"Put": absent | {"Item": key(f"never-{number}")}},
+                {"Put": absent | {"Item": key("taken")}},
+            ]
+            with pytest.raises(ClientError):
+                dynamodb.transact_write_items(TransactItems=items)
+
+        threads = stack.enter_context(ThreadPoolExecutor(8))
+        jobs = [threads.submit(job, n) for n in range(100) for job in (write, fail)]
+        for job in jobs:
+            job.result()
+        assert dynamodb.scan(TableName=table)["Count"] == 101
+
+
+def test_moto_will_not_run_with_another_part_minimum() -> None:
+    """An environment that weakens S3's 5 MiB minimum keeps moto from starting."""
+    environment = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1"}
+    moto, url = local_backend.start_moto(environment)
+    with pytest.raises(children.ChildError, match="S3_UPLOAD_PART_MIN_SIZE"):
+        children.wait_until_answers(moto, url, statuses=frozenset({200}))
+    moto.stop()
+
+
+def test_a_child_that_never_answers_is_given_up() -> None:
+    """Waiting ends with an error that names the child and shows what it said."""
+    script = "import time; print('thinking', flush=True); time.sleep(60)"
+    said: list[str] = []
+    child = children.start("thinker", [sys.executable, "-c", script], os.environ, echo=said.append)
+    until(lambda: said, "the child says something")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        with pytest.raises(children.ChildError, match=r"(?s)thinker did not answer.*thinking"):
+            children.wait_until_answers(child, url, statuses=frozenset({200}), timeout_seconds=1.0)
+    child.stop()
+
+
+def test_a_port_is_taken_by_whoever_listens_on_all_addresses() -> None:
+    """A server on every address holds the port on loopback too."""
+    with socket.create_server(("", 0)) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_a_free_port_is_free() -> None:
+    """A port that was found free can be listened on."""
+    with socket.create_server(("127.0.0.1", ports.free_port())) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_a_free_port_is_another_than_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two ports, both free, only the other is found."""
+    monkeypatch.setattr(ports, "problem", lambda _: None)
+    monkeypatch.setattr(ports, "_FIRST", 20_000)
+    monkeypatch.setattr(ports, "_LAST", 20_002)
+    assert {ports.free_port(20_000) for _ in range(20)} == {20_001}
+
+
+@needs_proc
+def test_ministack_leaves_nothing_behind() -> None:
+    """Its process and its files are gone after the block."""
+    with ministack_backend() as ministack:
+        variables = (PROC / str(ministack.pid) / "environ").read_text().split("\0")
+        folder = Path(dict(item.split("=", 1) for item in variables if item)["TMPDIR"])
+        assert folder.exists()
+    assert not alive(ministack.pid)
+    assert not folder.exists()
+
+
+def listeners(pid: int) -> set[str]:
+    """Return the addresses a process listens on, as `host:port`, from Linux's /proc."""
+    process = PROC / str(pid)
+    inodes, found = set(), set()
+    for entry in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            inodes.add(str(entry.readlink()))
+    for table in ("tcp", "tcp6"):
+        for line in (process / "net" / table).read_text().splitlines()[1:]:
+            row = line.split()
+            if row[3] == _LISTENING and f"socket:[{row[9]}]" in inodes:
+                address, port = row[1].split(":")
+                raw = bytes.fromhex(address)
+                host = socket.inet_ntoa(raw[::-1]) if table == "tcp" else raw.hex()
+                found.add(f"{host}:{int(port, 16)}")
+    return found

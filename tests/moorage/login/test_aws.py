@@ -1,0 +1,126 @@
+"""The client's proof of who it is on AWS, and what is said where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ProfileNotFound
+
+from chalicelib.access.federation.aws_identity import Presigned, host_of, parse_presigned
+from moorage.login.aws import AwsLoginError, presigned_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REGISTRY = "registry.example.com:8443"
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine on which nobody is logged in to AWS."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    return monkeypatch
+
+
+def now() -> float:
+    """Return the time: botocore signs for that."""
+    return datetime.now(UTC).timestamp()
+
+
+@pytest.mark.parametrize("session", [None, "IQoJ+/b3==" * 30])
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
+def test_what_the_client_makes(aws: pytest.MonkeyPatch, region: str, session: str | None) -> None:
+    """What the client makes of its credentials is taken as it is, in every region."""
+    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    if session:
+        aws.setenv("AWS_SESSION_TOKEN", session)
+    url = presigned_identity(REGISTRY, region)
+    parsed = parse_presigned(url, now())
+    assert (parsed.host, parsed.url) == (host_of(region), url)
+    assert "secret" not in url
+
+
+def test_the_name_is_signed(aws: pytest.MonkeyPatch) -> None:
+    """A proof for another registry has another signature, and the name itself is not in it."""
+    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    aws.setattr("botocore.auth.get_current_datetime", lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    one, two = presigned_identity(REGISTRY), presigned_identity("other.example.com")
+    assert one.partition("X-Amz-Signature=")[0] == two.partition("X-Amz-Signature=")[0]
+    assert one != two
+    assert "registry.example.com" not in one
+
+
+def as_sts_signs(presigned: Presigned, service: str, secret: str) -> str:
+    """Return the signature that STS computes of what we send it, by AWS's own description."""
+    pairs = dict(pair.split("=", 1) for pair in presigned.query.split("&"))
+    del pairs["X-Amz-Signature"]
+    sorted_query = "&".join(f"{name}={pairs[name]}" for name in sorted(pairs))
+    headers = f"host:{presigned.host}\nx-moorage-registry:{service}\n"
+    signed, nothing = "host;x-moorage-registry", hashlib.sha256(b"").hexdigest()
+    request = f"GET\n/\n{sorted_query}\n{headers}\n{signed}\n{nothing}"
+    scope = presigned.credential.split("/")[1:]
+    hashed = hashlib.sha256(request.encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256\n{pairs['X-Amz-Date']}\n{'/'.join(scope)}\n{hashed}"
+    key = f"AWS4{secret}".encode()
+    for part in (*scope, text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key.hex()
+
+
+@pytest.mark.parametrize("session", ["", "IQoJ+/b3" * 30 + "=="])
+def test_the_signature(aws: pytest.MonkeyPatch, session: str) -> None:
+    """STS finds the signature right if it is sent our name, and wrong for any other."""
+    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    if session:
+        aws.setenv("AWS_SESSION_TOKEN", session)
+    sent = parse_presigned(presigned_identity(REGISTRY, "eu-central-1"), now())
+    signature = sent.query.rpartition("X-Amz-Signature=")[2]
+    assert as_sts_signs(sent, REGISTRY, "secret") == signature
+    assert as_sts_signs(sent, "other.example.com", "secret") != signature
+
+
+def test_regions(aws: pytest.MonkeyPatch) -> None:
+    """The region is the one that is asked for, else the profile's, else us-east-1."""
+    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    hosts = [parse_presigned(presigned_identity(REGISTRY), now()).host]
+    aws.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    hosts += [
+        parse_presigned(presigned_identity(REGISTRY, to), now()).host for to in (None, "eu-west-2")
+    ]
+    assert hosts == [host_of("us-east-1"), host_of("eu-west-1"), host_of("eu-west-2")]
+
+
+def test_nobody_is_logged_in(aws: pytest.MonkeyPatch) -> None:
+    """Without credentials, or with a profile that there is not, it is said what to do."""
+    with pytest.raises(AwsLoginError, match="aws configure"):
+        presigned_identity(REGISTRY)
+    aws.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(AwsLoginError, match="get-caller-identity"):
+        presigned_identity(REGISTRY)
+
+
+def test_credentials_that_can_not_be_renewed(aws: pytest.MonkeyPatch) -> None:
+    """Credentials that fail when they are used are told as what they are."""
+
+    class Session:
+        region_name = None
+
+        def get_credentials(self) -> None:
+            raise ProfileNotFound(profile="sso")
+
+    aws.setattr("moorage.login.aws.boto3.session.Session", Session)
+    with pytest.raises(AwsLoginError, match="sso"):
+        presigned_identity(REGISTRY)

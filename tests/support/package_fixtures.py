@@ -1,0 +1,72 @@
+"""Packages are made once for a session: that takes seconds, and PyPI the first time."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from moorage.deploy import package as deploy_package
+from tests.support import packaging
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FIXTURES = frozenset({"package", "host_package", "task", "light_package"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test that needs a package 900 seconds: its time includes its fixtures'.
+
+    Packaging waits for another worker's, and then for PyPI.
+    """
+    for item in items:
+        used = _FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if used and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make package` fills."""
+    folder = tmp_path_factory.mktemp("package")
+    packaging.package(packaging.LAMBDA, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for functions that would run on this machine."""
+    folder = tmp_path_factory.mktemp("host-package")
+    packaging.package(packaging.HOST, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked zip of that one, which no test may change."""
+    folder = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(host_package / deploy_package.CODE) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def light_package(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same template, with a zip that passes for one: moto would unpack the code four times."""
+    folder = tmp_path_factory.mktemp("light-package")
+    content = yaml.safe_load((package / "sam.yaml").read_text(encoding="utf-8"))
+    (folder / "sam.json").write_text(json.dumps(content), encoding="utf-8")
+    with (
+        zipfile.ZipFile(package / deploy_package.CODE) as whole,
+        zipfile.ZipFile(folder / deploy_package.CODE, "w") as light,
+    ):
+        light.writestr("app.py", "")
+        for name in whole.namelist():
+            if name.endswith(".dist-info/WHEEL"):
+                light.writestr(name, "")
+    return folder

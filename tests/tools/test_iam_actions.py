@@ -1,0 +1,162 @@
+"""What AWS asks for when a call is made: the table, row by row, and what is not in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.policies.iam_actions import (
+    Need,
+    Place,
+    UnmappedCallError,
+    needs,
+    presigned_needs,
+)
+
+PLACE = Place("aws-cn", "cn-north-1", "123456789012")
+AT = {"Bucket": "b", "Key": "k/1"}
+UPLOAD = {**AT, "UploadId": "u"}
+SOURCE = {"CopySource": {"Bucket": "b", "Key": "s"}, "CopySourceIfMatch": "e"}
+OBJECT, ORIGIN = "arn:aws-cn:s3:::b/k/1", "arn:aws-cn:s3:::b/s"
+BUCKET = "arn:aws-cn:s3:::b"
+TABLE = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/t"
+NAMED = {"TableName": "t"}
+
+ROWS: list[tuple[str, str, dict[str, Any], set[tuple[str, str]]]] = [
+    ("s3", "PutObject", {**AT, "Body": b""}, {("s3:PutObject", OBJECT)}),
+    ("s3", "GetObject", AT, {("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)}),
+    ("s3", "HeadObject", AT, {("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)}),
+    (
+        "s3",
+        "CopyObject",
+        {**AT, **SOURCE},
+        {("s3:PutObject", OBJECT), ("s3:GetObject", ORIGIN), ("s3:ListBucket", BUCKET)},
+    ),
+    (
+        "s3",
+        "UploadPartCopy",
+        {**UPLOAD, **SOURCE, "PartNumber": 1, "CopySourceRange": "bytes=0-1"},
+        {("s3:PutObject", OBJECT), ("s3:GetObject", ORIGIN), ("s3:ListBucket", BUCKET)},
+    ),
+    ("s3", "CreateMultipartUpload", AT, {("s3:PutObject", OBJECT)}),
+    ("s3", "UploadPart", {**UPLOAD, "PartNumber": 1, "Body": b""}, {("s3:PutObject", OBJECT)}),
+    (
+        "s3",
+        "CompleteMultipartUpload",
+        {**UPLOAD, "MultipartUpload": {}},
+        {("s3:PutObject", OBJECT)},
+    ),
+    ("s3", "AbortMultipartUpload", UPLOAD, {("s3:AbortMultipartUpload", OBJECT)}),
+    ("s3", "ListParts", UPLOAD, {("s3:ListMultipartUploadParts", OBJECT)}),
+    (
+        "s3",
+        "ListMultipartUploads",
+        {"Bucket": "b", "Prefix": "k"},
+        {("s3:ListBucketMultipartUploads", BUCKET)},
+    ),
+    ("s3", "ListObjectsV2", {"Bucket": "b", "Prefix": "k"}, {("s3:ListBucket", BUCKET)}),
+    (
+        "s3",
+        "DeleteObjects",
+        {"Bucket": "b", "Delete": {"Objects": [{"Key": "k/1"}, {"Key": "s"}]}},
+        {("s3:DeleteObject", OBJECT), ("s3:DeleteObject", ORIGIN)},
+    ),
+    ("dynamodb", "GetItem", {**NAMED, "Key": {}}, {("dynamodb:GetItem", TABLE)}),
+    ("dynamodb", "PutItem", {**NAMED, "Item": {}}, {("dynamodb:PutItem", TABLE)}),
+    ("dynamodb", "UpdateItem", {**NAMED, "Key": {}}, {("dynamodb:UpdateItem", TABLE)}),
+    ("dynamodb", "DeleteItem", {**NAMED, "Key": {}}, {("dynamodb:DeleteItem", TABLE)}),
+    ("dynamodb", "Query", NAMED, {("dynamodb:Query", TABLE)}),
+    (
+        "dynamodb",
+        "Query",
+        {**NAMED, "IndexName": "sweep"},
+        {("dynamodb:Query", f"{TABLE}/index/sweep")},
+    ),
+    (
+        "dynamodb",
+        "BatchGetItem",
+        {"RequestItems": {"t": {}, "t2": {}}},
+        {("dynamodb:BatchGetItem", TABLE), ("dynamodb:BatchGetItem", f"{TABLE}2")},
+    ),
+    (
+        "dynamodb",
+        "TransactWriteItems",
+        {
+            "TransactItems": [
+                {"Put": NAMED},
+                {"Update": NAMED},
+                {"Delete": {"TableName": "t2"}},
+                {"ConditionCheck": NAMED},
+            ]
+        },
+        {
+            ("dynamodb:PutItem", TABLE),
+            ("dynamodb:UpdateItem", TABLE),
+            ("dynamodb:DeleteItem", f"{TABLE}2"),
+            ("dynamodb:ConditionCheckItem", TABLE),
+        },
+    ),
+    (
+        "ssm",
+        "GetParameter",
+        {"Name": "/a/b", "WithDecryption": True},
+        {("ssm:GetParameter", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/a/b")},
+    ),
+    (
+        "lambda",
+        "Invoke",
+        {"FunctionName": "f", "InvocationType": "Event", "Payload": b""},
+        {("lambda:InvokeFunction", "arn:aws-cn:lambda:cn-north-1:123456789012:function:f")},
+    ),
+    ("sts", "GetCallerIdentity", {}, set()),
+]
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "needed"), ROWS, ids=[row[1] for row in ROWS]
+)
+def test_the_table(
+    service: str, operation: str, parameters: dict[str, Any], needed: set[tuple[str, str]]
+) -> None:
+    """An operation needs these permissions, on these ARNs, and no other ones."""
+    found = needs(service, operation, parameters, PLACE)
+    assert {(need.action, need.resource) for need in found} == needed
+
+
+@pytest.mark.parametrize("operation", ["GetObject", "HeadObject"])
+def test_a_url_is_a_read(operation: str) -> None:
+    """Whoever signs a URL for a read needs to be allowed that read."""
+    assert presigned_needs("s3", operation, AT, PLACE) == {Need("s3:GetObject", OBJECT)}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters"),
+    [
+        ("s3", "DeleteObject", AT),
+        ("s3", "GetObject", {**AT, "VersionId": "v"}),
+        ("s3", "PutObject", {**AT, "ACL": "public-read"}),
+        ("s3", "PutObject", {**AT, "Tagging": "a=b"}),
+        ("s3", "PutObject", {**AT, "SSEKMSKeyId": "k"}),
+        ("s3", "CopyObject", {**AT, **SOURCE, "TaggingDirective": "REPLACE"}),
+        (
+            "s3",
+            "DeleteObjects",
+            {"Bucket": "b", "Delete": {"Objects": [{"Key": "k", "VersionId": "v"}]}},
+        ),
+        ("dynamodb", "Scan", NAMED),
+        ("dynamodb", "ExecuteStatement", {"Statement": ""}),
+        ("iam", "GetRole", {}),
+    ],
+    ids=range(10),
+)
+def test_what_nobody_looked_up(service: str, operation: str, parameters: dict[str, Any]) -> None:
+    """An operation, or a parameter, that is not in the table is an error and no permission."""
+    with pytest.raises(UnmappedCallError):
+        needs(service, operation, parameters, PLACE)
+
+
+def test_no_other_urls() -> None:
+    """URLs that write are none that we sign."""
+    with pytest.raises(UnmappedCallError):
+        presigned_needs("s3", "PutObject", AT, PLACE)

@@ -1,0 +1,197 @@
+"""The evaluator of policies: what it decides, and what it refuses to decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.infra.intrinsics import Stack, UnresolvedError
+from tests.policies.policy import Decision, Policy, UnsupportedPolicyError
+
+BUCKET = "arn:aws:s3:::bucket"
+ALLOWED, DENIED, NOT_ALLOWED = Decision.ALLOWED, Decision.DENIED, Decision.NOT_ALLOWED
+
+
+def statement(
+    action: object = "s3:GetObject",
+    resource: object = f"{BUCKET}/blobs/*",
+    effect: str = "Allow",
+    **more: object,
+) -> dict[str, Any]:
+    """Return a statement, with more elements."""
+    return {"Effect": effect, "Action": action, "Resource": resource, **more}
+
+
+def parsed(*statements: dict[str, Any]) -> Policy:
+    """Return a policy of these statements."""
+    return Policy.parse({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "action", "decision"),
+    [
+        ("s3:GetObject", "s3:GetObject", ALLOWED),
+        ("s3:getobject", "S3:GETOBJECT", ALLOWED),
+        ("s3:GetObject", "s3:GetObjectAcl", NOT_ALLOWED),
+        ("s3:GetObject", "s3:PutObject", NOT_ALLOWED),
+        ("s3:GetObject*", "s3:GetObjectAcl", ALLOWED),
+        ("s3:GetObject*", "s3:GetObject", ALLOWED),
+        ("s3:?etObject", "s3:GetObject", ALLOWED),
+        ("s3:?GetObject", "s3:GetObject", NOT_ALLOWED),
+        ("s3:*", "s3:DeleteBucket", ALLOWED),
+        ("s3:*", "sts:AssumeRole", NOT_ALLOWED),
+        ("*", "sts:AssumeRole", ALLOWED),
+        (["s3:GetObject", "s3:PutObject"], "s3:PutObject", ALLOWED),
+    ],
+)
+def test_actions(pattern: object, action: str, decision: Decision) -> None:
+    """Actions are compared whatever their case; wildcards stand for any run, or any one."""
+    assert parsed(statement(pattern)).decide(action, f"{BUCKET}/blobs/x") is decision
+
+
+@pytest.mark.parametrize(
+    ("pattern", "resource", "decision"),
+    [
+        (BUCKET, BUCKET, ALLOWED),
+        (BUCKET, f"{BUCKET}/x", NOT_ALLOWED),
+        (f"{BUCKET}/*", BUCKET, NOT_ALLOWED),
+        (f"{BUCKET}/*", f"{BUCKET}/a/b:c", ALLOWED),
+        (f"{BUCKET}/*", f"{BUCKET}-of-others/a", NOT_ALLOWED),
+        (f"{BUCKET}/*", f"{BUCKET}/", ALLOWED),
+        (f"{BUCKET}*", f"{BUCKET}-of-others/a", ALLOWED),
+        (f"{BUCKET}/blobs/*", f"{BUCKET}/Blobs/x", NOT_ALLOWED),
+        (f"{BUCKET}/a?c", f"{BUCKET}/abc", ALLOWED),
+        (f"{BUCKET}/a?c", f"{BUCKET}/ac", NOT_ALLOWED),
+        (f"{BUCKET}/a.c", f"{BUCKET}/abc", NOT_ALLOWED),
+        (f"{BUCKET}/*", f"{BUCKET}/a\nb", ALLOWED),
+        ("*", BUCKET, ALLOWED),
+        ("arn:aws:*:*:*:*", "arn:aws:ssm:us-east-1:0:parameter/x", ALLOWED),
+        ("arn:aws:ssm:*:0:parameter/x", "arn:aws:ssm:us-east-1:0:parameter/x", ALLOWED),
+        ("arn:aws:ssm:*:parameter/x:*", "arn:aws:ssm:us-east-1:0:parameter/x", NOT_ALLOWED),
+        ([BUCKET, f"{BUCKET}/*"], f"{BUCKET}/x", ALLOWED),
+    ],
+)
+def test_resources(pattern: object, resource: str, decision: Decision) -> None:
+    """Resources are compared part by part, with their case."""
+    assert parsed(statement("*", pattern)).decide("s3:GetObject", resource) is decision
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refusal_wins(order: int) -> None:
+    """What a statement denies, no other one allows, wherever it stands."""
+    allow = statement("s3:*", f"{BUCKET}/*")
+    deny = statement("s3:Delete*", f"{BUCKET}/blobs/*", "Deny")
+    policy = parsed(*[allow, deny][::order])
+    assert policy.decide("s3:DeleteObject", f"{BUCKET}/blobs/x") is DENIED
+    assert policy.decide("s3:DeleteObject", f"{BUCKET}/uploads/x") is ALLOWED
+    assert policy.decide("s3:GetObject", f"{BUCKET}/blobs/x") is ALLOWED
+
+
+def test_a_refusal_is_read_widely() -> None:
+    """An asterisk in a refusal reaches over colons: rather too much is refused than too little."""
+    pattern, resource = "arn:aws:sns:*:a:b", "arn:aws:sns:here:0:a:b"
+    assert parsed(statement("*", pattern)).decide("sns:Publish", resource) is NOT_ALLOWED
+    policy = parsed(statement("*", "*"), statement("*", pattern, "Deny"))
+    assert policy.decide("sns:Publish", resource) is DENIED
+
+
+def test_a_refusal_alone_allows_nothing() -> None:
+    """Nothing is allowed that no statement allows."""
+    policy = parsed(statement("s3:PutObject", "*", "Deny"))
+    assert policy.decide("s3:GetObject", BUCKET) is NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        statement(Condition={"Bool": {"aws:SecureTransport": "true"}}),
+        statement(Principal="*"),
+        statement(NotAction="s3:GetObject"),
+        {"Effect": "Allow", "NotAction": "s3:GetObject", "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:GetObject", "NotResource": "*"},
+        {"Effect": "Allow", "Action": "s3:GetObject"},
+        statement("GetObject"),
+        statement([]),
+        statement([1]),
+        statement(resource="arn:aws:s3"),
+        statement(resource={"Ref": "Bucket"}),
+        statement(resource=f"{BUCKET}/${{aws:username}}"),
+        statement(effect="Maybe"),
+    ],
+    ids=range(13),
+)
+def test_what_is_not_evaluated(bad: dict[str, Any]) -> None:
+    """A statement with anything else in it makes the policy unusable."""
+    with pytest.raises(ValueError, match=r"."):
+        parsed(statement(), bad)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"Version": "2008-10-17", "Statement": []},
+        {"Statement": []},
+        {"Version": "2012-10-17", "Statement": [], "Id": "x"},
+    ],
+)
+def test_other_documents(document: dict[str, Any]) -> None:
+    """Only the version that ours have is read."""
+    with pytest.raises(UnsupportedPolicyError):
+        Policy.parse(document)
+
+
+STACK = Stack(
+    values={"AWS::Region": "here", "Data": "data"},
+    exports={"data-Arn": "arn:of-data"},
+    attributes={("Commit", "Arn"): "arn:of-commit"},
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain ${AWS::Region}", "plain ${AWS::Region}"),
+        ({"Ref": "Data"}, "data"),
+        ({"Fn::Sub": "in ${AWS::Region}"}, "in here"),
+        ({"Fn::Sub": "${Commit.Arn}:x"}, "arn:of-commit:x"),
+        ({"Fn::ImportValue": "data-Arn"}, "arn:of-data"),
+        ({"Fn::ImportValue": {"Fn::Sub": "${Data}-Arn"}}, "arn:of-data"),
+        ({"Fn::GetAtt": ["Commit", "Arn"]}, "arn:of-commit"),
+        (
+            {
+                "Fn::Sub": [
+                    "${Arn}/${AWS::Region}/*",
+                    {"Arn": {"Fn::ImportValue": {"Fn::Sub": "${Data}-Arn"}}},
+                ]
+            },
+            "arn:of-data/here/*",
+        ),
+    ],
+)
+def test_intrinsics(value: object, text: str) -> None:
+    """Functions come to what a stack would make of them, nested ones too."""
+    assert STACK.resolved({"a": [value]}) == {"a": [text]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Fn::Sub": "${Unknown}"},
+        {"Fn::Sub": "${Unknown.Arn}"},
+        {"Fn::Sub": ["${Unknown}", {"Known": "x"}]},
+        {"Fn::Sub": ["${A}", {"A": ["no text"]}]},
+        {"Fn::ImportValue": "unknown"},
+        {"Fn::GetAtt": ["Commit", "Name"]},
+        {"Fn::GetAtt": "Commit.Arn"},
+        {"Fn::Join": ["", ["a", "b"]]},
+        {"Fn::Sub": "a", "Other": "b"},
+        {"Ref": "Unknown"},
+    ],
+    ids=range(10),
+)
+def test_what_is_not_resolved(value: object) -> None:
+    """A function or a name that is not known is an error, never left as it is."""
+    with pytest.raises(UnresolvedError):
+        STACK.resolved([value])
