@@ -14,9 +14,10 @@ from chalicelib.access.doorkeeper import Doorkeeper
 from chalicelib.access.mint import Mint
 from chalicelib.clock import SystemClock
 from chalicelib.settings import AccessSettings, SettingsError
-from chalicelib.stores.aws.clients import client, dynamodb_client
+from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import line as log
 
 if TYPE_CHECKING:

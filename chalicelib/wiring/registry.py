@@ -3,16 +3,11 @@
 This module must never decide anything that a setting does not say.
 """
 
-import json
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
-
-from botocore.config import Config
 
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
@@ -20,9 +15,10 @@ from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.clock import SystemClock
 from chalicelib.errors import RegistryError
 from chalicelib.settings import AccessSettings, Settings
-from chalicelib.stores.aws.clients import client, dynamodb_client
-from chalicelib.stores.aws.failures import AWS_ERRORS, translate
+from chalicelib.stores.aws.clients import client
+from chalicelib.stores.aws.workers import FunctionWorkers, ThreadWorkers
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import line as log
 
 if TYPE_CHECKING:
@@ -40,46 +36,6 @@ COMMIT_SECONDS = 600.0
 
 SWEEP_SECONDS = 600.0
 """How long one run of the sweeper may go on taking up work: its function's time is longer."""
-
-
-def function_workers_config() -> Config:
-    """Return how the client that hands commits over is to behave, each value on purpose.
-
-    A call only queues: what takes longer has failed. The client's next PUT makes another.
-    """
-    return Config(
-        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=1, read_timeout=3
-    )
-
-
-class FunctionWorkers:
-    """Hands commits to the commit function."""
-
-    def __init__(self, function_name: str) -> None:
-        self._function_name = function_name
-        self._lambda = client("lambda", function_workers_config())
-
-    def commit(self, session_id: str) -> None:
-        """Invoke the function asynchronously with the session's id; raises UnavailableError."""
-        try:
-            self._lambda.invoke(
-                FunctionName=self._function_name,
-                InvocationType="Event",
-                Payload=json.dumps({"session": session_id}).encode(),
-            )
-        except AWS_ERRORS as error:
-            raise translate(error) from error
-
-
-class ThreadWorkers:
-    """Finishes commits on a thread of this process: for the local registry, which stays alive."""
-
-    def __init__(self, commit: Callable[[str], object]) -> None:
-        self._commit = commit
-
-    def commit(self, session_id: str) -> None:
-        """Start driving the session."""
-        threading.Thread(target=self._commit, args=(session_id,), daemon=True).start()
 
 
 @lru_cache(maxsize=1)

@@ -19,8 +19,10 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
 from chalicelib.errors import RegistryError
 from moorage.access import admin, signing_key, texts
+from moorage.access.table import table_name
 from moorage.common import secret_file
-from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk, table_name
+from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
+from moorage.common.times import moment
 
 _LONGEST_OWNER = 200
 
@@ -86,7 +88,7 @@ def _token_rotate(options: argparse.Namespace) -> None:
     with _handed_over(options, token):
         after = admin.rotate(store, before, token, now=now, grace=options.grace)
         end = texts.replaced_until(after, now)
-        works = "no longer works" if end is None else f"works until {texts.moment(end)}"
+        works = "no longer works" if end is None else f"works until {moment(end)}"
         earlier = texts.replaced_until(before, now)
         older = "" if earlier is None else ", and the one before that no longer does"
         _say(
@@ -198,7 +200,7 @@ def _key_rotate(options: argparse.Namespace) -> None:
 
 
 def _next_step(stored: signing_key.Stored) -> str:
-    when = texts.moment(stored.next_at + 60)
+    when = moment(stored.next_at + 60)
     match stored.phase:
         case signing_key.Phase.STEADY:
             return "no replacement is under way: `moorage key rotate` begins one\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.access.signing_keys import KeyRing, KeyRingError, SigningKey
 from chalicelib.access.tokens import LIFE
-from moorage.access.texts import moment
+from moorage.common.times import moment
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient

@@ -12,16 +12,12 @@ from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
 from moorage.access.admin import State, state_of
+from moorage.common.times import moment
 
 if TYPE_CHECKING:
     from moorage.access.signing_key import Stored
 
 _NEVER = "never"
-
-
-def moment(seconds: float) -> str:
-    """Return a time since the epoch for people, rounded down: `2026-11-24 17:46 UTC`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def until(seconds: float | None) -> str:

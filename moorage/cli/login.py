@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moorage.cli.access import Command, Commands, Help, Run
+from moorage.login.tools import TOOLS
 
 if TYPE_CHECKING:
     import argparse
-
-TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "helm")
-"""Client programs that can be logged in, in the order in which they are looked for."""
 
 
 def add_login(commands: "Commands[argparse.ArgumentParser]", command: Command, *, run: Run) -> None:

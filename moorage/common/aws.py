@@ -1,4 +1,4 @@
-"""AWS for the commands that manage access: clients, the table's name, and errors put into words.
+"""AWS for the commands that use it: clients, and errors put into words.
 
 This module must never send anything of the user's AWS settings to an endpoint that is given by
 hand, nor let the SDK log what it sends: signing keys are among it.
@@ -19,12 +19,10 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError
-from moorage.access.admin import AdminError
-from moorage.local.backend import REGION, DataNames
+from moorage.common.data import REGION
 
 AWS_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError)
 
-_EXPORT = "AccessTableName"
 _LIST_EXPORTS = "ListExports"
 _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"}
@@ -87,27 +85,6 @@ def quiet_sdk() -> None:
     """Keep the SDK from logging its requests: at the level of debug it logs all that is sent."""
     logger = logging.getLogger("botocore")
     logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
-
-
-def table_name(aws: Aws, table: str | None, stack: str) -> str:
-    """Return the name of the registry's table `access`; raises AdminError, BotoCoreError.
-
-    It is the one that is given, a local registry's own, or what the data stack exports.
-    """
-    if table:
-        return table
-    if aws.endpoint is not None:
-        return DataNames().access_table
-    wanted = f"{stack}-{_EXPORT}"
-    client = aws.client("cloudformation")
-    for page in client.get_paginator("list_exports").paginate():
-        for export in page["Exports"]:
-            if export["Name"] == wanted:
-                return str(export["Value"])
-    raise AdminError(
-        f"CloudFormation has no export {wanted} in {client.meta.region_name}: name the data stack"
-        " by --stack or the table by --table, or set AWS_REGION and AWS_PROFILE to where it is"
-    )
 
 
 def explain(error: BaseException, table: str | None = None) -> str:

@@ -13,11 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.checkout import DATA_TEMPLATE
 from moorage.deploy.account import Account
 from moorage.deploy.errors import DeployError
-
-DATA_TEMPLATE: Final = CHECKOUT / "infra" / "data.yaml"
 
 BUCKET: Final = "AWS::S3::Bucket"
 TABLE: Final = "AWS::DynamoDB::Table"

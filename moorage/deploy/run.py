@@ -19,7 +19,7 @@ from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
 from moorage.common.aws import quiet_sdk
-from moorage.common.checkout import CHECKOUT
+from moorage.common.checkout import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
@@ -28,8 +28,6 @@ from moorage.deploy.bucket import upload
 from moorage.deploy.errors import DeployError
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, Wanted
-
-OBSERVABILITY_TEMPLATE: Final = CHECKOUT / "infra" / "observability.yaml"
 
 NONE: Final = "none"
 """What takes an option away again: unsaid, it stays as it is."""

@@ -6,7 +6,7 @@ are told apart here, so that nobody is sent to a setting that is right already.
 
 import re
 
-from moorage.doctor.check import FailedError
+from moorage.doctor.findings import FailedError
 from moorage.doctor.wire import Answer, clean, told
 
 KEEP_LOCATION = "what stands before the registry must pass Location on as it is, and the Host too"

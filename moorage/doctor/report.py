@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.common.http import origin
-from moorage.doctor.check import Result, Status
+from moorage.doctor.check import Result
+from moorage.doctor.findings import Status
 from moorage.doctor.visit import Visit
 
 _WORDS = {Status.OK: "ok", Status.WARN: "WARN", Status.FAIL: "FAIL", Status.SKIP: "-"}

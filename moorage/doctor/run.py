@@ -16,7 +16,7 @@ from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
 from moorage.common.http import is_loopback
 from moorage.doctor import report as doctor_report
-from moorage.doctor.check import Check, FailedError, Finding, Result, Status, skip
+from moorage.doctor.check import Check, Result
 from moorage.doctor.checks import blobs as doctor_checks_blobs
 from moorage.doctor.checks import end as doctor_checks_end
 from moorage.doctor.checks import heads as doctor_checks_heads
@@ -24,6 +24,7 @@ from moorage.doctor.checks import limits as doctor_checks_limits
 from moorage.doctor.checks import login as doctor_checks_door
 from moorage.doctor.checks import manifests as doctor_checks_manifests
 from moorage.doctor.checks import uploads as doctor_checks_uploads
+from moorage.doctor.findings import FailedError, Finding, Status, skip
 from moorage.doctor.visit import Credentials, Visit
 from moorage.doctor.wire import BROKEN, Wire, clean
 from moorage.login import tools as login_tools

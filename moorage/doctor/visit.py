@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from moorage.common.http import is_loopback
 from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
-from moorage.doctor.check import FailedError
+from moorage.doctor.findings import FailedError
 from moorage.doctor.wire import BROKEN, Answer, Body, Wire, clean, wire_of
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.checkout import API_TEMPLATE
 from moorage.gateway.response import Answer
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from moorage.gateway.fault import Fault
 
-API_TEMPLATE: Final = CHECKOUT / "infra" / "api.merge.yaml"
 
 _URL_PARAMETER: Final = "PublicUrl"
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")

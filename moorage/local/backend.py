@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -18,11 +17,10 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.data import REGION, DataNames
 from moorage.local import children
 
-DATA_TEMPLATE = CHECKOUT / "infra" / "data.yaml"
-REGION = "us-east-1"
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
 
 _LOOPBACK = "127.0.0.1,localhost,::1"
@@ -47,25 +45,6 @@ _STRAY_ENDPOINTS = (
 
 class BackendError(RuntimeError):
     """The bucket or a table could not be made; the text says which, where and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class DataNames:
-    """What the bucket and the three tables of infra/data.yaml are called."""
-
-    bucket: str = "moorage-local"
-    registry_table: str = "moorage-registry"
-    uploads_table: str = "moorage-uploads"
-    access_table: str = "moorage-access"
-
-    def variables(self) -> dict[str, str]:
-        """Return the environment variables that tell the registry these names."""
-        return {
-            "MOORAGE_BUCKET": self.bucket,
-            "MOORAGE_REGISTRY_TABLE": self.registry_table,
-            "MOORAGE_UPLOADS_TABLE": self.uploads_table,
-            "MOORAGE_ACCESS_TABLE": self.access_table,
-        }
 
 
 def aws_environment(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.access import setup as access_setup
+from moorage.common.data import DataNames
 from moorage.local import backend, ports
 
 # What a shell has set of these is about another registry, or for `moorage local` itself.
@@ -46,7 +47,7 @@ class LocalOptions:
 
 
 def gateway_environment(
-    base: Mapping[str, str], options: LocalOptions, names: backend.DataNames, aws: str
+    base: Mapping[str, str], options: LocalOptions, names: DataNames, aws: str
 ) -> dict[str, str]:
     """Return the gateway's environment: what chalicelib's settings read, and the AWS SDK."""
     emulated = options.aws_endpoint is None

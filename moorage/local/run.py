@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moorage.access import setup as access_setup
-from moorage.local import backend, children, guide, ports
+from moorage.common.data import DataNames
+from moorage.local import access, backend, children, guide, ports
 from moorage.local.options import LocalOptions, gateway_environment
 from moorage.local.stopping import StopRequest, asked_to_stop
 
@@ -94,7 +95,7 @@ class _Local:
 
     def start(self, programs: Programs, stopping: StopRequest) -> Addresses | None:
         """Start everything, each once the one below it answers; None if asked to stop first."""
-        options, names = self.options, backend.DataNames()
+        options, names = self.options, DataNames()
         aws = options.aws_endpoint or self._start_moto(programs)
         environment = gateway_environment(self.environment, options, names, aws)
         if not self._answers(aws, _ANY_ANSWER, stopping):
@@ -132,12 +133,12 @@ class _Local:
         return {"moto": None} | {child.name: child.pid for child in self.started}
 
     def _set_up_access(
-        self, aws: str, names: backend.DataNames, environment: Mapping[str, str]
+        self, aws: str, names: DataNames, environment: Mapping[str, str]
     ) -> str | None:
         if not self.options.auth:
             return None
-        place = access_setup.Place(aws, environment, names.access_table)
-        return access_setup.set_up(place, self.options.admin_token_file)
+        place = access.Place(aws, environment, names.access_table)
+        return access.set_up(place, self.options.admin_token_file)
 
     def _start_moto(self, programs: Programs) -> str:
         base = {k: v for k, v in self.environment.items() if k != "S3_UPLOAD_PART_MIN_SIZE"}

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from moorage.cli.login import TOOLS
 from moorage.common.http import LoginError
 
 USER = "moorage"
@@ -41,6 +40,10 @@ _TOOLS: Mapping[str, _Tool] = {
     "oras": _Tool(("login", *_STDIN), ("--plain-http",)),
     "helm": _Tool(("registry", "login", *_STDIN), ("--plain-http",)),
 }
+
+
+TOOLS = tuple(_TOOLS)
+"""Client programs that can be logged in, in the order in which they are looked for."""
 
 
 def choose(wanted: str | None) -> str:

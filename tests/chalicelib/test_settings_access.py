@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.settings import AccessSettings, SettingsError
-from moorage.local.backend import DataNames
+from moorage.common.data import DataNames
 
 GIVEN = {
     **DataNames().variables(),

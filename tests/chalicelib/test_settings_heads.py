@@ -10,14 +10,14 @@ import yaml
 from chalicelib.api.options import HeadStrategy
 from chalicelib.settings import Settings, SettingsError
 from moorage.common.checkout import CHECKOUT
-from moorage.local import backend
+from moorage.common.data import DataNames
 from moorage.local import run as local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STRATEGY = "MOORAGE_HEAD_STRATEGY"
-REQUIRED = backend.DataNames().variables()
+REQUIRED = DataNames().variables()
 
 
 def strategy(environment: Mapping[str, str]) -> str:
@@ -62,6 +62,6 @@ def test_a_local_registry_is_set_for_its_gateway(
 ) -> None:
     """`moorage local` sets what its gateway's head mode needs, whatever the shell has set."""
     environment = local.gateway_environment(
-        inherited, local.LocalOptions(head_mode=head_mode), backend.DataNames(), "http://aws"
+        inherited, local.LocalOptions(head_mode=head_mode), DataNames(), "http://aws"
     )
     assert strategy(environment) == expected

@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
-from moorage.gateway.answers import API_TEMPLATE
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT
 from tests.policies.function_policies import Function, document
 from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES, Operator
 

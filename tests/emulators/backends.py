@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from moorage.common.data import REGION, DataNames
 from moorage.local import backend as local_backend
 from moorage.local import children, ports
 
@@ -77,7 +78,7 @@ def _session() -> boto3.session.Session:
     return boto3.session.Session(
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 - emulators know no secrets
-        region_name=local_backend.REGION,
+        region_name=REGION,
     )
 
 
@@ -155,7 +156,7 @@ def _backend(name: str, url: str, pid: int, *, serial: bool) -> Backend:
 
 def _with_data(backend: Backend) -> Backend:
     tag = uuid.uuid4().hex[:12]
-    names = local_backend.DataNames(
+    names = DataNames(
         bucket=f"test-{tag}",
         registry_table=f"test-{tag}-registry",
         uploads_table=f"test-{tag}-uploads",

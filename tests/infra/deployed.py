@@ -23,13 +23,13 @@ import yaml
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
+from moorage.common.checkout import DATA_TEMPLATE
 from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.answers import read_answers
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.routes import Resources
 from moorage.gateway.server import Front, GatewayOptions
 from moorage.local import ports
-from moorage.local.backend import DATA_TEMPLATE
 from tests.emulators.backends import Backend, moto_backend
 from tests.infra import lambda_api
 from tests.infra.intrinsics import Stack

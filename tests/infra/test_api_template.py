@@ -13,8 +13,7 @@ import yaml
 
 from chalicelib.settings import Settings, SettingsError
 from moorage.access import setup as access_setup
-from moorage.common.checkout import CHECKOUT
-from moorage.gateway.answers import API_TEMPLATE
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT
 
 TEMPLATE: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from chalicelib.stores.dynamodb.access_items import CREDENTIAL
-from moorage.local.backend import DATA_TEMPLATE
+from moorage.common.checkout import DATA_TEMPLATE
 
 TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]

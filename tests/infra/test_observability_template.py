@@ -16,10 +16,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from chalicelib.telemetry.metrics import BILLED, NAMESPACE
-from moorage.common.checkout import CHECKOUT
-from moorage.deploy.run import OBSERVABILITY_TEMPLATE
-from moorage.gateway.answers import API_TEMPLATE
-from moorage.local.backend import DATA_TEMPLATE
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
 from tests.infra.intrinsics import Stack
 
 TEXT = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")

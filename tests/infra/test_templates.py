@@ -11,10 +11,7 @@ import yaml
 from aws_lambda_powertools.shared import constants
 
 from chalicelib.settings import AccessSettings, Settings, SettingsError
-from moorage.common.checkout import CHECKOUT
-from moorage.deploy.run import OBSERVABILITY_TEMPLATE
-from moorage.gateway.answers import API_TEMPLATE
-from moorage.local.backend import DATA_TEMPLATE
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
 
 API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
 DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))

@@ -24,7 +24,6 @@ from unittest import mock
 from botocore.client import BaseClient
 
 from chalicelib import stores
-from chalicelib.wiring import registry as wiring
 from moorage.deploy.trim_sdk import OPERATIONS
 from tests.policies.function_policies import COMMIT_FUNCTION, SIGNING_KEY, Function, Names, policy
 from tests.policies.iam_actions import HERE, Need, UnmappedCallError, needs, presigned_needs
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _STORES = str(Path(stores.__file__).parent) + os.sep
-_WIRING = str(wiring.__file__)
 _ACCESS_STORE = f"{_STORES}dynamodb{os.sep}access.py"
 
 OWNERS_METHODS = frozenset(
@@ -110,7 +108,7 @@ def _caller() -> Caller:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way to look
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith(_STORES) or code.co_filename == _WIRING:
+        if code.co_filename.startswith(_STORES):
             caller = Caller.FUNCTION
             if code.co_filename == _ACCESS_STORE and code.co_name in OWNERS_METHODS:
                 return Caller.OWNER

@@ -27,6 +27,7 @@ from chalicelib.registry import service
 from chalicelib.registry.service import Limits
 from chalicelib.stores.aws import clients
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.stores.s3 import objects as s3
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as gatehouse
@@ -52,7 +53,7 @@ FORM = "application/x-www-form-urlencoded"
 _SOURCE = "198.51.100.7"
 _CACHES = (
     clients.session,
-    clients.dynamodb_client,
+    dynamodb_client,
     wiring.settings,
     wiring.access_settings,
     wiring.registry,

@@ -24,8 +24,8 @@ from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
 from chalicelib.stores.s3.objects import COPY_LIMIT
+from moorage.common.checkout import API_TEMPLATE
 from moorage.deploy.trim_sdk import OPERATIONS
-from moorage.gateway.answers import API_TEMPLATE
 from tests.policies import flows_api, flows_door, flows_work
 from tests.policies.aws_calls import AwsCall, Caller, Watch
 from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed

@@ -11,7 +11,6 @@ from typing import Any
 from botocore.config import Config
 from botocore.session import Session, get_session
 
-from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.telemetry.tally import counted
 
 _making = threading.Lock()
@@ -70,10 +69,3 @@ def session() -> Session:
 def client(service: str, config: Config | None = None) -> Any:  # noqa: ANN401 - likewise
     """Return a client of a service, each call of which is counted; the environment says where."""
     return LazyClient(lambda: counted(session().create_client(service, config=config)))
-
-
-@lru_cache(maxsize=2)
-def dynamodb_client(*, serial: bool) -> Any:  # noqa: ANN401 - likewise
-    """Return this process's client; `serial`: one that makes one call at a time."""
-    made = client("dynamodb", dynamodb_config())
-    return SerialClient(made) if serial else made

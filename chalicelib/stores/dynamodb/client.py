@@ -8,11 +8,13 @@ an absent item, and knows no item's meaning.
 import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
 
 from chalicelib.errors import UnavailableError
+from chalicelib.stores.aws.clients import SerialClient, client
 from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from chalicelib.stores.dynamodb.expressions import (
     Change,
@@ -64,6 +66,13 @@ def dynamodb_config() -> Config:
         max_pool_connections=16,
         tcp_keepalive=True,
     )
+
+
+@lru_cache(maxsize=2)
+def dynamodb_client(*, serial: bool) -> Any:  # noqa: ANN401 - clients are made at run time
+    """Return this process's client; `serial`: one that makes one call at a time."""
+    made = client("dynamodb", dynamodb_config())
+    return SerialClient(made) if serial else made
 
 
 class ConditionFailedError(Exception):

@@ -15,7 +15,7 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Put, Update
 from chalicelib.stores.dynamodb.items import LINK, RECORD
 from chalicelib.stores.dynamodb.keys import link_key, record_key
-from chalicelib.stores.s3.parts import MetadataPart
+from chalicelib.stores.dynamodb.parts import MetadataPart
 from chalicelib.telemetry.tally import current
 
 TRIES = 8

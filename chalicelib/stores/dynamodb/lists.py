@@ -15,7 +15,7 @@ from chalicelib.stores.dynamodb.keys import (
     repositories_after,
     tags_after,
 )
-from chalicelib.stores.s3.parts import MetadataPart
+from chalicelib.stores.dynamodb.parts import MetadataPart
 
 
 class Lists(MetadataPart):

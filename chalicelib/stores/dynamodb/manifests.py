@@ -20,7 +20,7 @@ from chalicelib.stores.dynamodb.keys import (
     tag_key,
     tagged_key,
 )
-from chalicelib.stores.s3.parts import MetadataPart
+from chalicelib.stores.dynamodb.parts import MetadataPart
 
 MAX_TAGS = 30
 """Most tags of one transaction, which takes 100 actions: three for each tag, two besides."""

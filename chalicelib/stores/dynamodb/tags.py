@@ -15,7 +15,7 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb.expressions import Check, Delete
 from chalicelib.stores.dynamodb.keys import manifest_key, tag_key, tagged_key, tagged_of
 from chalicelib.stores.dynamodb.manifests import IS_DELETING, of_version, tag_names
-from chalicelib.stores.s3.parts import MetadataPart
+from chalicelib.stores.dynamodb.parts import MetadataPart
 
 
 class Tags(MetadataPart):

@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from moorage.common.http import is_loopback
 from moorage.doctor.answers import error_code, fault, require, require_bytes
-from moorage.doctor.check import Check, FailedError, Finding, ok, skip
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok, skip
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of
 from moorage.doctor.wire import Answer, told
 

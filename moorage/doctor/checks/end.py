@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Mapping
 
 from moorage.doctor.answers import error_code, fault, require
-from moorage.doctor.check import Check, FailedError, Finding, ok, skip, warn
+from moorage.doctor.check import Check
 from moorage.doctor.checks.login import login
+from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
 from moorage.doctor.visit import Blob, Visit, digest_of
 from moorage.doctor.wire import BROKEN, Answer, told
 

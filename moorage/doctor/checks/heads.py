@@ -7,7 +7,8 @@ anything but the header as it came over the wire.
 from dataclasses import dataclass
 
 from moorage.doctor.answers import in_log, require, unexpected
-from moorage.doctor.check import Check, FailedError, Finding, ok, warn
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
 from moorage.doctor.wire import Answer, clean, told
 

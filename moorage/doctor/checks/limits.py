@@ -6,7 +6,8 @@ This module must never send more requests than it needs: each is megabytes over 
 import os
 
 from moorage.doctor.answers import require, require_kept
-from moorage.doctor.check import Check, FailedError, Finding, ok, warn
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import BYTES, Visit
 from moorage.doctor.wire import BROKEN, clean, told
 

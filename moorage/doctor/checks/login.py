@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urlsplit
 from moorage.common.challenges import bearer
 from moorage.common.http import is_loopback
 from moorage.doctor.answers import fault, require, unexpected
-from moorage.doctor.check import Check, FailedError, Finding, ok, skip, warn
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
 from moorage.doctor.visit import Credentials, Visit
 from moorage.doctor.wire import Answer, clean, told, wire_of
 

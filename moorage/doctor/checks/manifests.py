@@ -6,7 +6,8 @@ This module must never name in a list's check what another check may have put th
 from urllib.parse import urljoin, urlsplit
 
 from moorage.doctor.answers import require, require_bytes
-from moorage.doctor.check import Check, FailedError, Finding, ok
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, IMAGE, INDEX, Visit, digest_of
 from moorage.doctor.wire import Answer, clean, told
 

@@ -15,7 +15,8 @@ from moorage.doctor.answers import (
     require_kept,
     unexpected,
 )
-from moorage.doctor.check import Check, FailedError, Finding, ok
+from moorage.doctor.check import Check
+from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of, with_digest
 from moorage.doctor.wire import BROKEN, Answer, told
 

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 
 from chalicelib.api.options import HeadStrategy
 from chalicelib.digest import Digest
-from moorage.local.backend import REGION
+from moorage.common.data import REGION
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, blob, image, put
 from tests.support.registries import RegistryUnderTest, registry_over
 

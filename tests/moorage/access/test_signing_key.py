@@ -17,7 +17,7 @@ from chalicelib.access.signing_keys import KeyRing, SigningKey
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
 from moorage.access.signing_key import Phase, SigningKeyError, Stored
-from moorage.local.backend import REGION
+from moorage.common.data import REGION
 from tests.support.moorage_command import Command, Result, forget_settings
 
 if TYPE_CHECKING:

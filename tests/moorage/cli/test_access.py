@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from moorage.local.backend import DataNames, create_data
+from moorage.common.data import DataNames
+from moorage.local.backend import create_data
 from tests.support.moorage_command import Command, forget_settings
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.doctor import run as doctor
-from moorage.doctor.check import Status
 from moorage.doctor.checks import blobs as doctor_checks_blobs
 from moorage.doctor.checks import uploads as doctor_checks_uploads
+from moorage.doctor.findings import Status
 from tests.moorage.doctor.broken_gateway import (
     STORE,
     Asked,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moorage.doctor import run as doctor
-from moorage.doctor.check import Status
+from moorage.doctor.findings import Status
 from tests.moorage.doctor.broken_gateway import STORE, Break, Running, Told, run_broken
 from tests.moorage.doctor.broken_gateway_rows import (
     IS_BLOB,

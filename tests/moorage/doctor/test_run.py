@@ -16,7 +16,7 @@ from chalicelib.api.options import HeadStrategy
 from moorage.cli import main as cli
 from moorage.doctor import report as doctor_report
 from moorage.doctor import run as doctor
-from moorage.doctor.check import Status
+from moorage.doctor.findings import Status
 from moorage.doctor.visit import Credentials, Visit
 from moorage.doctor.wire import Wire
 from tests.moorage.doctor.broken_gateway import Running, run_registry

@@ -13,9 +13,9 @@ import pytest
 from moorage.cli import main as cli
 from moorage.common.checkout import CHECKOUT
 from moorage.doctor import run as doctor
-from moorage.doctor.check import FailedError, Status
 from moorage.doctor.checks import uploads as doctor_checks_uploads
 from moorage.doctor.checks.login import challenge, reach
+from moorage.doctor.findings import FailedError, Status
 from moorage.doctor.visit import Credentials, Visit
 from moorage.doctor.wire import BROKEN, Answer, Wire, clean
 from tests.moorage.doctor.broken_gateway import Asked, Break, Running, Told, run_broken

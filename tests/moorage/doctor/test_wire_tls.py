@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from moorage.doctor import run as doctor
-from moorage.doctor.check import Status
+from moorage.doctor.findings import Status
 from moorage.doctor.visit import Credentials, Visit
 from moorage.doctor.wire import Wire
 from tests.moorage.doctor.broken_gateway import Break, Running, Told, run_broken
@@ -21,7 +21,7 @@ from tests.moorage.doctor.broken_gateway import Break, Running, Told, run_broken
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moorage.doctor.check import Finding
+    from moorage.doctor.findings import Finding
 
 NOWHERE = Running()
 SECRET = "moor_secret"  # noqa: S105 - made up

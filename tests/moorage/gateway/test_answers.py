@@ -10,13 +10,8 @@ import pytest
 import yaml
 
 from chalicelib.errors import ErrorCode
-from moorage.gateway.answers import (
-    API_TEMPLATE,
-    GatewayAnswers,
-    TemplateError,
-    read_answers,
-    resolved,
-)
+from moorage.common.checkout import API_TEMPLATE
+from moorage.gateway.answers import GatewayAnswers, TemplateError, read_answers, resolved
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.fault import Fault
 from moorage.gateway.response import Answer

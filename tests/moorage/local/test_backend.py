@@ -16,6 +16,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.data import DataNames
 from moorage.local import backend as local_backend
 from moorage.local import children, ports
 from tests.emulators.backends import Backend, ministack_backend, moto_backend
@@ -25,7 +27,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESOURCES = yaml.safe_load(local_backend.DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+RESOURCES = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
 
 PROC = Path("/proc")
 _LISTENING = "0A"
@@ -70,9 +72,7 @@ def test_tables_are_as_the_template_says(backend: Backend, resource: str) -> Non
 def test_making_the_data_twice_changes_nothing(backend: Backend) -> None:
     """What is there is left as it is."""
     fresh = backend.fresh()
-    names = local_backend.DataNames(
-        fresh.bucket, fresh.registry_table, fresh.uploads_table, fresh.access_table
-    )
+    names = DataNames(fresh.bucket, fresh.registry_table, fresh.uploads_table, fresh.access_table)
     fresh.s3().put_object(Bucket=fresh.bucket, Key="kept", Body=b"kept")
     fresh.dynamodb().put_item(
         TableName=fresh.registry_table, Item={"pk": {"S": "kept"}, "sk": {"S": "kept"}}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.local import backend, guide
+from moorage.common.data import DataNames
+from moorage.local import guide
 from moorage.local import run as local
 from tests.emulators.backends import ministack_backend
 from tests.moorage.local import driver as local_driver
@@ -28,7 +29,7 @@ STRAY = {
 def test_without_access_control_the_gateway_is_told_so(endpoint: str | None) -> None:
     """Whatever the shell has set, the option decides; nothing of another registry is left."""
     options = local.LocalOptions(aws_endpoint=endpoint)
-    environment = local.gateway_environment(STRAY, options, backend.DataNames(), ENDPOINT)
+    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
     assert environment["MOORAGE_AUTH"] == "off"
     assert environment["MOORAGE_ACCESS_TABLE"] == "moorage-access"
     assert "elsewhere" not in "".join(environment.values())
@@ -39,7 +40,7 @@ def test_without_access_control_the_gateway_is_told_so(endpoint: str | None) -> 
 def test_with_access_control_the_gateway_knows_its_url_and_key(endpoint: str | None) -> None:
     """The URL is the gateway's, whatever the shell has set."""
     options = local.LocalOptions(gateway_port=8001, aws_endpoint=endpoint, auth=True)
-    environment = local.gateway_environment(STRAY, options, backend.DataNames(), ENDPOINT)
+    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
     assert environment["MOORAGE_AUTH"] == "on"
     assert environment["MOORAGE_URL"] == "http://127.0.0.1:8001"
     assert environment["MOORAGE_SIGNING_KEY"] == "/moorage/signing-key"

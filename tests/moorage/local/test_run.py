@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.local import backend, guide
+from moorage.common.data import DataNames
+from moorage.local import guide
 from moorage.local import run as local
 from moorage.local.children import start as start_child
 from tests.emulators.backends import moto_backend
@@ -168,7 +169,7 @@ def test_another_endpoint_needs_no_moto(tmp_path: Path) -> None:
         ready = driven.ready()
         assert ready["aws"] == other.endpoint_url
         assert ready["pids"]["moto"] is None
-        names = backend.DataNames()
+        names = DataNames()
         other.s3().head_bucket(Bucket=names.bucket)
         tables = other.dynamodb().list_tables()["TableNames"]
         assert {names.registry_table, names.uploads_table} <= set(tables)
@@ -193,7 +194,7 @@ def test_an_endpoint_that_does_not_answer_is_named(tmp_path: Path) -> None:
 def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
     """On moto, credentials are made up and no setting of the user's is left."""
     environment = local.gateway_environment(
-        SECRETS, local.LocalOptions(), backend.DataNames(), "http://127.0.0.1:1"
+        SECRETS, local.LocalOptions(), DataNames(), "http://127.0.0.1:1"
     )
     assert "real" not in "".join(environment.values()).lower()
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
@@ -210,7 +211,7 @@ def test_another_endpoint_gets_the_users_credentials() -> None:
     environment = local.gateway_environment(
         SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"},
         local.LocalOptions(aws_endpoint=ENDPOINT),
-        backend.DataNames(),
+        DataNames(),
         ENDPOINT,
     )
     assert environment["AWS_ACCESS_KEY_ID"] == "AKIAREAL"
@@ -223,7 +224,7 @@ def test_another_endpoint_gets_the_users_credentials() -> None:
 def test_another_endpoint_gets_made_up_credentials_if_there_are_none() -> None:
     """With --aws-endpoint and no credentials, an emulator can still be used."""
     options = local.LocalOptions(aws_endpoint=ENDPOINT)
-    environment = local.gateway_environment({}, options, backend.DataNames(), ENDPOINT)
+    environment = local.gateway_environment({}, options, DataNames(), ENDPOINT)
     assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "local"
     assert environment["AWS_REGION"] == "us-east-1"
 
@@ -233,7 +234,7 @@ def test_settings_reach_the_gateway() -> None:
     environment = local.gateway_environment(
         {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"},
         local.LocalOptions(inline_limit=0),
-        backend.DataNames("b", "r", "u"),
+        DataNames("b", "r", "u"),
         "http://127.0.0.1:1",
     )
     assert environment["MOORAGE_BUCKET"] == "b"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.access.credentials import generate
-from moorage.cli.login import TOOLS
 from moorage.login import aws as aws_login
 from moorage.login import tools as login_tools
+from moorage.login.tools import TOOLS
 from tests.moorage.login.doubles import ISSUED, FakeRegistry, Tools, fake_registry
 from tests.support.moorage_command import Command, forget_settings
 

@@ -18,7 +18,7 @@ from chalicelib.errors import TooManyRequestsError, UnavailableError
 from chalicelib.stores.aws import clients
 from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
-from chalicelib.wiring.registry import FunctionWorkers, function_workers_config
+from chalicelib.stores.aws.workers import FunctionWorkers, function_workers_config
 from moorage.common.checkout import CHECKOUT
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from moorage.local.backend import DataNames, aws_environment, create_data
+from moorage.common.data import DataNames
+from moorage.local.backend import aws_environment, create_data
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.support.memory_access import MemoryAccessStore
 

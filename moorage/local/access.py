@@ -1,0 +1,85 @@
+"""How a local registry's access control begins: its key, and an admin whose token is shown once.
+
+This module must never replace an access token that is there and still works.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from chalicelib.access.credentials import generate, hash_of, verify
+from chalicelib.access.ports import AccessStore
+from chalicelib.access.refusals import RefusedError
+from chalicelib.errors import RegistryError
+from moorage.access.admin import open_store
+from moorage.access.setup import ADMIN_NAME, SIGNING_KEY, create_admin, ensure_signing_key
+from moorage.common.aws import AWS_ERRORS, quiet_sdk
+from moorage.common.secret_file import placed
+from moorage.local.backend import BackendError, client
+
+_OWNER = "moorage local"
+_LONGEST_TOKEN_FILE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a local registry's access is kept; `environment` gives credentials and region."""
+
+    endpoint_url: str
+    environment: Mapping[str, str]
+    table: str
+    signing_key: str = SIGNING_KEY
+
+
+def set_up(place: Place, token_file: Path | None) -> str:
+    """Begin access control for a local registry, and return an access token of an admin's.
+
+    With `token_file` the token is put there, mode 0600, and one that is there and still opens
+    everything is kept: data that is kept gets no new admin at each start. Raises BackendError,
+    and OSError when the file can't be written.
+    """
+    quiet_sdk()
+    ssm, dynamodb = (
+        client(service, place.endpoint_url, place.environment) for service in ("ssm", "dynamodb")
+    )
+    store = open_store(dynamodb, place.table)
+    try:
+        ensure_signing_key(ssm, place.signing_key)
+        return _admin(store, token_file, time.time())
+    except (*AWS_ERRORS, RegistryError) as error:
+        cause = error.__cause__ if isinstance(error, RegistryError) else error
+        raise BackendError(
+            f"access control could not be set up at {place.endpoint_url}: it needs SSM (Parameter"
+            f" Store) and DynamoDB there: {' '.join(str(cause or error).split())}"
+        ) from error
+
+
+def _admin(store: AccessStore, token_file: Path | None, now: float) -> str:
+    kept = _kept(store, token_file, now)
+    token = kept or generate()
+    # The file first: an admin whose token nobody has is of no use, and not without danger.
+    with nullcontext() if token_file is None else placed(token_file, token):
+        if kept is None:
+            create_admin(store, token, ADMIN_NAME, _OWNER, now, uuid.uuid4().hex)
+    return token
+
+
+def _kept(store: AccessStore, token_file: Path | None, now: float) -> str | None:
+    """Return the access token in a file, if it is an admin's and can be used."""
+    if token_file is None:
+        return None
+    try:
+        token = token_file.read_bytes()[:_LONGEST_TOKEN_FILE].decode("ascii").strip()
+    except (OSError, UnicodeError):
+        return None
+    record = store.find(hash_of(token))
+    if record is None or not record.grants.admin:
+        return None
+    try:
+        verify(token, record, now)
+    except RefusedError:
+        return None
+    return token
