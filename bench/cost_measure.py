@@ -19,11 +19,11 @@ from bench.cost_image import CHUNK, REPOSITORY
 from bench.cost_meter import Meter, size_of
 from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.doorkeeper import Doorkeeper
+from chalicelib.access.doorkeeper import Authenticator
 from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.mint import Mint
-from chalicelib.access.token_service import Desk
+from chalicelib.access.mint import TokenIssuer
+from chalicelib.access.token_service import TokenService
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
@@ -110,7 +110,7 @@ class _World:
         self.clock = _Clock()
         self.s3, self.dynamodb = backend.s3(), backend.dynamodb()
         self.access = DynamoAccessStore(self.dynamodb, backend.access_table)
-        self.mint = Mint(FixedKeys(), URL, SERVICE)
+        self.mint = TokenIssuer(FixedKeys(), URL, SERVICE)
         tables = (backend.registry_table, backend.uploads_table)
         ports = Ports(
             objects=S3ObjectStore(self.s3, backend.bucket),
@@ -123,7 +123,7 @@ class _World:
         # Where a deployment starts.
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = Exchange(self.access, Unreachable(), Unreachable(), SERVICE)
-        desk = Desk(self.access, self.mint, exchange, self.clock)
+        desk = TokenService(self.access, self.mint, exchange, self.clock)
         admission = Granted(self.access, self.clock.now)
         self.api = Api(lambda: self.registry, options, admission, lambda: desk)
 
@@ -223,7 +223,7 @@ class _Client:
         """Ask the authorizer, whose answer the gateway keeps for a minute."""
         self.authorizer += 1
         world = self._world
-        keeper = Doorkeeper(world.access, world.mint, world.clock)
+        keeper = Authenticator(world.access, world.mint, world.clock)
         principal = keeper.identify(f"Bearer {self._token}")
         assert principal is not None  # noqa: S101 - the token is a minute old
         self._vouched = {PRINCIPAL: principal.id, **vouched(principal)}

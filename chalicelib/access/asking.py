@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from chalicelib.access.scopes import Scopes
 
 
-class Grant(enum.StrEnum):
+class GrantType(enum.StrEnum):
     """What can be given for tokens; the values are OAuth2's `grant_type`s."""
 
     PASSWORD = "password"  # noqa: S105 - the name of one
@@ -19,7 +19,7 @@ class Grant(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TokenRequest:
     """What somebody asks for; `source` is the address it comes from.
 
     `scopes`: None where none were named. `offline`: with a refresh token.
@@ -31,7 +31,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedToken:
     """What somebody leaves with. Times in seconds since the epoch."""
 
     kind: str
@@ -43,4 +43,4 @@ class Issued:
     refresh_token: str | None = None
 
     def __repr__(self) -> str:
-        return "Issued(...)"
+        return "IssuedToken(...)"

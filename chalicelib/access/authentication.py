@@ -10,14 +10,14 @@ from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_a
 from chalicelib.access.credentials import hash_of, is_access_token, verify
 from chalicelib.access.decision import (
     ANONYMOUS,
-    Kind,
     Principal,
+    PrincipalKind,
     Records,
-    Stated,
+    TokenSubject,
     look_up,
     of_credential,
 )
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.tokens import Claims, Tokens, Use
 
 _DOTS = 2
@@ -35,7 +35,7 @@ class Login:
 def identify(header: str | None, records: Records, tokens: Tokens, now: float) -> Principal:
     """Say who sent an Authorization header (None: there was none).
 
-    Reads one credential or trust at most. Raises RefusedError.
+    Reads one credential or trust at most. Raises AuthenticationError.
     """
     match read_authorization(header):
         case Basic() as basic:
@@ -47,7 +47,7 @@ def identify(header: str | None, records: Records, tokens: Tokens, now: float) -
 
 
 def log_in(password: str, records: Records, tokens: Tokens, now: float) -> Login:
-    """Say whose access token or login token a password is; raises RefusedError.
+    """Say whose access token or login token a password is; raises AuthenticationError.
 
     One that is mistyped is not looked up.
     """
@@ -55,35 +55,35 @@ def log_in(password: str, records: Records, tokens: Tokens, now: float) -> Login
         claims = tokens.verify(password, now, Use.LOGIN)
         return Login(look_up(_stated(claims, limited=False), records, now), claims.expires_at)
     if not is_access_token(password):
-        raise RefusedError(Reason.CREDENTIAL_FORM)
+        raise AuthenticationError(Reason.CREDENTIAL_FORM)
     record = records.find(hash_of(password))
     if record is None:
-        raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
+        raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
     return Login(of_credential(record, verify(password, record, now)))
 
 
 def bearer(claims: Claims, records: Records, now: float) -> Principal:
     """Say whose access token this is, as `look_up` says it.
 
-    Raises RefusedError. `claims` have been verified for an access token.
+    Raises AuthenticationError. `claims` have been verified for an access token.
     """
     if claims.use is not Use.ACCESS:
-        raise RefusedError(Reason.JWT_AUDIENCE)
+        raise AuthenticationError(Reason.JWT_AUDIENCE)
     return look_up(_stated(claims, limited=True), records, now)
 
 
 def refresh(token: str, records: Records, tokens: Tokens, now: float) -> Principal:
     """Say whose refresh token this is: to ask for new tokens, within the grants of today.
 
-    Raises RefusedError, as soon as the credential is revoked, expired or has another secret.
+    Raises AuthenticationError, as soon as the credential is revoked, expired or has another secret.
     """
     claims = tokens.verify(token, now, Use.REFRESH)
     principal = look_up(_stated(claims, limited=False), records, now)
-    if principal.kind is not Kind.CREDENTIAL:
-        raise RefusedError(Reason.JWT_CLAIMS)
+    if principal.kind is not PrincipalKind.CREDENTIAL:
+        raise AuthenticationError(Reason.JWT_CLAIMS)
     return principal
 
 
-def _stated(claims: Claims, *, limited: bool) -> Stated:
+def _stated(claims: Claims, *, limited: bool) -> TokenSubject:
     limit = claims.scopes if limited else None
-    return Stated(claims.subject, limit, claims.source, claims.version)
+    return TokenSubject(claims.subject, limit, claims.source, claims.version)

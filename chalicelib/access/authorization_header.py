@@ -8,7 +8,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 
 _LONGEST = 10_240
 """More characters than API Gateway lets through."""
@@ -45,28 +45,28 @@ class Bearer:
 
 
 def read_authorization(header: str | None) -> Nobody | Basic | Bearer:
-    """Read an Authorization header; raises RefusedError."""
+    """Read an Authorization header; raises AuthenticationError."""
     if header is None or not header.strip(_WHITE):
         return Nobody()
     scheme, _, rest = header.strip(_WHITE).partition(" ")
     value = rest.strip(_WHITE)
     if len(header) > _LONGEST or not _SCHEME.fullmatch(scheme) or not value:
-        raise RefusedError(Reason.HEADER)
+        raise AuthenticationError(Reason.HEADER)
     match scheme.lower():
         case "basic":
             return _basic(value)
         case "bearer":
             return Bearer(value)
         case _:
-            raise RefusedError(Reason.SCHEME)
+            raise AuthenticationError(Reason.SCHEME)
 
 
 def _basic(value: str) -> Nobody | Basic:
     try:
         decoded = base64.b64decode(value.encode("ascii"), validate=True).decode()
     except (UnicodeError, binascii.Error):
-        raise RefusedError(Reason.HEADER) from None
+        raise AuthenticationError(Reason.HEADER) from None
     user, colon, password = decoded.partition(":")
     if not colon or _CONTROLS.search(decoded):
-        raise RefusedError(Reason.HEADER)
+        raise AuthenticationError(Reason.HEADER)
     return Basic(user, password) if user or password else Nobody()

@@ -6,7 +6,7 @@ them, and is looked up when it is used. This module must never tell more than a 
 
 from collections.abc import Mapping
 
-from chalicelib.access.decision import ANONYMOUS, Principal, Stated
+from chalicelib.access.decision import ANONYMOUS, Principal, TokenSubject
 from chalicelib.access.scopes import parse_scopes, text_of
 
 PRINCIPAL = "principalId"
@@ -25,12 +25,12 @@ def vouched(principal: Principal) -> dict[str, str]:
     return told
 
 
-def stated(authorizer: Mapping[str, str]) -> Stated:
+def stated(authorizer: Mapping[str, str]) -> TokenSubject:
     """Return what was told; a request that no authorizer has seen is anybody's."""
     if PRINCIPAL not in authorizer:
-        return Stated(ANONYMOUS.id, None)
+        return TokenSubject(ANONYMOUS.id, None)
     limit = authorizer.get(_LIMIT)
-    return Stated(
+    return TokenSubject(
         authorizer[PRINCIPAL],
         None if limit is None else parse_scopes([limit]),
         authorizer.get(_SOURCE),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from chalicelib.access.grants import Grants
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 
 PREFIX = "moor_"
 
@@ -59,9 +59,9 @@ class Credential:
     def check(self, now: float) -> None:
         """Return if the credential can be used at `now`, with a right secret."""
         if self.revoked:
-            raise RefusedError(Reason.CREDENTIAL_REVOKED)
+            raise AuthenticationError(Reason.CREDENTIAL_REVOKED)
         if self.expires_at is not None and now >= self.expires_at:
-            raise RefusedError(Reason.CREDENTIAL_EXPIRED)
+            raise AuthenticationError(Reason.CREDENTIAL_EXPIRED)
 
     def takes_version(self, version: int, now: float) -> bool:
         """Whether the secret of that version still counts at `now`."""
@@ -95,20 +95,20 @@ def hash_of(access_token: str) -> str:
 def verify(presented: str, record: Credential, now: float) -> int:
     """Return the version of the secret that was presented, if it opens `record` at `now`.
 
-    Raises RefusedError. Both hashes are always compared, each in a time that its content does not
-    change; whether the record can be used at all is told only to who has its secret.
+    Raises AuthenticationError. Both hashes are always compared, each in a time that its content
+    does not change; whether the record can be used at all is told only to who has its secret.
     """
     if not is_access_token(presented):
-        raise RefusedError(Reason.CREDENTIAL_FORM)
+        raise AuthenticationError(Reason.CREDENTIAL_FORM)
     hashed = hash_of(presented)
     current = hmac.compare_digest(hashed, record.secret_hash)
     previous = hmac.compare_digest(hashed, record.previous_hash or "")
     if not current and not previous:
-        raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
+        raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
     record.check(now)
     version = record.version if current else record.version - 1
     if not record.takes_version(version, now):
-        raise RefusedError(Reason.CREDENTIAL_REPLACED)
+        raise AuthenticationError(Reason.CREDENTIAL_REPLACED)
     return version
 
 

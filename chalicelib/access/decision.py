@@ -16,7 +16,7 @@ from typing import Protocol
 from chalicelib.access import scopes
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import NOTHING, Grants, allowed
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes
 from chalicelib.access.trusts import Trust
 
@@ -38,7 +38,7 @@ class Records(Protocol):
         """See AccessStore."""
 
 
-class Kind(enum.StrEnum):
+class PrincipalKind(enum.StrEnum):
     """Where a principal's rights come from."""
 
     ANONYMOUS = "anonymous"
@@ -47,7 +47,7 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class TokenSubject:
     """What a token says of its sender, once it is verified.
 
     `limit`: its scopes, None where it has none. `source`: the id of the credential, or the name of
@@ -65,10 +65,10 @@ class Principal:
     """Somebody. `limit`: the scopes of the token that was presented, None if it was none.
 
     `id` names the principal in sessions and logs, and is what its tokens have as their subject.
-    `source` and `version` are as in `Stated`.
+    `source` and `version` are as in `TokenSubject`.
     """
 
-    kind: Kind
+    kind: PrincipalKind
     id: str
     grants: Grants
     limit: Scopes | None = None
@@ -80,10 +80,10 @@ class Principal:
     @property
     def is_known(self) -> bool:
         """Whether this is anybody in particular."""
-        return self.kind is not Kind.ANONYMOUS
+        return self.kind is not PrincipalKind.ANONYMOUS
 
 
-class Verdict(enum.Enum):
+class Decision(enum.Enum):
     """What becomes of a request."""
 
     ALLOWED = enum.auto()
@@ -93,13 +93,13 @@ class Verdict(enum.Enum):
     """403: this principal may not, whatever token it gets."""
 
 
-ANONYMOUS = Principal(Kind.ANONYMOUS, _ANONYMOUS, NOTHING)
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING)
 
 
 def of_credential(record: Credential, version: int, limit: Scopes | None = None) -> Principal:
     """Return the holder of a credential's secret."""
     return Principal(
-        Kind.CREDENTIAL,
+        PrincipalKind.CREDENTIAL,
         _CREDENTIAL + record.id,
         record.grants,
         limit,
@@ -111,22 +111,22 @@ def of_credential(record: Credential, version: int, limit: Scopes | None = None)
 
 def of_trust(subject: str, trust: Trust, limit: Scopes | None = None) -> Principal:
     """Return somebody whom another issuer knows, and a trust lets in: see federated_subject."""
-    return Principal(Kind.FEDERATED, subject, trust.grants, limit, trust.name)
+    return Principal(PrincipalKind.FEDERATED, subject, trust.grants, limit, trust.name)
 
 
-def look_up(stated: Stated, records: Records, now: float) -> Principal:
+def look_up(stated: TokenSubject, records: Records, now: float) -> Principal:
     """Say who this is, with the grants that the credential or trust has now.
 
-    Reads one record at most. Raises RefusedError where the credential is gone, revoked or expired,
-    its secret was replaced, or the trust is gone or lets in others than this one.
+    Reads one record at most. Raises AuthenticationError where the credential is gone, revoked or
+    expired, its secret was replaced, or the trust is gone or lets in others than this one.
     """
     if stated.subject == _ANONYMOUS and stated.source is None:
-        return Principal(Kind.ANONYMOUS, _ANONYMOUS, NOTHING, stated.limit)
+        return Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING, stated.limit)
     if stated.subject.startswith(_CREDENTIAL):
         return _holder(stated, records, now)
     if stated.subject.startswith(_FEDERATED):
         return _federated(stated, records)
-    raise RefusedError(Reason.JWT_CLAIMS)
+    raise AuthenticationError(Reason.JWT_CLAIMS)
 
 
 def federated_subject(issuer: str, subject: str) -> str:
@@ -136,7 +136,7 @@ def federated_subject(issuer: str, subject: str) -> str:
 
 def decide(
     principal: Principal, action: str, repository: str | None, *, public: bool = False
-) -> Verdict:
+) -> Decision:
     """Judge an action: one of ping, token, catalog, pull, push, delete, as the routes name them.
 
     `public`: anybody may pull from this repository. Whether it exists plays no part, and so no
@@ -157,8 +157,8 @@ def decide(
             fine = allowed(principal.grants, action, name, public=public)
             within = _within(principal, action, name)
     if fine and within:
-        return Verdict.ALLOWED
-    return Verdict.DENIED if principal.is_known and not fine else Verdict.CHALLENGE
+        return Decision.ALLOWED
+    return Decision.DENIED if principal.is_known and not fine else Decision.CHALLENGE
 
 
 def visible(principal: Principal, repository: str, *, public: bool) -> bool:
@@ -178,22 +178,22 @@ def _within(principal: Principal, action: str, repository: str | None) -> bool:
     return action == "delete" and scopes.covers(limit, "push", repository)
 
 
-def _holder(stated: Stated, records: Records, now: float) -> Principal:
+def _holder(stated: TokenSubject, records: Records, now: float) -> Principal:
     record = None if stated.source is None else records.get(stated.source)
     if record is None or stated.subject != _CREDENTIAL + record.id:
-        raise RefusedError(Reason.CREDENTIAL_UNKNOWN)
+        raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
     record.check(now)
     if not record.takes_version(stated.version, now):
-        raise RefusedError(Reason.CREDENTIAL_REPLACED)
+        raise AuthenticationError(Reason.CREDENTIAL_REPLACED)
     return of_credential(record, stated.version, stated.limit)
 
 
-def _federated(stated: Stated, records: Records) -> Principal:
+def _federated(stated: TokenSubject, records: Records) -> Principal:
     trust = None if stated.source is None else records.get_trust(stated.source)
     if trust is None:
-        raise RefusedError(Reason.TRUST_GONE)
+        raise AuthenticationError(Reason.TRUST_GONE)
     subject = stated.subject.removeprefix(federated_subject(trust.issuer, ""))
     known = trust.matches(trust.issuer, frozenset({trust.audience}), subject)
     if subject == stated.subject or not known:
-        raise RefusedError(Reason.TRUST_GONE)
+        raise AuthenticationError(Reason.TRUST_GONE)
     return of_trust(stated.subject, trust, stated.limit)

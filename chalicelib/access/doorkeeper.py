@@ -10,18 +10,18 @@ import logging
 
 from chalicelib.access.authentication import identify
 from chalicelib.access.decision import Principal
-from chalicelib.access.mint import Mint
+from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.ports import AccessStore, Clock
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.usage import note_use
 
 _log = logging.getLogger("moorage.access")
 
 
-class Doorkeeper:
+class Authenticator:
     """Knows the holders of credentials and tokens."""
 
-    def __init__(self, store: AccessStore, mint: Mint, clock: Clock) -> None:
+    def __init__(self, store: AccessStore, mint: TokenIssuer, clock: Clock) -> None:
         self._store = store
         self._mint = mint
         self._clock = clock
@@ -36,7 +36,7 @@ class Doorkeeper:
             principal = self._mint.verified(
                 lambda tokens: identify(header, self._store, tokens, now)
             )
-        except RefusedError as refused:
+        except AuthenticationError as refused:
             _log.info("not let in: %s", refused.reason)
             return None
         if principal.limit is None and not principal.is_known:

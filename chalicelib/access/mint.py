@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from chalicelib.access.decision import Principal
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes
 from chalicelib.access.signing_keys import KeyRing
 from chalicelib.access.tokens import Tokens, Use
@@ -16,7 +16,7 @@ from chalicelib.access.tokens import Tokens, Use
 T = TypeVar("T")
 
 
-class Keys(Protocol):
+class SigningKeySource(Protocol):
     """Where the key ring is kept."""
 
     def ring(self) -> KeyRing:
@@ -26,10 +26,10 @@ class Keys(Protocol):
         """Read the key ring again; False if that was done a moment ago. Raises as `ring` does."""
 
 
-class Mint:
+class TokenIssuer:
     """Tokens of one registry: `issuer` is its URL, `service` what clients call it."""
 
-    def __init__(self, keys: Keys, issuer: str, service: str) -> None:
+    def __init__(self, keys: SigningKeySource, issuer: str, service: str) -> None:
         self._keys = keys
         self._issuer = issuer
         self.service = service
@@ -38,7 +38,7 @@ class Mint:
         """Return what `verify` says; if a token's key is unknown, look once for a new one."""
         try:
             return verify(self._tokens())
-        except RefusedError as refused:
+        except AuthenticationError as refused:
             if refused.reason is not Reason.JWT_KEY or not self._keys.renew():
                 raise
         return verify(self._tokens())

@@ -44,7 +44,7 @@ class Reason(enum.StrEnum):
     AWS_REFUSED = "a presigned GetCallerIdentity that STS refuses: forged, or for another registry"
 
 
-class RefusedError(UnauthorizedError):
+class AuthenticationError(UnauthorizedError):
     """Nobody we know; `reason` is for the log and differs from what the caller is told."""
 
     def __init__(self, reason: Reason) -> None:

@@ -8,14 +8,14 @@ import logging
 import uuid
 from collections.abc import Callable
 
-from chalicelib.access.asking import Ask, Grant, Issued
+from chalicelib.access.asking import GrantType, IssuedToken, TokenRequest
 from chalicelib.access.authentication import Login, log_in, refresh
-from chalicelib.access.decision import ANONYMOUS, Kind, Principal, of_trust
+from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind, of_trust
 from chalicelib.access.federation.exchange import Exchange, TokenType
 from chalicelib.access.grants import Right
-from chalicelib.access.mint import Mint
+from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.ports import AccessStore, Clock
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, granted
 from chalicelib.access.throttle import Throttle
 from chalicelib.access.tokens import Use, expiry
@@ -30,24 +30,27 @@ _KINDS = {
 _log = logging.getLogger("moorage.access")
 
 
-class Desk:
+class TokenService:
     """The token desk of one registry."""
 
-    def __init__(self, store: AccessStore, mint: Mint, exchange: Exchange, clock: Clock) -> None:
+    def __init__(
+        self, store: AccessStore, mint: TokenIssuer, exchange: Exchange, clock: Clock
+    ) -> None:
         self._store = store
         self._mint = mint
         self._exchange = exchange
         self._clock = clock
         self._throttle = Throttle(store)
 
-    def anonymous(self, ask: Ask) -> Issued:
+    def anonymous(self, ask: TokenRequest) -> IssuedToken:
         """Give anybody a token for what is public."""
         return self._issued(Login(ANONYMOUS), ask)
 
-    def password(self, user: str, password: str, ask: Ask) -> Issued:
+    def password(self, user: str, password: str, ask: TokenRequest) -> IssuedToken:
         """Take an access token, or a login token, as a password.
 
-        Raises RefusedError, and TooManyRequestsError after too many of those from one address.
+        Raises AuthenticationError, and TooManyRequestsError after too many of those from one
+        address.
         """
         return self._attempt(
             ask,
@@ -57,17 +60,17 @@ class Desk:
             ),
         )
 
-    def refresh(self, token: str, ask: Ask) -> Issued:
+    def refresh(self, token: str, ask: TokenRequest) -> IssuedToken:
         """Take a refresh token; raises as `password` does."""
         return self._attempt(
             ask,
-            Grant.REFRESH,
+            GrantType.REFRESH,
             lambda now: Login(
                 self._mint.verified(lambda tokens: refresh(token, self._store, tokens, now))
             ),
         )
 
-    def exchange(self, kind: str, presented: str, ask: Ask) -> Issued:
+    def exchange(self, kind: str, presented: str, ask: TokenRequest) -> IssuedToken:
         """Take another issuer's token, or a proof of an AWS identity; raises as `password` does.
 
         Without scopes the token that is issued is a login token: a password for an hour. Raises
@@ -84,30 +87,36 @@ class Desk:
             return Login(of_trust(found.id, found.trust))
 
         use = Use.LOGIN if ask.scopes is None else Use.ACCESS
-        return self._attempt(ask, Grant.EXCHANGE, identified, use)
+        return self._attempt(ask, GrantType.EXCHANGE, identified, use)
 
     def _attempt(
-        self, ask: Ask, name: str, identified: Callable[[float], Login], use: Use = Use.ACCESS
-    ) -> Issued:
+        self,
+        ask: TokenRequest,
+        name: str,
+        identified: Callable[[float], Login],
+        use: Use = Use.ACCESS,
+    ) -> IssuedToken:
         now = self._clock.now()
         self._throttle.check(ask.source, name, now)
         try:
             login = identified(now)
-        except RefusedError as refused:
+        except AuthenticationError as refused:
             _log.info("login refused: %s", refused.reason)
             self._throttle.failed(ask.source, name, now, attempt=uuid.uuid4().hex)
             raise
         note_use(self._store, login.principal, now)
         return self._issued(login, ask, use)
 
-    def _issued(self, login: Login, ask: Ask, use: Use = Use.ACCESS) -> Issued:
+    def _issued(self, login: Login, ask: TokenRequest, use: Use = Use.ACCESS) -> IssuedToken:
         now, principal = self._clock.now(), login.principal
         scopes = () if use is Use.LOGIN else self._granted(principal, ask.scopes)
         token = self._mint.issue(principal, scopes, now, use=use, until=login.until)
         refresh_token = None
-        if ask.offline and principal.kind is Kind.CREDENTIAL:
+        if ask.offline and principal.kind is PrincipalKind.CREDENTIAL:
             refresh_token = self._mint.issue(principal, (), now, use=Use.REFRESH)
-        return Issued(_KINDS[use], token, scopes, now, expiry(use, now, login.until), refresh_token)
+        return IssuedToken(
+            _KINDS[use], token, scopes, now, expiry(use, now, login.until), refresh_token
+        )
 
     def _granted(self, principal: Principal, asked: Scopes | None) -> Scopes:
         """Return what of it is granted; who names no scope gets the one to list repositories.

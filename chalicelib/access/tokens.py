@@ -16,7 +16,7 @@ from typing import Any
 
 import jwt
 
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
 from chalicelib.access.signing_keys import KeyRing, SigningKey
 
@@ -126,7 +126,7 @@ class Tokens:
     def verify(self, token: str, now: float, use: Use = Use.ACCESS) -> Claims:
         """Return what a token says if we said it, for this use and this time.
 
-        Raises RefusedError, whose reason JWT_KEY is worth reading the key ring again for.
+        Raises AuthenticationError, whose reason JWT_KEY is worth reading the key ring again for.
         """
         key = self._key(token)
         try:
@@ -147,7 +147,7 @@ class Tokens:
             )
         except jwt.InvalidTokenError as error:
             # Not chained: what a library's error holds is not ours to promise.
-            raise RefusedError(_REFUSALS.get(type(error), Reason.JWT_CLAIMS)) from None
+            raise AuthenticationError(_REFUSALS.get(type(error), Reason.JWT_CLAIMS)) from None
         return _timely(_claims(payload, use), now)
 
     def _audience(self, use: Use) -> str:
@@ -156,18 +156,18 @@ class Tokens:
     def _key(self, token: str) -> SigningKey:
         """Return the key that a token names; nothing of the token but its short header is read."""
         if len(token) > MAX_LENGTH:
-            raise RefusedError(Reason.JWT_LENGTH)
+            raise AuthenticationError(Reason.JWT_LENGTH)
         form = _FORM.fullmatch(token)
         if form is None or len(form[1]) > _LONGEST_HEADER:
-            raise RefusedError(Reason.JWT_FORM)
+            raise AuthenticationError(Reason.JWT_FORM)
         header = _header(form[1])
         key_id = header.pop("kid", None)
         # Nothing we never write is looked at, least of all where another key might be found.
         if header != {"alg": ALGORITHM, "typ": "JWT"} or not isinstance(key_id, str):
-            raise RefusedError(Reason.JWT_HEADER)
+            raise AuthenticationError(Reason.JWT_HEADER)
         key = self.ring.find(key_id)
         if key is None:
-            raise RefusedError(Reason.JWT_KEY)
+            raise AuthenticationError(Reason.JWT_KEY)
         return key
 
 
@@ -181,9 +181,9 @@ def _header(segment: str) -> dict[str, Any]:
     try:
         header = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     except ValueError:
-        raise RefusedError(Reason.JWT_FORM) from None
+        raise AuthenticationError(Reason.JWT_FORM) from None
     if not isinstance(header, dict):
-        raise RefusedError(Reason.JWT_FORM)
+        raise AuthenticationError(Reason.JWT_FORM)
     return header
 
 
@@ -194,7 +194,7 @@ def _claims(payload: Mapping[str, Any], use: Use) -> Claims:
     try:
         scopes = parse_scopes([scope])
     except ScopesTooLongError:
-        raise RefusedError(Reason.JWT_CLAIMS) from None
+        raise AuthenticationError(Reason.JWT_CLAIMS) from None
     return Claims(
         use,
         subject,
@@ -210,22 +210,22 @@ def _claims(payload: Mapping[str, Any], use: Use) -> Claims:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise RefusedError(Reason.JWT_CLAIMS)
+        raise AuthenticationError(Reason.JWT_CLAIMS)
     return value
 
 
 def _whole(value: object) -> int:
     # True is an int, and no number.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RefusedError(Reason.JWT_CLAIMS)
+        raise AuthenticationError(Reason.JWT_CLAIMS)
     return value
 
 
 def _timely(claims: Claims, now: float) -> Claims:
     if claims.expires_at - claims.issued_at > LIFE[claims.use]:
-        raise RefusedError(Reason.JWT_CLAIMS)
+        raise AuthenticationError(Reason.JWT_CLAIMS)
     if now < claims.not_before:
-        raise RefusedError(Reason.JWT_EARLY)
+        raise AuthenticationError(Reason.JWT_EARLY)
     if now >= claims.expires_at:
-        raise RefusedError(Reason.JWT_EXPIRED)
+        raise AuthenticationError(Reason.JWT_EXPIRED)
     return claims

@@ -7,7 +7,7 @@ import logging
 from typing import Protocol
 
 from chalicelib.access.credentials import day_of
-from chalicelib.access.decision import Kind, Principal
+from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.errors import RegistryError
 
 _log = logging.getLogger("moorage.access")
@@ -23,7 +23,7 @@ class Days(Protocol):
 def note_use(days: Days, principal: Principal, now: float) -> None:
     """Note that a credential is used, unless that is noted for this day."""
     day = day_of(now)
-    if principal.kind is not Kind.CREDENTIAL or principal.source is None:
+    if principal.kind is not PrincipalKind.CREDENTIAL or principal.source is None:
         return
     if principal.used_day is not None and principal.used_day >= day:
         return

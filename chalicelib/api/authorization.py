@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from chalicelib.access.authorizer_context import PRINCIPAL, stated
-from chalicelib.access.decision import Principal, Verdict, decide, look_up, visible
+from chalicelib.access.decision import Decision, Principal, decide, look_up, visible
 from chalicelib.access.ports import AccessStore
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import needs
 from chalicelib.errors import DeniedError, UnauthorizedError
 
@@ -97,17 +97,17 @@ class Known(NamedTuple):
         """Whether no grant has to be looked at."""
         return self.principal.grants.admin
 
-    def judged(self, action: str, repository: str | None) -> Verdict:
+    def judged(self, action: str, repository: str | None) -> Decision:
         """Judge an action; whether the repository is public is read only where that matters."""
         verdict = decide(self.principal, action, repository)
-        if verdict is Verdict.ALLOWED or action != "pull" or repository is None:
+        if verdict is Decision.ALLOWED or action != "pull" or repository is None:
             return verdict
         public = bool(self.store.public_among([repository]))
         return decide(self.principal, action, repository, public=public)
 
     def may_pull(self, repository: str) -> bool:
         """Whether grants, or everybody's right, and the token hold that."""
-        return self.judged("pull", repository) is Verdict.ALLOWED
+        return self.judged("pull", repository) is Decision.ALLOWED
 
     def visible(self, repositories: Sequence[str]) -> list[str]:
         """Return those that may be pulled from."""
@@ -131,12 +131,12 @@ class Granted:
         scopes = needs(action, repository, request.method, request.query).challenge()
         try:
             principal = look_up(stated(request.authorizer), self._store, self._now())
-        except RefusedError as refused:
+        except AuthenticationError as refused:
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
         caller = Known(principal, self._store)
         verdict = caller.judged(action, repository)
-        if verdict is Verdict.CHALLENGE:
+        if verdict is Decision.CHALLENGE:
             raise UnauthorizedError(scopes=scopes)
-        if verdict is Verdict.DENIED:
+        if verdict is Decision.DENIED:
             raise DeniedError("this login may not do that here: ask for a grant")
         return caller

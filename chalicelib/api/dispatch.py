@@ -27,7 +27,7 @@ from chalicelib.telemetry import line as log
 from chalicelib.telemetry.tally import Line, Tally, line, tallied
 
 if TYPE_CHECKING:
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
 
 _log = logging.getLogger("moorage.api")
@@ -50,7 +50,7 @@ class Api:
         registry: "Callable[[], Registry]",
         options: ApiOptions,
         authorizer: Authorizer | None = None,
-        desk: "Callable[[], Desk]" = no_desk,
+        desk: "Callable[[], TokenService]" = no_desk,
     ) -> None:
         self._registry = registry
         self._options = options

@@ -18,7 +18,7 @@ from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownE
 from chalicelib.reference import parse_name
 
 if TYPE_CHECKING:
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
 
 Handler = Callable[..., Response]
@@ -93,7 +93,7 @@ class Match(NamedTuple):
         registry: "Callable[[], Registry]",
         options: ApiOptions,
         request: Request,
-        desk: "Callable[[], Desk]",
+        desk: "Callable[[], TokenService]",
     ) -> Response:
         """Call the handler, with what it asks."""
         handler = self.route.handler

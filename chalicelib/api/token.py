@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from chalicelib.access.asking import Ask, Grant, Issued
+from chalicelib.access.asking import GrantType, IssuedToken, TokenRequest
 from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, parse_scopes, text_of
 from chalicelib.api.messages import Request, Response
 from chalicelib.errors import RequestInvalidError
 
 if TYPE_CHECKING:
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
 
 _LARGEST_FORM = 64 * 1024
 _MOST_FIELDS = 64
@@ -25,55 +25,55 @@ _FORM = "application/x-www-form-urlencoded"
 Parameters = Mapping[str, Sequence[str]]
 
 
-def get(desk: "Desk", request: Request) -> Response:
+def get(desk: "TokenService", request: Request) -> Response:
     """GET: a token for who says by Basic who it is, or for nobody in particular."""
     scopes = _scopes(request.query.get("scope", ()))
     offline = request.parameter("offline_token") == "true"
-    ask = Ask(scopes, request.source, offline=offline)
+    ask = TokenRequest(scopes, request.source, offline=offline)
     match read_authorization(request.headers.get("authorization")):
         case Basic(user, password):
             issued = desk.password(user, password, ask)
         case Nobody():
             issued = desk.anonymous(ask)
         case Bearer():
-            raise RefusedError(Reason.SCHEME)
+            raise AuthenticationError(Reason.SCHEME)
     return _answer(issued, {})
 
 
-def post(desk: "Desk", request: Request) -> Response:
+def post(desk: "TokenService", request: Request) -> Response:
     """POST: a token for a password, a refresh token, or another issuer's token."""
     form = _read(request)
     offline = _last(form, "access_type") == "offline"
-    ask = Ask(_scopes(form.get("scope", ())), request.source, offline=offline)
+    ask = TokenRequest(_scopes(form.get("scope", ())), request.source, offline=offline)
     name = _last(form, "grant_type")
     try:
-        grant = Grant(name or "")
+        grant = GrantType(name or "")
     except ValueError:
-        raise RequestInvalidError(f"grant_type must be one of {', '.join(Grant)}") from None
+        raise RequestInvalidError(f"grant_type must be one of {', '.join(GrantType)}") from None
     issued = _GRANTS[grant](desk, form, ask)
     more = {"scope": text_of(issued.scopes)}
-    if grant is Grant.EXCHANGE:
+    if grant is GrantType.EXCHANGE:
         more["issued_token_type"] = issued.kind
     return _answer(issued, {"token_type": "Bearer", **more})
 
 
-def _password(desk: "Desk", form: Parameters, ask: Ask) -> Issued:
+def _password(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
     return desk.password(_needed(form, "username"), _needed(form, "password"), ask)
 
 
-def _refresh(desk: "Desk", form: Parameters, ask: Ask) -> Issued:
+def _refresh(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
     return desk.refresh(_needed(form, "refresh_token"), ask)
 
 
-def _exchange(desk: "Desk", form: Parameters, ask: Ask) -> Issued:
+def _exchange(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
     kind = _needed(form, "subject_token_type")
     return desk.exchange(kind, _needed(form, "subject_token"), ask)
 
 
-_GRANTS: Mapping[Grant, Callable[["Desk", Parameters, Ask], Issued]] = {
-    Grant.PASSWORD: _password,
-    Grant.REFRESH: _refresh,
-    Grant.EXCHANGE: _exchange,
+_GRANTS: Mapping[GrantType, Callable[["TokenService", Parameters, TokenRequest], IssuedToken]] = {
+    GrantType.PASSWORD: _password,
+    GrantType.REFRESH: _refresh,
+    GrantType.EXCHANGE: _exchange,
 }
 
 
@@ -112,7 +112,7 @@ def _last(asked: Parameters, name: str) -> str | None:
     return values[-1] if values else None
 
 
-def _answer(issued: Issued, more: Mapping[str, str]) -> Response:
+def _answer(issued: IssuedToken, more: Mapping[str, str]) -> Response:
     issued_at = datetime.fromtimestamp(int(issued.issued_at), UTC)
     told: dict[str, object] = {
         # Clients read the one or the other.

@@ -15,7 +15,7 @@ MAX_CLAIMS = 64
 """Most digests that requests which died may have claimed, before a session is given up itself."""
 
 
-class State(enum.StrEnum):
+class UploadState(enum.StrEnum):
     """Where a session stands; `chalicelib.registry.upload.states.TABLE` says how it moves."""
 
     OPEN = "open"
@@ -27,7 +27,7 @@ class State(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-TERMINAL = frozenset({State.COMMITTED, State.CANCELLED})
+TERMINAL = frozenset({UploadState.COMMITTED, UploadState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Session:
     created_at: float
     life_until: float
     """No request is served after this; fixed at creation, below every lifecycle period."""
-    state: State = State.OPEN
+    state: UploadState = UploadState.OPEN
     offset: int = 0
     """How many bytes are durable: what Range tells clients."""
     algorithm: Algorithm = Algorithm.SHA256
@@ -111,7 +111,7 @@ class Session:
     @property
     def takes_claims(self) -> bool:
         """Whether it is closed, and another digest may be the right one: its bytes decide."""
-        return not self.hashed and self.state in {State.SEALED, State.ASSEMBLED}
+        return not self.hashed and self.state in {UploadState.SEALED, UploadState.ASSEMBLED}
 
     def over_by(self, now: float) -> bool:
         """Whether the session's life has ended."""

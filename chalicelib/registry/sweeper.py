@@ -20,7 +20,7 @@ from chalicelib.errors import RegistryError, UploadDigestInvalidError
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import TERMINAL, Session, State
+from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import ByteStore
 from chalicelib.registry.upload.runner import Commits
 from chalicelib.registry.upload.states import Event
@@ -28,7 +28,7 @@ from chalicelib.registry.upload.states import Event
 _log = logging.getLogger("moorage.sweeper")
 
 
-class Outcome(StrEnum):
+class SweepOutcome(StrEnum):
     """What became of one thing that was due."""
 
     COMMITTED = "committed"
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
 class Swept:
     """What one run did. `finished`: the queue was read to its end before time ran out."""
 
-    outcomes: Mapping[Outcome, int]
+    outcomes: Mapping[SweepOutcome, int]
     finished: bool
 
     @property
@@ -76,14 +76,14 @@ class Sweeper:
         What is not reached stays due for the next run. Raises UnavailableError when the queue
         itself can't be read.
         """
-        outcomes: Counter[Outcome] = Counter()
+        outcomes: Counter[SweepOutcome] = Counter()
         for work in self._due(until):
             if self._ports.clock.now() >= until:
                 return Swept(outcomes, finished=False)
             outcomes[self._guarded(work)] += 1
         return Swept(outcomes, finished=True)
 
-    def _due(self, until: float) -> Iterator[partial[Outcome]]:
+    def _due(self, until: float) -> Iterator[partial[SweepOutcome]]:
         now = self._ports.clock.now()
         sessions = (
             partial(self._sweep_session, session_id, until)
@@ -97,7 +97,7 @@ class Sweeper:
         for pair in zip_longest(sessions, manifests):
             yield from filter(None, pair)
 
-    def _guarded(self, work: partial[Outcome]) -> Outcome:
+    def _guarded(self, work: partial[SweepOutcome]) -> SweepOutcome:
         """Do one piece of work; whatever goes wrong with it must not keep the rest waiting."""
         try:
             return work()
@@ -106,21 +106,21 @@ class Sweeper:
             _log.warning("sweeping %s failed: %s", work.args[:2], cause)
         except Exception:  # noqa: BLE001 - as the docstring says; the log has the traceback
             _log.exception("sweeping %s failed", work.args[:2])
-        return Outcome.FAILED
+        return SweepOutcome.FAILED
 
-    def _sweep_manifest(self, repository: str, digest: Digest) -> Outcome:
+    def _sweep_manifest(self, repository: str, digest: Digest) -> SweepOutcome:
         ended = self._manifests.end_due(repository, digest)
-        return Outcome.MANIFEST if ended else Outcome.NOTHING
+        return SweepOutcome.MANIFEST if ended else SweepOutcome.NOTHING
 
-    def _sweep_session(self, session_id: str, until: float) -> Outcome:
+    def _sweep_session(self, session_id: str, until: float) -> SweepOutcome:
         session = self._ports.sessions.get(session_id)
         now = self._ports.clock.now()
         if session is None or session.sweep_at is None or session.sweep_at > now:
-            return Outcome.NOTHING
+            return SweepOutcome.NOTHING
         try:
             return self._end(session, now, until)
         except SessionMovedError:
-            return Outcome.NOTHING  # somebody else is at it
+            return SweepOutcome.NOTHING  # somebody else is at it
         except Exception:
             self._step_back(session_id)
             raise
@@ -132,14 +132,14 @@ class Sweeper:
             if session is not None and session.sweep_at is not None and session.sweep_at <= now:
                 self._postpone(session, now + self._limits.sweep_again / 2)
 
-    def _end(self, session: Session, now: float, until: float) -> Outcome:
+    def _end(self, session: Session, now: float, until: float) -> SweepOutcome:
         if session.state in TERMINAL:
-            return self._settled(self._bytes.clean_up(session), Outcome.CLEANED)
+            return self._settled(self._bytes.clean_up(session), SweepOutcome.CLEANED)
         if session.leased(now):
             return self._postpone(session, session.lease_until)
         if session.over_by(now):
-            return self._settled(self._commits.end(session, Event.EXPIRE), Outcome.CANCELLED)
-        if session.state is State.OPEN:
+            return self._settled(self._commits.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
+        if session.state is UploadState.OPEN:
             return self._postpone(session, session.life_until)
         # Behind the others first: what takes longer than this process has must not begin each run.
         later = now + self._limits.sweep_again / 2
@@ -149,19 +149,22 @@ class Sweeper:
         except UploadDigestInvalidError:
             # The client may still name the right digest, as long as the session lives.
             met = self._ports.sessions.get(session.id)
-            return Outcome.NOTHING if met is None else self._postpone(met, met.life_until)
-        return self._settled(driven, _OUTCOME_OF.get(driven.state, Outcome.POSTPONED))
+            return SweepOutcome.NOTHING if met is None else self._postpone(met, met.life_until)
+        return self._settled(driven, _OUTCOME_OF.get(driven.state, SweepOutcome.POSTPONED))
 
-    def _settled(self, session: Session, outcome: Outcome) -> Outcome:
+    def _settled(self, session: Session, outcome: SweepOutcome) -> SweepOutcome:
         """Put a session that still is due back into the queue; else it has come to `outcome`."""
         now = self._ports.clock.now()
         if session.sweep_at is not None and session.sweep_at <= now:
             return self._postpone(session, now + self._limits.sweep_again)
         return outcome
 
-    def _postpone(self, session: Session, at: float) -> Outcome:
+    def _postpone(self, session: Session, at: float) -> SweepOutcome:
         self._ports.sessions.write(session, replace(session, sweep_at=at))
-        return Outcome.POSTPONED
+        return SweepOutcome.POSTPONED
 
 
-_OUTCOME_OF = {State.COMMITTED: Outcome.COMMITTED, State.CANCELLED: Outcome.CANCELLED}
+_OUTCOME_OF = {
+    UploadState.COMMITTED: SweepOutcome.COMMITTED,
+    UploadState.CANCELLED: SweepOutcome.CANCELLED,
+}

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from chalicelib.access.decision import Principal
-from chalicelib.access.doorkeeper import Doorkeeper
-from chalicelib.access.mint import Mint
+from chalicelib.access.doorkeeper import Authenticator
+from chalicelib.access.mint import TokenIssuer
 from chalicelib.clock import SystemClock
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.aws.clients import client
@@ -21,15 +21,15 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import line as log
 
 if TYPE_CHECKING:
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
 
 _log = logging.getLogger("moorage.gatehouse")
 
 
-class ToldDoorkeeper:
+class LoggedAuthenticator:
     """A doorkeeper that writes a line of the log whenever somebody is asked for."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, doorkeeper: Authenticator) -> None:
         self._doorkeeper = doorkeeper
 
     def identify(self, header: str) -> Principal | None:
@@ -42,22 +42,22 @@ class ToldDoorkeeper:
 
 
 @lru_cache(maxsize=1)
-def doorkeeper() -> ToldDoorkeeper:
+def doorkeeper() -> LoggedAuthenticator:
     """Build what the authorizer asks."""
-    return ToldDoorkeeper(Doorkeeper(_store(), _mint(), SystemClock()))
+    return LoggedAuthenticator(Authenticator(_store(), _mint(), SystemClock()))
 
 
 @lru_cache(maxsize=1)
-def desk() -> "Desk":
+def desk() -> "TokenService":
     """Build what the token endpoint asks, and the authorizer does not."""
     from chalicelib.access.federation.exchange import Exchange  # noqa: PLC0415 - likewise
-    from chalicelib.access.token_service import Desk  # noqa: PLC0415 - as said
+    from chalicelib.access.token_service import TokenService  # noqa: PLC0415 - as said
     from chalicelib.stores.aws.sts import Sts  # noqa: PLC0415 - likewise
     from chalicelib.stores.web.issuers import Issuers  # noqa: PLC0415 - likewise
 
     config = _settings()
     exchange = Exchange(_store(), Issuers(), Sts(endpoint=config.sts_endpoint), config.service)
-    return Desk(_store(), _mint(), exchange, SystemClock())
+    return TokenService(_store(), _mint(), exchange, SystemClock())
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +75,7 @@ def _store() -> DynamoAccessStore:
 
 
 @lru_cache(maxsize=1)
-def _mint() -> Mint:
+def _mint() -> TokenIssuer:
     config = _settings()
     keys = ParameterKeys(client("ssm", signing_keys_config()), config.signing_key)
-    return Mint(keys, config.url, config.service)
+    return TokenIssuer(keys, config.url, config.service)

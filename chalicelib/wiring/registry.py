@@ -22,7 +22,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import line as log
 
 if TYPE_CHECKING:
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
     from chalicelib.registry.sweeper import Swept
@@ -65,11 +65,11 @@ def commit_session(session_id: str) -> None:
 
 def _outcome(session: "Session") -> dict[str, object]:
     """Return what the log tells of a session that was driven."""
-    from chalicelib.registry.session import State
+    from chalicelib.registry.session import UploadState
 
     return {
         # 202: its time is over, and the sweeper drives it on. 404: its bytes were lost.
-        "status": {State.COMMITTED: 200, State.CANCELLED: 404}.get(session.state, 202),
+        "status": {UploadState.COMMITTED: 200, UploadState.CANCELLED: 404}.get(session.state, 202),
         "repository": session.repository,
         "digest": str(session.claim) if session.claim else None,
         "principal": session.principal,
@@ -134,7 +134,7 @@ def api() -> Api:
     return Api(registry, options, Granted(store, SystemClock().now), desk)
 
 
-def desk() -> "Desk":
+def desk() -> "TokenService":
     """Build the token desk, when somebody comes there: it verifies tokens, and that is a load."""
     from chalicelib.wiring import access as gatehouse
 

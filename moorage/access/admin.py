@@ -35,7 +35,7 @@ class AdminError(Exception):
     """It can't be done; the text is one line that says what to do."""
 
 
-class State(enum.StrEnum):
+class CredentialState(enum.StrEnum):
     """Whether an access token can be used."""
 
     LIVE = "live"
@@ -83,7 +83,7 @@ def require_free(store: AccessStore, name: str, now: float) -> None:
     their tokens are then told apart by their ids.
     """
     for credential in credentials(store):
-        if credential.name == name and state_of(credential, now) is State.LIVE:
+        if credential.name == name and state_of(credential, now) is CredentialState.LIVE:
             raise AdminError(
                 f"there is a live access token {name!r} already (id {credential.id}): replace its"
                 f" secret by `moorage token rotate {name}`, end it by `moorage token revoke"
@@ -105,12 +105,12 @@ def credentials(store: AccessStore) -> list[Credential]:
     return sorted(found, key=lambda credential: (credential.name, credential.created_at))
 
 
-def state_of(credential: Credential, now: float) -> State:
+def state_of(credential: Credential, now: float) -> CredentialState:
     """Say whether an access token can be used at `now`, by whoever has its secret."""
     if credential.revoked:
-        return State.REVOKED
+        return CredentialState.REVOKED
     expired = credential.expires_at is not None and now >= credential.expires_at
-    return State.EXPIRED if expired else State.LIVE
+    return CredentialState.EXPIRED if expired else CredentialState.LIVE
 
 
 def find(store: AccessStore, wanted: str, now: float) -> Credential:
@@ -122,7 +122,7 @@ def find(store: AccessStore, wanted: str, now: float) -> Credential:
     if by_id is not None:
         return by_id
     named = [credential for credential in credentials(store) if credential.name == wanted]
-    live = [credential for credential in named if state_of(credential, now) is State.LIVE]
+    live = [credential for credential in named if state_of(credential, now) is CredentialState.LIVE]
     meant = live or named
     if not meant:
         raise AdminError(
@@ -145,7 +145,7 @@ def revoke(store: AccessStore, credential: Credential) -> None:
 def require_usable(credential: Credential, now: float) -> None:
     """Return if it is of use to change an access token; raises AdminError."""
     state = state_of(credential, now)
-    if state is not State.LIVE:
+    if state is not CredentialState.LIVE:
         raise AdminError(
             f"the access token {credential.name!r} (id {credential.id}) is {state} and stays so:"
             f" make another by `moorage token create`"

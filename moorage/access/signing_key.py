@@ -46,7 +46,7 @@ _WAITS = {Phase.STEADY: 0, Phase.BEGUN: KEY_CACHE, Phase.SWAPPED: KEY_CACHE + LO
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredKeyRing:
     """A parameter's key ring. `changed_at`: seconds since the epoch; `kms_key` encrypts it."""
 
     name: str
@@ -62,7 +62,7 @@ class Stored:
         return self.changed_at + _WAITS[self.phase]
 
 
-def read(ssm: "SSMClient", name: str) -> Stored:
+def read(ssm: "SSMClient", name: str) -> StoredKeyRing:
     """Read the key ring and how far its replacement is; raises SigningKeyError, ClientError.
 
     Two keys alone don't tell which is older, but the parameter's history does: the second of them
@@ -78,10 +78,10 @@ def read(ssm: "SSMClient", name: str) -> Stored:
         phase = Phase.SWAPPED if ring.other.id in earlier else Phase.BEGUN
     changed_at = float(current["LastModifiedDate"].timestamp())
     version, kms_key = int(current["Version"]), current.get("KeyId")
-    return Stored(name, ring, phase, version, changed_at, kms_key)
+    return StoredKeyRing(name, ring, phase, version, changed_at, kms_key)
 
 
-def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) -> Stored:
+def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) -> StoredKeyRing:
     """Store a registry's first key; raises SigningKeyError if there is one, ClientError.
 
     `kms_key`: what encrypts it, an id, ARN or alias; None is the account's key for parameters.
@@ -94,10 +94,12 @@ def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) 
             f"the parameter {name} is there already: `moorage key show` tells its state, and"
             " `moorage key rotate` replaces the key"
         ) from None
-    return Stored(name, ring, Phase.STEADY, version, now, kms_key)
+    return StoredKeyRing(name, ring, Phase.STEADY, version, now, kms_key)
 
 
-def rotate(ssm: "SSMClient", before: Stored, now: float, *, force: bool = False) -> Stored:
+def rotate(
+    ssm: "SSMClient", before: StoredKeyRing, now: float, *, force: bool = False
+) -> StoredKeyRing:
     """Take the next step and return what is then stored; raises SigningKeyError, ClientError.
 
     Too early is an error that says when it is time; `force` takes the step nevertheless.
@@ -115,10 +117,10 @@ def rotate(ssm: "SSMClient", before: Stored, now: float, *, force: bool = False)
             " before anything else"
         )
     # Not read again: the history may lag behind what was just written.
-    return Stored(before.name, ring, phase, version, now, before.kms_key)
+    return StoredKeyRing(before.name, ring, phase, version, now, before.kms_key)
 
 
-def _next(stored: Stored) -> tuple[KeyRing, Phase]:
+def _next(stored: StoredKeyRing) -> tuple[KeyRing, Phase]:
     signing, other = stored.ring.signing, stored.ring.other
     if other is None:
         return KeyRing(signing, SigningKey.generate()), Phase.BEGUN
@@ -127,7 +129,7 @@ def _next(stored: Stored) -> tuple[KeyRing, Phase]:
     return KeyRing(signing), Phase.STEADY
 
 
-def _early(stored: Stored) -> str:
+def _early(stored: StoredKeyRing) -> str:
     if stored.phase is Phase.BEGUN:
         return "until then a function may not know the new key, and would refuse its tokens"
     return "until then there may be tokens that the old key signed, and they would be refused"

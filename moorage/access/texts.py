@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
-from moorage.access.admin import State, state_of
+from moorage.access.admin import CredentialState, state_of
 from moorage.common.times import moment
 
 if TYPE_CHECKING:
-    from moorage.access.signing_key import Stored
+    from moorage.access.signing_key import StoredKeyRing
 
 _NEVER = "never"
 
@@ -69,7 +69,7 @@ def credential_json(credentials: Sequence[Credential], now: float) -> str:
 def replaced_until(credential: Credential, now: float) -> float | None:
     """Return until when the secret before this one still works; None if it doesn't."""
     end = credential.previous_until
-    live = state_of(credential, now) is State.LIVE
+    live = state_of(credential, now) is CredentialState.LIVE
     return end if live and end is not None and now < end else None
 
 
@@ -97,7 +97,7 @@ def trust_json(trusts: Sequence[Trust]) -> str:
     )
 
 
-def key_text(stored: "Stored") -> str:
+def key_text(stored: "StoredKeyRing") -> str:
     """Return a key ring's state as lines for people, by the keys' ids."""
     lines = [
         f"{stored.name}, version {stored.version}, of {moment(stored.changed_at)}",

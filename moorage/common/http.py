@@ -30,7 +30,7 @@ class LoginError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """An HTTP answer, errors and redirects among them."""
 
     status: int
@@ -67,7 +67,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def call(
     url: str, *, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> Answer:
+) -> HttpResponse:
     """GET a URL, or POST a form to it, and return whatever is answered; raises LoginError."""
     parts = require_safe(url)
     handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
@@ -78,7 +78,7 @@ def call(
     request = urllib.request.Request(url, data, dict(headers or {}))  # noqa: S310 - looked at above
     try:
         with _open(urllib.request.build_opener(*handlers), request) as answer:
-            return Answer(answer.status, answer.headers, answer.read(_LARGEST))
+            return HttpResponse(answer.status, answer.headers, answer.read(_LARGEST))
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise LoginError(

@@ -7,7 +7,7 @@ are told apart here, so that nobody is sent to a setting that is right already.
 import re
 
 from moorage.doctor.findings import FailedError
-from moorage.doctor.wire import Answer, clean, told
+from moorage.doctor.wire import HttpResponse, clean, told
 
 KEEP_LOCATION = "what stands before the registry must pass Location on as it is, and the Host too"
 
@@ -22,14 +22,14 @@ _REFUSED = {
 }
 
 
-def require(answer: Answer, status: int, what: str) -> Answer:
+def require(answer: HttpResponse, status: int, what: str) -> HttpResponse:
     """Return an answer if it has the status that it must have; raises FailedError."""
     if answer.status != status:
         raise FailedError(f"{what} must be {status}: {told(answer)}", unexpected(answer))
     return answer
 
 
-def require_stored(answer: Answer, what: str, host: str) -> Answer:
+def require_stored(answer: HttpResponse, what: str, host: str) -> HttpResponse:
     """Return what S3 answers at `host`, where a redirect led; raises FailedError if it fails."""
     if answer.status in _SERVED:
         return answer
@@ -49,7 +49,7 @@ def at_s3(host: str, known: str = "") -> str:
     )
 
 
-def unexpected(answer: Answer) -> str | None:
+def unexpected(answer: HttpResponse) -> str | None:
     """Say what to do about a status that has its own reason; None: what the check's row says."""
     if answer.status == 403:  # noqa: PLR2004 - of two: the registry's own has a code
         if error_code(answer):
@@ -61,7 +61,7 @@ def unexpected(answer: Answer) -> str | None:
     return _REFUSED.get(answer.status) or fault(answer)
 
 
-def fault(answer: Answer) -> str | None:
+def fault(answer: HttpResponse) -> str | None:
     """Say what to do about an answer of whoever fails or has no time; None: it is neither."""
     if answer.status == _TOO_MANY:
         return "too many requests come at once: wait a while, or raise API Gateway's throttling"
@@ -71,7 +71,7 @@ def fault(answer: Answer) -> str | None:
     return None
 
 
-def in_log(answer: Answer) -> str:
+def in_log(answer: HttpResponse) -> str:
     """Say which line of the log tells more."""
     request = clean(answer.headers.get("x-amzn-RequestId", ""))
     which = f"request_id {request}" if request else "this request"
@@ -93,7 +93,7 @@ def require_bytes(got: bytes, expected: bytes, what: str) -> None:
     raise FailedError(f"{what}: other bytes came back ({lengths}; the first at {first} differs)")
 
 
-def kept(answer: Answer, what: str) -> int:
+def kept(answer: HttpResponse, what: str) -> int:
     """Return how many bytes an upload's Range says are kept; `0-0` is none or one: 1 is said."""
     header = answer.headers.get("Range", "")
     found = _RANGE.fullmatch(header)
@@ -102,14 +102,14 @@ def kept(answer: Answer, what: str) -> int:
     return int(found[1]) + 1
 
 
-def require_kept(answer: Answer, size: int, what: str) -> None:
+def require_kept(answer: HttpResponse, size: int, what: str) -> None:
     """Raise FailedError unless Range says that exactly `size` bytes are kept."""
     said = answer.headers.get("Range", "")
     if said != f"0-{size - 1}":
         raise FailedError(f"{what}: Range says {said[:40]!r} where 0-{size - 1} is right")
 
 
-def error_code(answer: Answer) -> str:
+def error_code(answer: HttpResponse) -> str:
     """Return the first code of an error in the spec's shape; empty if it has none."""
     errors = answer.json().get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from moorage.common.http import is_loopback
 from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
 from moorage.doctor.findings import FailedError
-from moorage.doctor.wire import BROKEN, Answer, Body, Wire, clean, wire_of
+from moorage.doctor.wire import BROKEN, Body, HttpResponse, Wire, clean, wire_of
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -67,7 +67,7 @@ class Visit:
     large: bool = False
     keep: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
-    hello: Answer | None = None
+    hello: HttpResponse | None = None
     """What `/v2/` says to somebody without a token."""
     challenge: Mapping[str, str] = field(default_factory=dict)
     """The parameters of the challenge; none where the registry is open."""
@@ -94,7 +94,7 @@ class Visit:
 
     def ask(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: Body = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Ask as who we are; wait and ask again where the registry says to."""
         bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         return self.ask_as(bearer, method, target, headers, body)
@@ -106,7 +106,7 @@ class Visit:
         target: str,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Ask with an Authorization of one's own, or none."""
         for tried in range(1, _TRIES + 1):
             answer = self.wire.ask(method, target, {**who, **(headers or {})}, body)
@@ -121,7 +121,7 @@ class Visit:
         """Return the target of something in a repository."""
         return f"/v2/{repository or self.repository}/{rest}"
 
-    def place(self, answer: Answer, what: str) -> str:
+    def place(self, answer: HttpResponse, what: str) -> str:
         """Return where a Location leads, as a target here; raises FailedError if elsewhere."""
         location = answer.headers.get("Location", "")
         fault = self.location_fault(location)
@@ -158,7 +158,7 @@ class Visit:
 
     def close(
         self, target: str, blob: Blob, body: bytes = b"", repository: str | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send the PUT that ends an upload, and return its answer; it must be 201."""
         answer = self.ask("PUT", with_digest(target, blob.digest), BYTES, body)
         require(answer, 201, "the closing PUT")
@@ -176,14 +176,14 @@ class Visit:
 
     def fetch(
         self, blob: Blob, headers: Mapping[str, str] | None = None, repository: str | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """GET a blob, at the place where a redirect leads to too; without a token there."""
         answer = self.ask("GET", self.v2(f"blobs/{blob.digest}", repository), headers)
         return self.follow(answer, "GET", headers)
 
     def follow(
-        self, answer: Answer, method: str, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+        self, answer: HttpResponse, method: str, headers: Mapping[str, str] | None = None
+    ) -> HttpResponse:
         """Go where a redirect of a blob leads, which must work; any other answer is returned."""
         if answer.status not in _REDIRECTS:
             return answer
@@ -198,7 +198,7 @@ class Visit:
             ) from None
         return require_stored(there, what, wire.url.netloc)
 
-    def redirected(self, answer: Answer) -> tuple[Wire, str]:
+    def redirected(self, answer: HttpResponse) -> tuple[Wire, str]:
         """Return where a redirect leads: a server and a target; raises FailedError."""
         try:
             wire, target = wire_of(answer.headers.get("Location", ""))
@@ -224,7 +224,7 @@ class Visit:
         }
         return json.dumps(document).encode()
 
-    def put_manifest(self, reference: str, manifest: bytes) -> Answer:
+    def put_manifest(self, reference: str, manifest: bytes) -> HttpResponse:
         """PUT a manifest; it must be 201."""
         answer = self.ask(
             "PUT", self.v2(f"manifests/{reference}"), {"Content-Type": IMAGE}, manifest

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from moorage.common.http import Answer
+from moorage.common.http import HttpResponse
 
-__all__ = ["BROKEN", "Answer", "Body", "Secured", "Wire", "clean", "told"]
+__all__ = ["BROKEN", "Body", "HttpResponse", "Secured", "Wire", "clean", "told"]
 
 BROKEN = (OSError, http.client.HTTPException)
 """What is raised when a connection, or what comes over it, is broken."""
@@ -54,7 +54,7 @@ class Wire:
 
     def ask(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: Body = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request; `target` is the path with its query, as it is to be sent.
 
         A server may answer before it has read the whole body, and close: that answer counts.
@@ -69,7 +69,7 @@ class Wire:
                 broken = error
             try:
                 response = connection.getresponse()
-                return Answer(response.status, response.headers, response.read(_LARGEST))
+                return HttpResponse(response.status, response.headers, response.read(_LARGEST))
             except BROKEN as error:
                 raise broken or error from None
 
@@ -138,7 +138,7 @@ def wire_of(url: str) -> tuple[Wire, str]:
     return Wire(parts), f"{target}?{parts.query}" if parts.query else target
 
 
-def told(answer: Answer) -> str:
+def told(answer: HttpResponse) -> str:
     """Return an answer's status and the beginning of what it says, for people."""
     if answer.json().get("errors"):
         return answer.told()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from moorage.common.checkout import API_TEMPLATE
-from moorage.gateway.response import Answer
+from moorage.gateway.response import GatewayResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +34,14 @@ class TemplateError(ValueError):
 class GatewayAnswers:
     """Answers by the name of the gateway response; what is not here is as AWS has it."""
 
-    custom: Mapping[str, Answer] = field(default_factory=dict)
+    custom: Mapping[str, GatewayResponse] = field(default_factory=dict)
 
-    def to(self, fault: Fault) -> Answer:
+    def to(self, fault: Fault) -> GatewayResponse:
         """Word a refusal of the gateway's own."""
         custom = self.custom.get(fault.response or "")
         if custom is None:
-            return Answer.of_fault(fault)
-        return Answer(custom.status, (*fault.error_headers, *custom.headers), custom.body)
+            return GatewayResponse.of_fault(fault)
+        return GatewayResponse(custom.status, (*fault.error_headers, *custom.headers), custom.body)
 
 
 def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswers:
@@ -57,7 +57,9 @@ def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswe
     )
 
 
-def _answer(name: str, response: Mapping[str, Any], parameters: Mapping[str, str]) -> Answer:
+def _answer(
+    name: str, response: Mapping[str, Any], parameters: Mapping[str, str]
+) -> GatewayResponse:
     ((content_type, body),) = response["ResponseTemplates"].items()
     if "$" in body:
         raise TemplateError(f"{name}: its body holds a variable")
@@ -66,7 +68,7 @@ def _answer(name: str, response: Mapping[str, Any], parameters: Mapping[str, str
         (header, _static(f"{name}: {header}", resolved(value, parameters)))
         for header, value in given.items()
     ]
-    return Answer(
+    return GatewayResponse(
         int(response["StatusCode"]), (("Content-Type", content_type), *headers), body.encode()
     )
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moorage.gateway.event import method_arn
 from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.function import Invoker, LambdaFunction, Outcome
-from moorage.gateway.policy import PolicyError, Verdict, read_result
+from moorage.gateway.function import InvocationResult, Invoker, LambdaFunction
+from moorage.gateway.policy import AuthorizerResult, PolicyError, read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from moorage.gateway.event import Incoming
-    from moorage.gateway.routes import Route
+    from moorage.gateway.routes import MatchedResource
 
 DEFAULT_TTL_SECONDS: Final = 300
 """How long API Gateway keeps a verdict if it isn't told."""
@@ -56,9 +56,9 @@ class Guard:
     def __init__(self, authorizer: TokenAuthorizer, threads: int) -> None:
         self._authorizer = authorizer
         self._invoker = Invoker(authorizer.function, threads, TIMEOUT_SECONDS)
-        self._kept: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, AuthorizerResult]] = OrderedDict()
 
-    async def admit(self, incoming: Incoming, route: Route) -> dict[str, str | int]:
+    async def admit(self, incoming: Incoming, route: MatchedResource) -> dict[str, str | int]:
         """Give what an event's `requestContext.authorizer` says of the caller.
 
         Raises GatewayError, with the answer that the caller gets instead.
@@ -91,7 +91,7 @@ class Guard:
         """Take no more calls."""
         self._invoker.close()
 
-    async def _ask(self, token: str, arn: str, request_id: str) -> Verdict:
+    async def _ask(self, token: str, arn: str, request_id: str) -> AuthorizerResult:
         def make_event() -> dict[str, Any]:
             return {"type": "TOKEN", "methodArn": arn, "authorizationToken": token}
 
@@ -104,7 +104,7 @@ class Guard:
             raise _refusal(outcome.error, request_id)
         return _verdict(outcome)
 
-    def _remembered(self, token: str) -> Verdict | None:
+    def _remembered(self, token: str) -> AuthorizerResult | None:
         until, verdict = self._kept.get(token, (0.0, None))
         if verdict is None:
             return None
@@ -114,7 +114,7 @@ class Guard:
         self._kept.move_to_end(token)
         return verdict
 
-    def _keep(self, token: str, verdict: Verdict) -> None:
+    def _keep(self, token: str, verdict: AuthorizerResult) -> None:
         if self._authorizer.ttl_seconds <= 0:
             return
         self._kept[token] = (self._authorizer.clock() + self._authorizer.ttl_seconds, verdict)
@@ -131,7 +131,7 @@ def _refusal(error: BaseException, request_id: str) -> GatewayError:
     return GatewayError(Fault.AUTHORIZER_FAILED)
 
 
-def _verdict(outcome: Outcome) -> Verdict:
+def _verdict(outcome: InvocationResult) -> AuthorizerResult:
     try:
         return read_result(outcome.value)
     except PolicyError as error:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import pybase64
 
 from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import STAGE, Route
+from moorage.gateway.routes import STAGE, MatchedResource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,7 +110,7 @@ def _split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
-def method_arn(incoming: Incoming, route: Route) -> str:
+def method_arn(incoming: Incoming, route: MatchedResource) -> str:
     """Name the method that a request is for, as policies name it: with the path that was sent."""
     return (
         f"arn:aws:execute-api:{REGION}:{ACCOUNT_ID}:{API_ID}/{STAGE}/{incoming.method}{route.path}"
@@ -119,7 +119,7 @@ def method_arn(incoming: Incoming, route: Route) -> str:
 
 def build_event(
     incoming: Incoming,
-    route: Route,
+    route: MatchedResource,
     body: bytes | bytearray,
     authorizer: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _last_values(grouped: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _request_context(
-    incoming: Incoming, route: Route, authorizer: Mapping[str, str | int] | None
+    incoming: Incoming, route: MatchedResource, authorizer: Mapping[str, str | int] | None
 ) -> dict[str, Any]:
     domain = incoming.header("host") or f"127.0.0.1:{incoming.port}"
     return {

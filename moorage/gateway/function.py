@@ -50,7 +50,7 @@ class LambdaContext:
 
 
 @dataclass
-class Outcome:
+class InvocationResult:
     """What a call came to. A plain value: no exception crosses from a worker thread."""
 
     value: Any = None
@@ -99,7 +99,7 @@ class Invoker:
 
     async def call(
         self, make_event: Callable[[], dict[str, Any]], request_id: str
-    ) -> Outcome | None:
+    ) -> InvocationResult | None:
         """Do as `invoke` does, and give what it came to; None when the function overran.
 
         It then runs on, and keeps its thread, since a thread cannot be stopped.
@@ -110,7 +110,7 @@ class Invoker:
 
     async def _start(
         self, make_event: Callable[[], dict[str, Any]], request_id: str
-    ) -> asyncio.Future[Outcome]:
+    ) -> asyncio.Future[InvocationResult]:
         self._calls += 1
         self._idle.clear()
         try:
@@ -126,11 +126,11 @@ class Invoker:
         future.add_done_callback(self._finished)
         return future
 
-    def _begin(self, event: dict[str, Any], request_id: str) -> asyncio.Future[Outcome]:
+    def _begin(self, event: dict[str, Any], request_id: str) -> asyncio.Future[InvocationResult]:
         if self._closed:
             raise RuntimeError("the gateway has stopped: no call may begin")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
+        future: asyncio.Future[InvocationResult] = loop.create_future()
         context = LambdaContext(request_id, time.monotonic() + self.timeout_seconds)
 
         def run() -> None:
@@ -146,13 +146,13 @@ class Invoker:
         self._running += 1
         return future
 
-    def _run(self, event: dict[str, Any], context: LambdaContext) -> Outcome:
+    def _run(self, event: dict[str, Any], context: LambdaContext) -> InvocationResult:
         try:
-            return Outcome(value=self.function(event, context))
+            return InvocationResult(value=self.function(event, context))
         except BaseException as error:  # noqa: BLE001 - sys.exit in a function must not end the gateway
-            return Outcome(error=error)
+            return InvocationResult(error=error)
 
-    def _finished(self, _: asyncio.Future[Outcome]) -> None:
+    def _finished(self, _: asyncio.Future[InvocationResult]) -> None:
         self._running -= 1
         self._slots.release()
         self._forget()

@@ -34,7 +34,7 @@ class _Statement:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AuthorizerResult:
     """What an authorizer said of one token: it holds for every request until it is forgotten."""
 
     principal: str
@@ -47,7 +47,7 @@ class Verdict:
         return bool(covering) and all(statement.allows for statement in covering)
 
 
-def read_result(returned: object) -> Verdict:
+def read_result(returned: object) -> AuthorizerResult:
     """Read an authorizer's output; raises PolicyError.
 
     See "Output from an API Gateway Lambda authorizer" in AWS's documentation. Numbers and
@@ -59,7 +59,7 @@ def read_result(returned: object) -> Verdict:
     if not isinstance(principal, str) or not principal:
         raise PolicyError("principalId is not a text")
     context = result.get("context")
-    return Verdict(
+    return AuthorizerResult(
         principal=principal,
         context={} if context is None else _context(_mapping(context, "context")),
         statements=_statements(_mapping(result.get("policyDocument"), "policyDocument")),

@@ -59,7 +59,7 @@ class HeadMode(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class GatewayResponse:
     """An answer ready for the wire but for its Content-Length; `headers` may repeat a name."""
 
     status: int
@@ -67,12 +67,12 @@ class Answer:
     body: bytes
 
     @classmethod
-    def of_fault(cls, fault: Fault) -> Answer:
+    def of_fault(cls, fault: Fault) -> GatewayResponse:
         """Word a refusal of the gateway's own."""
         return cls(fault.status, fault.headers, fault.body)
 
 
-def read_answer(returned: object) -> Answer:
+def read_answer(returned: object) -> GatewayResponse:
     """Turn a function's return value into an answer.
 
     Raises GatewayError (502) for what API Gateway calls a malformed proxy response: anything but
@@ -94,11 +94,16 @@ def read_answer(returned: object) -> Answer:
         raise _malformed(f"isBase64Encoded is {is_base64!r}, not a boolean")
     headers = tuple(_sent_headers(returned))
     _check_size(returned, body or "", is_base64=is_base64)
-    return Answer(status, headers, _body_bytes(body or "", is_base64=is_base64))
+    return GatewayResponse(status, headers, _body_bytes(body or "", is_base64=is_base64))
 
 
 def to_http(
-    answer: Answer, method: str, head_mode: HeadMode, request_id: str, *, close: bool = False
+    answer: GatewayResponse,
+    method: str,
+    head_mode: HeadMode,
+    request_id: str,
+    *,
+    close: bool = False,
 ) -> web.Response:
     """Write the aiohttp response: Content-Length is ours alone, and a HEAD carries no body."""
     headers = CIMultiDict(answer.headers)

@@ -26,7 +26,7 @@ _SIX: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True)
-class Route:
+class MatchedResource:
     """The resource that a path met: `path` is without the stage.
 
     `proxy` is what the greedy resource took, and None where another one was met.
@@ -51,7 +51,7 @@ class Resources:
             if resource != GREEDY and not _FIXED.fullmatch(resource):
                 raise ValueError(f"the gateway knows no resource like {resource}")
 
-    def match(self, method: str, path: str) -> Route:
+    def match(self, method: str, path: str) -> MatchedResource:
         """Find the resource of a raw path; raises GatewayError.
 
         A fixed path wins over `{proxy+}`, whatever the method. A greedy `{proxy+}` takes at least
@@ -65,9 +65,9 @@ class Resources:
         proxy = inside.removeprefix("/").removesuffix("/")
         fixed = f"/{proxy}"
         if fixed != GREEDY and (fixed == ROOT or fixed in self.methods):
-            route = Route(fixed, inside, proxy=None)
+            route = MatchedResource(fixed, inside, proxy=None)
         else:
-            route = Route(GREEDY, inside, proxy)
+            route = MatchedResource(GREEDY, inside, proxy)
         if method not in self.methods.get(route.resource, ()):
             raise GatewayError(Fault.NO_SUCH_METHOD)
         return route

@@ -26,13 +26,13 @@ from moorage.gateway.event import Incoming, build_event
 from moorage.gateway.fault import Fault, GatewayError
 from moorage.gateway.front import ChaliceApp, Front, front_of
 from moorage.gateway.function import Invoker, LambdaFunction
-from moorage.gateway.response import Answer, HeadMode, read_answer, to_http
+from moorage.gateway.response import GatewayResponse, HeadMode, read_answer, to_http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from moorage.gateway.routes import Route
+    from moorage.gateway.routes import MatchedResource
 
 __all__ = [
     "Front",
@@ -156,7 +156,7 @@ class Gateway:
 
     async def _answer_always(
         self, request: web.BaseRequest, incoming: Incoming, share: Share
-    ) -> tuple[Answer, bool]:
+    ) -> tuple[GatewayResponse, bool]:
         """Answer whatever happens; the second value says that the connection must close."""
         try:
             return await self._answer(request, incoming, share), False
@@ -168,9 +168,11 @@ class Gateway:
             return self._front.answers.to(error.fault), close
         except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
             _log.exception("the gateway failed [%s]", incoming.request_id)
-            return Answer.of_fault(Fault.GATEWAY_FAILED), False
+            return GatewayResponse.of_fault(Fault.GATEWAY_FAILED), False
 
-    async def _answer(self, request: web.BaseRequest, incoming: Incoming, share: Share) -> Answer:
+    async def _answer(
+        self, request: web.BaseRequest, incoming: Incoming, share: Share
+    ) -> GatewayResponse:
         received = await receive(request, self._pace, share)
         self._require_running()
         if not received.fits_gateway:
@@ -200,7 +202,9 @@ class Gateway:
             raise GatewayError(Fault.STOPPING, close=True)
         return self._invoker
 
-    async def _caller(self, incoming: Incoming, route: Route) -> Mapping[str, str | int] | None:
+    async def _caller(
+        self, incoming: Incoming, route: MatchedResource
+    ) -> Mapping[str, str | int] | None:
         """Ask the method's authorizer who is calling; None where it has none."""
         authorizer = self._front.authorizers.get((route.resource, incoming.method))
         if authorizer is None:
@@ -209,7 +213,10 @@ class Gateway:
 
 
 def _take_event(
-    incoming: Incoming, route: Route, received: Received, caller: Mapping[str, str | int] | None
+    incoming: Incoming,
+    route: MatchedResource,
+    received: Received,
+    caller: Mapping[str, str | int] | None,
 ) -> dict[str, Any]:
     """Build the event and let the raw body go: from here on only its base64 is needed."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chalicelib.access.credentials import generate, hash_of, verify
 from chalicelib.access.ports import AccessStore
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.errors import RegistryError
 from moorage.access.admin import open_store
 from moorage.access.setup import ADMIN_NAME, SIGNING_KEY, create_admin, ensure_signing_key
@@ -80,6 +80,6 @@ def _kept(store: AccessStore, token_file: Path | None, now: float) -> str | None
         return None
     try:
         verify(token, record, now)
-    except RefusedError:
+    except AuthenticationError:
         return None
     return token

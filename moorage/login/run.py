@@ -17,7 +17,15 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_access_token
 from moorage.common.challenges import bearer
-from moorage.common.http import Answer, LoginError, call, host_of, is_loopback, origin, require_safe
+from moorage.common.http import (
+    HttpResponse,
+    LoginError,
+    call,
+    host_of,
+    is_loopback,
+    origin,
+    require_safe,
+)
 from moorage.login import tools as login_tools
 
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -32,7 +40,7 @@ _MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class LoginTarget:
     """A registry that asks for tokens: where it is, where its tokens are, what it calls itself."""
 
     url: SplitResult
@@ -46,7 +54,7 @@ class Registry:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class ReceivedToken:
     """A token, and for how many seconds it is good (0: not told)."""
 
     token: str = field(repr=False)
@@ -76,11 +84,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def discover(address: str) -> Registry:
+def discover(address: str) -> LoginTarget:
     """Ask a registry where its tokens are; raises LoginError.
 
     Without a scheme it is https, and http on this machine, as client programs have it.
-    Source: Docker Registry v2 token authentication.
+    Source: Docker LoginTarget v2 token authentication.
     """
     url = _url(address)
     if url.path not in {"", "/"} or url.query or url.fragment:
@@ -98,7 +106,7 @@ def discover(address: str) -> Registry:
     if not realm or not service:
         raise LoginError(f"{origin(url)} asks for a login, but for no token: it is no Moorage")
     _require_related(realm, url)
-    return Registry(url, realm, service)
+    return LoginTarget(url, realm, service)
 
 
 def _url(address: str) -> SplitResult:
@@ -108,7 +116,7 @@ def _url(address: str) -> SplitResult:
     return secure._replace(scheme="http") if is_loopback(secure) else secure
 
 
-def _issued(registry: Registry, options: argparse.Namespace) -> Issued:
+def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken:
     scope = {"scope": " ".join(options.scope)} if options.scope else {}
     if options.password_stdin:
         password = _line(sys.stdin.read(), "stdin")
@@ -117,7 +125,7 @@ def _issued(registry: Registry, options: argparse.Namespace) -> Issued:
                 "what came from stdin is no access token: it begins with `moor_`, and is whole"
             )
         if not options.print:
-            return Issued(password)
+            return ReceivedToken(password)
         form = {"grant_type": "password", "username": login_tools.USER, "password": password}
     else:
         proof, kind = _proof(registry, options)
@@ -126,7 +134,7 @@ def _issued(registry: Registry, options: argparse.Namespace) -> Issued:
     return _read(registry, answer, asked=bool(scope))
 
 
-def _proof(registry: Registry, options: argparse.Namespace) -> tuple[str, str]:
+def _proof(registry: LoginTarget, options: argparse.Namespace) -> tuple[str, str]:
     """Return a proof of who we are, and its type."""
     if options.oidc_token_file is not None:
         return _from_file(options.oidc_token_file), _ID_TOKEN
@@ -138,7 +146,7 @@ def _proof(registry: Registry, options: argparse.Namespace) -> tuple[str, str]:
     return _from_aws(service), _AWS_IDENTITY
 
 
-def _own_service(registry: Registry, named: str | None) -> str:
+def _own_service(registry: LoginTarget, named: str | None) -> str:
     """Return what the registry calls itself if that is the one that was named.
 
     A proof is made for that name. Whoever could choose another one could have a proof for somebody
@@ -204,7 +212,7 @@ def _line(text: str, where: str) -> str:
     return token
 
 
-def _read(registry: Registry, answer: Answer, *, asked: bool) -> Issued:
+def _read(registry: LoginTarget, answer: HttpResponse, *, asked: bool) -> ReceivedToken:
     content = answer.json()
     if answer.status == _TOO_MANY:
         wait = answer.headers.get("Retry-After", "some")
@@ -221,10 +229,10 @@ def _read(registry: Registry, answer: Answer, *, asked: bool) -> Issued:
         raise LoginError(
             f"{registry.host} grants nothing of what --scope asks for: ask its owner for a grant"
         )
-    return Issued(token, seconds if isinstance(seconds, int) else 0)
+    return ReceivedToken(token, seconds if isinstance(seconds, int) else 0)
 
 
-def _challenge(answer: Answer) -> Mapping[str, str]:
+def _challenge(answer: HttpResponse) -> Mapping[str, str]:
     """Return the parameters of an answer's Bearer challenge; none if there is none."""
     found = (bearer(str(header)) for header in answer.headers.get_all("WWW-Authenticate", ()))
     return next(filter(None, found), {})

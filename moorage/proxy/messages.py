@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from moorage.proxy.rechunk import Answer
+from moorage.proxy.rechunk import UpstreamResponse
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -62,7 +62,7 @@ def returned(headers: CIMultiDict[str], upstream: str, host: str) -> CIMultiDict
     return kept
 
 
-def relayed(answer: Answer, upstream: str, host: str, **replaced: str) -> web.Response:
+def relayed(answer: UpstreamResponse, upstream: str, host: str, **replaced: str) -> web.Response:
     """An answer of the registry's, with headers of ours in place of some."""
     headers = returned(answer.headers, upstream, host)
     headers.pop("Content-Length", None)

@@ -41,7 +41,7 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UpstreamResponse:
     """An upstream's whole answer; those that come here are small."""
 
     status: int
@@ -49,10 +49,10 @@ class Answer:
     body: bytes
 
 
-class RefusedError(Exception):
+class UploadRefusedError(Exception):
     """The upstream will not take the upload as it is; the client is to hear its answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: UpstreamResponse) -> None:
         super().__init__(f"refused with {answer.status}")
         self.answer = answer
 
@@ -74,7 +74,7 @@ class Upstream:
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Send a request whose body is in memory and read the whole answer."""
         async with self._session.request(
             method,
@@ -84,7 +84,9 @@ class Upstream:
             allow_redirects=False,
             timeout=REQUEST_TIMEOUT,
         ) as response:
-            return Answer(response.status, CIMultiDict(response.headers), await response.read())
+            return UpstreamResponse(
+                response.status, CIMultiDict(response.headers), await response.read()
+            )
 
 
 def offset_of(headers: Mapping[str, str]) -> int | None:
@@ -118,21 +120,21 @@ class ChunkedUpload:
         self._patience = patience
         self.offset = offset
 
-    async def append(self, chunk: memoryview) -> Answer:
+    async def append(self, chunk: memoryview) -> UpstreamResponse:
         """Append a chunk at the offset; returns the upstream's last answer (202, or a status).
 
-        Raises RefusedError, ExhaustedError.
+        Raises UploadRefusedError, ExhaustedError.
         """
         return await self._push("PATCH", "", chunk)
 
-    async def close(self, chunk: memoryview, query: str) -> Answer:
+    async def close(self, chunk: memoryview, query: str) -> UpstreamResponse:
         """Close the session with its last chunk (it may be empty); `query` has the digest.
 
         A commit whose answer was lost is asked for again: the registry answers a repeat.
         """
         return await self._push("PUT", query, chunk)
 
-    async def _push(self, method: str, query: str, chunk: memoryview) -> Answer:
+    async def _push(self, method: str, query: str, chunk: memoryview) -> UpstreamResponse:
         first, end = self.offset, self.offset + len(chunk)
         patience = _Patience(self._patience)
         furthest, in_doubt = self.offset, False
@@ -149,7 +151,7 @@ class ChunkedUpload:
             if answer is not None:
                 if method == "PATCH" and not in_doubt:
                     # No try of ours was lost: the client itself repeats a chunk, or leaves a gap.
-                    raise RefusedError(answer)
+                    raise UploadRefusedError(answer)
                 if method == "PUT" and not chunk and answer.status == HTTPStatus.NO_CONTENT:
                     # No byte of ours is missing: that the session lives is all there is to know.
                     self._moved(answer)
@@ -164,7 +166,7 @@ class ChunkedUpload:
                 # Refused, and nothing new is kept: sent again at once, it would fare the same.
                 await asyncio.sleep(patience.delay(answer))
 
-    def _resume(self, answer: Answer, first: int, end: int) -> None:
+    def _resume(self, answer: UpstreamResponse, first: int, end: int) -> None:
         """Go on from what a status or a 416 says is kept, if we still hold what follows."""
         kept = offset_of(answer.headers)
         tells = answer.status in {
@@ -172,18 +174,18 @@ class ChunkedUpload:
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         }
         if not tells or kept is None:
-            raise RefusedError(answer)
+            raise UploadRefusedError(answer)
         if not first <= kept <= end:
             # A status request's 204 must not pass for the success of a chunk.
             out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-            raise RefusedError(Answer(out_of_place, answer.headers, answer.body))
+            raise UploadRefusedError(UpstreamResponse(out_of_place, answer.headers, answer.body))
         self._moved(answer)
         self.offset = kept
 
-    def _moved(self, answer: Answer) -> None:
+    def _moved(self, answer: UpstreamResponse) -> None:
         self._location = answer.headers.get("Location", self._location)
 
-    async def _try(self, method: str, query: str, rest: memoryview) -> Answer | None:
+    async def _try(self, method: str, query: str, rest: memoryview) -> UpstreamResponse | None:
         """Send what is left of the chunk; None if no answer came."""
         headers = dict(self._headers)
         if rest:
@@ -197,7 +199,7 @@ class ChunkedUpload:
         except _FAILURES:
             return None
 
-    async def _after(self, delay: float) -> Answer | None:
+    async def _after(self, delay: float) -> UpstreamResponse | None:
         """Wait, then ask what is kept; sooner if that turns out to have moved meanwhile.
 
         Asking costs little. A chunk that comes before its time is sent only to be refused.
@@ -210,7 +212,7 @@ class ChunkedUpload:
             if moved or time.monotonic() >= until:
                 return status
 
-    async def _status(self) -> Answer | None:
+    async def _status(self) -> UpstreamResponse | None:
         """Ask what is kept; None if that can't be known now."""
         try:
             answer = await self._upstream.ask("GET", self._location, self._headers)
@@ -231,7 +233,7 @@ class _Patience:
         self._given_up = time.monotonic() + self._seconds
         self._wait = _FIRST_WAIT
 
-    def delay(self, answer: Answer | None) -> float:
+    def delay(self, answer: UpstreamResponse | None) -> float:
         """Seconds until the next try: what Retry-After says, else twice the last; jitter on top.
 
         Raises ExhaustedError when patience is over.

@@ -23,7 +23,13 @@ from moorage.common.http_server import BoundedServer, Pace, deliver, deliver_pie
 from moorage.common.memory import return_large_buffers
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
 from moorage.proxy.messages import OF_THE_BODY, error, forwarded, relayed, returned
-from moorage.proxy.rechunk import Answer, ChunkedUpload, ExhaustedError, RefusedError, Upstream
+from moorage.proxy.rechunk import (
+    ChunkedUpload,
+    ExhaustedError,
+    UploadRefusedError,
+    Upstream,
+    UpstreamResponse,
+)
 
 _log = logging.getLogger("moorage.proxy")
 _PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
@@ -152,7 +158,7 @@ class Proxy:
             response = error(HTTPStatus.REQUEST_TIMEOUT, f"the body stalled: {stalled}")
             response.force_close()
             return response
-        except RefusedError as refused:
+        except UploadRefusedError as refused:
             response = relayed(refused.answer, self._options.upstream, request.host)
         except BodyError as wrong:
             response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
@@ -168,13 +174,13 @@ class Proxy:
 
     async def _patch(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
         upload = self._open(request, upstream, request.rel_url.raw_path_qs)
-        answer: Answer | None = None
+        answer: UpstreamResponse | None = None
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, _last in pieces:
                 answer = await upload.append(chunk)
         if answer is None:
             answer = await upload.append(memoryview(b""))
-        accepted = Answer(HTTPStatus.ACCEPTED, answer.headers, b"")
+        accepted = UpstreamResponse(HTTPStatus.ACCEPTED, answer.headers, b"")
         return relayed(
             accepted, self._options.upstream, request.host, Range=f"0-{max(upload.offset - 1, 0)}"
         )
@@ -197,7 +203,7 @@ class Proxy:
             return relayed(answer, self._options.upstream, request.host)
         opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
-            raise RefusedError(opened)
+            raise UploadRefusedError(opened)
         location = opened.headers["Location"]
         upload = ChunkedUpload(upstream, location, headers, 0, self._options.patience_seconds)
         return await self._send_all(request, upload, request.rel_url.raw_query_string)

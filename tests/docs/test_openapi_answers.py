@@ -33,7 +33,7 @@ from tests.support.description import operations, template
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.access.token_service import Desk
+    from chalicelib.access.token_service import TokenService
     from chalicelib.api.authorization import Asked, Caller
     from chalicelib.registry.registry import Registry
 
@@ -87,7 +87,7 @@ def test_what_can_go_wrong_anywhere_is_described_everywhere(route: Route, error:
         lambda: cast("Registry", Failing(error)),
         ApiOptions(1024, HeadStrategy.BODY, 1024),
         Refusing(error) if refusing and isinstance(error, RegistryError) else None,
-        lambda: cast("Desk", Failing(error)),
+        lambda: cast("TokenService", Failing(error)),
     )
     if route.handler is ping and not refusing:
         return  # it asks nothing of anybody

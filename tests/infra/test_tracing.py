@@ -17,7 +17,7 @@ from chalicelib.digest import Digest
 from moorage.common.checkout import CHECKOUT
 from moorage.deploy.package import read_package
 from moorage.gateway.event import Incoming, build_event
-from moorage.gateway.routes import Route
+from moorage.gateway.routes import MatchedResource
 from tests.infra import test_runtime
 from tests.infra.conditions import decided
 from tests.infra.runtime import Function, running
@@ -141,7 +141,7 @@ def push(function: Function, world: World, blob: bytes) -> None:
     principal = world.events[-1]["requestContext"]["authorizer"]
     path = "/team/app/blobs/uploads"
     incoming = Incoming("POST", path, f"digest={Digest.of(blob)}", (), "127.0.0.1", 80)
-    event = build_event(incoming, Route("/{proxy+}", path, path[1:]), blob, principal)
+    event = build_event(incoming, MatchedResource("/{proxy+}", path, path[1:]), blob, principal)
     answer = function(event)
     assert answer["statusCode"] == 201, answer
 

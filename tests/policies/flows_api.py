@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.chalicelib.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import COMMIT_INLINE, MIB, Deployment
 from tests.policies.leftovers import PART, WHO, died, published
@@ -257,7 +257,7 @@ def taken_by_the_admin(deployment: Deployment, session: Session) -> Session:
     """Make a session the admin's, as if the admin had opened it."""
     principal = deployment.identify(deployment.admin)
     assert principal is not None
-    assert session.state is State.OPEN
+    assert session.state is UploadState.OPEN
     deployment.arranged.dynamodb.update_item(
         TableName=deployment.arranged.uploads_table,
         Key={"session": {"S": session.id}},

@@ -8,7 +8,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.policies.deployed import COPY_WHOLE, MIB, Deployment
 from tests.policies.leftovers import (
     PART,
@@ -35,7 +35,9 @@ LARGE = (PART, PART, 2 * MIB)
 """Chunks of more than one copy takes here."""
 
 
-def commits(deployment: Deployment, session: Session, state: State = State.COMMITTED) -> None:
+def commits(
+    deployment: Deployment, session: Session, state: UploadState = UploadState.COMMITTED
+) -> None:
     """Have the commit function drive a session, which ends there."""
     deployment.commit(session.id)
     assert state_of(deployment, session) is state
@@ -57,7 +59,7 @@ def a_commit_that_reads(deployment: Deployment) -> None:
 def a_commit_of_a_wrong_claim(deployment: Deployment) -> None:
     """The bytes are read and have another digest: the session stays."""
     session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other bytes")
-    commits(deployment, session, State.ASSEMBLED)
+    commits(deployment, session, UploadState.ASSEMBLED)
 
 
 def a_commit_of_what_is_live(deployment: Deployment) -> None:
@@ -79,7 +81,7 @@ def a_commit_in_parts(deployment: Deployment) -> None:
 
 def a_commit_of_changed_bytes(deployment: Deployment) -> None:
     """A copy in parts that fails is given up."""
-    commits(deployment, changed_under_a_copy(deployment), State.CANCELLED)
+    commits(deployment, changed_under_a_copy(deployment), UploadState.CANCELLED)
 
 
 def a_commit_after_a_death(deployment: Deployment) -> None:
@@ -96,14 +98,14 @@ def a_commit_of_lost_bytes(deployment: Deployment) -> None:
     assert session.upload_id is not None
     key = f"uploads/{session.id}/data"
     deployment.arranged.ports.objects.abort_multipart(key, session.upload_id)
-    commits(deployment, session, State.CANCELLED)
+    commits(deployment, session, UploadState.CANCELLED)
 
 
 def a_commit_of_nothing(deployment: Deployment) -> None:
     """A session that is gone, or open, is left alone."""
     deployment.commit("no session")
     session, _ = opened(deployment, 10)
-    commits(deployment, session, State.OPEN)
+    commits(deployment, session, UploadState.OPEN)
 
 
 def a_sweep_of_abandoned_sessions(deployment: Deployment) -> None:
@@ -114,7 +116,7 @@ def a_sweep_of_abandoned_sessions(deployment: Deployment) -> None:
         copy_begun(deployment, large)
     deployment.sweep()
     for session in (*left, large):
-        assert state_of(deployment, session) is State.CANCELLED
+        assert state_of(deployment, session) is UploadState.CANCELLED
         assert keys_of(deployment, session) == []
 
 
@@ -131,9 +133,9 @@ def a_sweep_of_sealed_sessions(deployment: Deployment) -> None:
     published(deployment, ways[-1][1])
     changed = changed_under_a_copy(deployment)
     deployment.sweep()
-    assert {state_of(deployment, session) for session, _ in ways} == {State.COMMITTED}
-    assert state_of(deployment, wrong) is State.ASSEMBLED
-    assert state_of(deployment, changed) is State.CANCELLED
+    assert {state_of(deployment, session) for session, _ in ways} == {UploadState.COMMITTED}
+    assert state_of(deployment, wrong) is UploadState.ASSEMBLED
+    assert state_of(deployment, changed) is UploadState.CANCELLED
 
 
 def a_sweep_a_second_time(deployment: Deployment) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.registry.session import Session, StoredObject, UploadState
 from tests.policies.deployed import COPY_PART, COPY_WHOLE, MIB, Deployment
 from tests.support.values import a_session, fresh_name
 
@@ -98,7 +98,7 @@ def changed_under_a_copy(deployment: Deployment) -> Session:
     objects.put(key, os.urandom(size))
     session = a_session(
         id=session_id,
-        state=State.ASSEMBLED,
+        state=UploadState.ASSEMBLED,
         offset=size,
         life_until=now + 3600,
         upload_id="over",
@@ -120,7 +120,7 @@ def copy_begun(deployment: Deployment, session: Session) -> None:
     deployment.arranged.ports.objects.begin_multipart(key)
 
 
-def state_of(deployment: Deployment, session: Session) -> State:
+def state_of(deployment: Deployment, session: Session) -> UploadState:
     """Return where a session stands by now."""
     found = deployment.arranged.ports.sessions.get(session.id)
     assert found is not None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.doorkeeper import Doorkeeper
+from chalicelib.access.doorkeeper import Authenticator
 from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.mint import Mint
+from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.signing_keys import KeyRing, SigningKey
-from chalicelib.access.token_service import Desk
+from chalicelib.access.token_service import TokenService
 from chalicelib.errors import UnavailableError
 from tests.support.memory_access import MemoryAccessStore
 
@@ -61,19 +61,19 @@ class AccessWorld:
     keys: FixedKeys = field(default_factory=FixedKeys)
 
     @property
-    def mint(self) -> Mint:
+    def mint(self) -> TokenIssuer:
         """The registry's mint."""
-        return Mint(self.keys, URL, SERVICE)
+        return TokenIssuer(self.keys, URL, SERVICE)
 
     @property
-    def doorkeeper(self) -> Doorkeeper:
+    def doorkeeper(self) -> Authenticator:
         """What the authorizer asks."""
-        return Doorkeeper(self.store, self.mint, self.clock)
+        return Authenticator(self.store, self.mint, self.clock)
 
-    def desk(self) -> Desk:
+    def desk(self) -> TokenService:
         """Return the token desk."""
         exchange = Exchange(self.store, Unreachable(), Unreachable(), SERVICE)
-        return Desk(self.store, self.mint, exchange, self.clock)
+        return TokenService(self.store, self.mint, exchange, self.clock)
 
     def credential(self, name: str, *grants: str) -> str:
         """Make a credential; returns its access token."""

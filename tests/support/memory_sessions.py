@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, left_behind, overtaken
+from chalicelib.registry.session import (
+    MAX_CLAIMS,
+    Owner,
+    Session,
+    UploadState,
+    left_behind,
+    overtaken,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +62,7 @@ class MemorySessionStore:
             session = self.sessions.get(session_id)
             if session is None or session.owner != owner:
                 raise UploadUnknownError
-            if session.state is not State.OPEN or now >= session.life_until:
+            if session.state is not UploadState.OPEN or now >= session.life_until:
                 raise UploadUnknownError
             if session.holder == holder:
                 return session

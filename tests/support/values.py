@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
-from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.registry.session import Session, StoredObject, UploadState
 
 if TYPE_CHECKING:
     from chalicelib.registry.ports import MetadataStore, SessionStore
@@ -50,7 +50,7 @@ def a_session(**changes: Any) -> Session:  # noqa: ANN401 - any field of a sessi
 def a_full_session() -> Session:
     """Return a session in which every field has a value, none of them the default."""
     return a_session(
-        state=State.VERIFIED,
+        state=UploadState.VERIFIED,
         offset=2**40 + 7,
         upload_id="an/upload+id==",
         next_part=65,
@@ -103,10 +103,12 @@ def a_referrer(manifest: Manifest, subject: Digest) -> Referrer:
 
 def begin(sessions: SessionStore, repository: str, digest: Digest) -> tuple[Session, Session]:
     """Store a verified session that claims a digest; return it, and as it is to be published."""
-    session = a_session(repository=repository, state=State.VERIFIED, offset=SIZE, claim=digest)
+    session = a_session(
+        repository=repository, state=UploadState.VERIFIED, offset=SIZE, claim=digest
+    )
     sessions.create(session)
     committed = replace(
-        session, state=State.COMMITTED, sweep_at=None, expires_at=float(int(NOW) + 86400)
+        session, state=UploadState.COMMITTED, sweep_at=None, expires_at=float(int(NOW) + 86400)
     )
     return session, committed
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Self
 from urllib.parse import quote, unquote, urlencode
 
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 
 REGISTRY_HEADER = "x-moorage-registry"
 """The header that has the registry's name: its host, with the port if there is one."""
@@ -75,7 +75,7 @@ class Presigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class AwsCaller:
     """Who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`."""
 
     arn: str
@@ -93,18 +93,18 @@ class Caller:
 def parse_presigned(text: str, now: float) -> Presigned:
     """Read the URL of a presigned GetCallerIdentity that is good at `now`.
 
-    Raises RefusedError. Whether its signature is right, and for our name, only STS can tell.
+    Raises AuthenticationError. Whether its signature is right, and for our name, only STS can tell.
     """
     if len(text) > MAX_LENGTH:
-        raise RefusedError(Reason.IDENTITY_LENGTH)
+        raise AuthenticationError(Reason.IDENTITY_LENGTH)
     form = _FORM.fullmatch(text)
     if form is None or _ESCAPE.search(text):
-        raise RefusedError(Reason.AWS_FORM)
+        raise AuthenticationError(Reason.AWS_FORM)
     region = _region(form[1])
     parameters = _parameters(form[2])
     _, day, signed_region, *_ = parameters["X-Amz-Credential"].split("/")
     if (day, signed_region) != (parameters["X-Amz-Date"][:8], region):
-        raise RefusedError(Reason.AWS_FORM)
+        raise AuthenticationError(Reason.AWS_FORM)
     _check_times(parameters["X-Amz-Date"], int(parameters["X-Amz-Expires"]), now)
     query = urlencode(parameters, quote_via=quote, safe="")
     return Presigned(form[1], query, parameters["X-Amz-Credential"])
@@ -121,7 +121,7 @@ def _region(host: str) -> str:
         return _GLOBAL_REGION
     form = _REGIONAL.fullmatch(host)
     if form is None or host != host_of(form[1]):
-        raise RefusedError(Reason.AWS_FORM)
+        raise AuthenticationError(Reason.AWS_FORM)
     return form[1]
 
 
@@ -132,13 +132,13 @@ def _parameters(query: str) -> dict[str, str]:
         name, _, written = pair.partition("=")
         pattern = _PARAMETERS.get(name) or _OPTIONAL.get(name)
         if pattern is None or name in read:
-            raise RefusedError(Reason.AWS_FORM)
+            raise AuthenticationError(Reason.AWS_FORM)
         # What is no UTF-8 comes out as a character that no pattern has.
         read[name] = unquote(written)
         if not pattern.fullmatch(read[name]):
-            raise RefusedError(Reason.AWS_FORM)
+            raise AuthenticationError(Reason.AWS_FORM)
     if not read.keys() >= _PARAMETERS.keys():
-        raise RefusedError(Reason.AWS_FORM)
+        raise AuthenticationError(Reason.AWS_FORM)
     return read
 
 
@@ -146,10 +146,10 @@ def _check_times(date: str, life: int, now: float) -> None:
     try:
         signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise RefusedError(Reason.AWS_FORM) from None
+        raise AuthenticationError(Reason.AWS_FORM) from None
     if life > MAX_LIFE:
-        raise RefusedError(Reason.AWS_FORM)
+        raise AuthenticationError(Reason.AWS_FORM)
     if signed_at > now + EARLY:
-        raise RefusedError(Reason.IDENTITY_EARLY)
+        raise AuthenticationError(Reason.IDENTITY_EARLY)
     if now >= signed_at + life:
-        raise RefusedError(Reason.IDENTITY_EXPIRED)
+        raise AuthenticationError(Reason.IDENTITY_EXPIRED)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from chalicelib.access.decision import federated_subject
 from chalicelib.access.federation import oidc
-from chalicelib.access.federation.aws_identity import Caller, Presigned, parse_presigned
+from chalicelib.access.federation.aws_identity import AwsCaller, Presigned, parse_presigned
 from chalicelib.access.federation.oidc import Identity, KeySets
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 
 
@@ -39,10 +39,10 @@ class Trusts(Protocol):
 class Sts(Protocol):
     """AWS's own word on who signed a request."""
 
-    def caller(self, presigned: Presigned, service: str) -> Caller:
+    def caller(self, presigned: Presigned, service: str) -> AwsCaller:
         """Send a presigned request with our name, `service`, and return whom STS names.
 
-        Raises RefusedError where STS refuses it, UnavailableError where STS can't be asked.
+        Raises AuthenticationError where STS refuses it, UnavailableError where STS can't be asked.
         """
 
 
@@ -73,8 +73,8 @@ class Exchange:
         """Say who presents this proof, and which trust lets them in.
 
         Grants come of one trust, never of several put together: of the first by name, in byte
-        order, that matches. Raises RefusedError, and UnavailableError where the issuer can't be
-        asked.
+        order, that matches. Raises AuthenticationError, and UnavailableError where the issuer
+        can't be asked.
         """
         match kind:
             case TokenType.ID_TOKEN | TokenType.JWT:
@@ -87,7 +87,7 @@ class Exchange:
         # A token may name `aws` as its issuer like any other text; that one has no keys.
         trusts = [] if issuer == AWS else self._trusts_in(issuer)
         if not trusts:
-            raise RefusedError(Reason.IDENTITY_ISSUER)
+            raise AuthenticationError(Reason.IDENTITY_ISSUER)
         # The trust's own text goes on from here, equal as it is to what the token says.
         audiences = frozenset(trust.audience for trust in trusts)
         identity = oidc.verify(token, trusts[0].issuer, audiences, self.key_sets, now)
@@ -97,7 +97,7 @@ class Exchange:
         presigned = parse_presigned(url, now)
         trusts = self._trusts_in(AWS)
         if not trusts:
-            raise RefusedError(Reason.IDENTITY_ISSUER)
+            raise AuthenticationError(Reason.IDENTITY_ISSUER)
         caller = self.sts.caller(presigned, self.service)
         return _let_in(Identity(AWS, frozenset(), caller.arn), trusts)
 
@@ -111,4 +111,4 @@ def _let_in(identity: Identity, trusts: Sequence[Trust]) -> Federated:
     for trust in trusts:
         if trust.matches(identity.issuer, identity.audiences, identity.subject):
             return Federated(identity.issuer, identity.subject, trust)
-    raise RefusedError(Reason.IDENTITY_SUBJECT)
+    raise AuthenticationError(Reason.IDENTITY_SUBJECT)

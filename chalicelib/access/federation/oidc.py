@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jwt
 
 from chalicelib.access.federation.key_sets import KeySet, KeySetError, read_object
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 
 MAX_LENGTH = 8192
 """Most characters of an identity token; those of build services have some 2,000."""
@@ -57,11 +57,11 @@ class Identity:
 def claimed_issuer(token: str) -> str:
     """Return whom a token names as its issuer, to choose the keys by. NOTHING is verified yet.
 
-    Raises RefusedError.
+    Raises AuthenticationError.
     """
     issuer = _read(_segments(token)[1]).get("iss")
     if not isinstance(issuer, str):
-        raise RefusedError(Reason.IDENTITY_CLAIMS)
+        raise AuthenticationError(Reason.IDENTITY_CLAIMS)
     return issuer
 
 
@@ -70,24 +70,24 @@ def verify(
 ) -> Identity:
     """Return what a token says if this issuer said it, to one of these audiences, for this time.
 
-    `issuer` is one that a trust names. Raises RefusedError, and what `key_sets` raises.
+    `issuer` is one that a trust names. Raises AuthenticationError, and what `key_sets` raises.
     """
     header = _read(_segments(token)[0])
     key_id = header.get("kid")
     if "crit" in header or str(header.get("typ", "JWT")).upper() != "JWT":
         # `crit` is what a reader must understand, or leave: we understand none of it.
-        raise RefusedError(Reason.IDENTITY_HEADER)
+        raise AuthenticationError(Reason.IDENTITY_HEADER)
     if key_id is not None and not isinstance(key_id, str):
-        raise RefusedError(Reason.IDENTITY_HEADER)
+        raise AuthenticationError(Reason.IDENTITY_HEADER)
     key = _key(key_sets.keys(issuer, key_id), key_id)
     if header.get("alg") != key.algorithm_name:
-        raise RefusedError(Reason.IDENTITY_HEADER)
+        raise AuthenticationError(Reason.IDENTITY_HEADER)
     payload = _object(_signed_payload(token, key))
     if payload.get("iss") != issuer:
-        raise RefusedError(Reason.IDENTITY_ISSUER)
+        raise AuthenticationError(Reason.IDENTITY_ISSUER)
     identity = Identity(issuer, _audiences(payload.get("aud")), _subject(payload.get("sub")))
     if identity.audiences.isdisjoint(audiences):
-        raise RefusedError(Reason.IDENTITY_AUDIENCE)
+        raise AuthenticationError(Reason.IDENTITY_AUDIENCE)
     _check_times(payload, now)
     return identity
 
@@ -95,10 +95,10 @@ def verify(
 def _segments(token: str) -> tuple[str, str]:
     """Return header and payload as they are written."""
     if len(token) > MAX_LENGTH:
-        raise RefusedError(Reason.IDENTITY_LENGTH)
+        raise AuthenticationError(Reason.IDENTITY_LENGTH)
     form = _FORM.fullmatch(token)
     if form is None or len(form[1]) > _LONGEST_HEADER:
-        raise RefusedError(Reason.IDENTITY_FORM)
+        raise AuthenticationError(Reason.IDENTITY_FORM)
     return form[1], form[2]
 
 
@@ -106,7 +106,7 @@ def _read(segment: str) -> dict[str, Any]:
     try:
         decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError:
-        raise RefusedError(Reason.IDENTITY_FORM) from None
+        raise AuthenticationError(Reason.IDENTITY_FORM) from None
     return _object(decoded)
 
 
@@ -114,18 +114,18 @@ def _object(text: bytes) -> dict[str, Any]:
     try:
         return read_object(text)
     except KeySetError:
-        raise RefusedError(Reason.IDENTITY_FORM) from None
+        raise AuthenticationError(Reason.IDENTITY_FORM) from None
 
 
 def _key(keys: KeySet, key_id: str | None) -> jwt.PyJWK:
     if key_id is None:
         # An issuer with one key need not name it. Trying several would be guessing.
         if len(keys) != 1:
-            raise RefusedError(Reason.IDENTITY_HEADER)
+            raise AuthenticationError(Reason.IDENTITY_HEADER)
         return next(iter(keys.values()))
     # A key that the issuer published without an id stands under '', which no token may name.
     if not key_id or key_id not in keys:
-        raise RefusedError(Reason.IDENTITY_KEY)
+        raise AuthenticationError(Reason.IDENTITY_KEY)
     return keys[key_id]
 
 
@@ -133,24 +133,24 @@ def _signed_payload(token: str, key: jwt.PyJWK) -> bytes:
     try:
         payload: bytes = jwt.PyJWS().decode(token, key, algorithms=[key.algorithm_name])
     except jwt.InvalidSignatureError:
-        raise RefusedError(Reason.IDENTITY_SIGNATURE) from None
+        raise AuthenticationError(Reason.IDENTITY_SIGNATURE) from None
     except jwt.PyJWTError:
         # Not chained: what a library's error holds is not ours to promise.
-        raise RefusedError(Reason.IDENTITY_FORM) from None
+        raise AuthenticationError(Reason.IDENTITY_FORM) from None
     return payload
 
 
 def _audiences(value: object) -> frozenset[str]:
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(one, str) and one for one in listed):
-        raise RefusedError(Reason.IDENTITY_CLAIMS)
+        raise AuthenticationError(Reason.IDENTITY_CLAIMS)
     return frozenset(listed)
 
 
 def _subject(value: object) -> str:
     # It is written to logs, where a control character is another line.
     if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT or not value.isprintable():
-        raise RefusedError(Reason.IDENTITY_CLAIMS)
+        raise AuthenticationError(Reason.IDENTITY_CLAIMS)
     return value
 
 
@@ -158,14 +158,14 @@ def _check_times(payload: Mapping[str, Any], now: float) -> None:
     issued_at, expires_at = _time(payload.get("iat")), _time(payload.get("exp"))
     not_before = _time(payload.get("nbf", issued_at))
     if now < max(issued_at, not_before) - LEEWAY:
-        raise RefusedError(Reason.IDENTITY_EARLY)
+        raise AuthenticationError(Reason.IDENTITY_EARLY)
     if now >= expires_at + LEEWAY:
-        raise RefusedError(Reason.IDENTITY_EXPIRED)
+        raise AuthenticationError(Reason.IDENTITY_EXPIRED)
 
 
 def _time(value: object) -> float:
     # RFC 7519 (2) lets seconds have a fraction. True is an int, and no number; NaN is a float, and
     # in no range.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _NEVER:
-        raise RefusedError(Reason.IDENTITY_CLAIMS)
+        raise AuthenticationError(Reason.IDENTITY_CLAIMS)
     return value

@@ -15,7 +15,7 @@ from chalicelib.registry.outcomes import (
     ObjectChangedError,
 )
 from chalicelib.registry.service import Ports
-from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.registry.session import Session, StoredObject, UploadState
 from chalicelib.registry.upload import states as transitions
 from chalicelib.registry.upload.states import Event
 
@@ -34,10 +34,10 @@ class Effects:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._by_state: dict[State, Callable[[Session], Step]] = {
-            State.SEALED: self._from_sealed,
-            State.ASSEMBLED: self._from_assembled,
-            State.VERIFIED: self._copy,
+        self._by_state: dict[UploadState, Callable[[Session], Step]] = {
+            UploadState.SEALED: self._from_sealed,
+            UploadState.ASSEMBLED: self._from_assembled,
+            UploadState.VERIFIED: self._copy,
         }
 
     def of(self, session: Session) -> Step:

@@ -17,7 +17,7 @@ from chalicelib.registry.outcomes import (
     SessionMovedError,
 )
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import TERMINAL, Session, State
+from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload import states as transitions
 from chalicelib.registry.upload.chunks import ByteStore
 from chalicelib.registry.upload.effects import Effects, claim_of, computed_of
@@ -105,7 +105,7 @@ class Commits:
             session = self.drive(session, patience)
         if session.claim == digest:  # else what was found was found of another one's claim
             self._refuse_if_false(session)
-        others = session.state is State.COMMITTED and session.claim != digest
+        others = session.state is UploadState.COMMITTED and session.claim != digest
         if session.state not in TERMINAL or others:
             self._ports.workers.commit(session.id)
             raise _running(session)
@@ -114,7 +114,7 @@ class Commits:
     def resume(self, session_id: str, deadline: float) -> Session | None:
         """Drive a session that a worker was asked for; None if it is gone."""
         session = self._ports.sessions.get(session_id)
-        if session is None or session.state is State.OPEN:
+        if session is None or session.state is UploadState.OPEN:
             return session
         return self.drive(session, deadline)
 
@@ -125,7 +125,7 @@ class Commits:
         return session
 
     def _step(self, session: Session) -> Session:
-        if session.state is State.COPIED:
+        if session.state is UploadState.COPIED:
             return self._publish(session, Event.PUBLISH)
         try:
             event, known = self._effects.of(session)
@@ -169,9 +169,9 @@ class Commits:
 
     def _published(self, session: Session) -> Session:
         """Return a session that is committed; of any other one, say why it isn't."""
-        if session.state is State.CANCELLED:
+        if session.state is UploadState.CANCELLED:
             raise UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
-        if session.state is not State.COMMITTED:
+        if session.state is not UploadState.COMMITTED:
             raise _running(session)
         return session
 
@@ -179,7 +179,7 @@ class Commits:
         """Go on from where another driver of the same claim has brought the session."""
         if current is None:
             raise UploadUnknownError
-        if current.claim != mine.claim or current.state is State.OPEN:
+        if current.claim != mine.claim or current.state is UploadState.OPEN:
             raise UploadBusyError(offset=current.offset, retry_after=1)
         return current
 
@@ -188,7 +188,7 @@ class Commits:
         for _ in range(_CLAIM_TRIES):
             if session.claim == digest:
                 return session
-            if session.state is State.CANCELLED:
+            if session.state is UploadState.CANCELLED:
                 raise UploadUnknownError
             if not session.takes_claims:
                 raise UploadDigestInvalidError(
@@ -218,7 +218,7 @@ class Commits:
     def _refuse_if_false(self, session: Session) -> None:
         """Raise UploadDigestInvalidError if the bytes were read and have not the digest claimed."""
         found = computed_of(session)
-        if session.state is State.ASSEMBLED and found not in {None, session.claim}:
+        if session.state is UploadState.ASSEMBLED and found not in {None, session.claim}:
             raise UploadDigestInvalidError(
                 f"the upload has digest {found}, not {session.claim}", offset=session.offset
             )

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import replace
 
-from chalicelib.registry.session import Session, State
+from chalicelib.registry.session import Session, UploadState
 
 
 class Event(enum.StrEnum):
@@ -41,32 +41,32 @@ class IllegalMoveError(Exception):
     """A move that the table does not have: a fault in the program."""
 
 
-TABLE: Mapping[tuple[State, Event], State] = {
-    (State.OPEN, Event.SEAL): State.SEALED,
-    (State.OPEN, Event.WHOLE): State.COMMITTED,
-    (State.OPEN, Event.MISMATCH): State.OPEN,
-    (State.OPEN, Event.LOST): State.CANCELLED,
-    (State.OPEN, Event.CANCEL): State.CANCELLED,
-    (State.OPEN, Event.EXPIRE): State.CANCELLED,
-    (State.SEALED, Event.ASSEMBLE): State.ASSEMBLED,
-    (State.SEALED, Event.ALREADY_LIVE): State.COMMITTED,
-    (State.SEALED, Event.LOST): State.CANCELLED,
-    (State.SEALED, Event.EXPIRE): State.CANCELLED,
-    (State.ASSEMBLED, Event.COPY): State.COPIED,
-    (State.ASSEMBLED, Event.VERIFY): State.VERIFIED,
-    (State.ASSEMBLED, Event.MISMATCH): State.ASSEMBLED,
-    (State.ASSEMBLED, Event.LOST): State.CANCELLED,
-    (State.ASSEMBLED, Event.EXPIRE): State.CANCELLED,
-    (State.VERIFIED, Event.COPY): State.COPIED,
-    (State.VERIFIED, Event.LOST): State.CANCELLED,
-    (State.VERIFIED, Event.EXPIRE): State.CANCELLED,
-    (State.COPIED, Event.PUBLISH): State.COMMITTED,
-    (State.COPIED, Event.LOST): State.CANCELLED,
-    (State.COPIED, Event.EXPIRE): State.CANCELLED,
+TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
+    (UploadState.OPEN, Event.SEAL): UploadState.SEALED,
+    (UploadState.OPEN, Event.WHOLE): UploadState.COMMITTED,
+    (UploadState.OPEN, Event.MISMATCH): UploadState.OPEN,
+    (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,
+    (UploadState.OPEN, Event.CANCEL): UploadState.CANCELLED,
+    (UploadState.OPEN, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.SEALED, Event.ASSEMBLE): UploadState.ASSEMBLED,
+    (UploadState.SEALED, Event.ALREADY_LIVE): UploadState.COMMITTED,
+    (UploadState.SEALED, Event.LOST): UploadState.CANCELLED,
+    (UploadState.SEALED, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.ASSEMBLED, Event.COPY): UploadState.COPIED,
+    (UploadState.ASSEMBLED, Event.VERIFY): UploadState.VERIFIED,
+    (UploadState.ASSEMBLED, Event.MISMATCH): UploadState.ASSEMBLED,
+    (UploadState.ASSEMBLED, Event.LOST): UploadState.CANCELLED,
+    (UploadState.ASSEMBLED, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.VERIFIED, Event.COPY): UploadState.COPIED,
+    (UploadState.VERIFIED, Event.LOST): UploadState.CANCELLED,
+    (UploadState.VERIFIED, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.COPIED, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.COPIED, Event.LOST): UploadState.CANCELLED,
+    (UploadState.COPIED, Event.EXPIRE): UploadState.CANCELLED,
 }
 
 
-def after(state: State, event: Event) -> State:
+def after(state: UploadState, event: Event) -> UploadState:
     """Return where an event leads; raises IllegalMoveError if the table does not have it."""
     try:
         return TABLE[state, event]

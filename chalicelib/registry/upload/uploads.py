@@ -28,7 +28,7 @@ from chalicelib.registry.session import (
     MAX_CLAIMS,
     Owner,
     Session,
-    State,
+    UploadState,
     left_behind,
     overtaken,
 )
@@ -110,7 +110,7 @@ class Uploads:
         session = self._ports.sessions.get(session_id)
         if session is None or session.owner != owner:
             raise UploadUnknownError
-        if session.state is State.CANCELLED or session.over_by(self._ports.clock.now()):
+        if session.state is UploadState.CANCELLED or session.over_by(self._ports.clock.now()):
             raise UploadUnknownError
         return session
 
@@ -118,7 +118,7 @@ class Uploads:
         """Give a session up and delete what it stored. Only an open one can be cancelled."""
         for _ in range(_CANCEL_TRIES):
             session = self.status(owner, session_id)
-            if session.state is not State.OPEN:
+            if session.state is not UploadState.OPEN:
                 raise UploadUnknownError("the upload is over or being committed")
             try:
                 self._end(session, Event.CANCEL)
@@ -145,7 +145,7 @@ class Uploads:
             leased = self._lease(owner, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
             session = self.status(owner, session_id)
-            if session.state is State.OPEN:
+            if session.state is UploadState.OPEN:
                 raise
             if data and session.claim != digest and session.takes_claims:
                 raise _closed(session, at) from None
@@ -220,7 +220,7 @@ class Uploads:
 
     def _append_nothing(self, owner: Owner, session_id: str, at: int) -> Session:
         session = self.status(owner, session_id)
-        if session.state is not State.OPEN:
+        if session.state is not UploadState.OPEN:
             raise UploadUnknownError("the upload is over or being committed")
         if session.offset != at:
             raise UploadOffsetError(offset=session.offset)
@@ -270,9 +270,13 @@ class Uploads:
 
 def _accepted(current: Session | None, leased: Session, stored: Session) -> Session:
     """Tell whether a write that met another session had taken effect before all the same."""
-    if current is None or current.state is State.CANCELLED or current.last_fence != leased.fence:
+    if (
+        current is None
+        or current.state is UploadState.CANCELLED
+        or current.last_fence != leased.fence
+    ):
         raise _overtaken_by(current)
-    return stored if current.state is State.OPEN else current
+    return stored if current.state is UploadState.OPEN else current
 
 
 def _closed(session: Session, at: int | None) -> RegistryError:
@@ -287,7 +291,7 @@ def _closed(session: Session, at: int | None) -> RegistryError:
 
 
 def _overtaken_by(current: Session | None) -> RegistryError:
-    if current is None or current.state is State.CANCELLED:
+    if current is None or current.state is UploadState.CANCELLED:
         return UploadUnknownError()
     return UploadBusyError(
         "another request took this upload over: ask for its status and resume",

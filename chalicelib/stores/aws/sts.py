@@ -12,13 +12,13 @@ from xml.etree import ElementTree as ET
 
 from chalicelib.access.federation.aws_identity import (
     REGISTRY_HEADER,
-    Caller,
+    AwsCaller,
     CallerError,
     Presigned,
 )
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import UnavailableError
-from chalicelib.stores.web.fetches import Answer, Fetch, FetchError, fetch
+from chalicelib.stores.web.fetches import Fetch, FetchedResponse, FetchError, fetch
 
 MAX_BYTES = 64 * 1024
 """Most bytes of an answer; usual are 500."""
@@ -44,8 +44,11 @@ class Sts:
         self._endpoint = endpoint
         self._fetch = fetch
 
-    def caller(self, presigned: Presigned, service: str) -> Caller:
-        """Return who signed a request for `service`; raises RefusedError or UnavailableError."""
+    def caller(self, presigned: Presigned, service: str) -> AwsCaller:
+        """Return who signed a request for `service`.
+
+        Raises AuthenticationError or UnavailableError.
+        """
         headers = {REGISTRY_HEADER: service, "Accept": "application/json"}
         url = presigned.url
         if self._endpoint is not None:
@@ -57,7 +60,7 @@ class Sts:
         except FetchError as error:
             raise UnavailableError("AWS STS could not be asked who this is") from error
         if _is_refusal(answer):
-            raise RefusedError(Reason.AWS_REFUSED)
+            raise AuthenticationError(Reason.AWS_REFUSED)
         if answer.status != _OK:
             raise UnavailableError(f"AWS STS answered with the status {answer.status}")
         try:
@@ -66,16 +69,16 @@ class Sts:
             raise UnavailableError("AWS STS gave an answer that can't be read") from error
 
 
-def _is_refusal(answer: Answer) -> bool:
+def _is_refusal(answer: FetchedResponse) -> bool:
     is_throttled = answer.status == _TOO_MANY or any(word in answer.body for word in _THROTTLED)
     return answer.status in _REFUSALS and not is_throttled
 
 
-def _caller(body: bytes) -> Caller:
+def _caller(body: bytes) -> AwsCaller:
     """Read an answer: STS gives the JSON that is asked for, emulators give XML all the same."""
     text = body.decode()
     result = _from_xml(text) if text.lstrip().startswith("<") else _from_json(text)
-    return Caller.parse(result.get("Arn"), result.get("Account"))
+    return AwsCaller.parse(result.get("Arn"), result.get("Account"))
 
 
 def _from_json(text: str) -> Mapping[str, Any]:

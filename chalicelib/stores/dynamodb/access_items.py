@@ -7,9 +7,9 @@ from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust, parse_issuer, parse_subject
 from chalicelib.stores.dynamodb import codec
-from chalicelib.stores.dynamodb.codec import Field, Kind, Schema
+from chalicelib.stores.dynamodb.codec import AttributeKind, Field, Schema
 
-GRANTS: Kind[Grants] = Kind(
+GRANTS: AttributeKind[Grants] = AttributeKind(
     "L",
     lambda grants: [codec.TEXT.encode(text) for text in grants.texts()],
     lambda attributes: Grants.parse(codec.TEXT.decode(attribute) for attribute in attributes),
@@ -38,9 +38,9 @@ TRUST = Schema(
     Trust,
     (
         Field("name", codec.TEXT, attribute="sk"),
-        Field("issuer", Kind("S", str, parse_issuer)),
+        Field("issuer", AttributeKind("S", str, parse_issuer)),
         Field("audience", codec.TEXT),
-        Field("subject", Kind("S", str, parse_subject)),
+        Field("subject", AttributeKind("S", str, parse_subject)),
         Field("grants", GRANTS),
     ),
 )

@@ -18,7 +18,7 @@ from chalicelib.stores.aws.clients import SerialClient, client
 from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from chalicelib.stores.dynamodb.expressions import (
     Change,
-    Check,
+    ConditionCheck,
     Delete,
     Put,
     Update,
@@ -191,14 +191,14 @@ class Dynamo:
                 return item
         return {}
 
-    def transact(self, changes: Sequence[Change | Check]) -> None:
+    def transact(self, changes: Sequence[Change | ConditionCheck]) -> None:
         """Make all of these writes or none; raises TransactionRefusedError.
 
         botocore gives each call a token of its own, by which DynamoDB knows its repeats.
         """
         actions = [
             {
-                "ConditionCheck" if isinstance(change, Check) else type(change).__name__: (
+                "ConditionCheck" if isinstance(change, ConditionCheck) else type(change).__name__: (
                     change.request()
                 )
             }

@@ -22,7 +22,7 @@ class CorruptItemError(Exception):
     """An item that no version of this code has written: a person has to look at it."""
 
 
-class Kind(NamedTuple, Generic[T]):
+class AttributeKind(NamedTuple, Generic[T]):
     """How values of one Python type stand in an attribute of one DynamoDB type."""
 
     tag: str
@@ -46,25 +46,25 @@ def _whole(text: str) -> int:
     return int(text) if text.lstrip("-").isdigit() else int(number)
 
 
-TEXT: Kind[str] = Kind("S", str, str)
-WHOLE: Kind[int] = Kind("N", str, _whole)
+TEXT: AttributeKind[str] = AttributeKind("S", str, str)
+WHOLE: AttributeKind[int] = AttributeKind("N", str, _whole)
 # repr is the shortest text that reads back as the very same float: microseconds survive.
-TIME: Kind[float] = Kind("N", repr, float)
+TIME: AttributeKind[float] = AttributeKind("N", repr, float)
 # DynamoDB documents its TTL attribute as whole seconds.
-SECONDS: Kind[float] = Kind("N", lambda at: str(math.ceil(at)), float)
-FLAG: Kind[bool] = Kind("BOOL", bool, bool)
-BINARY: Kind[bytes] = Kind("B", bytes, bytes)
-DIGEST: Kind[Digest] = Kind("S", str, Digest.parse)
+SECONDS: AttributeKind[float] = AttributeKind("N", lambda at: str(math.ceil(at)), float)
+FLAG: AttributeKind[bool] = AttributeKind("BOOL", bool, bool)
+BINARY: AttributeKind[bytes] = AttributeKind("B", bytes, bytes)
+DIGEST: AttributeKind[Digest] = AttributeKind("S", str, Digest.parse)
 
 
-def choice(kind: type[T]) -> Kind[T]:
+def choice(kind: type[T]) -> AttributeKind[T]:
     """Attributes that hold a member of a string enum."""
-    return Kind("S", str, kind)
+    return AttributeKind("S", str, kind)
 
 
-def list_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+def list_of(kind: AttributeKind[T]) -> AttributeKind[tuple[T, ...]]:
     """Attributes that hold a list of values of one kind."""
-    return Kind(
+    return AttributeKind(
         "L",
         lambda values: [kind.encode(value) for value in values],
         lambda attributes: tuple(kind.decode(attribute) for attribute in attributes),
@@ -89,7 +89,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-class _Numbers(Kind[tuple[int, ...]]):
+class _Numbers(AttributeKind[tuple[int, ...]]):
     __slots__ = ()
 
     def decode(self, attribute: Mapping[str, Any]) -> tuple[int, ...]:
@@ -97,11 +97,11 @@ class _Numbers(Kind[tuple[int, ...]]):
         return list_of(WHOLE).decode(attribute) if "L" in attribute else super().decode(attribute)
 
 
-NUMBERS: Kind[tuple[int, ...]] = _Numbers("S", _spans, _numbers)
+NUMBERS: AttributeKind[tuple[int, ...]] = _Numbers("S", _spans, _numbers)
 """Rising numbers as "2 5-70": so long a spell of neighbours is as short as two of them."""
 
 # One text: a map's names may not be empty in DynamoDB, and escaped, any text a client sent fits.
-TEXTS_BY_NAME: Kind[Mapping[str, str]] = Kind(
+TEXTS_BY_NAME: AttributeKind[Mapping[str, str]] = AttributeKind(
     "S", lambda texts: json.dumps(dict(texts)), json.loads
 )
 
@@ -110,7 +110,7 @@ class Field(NamedTuple):
     """One field of a dataclass, under the same name or another in the item."""
 
     name: str
-    kind: Kind[Any]
+    kind: AttributeKind[Any]
     optional: bool = False
     attribute: str = ""
 
@@ -151,9 +151,9 @@ class Schema(NamedTuple, Generic[T]):
             ) from error
 
 
-def nested(schema: Schema[T]) -> Kind[T]:
+def nested(schema: Schema[T]) -> AttributeKind[T]:
     """Attributes that hold a whole value as a map."""
-    return Kind("M", schema.encode, schema.decode)
+    return AttributeKind("M", schema.encode, schema.decode)
 
 
 def _name(item: Item) -> str:

@@ -1,4 +1,4 @@
-"""DynamoDB writes as values: a clause, and a Put, Update, Delete or Check that is under one.
+"""DynamoDB writes as values: a clause, and a Put, Update, Delete or ConditionCheck under one.
 
 This module must never do I/O, and draws no key. In an expression `#name` is the attribute of that
 name, whether or not DynamoDB reserves the word; `:name` is one of the values given with it.
@@ -92,7 +92,7 @@ class Delete(NamedTuple):
         }
 
 
-class Check(NamedTuple):
+class ConditionCheck(NamedTuple):
     """Let a transaction pass only under a clause on an item that it does not write."""
 
     table: str
@@ -109,7 +109,7 @@ class Check(NamedTuple):
 
 
 Change = Put | Update | Delete
-"""What a request of its own can do; a transaction can hold a Check as well."""
+"""What a single request can do; a transaction can hold a ConditionCheck as well."""
 
 
 def key_attributes(key: Key) -> dict[str, dict[str, Any]]:

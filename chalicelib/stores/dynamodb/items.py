@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
-from chalicelib.registry.session import Session, State, StoredObject
+from chalicelib.registry.session import Session, StoredObject, UploadState
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import Field, Item, Schema
 
@@ -27,7 +27,7 @@ SESSION = Schema(
         Field("nonce", codec.TEXT),
         Field("created_at", codec.TIME),
         Field("life_until", codec.TIME),
-        Field("state", codec.choice(State)),
+        Field("state", codec.choice(UploadState)),
         Field("offset", codec.WHOLE),
         Field("algorithm", codec.choice(Algorithm)),
         Field("hash_state", codec.BINARY, optional=True),

@@ -38,7 +38,7 @@ def at_version(version: str) -> Clause:
     return Clause("#version = :version", {"version": codec.TEXT.encode(version)})
 
 
-class Links(MetadataPart):
+class LinkItems(MetadataPart):
     """The part of `MetadataStore` that knows links and records."""
 
     def get_link(self, repository: str, digest: Digest) -> Link | None:

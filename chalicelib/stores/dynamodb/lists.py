@@ -18,7 +18,7 @@ from chalicelib.stores.dynamodb.keys import (
 from chalicelib.stores.dynamodb.parts import MetadataPart
 
 
-class Lists(MetadataPart):
+class ListQueries(MetadataPart):
     """The part of `MetadataStore` that lists."""
 
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:

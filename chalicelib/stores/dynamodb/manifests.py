@@ -61,7 +61,7 @@ _QUEUED = ("sweep_at", "sweep_shard")
 _WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 
 
-class Manifests(MetadataPart):
+class ManifestItems(MetadataPart):
     """The part of `MetadataStore` that knows manifests."""
 
     def get_manifest(self, repository: str, digest: Digest) -> Manifest | None:

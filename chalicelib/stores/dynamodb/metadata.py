@@ -3,11 +3,11 @@
 This module must never hold anything of its own.
 """
 
-from chalicelib.stores.dynamodb.lists import Lists
-from chalicelib.stores.dynamodb.manifests import Manifests
-from chalicelib.stores.dynamodb.publications import Publications
-from chalicelib.stores.dynamodb.tags import Tags
+from chalicelib.stores.dynamodb.lists import ListQueries
+from chalicelib.stores.dynamodb.manifests import ManifestItems
+from chalicelib.stores.dynamodb.publications import PublicationItems
+from chalicelib.stores.dynamodb.tags import TagItems
 
 
-class DynamoMetadataStore(Publications, Manifests, Tags, Lists):
+class DynamoMetadataStore(PublicationItems, ManifestItems, TagItems, ListQueries):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""

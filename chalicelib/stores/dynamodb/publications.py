@@ -18,7 +18,7 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb.expressions import Change, Put
 from chalicelib.stores.dynamodb.items import LINK, RECORD, SESSION, session_item
 from chalicelib.stores.dynamodb.keys import record_key
-from chalicelib.stores.dynamodb.links import ABSENT, TRIES, Links
+from chalicelib.stores.dynamodb.links import ABSENT, TRIES, LinkItems
 from chalicelib.stores.dynamodb.sessions import update_of
 from chalicelib.telemetry.tally import Happening, note
 
@@ -69,7 +69,7 @@ class _Publication(NamedTuple):
             )
 
 
-class Publications(Links):
+class PublicationItems(LinkItems):
     """The part of `MetadataStore` that makes a session's bytes a blob."""
 
     def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:

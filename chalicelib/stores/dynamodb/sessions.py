@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.digest import Digest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import MAX_CLAIMS, Owner, Session, State, left_behind, overtaken
+from chalicelib.registry.session import (
+    MAX_CLAIMS,
+    Owner,
+    Session,
+    UploadState,
+    left_behind,
+    overtaken,
+)
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo
 from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
@@ -33,7 +40,7 @@ NOBODY_HOLDS = Clause("attribute_not_exists(#holder)")
 """No request is appending, and none has died while it was."""
 
 
-def in_state(state: State) -> Clause:
+def in_state(state: UploadState) -> Clause:
     """The session stands there; an absent item stands nowhere."""
     return Clause("#state = :state", {"state": codec.TEXT.encode(state)})
 
@@ -138,7 +145,11 @@ class DynamoSessionStore:
         Raises UploadUnknownError, UploadOffsetError, UploadBusyError, in this order of looking.
         """
         lease = _Lease(owner, at, claim, holder, now, until)
-        clause = in_state(State.OPEN) & of_repository(owner.repository) & opened_by(owner.principal)
+        clause = (
+            in_state(UploadState.OPEN)
+            & of_repository(owner.repository)
+            & opened_by(owner.principal)
+        )
         clause &= alive_at(now) & NOBODY_HOLDS
         if at is not None:
             clause &= at_offset(at)
@@ -183,7 +194,7 @@ class DynamoSessionStore:
     def _take_over(self, met: Session, lease: _Lease) -> Session:
         """Take the lease of a request that died, and burn the part number it may still write."""
         # Whoever takes a part number frees the lease, or raises the fence, in the same write.
-        clause = in_state(State.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
+        clause = in_state(UploadState.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
         update = _lease_write(self._table, met.id, lease, clause)
         item = session_item(overtaken(met))
         changed = {name: item[name] for name in _GIVEN_UP}
@@ -219,7 +230,7 @@ def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
     if (
         met is None
         or met.owner != lease.owner
-        or met.state is not State.OPEN
+        or met.state is not UploadState.OPEN
         or met.life_until <= lease.now
     ):
         raise UploadUnknownError from failed

@@ -12,13 +12,13 @@ from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import TransactionRefusedError
 from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
-from chalicelib.stores.dynamodb.expressions import Check, Delete
+from chalicelib.stores.dynamodb.expressions import ConditionCheck, Delete
 from chalicelib.stores.dynamodb.keys import manifest_key, tag_key, tagged_key, tagged_of
 from chalicelib.stores.dynamodb.manifests import IS_DELETING, of_version, tag_names
 from chalicelib.stores.dynamodb.parts import MetadataPart
 
 
-class Tags(MetadataPart):
+class TagItems(MetadataPart):
     """The part of `MetadataStore` that knows tags."""
 
     def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
@@ -62,7 +62,7 @@ class Tags(MetadataPart):
         """Delete a tag of a manifest that is being deleted, with its TAGGED row; see the port."""
         repository, digest = manifest.repository, manifest.digest
         key = tag_key(repository, tag)
-        going = Check(
+        going = ConditionCheck(
             self._registry,
             manifest_key(repository, digest),
             IS_DELETING & of_version(manifest.version),
@@ -74,7 +74,7 @@ class Tags(MetadataPart):
             return 0 not in refused.met and self._drop_way_back(going, way_back)
         return True
 
-    def _drop_way_back(self, going: Check, way_back: Delete) -> bool:
+    def _drop_way_back(self, going: ConditionCheck, way_back: Delete) -> bool:
         """Delete a TAGGED row whose tag names something else.
 
         While the manifest is being deleted no tag can come to name it: what the tag names now, it

@@ -27,7 +27,7 @@ class FetchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FetchedResponse:
     """An answer with any status."""
 
     status: int
@@ -37,11 +37,11 @@ class Answer:
 class Fetch(Protocol):
     """What `fetch` does."""
 
-    def __call__(self, url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+    def __call__(self, url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
         """See fetch."""
 
 
-def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
     """Get a URL and return the answer, whatever its status, a redirect too.
 
     `limit`: most bytes of a body. Raises FetchError.
@@ -50,7 +50,7 @@ def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
     request = urllib.request.Request(url, headers=told)  # noqa: S310 - _opener knows no other kind
     try:
         with _opener().open(request, timeout=TIMEOUT) as response:
-            return Answer(response.status, _body(response, limit))
+            return FetchedResponse(response.status, _body(response, limit))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"no answer from {request.host}: {error}") from error
 

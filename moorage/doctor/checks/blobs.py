@@ -13,12 +13,12 @@ from moorage.doctor.answers import error_code, fault, require, require_bytes
 from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, skip
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of
-from moorage.doctor.wire import Answer, told
+from moorage.doctor.wire import HttpResponse, told
 
 _PIECE = 4 * 1024 * 1024
 _LARGE = 5 * 1024 * 1024 + 1
 _GZIP: Mapping[str, str] = {"Accept-Encoding": "gzip"}
-_Getter = Callable[[Mapping[str, str]], Answer]
+_Getter = Callable[[Mapping[str, str]], HttpResponse]
 _ACCEPTS = (None, "application/json", "text/html, */*;q=0.8", "application/octet-stream, */*")
 
 

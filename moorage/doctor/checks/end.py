@@ -11,7 +11,7 @@ from moorage.doctor.check import Check
 from moorage.doctor.checks.login import login
 from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
 from moorage.doctor.visit import Blob, Visit, digest_of
-from moorage.doctor.wire import BROKEN, Answer, told
+from moorage.doctor.wire import BROKEN, HttpResponse, told
 
 _REFUSED = frozenset({401, 403})
 _GONE = frozenset({200, 202, 204, 404})
@@ -50,7 +50,7 @@ def _strangers(bearer: object) -> Mapping[str, Mapping[str, str]]:
     return {"without a token": {}, "with a token for something else": narrow}
 
 
-def _shown(answer: Answer) -> tuple[int, bytes]:
+def _shown(answer: HttpResponse) -> tuple[int, bytes]:
     return answer.status, answer.body
 
 

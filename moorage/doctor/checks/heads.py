@@ -10,7 +10,7 @@ from moorage.doctor.answers import in_log, require, unexpected
 from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import Answer, clean, told
+from moorage.doctor.wire import HttpResponse, clean, told
 
 RESOLVER = ", ".join(
     (
@@ -49,7 +49,7 @@ class Told:
     digest: str
 
     @classmethod
-    def of(cls, answer: Answer, true: int) -> "Told":
+    def of(cls, answer: HttpResponse, true: int) -> "Told":
         """Read an answer."""
         headers = answer.headers
         length = clean(headers.get("Content-Length", _NONE))
@@ -115,7 +115,7 @@ def _head(visit: Visit, size: int, who: str, reference: str, headers: dict[str, 
     return said
 
 
-def _wrong_status(what: str, answer: Answer) -> FailedError:
+def _wrong_status(what: str, answer: HttpResponse) -> FailedError:
     return FailedError(f"{what}: {told(answer)}", unexpected(answer) or in_log(answer))
 
 

@@ -15,7 +15,7 @@ from moorage.doctor.answers import fault, require, unexpected
 from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
 from moorage.doctor.visit import Credentials, Visit
-from moorage.doctor.wire import Answer, clean, told, wire_of
+from moorage.doctor.wire import HttpResponse, clean, told, wire_of
 
 _OLD_TLS = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 _FEW_DAYS = 14
@@ -172,7 +172,7 @@ def clock(visit: Visit) -> Finding:
     return warn(seen) if abs(skew) > _SKEW else ok("the clocks agree" if abs(skew) <= 1 else seen)
 
 
-def login(visit: Visit, credentials: Credentials, scope: str) -> Answer:
+def login(visit: Visit, credentials: Credentials, scope: str) -> HttpResponse:
     """Ask the token endpoint for a token: by POST, which tells what was granted, else by GET."""
     asked = {"service": visit.challenge["service"], "scope": scope}
     password = {
@@ -196,7 +196,7 @@ def _at_realm(
     *,
     form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
+) -> HttpResponse:
     realm = found["realm"]
     try:
         wire, target = wire_of(realm)
@@ -213,7 +213,7 @@ def _at_realm(
     return wire.ask("GET", f"{target}{joint}{urlencode(query)}", headers)
 
 
-def _hello(visit: Visit) -> Answer:
+def _hello(visit: Visit) -> HttpResponse:
     if visit.hello is None:
         raise FailedError("nobody has asked for /v2/ yet")
     return visit.hello

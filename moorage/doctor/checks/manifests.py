@@ -9,7 +9,7 @@ from moorage.doctor.answers import require, require_bytes
 from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import Answer, clean, told
+from moorage.doctor.wire import HttpResponse, clean, told
 
 _TAGS = ("page-1", "page-2", "page-3")
 _ARTIFACT = "application/vnd.moorage.doctor.v1"
@@ -59,7 +59,7 @@ def tags(visit: Visit) -> Finding:
     return ok(f"{len(found)} tags on {pages} pages; each Link leads on")
 
 
-def _next(visit: Visit, target: str, answer: Answer) -> str:
+def _next(visit: Visit, target: str, answer: HttpResponse) -> str:
     """Return where the next page is; empty after the last one."""
     header = answer.headers.get("Link", "")
     if not header:
@@ -111,7 +111,7 @@ def mount(visit: Visit) -> Finding:
     return ok("201, and the blob is there without being sent again")
 
 
-def _strings(answer: Answer, name: str) -> list[str]:
+def _strings(answer: HttpResponse, name: str) -> list[str]:
     items = answer.json().get(name)
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise FailedError(f"no list of {name}: {told(answer)}")

@@ -18,7 +18,7 @@ from moorage.doctor.answers import (
 from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of, with_digest
-from moorage.doctor.wire import BROKEN, Answer, told
+from moorage.doctor.wire import BROKEN, HttpResponse, told
 
 _PIECES = (100_000, 1, 70_000)
 _FIRST, _SECOND, _SENT = 70_000, 100_000, 50_000
@@ -140,7 +140,7 @@ def _settled(visit: Visit, target: str) -> tuple[int, str]:
     )
 
 
-def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> Answer:
+def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> HttpResponse:
     span = {"Content-Range": f"{begin}-{begin + len(piece) - 1}"}
     return visit.ask("PATCH", target, {**BYTES, **span}, piece)
 

@@ -14,14 +14,14 @@ from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_a
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.decision import (
     ANONYMOUS,
-    Kind,
+    Decision,
     Principal,
-    Verdict,
+    PrincipalKind,
     decide,
     federated_subject,
 )
 from chalicelib.access.grants import Grants
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import parse_scopes
 from chalicelib.access.tokens import Use
 from chalicelib.access.trusts import Trust
@@ -66,7 +66,7 @@ class World:
 
     def refusal(self, header: str | None) -> Reason:
         """Say why a header is refused."""
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(AuthenticationError) as caught:
             self.identify(header)
         assert caught.value.__cause__ is None
         return caught.value.reason
@@ -129,7 +129,7 @@ def test_any_header_is_read_or_refused(text: str) -> None:
     ):
         try:
             principal = identify(header, MemoryAccessStore(), TOKENS, NOW)
-        except RefusedError:
+        except AuthenticationError:
             continue
         assert principal == ANONYMOUS
 
@@ -150,7 +150,7 @@ def test_basic(world: World, user: str) -> None:
     """An access token says who its holder is, under whatever user name."""
     record = world.credential
     assert world.identify(encoded(f"{user}:{world.password}")) == Principal(
-        Kind.CREDENTIAL, f"credential:{record.id}", record.grants, None, record.id, 1
+        PrincipalKind.CREDENTIAL, f"credential:{record.id}", record.grants, None, record.id, 1
     )
 
 
@@ -166,7 +166,7 @@ def test_wrong_passwords(world: World) -> None:
 
 def test_a_mistyped_password_is_not_looked_up() -> None:
     """What can't be an access token costs no read."""
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         log_in("moor_" + "0" * 49, None, TOKENS, NOW)  # type: ignore[arg-type]
 
 
@@ -197,7 +197,7 @@ def test_what_is_out_is_void_at_once(
     world.change(**changes)
     assert world.refusal(header) is basic
     assert world.refusal(f"Bearer {access}") is token
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         refresh(again, world.store, TOKENS, NOW)
     assert caught.value.reason is token
 
@@ -208,7 +208,7 @@ def test_a_replaced_secret_is_taken_for_its_time(world: World) -> None:
     world.store.rotate(world.credential, hash_of(generate()), NOW + 1)
     for header in (encoded(f"ci:{world.password}"), f"Bearer {access}"):
         assert identify(header, world.store, TOKENS, NOW).version == 1
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(AuthenticationError) as caught:
             identify(header, world.store, TOKENS, NOW + 1)
         assert caught.value.reason is Reason.CREDENTIAL_REPLACED
 
@@ -225,7 +225,7 @@ def test_a_token_of_a_credential_that_is_gone(world: World) -> None:
         replace(claims, source=""),
         replace(claims, subject="anonymous"),
     ):
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(AuthenticationError) as caught:
             bearer(forged, world.store, NOW)
         assert caught.value.reason in {Reason.CREDENTIAL_UNKNOWN, Reason.JWT_CLAIMS}
     world.store.credentials.clear()
@@ -235,12 +235,12 @@ def test_a_token_of_a_credential_that_is_gone(world: World) -> None:
 def test_grants_are_those_of_today(world: World) -> None:
     """A token whose credential lost a grant lost it too, and gained none that it did not name."""
     principal = world.identify(f"Bearer {world.token('repository:team/app:pull,push')}")
-    assert decide(principal, "push", "team/app") is Verdict.ALLOWED
+    assert decide(principal, "push", "team/app") is Decision.ALLOWED
     world.change(grants=Grants.parse(["team/**:pull", "other:pull"]))
     principal = world.identify(f"Bearer {world.token('repository:team/app:pull,push')}")
-    assert decide(principal, "push", "team/app") is Verdict.DENIED
-    assert decide(principal, "pull", "team/app") is Verdict.ALLOWED
-    assert decide(principal, "pull", "other") is Verdict.CHALLENGE
+    assert decide(principal, "push", "team/app") is Decision.DENIED
+    assert decide(principal, "pull", "team/app") is Decision.ALLOWED
+    assert decide(principal, "pull", "other") is Decision.CHALLENGE
 
 
 def test_anonymous_tokens(world: World) -> None:
@@ -248,10 +248,10 @@ def test_anonymous_tokens(world: World) -> None:
     token = TOKENS.issue("anonymous", parse_scopes(["repository:a:pull"]), NOW, jti="t")
     principal = world.identify(f"Bearer {token}")
     assert principal == replace(ANONYMOUS, limit=parse_scopes(["repository:a:pull"]))
-    assert decide(principal, "ping", None) is Verdict.ALLOWED
-    assert decide(principal, "pull", "a", public=True) is Verdict.ALLOWED
-    assert decide(principal, "pull", "a", public=False) is Verdict.CHALLENGE
-    assert decide(principal, "pull", "b", public=True) is Verdict.CHALLENGE
+    assert decide(principal, "ping", None) is Decision.ALLOWED
+    assert decide(principal, "pull", "a", public=True) is Decision.ALLOWED
+    assert decide(principal, "pull", "a", public=False) is Decision.CHALLENGE
+    assert decide(principal, "pull", "b", public=True) is Decision.CHALLENGE
 
 
 ISSUER = "https://issuer.example"
@@ -270,11 +270,11 @@ def test_federated_tokens(world: World) -> None:
     """A token for somebody whom another issuer knows may do what it says and the trust holds."""
     world.store.put_trust(TRUST)
     principal = world.identify(f"Bearer {federated()}")
-    assert (principal.kind, principal.source) == (Kind.FEDERATED, TRUST.name)
+    assert (principal.kind, principal.source) == (PrincipalKind.FEDERATED, TRUST.name)
     assert principal.id == federated_subject(ISSUER, MAIN)
-    assert decide(principal, "push", "a") is Verdict.ALLOWED
-    assert decide(principal, "delete", "a") is Verdict.DENIED
-    assert decide(principal, "catalog", None) is Verdict.CHALLENGE
+    assert decide(principal, "push", "a") is Decision.ALLOWED
+    assert decide(principal, "delete", "a") is Decision.DENIED
+    assert decide(principal, "catalog", None) is Decision.CHALLENGE
 
 
 @pytest.mark.parametrize(
@@ -302,9 +302,9 @@ def test_a_login_token_is_a_password_and_nothing_else(world: World) -> None:
     assert login.until == int(NOW) + 3600
     assert world.identify(encoded(f"moorage:{token}")) == login.principal
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         log_in(token, world.store, TOKENS, NOW + 3600)
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         refresh(token, world.store, TOKENS, NOW)
 
 
@@ -320,10 +320,10 @@ def test_a_refresh_token_opens_nothing(world: World) -> None:
     token = world.token(use=Use.REFRESH)
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
     assert world.refusal(encoded(f"ci:{token}")) is Reason.JWT_AUDIENCE
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         bearer(TOKENS.verify(token, NOW, Use.REFRESH), world.store, NOW)
     for wrong in (world.token(), TOKENS.issue("anonymous", (), NOW, jti="t", use=Use.REFRESH)):
-        with pytest.raises(RefusedError):
+        with pytest.raises(AuthenticationError):
             refresh(wrong, world.store, TOKENS, NOW)
 
 

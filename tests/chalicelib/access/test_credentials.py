@@ -19,7 +19,7 @@ from chalicelib.access.credentials import (
     parse_credential_name,
     verify,
 )
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from tests.chalicelib.access.values import NOW, a_credential, check_tells_only_why
 
 OLD, NEW = generate(), generate()
@@ -68,7 +68,7 @@ NO_TOKENS = [
 def test_what_is_no_access_token(text: str) -> None:
     """Another text is no access token, whatever record it is held against."""
     assert not is_access_token(text)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         verify(text, a_credential(), NOW)
     assert caught.value.reason is Reason.CREDENTIAL_FORM
     check_tells_only_why(caught.value)
@@ -106,7 +106,7 @@ def test_verify(presented: str, changes: dict[str, object], expected: int | Reas
     if isinstance(expected, int):
         assert verify(presented, record, NOW) == expected
         return
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         verify(presented, record, NOW)
     assert caught.value.reason is expected
     check_tells_only_why(caught.value)

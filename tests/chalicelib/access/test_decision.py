@@ -8,22 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.access.decision import ANONYMOUS, Kind, Principal, Verdict, decide, visible
+from chalicelib.access.decision import (
+    ANONYMOUS,
+    Decision,
+    Principal,
+    PrincipalKind,
+    decide,
+    visible,
+)
 from chalicelib.access.grants import NOTHING, Grants, Right, allowed
 from chalicelib.access.scopes import Scopes, covers, parse_scopes
 from chalicelib.api.routes import Action
 from tests.chalicelib.access.values import grants, names, scopes
 
-READER = Principal(Kind.CREDENTIAL, "credential:r", Grants.parse(["team/*:pull"]))
-WRITER = Principal(Kind.CREDENTIAL, "credential:w", Grants.parse(["team/*:pull,push"]))
-ADMIN = Principal(Kind.CREDENTIAL, "credential:a", Grants.parse(["admin"]))
-USELESS = Principal(Kind.CREDENTIAL, "credential:u", NOTHING)
+READER = Principal(PrincipalKind.CREDENTIAL, "credential:r", Grants.parse(["team/*:pull"]))
+WRITER = Principal(PrincipalKind.CREDENTIAL, "credential:w", Grants.parse(["team/*:pull,push"]))
+ADMIN = Principal(PrincipalKind.CREDENTIAL, "credential:a", Grants.parse(["admin"]))
+USELESS = Principal(PrincipalKind.CREDENTIAL, "credential:u", NOTHING)
 NARROW = replace(ADMIN, limit=parse_scopes(["repository:team/app:pull"]))
 PUSHING = replace(ADMIN, limit=parse_scopes(["repository:team/app:push"]))
 LISTING = replace(READER, limit=parse_scopes(["registry:catalog:*"]))
 PUBLIC_TOKEN = replace(ANONYMOUS, limit=parse_scopes(["repository:team/app:pull"]))
 
-A, C, D = Verdict.ALLOWED, Verdict.CHALLENGE, Verdict.DENIED
+A, C, D = Decision.ALLOWED, Decision.CHALLENGE, Decision.DENIED
 # fmt: off
 VERDICTS = {
     #             ping, catalog, then on team/app: pull, push, delete, public: pull, push
@@ -69,7 +76,7 @@ NO_ACTIONS = [
 def test_what_nobody_thought_of_is_denied(action: str, name: str | None) -> None:
     """An action or a name that there is not is denied to everybody, the admin too."""
     for principal in (ANONYMOUS, READER, WRITER, ADMIN, NARROW, PUBLIC_TOKEN):
-        assert decide(principal, action, name, public=True) is not Verdict.ALLOWED
+        assert decide(principal, action, name, public=True) is not Decision.ALLOWED
 
 
 @given(grants, st.none() | scopes, names, st.booleans())
@@ -80,13 +87,13 @@ def test_nothing_is_allowed_that_no_grant_holds(
     public: bool,  # noqa: FBT001 - drawn
 ) -> None:
     """What is allowed is held by a grant, or public to pull, and named by the token if any."""
-    principal = Principal(Kind.CREDENTIAL, "credential:x", held, limit)
+    principal = Principal(PrincipalKind.CREDENTIAL, "credential:x", held, limit)
     for right in Right:
         fine = allowed(held, right, name) or (public and right is Right.PULL)
         named = limit is None or covers(limit, right, name)
         # A token to push is one to delete as well, for whoever may.
         named = named or (right is Right.DELETE and covers(limit or (), Right.PUSH, name))
         verdict = decide(principal, right, name, public=public)
-        assert (verdict is Verdict.ALLOWED) == (fine and named)
-        assert (verdict is Verdict.DENIED) == (not fine)
+        assert (verdict is Decision.ALLOWED) == (fine and named)
+        assert (verdict is Decision.DENIED) == (not fine)
     assert visible(principal, name, public=public) == (allowed(held, "pull", name) or public)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.signing_keys import KeyRing, KeyRingError, SigningKey
 from chalicelib.access.tokens import Tokens
 from tests.chalicelib.access.values import NOW
@@ -58,5 +58,5 @@ def test_a_key_is_replaced_with_nobody_logged_out() -> None:
         earlier.verify(later.issue("a", (), NOW, jti="1"), NOW)
     for earlier, later in pairwise(steps[:3]):
         later.verify(earlier.issue("a", (), NOW, jti="1"), NOW)
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         steps[3].verify(steps[0].issue("a", (), NOW, jti="1"), NOW)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chalicelib.access.asking import Ask, Issued
+from chalicelib.access.asking import IssuedToken, TokenRequest
 from chalicelib.access.authentication import identify
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.decision import federated_subject
 from chalicelib.access.federation.exchange import Federated, TokenType
 from chalicelib.access.grants import Grants
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, parse_scopes, text_of
 from chalicelib.access.throttle import LIMIT, WINDOW
 from chalicelib.access.tokens import LIFE, Claims, Use
@@ -51,14 +51,14 @@ class World:
         self.password = self.access.credential("reader", "team/*:pull")
         self.desk = self.access.desk()
 
-    def log_in(self, scopes: Scopes | None = PULL, **how: object) -> Issued:
+    def log_in(self, scopes: Scopes | None = PULL, **how: object) -> IssuedToken:
         """Log in with the right password."""
-        return self.desk.password("me", self.password, Ask(scopes, HOME, **how))  # type: ignore[arg-type]
+        return self.desk.password("me", self.password, TokenRequest(scopes, HOME, **how))  # type: ignore[arg-type]
 
     def fail(self, source: str = HOME, user: str = "me") -> None:
         """Log in with a wrong password."""
-        with pytest.raises(RefusedError):
-            self.desk.password(user, generate(), Ask(PULL, source))
+        with pytest.raises(AuthenticationError):
+            self.desk.password(user, generate(), TokenRequest(PULL, source))
 
     def read(self, token: str, use: Use = Use.ACCESS) -> Claims:
         """Read a token as the registry does."""
@@ -94,10 +94,10 @@ def test_anybody_may_pull_what_is_public() -> None:
     world = World()
     world.access.store.set_public("team/app", public=True)
     asked = parse_scopes(["repository:team/app:pull,push", "repository:team/b:pull"])
-    issued = world.desk.anonymous(Ask(asked, HOME))
+    issued = world.desk.anonymous(TokenRequest(asked, HOME))
     assert issued.scopes == PULL
     assert world.read(issued.token).subject == "anonymous"
-    assert world.desk.anonymous(Ask(None, HOME)).scopes == ()
+    assert world.desk.anonymous(TokenRequest(None, HOME)).scopes == ()
 
 
 def test_a_refresh_token_gives_others_until_the_credential_ends() -> None:
@@ -105,17 +105,17 @@ def test_a_refresh_token_gives_others_until_the_credential_ends() -> None:
     world = World()
     again = world.log_in(offline=True).refresh_token
     assert again is not None
-    assert world.desk.refresh(again, Ask(BOTH, HOME)).scopes == PULL
+    assert world.desk.refresh(again, TokenRequest(BOTH, HOME)).scopes == PULL
     world.access.store.regrant("id-of-reader", Grants.parse(["**:pull,push"]))
-    assert world.desk.refresh(again, Ask(BOTH, HOME)).scopes == BOTH
+    assert world.desk.refresh(again, TokenRequest(BOTH, HOME)).scopes == BOTH
     world.access.store.revoke("id-of-reader")
-    with pytest.raises(RefusedError):
-        world.desk.refresh(again, Ask(BOTH, HOME))
+    with pytest.raises(AuthenticationError):
+        world.desk.refresh(again, TokenRequest(BOTH, HOME))
 
 
 def test_nobody_in_particular_gets_no_refresh_token() -> None:
     """An anonymous token can be had again at any time."""
-    assert World().desk.anonymous(Ask(PULL, HOME, offline=True)).refresh_token is None
+    assert World().desk.anonymous(TokenRequest(PULL, HOME, offline=True)).refresh_token is None
 
 
 class Vouching:
@@ -139,7 +139,9 @@ def federated() -> World:
 def test_an_exchange_with_scopes_gives_an_access_token(federated: World) -> None:
     """It holds what of them the trust grants, and says whom the other issuer knows."""
     asked = parse_scopes(["repository:team/app:pull,push,delete"])
-    issued = federated.desk.exchange(TokenType.ID_TOKEN, "proof", Ask(asked, HOME, offline=True))
+    issued = federated.desk.exchange(
+        TokenType.ID_TOKEN, "proof", TokenRequest(asked, HOME, offline=True)
+    )
     claims = federated.read(issued.token)
     assert (claims.subject, claims.source) == (federated_subject(ISSUER, SUBJECT), "ci")
     assert claims.scopes == BOTH
@@ -148,22 +150,22 @@ def test_an_exchange_with_scopes_gives_an_access_token(federated: World) -> None
 
 def test_an_exchange_without_scopes_gives_a_password_for_an_hour(federated: World) -> None:
     """What it gives logs in, and no token that it gives lives longer than itself."""
-    login = federated.desk.exchange(TokenType.ID_TOKEN, "proof", Ask(None, HOME))
+    login = federated.desk.exchange(TokenType.ID_TOKEN, "proof", TokenRequest(None, HOME))
     assert federated.read(login.token, Use.LOGIN).scopes == ()
     federated.clock.at += 3000
-    issued = federated.desk.password("moorage", login.token, Ask(BOTH, HOME, offline=True))
+    issued = federated.desk.password("moorage", login.token, TokenRequest(BOTH, HOME, offline=True))
     assert issued.scopes == BOTH
     assert issued.expires_at == login.expires_at
     assert issued.refresh_token is None
     federated.clock.at = login.expires_at
-    with pytest.raises(RefusedError):
-        federated.desk.password("moorage", login.token, Ask(BOTH, HOME))
+    with pytest.raises(AuthenticationError):
+        federated.desk.password("moorage", login.token, TokenRequest(BOTH, HOME))
 
 
 def test_an_unknown_kind_of_proof_is_said_to_be_one() -> None:
     """It is the request that is wrong, and no failed login."""
     with pytest.raises(RequestInvalidError, match="id_token"):
-        World().desk.exchange("urn:else", "proof", Ask(None, HOME))
+        World().desk.exchange("urn:else", "proof", TokenRequest(None, HOME))
 
 
 def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
@@ -176,7 +178,7 @@ def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
     assert 1 <= caught.value.retry_after <= WINDOW
     world.fail(source=ELSEWHERE)
     world.fail(user="another")
-    assert world.desk.password("me", world.password, Ask(PULL, ELSEWHERE)).scopes == PULL
+    assert world.desk.password("me", world.password, TokenRequest(PULL, ELSEWHERE)).scopes == PULL
     world.clock.at += caught.value.retry_after
     assert world.log_in().scopes == PULL
 
@@ -212,7 +214,7 @@ def test_a_key_that_is_new_is_read() -> None:
     keys, before = world.access.keys, world.access.keys.held
     other = AccessWorld(world.clock)
     keys.held = other.keys.held
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         world.read(issued.token)
     renewals = iter([True])
 
@@ -230,8 +232,8 @@ def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     world = World()
     wrong = generate()
-    with pytest.raises(RefusedError) as caught:
-        world.desk.password("me", wrong, Ask(PULL, HOME))
+    with pytest.raises(AuthenticationError) as caught:
+        world.desk.password("me", wrong, TokenRequest(PULL, HOME))
     issued = world.log_in(offline=True)
     secrets = [wrong, world.password, issued.token, issued.refresh_token, hash_of(world.password)]
     shown = caplog.text + repr(issued) + repr(caught.value) + repr(world.access.store.get("x"))
@@ -242,7 +244,7 @@ def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_forgotten_name_is_no_way_in() -> None:
     """The user name is for people: it decides nothing."""
     world = World()
-    assert world.desk.password("", world.password, Ask(PULL, HOME)).scopes == PULL
+    assert world.desk.password("", world.password, TokenRequest(PULL, HOME)).scopes == PULL
     now = world.clock.now()
     principal = world.access.mint.verified(
         lambda tokens: identify(f"Bearer {world.log_in().token}", world.access.store, tokens, now)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.access.grants import Right
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import (
     MAX_SCOPES,
     Scopes,
@@ -27,7 +27,7 @@ AT = int(NOW)
 
 def refusal(token: str, now: float = NOW, use: Use = Use.ACCESS) -> Reason:
     """Return why a token is refused; the error says nothing of it."""
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         TOKENS.verify(token, now, use)
     error = caught.value
     assert error.code is ErrorCode.UNAUTHORIZED

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.signing_keys import SigningKey
 from tests.chalicelib.access.values import NOW, RING, TOKENS, check_tells_only_why
 
@@ -209,7 +209,7 @@ FORGED = {
 def test_forged(name: str) -> None:
     """A forged token is refused for the reason that it is one, and not repeated in the error."""
     token, reason = FORGED[name]
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         TOKENS.verify(token, NOW)
     error = caught.value
     assert error.reason is reason

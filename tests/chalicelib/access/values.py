@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, merged, on_repository
 from chalicelib.access.signing_keys import KeyRing, SigningKey
 from chalicelib.access.tokens import Tokens
@@ -54,9 +54,9 @@ scopes = st.lists(
 ).map(merged)
 
 
-def check_tells_only_why(error: RefusedError) -> None:
+def check_tells_only_why(error: AuthenticationError) -> None:
     """Fail if a refusal says or holds more than its reason: anything of what was presented."""
-    alone = RefusedError(error.reason)
+    alone = AuthenticationError(error.reason)
     assert (repr(error), str(error), vars(error)) == (repr(alone), str(alone), vars(alone))
     assert error.__cause__ is None
 

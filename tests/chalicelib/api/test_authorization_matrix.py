@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from chalicelib.access.asking import Ask
+from chalicelib.access.asking import TokenRequest
 from chalicelib.access.scopes import parse_scopes
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
@@ -85,7 +85,9 @@ class World:
         scopes = [f"repository:{repository}:{actions}"]
         if form == "token":
             scopes.append("registry:catalog:*")
-        issued = self.access.desk().password(login, password, Ask(parse_scopes(scopes), "test"))
+        issued = self.access.desk().password(
+            login, password, TokenRequest(parse_scopes(scopes), "test")
+        )
         return f"Bearer {issued.token}"
 
     def ask(self, method: str, target: str, header: str | None, body: bytes = b"") -> Response:
@@ -241,7 +243,9 @@ def test_a_token_for_both_repositories_mounts() -> None:
     """Clients ask for both when a mount's challenge says so, or of their own accord."""
     world = World()
     scopes = parse_scopes([f"repository:{NOWHERE}:pull,push", f"repository:{PRIVATE}:pull"])
-    issued = world.access.desk().password("x", world.passwords["writer"], Ask(scopes, "test"))
+    issued = world.access.desk().password(
+        "x", world.passwords["writer"], TokenRequest(scopes, "test")
+    )
     target = f"{NOWHERE}/blobs/uploads?mount={DIGEST}&from={PRIVATE}"
     assert world.ask("POST", target, f"Bearer {issued.token}").status == 201
 
@@ -332,7 +336,7 @@ def test_a_revoked_login_is_out_at_once() -> None:
         for form in ("basic", "token")
     }
     anonymous = world.access.desk().anonymous(
-        Ask(parse_scopes([f"repository:{PUBLIC}:pull"]), "test")
+        TokenRequest(parse_scopes([f"repository:{PUBLIC}:pull"]), "test")
     )
     stranger = f"Bearer {anonymous.token}"
     assert world.ask("GET", f"{PUBLIC}/blobs/{DIGEST}", stranger).status == 200

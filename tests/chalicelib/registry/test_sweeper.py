@@ -16,8 +16,8 @@ from chalicelib.errors import UnavailableError, UploadDigestInvalidError, Upload
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import Owner, State
-from chalicelib.registry.sweeper import Outcome
+from chalicelib.registry.session import Owner, UploadState
+from chalicelib.registry.sweeper import SweepOutcome
 from chalicelib.registry.upload.runner import Commits
 from chalicelib.stores.dynamodb.items import session_item
 from tests.support.calls import record_calls
@@ -61,7 +61,7 @@ def sealed(memory: MemoryRegistry, claim: Digest = CLAIM) -> Session:
     return memory.sessions.write(session, closed)
 
 
-def sweep(memory: MemoryRegistry, after: float = 0.0) -> dict[Outcome, int]:
+def sweep(memory: MemoryRegistry, after: float = 0.0) -> dict[SweepOutcome, int]:
     """Sweep once more, so many seconds later."""
     memory.clock.offset += after
     swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
@@ -93,7 +93,7 @@ def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: Memory
     session = opened(memory, BYTES[:16], BYTES[16:])
     assert sweep(memory, LIMITS.session_life - 60) == {}
     assert memory.registry.uploads.status(OWNER, session.id).offset == len(BYTES)
-    assert sweep(memory, 60) == {Outcome.CANCELLED: 1}
+    assert sweep(memory, 60) == {SweepOutcome.CANCELLED: 1}
     assert (memory.objects.objects, memory.objects.uploads) == ({}, {})
     assert state(memory, session).expires_at is not None
     with pytest.raises(UploadUnknownError):
@@ -108,10 +108,10 @@ def test_a_session_whose_holder_died_is_looked_at_twice(memory: MemoryRegistry) 
     memory.sessions.take_lease(
         session.id, owner=OWNER, at=3, claim=None, holder="dead", now=now, until=now + 34
     )
-    assert sweep(memory, LIMITS.session_life) == {Outcome.CANCELLED: 1}
+    assert sweep(memory, LIMITS.session_life) == {SweepOutcome.CANCELLED: 1}
     memory.objects.put(f"uploads/{session.id}/tail-2", b"late")
     assert sweep(memory, LIMITS.sweep_again - 1) == {}
-    assert sweep(memory, 1) == {Outcome.CLEANED: 1}
+    assert sweep(memory, 1) == {SweepOutcome.CLEANED: 1}
     assert memory.objects.objects == {}
     assert state(memory, session).sweep_at is None
 
@@ -124,15 +124,15 @@ def test_a_live_lease_outlasts_the_life_of_its_session(memory: MemoryRegistry) -
     memory.sessions.take_lease(
         session.id, owner=OWNER, at=0, claim=None, holder="busy", now=now, until=now + 34
     )
-    assert sweep(memory, 10) == {Outcome.POSTPONED: 1}
-    assert sweep(memory, 30) == {Outcome.CANCELLED: 1}
+    assert sweep(memory, 10) == {SweepOutcome.POSTPONED: 1}
+    assert sweep(memory, 30) == {SweepOutcome.CANCELLED: 1}
 
 
 def test_a_sealed_session_is_driven_on(memory: MemoryRegistry) -> None:
     """A commit whose request died is finished, soon after the sealing."""
     session = sealed(memory)
     assert sweep(memory, LIMITS.sweep_sealed - 1) == {}
-    assert sweep(memory, 1) == {Outcome.COMMITTED: 1}
+    assert sweep(memory, 1) == {SweepOutcome.COMMITTED: 1}
     link = memory.registry.blobs.stat(NAME, CLAIM)
     assert memory.registry.blobs.read(link) == BYTES
     assert list(memory.objects.objects) == [link.key]
@@ -143,16 +143,16 @@ def test_a_claim_that_is_wrong_waits_for_the_right_one(memory: MemoryRegistry) -
     """A session that was verified false lives on until its life ends, and is never published."""
     wrong = Digest.of(b"something else", Algorithm.SHA512)
     session = sealed(memory, wrong)
-    assert sweep(memory, LIMITS.sweep_sealed) == {Outcome.POSTPONED: 1}
+    assert sweep(memory, LIMITS.sweep_sealed) == {SweepOutcome.POSTPONED: 1}
     right, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
     with pytest.raises(UploadDigestInvalidError):
         memory.registry.uploads.commit(OWNER, session.id, wrong, b"", None, deadline)
-    assert memory.registry.uploads.status(OWNER, session.id).state is State.ASSEMBLED
+    assert memory.registry.uploads.status(OWNER, session.id).state is UploadState.ASSEMBLED
     memory.registry.uploads.commit(OWNER, session.id, right, b"", None, deadline)
     assert memory.registry.blobs.stat(NAME, right).size == len(BYTES)
     other = sealed(memory, wrong)
-    assert sweep(memory, LIMITS.session_life)[Outcome.CANCELLED] == 1
-    assert state(memory, other).state is State.CANCELLED
+    assert sweep(memory, LIMITS.session_life)[SweepOutcome.CANCELLED] == 1
+    assert state(memory, other).state is UploadState.CANCELLED
     sweep(memory, LIMITS.sweep_again)
     assert [key for key in memory.objects.objects if other.id in key] == []
 
@@ -168,7 +168,7 @@ def test_the_bytes_of_an_earlier_claim_go_with_the_session(memory: MemoryRegistr
     memory.clock.offset += 40
     other, deadline = Digest.of(b"other"), memory.clock.now() + 29
     memory.registry.uploads.commit(OWNER, session.id, other, b"other", 0, deadline)
-    assert sweep(memory, LIMITS.sweep_again) == {Outcome.CLEANED: 1}
+    assert sweep(memory, LIMITS.sweep_again) == {SweepOutcome.CLEANED: 1}
     assert key not in memory.objects.objects
     assert memory.registry.blobs.read(memory.registry.blobs.stat(NAME, other)) == b"other"
 
@@ -178,7 +178,7 @@ def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> 
     manifest = a_manifest(sweep_at=memory.clock.now() + LIMITS.manifest_grace)
     memory.metadata.put_pending(manifest)
     assert sweep(memory, LIMITS.manifest_grace - 60) == {}
-    assert sweep(memory, 60) == {Outcome.MANIFEST: 1}
+    assert sweep(memory, 60) == {SweepOutcome.MANIFEST: 1}
     assert memory.metadata.manifests == {}
 
 
@@ -195,7 +195,7 @@ def test_a_deletion_that_was_left_is_finished(memory: MemoryRegistry) -> None:
     digest = memory.registry.manifests.put(push).digest
     due = memory.clock.now() + LIMITS.manifest_grace
     begin_delete(memory.metadata, NAME, digest, due)
-    assert sweep(memory, LIMITS.manifest_grace) == {Outcome.MANIFEST: 1}
+    assert sweep(memory, LIMITS.manifest_grace) == {SweepOutcome.MANIFEST: 1}
     left = (memory.metadata.manifests, memory.metadata.tags, memory.metadata.tagged)
     assert (*left, memory.metadata.referrers) == ({}, {}, set(), {})
 
@@ -215,11 +215,11 @@ def test_what_fails_keeps_nobody_waiting(
 
     with monkeypatch.context() as patch:
         patch.setattr(memory.objects, "delete", fail)
-        assert sweep(memory, LIMITS.session_life) == {Outcome.CANCELLED: 2}
-        assert sweep(memory, LIMITS.sweep_again) == {Outcome.FAILED: 1}
+        assert sweep(memory, LIMITS.session_life) == {SweepOutcome.CANCELLED: 2}
+        assert sweep(memory, LIMITS.sweep_again) == {SweepOutcome.FAILED: 1}
     # It stands behind what was not tried yet, and is due again before the next hourly run.
     assert sweep(memory) == {}
-    assert sweep(memory, LIMITS.sweep_again / 2) == {Outcome.CLEANED: 1}
+    assert sweep(memory, LIMITS.sweep_again / 2) == {SweepOutcome.CLEANED: 1}
     assert memory.objects.objects == {}
 
 
@@ -246,7 +246,7 @@ def test_what_ends_a_run_keeps_nobody_waiting(
     # The next hourly run: it is due again, and so are the others, for longer.
     with pytest.raises(Killed):
         sweep(memory, 3600)
-    assert {state(memory, other).state for other in others} == {State.COMMITTED}
+    assert {state(memory, other).state for other in others} == {UploadState.COMMITTED}
 
 
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:
@@ -256,7 +256,7 @@ def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry)
     memory.clock.offset += LIMITS.session_life
     swept = memory.registry.sweeper.sweep(memory.clock.now())
     assert (swept.looked, swept.finished) == (0, False)
-    assert sweep(memory) == {Outcome.CANCELLED: 3}
+    assert sweep(memory) == {SweepOutcome.CANCELLED: 3}
 
 
 @pytest.mark.timeout(280)
@@ -282,7 +282,7 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
         registry.dynamodb.batch_write_item(RequestItems={registry.uploads_table: batch})
     with record_calls(registry.dynamodb, registry.s3) as calls:
         swept = registry.registry.sweeper.sweep(now + 600)
-    assert dict(swept.outcomes) == {Outcome.CANCELLED: due}
+    assert dict(swept.outcomes) == {SweepOutcome.CANCELLED: due}
     # Four shards of each table's index, a page each.
     assert calls.operations("dynamodb") == {"Query": 8, "GetItem": due, "UpdateItem": 2 * due}
     assert calls.count("s3") == 0

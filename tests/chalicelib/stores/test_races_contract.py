@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.errors import UploadBusyError
-from chalicelib.registry.session import Session, State
+from chalicelib.registry.session import Session, UploadState
 from tests.support.values import NOW, a_session, begin, fresh_digest, fresh_name, key_of, push
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_racing_publications_count_every_link_once(
         before, after = begun[number]
         start.wait(30)
         published = racing_stores.metadata.publish(before, after, key_of(before), NOW)
-        assert published.state is State.COMMITTED
+        assert published.state is UploadState.COMMITTED
         return published.published_key
 
     with ThreadPoolExecutor(racers) as pool:

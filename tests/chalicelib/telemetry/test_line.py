@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from chalicelib.access.decision import Kind, Principal
+from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.access.grants import NOTHING
 from chalicelib.api.dispatch import answer
 from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.telemetry import line as log
 from chalicelib.telemetry.tally import Happening, Line, Tally, current, line, note, tallied
-from chalicelib.wiring.access import ToldDoorkeeper
+from chalicelib.wiring.access import LoggedAuthenticator
 from moorage.common.checkout import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.access.doorkeeper import Doorkeeper
+    from chalicelib.access.doorkeeper import Authenticator
 
 ROOT = CHECKOUT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -212,7 +212,7 @@ class Doors:
 @pytest.mark.parametrize(
     ("found", "status", "error", "principal"),
     [
-        (Principal(Kind.CREDENTIAL, "credential:x", NOTHING), 200, None, "credential:x"),
+        (Principal(PrincipalKind.CREDENTIAL, "credential:x", NOTHING), 200, None, "credential:x"),
         (None, 401, "UNAUTHORIZED", None),
         (UnavailableError(), 503, "UNAVAILABLE", None),
         (ZeroDivisionError(), 500, "UNKNOWN", None),
@@ -226,7 +226,7 @@ def test_the_authorizer_has_a_line(
     principal: str | None,
 ) -> None:
     """Who was let in, who was not, and that it could not be told; never the header."""
-    doorkeeper = ToldDoorkeeper(cast("Doorkeeper", Doors(found)))
+    doorkeeper = LoggedAuthenticator(cast("Authenticator", Doors(found)))
     if isinstance(found, Exception):
         with pytest.raises(type(found)):
             doorkeeper.identify(SECRET)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Digest
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.chalicelib.telemetry.test_line_requests import has
 from tests.chalicelib.wiring.test_registry_functions import RULE
 from tests.support.registries import registry_over
@@ -80,7 +80,7 @@ def test_the_functions_beside_the_api_have_a_line_each(strict_moto: Backend, met
         calls.append(("commit", {"session": "none"}))
     done = under.ports.sessions.get(session.id)
     assert done is not None
-    assert done.state is State.COMMITTED
+    assert done.state is UploadState.COMMITTED
     committed, swept, missing = (line for kind, line in calls if kind == "line")
     assert has(committed, action="commit", status=200, cold_start=True, committed=True)
     assert has(committed, session=session.id, repository="a/b", digest=str(Digest.of(data)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.api.routes import Action
-from chalicelib.registry.sweeper import Outcome
+from chalicelib.registry.sweeper import SweepOutcome
 from chalicelib.telemetry.metrics import METRICS, NAMESPACE, OUTCOMES, WORKS, Meter, measured
 from chalicelib.telemetry.tally import Line
 from moorage.common.checkout import CHECKOUT
@@ -114,7 +114,7 @@ def test_what_was_swept_is_counted_by_outcome() -> None:
         ("outcome", "cleaned"): {"Swept": 4},
         ("outcome", "failed"): {"Swept": 1},
     }
-    assert set(OUTCOMES) == {each.value for each in Outcome} - {"nothing"}
+    assert set(OUTCOMES) == {each.value for each in SweepOutcome} - {"nothing"}
 
 
 @pytest.mark.parametrize("action", [*[each.value for each in Action], "commit", "sweep", None])

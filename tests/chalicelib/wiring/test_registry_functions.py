@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def call(backend: Backend, function: str, event: dict[str, object]) -> None:
     )
 
 
-def state_of(registry: RegistryUnderTest, session_id: str) -> State:
+def state_of(registry: RegistryUnderTest, session_id: str) -> UploadState:
     """Return where a session stands."""
     session = registry.ports.sessions.get(session_id)
     assert session is not None
@@ -54,8 +54,8 @@ def test_the_sweep_function_ends_what_is_due(strict_moto: Backend) -> None:
     registry.clock.offset = -Limits().session_life - 60
     old = registry.registry.uploads.start("a/b", "ann")
     call(backend, "sweep", RULE)
-    assert state_of(registry, old.id) is State.CANCELLED
-    assert state_of(registry, young.id) is State.OPEN
+    assert state_of(registry, old.id) is UploadState.CANCELLED
+    assert state_of(registry, young.id) is UploadState.OPEN
 
 
 def test_the_commit_function_ends_a_sealed_session(strict_moto: Backend) -> None:
@@ -69,5 +69,5 @@ def test_the_commit_function_ends_a_sealed_session(strict_moto: Backend) -> None
     sealed = registry.registry.commits.sealed(session, Digest.of(data), None)
     registry.ports.sessions.write(session, sealed)
     call(backend, "commit", {"session": session.id})
-    assert state_of(registry, session.id) is State.COMMITTED
+    assert state_of(registry, session.id) is UploadState.COMMITTED
     assert registry.registry.blobs.stat("a/b", Digest.of(data)).size == len(data)

@@ -14,9 +14,9 @@ from chalicelib.stores.dynamodb import manifests
 from chalicelib.stores.dynamodb.client import TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
-from chalicelib.stores.dynamodb.links import Links
-from chalicelib.stores.dynamodb.manifests import Manifests, tag_names
-from chalicelib.stores.dynamodb.tags import Tags
+from chalicelib.stores.dynamodb.links import LinkItems
+from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
+from chalicelib.stores.dynamodb.tags import TagItems
 from tests.drills.looks import a_record_renamed
 from tests.drills.mutants.run import rule
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 _NEVER = Clause("#state = :never", {"never": {"S": "no state of ours"}})
 _ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
 
-_begin_delete = Manifests.begin_delete
+_begin_delete = ManifestItems.begin_delete
 
 
-def _live_only(self: Manifests, manifest: Manifest, sweep_at: float) -> Manifest:
+def _live_only(self: ManifestItems, manifest: Manifest, sweep_at: float) -> Manifest:
     with mock.patch.object(manifests, "IS_DELETING", _NEVER):
         return _begin_delete(self, manifest, sweep_at)
 
 
-def _any_version(self: Manifests, manifest: Manifest, sweep_at: float) -> Manifest:
+def _any_version(self: ManifestItems, manifest: Manifest, sweep_at: float) -> Manifest:
     with mock.patch.object(manifests, "of_version", return_value=_ALWAYS):
         return _begin_delete(self, manifest, sweep_at)
 
 
-def _refused_link_is_absent(self: Links, repository: str, digest: Digest) -> bool:
+def _refused_link_is_absent(self: LinkItems, repository: str, digest: Digest) -> bool:
     link = self.get_link(repository, digest)
     if link is None:
         return False
@@ -53,7 +53,7 @@ def _refused_link_is_absent(self: Links, repository: str, digest: Digest) -> boo
     return True
 
 
-def _refused_tag_is_absent(self: Tags, repository: str, tag: str) -> bool:
+def _refused_tag_is_absent(self: TagItems, repository: str, tag: str) -> bool:
     named = self.get_tags(repository, [tag]).get(tag)
     if named is None:
         return False
@@ -65,7 +65,7 @@ def _refused_tag_is_absent(self: Tags, repository: str, tag: str) -> bool:
     return True
 
 
-def _counted_unseen(self: Links, digest: Digest, _key: str) -> Update:
+def _counted_unseen(self: LinkItems, digest: Digest, _key: str) -> Update:
     return Update(self._registry, record_key(digest), _ALWAYS, add={"links": 1})
 
 
@@ -85,35 +85,35 @@ def _never_repeated(self: Commits, leased: Session, data: bytes) -> Session:
 LATE = [
     rule(
         "own deletion of a manifest not known on a repeat",
-        Manifests,
+        ManifestItems,
         "begin_delete",
         _live_only,
         failed=["delete a manifest"],
     ),
     rule(
         "a manifest is deleted whatever was seen of it",
-        Manifests,
+        ManifestItems,
         "begin_delete",
         _any_version,
         failed=["delete a manifest, put it anew"],
     ),
     rule(
         "own deletion of a blob not known on a repeat",
-        Links,
+        LinkItems,
         "delete_link",
         _refused_link_is_absent,
         failed=["delete a blob"],
     ),
     rule(
         "own deletion of a tag not known on a repeat",
-        Tags,
+        TagItems,
         "delete_tag",
         _refused_tag_is_absent,
         failed=["delete a tag"],
     ),
     rule(
         "a link is counted by whatever record is there",
-        Links,
+        LinkItems,
         "_counted",
         _counted_unseen,
         looked=[a_record_renamed],

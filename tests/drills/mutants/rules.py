@@ -27,7 +27,7 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.uploads import Uploads
 from chalicelib.stores.dynamodb import publications, sessions
 from chalicelib.stores.dynamodb.client import ConditionFailedError
-from chalicelib.stores.dynamodb.links import Links
+from chalicelib.stores.dynamodb.links import LinkItems
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.drills.mutants.run import rule
 
@@ -94,10 +94,10 @@ def _one_tail(session_id: str, _fence: int) -> str:
     return f"uploads/{session_id}/tail"
 
 
-_get_link = Links.get_link
+_get_link = LinkItems.get_link
 
 
-def _failure_is_absence(self: Links, *arguments: Any) -> Any:  # noqa: ANN401 - likewise
+def _failure_is_absence(self: LinkItems, *arguments: Any) -> Any:  # noqa: ANN401 - likewise
     try:
         return _get_link(self, *arguments)
     except RegistryError:
@@ -209,7 +209,11 @@ RULES = [
     ),
     rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
     rule(
-        "a failed read is absence", Links, "get_link", _failure_is_absence, failed=["pull a blob"]
+        "a failed read is absence",
+        LinkItems,
+        "get_link",
+        _failure_is_absence,
+        failed=["pull a blob"],
     ),
     rule(
         "a failed clean-up is done",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import RegistryError
 from chalicelib.registry.registry import Registry
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.drills.support.ledger import Ledger, Violation
 from tests.drills.support.points import Gate, Stopped
 from tests.drills.support.requests import LATER, NoAnswerError, Requests, expect, offset_of
@@ -226,7 +226,7 @@ class Client:
             raise Violation(f"session {session_id} was opened, and is not there")
         if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
-        closed = session.state not in {State.OPEN, State.CANCELLED}
+        closed = session.state not in {UploadState.OPEN, UploadState.CANCELLED}
         if not closed or digest is not None:
             raise Violation(f"session {session_id} is {session.state}, and was answered 404")
         return False

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Digest
 from chalicelib.registry.keys import data_key, session_prefix
 from chalicelib.registry.model import ManifestState
-from chalicelib.registry.session import TERMINAL, Session, State
+from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
 from tests.drills.support.ledger import Ledger, Violation
 from tests.support.memory_objects import etag_of
@@ -48,7 +48,7 @@ def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None
     To be asked before time passes: a session whose life is over at `now` tells no more.
     """
     for session in seen.sessions.values():
-        cancelled = session.state is State.CANCELLED and not session.over_by(now)
+        cancelled = session.state is UploadState.CANCELLED and not session.over_by(now)
         _require(
             not cancelled or ledger.ends(session.id),
             f"{session.id} is cancelled with {session.offset} bytes, and nobody gave it up",
@@ -140,7 +140,7 @@ def _sessions(seen: Snapshot, ledger: Ledger) -> None:
         _require(
             session.offset >= offset, f"{session_id} was told {offset} and has {session.offset}"
         )
-        if session.state is State.OPEN:
+        if session.state is UploadState.OPEN:
             _stored(seen, session, ledger.chunks[session_id])
 
 

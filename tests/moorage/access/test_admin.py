@@ -9,10 +9,10 @@ import pytest
 
 from chalicelib.access.credentials import generate, hash_of, is_access_token, verify
 from chalicelib.access.grants import Grants
-from chalicelib.access.refusals import RefusedError
+from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
 from moorage.access import admin, texts
-from moorage.access.admin import AdminError, State
+from moorage.access.admin import AdminError, CredentialState
 from tests.chalicelib.access.values import NOW, a_credential
 from tests.support.memory_access import MemoryAccessStore
 
@@ -106,14 +106,14 @@ def test_an_id_that_is_there_is_refused(store: MemoryAccessStore) -> None:
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
-        ({}, State.LIVE),
-        ({"expires_at": NOW + 0.001}, State.LIVE),
-        ({"expires_at": NOW}, State.EXPIRED),
-        ({"revoked": True, "expires_at": NOW - 1}, State.REVOKED),
+        ({}, CredentialState.LIVE),
+        ({"expires_at": NOW + 0.001}, CredentialState.LIVE),
+        ({"expires_at": NOW}, CredentialState.EXPIRED),
+        ({"revoked": True, "expires_at": NOW - 1}, CredentialState.REVOKED),
     ],
     ids=["live", "last-moment", "expired", "revoked"],
 )
-def test_states(changes: dict[str, object], state: State) -> None:
+def test_states(changes: dict[str, object], state: CredentialState) -> None:
     """A credential is live until, exclusive, it expires, and revoked whatever else it is."""
     assert admin.state_of(a_credential(**changes), NOW) is state
 
@@ -175,7 +175,7 @@ def test_revoking_ends_it(store: MemoryAccessStore) -> None:
     made = admin.make("ci", "ops", PULL, now=NOW)
     admin.register(store, made.credential)
     admin.revoke(store, made.credential)
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         verify(made.token, store.credentials[made.credential.id], NOW)
 
 
@@ -190,7 +190,7 @@ def test_rotating_replaces_the_secret(store: MemoryAccessStore, grace: int) -> N
     for moment in (NOW, NOW + 3599.9):
         if moment < NOW + grace:
             assert verify(made.token, after, moment) == 1
-    with pytest.raises(RefusedError):
+    with pytest.raises(AuthenticationError):
         verify(made.token, after, NOW + grace)
     assert texts.replaced_until(after, NOW) == (NOW + grace if grace else None)
 

@@ -16,7 +16,7 @@ import pytest
 from chalicelib.access.signing_keys import KeyRing, SigningKey
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
-from moorage.access.signing_key import Phase, SigningKeyError, Stored
+from moorage.access.signing_key import Phase, SigningKeyError, StoredKeyRing
 from moorage.common.data import REGION
 from tests.support.moorage_command import Command, Result, forget_settings
 
@@ -190,7 +190,7 @@ def test_a_log_at_debug_has_no_key(
 # the steps
 
 
-def stored(ssm: SSMClient, name: str, steps: int) -> Stored:
+def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeyRing:
     """Make a key and take some steps, each at its time; return what is then stored."""
     current = signing_key.create(ssm, name, time.time())
     for _ in range(steps):

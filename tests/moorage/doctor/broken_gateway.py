@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from chalicelib.access.authorizer_context import vouched
-from chalicelib.access.mint import Mint
+from chalicelib.access.mint import TokenIssuer
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
@@ -61,9 +61,9 @@ class LocalAccess(AccessWorld):
     url: str = ""
 
     @property
-    def mint(self) -> Mint:
+    def mint(self) -> TokenIssuer:
         """The registry's mint."""
-        return Mint(self.keys, self.url, urlsplit(self.url).netloc)
+        return TokenIssuer(self.keys, self.url, urlsplit(self.url).netloc)
 
 
 @dataclass(frozen=True)

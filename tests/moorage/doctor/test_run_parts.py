@@ -17,7 +17,7 @@ from moorage.doctor.checks import uploads as doctor_checks_uploads
 from moorage.doctor.checks.login import challenge, reach
 from moorage.doctor.findings import FailedError, Status
 from moorage.doctor.visit import Credentials, Visit
-from moorage.doctor.wire import BROKEN, Answer, Wire, clean
+from moorage.doctor.wire import BROKEN, HttpResponse, Wire, clean
 from tests.moorage.doctor.broken_gateway import Asked, Break, Running, Told, run_broken
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def elsewhere(url: str) -> Visit:
 def test_an_open_registry_elsewhere_is_a_warning() -> None:
     """On this machine it is none."""
     visit = elsewhere("https://registry.example")
-    visit.hello = Answer(200, Message(), b"{}")
+    visit.hello = HttpResponse(200, Message(), b"{}")
     assert challenge(visit).status is Status.WARN
 
 
@@ -148,7 +148,7 @@ def test_nonsense_is_a_failure_and_no_accident(
         if check.name == "sizes":
             continue
         visit = Visit(Wire(doctor.address(url)), REPOSITORY, Credentials("me", "secret"))
-        visit.hello = Answer(status, Message(), body)
+        visit.hello = HttpResponse(status, Message(), body)
         visit.challenge = {"realm": f"{url}/v2/_token", "service": "s"}
         try:
             check.run(visit)

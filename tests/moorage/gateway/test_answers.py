@@ -14,7 +14,7 @@ from moorage.common.checkout import API_TEMPLATE
 from moorage.gateway.answers import GatewayAnswers, TemplateError, read_answers, resolved
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.fault import Fault
-from moorage.gateway.response import Answer
+from moorage.gateway.response import GatewayResponse
 from moorage.gateway.routes import Resources
 from moorage.gateway.server import Front
 from tests.support.servers import Recorder, request, run_gateway
@@ -96,8 +96,8 @@ def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: Fault) ->
         assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
         assert [name for name, _ in answer.headers].count("Content-Type") == 1
     else:
-        assert answer == Answer.of_fault(fault)
-    assert GatewayAnswers().to(fault) == Answer.of_fault(fault)
+        assert answer == GatewayResponse.of_fault(fault)
+    assert GatewayAnswers().to(fault) == GatewayResponse.of_fault(fault)
 
 
 def test_every_response_of_the_template_can_be_given() -> None:

@@ -10,7 +10,7 @@ import pytest
 from moorage.gateway.fault import Fault, GatewayError
 from moorage.gateway.response import (
     MAX_ANSWER_BYTES,
-    Answer,
+    GatewayResponse,
     HeadMode,
     read_answer,
     to_http,
@@ -154,23 +154,25 @@ def test_what_json_escapes_counts_as_escaped() -> None:
 )
 def test_content_length_is_counted(method: str, mode: HeadMode, length: str) -> None:
     """The body's own length, or nothing on a pessimist's HEAD."""
-    response = to_http(Answer(200, (), b"12345"), method, mode, "id")
+    response = to_http(GatewayResponse(200, (), b"12345"), method, mode, "id")
     assert response.headers.getall("Content-Length") == [length]
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_that_has_no_body_gets_none(status: int) -> None:
     """A 204 or 304 is sent without the function's body and without a length."""
-    response = to_http(Answer(status, (), b"12345"), "GET", HeadMode.BODY, "id")
+    response = to_http(GatewayResponse(status, (), b"12345"), "GET", HeadMode.BODY, "id")
     assert response.body in (b"", None)
     assert "Content-Length" not in response.headers
 
 
 def test_the_gateway_adds_its_own_headers() -> None:
     """Request ids always; a Content-Type only where the function set none."""
-    bare = to_http(Answer(200, (), b"{}"), "GET", HeadMode.BODY, "an-id")
+    bare = to_http(GatewayResponse(200, (), b"{}"), "GET", HeadMode.BODY, "an-id")
     assert bare.headers["Content-Type"] == "application/json"
     assert bare.headers["x-amzn-RequestId"] == "an-id"
     assert bare.headers["x-amz-apigw-id"]
-    typed = to_http(Answer(200, (("content-type", "a/b"),), b"{}"), "GET", HeadMode.BODY, "id")
+    typed = to_http(
+        GatewayResponse(200, (("content-type", "a/b"),), b"{}"), "GET", HeadMode.BODY, "id"
+    )
     assert typed.headers.getall("Content-Type") == ["a/b"]

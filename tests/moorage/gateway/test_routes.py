@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import EVERYTHING, Resources, Route
+from moorage.gateway.routes import EVERYTHING, MatchedResource, Resources
 
 ROOT, GREEDY = "/", "/{proxy+}"
 SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "POST")})
@@ -14,20 +14,20 @@ SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "PO
 @pytest.mark.parametrize(
     ("path", "route"),
     [
-        ("/v2", Route(ROOT, "/", None)),
-        ("/v2/", Route(ROOT, "/", None)),
-        ("/v2//", Route(ROOT, "//", None)),
-        ("/v2/a", Route(GREEDY, "/a", "a")),
-        ("/v2/a/b/", Route(GREEDY, "/a/b/", "a/b")),
-        ("/v2/a%2Fb/c%20d", Route(GREEDY, "/a%2Fb/c%20d", "a%2Fb/c%20d")),
-        ("/v2/a/../b/%2e%2e/c", Route(GREEDY, "/a/../b/%2e%2e/c", "a/../b/%2e%2e/c")),
-        ("/v2//a", Route(GREEDY, "//a", "/a")),
-        ("/v2/v2/", Route(GREEDY, "/v2/", "v2")),
-        ("/v2/{proxy+}", Route(GREEDY, "/{proxy+}", "{proxy+}")),
+        ("/v2", MatchedResource(ROOT, "/", None)),
+        ("/v2/", MatchedResource(ROOT, "/", None)),
+        ("/v2//", MatchedResource(ROOT, "//", None)),
+        ("/v2/a", MatchedResource(GREEDY, "/a", "a")),
+        ("/v2/a/b/", MatchedResource(GREEDY, "/a/b/", "a/b")),
+        ("/v2/a%2Fb/c%20d", MatchedResource(GREEDY, "/a%2Fb/c%20d", "a%2Fb/c%20d")),
+        ("/v2/a/../b/%2e%2e/c", MatchedResource(GREEDY, "/a/../b/%2e%2e/c", "a/../b/%2e%2e/c")),
+        ("/v2//a", MatchedResource(GREEDY, "//a", "/a")),
+        ("/v2/v2/", MatchedResource(GREEDY, "/v2/", "v2")),
+        ("/v2/{proxy+}", MatchedResource(GREEDY, "/{proxy+}", "{proxy+}")),
     ],
 )
 @pytest.mark.parametrize("resources", [SOME, EVERYTHING])
-def test_a_path_meets_its_resource(resources: Resources, path: str, route: Route) -> None:
+def test_a_path_meets_its_resource(resources: Resources, path: str, route: MatchedResource) -> None:
     """A path inside the stage is the root or a greedy proxy, never normalised."""
     assert resources.match("GET", path) == route
 
@@ -35,16 +35,16 @@ def test_a_path_meets_its_resource(resources: Resources, path: str, route: Route
 @pytest.mark.parametrize(
     ("path", "route"),
     [
-        ("/v2/_token", Route("/_token", "/_token", None)),
-        ("/v2/_token/", Route("/_token", "/_token/", None)),
-        ("/v2//_token", Route(GREEDY, "//_token", "/_token")),
-        ("/v2/%5Ftoken", Route(GREEDY, "/%5Ftoken", "%5Ftoken")),
-        ("/v2/_token/a", Route(GREEDY, "/_token/a", "_token/a")),
-        ("/v2/a/_token", Route(GREEDY, "/a/_token", "a/_token")),
-        ("/v2/_TOKEN", Route(GREEDY, "/_TOKEN", "_TOKEN")),
+        ("/v2/_token", MatchedResource("/_token", "/_token", None)),
+        ("/v2/_token/", MatchedResource("/_token", "/_token/", None)),
+        ("/v2//_token", MatchedResource(GREEDY, "//_token", "/_token")),
+        ("/v2/%5Ftoken", MatchedResource(GREEDY, "/%5Ftoken", "%5Ftoken")),
+        ("/v2/_token/a", MatchedResource(GREEDY, "/_token/a", "_token/a")),
+        ("/v2/a/_token", MatchedResource(GREEDY, "/a/_token", "a/_token")),
+        ("/v2/_TOKEN", MatchedResource(GREEDY, "/_TOKEN", "_TOKEN")),
     ],
 )
-def test_a_fixed_path_wins(path: str, route: Route) -> None:
+def test_a_fixed_path_wins(path: str, route: MatchedResource) -> None:
     """The very path meets its own resource, and anything else the greedy one."""
     assert SOME.match("GET", path) == route
 
@@ -84,7 +84,7 @@ def test_the_methods_of_a_registry_have_routes(method: str, path: str) -> None:
 def test_without_a_resource_a_path_is_refused() -> None:
     """An API that has no root and nothing greedy knows its own paths alone."""
     only = Resources({"/a": ("GET",)})
-    assert only.match("GET", "/v2/a") == Route("/a", "/a", None)
+    assert only.match("GET", "/v2/a") == MatchedResource("/a", "/a", None)
     for path in ("/v2/", "/v2/b"):
         with pytest.raises(GatewayError) as caught:
             only.match("GET", path)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common.http import Answer, LoginError, host_of, require_safe
+from moorage.common.http import HttpResponse, LoginError, host_of, require_safe
 from moorage.login import run as login
 from tests.moorage.login.doubles import ISSUED, FakeRegistry, fake_registry
 from tests.support.moorage_command import Command, forget_settings
@@ -142,9 +142,9 @@ def answering(monkeypatch: pytest.MonkeyPatch, challenge: str) -> list[str]:
     headers = email.message.Message()
     headers["WWW-Authenticate"] = challenge
 
-    def call(url: str, **_named: object) -> Answer:
+    def call(url: str, **_named: object) -> HttpResponse:
         asked.append(url)
-        return Answer(401, headers, b"")
+        return HttpResponse(401, headers, b"")
 
     monkeypatch.setattr(login, "call", call)
     return asked

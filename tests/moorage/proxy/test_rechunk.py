@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from moorage.proxy import rechunk
-from moorage.proxy.rechunk import Answer, ChunkedUpload, ExhaustedError, Upstream
+from moorage.proxy.rechunk import ChunkedUpload, ExhaustedError, Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,12 +51,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Script(Upstream):
     """Answers each request with what is next; `asked` has the methods and how much each carried."""
 
-    answers: Iterator[Answer]
+    answers: Iterator[UpstreamResponse]
     asked: list[tuple[str, int]] = field(default_factory=list)
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Answer one request; there is no wire."""
         assert path
         assert isinstance(headers, dict)
@@ -64,13 +64,15 @@ class Script(Upstream):
         return next(self.answers)
 
 
-def kept(offset: int, status: int = 416, **headers: str) -> Answer:
+def kept(offset: int, status: int = 416, **headers: str) -> UpstreamResponse:
     """Make the answer of a session that keeps so many bytes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, CIMultiDict({"Location": f"/session?at={offset}", **named}), b"")
+    return UpstreamResponse(
+        status, CIMultiDict({"Location": f"/session?at={offset}", **named}), b""
+    )
 
 
-def for_ever(*answers: Answer) -> Iterator[Answer]:
+def for_ever(*answers: UpstreamResponse) -> Iterator[UpstreamResponse]:
     """Give the answers, and the last of them again and again."""
     yield from answers
     for _ in range(1000):
@@ -83,17 +85,17 @@ def upload(script: Script) -> ChunkedUpload:
     return ChunkedUpload(script, "/session?at=0", {}, 0, PATIENCE)
 
 
-def append(script: Script) -> Answer:
+def append(script: Script) -> UpstreamResponse:
     """Send the chunk as one of many."""
     return asyncio.run(upload(script).append(CHUNK))
 
 
-def close(script: Script) -> Answer:
+def close(script: Script) -> UpstreamResponse:
     """Send the chunk as the last."""
     return asyncio.run(upload(script).close(CHUNK, "digest=sha256:x"))
 
 
-def close_empty(script: Script) -> Answer:
+def close_empty(script: Script) -> UpstreamResponse:
     """Close the session without a chunk."""
     return asyncio.run(upload(script).close(CHUNK[:0], "digest=sha256:x"))
 
@@ -111,7 +113,7 @@ def close_empty(script: Script) -> Answer:
     ids=["PUT", "PUT in doubt", "PUT with progress", "empty PUT", "PATCH", "PATCH with progress"],
 )
 def test_a_refusal_that_brings_nothing_new_is_given_up(
-    clock: Clock, send: Callable[[Script], Answer], answers: list[Answer]
+    clock: Clock, send: Callable[[Script], UpstreamResponse], answers: list[UpstreamResponse]
 ) -> None:
     """A 416 whose offset stands is waited on, longer each time, until patience is over."""
     script = Script(for_ever(*answers))

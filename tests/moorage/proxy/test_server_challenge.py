@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 
 from moorage.proxy.messages import relayed, returned
-from moorage.proxy.rechunk import Answer
+from moorage.proxy.rechunk import UpstreamResponse
 from moorage.proxy.server import Proxy, ProxyOptions
 from tests.support.fake_registry import in_background
 from tests.support.servers import Recorder, run_gateway
@@ -69,7 +69,7 @@ def test_other_renamed_headers_stay() -> None:
 
 def test_an_answer_to_a_chunk_has_its_challenge() -> None:
     """A token may expire while a layer is sent."""
-    answer = relayed(Answer(401, CIMultiDict({RENAMED: SCOPED}), b"{}"), UPSTREAM, HOST)
+    answer = relayed(UpstreamResponse(401, CIMultiDict({RENAMED: SCOPED}), b"{}"), UPSTREAM, HOST)
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, SCOPED)
     assert RENAMED not in answer.headers
 

@@ -8,11 +8,11 @@ from chalicelib.access.federation.aws_identity import (
     EARLY,
     MAX_LENGTH,
     MAX_LIFE,
-    Caller,
+    AwsCaller,
     CallerError,
     parse_presigned,
 )
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from tests.chalicelib.access.values import NOW
 from tests.support.presigned import SIGNED_AT, parameters, presigned, query, stamp
 
@@ -28,7 +28,7 @@ GOOD = presigned()
 
 def reason_of(url: str, now: float = NOW) -> Reason:
     """Return why a URL is refused; nothing of it may be told."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         parse_presigned(url, now)
     shown = f"{refused.value!r} {refused.value} {refused.value.reason}"
     assert refused.value.__cause__ is None
@@ -179,7 +179,7 @@ def test_times() -> None:
 )
 def test_callers(arn: str) -> None:
     """A caller is named as STS names it."""
-    assert Caller.parse(arn, "123456789012") == Caller(arn, "123456789012")
+    assert AwsCaller.parse(arn, "123456789012") == AwsCaller(arn, "123456789012")
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_callers(arn: str) -> None:
 def test_what_names_no_caller(arn: object, account: object) -> None:
     """An answer that names nobody, or somebody of another account, is none."""
     with pytest.raises(CallerError):
-        Caller.parse(arn, account)
+        AwsCaller.parse(arn, account)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.federation.aws_identity import Caller, Presigned
+from chalicelib.access.federation.aws_identity import AwsCaller, Presigned
 from chalicelib.access.federation.exchange import Exchange, TokenType
 from chalicelib.access.federation.key_sets import parse_key_set
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
 from tests.chalicelib.access.values import NOW
@@ -39,10 +39,10 @@ OTHER = "https://other.example.com"
 class FakeSts:
     """An STS that names one caller, or fails, and notes what it was asked."""
 
-    answer: Caller | Exception = field(default_factory=lambda: Caller(ARN, "123456789012"))
+    answer: AwsCaller | Exception = field(default_factory=lambda: AwsCaller(ARN, "123456789012"))
     asked: list[tuple[Presigned, str]] = field(default_factory=list)
 
-    def caller(self, presigned: Presigned, service: str) -> Caller:
+    def caller(self, presigned: Presigned, service: str) -> AwsCaller:
         """Say who it is."""
         self.asked.append((presigned, service))
         if isinstance(self.answer, Exception):
@@ -78,7 +78,7 @@ class Place:
 
     def reason(self, presented: str, kind: TokenType = TokenType.ID_TOKEN) -> Reason:
         """Return why nobody is let in."""
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(AuthenticationError) as refused:
             self.exchange.exchange(kind, presented, NOW)
         return refused.value.reason
 
@@ -191,14 +191,14 @@ def test_other_roles(place: Place) -> None:
     """A trust in one role lets in no other, nor the same in another account."""
     place.trust("ci", AWS, "arn:aws:sts::123456789012:assumed-role/ci/*")
     for arn in (ARN.replace("/ci/", "/ci2/"), ARN.replace("123456789012", "210987654321")):
-        place.sts.answer = Caller(arn, "123456789012")
+        place.sts.answer = AwsCaller(arn, "123456789012")
         assert place.reason(presigned(), TokenType.AWS_IDENTITY) == Reason.IDENTITY_SUBJECT
 
 
 def test_sts_refuses_or_fails(place: Place) -> None:
     """What STS says, or that it says nothing, is passed on as it is."""
     place.trust("ci", AWS, ARN)
-    place.sts.answer = RefusedError(Reason.AWS_REFUSED)
+    place.sts.answer = AuthenticationError(Reason.AWS_REFUSED)
     assert place.reason(presigned(), TokenType.AWS_IDENTITY) == Reason.AWS_REFUSED
     place.sts.answer = UnavailableError("x")
     with pytest.raises(UnavailableError):

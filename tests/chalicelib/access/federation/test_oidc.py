@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.access.federation.key_sets import KeySetError, parse_key_set
 from chalicelib.access.federation.oidc import LEEWAY, Identity, claimed_issuer, verify
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from tests.chalicelib.access.values import NOW
 from tests.support.issuer import (
     AT,
@@ -38,7 +38,7 @@ def verified(text: str, *keys: dict[str, Any], now: float = NOW) -> Identity:
 
 def reason_of(text: str, *keys: dict[str, Any], now: float = NOW) -> Reason:
     """Return why a token is refused."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         verified(text, *keys, now=now)
     return refused.value.reason
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from chalicelib.access.federation.key_sets import parse_key_set
 from chalicelib.access.federation.oidc import MAX_LENGTH, claimed_issuer, verify
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from tests.chalicelib.access.values import NOW
 from tests.support.issuer import (
     AT,
@@ -232,7 +232,7 @@ def test_the_good_ones_are_good() -> None:
 def test_forged_tokens(trick: str) -> None:
     """A forged token is refused, for what is wrong with it, and nothing of it is told."""
     text, reason = FORGED[trick]
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         verified(text)
     assert refused.value.reason == reason
     # What the library says may quote the token: neither caller nor log is to see that.
@@ -247,17 +247,17 @@ def test_another_issuers_key() -> None:
     other = "https://other.example.com"
     theirs = parse_key_set(key_set(jwk(STRANGER, kid="one")))
     keys = FixedKeys({ISSUER: KEYS, other: theirs})
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         verify(by_stranger(), ISSUER, [AUDIENCE], keys, NOW)
     assert refused.value.reason == Reason.IDENTITY_SIGNATURE
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         verify(by_stranger(), other, [AUDIENCE], keys, NOW)
     assert refused.value.reason == Reason.IDENTITY_ISSUER
 
 
 def test_no_audience_at_all() -> None:
     """Where nobody is waited for, no token is let in."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         verify(GOOD, ISSUER, [], FixedKeys({ISSUER: KEYS}), NOW)
     assert refused.value.reason == Reason.IDENTITY_AUDIENCE
 
@@ -275,7 +275,7 @@ def test_no_audience_at_all() -> None:
 )
 def test_claimed_issuer(text: str, reason: Reason) -> None:
     """A token that names no issuer, or two, is refused before anybody is asked for keys."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         claimed_issuer(text)
     assert refused.value.reason == reason
 
@@ -284,6 +284,6 @@ def test_nothing_is_asked_for_what_is_no_token() -> None:
     """The keys are not read for a token that is refused by its form or its header."""
     keys = FixedKeys({})
     for text in ("x", rightly(crit=["exp"]), rightly(kid=1), rightly(typ="at+jwt")):
-        with pytest.raises(RefusedError):
+        with pytest.raises(AuthenticationError):
             verify(text, ISSUER, [AUDIENCE], keys, NOW)
     assert keys.asked == []

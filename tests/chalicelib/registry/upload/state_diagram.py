@@ -9,18 +9,18 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 
-from chalicelib.registry.session import TERMINAL, State
+from chalicelib.registry.session import TERMINAL, UploadState
 from chalicelib.registry.upload.states import TABLE
 
 
 def mermaid() -> str:
     """Return the diagram in Mermaid's language: one arrow for each pair of states."""
-    arrows: dict[tuple[State, State], list[str]] = defaultdict(list)
+    arrows: dict[tuple[UploadState, UploadState], list[str]] = defaultdict(list)
     for (state, event), then in TABLE.items():
         arrows[state, then].append(event.value)
-    lines = ["stateDiagram-v2", f"    [*] --> {State.OPEN}"]
+    lines = ["stateDiagram-v2", f"    [*] --> {UploadState.OPEN}"]
     lines += [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
-    lines += [f"    {state} --> [*]" for state in State if state in TERMINAL]
+    lines += [f"    {state} --> [*]" for state in UploadState if state in TERMINAL]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from chalicelib.registry.session import TERMINAL, State
+from chalicelib.registry.session import TERMINAL, UploadState
 from chalicelib.registry.upload.states import TABLE, Event, IllegalMoveError, after
 from moorage.common.checkout import CHECKOUT
 from tests.chalicelib.registry.upload.state_diagram import mermaid
@@ -14,8 +14,8 @@ from tests.chalicelib.registry.upload.state_diagram import mermaid
 DOCS = CHECKOUT / "docs"
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
-def test_only_moves_in_the_table_are_made(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), list(product(UploadState, Event)))
+def test_only_moves_in_the_table_are_made(state: UploadState, event: Event) -> None:
     """A move in the table leads where it says; any other raises, and an ended session has none."""
     if (state, event) in TABLE:
         assert state not in TERMINAL
@@ -27,7 +27,7 @@ def test_only_moves_in_the_table_are_made(state: State, event: Event) -> None:
 
 def test_every_state_can_end() -> None:
     """From every state some way leads to a terminal one."""
-    for state in State:
+    for state in UploadState:
         reached = {state}
         while new := {t for (s, _), t in TABLE.items() if s in reached} - reached:
             reached |= new

@@ -21,7 +21,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.outcomes import MultipartBusyError
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import LAST_PART, Owner, Session, State
+from chalicelib.registry.session import LAST_PART, Owner, Session, UploadState
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_a_blob_whose_upload_ended_meanwhile_is_not_said_to_be_there(
     monkeypatch.setattr(memory.metadata, "publish", before(memory.metadata.publish, act))
     with pytest.raises(UploadUnknownError):
         commit(memory, session, Digest.of(b"small"), data)
-    assert state(memory, session).state is State.CANCELLED
+    assert state(memory, session).state is UploadState.CANCELLED
     assert memory.metadata.get_record(Digest.of(b"small")) is None
     memory.clock.sleep(LIMITS.sweep_again)
     memory.registry.sweeper.sweep(memory.clock.now() + 600)
@@ -179,7 +179,7 @@ def test_a_closing_request_costs_no_part_number_where_it_writes_no_part(
                 commit(memory, session, Digest.of(b"small"))
     met = state(memory, session)
     assert (met.burned, met.earlier_claims, met.disturbed) == ((), (Digest.of(b"small"),), True)
-    assert commit(memory, session, Digest.of(b"small")).state is State.COMMITTED
+    assert commit(memory, session, Digest.of(b"small")).state is UploadState.COMMITTED
 
 
 def test_a_refusal_of_ours_leaves_a_session_as_it_was(memory: MemoryRegistry) -> None:
@@ -193,7 +193,7 @@ def test_a_refusal_of_ours_leaves_a_session_as_it_was(memory: MemoryRegistry) ->
     met = state(memory, session)
     assert (met.burned, met.next_part, met.disturbed) == (full.burned, LAST_PART, False)
     done = commit(memory, session, Digest.of(BYTES[:16] + b"tail"))
-    assert (done.state, done.tail_part) == (State.COMMITTED, LAST_PART)
+    assert (done.state, done.tail_part) == (UploadState.COMMITTED, LAST_PART)
 
 
 def test_a_complete_that_another_one_makes_is_waited_for(
@@ -210,8 +210,8 @@ def test_a_complete_that_another_one_makes_is_waited_for(
         for _ in range(3):
             with pytest.raises(UnavailableError):
                 commit(memory, session, CLAIM)
-            assert state(memory, session).state is State.SEALED
-    assert commit(memory, session, CLAIM).state is State.COMMITTED
+            assert state(memory, session).state is UploadState.SEALED
+    assert commit(memory, session, CLAIM).state is UploadState.COMMITTED
 
 
 def test_another_ones_wrong_claim_is_not_held_against_the_right_one(
@@ -236,7 +236,7 @@ def test_another_ones_wrong_claim_is_not_held_against_the_right_one(
     with pytest.raises(UploadBusyError):
         commit(memory, session, right)
     memory.registry.commits.resume(session.id, memory.clock.now() + 600)
-    assert commit(memory, session, right).state is State.COMMITTED
+    assert commit(memory, session, right).state is UploadState.COMMITTED
 
 
 def test_an_upload_that_ends_under_another_ones_claim_is_over(
@@ -248,7 +248,7 @@ def test_an_upload_that_ends_under_another_ones_claim_is_over(
 
     def lose() -> None:
         sealed = state(memory, session)
-        lost = replace(sealed, claim=wrong, fence=sealed.fence + 1, state=State.CANCELLED)
+        lost = replace(sealed, claim=wrong, fence=sealed.fence + 1, state=UploadState.CANCELLED)
         memory.sessions.sessions[session.id] = lost
 
     monkeypatch.setattr(memory.clock, "sleep", before(memory.clock.sleep, lose))
@@ -266,15 +266,15 @@ def test_bytes_that_must_be_read_back_are_left_to_a_worker(
     session = opened(memory, content[:16], content[16:])
     claim = Digest.of(content, Algorithm.SHA512)
     if size <= LIMITS.verify_inline:
-        assert commit(memory, session, claim).state is State.COMMITTED
+        assert commit(memory, session, claim).state is UploadState.COMMITTED
         assert memory.workers.asked == []
         return
     with pytest.raises(UploadBusyError):
         commit(memory, session, claim)
-    assert state(memory, session).state is State.SEALED
+    assert state(memory, session).state is UploadState.SEALED
     assert set(memory.workers.asked) == {session.id}
     memory.registry.commits.resume(session.id, memory.clock.now() + 600)
-    assert commit(memory, session, claim).state is State.COMMITTED
+    assert commit(memory, session, claim).state is UploadState.COMMITTED
 
 
 def test_what_keeps_failing_keeps_nothing_waiting(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from chalicelib.access.federation.aws_identity import Caller, Presigned, parse_presigned
+from chalicelib.access.federation.aws_identity import AwsCaller, Presigned, parse_presigned
 from chalicelib.access.federation.exchange import Exchange, TokenType
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.aws.sts import MAX_BYTES, Sts
-from chalicelib.stores.web.fetches import Answer, FetchError
+from chalicelib.stores.web.fetches import FetchedResponse, FetchError
 from chalicelib.stores.web.issuers import Issuers
 from moorage.login.aws import presigned_identity
 from tests.chalicelib.access.values import NOW
@@ -66,14 +66,14 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def asked(server: Server) -> Caller:
+def asked(server: Server) -> AwsCaller:
     """Ask it."""
     return Sts(endpoint=server.url).caller(PRESIGNED, SERVICE)
 
 
 def test_what_is_sent(server: Server) -> None:
     """The checked question is sent with our name in the header that is signed."""
-    assert asked(server) == Caller(ARN, ACCOUNT)
+    assert asked(server) == AwsCaller(ARN, ACCOUNT)
     path, headers = server.received[0]
     assert path == f"/?{PRESIGNED.query}"
     assert headers["x-moorage-registry"] == SERVICE
@@ -86,11 +86,11 @@ def test_where_it_is_sent() -> None:
     """Without an emulator the question goes to STS itself, with TLS."""
     urls: list[str] = []
 
-    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
         assert limit == MAX_BYTES
         assert headers == {"x-moorage-registry": SERVICE, "Accept": "application/json"}
         urls.append(url)
-        return Answer(200, in_json())
+        return FetchedResponse(200, in_json())
 
     assert Sts(fetch=answer).caller(PRESIGNED, SERVICE).arn == ARN
     assert urls == [presigned()]
@@ -138,7 +138,7 @@ UNREADABLE = [
 def test_answers(server: Server, body: bytes) -> None:
     """An answer may be JSON, which is asked for, or XML."""
     server.pages["/"] = Page(body)
-    assert asked(server) == Caller(ARN, ACCOUNT)
+    assert asked(server) == AwsCaller(ARN, ACCOUNT)
 
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=range(len(UNREADABLE)))
@@ -153,7 +153,7 @@ def test_answers_that_name_nobody(server: Server, body: bytes) -> None:
 def test_refusals(server: Server, status: int) -> None:
     """What STS refuses is refused, whatever else it says."""
     server.pages["/"] = Page(in_json(), status)
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         asked(server)
     assert refused.value.reason == Reason.AWS_REFUSED
 
@@ -184,7 +184,7 @@ def test_failures(server: Server, page: Page) -> None:
 def test_nobody_answers() -> None:
     """An STS that can't be reached has refused nobody."""
 
-    def fail(url: str, **_: object) -> Answer:
+    def fail(url: str, **_: object) -> FetchedResponse:
         raise FetchError(url)
 
     with pytest.raises(UnavailableError):
@@ -230,6 +230,6 @@ def test_the_whole_way(whole: Exchange, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_whole_way_of_somebody_else(whole: Exchange) -> None:
     """Whoever STS knows, and no trust names, is not let in."""
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(AuthenticationError) as refused:
         whole.exchange(TokenType.AWS_IDENTITY, presigned_identity(SERVICE), time.time())
     assert refused.value.reason == Reason.IDENTITY_SUBJECT

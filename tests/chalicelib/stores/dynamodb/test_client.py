@@ -20,7 +20,7 @@ from chalicelib.stores.dynamodb.client import (
     Dynamo,
     TransactionRefusedError,
 )
-from chalicelib.stores.dynamodb.expressions import Check, Clause, Delete, Put, Update
+from chalicelib.stores.dynamodb.expressions import Clause, ConditionCheck, Delete, Put, Update
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.support.memory_sessions import MemorySessionStore
@@ -279,9 +279,10 @@ def test_a_whole_range_goes_on_where_it_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE), Check("t", KEY, CLAUSE)]
+    "change",
+    [UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE), ConditionCheck("t", KEY, CLAUSE)],
 )
-def test_every_condition_asks_what_it_met(change: Update | Put | Delete | Check) -> None:
+def test_every_condition_asks_what_it_met(change: Update | Put | Delete | ConditionCheck) -> None:
     """A write under a condition asks for the item that the condition fails on."""
     request = change.request()
     assert request["ConditionExpression"] == "#state = :state"

@@ -82,7 +82,9 @@ def test_an_attribute_of_another_kind_is_corrupt(
         (codec.TEXTS_BY_NAME, {"S": "{"}),
     ],
 )
-def test_unreadable_values_are_refused(kind: codec.Kind[Any], attribute: dict[str, Any]) -> None:
+def test_unreadable_values_are_refused(
+    kind: codec.AttributeKind[Any], attribute: dict[str, Any]
+) -> None:
     """A value that does not read back is refused and not bent."""
     with pytest.raises(ValueError):  # noqa: PT011 - each kind says it in its own words
         kind.decode(attribute)

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.registry.model import Record
 from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
-from chalicelib.registry.session import State
+from chalicelib.registry.session import UploadState
 from tests.support.values import (
     NOW,
     SIZE,
@@ -153,7 +153,12 @@ def test_publishing_again_what_took_effect(stores: Stores, repository: str) -> N
 
 
 @pytest.mark.parametrize(
-    "moved", [{"fence": 1}, {"state": State.CANCELLED}, {"state": State.COMMITTED, "claim": None}]
+    "moved",
+    [
+        {"fence": 1},
+        {"state": UploadState.CANCELLED},
+        {"state": UploadState.COMMITTED, "claim": None},
+    ],
 )
 def test_a_session_that_moved_publishes_nothing(
     stores: Stores, repository: str, moved: dict[str, object]
@@ -175,7 +180,7 @@ def test_a_session_that_is_gone_publishes_nothing(stores: Stores, repository: st
     digest = fresh_digest()
     gone = a_session(repository=repository, claim=digest, offset=SIZE)
     with pytest.raises(SessionMovedError) as caught:
-        stores.metadata.publish(gone, replace(gone, state=State.COMMITTED), "key", NOW)
+        stores.metadata.publish(gone, replace(gone, state=UploadState.COMMITTED), "key", NOW)
     assert caught.value.current is None
     assert stores.sessions.get(gone.id) is None
     assert stores.metadata.get_record(digest) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.registry.model import ManifestState
-from chalicelib.registry.session import Session, State
+from chalicelib.registry.session import Session, UploadState
 from tests.emulators.lost_answers import answer_lost
 from tests.support.values import (
     NOW,
@@ -83,7 +83,7 @@ def test_write(dynamo: DynamoStores) -> None:
     """A write that is sent twice succeeds, also when it moves state and fence."""
     session = a_session()
     dynamo.sessions.create(session)
-    after = replace(session, state=State.SEALED, fence=1, hash_state=None, expires_at=NOW)
+    after = replace(session, state=UploadState.SEALED, fence=1, hash_state=None, expires_at=NOW)
     with answer_lost(dynamo.client, "UpdateItem"):
         written = dynamo.sessions.write(session, after)
     assert written == replace(after, expires_at=NOW // 1 + 1)
@@ -101,7 +101,7 @@ def test_publish(dynamo: DynamoStores, repository: str, world: str) -> None:
     nth = 1 if world == "all new" else 2
     with answer_lost(dynamo.client, "TransactWriteItems", nth):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    assert written.state is State.COMMITTED
+    assert written.state is UploadState.COMMITTED
     assert dynamo.sessions.get(before.id) == written
     assert counted(dynamo, digest) == (2 if world == "record live" else 1)
 

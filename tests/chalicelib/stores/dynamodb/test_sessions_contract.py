@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, Session, State
+from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, Session, UploadState
 from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"state": State.SEALED},
-        {"state": State.COMMITTED},
-        {"state": State.CANCELLED},
+        {"state": UploadState.SEALED},
+        {"state": UploadState.COMMITTED},
+        {"state": UploadState.CANCELLED},
         {"life_until": NOW},
         {"life_until": NOW - 1},
     ],
@@ -212,7 +212,7 @@ def test_a_write_stores_what_differs(stores: Stores) -> None:
     stores.sessions.create(full)
     after = replace(
         full,
-        state=State.CANCELLED,
+        state=UploadState.CANCELLED,
         offset=0,
         hash_state=None,
         upload_id=None,
@@ -265,7 +265,7 @@ def test_a_write_under_an_older_fence_is_refused(stores: Stores) -> None:
 def test_a_write_from_another_state_is_refused(stores: Stores) -> None:
     """Whoever saw the session in another state can't write, though the fence is the same."""
     session = stored(stores)
-    sealed = stores.sessions.write(session, replace(session, state=State.SEALED))
+    sealed = stores.sessions.write(session, replace(session, state=UploadState.SEALED))
     with pytest.raises(SessionMovedError) as caught:
         stores.sessions.write(session, replace(session, offset=9))
     assert caught.value.current == sealed
@@ -284,7 +284,7 @@ def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
 def test_a_write_that_took_effect_before_succeeds_again(stores: Stores) -> None:
     """A write that is repeated finds its own result and succeeds."""
     session = stored(stores)
-    after = replace(session, state=State.SEALED, fence=1, expires_at=NOW)
+    after = replace(session, state=UploadState.SEALED, fence=1, expires_at=NOW)
     first = stores.sessions.write(session, after)
     assert stores.sessions.write(session, after) == first
     assert stores.sessions.get(session.id) == first

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.access.federation.exchange import Exchange, TokenType
-from chalicelib.access.refusals import Reason, RefusedError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.aws.sts import Sts
-from chalicelib.stores.web.fetches import Answer, FetchError
+from chalicelib.stores.web.fetches import FetchedResponse, FetchError
 from chalicelib.stores.web.issuers import FAILED_FOR, KEPT, MAX_BYTES, UNKNOWN_FOR, Issuers
 from tests.chalicelib.access.values import NOW
 from tests.support.issuer import (
@@ -199,7 +199,7 @@ def test_nobody_is_there(issuers: Issuers) -> None:
 def test_what_is_no_issuer(issuer: str) -> None:
     """Nothing is fetched for what no trust could name."""
 
-    def never(url: str, **_: object) -> Answer:
+    def never(url: str, **_: object) -> FetchedResponse:
         raise AssertionError(url)
 
     with pytest.raises((UnavailableError, ValueError)):
@@ -210,13 +210,13 @@ def test_tls() -> None:
     """An issuer with TLS is asked where its name says, and so are its keys."""
     asked: list[str] = []
 
-    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> Answer:
+    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
         assert (limit, headers) == (MAX_BYTES, {"Accept": "application/json"})
         asked.append(url)
         if url.endswith("/keys?v=1"):
-            return Answer(200, key_set(ONE))
+            return FetchedResponse(200, key_set(ONE))
         document = {"issuer": "https://a.example/x/", "jwks_uri": "https://b.example:8443/keys?v=1"}
-        return Answer(200, json.dumps(document).encode())
+        return FetchedResponse(200, json.dumps(document).encode())
 
     assert set(Issuers(fetch=answer).keys("https://a.example/x/", "one")) == {"one"}
     assert asked == [
@@ -229,9 +229,11 @@ def test_tls() -> None:
 def test_tls_is_not_left(keys: str) -> None:
     """An issuer with TLS has no keys without it, not even on loopback."""
 
-    def answer(url: str, **_: object) -> Answer:
+    def answer(url: str, **_: object) -> FetchedResponse:
         assert url == "https://a.example" + DISCOVERY
-        return Answer(200, json.dumps({"issuer": "https://a.example", "jwks_uri": keys}).encode())
+        return FetchedResponse(
+            200, json.dumps({"issuer": "https://a.example", "jwks_uri": keys}).encode()
+        )
 
     with pytest.raises(UnavailableError):
         Issuers(fetch=answer).keys("https://a.example", "one")
@@ -263,7 +265,7 @@ def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
             (token(rsa_key(1), iss=server.url, kid="x"), Reason.IDENTITY_KEY),
         ]
         for text, reason in forged:
-            with pytest.raises(RefusedError) as refused:
+            with pytest.raises(AuthenticationError) as refused:
                 exchange.exchange(TokenType.ID_TOKEN, text, NOW)
             assert refused.value.reason == reason
         assert not evil.asked
