@@ -40,7 +40,7 @@ import gc; gc.disable()
 from aws_lambda_powertools import Logger; lap("Powertools' Logger")
 import chalicelib.telemetry.tally; lap("telemetry")
 import app; lap("Moorage for /v2/")
-from chalicelib.stores import clients
+from chalicelib.stores.aws import clients
 session = clients.session(); session.create_client("dynamodb"); lap("session, DynamoDB client")
 import chalicelib.registry.registry, chalicelib.registry.service, chalicelib.registry.upload.uploads
 import chalicelib.stores.dynamodb.metadata, chalicelib.stores.dynamodb.sessions
@@ -48,8 +48,8 @@ import chalicelib.stores.s3.objects
 import chalicelib.api.uploads; lap("stores, uploads")
 session.create_client("s3"); lap("S3 client")
 import jwt; lap("PyJWT")
-from chalicelib import gatehouse; lap("Moorage for the authorizer")
-from chalicelib.api import metrics
+from chalicelib.wiring import access; lap("Moorage for the authorizer")
+from chalicelib.telemetry import metrics
 from aws_lambda_powertools.metrics import EphemeralMetrics; lap("metrics")
 print(json.dumps(laps))
 """

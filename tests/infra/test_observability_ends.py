@@ -26,10 +26,12 @@ from types import SimpleNamespace as Double
 from awslambdaric import bootstrap
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 import app, chalicelib
-from chalicelib import errors, gatehouse, wiring
-from chalicelib.access.decision import Kind, Principal
+from chalicelib import errors
+from chalicelib.wiring import access as gatehouse
+from chalicelib.wiring import registry as wiring
+from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.access.grants import NOTHING
-from chalicelib.registry.session import Session, State
+from chalicelib.registry.session import Session, UploadState
 
 def ending(outcome):
     def end(*_):
@@ -39,7 +41,7 @@ def ending(outcome):
     return end
 
 def asking(outcome):
-    doorkeeper = gatehouse.ToldDoorkeeper(Double(identify=ending(outcome)))
+    doorkeeper = gatehouse.LoggedAuthenticator(Double(identify=ending(outcome)))
     return lambda: setattr(gatehouse, "doorkeeper", lambda: doorkeeper)
 
 def driving(outcome):
@@ -56,7 +58,7 @@ def not_importable():
 event = {"type": "TOKEN", "authorizationToken": "Basic eA==", "methodArn": "a:b:c:d:e:api/v2/GET/"}
 authorizer = {
     "unset": lambda: None,  # the doorkeeper of a deployment, without its settings
-    "known": asking(Principal(Kind.CREDENTIAL, "credential:x", NOTHING)),
+    "known": asking(Principal(PrincipalKind.CREDENTIAL, "credential:x", NOTHING)),
     "unknown": asking(None),
     "throttled": asking(errors.TooManyRequestsError()),
     "unavailable": asking(errors.UnavailableError()),
@@ -65,9 +67,9 @@ authorizer = {
     "unimportable": not_importable,
 }
 commit = {
-    "committed": ended(State.COMMITTED),
-    "unfinished": ended(State.COPIED),
-    "lost": ended(State.CANCELLED),
+    "committed": ended(UploadState.COMMITTED),
+    "unfinished": ended(UploadState.COPIED),
+    "lost": ended(UploadState.CANCELLED),
     "gone": driving(None),
     "gone meanwhile": driving(errors.UploadUnknownError()),
     "false": driving(errors.UploadDigestInvalidError(offset=1)),

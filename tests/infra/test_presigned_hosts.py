@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import json, types
-from chalicelib import wiring
+from chalicelib.wiring import registry as wiring
 link = types.SimpleNamespace(key="blobs/sha256/ab/x")
 made = {method: wiring.registry().blobs.url(link, method=method) for method in ("GET", "HEAD")}
 print(json.dumps(made))

@@ -12,7 +12,7 @@ from tests.emulators import ministack_server
 # In a process of its own: a module starts its threads once, when it is first imported.
 PROGRAM = """
 import sys, threading
-from tests.support import ministack_server as server
+from tests.emulators import ministack_server as server
 if sys.argv[1:]:
     server.import_without(server.TABLES, server.REAPER)
 else:

@@ -167,7 +167,7 @@ def test_version_is_told() -> None:
 def test_the_proxy_loads_no_sdk() -> None:
     """`moorage proxy` starts without boto3, moto, chalice or the registry."""
     script = (
-        "import sys; from moorage import cli, proxy; "
+        "import sys; from moorage.cli import main; from moorage.proxy import server; "
         "print([m for m in ('boto3', 'moto', 'chalice', 'app') if m in sys.modules])"
     )
     result = subprocess.run(

@@ -179,8 +179,9 @@ def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
         "    raise AssertionError(f'{path} has to be compiled')\n"
         "importlib.machinery.SourceFileLoader.source_to_code = compiling\n"
         "import app, jwt, cryptography.hazmat.primitives.asymmetric.rsa\n"
-        "from chalicelib import gatehouse, wiring\n"
-        "from chalicelib.api import blobs, lists, manifests, metrics, token, tracing, uploads\n"
+        "from chalicelib.wiring import access, registry as wiring\n"
+        "from chalicelib.api import blobs, lists, manifests, token, uploads\n"
+        "from chalicelib.telemetry import metrics, tracing\n"
         "wiring.registry().sweeper, wiring.registry().lists\n"
     )
     code = tmp_path / "task"

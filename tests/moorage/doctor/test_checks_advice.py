@@ -172,7 +172,7 @@ ABOUT_HEAD = frozenset({"redirect", "range", "blob-head", "manifest-head", "head
 def test_what_is_whole_passes(strategy: str, counting: Running, redirecting: Running) -> None:
     """The gateway that breaks things breaks nothing that it isn't told to."""
     registry = counting if strategy == "body" else redirecting
-    # One body of each size is enough for a test: test_doctor.py sends them.
+    # One body of each size is enough for a test: test_run.py sends them.
     names = EVERYTHING - {"sizes", "cleanup"} if strategy == "body" else ABOUT_HEAD
     with run_broken(registry, Break()) as url:
         visit = visit_to(url, registry, f"whole {strategy}", large=strategy == "body")

@@ -1,6 +1,6 @@
 """What every access store does: credentials, public repositories, failed logins.
 
-No test here may know which store it has: test_access_store_repeats.py is of DynamoDB alone.
+No test here may know which store it has: test_access_repeats.py is of DynamoDB alone.
 """
 
 from __future__ import annotations
