@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from bench import cost_image
 from bench.cost_image import CHUNK, REPOSITORY
 from bench.cost_meter import Meter, size_of
+from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.doorkeeper import Authenticator
 from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.token_service import TokenService
+from chalicelib.access.tokens import TokenIssuer
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response

@@ -4,10 +4,11 @@ This module must never keep what was presented, nor say more in a refusal than t
 Verifying tokens imports PyJWT and cryptography: who only decides takes decision.py.
 """
 
+import logging
 from dataclasses import dataclass
 
 from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
-from chalicelib.access.credentials import hash_of, is_access_token, verify
+from chalicelib.access.credentials import day_of, hash_of, is_access_token, verify
 from chalicelib.access.decision import (
     ANONYMOUS,
     Principal,
@@ -17,8 +18,12 @@ from chalicelib.access.decision import (
     look_up,
     of_credential,
 )
+from chalicelib.access.ports import AccessStore, Clock
 from chalicelib.access.refusals import AuthenticationError, Reason
-from chalicelib.access.tokens import Claims, Tokens, Use
+from chalicelib.access.tokens import Claims, TokenIssuer, Tokens, Use
+from chalicelib.errors import RegistryError
+
+_log = logging.getLogger("moorage.access")
 
 _DOTS = 2
 """In every JSON web token, and in no access token."""
@@ -30,6 +35,33 @@ class Login:
 
     principal: Principal
     until: float | None = None
+
+
+class Authenticator:
+    """Knows the holders of credentials and tokens."""
+
+    def __init__(self, store: AccessStore, mint: TokenIssuer, clock: Clock) -> None:
+        self._store = store
+        self._mint = mint
+        self._clock = clock
+
+    def identify(self, header: str) -> Principal | None:
+        """Say who sent an Authorization header; None for nobody, and for whoever is not known.
+
+        Raises UnavailableError and TooManyRequestsError.
+        """
+        now = self._clock.now()
+        try:
+            principal = self._mint.verified(
+                lambda tokens: identify(header, self._store, tokens, now)
+            )
+        except AuthenticationError as refused:
+            _log.info("not let in: %s", refused.reason)
+            return None
+        if principal.limit is None and not principal.is_known:
+            return None
+        note_use(self._store, principal, now)
+        return principal
 
 
 def identify(header: str | None, records: Records, tokens: Tokens, now: float) -> Principal:
@@ -82,6 +114,19 @@ def refresh(token: str, records: Records, tokens: Tokens, now: float) -> Princip
     if principal.kind is not PrincipalKind.CREDENTIAL:
         raise AuthenticationError(Reason.JWT_CLAIMS)
     return principal
+
+
+def note_use(store: AccessStore, principal: Principal, now: float) -> None:
+    """Note that a credential is used, unless that is noted for this day."""
+    day = day_of(now)
+    if principal.kind is not PrincipalKind.CREDENTIAL or principal.source is None:
+        return
+    if principal.used_day is not None and principal.used_day >= day:
+        return
+    try:
+        store.touch(principal.source, day)
+    except RegistryError as error:
+        _log.warning("a day of use was not noted: %s", error.message)
 
 
 def _stated(claims: Claims, *, limited: bool) -> TokenSubject:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
 
 KEY_SIZE = 32
 """Bytes of a key: as many as the hash has, which RFC 7518 (3.2) asks for at least."""
@@ -75,6 +75,16 @@ class KeyRing:
         """Return the key of this id."""
         keys = (self.signing, self.other)
         return next((key for key in keys if key is not None and key.id == key_id), None)
+
+
+class SigningKeySource(Protocol):
+    """Where the key ring is kept."""
+
+    def ring(self) -> KeyRing:
+        """Return the key ring, which may be some minutes old; raises UnavailableError."""
+
+    def renew(self) -> bool:
+        """Read the key ring again; False if that was done a moment ago. Raises as `ring` does."""
 
 
 def _key(word: str) -> SigningKey:

@@ -4,22 +4,21 @@ This module must never read HTTP, nor tell why a login failed.
 Source: Docker Registry v2 token authentication and its OAuth2 form; RFC 6749, RFC 8693.
 """
 
+import enum
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from chalicelib.access.asking import GrantType, IssuedToken, TokenRequest
-from chalicelib.access.authentication import Login, log_in, refresh
+from chalicelib.access.authentication import Login, log_in, note_use, refresh
 from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind, of_trust
 from chalicelib.access.federation.exchange import Exchange, TokenType
 from chalicelib.access.grants import Right
-from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.ports import AccessStore, Clock
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, granted
 from chalicelib.access.throttle import Throttle
-from chalicelib.access.tokens import Use, expiry
-from chalicelib.access.usage import note_use
+from chalicelib.access.tokens import TokenIssuer, Use, expiry
 from chalicelib.errors import RequestInvalidError
 
 _KINDS = {
@@ -28,6 +27,42 @@ _KINDS = {
 }
 
 _log = logging.getLogger("moorage.access")
+
+
+class GrantType(enum.StrEnum):
+    """What can be given for tokens; the values are OAuth2's `grant_type`s."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of one
+    REFRESH = "refresh_token"
+    EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What somebody asks for; `source` is the address it comes from.
+
+    `scopes`: None where none were named. `offline`: with a refresh token.
+    """
+
+    scopes: Scopes | None
+    source: str
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """What somebody leaves with. Times in seconds since the epoch."""
+
+    kind: str
+    """What kind of token it is, as RFC 8693 (3) names them; a login token is a kind of ours."""
+    token: str
+    scopes: Scopes
+    issued_at: float
+    expires_at: int
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "IssuedToken(...)"
 
 
 class TokenService:

@@ -10,15 +10,19 @@ import enum
 import json
 import math
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 
+from chalicelib.access.decision import Principal
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
-from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.signing_keys import KeyRing, SigningKey, SigningKeySource
+
+T = TypeVar("T")
 
 ALGORITHM = "HS256"
 
@@ -169,6 +173,48 @@ class Tokens:
         if key is None:
             raise AuthenticationError(Reason.JWT_KEY)
         return key
+
+
+class TokenIssuer:
+    """Tokens of one registry: `issuer` is its URL, `service` what clients call it."""
+
+    def __init__(self, keys: SigningKeySource, issuer: str, service: str) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self.service = service
+
+    def verified(self, verify: Callable[[Tokens], T]) -> T:
+        """Return what `verify` says; if a token's key is unknown, look once for a new one."""
+        try:
+            return verify(self._tokens())
+        except AuthenticationError as refused:
+            if refused.reason is not Reason.JWT_KEY or not self._keys.renew():
+                raise
+        return verify(self._tokens())
+
+    def issue(
+        self,
+        principal: Principal,
+        access: Scopes,
+        now: float,
+        *,
+        use: Use = Use.ACCESS,
+        until: float | None = None,
+    ) -> str:
+        """Return a token for somebody; raises ScopesTooLongError. See `Tokens.issue`."""
+        return self._tokens().issue(
+            principal.id,
+            access,
+            now,
+            jti=uuid.uuid4().hex,
+            use=use,
+            source=principal.source,
+            version=principal.version,
+            until=until,
+        )
+
+    def _tokens(self) -> Tokens:
+        return Tokens(self._keys.ring(), self._issuer, self.service)
 
 
 def expiry(use: Use, now: float, until: float | None = None) -> int:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from chalicelib.access.asking import GrantType, IssuedToken, TokenRequest
 from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, parse_scopes, text_of
+from chalicelib.access.token_service import GrantType, IssuedToken, TokenRequest
 from chalicelib.api.messages import Request, Response
 from chalicelib.errors import RequestInvalidError
 

@@ -9,9 +9,9 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from chalicelib.access.authentication import Authenticator
 from chalicelib.access.decision import Principal
-from chalicelib.access.doorkeeper import Authenticator
-from chalicelib.access.mint import TokenIssuer
+from chalicelib.access.tokens import TokenIssuer
 from chalicelib.clock import SystemClock
 from chalicelib.settings import AccessSettings, SettingsError
 from chalicelib.stores.aws.clients import client

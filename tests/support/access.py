@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, vouched
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.doorkeeper import Authenticator
 from chalicelib.access.federation.exchange import Exchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.mint import TokenIssuer
 from chalicelib.access.signing_keys import KeyRing, SigningKey
 from chalicelib.access.token_service import TokenService
+from chalicelib.access.tokens import TokenIssuer
 from chalicelib.errors import UnavailableError
 from tests.support.memory_access import MemoryAccessStore
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chalicelib.access.asking import IssuedToken, TokenRequest
 from chalicelib.access.authentication import identify
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.decision import federated_subject
@@ -16,6 +15,7 @@ from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, parse_scopes, text_of
 from chalicelib.access.throttle import LIMIT, WINDOW
+from chalicelib.access.token_service import IssuedToken, TokenRequest
 from chalicelib.access.tokens import LIFE, Claims, Use
 from chalicelib.access.trusts import Trust
 from chalicelib.errors import RequestInvalidError, TooManyRequestsError, UnavailableError

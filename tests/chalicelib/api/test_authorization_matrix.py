@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from chalicelib.access.asking import TokenRequest
 from chalicelib.access.scopes import parse_scopes
+from chalicelib.access.token_service import TokenRequest
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response

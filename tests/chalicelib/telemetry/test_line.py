@@ -25,7 +25,7 @@ from moorage.common.checkout import CHECKOUT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.access.doorkeeper import Authenticator
+    from chalicelib.access.authentication import Authenticator
 
 ROOT = CHECKOUT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")

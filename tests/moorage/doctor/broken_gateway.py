@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from chalicelib.access.authorizer_context import vouched
-from chalicelib.access.mint import TokenIssuer
+from chalicelib.access.tokens import TokenIssuer
 from chalicelib.api.authorization import Granted
 from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
