@@ -16,6 +16,7 @@ from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, CloudWatchEvent, Rate, Response
 
+from chalicelib.access.authorizer_context import to_context
 from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
 from chalicelib.telemetry import line as log
@@ -23,7 +24,7 @@ from chalicelib.wiring import registry as wiring
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 CACHE_SECONDS = 60
-"""How long API Gateway keeps what the authorizer says of an Authorization header."""
+"""How long API Gateway keeps the authorizer's result for an Authorization header."""
 
 log.configure(os.environ)
 app = MoorageChalice(app_name="moorage")
@@ -31,14 +32,13 @@ app = MoorageChalice(app_name="moorage")
 
 @app.authorizer(name="authorizer", ttl_seconds=CACHE_SECONDS)
 def authorize(request: AuthRequest) -> AuthResponse:
-    """Say who sent a request. What that one may do is decided where it is done: see dispatch."""
-    from chalicelib.access.authorizer_context import vouched  # noqa: PLC0415 - likewise
-    from chalicelib.wiring import access as gatehouse  # noqa: PLC0415 - it verifies tokens, which the API need not
+    """Tell the gateway who sent a request; what they may do, dispatch decides at each request."""
+    from chalicelib.wiring import access  # noqa: PLC0415 - it loads PyJWT, which the API needs seldom
 
-    principal = gatehouse.doorkeeper().identify(request.token)
+    principal = access.authenticator().identify(request.token)
     if principal is None:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
-    return AuthResponse(["*"], principal.id, vouched(principal))
+    return AuthResponse(["*"], principal.id, to_context(principal))
 
 
 @app.route("/", methods=METHODS, content_types=[], authorizer=authorize)
@@ -55,7 +55,7 @@ def below() -> Response:
 
 @app.route("/_token", methods=["GET", "POST"], content_types=[])
 def token() -> Response:
-    """Answer whoever comes for a token: the request itself says who that is."""
+    """Answer at the token endpoint: the request has its own login, so no authorizer runs before."""
     return to_chalice(answer(wiring.api, partial(current, app)))
 
 
@@ -68,7 +68,7 @@ def commit(event: dict[str, Any], context: object) -> None:
 
 @app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
-    """End what requests began and nobody came back for."""
+    """Clean up the upload sessions and manifests that requests left unfinished."""
     del event
     wiring.sweep()
 

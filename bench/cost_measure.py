@@ -18,13 +18,13 @@ from bench import cost_image
 from bench.cost_image import CHUNK, REPOSITORY
 from bench.cost_meter import Meter, size_of
 from chalicelib.access.authentication import Authenticator
-from chalicelib.access.authorizer_context import PRINCIPAL, vouched
+from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.federation.exchange import Exchange
+from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
-from chalicelib.api.authorization import Granted
+from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions, HeadStrategy
@@ -36,7 +36,7 @@ from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
-from tests.support.access import SERVICE, URL, FixedKeys, Unreachable
+from tests.support.access import SERVICE, URL, FixedSigningKeys, Unreachable
 from tests.support.registries import RecordedWorkers
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _World:
         self.clock = _Clock()
         self.s3, self.dynamodb = backend.s3(), backend.dynamodb()
         self.access = DynamoAccessStore(self.dynamodb, backend.access_table)
-        self.mint = TokenIssuer(FixedKeys(), URL, SERVICE)
+        self.token_issuer = TokenIssuer(FixedSigningKeys(), URL, SERVICE)
         tables = (backend.registry_table, backend.uploads_table)
         ports = Ports(
             objects=S3ObjectStore(self.s3, backend.bucket),
@@ -122,10 +122,10 @@ class _World:
         self.registry = Registry(ports, Limits())
         # Where a deployment starts.
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
-        exchange = Exchange(self.access, Unreachable(), Unreachable(), SERVICE)
-        desk = TokenService(self.access, self.mint, exchange, self.clock)
-        admission = Granted(self.access, self.clock.now)
-        self.api = Api(lambda: self.registry, options, admission, lambda: desk)
+        exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
+        tokens = TokenService(self.access, self.token_issuer, exchange, self.clock.now)
+        admission = GrantedAccess(self.access, self.clock.now)
+        self.api = Api(lambda: self.registry, options, admission, lambda: tokens)
 
     @cached_property
     def password(self) -> str:
@@ -162,7 +162,7 @@ class _Client:
         self.bytes_in = self.bytes_out = 0
         self._world = world
         self._token = ""
-        self._vouched: Mapping[str, str] = {}
+        self._context: Mapping[str, str] = {}
 
     def log_in(self, action: str) -> None:
         """Hear the challenge, which no function answers, and fetch a token."""
@@ -209,7 +209,7 @@ class _Client:
         self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Response:
         """Send a request with the token, and follow where it leads."""
-        if not self._vouched:
+        if not self._context:
             self._authorize()
         parts = urlsplit(target.removeprefix("/v2/"))
         pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
@@ -223,10 +223,10 @@ class _Client:
         """Ask the authorizer, whose answer the gateway keeps for a minute."""
         self.authorizer += 1
         world = self._world
-        keeper = Authenticator(world.access, world.mint, world.clock)
-        principal = keeper.identify(f"Bearer {self._token}")
+        authenticator = Authenticator(world.access, world.token_issuer, world.clock.now)
+        principal = authenticator.identify(f"Bearer {self._token}")
         assert principal is not None  # noqa: S101 - the token is a minute old
-        self._vouched = {PRINCIPAL: principal.id, **vouched(principal)}
+        self._context = {PRINCIPAL: principal.id, **to_context(principal)}
 
     def _send(
         self,
@@ -250,7 +250,7 @@ class _Client:
                 deadline,
                 "bench",
                 source="198.51.100.7",
-                authorizer=self._vouched,
+                authorizer=self._context,
             )
         )
         if answer.status >= 400 and method != "HEAD":  # noqa: PLR2004 - HTTP's own

@@ -73,7 +73,7 @@ class AccessSettings(NamedTuple):
     url: str
     """The registry's own URL, without a path: tokens are issued in its name."""
     signing_key: str
-    """The parameter in SSM Parameter Store that holds the key ring."""
+    """The parameter in SSM Parameter Store that holds the signing keys."""
     serial_dynamodb: bool = False
     sts_endpoint: str | None = None
     """Where AWS is emulated on this machine, STS too; None: AWS itself is asked."""

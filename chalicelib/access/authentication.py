@@ -1,58 +1,65 @@
-"""Who sent a request: verifying what an Authorization header presents.
+"""Authentication: who sent a request, by what its Authorization header presents.
 
-This module must never keep what was presented, nor say more in a refusal than that there is one.
-Verifying tokens imports PyJWT and cryptography: who only decides takes decision.py.
+`Authenticator` runs as API Gateway's authorizer, whose answers the gateway keeps for a minute, by
+the header. What a principal may do is decided at each request (see decision.py), so only one thing
+lasts longer for that: a bearer token is accepted up to a minute after it expired or lost its key.
+
+This module must never keep what was presented, give a reason in a refusal, nor answer a failure of
+the store as a refusal: that is a 503. It loads PyJWT and cryptography, by tokens.py: code that only
+decides imports decision.py.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
-from chalicelib.access.credentials import day_of, hash_of, is_access_token, verify
+from chalicelib.access.authorization_header import Anonymous, Basic, Bearer, read_authorization
+from chalicelib.access.credentials import day_of, hash_of, is_api_token, verify
 from chalicelib.access.decision import (
     ANONYMOUS,
     Principal,
     PrincipalKind,
-    Records,
     TokenSubject,
     look_up,
     of_credential,
 )
-from chalicelib.access.ports import AccessStore, Clock
+from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
-from chalicelib.access.tokens import Claims, TokenIssuer, Tokens, Use
+from chalicelib.access.tokens import Claims, TokenIssuer, Tokens, TokenUse
 from chalicelib.errors import RegistryError
 
 _log = logging.getLogger("moorage.access")
 
 _DOTS = 2
-"""In every JSON web token, and in no access token."""
+"""In every JSON web token, and in no API token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Somebody who logged in. `until`: when what was presented ends, None if it need not."""
+    """A principal who logged in. `until`: when the credential presented ends; None: no such end."""
 
     principal: Principal
     until: float | None = None
 
 
 class Authenticator:
-    """Knows the holders of credentials and tokens."""
+    """Identifies the holders of API tokens, login tokens and bearer tokens."""
 
-    def __init__(self, store: AccessStore, mint: TokenIssuer, clock: Clock) -> None:
+    def __init__(
+        self, store: AccessStore, token_issuer: TokenIssuer, now: Callable[[], float]
+    ) -> None:
         self._store = store
-        self._mint = mint
-        self._clock = clock
+        self._token_issuer = token_issuer
+        self._now = now
 
     def identify(self, header: str) -> Principal | None:
-        """Say who sent an Authorization header; None for nobody, and for whoever is not known.
+        """Return who sent an Authorization header; None if it names nobody, or is refused.
 
         Raises UnavailableError and TooManyRequestsError.
         """
-        now = self._clock.now()
+        now = self._now()
         try:
-            principal = self._mint.verified(
+            principal = self._token_issuer.verified(
                 lambda tokens: identify(header, self._store, tokens, now)
             )
         except AuthenticationError as refused:
@@ -64,60 +71,63 @@ class Authenticator:
         return principal
 
 
-def identify(header: str | None, records: Records, tokens: Tokens, now: float) -> Principal:
-    """Say who sent an Authorization header (None: there was none).
+def identify(header: str | None, store: AccessStore, tokens: Tokens, now: float) -> Principal:
+    """Return who sent an Authorization header (None: there was none).
 
     Reads one credential or trust at most. Raises AuthenticationError.
     """
     match read_authorization(header):
         case Basic() as basic:
-            return log_in(basic.password, records, tokens, now).principal
+            return log_in(basic.password, store, tokens, now).principal
         case Bearer(token):
-            return bearer(tokens.verify(token, now), records, now)
-        case Nobody():
+            return bearer(tokens.verify(token, now), store, now)
+        case Anonymous():
             return ANONYMOUS
 
 
-def log_in(password: str, records: Records, tokens: Tokens, now: float) -> Login:
-    """Say whose access token or login token a password is; raises AuthenticationError.
+def log_in(password: str, store: AccessStore, tokens: Tokens, now: float) -> Login:
+    """Return whose API token or login token a password is; raises AuthenticationError.
 
-    One that is mistyped is not looked up.
+    A mistyped API token is refused by its checksum, without a read.
     """
     if password.count(".") == _DOTS:
-        claims = tokens.verify(password, now, Use.LOGIN)
-        return Login(look_up(_stated(claims, limited=False), records, now), claims.expires_at)
-    if not is_access_token(password):
+        claims = tokens.verify(password, now, TokenUse.LOGIN)
+        return Login(look_up(_subject(claims, limited=False), store, now), claims.expires_at)
+    if not is_api_token(password):
         raise AuthenticationError(Reason.CREDENTIAL_FORM)
-    record = records.find(hash_of(password))
-    if record is None:
+    credential = store.find(hash_of(password))
+    if credential is None:
         raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
-    return Login(of_credential(record, verify(password, record, now)))
+    return Login(of_credential(credential, verify(password, credential, now)))
 
 
-def bearer(claims: Claims, records: Records, now: float) -> Principal:
-    """Say whose access token this is, as `look_up` says it.
+def bearer(claims: Claims, store: AccessStore, now: float) -> Principal:
+    """Return whose bearer token this is, with today's grants: see `look_up`.
 
-    Raises AuthenticationError. `claims` have been verified for an access token.
+    Raises AuthenticationError. `claims` have been verified, as those of a bearer token.
     """
-    if claims.use is not Use.ACCESS:
+    if claims.use is not TokenUse.BEARER:
         raise AuthenticationError(Reason.JWT_AUDIENCE)
-    return look_up(_stated(claims, limited=True), records, now)
+    return look_up(_subject(claims, limited=True), store, now)
 
 
-def refresh(token: str, records: Records, tokens: Tokens, now: float) -> Principal:
-    """Say whose refresh token this is: to ask for new tokens, within the grants of today.
+def refresh(token: str, store: AccessStore, tokens: Tokens, now: float) -> Principal:
+    """Return whose refresh token this is, with today's grants and no limit.
 
     Raises AuthenticationError, as soon as the credential is revoked, expired or has another secret.
     """
-    claims = tokens.verify(token, now, Use.REFRESH)
-    principal = look_up(_stated(claims, limited=False), records, now)
+    claims = tokens.verify(token, now, TokenUse.REFRESH)
+    principal = look_up(_subject(claims, limited=False), store, now)
     if principal.kind is not PrincipalKind.CREDENTIAL:
         raise AuthenticationError(Reason.JWT_CLAIMS)
     return principal
 
 
 def note_use(store: AccessStore, principal: Principal, now: float) -> None:
-    """Note that a credential is used, unless that is noted for this day."""
+    """Note the day on which a credential is used: an unused one can be found and revoked.
+
+    At most one write a day. A day that can't be noted refuses nobody: the next use notes it.
+    """
     day = day_of(now)
     if principal.kind is not PrincipalKind.CREDENTIAL or principal.source is None:
         return
@@ -129,6 +139,6 @@ def note_use(store: AccessStore, principal: Principal, now: float) -> None:
         _log.warning("a day of use was not noted: %s", error.message)
 
 
-def _stated(claims: Claims, *, limited: bool) -> TokenSubject:
+def _subject(claims: Claims, *, limited: bool) -> TokenSubject:
     limit = claims.scopes if limited else None
     return TokenSubject(claims.subject, limit, claims.source, claims.version)

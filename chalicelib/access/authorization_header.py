@@ -1,4 +1,4 @@
-"""The Authorization header: who somebody says to be. Nothing is verified here.
+"""Reads the Authorization header. Nothing is verified here.
 
 This module must never show what a header holds. Source: RFC 7617, RFC 6750.
 """
@@ -19,13 +19,13 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
-    """A request that says nothing of its sender: no header, or `Basic Og==` (`:`)."""
+class Anonymous:
+    """No credentials: no header, or `Basic Og==`, which is an empty name and password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """A user name, which is for people, and a password: an access token, or a login token."""
+    """A user name, which decides nothing, and a password: an API token or a login token."""
 
     user: str
     password: str
@@ -36,7 +36,7 @@ class Basic:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token."""
+    """A bearer token."""
 
     token: str
 
@@ -44,10 +44,10 @@ class Bearer:
         return "Bearer(...)"
 
 
-def read_authorization(header: str | None) -> Nobody | Basic | Bearer:
+def read_authorization(header: str | None) -> Anonymous | Basic | Bearer:
     """Read an Authorization header; raises AuthenticationError."""
     if header is None or not header.strip(_WHITE):
-        return Nobody()
+        return Anonymous()
     scheme, _, rest = header.strip(_WHITE).partition(" ")
     value = rest.strip(_WHITE)
     if len(header) > _LONGEST or not _SCHEME.fullmatch(scheme) or not value:
@@ -61,7 +61,7 @@ def read_authorization(header: str | None) -> Nobody | Basic | Bearer:
             raise AuthenticationError(Reason.SCHEME)
 
 
-def _basic(value: str) -> Nobody | Basic:
+def _basic(value: str) -> Anonymous | Basic:
     try:
         decoded = base64.b64decode(value.encode("ascii"), validate=True).decode()
     except (UnicodeError, binascii.Error):
@@ -69,4 +69,4 @@ def _basic(value: str) -> Nobody | Basic:
     user, colon, password = decoded.partition(":")
     if not colon or _CONTROLS.search(decoded):
         raise AuthenticationError(Reason.HEADER)
-    return Basic(user, password) if user or password else Nobody()
+    return Basic(user, password) if user or password else Anonymous()

@@ -1,7 +1,7 @@
-"""What the gateway tells the API of a sender whom the authorizer has identified.
+"""The authorizer's context: what API Gateway hands from the authorizer to the API.
 
-API Gateway carries texts only, and keeps them for a while: so what a sender may do is not among
-them, and is looked up when it is used. This module must never tell more than a token says.
+The gateway carries strings only, and keeps them for a minute: so grants are not among them, and are
+looked up at each request. This module must never put more in it than a token's claims say.
 """
 
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ PRINCIPAL = "principalId"
 _LIMIT, _SOURCE, _VERSION = "limit", "source", "version"
 
 
-def vouched(principal: Principal) -> dict[str, str]:
-    """Return what is told of somebody beside the id."""
-    told = {_VERSION: str(principal.version)}
+def to_context(principal: Principal) -> dict[str, str]:
+    """Return the context of a principal; the gateway adds the id, under PRINCIPAL."""
+    context = {_VERSION: str(principal.version)}
     if principal.limit is not None:
-        told[_LIMIT] = text_of(principal.limit)
+        context[_LIMIT] = text_of(principal.limit)
     if principal.source is not None:
-        told[_SOURCE] = principal.source
-    return told
+        context[_SOURCE] = principal.source
+    return context
 
 
-def stated(authorizer: Mapping[str, str]) -> TokenSubject:
-    """Return what was told; a request that no authorizer has seen is anybody's."""
-    if PRINCIPAL not in authorizer:
+def from_context(context: Mapping[str, str]) -> TokenSubject:
+    """Read the context of a request; one that no authorizer has seen is anonymous."""
+    if PRINCIPAL not in context:
         return TokenSubject(ANONYMOUS.id, None)
-    limit = authorizer.get(_LIMIT)
+    limit = context.get(_LIMIT)
     return TokenSubject(
-        authorizer[PRINCIPAL],
+        context[PRINCIPAL],
         None if limit is None else parse_scopes([limit]),
-        authorizer.get(_SOURCE),
-        int(authorizer.get(_VERSION, "0")),
+        context.get(_SOURCE),
+        int(context.get(_VERSION, "0")),
     )

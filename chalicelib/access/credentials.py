@@ -1,8 +1,8 @@
-"""Credentials: generated access tokens, of which only a hash is kept.
+"""API tokens, and credentials: what the registry keeps of them, which is a hash.
 
-An access token is `moor_`, 256 random bits in base 62 (43 characters) and a checksum (6). It can be
-told from everything else without asking anybody: by scanners that look for leaked secrets, and by
-the registry, which need not look a mistyped one up. This module must never keep or show one.
+An API token is `moor_`, 256 random bits in base 62 (43 characters) and a checksum (6). Scanners for
+leaked secrets recognize its form, and the registry refuses a mistyped one without a read. This
+module must never keep or show one.
 
 The hash is plain SHA-256. Slow, salted hashes are for passwords that people choose, which can be
 guessed; 256 random bits can't be, however fast a guess is, and two of them are never the same.
@@ -36,10 +36,10 @@ class CredentialNameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What is kept of an access token. Times in seconds since the epoch, days as `2026-11-24`.
+    """What is kept of an API token. Times in seconds since the epoch, days as `2026-11-24`.
 
-    `version` counts its secrets: replacing the secret raises it, and what was issued for an
-    earlier one is void as soon as that one is.
+    `version` counts its secrets: replacing the secret raises it. The tokens that were issued for an
+    earlier secret are valid for as long as that secret is.
     """
 
     id: str
@@ -54,17 +54,17 @@ class Credential:
     revoked: bool = False
     previous_hash: str | None = field(default=None, repr=False)
     previous_until: float | None = None
-    """Until when, exclusive, the replaced secret is still taken."""
+    """Until when, exclusive, the replaced secret is still accepted."""
 
     def check(self, now: float) -> None:
-        """Return if the credential can be used at `now`, with a right secret."""
+        """Return if the credential can be used at `now`; raises AuthenticationError."""
         if self.revoked:
             raise AuthenticationError(Reason.CREDENTIAL_REVOKED)
         if self.expires_at is not None and now >= self.expires_at:
             raise AuthenticationError(Reason.CREDENTIAL_EXPIRED)
 
     def takes_version(self, version: int, now: float) -> bool:
-        """Whether the secret of that version still counts at `now`."""
+        """Whether the secret of that version is valid at `now`."""
         return version == self.version or (
             version == self.version - 1 and self._previous_counts(now)
         )
@@ -74,40 +74,40 @@ class Credential:
 
 
 def generate() -> str:
-    """Return a new access token: to be shown once, and kept by nobody but its holder."""
+    """Return a new API token, which is shown once and kept by its holder alone."""
     body = PREFIX + _in_base_62(secrets.randbits(_BITS), _RANDOM_LENGTH)
     return body + _checksum(body)
 
 
-def is_access_token(text: str) -> bool:
-    """Whether a text has an access token's form and checksum; it need not exist."""
+def is_api_token(text: str) -> bool:
+    """Whether a text has an API token's form and checksum; it need not exist."""
     if not _FORM.fullmatch(text):
         return False
     body, checksum = text[:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
     return hmac.compare_digest(_checksum(body), checksum)
 
 
-def hash_of(access_token: str) -> str:
-    """Return what is kept of an access token, and found by: its SHA-256, in hexadecimal."""
-    return hashlib.sha256(access_token.encode()).hexdigest()
+def hash_of(api_token: str) -> str:
+    """Return an API token's SHA-256 in hexadecimal, which is kept, and by which it is found."""
+    return hashlib.sha256(api_token.encode()).hexdigest()
 
 
-def verify(presented: str, record: Credential, now: float) -> int:
-    """Return the version of the secret that was presented, if it opens `record` at `now`.
+def verify(presented: str, credential: Credential, now: float) -> int:
+    """Return the version of the secret that was presented, if the credential has it at `now`.
 
-    Raises AuthenticationError. Both hashes are always compared, each in a time that its content
-    does not change; whether the record can be used at all is told only to who has its secret.
+    Raises AuthenticationError. Both hashes are always compared, each in constant time; the reason
+    that a credential is revoked or expired is given only to a holder of its secret.
     """
-    if not is_access_token(presented):
+    if not is_api_token(presented):
         raise AuthenticationError(Reason.CREDENTIAL_FORM)
     hashed = hash_of(presented)
-    current = hmac.compare_digest(hashed, record.secret_hash)
-    previous = hmac.compare_digest(hashed, record.previous_hash or "")
+    current = hmac.compare_digest(hashed, credential.secret_hash)
+    previous = hmac.compare_digest(hashed, credential.previous_hash or "")
     if not current and not previous:
         raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
-    record.check(now)
-    version = record.version if current else record.version - 1
-    if not record.takes_version(version, now):
+    credential.check(now)
+    version = credential.version if current else credential.version - 1
+    if not credential.takes_version(version, now):
         raise AuthenticationError(Reason.CREDENTIAL_REPLACED)
     return version
 
@@ -121,7 +121,7 @@ def parse_credential_name(text: str) -> str:
     """Return a credential's name unchanged; raises CredentialNameError."""
     if not _NAME.fullmatch(text):
         raise CredentialNameError(
-            f"{text[:100]!r} can't name an access token: lower-case letters, digits, '.', '_', '@'"
+            f"{text[:100]!r} can't name an API token: lower-case letters, digits, '.', '_', '@'"
             " and '-', beginning with a letter or digit, at most 63 characters"
         )
     return text

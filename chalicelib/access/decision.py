@@ -1,21 +1,20 @@
-"""The decision: whether somebody may do this.
+"""The authorization decision: whether a principal may do an action in a repository.
 
-It is the same for whoever asks, and asks the world only for a credential or a trust. This module
-must never read a clock or a setting, verify a token, nor say more in a refusal than that there is
-one.
+It depends on nothing but its arguments and, for who the principal is, one credential or trust. This
+module must never read a clock or a setting, verify a token, nor give a reason in a refusal.
 
-A token is an upper bound. What it was issued for is looked up again at each use, so that revoking a
-credential, narrowing its grants, removing a trust and closing a public repository reach the tokens
-that are out.
+A token's scopes are an upper bound. The credential or trust that it was issued for is read again at
+each use, so that revoking a credential, narrowing its grants, removing a trust and closing a public
+repository take effect on the tokens that were issued before.
 """
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
 
 from chalicelib.access import scopes
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import NOTHING, Grants, allowed
+from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes
 from chalicelib.access.trusts import Trust
@@ -23,19 +22,6 @@ from chalicelib.access.trusts import Trust
 _ANONYMOUS = "anonymous"
 _CREDENTIAL = "credential:"
 _FEDERATED = "federated:"
-
-
-class Records(Protocol):
-    """The part of `AccessStore` that finds credentials and trusts."""
-
-    def get(self, credential_id: str) -> Credential | None:
-        """See AccessStore."""
-
-    def find(self, secret_hash: str) -> Credential | None:
-        """See AccessStore."""
-
-    def get_trust(self, name: str) -> Trust | None:
-        """See AccessStore."""
 
 
 class PrincipalKind(enum.StrEnum):
@@ -48,13 +34,14 @@ class PrincipalKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenSubject:
-    """What a token says of its sender, once it is verified.
+    """Whom a verified token was issued to. `id` is the principal's, the token's `sub` claim.
 
-    `limit`: its scopes, None where it has none. `source`: the id of the credential, or the name of
-    the trust, that it was issued for; `version`: which secret of that credential.
+    `limit`: the token's scopes, None where they are no limit. `source`: the id of the credential,
+    or the name of the trust, that it was issued for; `version`: the version of that credential's
+    secret.
     """
 
-    subject: str
+    id: str
     limit: Scopes | None
     source: str | None = None
     version: int = 0
@@ -62,9 +49,9 @@ class TokenSubject:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody. `limit`: the scopes of the token that was presented, None if it was none.
+    """Who sent a request. `id` names the principal in sessions, tokens and logs.
 
-    `id` names the principal in sessions and logs, and is what its tokens have as their subject.
+    `limit`: the scopes of the bearer token that was presented, None for Basic and no header.
     `source` and `version` are as in `TokenSubject`.
     """
 
@@ -79,98 +66,98 @@ class Principal:
 
     @property
     def is_known(self) -> bool:
-        """Whether this is anybody in particular."""
+        """Whether the principal is not the anonymous one."""
         return self.kind is not PrincipalKind.ANONYMOUS
 
 
 class Decision(enum.Enum):
-    """What becomes of a request."""
+    """What is decided about a request."""
 
     ALLOWED = enum.auto()
     CHALLENGE = enum.auto()
-    """401: another login, or a token for more, may be allowed what this one is not."""
+    """401: another login, or a token with more scopes, may be allowed it."""
     DENIED = enum.auto()
-    """403: this principal may not, whatever token it gets."""
+    """403: this principal may not do it with any token."""
 
 
 ANONYMOUS = Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING)
 
 
-def of_credential(record: Credential, version: int, limit: Scopes | None = None) -> Principal:
-    """Return the holder of a credential's secret."""
+def of_credential(credential: Credential, version: int, limit: Scopes | None = None) -> Principal:
+    """Return the principal who holds a credential's secret of that version."""
     return Principal(
         PrincipalKind.CREDENTIAL,
-        _CREDENTIAL + record.id,
-        record.grants,
+        _CREDENTIAL + credential.id,
+        credential.grants,
         limit,
-        record.id,
+        credential.id,
         version,
-        record.last_used_day,
+        credential.last_used_day,
     )
 
 
 def of_trust(subject: str, trust: Trust, limit: Scopes | None = None) -> Principal:
-    """Return somebody whom another issuer knows, and a trust lets in: see federated_subject."""
+    """Return the principal that a trust lets in; `subject` is of `federated_subject`."""
     return Principal(PrincipalKind.FEDERATED, subject, trust.grants, limit, trust.name)
 
 
-def look_up(stated: TokenSubject, records: Records, now: float) -> Principal:
-    """Say who this is, with the grants that the credential or trust has now.
+def look_up(subject: TokenSubject, store: AccessStore, now: float) -> Principal:
+    """Return the principal of a token, with the grants that its credential or trust has now.
 
-    Reads one record at most. Raises AuthenticationError where the credential is gone, revoked or
-    expired, its secret was replaced, or the trust is gone or lets in others than this one.
+    Reads one credential or trust at most. Raises AuthenticationError where the credential is gone,
+    revoked or expired, its secret was replaced, or the trust is gone or has another subject.
     """
-    if stated.subject == _ANONYMOUS and stated.source is None:
-        return Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING, stated.limit)
-    if stated.subject.startswith(_CREDENTIAL):
-        return _holder(stated, records, now)
-    if stated.subject.startswith(_FEDERATED):
-        return _federated(stated, records)
+    if subject.id == _ANONYMOUS and subject.source is None:
+        return Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING, subject.limit)
+    if subject.id.startswith(_CREDENTIAL):
+        return _holder(subject, store, now)
+    if subject.id.startswith(_FEDERATED):
+        return _federated(subject, store)
     raise AuthenticationError(Reason.JWT_CLAIMS)
 
 
 def federated_subject(issuer: str, subject: str) -> str:
-    """Return the id of somebody whom another issuer knows; no credential's id is like it."""
+    """Return the id of a principal whom another issuer knows; no credential's id is like it."""
     return f"{_FEDERATED}{issuer}#{subject}"
 
 
 def decide(
     principal: Principal, action: str, repository: str | None, *, public: bool = False
 ) -> Decision:
-    """Judge an action: one of ping, token, catalog, pull, push, delete, as the routes name them.
+    """Decide on an action of the routes: ping, token, catalog, pull, push or delete.
 
-    `public`: anybody may pull from this repository. Whether it exists plays no part, and so no
-    answer tells. An action that is none of these is denied to everybody.
+    `public`: anybody may pull from this repository. Whether it exists plays no part, so no answer
+    shows it. An action that is none of these is denied to everybody.
     """
     match action, repository:
         case "token", _:
-            # Whoever asks for a token says who that is in the request itself.
-            fine = within = True
+            # A token request has its own login, which the token service verifies.
+            permitted = within = True
         case "ping", _:
-            # Clients log in where a challenge is: /v2/ itself has to have one.
-            fine = within = principal.is_known or principal.limit is not None
+            # Clients log in where they are challenged, and they begin with /v2/.
+            permitted = within = principal.is_known or principal.limit is not None
         case "catalog", _:
-            fine, within = bool(principal.grants), _within(principal, "*", None)
+            permitted, within = bool(principal.grants), _within(principal, "*", None)
         case _, None:
-            fine = within = False
+            permitted = within = False
         case _, str(name):
-            fine = allowed(principal.grants, action, name, public=public)
+            permitted = allowed(principal.grants, action, name, public=public)
             within = _within(principal, action, name)
-    if fine and within:
+    if permitted and within:
         return Decision.ALLOWED
-    return Decision.DENIED if principal.is_known and not fine else Decision.CHALLENGE
+    return Decision.DENIED if principal.is_known and not permitted else Decision.CHALLENGE
 
 
 def visible(principal: Principal, repository: str, *, public: bool) -> bool:
-    """Whether a list of repositories shows this one: whoever may pull from it sees it."""
+    """Whether a list shows a repository: only to a principal who may pull from it."""
     return allowed(principal.grants, "pull", repository, public=public)
 
 
 def _within(principal: Principal, action: str, repository: str | None) -> bool:
-    """Whether a token's scopes hold an action; those that hold pushing hold deleting too.
+    """Whether a token's scopes cover an action; those that cover push cover delete too.
 
-    crane and regctl ask for a token to push when they are about to delete. Whether the principal
-    may delete is another question, and asked as well.
+    crane and regctl ask for a token to push when they are about to delete. The principal's grants
+    must allow the deletion as well.
     """
     limit = principal.limit
     if limit is None or scopes.covers(limit, action, repository):
@@ -178,22 +165,22 @@ def _within(principal: Principal, action: str, repository: str | None) -> bool:
     return action == "delete" and scopes.covers(limit, "push", repository)
 
 
-def _holder(stated: TokenSubject, records: Records, now: float) -> Principal:
-    record = None if stated.source is None else records.get(stated.source)
-    if record is None or stated.subject != _CREDENTIAL + record.id:
+def _holder(subject: TokenSubject, store: AccessStore, now: float) -> Principal:
+    credential = None if subject.source is None else store.get(subject.source)
+    if credential is None or subject.id != _CREDENTIAL + credential.id:
         raise AuthenticationError(Reason.CREDENTIAL_UNKNOWN)
-    record.check(now)
-    if not record.takes_version(stated.version, now):
+    credential.check(now)
+    if not credential.takes_version(subject.version, now):
         raise AuthenticationError(Reason.CREDENTIAL_REPLACED)
-    return of_credential(record, stated.version, stated.limit)
+    return of_credential(credential, subject.version, subject.limit)
 
 
-def _federated(stated: TokenSubject, records: Records) -> Principal:
-    trust = None if stated.source is None else records.get_trust(stated.source)
+def _federated(subject: TokenSubject, store: AccessStore) -> Principal:
+    trust = None if subject.source is None else store.get_trust(subject.source)
     if trust is None:
         raise AuthenticationError(Reason.TRUST_GONE)
-    subject = stated.subject.removeprefix(federated_subject(trust.issuer, ""))
-    known = trust.matches(trust.issuer, frozenset({trust.audience}), subject)
-    if subject == stated.subject or not known:
+    name = subject.id.removeprefix(federated_subject(trust.issuer, ""))
+    known = trust.matches(trust.issuer, frozenset({trust.audience}), name)
+    if name == subject.id or not known:
         raise AuthenticationError(Reason.TRUST_GONE)
-    return of_trust(stated.subject, trust, stated.limit)
+    return of_trust(subject.id, trust, subject.limit)

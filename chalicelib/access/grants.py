@@ -1,7 +1,7 @@
 """Grants: which repositories, by a pattern of names, and what may be done there.
 
-This module must never build a regular expression from a pattern, and never allow what no grant
-names: an unknown right, a name outside the grammar and an empty list of grants allow nothing.
+This module must never build a regular expression from a pattern, nor allow what no grant names: an
+unknown right, a name outside the grammar and an empty list of grants allow nothing.
 
 A pattern is a repository name in which `*` stands for any characters of one component, none
 included, and `**`, always a component of its own, for one or more components:
@@ -69,11 +69,11 @@ class Pattern:
     def parse(cls, text: str) -> Self:
         """Read a pattern; raises GrantError, also for one that could never match a name.
 
-        Wherever a wildcard can stand a letter can, so a pattern is one if a name comes of that.
+        A letter can stand wherever a wildcard can, so a pattern is valid if that makes a name.
         """
         try:
             if len(text) > MAX_NAME_LENGTH:
-                raise NameInvalidError  # noqa: TRY301 - told below, as the other is
+                raise NameInvalidError  # noqa: TRY301 - both are reported below
             parts = [part if part != _DEEP else _STAR for part in text.split("/")]
             if any(_DEEP in part for part in parts):
                 raise NameInvalidError  # noqa: TRY301 - likewise
@@ -86,7 +86,7 @@ class Pattern:
         return cls(text)
 
     def matches(self, name: str) -> bool:
-        """Whether a repository name fits; a text that is no name never does.
+        """Whether a repository name matches; a text that is no name never does.
 
         One step for each character of the name, whatever the pattern: the positions at which the
         pattern may stand are the bits of one number, all moved at once.
@@ -128,7 +128,7 @@ class Grant:
         return cls(Pattern.parse(pattern), rights)
 
     def allows(self, right: str, repository: str) -> bool:
-        """Whether this grant lets its holder do that."""
+        """Whether this grant allows a right on a repository."""
         return right in self.rights and self.repositories.matches(repository)
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """All that one principal may do. `admin`: everything, and managing access itself."""
+    """All that one principal may do. `admin`: everything in every repository."""
 
     rows: tuple[Grant, ...] = ()
     admin: bool = False
@@ -147,7 +147,7 @@ class Grants:
         """Read grants, `admin` among them; raises GrantError. Repeated ones count once."""
         distinct = dict.fromkeys(texts)
         if len(distinct) > MAX_GRANTS:
-            raise GrantError(f"{len(distinct)} grants: at most {MAX_GRANTS} fit one access token")
+            raise GrantError(f"{len(distinct)} grants: at most {MAX_GRANTS} fit one API token")
         rows = dict.fromkeys(Grant.parse(text) for text in distinct if text != _ADMIN)
         return cls(tuple(rows), _ADMIN in distinct)
 
@@ -160,7 +160,7 @@ class Grants:
 
 
 NOTHING = Grants()
-"""What somebody has to whom nothing was granted: anonymous callers, above all."""
+"""The grants of a principal without any, such as the anonymous one."""
 
 
 def allowed(grants: Grants, right: str, repository: str, *, public: bool = False) -> bool:

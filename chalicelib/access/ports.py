@@ -1,8 +1,8 @@
-"""What access control asks of the world: the time, and one store of credentials, trusts and such.
+"""The store that access control stands on, as a port.
 
 Nothing here may name DynamoDB or an SDK. Every method may also raise UnavailableError or
 TooManyRequestsError (nothing lost) when the world fails; a failure is never answered as "absent".
-Reads are strongly consistent: what was revoked is refused at the next look.
+Reads are strongly consistent: what was revoked is refused at the next request.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,7 +29,7 @@ class CredentialMovedError(Exception):
 
 
 class TooManyTrustsError(Exception):
-    """There are MAX_TRUSTS trusts already: one has to go before another comes."""
+    """There are MAX_TRUSTS trusts already: one has to be deleted before another is put."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,6 @@ class Listed(Generic[T]):
 
     items: Sequence[T]
     more: bool
-
-
-class Clock(Protocol):
-    """The time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
 
 
 class AccessStore(Protocol):
@@ -64,7 +57,7 @@ class AccessStore(Protocol):
     def find(self, secret_hash: str) -> Credential | None:
         """Read the credential that has this secret now, or had it before the last replacement.
 
-        Whether it still opens anything is for `credentials.verify` to say.
+        Whether it can still be used is decided by `credentials.verify`.
         """
 
     def list_credentials(self, after: str | None, limit: int) -> Listed[Credential]:
@@ -79,8 +72,8 @@ class AccessStore(Protocol):
         """Replace the secret of a credential and return it as it then is.
 
         Condition: it is not revoked and has `before`'s version. Effect: the new hash, version + 1,
-        and the old hash, taken until `previous_until` (None: no longer at all). An even older
-        secret is found no more. If the condition fails but the credential has this very secret,
+        and the old hash, accepted until `previous_until` (None: no longer at all). An even older
+        secret is no longer found. If the condition fails but the credential has this very secret,
         this replacement took effect earlier: success. Raises CredentialMovedError, also where the
         credential is gone or another one has this secret.
         """

@@ -1,7 +1,7 @@
-"""Scopes: what a client asks a token for, what it is given, and what a request needs.
+"""Scopes: those that a client requests, those that are granted, and those that a request requires.
 
-This module must never give more than was asked for, nor more than the grants hold; what it does
-not understand it leaves out, for a token that can do less is no error.
+This module must never grant more than was requested, nor more than the grants hold; it leaves out
+what it does not understand, for a token with fewer scopes is no error.
 Source: Docker Registry v2 token authentication ("Token Scope Documentation"), where a scope is
 `type:name:action,action` or `type(class):name:action`, and several are separated by spaces.
 """
@@ -47,11 +47,11 @@ class Scope:
     name: str
     actions: frozenset[str]
     resource_class: str = ""
-    """What a client calls a repository's kind, such as `plugin`; echoed, and of no other use."""
+    """The class that a client gives a repository, such as `plugin`: repeated, and not used."""
 
     @property
     def key(self) -> tuple[Resource, str, str]:
-        """What two scopes share that are one."""
+        """Equal for two scopes of the same resource, which are merged."""
         return self.resource, self.resource_class, self.name
 
     def __str__(self) -> str:
@@ -124,10 +124,10 @@ def covers(scopes: Scopes, action: str, repository: str | None) -> bool:
 
 
 def granted(requested: Scopes, grants: Grants, public: Collection[str] = ()) -> Scopes:
-    """Return what of the requested scopes the grants hold; scopes with nothing left are dropped.
+    """Return the requested scopes cut to the grants; scopes without an action left are dropped.
 
-    `public` are those of the requested repositories that anybody may pull from. The catalog is
-    given to whoever has any grant: what it shows is then decided name by name.
+    `public` are those of the requested repositories that anybody may pull from. Any grant gives the
+    catalog: what it lists is then decided name by name.
     """
     return tuple(
         _with_actions(scope, actions)
@@ -147,41 +147,41 @@ def as_grants(scopes: Scopes) -> Grants:
     )
 
 
-class Needs(NamedTuple):
-    """What a request must be allowed, and what it makes use of if it is.
+class RequiredScopes(NamedTuple):
+    """The scopes that a request must have, and those that it uses if it has them (`optional`).
 
-    A mount makes use of its source: without it, it is an upload like any other.
+    A mount uses a pull on its source: without that it is an upload like any other.
     """
 
     required: Scopes
-    wanted: Scopes = ()
+    optional: Scopes = ()
 
     def challenge(self) -> str:
-        """Return the scopes that a challenge tells the client to ask for.
+        """Return the scopes that a challenge tells the client to request.
 
-        Whoever pushes is told to ask for pull too: every client looks for its blobs first.
+        With push comes pull: every client looks for its blobs before it pushes.
         """
-        told = [_with_pull(scope) for scope in self.required]
-        return text_of(merged([*told, *self.wanted]))
+        required = [_with_pull(scope) for scope in self.required]
+        return text_of(merged([*required, *self.optional]))
 
 
-def needs(
+def required_scopes(
     action: str, repository: str | None, method: str, query: Mapping[str, Sequence[str]]
-) -> Needs:
-    """Say what a request needs, from its route's action and name, its method and its query.
+) -> RequiredScopes:
+    """Return the scopes that a request requires, by its route's action and name, method and query.
 
-    `action` is one of ping, token, catalog, pull, push, delete. Raises ValueError for another,
-    which is a row of the routes that nobody has thought about, and NameInvalidError.
+    `action` is one of ping, token, catalog, pull, push, delete. Raises NameInvalidError, and
+    ValueError for another action: that is a route which was added without its scopes.
     """
     if action in {"ping", "token"}:
-        return Needs(())
+        return RequiredScopes(())
     if action == _CATALOG:
-        return Needs((CATALOG,))
+        return RequiredScopes((CATALOG,))
     if repository is None:
         raise ValueError(f"{action!r} is no action on the registry")
     source = _mount_source(query) if (action, method) == (Right.PUSH, "POST") else None
-    wanted = () if source is None else (on_repository(source, Right.PULL),)
-    return Needs((on_repository(repository, Right(action)),), wanted)
+    optional = () if source is None else (on_repository(source, Right.PULL),)
+    return RequiredScopes((on_repository(repository, Right(action)),), optional)
 
 
 def _scope(text: str) -> Scope | None:
@@ -223,7 +223,7 @@ def _with_pull(scope: Scope) -> Scope:
 
 
 def _mount_source(query: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the repository that a mount takes from; None if there is none, or none by that name.
+    """Return the source repository of a mount; None if there is none, or its name is invalid.
 
     The last value counts, as it does for the handler.
     """

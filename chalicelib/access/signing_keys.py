@@ -1,8 +1,8 @@
 """The keys that sign tokens: up to two at a time, so that a key is replaced with nobody logged out.
 
-The first signs, both verify. A key is replaced in steps, each after every process has read the
-last one: `old new`, `new old`, and, when the old key's last token has expired, `new`. This module
-must never show a key: neither in a text for people nor in an error.
+The first signs, both verify. A key is replaced in steps, each after every process has read the keys
+of the step before: `old new`, `new old`, and, when the old key's last token has expired, `new`.
+This module must never show a key: neither in a text for people nor in an error.
 """
 
 import base64
@@ -21,8 +21,8 @@ _LABEL = b"moorage signing key"
 _ID_LENGTH = 16
 
 
-class KeyRingError(ValueError):
-    """A text that is no key ring; the message says what is one, and nothing of the text."""
+class SigningKeySetError(ValueError):
+    """A text that holds no signing keys; the message says what does, and quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class SigningKey:
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_SIZE:
-            raise KeyRingError(f"a signing key has {KEY_SIZE} bytes")
+            raise SigningKeySetError(f"a signing key has {KEY_SIZE} bytes")
 
     @classmethod
     def generate(cls) -> Self:
@@ -42,16 +42,16 @@ class SigningKey:
 
     @property
     def id(self) -> str:
-        """What tokens call the key (`kid`): computed from it, and of no use for finding it."""
+        """The `kid` of its tokens: a hash that gives nothing of the key away."""
         return hmac.new(self.secret, _LABEL, hashlib.sha256).hexdigest()[:_ID_LENGTH]
 
     def text(self) -> str:
-        """Return the key as `KeyRing.parse` reads it: for the parameter store, and no log."""
+        """Return the key as `SigningKeySet.parse` reads it: for the parameter store, and no log."""
         return base64.urlsafe_b64encode(self.secret).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRing:
+class SigningKeySet:
     """The key that signs, and perhaps another one that verifies."""
 
     signing: SigningKey
@@ -61,14 +61,14 @@ class KeyRing:
     def parse(cls, text: str) -> Self:
         """Read one or two keys in base64url, the signing one first, separated by white space.
 
-        Raises KeyRingError.
+        Raises SigningKeySetError.
         """
         words = text.split()
         if not 1 <= len(words) <= _MOST_KEYS:
-            raise KeyRingError(f"a key ring has one or {_MOST_KEYS} keys, not {len(words)}")
+            raise SigningKeySetError(f"one or {_MOST_KEYS} signing keys, not {len(words)}")
         keys = [_key(word) for word in words]
         if len({key.secret for key in keys}) != len(keys):
-            raise KeyRingError("a key ring holds the same key twice")
+            raise SigningKeySetError("both signing keys are the same")
         return cls(*keys)
 
     def find(self, key_id: str) -> SigningKey | None:
@@ -78,18 +78,18 @@ class KeyRing:
 
 
 class SigningKeySource(Protocol):
-    """Where the key ring is kept."""
+    """Where the signing keys are kept."""
 
-    def ring(self) -> KeyRing:
-        """Return the key ring, which may be some minutes old; raises UnavailableError."""
+    def current(self) -> SigningKeySet:
+        """Return the keys, read some minutes ago at most; raises UnavailableError."""
 
     def renew(self) -> bool:
-        """Read the key ring again; False if that was done a moment ago. Raises as `ring` does."""
+        """Read the keys again; False if that was done a moment ago. Raises as `current` does."""
 
 
 def _key(word: str) -> SigningKey:
     try:
         secret = base64.b64decode(f"{word}=".encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeError, binascii.Error):
-        raise KeyRingError("a key that is no base64url without padding") from None
+        raise SigningKeySetError("a signing key is base64url without padding") from None
     return SigningKey(secret)

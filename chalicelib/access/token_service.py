@@ -1,6 +1,7 @@
-"""The token desk: who logs in here leaves with tokens that say no more than was asked and granted.
+"""The token service: gives a login the tokens that it asks for, within its grants.
 
-This module must never read HTTP, nor tell why a login failed.
+The token endpoint (api/token.py) is HTTP in front of it. This module must never read HTTP, nor
+tell a client why a login failed.
 Source: Docker Registry v2 token authentication and its OAuth2 form; RFC 6749, RFC 8693.
 """
 
@@ -12,25 +13,25 @@ from dataclasses import dataclass
 
 from chalicelib.access.authentication import Login, log_in, note_use, refresh
 from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind, of_trust
-from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
 from chalicelib.access.grants import Right
-from chalicelib.access.ports import AccessStore, Clock
+from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, granted
 from chalicelib.access.throttle import Throttle
-from chalicelib.access.tokens import TokenIssuer, Use, expiry
+from chalicelib.access.tokens import TokenIssuer, TokenUse, expiry
 from chalicelib.errors import RequestInvalidError
 
 _KINDS = {
-    Use.ACCESS: "urn:ietf:params:oauth:token-type:access_token",
-    Use.LOGIN: "urn:moorage:params:oauth:token-type:login-token",
+    TokenUse.BEARER: "urn:ietf:params:oauth:token-type:access_token",
+    TokenUse.LOGIN: "urn:moorage:params:oauth:token-type:login-token",
 }
 
 _log = logging.getLogger("moorage.access")
 
 
 class GrantType(enum.StrEnum):
-    """What can be given for tokens; the values are OAuth2's `grant_type`s."""
+    """What a client presents for a token; the values are OAuth2's `grant_type`s."""
 
     PASSWORD = "password"  # noqa: S105 - the name of one
     REFRESH = "refresh_token"
@@ -39,9 +40,9 @@ class GrantType(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What somebody asks for; `source` is the address it comes from.
+    """What a client asks for; `source` is the address that the request comes from.
 
-    `scopes`: None where none were named. `offline`: with a refresh token.
+    `scopes`: None where the request names none. `offline`: a refresh token is wanted too.
     """
 
     scopes: Scopes | None
@@ -51,7 +52,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """What somebody leaves with. Times in seconds since the epoch."""
+    """A token, and a refresh token if one was wanted. Times in seconds since the epoch."""
 
     kind: str
     """What kind of token it is, as RFC 8693 (3) names them; a login token is a kind of ours."""
@@ -66,99 +67,105 @@ class IssuedToken:
 
 
 class TokenService:
-    """The token desk of one registry."""
+    """Issues the tokens of one registry. `now` gives seconds since the epoch."""
 
     def __init__(
-        self, store: AccessStore, mint: TokenIssuer, exchange: Exchange, clock: Clock
+        self,
+        store: AccessStore,
+        token_issuer: TokenIssuer,
+        exchange: TokenExchange,
+        now: Callable[[], float],
     ) -> None:
         self._store = store
-        self._mint = mint
+        self._token_issuer = token_issuer
         self._exchange = exchange
-        self._clock = clock
+        self._now = now
         self._throttle = Throttle(store)
 
-    def anonymous(self, ask: TokenRequest) -> IssuedToken:
-        """Give anybody a token for what is public."""
-        return self._issued(Login(ANONYMOUS), ask)
+    def anonymous(self, request: TokenRequest) -> IssuedToken:
+        """Return a token for what is public, without a login."""
+        return self._issued(Login(ANONYMOUS), request)
 
-    def password(self, user: str, password: str, ask: TokenRequest) -> IssuedToken:
-        """Take an access token, or a login token, as a password.
+    def password(self, user: str, password: str, request: TokenRequest) -> IssuedToken:
+        """Return a token for a password: an API token or a login token.
 
         Raises AuthenticationError, and TooManyRequestsError after too many of those from one
-        address.
+        address under one user name.
         """
         return self._attempt(
-            ask,
+            request,
             user,
-            lambda now: self._mint.verified(
+            lambda now: self._token_issuer.verified(
                 lambda tokens: log_in(password, self._store, tokens, now)
             ),
         )
 
-    def refresh(self, token: str, ask: TokenRequest) -> IssuedToken:
-        """Take a refresh token; raises as `password` does."""
+    def refresh(self, token: str, request: TokenRequest) -> IssuedToken:
+        """Return a token for a refresh token; raises as `password` does."""
         return self._attempt(
-            ask,
+            request,
             GrantType.REFRESH,
             lambda now: Login(
-                self._mint.verified(lambda tokens: refresh(token, self._store, tokens, now))
+                self._token_issuer.verified(lambda tokens: refresh(token, self._store, tokens, now))
             ),
         )
 
-    def exchange(self, kind: str, presented: str, ask: TokenRequest) -> IssuedToken:
-        """Take another issuer's token, or a proof of an AWS identity; raises as `password` does.
+    def exchange(self, kind: str, presented: str, request: TokenRequest) -> IssuedToken:
+        """Return a token for another issuer's token, or a proof of an AWS identity.
 
-        Without scopes the token that is issued is a login token: a password for an hour. Raises
-        RequestInvalidError for a `kind` that is none of ours.
+        Where the request names no scopes, it is a login token: a password for an hour. Raises as
+        `password` does, and RequestInvalidError for a `kind` that is none of `SubjectTokenType`.
         """
         try:
-            known = TokenType(kind)
+            known = SubjectTokenType(kind)
         except ValueError:
-            kinds = ", ".join(TokenType)
+            kinds = ", ".join(SubjectTokenType)
             raise RequestInvalidError(f"subject_token_type must be one of {kinds}") from None
 
         def identified(now: float) -> Login:
             found = self._exchange.exchange(known, presented, now)
             return Login(of_trust(found.id, found.trust))
 
-        use = Use.LOGIN if ask.scopes is None else Use.ACCESS
-        return self._attempt(ask, GrantType.EXCHANGE, identified, use)
+        use = TokenUse.LOGIN if request.scopes is None else TokenUse.BEARER
+        return self._attempt(request, GrantType.EXCHANGE, identified, use)
 
     def _attempt(
         self,
-        ask: TokenRequest,
+        request: TokenRequest,
         name: str,
         identified: Callable[[float], Login],
-        use: Use = Use.ACCESS,
+        use: TokenUse = TokenUse.BEARER,
     ) -> IssuedToken:
-        now = self._clock.now()
-        self._throttle.check(ask.source, name, now)
+        now = self._now()
+        self._throttle.check(request.source, name, now)
         try:
             login = identified(now)
         except AuthenticationError as refused:
             _log.info("login refused: %s", refused.reason)
-            self._throttle.failed(ask.source, name, now, attempt=uuid.uuid4().hex)
+            self._throttle.failed(request.source, name, now, attempt=uuid.uuid4().hex)
             raise
         note_use(self._store, login.principal, now)
-        return self._issued(login, ask, use)
+        return self._issued(login, request, use)
 
-    def _issued(self, login: Login, ask: TokenRequest, use: Use = Use.ACCESS) -> IssuedToken:
-        now, principal = self._clock.now(), login.principal
-        scopes = () if use is Use.LOGIN else self._granted(principal, ask.scopes)
-        token = self._mint.issue(principal, scopes, now, use=use, until=login.until)
+    def _issued(
+        self, login: Login, request: TokenRequest, use: TokenUse = TokenUse.BEARER
+    ) -> IssuedToken:
+        now, principal = self._now(), login.principal
+        scopes = () if use is TokenUse.LOGIN else self._granted(principal, request.scopes)
+        token = self._token_issuer.issue(principal, scopes, now, use=use, until=login.until)
         refresh_token = None
-        if ask.offline and principal.kind is PrincipalKind.CREDENTIAL:
-            refresh_token = self._mint.issue(principal, (), now, use=Use.REFRESH)
+        if request.offline and principal.kind is PrincipalKind.CREDENTIAL:
+            refresh_token = self._token_issuer.issue(principal, (), now, use=TokenUse.REFRESH)
         return IssuedToken(
             _KINDS[use], token, scopes, now, expiry(use, now, login.until), refresh_token
         )
 
-    def _granted(self, principal: Principal, asked: Scopes | None) -> Scopes:
-        """Return what of it is granted; who names no scope gets the one to list repositories.
+    def _granted(self, principal: Principal, requested: Scopes | None) -> Scopes:
+        """Return what of it is granted; a request without scopes gets the catalog's.
 
         RFC 6749 (3.3) has a default scope for that: clients that list, such as regctl, name none.
         """
-        scopes = (CATALOG,) if asked is None else asked
+        scopes = (CATALOG,) if requested is None else requested
         pulled = {scope.name for scope in scopes if Right.PULL in scope.actions}
         public = self._store.public_among(pulled) if pulled and not principal.grants.admin else ()
         return granted(scopes, principal.grants, public)

@@ -1,7 +1,8 @@
-"""Registry tokens: signed, short-lived statements of who may do what (JSON web tokens).
+"""The registry's own tokens: JSON web tokens, signed with HS256, that live for a limited time.
 
-The algorithm is HS256 and nothing a token says changes that. This module must never read a clock,
-parse what is not signed beyond a short header, nor put any part of a token in an error.
+Nothing that a token says changes the algorithm. This module must never read a clock, keep a signing
+key for longer than its source does, parse more than a short header of what is not verified, nor put
+any part of a token in an error.
 Source: RFC 7519, with the advice of RFC 8725; the `scope` claim is RFC 8693's.
 """
 
@@ -20,7 +21,7 @@ import jwt
 from chalicelib.access.decision import Principal
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
-from chalicelib.access.signing_keys import KeyRing, SigningKey, SigningKeySource
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySource
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ MAX_LENGTH = 8192
 """Most characters of a token: API Gateway takes 10,240 bytes of headers in all."""
 
 EARLY = 10
-"""Seconds by which a token's life begins before it is issued: hosts' clocks differ."""
+"""Seconds before its issue from which a token is valid: hosts' clocks differ."""
 
 _LONGEST_HEADER = 200
 """More characters than our header has, and too few to nest anything that deep."""
@@ -47,30 +48,30 @@ _REFUSALS: Mapping[type[Exception], Reason] = {
 }
 
 
-class Use(enum.StrEnum):
+class TokenUse(enum.StrEnum):
     """What a token is for; each use has an audience of its own, so that none passes as another."""
 
-    ACCESS = "access"
+    BEARER = "bearer"
     REFRESH = "refresh"
     LOGIN = "login"
-    """A password for as long as it lives, from an exchange: for tools that log in by name."""
+    """A password while it lives, from an exchange: for tools that log in with a user name."""
 
 
-LIFE: Mapping[Use, int] = {
+LIFE: Mapping[TokenUse, int] = {
     # The push proxy spends one request's token on all chunks of a layer. What a token may do is
     # looked up again at each use (see decision.py), so a longer life grants nothing longer.
-    Use.ACCESS: 3600,
-    Use.REFRESH: 30 * 86400,
-    Use.LOGIN: 3600,
+    TokenUse.BEARER: 3600,
+    TokenUse.REFRESH: 30 * 86400,
+    TokenUse.LOGIN: 3600,
 }
 """How long a token lives, in seconds from its issue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. Times are whole seconds since the epoch; `expires_at` is exclusive."""
+    """A token's claims. Times are whole seconds since the epoch; `expires_at` is exclusive."""
 
-    use: Use
+    use: TokenUse
     subject: str
     scopes: Scopes
     issued_at: int
@@ -80,40 +81,43 @@ class Claims:
     source: str | None = None
     """The id of the credential, or the name of the trust, that it was issued for."""
     version: int = 0
-    """Which secret of that credential: see credentials.py."""
+    """The version of that credential's secret: see credentials.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Issues and verifies the tokens of one registry; `service` is what clients call it."""
+    """Issues and verifies the tokens of one registry with given signing keys.
 
-    ring: KeyRing
+    `issuer` is the registry's URL, `service` what clients call it.
+    """
+
+    keys: SigningKeySet
     issuer: str
     service: str
 
     def issue(  # noqa: PLR0913 - a claim each
         self,
         subject: str,
-        access: Scopes,
+        scopes: Scopes,
         now: float,
         *,
         jti: str,
-        use: Use = Use.ACCESS,
+        use: TokenUse = TokenUse.BEARER,
         source: str | None = None,
         version: int = 0,
         until: float | None = None,
     ) -> str:
-        """Return a signed token that lives from `now` for as long as its use says.
+        """Return a signed token that lives from `now` for the LIFE of its use, or until `until`.
 
-        At most `until`, if that is given: what it is issued for ends then.
-        `jti` must be fresh. Raises ScopesTooLongError for more than fits a token.
+        `until`: when the login that it is issued for ends. `jti` must be fresh. Raises
+        ScopesTooLongError for more scopes than fit a token.
         """
         issued_at = int(now)
         payload = {
             "iss": self.issuer,
             "aud": self._audience(use),
             "sub": subject,
-            "scope": text_of(bounded(access)),
+            "scope": text_of(bounded(scopes)),
             "iat": issued_at,
             "nbf": issued_at - EARLY,
             "exp": expiry(use, now, until),
@@ -121,16 +125,16 @@ class Tokens:
         }
         if source is not None:
             payload |= {"cid": source, "ver": version}
-        key = self.ring.signing
+        key = self.keys.signing
         token = jwt.encode(payload, key.secret, ALGORITHM, headers={"kid": key.id})
         if len(token) > MAX_LENGTH:
             raise ScopesTooLongError(f"a token of more than {MAX_LENGTH} characters")
         return token
 
-    def verify(self, token: str, now: float, use: Use = Use.ACCESS) -> Claims:
-        """Return what a token says if we said it, for this use and this time.
+    def verify(self, token: str, now: float, use: TokenUse = TokenUse.BEARER) -> Claims:
+        """Return the claims of a token that this registry issued, for this use, valid at `now`.
 
-        Raises AuthenticationError, whose reason JWT_KEY is worth reading the key ring again for.
+        Raises AuthenticationError, with the reason JWT_KEY if the keys may have to be read again.
         """
         key = self._key(token)
         try:
@@ -150,15 +154,15 @@ class Tokens:
                 },
             )
         except jwt.InvalidTokenError as error:
-            # Not chained: what a library's error holds is not ours to promise.
+            # Not chained: a library's error may quote the token.
             raise AuthenticationError(_REFUSALS.get(type(error), Reason.JWT_CLAIMS)) from None
         return _timely(_claims(payload, use), now)
 
-    def _audience(self, use: Use) -> str:
-        return self.service if use is Use.ACCESS else f"{self.service}#{use}"
+    def _audience(self, use: TokenUse) -> str:
+        return self.service if use is TokenUse.BEARER else f"{self.service}#{use}"
 
     def _key(self, token: str) -> SigningKey:
-        """Return the key that a token names; nothing of the token but its short header is read."""
+        """Return the key that a token names; only its short header is read."""
         if len(token) > MAX_LENGTH:
             raise AuthenticationError(Reason.JWT_LENGTH)
         form = _FORM.fullmatch(token)
@@ -169,14 +173,17 @@ class Tokens:
         # Nothing we never write is looked at, least of all where another key might be found.
         if header != {"alg": ALGORITHM, "typ": "JWT"} or not isinstance(key_id, str):
             raise AuthenticationError(Reason.JWT_HEADER)
-        key = self.ring.find(key_id)
+        key = self.keys.find(key_id)
         if key is None:
             raise AuthenticationError(Reason.JWT_KEY)
         return key
 
 
 class TokenIssuer:
-    """Tokens of one registry: `issuer` is its URL, `service` what clients call it."""
+    """Issues and verifies the tokens of one registry with the signing keys as they are now.
+
+    `issuer` and `service` are as in `Tokens`.
+    """
 
     def __init__(self, keys: SigningKeySource, issuer: str, service: str) -> None:
         self._keys = keys
@@ -184,7 +191,7 @@ class TokenIssuer:
         self.service = service
 
     def verified(self, verify: Callable[[Tokens], T]) -> T:
-        """Return what `verify` says; if a token's key is unknown, look once for a new one."""
+        """Return what `verify` returns; if it meets an unknown key, read the keys again, once."""
         try:
             return verify(self._tokens())
         except AuthenticationError as refused:
@@ -195,16 +202,16 @@ class TokenIssuer:
     def issue(
         self,
         principal: Principal,
-        access: Scopes,
+        scopes: Scopes,
         now: float,
         *,
-        use: Use = Use.ACCESS,
+        use: TokenUse = TokenUse.BEARER,
         until: float | None = None,
     ) -> str:
-        """Return a token for somebody; raises ScopesTooLongError. See `Tokens.issue`."""
+        """Return a token for a principal: see `Tokens.issue`."""
         return self._tokens().issue(
             principal.id,
-            access,
+            scopes,
             now,
             jti=uuid.uuid4().hex,
             use=use,
@@ -214,11 +221,11 @@ class TokenIssuer:
         )
 
     def _tokens(self) -> Tokens:
-        return Tokens(self._keys.ring(), self._issuer, self.service)
+        return Tokens(self._keys.current(), self._issuer, self.service)
 
 
-def expiry(use: Use, now: float, until: float | None = None) -> int:
-    """Return when a token ends that is issued now, exclusive: at most `until`, if that is given."""
+def expiry(use: TokenUse, now: float, until: float | None = None) -> int:
+    """Return when a token that is issued at `now` expires, exclusive; at most `until`."""
     expires_at = int(now) + LIFE[use]
     return expires_at if until is None else min(expires_at, math.floor(until))
 
@@ -233,7 +240,7 @@ def _header(segment: str) -> dict[str, Any]:
     return header
 
 
-def _claims(payload: Mapping[str, Any], use: Use) -> Claims:
+def _claims(payload: Mapping[str, Any], use: TokenUse) -> Claims:
     subject, scope, jti = (_text(payload[name]) for name in ("sub", "scope", "jti"))
     issued_at, not_before, expires_at = (_whole(payload[name]) for name in ("iat", "nbf", "exp"))
     source = payload.get("cid")

@@ -1,8 +1,7 @@
-"""Trusts: which of another issuer's identities may have a token here, and for what.
+"""Trusts: which of another issuer's identities may log in here, and with which grants.
 
-A trust is the whole of what this registry keeps of somebody who has no credential: no secret is in
-it. This module must never build a regular expression from a pattern, nor load what verifies a
-token: whoever lists trusts needs none of that.
+A trust holds no secret. This module must never build a regular expression from a pattern, nor load
+what verifies a token: listing trusts needs none of that.
 
 A subject pattern is a text in which `*` stands for any run of characters, none included, and
 everything else for itself:
@@ -21,13 +20,13 @@ from chalicelib.access.credentials import CredentialNameError, parse_credential_
 from chalicelib.access.grants import GrantError, Grants
 
 MAX_TRUSTS = 100
-"""Most trusts of one registry: all of them are read for each exchange."""
+"""Most trusts of one registry: each token exchange reads all of them."""
 
 AWS = "aws"
-"""The issuer of identities for which AWS itself vouches."""
+"""The issuer of AWS identities, which STS confirms."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
-"""The hosts that may be asked without TLS: nobody else is on the way to them."""
+"""The hosts that may be asked without TLS: nobody can listen on the way to them."""
 
 _STAR = "*"
 _QUOTED = 300
@@ -48,9 +47,10 @@ class TrustError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whoever `issuer` says is `subject` (a pattern), to `audience`, has these grants.
+    """Grants for identities of `issuer` whose subject matches `subject`, a pattern.
 
-    `audience` is empty for the issuer `aws`, whose proofs are bound to this registry otherwise.
+    `audience` is the one that their tokens must name; it is empty for the issuer `aws`, whose
+    proofs are bound to this registry otherwise.
     """
 
     name: str
@@ -73,11 +73,11 @@ class Trust:
         )
 
     def matches(self, issuer: str, audiences: frozenset[str], subject: str) -> bool:
-        """Whether an identity, already verified, is one of those that this trust is about."""
+        """Whether this trust lets in a verified identity."""
         return (
             issuer == self.issuer
             and (issuer == AWS or self.audience in audiences)
-            and _fits(self.subject, subject)
+            and _matches(self.subject, subject)
         )
 
 
@@ -93,7 +93,7 @@ def parse_trust_name(text: str) -> str:
 
 
 def is_trust_name(text: str) -> bool:
-    """Whether a trust may be called so; there need not be one."""
+    """Whether a text can name a trust; there need not be one."""
     try:
         parse_trust_name(text)
     except TrustError:
@@ -102,7 +102,7 @@ def is_trust_name(text: str) -> bool:
 
 
 def parse_issuer(text: str) -> str:
-    """Return an issuer unchanged: it is compared with what tokens say, character by character.
+    """Return an issuer unchanged: it is compared with tokens' `iss`, character by character.
 
     Raises TrustError.
     """
@@ -176,11 +176,11 @@ def _parse_grants(texts: Iterable[str]) -> Grants:
     return grants
 
 
-def _fits(pattern: str, subject: str) -> bool:
-    """Whether a subject fits a pattern.
+def _matches(pattern: str, subject: str) -> bool:
+    """Whether a subject matches a pattern.
 
-    Each piece between two stars is looked for once, behind the one before: the leftmost place is
-    as good as any other, for it leaves the most to the rest. Nothing is tried a second time.
+    Each piece between two stars is searched for once, after the piece before: the leftmost match
+    leaves the most to the rest, so no other one has to be tried.
     """
     first, *rest = pattern.split(_STAR)
     if not rest:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.access.authorizer_context import PRINCIPAL
-from chalicelib.api.authorization import Authorizer, Open
+from chalicelib.api.authorization import AccessControl, OpenAccess
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions
@@ -37,8 +37,8 @@ _REDIRECT = 307
 _TRY_AGAIN = frozenset({ErrorCode.TOOMANYREQUESTS, ErrorCode.UNAVAILABLE})
 
 
-def no_desk() -> NoReturn:
-    """Say that an open registry has no token endpoint: nobody is sent there."""
+def no_token_service() -> NoReturn:
+    """Refuse a request to the token endpoint of an open registry, which has none."""
     raise RouteUnknownError("this registry is open and issues no tokens")
 
 
@@ -49,13 +49,13 @@ class Api:
         self,
         registry: "Callable[[], Registry]",
         options: ApiOptions,
-        authorizer: Authorizer | None = None,
-        desk: "Callable[[], TokenService]" = no_desk,
+        access_control: AccessControl | None = None,
+        token_service: "Callable[[], TokenService]" = no_token_service,
     ) -> None:
         self._registry = registry
         self._options = options
-        self._authorizer = authorizer or Open()
-        self._desk = desk
+        self._access_control = access_control or OpenAccess()
+        self._token_service = token_service
 
     def __call__(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong is an answer too."""
@@ -68,9 +68,9 @@ class Api:
         try:
             found = match(request.method, request.path)
             name = found.parameters.get("name")
-            caller = self._authorizer.admit(request, found.route.action, name)
+            caller = self._access_control.admit(request, found.route.action, name)
             request = request._replace(caller=caller)
-            response = found.handle(self._registry, self._options, request, self._desk)
+            response = found.handle(self._registry, self._options, request, self._token_service)
         except RegistryError as error:
             code = error.code.code
             response = self._challenged(error, _refusal(error, found))

@@ -7,20 +7,51 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pybase64
 from chalice.app import Chalice
 from chalice.app import Response as ChaliceResponse
-
-from chalicelib.api.authorization import Caller, Everybody
 
 _SECONDS = 29.0
 """How long a request may take where no Lambda context says so."""
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str | list[str]] = MappingProxyType({})
-_ANYBODY = Everybody()
+
+
+class AuthorizedCaller(Protocol):
+    """Who sent a request that was authorized: see api/authorization.py."""
+
+    @property
+    def id(self) -> str:
+        """The principal's id, in sessions and logs."""
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether lists show every repository."""
+
+    def may_pull(self, repository: str) -> bool:
+        """Whether the caller may pull from another repository too, such as a mount's source."""
+
+    def visible(self, repositories: Sequence[str]) -> list[str]:
+        """Return those of some repositories that a list shows."""
+
+
+class UnrestrictedCaller(NamedTuple):
+    """The caller of an open registry, who may do everything."""
+
+    id: str = ""
+    sees_all: bool = True
+
+    def may_pull(self, repository: str) -> bool:
+        """See AuthorizedCaller.may_pull."""
+        del repository
+        return True
+
+    def visible(self, repositories: Sequence[str]) -> list[str]:
+        """See AuthorizedCaller.visible."""
+        return list(repositories)
 
 
 class Request(NamedTuple):
@@ -38,9 +69,9 @@ class Request(NamedTuple):
     source: str = ""
     """The address that it came from."""
     authorizer: Mapping[str, str] = _NONE
-    """What the gateway's authorizer said of the sender: see access/vouching.py."""
-    caller: Caller = _ANYBODY
-    """Who was let through: see api/authorization.py."""
+    """The context that the authorizer made: see access/authorizer_context.py."""
+    caller: AuthorizedCaller = UnrestrictedCaller()
+    """Whom api/authorization.py has let through."""
 
     @property
     def principal(self) -> str:

@@ -56,13 +56,12 @@ def ping(request: Request) -> Response:
     return Response(200, {"Content-Type": "application/json"}, b"{}")
 
 
-class Asks(enum.Enum):
-    """What a handler stands before."""
+class ServedBy(enum.Enum):
+    """What a handler calls, and is given."""
 
     NOTHING = enum.auto()
     REGISTRY = enum.auto()
-    DESK = enum.auto()
-    """The token desk."""
+    TOKEN_SERVICE = enum.auto()
 
 
 class Route(NamedTuple):
@@ -72,7 +71,7 @@ class Route(NamedTuple):
     pattern: re.Pattern[str]
     action: Action
     operation: str
-    asks: Asks = Asks.REGISTRY
+    served_by: ServedBy = ServedBy.REGISTRY
     takes_options: bool = False
 
     @property
@@ -93,14 +92,14 @@ class Match(NamedTuple):
         registry: "Callable[[], Registry]",
         options: ApiOptions,
         request: Request,
-        desk: "Callable[[], TokenService]",
+        token_service: "Callable[[], TokenService]",
     ) -> Response:
-        """Call the handler, with what it asks."""
+        """Call the handler, with what it is served by."""
         handler = self.route.handler
-        if self.route.asks is Asks.NOTHING:
+        if self.route.served_by is ServedBy.NOTHING:
             return handler(request=request)
-        if self.route.asks is Asks.DESK:
-            return handler(desk=desk(), request=request)
+        if self.route.served_by is ServedBy.TOKEN_SERVICE:
+            return handler(token_service=token_service(), request=request)
         if self.route.takes_options:
             handler = partial(handler, options=options)
         return handler(registry=registry(), request=request, **self.parameters)
@@ -117,10 +116,10 @@ _TAGS = re.compile("(?P<name>.+)/tags/list")
 _REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 
 ROUTES = (
-    Route("GET", _PING, Action.PING, "routes.ping", Asks.NOTHING),
-    Route("HEAD", _PING, Action.PING, "routes.ping", Asks.NOTHING),
-    Route("GET", _TOKEN, Action.TOKEN, "token.get", Asks.DESK),
-    Route("POST", _TOKEN, Action.TOKEN, "token.post", Asks.DESK),
+    Route("GET", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
+    Route("HEAD", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
+    Route("GET", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
+    Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
     Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
     Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),
     Route("GET", _UPLOAD, Action.PUSH, "uploads.status"),

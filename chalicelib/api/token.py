@@ -1,4 +1,6 @@
-"""The token endpoint over HTTP. This module must never decide who gets what: the desk does.
+"""The token endpoint: HTTP in front of the token service, which alone decides who gets what.
+
+A request to it is what loads this module, and by it PyJWT; no other request needs either.
 
 Source: Docker Registry v2 token authentication; its OAuth2 form; RFC 6749, RFC 8693.
 """
@@ -6,18 +8,19 @@ Source: Docker Registry v2 token authentication; its OAuth2 form; RFC 6749, RFC 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
+from chalicelib.access.authorization_header import Anonymous, Basic, Bearer, read_authorization
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, parse_scopes, text_of
-from chalicelib.access.token_service import GrantType, IssuedToken, TokenRequest
+from chalicelib.access.token_service import (
+    GrantType,
+    IssuedToken,
+    TokenRequest,
+    TokenService,
+)
 from chalicelib.api.messages import Request, Response
 from chalicelib.errors import RequestInvalidError
-
-if TYPE_CHECKING:
-    from chalicelib.access.token_service import TokenService
 
 _LARGEST_FORM = 64 * 1024
 _MOST_FIELDS = 64
@@ -25,52 +28,53 @@ _FORM = "application/x-www-form-urlencoded"
 Parameters = Mapping[str, Sequence[str]]
 
 
-def get(desk: "TokenService", request: Request) -> Response:
-    """GET: a token for who says by Basic who it is, or for nobody in particular."""
+def get(token_service: TokenService, request: Request) -> Response:
+    """GET: a token for a user name and password, by Basic, or an anonymous one."""
     scopes = _scopes(request.query.get("scope", ()))
     offline = request.parameter("offline_token") == "true"
-    ask = TokenRequest(scopes, request.source, offline=offline)
+    wanted = TokenRequest(scopes, request.source, offline=offline)
     match read_authorization(request.headers.get("authorization")):
         case Basic(user, password):
-            issued = desk.password(user, password, ask)
-        case Nobody():
-            issued = desk.anonymous(ask)
+            issued = token_service.password(user, password, wanted)
+        case Anonymous():
+            issued = token_service.anonymous(wanted)
         case Bearer():
             raise AuthenticationError(Reason.SCHEME)
     return _answer(issued, {})
 
 
-def post(desk: "TokenService", request: Request) -> Response:
+def post(token_service: TokenService, request: Request) -> Response:
     """POST: a token for a password, a refresh token, or another issuer's token."""
     form = _read(request)
     offline = _last(form, "access_type") == "offline"
-    ask = TokenRequest(_scopes(form.get("scope", ())), request.source, offline=offline)
+    wanted = TokenRequest(_scopes(form.get("scope", ())), request.source, offline=offline)
     name = _last(form, "grant_type")
     try:
         grant = GrantType(name or "")
     except ValueError:
         raise RequestInvalidError(f"grant_type must be one of {', '.join(GrantType)}") from None
-    issued = _GRANTS[grant](desk, form, ask)
+    issued = _BY_GRANT_TYPE[grant](token_service, form, wanted)
     more = {"scope": text_of(issued.scopes)}
     if grant is GrantType.EXCHANGE:
         more["issued_token_type"] = issued.kind
     return _answer(issued, {"token_type": "Bearer", **more})
 
 
-def _password(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
-    return desk.password(_needed(form, "username"), _needed(form, "password"), ask)
+def _password(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
+    return token_service.password(_required(form, "username"), _required(form, "password"), wanted)
 
 
-def _refresh(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
-    return desk.refresh(_needed(form, "refresh_token"), ask)
+def _refresh(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
+    return token_service.refresh(_required(form, "refresh_token"), wanted)
 
 
-def _exchange(desk: "TokenService", form: Parameters, ask: TokenRequest) -> IssuedToken:
-    kind = _needed(form, "subject_token_type")
-    return desk.exchange(kind, _needed(form, "subject_token"), ask)
+def _exchange(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
+    kind = _required(form, "subject_token_type")
+    return token_service.exchange(kind, _required(form, "subject_token"), wanted)
 
 
-_GRANTS: Mapping[GrantType, Callable[["TokenService", Parameters, TokenRequest], IssuedToken]] = {
+_Issue = Callable[[TokenService, Parameters, TokenRequest], IssuedToken]
+_BY_GRANT_TYPE: Mapping[GrantType, _Issue] = {
     GrantType.PASSWORD: _password,
     GrantType.REFRESH: _refresh,
     GrantType.EXCHANGE: _exchange,
@@ -87,12 +91,12 @@ def _read(request: Request) -> Parameters:
             request.body.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
         )
     except ValueError:
-        # Not chained: what can't be read may be a password all the same.
+        # Not chained: what can't be read may hold a password.
         raise RequestInvalidError("the form can't be read") from None
 
 
 def _scopes(values: Sequence[str]) -> Scopes | None:
-    """Read the scopes; None where none were named, which is not the same as none that we know."""
+    """Read the scopes; None where none are named, unlike () where none is understood."""
     texts = [text for text in values if text.strip()]
     try:
         return parse_scopes(texts) if texts else None
@@ -100,21 +104,21 @@ def _scopes(values: Sequence[str]) -> Scopes | None:
         raise RequestInvalidError(str(error)) from None
 
 
-def _needed(form: Parameters, name: str) -> str:
+def _required(form: Parameters, name: str) -> str:
     value = _last(form, name)
     if not value:
         raise RequestInvalidError(f"the form lacks {name}")
     return value
 
 
-def _last(asked: Parameters, name: str) -> str | None:
-    values = asked.get(name)
+def _last(parameters: Parameters, name: str) -> str | None:
+    values = parameters.get(name)
     return values[-1] if values else None
 
 
 def _answer(issued: IssuedToken, more: Mapping[str, str]) -> Response:
     issued_at = datetime.fromtimestamp(int(issued.issued_at), UTC)
-    told: dict[str, object] = {
+    content: dict[str, object] = {
         # Clients read the one or the other.
         "token": issued.token,
         "access_token": issued.token,
@@ -123,6 +127,6 @@ def _answer(issued: IssuedToken, more: Mapping[str, str]) -> Response:
         **more,
     }
     if issued.refresh_token is not None:
-        told["refresh_token"] = issued.refresh_token
+        content["refresh_token"] = issued.refresh_token
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Response(200, headers, json.dumps(told).encode())
+    return Response(200, headers, json.dumps(content).encode())

@@ -1,7 +1,8 @@
-"""Builds access control from the settings: what the authorizer and the token endpoint stand on.
+"""Builds access control from the settings: the authorizer's authenticator, and the token service.
 
-Apart from wiring.py, for the authorizer needs no registry, and most requests need none of this.
-This module must never decide anything that a setting does not say.
+Apart from wiring/registry.py: the authorizer needs no registry, and what verifies tokens (PyJWT and
+cryptography) is needed here and at no other request. This module must never decide anything that a
+setting does not say.
 """
 
 import logging
@@ -23,41 +24,43 @@ from chalicelib.telemetry import line as log
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
 
-_log = logging.getLogger("moorage.gatehouse")
+_log = logging.getLogger("moorage.access")
 
 
 class LoggedAuthenticator:
-    """A doorkeeper that writes a line of the log whenever somebody is asked for."""
+    """An authenticator that writes the line of each invocation of the authorizer to the log."""
 
-    def __init__(self, doorkeeper: Authenticator) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     def identify(self, header: str) -> Principal | None:
-        """Say who sent an Authorization header, as the doorkeeper does."""
-        with log.invocation(_log, "authorize", status=401, error="UNAUTHORIZED") as told:
-            principal = self._doorkeeper.identify(header)
+        """See Authenticator.identify."""
+        with log.invocation(_log, "authorize", status=401, error="UNAUTHORIZED") as fields:
+            principal = self._authenticator.identify(header)
             if principal is not None:
-                told.update(status=200, error=None, principal=principal.id)
+                fields.update(status=200, error=None, principal=principal.id)
             return principal
 
 
 @lru_cache(maxsize=1)
-def doorkeeper() -> LoggedAuthenticator:
-    """Build what the authorizer asks."""
-    return LoggedAuthenticator(Authenticator(_store(), _mint(), SystemClock()))
+def authenticator() -> LoggedAuthenticator:
+    """Build what the authorizer calls."""
+    return LoggedAuthenticator(Authenticator(_store(), _token_issuer(), SystemClock().now))
 
 
 @lru_cache(maxsize=1)
-def desk() -> "TokenService":
-    """Build what the token endpoint asks, and the authorizer does not."""
-    from chalicelib.access.federation.exchange import Exchange  # noqa: PLC0415 - likewise
+def token_service() -> "TokenService":
+    """Build what the token endpoint calls."""
+    # The authorizer, which this module serves too, needs none of these.
+    from chalicelib.access.federation.exchange import TokenExchange  # noqa: PLC0415 - as said
     from chalicelib.access.token_service import TokenService  # noqa: PLC0415 - as said
-    from chalicelib.stores.aws.sts import Sts  # noqa: PLC0415 - likewise
-    from chalicelib.stores.web.issuers import Issuers  # noqa: PLC0415 - likewise
+    from chalicelib.stores.aws.sts import StsClient  # noqa: PLC0415 - as said
+    from chalicelib.stores.web.issuers import Issuers  # noqa: PLC0415 - as said
 
     config = _settings()
-    exchange = Exchange(_store(), Issuers(), Sts(endpoint=config.sts_endpoint), config.service)
-    return TokenService(_store(), _mint(), exchange, SystemClock())
+    sts = StsClient(endpoint=config.sts_endpoint)
+    exchange = TokenExchange(_store(), Issuers(), sts, config.service)
+    return TokenService(_store(), _token_issuer(), exchange, SystemClock().now)
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +78,7 @@ def _store() -> DynamoAccessStore:
 
 
 @lru_cache(maxsize=1)
-def _mint() -> TokenIssuer:
+def _token_issuer() -> TokenIssuer:
     config = _settings()
     keys = ParameterKeys(client("ssm", signing_keys_config()), config.signing_key)
     return TokenIssuer(keys, config.url, config.service)

@@ -9,7 +9,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chalicelib.api.authorization import Granted
+from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.clock import SystemClock
@@ -131,11 +131,11 @@ def api() -> Api:
         return Api(registry, options)
     options = options._replace(realm=access.realm, service=access.service)
     store = DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), access.table)
-    return Api(registry, options, Granted(store, SystemClock().now), desk)
+    return Api(registry, options, GrantedAccess(store, SystemClock().now), token_service)
 
 
-def desk() -> "TokenService":
-    """Build the token desk, when somebody comes there: it verifies tokens, and that is a load."""
-    from chalicelib.wiring import access as gatehouse
+def token_service() -> "TokenService":
+    """Build the token service, at the first request to the token endpoint: it loads PyJWT."""
+    from chalicelib.wiring import access
 
-    return gatehouse.desk()
+    return access.token_service()

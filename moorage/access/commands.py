@@ -199,7 +199,7 @@ def _key_rotate(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{texts.key_text(after)}{_next_step(after)}")
 
 
-def _next_step(stored: signing_key.StoredKeyRing) -> str:
+def _next_step(stored: signing_key.StoredKeySet) -> str:
     when = moment(stored.next_at + 60)
     match stored.phase:
         case signing_key.Phase.STEADY:

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from chalicelib.access.signing_keys import KeyRing, KeyRingError, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySetError
 from chalicelib.access.tokens import LIFE
 from moorage.common.times import moment
 
@@ -46,11 +46,11 @@ _WAITS = {Phase.STEADY: 0, Phase.BEGUN: KEY_CACHE, Phase.SWAPPED: KEY_CACHE + LO
 
 
 @dataclass(frozen=True, slots=True)
-class StoredKeyRing:
+class StoredKeySet:
     """A parameter's key ring. `changed_at`: seconds since the epoch; `kms_key` encrypts it."""
 
     name: str
-    ring: KeyRing = field(repr=False)
+    ring: SigningKeySet = field(repr=False)
     phase: Phase
     version: int
     changed_at: float
@@ -62,7 +62,7 @@ class StoredKeyRing:
         return self.changed_at + _WAITS[self.phase]
 
 
-def read(ssm: "SSMClient", name: str) -> StoredKeyRing:
+def read(ssm: "SSMClient", name: str) -> StoredKeySet:
     """Read the key ring and how far its replacement is; raises SigningKeyError, ClientError.
 
     Two keys alone don't tell which is older, but the parameter's history does: the second of them
@@ -78,15 +78,15 @@ def read(ssm: "SSMClient", name: str) -> StoredKeyRing:
         phase = Phase.SWAPPED if ring.other.id in earlier else Phase.BEGUN
     changed_at = float(current["LastModifiedDate"].timestamp())
     version, kms_key = int(current["Version"]), current.get("KeyId")
-    return StoredKeyRing(name, ring, phase, version, changed_at, kms_key)
+    return StoredKeySet(name, ring, phase, version, changed_at, kms_key)
 
 
-def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) -> StoredKeyRing:
+def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) -> StoredKeySet:
     """Store a registry's first key; raises SigningKeyError if there is one, ClientError.
 
     `kms_key`: what encrypts it, an id, ARN or alias; None is the account's key for parameters.
     """
-    ring = KeyRing(SigningKey.generate())
+    ring = SigningKeySet(SigningKey.generate())
     try:
         version = _put(ssm, name, ring, kms_key, overwrite=False)
     except ssm.exceptions.ParameterAlreadyExists:
@@ -94,12 +94,12 @@ def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) 
             f"the parameter {name} is there already: `moorage key show` tells its state, and"
             " `moorage key rotate` replaces the key"
         ) from None
-    return StoredKeyRing(name, ring, Phase.STEADY, version, now, kms_key)
+    return StoredKeySet(name, ring, Phase.STEADY, version, now, kms_key)
 
 
 def rotate(
-    ssm: "SSMClient", before: StoredKeyRing, now: float, *, force: bool = False
-) -> StoredKeyRing:
+    ssm: "SSMClient", before: StoredKeySet, now: float, *, force: bool = False
+) -> StoredKeySet:
     """Take the next step and return what is then stored; raises SigningKeyError, ClientError.
 
     Too early is an error that says when it is time; `force` takes the step nevertheless.
@@ -117,19 +117,19 @@ def rotate(
             " before anything else"
         )
     # Not read again: the history may lag behind what was just written.
-    return StoredKeyRing(before.name, ring, phase, version, now, before.kms_key)
+    return StoredKeySet(before.name, ring, phase, version, now, before.kms_key)
 
 
-def _next(stored: StoredKeyRing) -> tuple[KeyRing, Phase]:
+def _next(stored: StoredKeySet) -> tuple[SigningKeySet, Phase]:
     signing, other = stored.ring.signing, stored.ring.other
     if other is None:
-        return KeyRing(signing, SigningKey.generate()), Phase.BEGUN
+        return SigningKeySet(signing, SigningKey.generate()), Phase.BEGUN
     if stored.phase is Phase.BEGUN:
-        return KeyRing(other, signing), Phase.SWAPPED
-    return KeyRing(signing), Phase.STEADY
+        return SigningKeySet(other, signing), Phase.SWAPPED
+    return SigningKeySet(signing), Phase.STEADY
 
 
-def _early(stored: StoredKeyRing) -> str:
+def _early(stored: StoredKeySet) -> str:
     if stored.phase is Phase.BEGUN:
         return "until then a function may not know the new key, and would refuse its tokens"
     return "until then there may be tokens that the old key signed, and they would be refused"
@@ -150,7 +150,7 @@ def _history(ssm: "SSMClient", name: str) -> "list[ParameterHistoryTypeDef]":
     return sorted(versions, key=lambda version: int(version["Version"]))
 
 
-def _ring(version: "ParameterHistoryTypeDef") -> KeyRing:
+def _ring(version: "ParameterHistoryTypeDef") -> SigningKeySet:
     name = version["Name"]
     if version["Type"] != _SECURE:
         raise SigningKeyError(
@@ -158,8 +158,8 @@ def _ring(version: "ParameterHistoryTypeDef") -> KeyRing:
             " parameters: delete it, and make another by `moorage key create`"
         )
     try:
-        return KeyRing.parse(version["Value"])
-    except KeyRingError as error:
+        return SigningKeySet.parse(version["Value"])
+    except SigningKeySetError as error:
         raise SigningKeyError(f"the parameter {name} holds no signing keys: {error}") from None
 
 
@@ -172,7 +172,7 @@ def _is_readable(version: "ParameterHistoryTypeDef") -> bool:
 
 
 def _put(
-    ssm: "SSMClient", name: str, ring: KeyRing, kms_key: str | None, *, overwrite: bool
+    ssm: "SSMClient", name: str, ring: SigningKeySet, kms_key: str | None, *, overwrite: bool
 ) -> int:
     keys = [key.text() for key in (ring.signing, ring.other) if key is not None]
     # Unsaid, a new version would be under the account's default key, whatever the last one had.

@@ -15,7 +15,7 @@ from moorage.access.admin import CredentialState, state_of
 from moorage.common.times import moment
 
 if TYPE_CHECKING:
-    from moorage.access.signing_key import StoredKeyRing
+    from moorage.access.signing_key import StoredKeySet
 
 _NEVER = "never"
 
@@ -97,7 +97,7 @@ def trust_json(trusts: Sequence[Trust]) -> str:
     )
 
 
-def key_text(stored: "StoredKeyRing") -> str:
+def key_text(stored: "StoredKeySet") -> str:
     """Return a key ring's state as lines for people, by the keys' ids."""
     lines = [
         f"{stored.name}, version {stored.version}, of {moment(stored.changed_at)}",

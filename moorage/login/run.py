@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from chalicelib.access.credentials import is_access_token
+from chalicelib.access.credentials import is_api_token
 from moorage.common.challenges import bearer
 from moorage.common.http import (
     HttpResponse,
@@ -120,7 +120,7 @@ def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken
     scope = {"scope": " ".join(options.scope)} if options.scope else {}
     if options.password_stdin:
         password = _line(sys.stdin.read(), "stdin")
-        if not is_access_token(password):
+        if not is_api_token(password):
             raise LoginError(
                 "what came from stdin is no access token: it begins with `moor_`, and is whole"
             )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.access.token_service import TokenService
-    from chalicelib.api.authorization import Asked, Caller
+    from chalicelib.api.messages import AuthorizedCaller
     from chalicelib.registry.registry import Registry
 
 DOCUMENT = description.load()
@@ -62,7 +62,7 @@ class Refusing:
     def __init__(self, error: RegistryError) -> None:
         self._error = error
 
-    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
+    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
         """Raise."""
         del request, action, repository
         raise self._error

@@ -1,4 +1,4 @@
-"""The functions of a deployment in this process, built by wiring.py and gatehouse.py themselves.
+"""The functions of a deployment in this process, built by chalicelib/wiring itself.
 
 Only numbers are smaller than in a deployment, so that a copy in parts takes 12 MiB and not 6 GiB,
 in the same order as theirs; and the clock can be moved. It must never call AWS for a function.
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from chalicelib.access.authorizer_context import PRINCIPAL, vouched
+from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grants
 from chalicelib.api.messages import Request, Response
@@ -30,7 +30,7 @@ from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.stores.s3 import objects as s3
 from chalicelib.stores.s3.objects import S3ObjectStore
-from chalicelib.wiring import access as gatehouse
+from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
 from moorage.access.setup import ensure_signing_key
 from tests.policies.function_policies import COMMIT_FUNCTION, Function, Names
@@ -58,10 +58,10 @@ _CACHES = (
     wiring.access_settings,
     wiring.registry,
     wiring.api,
-    gatehouse.doorkeeper,
-    gatehouse.desk,
-    gatehouse._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
-    gatehouse._store,  # noqa: SLF001 - likewise
+    wiring_access.authenticator,
+    wiring_access.token_service,
+    wiring_access._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
+    wiring_access._store,  # noqa: SLF001 - likewise
 )
 
 
@@ -93,7 +93,7 @@ class Deployment:
     def identify(self, header: str) -> Principal | None:
         """Call the authorizer."""
         with self.replay.running(Function.AUTHORIZER):
-            return gatehouse.doorkeeper().identify(header)
+            return wiring_access.authenticator().identify(header)
 
     def ask(
         self,
@@ -106,7 +106,7 @@ class Deployment:
     ) -> Response:
         """Send a request by way of the authorizer; `by`: its Authorization, None: the admin's."""
         principal = self.identify(self.admin if by is None else by)
-        told = {} if principal is None else {PRINCIPAL: principal.id, **vouched(principal)}
+        told = {} if principal is None else {PRINCIPAL: principal.id, **to_context(principal)}
         return self._answered(method, target, body, headers, told)
 
     def token(
@@ -173,7 +173,7 @@ def basic(password: str) -> str:
 
 @contextmanager
 def deployed(backend: Backend) -> Iterator[Deployment]:
-    """Have wiring.py and gatehouse.py build for a backend until the block ends."""
+    """Have chalicelib/wiring build for a backend until the block ends."""
     key = f"/moorage/{uuid.uuid4().hex}"
     assert ensure_signing_key(backend.client("ssm"), key)
     names = Names(
@@ -210,9 +210,9 @@ def _smaller(deployment: Deployment) -> Iterator[None]:
         stack.enter_context(mock.patch.object(service, "Limits", limits))
         stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))
         # Authorizer and API are two processes: each reads the key for itself.
-        mint = gatehouse._mint.__wrapped__  # noqa: SLF001 - likewise
-        stack.enter_context(mock.patch.object(gatehouse, "_mint", mint))
-        for module in (wiring, gatehouse):
+        token_issuer = wiring_access._token_issuer.__wrapped__  # noqa: SLF001 - likewise
+        stack.enter_context(mock.patch.object(wiring_access, "_token_issuer", token_issuer))
+        for module in (wiring, wiring_access):
             clock = mock.patch.object(module, "SystemClock", return_value=deployment.arranged.clock)
             stack.enter_context(clock)
         yield

@@ -11,7 +11,7 @@ from unittest import mock
 import boto3
 
 from chalicelib.access.credentials import generate
-from chalicelib.access.federation.exchange import TokenType
+from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Digest
 from moorage.login.aws import presigned_identity
@@ -87,7 +87,7 @@ def an_identity_token(deployment: Deployment) -> None:
             )
         )
         shown = token(iss=server.url, aud=SERVICE, iat=now - 5, nbf=now - 5, exp=now + 300)
-        for kind in (TokenType.ID_TOKEN, TokenType.JWT):
+        for kind in (SubjectTokenType.ID_TOKEN, SubjectTokenType.JWT):
             comes_in(deployment, kind, shown)
         deployment.access.delete_trust(name)
 
@@ -108,10 +108,10 @@ def an_aws_identity(deployment: Deployment) -> None:
     }
     with mock.patch.dict(os.environ, variables), mock.patch.object(boto3, "DEFAULT_SESSION", None):
         proof = presigned_identity(SERVICE, "eu-central-1")
-    comes_in(deployment, TokenType.AWS_IDENTITY, proof)
+    comes_in(deployment, SubjectTokenType.AWS_IDENTITY, proof)
 
 
-def comes_in(deployment: Deployment, kind: TokenType, shown: str) -> None:
+def comes_in(deployment: Deployment, kind: SubjectTokenType, shown: str) -> None:
     """Exchange a proof for a login token and for a token with scopes, and use both."""
     form = {"grant_type": EXCHANGE, "subject_token_type": kind.value, "subject_token": shown}
     login = issued(deployment.token("POST", form))["access_token"]

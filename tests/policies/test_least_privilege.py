@@ -1,7 +1,7 @@
 """Each function may do what it does, and nothing else: what it asks of AWS, against its policy.
 
-What a function asks is replayed here, by flows that have names: wiring.py and gatehouse.py build
-the functions in this process over strict moto, and botocore says what they call. So this module
+What a function asks is replayed here, by flows that have names: chalicelib/wiring builds the
+functions in this process over strict moto, and botocore says what they call. So this module
 knows which function runs, and needs no other test to have run before it, in this process or in
 another: one replay in each process that runs a test of this file, whatever their order. The rest of
 the suite is watched in tests/conftest.py, call by call, against all policies together.

@@ -1,4 +1,4 @@
-"""Access control for tests: a store in memory, a mint with a key of its own, a token desk."""
+"""Access control for tests: a store in memory, a token issuer with its own key, a token service."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chalicelib.access.authentication import Authenticator
-from chalicelib.access.authorizer_context import PRINCIPAL, vouched
+from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.federation.exchange import Exchange
+from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.errors import UnavailableError
 from tests.support.memory_access import MemoryAccessStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
-
-    from chalicelib.access.ports import Clock
 
 URL = "https://registry.example.com"
 SERVICE = "registry.example.com"
@@ -28,12 +26,12 @@ REALM = f"{URL}/v2/_token"
 
 
 @dataclass
-class FixedKeys:
-    """A key ring that nobody rotates, unless a test does."""
+class FixedSigningKeys:
+    """Signing keys that nobody rotates, unless a test does."""
 
-    held: KeyRing = field(default_factory=lambda: KeyRing(SigningKey.generate()))
+    held: SigningKeySet = field(default_factory=lambda: SigningKeySet(SigningKey.generate()))
 
-    def ring(self) -> KeyRing:
+    def current(self) -> SigningKeySet:
         """Return it."""
         return self.held
 
@@ -43,7 +41,7 @@ class FixedKeys:
 
 
 class Unreachable:
-    """Issuers and STS that nobody can ask."""
+    """Issuers and an STS that can't be asked."""
 
     def keys(self, *_: object, **__: object) -> NoReturn:
         """Fail."""
@@ -54,35 +52,35 @@ class Unreachable:
 
 @dataclass
 class AccessWorld:
-    """Who may do what, in memory, at one time."""
+    """Access control over a store in memory. `now` gives seconds since the epoch."""
 
-    clock: Clock
+    now: Callable[[], float]
     store: MemoryAccessStore = field(default_factory=MemoryAccessStore)
-    keys: FixedKeys = field(default_factory=FixedKeys)
+    keys: FixedSigningKeys = field(default_factory=FixedSigningKeys)
 
     @property
-    def mint(self) -> TokenIssuer:
-        """The registry's mint."""
+    def token_issuer(self) -> TokenIssuer:
+        """The registry's token issuer."""
         return TokenIssuer(self.keys, URL, SERVICE)
 
     @property
-    def doorkeeper(self) -> Authenticator:
-        """What the authorizer asks."""
-        return Authenticator(self.store, self.mint, self.clock)
+    def authenticator(self) -> Authenticator:
+        """What the authorizer calls."""
+        return Authenticator(self.store, self.token_issuer, self.now)
 
-    def desk(self) -> TokenService:
-        """Return the token desk."""
-        exchange = Exchange(self.store, Unreachable(), Unreachable(), SERVICE)
-        return TokenService(self.store, self.mint, exchange, self.clock)
+    def token_service(self) -> TokenService:
+        """Return what the token endpoint calls."""
+        exchange = TokenExchange(self.store, Unreachable(), Unreachable(), SERVICE)
+        return TokenService(self.store, self.token_issuer, exchange, self.now)
 
     def credential(self, name: str, *grants: str) -> str:
-        """Make a credential; returns its access token."""
+        """Make a credential; returns its API token."""
         token = generate()
         record = Credential(
             id=f"id-of-{name}",
             name=name,
             owner="a test",
-            created_at=self.clock.now(),
+            created_at=self.now(),
             grants=Grants.parse(grants),
             secret_hash=hash_of(token),
         )
@@ -90,6 +88,6 @@ class AccessWorld:
         return token
 
     def authorizer(self, header: str) -> Mapping[str, str] | None:
-        """Return what the gateway tells the API of who sent a header; None for its own 401."""
-        principal = self.doorkeeper.identify(header)
-        return None if principal is None else {PRINCIPAL: principal.id, **vouched(principal)}
+        """Return the authorizer's context for a header; None for the gateway's own 401."""
+        principal = self.authenticator.identify(header)
+        return None if principal is None else {PRINCIPAL: principal.id, **to_context(principal)}

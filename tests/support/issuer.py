@@ -88,7 +88,7 @@ def segment(value: object) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-class FixedKeys:
+class FixedKeySets:
     """`KeySets` that are known beforehand, and note for whom they were asked."""
 
     def __init__(self, by_issuer: Mapping[str, KeySet]) -> None:
@@ -102,7 +102,7 @@ class FixedKeys:
 
 
 @dataclass(frozen=True)
-class Page:
+class StubResponse:
     """An answer; `pause`: seconds between its bytes."""
 
     body: bytes
@@ -116,7 +116,7 @@ class Server:
     """A server on loopback: `pages` by path, and how often each was asked for."""
 
     url: str
-    pages: dict[str, Page] = field(default_factory=dict)
+    pages: dict[str, StubResponse] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     received: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Paths with their query, and the headers by lower-case name."""
@@ -125,8 +125,8 @@ class Server:
         """Publish keys, and a discovery document with other members; None leaves one out."""
         document = {"issuer": self.url, "jwks_uri": self.url + KEYS, **members}
         kept = {name: value for name, value in document.items() if value is not None}
-        self.pages[DISCOVERY] = Page(json.dumps(kept).encode())
-        self.pages[KEYS] = Page(key_set(*keys))
+        self.pages[DISCOVERY] = StubResponse(json.dumps(kept).encode())
+        self.pages[KEYS] = StubResponse(key_set(*keys))
 
 
 @contextlib.contextmanager
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.pages.asked[path] += 1
         told = {name.lower(): value for name, value in self.headers.items()}
         self.pages.received.append((self.path, told))
-        page = self.pages.pages.get(path, Page(b"there is nothing here", 404))
+        page = self.pages.pages.get(path, StubResponse(b"there is nothing here", 404))
         self.send_response(page.status)
         for name, value in {"Content-Length": str(len(page.body)), **page.headers}.items():
             self.send_header(name, value)
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep the access log silent."""
 
-    def _write(self, page: Page) -> None:
+    def _write(self, page: StubResponse) -> None:
         if not page.pause:
             self.wfile.write(page.body)
             return

@@ -1,10 +1,10 @@
-"""AWS identities: a request to STS, signed by whoever it is about and sent by us.
+"""AWS identities: a presigned request to STS, which the client signs and the registry sends.
 
-The caller hands over the URL of a presigned GetCallerIdentity, whose signature covers a header with
-the name of this registry. We send it with our own name, so STS refuses one that was made for
-another registry. This module must never take a URL as it came: what it gives back is put together
-from parts that were each checked, so that nothing but that one question can be asked, and only of
-STS. It must never show one either: until it expires, whoever has it can ask the same.
+The client gives the URL of a presigned GetCallerIdentity, whose signature covers a header with the
+name of this registry. The registry sends it with its own name, so STS refuses one that was made for
+another registry. This module must never use a URL as it came: it builds one from parts that were
+each checked, so that nothing but GetCallerIdentity can be sent, and only to STS. It must never show
+one either: until it expires, anybody who has it can send it.
 Source: AWS Signature Version 4, "Adding signing information to the query string".
 """
 
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode
 from chalicelib.access.refusals import AuthenticationError, Reason
 
 REGISTRY_HEADER = "x-moorage-registry"
-"""The header that has the registry's name: its host, with the port if there is one."""
+"""The header with the registry's name: its host, with the port if there is one."""
 
 SIGNED_HEADERS = f"host;{REGISTRY_HEADER}"
 VERSION = "2011-06-15"
@@ -26,7 +26,7 @@ MAX_LENGTH = 4096
 """Most characters of a URL."""
 
 MAX_LIFE = 900
-"""Most seconds for which a presigned request may be good: as many as STS takes."""
+"""Most seconds for which a presigned request may be valid: as many as STS accepts."""
 
 EARLY = 300
 """Most seconds by which the caller's clock may be ahead of ours."""
@@ -55,18 +55,18 @@ _OPTIONAL: Mapping[str, re.Pattern[str]] = {
 _ARN = re.compile(r"arn:aws(?:-[a-z]{1,16}){0,3}:(?:sts|iam)::([0-9]{12}):[!-~]{1,512}")
 
 
-class CallerError(ValueError):
-    """An answer that names nobody whom AWS could name."""
+class AwsCallerError(ValueError):
+    """An answer of STS that names no caller."""
 
 
 @dataclass(frozen=True, slots=True)
-class Presigned:
-    """A presigned GetCallerIdentity that was checked: where to ask, and what."""
+class PresignedCallerIdentity:
+    """A presigned GetCallerIdentity that was checked: the host to send it to, and the query."""
 
     host: str
     query: str = field(repr=False)
     credential: str
-    """Whose key has signed, when, and for which service: nothing secret."""
+    """Id of the key that signed, date, region and service: nothing secret."""
 
     @property
     def url(self) -> str:
@@ -83,17 +83,17 @@ class AwsCaller:
 
     @classmethod
     def parse(cls, arn: object, account: object) -> Self:
-        """Read both as STS gives them; raises CallerError where they are not of one account."""
+        """Read both as STS gives them; raises AwsCallerError where they are not of one account."""
         form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
         if form is None or form[1] != account:
-            raise CallerError("no ARN of a caller, or one of another account than is named")
+            raise AwsCallerError("no ARN of a caller, or one of another account than is named")
         return cls(form[0], form[1])
 
 
-def parse_presigned(text: str, now: float) -> Presigned:
-    """Read the URL of a presigned GetCallerIdentity that is good at `now`.
+def parse_presigned(text: str, now: float) -> PresignedCallerIdentity:
+    """Read the URL of a presigned GetCallerIdentity that is valid at `now`.
 
-    Raises AuthenticationError. Whether its signature is right, and for our name, only STS can tell.
+    Raises AuthenticationError. Only STS can verify its signature, which covers the name.
     """
     if len(text) > MAX_LENGTH:
         raise AuthenticationError(Reason.IDENTITY_LENGTH)
@@ -107,11 +107,11 @@ def parse_presigned(text: str, now: float) -> Presigned:
         raise AuthenticationError(Reason.AWS_FORM)
     _check_times(parameters["X-Amz-Date"], int(parameters["X-Amz-Expires"]), now)
     query = urlencode(parameters, quote_via=quote, safe="")
-    return Presigned(form[1], query, parameters["X-Amz-Credential"])
+    return PresignedCallerIdentity(form[1], query, parameters["X-Amz-Credential"])
 
 
 def host_of(region: str) -> str:
-    """Return the host of STS in a region, whose name is taken as it is."""
+    """Return the host of STS in a region."""
     return f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
@@ -126,14 +126,14 @@ def _region(host: str) -> str:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Return the parameters by name: all that are asked for, each once, and no other."""
+    """Return the parameters by name: all that are required, each once, and no other."""
     read: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, written = pair.partition("=")
         pattern = _PARAMETERS.get(name) or _OPTIONAL.get(name)
         if pattern is None or name in read:
             raise AuthenticationError(Reason.AWS_FORM)
-        # What is no UTF-8 comes out as a character that no pattern has.
+        # Bytes that are no UTF-8 become a character that no pattern has.
         read[name] = unquote(written)
         if not pattern.fullmatch(read[name]):
             raise AuthenticationError(Reason.AWS_FORM)

@@ -1,4 +1,4 @@
-"""The public keys of an issuer, read from the JSON web key set that it publishes.
+"""The public keys of an issuer, read from the JSON Web Key Set that it publishes.
 
 A key's own type says which algorithm it is for: RS256 for RSA, ES256 for the curve P-256. This
 module must never take another kind of key, least of all a symmetric one, nor do I/O.
@@ -18,7 +18,7 @@ RSA_BITS = range(2048, 8193)
 """Sizes of RSA keys that are taken: below, they can be broken; above, each signature is work."""
 
 _MEMBERS = {
-    # Only these are handed on: whatever else a key says can't make a private one of it.
+    # Only these are handed on: no other member can make a private key of it.
     "RS256": ("kty", "n", "e"),
     "ES256": ("kty", "crv", "x", "y"),
 }
@@ -31,7 +31,7 @@ class KeySetError(ValueError):
 def parse_key_set(body: bytes) -> KeySet:
     """Read a key set; keys of other kinds, and for other uses, are left out.
 
-    Raises KeySetError, also where no key is left, or two have one id: which is meant?
+    Raises KeySetError, also where no key is left, or two keys have one id.
     """
     document = read_object(body)
     rows = document.get("keys")
@@ -53,7 +53,7 @@ def parse_key_set(body: bytes) -> KeySet:
 def read_object(body: bytes) -> dict[str, Any]:
     """Read a JSON object in UTF-8, strictly; raises KeySetError.
 
-    A member that is there twice would be one thing to us and another to somebody else.
+    A member that is there twice is refused: two readers could take different ones.
     """
     try:
         read = json.loads(
@@ -79,7 +79,7 @@ def _key(row: Mapping[str, Any]) -> jwt.PyJWK | None:
 
 
 def _algorithm(row: Mapping[str, Any]) -> str | None:
-    """Return what a key verifies; None for a key that is none of ours, or for another use."""
+    """Return the algorithm of a key; None for another kind of key, or one for another use."""
     match row:
         case {"kty": "RSA"}:
             algorithm = "RS256"

@@ -1,4 +1,4 @@
-"""Identity tokens: what another issuer, whom a trust names, says of who somebody is.
+"""Identity tokens (OpenID Connect ID tokens) of the issuers that trusts name.
 
 The algorithm is the key's, and the key is one that the issuer publishes. This module must never
 read a clock, look where a token says that a key might be found (`jku`, `jwk`, `x5u`, `x5c`), nor
@@ -37,16 +37,16 @@ class KeySets(Protocol):
     def keys(self, issuer: str, key_id: str | None) -> KeySet:
         """Return an issuer's keys, read again if `key_id` is not among them, though not often.
 
-        Only issuers that a trust names may be asked for. Raises UnavailableError where the issuer
-        can't be asked: that is never told as "there is no such key".
+        `issuer` must be one that a trust names. Raises UnavailableError where the issuer can't be
+        asked: that is never answered as "there is no such key".
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a verified token says: `subject` is who it is, `audiences` whom the token is meant for.
+class VerifiedIdentity:
+    """Whom a verified proof is of (`subject`), and whom it is meant for (`audiences`).
 
-    `audiences` is empty for an issuer whose proofs are bound to us in another way.
+    `audiences` is empty for the issuer `aws`, whose proofs are bound to this registry otherwise.
     """
 
     issuer: str
@@ -55,7 +55,7 @@ class Identity:
 
 
 def claimed_issuer(token: str) -> str:
-    """Return whom a token names as its issuer, to choose the keys by. NOTHING is verified yet.
+    """Return the issuer that a token claims, to choose the keys by. NOTHING is verified yet.
 
     Raises AuthenticationError.
     """
@@ -67,8 +67,8 @@ def claimed_issuer(token: str) -> str:
 
 def verify(
     token: str, issuer: str, audiences: Collection[str], key_sets: KeySets, now: float
-) -> Identity:
-    """Return what a token says if this issuer said it, to one of these audiences, for this time.
+) -> VerifiedIdentity:
+    """Return the identity in a token of this issuer, for one of these audiences, valid at `now`.
 
     `issuer` is one that a trust names. Raises AuthenticationError, and what `key_sets` raises.
     """
@@ -85,8 +85,9 @@ def verify(
     payload = _object(_signed_payload(token, key))
     if payload.get("iss") != issuer:
         raise AuthenticationError(Reason.IDENTITY_ISSUER)
-    identity = Identity(issuer, _audiences(payload.get("aud")), _subject(payload.get("sub")))
-    if identity.audiences.isdisjoint(audiences):
+    meant_for = _audiences(payload.get("aud"))
+    identity = VerifiedIdentity(issuer, meant_for, _subject(payload.get("sub")))
+    if meant_for.isdisjoint(audiences):
         raise AuthenticationError(Reason.IDENTITY_AUDIENCE)
     _check_times(payload, now)
     return identity
@@ -135,7 +136,7 @@ def _signed_payload(token: str, key: jwt.PyJWK) -> bytes:
     except jwt.InvalidSignatureError:
         raise AuthenticationError(Reason.IDENTITY_SIGNATURE) from None
     except jwt.PyJWTError:
-        # Not chained: what a library's error holds is not ours to promise.
+        # Not chained: a library's error may quote the token.
         raise AuthenticationError(Reason.IDENTITY_FORM) from None
     return payload
 

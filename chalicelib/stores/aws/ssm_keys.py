@@ -1,4 +1,4 @@
-"""The key ring in SSM Parameter Store: one SecureString, encrypted by KMS at rest.
+"""The signing keys in SSM Parameter Store: one SecureString, encrypted by KMS at rest.
 
 This module must never log what it reads, nor read it for each request.
 """
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from botocore.config import Config
 
-from chalicelib.access.signing_keys import KeyRing
+from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.stores.aws.failures import AWS_ERRORS, translate
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 KEPT_SECONDS = 300.0
-"""How long a ring is used before it is read again: rotating a key waits for that."""
+"""How long the keys are used before they are read again: rotating a key waits for that."""
 
 RENEWED_SECONDS = 30.0
 """How often at most tokens with unknown keys make us read it: forged ones cost nothing more."""
@@ -36,7 +36,7 @@ def signing_keys_config() -> Config:
 
 
 class ParameterKeys:
-    """`Keys` over a parameter; thread-safe, for the worst that can happen is a read too many."""
+    """`SigningKeySource` over a parameter; thread-safe: a race costs one read too many."""
 
     def __init__(
         self, client: "SSMClient", name: str, monotonic: Callable[[], float] = time.monotonic
@@ -44,10 +44,10 @@ class ParameterKeys:
         self._client = client
         self._name = name
         self._monotonic = monotonic
-        self._read: tuple[float, KeyRing] | None = None
+        self._read: tuple[float, SigningKeySet] | None = None
 
-    def ring(self) -> KeyRing:
-        """Return the key ring; raises UnavailableError, or KeyRingError if it holds none."""
+    def current(self) -> SigningKeySet:
+        """See SigningKeySource.current; raises SigningKeySetError too, for another text."""
         read = self._read
         if read is not None and self._monotonic() - read[0] < KEPT_SECONDS:
             return read[1]
@@ -61,11 +61,11 @@ class ParameterKeys:
         self._fetch()
         return True
 
-    def _fetch(self) -> KeyRing:
+    def _fetch(self) -> SigningKeySet:
         try:
             answer = self._client.get_parameter(Name=self._name, WithDecryption=True)
         except AWS_ERRORS as error:
             raise translate(error) from error
-        ring = KeyRing.parse(answer["Parameter"]["Value"])
-        self._read = (self._monotonic(), ring)
-        return ring
+        keys = SigningKeySet.parse(answer["Parameter"]["Value"])
+        self._read = (self._monotonic(), keys)
+        return keys

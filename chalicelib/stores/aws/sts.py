@@ -1,7 +1,7 @@
 """Asking AWS STS who signed a request, by sending that request with this registry's name.
 
-This module must never send anything but a `Presigned` that was checked, nor take an answer for
-"refused" that is none: only STS's own 4xx says so.
+This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor take an
+answer for a refusal that is none: only a 4xx of STS is one.
 """
 
 import json
@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 from chalicelib.access.federation.aws_identity import (
     REGISTRY_HEADER,
     AwsCaller,
-    CallerError,
-    Presigned,
+    AwsCallerError,
+    PresignedCallerIdentity,
 )
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import UnavailableError
@@ -32,8 +32,8 @@ _REFUSALS = range(400, 500)
 _THROTTLED = (b"Throttling", b"RequestLimitExceeded")
 
 
-class Sts:
-    """`exchange.Sts`. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
+class StsClient:
+    """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
 
     Raises ValueError for another endpoint: it would be sent what opens doors at AWS.
     """
@@ -44,7 +44,7 @@ class Sts:
         self._endpoint = endpoint
         self._fetch = fetch
 
-    def caller(self, presigned: Presigned, service: str) -> AwsCaller:
+    def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
         """Return who signed a request for `service`.
 
         Raises AuthenticationError or UnavailableError.
@@ -85,15 +85,15 @@ def _from_json(text: str) -> Mapping[str, Any]:
     match json.loads(text):
         case {"GetCallerIdentityResponse": {"GetCallerIdentityResult": dict(result)}}:
             return result
-    raise CallerError("an answer to another question")
+    raise AwsCallerError("an answer to another question")
 
 
 def _from_xml(text: str) -> Mapping[str, str | None]:
     # No document type, and so no entities, of which a short text can make a long one.
     if "<!" in text:
-        raise CallerError("an answer with a document type")
+        raise AwsCallerError("an answer with a document type")
     root = ET.fromstring(text)  # noqa: S314 - see above
     if root.tag != _NAMESPACE + _ANSWER:
-        raise CallerError("an answer to another question")
+        raise AwsCallerError("an answer to another question")
     names = ("Arn", "Account")
     return {name: root.findtext(f"{_NAMESPACE}{_RESULT}/{_NAMESPACE}{name}") for name in names}

@@ -104,7 +104,7 @@ class Issuers:
 
     def _published(self, issuer: str) -> KeySet:
         if issuer == AWS:
-            raise _UnusableError("AWS vouches for its identities by STS, and publishes no keys")
+            raise _UnusableError("AWS confirms its identities by STS, and publishes no keys")
         url = f"{parse_issuer(issuer).removesuffix('/')}/.well-known/openid-configuration"
         document = read_object(self._get(url))
         if document.get("issuer") != issuer:

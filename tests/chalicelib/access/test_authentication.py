@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.access.authentication import bearer, identify, log_in, refresh
-from chalicelib.access.authorization_header import Basic, Bearer, Nobody, read_authorization
+from chalicelib.access.authorization_header import Anonymous, Basic, Bearer, read_authorization
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.decision import (
     ANONYMOUS,
@@ -23,7 +23,7 @@ from chalicelib.access.decision import (
 from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import parse_scopes
-from chalicelib.access.tokens import Use
+from chalicelib.access.tokens import TokenUse
 from chalicelib.access.trusts import Trust
 from tests.chalicelib.access.values import NOW, TOKENS, a_credential
 from tests.support.memory_access import MemoryAccessStore
@@ -43,7 +43,9 @@ class World:
     password: str
     credential: Credential
 
-    def token(self, scope: str = "repository:team/app:pull", use: Use = Use.ACCESS) -> str:
+    def token(
+        self, scope: str = "repository:team/app:pull", use: TokenUse = TokenUse.BEARER
+    ) -> str:
         """Return a token for the credential."""
         record = self.credential
         return TOKENS.issue(
@@ -84,8 +86,8 @@ def world() -> World:
 
 # fmt: off
 HEADERS = [
-    (None, Nobody()), ("", Nobody()), ("  ", Nobody()),
-    ("Basic Og==", Nobody()), ("basic  Og== ", Nobody()),
+    (None, Anonymous()), ("", Anonymous()), ("  ", Anonymous()),
+    ("Basic Og==", Anonymous()), ("basic  Og== ", Anonymous()),
     (encoded("ci:moor_x"), Basic("ci", "moor_x")), (encoded("ci:a:b"), Basic("ci", "a:b")),
     (encoded("ci:").replace("Basic", "BASIC"), Basic("ci", "")),
     (encoded(":x"), Basic("", "x")), (encoded("é:ü"), Basic("é", "ü")),
@@ -190,7 +192,7 @@ def test_what_is_out_is_void_at_once(
     header, access, again = (
         encoded(f"ci:{world.password}"),
         world.token(),
-        world.token(use=Use.REFRESH),
+        world.token(use=TokenUse.REFRESH),
     )
     assert world.identify(f"Bearer {access}").source == world.credential.id
     assert refresh(again, world.store, TOKENS, NOW).source == world.credential.id
@@ -259,7 +261,7 @@ MAIN = "repo:team/app:ref:refs/heads/main"
 TRUST = Trust("ci", ISSUER, "moorage", "repo:team/app:*", Grants.parse(["a:pull,push"]))
 
 
-def federated(use: Use = Use.ACCESS, subject: str = MAIN) -> str:
+def federated(use: TokenUse = TokenUse.BEARER, subject: str = MAIN) -> str:
     """Return a token for somebody whom a trust let in."""
     asked = parse_scopes(["repository:a:pull,push,delete"])
     name = federated_subject(ISSUER, subject)
@@ -296,7 +298,7 @@ def test_a_trust_is_looked_up_at_each_use(world: World, now: Trust | None) -> No
 def test_a_login_token_is_a_password_and_nothing_else(world: World) -> None:
     """What an exchange gives for logging in is taken as a password, as long as it lives."""
     world.store.put_trust(TRUST)
-    token = federated(Use.LOGIN)
+    token = federated(TokenUse.LOGIN)
     login = log_in(token, world.store, TOKENS, NOW)
     assert (login.principal.limit, login.principal.grants) == (None, TRUST.grants)
     assert login.until == int(NOW) + 3600
@@ -317,17 +319,17 @@ def test_tokens_for_nobody_we_know(world: World, subject: str) -> None:
 
 def test_a_refresh_token_opens_nothing(world: World) -> None:
     """A refresh token is no password and no bearer token, and one for no credential is none."""
-    token = world.token(use=Use.REFRESH)
+    token = world.token(use=TokenUse.REFRESH)
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
     assert world.refusal(encoded(f"ci:{token}")) is Reason.JWT_AUDIENCE
     with pytest.raises(AuthenticationError):
-        bearer(TOKENS.verify(token, NOW, Use.REFRESH), world.store, NOW)
-    for wrong in (world.token(), TOKENS.issue("anonymous", (), NOW, jti="t", use=Use.REFRESH)):
+        bearer(TOKENS.verify(token, NOW, TokenUse.REFRESH), world.store, NOW)
+    for wrong in (world.token(), TOKENS.issue("anonymous", (), NOW, jti="t", use=TokenUse.REFRESH)):
         with pytest.raises(AuthenticationError):
             refresh(wrong, world.store, TOKENS, NOW)
 
 
 def test_a_refresh_token_asks_within_the_grants_of_today(world: World) -> None:
     """Who comes with a refresh token has no limit but the credential's grants as they are now."""
-    principal = refresh(world.token(use=Use.REFRESH), world.store, TOKENS, NOW)
+    principal = refresh(world.token(use=TokenUse.REFRESH), world.store, TOKENS, NOW)
     assert (principal.limit, principal.grants) == (None, world.credential.grants)

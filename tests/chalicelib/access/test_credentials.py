@@ -15,7 +15,7 @@ from chalicelib.access.credentials import (
     day_of,
     generate,
     hash_of,
-    is_access_token,
+    is_api_token,
     parse_credential_name,
     verify,
 )
@@ -33,7 +33,7 @@ def test_what_is_generated() -> None:
     assert len(made) == 200
     for token in made:
         assert re.fullmatch(r"moor_[0-9A-Za-z]{49}", token)
-        assert is_access_token(token)
+        assert is_api_token(token)
     # Nothing in the random part stands still: 200 tokens have most of the letters at each place.
     for position in range(5, 48):
         assert len({token[position] for token in made}) > 40
@@ -44,7 +44,7 @@ def test_a_typing_error_is_noticed(at: int, letter: str) -> None:
     """An access token with one wrong character is none."""
     where = at + len("moor_")
     mistyped = NEW[:where] + letter + NEW[where + 1 :]
-    assert is_access_token(mistyped) == (mistyped == NEW)
+    assert is_api_token(mistyped) == (mistyped == NEW)
 
 
 @given(st.integers(min_value=0, max_value=47))
@@ -52,7 +52,7 @@ def test_two_exchanged_characters_are_noticed(at: int) -> None:
     """An access token with two neighbours exchanged is none."""
     first = at + len("moor_")
     swapped = NEW[:first] + NEW[first + 1] + NEW[first] + NEW[first + 2 :]
-    assert is_access_token(swapped) == (swapped == NEW)
+    assert is_api_token(swapped) == (swapped == NEW)
 
 
 # fmt: off
@@ -67,7 +67,7 @@ NO_TOKENS = [
 @pytest.mark.parametrize("text", NO_TOKENS, ids=range(len(NO_TOKENS)))
 def test_what_is_no_access_token(text: str) -> None:
     """Another text is no access token, whatever record it is held against."""
-    assert not is_access_token(text)
+    assert not is_api_token(text)
     with pytest.raises(AuthenticationError) as caught:
         verify(text, a_credential(), NOW)
     assert caught.value.reason is Reason.CREDENTIAL_FORM

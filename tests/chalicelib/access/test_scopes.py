@@ -12,7 +12,7 @@ from chalicelib.access.grants import NOTHING, Grants, Right, allowed
 from chalicelib.access.scopes import (
     CATALOG,
     MAX_SCOPES,
-    Needs,
+    RequiredScopes,
     Resource,
     Scope,
     Scopes,
@@ -21,9 +21,9 @@ from chalicelib.access.scopes import (
     covers,
     granted,
     merged,
-    needs,
     on_repository,
     parse_scopes,
+    required_scopes,
     text_of,
 )
 from chalicelib.api.routes import ROUTES, Action
@@ -232,24 +232,24 @@ def test_needs(  # noqa: PLR0913 - a column each
     required: str,
     challenge: str,
 ) -> None:
-    """A request needs the scope of its action; a challenge also names what it would make use of."""
-    found = needs(action, name, method, query)
+    """A request requires its action's scope; a challenge also names what it would make use of."""
+    found = required_scopes(action, name, method, query)
     assert text_of(found.required) == required
     assert found.challenge() == challenge
 
 
 def test_every_route_has_needs() -> None:
-    """Each row of the routes has an action whose needs are known."""
+    """Each row of the routes has an action whose scopes are known."""
     for route in ROUTES:
         name = None if route.action in {Action.PING, Action.CATALOG} else "a"
-        assert isinstance(needs(route.action, name, route.method, {}), Needs)
+        assert isinstance(required_scopes(route.action, name, route.method, {}), RequiredScopes)
 
 
 @pytest.mark.parametrize(("action", "name"), [("reboot", "a"), ("pull", None), ("", "a")])
 def test_an_action_nobody_thought_of_has_none(action: str, name: str | None) -> None:
     """An unknown action, and one that lacks its repository, is a fault and never free."""
     with pytest.raises(ValueError, match=r"action|Right"):
-        needs(action, name, "GET", {})
+        required_scopes(action, name, "GET", {})
 
 
 def test_a_scope_is_of_a_name() -> None:

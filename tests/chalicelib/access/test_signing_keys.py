@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from chalicelib.access.refusals import AuthenticationError
-from chalicelib.access.signing_keys import KeyRing, KeyRingError, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySetError
 from chalicelib.access.tokens import Tokens
 from tests.chalicelib.access.values import NOW
 
@@ -15,8 +15,8 @@ from tests.chalicelib.access.values import NOW
 def test_a_ring_is_read_as_it_was_written() -> None:
     """The texts of one key or two, however they are separated, are read back as a ring of them."""
     one, two = SigningKey.generate(), SigningKey.generate()
-    assert KeyRing.parse(one.text()) == KeyRing(one)
-    assert KeyRing.parse(f"  {one.text()}\n{two.text()}\n") == KeyRing(one, two)
+    assert SigningKeySet.parse(one.text()) == SigningKeySet(one)
+    assert SigningKeySet.parse(f"  {one.text()}\n{two.text()}\n") == SigningKeySet(one, two)
     assert one != two
 
 
@@ -31,16 +31,16 @@ BAD = [
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_ring_is_refused(text: str) -> None:
     """A text that is no ring of different 32-byte keys is refused, and not repeated."""
-    with pytest.raises(KeyRingError) as caught:
-        KeyRing.parse(text)
+    with pytest.raises(SigningKeySetError) as caught:
+        SigningKeySet.parse(text)
     assert len(text) < 5 or text not in str(caught.value)
 
 
 def test_a_key_is_not_shown() -> None:
     """Neither a key's repr nor its id shows the key."""
     key = SigningKey.generate()
-    ring = KeyRing(key, SigningKey.generate())
-    for shown in (repr(ring), str(ring), key.id):
+    keys = SigningKeySet(key, SigningKey.generate())
+    for shown in (repr(keys), str(keys), key.id):
         assert key.text() not in shown
         assert repr(key.secret) not in shown
         assert key.secret.hex()[:16] not in shown
@@ -52,7 +52,12 @@ def test_a_key_is_replaced_with_nobody_logged_out() -> None:
     The steps: `old`, `old new`, `new old`, `new`, the last after the old key's tokens expired.
     """
     old, new = SigningKey.generate(), SigningKey.generate()
-    rings = [KeyRing(old), KeyRing(old, new), KeyRing(new, old), KeyRing(new)]
+    rings = [
+        SigningKeySet(old),
+        SigningKeySet(old, new),
+        SigningKeySet(new, old),
+        SigningKeySet(new),
+    ]
     steps = [Tokens(ring, "issuer", "service") for ring in rings]
     for earlier, later in pairwise(steps):
         earlier.verify(later.issue("a", (), NOW, jti="1"), NOW)

@@ -10,13 +10,13 @@ import pytest
 from chalicelib.access.authentication import identify
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.decision import federated_subject
-from chalicelib.access.federation.exchange import Federated, TokenType
+from chalicelib.access.federation.exchange import SubjectTokenType, TrustedIdentity
 from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, parse_scopes, text_of
 from chalicelib.access.throttle import LIMIT, WINDOW
 from chalicelib.access.token_service import IssuedToken, TokenRequest
-from chalicelib.access.tokens import LIFE, Claims, Use
+from chalicelib.access.tokens import LIFE, Claims, TokenUse
 from chalicelib.access.trusts import Trust
 from chalicelib.errors import RequestInvalidError, TooManyRequestsError, UnavailableError
 from tests.chalicelib.access.values import NOW
@@ -47,23 +47,23 @@ class World:
     clock: Time = field(default_factory=Time)
 
     def __post_init__(self) -> None:
-        self.access = AccessWorld(self.clock)
+        self.access = AccessWorld(self.clock.now)
         self.password = self.access.credential("reader", "team/*:pull")
-        self.desk = self.access.desk()
+        self.tokens = self.access.token_service()
 
     def log_in(self, scopes: Scopes | None = PULL, **how: object) -> IssuedToken:
         """Log in with the right password."""
-        return self.desk.password("me", self.password, TokenRequest(scopes, HOME, **how))  # type: ignore[arg-type]
+        return self.tokens.password("me", self.password, TokenRequest(scopes, HOME, **how))  # type: ignore[arg-type]
 
     def fail(self, source: str = HOME, user: str = "me") -> None:
         """Log in with a wrong password."""
         with pytest.raises(AuthenticationError):
-            self.desk.password(user, generate(), TokenRequest(PULL, source))
+            self.tokens.password(user, generate(), TokenRequest(PULL, source))
 
-    def read(self, token: str, use: Use = Use.ACCESS) -> Claims:
+    def read(self, token: str, use: TokenUse = TokenUse.BEARER) -> Claims:
         """Read a token as the registry does."""
         now = self.clock.now()
-        return self.access.mint.verified(lambda tokens: tokens.verify(token, now, use))
+        return self.access.token_issuer.verified(lambda tokens: tokens.verify(token, now, use))
 
 
 def test_a_password_gives_a_token_for_what_is_granted() -> None:
@@ -71,7 +71,7 @@ def test_a_password_gives_a_token_for_what_is_granted() -> None:
     world = World()
     issued = world.log_in(BOTH)
     assert issued.scopes == world.read(issued.token).scopes == PULL
-    assert issued.expires_at - int(issued.issued_at) == LIFE[Use.ACCESS]
+    assert issued.expires_at - int(issued.issued_at) == LIFE[TokenUse.BEARER]
     assert issued.refresh_token is None
 
 
@@ -94,10 +94,10 @@ def test_anybody_may_pull_what_is_public() -> None:
     world = World()
     world.access.store.set_public("team/app", public=True)
     asked = parse_scopes(["repository:team/app:pull,push", "repository:team/b:pull"])
-    issued = world.desk.anonymous(TokenRequest(asked, HOME))
+    issued = world.tokens.anonymous(TokenRequest(asked, HOME))
     assert issued.scopes == PULL
     assert world.read(issued.token).subject == "anonymous"
-    assert world.desk.anonymous(TokenRequest(None, HOME)).scopes == ()
+    assert world.tokens.anonymous(TokenRequest(None, HOME)).scopes == ()
 
 
 def test_a_refresh_token_gives_others_until_the_credential_ends() -> None:
@@ -105,26 +105,26 @@ def test_a_refresh_token_gives_others_until_the_credential_ends() -> None:
     world = World()
     again = world.log_in(offline=True).refresh_token
     assert again is not None
-    assert world.desk.refresh(again, TokenRequest(BOTH, HOME)).scopes == PULL
+    assert world.tokens.refresh(again, TokenRequest(BOTH, HOME)).scopes == PULL
     world.access.store.regrant("id-of-reader", Grants.parse(["**:pull,push"]))
-    assert world.desk.refresh(again, TokenRequest(BOTH, HOME)).scopes == BOTH
+    assert world.tokens.refresh(again, TokenRequest(BOTH, HOME)).scopes == BOTH
     world.access.store.revoke("id-of-reader")
     with pytest.raises(AuthenticationError):
-        world.desk.refresh(again, TokenRequest(BOTH, HOME))
+        world.tokens.refresh(again, TokenRequest(BOTH, HOME))
 
 
 def test_nobody_in_particular_gets_no_refresh_token() -> None:
     """An anonymous token can be had again at any time."""
-    assert World().desk.anonymous(TokenRequest(PULL, HOME, offline=True)).refresh_token is None
+    assert World().tokens.anonymous(TokenRequest(PULL, HOME, offline=True)).refresh_token is None
 
 
 class Vouching:
     """An exchange that says who it is, whatever is presented."""
 
-    def exchange(self, kind: TokenType, presented: str, now: float) -> Federated:
+    def exchange(self, kind: SubjectTokenType, presented: str, now: float) -> TrustedIdentity:
         """Say who."""
         del kind, presented, now
-        return Federated(ISSUER, SUBJECT, TRUST)
+        return TrustedIdentity(ISSUER, SUBJECT, TRUST)
 
 
 @pytest.fixture
@@ -132,15 +132,15 @@ def federated() -> World:
     """Return a world in which an exchange succeeds."""
     world = World()
     world.access.store.put_trust(TRUST)
-    world.desk._exchange = Vouching()  # type: ignore[assignment]  # noqa: SLF001 - its own tests stand beside
+    world.tokens._exchange = Vouching()  # type: ignore[assignment]  # noqa: SLF001 - its own tests stand beside
     return world
 
 
 def test_an_exchange_with_scopes_gives_an_access_token(federated: World) -> None:
     """It holds what of them the trust grants, and says whom the other issuer knows."""
     asked = parse_scopes(["repository:team/app:pull,push,delete"])
-    issued = federated.desk.exchange(
-        TokenType.ID_TOKEN, "proof", TokenRequest(asked, HOME, offline=True)
+    issued = federated.tokens.exchange(
+        SubjectTokenType.ID_TOKEN, "proof", TokenRequest(asked, HOME, offline=True)
     )
     claims = federated.read(issued.token)
     assert (claims.subject, claims.source) == (federated_subject(ISSUER, SUBJECT), "ci")
@@ -150,22 +150,24 @@ def test_an_exchange_with_scopes_gives_an_access_token(federated: World) -> None
 
 def test_an_exchange_without_scopes_gives_a_password_for_an_hour(federated: World) -> None:
     """What it gives logs in, and no token that it gives lives longer than itself."""
-    login = federated.desk.exchange(TokenType.ID_TOKEN, "proof", TokenRequest(None, HOME))
-    assert federated.read(login.token, Use.LOGIN).scopes == ()
+    login = federated.tokens.exchange(SubjectTokenType.ID_TOKEN, "proof", TokenRequest(None, HOME))
+    assert federated.read(login.token, TokenUse.LOGIN).scopes == ()
     federated.clock.at += 3000
-    issued = federated.desk.password("moorage", login.token, TokenRequest(BOTH, HOME, offline=True))
+    issued = federated.tokens.password(
+        "moorage", login.token, TokenRequest(BOTH, HOME, offline=True)
+    )
     assert issued.scopes == BOTH
     assert issued.expires_at == login.expires_at
     assert issued.refresh_token is None
     federated.clock.at = login.expires_at
     with pytest.raises(AuthenticationError):
-        federated.desk.password("moorage", login.token, TokenRequest(BOTH, HOME))
+        federated.tokens.password("moorage", login.token, TokenRequest(BOTH, HOME))
 
 
 def test_an_unknown_kind_of_proof_is_said_to_be_one() -> None:
     """It is the request that is wrong, and no failed login."""
     with pytest.raises(RequestInvalidError, match="id_token"):
-        World().desk.exchange("urn:else", "proof", TokenRequest(None, HOME))
+        World().tokens.exchange("urn:else", "proof", TokenRequest(None, HOME))
 
 
 def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
@@ -178,7 +180,7 @@ def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
     assert 1 <= caught.value.retry_after <= WINDOW
     world.fail(source=ELSEWHERE)
     world.fail(user="another")
-    assert world.desk.password("me", world.password, TokenRequest(PULL, ELSEWHERE)).scopes == PULL
+    assert world.tokens.password("me", world.password, TokenRequest(PULL, ELSEWHERE)).scopes == PULL
     world.clock.at += caught.value.retry_after
     assert world.log_in().scopes == PULL
 
@@ -212,7 +214,7 @@ def test_a_key_that_is_new_is_read() -> None:
     world = World()
     issued = world.log_in()
     keys, before = world.access.keys, world.access.keys.held
-    other = AccessWorld(world.clock)
+    other = AccessWorld(world.clock.now)
     keys.held = other.keys.held
     with pytest.raises(AuthenticationError):
         world.read(issued.token)
@@ -233,7 +235,7 @@ def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     wrong = generate()
     with pytest.raises(AuthenticationError) as caught:
-        world.desk.password("me", wrong, TokenRequest(PULL, HOME))
+        world.tokens.password("me", wrong, TokenRequest(PULL, HOME))
     issued = world.log_in(offline=True)
     secrets = [wrong, world.password, issued.token, issued.refresh_token, hash_of(world.password)]
     shown = caplog.text + repr(issued) + repr(caught.value) + repr(world.access.store.get("x"))
@@ -244,9 +246,9 @@ def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_forgotten_name_is_no_way_in() -> None:
     """The user name is for people: it decides nothing."""
     world = World()
-    assert world.desk.password("", world.password, TokenRequest(PULL, HOME)).scopes == PULL
+    assert world.tokens.password("", world.password, TokenRequest(PULL, HOME)).scopes == PULL
     now = world.clock.now()
-    principal = world.access.mint.verified(
+    principal = world.access.token_issuer.verified(
         lambda tokens: identify(f"Bearer {world.log_in().token}", world.access.store, tokens, now)
     )
     assert text_of(principal.limit or ()) == text_of(PULL)

@@ -17,15 +17,15 @@ from chalicelib.access.scopes import (
     on_repository,
     parse_scopes,
 )
-from chalicelib.access.signing_keys import KeyRing, SigningKey
-from chalicelib.access.tokens import EARLY, LIFE, MAX_LENGTH, Claims, Use
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
+from chalicelib.access.tokens import EARLY, LIFE, MAX_LENGTH, Claims, TokenUse
 from chalicelib.errors import ErrorCode
 from tests.chalicelib.access.values import NOW, TOKENS, check_tells_only_why, scopes
 
 AT = int(NOW)
 
 
-def refusal(token: str, now: float = NOW, use: Use = Use.ACCESS) -> Reason:
+def refusal(token: str, now: float = NOW, use: TokenUse = TokenUse.BEARER) -> Reason:
     """Return why a token is refused; the error says nothing of it."""
     with pytest.raises(AuthenticationError) as caught:
         TOKENS.verify(token, now, use)
@@ -35,9 +35,9 @@ def refusal(token: str, now: float = NOW, use: Use = Use.ACCESS) -> Reason:
     return error.reason
 
 
-@pytest.mark.parametrize("use", Use)
+@pytest.mark.parametrize("use", TokenUse)
 @given(value=scopes, now=st.floats(min_value=0, max_value=4e9))
-def test_what_was_issued_is_read_back(use: Use, value: Scopes, now: float) -> None:
+def test_what_was_issued_is_read_back(use: TokenUse, value: Scopes, now: float) -> None:
     """A token says what it was issued for, from ten seconds before its issue."""
     token = TOKENS.issue("credential:1", value, now, jti="t", use=use, source="1", version=3)
     at = int(now)
@@ -60,8 +60,8 @@ def test_a_token_without_a_credential() -> None:
     assert (claims.source, claims.version, claims.scopes) == (None, 0, ())
 
 
-@pytest.mark.parametrize("use", Use)
-def test_a_life(use: Use) -> None:
+@pytest.mark.parametrize("use", TokenUse)
+def test_a_life(use: TokenUse) -> None:
     """A token is valid from its beginning to just before its end."""
     token = TOKENS.issue("a", (), NOW, jti="t", use=use)
     end = AT + LIFE[use]
@@ -73,9 +73,9 @@ def test_a_life(use: Use) -> None:
 
 def test_no_token_passes_for_another_use() -> None:
     """A token is good for the use that it was issued for, and for no other."""
-    for use in Use:
+    for use in TokenUse:
         token = TOKENS.issue("a", (), NOW, jti="t", use=use)
-        for other in set(Use) - {use}:
+        for other in set(TokenUse) - {use}:
             assert refusal(token, use=other) is Reason.JWT_AUDIENCE
 
 
@@ -84,7 +84,7 @@ def test_a_token_ends_with_what_it_is_issued_for() -> None:
     token = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 90.5)
     assert TOKENS.verify(token, NOW).expires_at == int(NOW + 90.5)
     longer = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 10**6)
-    assert TOKENS.verify(longer, NOW).expires_at == int(NOW) + LIFE[Use.ACCESS]
+    assert TOKENS.verify(longer, NOW).expires_at == int(NOW) + LIFE[TokenUse.BEARER]
 
 
 def test_clients_get_at_least_a_minute() -> None:
@@ -130,5 +130,5 @@ def test_any_change_of_a_token_is_refused(at: int, character: str) -> None:
 def test_a_key_out_of_the_ring_is_told_apart() -> None:
     """A token of an unknown key has a reason of its own: the ring may have to be read again."""
     stranger = SigningKey.generate()
-    tokens = replace(TOKENS, ring=KeyRing(stranger))
+    tokens = replace(TOKENS, keys=SigningKeySet(stranger))
     assert refusal(tokens.issue("a", (), NOW, jti="t")) is Reason.JWT_KEY

@@ -15,12 +15,12 @@ from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, merged, on_repository
-from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.tokens import Tokens
 
 NOW = 1_764_000_000.123456
 
-RING = KeyRing(SigningKey(bytes(range(32))))
+RING = SigningKeySet(SigningKey(bytes(range(32))))
 TOKENS = Tokens(RING, "https://registry.example.com", "registry.example.com")
 
 # Few letters, so that patterns and names meet.

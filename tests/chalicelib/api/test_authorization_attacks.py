@@ -19,8 +19,8 @@ import pytest
 
 from chalicelib.access.credentials import generate
 from chalicelib.access.scopes import parse_scopes
-from chalicelib.access.signing_keys import KeyRing, SigningKey
-from chalicelib.access.tokens import Tokens, Use
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
+from chalicelib.access.tokens import Tokens, TokenUse
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.access.setup import create_admin, ensure_signing_key
 from tests.chalicelib.api.test_authorization_matrix import DIGEST, World
@@ -60,7 +60,7 @@ class Deployed:
 
     process: subprocess.Popen[str]
     log: Path
-    ring: KeyRing
+    keys: SigningKeySet
     admin: str
 
     def call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Deployed:
 
     def tokens(self, **changes: Any) -> Tokens:  # noqa: ANN401 - any field
         """Return a mint like the registry's own, with changes."""
-        return Tokens(**{"ring": self.ring, "issuer": URL, "service": SERVICE, **changes})
+        return Tokens(**{"keys": self.keys, "issuer": URL, "service": SERVICE, **changes})
 
     def logged(self) -> str:
         """End it and return all that it has logged."""
@@ -130,7 +130,9 @@ def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[Deployed]:
     table = backend.environment["MOORAGE_ACCESS_TABLE"]
     ssm = backend.client("ssm")
     assert ensure_signing_key(ssm, key)
-    ring = KeyRing.parse(ssm.get_parameter(Name=key, WithDecryption=True)["Parameter"]["Value"])
+    keys = SigningKeySet.parse(
+        ssm.get_parameter(Name=key, WithDecryption=True)["Parameter"]["Value"]
+    )
     admin, store = generate(), DynamoAccessStore(backend.dynamodb(), table)
     create_admin(store, admin, "admin", "a test", time.time(), ADMIN)
     access = {"MOORAGE_AUTH": "on", "MOORAGE_URL": URL, "MOORAGE_SIGNING_KEY": key}
@@ -145,7 +147,7 @@ def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[Deployed]:
             text=True,
         )
     try:
-        yield Deployed(process, log, ring, admin)
+        yield Deployed(process, log, keys, admin)
     finally:
         process.kill()
         process.communicate()
@@ -199,7 +201,7 @@ def test_the_functions_of_a_deployment(deployed: Deployed) -> None:
         "a refresh token": issued["refresh_token"],
         "another token": posted["access_token"],
         "a wrong password": wrong,
-        "the signing key": deployed.ring.signing.text(),
+        "the signing key": deployed.keys.signing.text(),
     }
     assert {name for name, secret in secrets.items() if secret in log} == set()
     # The log is one that could have told: it has the refusals, and the requests.
@@ -217,7 +219,7 @@ def test_a_forged_token_opens_nothing(deployed: Deployed) -> None:
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
     ours = deployed.tokens()
     forged = {
-        "another key": deployed.tokens(ring=KeyRing(SigningKey.generate())).issue(
+        "another key": deployed.tokens(keys=SigningKeySet(SigningKey.generate())).issue(
             subject, scopes, now, **how
         ),
         "another issuer": deployed.tokens(issuer="https://evil.example").issue(
@@ -228,8 +230,8 @@ def test_a_forged_token_opens_nothing(deployed: Deployed) -> None:
         ),
         "expired": ours.issue(subject, scopes, now - 3601, **how),
         "not yet": ours.issue(subject, scopes, now + 3600, **how),
-        "a refresh token": ours.issue(subject, scopes, now, use=Use.REFRESH, **how),
-        "a login token": ours.issue(subject, scopes, now, use=Use.LOGIN, **how),
+        "a refresh token": ours.issue(subject, scopes, now, use=TokenUse.REFRESH, **how),
+        "a login token": ours.issue(subject, scopes, now, use=TokenUse.LOGIN, **how),
         "another secret": ours.issue(subject, scopes, now, **{**how, "version": 2}),
         "nobody's": ours.issue("credential:x", scopes, now, **{**how, "source": "x"}),
         "no algorithm": f"{none}.{payload}.",
@@ -247,9 +249,9 @@ def test_scopes_are_no_wider_than_the_grants() -> None:
     everything = parse_scopes(["repository:other/app:pull,push,delete registry:catalog:*"])
     record = world.access.store.get("id-of-reader")
     assert record is not None
-    principal = world.access.doorkeeper.identify(world.header("reader", "basic", "team/app"))
+    principal = world.access.authenticator.identify(world.header("reader", "basic", "team/app"))
     assert principal is not None
-    token = world.access.mint.issue(principal, everything, world.memory.clock.now())
+    token = world.access.token_issuer.issue(principal, everything, world.memory.clock.now())
     for method, target in (
         ("GET", f"other/app/blobs/{DIGEST}"),
         ("POST", "other/app/blobs/uploads"),

@@ -15,7 +15,7 @@ import pytest
 
 from chalicelib.access.scopes import parse_scopes
 from chalicelib.access.token_service import TokenRequest
-from chalicelib.api.authorization import Granted
+from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.options import ApiOptions, HeadStrategy
@@ -64,9 +64,9 @@ class World:
     memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
 
     def __post_init__(self) -> None:
-        self.access = AccessWorld(self.memory.clock)
-        granted = Granted(self.access.store, self.memory.clock.now)
-        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, self.access.desk)
+        self.access = AccessWorld(self.memory.clock.now)
+        granted = GrantedAccess(self.access.store, self.memory.clock.now)
+        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, self.access.token_service)
         self.passwords = {
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }
@@ -85,7 +85,7 @@ class World:
         scopes = [f"repository:{repository}:{actions}"]
         if form == "token":
             scopes.append("registry:catalog:*")
-        issued = self.access.desk().password(
+        issued = self.access.token_service().password(
             login, password, TokenRequest(parse_scopes(scopes), "test")
         )
         return f"Bearer {issued.token}"
@@ -243,7 +243,7 @@ def test_a_token_for_both_repositories_mounts() -> None:
     """Clients ask for both when a mount's challenge says so, or of their own accord."""
     world = World()
     scopes = parse_scopes([f"repository:{NOWHERE}:pull,push", f"repository:{PRIVATE}:pull"])
-    issued = world.access.desk().password(
+    issued = world.access.token_service().password(
         "x", world.passwords["writer"], TokenRequest(scopes, "test")
     )
     target = f"{NOWHERE}/blobs/uploads?mount={DIGEST}&from={PRIVATE}"
@@ -329,13 +329,13 @@ def test_pages_of_the_catalog_give_no_hidden_name_away() -> None:
 
 
 def test_a_revoked_login_is_out_at_once() -> None:
-    """What the gateway still vouches for is looked up again: revoked, narrowed, made private."""
+    """Whom the gateway still remembers is looked up again: revoked, narrowed, made private."""
     world = World()
     told = {
         form: world.access.authorizer(world.header("writer", form, PRIVATE))
         for form in ("basic", "token")
     }
-    anonymous = world.access.desk().anonymous(
+    anonymous = world.access.token_service().anonymous(
         TokenRequest(parse_scopes([f"repository:{PUBLIC}:pull"]), "test")
     )
     stranger = f"Bearer {anonymous.token}"

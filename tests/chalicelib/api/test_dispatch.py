@@ -23,7 +23,7 @@ from chalicelib.errors import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.api.authorization import Asked, Caller
+    from chalicelib.api.messages import AuthorizedCaller
     from chalicelib.registry.registry import Registry
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -74,7 +74,7 @@ class Deny:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Action, str | None]] = []
 
-    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
+    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
         """Refuse."""
         self.asked.append((request.method, Action(action), repository))
         raise DeniedError

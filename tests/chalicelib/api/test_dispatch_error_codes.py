@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from chalicelib.api.authorization import Everybody
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request
+from chalicelib.api.messages import Request, UnrestrictedCaller
 from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError, ErrorCode, TooManyRequestsError, UnauthorizedError
@@ -25,8 +24,7 @@ from tests.support.registries import MemoryRegistry, registry_in_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from chalicelib.api.authorization import Asked, Caller
-    from chalicelib.api.messages import Response
+    from chalicelib.api.messages import AuthorizedCaller, Response
 
 NAME = "team/app"
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -42,19 +40,19 @@ class World:
     memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
     refusal: Exception | None = None
 
-    def admit(self, request: Asked, action: str, repository: str | None) -> Caller:
+    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
         """Let everybody do everything, as ann, unless a row said otherwise."""
         del request, action, repository
         if self.refusal is not None:
             raise self.refusal
-        return Everybody("ann")
+        return UnrestrictedCaller("ann")
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send a request; `target` is the path after /v2/ with its query."""
         path, _, query = target.removeprefix("/v2/").partition("?")
         pairs = [part.partition("=") for part in query.split("&") if part]
-        desk = AccessWorld(self.memory.clock).desk
-        api = Api(lambda: self.memory.registry, OPTIONS, self, desk)
+        tokens = AccessWorld(self.memory.clock.now).token_service
+        api = Api(lambda: self.memory.registry, OPTIONS, self, tokens)
         return api(
             Request(
                 method=method,

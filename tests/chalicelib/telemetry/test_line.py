@@ -195,14 +195,14 @@ def test_a_fault_before_there_is_an_api_is_a_line_too(
     assert (told["status"], told["error"], told["path"]) == (500, "UNKNOWN", None)
 
 
-class Doors:
-    """A doorkeeper that finds whom it was told to find."""
+class FixedAuthenticator:
+    """An authenticator with one result: a principal, None, or an error that it raises."""
 
     def __init__(self, found: Principal | Exception | None) -> None:
         self._found = found
 
     def identify(self, header: str) -> Principal | None:
-        """Find, or fail."""
+        """Return or raise the result."""
         assert header == SECRET
         if isinstance(self._found, Exception):
             raise self._found
@@ -226,12 +226,12 @@ def test_the_authorizer_has_a_line(
     principal: str | None,
 ) -> None:
     """Who was let in, who was not, and that it could not be told; never the header."""
-    doorkeeper = LoggedAuthenticator(cast("Authenticator", Doors(found)))
+    authenticator = LoggedAuthenticator(cast("Authenticator", FixedAuthenticator(found)))
     if isinstance(found, Exception):
         with pytest.raises(type(found)):
-            doorkeeper.identify(SECRET)
+            authenticator.identify(SECRET)
     else:
-        assert doorkeeper.identify(SECRET) is found
+        assert authenticator.identify(SECRET) is found
     (told,) = lines()
     assert (told["action"], told["status"], told["error"]) == ("authorize", status, error)
     assert told["principal"] == principal

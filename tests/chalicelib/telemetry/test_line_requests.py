@@ -33,7 +33,6 @@ from tests.support.registries import RegistryUnderTest, registry_over
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chalicelib.api.authorization import Asked
     from chalicelib.api.messages import Response
     from tests.emulators.backends import Backend
     from tests.support.calls import CallRecorder
@@ -205,7 +204,7 @@ def test_who_was_refused_is_told(told: Told) -> None:
     class Deny:
         """Lets nobody through."""
 
-        def admit(self, request: Asked, action: str, repository: str | None) -> NoReturn:
+        def admit(self, request: Request, action: str, repository: str | None) -> NoReturn:
             """Refuse."""
             raise DeniedError(f"{request.method} {action} {repository}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.credentials import generate, hash_of, is_access_token, verify
+from chalicelib.access.credentials import generate, hash_of, is_api_token, verify
 from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
@@ -55,7 +55,7 @@ def test_a_token_that_was_made_opens_its_credential(store: MemoryAccessStore) ->
     made = admin.make("ci", "ops", PULL, now=NOW, expires_at=NOW + DAY)
     admin.register(store, made.credential)
     found = store.find(hash_of(made.token))
-    assert is_access_token(made.token)
+    assert is_api_token(made.token)
     assert found == made.credential
     assert verify(made.token, found, NOW) == 1
     assert (found.name, found.owner, found.grants) == ("ci", "ops", PULL)

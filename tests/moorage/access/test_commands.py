@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.credentials import Credential, hash_of, is_access_token
+from chalicelib.access.credentials import Credential, hash_of, is_api_token
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from tests.support.moorage_command import TOKEN, Command, forget_settings
 
@@ -62,7 +62,7 @@ def test_a_token_is_all_that_stdout_has(moorage: Command, store: DynamoAccessSto
     """The token alone is on stdout, to be piped; who it is for is told on stderr."""
     result = moorage("token create only --grant team/**:pull,push --grant base/*:pull --owner ops")
     assert result.status == 0
-    assert is_access_token(result.out.removesuffix("\n"))
+    assert is_api_token(result.out.removesuffix("\n"))
     record = found(store, result.out)
     assert (record.name, record.owner, record.version) == ("only", "ops", 1)
     assert record.grants.texts() == ["team/**:pull,push", "base/*:pull"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib.access.credentials import generate, hash_of, is_access_token, verify
+from chalicelib.access.credentials import generate, hash_of, is_api_token, verify
 from chalicelib.access.grants import Grants
-from chalicelib.access.signing_keys import KeyRing
+from chalicelib.access.signing_keys import SigningKeySet
 from moorage.access import setup as access_setup
 from tests.moorage.backends import ssm_of, store_of
 
@@ -24,7 +24,7 @@ def test_a_key_is_made_once(backend: Backend) -> None:
     assert access_setup.ensure_signing_key(ssm, name) is False
     second = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
     assert first["Type"] == "SecureString"
-    assert KeyRing.parse(first["Value"]).other is None
+    assert SigningKeySet.parse(first["Value"]).other is None
     assert (second["Value"], second["Version"]) == (first["Value"], 1)
 
 
@@ -33,7 +33,7 @@ def test_an_admin_is_kept_by_its_hash(backend: Backend) -> None:
     store = store_of(backend)
     token = generate()
     access_setup.create_admin(store, token, "root", "ann", NOW, "an-id")
-    assert is_access_token(token)
+    assert is_api_token(token)
     credential = store.find(hash_of(token))
     assert credential is not None
     assert (credential.id, credential.name, credential.owner) == ("an-id", "root", "ann")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import boto3
 import pytest
 
-from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
-from moorage.access.signing_key import Phase, SigningKeyError, StoredKeyRing
+from moorage.access.signing_key import Phase, SigningKeyError, StoredKeySet
 from moorage.common.data import REGION
 from tests.support.moorage_command import Command, Result, forget_settings
 
@@ -76,7 +76,7 @@ def value(ssm: SSMClient, name: str) -> Callable[[], str]:
 
 def ids(text: str) -> list[str]:
     """Return the ids of a ring's keys."""
-    ring = KeyRing.parse(text)
+    ring = SigningKeySet.parse(text)
     return [key.id for key in (ring.signing, ring.other) if key is not None]
 
 
@@ -190,7 +190,7 @@ def test_a_log_at_debug_has_no_key(
 # the steps
 
 
-def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeyRing:
+def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeySet:
     """Make a key and take some steps, each at its time; return what is then stored."""
     current = signing_key.create(ssm, name, time.time())
     for _ in range(steps):

@@ -1,6 +1,6 @@
 """A registry in this process, and a gateway before it that breaks one thing.
 
-The registry is whole: app.py's routes, its authorizer and its token desk, behind moorage's own
+The registry is whole: app.py's routes, its authorizer and its token endpoint, behind moorage's own
 gateway, over memory. What stands before it must change nothing but what it was told to break; it
 serves presigned URLs too, for the one method that each was signed for, as S3 does.
 """
@@ -21,9 +21,9 @@ from chalice.app import Response as ChaliceResponse
 from multidict import CIMultiDict
 from yarl import URL
 
-from chalicelib.access.authorizer_context import vouched
+from chalicelib.access.authorizer_context import to_context
 from chalicelib.access.tokens import TokenIssuer
-from chalicelib.api.authorization import Granted
+from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
@@ -61,8 +61,8 @@ class LocalAccess(AccessWorld):
     url: str = ""
 
     @property
-    def mint(self) -> TokenIssuer:
-        """The registry's mint."""
+    def token_issuer(self) -> TokenIssuer:
+        """The registry's token issuer."""
         return TokenIssuer(self.keys, self.url, urlsplit(self.url).netloc)
 
 
@@ -89,10 +89,10 @@ def run_registry(
     options = ApiOptions(inline_limit=1024 * 1024, head_strategy=strategy, manifest_limit=4_500_000)
     api, access = Api(lambda: under.registry, options), None
     if closed:
-        access = LocalAccess(under.clock, url=url)
+        access = LocalAccess(under.clock.now, url=url)
         options = options._replace(realm=f"{url}/v2/_token", service=urlsplit(url).netloc)
-        granted = Granted(access.store, under.clock.now)
-        api = Api(lambda: under.registry, options, granted, access.desk)
+        granted = GrantedAccess(access.store, under.clock.now)
+        api = Api(lambda: under.registry, options, granted, access.token_service)
     app = _chalice(api, access)
     environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
     head_mode = HeadMode.BODY if counts else HeadMode.ZERO
@@ -107,10 +107,10 @@ def _chalice(api: Api, access: LocalAccess | None) -> MoorageChalice:
 
     def authorize(request: AuthRequest) -> AuthResponse:
         assert access is not None
-        principal = access.doorkeeper.identify(request.token)
+        principal = access.authenticator.identify(request.token)
         if principal is None:
             raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
-        return AuthResponse(["*"], principal.id, vouched(principal))
+        return AuthResponse(["*"], principal.id, to_context(principal))
 
     authorizer = app.authorizer(name="authorizer", ttl_seconds=60)(authorize)
 

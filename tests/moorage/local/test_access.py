@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.access.credentials import hash_of, verify
 from chalicelib.access.grants import Grants
-from chalicelib.access.signing_keys import KeyRing
+from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.local import access
 from moorage.local.backend import BackendError
@@ -39,7 +39,7 @@ def test_a_local_registry_gets_both(backend: Backend) -> None:
     assert credential is not None
     assert (credential.name, credential.owner) == ("admin", "moorage local")
     value = ssm_of(backend).get_parameter(Name=place.signing_key, WithDecryption=True)
-    assert KeyRing.parse(value["Parameter"]["Value"])
+    assert SigningKeySet.parse(value["Parameter"]["Value"])
 
 
 @pytest.mark.parametrize("before", [None, "moor_of-another-registry\n", "\xff" * 3])

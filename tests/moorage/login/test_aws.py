@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ProfileNotFound
 
-from chalicelib.access.federation.aws_identity import Presigned, host_of, parse_presigned
+from chalicelib.access.federation.aws_identity import (
+    PresignedCallerIdentity,
+    host_of,
+    parse_presigned,
+)
 from moorage.login.aws import AwsLoginError, presigned_identity
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ def test_the_name_is_signed(aws: pytest.MonkeyPatch) -> None:
     assert "registry.example.com" not in one
 
 
-def as_sts_signs(presigned: Presigned, service: str, secret: str) -> str:
+def as_sts_signs(presigned: PresignedCallerIdentity, service: str, secret: str) -> str:
     """Return the signature that STS computes of what we send it, by AWS's own description."""
     pairs = dict(pair.split("=", 1) for pair in presigned.query.split("&"))
     del pairs["X-Amz-Signature"]

@@ -9,7 +9,7 @@ from chalicelib.access.federation.aws_identity import (
     MAX_LENGTH,
     MAX_LIFE,
     AwsCaller,
-    CallerError,
+    AwsCallerError,
     parse_presigned,
 )
 from chalicelib.access.refusals import AuthenticationError, Reason
@@ -200,5 +200,5 @@ def test_callers(arn: str) -> None:
 )
 def test_what_names_no_caller(arn: object, account: object) -> None:
     """An answer that names nobody, or somebody of another account, is none."""
-    with pytest.raises(CallerError):
+    with pytest.raises(AwsCallerError):
         AwsCaller.parse(arn, account)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.federation.aws_identity import AwsCaller, Presigned
-from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.federation.aws_identity import AwsCaller, PresignedCallerIdentity
+from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
 from chalicelib.access.federation.key_sets import parse_key_set
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
@@ -18,7 +18,7 @@ from tests.support.issuer import (
     AUDIENCE,
     ISSUER,
     SUBJECT,
-    FixedKeys,
+    FixedKeySets,
     jwk,
     key_set,
     rsa_key,
@@ -40,9 +40,9 @@ class FakeSts:
     """An STS that names one caller, or fails, and notes what it was asked."""
 
     answer: AwsCaller | Exception = field(default_factory=lambda: AwsCaller(ARN, "123456789012"))
-    asked: list[tuple[Presigned, str]] = field(default_factory=list)
+    asked: list[tuple[PresignedCallerIdentity, str]] = field(default_factory=list)
 
-    def caller(self, presigned: Presigned, service: str) -> AwsCaller:
+    def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
         """Say who it is."""
         self.asked.append((presigned, service))
         if isinstance(self.answer, Exception):
@@ -55,9 +55,9 @@ class Place:
     """An exchange and everything that it asks."""
 
     store: MemoryAccessStore
-    keys: FixedKeys
+    keys: FixedKeySets
     sts: FakeSts
-    exchange: Exchange
+    exchange: TokenExchange
 
     def trust(self, name: str, issuer: str = ISSUER, subject: str = SUBJECT, *,
               audience: str = AUDIENCE, grant: str = "team/**:pull") -> Trust:  # fmt: skip
@@ -72,11 +72,11 @@ class Place:
         self.store.put_trust(trust)
         return trust
 
-    def let_in(self, presented: str, kind: TokenType = TokenType.ID_TOKEN) -> str:
+    def let_in(self, presented: str, kind: SubjectTokenType = SubjectTokenType.ID_TOKEN) -> str:
         """Return the name of the trust that lets somebody in."""
         return self.exchange.exchange(kind, presented, NOW).trust.name
 
-    def reason(self, presented: str, kind: TokenType = TokenType.ID_TOKEN) -> Reason:
+    def reason(self, presented: str, kind: SubjectTokenType = SubjectTokenType.ID_TOKEN) -> Reason:
         """Return why nobody is let in."""
         with pytest.raises(AuthenticationError) as refused:
             self.exchange.exchange(kind, presented, NOW)
@@ -90,21 +90,21 @@ def place() -> Place:
         ISSUER: parse_key_set(key_set(jwk(rsa_key(), kid="one"))),
         OTHER: parse_key_set(key_set(jwk(rsa_key(1), kid="one"))),
     }
-    store, keys, sts = MemoryAccessStore(), FixedKeys(sets), FakeSts()
-    return Place(store, keys, sts, Exchange(store, keys, sts, SERVICE))
+    store, keys, sts = MemoryAccessStore(), FixedKeySets(sets), FakeSts()
+    return Place(store, keys, sts, TokenExchange(store, keys, sts, SERVICE))
 
 
 def test_the_types() -> None:
     """Types have the names that RFC 8693 gives them, and one of our own."""
-    assert list(TokenType) == [
+    assert list(SubjectTokenType) == [
         "urn:ietf:params:oauth:token-type:id_token",
         "urn:ietf:params:oauth:token-type:jwt",
         "urn:moorage:params:oauth:token-type:aws-identity",
     ]
 
 
-@pytest.mark.parametrize("kind", [TokenType.ID_TOKEN, TokenType.JWT])
-def test_an_identity_token(place: Place, kind: TokenType) -> None:
+@pytest.mark.parametrize("kind", [SubjectTokenType.ID_TOKEN, SubjectTokenType.JWT])
+def test_an_identity_token(place: Place, kind: SubjectTokenType) -> None:
     """Whoever has a token of a trusted issuer is known by issuer and subject, with its grants."""
     trust = place.trust("ci")
     found = place.exchange.exchange(kind, token(), NOW)
@@ -116,7 +116,7 @@ def test_an_identity_token(place: Place, kind: TokenType) -> None:
 def test_an_aws_identity(place: Place) -> None:
     """Whoever signed a request that STS knows is known by the ARN; STS is told our name."""
     trust = place.trust("ci", AWS, "arn:aws:sts::123456789012:assumed-role/ci/*")
-    found = place.exchange.exchange(TokenType.AWS_IDENTITY, presigned(), NOW)
+    found = place.exchange.exchange(SubjectTokenType.AWS_IDENTITY, presigned(), NOW)
     assert (found.issuer, found.subject, found.trust) == (AWS, ARN, trust)
     assert found.id == f"federated:aws#{ARN}"
     assert [(asked.url, service) for asked, service in place.sts.asked] == [(presigned(), SERVICE)]
@@ -129,7 +129,7 @@ def test_the_first_trust_by_name_counts(place: Place) -> None:
     place.trust("c")
     assert place.let_in(token()) == "b"
     trust = place.trust("a", subject="repo:org/*", grant="docs:pull")
-    assert place.exchange.exchange(TokenType.JWT, token(), NOW).trust == trust
+    assert place.exchange.exchange(SubjectTokenType.JWT, token(), NOW).trust == trust
     place.trust("0", subject="repo:other/*")
     assert place.let_in(token()) == "a"
 
@@ -159,12 +159,12 @@ def test_nobody_is_asked_whom_no_trust_names(place: Place) -> None:
 def test_sts_is_not_asked_in_vain(place: Place) -> None:
     """STS is not asked where no trust names AWS, nor about what is no presigned request."""
     place.trust("ci")
-    assert place.reason(presigned(), TokenType.AWS_IDENTITY) == Reason.IDENTITY_ISSUER
+    assert place.reason(presigned(), SubjectTokenType.AWS_IDENTITY) == Reason.IDENTITY_ISSUER
     place.trust("aws", AWS, ARN)
     bad = presigned(Action="AssumeRole")
-    assert place.reason(bad, TokenType.AWS_IDENTITY) == Reason.AWS_FORM
-    assert place.reason(token(), TokenType.AWS_IDENTITY) == Reason.AWS_FORM
-    assert place.reason(presigned(), TokenType.ID_TOKEN) == Reason.IDENTITY_FORM
+    assert place.reason(bad, SubjectTokenType.AWS_IDENTITY) == Reason.AWS_FORM
+    assert place.reason(token(), SubjectTokenType.AWS_IDENTITY) == Reason.AWS_FORM
+    assert place.reason(presigned(), SubjectTokenType.ID_TOKEN) == Reason.IDENTITY_FORM
     assert place.sts.asked == []
 
 
@@ -192,17 +192,17 @@ def test_other_roles(place: Place) -> None:
     place.trust("ci", AWS, "arn:aws:sts::123456789012:assumed-role/ci/*")
     for arn in (ARN.replace("/ci/", "/ci2/"), ARN.replace("123456789012", "210987654321")):
         place.sts.answer = AwsCaller(arn, "123456789012")
-        assert place.reason(presigned(), TokenType.AWS_IDENTITY) == Reason.IDENTITY_SUBJECT
+        assert place.reason(presigned(), SubjectTokenType.AWS_IDENTITY) == Reason.IDENTITY_SUBJECT
 
 
 def test_sts_refuses_or_fails(place: Place) -> None:
     """What STS says, or that it says nothing, is passed on as it is."""
     place.trust("ci", AWS, ARN)
     place.sts.answer = AuthenticationError(Reason.AWS_REFUSED)
-    assert place.reason(presigned(), TokenType.AWS_IDENTITY) == Reason.AWS_REFUSED
+    assert place.reason(presigned(), SubjectTokenType.AWS_IDENTITY) == Reason.AWS_REFUSED
     place.sts.answer = UnavailableError("x")
     with pytest.raises(UnavailableError):
-        place.exchange.exchange(TokenType.AWS_IDENTITY, presigned(), NOW)
+        place.exchange.exchange(SubjectTokenType.AWS_IDENTITY, presigned(), NOW)
 
 
 def test_a_trust_that_is_gone(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Identity tokens that are what they should be, and the key sets that verify them."""
+"""VerifiedIdentity tokens that are what they should be, and the key sets that verify them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.access.federation.key_sets import KeySetError, parse_key_set
-from chalicelib.access.federation.oidc import LEEWAY, Identity, claimed_issuer, verify
+from chalicelib.access.federation.oidc import LEEWAY, VerifiedIdentity, claimed_issuer, verify
 from chalicelib.access.refusals import AuthenticationError, Reason
 from tests.chalicelib.access.values import NOW
 from tests.support.issuer import (
@@ -19,7 +19,7 @@ from tests.support.issuer import (
     ISSUER,
     PAYLOAD,
     SUBJECT,
-    FixedKeys,
+    FixedKeySets,
     ec_key,
     jwk,
     key_set,
@@ -27,13 +27,13 @@ from tests.support.issuer import (
     token,
 )
 
-GOOD = Identity(ISSUER, frozenset({AUDIENCE}), SUBJECT)
+GOOD = VerifiedIdentity(ISSUER, frozenset({AUDIENCE}), SUBJECT)
 
 
-def verified(text: str, *keys: dict[str, Any], now: float = NOW) -> Identity:
+def verified(text: str, *keys: dict[str, Any], now: float = NOW) -> VerifiedIdentity:
     """Verify a token by keys (default: our RSA key under `one`)."""
     read = parse_key_set(key_set(*(keys or (jwk(rsa_key(), kid="one"),))))
-    return verify(text, ISSUER, [AUDIENCE], FixedKeys({ISSUER: read}), now)
+    return verify(text, ISSUER, [AUDIENCE], FixedKeySets({ISSUER: read}), now)
 
 
 def reason_of(text: str, *keys: dict[str, Any], now: float = NOW) -> Reason:
@@ -76,7 +76,7 @@ def test_an_only_key_need_not_be_named() -> None:
 
 def test_the_key_set_is_asked_with_the_id() -> None:
     """The issuer's keys are asked for together with the id, so that they can be read again."""
-    keys = FixedKeys({ISSUER: parse_key_set(key_set(jwk(rsa_key(), kid="one")))})
+    keys = FixedKeySets({ISSUER: parse_key_set(key_set(jwk(rsa_key(), kid="one")))})
     verify(token(), ISSUER, [AUDIENCE], keys, NOW)
     verify(token(kid=None), ISSUER, [AUDIENCE], keys, NOW)
     assert keys.asked == [(ISSUER, "one"), (ISSUER, None)]

@@ -22,7 +22,7 @@ from tests.support.issuer import (
     AUDIENCE,
     ISSUER,
     PAYLOAD,
-    FixedKeys,
+    FixedKeySets,
     ec_key,
     jwk,
     key_set,
@@ -219,7 +219,7 @@ FORGED = {
 
 def verified(text: str) -> object:
     """Verify a token as one of our issuer for our audience."""
-    return verify(text, ISSUER, [AUDIENCE], FixedKeys({ISSUER: KEYS}), NOW)
+    return verify(text, ISSUER, [AUDIENCE], FixedKeySets({ISSUER: KEYS}), NOW)
 
 
 def test_the_good_ones_are_good() -> None:
@@ -246,7 +246,7 @@ def test_another_issuers_key() -> None:
     """A token of one issuer is not verified by the keys of another, whatever the ids."""
     other = "https://other.example.com"
     theirs = parse_key_set(key_set(jwk(STRANGER, kid="one")))
-    keys = FixedKeys({ISSUER: KEYS, other: theirs})
+    keys = FixedKeySets({ISSUER: KEYS, other: theirs})
     with pytest.raises(AuthenticationError) as refused:
         verify(by_stranger(), ISSUER, [AUDIENCE], keys, NOW)
     assert refused.value.reason == Reason.IDENTITY_SIGNATURE
@@ -258,7 +258,7 @@ def test_another_issuers_key() -> None:
 def test_no_audience_at_all() -> None:
     """Where nobody is waited for, no token is let in."""
     with pytest.raises(AuthenticationError) as refused:
-        verify(GOOD, ISSUER, [], FixedKeys({ISSUER: KEYS}), NOW)
+        verify(GOOD, ISSUER, [], FixedKeySets({ISSUER: KEYS}), NOW)
     assert refused.value.reason == Reason.IDENTITY_AUDIENCE
 
 
@@ -282,7 +282,7 @@ def test_claimed_issuer(text: str, reason: Reason) -> None:
 
 def test_nothing_is_asked_for_what_is_no_token() -> None:
     """The keys are not read for a token that is refused by its form or its header."""
-    keys = FixedKeys({})
+    keys = FixedKeySets({})
     for text in ("x", rightly(crit=["exp"]), rightly(kid=1), rightly(typ="at+jwt")):
         with pytest.raises(AuthenticationError):
             verify(text, ISSUER, [AUDIENCE], keys, NOW)

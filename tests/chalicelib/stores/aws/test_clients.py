@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.session import get_session
 
-from chalicelib.access.signing_keys import KeyRing, SigningKey
+from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.errors import TooManyRequestsError, UnavailableError
 from chalicelib.stores.aws import clients
 from chalicelib.stores.aws.clients import client
@@ -83,13 +83,13 @@ def patient() -> Any:  # noqa: ANN401 - made at run time
 
 
 def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
-    """Refused twice for the account's rate, the key ring is read at the third time."""
-    ring = KeyRing(SigningKey.generate())
+    """Refused twice for the account's rate, the signing keys are read at the third time."""
+    ring = SigningKeySet(SigningKey.generate())
     held = (200, json.dumps({"Parameter": {"Value": ring.signing.text()}}))
     service.answers = [THROTTLED, THROTTLED, held]
     keys = ParameterKeys(patient(), "/key")
-    assert keys.ring() == ring
-    assert keys.ring() == ring
+    assert keys.current() == ring
+    assert keys.current() == ring
     assert len(service.asked) == 3
 
 
@@ -102,7 +102,7 @@ def test_a_key_that_cant_be_read_is_no_missing_key(
     """Four times refused, it says so: nobody is told that they may not come in."""
     service.answers = [answer]
     with pytest.raises(error):
-        ParameterKeys(patient(), "/key").ring()
+        ParameterKeys(patient(), "/key").current()
     assert len(service.asked) == 4
 
 

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from chalicelib.access.federation.aws_identity import AwsCaller, Presigned, parse_presigned
-from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.federation.aws_identity import (
+    AwsCaller,
+    PresignedCallerIdentity,
+    parse_presigned,
+)
+from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
-from chalicelib.stores.aws.sts import MAX_BYTES, Sts
+from chalicelib.stores.aws.sts import MAX_BYTES, StsClient
 from chalicelib.stores.web.fetches import FetchedResponse, FetchError
 from chalicelib.stores.web.issuers import Issuers
 from moorage.login.aws import presigned_identity
 from tests.chalicelib.access.values import NOW
-from tests.support.issuer import Page, Server, serving
+from tests.support.issuer import Server, StubResponse, serving
 from tests.support.memory_access import MemoryAccessStore
 from tests.support.presigned import presigned
 
@@ -62,13 +66,13 @@ def in_xml(head: str = "", arn: str = ARN, place: str = "doc/2011-06-15/") -> by
 def server() -> Iterator[Server]:
     """An STS on loopback that knows who it is."""
     with serving() as server:
-        server.pages["/"] = Page(in_json())
+        server.pages["/"] = StubResponse(in_json())
         yield server
 
 
 def asked(server: Server) -> AwsCaller:
     """Ask it."""
-    return Sts(endpoint=server.url).caller(PRESIGNED, SERVICE)
+    return StsClient(endpoint=server.url).caller(PRESIGNED, SERVICE)
 
 
 def test_what_is_sent(server: Server) -> None:
@@ -92,7 +96,7 @@ def test_where_it_is_sent() -> None:
         urls.append(url)
         return FetchedResponse(200, in_json())
 
-    assert Sts(fetch=answer).caller(PRESIGNED, SERVICE).arn == ARN
+    assert StsClient(fetch=answer).caller(PRESIGNED, SERVICE).arn == ARN
     assert urls == [presigned()]
 
 
@@ -114,7 +118,7 @@ def test_where_it_is_sent() -> None:
 def test_no_other_endpoint(endpoint: str) -> None:
     """An emulator is on loopback, or is none."""
     with pytest.raises(ValueError, match="loopback"):
-        Sts(endpoint=endpoint)
+        StsClient(endpoint=endpoint)
 
 
 # fmt: off
@@ -137,14 +141,14 @@ UNREADABLE = [
 @pytest.mark.parametrize("body", ANSWERS, ids=range(len(ANSWERS)))
 def test_answers(server: Server, body: bytes) -> None:
     """An answer may be JSON, which is asked for, or XML."""
-    server.pages["/"] = Page(body)
+    server.pages["/"] = StubResponse(body)
     assert asked(server) == AwsCaller(ARN, ACCOUNT)
 
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=range(len(UNREADABLE)))
 def test_answers_that_name_nobody(server: Server, body: bytes) -> None:
     """An answer that can't be read lets nobody in, and is not told as a refusal."""
-    server.pages["/"] = Page(body)
+    server.pages["/"] = StubResponse(body)
     with pytest.raises(UnavailableError):
         asked(server)
 
@@ -152,7 +156,7 @@ def test_answers_that_name_nobody(server: Server, body: bytes) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_refusals(server: Server, status: int) -> None:
     """What STS refuses is refused, whatever else it says."""
-    server.pages["/"] = Page(in_json(), status)
+    server.pages["/"] = StubResponse(in_json(), status)
     with pytest.raises(AuthenticationError) as refused:
         asked(server)
     assert refused.value.reason == Reason.AWS_REFUSED
@@ -161,21 +165,21 @@ def test_refusals(server: Server, status: int) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        Page(in_json(), 500),
-        Page(b"", 503),
-        Page(in_json(), 429),
-        Page(b"<Code>Throttling</Code>", 400),
-        Page(b'{"Error": {"Code": "ThrottlingException"}}', 400),
-        Page(b"<Code>RequestLimitExceeded</Code>", 400),
-        Page(b"", 302, {"Location": "/elsewhere"}),
-        Page(in_json(), 201),
-        Page(in_json(), headers={"Content-Length": "9999"}),
+        StubResponse(in_json(), 500),
+        StubResponse(b"", 503),
+        StubResponse(in_json(), 429),
+        StubResponse(b"<Code>Throttling</Code>", 400),
+        StubResponse(b'{"Error": {"Code": "ThrottlingException"}}', 400),
+        StubResponse(b"<Code>RequestLimitExceeded</Code>", 400),
+        StubResponse(b"", 302, {"Location": "/elsewhere"}),
+        StubResponse(in_json(), 201),
+        StubResponse(in_json(), headers={"Content-Length": "9999"}),
     ],
     ids=range(9),
 )
-def test_failures(server: Server, page: Page) -> None:
+def test_failures(server: Server, page: StubResponse) -> None:
     """A failing or busy STS has refused nobody, and no redirect of it is followed."""
-    server.pages |= {"/": page, "/elsewhere": Page(in_json())}
+    server.pages |= {"/": page, "/elsewhere": StubResponse(in_json())}
     with pytest.raises(UnavailableError):
         asked(server)
     assert server.asked["/elsewhere"] == 0
@@ -188,17 +192,19 @@ def test_nobody_answers() -> None:
         raise FetchError(url)
 
     with pytest.raises(UnavailableError):
-        Sts(fetch=fail).caller(PRESIGNED, SERVICE)
+        StsClient(fetch=fail).caller(PRESIGNED, SERVICE)
 
 
 def test_nothing_of_a_proof_is_shown() -> None:
     """A proof counts for whoever has it, so no text for people has its signature."""
     assert "X-Amz" not in repr(PRESIGNED)
-    assert "X-Amz" not in repr(Presigned("sts.amazonaws.com", "X-Amz-Signature=0", ""))
+    assert "X-Amz" not in repr(
+        PresignedCallerIdentity("sts.amazonaws.com", "X-Amz-Signature=0", "")
+    )
 
 
 @pytest.fixture
-def whole(strict_moto: Backend, monkeypatch: pytest.MonkeyPatch) -> Exchange:
+def whole(strict_moto: Backend, monkeypatch: pytest.MonkeyPatch) -> TokenExchange:
     """An exchange that asks moto's STS and trusts one role, on a machine that uses moto too."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -208,10 +214,10 @@ def whole(strict_moto: Backend, monkeypatch: pytest.MonkeyPatch) -> Exchange:
     store.put_trust(
         Trust.parse("ci", issuer=AWS, audience="", subject=f"{ROLE}/*", grants=["team/**:push"])
     )
-    return Exchange(store, Issuers(), Sts(endpoint=strict_moto.endpoint_url), SERVICE)
+    return TokenExchange(store, Issuers(), StsClient(endpoint=strict_moto.endpoint_url), SERVICE)
 
 
-def test_the_whole_way(whole: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_way(whole: TokenExchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is in a trusted role is, by what the client makes of that and STS, let in for it."""
     assumed = (
         boto3.session.Session()
@@ -224,12 +230,12 @@ def test_the_whole_way(whole: Exchange, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", assumed["SecretAccessKey"])
     monkeypatch.setenv("AWS_SESSION_TOKEN", assumed["SessionToken"])
     proof = presigned_identity(SERVICE, "eu-central-1")
-    found = whole.exchange(TokenType.AWS_IDENTITY, proof, time.time())
+    found = whole.exchange(SubjectTokenType.AWS_IDENTITY, proof, time.time())
     assert (found.trust.name, found.id) == ("ci", f"federated:aws#{ROLE}/run-7")
 
 
-def test_the_whole_way_of_somebody_else(whole: Exchange) -> None:
+def test_the_whole_way_of_somebody_else(whole: TokenExchange) -> None:
     """Whoever STS knows, and no trust names, is not let in."""
     with pytest.raises(AuthenticationError) as refused:
-        whole.exchange(TokenType.AWS_IDENTITY, presigned_identity(SERVICE), time.time())
+        whole.exchange(SubjectTokenType.AWS_IDENTITY, presigned_identity(SERVICE), time.time())
     assert refused.value.reason == Reason.IDENTITY_SUBJECT

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.stores.web import fetches
 from chalicelib.stores.web.fetches import FetchError, fetch
-from tests.support.issuer import Page, Server, serving
+from tests.support.issuer import Server, StubResponse, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def server() -> Iterator[Server]:
     """A server with one page."""
     with serving() as server:
-        server.pages["/"] = Page(b"here")
+        server.pages["/"] = StubResponse(b"here")
         yield server
 
 
@@ -41,7 +41,7 @@ def test_only_http_is_fetched(url: str) -> None:
 def test_what_trickles_in(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that takes too long as a whole is given up, though each byte comes in time."""
     monkeypatch.setattr(fetches, "DEADLINE", 0.2)
-    server.pages["/slow"] = Page(b"x" * 20, pause=0.05)
+    server.pages["/slow"] = StubResponse(b"x" * 20, pause=0.05)
     with pytest.raises(FetchError, match="seconds"):
         fetch(server.url + "/slow", limit=9999, headers={})
 
@@ -49,14 +49,14 @@ def test_what_trickles_in(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_never_comes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that stops coming is given up."""
     monkeypatch.setattr(fetches, "TIMEOUT", 0.1)
-    server.pages["/stuck"] = Page(b"xx", pause=0.5)
+    server.pages["/stuck"] = StubResponse(b"xx", pause=0.5)
     with pytest.raises(FetchError):
         fetch(server.url + "/stuck", limit=9999, headers={})
 
 
 def test_limits(server: Server) -> None:
     """A body may have as many bytes as are allowed, and not one more."""
-    server.pages["/x"] = Page(b"x" * 100_000)
+    server.pages["/x"] = StubResponse(b"x" * 100_000)
     assert len(fetch(server.url + "/x", limit=100_000, headers={}).body) == 100_000
     with pytest.raises(FetchError, match="99999 bytes"):
         fetch(server.url + "/x", limit=99_999, headers={})

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.access.federation.exchange import Exchange, TokenType
+from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
-from chalicelib.stores.aws.sts import Sts
+from chalicelib.stores.aws.sts import StsClient
 from chalicelib.stores.web.fetches import FetchedResponse, FetchError
 from chalicelib.stores.web.issuers import FAILED_FOR, KEPT, MAX_BYTES, UNKNOWN_FOR, Issuers
 from tests.chalicelib.access.values import NOW
@@ -23,8 +23,8 @@ from tests.support.issuer import (
     AUDIENCE,
     DISCOVERY,
     KEYS,
-    Page,
     Server,
+    StubResponse,
     ec_key,
     jwk,
     key_set,
@@ -158,7 +158,7 @@ def test_an_issuer_with_a_path(issuers: Issuers, server: Server, path: str) -> N
 def test_a_failure_stands_for_some_seconds(issuers: Issuers, server: Server, clock: Clock) -> None:
     """An issuer that fails is left in peace for a while, and then asked again."""
     good = server.pages[KEYS]
-    server.pages[KEYS] = Page(b"", 500)
+    server.pages[KEYS] = StubResponse(b"", 500)
     for _ in range(5):
         with pytest.raises(UnavailableError) as failed:
             issuers.keys(server.url, "one")
@@ -172,7 +172,7 @@ def test_a_failure_stands_for_some_seconds(issuers: Issuers, server: Server, clo
 def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: Clock) -> None:
     """While an issuer fails its known keys count, and no other is called unknown."""
     issuers.keys(server.url, "one")
-    server.pages[KEYS] = Page(b"", 500)
+    server.pages[KEYS] = StubResponse(b"", 500)
     clock.at += UNKNOWN_FOR
     for _ in range(5):
         with pytest.raises(UnavailableError):
@@ -254,8 +254,8 @@ def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
             grants=["team/**:push"],
         )
     )
-    exchange = Exchange(store, issuers, Sts(), "registry.example.com")
-    found = exchange.exchange(TokenType.ID_TOKEN, token(iss=server.url), NOW)
+    exchange = TokenExchange(store, issuers, StsClient(), "registry.example.com")
+    found = exchange.exchange(SubjectTokenType.ID_TOKEN, token(iss=server.url), NOW)
     assert found.trust.name == "ci"
     with serving() as evil:
         evil.publish(jwk(rsa_key(1), kid="one"))
@@ -266,6 +266,6 @@ def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
         ]
         for text, reason in forged:
             with pytest.raises(AuthenticationError) as refused:
-                exchange.exchange(TokenType.ID_TOKEN, text, NOW)
+                exchange.exchange(SubjectTokenType.ID_TOKEN, text, NOW)
             assert refused.value.reason == reason
         assert not evil.asked

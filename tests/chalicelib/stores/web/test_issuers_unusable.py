@@ -10,7 +10,16 @@ import pytest
 
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.web.issuers import MAX_BYTES, Issuers
-from tests.support.issuer import DISCOVERY, KEYS, Page, Server, jwk, key_set, rsa_key, serving
+from tests.support.issuer import (
+    DISCOVERY,
+    KEYS,
+    Server,
+    StubResponse,
+    jwk,
+    key_set,
+    rsa_key,
+    serving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,12 +35,12 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def documents(url: str) -> dict[str, Page]:
+def documents(url: str) -> dict[str, StubResponse]:
     """Return discovery documents that can't be used, of an issuer at `url`."""
 
-    def document(**members: Any) -> Page:  # noqa: ANN401 - any member
+    def document(**members: Any) -> StubResponse:  # noqa: ANN401 - any member
         told = {"issuer": url, "jwks_uri": url + KEYS} | members
-        return Page(json.dumps({name: told[name] for name in told if told[name]}).encode())
+        return StubResponse(json.dumps({name: told[name] for name in told if told[name]}).encode())
 
     port = url.rpartition(":")[2]
     return {
@@ -51,16 +60,16 @@ def documents(url: str) -> dict[str, Page]:
         "keys with a space": document(jwks_uri=f"{url}/ke ys"),
         "keys on two lines": document(jwks_uri=f"{url}/keys\r\nX: y"),
         "a relative URL": document(jwks_uri=KEYS),
-        "no object": Page(b"[]"),
-        "no JSON": Page(b"<html>"),
-        "an issuer twice": Page(f'{{"issuer":"{url}","issuer":"{url}"}}'.encode()),
-        "too long": Page(b" " * MAX_BYTES + document().body),
-        "longer than said": Page(document().body, headers={"Content-Length": "9999"}),
-        "an error": Page(document().body, 500),
-        "absent": Page(document().body, 404),
-        "moved": Page(b"", 302, {"Location": url + "/elsewhere"}),
-        "moved for good": Page(document().body, 301, {"Location": "https://evil.example/"}),
-        "only a part": Page(document().body, 206),
+        "no object": StubResponse(b"[]"),
+        "no JSON": StubResponse(b"<html>"),
+        "an issuer twice": StubResponse(f'{{"issuer":"{url}","issuer":"{url}"}}'.encode()),
+        "too long": StubResponse(b" " * MAX_BYTES + document().body),
+        "longer than said": StubResponse(document().body, headers={"Content-Length": "9999"}),
+        "an error": StubResponse(document().body, 500),
+        "absent": StubResponse(document().body, 404),
+        "moved": StubResponse(b"", 302, {"Location": url + "/elsewhere"}),
+        "moved for good": StubResponse(document().body, 301, {"Location": "https://evil.example/"}),
+        "only a part": StubResponse(document().body, 206),
     }
 
 
@@ -86,15 +95,15 @@ def _only_loopback(host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 -
     return _getaddrinfo(host, *rest, **more)
 
 
-SETS: Mapping[str, Page] = {
-    "no keys": Page(key_set()),
-    "no usable keys": Page(key_set({"kty": "oct", "k": "AAAA"})),
-    "two of one id": Page(key_set(ONE, ONE)),
-    "too long": Page(key_set(ONE, {"kty": "x", "x": "x" * MAX_BYTES})),
-    "an error": Page(key_set(ONE), 503),
-    "moved": Page(b"", 307, {"Location": "/other"}),
-    "cut": Page(key_set(ONE), headers={"Content-Length": "99999"}),
-    "no JSON": Page(b"keys"),
+SETS: Mapping[str, StubResponse] = {
+    "no keys": StubResponse(key_set()),
+    "no usable keys": StubResponse(key_set({"kty": "oct", "k": "AAAA"})),
+    "two of one id": StubResponse(key_set(ONE, ONE)),
+    "too long": StubResponse(key_set(ONE, {"kty": "x", "x": "x" * MAX_BYTES})),
+    "an error": StubResponse(key_set(ONE), 503),
+    "moved": StubResponse(b"", 307, {"Location": "/other"}),
+    "cut": StubResponse(key_set(ONE), headers={"Content-Length": "99999"}),
+    "no JSON": StubResponse(b"keys"),
 }
 
 
@@ -102,7 +111,7 @@ SETS: Mapping[str, Page] = {
 def test_key_sets_that_can_not_be_used(server: Server, name: str) -> None:
     """A key set that can't be read whole is not used."""
     server.pages[KEYS] = SETS[name]
-    server.pages["/other"] = Page(key_set(ONE))
+    server.pages["/other"] = StubResponse(key_set(ONE))
     with pytest.raises(UnavailableError):
         Issuers().keys(server.url, "one")
     assert server.asked["/other"] == 0
