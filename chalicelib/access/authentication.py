@@ -1,4 +1,4 @@
-"""Authentication: who sent a request, by what its Authorization header presents.
+"""Authentication: who sent a request, by its Authorization header.
 
 `Authenticator` runs as API Gateway's authorizer, whose answers the gateway keeps for a minute, by
 the header. What a principal may do is decided at each request (see decision.py), so only one thing
@@ -36,7 +36,7 @@ _DOTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A principal who logged in. `until`: when the credential presented ends; None: no such end."""
+    """A principal who logged in. `until`: when the login token expires; None for an API token."""
 
     principal: Principal
     until: float | None = None
@@ -126,7 +126,7 @@ def refresh(token: str, store: AccessStore, tokens: Tokens, now: float) -> Princ
 def note_use(store: AccessStore, principal: Principal, now: float) -> None:
     """Note the day on which a credential is used: an unused one can be found and revoked.
 
-    At most one write a day. A day that can't be noted refuses nobody: the next use notes it.
+    At most one write a day. If the store fails, that is logged, and the next use notes it.
     """
     day = day_of(now)
     if principal.kind is not PrincipalKind.CREDENTIAL or principal.source is None:

@@ -91,8 +91,8 @@ class AccessStore(Protocol):
         """Note that a credential was used on a day (`2026-11-24`), in one write.
 
         Condition: it is there, and no such day or a later one is noted. False, and nothing was
-        written, if the condition fails: so there is one write a day, whoever else is writing.
-        Callers that have just read the credential ask only if its day is an earlier one.
+        written, if the condition fails: so there is one write a day, however many processes write.
+        Callers that have just read the credential call this only if its day is an earlier one.
         """
 
     # trusts in other issuers

@@ -34,7 +34,7 @@ EARLY = 10
 """Seconds before its issue from which a token is valid: hosts' clocks differ."""
 
 _LONGEST_HEADER = 200
-"""More characters than our header has, and too few to nest anything that deep."""
+"""More characters than our header has, and too few for a deeply nested one."""
 
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _CLAIMS = ("iss", "aud", "sub", "scope", "iat", "nbf", "exp", "jti")
@@ -170,7 +170,7 @@ class Tokens:
             raise AuthenticationError(Reason.JWT_FORM)
         header = _header(form[1])
         key_id = header.pop("kid", None)
-        # Nothing we never write is looked at, least of all where another key might be found.
+        # Any other header is refused unread, above all one that names another key (`jku`, `jwk`).
         if header != {"alg": ALGORITHM, "typ": "JWT"} or not isinstance(key_id, str):
             raise AuthenticationError(Reason.JWT_HEADER)
         key = self.keys.find(key_id)

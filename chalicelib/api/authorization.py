@@ -1,7 +1,7 @@
 """Authorization: the one place that decides whether a request goes on to its handler.
 
-This module must never allow an action that it was not asked about, nor let an answer show whether
-something exists.
+This module must never allow an action other than the route's, nor let an answer show whether a
+repository or blob exists.
 """
 
 from collections.abc import Callable, Sequence

@@ -67,7 +67,7 @@ def token_service() -> "TokenService":
 def _settings() -> AccessSettings:
     config = AccessSettings.read(os.environ)
     if config is None:
-        raise SettingsError("MOORAGE_AUTH is off: this registry is open, and knows nobody")
+        raise SettingsError("MOORAGE_AUTH is off: this registry is open, and has no logins")
     return config
 
 

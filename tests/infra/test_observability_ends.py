@@ -27,7 +27,7 @@ from awslambdaric import bootstrap
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 import app, chalicelib
 from chalicelib import errors
-from chalicelib.wiring import access as gatehouse
+from chalicelib.wiring import access
 from chalicelib.wiring import registry as wiring
 from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.access.grants import NOTHING
@@ -41,8 +41,8 @@ def ending(outcome):
     return end
 
 def asking(outcome):
-    doorkeeper = gatehouse.LoggedAuthenticator(Double(identify=ending(outcome)))
-    return lambda: setattr(gatehouse, "doorkeeper", lambda: doorkeeper)
+    authenticator = access.LoggedAuthenticator(Double(identify=ending(outcome)))
+    return lambda: setattr(access, "authenticator", lambda: authenticator)
 
 def driving(outcome):
     built = Double(commits=Double(resume=ending(outcome)))
@@ -57,7 +57,7 @@ def not_importable():
 
 event = {"type": "TOKEN", "authorizationToken": "Basic eA==", "methodArn": "a:b:c:d:e:api/v2/GET/"}
 authorizer = {
-    "unset": lambda: None,  # the doorkeeper of a deployment, without its settings
+    "unset": lambda: None,  # the authenticator of a deployment, without its settings
     "known": asking(Principal(PrincipalKind.CREDENTIAL, "credential:x", NOTHING)),
     "unknown": asking(None),
     "throttled": asking(errors.TooManyRequestsError()),

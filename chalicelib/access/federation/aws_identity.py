@@ -29,12 +29,12 @@ MAX_LIFE = 900
 """Most seconds for which a presigned request may be valid: as many as STS accepts."""
 
 EARLY = 300
-"""Most seconds by which the caller's clock may be ahead of ours."""
+"""Most seconds by which the client's clock may be ahead of this one."""
 
 _GLOBAL_REGION = "us-east-1"
 _FORM = re.compile(r"https://([a-z0-9.-]{1,64})/\?([A-Za-z0-9._~%=&/-]+)")
 # A region's name has hyphens and ends in a number, as no service's has: under these domains
-# `sts.<region>` is STS and can be nobody else's.
+# `sts.<region>` is STS and can be no other service.
 _REGIONAL = re.compile(r"sts\.([a-z]{2}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2})\.amazonaws\.com(\.cn)?")
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PARAMETERS: Mapping[str, re.Pattern[str]] = {

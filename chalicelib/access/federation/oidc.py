@@ -1,7 +1,7 @@
 """Identity tokens (OpenID Connect ID tokens) of the issuers that trusts name.
 
 The algorithm is the key's, and the key is one that the issuer publishes. This module must never
-read a clock, look where a token says that a key might be found (`jku`, `jwk`, `x5u`, `x5c`), nor
+read a clock, use a key from a token's header or from a URL in it (`jwk`, `x5c`, `jku`, `x5u`), nor
 put any part of a token in an error.
 Source: OpenID Connect Core 1.0 (2, 3.1.3.7), RFC 7519, with the advice of RFC 8725.
 """
@@ -75,7 +75,7 @@ def verify(
     header = _read(_segments(token)[0])
     key_id = header.get("kid")
     if "crit" in header or str(header.get("typ", "JWT")).upper() != "JWT":
-        # `crit` is what a reader must understand, or leave: we understand none of it.
+        # A reader must refuse a `crit` that it does not understand (RFC 7515, 4.1.11): that is any.
         raise AuthenticationError(Reason.IDENTITY_HEADER)
     if key_id is not None and not isinstance(key_id, str):
         raise AuthenticationError(Reason.IDENTITY_HEADER)

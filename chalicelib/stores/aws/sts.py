@@ -1,4 +1,4 @@
-"""Asking AWS STS who signed a request, by sending that request with this registry's name.
+"""Asks AWS STS who signed a request, by sending that request with this registry's name.
 
 This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor take an
 answer for a refusal that is none: only a 4xx of STS is one.
@@ -28,14 +28,14 @@ _ANSWER, _RESULT = "GetCallerIdentityResponse", "GetCallerIdentityResult"
 _NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 _OK, _TOO_MANY = 200, 429
 _REFUSALS = range(400, 500)
-# STS says this with the status 400, as it says that a signature is wrong.
+# STS answers these with the status 400, like a wrong signature.
 _THROTTLED = (b"Throttling", b"RequestLimitExceeded")
 
 
 class StsClient:
     """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
 
-    Raises ValueError for another endpoint: it would be sent what opens doors at AWS.
+    Raises ValueError for another endpoint: presigned requests would be sent to it.
     """
 
     def __init__(self, *, endpoint: str | None = None, fetch: Fetch = fetch) -> None:
@@ -45,15 +45,12 @@ class StsClient:
         self._fetch = fetch
 
     def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
-        """Return who signed a request for `service`.
-
-        Raises AuthenticationError or UnavailableError.
-        """
+        """See Sts.caller."""
         headers = {REGISTRY_HEADER: service, "Accept": "application/json"}
         url = presigned.url
         if self._endpoint is not None:
             url = f"{self._endpoint}/?{presigned.query}"
-            # moto has all services at one address, and tells them by this header alone.
+            # moto has all services at one address, and tells them apart by this header alone.
             headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={presigned.credential}"
         try:
             answer = self._fetch(url, limit=MAX_BYTES, headers=headers)
@@ -75,7 +72,7 @@ def _is_refusal(answer: FetchedResponse) -> bool:
 
 
 def _caller(body: bytes) -> AwsCaller:
-    """Read an answer: STS gives the JSON that is asked for, emulators give XML all the same."""
+    """Read an answer: STS gives JSON, as Accept asks, and emulators give XML all the same."""
     text = body.decode()
     result = _from_xml(text) if text.lstrip().startswith("<") else _from_json(text)
     return AwsCaller.parse(result.get("Arn"), result.get("Account"))
