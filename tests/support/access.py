@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 URL = "https://registry.example.com"
 SERVICE = "registry.example.com"
 REALM = f"{URL}/v2/_token"
+
+
+def basic(user: str, password: str) -> str:
+    """Return a Basic header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @dataclass

@@ -88,6 +88,12 @@ def segment(value: object) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def respelled(token: str) -> str:
+    """Return a token whose signature has another spelling of the same bytes."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + letters[letters.index(token[-1]) ^ 1]
+
+
 class FixedKeySets:
     """`KeySets` that are known beforehand, and note for whom they were asked."""
 

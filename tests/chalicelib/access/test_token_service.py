@@ -1,9 +1,9 @@
-"""The token desk: what each way of logging in gives, and when it gives nothing."""
+"""The token service: which token each way of logging in gives, and when it gives none."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -30,24 +30,13 @@ TRUST = Trust("ci", ISSUER, "moorage", "repo:team/app:*", Grants.parse(["team/*:
 
 
 @dataclass
-class Time:
-    """A clock that tests set."""
+class World:
+    """A token service at a time `at`, one credential that may pull, and its API token."""
 
     at: float = NOW
 
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return self.at
-
-
-@dataclass
-class World:
-    """A desk, a reader, and the access token of that one."""
-
-    clock: Time = field(default_factory=Time)
-
     def __post_init__(self) -> None:
-        self.access = AccessWorld(self.clock.now)
+        self.access = AccessWorld(lambda: self.at)
         self.password = self.access.credential("reader", "team/*:pull")
         self.tokens = self.access.token_service()
 
@@ -62,117 +51,102 @@ class World:
 
     def read(self, token: str, use: TokenUse = TokenUse.BEARER) -> Claims:
         """Read a token as the registry does."""
-        now = self.clock.now()
-        return self.access.token_issuer.verified(lambda tokens: tokens.verify(token, now, use))
+        return self.access.token_issuer.verified(lambda tokens: tokens.verify(token, self.at, use))
 
 
-def test_a_password_gives_a_token_for_what_is_granted() -> None:
-    """The token holds what of the request is granted, and its answer says the same."""
-    world = World()
+@pytest.fixture
+def world() -> World:
+    """A world of its own."""
+    return World()
+
+
+@pytest.fixture
+def federated(world: World) -> World:
+    """A world in which every exchange finds the same identity: test_exchange.py has the others."""
+
+    class FixedExchange:
+        def exchange(self, *_: object) -> TrustedIdentity:
+            return TrustedIdentity(ISSUER, SUBJECT, TRUST)
+
+    world.access.store.put_trust(TRUST)
+    world.tokens._exchange = FixedExchange()  # type: ignore[assignment]  # noqa: SLF001 - as said
+    return world
+
+
+def test_a_password_gives_a_token_for_what_is_granted(world: World) -> None:
+    """The token has those of the requested scopes that are granted, and the answer says which."""
     issued = world.log_in(BOTH)
     assert issued.scopes == world.read(issued.token).scopes == PULL
     assert issued.expires_at - int(issued.issued_at) == LIFE[TokenUse.BEARER]
     assert issued.refresh_token is None
 
 
-def test_who_names_no_scope_may_list() -> None:
-    """No scope is the default one; a scope that nobody knows is none at all."""
-    world = World()
+def test_a_request_without_scopes_gives_the_catalog(world: World) -> None:
+    """Scopes of which none is understood give none."""
     assert world.log_in(None).scopes == (CATALOG,)
     assert world.log_in(()).scopes == ()
 
 
-def test_nothing_granted_is_a_token_all_the_same() -> None:
-    """A token for nothing is no error: docker login asks for one."""
-    world = World()
+def test_nothing_granted_is_a_token_without_scopes(world: World) -> None:
+    """It is no error: docker login asks for one."""
     other = parse_scopes(["repository:other/app:pull,push"])
     assert world.read(world.log_in(other).token).scopes == ()
 
 
-def test_anybody_may_pull_what_is_public() -> None:
-    """An anonymous token holds pulling of public repositories and nothing else."""
-    world = World()
+def test_an_anonymous_token_pulls_from_public_repositories(world: World) -> None:
+    """It has no other scope, and no refresh token: it can be had again at any time."""
     world.access.store.set_public("team/app", public=True)
-    asked = parse_scopes(["repository:team/app:pull,push", "repository:team/b:pull"])
-    issued = world.tokens.anonymous(TokenRequest(asked, HOME))
-    assert issued.scopes == PULL
+    scopes = parse_scopes(["repository:team/app:pull,push", "repository:team/b:pull"])
+    issued = world.tokens.anonymous(TokenRequest(scopes, HOME, offline=True))
+    assert (issued.scopes, issued.refresh_token) == (PULL, None)
     assert world.read(issued.token).subject == "anonymous"
     assert world.tokens.anonymous(TokenRequest(None, HOME)).scopes == ()
 
 
-def test_a_refresh_token_gives_others_until_the_credential_ends() -> None:
-    """It is given on demand, gives access tokens within today's grants, and ends by revoking."""
-    world = World()
-    again = world.log_in(offline=True).refresh_token
-    assert again is not None
-    assert world.tokens.refresh(again, TokenRequest(BOTH, HOME)).scopes == PULL
+def test_a_refresh_token_gives_tokens_until_the_credential_is_revoked(world: World) -> None:
+    """It is given on demand, and gives bearer tokens within today's grants."""
+    token = world.log_in(offline=True).refresh_token
+    assert token is not None
+    assert world.tokens.refresh(token, TokenRequest(BOTH, HOME)).scopes == PULL
     world.access.store.regrant("id-of-reader", Grants.parse(["**:pull,push"]))
-    assert world.tokens.refresh(again, TokenRequest(BOTH, HOME)).scopes == BOTH
+    assert world.tokens.refresh(token, TokenRequest(BOTH, HOME)).scopes == BOTH
     world.access.store.revoke("id-of-reader")
     with pytest.raises(AuthenticationError):
-        world.tokens.refresh(again, TokenRequest(BOTH, HOME))
+        world.tokens.refresh(token, TokenRequest(BOTH, HOME))
 
 
-def test_nobody_in_particular_gets_no_refresh_token() -> None:
-    """An anonymous token can be had again at any time."""
-    assert World().tokens.anonymous(TokenRequest(PULL, HOME, offline=True)).refresh_token is None
-
-
-class Vouching:
-    """An exchange that says who it is, whatever is presented."""
-
-    def exchange(self, kind: SubjectTokenType, presented: str, now: float) -> TrustedIdentity:
-        """Say who."""
-        del kind, presented, now
-        return TrustedIdentity(ISSUER, SUBJECT, TRUST)
-
-
-@pytest.fixture
-def federated() -> World:
-    """Return a world in which an exchange succeeds."""
-    world = World()
-    world.access.store.put_trust(TRUST)
-    world.tokens._exchange = Vouching()  # type: ignore[assignment]  # noqa: SLF001 - its own tests stand beside
-    return world
-
-
-def test_an_exchange_with_scopes_gives_an_access_token(federated: World) -> None:
-    """It holds what of them the trust grants, and says whom the other issuer knows."""
-    asked = parse_scopes(["repository:team/app:pull,push,delete"])
-    issued = federated.tokens.exchange(
-        SubjectTokenType.ID_TOKEN, "proof", TokenRequest(asked, HOME, offline=True)
-    )
+def test_an_exchange_with_scopes_gives_a_bearer_token(federated: World) -> None:
+    """It has the scopes that the trust grants, and names the identity."""
+    scopes = parse_scopes(["repository:team/app:pull,push,delete"])
+    request = TokenRequest(scopes, HOME, offline=True)
+    issued = federated.tokens.exchange(SubjectTokenType.ID_TOKEN, "proof", request)
     claims = federated.read(issued.token)
     assert (claims.subject, claims.source) == (federated_subject(ISSUER, SUBJECT), "ci")
-    assert claims.scopes == BOTH
-    assert issued.refresh_token is None
+    assert (claims.scopes, issued.refresh_token) == (BOTH, None)
 
 
-def test_an_exchange_without_scopes_gives_a_password_for_an_hour(federated: World) -> None:
-    """What it gives logs in, and no token that it gives lives longer than itself."""
+def test_an_exchange_without_scopes_gives_a_login_token(federated: World) -> None:
+    """It is a password for an hour, and the tokens that it gives expire with it."""
+    request = TokenRequest(BOTH, HOME, offline=True)
     login = federated.tokens.exchange(SubjectTokenType.ID_TOKEN, "proof", TokenRequest(None, HOME))
     assert federated.read(login.token, TokenUse.LOGIN).scopes == ()
-    federated.clock.at += 3000
-    issued = federated.tokens.password(
-        "moorage", login.token, TokenRequest(BOTH, HOME, offline=True)
-    )
-    assert issued.scopes == BOTH
+    federated.at += 3000
+    issued = federated.tokens.password("moorage", login.token, request)
+    assert (issued.scopes, issued.refresh_token) == (BOTH, None)
     assert issued.expires_at == login.expires_at
-    assert issued.refresh_token is None
-    federated.clock.at = login.expires_at
+    federated.at = login.expires_at
     with pytest.raises(AuthenticationError):
-        federated.tokens.password("moorage", login.token, TokenRequest(BOTH, HOME))
+        federated.tokens.password("moorage", login.token, request)
 
 
-def test_an_unknown_kind_of_proof_is_said_to_be_one() -> None:
-    """It is the request that is wrong, and no failed login."""
+def test_an_unknown_kind_of_proof_is_an_invalid_request(world: World) -> None:
+    """It is no failed login."""
     with pytest.raises(RequestInvalidError, match="id_token"):
-        World().tokens.exchange("urn:else", "proof", TokenRequest(None, HOME))
+        world.tokens.exchange("urn:else", "proof", TokenRequest(None, HOME))
 
 
-def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
-    """After so many from one address under one name none is looked at; nobody else is kept out."""
-    world = World()
+def test_failed_logins_are_slowed_down_by_source_and_name(world: World) -> None:
+    """After LIMIT failures from one address under one name, only that pair has to wait."""
     for _ in range(LIMIT):
         world.fail()
     with pytest.raises(TooManyRequestsError) as caught:
@@ -181,20 +155,13 @@ def test_failed_logins_are_slowed_down_by_source_and_name() -> None:
     world.fail(source=ELSEWHERE)
     world.fail(user="another")
     assert world.tokens.password("me", world.password, TokenRequest(PULL, ELSEWHERE)).scopes == PULL
-    world.clock.at += caught.value.retry_after
-    assert world.log_in().scopes == PULL
+    world.at += caught.value.retry_after
+    for _ in range(LIMIT + 1):  # right passwords are not counted
+        assert world.log_in().scopes == PULL
 
 
-def test_right_passwords_are_not_counted() -> None:
-    """However often somebody logs in rightly, the next one is looked at."""
-    world = World()
-    for _ in range(LIMIT + 1):
-        world.log_in()
-
-
-def test_use_is_noted_once_a_day() -> None:
-    """The first login of a day is noted, and what can't be noted keeps nobody out."""
-    world = World()
+def test_use_is_noted_once_a_day(world: World) -> None:
+    """The first login of a day is noted; if the store fails, the login succeeds all the same."""
     world.log_in()
     record = world.access.store.get("id-of-reader")
     assert record is not None
@@ -205,17 +172,15 @@ def test_use_is_noted_once_a_day() -> None:
 
     world.access.store.touch = fail  # type: ignore[method-assign, assignment]
     world.log_in()
-    world.clock.at += 86400
+    world.at += 86400
     assert world.log_in().scopes == PULL
 
 
-def test_a_key_that_is_new_is_read() -> None:
-    """A token whose key is unknown makes the mint look once; an older key still verifies."""
-    world = World()
+def test_an_unknown_key_makes_the_issuer_read_the_keys_again(world: World) -> None:
+    """Once for each token, and what was signed with the key verifies then."""
     issued = world.log_in()
     keys, before = world.access.keys, world.access.keys.held
-    other = AccessWorld(world.clock.now)
-    keys.held = other.keys.held
+    keys.held = AccessWorld(lambda: NOW).keys.held
     with pytest.raises(AuthenticationError):
         world.read(issued.token)
     renewals = iter([True])
@@ -229,10 +194,9 @@ def test_a_key_that_is_new_is_read() -> None:
     assert list(renewals) == []
 
 
-def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """What was presented and issued is in no log line and in nobody's `repr`."""
+def test_no_secret_is_shown_or_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """What was presented and issued is in no log line and in no `repr`."""
     caplog.set_level(logging.DEBUG)
-    world = World()
     wrong = generate()
     with pytest.raises(AuthenticationError) as caught:
         world.tokens.password("me", wrong, TokenRequest(PULL, HOME))
@@ -243,12 +207,11 @@ def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "login refused" in caplog.text
 
 
-def test_a_forgotten_name_is_no_way_in() -> None:
-    """The user name is for people: it decides nothing."""
-    world = World()
-    assert world.tokens.password("", world.password, TokenRequest(PULL, HOME)).scopes == PULL
-    now = world.clock.now()
+def test_the_user_name_decides_nothing(world: World) -> None:
+    """An empty one gives the same token, which the authorizer accepts."""
+    issued = world.tokens.password("", world.password, TokenRequest(PULL, HOME))
+    assert issued.scopes == PULL
     principal = world.access.token_issuer.verified(
-        lambda tokens: identify(f"Bearer {world.log_in().token}", world.access.store, tokens, now)
+        lambda tokens: identify(f"Bearer {issued.token}", world.access.store, tokens, world.at)
     )
     assert text_of(principal.limit or ()) == text_of(PULL)

@@ -20,8 +20,8 @@ from chalicelib.access.tokens import Tokens
 
 NOW = 1_764_000_000.123456
 
-RING = SigningKeySet(SigningKey(bytes(range(32))))
-TOKENS = Tokens(RING, "https://registry.example.com", "registry.example.com")
+KEYS = SigningKeySet(SigningKey(bytes(range(32))))
+TOKENS = Tokens(KEYS, "https://registry.example.com", "registry.example.com")
 
 # Few letters, so that patterns and names meet.
 _PARTS = st.sampled_from(["a", "b", "ab", "a-b", "a.b", "b__a"])

@@ -1,4 +1,4 @@
-"""VerifiedIdentity tokens that are what they should be, and the key sets that verify them."""
+"""Valid identity tokens, and the key sets that verify them."""
 
 from __future__ import annotations
 
@@ -43,19 +43,15 @@ def reason_of(text: str, *keys: dict[str, Any], now: float = NOW) -> Reason:
     return refused.value.reason
 
 
-def test_rs256() -> None:
-    """A token by an RSA key is verified by RS256."""
+def test_a_token_is_verified_by_rs256_or_es256() -> None:
+    """Whichever its key is for; its issuer can be read before."""
     assert verified(token()) == GOOD
     assert claimed_issuer(token()) == ISSUER
-
-
-def test_es256() -> None:
-    """A token by a key on P-256 is verified by ES256."""
     assert verified(token(ec_key(), "ES256"), jwk(ec_key(), kid="one")) == GOOD
 
 
-def test_the_key_is_chosen_by_its_id() -> None:
-    """Of several keys the one counts that the token names."""
+def test_the_key_is_the_one_that_the_token_names() -> None:
+    """By its id, of several keys."""
     keys = [jwk(rsa_key(), kid="one"), jwk(rsa_key(1), kid="two"), jwk(ec_key(), kid="three")]
     assert verified(token(), *keys) == GOOD
     assert verified(token(rsa_key(1), kid="two"), *keys) == GOOD
@@ -65,8 +61,8 @@ def test_the_key_is_chosen_by_its_id() -> None:
     assert reason_of(token(kid="four"), *keys) == Reason.IDENTITY_KEY
 
 
-def test_an_only_key_need_not_be_named() -> None:
-    """A token without a kid is verified if there is one key, which may have none either."""
+def test_a_token_without_a_kid_is_verified_by_the_only_key() -> None:
+    """Which may have no id either; with two keys, none is tried."""
     assert verified(token(kid=None)) == GOOD
     assert verified(token(kid=None), jwk(rsa_key())) == GOOD
     two = [jwk(rsa_key(), kid="one"), jwk(rsa_key(1), kid="two")]
@@ -74,24 +70,24 @@ def test_an_only_key_need_not_be_named() -> None:
     assert reason_of(token(kid=""), jwk(rsa_key())) == Reason.IDENTITY_KEY
 
 
-def test_the_key_set_is_asked_with_the_id() -> None:
-    """The issuer's keys are asked for together with the id, so that they can be read again."""
+def test_the_key_sets_are_given_the_key_id() -> None:
+    """So that they can read an issuer's keys again for an unknown one."""
     keys = FixedKeySets({ISSUER: parse_key_set(key_set(jwk(rsa_key(), kid="one")))})
     verify(token(), ISSUER, [AUDIENCE], keys, NOW)
     verify(token(kid=None), ISSUER, [AUDIENCE], keys, NOW)
     assert keys.asked == [(ISSUER, "one"), (ISSUER, None)]
 
 
-def test_audiences() -> None:
-    """A token may be meant for others too, and then all of them are told."""
+def test_a_token_may_have_several_audiences() -> None:
+    """One of them must be ours; all of them are in the identity."""
     assert verified(token(aud=["x", AUDIENCE])).audiences == {"x", AUDIENCE}
     assert verified(token(aud=[AUDIENCE])) == GOOD
     for other in (["x"], "x", AUDIENCE + "x", AUDIENCE[:-1], [AUDIENCE.upper()]):
         assert reason_of(token(aud=other)) == Reason.IDENTITY_AUDIENCE
 
 
-def test_times() -> None:
-    """A token's life has both its ends, each with the leeway, and may have fractions."""
+def test_a_token_is_valid_from_nbf_to_exp_with_the_leeway() -> None:
+    """The times may have fractions; without an `nbf` the `iat` counts."""
     text = token(iat=AT, nbf=AT + 5.5, exp=AT + 60)
     assert verified(text, now=AT + 5.5 - LEEWAY) == GOOD
     assert reason_of(text, now=AT + 5.4 - LEEWAY) == Reason.IDENTITY_EARLY
@@ -101,25 +97,22 @@ def test_times() -> None:
     assert reason_of(token(nbf=None, iat=AT + 60)) == Reason.IDENTITY_EARLY
 
 
-def test_types() -> None:
-    """A token may leave out its type; one that says another type is none."""
-    assert verified(typed("jwt")) == GOOD
-    assert verified(typed(None)) == GOOD
-    for other in ("at+jwt", "logout+jwt", "JWE"):
-        assert reason_of(typed(other)) == Reason.IDENTITY_HEADER
-
-
-def typed(kind: str | None) -> str:
-    """Return a token that says of which type it is; None: of none."""
+@pytest.mark.parametrize("kind", ["jwt", None, "at+jwt", "logout+jwt", "JWE"])
+def test_a_token_of_another_type_is_refused(kind: str | None) -> None:
+    """The type may be left out, and is compared without letter case."""
     headers: dict[str, Any] = {"kid": "one", "typ": kind}
-    return jwt.encode(dict(PAYLOAD), rsa_key(), "RS256", headers=headers)
+    text = jwt.encode(dict(PAYLOAD), rsa_key(), "RS256", headers=headers)
+    if kind in {"jwt", None}:
+        assert verified(text) == GOOD
+    else:
+        assert reason_of(text) == Reason.IDENTITY_HEADER
 
 
 # key sets
 
 
-def test_other_keys_are_left_out() -> None:
-    """Keys of other kinds, sizes and uses are not in a set that is read."""
+def test_keys_of_other_kinds_sizes_and_uses_are_left_out() -> None:
+    """What is left is the key set."""
     good = jwk(rsa_key(), kid="one", use="sig", alg="RS256", key_ops=["verify"], x5t="x")
     others = [
         {"kty": "oct", "k": "AAAA", "kid": "a"},
@@ -145,7 +138,7 @@ def test_other_keys_are_left_out() -> None:
 
 
 def test_a_private_key_is_read_as_its_public_half() -> None:
-    """An issuer that publishes too much makes no private key of it here."""
+    """Should an issuer publish one."""
     numbers = rsa_key().private_numbers()
     read = parse_key_set(key_set(jwk(rsa_key(), kid="one", d=f"{numbers.d:x}")))
     assert not hasattr(read["one"].key, "private_numbers")
@@ -165,7 +158,7 @@ NO_KEY_SETS = [
 
 
 @pytest.mark.parametrize("body", NO_KEY_SETS, ids=range(len(NO_KEY_SETS)))
-def test_what_is_no_key_set(body: bytes) -> None:
-    """A set that can't be read, is empty, or has two keys of one id is refused whole."""
+def test_a_text_that_is_no_key_set_is_refused(body: bytes) -> None:
+    """One that can't be read, is empty, or has two keys of one id."""
     with pytest.raises(KeySetError):
         parse_key_set(body)
