@@ -1,4 +1,4 @@
-"""What somebody may do: a table of verdicts, and that nothing else is ever allowed."""
+"""Authorization decisions: a table of them, and that nothing else is ever allowed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PUBLIC_TOKEN = replace(ANONYMOUS, limit=parse_scopes(["repository:team/app:pull"
 
 A, C, D = Decision.ALLOWED, Decision.CHALLENGE, Decision.DENIED
 # fmt: off
-VERDICTS = {
+DECISIONS = {
     #             ping, catalog, then on team/app: pull, push, delete, public: pull, push
     "nobody":       (ANONYMOUS,    (C, C, C, C, C, A, C)),
     "public token": (PUBLIC_TOKEN, (A, C, C, C, C, A, C)),
@@ -47,10 +47,10 @@ VERDICTS = {
 # fmt: on
 
 
-@pytest.mark.parametrize("name", VERDICTS)
-def test_verdicts(name: str) -> None:
-    """Each principal may do what its row says, and is told to log in where that could help."""
-    principal, expected = VERDICTS[name]
+@pytest.mark.parametrize("name", DECISIONS)
+def test_each_principal_may_do_what_its_row_says(name: str) -> None:
+    """And is challenged where another login or token may be allowed it."""
+    principal, expected = DECISIONS[name]
     assert expected == (
         decide(principal, Action.PING, None),
         decide(principal, Action.CATALOG, None),
@@ -73,8 +73,8 @@ NO_ACTIONS = [
 
 
 @pytest.mark.parametrize(("action", "name"), NO_ACTIONS)
-def test_what_nobody_thought_of_is_denied(action: str, name: str | None) -> None:
-    """An action or a name that there is not is denied to everybody, the admin too."""
+def test_an_unknown_action_or_name_is_allowed_to_nobody(action: str, name: str | None) -> None:
+    """Not to the admin either."""
     for principal in (ANONYMOUS, READER, WRITER, ADMIN, NARROW, PUBLIC_TOKEN):
         assert decide(principal, action, name, public=True) is not Decision.ALLOWED
 
@@ -89,11 +89,11 @@ def test_nothing_is_allowed_that_no_grant_holds(
     """What is allowed is held by a grant, or public to pull, and named by the token if any."""
     principal = Principal(PrincipalKind.CREDENTIAL, "credential:x", held, limit)
     for right in Right:
-        fine = allowed(held, right, name) or (public and right is Right.PULL)
+        permitted = allowed(held, right, name) or (public and right is Right.PULL)
         named = limit is None or covers(limit, right, name)
         # A token to push is one to delete as well, for whoever may.
         named = named or (right is Right.DELETE and covers(limit or (), Right.PUSH, name))
-        verdict = decide(principal, right, name, public=public)
-        assert (verdict is Decision.ALLOWED) == (fine and named)
-        assert (verdict is Decision.DENIED) == (not fine)
+        decision = decide(principal, right, name, public=public)
+        assert (decision is Decision.ALLOWED) == (permitted and named)
+        assert (decision is Decision.DENIED) == (not permitted)
     assert visible(principal, name, public=public) == (allowed(held, "pull", name) or public)

@@ -66,37 +66,34 @@ NO_PATTERNS = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("pattern", "name"), MATCHING)
-def test_matches(pattern: str, name: str) -> None:
-    """A pattern matches the names that its words say."""
-    assert Pattern.parse(pattern).matches(name)
-
-
-@pytest.mark.parametrize(("pattern", "name"), OTHERS)
-def test_does_not_match(pattern: str, name: str) -> None:
-    """A pattern matches no neighbour of what it says."""
-    assert not Pattern.parse(pattern).matches(name)
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [*((*row, True) for row in MATCHING), *((*row, False) for row in OTHERS)],
+)
+def test_a_pattern_matches_its_names_only(pattern: str, name: str, *, matches: bool) -> None:
+    """And none that is longer, shorter or beside them."""
+    assert Pattern.parse(pattern).matches(name) == matches
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
 @pytest.mark.parametrize("pattern", ["**", "team/**", "team/*", "*"])
-def test_what_is_no_name_matches_nothing(pattern: str, name: str) -> None:
-    """A text outside the grammar of names is matched by no pattern, and allowed to nobody."""
+def test_a_text_that_is_no_name_matches_no_pattern(pattern: str, name: str) -> None:
+    """And no right on it is allowed to anybody."""
     assert not Pattern.parse(pattern).matches(name)
     for right in Right:
         assert not allowed(Grants.parse(["admin", f"{pattern}:{right}"]), right, name, public=True)
 
 
 @pytest.mark.parametrize("text", NO_PATTERNS)
-def test_what_is_no_pattern_is_refused(text: str) -> None:
-    """A text that is no pattern, or could match nothing, is refused with words of advice."""
+def test_a_text_that_is_no_pattern_is_refused(text: str) -> None:
+    """With advice; also one that could match nothing."""
     with pytest.raises(GrantError, match="is no pattern"):
         Pattern.parse(text)
 
 
 @given(patterns, names)
-def test_matching_is_what_a_regular_expression_says(pattern: str, name: str) -> None:
-    """On every pattern and name the matcher agrees with a translation to an expression."""
+def test_matching_agrees_with_a_regular_expression(pattern: str, name: str) -> None:
+    """To which the pattern is translated here."""
     parts = {"**": ".+", "*": "[^/]*"}
     words = re.split(r"(\*\*|\*)", pattern)
     expression = "".join(parts.get(word, re.escape(word)) for word in words)
@@ -112,8 +109,8 @@ def test_a_name_matches_itself_only(name: str) -> None:
     assert not pattern.matches(f"{name}/0")
 
 
-def test_matching_takes_no_longer_for_a_hostile_pattern() -> None:
-    """A pattern that would make a backtracking matcher run for ages takes milliseconds."""
+def test_a_hostile_pattern_takes_no_longer() -> None:
+    """One for which a matcher that backtracks would run for ages takes milliseconds."""
     hostile, name = Pattern.parse("*a" * 127), "a" * 254 + "b"
     hostile.matches(name)
     began = time.perf_counter()
@@ -125,7 +122,7 @@ def test_matching_takes_no_longer_for_a_hostile_pattern() -> None:
 GRANTS = Grants.parse(["team/**:pull,push", "team/trash:delete", "base/*:pull"])
 
 # fmt: off
-JUDGED = [
+DECIDED = [
     ("pull", "team/app", True), ("push", "team/app", True), ("delete", "team/app", False),
     ("delete", "team/trash", True), ("push", "team/trash", True),
     ("pull", "base/x", True), ("push", "base/x", False), ("pull", "base/x/y", False),
@@ -135,35 +132,37 @@ JUDGED = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("right", "name", "expected"), JUDGED)
-def test_allowed(right: str, name: str, *, expected: bool) -> None:
-    """A right on a repository is allowed if one grant names both."""
+@pytest.mark.parametrize(("right", "name", "expected"), DECIDED)
+def test_a_right_is_allowed_if_one_grant_names_it_for_the_repository(
+    right: str, name: str, *, expected: bool
+) -> None:
+    """And no other is."""
     assert allowed(GRANTS, right, name) == expected
 
 
 @pytest.mark.parametrize("right", Right)
-def test_admin_may_do_everything_there_is(right: Right) -> None:
-    """The grant `admin` holds every right everywhere, and no right that there is not."""
+def test_admin_may_use_every_right_everywhere(right: Right) -> None:
+    """And no right that does not exist."""
     admin = Grants.parse(["admin"])
     assert allowed(admin, right, "any/thing")
     assert not allowed(admin, "reboot", "any/thing")
 
 
 def test_anybody_may_pull_what_is_public() -> None:
-    """A public repository can be pulled from without any grant, and nothing else."""
+    """Without any grant, and nothing else."""
     assert [right for right in Right if allowed(NOTHING, right, "a", public=True)] == ["pull"]
     assert not any(allowed(NOTHING, right, "a") for right in Right)
 
 
 @given(grants)
 def test_grants_are_read_as_they_were_written(value: Grants) -> None:
-    """Texts of grants are read back as the same grants."""
+    """Text by text."""
     assert Grants.parse(value.texts()) == value
     assert bool(value) == bool(value.texts())
 
 
 def test_repeated_grants_count_once() -> None:
-    """A grant that is named twice is one."""
+    """Two of one text, or with the same rights."""
     grants = Grants.parse(["a:pull", "admin", "a:pull", "admin"])
     assert grants == Grants((Grant.parse("a:pull"),), admin=True)
     assert Grants.parse(["a:push,pull", "a:pull,push,push"]).texts() == ["a:pull,push"]
@@ -172,14 +171,14 @@ def test_repeated_grants_count_once() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a", "a:", ":pull", "a:pull,", "a:all", "a:*", "a:admin", "Admin", "a:pull push"]
 )
-def test_what_is_no_grant_is_refused(text: str) -> None:
-    """A text that is no grant is refused with words of advice."""
+def test_a_text_that_is_no_grant_is_refused(text: str) -> None:
+    """With advice."""
     with pytest.raises(GrantError, match="is no "):
         Grants.parse([text])
 
 
-def test_too_many_grants_are_refused() -> None:
-    """A credential's item stays small."""
+def test_more_than_64_grants_are_refused() -> None:
+    """So a credential's item stays small."""
     texts = [f"a{number}:pull" for number in range(MAX_GRANTS + 1)]
     assert len(Grants.parse(texts[1:]).rows) == MAX_GRANTS
     with pytest.raises(GrantError, match="at most 64"):

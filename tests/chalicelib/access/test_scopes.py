@@ -1,8 +1,9 @@
-"""Scopes: what is read of what clients ask for, what of it is granted, what requests need."""
+"""Scopes: how a client's are read, which are granted, and which a request requires."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ from tests.chalicelib.access.values import grants, names, scopes
 
 # fmt: off
 READ = [
-    # what was asked for, in one parameter or several; what was understood
+    # what was requested, in one parameter or several; what was understood
     (["repository:team/app:pull,push"], "repository:team/app:pull,push"),
     (["repository:team/app:push,pull"], "repository:team/app:pull,push"),
     (["repository:a:pull repository:b:push"], "repository:a:pull repository:b:push"),
@@ -70,14 +71,14 @@ NOT_UNDERSTOOD = [
 
 
 @pytest.mark.parametrize(("texts", "expected"), READ)
-def test_read(texts: list[str], expected: str) -> None:
-    """Scopes are read from one parameter or several, each resource once, actions in order."""
+def test_scopes_are_read_each_resource_once(texts: list[str], expected: str) -> None:
+    """From one parameter or several, actions in their own order."""
     assert text_of(parse_scopes(texts)) == expected
 
 
 @pytest.mark.parametrize("text", NOT_UNDERSTOOD)
-def test_what_is_not_understood_is_left_out(text: str) -> None:
-    """A scope that this registry has nothing for is passed over, and what is beside it is read."""
+def test_a_scope_that_is_not_understood_is_left_out(text: str) -> None:
+    """And the scope beside it is read."""
     assert parse_scopes([text]) == ()
     assert text_of(parse_scopes([f"repository:b:pull {text}", text])) == "repository:b:pull"
 
@@ -93,14 +94,14 @@ def test_what_is_not_understood_is_left_out(text: str) -> None:
         [f"repository:{'a' * 120}{number}:*" for number in range(28)],
     ],
 )
-def test_too_much_is_refused(texts: list[str]) -> None:
-    """More scopes than fit a token are an error, not a token for some of them."""
+def test_more_scopes_than_fit_a_token_are_refused(texts: list[str]) -> None:
+    """They don't give a token for some of them."""
     with pytest.raises(ScopesTooLongError):
         parse_scopes(texts)
 
 
-def test_what_fits_is_read_again() -> None:
-    """Scopes that fill a token to the last character are read back from it."""
+def test_the_most_scopes_that_fit_are_read_again() -> None:
+    """To the last character."""
     rest = "repository:b:pull"
     name = "a" * ((4096 - len(rest)) // 16 - len("repository:00:pull,push,delete") - 1)
     asked = [f"repository:{name}{number:02}:*" for number in range(16)]
@@ -111,23 +112,23 @@ def test_what_fits_is_read_again() -> None:
 
 @given(scopes)
 def test_scopes_are_read_as_they_were_written(value: Scopes) -> None:
-    """The text of scopes is read back as the same scopes, in one parameter or in several."""
+    """In one parameter or in several."""
     assert parse_scopes([text_of(value)]) == value
     assert parse_scopes(map(str, value)) == value
 
 
 @given(st.lists(st.text(max_size=60), max_size=4))
-def test_any_text_is_read(texts: list[str]) -> None:
-    """Whatever a client sends is read without an error, into what would be read again."""
+def test_any_text_is_read_without_an_error(texts: list[str]) -> None:
+    """Into scopes that would be read again."""
     read = parse_scopes(texts)
     assert parse_scopes([text_of(read)]) == read
 
 
 @given(scopes, grants, st.frozensets(names, max_size=3))
-def test_what_is_granted_was_asked_for_and_may_be_given(
+def test_what_is_granted_was_requested_and_is_allowed(
     requested: Scopes, held: Grants, public: frozenset[str]
 ) -> None:
-    """Each action granted is one that was asked for and that the grants hold; none is missing."""
+    """Each such action is granted, and no other."""
     given_scopes = {scope.key: scope for scope in granted(requested, held, public)}
     assert set(given_scopes) <= {scope.key for scope in requested}
     for scope in requested:
@@ -144,16 +145,16 @@ def test_what_is_granted_was_asked_for_and_may_be_given(
 
 
 @given(scopes, grants)
-def test_granting_again_gives_no_more(requested: Scopes, held: Grants) -> None:
-    """What was granted once is granted again, as it is."""
+def test_granting_again_changes_nothing(requested: Scopes, held: Grants) -> None:
+    """And no grants give no scopes."""
     once = granted(requested, held)
     assert granted(once, held) == once
     assert granted(once, NOTHING) == ()
 
 
 @given(scopes, names)
-def test_scopes_as_grants_hold_the_same(value: Scopes, name: str) -> None:
-    """Grants made of scopes allow what the scopes cover, and nothing else."""
+def test_scopes_as_grants_allow_the_same(value: Scopes, name: str) -> None:
+    """And nothing else."""
     held = as_grants(value)
     assert not held.admin
     for right in Right:
@@ -170,14 +171,14 @@ def test_scopes_as_grants_hold_the_same(value: Scopes, name: str) -> None:
         ([], ""),
     ],
 )
-def test_a_partial_grant_is_a_grant(held: list[str], expected: str) -> None:
-    """What may be given is given, and the rest is left out."""
+def test_a_partial_grant_is_no_error(held: list[str], expected: str) -> None:
+    """What is allowed is granted, and the rest is left out."""
     requested = parse_scopes(["repository:team/app:pull,push repository:other:delete"])
     assert text_of(granted(requested, Grants.parse(held))) == expected
 
 
-def test_a_repository_is_not_the_registry() -> None:
-    """A repository by the catalog's name is no catalog, whatever its scope says."""
+def test_a_repository_named_catalog_is_not_the_catalog() -> None:
+    """Whatever its scope says."""
     odd = Scope(Resource.REPOSITORY, "catalog", frozenset({"*", "pull"}))
     assert covers((CATALOG,), "*", None)
     assert not covers((odd,), "*", None)
@@ -185,8 +186,8 @@ def test_a_repository_is_not_the_registry() -> None:
     assert granted((replace(CATALOG, resource_class="x"),), Grants(admin=True)) == ()
 
 
-def test_merging_unites_actions() -> None:
-    """Two scopes of one resource are one with the actions of both."""
+def test_merging_unites_the_actions_on_a_resource() -> None:
+    """In the order of first appearance."""
     one, two = on_repository("a", Right.PULL), on_repository("a", Right.DELETE)
     assert text_of(merged([one, CATALOG, two, CATALOG])) == (
         "repository:a:pull,delete registry:catalog:*"
@@ -194,65 +195,55 @@ def test_merging_unites_actions() -> None:
 
 
 # fmt: off
-NEEDED = [
-    # action, repository, method, query; what is required, what is challenged with
-    ("ping", None, "GET", {}, "", ""),
-    ("catalog", None, "GET", {}, "registry:catalog:*", "registry:catalog:*"),
-    ("pull", "a/b", "GET", {}, "repository:a/b:pull", "repository:a/b:pull"),
-    ("push", "a/b", "PUT", {}, "repository:a/b:push", "repository:a/b:pull,push"),
-    ("delete", "a/b", "DELETE", {}, "repository:a/b:delete", "repository:a/b:delete"),
-    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["b"]},
-     "repository:a:push", "repository:a:pull,push repository:b:pull"),
-    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["z", "b"]},
-     "repository:a:push", "repository:a:pull,push repository:b:pull"),
-    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["a"]},
-     "repository:a:push", "repository:a:pull,push"),
-    ("push", "a", "POST", {"mount": ["sha256:x"]}, "repository:a:push", "repository:a:pull,push"),
-    ("push", "a", "POST", {"from": ["b"]}, "repository:a:push", "repository:a:pull,push"),
-    ("push", "a", "POST", {"mount": [], "from": []}, "repository:a:push", "repository:a:pull,push"),
-    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ["../b"]},
-     "repository:a:push", "repository:a:pull,push"),
-    ("push", "a", "POST", {"mount": ["sha256:x"], "from": ['b" repository:c:push']},
-     "repository:a:push", "repository:a:pull,push"),
+MOUNT = {"mount": ["sha256:x"], "from": ["b"]}
+PULL_PUSH = "repository:a:pull,push"
+REQUIRED: list[tuple[Any, str, str]] = [
+    # action, repository, method and query; what is required, what a challenge names
+    (("ping", None, "GET", {}), "", ""),
+    (("catalog", None, "GET", {}), "registry:catalog:*", "registry:catalog:*"),
+    (("pull", "a/b", "GET", {}), "repository:a/b:pull", "repository:a/b:pull"),
+    (("push", "a/b", "PUT", {}), "repository:a/b:push", "repository:a/b:pull,push"),
+    (("delete", "a/b", "DELETE", {}), "repository:a/b:delete", "repository:a/b:delete"),
+    (("push", "a", "POST", MOUNT), "repository:a:push", f"{PULL_PUSH} repository:b:pull"),
+    (("push", "a", "POST", MOUNT | {"from": ["z", "b"]}),
+     "repository:a:push", f"{PULL_PUSH} repository:b:pull"),
+    *((("push", "a", "POST", query), "repository:a:push", PULL_PUSH) for query in (
+        MOUNT | {"from": ["a"]}, {"mount": ["sha256:x"]}, {"from": ["b"]},
+        {"mount": [], "from": []}, MOUNT | {"from": ["../b"]},
+        MOUNT | {"from": ['b" repository:c:push']},
+    )),
     # only the start of an upload mounts
-    ("push", "a", "PATCH", {"mount": ["sha256:x"], "from": ["b"]},
-     "repository:a:push", "repository:a:pull,push"),
-    ("pull", "a", "GET", {"mount": ["sha256:x"], "from": ["b"]},
-     "repository:a:pull", "repository:a:pull"),
+    (("push", "a", "PATCH", MOUNT), "repository:a:push", PULL_PUSH),
+    (("pull", "a", "GET", MOUNT), "repository:a:pull", "repository:a:pull"),
 ]
 # fmt: on
 
 
-@pytest.mark.parametrize(("action", "name", "method", "query", "required", "challenge"), NEEDED)
-def test_needs(  # noqa: PLR0913 - a column each
-    action: str,
-    name: str | None,
-    method: str,
-    query: dict[str, list[str]],
-    required: str,
-    challenge: str,
+@pytest.mark.parametrize(("request_", "required", "challenge"), REQUIRED)
+def test_a_request_requires_the_scope_of_its_action(
+    request_: tuple[str, str | None, str, dict[str, list[str]]], required: str, challenge: str
 ) -> None:
-    """A request requires its action's scope; a challenge also names what it would make use of."""
-    found = required_scopes(action, name, method, query)
+    """A challenge names the optional scopes, too: a pull before a push, and a mount's source."""
+    found = required_scopes(*request_)
     assert text_of(found.required) == required
     assert found.challenge() == challenge
 
 
-def test_every_route_has_needs() -> None:
-    """Each row of the routes has an action whose scopes are known."""
+def test_every_route_has_an_action_with_known_scopes() -> None:
+    """So that no route goes unprotected."""
     for route in ROUTES:
         name = None if route.action in {Action.PING, Action.CATALOG} else "a"
         assert isinstance(required_scopes(route.action, name, route.method, {}), RequiredScopes)
 
 
 @pytest.mark.parametrize(("action", "name"), [("reboot", "a"), ("pull", None), ("", "a")])
-def test_an_action_nobody_thought_of_has_none(action: str, name: str | None) -> None:
-    """An unknown action, and one that lacks its repository, is a fault and never free."""
+def test_an_unknown_action_is_a_fault(action: str, name: str | None) -> None:
+    """And so is one that lacks its repository: neither is allowed."""
     with pytest.raises(ValueError, match=r"action|Right"):
         required_scopes(action, name, "GET", {})
 
 
-def test_a_scope_is_of_a_name() -> None:
-    """No scope is made for what is no name."""
+def test_a_scope_is_of_a_valid_name() -> None:
+    """No other can be made."""
     with pytest.raises(NameInvalidError):
         on_repository("a/../b", Right.PULL)

@@ -1,4 +1,4 @@
-"""Key rings: two keys at most, replaced step by step, and never shown."""
+"""Signing keys: two at most, replaced step by step, and never shown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from chalicelib.access.tokens import Tokens
 from tests.chalicelib.access.values import NOW
 
 
-def test_a_ring_is_read_as_it_was_written() -> None:
-    """The texts of one key or two, however they are separated, are read back as a ring of them."""
+def test_keys_are_read_as_they_were_written() -> None:
+    """One key or two, with any white space between them."""
     one, two = SigningKey.generate(), SigningKey.generate()
     assert SigningKeySet.parse(one.text()) == SigningKeySet(one)
     assert SigningKeySet.parse(f"  {one.text()}\n{two.text()}\n") == SigningKeySet(one, two)
@@ -29,8 +29,8 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_ring_is_refused(text: str) -> None:
-    """A text that is no ring of different 32-byte keys is refused, and not repeated."""
+def test_another_text_is_refused_and_not_quoted(text: str) -> None:
+    """One that is not one or two different 32-byte keys."""
     with pytest.raises(SigningKeySetError) as caught:
         SigningKeySet.parse(text)
     assert len(text) < 5 or text not in str(caught.value)

@@ -35,23 +35,19 @@ def throttle() -> Throttle:
     return Throttle(MemoryAccessStore())
 
 
-def test_some_failures_are_nothing(throttle: Throttle) -> None:
-    """Fewer failures than the limit change nothing."""
+def test_after_limit_failures_logins_wait_for_the_end_of_the_window(throttle: Throttle) -> None:
+    """Fewer failures change nothing."""
     fail(throttle, LIMIT - 1)
     assert not throttled(throttle, HERE, "ci", NOW)
-
-
-def test_too_many_failures(throttle: Throttle) -> None:
-    """After as many failures as the limit nothing more is looked at until the window ends."""
-    fail(throttle, LIMIT)
+    fail(throttle, 1)
     with pytest.raises(TooManyRequestsError) as caught:
         throttle.check(HERE, "ci", NOW)
     assert 1 <= caught.value.retry_after <= WINDOW
     assert not throttled(throttle, HERE, "ci", NOW + caught.value.retry_after)
 
 
-def test_nobody_is_locked_out(throttle: Throttle) -> None:
-    """The same name from elsewhere, and another name from the same source, are looked at."""
+def test_another_source_or_name_is_not_throttled(throttle: Throttle) -> None:
+    """So nobody is locked out by the failures of others."""
     fail(throttle, LIMIT * 5)
     assert throttled(throttle, HERE, "ci", NOW)
     assert not throttled(throttle, THERE, "ci", NOW)
@@ -60,14 +56,14 @@ def test_nobody_is_locked_out(throttle: Throttle) -> None:
 
 
 def test_an_attempt_counts_once(throttle: Throttle) -> None:
-    """An attempt that is told twice is one."""
+    """Even if the write is repeated."""
     for _ in range(LIMIT):
         throttle.failed(HERE, "ci", NOW, "the same")
     assert not throttled(throttle, HERE, "ci", NOW)
 
 
-def test_a_new_window_begins_with_nothing(throttle: Throttle) -> None:
-    """Failures of a window that is over do not count."""
+def test_a_new_window_begins_at_zero(throttle: Throttle) -> None:
+    """Failures of the window before it do not count."""
     end = (window_of(NOW) + 1) * WINDOW
     fail(throttle, LIMIT, end - 0.001)
     assert throttled(throttle, HERE, "ci", end - 0.001)
@@ -87,13 +83,13 @@ def test_a_new_window_begins_with_nothing(throttle: Throttle) -> None:
         ("192.0.2.1\n", "unknown"),
     ],
 )
-def test_sources(source: str, network: str) -> None:
-    """A source is an address, or the network that one host has to itself."""
+def test_a_source_is_an_address_or_the_network_of_one_host(source: str, network: str) -> None:
+    """Which for IPv6 is a /64; anything else is unknown."""
     assert network_of(source) == network
 
 
-def test_a_counter_says_nothing_of_the_name() -> None:
-    """A counter's key is a hash, of one source and one name: none can be made to look like two."""
+def test_a_counters_key_hides_the_name() -> None:
+    """It is a hash of source and name together, which no two pairs share."""
     assert counter_key(HERE, "moor_secret") == counter_key(HERE, "moor_secret")
     keys = {counter_key(HERE, name) for name in ("", "a", "a\n", "\0", "\ud800", "x" * 10_000)}
     assert len(keys) == 6

@@ -1,4 +1,4 @@
-"""Trusts: what can be said in one, and whom it lets in."""
+"""Trusts: how they are read, and which identities they let in."""
 
 from __future__ import annotations
 
@@ -30,47 +30,22 @@ HERE = frozenset({AUDIENCE})
 def parsed(**changes: str) -> Trust:
     """Return a trust read from texts, with `changes`."""
     texts = {"issuer": ISSUER, "audience": AUDIENCE, "subject": "repo:org/app:*", **changes}
-    return Trust.parse(
-        texts.get("name", "ci"),
-        issuer=texts["issuer"],
-        audience=texts["audience"],
-        subject=texts["subject"],
-        grants=[texts.get("grant", "team/**:pull,push")],
-    )
+    name, grant = texts.pop("name", "ci"), texts.pop("grant", "team/**:pull,push")
+    return Trust.parse(name, grants=[grant], **texts)
 
 
-def fits(pattern: str, subject: str) -> bool:
+def lets_in(pattern: str, subject: str) -> bool:
     """Whether a trust with that pattern lets a subject in."""
     return parsed(subject=pattern).matches(ISSUER, HERE, subject)
 
 
-def test_parse() -> None:
-    """A trust is kept as it is written."""
+def test_a_trust_is_kept_as_it_is_written() -> None:
+    """Part by part."""
     assert parsed() == Trust(
         "ci", ISSUER, AUDIENCE, "repo:org/app:*", Grants.parse(["team/**:pull,push"])
     )
     role = "arn:aws:sts::123456789012:assumed-role/ci/*"
     assert parsed(issuer=AWS, audience="", subject=role).issuer == AWS
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "arn:aws:sts::*:assumed-role/ci/*",
-        "arn:aws:sts::12345678901*:assumed-role/ci/*",
-        "arn:*:sts::123456789012:assumed-role/ci/*",
-        "*:123456789012:assumed-role/ci/*",
-        "*/ci",
-        "arn:aws:sts::123456789012",
-        "123456789012",
-        "ci",
-    ],
-    ids=range(8),
-)
-def test_a_trust_in_aws_is_in_one_account(subject: str) -> None:
-    """A trust in AWS names the account: anybody can have a role of any name in another."""
-    with pytest.raises(TrustError, match="other people"):
-        parsed(issuer=AWS, audience="", subject=subject)
 
 
 # fmt: off
@@ -94,33 +69,46 @@ NO_ISSUERS = [
 
 
 @pytest.mark.parametrize("text", ISSUERS, ids=range(len(ISSUERS)))
-def test_issuers(text: str) -> None:
-    """An issuer is `aws`, an https URL, or one of http on loopback; it is kept as it is."""
+def test_an_issuer_is_aws_or_an_https_url_and_kept_as_it_is(text: str) -> None:
+    """Or an http URL on loopback."""
     assert parse_issuer(text) == text
 
 
 @pytest.mark.parametrize("text", NO_ISSUERS, ids=range(len(NO_ISSUERS)))
-def test_what_is_no_issuer(text: str) -> None:
-    """What could be read in two ways, or asked by anybody on the way, is refused with advice."""
+def test_another_issuer_is_refused_with_advice(text: str) -> None:
+    """One that could be read in two ways, or asked without TLS."""
     with pytest.raises(TrustError, match="write"):
         parse_issuer(text)
 
 
-@pytest.mark.parametrize("pattern", ["", "*", "**", "*****"])
-def test_nobody_trusts_everybody(pattern: str) -> None:
-    """A pattern of stars alone is refused, and it is said why."""
-    with pytest.raises(TrustError, match="strangers"):
-        parse_subject(pattern)
+# fmt: off
+BAD_SUBJECTS = {
+    "strangers": ["", "*", "**", "*****"],
+    "no pattern of subjects": [
+        "a\n", "a\0*", " a", "a ", "\ta", "a" * 513, "a\u2028b", "a\ud800",
+    ],
+}
+OTHER_ACCOUNTS = [
+    "arn:aws:sts::*:assumed-role/ci/*", "arn:aws:sts::12345678901*:assumed-role/ci/*",
+    "arn:*:sts::123456789012:assumed-role/ci/*", "*:123456789012:assumed-role/ci/*", "*/ci",
+    "arn:aws:sts::123456789012", "123456789012", "ci",
+]
+# fmt: on
 
 
-BAD_SUBJECTS = ["a\n", "a\0*", " a", "a ", "\ta", "a" * 513, "a\u2028b", "a\ud800"]
+@pytest.mark.parametrize("advice", BAD_SUBJECTS)
+def test_a_pattern_of_subjects_is_printable_and_no_star_alone(advice: str) -> None:
+    """Stars alone would let in everybody; the message says so."""
+    for pattern in BAD_SUBJECTS[advice]:
+        with pytest.raises(TrustError, match=advice):
+            parse_subject(pattern)
 
 
-@pytest.mark.parametrize("pattern", BAD_SUBJECTS, ids=range(len(BAD_SUBJECTS)))
-def test_what_is_no_subject(pattern: str) -> None:
-    """A pattern can be printed, and is not longer than a subject should be."""
-    with pytest.raises(TrustError, match="no pattern of subjects"):
-        parse_subject(pattern)
+def test_a_trust_in_aws_names_one_account() -> None:
+    """Anybody can have a role of any name in another account."""
+    for subject in OTHER_ACCOUNTS:
+        with pytest.raises(TrustError, match="other people"):
+            parsed(issuer=AWS, audience="", subject=subject)
 
 
 @pytest.mark.parametrize(
@@ -138,27 +126,23 @@ def test_what_is_no_subject(pattern: str) -> None:
     ],
     ids=range(9),
 )
-def test_what_is_no_trust(changes: dict[str, str], said: str) -> None:
-    """Every part of a trust is looked at, and a wrong one is named."""
+def test_a_wrong_part_of_a_trust_is_named(changes: dict[str, str], said: str) -> None:
+    """Every part is checked; and there is a grant."""
     with pytest.raises(TrustError, match=said):
         parsed(**changes)
-
-
-def test_a_trust_without_grants() -> None:
-    """A trust grants something."""
     with pytest.raises(TrustError, match="name a grant"):
         Trust.parse("ci", issuer=ISSUER, audience=AUDIENCE, subject="a", grants=[])
 
 
-def test_names() -> None:
-    """A trust is called as a credential may be."""
+def test_a_trust_has_the_name_that_a_credential_may_have() -> None:
+    """And no other."""
     assert parse_trust_name("ci.main_2@x-y") == "ci.main_2@x-y"
     names = ["a", "0", "-a", "", "A", "a" * 63, "a" * 64, "a/b", "a\n"]
     assert [name for name in names if is_trust_name(name)] == ["a", "0", "a" * 63]
 
 
 # fmt: off
-FITTING = [
+MATCHING = [
     ("a", "a"), ("a*", "a"), ("a*", "abc"), ("*a", "a"), ("*a", "bca"), ("a*b", "ab"),
     ("a*b", "aab"), ("a*b", "abab"), ("a**b", "acb"), ("*a*", "a"), ("*a*", "bab"),
     ("a*b*c", "a1b2c"), ("a*b*c", "abbcbc"), ("a*ab*b", "aabb"), ("*x*", "x\ny"),
@@ -182,38 +166,38 @@ OTHERS = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("pattern", "subject"), FITTING, ids=range(len(FITTING)))
-def test_who_is_let_in(pattern: str, subject: str) -> None:
-    """A star stands for any run of characters, and everything else for itself."""
-    assert fits(pattern, subject)
-
-
-@pytest.mark.parametrize(("pattern", "subject"), OTHERS, ids=range(len(OTHERS)))
-def test_who_is_not(pattern: str, subject: str) -> None:
-    """Nobody else is let in: no other letter case, no prefix, no sign that means more elsewhere."""
-    assert not fits(pattern, subject)
+@pytest.mark.parametrize(
+    ("pattern", "subject", "matches"),
+    [*((*row, True) for row in MATCHING), *((*row, False) for row in OTHERS)],
+    ids=range(len(MATCHING) + len(OTHERS)),
+)
+def test_a_star_stands_for_any_run_of_characters(
+    pattern: str, subject: str, *, matches: bool
+) -> None:
+    """And all else for itself: no letter case, prefix or sign with another meaning elsewhere."""
+    assert lets_in(pattern, subject) == matches
 
 
 @given(
     st.text(alphabet="ab*", min_size=1, max_size=12).filter(lambda text: text.strip("*")),
     st.text(alphabet="ab", max_size=14),
 )
-def test_patterns_as_a_shell_has_them(pattern: str, subject: str) -> None:
-    """Stars mean what they do in a shell's patterns of names."""
-    assert fits(pattern, subject) == fnmatch.fnmatchcase(subject, pattern)
+def test_patterns_agree_with_those_of_a_shell(pattern: str, subject: str) -> None:
+    """As far as stars go."""
+    assert lets_in(pattern, subject) == fnmatch.fnmatchcase(subject, pattern)
 
 
-def test_no_pattern_takes_long() -> None:
-    """The worst pattern and subject that can be are judged at once."""
+def test_the_worst_pattern_and_subject_take_no_time() -> None:
+    """A hundred times within seconds."""
     pattern, subject = "*a" * 255 + "b", "a" * 1024
     start = time.perf_counter()
     for _ in range(100):
-        assert not fits(pattern, subject)
+        assert not lets_in(pattern, subject)
     assert time.perf_counter() - start < 5
 
 
-def test_issuer_and_audience() -> None:
-    """A trust is in one issuer, and takes what is meant for its audience, perhaps among others."""
+def test_a_trust_is_in_one_issuer_and_one_audience() -> None:
+    """Which may be one of several that a token is for."""
     trust, subject = parsed(), "repo:org/app:x"
     assert trust.matches(ISSUER, HERE | {"other"}, subject)
     assert not trust.matches(ISSUER + "/", HERE, subject)
@@ -222,16 +206,16 @@ def test_issuer_and_audience() -> None:
     assert not trust.matches(ISSUER, frozenset({"other", "", AUDIENCE.upper()}), subject)
 
 
-def test_aws_has_no_audience() -> None:
-    """A trust in AWS asks for no audience, and lets in nobody of another issuer."""
+def test_a_trust_in_aws_has_no_audience() -> None:
+    """And lets in no identity of another issuer."""
     arn = "arn:aws:iam::123456789012:user/x"
     trust = parsed(issuer=AWS, audience="", subject=arn)
     assert trust.matches(AWS, frozenset(), arn)
     assert not trust.matches(ISSUER, frozenset({""}), arn)
 
 
-def test_trusts_load_no_verifier() -> None:
-    """Whoever lists trusts does not wait for the library that verifies tokens."""
+def test_trusts_load_no_pyjwt() -> None:
+    """Listing them does not wait for that."""
     program = "import sys, chalicelib.access.trusts; print('jwt' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert ran.stdout.strip() == b"False"

@@ -1,4 +1,4 @@
-"""Presigned requests: what is taken for one, and what is put together from it."""
+"""Presigned requests: what is accepted as one, and what is sent to STS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD = presigned()
 
 
 def reason_of(url: str, now: float = NOW) -> Reason:
-    """Return why a URL is refused; nothing of it may be told."""
+    """Return why a URL is refused; the error must not quote it."""
     with pytest.raises(AuthenticationError) as refused:
         parse_presigned(url, now)
     shown = f"{refused.value!r} {refused.value} {refused.value.reason}"
@@ -36,8 +36,8 @@ def reason_of(url: str, now: float = NOW) -> Reason:
     return refused.value.reason
 
 
-def test_a_good_one() -> None:
-    """A presigned request comes out as it went in, and shows neither signature nor token."""
+def test_a_presigned_request_comes_out_as_it_went_in() -> None:
+    """Its repr shows neither signature nor token."""
     token = "IQoJ+/" * 200 + "=="
     for url in (GOOD, presigned(X_Amz_Security_Token=token)):
         parsed = parse_presigned(url, NOW)
@@ -46,8 +46,8 @@ def test_a_good_one() -> None:
         assert "0123456789abcdef" not in repr(parsed)
 
 
-def test_another_spelling() -> None:
-    """Order and needless escapes are the caller's; what is sent is spelled in one way."""
+def test_needless_escapes_are_respelled() -> None:
+    """The order is kept."""
     pairs = query().split("&")
     spelled = "&".join(reversed(pairs)).replace("%2F", "/").replace("2011-06-15", "2011%2d06-15")
     parsed = parse_presigned(f"https://sts.eu-central-1.amazonaws.com/?{spelled}", NOW)
@@ -64,8 +64,8 @@ def test_another_spelling() -> None:
         ("sts.cn-north-1.amazonaws.com.cn", "cn-north-1"),
     ],
 )
-def test_hosts(host: str, region: str) -> None:
-    """STS has one host in the world and one in each region, for which a request is signed."""
+def test_sts_has_a_global_host_and_one_in_each_region(host: str, region: str) -> None:
+    """A request must be signed for the region of its host."""
     url = f"https://{host}/?{query(region)}"
     assert parse_presigned(url, NOW).url == url
     assert reason_of(f"https://{host}/?{query('eu-west-3')}") == Reason.AWS_FORM
@@ -138,26 +138,26 @@ URLS = [
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=range(len(HOSTS)))
-def test_what_is_not_sts(host: str) -> None:
-    """No other host is taken for STS, however it is written."""
+def test_no_other_host_is_accepted(host: str) -> None:
+    """However it is written."""
     assert reason_of(f"https://{host}/?{query()}") == Reason.AWS_FORM
 
 
 @pytest.mark.parametrize("url", URLS, ids=range(len(URLS)))
-def test_what_is_no_presigned_request(url: str) -> None:
-    """Nothing is taken but that one question, signed for our header, each part of it once."""
+def test_another_request_is_refused(url: str) -> None:
+    """All but a GetCallerIdentity, signed for our header, with each parameter once."""
     assert reason_of(url) == Reason.AWS_FORM
 
 
-def test_a_long_one() -> None:
-    """A URL has an end; one that ends there is read."""
+def test_a_url_above_max_length_is_refused() -> None:
+    """One of just that length is read."""
     rest = MAX_LENGTH - len(presigned(X_Amz_Security_Token=""))
     assert parse_presigned(presigned(X_Amz_Security_Token="a" * rest), NOW)
     assert reason_of(presigned(X_Amz_Security_Token="a" * (rest + 1))) == Reason.IDENTITY_LENGTH
 
 
-def test_times() -> None:
-    """A request counts from some minutes before it was signed, for as long as it says."""
+def test_a_request_is_valid_for_as_long_as_it_says() -> None:
+    """From EARLY seconds before it was signed."""
     assert parse_presigned(GOOD, SIGNED_AT - EARLY)
     assert reason_of(GOOD, SIGNED_AT - EARLY - 0.5) == Reason.IDENTITY_EARLY
     assert parse_presigned(GOOD, SIGNED_AT + 59.9)
@@ -177,8 +177,8 @@ def test_times() -> None:
         "arn:aws-us-gov:sts::123456789012:assumed-role/a@b=c,d/e",
     ],
 )
-def test_callers(arn: str) -> None:
-    """A caller is named as STS names it."""
+def test_a_caller_has_the_arn_that_sts_names(arn: str) -> None:
+    """Of a role, a user, the root user or a federated user."""
     assert AwsCaller.parse(arn, "123456789012") == AwsCaller(arn, "123456789012")
 
 
@@ -198,7 +198,7 @@ def test_callers(arn: str) -> None:
     ],
     ids=range(10),
 )
-def test_what_names_no_caller(arn: object, account: object) -> None:
-    """An answer that names nobody, or somebody of another account, is none."""
+def test_an_answer_without_a_caller_is_refused(arn: object, account: object) -> None:
+    """And so is one with another account than the ARN's."""
     with pytest.raises(AwsCallerError):
         AwsCaller.parse(arn, account)
