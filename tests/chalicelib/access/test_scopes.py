@@ -196,6 +196,10 @@ def test_merging_unites_the_actions_on_a_resource() -> None:
 
 # fmt: off
 MOUNT = {"mount": ["sha256:x"], "from": ["b"]}
+NO_SOURCES: list[dict[str, list[str]]] = [
+    {"mount": ["sha256:x"]}, {"from": ["b"]}, {"mount": [], "from": []}, MOUNT | {"from": ["a"]},
+    MOUNT | {"from": ["../b"]}, MOUNT | {"from": ['b" repository:c:push']},
+]
 PULL_PUSH = "repository:a:pull,push"
 REQUIRED: list[tuple[Any, str, str]] = [
     # action, repository, method and query; what is required, what a challenge names
@@ -207,11 +211,7 @@ REQUIRED: list[tuple[Any, str, str]] = [
     (("push", "a", "POST", MOUNT), "repository:a:push", f"{PULL_PUSH} repository:b:pull"),
     (("push", "a", "POST", MOUNT | {"from": ["z", "b"]}),
      "repository:a:push", f"{PULL_PUSH} repository:b:pull"),
-    *((("push", "a", "POST", query), "repository:a:push", PULL_PUSH) for query in (
-        MOUNT | {"from": ["a"]}, {"mount": ["sha256:x"]}, {"from": ["b"]},
-        {"mount": [], "from": []}, MOUNT | {"from": ["../b"]},
-        MOUNT | {"from": ['b" repository:c:push']},
-    )),
+    *((("push", "a", "POST", query), "repository:a:push", PULL_PUSH) for query in NO_SOURCES),
     # only the start of an upload mounts
     (("push", "a", "PATCH", MOUNT), "repository:a:push", PULL_PUSH),
     (("pull", "a", "GET", MOUNT), "repository:a:pull", "repository:a:pull"),

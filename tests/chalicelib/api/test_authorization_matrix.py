@@ -1,11 +1,10 @@
-"""Who may do what, by a matrix: every login, in every form, at every endpoint of every repository.
+"""Authorization as a matrix: every login, in every form, at every endpoint of every repository.
 
-What is expected is worked out here from a table of rights, and not by the code that decides.
+The expected answers come from a table of rights here, and not from the code that decides.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,12 +22,12 @@ from chalicelib.api.routes import ROUTES, Action, Route
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
-from tests.support.access import REALM, SERVICE, AccessWorld
+from tests.support.access import REALM, SERVICE, AccessWorld, basic
 from tests.support.description import template
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 4096, realm=REALM, service=SERVICE)
 BLOB = b"a blob of the team"
@@ -49,24 +48,26 @@ LOGINS: dict[str, tuple[list[str], dict[str, frozenset[str]]]] = {
     "admin": (["admin"], dict.fromkeys(REPOSITORIES, ANYTHING)),
     "useless": ([], {}),
 }
-"""Each login's grants, and what they let it do, written down a second time."""
+"""Each login's grants, and the rights that they give, written down a second time."""
 
 SHORT = {"short push": {"push"}, "short pull": {"pull"}}
-"""Tokens that were asked for less than the login may do."""
+"""Tokens with fewer scopes than the login has rights."""
 
 FORMS = ("basic", "token", *SHORT)
+CHALLENGE = f'Bearer realm="{REALM}",service="{SERVICE}"'
 
 
 @dataclass
 class World:
-    """A registry that knows its callers, with something in three of four repositories."""
+    """A registry with access control, and a blob in three of four repositories."""
 
     memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
 
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock.now)
         granted = GrantedAccess(self.access.store, self.memory.clock.now)
-        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, self.access.token_service)
+        self.tokens = self.access.token_service()
+        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, lambda: self.tokens)
         self.passwords = {
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }
@@ -77,37 +78,35 @@ class World:
         self.access.store.set_public(PUBLIC, public=True)
 
     def header(self, login: str, form: str, repository: str) -> str:
-        """Return an Authorization header for what is about to be asked."""
-        password = self.passwords[login]
+        """Return a login's Authorization header for requests to a repository."""
         if form == "basic":
-            return "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()
+            return basic(login, self.passwords[login])
         actions = ",".join(sorted(SHORT.get(form, ANYTHING)))
-        scopes = [f"repository:{repository}:{actions}"]
-        if form == "token":
-            scopes.append("registry:catalog:*")
-        issued = self.access.token_service().password(
-            login, password, TokenRequest(parse_scopes(scopes), "test")
-        )
-        return f"Bearer {issued.token}"
+        catalog = "registry:catalog:*" if form == "token" else ""
+        return self.bearer(login, f"repository:{repository}:{actions} {catalog}")
+
+    def bearer(self, login: str | None, scopes: str) -> str:
+        """Return a header with a bearer token of a login; None: an anonymous one."""
+        request = TokenRequest(parse_scopes([scopes]), "test")
+        if login is None:
+            return f"Bearer {self.tokens.anonymous(request).token}"
+        return f"Bearer {self.tokens.password(login, self.passwords[login], request).token}"
 
     def ask(self, method: str, target: str, header: str | None, body: bytes = b"") -> Response:
         """Send a request by way of the authorizer, whose own 401 has no body."""
-        told = {} if header is None else self.access.authorizer(header)
-        if told is None:
-            return Response(401)
+        context = {} if header is None else self.access.authorizer(header)
+        return Response(401) if context is None else self.send(method, target, context, body)
+
+    def send(
+        self, method: str, target: str, context: Mapping[str, str], body: bytes = b""
+    ) -> Response:
+        """Send a request with an authorizer's context."""
         path, _, query = target.removeprefix("/v2/").partition("?")
         pairs = [part.partition("=") for part in query.split("&") if part]
+        parameters = {name: [unquote(value)] for name, _, value in pairs}
+        deadline = self.memory.clock.now() + 29
         return self.api(
-            Request(
-                method=method,
-                path=path,
-                query={name: [unquote(value)] for name, _, value in pairs},
-                headers={},
-                body=body,
-                deadline=self.memory.clock.now() + 29,
-                request_id="test",
-                authorizer=told,
-            )
+            Request(method, path, parameters, {}, body, deadline, "test", authorizer=context)
         )
 
 
@@ -122,7 +121,7 @@ def target_of(route: Route, repository: str) -> str:
 
 
 def expected(login: str, form: str, action: Action, repository: str) -> int | None:
-    """Return the status of a refusal, None if there is to be none."""
+    """Return the expected status of a refusal; None where the request is allowed."""
     rights = LOGINS[login][1].get(repository, frozenset())
     if action is Action.TOKEN or action is Action.PING:
         return None
@@ -142,14 +141,14 @@ def expected(login: str, form: str, action: Action, repository: str) -> int | No
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("login", LOGINS)
 def test_the_matrix(login: str, form: str) -> None:
-    """Every endpoint of every repository answers a login as its grants and its token say."""
+    """Every endpoint of every repository answers a login by its grants and its token's scopes."""
     world = World()
     wrong = []
     for repository in REPOSITORIES:
         header = world.header(login, form, repository)
         for route in ROUTES:
             if route.action is Action.TOKEN:
-                continue  # it has no authorizer before it, and tests of its own
+                continue  # no authorizer runs before it, and it has its own tests
             target = target_of(route, repository)
             answer = world.ask(route.method, target, header)
             status = answer.status if answer.status in {401, 403} else None
@@ -159,8 +158,8 @@ def test_the_matrix(login: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(template(route)))
-def test_nobody(route: Route) -> None:
-    """Without a login there is a challenge for everything but what anybody may pull, and tokens."""
+def test_without_a_login_there_is_a_challenge(route: Route) -> None:
+    """But for pulls from public repositories, and the token endpoint."""
     world = World()
     for repository in REPOSITORIES:
         answer = world.ask(route.method, target_of(route, repository), None)
@@ -169,13 +168,11 @@ def test_nobody(route: Route) -> None:
             assert answer.status not in {401, 403}
             continue
         assert answer.status == 401
-        assert f'Bearer realm="{REALM}",service="{SERVICE}"' in str(
-            answer.headers["WWW-Authenticate"]
-        )
+        assert CHALLENGE in str(answer.headers["WWW-Authenticate"])
 
 
 def test_a_refusal_says_nothing_of_what_exists() -> None:
-    """What is there and what is not is refused in the same words, blob by blob."""
+    """What exists and what does not is refused with the same answer."""
     world = World()
     for login, form in (("foreigner", "basic"), ("pusher", "basic"), ("useless", "token")):
         for route in ROUTES:
@@ -205,12 +202,10 @@ def test_a_refusal_says_nothing_of_what_exists() -> None:
     ],
 )
 def test_a_challenge_names_the_scopes(method: str, target: str, scope: str) -> None:
-    """Who lacks a token is told what to ask for; a mount's challenge has both repositories."""
+    """That a token needs; a mount's challenge has both repositories."""
     answer = World().ask(method, target, None)
     assert answer.status == 401
-    assert answer.headers["WWW-Authenticate"] == (
-        f'Bearer realm="{REALM}",service="{SERVICE}",scope="{scope}"'
-    )
+    assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE},scope="{scope}"'
 
 
 def mounted(world: World, login: str, form: str, source: str) -> int:
@@ -242,12 +237,9 @@ def test_a_mount_needs_pull_on_its_source(login: str, form: str, source: str, st
 def test_a_token_for_both_repositories_mounts() -> None:
     """Clients ask for both when a mount's challenge says so, or of their own accord."""
     world = World()
-    scopes = parse_scopes([f"repository:{NOWHERE}:pull,push", f"repository:{PRIVATE}:pull"])
-    issued = world.access.token_service().password(
-        "x", world.passwords["writer"], TokenRequest(scopes, "test")
-    )
+    header = world.bearer("writer", f"repository:{NOWHERE}:pull,push repository:{PRIVATE}:pull")
     target = f"{NOWHERE}/blobs/uploads?mount={DIGEST}&from={PRIVATE}"
-    assert world.ask("POST", target, f"Bearer {issued.token}").status == 201
+    assert world.ask("POST", target, header).status == 201
 
 
 SESSION_REQUESTS: dict[str, Callable[[str], tuple[str, str, bytes]]] = {
@@ -261,8 +253,8 @@ SESSION_REQUESTS: dict[str, Callable[[str], tuple[str, str, bytes]]] = {
 
 @pytest.mark.parametrize("request_name", SESSION_REQUESTS)
 @pytest.mark.parametrize("thief", ["another login", "another repository", "another login's token"])
-def test_nobody_gets_at_another_ones_session(request_name: str, thief: str) -> None:
-    """A session's id, overheard, opens nothing: not to an admin, nor under another name."""
+def test_an_upload_session_is_404_to_everybody_else(request_name: str, thief: str) -> None:
+    """Who has its id: to an admin too, and under another repository's name."""
     world = World()
     owner = world.header("writer", "basic", PRIVATE)
     opened = world.ask("POST", f"{PRIVATE}/blobs/uploads", owner)
@@ -289,7 +281,7 @@ def names(answer: Response) -> list[str]:
 
 
 def test_the_catalog_shows_what_the_caller_may_pull() -> None:
-    """A list holds the repositories that grants and publicity let one pull from."""
+    """By grants, or because it is public."""
     world = World()
     shown = {
         login: names(world.ask("GET", "_catalog", world.header(login, "basic", PRIVATE)))
@@ -307,8 +299,8 @@ def test_the_catalog_shows_what_the_caller_may_pull() -> None:
     }
 
 
-def test_pages_of_the_catalog_give_no_hidden_name_away() -> None:
-    """Each page is full as long as there is more to show, and links to the last name it shows."""
+def test_pages_of_the_catalog_show_no_hidden_name() -> None:
+    """Each page is full while there is more to show, and links to the last name that it shows."""
     world = World()
     for number in range(40):
         world.memory.metadata.add_repository(f"hidden/{number:02}")
@@ -328,37 +320,31 @@ def test_pages_of_the_catalog_give_no_hidden_name_away() -> None:
     assert seen == sorted([PUBLIC, PRIVATE, *(f"team/{number:02}" for number in range(40))])
 
 
-def test_a_revoked_login_is_out_at_once() -> None:
-    """Whom the gateway still remembers is looked up again: revoked, narrowed, made private."""
+def test_a_revoked_login_is_refused_at_the_next_request() -> None:
+    """Although the gateway keeps its context; and so is a pull from a repository made private."""
     world = World()
-    told = {
-        form: world.access.authorizer(world.header("writer", form, PRIVATE))
+    contexts = [
+        world.access.authorizer(world.header("writer", form, PRIVATE))
         for form in ("basic", "token")
-    }
-    anonymous = world.access.token_service().anonymous(
-        TokenRequest(parse_scopes([f"repository:{PUBLIC}:pull"]), "test")
-    )
-    stranger = f"Bearer {anonymous.token}"
+    ]
+    stranger = world.bearer(None, f"repository:{PUBLIC}:pull")
     assert world.ask("GET", f"{PUBLIC}/blobs/{DIGEST}", stranger).status == 200
     world.access.store.set_public(PUBLIC, public=False)
     assert world.ask("GET", f"{PUBLIC}/blobs/{DIGEST}", stranger).status == 401
     world.access.store.revoke("id-of-writer")
-    for context in told.values():
+    for context in contexts:
         assert context is not None
-        request = Request(
-            "GET", f"{PRIVATE}/blobs/{DIGEST}", {}, {}, b"", 0.0, "test", authorizer=context
-        )
-        assert world.api(request).status == 401
+        assert world.send("GET", f"{PRIVATE}/blobs/{DIGEST}", context).status == 401
 
 
-def test_an_overlong_list_is_no_wrong_one() -> None:
-    """A list that can't be looked through in time is 503, and says nothing else."""
+def test_a_catalog_that_takes_too_long_is_503() -> None:
+    """With no names in it, not even hidden ones."""
     world = World()
     for number in range(30):
         world.memory.metadata.add_repository(f"hidden/{number:02}")
-    header = world.access.authorizer(world.header("reader", "basic", PRIVATE))
-    assert header is not None
-    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", 0.0, "test", authorizer=header)
+    context = world.access.authorizer(world.header("reader", "basic", PRIVATE))
+    assert context is not None
+    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", 0.0, "test", authorizer=context)
     answer = world.api(request)
     assert answer.status == 503
     assert "hidden" not in answer.body.decode()
