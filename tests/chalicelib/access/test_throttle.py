@@ -11,13 +11,13 @@ from chalicelib.errors import TooManyRequestsError
 from tests.chalicelib.access.values import NOW
 from tests.support.memory_access import MemoryAccessStore
 
-HERE, THERE = "192.0.2.1", "198.51.100.7"
+HERE = "192.0.2.1"
 
 
-def throttled(throttle: Throttle, source: str, name: str, now: float) -> bool:
-    """Whether a login would not be looked at."""
+def throttled(throttle: Throttle, now: float) -> bool:
+    """Whether a login as `ci` from HERE would have to wait."""
     try:
-        throttle.check(source, name, now)
+        throttle.check(HERE, "ci", now)
     except TooManyRequestsError:
         return True
     return False
@@ -38,36 +38,27 @@ def throttle() -> Throttle:
 def test_after_limit_failures_logins_wait_for_the_end_of_the_window(throttle: Throttle) -> None:
     """Fewer failures change nothing."""
     fail(throttle, LIMIT - 1)
-    assert not throttled(throttle, HERE, "ci", NOW)
+    assert not throttled(throttle, NOW)
     fail(throttle, 1)
     with pytest.raises(TooManyRequestsError) as caught:
         throttle.check(HERE, "ci", NOW)
     assert 1 <= caught.value.retry_after <= WINDOW
-    assert not throttled(throttle, HERE, "ci", NOW + caught.value.retry_after)
-
-
-def test_another_source_or_name_is_not_throttled(throttle: Throttle) -> None:
-    """So nobody is locked out by the failures of others."""
-    fail(throttle, LIMIT * 5)
-    assert throttled(throttle, HERE, "ci", NOW)
-    assert not throttled(throttle, THERE, "ci", NOW)
-    assert not throttled(throttle, HERE, "ops", NOW)
-    assert not throttled(throttle, HERE, "", NOW)
+    assert not throttled(throttle, NOW + caught.value.retry_after)
 
 
 def test_an_attempt_counts_once(throttle: Throttle) -> None:
     """Even if the write is repeated."""
     for _ in range(LIMIT):
         throttle.failed(HERE, "ci", NOW, "the same")
-    assert not throttled(throttle, HERE, "ci", NOW)
+    assert not throttled(throttle, NOW)
 
 
 def test_a_new_window_begins_at_zero(throttle: Throttle) -> None:
     """Failures of the window before it do not count."""
     end = (window_of(NOW) + 1) * WINDOW
     fail(throttle, LIMIT, end - 0.001)
-    assert throttled(throttle, HERE, "ci", end - 0.001)
-    assert not throttled(throttle, HERE, "ci", end)
+    assert throttled(throttle, end - 0.001)
+    assert not throttled(throttle, end)
 
 
 @pytest.mark.parametrize(

@@ -54,16 +54,14 @@ def test_needless_escapes_are_respelled() -> None:
     assert parsed.query == "&".join(reversed(pairs))
 
 
-@pytest.mark.parametrize(
-    ("host", "region"),
-    [
-        ("sts.amazonaws.com", "us-east-1"),
-        ("sts.us-east-1.amazonaws.com", "us-east-1"),
-        ("sts.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
-        ("sts.ap-southeast-5.amazonaws.com", "ap-southeast-5"),
-        ("sts.cn-north-1.amazonaws.com.cn", "cn-north-1"),
-    ],
-)
+REGIONS = {
+    "sts.amazonaws.com": "us-east-1",
+    "sts.cn-north-1.amazonaws.com.cn": "cn-north-1",
+    **{f"sts.{name}.amazonaws.com": name for name in ("us-gov-west-1", "ap-southeast-5")},
+}
+
+
+@pytest.mark.parametrize(("host", "region"), REGIONS.items())
 def test_sts_has_a_global_host_and_one_in_each_region(host: str, region: str) -> None:
     """A request must be signed for the region of its host."""
     url = f"https://{host}/?{query(region)}"
@@ -167,37 +165,29 @@ def test_a_request_is_valid_for_as_long_as_it_says() -> None:
     assert reason_of(long, SIGNED_AT + MAX_LIFE) == Reason.IDENTITY_EXPIRED
 
 
-@pytest.mark.parametrize(
-    "arn",
-    [
-        "arn:aws:sts::123456789012:assumed-role/ci/run-7",
-        "arn:aws:iam::123456789012:user/path/somebody",
-        "arn:aws:iam::123456789012:root",
-        "arn:aws-cn:sts::123456789012:federated-user/x",
-        "arn:aws-us-gov:sts::123456789012:assumed-role/a@b=c,d/e",
-    ],
-)
+# fmt: off
+ACCOUNT = "123456789012"
+CALLERS = [
+    "arn:aws:sts::123456789012:assumed-role/ci/run-7", "arn:aws:iam::123456789012:root",
+    "arn:aws:iam::123456789012:user/path/somebody", "arn:aws-cn:sts::123456789012:federated-user/x",
+    "arn:aws-us-gov:sts::123456789012:assumed-role/a@b=c,d/e",
+]
+NO_CALLERS: list[tuple[object, object]] = [
+    *((CALLERS[0], account) for account in ("210987654321", None, 123456789012)),
+    ("arn:aws:s3:::bucket", ACCOUNT), ("arn:aws:sts::123456789012:", ACCOUNT),
+    ("arn:aws:sts::123456789012:a b", ACCOUNT), ("arn:aws:sts::123456789012:a\n", ACCOUNT),
+    ("", ""), (None, None), (["arn:aws:sts::123456789012:x"], ACCOUNT),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("arn", CALLERS)
 def test_a_caller_has_the_arn_that_sts_names(arn: str) -> None:
     """Of a role, a user, the root user or a federated user."""
-    assert AwsCaller.parse(arn, "123456789012") == AwsCaller(arn, "123456789012")
+    assert AwsCaller.parse(arn, ACCOUNT) == AwsCaller(arn, ACCOUNT)
 
 
-@pytest.mark.parametrize(
-    ("arn", "account"),
-    [
-        ("arn:aws:sts::123456789012:assumed-role/ci/x", "210987654321"),
-        ("arn:aws:sts::123456789012:assumed-role/ci/x", None),
-        ("arn:aws:sts::123456789012:assumed-role/ci/x", 123456789012),
-        ("arn:aws:s3:::bucket", "123456789012"),
-        ("arn:aws:sts::123456789012:", "123456789012"),
-        ("arn:aws:sts::123456789012:a b", "123456789012"),
-        ("arn:aws:sts::123456789012:a\n", "123456789012"),
-        ("", ""),
-        (None, None),
-        (["arn:aws:sts::123456789012:x"], "123456789012"),
-    ],
-    ids=range(10),
-)
+@pytest.mark.parametrize(("arn", "account"), NO_CALLERS, ids=range(len(NO_CALLERS)))
 def test_an_answer_without_a_caller_is_refused(arn: object, account: object) -> None:
     """And so is one with another account than the ARN's."""
     with pytest.raises(AwsCallerError):

@@ -82,8 +82,6 @@ def test_a_token_may_have_several_audiences() -> None:
     """One of them must be ours; all of them are in the identity."""
     assert verified(token(aud=["x", AUDIENCE])).audiences == {"x", AUDIENCE}
     assert verified(token(aud=[AUDIENCE])) == GOOD
-    for other in (["x"], "x", AUDIENCE + "x", AUDIENCE[:-1], [AUDIENCE.upper()]):
-        assert reason_of(token(aud=other)) == Reason.IDENTITY_AUDIENCE
 
 
 def test_a_token_is_valid_from_nbf_to_exp_with_the_leeway() -> None:
@@ -97,15 +95,11 @@ def test_a_token_is_valid_from_nbf_to_exp_with_the_leeway() -> None:
     assert reason_of(token(nbf=None, iat=AT + 60)) == Reason.IDENTITY_EARLY
 
 
-@pytest.mark.parametrize("kind", ["jwt", None, "at+jwt", "logout+jwt", "JWE"])
-def test_a_token_of_another_type_is_refused(kind: str | None) -> None:
-    """The type may be left out, and is compared without letter case."""
+@pytest.mark.parametrize("kind", ["jwt", None])
+def test_a_token_may_leave_out_its_type(kind: str | None) -> None:
+    """Which is compared without letter case; test_oidc_attacks.py has other types."""
     headers: dict[str, Any] = {"kid": "one", "typ": kind}
-    text = jwt.encode(dict(PAYLOAD), rsa_key(), "RS256", headers=headers)
-    if kind in {"jwt", None}:
-        assert verified(text) == GOOD
-    else:
-        assert reason_of(text) == Reason.IDENTITY_HEADER
+    assert verified(jwt.encode(dict(PAYLOAD), rsa_key(), "RS256", headers=headers)) == GOOD
 
 
 # key sets
@@ -114,27 +108,24 @@ def test_a_token_of_another_type_is_refused(kind: str | None) -> None:
 def test_keys_of_other_kinds_sizes_and_uses_are_left_out() -> None:
     """What is left is the key set."""
     good = jwk(rsa_key(), kid="one", use="sig", alg="RS256", key_ops=["verify"], x5t="x")
-    others = [
-        {"kty": "oct", "k": "AAAA", "kid": "a"},
-        {"kty": "oct", "k": "AAAA", "kid": "b", "alg": "RS256"},
-        jwk(rsa_key(), kid="c", use="enc"),
-        jwk(rsa_key(), kid="d", alg="PS256"),
-        jwk(rsa_key(), kid="e", alg="HS256"),
-        jwk(rsa_key(), kid="f", key_ops=["encrypt"]),
-        jwk(rsa_key(), kid="g", key_ops="verify"),
-        jwk(rsa_key(9, 1024), kid="h"),
-        jwk(ec.generate_private_key(ec.SECP384R1()), kid="i"),
-        jwk(ec_key(), kid="j", crv="P-384"),
-        jwk(ec_key(), kid="k", alg="RS256"),
-        jwk(ec_key(), kid="l", y="AAAA"),
-        {"kty": "RSA", "kid": "m"},
-        {"kty": "RSA", "kid": "n", "n": 5, "e": "AQAB"},
-        {"kty": "RSA", "kid": "o", "n": "", "e": ""},
-        {"kty": "EC", "kid": "p", "crv": "P-256", "x": "!", "y": "!"},
-        {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "q"},
+    # fmt: off
+    others: list[Any] = [
+        None, "key", 5, [], {"kty": "oct", "k": "AAAA"},
+        {"kty": "oct", "k": "AAAA", "alg": "RS256"}, {"kty": "RSA"},
+        {"kty": "RSA", "n": 5, "e": "AQAB"}, {"kty": "RSA", "n": "", "e": ""},
+        {"kty": "EC", "crv": "P-256", "x": "!", "y": "!"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},
+        *(jwk(rsa_key(), **member) for member in (
+            {"use": "enc"}, {"alg": "PS256"}, {"alg": "HS256"}, {"key_ops": ["encrypt"]},
+            {"key_ops": "verify"},
+        )),
+        jwk(rsa_key(9, 1024)), jwk(ec.generate_private_key(ec.SECP384R1())),
+        jwk(ec_key(), crv="P-384"), jwk(ec_key(), alg="RS256"), jwk(ec_key(), y="AAAA"),
     ]
-    odd: list[Any] = [None, "key", 5, []]
-    assert set(parse_key_set(key_set(*odd, *others, good))) == {"one"}
+    # fmt: on
+    for number, other in enumerate(others):
+        row = other | {"kid": f"{number}"} if isinstance(other, dict) else other
+        assert set(parse_key_set(key_set(row, good))) == {"one"}
 
 
 def test_a_private_key_is_read_as_its_public_half() -> None:

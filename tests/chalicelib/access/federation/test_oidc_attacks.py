@@ -83,6 +83,7 @@ HEADERS: list[dict[str, Any]] = [
     {"alg": "none"}, {"alg": "None"}, {"alg": ""}, {"alg": None}, {"alg": ["RS256", "none"]},
     {"alg": "rs256"}, {"alg": "PS256"}, {"kid": 1}, {"kid": ["one"]}, {"crit": ["exp"], "exp": 1},
     {"crit": []}, {"b64": False, "crit": ["b64"]}, {"typ": "at+jwt"}, {"typ": ""},
+    {"typ": "logout+jwt"}, {"typ": "JWE"},
 ]
 """Headers of rightly signed tokens, each refused as IDENTITY_HEADER."""
 
@@ -91,7 +92,8 @@ CLAIMS: dict[Reason, list[dict[str, Any]]] = {
         {"iss": "https://token.example.com/other"}, {"iss": ISSUER + "/"}, {"iss": [ISSUER]},
     ],
     Reason.IDENTITY_AUDIENCE: [
-        {"aud": "other.example.com"}, {"aud": ["a", "b"]}, {"aud": "registry"},
+        {"aud": "other.example.com"}, {"aud": ["a", "b"]}, {"aud": "registry"}, {"aud": ["x"]},
+        {"aud": AUDIENCE + "x"}, {"aud": AUDIENCE[:-1]}, {"aud": [AUDIENCE.upper()]},
     ],
     Reason.IDENTITY_EXPIRED: [{"exp": AT - 31}, {"exp": 0}],
     Reason.IDENTITY_EARLY: [{"nbf": AT + 31}, {"iat": AT + 60}],
