@@ -130,7 +130,7 @@ def _verdict(ratio: float) -> str:
 
 
 def deployed(backend: Backend, token: str) -> dict[str, str]:
-    """Set access control up, with an access token, and return a function's environment."""
+    """Set access control up, with an API token, and return a function's environment."""
     key = f"/moorage/{uuid.uuid4().hex}"
     ensure_signing_key(backend.client("ssm"), key)
     store = DynamoAccessStore(backend.dynamodb(), backend.environment["MOORAGE_ACCESS_TABLE"])
@@ -187,7 +187,7 @@ def kinds(registry: RegistryUnderTest, code: Code, token: str) -> list[Kind]:
 
 
 def password(token: str) -> str:
-    """Return the header of somebody who sends an access token as a password."""
+    """Return the header of somebody who sends an API token as a password."""
     return f"Basic {base64.b64encode(f'admin:{token}'.encode()).decode()}"
 
 

@@ -1,6 +1,6 @@
 """A registry that asks for a login, what its owner does, and what each client says of a refusal.
 
-It never verifies anything itself, and makes access tokens by the owner's own commands.
+It never verifies anything itself, and makes API tokens by the owner's own commands.
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ class Owner:
 
     registry: Registry
     token: str
-    """An access token that may do everything."""
+    """An API token that may do everything."""
 
     def make(self, name: str, *grants: str) -> str:
-        """Make an access token and return it."""
+        """Make an API token and return it."""
         granted = [word for grant in grants for word in ("--grant", grant)]
         return self._run("token", "create", name, *granted).strip()
 
     def revoke(self, name: str) -> None:
-        """End an access token."""
+        """End an API token."""
         self._run("token", "revoke", name)
 
     def publish(self, repository: str) -> None:
@@ -118,7 +118,7 @@ def guarded() -> Iterator[Owner]:
 
 @dataclass(frozen=True)
 class World:
-    """A registry with one image in three repositories, and access tokens for people."""
+    """A registry with one image in three repositories, and API tokens for people."""
 
     owner: Owner
     writer: str

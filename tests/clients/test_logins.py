@@ -1,6 +1,6 @@
 """Every client logs in as it does elsewhere, and one that does not is refused what is private.
 
-The registry has access control. Clients log in by their own commands with an access token as the
+The registry has access control. Clients log in by their own commands with an API token as the
 password; the user name is anything.
 """
 

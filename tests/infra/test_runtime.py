@@ -88,7 +88,7 @@ def test_nobody_is_asked_to_log_in(world: World) -> None:
 
 
 def test_a_login_is_known(world: World) -> None:
-    """The authorizer lets an access token in and refuses another, and a token is issued for it."""
+    """The authorizer lets an API token in and refuses another, and a token is issued for it."""
     assert world.ask("GET", "/v2/", Authorization=world.basic)[0] == 200
     wrong = f"Basic {base64.b64encode(f'admin:{generate()}'.encode()).decode()}"
     assert world.ask("GET", "/v2/", Authorization=wrong)[0] == 401

@@ -50,7 +50,7 @@ def the_authorizer(deployment: Deployment) -> None:
 
 
 def passwords(deployment: Deployment) -> None:
-    """GET and POST with an access token; a refresh token; nobody in particular."""
+    """GET and POST with an API token; a refresh token; nobody in particular."""
     header = deployment.credential("team/*:pull")
     query = "scope=registry:catalog:*&offline_token=true"
     refresh = issued(deployment.token("GET", {}, query, header))["refresh_token"]
