@@ -48,7 +48,7 @@ for line in sys.stdin:
 
 
 @dataclass
-class Deployed:
+class DeployedFunctions:
     """The functions of a deployment, and what its owner has."""
 
     process: subprocess.Popen[str]
@@ -95,7 +95,7 @@ class Deployed:
 
 
 @pytest.fixture
-def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[Deployed]:
+def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[DeployedFunctions]:
     """Make a signing key and an admin, and load app.py with a deployment's environment."""
     backend, admin, log = strict_moto.fresh(), generate(), tmp_path / "log"
     environment = environment_of(backend, admin) | {"POWERTOOLS_LOG_LEVEL": "DEBUG"}
@@ -113,7 +113,7 @@ def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[Deployed]:
             text=True,
         )
     try:
-        yield Deployed(process, log, keys, admin)
+        yield DeployedFunctions(process, log, keys, admin)
     finally:
         process.kill()
         process.communicate()
@@ -125,7 +125,7 @@ def body_of(answer: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def test_the_functions_of_a_deployment(deployed: Deployed) -> None:
+def test_the_functions_of_a_deployment(deployed: DeployedFunctions) -> None:
     """A login, a token, a request by it; and no secret of any of them in the log, at any level."""
     admin = basic("me", deployed.admin)
     identified = deployed.identify(admin)
@@ -170,7 +170,7 @@ def test_the_functions_of_a_deployment(deployed: Deployed) -> None:
     assert '"path":"_token"' in log.replace(" ", "")
 
 
-def test_a_forged_token_opens_nothing(deployed: Deployed) -> None:
+def test_a_forged_token_opens_nothing(deployed: DeployedFunctions) -> None:
     """Another key, issuer, service, use or time: the authorizer accepts none of them."""
     subject, scopes, now = f"credential:{ADMIN}", parse_scopes(["registry:catalog:*"]), time.time()
 
