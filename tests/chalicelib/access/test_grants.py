@@ -10,7 +10,6 @@ from hypothesis import given
 
 from chalicelib.access.grants import (
     MAX_GRANTS,
-    NOTHING,
     Grant,
     GrantError,
     Grants,
@@ -100,15 +99,6 @@ def test_matching_agrees_with_a_regular_expression(pattern: str, name: str) -> N
     assert Pattern.parse(pattern).matches(name) == bool(re.fullmatch(expression, name))
 
 
-@given(names)
-def test_a_name_matches_itself_only(name: str) -> None:
-    """A name is a pattern of itself."""
-    pattern = Pattern.parse(name)
-    assert pattern.matches(name)
-    assert not pattern.matches(f"{name}0")
-    assert not pattern.matches(f"{name}/0")
-
-
 def test_a_hostile_pattern_takes_no_longer() -> None:
     """One for which a matcher that backtracks would run for ages takes milliseconds."""
     hostile, name = Pattern.parse("*a" * 127), "a" * 254 + "b"
@@ -146,12 +136,6 @@ def test_admin_may_use_every_right_everywhere(right: Right) -> None:
     admin = Grants.parse(["admin"])
     assert allowed(admin, right, "any/thing")
     assert not allowed(admin, "reboot", "any/thing")
-
-
-def test_anybody_may_pull_what_is_public() -> None:
-    """Without any grant, and nothing else."""
-    assert [right for right in Right if allowed(NOTHING, right, "a", public=True)] == ["pull"]
-    assert not any(allowed(NOTHING, right, "a") for right in Right)
 
 
 @given(grants)

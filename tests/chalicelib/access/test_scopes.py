@@ -21,7 +21,6 @@ from chalicelib.access.scopes import (
     as_grants,
     covers,
     granted,
-    merged,
     on_repository,
     parse_scopes,
     required_scopes,
@@ -168,14 +167,6 @@ def test_a_repository_named_catalog_is_not_the_catalog() -> None:
     assert not covers((odd,), "*", None)
     assert not covers((replace(CATALOG, actions=odd.actions),), "pull", "catalog")
     assert granted((replace(CATALOG, resource_class="x"),), Grants(admin=True)) == ()
-
-
-def test_merging_unites_the_actions_on_a_resource() -> None:
-    """In the order of first appearance."""
-    one, two = on_repository("a", Right.PULL), on_repository("a", Right.DELETE)
-    assert text_of(merged([one, CATALOG, two, CATALOG])) == (
-        "repository:a:pull,delete registry:catalog:*"
-    )
 
 
 # fmt: off

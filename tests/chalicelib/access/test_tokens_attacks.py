@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.signing_keys import SigningKey
-from tests.chalicelib.access.values import KEYS, NOW, TOKENS, check_tells_only_why
+from tests.chalicelib.access.values import KEYS, NOW, TOKENS, check_tells_only_why, forgeries
 from tests.support.issuer import respelled, segment
 
 KEY = KEYS.signing
@@ -49,9 +49,15 @@ def made(
     return f"{signed}.{segment(hmac.new(key, signed.encode(), hashed).digest())}"
 
 
-def changed(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return members with changes; None leaves a member out."""
-    return {name: value for name, value in (members | changes).items() if value is not None}
+def with_header(changes: dict[str, Any]) -> str:
+    """Return a token, rightly signed, whose header differs; None leaves a member out."""
+    return made({name: value for name, value in (HEADER | changes).items() if value is not None})
+
+
+def with_claims(changes: dict[str, Any]) -> str:
+    """Return a token, rightly signed, whose claims differ; None leaves one out."""
+    claims = {name: value for name, value in (PAYLOAD | changes).items() if value is not None}
+    return made(HEADER, claims)
 
 
 def asymmetric(algorithm: str, key: Any) -> str:  # noqa: ANN401 - a private key of any kind
@@ -154,16 +160,8 @@ OTHERS: dict[Reason, dict[str, str]] = {
 # fmt: on
 
 FORGED = {
-    **{
-        f"header {change}": (made(changed(HEADER, change)), reason)
-        for reason, changes in HEADERS.items()
-        for change in changes
-    },
-    **{
-        f"claims {change}"[:80]: (made(HEADER, changed(PAYLOAD, change)), reason)
-        for reason, changes in CLAIMS.items()
-        for change in changes
-    },
+    **forgeries(with_header, HEADERS),
+    **forgeries(with_claims, CLAIMS),
     **{name: (token, reason) for reason, rows in OTHERS.items() for name, token in rows.items()},
 }
 

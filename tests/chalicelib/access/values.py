@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
-from chalicelib.access.refusals import AuthenticationError
+from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import CATALOG, merged, on_repository
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 NOW = 1_764_000_000.123456
 
@@ -52,6 +55,17 @@ scopes = st.lists(
     ),
     max_size=6,
 ).map(merged)
+
+
+def forgeries(
+    made: Callable[[dict[str, Any]], str], changes: Mapping[Reason, Sequence[dict[str, Any]]]
+) -> dict[str, tuple[str, Reason]]:
+    """Return tokens made by changes, each with the reason of its refusal, by an ASCII name."""
+    return {
+        f"{made.__name__} {change!a}"[:80]: (made(change), reason)
+        for reason, listed in changes.items()
+        for change in listed
+    }
 
 
 def check_tells_only_why(error: AuthenticationError) -> None:
