@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
-    from chalicelib.registry.upload.runner import Commits
+    from chalicelib.registry.upload.runner import CommitDriver
     from chalicelib.registry.upload.uploads import Uploads
 
 # ruff: noqa: PLC0415 - a service is imported when it is built
@@ -54,11 +54,11 @@ class Registry:
         return Lists(self._ports)
 
     @cached_property
-    def commits(self) -> "Commits":
+    def commits(self) -> "CommitDriver":
         """What drives a sealed session to its end."""
-        from chalicelib.registry.upload.runner import Commits
+        from chalicelib.registry.upload.runner import CommitDriver
 
-        return Commits(self._ports, self._limits)
+        return CommitDriver(self._ports, self._limits)
 
     @cached_property
     def sweeper(self) -> "Sweeper":

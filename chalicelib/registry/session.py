@@ -118,14 +118,40 @@ class Session:
         return self.life_until <= now
 
     def leased(self, now: float) -> bool:
-        """Whether a request other than a dead one holds the session."""
+        """Whether a request that may still be alive holds the lease."""
         return self.holder is not None and now < self.lease_until
 
+    @property
+    def claimed_digest(self) -> Digest:
+        """The claim of a session that must have one; ValueError, a fault in the program, if not."""
+        if self.claim is None:
+            raise ValueError(f"session {self.id} has no claim")
+        return self.claim
 
-def left_behind(session: Session) -> Session:
-    """Return a session with the objects that its holder may still write to noted for clean-up.
+    @property
+    def staged_object(self) -> StoredObject:
+        """The staged object of a session that must have one; ValueError, a fault, if not."""
+        if self.staged is None:
+            raise ValueError(f"session {self.id} has no staged object")
+        return self.staged
 
-    A tail's key is the fence's own, and a canonical key the claim's: nobody else reads them.
+    @property
+    def computed_digest(self) -> Digest | None:
+        """The digest read from the staged bytes in the claim's algorithm; None before that."""
+        algorithm = self.claim and self.claim.algorithm
+        return next((found for found in self.computed if found.algorithm is algorithm), None)
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether the staged bytes were read and do not have the digest claimed."""
+        return self.computed_digest not in {None, self.claim}
+
+
+def with_late_writer(session: Session) -> Session:
+    """Return a session whose holder may still write to keys that no other request uses.
+
+    Those are the tail's key, which has the holder's fence, and the canonical key of its claim.
+    Clean-up has to know of both; no part number is burned.
     """
     claims = (session.claim,) if session.claim else ()
     return replace(
@@ -135,14 +161,14 @@ def left_behind(session: Session) -> Session:
     )
 
 
-def overtaken(session: Session) -> Session:
-    """Return a session with all that its holder may still write to given up.
+def taken_over(session: Session) -> Session:
+    """Return a session after the takeover of its lease: its next part number is burned too.
 
-    That is what `left_behind` notes, and the number of its next part.
+    The holder may still store a part under that number. The tail's number is never burned.
     """
-    behind = left_behind(session)
+    late = with_late_writer(session)
     if session.next_part >= LAST_PART:
-        return behind
+        return late
     return replace(
-        behind, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
+        late, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
     )

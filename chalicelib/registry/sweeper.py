@@ -21,8 +21,8 @@ from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, UploadState
-from chalicelib.registry.upload.chunks import ByteStore
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
 
 _log = logging.getLogger("moorage.sweeper")
@@ -67,8 +67,8 @@ class Sweeper:
         self._ports = ports
         self._limits = limits
         self._manifests = manifests
-        self._bytes = ByteStore(ports, limits)
-        self._commits = Commits(ports, limits)
+        self._leftovers = Leftovers(ports, limits)
+        self._driver = CommitDriver(ports, limits)
 
     def sweep(self, until: float) -> Swept:
         """Work through all that is due, one after the other, until done or `until` (epoch seconds).
@@ -134,18 +134,18 @@ class Sweeper:
 
     def _end(self, session: Session, now: float, until: float) -> SweepOutcome:
         if session.state in TERMINAL:
-            return self._settled(self._bytes.clean_up(session), SweepOutcome.CLEANED)
+            return self._settled(self._leftovers.clean_up(session), SweepOutcome.CLEANED)
         if session.leased(now):
             return self._postpone(session, session.lease_until)
         if session.over_by(now):
-            return self._settled(self._commits.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
+            return self._settled(self._driver.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
         if session.state is UploadState.OPEN:
             return self._postpone(session, session.life_until)
         # Behind the others first: what takes longer than this process has must not begin each run.
         later = now + self._limits.sweep_again / 2
         session = self._ports.sessions.write(session, replace(session, sweep_at=later))
         try:
-            driven = self._commits.drive(session, until)
+            driven = self._driver.drive(session, until)
         except UploadDigestInvalidError:
             # The client may still name the right digest, as long as the session lives.
             met = self._ports.sessions.get(session.id)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.registry.session import Owner
-from chalicelib.registry.upload.runner import Commits
 from tests.drills.support.client import Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
+from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,7 @@ def sealed(stage: Stage) -> str:
     """Prepare a session whose closing PUT died after it had sealed; the sweeper may come."""
     session = opened(12, 3)(stage)
     ports, before = stage.world.ports(Gate()), held(stage, session)
-    after = Commits(ports, stage.world.limits).sealed(before, Digest.of(TEXT[:15]), None)
-    ports.sessions.write(before, replace(after, hash_state=before.hash_state))
+    ports.sessions.write(before, as_sealed(before, Digest.of(TEXT[:15]), ports.clock.now()))
     stage.world.clock.sleep(3600)
     return session
 

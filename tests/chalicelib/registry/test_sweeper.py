@@ -6,7 +6,6 @@ No test may wait: the clock is moved.
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +17,11 @@ from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner, UploadState
 from chalicelib.registry.sweeper import SweepOutcome
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.stores.dynamodb.items import session_item
 from tests.support.calls import record_calls
 from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
-from tests.support.values import NOW, a_manifest, a_session, begin_delete, fresh_digest
+from tests.support.values import NOW, a_manifest, a_session, as_sealed, begin_delete, fresh_digest
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -54,11 +53,7 @@ def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
 def sealed(memory: MemoryRegistry, claim: Digest = CLAIM) -> Session:
     """Leave a session behind that was closed with `claim`, and whose request died then."""
     session = opened(memory, BYTES[:16], BYTES[16:])
-    hashed = claim.algorithm is session.algorithm
-    closed = memory.registry.commits.sealed(session, claim, None)
-    if hashed:
-        closed = replace(closed, hash_state=session.hash_state)
-    return memory.sessions.write(session, closed)
+    return memory.sessions.write(session, as_sealed(session, claim, memory.clock.now()))
 
 
 def sweep(memory: MemoryRegistry, after: float = 0.0) -> dict[SweepOutcome, int]:
@@ -230,17 +225,17 @@ def test_what_ends_a_run_keeps_nobody_waiting(
     endless = sealed(memory)
     memory.clock.offset += LIMITS.sweep_sealed + 1
     others = [sealed(memory) for _ in range(2)]
-    drive = Commits.drive
+    drive = CommitDriver.drive
 
     class Killed(BaseException):
         pass
 
-    def killed(self: Commits, session: Session, until: float) -> Session:
+    def killed(self: CommitDriver, session: Session, until: float) -> Session:
         if session.id == endless.id:
             raise Killed
         return drive(self, session, until)
 
-    monkeypatch.setattr(Commits, "drive", killed)
+    monkeypatch.setattr(CommitDriver, "drive", killed)
     with pytest.raises(Killed):
         sweep(memory)
     # The next hourly run: it is due again, and so are the others, for longer.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from chalicelib.registry.outcomes import Written
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.closing import Closing
 from chalicelib.stores.dynamodb import manifests
 from chalicelib.stores.dynamodb.client import TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
@@ -69,10 +69,10 @@ def _counted_unseen(self: LinkItems, digest: Digest, _key: str) -> Update:
     return Update(self._registry, record_key(digest), _ALWAYS, add={"links": 1})
 
 
-_publish_whole = Commits.publish_whole
+_publish_whole = Closing._publish_whole  # noqa: SLF001 - what is changed
 
 
-def _never_repeated(self: Commits, leased: Session, data: bytes) -> Session:
+def _never_repeated(self: Closing, leased: Session, data: bytes) -> Session:
     put = self._ports.objects.put
 
     def once(key: str, body: bytes) -> Written:
@@ -120,8 +120,8 @@ LATE = [
     ),
     rule(
         "an object that was sent twice arrives but once",
-        Commits,
-        "publish_whole",
+        Closing,
+        "_publish_whole",
         _never_repeated,
         failed=["POST whole, live elsewhere"],
     ),

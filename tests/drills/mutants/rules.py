@@ -19,17 +19,18 @@ from chalicelib.errors import (
 from chalicelib.registry import session as session_rules
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.upload import chunks as bytestore
-from chalicelib.registry.upload.chunks import ByteStore
+from chalicelib.registry.upload import chunks, leftovers
+from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.leases import Leases
+from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
-from chalicelib.registry.upload.uploads import Uploads
 from chalicelib.stores.dynamodb import publications, sessions
 from chalicelib.stores.dynamodb.client import ConditionFailedError
 from chalicelib.stores.dynamodb.links import LinkItems
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.drills.mutants.run import rule
+from tests.drills.mutants.run import Change, Mutant, rule
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -45,25 +46,25 @@ def _unverified(self: Effects, session: Session) -> tuple[Event, Session]:
     return self._copy(session)
 
 
-_lease = Uploads._lease  # noqa: SLF001 - likewise
+_take = Leases.take
 
 
-def _freed_early(self: Uploads, *arguments: Any) -> Session:  # noqa: ANN401 - as the method has them
-    leased = _lease(self, *arguments)
+def _freed_early(self: Leases, *arguments: Any) -> Session:  # noqa: ANN401 - as the method has them
+    leased = _take(self, *arguments)
     with suppress(SessionMovedError):
         self._ports.sessions.write(leased, replace(leased, holder=None))
     return leased
 
 
-_overtaken = session_rules.overtaken
+_taken_over = session_rules.taken_over
 
 
 def _number_kept(session: Session) -> Session:
-    return replace(_overtaken(session), next_part=session.next_part, burned=session.burned)
+    return replace(_taken_over(session), next_part=session.next_part, burned=session.burned)
 
 
 def _number_not_burned(session: Session) -> Session:
-    return replace(_overtaken(session), burned=session.burned)
+    return replace(_taken_over(session), burned=session.burned)
 
 
 _met_by = sessions._met_by  # noqa: SLF001 - likewise
@@ -86,7 +87,7 @@ def _publication_unrecognised(_after: Session, refused: Any) -> Session:  # noqa
     raise SessionMovedError(None) from refused
 
 
-def _any_claim(_self: Commits, session: Session, _digest: object) -> Session:
+def _any_claim(_self: Closing, session: Session, _digest: object) -> Session:
     return session
 
 
@@ -104,18 +105,18 @@ def _failure_is_absence(self: LinkItems, *arguments: Any) -> Any:  # noqa: ANN40
         return None
 
 
-_delete_leftovers = ByteStore._delete_leftovers  # noqa: SLF001 - likewise
+_delete = Leftovers._delete  # noqa: SLF001 - likewise
 
 
-def _failure_is_done(self: ByteStore, session: Session) -> None:
+def _failure_is_done(self: Leftovers, session: Session) -> None:
     try:
-        _delete_leftovers(self, session)
+        _delete(self, session)
     except RegistryError:
         return
 
 
-def _by_names_only(self: ByteStore, session: Session) -> None:
-    _delete_leftovers(self, replace(session, disturbed=False))
+def _by_names_only(self: Leftovers, session: Session) -> None:
+    _delete(self, replace(session, disturbed=False))
 
 
 def _unchecked(_self: Manifests, _repository: str, _parsed: object) -> None:
@@ -126,35 +127,35 @@ def _tags_kept(self: Manifests, manifest: Any) -> None:  # noqa: ANN401 - likewi
     self._ports.metadata.finish_delete(manifest)
 
 
-def _never_late(_self: ByteStore, _session: Session) -> bool:
+def _never_late(_self: Leftovers, _session: Session) -> bool:
     return False
 
 
 _FAILURES = (UnavailableError, TooManyRequestsError)
-_step = Commits._step  # noqa: SLF001 - likewise
-_publish_whole = Uploads._publish_whole  # noqa: SLF001 - likewise
+_step = CommitDriver.step
+_publish_leased = Closing._publish_leased  # noqa: SLF001 - likewise
 
 
-def _failed_step_is_loss(self: Commits, session: Session) -> Session:
+def _failed_step_is_loss(self: CommitDriver, session: Session) -> Session:
     try:
         return _step(self, session)
     except _FAILURES:
         return self.end(session, Event.LOST)
 
 
-def _failed_put_is_loss(self: Uploads, leased: Session, data: bytes) -> Session:
+def _failed_put_is_loss(self: Closing, leased: Session, data: bytes) -> Session:
+    try:
+        return _publish_leased(self, leased, data)
+    except _FAILURES:
+        raise self._leases.lost(leased) from None
+
+
+_publish_whole = Closing._publish_whole  # noqa: SLF001 - likewise
+
+
+def _cancelled_is_done(self: Closing, leased: Session, data: bytes) -> Session:
     try:
         return _publish_whole(self, leased, data)
-    except _FAILURES:
-        raise self._lost(leased) from None
-
-
-_published_whole = Commits.publish_whole
-
-
-def _overtaken_is_done(self: Commits, leased: Session, data: bytes) -> Session:
-    try:
-        return _published_whole(self, leased, data)
     except (UploadUnknownError, UploadBusyError):
         return leased
 
@@ -174,12 +175,12 @@ RULES = [
         _unverified,
         crashed=["commit as sha512, wrong digest first"],
     ),
-    rule("lease freed early", Uploads, "_lease", _freed_early, raced=PATCHES),
-    rule("burned number used again", sessions, "overtaken", _number_kept, raced=["late part"]),
+    rule("lease freed early", Leases, "take", _freed_early, raced=PATCHES),
+    rule("burned number used again", sessions, "taken_over", _number_kept, raced=["late part"]),
     rule(
         "number given up, not burned",
         sessions,
-        "overtaken",
+        "taken_over",
         _number_not_burned,
         raced=["late part", "late first part"],
     ),
@@ -202,12 +203,16 @@ RULES = [
     ),
     rule(
         "any digest closes a sealed session",
-        Commits,
-        "_claimed",
+        Closing,
+        "_bound",
         _any_claim,
         raced=["PUT, wrong PUT"],
     ),
-    rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
+    Mutant(
+        "tails under one key",
+        [Change(module, "tail_key", _one_tail) for module in (chunks, leftovers)],
+        raced=["late tail"],
+    ),
     rule(
         "a failed read is absence",
         LinkItems,
@@ -217,44 +222,44 @@ RULES = [
     ),
     rule(
         "a failed clean-up is done",
-        ByteStore,
-        "_delete_leftovers",
+        Leftovers,
+        "_delete",
         _failure_is_done,
         failed=["commit parts"],
     ),
     rule(
         "disturbed sessions cleaned by name",
-        ByteStore,
-        "_delete_leftovers",
+        Leftovers,
+        "_delete",
         _by_names_only,
         crashed=["append a part"],
     ),
     rule(
         "nobody is late",
-        ByteStore,
+        Leftovers,
         "_may_be_written_late",
         _never_late,
         raced=["late first part", "late part, and the rest"],
     ),
     rule(
         "a failed call in a commit is a loss",
-        Commits,
-        "_step",
+        CommitDriver,
+        "step",
         _failed_step_is_loss,
         failed=["commit parts"],
     ),
     rule(
         "a failed call of a small PUT is a loss",
-        Uploads,
-        "_publish_whole",
+        Closing,
+        "_publish_leased",
         _failed_put_is_loss,
         failed=["commit a tail"],
     ),
     rule(
         "a cancelled upload is published",
-        Commits,
-        "publish_whole",
-        _overtaken_is_done,
+        Closing,
+        "_publish_whole",
+        _cancelled_is_done,
         raced=["DELETE, PUT small"],
     ),
     rule(

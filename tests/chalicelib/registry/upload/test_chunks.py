@@ -11,7 +11,7 @@ from chalicelib.errors import UploadDigestInvalidError
 from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
-from chalicelib.registry.upload.chunks import TAIL_WINDOW
+from chalicelib.registry.upload.leftovers import TAIL_WINDOW
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 OWNER = Owner("team/app", "ann")
