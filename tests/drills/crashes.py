@@ -9,13 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage
 from tests.drills.support.invariants import check
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.sweep import settle
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,42 +39,39 @@ class Case(NamedTuple):
         return "/".join(map(str, self))
 
 
-def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Tally:
+def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Figures:
     """Stop every operation everywhere."""
-    tally = Tally()
+    figures = Figures()
     for operation in operations:
-        tally.add(drill_one(world, operation, brief=brief))
-    return tally
+        figures.add(drill_one(world, operation, brief=brief))
+    return figures
 
 
-def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Tally:
+def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Figures:
     """Stop one operation everywhere.
 
     `brief` for a slow world: before a call is after the one before it, so one stop after each call
     is enough, and one before the first; the endings take turns.
     """
-    tally = Tally()
+    figures = Figures()
     name = f"crash/{world.name}"
     try:
         trace = undisturbed(world, operation)
     except (Violation, GaveUpError) as error:
-        tally.lose(f"{name}/{operation.name}/-/undisturbed/-", error)
-        return tally
-    tally.points = len(trace)
+        figures.lose(f"{name}/{operation.name}/-/undisturbed/-", error)
+        return figures
+    figures.points = len(trace)
     stopped: dict[int, set[tuple[str, str]]] = {number: set() for number in range(len(trace))}
     ways = 1 if brief else len(SIDES) * len(ENDINGS)
     for case in cases(operation.name, len(trace)):
         if brief and not _in_brief(case):
             continue
-        tally.schedules += 1
-        try:
+        figures.schedules += 1
+        with figures.losing(f"{name}/{case}"):
             if case.point in stop(world, operation, case):
                 stopped[case.point].add((case.side, case.ending))
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss, and has a case
-            stopped[case.point].add((case.side, case.ending))
-            tally.lose(f"{name}/{case}", error)
-    tally.drilled = sum(len(seen) >= ways for seen in stopped.values())
-    return tally
+    figures.drilled = sum(len(seen) >= ways for seen in stopped.values())
+    return figures
 
 
 def cases(operation: str, points: int) -> Iterator[Case]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from moorage.proxy.rechunk import offset_of
-from tests.drills.support.hostile_clients import BEHAVIOURS, Behaviour, Target, play
-from tests.drills.support.hostile_stack import Usage
+from tests.drills.support.hostile.clients import BEHAVIOURS, Behaviour, Target, play
+from tests.drills.support.hostile.stack import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import TooManyRequestsError, UnavailableError
 from tests.drills.crashes import judge, undisturbed
+from tests.drills.figures import Figures
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import (
@@ -25,7 +26,6 @@ from tests.drills.support.points import (
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.wire import ways
 from tests.drills.support.worlds import AwsWorld
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,26 +64,23 @@ _LATE: Mapping[str, Act | Late] = {
 }
 
 
-def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Tally:
+def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Figures:
     """Let each call of each operation fail: in `every` way, or each call in one of them.
 
     `only`: what the names of the ways have to contain.
     """
-    tally = Tally()
+    figures = Figures()
     for operation in operations:
         trace = undisturbed(world, operation)
         for point, call in enumerate(trace):
             names = [name for name in acts(world, call) if only in name]
             # Its neighbours take other ways, so that all come by.
-            chosen = names if every or not names else [names[tally.faults % len(names)]]
+            chosen = names if every or not names else [names[figures.faults % len(names)]]
             for way in chosen:
-                tally.faults += 1
-                try:
+                figures.faults += 1
+                with figures.losing(f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"):
                     disturb(world, operation, point, call, way)
-                except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
-                    case = f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"
-                    tally.lose(case, error)
-    return tally
+    return figures
 
 
 def acts(world: World, call: str) -> Mapping[str, Act | Late]:

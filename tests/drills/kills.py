@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.drills.support.hostile_stack import Stack, running
-from tests.drills.support.hostile_tap import Watch, watching
+from tests.drills.support.hostile.stack import RegistryProcesses, running
+from tests.drills.support.hostile.tap import Watch, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _deadline(size: int) -> float:
 
 
 @contextlib.contextmanager
-def _watched(timeout: float) -> Iterator[tuple[Stack, Watch]]:
+def _watched(timeout: float) -> Iterator[tuple[RegistryProcesses, Watch]]:
     seen: list[Watch] = []
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ def _watched(timeout: float) -> Iterator[tuple[Stack, Watch]]:
 class _Killer:
     """A thread that kills the gateway at each moment of a plan."""
 
-    def __init__(self, stack: Stack, watch: Watch, plan: list[Moment]) -> None:
+    def __init__(self, stack: RegistryProcesses, watch: Watch, plan: list[Moment]) -> None:
         self._stack = stack
         self._watch = watch
         self._plan = plan
@@ -189,7 +189,7 @@ def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
         yield block
 
 
-def _pull(stack: Stack, digest: str) -> tuple[int, str]:
+def _pull(stack: RegistryProcesses, digest: str) -> tuple[int, str]:
     """Pull a blob as a client does that follows its redirect; return its length and digest."""
     url = f"{stack.proxy}/v2/drill/blobs/{digest}"
     while True:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm
+from chalicelib.registry.session import UploadState
 from tests.drills import images
 from tests.drills.steps import (
     AWAY,
@@ -25,6 +26,7 @@ from tests.drills.steps import (
     elsewhere,
     filling,
     leased,
+    left,
     looking,
     mounting,
     opened,
@@ -34,10 +36,10 @@ from tests.drills.steps import (
     pushing,
     refused,
     resuming,
+    robbed,
     sealed,
     sweeping,
     waiting,
-    without_tail,
     worked,
 )
 from tests.drills.support.worlds import BY_WORKER, SMALL
@@ -63,6 +65,7 @@ DAYS = 24 * 8
 """In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
 SHA512 = Algorithm.SHA512
+ASSEMBLED, VERIFIED, COPIED = UploadState.ASSEMBLED, UploadState.VERIFIED, UploadState.COPIED
 SHORT = TEXT[:20]
 """Parts and a tail, and below what one copy takes."""
 
@@ -91,6 +94,7 @@ UPLOADS = [
     Operation("append as somebody else", refused(HOME, 12, 404, "mallory"), opened(12)),
     Operation("append the same again", refused(HOME, 0, 416), opened(12)),
     Operation("append after the end", refused(HOME, 12, 404), waiting(opened(12), 24 * 8)),
+    Operation("append to a tail that is gone", refused(HOME, 15, 404), robbed(opened(12, 3))),
     Operation("status", asking, opened(12, 5)),
     Operation("cancel", cancelling, opened(12, 5)),
     Operation("cancel, nothing sent", cancelling, opened()),
@@ -133,7 +137,13 @@ COMMITS = [
         changed(12, 8, hash_state=b"?"),
     ),
     Operation("commit a tail unhashed", closing(TEXT[:5]), changed(5, hash_state=b"?")),
-    Operation("commit a tail that is gone", closing(TEXT[:15]), without_tail),
+    Operation("commit a tail that is gone", closing(TEXT[:15]), robbed(opened(12, 3))),
+    Operation("commit staged bytes that are gone", closing(TEXT[:15]), robbed(left(ASSEMBLED))),
+    Operation(
+        "commit verified bytes that are gone",
+        closing(TEXT[:15]),
+        robbed(left(VERIFIED, hash_state=b"?")),
+    ),
     Operation("commit by a worker", closing(), worked(20, 20), BY_WORKER),
     Operation(
         "commit by a worker as sha512",
@@ -179,6 +189,13 @@ SWEEPS = [
     Operation("sweep after a dead request", sweeping, waiting(leased(12, 3), DAYS)),
     Operation("sweep a sealed session", sweeping, sealed),
     Operation("sweep a sealed session at its end", sweeping, waiting(sealed, DAYS)),
+    Operation("sweep an assembled session at its end", sweeping, waiting(left(ASSEMBLED), DAYS)),
+    Operation(
+        "sweep a verified session at its end",
+        sweeping,
+        waiting(left(VERIFIED, hash_state=b"?"), DAYS),
+    ),
+    Operation("sweep a copied session at its end", sweeping, waiting(left(COPIED), DAYS)),
     Operation("sweep a committed session", sweeping, waiting(committed_disturbed, 2)),
     Operation("sweep a pending manifest", sweeping, waiting(images.pending, 2)),
     Operation("sweep a manifest half deleted", sweeping, waiting(images.half_deleted, 2)),

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage
 from tests.drills.support.invariants import check
 from tests.drills.support.requests import GaveUpError
@@ -27,7 +28,6 @@ from tests.drills.support.schedule import (
 )
 from tests.drills.support.sweep import settle
 from tests.drills.support.worlds import SMALL
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,30 +71,30 @@ class Bounds:
         return preemptions + disturbances <= self.changes and disturbances <= 1
 
 
-def drill(world: World, races: Iterable[Race], bounds: Bounds) -> Tally:
+def drill(world: World, races: Iterable[Race], bounds: Bounds) -> Figures:
     """Run every race in every order within the bounds, and in some beyond."""
-    tally = Tally()
+    figures = Figures()
     for race in races:
-        tally.add(drill_one(world, race, bounds))
-    return tally
+        figures.add(drill_one(world, race, bounds))
+    return figures
 
 
-def drill_one(world: World, race: Race, bounds: Bounds) -> Tally:
+def drill_one(world: World, race: Race, bounds: Bounds) -> Figures:
     """Run one race."""
-    tally = Tally()
+    figures = Figures()
 
     def attempt(choose: Chooser) -> list[Step]:
         steps, error = once(world, race, choose)
-        tally.schedules += 1
+        figures.schedules += 1
         if error is not None:
             choices = written([step.choice for step in steps])
-            tally.lose(f"race/{world.name}/{race.name}/{choices}", error)
+            figures.lose(f"race/{world.name}/{race.name}/{choices}", error)
         return steps
 
     for _ in _attempts(attempt, race, bounds):
-        if bounds.first_loss and tally.losses:
+        if bounds.first_loss and figures.losses:
             break
-    return tally
+    return figures
 
 
 def _attempts(

@@ -1,13 +1,13 @@
-"""Replaying one case by the name that a drill gave it.
+"""Runs one case again, by the name that a drill gave it.
 
-This module must never search: a case says all that there is to say.
+This module must never search: the name says the whole case.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.drills import contests, crashes, crowds, faults, races, spells
+from tests.drills import crashes, crowds, faults, pairs, races, throttling
 from tests.drills.operations import ALL
 from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import MemoryWorld, TablesWorld, moto_world
@@ -31,22 +31,22 @@ def replay(case: str) -> Exception | None:
     world = WORLDS[world_name]()
     try:
         if drill == "race":
-            race = next(row for row in contests.ALL if row.name == rest[0])
+            race = next(row for row in pairs.ALL if row.name == rest[0])
             return races.once(world, race, following(read(rest[1])))[1]
         if drill == "crowd":
             crowds.crowd(world, float(rest[0]), int(rest[1]))
             return None
-        if drill == "spell":
+        if drill == "throttling":
             name, service, way, begin, seconds, every = rest
-            spell = spells.Case(name, service, way, int(begin), float(seconds), int(every))
-            spells.through(world, spell)
+            slow = throttling.Case(name, service, way, int(begin), float(seconds), int(every))
+            throttling.through(world, slow)
             return None
         operation = next(row for row in ALL if row.name == rest[0])
         if drill == "crash":
-            told = crashes.Case(rest[0], int(rest[1]), rest[2], rest[3])
-            crashes.stop(world, operation, told)
+            crash = crashes.Case(rest[0], int(rest[1]), rest[2], rest[3])
+            crashes.stop(world, operation, crash)
         else:
             faults.disturb(world, operation, int(rest[1]), rest[2], rest[3])
-    except Exception as error:  # noqa: BLE001 - that is what was asked for
+    except Exception as error:  # noqa: BLE001 - whatever the case raises is its result
         return error
     return None

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
-from chalicelib.registry.session import Owner
+from chalicelib.registry.session import Owner, UploadState
+from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills.support.client import Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
+from tests.drills.support.worlds import SMALL
 from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
@@ -58,13 +60,17 @@ def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN
     return prepare
 
 
-def without_tail(stage: Stage) -> str:
-    """Prepare a session whose tail has gone: nothing but a fault below does that."""
-    session = opened(12, 3)(stage)
-    tail = held(stage, session).tail
-    stage.world.ports(Gate()).objects.delete([tail.key if tail else ""])
-    stage.ledger.robbed.add(session)
-    return session
+def robbed(prepare: Callable[[Stage], str]) -> Callable[[Stage], str]:
+    """Prepare a session whose staged object, or tail, is deleted: only a fault of S3 does that."""
+
+    def rob(stage: Stage) -> str:
+        session = prepare(stage)
+        found = held(stage, session)
+        stage.world.ports(Gate()).objects.delete([(found.staged or found.tail).key])  # type: ignore[union-attr]
+        stage.ledger.robbed.add(session)
+        return session
+
+    return rob
 
 
 def leased(*sizes: int) -> Callable[[Stage], str]:
@@ -133,13 +139,26 @@ def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], 
     return wait
 
 
-def sealed(stage: Stage) -> str:
-    """Prepare a session whose closing PUT died after it had sealed; the sweeper may come."""
-    session = opened(12, 3)(stage)
-    ports, before = stage.world.ports(Gate()), held(stage, session)
-    ports.sessions.write(before, as_sealed(before, Digest.of(TEXT[:15]), ports.clock.now()))
-    stage.world.clock.sleep(3600)
-    return session
+def left(state: UploadState, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
+    """Prepare a session whose closing PUT died in this state, an hour ago: the sweeper is due.
+
+    `changes` to the session are made before it was sealed.
+    """
+
+    def prepare(stage: Stage) -> str:
+        session = changed(12, 3, **changes)(stage)
+        ports, before = stage.world.ports(Gate()), held(stage, session)
+        closed = as_sealed(before, Digest.of(TEXT[:15]), ports.clock.now())
+        driver, current = CommitDriver(ports, SMALL), ports.sessions.write(before, closed)
+        while current.state is not state:
+            current = driver.step(current)
+        stage.world.clock.sleep(3600)
+        return session
+
+    return prepare
+
+
+sealed = left(UploadState.SEALED)
 
 
 def committed_disturbed(stage: Stage) -> str:

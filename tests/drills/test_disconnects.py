@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from tests.drills import disconnects
-from tests.drills.support.hostile_stack import running
+from tests.drills.support.hostile.stack import running
 
 MIB = 1 << 20
 CHUNK = MIB // 4

@@ -48,7 +48,7 @@ class Usage:
         return f"{mib:.0f} MiB, {self.threads} threads, {self.files} files"
 
 
-class Gateway:
+class GatewayProcess:
     """The gateway as a child process on a port that stays the same when it is killed."""
 
     def __init__(self, environment: dict[str, str], *options: str) -> None:
@@ -83,11 +83,11 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Stack:
+class RegistryProcesses:
     """The processes, and where clients push: `proxy` is a URL without a path."""
 
     backend: backends.Backend
-    gateway: Gateway
+    gateway: GatewayProcess
     proxy: str
     proxy_pid: int
 
@@ -97,7 +97,7 @@ def running(
     gateway_options: Sequence[str] = (),
     proxy_options: Sequence[str] = (),
     between: Callable[[str], AbstractContextManager[str]] | None = None,
-) -> Iterator[Stack]:
+) -> Iterator[RegistryProcesses]:
     """Run all three until the block ends, with options of the two commands.
 
     `between` listens between proxy and gateway: it is given the gateway's URL and yields its own.
@@ -105,7 +105,7 @@ def running(
     with ExitStack() as stack:
         backend = stack.enter_context(backends.moto_backend(strict=False))
         environment = dict(os.environ) | backend.environment | {"MALLOC_ARENA_MAX": "2"}
-        gateway = Gateway(environment, *gateway_options)
+        gateway = GatewayProcess(environment, *gateway_options)
         stack.callback(gateway.stop)
         gateway.wait()
         upstream = stack.enter_context(between(gateway.url)) if between else gateway.url
@@ -115,4 +115,4 @@ def running(
         proxy = children.start("proxy", (*command, *proxy_options), environment)
         stack.callback(proxy.stop)
         children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
-        yield Stack(backend, gateway, url, proxy.pid)
+        yield RegistryProcesses(backend, gateway, url, proxy.pid)

@@ -1,14 +1,13 @@
 """The races, one row for each: who runs beside whom, on what, and what a client finds after.
 
-This module must never hold code: what a body does stands in tests.drills.rivals.
+This module must never hold code: what a body does stands in tests.drills.pair_steps.
 """
 
 from __future__ import annotations
 
 from chalicelib.digest import Algorithm, Digest
 from tests.drills import images
-from tests.drills.races import Race
-from tests.drills.rivals import (
+from tests.drills.pair_steps import (
     OTHER,
     cancelling,
     closed,
@@ -30,6 +29,7 @@ from tests.drills.rivals import (
     tagging,
     working,
 )
+from tests.drills.races import Race
 from tests.drills.steps import (
     AWAY,
     HOME,
