@@ -52,11 +52,6 @@ class Mutant:
     """Checks of a store by itself."""
 
 
-def rule(name: str, owner: Any, attribute: str, value: Any, **drills: Any) -> Mutant:  # noqa: ANN401 - anything
-    """Bend one rule: put `value` in its place."""
-    return Mutant(name, [Change(owner, attribute, value)], **drills)
-
-
 def drill(mutants: Iterable[Mutant]) -> Figures:
     """Change the program in each way, one after the other; a mutant that survives is a loss."""
     figures = Figures()
