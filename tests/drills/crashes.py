@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.drills.figures import Figures
-from tests.drills.support.client import Client, Stage
-from tests.drills.support.invariants import check
+from tests.drills.support import sweep
+from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
 from tests.drills.support.requests import GaveUpError
-from tests.drills.support.sweep import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,14 +108,9 @@ def stop(world: World, operation: Operation, case: Case) -> list[int]:
 
 
 def judge(stage: Stage) -> None:
-    """Assert the invariants now, and when the sweeper has done all that it ever will."""
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
-    _pull_everything(stage.client(), stage)
-
-
-def _pull_everything(client: Client, stage: Stage) -> None:
+    """Assert the invariants, now and at the end, and pull every blob."""
+    sweep.judge(stage)
+    client = stage.client()
     for (repository, digest), data in stage.ledger.blobs.items():
         if client.pull(repository, digest) not in {data, None}:
             raise Violation(f"{digest} can't be pulled")

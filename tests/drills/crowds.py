@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from tests.drills import images
 from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage, Upload
-from tests.drills.support.invariants import check
 from tests.drills.support.ledger import Violation
 from tests.drills.support.requests import expect
 from tests.drills.support.schedule import ACTS, at_random, run
-from tests.drills.support.sweep import settle
+from tests.drills.support.sweep import judge
 from tests.drills.support.wire import letters
 from tests.drills.support.worlds import SMALL, AwsWorld
 
@@ -59,9 +58,7 @@ def crowd(world: World, share: float, seed: int) -> int:
     )
     for error in errors:
         raise error
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
+    judge(stage)
     return sum(bool(step.choice.act) for step in steps)
 
 

@@ -183,22 +183,22 @@ MANIFESTS = [
 ]
 
 SWEEPS = [
-    Operation("sweep, nothing due", sweeping, opened(12)),
-    Operation("sweep an abandoned session", sweeping, waiting(opened(12, 3), DAYS)),
-    Operation("sweep an empty session", sweeping, waiting(opened(), DAYS)),
-    Operation("sweep after a dead request", sweeping, waiting(leased(12, 3), DAYS)),
-    Operation("sweep a sealed session", sweeping, sealed),
-    Operation("sweep a sealed session at its end", sweeping, waiting(sealed, DAYS)),
-    Operation("sweep an assembled session at its end", sweeping, waiting(left(ASSEMBLED), DAYS)),
+    Operation("sweep, nothing due", sweeping(), opened(12)),
+    Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
+    Operation("sweep an empty session", sweeping(), waiting(opened(), DAYS)),
+    Operation("sweep after a dead request", sweeping(), waiting(leased(12, 3), DAYS)),
+    Operation("sweep a sealed session", sweeping(), sealed),
+    Operation("sweep a sealed session at its end", sweeping(), waiting(sealed, DAYS)),
+    Operation("sweep an assembled session at its end", sweeping(), waiting(left(ASSEMBLED), DAYS)),
     Operation(
         "sweep a verified session at its end",
-        sweeping,
+        sweeping(),
         waiting(left(VERIFIED, hash_state=b"?"), DAYS),
     ),
-    Operation("sweep a copied session at its end", sweeping, waiting(left(COPIED), DAYS)),
-    Operation("sweep a committed session", sweeping, waiting(committed_disturbed, 2)),
-    Operation("sweep a pending manifest", sweeping, waiting(images.pending, 2)),
-    Operation("sweep a manifest half deleted", sweeping, waiting(images.half_deleted, 2)),
+    Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),
+    Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
+    Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
+    Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
 ]
 
 ALL = [*UPLOADS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]

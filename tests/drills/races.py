@@ -26,7 +26,7 @@ from tests.drills.support.schedule import (
     run,
     written,
 )
-from tests.drills.support.sweep import settle
+from tests.drills.support.sweep import judge
 from tests.drills.support.worlds import SMALL
 
 if TYPE_CHECKING:
@@ -146,6 +146,4 @@ def once(world: World, race: Race, choose: Chooser) -> tuple[list[Step], Excepti
 def _judge(stage: Stage, race: Race, prepared: object) -> None:
     check(stage.world.snapshot(), stage.ledger)
     race.finish(stage.client(), prepared)
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
+    judge(stage)

@@ -171,9 +171,14 @@ def committed_disturbed(stage: Stage) -> str:
 # What is done
 
 
-def pushing(*chunks: int, text: bytes = TEXT, **how: Any) -> Callable[[Client, Any], None]:  # noqa: ANN401 - any field of an upload
+def pushing(
+    *chunks: int,
+    text: bytes = TEXT,
+    repository: str = HOME,
+    **how: Any,  # noqa: ANN401 - any field of an upload
+) -> Callable[[Client, Any], None]:
     """Push a blob in chunks of these sizes, the rest with the PUT."""
-    return lambda client, _: client.push(HOME, Upload(text, chunks, **how))
+    return lambda client, _: client.push(repository, Upload(text, chunks, **how))
 
 
 def filling(end: int) -> Callable[[Client, str], None]:
@@ -279,6 +284,11 @@ def looking(client: Client, _: object) -> None:
     expect(client.requests.insist("HEAD", target), 200)
 
 
-def sweeping(client: Client, _: object) -> None:
-    """Sweep; a sweeper that dies comes again."""
-    client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
+def sweeping(wait: float = 0.0) -> Callable[[Client, Any], None]:
+    """Sweep, after so many seconds; a sweeper that dies is run again."""
+
+    def act(client: Client, _: object) -> None:
+        client.stage.world.clock.sleep(wait)
+        client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
+
+    return act
