@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import random
 import socket
 import threading
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 from moorage.proxy.rechunk import offset_of
 from tests.drills.support.hostile.clients import BEHAVIOURS, Behaviour, Target, play
-from tests.drills.support.hostile.stack import Usage
+from tests.drills.support.hostile.stack import Answer, Usage, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,26 +159,6 @@ def push(host: str, content: bytes) -> str:
     put, _, _ = ask(host, "PUT", f"{headers['Location']}&digest={digest}")
     assert put == 201, put
     return digest
-
-
-Answer = tuple[int, http.client.HTTPMessage, bytes]
-
-
-def ask(
-    host: str,
-    method: str,
-    path: str,
-    body: bytes | None = None,
-    named: dict[str, str] | None = None,
-) -> Answer:
-    """Make one request; return status, headers and body."""
-    connection = http.client.HTTPConnection(host, timeout=120)
-    try:
-        connection.request(method, path, body, named or {})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
-    finally:
-        connection.close()
 
 
 def pulled_bytes(answer: Answer) -> bytes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.drills.support.hostile.stack import RegistryProcesses, running
+from tests.drills.support.hostile.stack import RegistryProcesses, ask, running
 from tests.drills.support.hostile.tap import Watch, watching
 
 if TYPE_CHECKING:
@@ -149,36 +149,23 @@ class _Killer:
 def _push(proxy: str, size: int, seed: int) -> str:
     """Push as docker does: POST, one PATCH of unknown length, an empty PUT; return the digest."""
     host = urlsplit(proxy).netloc
-    opened, location, _ = _ask(host, "POST", "/v2/drill/blobs/uploads/")
+    opened, headers, _ = ask(host, "POST", "/v2/drill/blobs/uploads/")
     assert opened == 202, opened
     hasher = hashlib.sha256()
     began = time.monotonic()
-    patched, location, told = _ask(host, "PATCH", location, _content(size, seed, hasher))
-    assert (patched, told) == (202, f"0-{size - 1}"), (patched, told)
-    digest = f"sha256:{hasher.hexdigest()}"
-    glue = "&" if "?" in location else "?"
-    put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+    content = _content(size, seed, hasher)
+    patched, headers, _ = ask(host, "PATCH", headers["Location"], content)
+    assert (patched, headers["Range"]) == (202, f"0-{size - 1}"), (patched, headers["Range"])
+    digest, location = f"sha256:{hasher.hexdigest()}", headers["Location"]
+    close = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+    put, _, _ = ask(host, "PUT", close)
     while put == 503 and time.monotonic() < began + _PATIENCE:
         # The proxy's own patience is at its end on a slow machine: the session lives, and waits.
         print("kills: the commit is asked for again", flush=True)
-        put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+        put, _, _ = ask(host, "PUT", close)
     assert put == 201, put
     print(f"kills: pushed in {time.monotonic() - began:.0f} s", flush=True)
     return digest
-
-
-def _ask(
-    host: str, method: str, path: str, body: Iterator[bytes] | None = None
-) -> tuple[int, str, str]:
-    """Make one request; return its status, Location and Range."""
-    connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
-    try:
-        connection.request(method, path, body=body, encode_chunked=body is not None)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status, answer.headers.get("Location", ""), answer.headers.get("Range", "")
-    finally:
-        connection.close()
 
 
 def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ Every process is stopped by its own id when the block ends; nothing listens but 
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _MOORAGE = (sys.executable, "-m", "moorage")
 _READY = frozenset({200})
+_PATIENCE = 600
+
+Answer = tuple[int, http.client.HTTPMessage, bytes]
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,20 @@ def running(
         stack.callback(proxy.stop)
         children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
         yield RegistryProcesses(backend, gateway, url, proxy.pid)
+
+
+def ask(
+    host: str,
+    method: str,
+    path: str,
+    body: bytes | Iterator[bytes] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """Make one request, chunked if its body is an iterator; return status, headers and body."""
+    connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
