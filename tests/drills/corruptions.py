@@ -1,7 +1,7 @@
-"""Looks at a store by itself: what no client and no order of requests can bring about.
+"""Corrupt items: states of the tables that no client and no order of requests leads to.
 
-Each puts items in a state that a fault elsewhere, or a bad restore, may leave, and notes a loss
-if the store does not notice.
+Each function makes one, as a fault elsewhere or a bad restore may, and notes a loss if the store
+does not detect it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ def a_link_without_count() -> Figures:
         metadata.delete_link(HOME, digest)
     except CorruptItemError:
         return figures
-    figures.lose("look/tables/uncounted link", AssertionError("a record counts less than no link"))
+    figures.lose(
+        "corrupt/tables/uncounted link", AssertionError("a record counts less than no link")
+    )
     return figures
 
 
 def a_record_renamed() -> Figures:
-    """Link to a record that comes to name another object meanwhile: it is looked at anew."""
+    """Link to a record that is changed to another object meanwhile: it is read anew."""
     figures, world = Figures(), TablesWorld()
     Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
     digest = Digest.of(TEXT)
@@ -51,7 +53,9 @@ def a_record_renamed() -> Figures:
     metadata = world.ports(Gate({1: renamed})).metadata
     link, record = metadata.add_link(AWAY, digest, world.clock.now()), metadata.get_record(digest)
     if link is None or record is None or (link.key, record.links) != (record.key, 2):
-        figures.lose("look/tables/renamed record", AssertionError(f"{link} is counted by {record}"))
+        figures.lose(
+            "corrupt/tables/renamed record", AssertionError(f"{link} is counted by {record}")
+        )
     return figures
 
 
@@ -62,9 +66,9 @@ def a_deletion_never_begun() -> Figures:
     metadata = stage.world.ports(Gate()).metadata
     live = metadata.get_manifest(HOME, Digest.of(body))
     if live is None or metadata.drop_tag(live, images.TAGS[0]):
-        figures.lose("look/tables/live tag", AssertionError(f"a tag of {live} was dropped"))
+        figures.lose("corrupt/tables/live tag", AssertionError(f"a tag of {live} was dropped"))
         return figures
     metadata.finish_delete(live)
     if metadata.get_manifest(HOME, live.digest) != live:
-        figures.lose("look/tables/live manifest", AssertionError(f"{live} was deleted"))
+        figures.lose("corrupt/tables/live manifest", AssertionError(f"{live} was deleted"))
     return figures

@@ -1,7 +1,7 @@
 """Drill 1: a process is stopped before and after every single call of every operation.
 
-Then its client tries again, or nobody does and the sweeper comes. A point counts as drilled only
-when the process was stopped at it. This module must never skip a call that an operation makes.
+Then its client tries again, or only the sweeper comes. A point counts as drilled when the process
+was stopped at it. This module must never skip a call that an operation makes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENDINGS = ("retry", "abandon")
 
 
 class Case(NamedTuple):
-    """Where an operation is stopped, and what comes after."""
+    """Where an operation is stopped, and whether its client tries again."""
 
     operation: str
     point: int
@@ -49,8 +49,8 @@ def drill(world: World, operations: Iterable[Operation], *, brief: bool = False)
 def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Figures:
     """Stop one operation everywhere.
 
-    `brief` for a slow world: before a call is after the one before it, so one stop after each call
-    is enough, and one before the first; the endings take turns.
+    `brief` for a slow world: a stop before a call is a stop after the one before it, so it stops
+    after each call and before the first, with one ending or the other in turn.
     """
     figures = Figures()
     name = f"crash/{world.name}"

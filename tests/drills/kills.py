@@ -1,7 +1,7 @@
 """The gateway is killed in the middle of pushes, again and again: nothing is lost, or sent twice.
 
-A client pushes as docker does, through the proxy; it must never be told of a kill. moto and the
-proxy live on, as AWS and the client's machine do.
+A client pushes as docker does, through the proxy, and must never see a kill. moto and the proxy
+run on, as AWS and the client's machine do.
 """
 
 from __future__ import annotations
@@ -134,10 +134,10 @@ class _Killer:
                     return
             if self._over.wait(moment.later):
                 return
-            kept = self._watch.told
+            kept = self._watch.durable
             self._stack.gateway.kill()
             self.killed += 1
-            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were told to be kept", flush=True)
+            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
             self._stack.gateway.wait()
 
     def _has_come(self, moment: Moment) -> bool:
@@ -160,8 +160,8 @@ def _push(proxy: str, size: int, seed: int) -> str:
     close = f"{location}{'&' if '?' in location else '?'}digest={digest}"
     put, _, _ = ask(host, "PUT", close)
     while put == 503 and time.monotonic() < began + _PATIENCE:
-        # The proxy's own patience is at its end on a slow machine: the session lives, and waits.
-        print("kills: the commit is asked for again", flush=True)
+        # The proxy waits no longer on a slow machine; the session lives, and the commit goes on.
+        print("kills: the PUT is repeated", flush=True)
         put, _, _ = ask(host, "PUT", close)
     assert put == 201, put
     print(f"kills: pushed in {time.monotonic() - began:.0f} s", flush=True)

@@ -1,4 +1,4 @@
-"""Every operation of the registry that the drills stop, fail and repeat, one row for each.
+"""Every operation that the drills stop, fail and repeat, one row for each.
 
 An operation is what a client does, through the API, after an undisturbed preparation. This module
 must never hold code: what a row does stands in tests.drills.steps and tests.drills.images.
@@ -16,7 +16,7 @@ from tests.drills.steps import (
     AWAY,
     HOME,
     TEXT,
-    asking,
+    asking_status,
     cancelling,
     changed,
     closed_in_vain,
@@ -25,9 +25,9 @@ from tests.drills.steps import (
     deleting_blob,
     elsewhere,
     filling,
+    heading,
     leased,
     left,
-    looking,
     mounting,
     opened,
     pulling,
@@ -91,11 +91,11 @@ UPLOADS = [
     Operation("append after a dead request", filling(14), leased(12, 1)),
     Operation("append to an unhashed session", filling(30), changed(12, 5, hash_state=b"?")),
     Operation("append under another name", refused(AWAY, 12, 404), opened(12)),
-    Operation("append as somebody else", refused(HOME, 12, 404, "mallory"), opened(12)),
+    Operation("append as another principal", refused(HOME, 12, 404, "mallory"), opened(12)),
     Operation("append the same again", refused(HOME, 0, 416), opened(12)),
     Operation("append after the end", refused(HOME, 12, 404), waiting(opened(12), 24 * 8)),
     Operation("append to a tail that is gone", refused(HOME, 15, 404), robbed(opened(12, 3))),
-    Operation("status", asking, opened(12, 5)),
+    Operation("status", asking_status, opened(12, 5)),
     Operation("cancel", cancelling, opened(12, 5)),
     Operation("cancel, nothing sent", cancelling, opened()),
     Operation("cancel after a dead request", cancelling, leased(12, 5)),
@@ -161,7 +161,7 @@ BLOBS = [
     Operation("mount an old blob that is there", mounting, waiting(pushed, DAYS)),
     Operation("pull a blob", pulling, pushed),
     Operation("pull an old blob", pulling, waiting(pushed, DAYS)),
-    Operation("look at an old blob", looking, waiting(pushed, DAYS)),
+    Operation("HEAD an old blob", heading, waiting(pushed, DAYS)),
     Operation("delete a blob", deleting_blob, pushed),
 ]
 

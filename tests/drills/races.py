@@ -1,8 +1,8 @@
-"""Drill 2: requests that run beside each other, in every order within bounds, and by chance beyond.
+"""Drill 2: pairs of requests, their calls in every order within bounds, and in random ones beyond.
 
 Bounded schedules have two preemptions, or one beside one call that is repeated or dies; in those
-of a late writer one task dies at its every call, after every step of the one who took over. This
-module must never run two calls at once: what a schedule says is what happened.
+of a late writer one task dies at each of its calls, after each step of the task that took over.
+This module must never run two calls at once: a schedule is exactly what happened.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _nothing(_client: Client, _prepared: object) -> None:
 
 @dataclass(frozen=True)
 class Race:
-    """Bodies that run beside each other on what was prepared, and what a client does after."""
+    """Bodies that run beside each other on what was prepared, and what is checked after."""
 
     name: str
     prepare: Callable[[Stage], Any]
@@ -58,7 +58,7 @@ class Race:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far to look: preemptions and disturbances in all, and runs by chance for each race."""
+    """How many preemptions and disturbances a schedule has, and random schedules for each race."""
 
     changes: int = 2
     chances: int = 100

@@ -1,6 +1,6 @@
-"""What the drilled operations prepare and do, each through a client that takes the disturbances.
+"""What the drilled operations prepare and do, through a client whose calls are disturbed.
 
-Nothing here may look at how it is disturbed.
+Nothing here may depend on how it is disturbed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def opened(*sizes: int) -> Callable[[Stage], str]:
 
 
 def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
-    """Prepare a session of which fields were then changed behind the registry's back."""
+    """Prepare a session, and change fields of its item without the registry."""
 
     def prepare(stage: Stage) -> str:
         session = opened(*sizes)(stage)
@@ -109,10 +109,10 @@ def worked(*sizes: int) -> Callable[[Stage], str]:
     def prepare(stage: Stage) -> str:
         session = opened(*sizes)(stage)
 
-        def drive(asked: str) -> None:
-            # Nobody waits for a worker's answer: what it raises, nobody hears.
+        def drive(session_id: str) -> None:
+            # No request waits for a worker, or sees its error.
             with suppress(RegistryError):
-                stage.registry().commits.resume(asked, stage.world.clock.now() + 600)
+                stage.registry().commits.resume(session_id, stage.world.clock.now() + 600)
 
         stage.world.workers.drive = drive
         return session
@@ -129,7 +129,7 @@ def held(stage: Stage, session: str) -> Session:
 
 
 def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], Any]:
-    """Prepare something, and let time pass until the sweeper has to do with it."""
+    """Prepare something, and let so many hours pass."""
 
     def wait(stage: Stage) -> object:
         prepared = prepare(stage)
@@ -194,7 +194,7 @@ def filling(end: int) -> Callable[[Client, str], None]:
 def refused(
     name: str, at: int, status: int, principal: str = DRILL
 ) -> Callable[[Client, str], None]:
-    """Send a chunk that must not be taken: by its repository, sender, offset or time."""
+    """Send a chunk that must be refused: for its repository, principal, offset or time."""
 
     def act(client: Client, session: str) -> None:
         target = f"{name}/blobs/uploads/{session}?at={at}"
@@ -219,7 +219,7 @@ def closing(text: bytes = TEXT, **how: Any) -> Callable[[Client, str], None]:  #
     return act
 
 
-def asking(client: Client, session: str) -> None:
+def asking_status(client: Client, session: str) -> None:
     """Ask for the status."""
     if client.where(HOME, session) is None:
         raise Violation(f"{session} is gone")
@@ -244,7 +244,7 @@ def closed_in_vain(stage: Stage) -> str:
     client = stage.client(patient=False)
     target = f"{HOME}/blobs/uploads/{session}?at=40&digest={Digest.of(TEXT)}"
     if client.requests.ask("PUT", target, TEXT[40:]).status != 503:
-        raise Violation("a commit that nobody has driven was said to be done")
+        raise Violation("a commit that no worker has driven was answered as done")
     return session
 
 
@@ -278,8 +278,8 @@ def pulling(client: Client, _: object) -> None:
         raise Violation("the blob is not what was pushed")
 
 
-def looking(client: Client, _: object) -> None:
-    """Look whether the blob is there."""
+def heading(client: Client, _: object) -> None:
+    """HEAD the blob."""
     target = f"{AWAY}/blobs/{Digest.of(TEXT)}"
     expect(client.requests.insist("HEAD", target), 200)
 

@@ -15,14 +15,14 @@ SAMPLE = {"append a part after a tail", "commit parts and a tail", "pull a blob"
 
 
 @pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
-def test_a_failure_of_any_call_is_told_and_survived(operation: operations.Operation) -> None:
-    """A client that tries again gets through, and is never told anything wrong on the way."""
+def test_a_failure_of_any_call_is_answered_and_survived(operation: operations.Operation) -> None:
+    """A client that tries again gets through, and no answer on the way is wrong."""
     figures = faults.drill(TablesWorld(), [operation], every=False)
     assert not figures.losses
     assert figures.faults > 0
 
 
-def test_a_failure_of_any_api_call_is_told_and_survived() -> None:
+def test_a_failure_of_any_api_call_is_answered_and_survived() -> None:
     """Over botocore and moto, as AWS words its failures, it is the same: a sample."""
     sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
     assert not faults.drill(moto_world(), sample, every=False).losses
@@ -38,8 +38,8 @@ def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
 
 
 @pytest.mark.parametrize("operation", throttling.OPERATIONS)
-def test_a_spell_of_throttling_ends_no_upload(operation: str) -> None:
-    """From whichever call on, for longer than any count of failures in a session would allow."""
+def test_throttling_for_minutes_ends_no_upload(operation: str) -> None:
+    """From each call on, for more failures than any limit of failures in a session would allow."""
     world = TablesWorld()
     rows = throttling.cases(world, throttling.SHORT)
     cases = [case for case in rows if (case.operation, case.way) == (operation, "throttled")]

@@ -1,4 +1,4 @@
-"""The drills see what they are for: each change of the program is caught by one of them."""
+"""Each mutant is caught by a drill, and each named clause has a mutant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.drills.mutants.rules import RULES
 
 @pytest.mark.parametrize("mutant", [*CLAUSES, *RULES], ids=lambda mutant: mutant.name)
 def test_a_drill_catches_the_mutant(mutant: mutants.Mutant) -> None:
-    """A program that forgets this loses something, and a drill says in which case."""
+    """One of the drills that the mutant names finds a loss."""
     assert mutants.caught(mutant) is not None
 
 

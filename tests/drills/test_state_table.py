@@ -9,7 +9,7 @@ from tests.drills.support.worlds import TablesWorld
 
 
 def test_every_row_of_the_state_table_is_reached_by_an_operation() -> None:
-    """A row that no operation reaches is fired by nobody, or is drilled by nobody."""
+    """A row that no operation reaches is dead, or is not drilled."""
     with reached_rows() as reached:
         for operation in operations.UPLOADS + operations.COMMITS + operations.SWEEPS:
             crashes.undisturbed(TablesWorld(), operation)

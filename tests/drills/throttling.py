@@ -127,4 +127,4 @@ def _require_one_session(stage: Stage, before: set[str]) -> None:
     """Require that the upload went on where it was: no other session was begun."""
     begun = set(stage.world.snapshot().sessions) - before
     if before and begun:
-        raise Violation(f"{before} was given up, and {begun} begun")
+        raise Violation(f"{before} was left, and {begun} begun")

@@ -1,4 +1,4 @@
-"""The closing PUT: the last chunk, the digest, and how the client hears of the commit.
+"""The closing PUT: the last chunk, the digest, and the commit as far as the client waits for it.
 
 A blob shorter than a part is published from the lease; any other session is sealed and driven.
 This module must never publish bytes whose digest was not compared with the claim.
@@ -120,7 +120,7 @@ class Closing:
         """Publish a blob that is the tail, this request's bytes, or both; hashed under the lease.
 
         `leased.claim` must be its digest: it names the canonical key before that is written.
-        Raises ObjectMissingError, ObjectChangedError when the tail is not what the session says.
+        Raises ObjectMissingError, ObjectChangedError when the tail is not that of the session.
         """
         key, repeated = canonical_key(leased.claimed_digest, leased.id), False
         if leased.tail is not None and not data:
@@ -233,7 +233,7 @@ def _require_committed(session: Session) -> Session:
 
 
 def _takes_no_bytes(session: Session, at: int | None) -> RegistryError:
-    """Return what a client is told that has bytes for a closed session: it takes claims only."""
+    """Return the error for a PUT that brings bytes to a closed session, which takes claims only."""
     if at != session.offset:
         return UploadOffsetError(offset=session.offset)
     return UploadInvalidError(

@@ -1,8 +1,8 @@
 """The lease of an open session: taken, written under, freed and lost here and nowhere else.
 
-A request that holds the lease is the only one that may change the session. Ending a session takes
-its lease away from whoever holds it. This module must never free a lease without giving up what a
-late write of its holder may reach.
+Only the request that holds the lease may change an open session; a cancellation takes it from any
+holder. This module must never free the lease of a request that failed, as if its late writes could
+no longer arrive.
 """
 
 from contextlib import suppress
@@ -31,7 +31,7 @@ from chalicelib.registry.upload.states import Event, after
 
 
 def freed(session: Session) -> Session:
-    """Return a session whose lease nobody holds."""
+    """Return a session with a free lease."""
     return replace(session, holder=None, lease_until=0.0)
 
 
@@ -90,9 +90,11 @@ class Leases:
             raise
 
     def write(self, leased: Session, stored: Session) -> Session:
-        """Write what was done under the lease; a session that others have moved on since is fine.
+        """Write what `store` returned, sealed or not.
 
-        Raises UploadBusyError or UploadUnknownError where the lease was taken over before this.
+        Where the session has moved since, this write may have been sent twice: then it succeeded
+        before, and the session that is there now is returned. Raises UploadBusyError or
+        UploadUnknownError where the lease was taken over.
         """
         try:
             return self._ports.sessions.write(leased, stored)
@@ -107,10 +109,10 @@ class Leases:
             return stored if current.state is UploadState.OPEN else current
 
     def release(self, leased: Session, after_failure: Session) -> None:
-        """Free the lease of a request that failed, best effort: else it ends by its time.
+        """Free the lease of a request that failed, best effort: else it ends by time.
 
-        `after_failure` is the session without what a late write of this request may reach. One
-        that names too many claims is not written: when its lease ends, the session is unknown.
+        `after_failure` is the session as it is safe from late writes of this request. With more
+        than MAX_CLAIMS it is not written: when the lease ends, the session is unknown.
         """
         if len(after_failure.earlier_claims) > MAX_CLAIMS:
             return
@@ -128,7 +130,7 @@ class Leases:
     def end(self, session: Session, event: Event) -> Session:
         """Cancel a session by `event` and clean up after it; raises SessionMovedError.
 
-        No lease and no fence of before holds any more, and the sweeper looks at it once again.
+        Its lease is freed and its fence rises; the sweeper comes to it once again.
         """
         ended = replace(
             freed(session),
@@ -141,7 +143,7 @@ class Leases:
 
 
 def _after_takeover(current: Session | None) -> RegistryError:
-    """Return what the request is told whose lease was taken over, or whose session was ended."""
+    """Return the error for a request whose lease was taken over, or whose session was cancelled."""
     if current is None or current.state is UploadState.CANCELLED:
         return UploadUnknownError()
     return UploadBusyError(

@@ -29,7 +29,7 @@ class CommitDriver:
         self._leftovers = Leftovers(ports, limits)
 
     def resume(self, session_id: str, deadline: float) -> Session | None:
-        """Drive a session that a worker was asked for; None if it is gone."""
+        """Drive a session by its id, in the commit function; None if it is gone."""
         session = self._ports.sessions.get(session_id)
         if session is None or session.state is UploadState.OPEN:
             return session
@@ -82,9 +82,7 @@ class CommitDriver:
         try:
             written = self._ports.metadata.publish(session, committed, key, now)
         except RecordMissingError:
-            return (
-                session  # the blob was deleted since it was found live: the next step looks again
-            )
+            return session  # the blob was deleted since: the next step finds it absent
         except SessionMovedError as moved:
             return moved_on(session, moved.current)
         return self._leftovers.clean(written)

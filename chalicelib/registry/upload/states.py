@@ -5,15 +5,15 @@ table and the diagram in docs/ to TABLE, and fail where no drill reaches one of 
 
 The theory. A client sends chunks, and S3 stores parts, each of at least 5 MiB but the last. A
 request may die at any call, may be slower than its successor, and the SDK may send any call twice.
-So nobody is waited for: every write of an item has a condition, and a write that finds its own
-result has succeeded before.
+So no request waits for another one: every write of an item has a condition, and a write that finds
+its own result has succeeded before.
 
 - A *lease* is the right of one request to change an open session. One conditional write takes it,
   and the write that moves the offset frees it. The lease of a request that died ends by time, when
   that request can no longer live; then the next request takes it over.
-- A *fence* is a number that rises with each lease, seal, new claim and cancellation. Every write of
-  the session requires the fence that its writer saw, so a request whose lease was taken over can
-  change no session. It can still write to S3, which knows no fence.
+- A *fence* is a number that rises with each lease, seal, new claim and cancellation. Every write
+  but the one that takes a lease requires the fence that its writer saw, so a request whose lease
+  was taken over changes no session. It can still write to S3, which knows no fence.
 - So a late write to S3 must be of no use. A tail's key has its writer's fence in it. A part number
   is *burned* at a takeover: no later request stores a part under it, and the object is completed
   without it. A takeover costs one of S3's 10,000 numbers; the last one is kept for the tail.

@@ -168,7 +168,7 @@ def _(delete: Original, self: Leftovers, session: Session) -> None:
 
 
 @rule(
-    "nobody is late",
+    "no writer is late",
     "_may_be_written_late",
     Leftovers,
     raced=["late first part", "late part, and the rest"],

@@ -74,7 +74,7 @@ def caught(mutant: Mutant) -> str | None:
         for attempt in _attempts(mutant):
             figures = attempt()
             if broken:
-                raise AssertionError(f"the mutant {mutant.name!r} is no program: {broken[0]}")
+                raise AssertionError(f"the mutant {mutant.name!r} does not run: {broken[0]}")
             if figures.losses:
                 return f"{figures.losses[0].case}: {figures.losses[0].what}"
     return None
@@ -82,7 +82,7 @@ def caught(mutant: Mutant) -> str | None:
 
 @contextmanager
 def _broken_mutants() -> Iterator[list[str]]:
-    """Collect errors of a mutant that is no program: nobody would write it, and any drill fails."""
+    """Collect errors of a mutant that does not run at all: any drill would catch it."""
     broken: list[str] = []
 
     class Collector(logging.Handler):

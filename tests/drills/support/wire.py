@@ -27,7 +27,7 @@ _MIXED = 4
 """Places in a transaction, counted around its end: no publication has more actions than that."""
 
 _OTHERS_TIME = (1, 3, 6)
-"""After how many calls another Complete is done: while it is looked for, or when nobody does."""
+"""After how many calls another Complete is done: while its object is looked for, or later."""
 
 
 def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
@@ -64,7 +64,7 @@ def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
 
 
 def letters(wire: Wire) -> Mapping[str, Act]:
-    """The failures of `drill_schedule.ACTS` as they come over the wire, whatever the call."""
+    """The failures of `schedule.ACTS` as they come over the wire, whatever the call."""
 
     def any_service(*, throttled: bool) -> Fault:
         def fault(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
@@ -171,7 +171,7 @@ def _transaction_conflict(request: Any, _send: Send) -> Any:  # noqa: ANN401 - l
 
 
 def _mixed(failed: int, busy: int) -> Fault:
-    """One action's condition failed while another action's item was being written by somebody."""
+    """One action's condition failed while another request was writing another action's item."""
 
     def fault(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
         reasons = [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"]]
@@ -186,15 +186,15 @@ def _mixed(failed: int, busy: int) -> Fault:
 
 
 def _half_unread(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
-    """DynamoDB reads no more than it likes of a batch, and says what it left."""
+    """DynamoDB reads half of a batch, and names the keys that it left."""
     whole = json.loads(request.body)
     ((table, wanted),) = whole["RequestItems"].items()
     keys = wanted["Keys"]
     half = (len(keys) + 1) // 2
     request.body = json.dumps({"RequestItems": {table: {**wanted, "Keys": keys[:half]}}}).encode()
-    told = json.loads(send().content)
+    read = json.loads(send().content)
     left = {table: {**wanted, "Keys": keys[half:]}} if keys[half:] else {}
-    return answer(request, 200, json.dumps({**told, "UnprocessedKeys": left}).encode())
+    return answer(request, 200, json.dumps({**read, "UnprocessedKeys": left}).encode())
 
 
 def _xml(code: str) -> bytes:

@@ -1,6 +1,6 @@
 """Clients as they should not be: they stop, trickle, lie about lengths, pipeline, or never read.
 
-Each behaviour plays on one raw connection until it is done or told that it is over. It must never
+Each behaviour uses one raw connection until it is done or the attack is over. It must never
 send a byte of a body that is not the content's at that place: what is kept can then be judged.
 """
 
@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class HostileClient:
-    """A connection to a target, what is drawn by chance, and when all is over."""
+    """A raw connection to a target, a source of random choices, and the end of the attack."""
 
     target: Target
     connection: socket.socket
@@ -73,7 +73,7 @@ class HostileClient:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def listen(self) -> None:
-        """Read until the server closes or it is over."""
+        """Read until the server closes or the attack is over."""
         self.connection.settimeout(0.2)
         while not self.over.is_set():
             with contextlib.suppress(TimeoutError):
