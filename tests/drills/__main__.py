@@ -21,7 +21,7 @@ from tests.drills.figures import Figures, reached_rows
 from tests.drills.mutants import run as mutants
 from tests.drills.mutants.clauses import CLAUSES
 from tests.drills.mutants.rules import RULES
-from tests.drills.replay import replay
+from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
 
@@ -148,6 +148,41 @@ def tested(whole: Figures, tests: Sequence[str]) -> None:
         # No test found is a failure too, and so is one that was skipped.
         if done.returncode or "skipped" in lines[-1]:
             whole.lose(f"pytest {test}", AssertionError("\n".join(lines[-20:])))
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "memory": MemoryWorld,
+    "tables": TablesWorld,
+    "moto": moto_world,
+    "ministack": moto_world,  # one call at a time, moto judges as well
+}
+
+
+def replay(case: str) -> Exception | None:
+    """Run one case; returns what was violated, and prints the calls that were made."""
+    drill, world_name, *rest = case.split("/")
+    world = WORLDS[world_name]()
+    try:
+        if drill == "race":
+            race = next(row for row in pairs.ALL if row.name == rest[0])
+            return races.once(world, race, following(read(rest[1])))[1]
+        if drill == "crowd":
+            crowds.crowd(world, float(rest[0]), int(rest[1]))
+            return None
+        if drill == "throttling":
+            name, service, way, begin, seconds, every = rest
+            slow = throttling.Case(name, service, way, int(begin), float(seconds), int(every))
+            throttling.through(world, slow)
+            return None
+        operation = next(row for row in operations.ALL if row.name == rest[0])
+        if drill == "crash":
+            crash = crashes.Case(rest[0], int(rest[1]), rest[2], rest[3])
+            crashes.stop(world, operation, crash)
+        else:
+            faults.disturb(world, operation, int(rest[1]), rest[2], rest[3])
+    except Exception as error:  # noqa: BLE001 - whatever the case raises is its result
+        return error
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

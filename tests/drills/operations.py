@@ -69,6 +69,8 @@ ASSEMBLED, VERIFIED, COPIED = UploadState.ASSEMBLED, UploadState.VERIFIED, Uploa
 SHORT = TEXT[:20]
 """Parts and a tail, and below what one copy takes."""
 
+# A row has one line or two, of which formatting would make six.
+# fmt: off
 UPLOADS = [
     Operation("start", lambda client, _: client.start(HOME)),
     Operation("POST whole", pushing(whole=True)),
@@ -120,37 +122,20 @@ COMMITS = [
     Operation("commit as sha512", closing(TEXT[:20], algorithm=SHA512), opened(12, 8)),
     Operation("commit a tail as sha512", closing(TEXT[:5], algorithm=SHA512), opened(5)),
     Operation("commit as sha512, already live", closing(algorithm=SHA512), elsewhere(20, 20, 15)),
-    Operation(
-        "commit as sha512, wrong digest first",
-        closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
-        opened(12, 8),
-    ),
-    Operation(
-        "commit a body as sha512, wrong digest first",
-        closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
-        opened(12),
-    ),
+    Operation("commit as sha512, wrong digest first",
+              closing(TEXT[:20], algorithm=SHA512, wrong_first=True), opened(12, 8)),
+    Operation("commit a body as sha512, wrong digest first",
+              closing(TEXT[:20], algorithm=SHA512, wrong_first=True), opened(12)),
     Operation("commit unhashed", closing(TEXT[:20]), changed(12, 8, hash_state=b"?")),
-    Operation(
-        "commit unhashed, wrong digest first",
-        closing(TEXT[:20], wrong_first=True),
-        changed(12, 8, hash_state=b"?"),
-    ),
+    Operation("commit unhashed, wrong digest first",
+              closing(TEXT[:20], wrong_first=True), changed(12, 8, hash_state=b"?")),
     Operation("commit a tail unhashed", closing(TEXT[:5]), changed(5, hash_state=b"?")),
     Operation("commit a tail that is gone", closing(TEXT[:15]), robbed(opened(12, 3))),
     Operation("commit staged bytes that are gone", closing(TEXT[:15]), robbed(left(ASSEMBLED))),
-    Operation(
-        "commit verified bytes that are gone",
-        closing(TEXT[:15]),
-        robbed(left(VERIFIED, hash_state=b"?")),
-    ),
+    Operation("commit verified bytes that are gone",
+              closing(TEXT[:15]), robbed(left(VERIFIED, hash_state=b"?"))),
     Operation("commit by a worker", closing(), worked(20, 20), BY_WORKER),
-    Operation(
-        "commit by a worker as sha512",
-        closing(algorithm=SHA512),
-        worked(20, 20),
-        BY_WORKER,
-    ),
+    Operation("commit by a worker as sha512", closing(algorithm=SHA512), worked(20, 20), BY_WORKER),
     Operation("worker", resuming, closed_in_vain, BY_WORKER),
 ]
 
@@ -190,15 +175,13 @@ SWEEPS = [
     Operation("sweep a sealed session", sweeping(), sealed),
     Operation("sweep a sealed session at its end", sweeping(), waiting(sealed, DAYS)),
     Operation("sweep an assembled session at its end", sweeping(), waiting(left(ASSEMBLED), DAYS)),
-    Operation(
-        "sweep a verified session at its end",
-        sweeping(),
-        waiting(left(VERIFIED, hash_state=b"?"), DAYS),
-    ),
+    Operation("sweep a verified session at its end",
+              sweeping(), waiting(left(VERIFIED, hash_state=b"?"), DAYS)),
     Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),
     Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
     Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
     Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
 ]
+# fmt: on
 
 ALL = [*UPLOADS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]
