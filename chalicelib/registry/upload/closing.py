@@ -1,6 +1,6 @@
 """The closing PUT: the last chunk, the digest, and the commit as far as the client waits for it.
 
-A blob shorter than a part is published from the lease; any other session is sealed and driven.
+A session without parts is published under its lease; any other one is sealed and driven.
 This module must never publish bytes whose digest was not compared with the claim.
 """
 

@@ -39,8 +39,8 @@ one transaction writes record, link and session. Nobody gets a blob by naming it
 live` and `whole` are moves of hashed sessions alone.
 
 Tried and left: a limit of 64 burned numbers ended every upload in some minutes of throttling. A 409
-of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. Small
-blobs that were sealed first cost five more calls each, hence `whole`. See docs/decisions.md.
+of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. A blob
+without parts that was sealed first cost five more calls, hence `whole`. See docs/decisions.md.
 """
 
 import enum
@@ -55,7 +55,7 @@ class Event(enum.StrEnum):
     SEAL = "seal"
     """The closing PUT ended the session: every byte is in S3, and no digest is known to differ."""
     WHOLE = "whole"
-    """A blob shorter than a part was hashed and published under the lease, tail and body in one."""
+    """No chunk had become a part: tail and body were hashed and published under the lease."""
     MISMATCH = "mismatch"
     """An unhashed session's staged object has another digest: the client may claim that one."""
     ASSEMBLE = "assemble"

@@ -32,7 +32,7 @@ from tests.chalicelib.registry.sessions import (
 )
 from tests.support.calls import record_calls
 from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
-from tests.support.values import NOW, a_manifest, a_session, as_sealed, begin_delete, fresh_digest
+from tests.support.values import NOW, a_manifest, a_session, as_sealed
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -133,20 +133,6 @@ def test_a_session_with_a_digest_mismatch_waits_for_another_claim(memory: Memory
     assert [key for key in memory.objects.objects if other.id in key] == []
 
 
-def test_the_bytes_of_an_earlier_claim_go_with_the_session(memory: MemoryRegistry) -> None:
-    """A request that stored its bytes and died under another claim leaves no object behind."""
-    session = opened(memory)
-    die_holding(memory, session, CLAIM)
-    key = f"blobs/sha256/{CLAIM.hex[:2]}/{CLAIM.hex}/{session.id}"
-    memory.objects.put(key, BYTES)
-    memory.clock.offset += 40
-    other = Digest.of(b"other")
-    commit(memory, session, other, b"other")
-    assert sweep(memory, LIMITS.sweep_again) == {SweepOutcome.CLEANED: 1}
-    assert key not in memory.objects.objects
-    assert memory.registry.blobs.read(memory.registry.blobs.stat(NAME, other)) == b"other"
-
-
 def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> None:
     """A push that died before its manifest went live leaves nothing after the grace."""
     manifest = a_manifest(sweep_at=memory.clock.now() + LIMITS.manifest_grace)
@@ -154,24 +140,6 @@ def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> 
     assert sweep(memory, LIMITS.manifest_grace - 60) == {}
     assert sweep(memory, 60) == {SweepOutcome.MANIFEST: 1}
     assert memory.metadata.manifests == {}
-
-
-def test_a_deletion_that_was_left_is_finished(memory: MemoryRegistry) -> None:
-    """A manifest whose deletion died after its first step goes, with tags and referrer row."""
-    deadline = memory.clock.now() + 29
-    subject = fresh_digest()
-    body = (
-        '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
-        f'"digest":"{subject}"}}}}'
-    ).encode()
-    kind = "application/vnd.oci.image.index.v1+json"
-    push = ManifestPush(NAME, Tag("v1"), kind, body, (), "ann", deadline)
-    digest = memory.registry.manifests.put(push).digest
-    due = memory.clock.now() + LIMITS.manifest_grace
-    begin_delete(memory.metadata, NAME, digest, due)
-    assert sweep(memory, LIMITS.manifest_grace) == {SweepOutcome.MANIFEST: 1}
-    left = (memory.metadata.manifests, memory.metadata.tags, memory.metadata.tagged)
-    assert (*left, memory.metadata.referrers) == ({}, {}, set(), {})
 
 
 def test_a_session_that_fails_keeps_no_other_session_waiting(
