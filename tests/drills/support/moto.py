@@ -35,7 +35,7 @@ URL = "http://127.0.0.1"
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
 
-class Wire:
+class MotoWire:
     """What stands between botocore and moto. `fault` replaces the next answer, or raises."""
 
     def __init__(self, part_minimum: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from tests.drills.support.moto import Wire, answer
+from tests.drills.support.moto import MotoWire, answer
 from tests.drills.support.points import Act, Call, Late, repeat
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _OTHERS_TIME = (1, 3, 6)
 """After how many calls another Complete is done: while its object is looked for, or later."""
 
 
-def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
+def ways(wire: MotoWire, call: str) -> Mapping[str, Act | Late]:
     """All ways in which one call can fail, by the call's name at the client, e.g. s3.put_object."""
     service, _, operation = call.partition(".")
     faults: dict[str, Fault] = {
@@ -63,7 +63,7 @@ def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
     return found | {"repeat": repeat}
 
 
-def letters(wire: Wire) -> Mapping[str, Act]:
+def letters(wire: MotoWire) -> Mapping[str, Act]:
     """The failures of `schedule.ACTS` as they come over the wire, whatever the call."""
 
     def any_service(*, throttled: bool) -> Fault:
@@ -84,7 +84,7 @@ def letters(wire: Wire) -> Mapping[str, Act]:
     return {letter: _over(wire, fault) for letter, fault in faults.items()}
 
 
-def _over(wire: Wire, fault: Fault) -> Act:
+def _over(wire: MotoWire, fault: Fault) -> Act:
     """Make the call while the wire does this to its first answer."""
 
     def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
@@ -95,7 +95,7 @@ def _over(wire: Wire, fault: Fault) -> Act:
 
 
 @contextmanager
-def _set(wire: Wire, fault: Fault) -> Iterator[None]:
+def _set(wire: MotoWire, fault: Fault) -> Iterator[None]:
     def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
         wire.fault = None
         return fault(request, send)
