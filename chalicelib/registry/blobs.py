@@ -1,6 +1,6 @@
 """Blobs that are live in a repository: stat, read, mount, delete.
 
-This module must never answer for a blob that its repository does not link to, whoever else has it.
+This module must never answer for a blob that the repository has no link to.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Limits, Ports
 
 URL_SECONDS = 20 * 60
-"""How long a client may take to begin a download from a URL we gave."""
+"""How long a client may take to begin a download from a presigned URL."""
 
 
 class Blobs:
@@ -25,8 +25,8 @@ class Blobs:
     def stat(self, repository: str, digest: Digest) -> Link:
         """Find a blob; raises BlobUnknownError.
 
-        A client that hears of a blob relies on it: a link that the collector might be looking at
-        is touched before the answer.
+        A client that was told of a blob relies on it, so a link that the collector may be about
+        to delete is touched first.
         """
         link = self._ports.metadata.get_link(repository, digest)
         if link is None or not self._kept(link):
@@ -49,7 +49,7 @@ class Blobs:
     def mount(self, repository: str, source: str | None, digest: Digest) -> Link | None:
         """Link a blob of `source` into `repository`; None if it has none: start an upload then.
 
-        Without a source only where anonymous mounts are on: else a digest would open any blob.
+        Without a source only where anonymous mounts are on: else a digest would give any blob away.
         """
         if source is None:
             if not self._limits.anonymous_mount:

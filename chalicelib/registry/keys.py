@@ -1,4 +1,4 @@
-"""Every object key in the bucket, drawn here and nowhere else. This module must never do I/O.
+"""Every object key in the bucket is made here and nowhere else. This module must never do I/O.
 
     uploads/<session>/data                            the multipart upload of a session; an object
                                                       once assembled
@@ -13,7 +13,7 @@ from chalicelib.digest import Digest
 
 
 def session_prefix(session_id: str) -> str:
-    """Below this stands everything a session stores before its commit."""
+    """The prefix of every key that a session writes before its commit."""
     return f"uploads/{session_id}/"
 
 
@@ -28,5 +28,5 @@ def tail_key(session_id: str, fence: int) -> str:
 
 
 def canonical_key(digest: Digest, session_id: str) -> str:
-    """Where the bytes that this session brings live for good, if they have this digest."""
+    """The key at which a session publishes its bytes, if they have this digest."""
     return f"blobs/{digest.algorithm.value}/{digest.hex[:2]}/{digest.hex}/{session_id}"

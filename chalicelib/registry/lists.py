@@ -24,7 +24,7 @@ _SPARE = 5.0
 """Seconds before the deadline at which no further page is read."""
 
 Visible = Callable[[Sequence[str]], list[str]]
-"""Given names, those of them that whoever asks may see."""
+"""Given names, returns those that the caller may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Lists:
     def tags(self, repository: str, after: str | None, limit: int | None) -> Page[str]:
         """Tags in byte order after `after` (it need not exist); at most `limit`, or 1,000.
 
-        A limit of 0 is an empty page and says that no more come. Raises NameUnknownError.
+        A limit of 0 gives an empty page, with `more` false. Raises NameUnknownError.
         """
         page = self._metadata.list_tags(repository, after, _bounded(limit) or 1)
         if not page.items and not self._metadata.has_repository(repository):
@@ -61,9 +61,10 @@ class Lists:
     ) -> Page[str]:
         """Repositories in byte order after `after` that are `visible` (None: all); limits as above.
 
-        With a filter it reads on until one more is found than the page holds, or none: a page's
-        last name is told, and that another page comes, and neither may give a hidden name away.
-        Raises UnavailableError where that takes until `deadline`, in epoch seconds.
+        With a filter it reads on until one more visible name is found than the page holds, or the
+        list ends: the client sees a page's last name and whether another page comes, and neither
+        may disclose a hidden name. Raises UnavailableError shortly before `deadline` (epoch
+        seconds).
         """
         if limit == 0:
             return Page([], more=False)
@@ -74,7 +75,7 @@ class Lists:
         found = visible(page.items)
         while len(found) <= wanted and page.more:
             if self._clock.now() > deadline - _SPARE:
-                raise UnavailableError("the list has more names than can be looked through")
+                raise UnavailableError("the list has more names than can be read in one request")
             page = self._metadata.list_repositories(page.items[-1], PAGE)
             found += visible(page.items)
         return Page(found[:wanted], more=len(found) > wanted)
@@ -88,8 +89,8 @@ class Lists:
     ) -> ReferrersPage:
         """Referrers of a subject, filtered by artifact type (None: all).
 
-        A page is filtered after it is read, so that its cost does not depend on what it lacks: it
-        may be short, or empty, and more may still come.
+        A page is filtered after it is read, so that its cost is bounded: it may be short, or
+        empty, and more may still come.
         """
         page = self._metadata.list_referrers(repository, subject, after, PAGE)
         wanted = [item for item in page.items if artifact_type in {None, item.artifact_type}]

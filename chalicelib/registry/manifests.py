@@ -1,7 +1,7 @@
 """Manifests: put, get, delete.
 
-A manifest is put pending with all that it refers to, its links are read, and only then does one
-transaction make it live. This module must never change a manifest's bytes, nor answer with one
+A manifest is put pending with its references, then the links to them are read, and only then does
+one transaction make it live. This module must never change a manifest's bytes, nor answer with one
 that is not live.
 """
 
@@ -35,7 +35,7 @@ _TAGS_AT_ONCE = 30
 
 @dataclass(frozen=True, slots=True)
 class ManifestPush:
-    """What a client puts. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds."""
+    """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds."""
 
     repository: str
     reference: Reference
@@ -48,7 +48,7 @@ class ManifestPush:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """What a put answers."""
+    """The result of a put."""
 
     digest: Digest
     subject: Digest | None
@@ -105,7 +105,7 @@ class Manifests:
     def delete(self, repository: str, reference: Reference) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
 
-        Raises ManifestUnknownError. What a crash interrupts, a repeat or a put finishes.
+        Raises ManifestUnknownError. A repeat or a put finishes a deletion that a crash stopped.
         """
         if isinstance(reference, Tag):
             self._retried(lambda: self._delete_tag(repository, reference.name))
@@ -138,7 +138,7 @@ class Manifests:
     def finish_delete(self, manifest: Manifest) -> None:
         """Take a manifest that is being deleted out of its repository, its tags first.
 
-        Idempotent; where somebody else has ended this deletion, nothing is done.
+        Idempotent; does nothing where another request has ended this deletion.
         """
         metadata = self._ports.metadata
         for tag in metadata.tags_of(manifest.repository, manifest.digest):
@@ -147,7 +147,7 @@ class Manifests:
         metadata.finish_delete(manifest)
 
     def end_due(self, repository: str, digest: Digest) -> bool:
-        """End what a request began with a manifest and left: for the sweeper. False if nothing."""
+        """End a put or deletion whose request died, for the sweeper; False if there is none."""
         metadata = self._ports.metadata
         manifest = metadata.get_manifest(repository, digest)
         now = self._ports.clock.now()
@@ -168,7 +168,7 @@ class Manifests:
             named = metadata.get_tags(repository, [reference.name]).get(reference.name)
             if named is None or named == seen:
                 break
-            # A tag that moves between the two reads may lead to a manifest that is deleted by now.
+            # The tag may have moved between the two reads, and this manifest have been deleted.
             seen, manifest = named, metadata.get_manifest(repository, named)
             if manifest is not None and manifest.state is ManifestState.LIVE:
                 return manifest
@@ -217,7 +217,7 @@ class Manifests:
                 return
 
     def _check(self, repository: str, parsed: ParsedManifest) -> None:
-        """Require all that a manifest refers to, in the sizes that it says."""
+        """Require all that a manifest refers to, in the sizes that it gives."""
         limits = self._limits
         blobs = {item.digest: item for item in parsed.blobs}
         links = self._ports.metadata.get_links(repository, list(blobs))
@@ -226,7 +226,7 @@ class Manifests:
         now = self._ports.clock.now()
         for link in links.values():
             self._unmark(link, now)
-        # A subject may be missing, but what is here is not to be said to have another size.
+        # A subject may be missing, but one that is here must have the size that is given.
         subject = [parsed.subject] if parsed.subject else []
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))
@@ -242,12 +242,12 @@ class Manifests:
 def _needed(
     items: Iterable[Descriptor], sizes: Mapping[Digest, int], *, sparse: bool
 ) -> list[Descriptor]:
-    """Return what a manifest needs here: all that is here, and what may not be elsewhere."""
+    """Return the items whose size is checked: those that are here, and those that must be."""
     return [item for item in items if item.digest in sizes or not (sparse or item.foreign)]
 
 
 def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
-    """Require every descriptor's content, in the size that it says."""
+    """Require every descriptor's content, in the size that it gives."""
     for item in items:
         size = sizes.get(item.digest)
         if size is None:
@@ -277,7 +277,7 @@ def _digest(push: ManifestPush) -> Digest:
 
 
 def _check_row(parsed: ParsedManifest, limit: int) -> None:
-    """Refuse a referrer whose entry in its subject's list no item could hold."""
+    """Refuse a referrer whose entry in its subject's list is larger than an item."""
     if parsed.subject is None:
         return
     texts = [parsed.artifact_type or "", *parsed.annotations, *parsed.annotations.values()]

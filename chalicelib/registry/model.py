@@ -1,4 +1,4 @@
-"""The values that the metadata store keeps: links, records, manifests, referrers, pages.
+"""The values of the metadata store: links, records, manifests, referrers, pages.
 
 This module must never do I/O, and holds no rule.
 """
@@ -39,7 +39,7 @@ class Record:
 
 
 class ManifestState(enum.StrEnum):
-    """Where a manifest's item stands; only a live one is answered to anybody."""
+    """The state of a manifest's item; clients see only live ones."""
 
     PENDING = "pending"
     LIVE = "live"
@@ -48,9 +48,9 @@ class ManifestState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest's item. `references`: the digests its repository must hold for it to be whole.
+    """A manifest's item. `references`: the digests that its repository must hold.
 
-    None where they are more than an item holds: then the body, stored as a blob, says them.
+    None where an item can't hold them all: then they are read from the body, which is a blob.
     """
 
     repository: str
@@ -65,12 +65,12 @@ class Manifest:
     version: str
     state: ManifestState = ManifestState.PENDING
     sweep_at: float | None = None
-    """When the sweeper ends what was begun; None while the manifest is live."""
+    """When the sweeper ends the put or the deletion; None while the manifest is live."""
 
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """What a referrers list shows of one manifest (image spec: a descriptor)."""
+    """The entry of one manifest in a referrers list (image spec: a descriptor)."""
 
     repository: str
     subject: Digest
@@ -83,7 +83,7 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, and whether more come after its last item."""
+    """One page of a list, and whether there are items after its last one."""
 
     items: Sequence[T]
     more: bool

@@ -1,4 +1,4 @@
-"""What the ports answer: values of the object store, and what stopped a call that lost nothing.
+"""What the ports answer: values of the object store, and the errors that a rule can act on.
 
 This module must never name S3, DynamoDB or an SDK.
 """
@@ -22,14 +22,18 @@ class MultipartMissingError(Exception):
 
 
 class MultipartBusyError(UnavailableError):
-    """Another request is completing the multipart upload: what comes of it is not known yet.
+    """Another request is completing the multipart upload, and its outcome is not known yet.
 
-    Whoever can't find out tells the client to try again.
+    A caller that can't find the outcome lets the client try again.
     """
 
 
+BYTES_LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
+"""What a store raises when the bytes that a session names are not there."""
+
+
 class SessionMovedError(Exception):
-    """A conditional write met another session than the caller had; `current` is what is there."""
+    """The session is not what the caller saw, so nothing was written; `current` is what it is."""
 
     def __init__(self, current: Session | None) -> None:
         super().__init__("the session has moved on")
@@ -63,9 +67,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An object that was written; `repeated`: an earlier sending may still arrive.
+    """An object that was written.
 
-    That is so where the request was sent again, because its first answer did not come.
+    `repeated`: the request was sent again because no answer came, so that the first one may still
+    arrive.
     """
 
     etag: str
@@ -74,9 +79,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """A multipart upload that was opened; `repeated`: another one may have been, with an id lost.
+    """A multipart upload that was opened.
 
-    That is so where the request was sent again, because its first answer did not come.
+    `repeated`: the request was sent again because no answer came, so that there may be another
+    upload whose id nobody knows.
     """
 
     id: str

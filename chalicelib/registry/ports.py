@@ -1,4 +1,4 @@
-"""What the rules ask of the world: object store, session store, metadata store, workers, clock.
+"""The ports of the rules: object store, session store, metadata store, workers, clock.
 
 Nothing here may name S3, DynamoDB or an SDK. Every method may also raise UnavailableError
 (503, nothing lost) when the world fails; a failure is never answered as "absent".
@@ -32,7 +32,7 @@ class ObjectStore(Protocol):
         """Stream an object in chunks of at most `chunk_size` bytes; raises as `get` does."""
 
     def stat(self, key: str) -> ObjectStat | None:
-        """Look at an object; None only if the store says that there is none."""
+        """Read size and ETag of an object; None only if the store answers that there is none."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
@@ -62,12 +62,12 @@ class ObjectStore(Protocol):
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
         """Make the object from exactly these parts; returns its ETag.
 
-        Raises MultipartMissingError when the upload is over (look whether the object is there),
-        MultipartBusyError when another request is about to end it.
+        Raises MultipartMissingError when the upload is over (the object may be there),
+        MultipartBusyError when another request is about to complete it.
         """
 
     def purge(self, prefix: str) -> None:
-        """Abort every multipart upload and delete every object below a prefix, and look again.
+        """Abort every multipart upload and delete every object below a prefix, and list once more.
 
         For sessions in which a late writer may exist: a part in flight can outlive an abort.
         """
@@ -108,7 +108,7 @@ class SessionStore(Protocol):
         """Take the lease in ONE conditional write and return the session as it then is.
 
         Condition: the session is open, of this owner, alive at `now`, its offset is `at`
-        (any, if None), and nobody holds a lease. Effect: holder, lease_until, fence + 1; and
+        (any, if None), and its lease is free. Effect: holder, lease_until, fence + 1; and
         `claim`, if given. A repeat by the same holder succeeds and returns the session.
         Only if the condition fails: a lease that ended without an append (`lease_until <= now`)
         is taken over by a second write, conditional on that holder and fence, which also burns
@@ -120,7 +120,7 @@ class SessionStore(Protocol):
         """
 
     def due(self, now: float) -> Iterator[str]:
-        """Ids of sessions whose `sweep_at` has come, read as asked for.
+        """Ids of sessions whose `sweep_at` has come, read page by page as they are used.
 
         At a cost that depends on them alone. May name sessions that are gone or no longer due.
         """
@@ -145,7 +145,7 @@ class MetadataStore(Protocol):
         """Read many links, 100 a request; absent ones are left out."""
 
     def get_record(self, digest: Digest) -> Record | None:
-        """Read the record of a blob, whatever repositories link to it."""
+        """Read the record of a blob."""
 
     def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:
         """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
@@ -158,7 +158,7 @@ class MetadataStore(Protocol):
         the record names. Tries "all new" first, without reading.
 
         A session whose own key is not the one published still has bytes to remove: it gets no
-        expires_at, whatever `after` says, and `before`'s sweep_at where `after` has none.
+        expires_at, even if `after` has one, and `before`'s sweep_at where `after` has none.
         Returns the session as written, also when this very publication had taken effect earlier.
         Raises SessionMovedError when the session moved otherwise.
         """
@@ -178,7 +178,7 @@ class MetadataStore(Protocol):
     # manifests
 
     def get_manifest(self, repository: str, digest: Digest) -> Manifest | None:
-        """Read a manifest's item in whatever state."""
+        """Read a manifest's item, in any state."""
 
     def get_manifests(
         self, repository: str, digests: Sequence[Digest]
@@ -188,7 +188,7 @@ class MetadataStore(Protocol):
     def put_pending(self, manifest: Manifest) -> Manifest:
         """Put a manifest as pending where there is none, or only a pending one.
 
-        Returns the item that is there now: `manifest` itself, or the live or deleting one met.
+        Returns the item that is there now: `manifest` itself, or a live or deleting one.
         """
 
     def remove_pending(self, manifest: Manifest) -> None:
@@ -216,7 +216,7 @@ class MetadataStore(Protocol):
         """
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
-        """Repository and digest of manifests whose `sweep_at` has come, read as asked for.
+        """Repository and digest of manifests whose `sweep_at` has come, read as they are used.
 
         At a cost that depends on them alone. May name manifests that are gone or live by now.
         """
@@ -235,7 +235,7 @@ class MetadataStore(Protocol):
 
         A tag that names another manifest by now keeps its name, and only the TAGGED row goes.
         False, and nothing was deleted, if the manifest is no longer being deleted in this
-        version: somebody else ended the deletion, and the tag may be a later push's.
+        version: another request ended the deletion, and the tag may be a later push's.
         """
 
     def finish_delete(self, manifest: Manifest) -> None:
@@ -272,14 +272,14 @@ class MetadataStore(Protocol):
 
 
 class Workers(Protocol):
-    """Work that goes on after an answer."""
+    """Work that goes on after the answer to the client."""
 
     def commit(self, session_id: str) -> None:
         """Ask for a sealed session to be driven to its end; returns at once."""
 
 
 class Clock(Protocol):
-    """Time, and what must never repeat."""
+    """Time, and identifiers that never repeat."""
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -1,6 +1,7 @@
-"""The registry: its services over one set of ports, each built when it is first asked for.
+"""The registry: its services over one set of ports.
 
-A new process answers its first request sooner so. This module must never hold a rule.
+Each is imported and built when it is first used, so that a cold start loads only what its request
+needs. This module must never hold a rule.
 """
 
 from functools import cached_property
@@ -12,14 +13,14 @@ if TYPE_CHECKING:
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
-    from chalicelib.registry.upload.runner import Commits
+    from chalicelib.registry.upload.runner import CommitDriver
     from chalicelib.registry.upload.uploads import Uploads
 
 # ruff: noqa: PLC0415 - a service is imported when it is built
 
 
 class Registry:
-    """What the API calls, and the functions that run beside it."""
+    """All services: for the API, and for the functions that commit and sweep."""
 
     def __init__(self, ports: "Ports", limits: "Limits") -> None:
         self._ports = ports
@@ -48,21 +49,21 @@ class Registry:
 
     @cached_property
     def lists(self) -> "Lists":
-        """What a repository, or the registry, holds."""
+        """Lists of tags, referrers and repositories."""
         from chalicelib.registry.lists import Lists
 
         return Lists(self._ports)
 
     @cached_property
-    def commits(self) -> "Commits":
-        """What drives a sealed session to its end."""
-        from chalicelib.registry.upload.runner import Commits
+    def commits(self) -> "CommitDriver":
+        """The driver of sealed sessions."""
+        from chalicelib.registry.upload.runner import CommitDriver
 
-        return Commits(self._ports, self._limits)
+        return CommitDriver(self._ports, self._limits)
 
     @cached_property
     def sweeper(self) -> "Sweeper":
-        """What ends that which nobody came back for."""
+        """The sweeper."""
         from chalicelib.registry.sweeper import Sweeper
 
         return Sweeper(self._ports, self._limits, self.manifests)

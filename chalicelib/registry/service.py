@@ -1,4 +1,4 @@
-"""What every service of the registry stands on: the ports, and the limits that settings give.
+"""What every service of the registry is built from: the ports, and the limits of the settings.
 
 This module must never hold a rule.
 """
@@ -26,30 +26,30 @@ class Limits(NamedTuple):
     sweep_sealed: float = 0.25 * _HOUR
     """How long after its sealing the sweeper drives a session on; a worker ends before that."""
     sweep_again: float = _HOUR
-    """How long the sweeper leaves what it could not end, and what a late writer may yet reach.
+    """How long until the sweeper comes again to what failed, or to what a late writer may reach.
 
     Longer than any invocation lasts.
     """
     manifest_grace: float = _HOUR
-    """How long a manifest may be on its way in or out before the sweeper ends it."""
+    """How long a manifest may be pending or deleting before the sweeper ends that."""
     remember: float = 48 * _HOUR
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
     copy_whole: int = 5 * 1024 * _MIB
-    """Above this size S3 copies in parts, by a multipart upload of the copy's own."""
+    """Above this size an object is copied in parts, by a multipart upload."""
     commit_wait: float = 20.0
-    """How long a closing PUT waits for its commit before it says 503."""
+    """How long a closing PUT waits for its commit before it answers 503."""
     commit_inline: int = 1024 * _MIB
     """Above this size a commit is handed to the commit function at once."""
     verify_inline: int = 64 * _MIB
-    """The same for bytes that have to be read back, which a request has no time for."""
+    """The same for bytes that must be read back, which takes longer than a copy."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""
     references_inline: int = 1000
     """Most references of a manifest that stand in its item (71 to 135 bytes each)."""
     referrer_row: int = 128 * 1024
-    """Most bytes, as JSON text, that a referrers list shows of one manifest's own words."""
+    """Most bytes of annotations and artifact type, as JSON, in an entry of a referrers list."""
     sparse_index: bool = False
     """Whether an index may name manifests that its repository lacks."""
     sparse_image: bool = False
@@ -59,7 +59,7 @@ class Limits(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """The world, as the rules see it."""
+    """The adapters to the world that the rules are given."""
 
     objects: "ObjectStore"
     sessions: "SessionStore"

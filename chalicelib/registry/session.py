@@ -1,4 +1,4 @@
-"""The upload session as a value: what its one item holds, however long the upload.
+"""The upload session as a value: its one item, of the same size however long the upload.
 
 This module must never do I/O; a session changes by `dataclasses.replace` and is written by a store.
 """
@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from chalicelib.digest import Algorithm, Digest
 
 LAST_PART = 10_000
-"""S3's highest part number. It is the tail's: no chunk takes it, and so no late writer does."""
+"""S3's highest part number, kept for the tail: no chunk takes it, so it is never burned."""
 
 MAX_CLAIMS = 64
-"""Most digests that requests which died may have claimed, before a session is given up itself."""
+"""Most claims of requests that died; a session with more is unknown to clients."""
 
 
 class UploadState(enum.StrEnum):
-    """Where a session stands; `chalicelib.registry.upload.states.TABLE` says how it moves."""
+    """The states of a session; `chalicelib.registry.upload.states.TABLE` has its moves."""
 
     OPEN = "open"
     SEALED = "sealed"
@@ -32,7 +32,7 @@ TERMINAL = frozenset({UploadState.COMMITTED, UploadState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """Bytes in S3 that a session names: key, size in bytes, and the ETag its writer was told."""
+    """Bytes in S3 that a session names: key, size in bytes, and the ETag of the write."""
 
     key: str
     size: int
@@ -41,7 +41,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a session is: nobody else finds it, and under no other name."""
+    """Who opened a session, and for which repository: it is unknown to all others."""
 
     repository: str
     principal: str
@@ -61,7 +61,7 @@ class Session:
     """No request is served after this; fixed at creation, below every lifecycle period."""
     state: UploadState = UploadState.OPEN
     offset: int = 0
-    """How many bytes are durable: what Range tells clients."""
+    """How many bytes are durable; clients see it in Range."""
     algorithm: Algorithm = Algorithm.SHA256
     hash_state: bytes | None = None
     """The hash of the first `offset` bytes, resumable; None when the session is unhashed."""
@@ -75,13 +75,13 @@ class Session:
     tail_part: int | None = None
     """The number that the tail takes as the last part, from sealing on."""
     claim: Digest | None = None
-    """The digest the client gave last; it names the session's canonical key."""
+    """The digest that the client gave last; it is part of the session's canonical key."""
     earlier_claims: tuple[Digest, ...] = ()
     """Claims of requests that died or failed: their bytes may stand at canonical keys."""
     fence: int = 0
-    """Rises with every lease and seal; a write of an earlier fence is refused."""
+    """Rises with every lease, seal, new claim and end; a write under an earlier one is refused."""
     holder: str | None = None
-    """The nonce of the request that holds the lease; None when nobody does."""
+    """The nonce of the request that holds the lease; None while the lease is free."""
     lease_until: float = 0.0
     last_fence: int = 0
     """The fence of the last append that was accepted."""
@@ -90,17 +90,17 @@ class Session:
     computed: tuple[Digest, ...] = ()
     """Digests read from the staged object so far (unhashed sessions only)."""
     published_key: str | None = None
-    """The key that the blob's record names, from `committed` on; ours or an earlier push's."""
+    """The key that the blob's record names, from `committed` on: its own or an earlier push's."""
     disturbed: bool = False
     """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
     sweep_at: float | None = None
-    """When the sweeper has something to do; None once there is nothing left to clean up."""
+    """When the sweeper comes to it; None once there is nothing left to clean up."""
     expires_at: float | None = None
     """The TTL attribute: set only when over and cleaned up."""
 
     @property
     def owner(self) -> Owner:
-        """Whose it is."""
+        """Who opened it."""
         return Owner(self.repository, self.principal)
 
     @property
@@ -110,7 +110,7 @@ class Session:
 
     @property
     def takes_claims(self) -> bool:
-        """Whether it is closed, and another digest may be the right one: its bytes decide."""
+        """Whether another claim may replace this one: it is closed, and not verified yet."""
         return not self.hashed and self.state in {UploadState.SEALED, UploadState.ASSEMBLED}
 
     def over_by(self, now: float) -> bool:
@@ -118,14 +118,40 @@ class Session:
         return self.life_until <= now
 
     def leased(self, now: float) -> bool:
-        """Whether a request other than a dead one holds the session."""
+        """Whether a request that may still be alive holds the lease."""
         return self.holder is not None and now < self.lease_until
 
+    @property
+    def claimed_digest(self) -> Digest:
+        """The claim of a session that must have one; ValueError, a fault in the program, if not."""
+        if self.claim is None:
+            raise ValueError(f"session {self.id} has no claim")
+        return self.claim
 
-def left_behind(session: Session) -> Session:
-    """Return a session with the objects that its holder may still write to noted for clean-up.
+    @property
+    def staged_object(self) -> StoredObject:
+        """The staged object of a session that must have one; ValueError, a fault, if not."""
+        if self.staged is None:
+            raise ValueError(f"session {self.id} has no staged object")
+        return self.staged
 
-    A tail's key is the fence's own, and a canonical key the claim's: nobody else reads them.
+    @property
+    def computed_digest(self) -> Digest | None:
+        """The digest read from the staged bytes in the claim's algorithm; None before that."""
+        algorithm = self.claim and self.claim.algorithm
+        return next((found for found in self.computed if found.algorithm is algorithm), None)
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether the staged bytes were read and do not have the digest claimed."""
+        return self.computed_digest not in {None, self.claim}
+
+
+def with_late_writer(session: Session) -> Session:
+    """Return a session whose holder may still write to keys that no other request uses.
+
+    Those are the tail's key, which has the holder's fence, and the canonical key of its claim.
+    Clean-up has to know of both; no part number is burned.
     """
     claims = (session.claim,) if session.claim else ()
     return replace(
@@ -135,14 +161,14 @@ def left_behind(session: Session) -> Session:
     )
 
 
-def overtaken(session: Session) -> Session:
-    """Return a session with all that its holder may still write to given up.
+def taken_over(session: Session) -> Session:
+    """Return a session after the takeover of its lease: its next part number is burned too.
 
-    That is what `left_behind` notes, and the number of its next part.
+    The holder may still store a part under that number. The tail's number is never burned.
     """
-    behind = left_behind(session)
+    late = with_late_writer(session)
     if session.next_part >= LAST_PART:
-        return behind
+        return late
     return replace(
-        behind, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
+        late, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
     )

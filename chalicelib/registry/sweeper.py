@@ -1,9 +1,9 @@
-"""The sweeper: ends what requests began and nobody came back for.
+"""The sweeper: ends what requests began and did not end.
 
 Abandoned sessions are cancelled when their life ends, sealed ones driven on, ended ones cleaned
-up; manifests that a dead request left pending or half deleted are taken out. Every write is
+up; manifests that a dead request left pending or half deleted are removed. Every write is
 conditional, so any number of sweepers may run beside requests and each other. This module must
-never touch anything that its item does not say is due.
+never touch anything that is not due by its item.
 """
 
 import logging
@@ -21,15 +21,15 @@ from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, UploadState
-from chalicelib.registry.upload.chunks import ByteStore
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
 
 _log = logging.getLogger("moorage.sweeper")
 
 
 class SweepOutcome(StrEnum):
-    """What became of one thing that was due."""
+    """The outcome of one thing that was due."""
 
     COMMITTED = "committed"
     """A sealed session was driven to its end."""
@@ -38,25 +38,25 @@ class SweepOutcome(StrEnum):
     CLEANED = "cleaned"
     """What an ended session had left is deleted, and its item may expire."""
     POSTPONED = "postponed"
-    """It is not over yet, and stands in the queue at a later time."""
+    """It is not over yet, and is due again later."""
     MANIFEST = "manifest"
     """A pending manifest was removed, or a deletion finished."""
     NOTHING = "nothing"
-    """It was no longer due when it was read: the queue lags behind."""
+    """It was no longer due when it was read, for the index is eventually consistent."""
     FAILED = "failed"
-    """An error, which the log tells; the next run tries again."""
+    """An error, which is logged; the next run tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one run did. `finished`: the queue was read to its end before time ran out."""
+    """The result of one run. `finished`: the queue was read to its end before time ran out."""
 
     outcomes: Mapping[SweepOutcome, int]
     finished: bool
 
     @property
     def looked(self) -> int:
-        """How many things were looked at."""
+        """How many things were due."""
         return sum(self.outcomes.values())
 
 
@@ -67,8 +67,8 @@ class Sweeper:
         self._ports = ports
         self._limits = limits
         self._manifests = manifests
-        self._bytes = ByteStore(ports, limits)
-        self._commits = Commits(ports, limits)
+        self._leftovers = Leftovers(ports, limits)
+        self._driver = CommitDriver(ports, limits)
 
     def sweep(self, until: float) -> Swept:
         """Work through all that is due, one after the other, until done or `until` (epoch seconds).
@@ -98,13 +98,13 @@ class Sweeper:
             yield from filter(None, pair)
 
     def _guarded(self, work: partial[SweepOutcome]) -> SweepOutcome:
-        """Do one piece of work; whatever goes wrong with it must not keep the rest waiting."""
+        """Do one piece of work; an error in it must not keep the rest from being done."""
         try:
             return work()
         except RegistryError as error:
             cause = error.__cause__ or error.message
             _log.warning("sweeping %s failed: %s", work.args[:2], cause)
-        except Exception:  # noqa: BLE001 - as the docstring says; the log has the traceback
+        except Exception:  # noqa: BLE001 - see the docstring; the log has the traceback
             _log.exception("sweeping %s failed", work.args[:2])
         return SweepOutcome.FAILED
 
@@ -120,13 +120,13 @@ class Sweeper:
         try:
             return self._end(session, now, until)
         except SessionMovedError:
-            return SweepOutcome.NOTHING  # somebody else is at it
+            return SweepOutcome.NOTHING  # another request or sweeper moved it
         except Exception:
             self._step_back(session_id)
             raise
 
     def _step_back(self, session_id: str) -> None:
-        """Let what failed stand behind what has not been tried yet, best effort."""
+        """Postpone a session that failed behind those that have not been tried yet, best effort."""
         with suppress(RegistryError, SessionMovedError):
             session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
             if session is not None and session.sweep_at is not None and session.sweep_at <= now:
@@ -134,26 +134,26 @@ class Sweeper:
 
     def _end(self, session: Session, now: float, until: float) -> SweepOutcome:
         if session.state in TERMINAL:
-            return self._settled(self._bytes.clean_up(session), SweepOutcome.CLEANED)
+            return self._settled(self._leftovers.clean_up(session), SweepOutcome.CLEANED)
         if session.leased(now):
             return self._postpone(session, session.lease_until)
         if session.over_by(now):
-            return self._settled(self._commits.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
+            return self._settled(self._driver.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
         if session.state is UploadState.OPEN:
             return self._postpone(session, session.life_until)
-        # Behind the others first: what takes longer than this process has must not begin each run.
+        # Postponed first: a commit that takes longer than a run must not be the first of each run.
         later = now + self._limits.sweep_again / 2
         session = self._ports.sessions.write(session, replace(session, sweep_at=later))
         try:
-            driven = self._commits.drive(session, until)
+            driven = self._driver.drive(session, until)
         except UploadDigestInvalidError:
             # The client may still name the right digest, as long as the session lives.
-            met = self._ports.sessions.get(session.id)
-            return SweepOutcome.NOTHING if met is None else self._postpone(met, met.life_until)
+            left = self._ports.sessions.get(session.id)
+            return SweepOutcome.NOTHING if left is None else self._postpone(left, left.life_until)
         return self._settled(driven, _OUTCOME_OF.get(driven.state, SweepOutcome.POSTPONED))
 
     def _settled(self, session: Session, outcome: SweepOutcome) -> SweepOutcome:
-        """Put a session that still is due back into the queue; else it has come to `outcome`."""
+        """Postpone a session that is still due; of any other, return `outcome`."""
         now = self._ports.clock.now()
         if session.sweep_at is not None and session.sweep_at <= now:
             return self._postpone(session, now + self._limits.sweep_again)

@@ -1,7 +1,7 @@
 """Drill 1: a process is stopped before and after every single call of every operation.
 
-Then its client tries again, or nobody does and the sweeper comes. A point counts as drilled only
-when the process was stopped at it. This module must never skip a call that an operation makes.
+Then its client tries again, or only the sweeper comes. A point counts as drilled when the process
+was stopped at it. This module must never skip a call that an operation makes.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.drills.support.client import Client, Stage
-from tests.drills.support.invariants import check
+from tests.drills.figures import Figures
+from tests.drills.support import sweep
+from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
 from tests.drills.support.requests import GaveUpError
-from tests.drills.support.sweep import settle
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +27,7 @@ ENDINGS = ("retry", "abandon")
 
 
 class Case(NamedTuple):
-    """Where an operation is stopped, and what comes after."""
+    """Where an operation is stopped, and whether its client tries again."""
 
     operation: str
     point: int
@@ -39,42 +38,39 @@ class Case(NamedTuple):
         return "/".join(map(str, self))
 
 
-def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Tally:
+def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Figures:
     """Stop every operation everywhere."""
-    tally = Tally()
+    figures = Figures()
     for operation in operations:
-        tally.add(drill_one(world, operation, brief=brief))
-    return tally
+        figures.add(drill_one(world, operation, brief=brief))
+    return figures
 
 
-def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Tally:
+def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Figures:
     """Stop one operation everywhere.
 
-    `brief` for a slow world: before a call is after the one before it, so one stop after each call
-    is enough, and one before the first; the endings take turns.
+    `brief` for a slow world: a stop before a call is a stop after the one before it, so it stops
+    after each call and before the first, with one ending or the other in turn.
     """
-    tally = Tally()
+    figures = Figures()
     name = f"crash/{world.name}"
     try:
         trace = undisturbed(world, operation)
     except (Violation, GaveUpError) as error:
-        tally.lose(f"{name}/{operation.name}/-/undisturbed/-", error)
-        return tally
-    tally.points = len(trace)
+        figures.lose(f"{name}/{operation.name}/-/undisturbed/-", error)
+        return figures
+    figures.points = len(trace)
     stopped: dict[int, set[tuple[str, str]]] = {number: set() for number in range(len(trace))}
     ways = 1 if brief else len(SIDES) * len(ENDINGS)
     for case in cases(operation.name, len(trace)):
         if brief and not _in_brief(case):
             continue
-        tally.schedules += 1
-        try:
+        figures.schedules += 1
+        with figures.losing(f"{name}/{case}"):
             if case.point in stop(world, operation, case):
                 stopped[case.point].add((case.side, case.ending))
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss, and has a case
-            stopped[case.point].add((case.side, case.ending))
-            tally.lose(f"{name}/{case}", error)
-    tally.drilled = sum(len(seen) >= ways for seen in stopped.values())
-    return tally
+    figures.drilled = sum(len(seen) >= ways for seen in stopped.values())
+    return figures
 
 
 def cases(operation: str, points: int) -> Iterator[Case]:
@@ -112,14 +108,9 @@ def stop(world: World, operation: Operation, case: Case) -> list[int]:
 
 
 def judge(stage: Stage) -> None:
-    """Assert the invariants now, and when the sweeper has done all that it ever will."""
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
-    _pull_everything(stage.client(), stage)
-
-
-def _pull_everything(client: Client, stage: Stage) -> None:
+    """Assert the invariants, now and at the end, and pull every blob."""
+    sweep.judge(stage)
+    client = stage.client()
     for (repository, digest), data in stage.ledger.blobs.items():
         if client.pull(repository, digest) not in {data, None}:
             raise Violation(f"{digest} can't be pulled")

@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.drills import images
+from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage, Upload
-from tests.drills.support.invariants import check
 from tests.drills.support.ledger import Violation
 from tests.drills.support.requests import expect
 from tests.drills.support.schedule import ACTS, at_random, run
-from tests.drills.support.sweep import settle
+from tests.drills.support.sweep import judge
 from tests.drills.support.wire import letters
 from tests.drills.support.worlds import SMALL, AwsWorld
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,17 +36,15 @@ CONFIG = b"{}"
 SHARED = b"a layer that all of them have in common"
 
 
-def drill(world: World, seeds: range) -> Tally:
+def drill(world: World, seeds: range) -> Figures:
     """Run a crowd for each share of failing calls and each seed."""
-    tally = Tally()
+    figures = Figures()
     for share in SHARES:
         for seed in seeds:
-            tally.schedules += 1
-            try:
-                tally.faults += crowd(world, share, seed)
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
-                tally.lose(f"crowd/{world.name}/{share}/{seed}", error)
-    return tally
+            figures.schedules += 1
+            with figures.losing(f"crowd/{world.name}/{share}/{seed}"):
+                figures.faults += crowd(world, share, seed)
+    return figures
 
 
 def crowd(world: World, share: float, seed: int) -> int:
@@ -61,9 +58,7 @@ def crowd(world: World, share: float, seed: int) -> int:
     )
     for error in errors:
         raise error
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
+    judge(stage)
     return sum(bool(step.choice.act) for step in steps)
 
 

@@ -1,14 +1,13 @@
-"""A siege: dozens of hostile clients at once, with pushes going on between them.
+"""Dozens of hostile clients at once, while other clients push.
 
-It watches what the servers hold meanwhile and judges what is kept of each upload afterwards: it
-must never judge by anything but what a client is told and can pull.
+Watches the memory, threads and files of the servers meanwhile, and afterwards resumes each upload.
+It must never judge by anything but the answers that a client gets and the blobs that it pulls.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import random
 import socket
 import threading
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from moorage.proxy.rechunk import offset_of
-from tests.drills.support.hostile_clients import BEHAVIOURS, Behaviour, Target, play
-from tests.drills.support.hostile_stack import Usage
+from tests.drills.support.hostile.clients import BEHAVIOURS, Behaviour, Target, play
+from tests.drills.support.hostile.stack import Answer, Usage, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +37,8 @@ _TRIES = 60
 
 
 @dataclass(frozen=True)
-class Door:
-    """A server that clients knock at: its name, `host:port` and process."""
+class Server:
+    """A server under attack: its name, `host:port` and process."""
 
     name: str
     host: str
@@ -48,23 +47,23 @@ class Door:
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload that a hostile client was given at a door, to do with as it likes."""
+    """An upload session at a server, for a hostile client to misuse."""
 
-    door: Door
+    server: Server
     behaviour: Behaviour
     target: Target
 
     @property
     def name(self) -> str:
-        """What the client does, and where."""
-        return f"{self.behaviour.__name__} at the {self.door.name}"
+        """The client's behaviour, and where."""
+        return f"{self.behaviour.__name__} at the {self.server.name}"
 
 
 @dataclass
 class Watched:
-    """What a server held before a siege and at its worst; pushes that went well meanwhile."""
+    """What a server used before and at most, and how many pushes succeeded meanwhile."""
 
-    door: Door
+    server: Server
     before: Usage
     worst: Usage
     pushes: int = 0
@@ -75,38 +74,38 @@ class Watched:
         return self.worst.resident - self.before.resident
 
     def settled(self) -> Usage:
-        """Wait until the server has let go of its clients; return what it holds then."""
+        """Wait until the server has closed its clients' connections; return what it uses then."""
         until = time.monotonic() + _SETTLE
         while True:
-            usage = Usage.of(self.door.pid)
+            usage = Usage.of(self.server.pid)
             if usage.files <= self.before.files + POOLED or time.monotonic() > until:
                 return usage
             time.sleep(0.2)
 
 
-def besiege(
-    doors: Sequence[Door], size: int, seconds: float, seed: int
+def attack(
+    servers: Sequence[Server], size: int, seconds: float, seed: int
 ) -> tuple[list[Watched], list[Upload]]:
-    """Set every hostile client twice on each door, with idle connections and pushes between them.
+    """Run every hostile client twice against each server, beside idle connections and pushes.
 
     `size` is how many bytes each has to upload. Returns when all have gone.
     """
-    chance = random.Random(seed)  # noqa: S311 - a siege that can be repeated, not a secret
+    chance = random.Random(seed)  # noqa: S311 - an attack that can be repeated, not a secret
     uploads = [
-        _upload(door, behaviour, size, large, chance)
-        for door in doors
-        for large in [f"/v2/siege/blobs/{push(door.host, chance.randbytes(_LARGE))}"]
+        _upload(server, behaviour, size, large, chance)
+        for server in servers
+        for large in [f"/v2/attack/blobs/{push(server.host, chance.randbytes(_LARGE))}"]
         for behaviour in BEHAVIOURS * ROUNDS
     ]
-    watched = [Watched(door, Usage.of(door.pid), Usage.of(door.pid)) for door in doors]
+    watched = [Watched(server, Usage.of(server.pid), Usage.of(server.pid)) for server in servers]
     over = threading.Event()
-    crowd = len(uploads) + _PUSHERS * len(doors)
-    with ThreadPoolExecutor(crowd) as clients, _idle(doors):
+    crowd = len(uploads) + _PUSHERS * len(servers)
+    with ThreadPoolExecutor(crowd) as clients, _idle(servers):
         for upload in uploads:
             own = random.Random(chance.random())  # noqa: S311 - likewise
             clients.submit(play, upload.behaviour, upload.target, own, over)
         pushers = [
-            (seen, clients.submit(_push_until, seen.door.host, number, over))
+            (seen, clients.submit(_push_until, seen.server.host, number, over))
             for seen in watched
             for number in range(_PUSHERS)
         ]
@@ -125,11 +124,11 @@ def judge(uploads: Sequence[Upload]) -> list[tuple[Upload, int]]:
 
 
 def resumed(upload: Upload) -> int:
-    """Ask what is kept of an upload, go on from there, commit, and pull it back.
+    """Ask for the status of an upload, resume, commit, and pull the blob.
 
-    Returns how many bytes were told to be kept. Raises AssertionError if they were others.
+    Returns how many bytes Range said were durable. Raises AssertionError if the blob is another.
     """
-    host = upload.door.host
+    host = upload.server.host
     content = upload.target.content
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     for _ in range(_TRIES):
@@ -141,10 +140,10 @@ def resumed(upload: Upload) -> int:
         path = f"{headers['Location']}&digest={digest}"
         put, headers, body = ask(host, "PUT", path, rest, named)
         if put == 201:
-            pulled = ask(host, "GET", f"/v2/siege/blobs/{digest}")
+            pulled = ask(host, "GET", f"/v2/attack/blobs/{digest}")
             assert pulled_bytes(pulled) == content, upload.name
             return kept or 0
-        # A function whose client has left may still be at work; a broken one's lease lives.
+        # A function whose client has left may still run, or its lease still live.
         assert put in {416, 503}, (upload.name, put, body)
         time.sleep(1)
     raise AssertionError(f"{upload.name}: it could not be resumed")
@@ -153,33 +152,13 @@ def resumed(upload: Upload) -> int:
 def push(host: str, content: bytes) -> str:
     """Push a blob as well-behaved clients do and return its digest."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    opened, headers, _ = ask(host, "POST", "/v2/siege/blobs/uploads/")
+    opened, headers, _ = ask(host, "POST", "/v2/attack/blobs/uploads/")
     assert opened == 202, opened
     patched, headers, _ = ask(host, "PATCH", headers["Location"], content)
     assert patched == 202, patched
     put, _, _ = ask(host, "PUT", f"{headers['Location']}&digest={digest}")
     assert put == 201, put
     return digest
-
-
-Answer = tuple[int, http.client.HTTPMessage, bytes]
-
-
-def ask(
-    host: str,
-    method: str,
-    path: str,
-    body: bytes | None = None,
-    named: dict[str, str] | None = None,
-) -> Answer:
-    """Make one request; return status, headers and body."""
-    connection = http.client.HTTPConnection(host, timeout=120)
-    try:
-        connection.request(method, path, body, named or {})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
-    finally:
-        connection.close()
 
 
 def pulled_bytes(answer: Answer) -> bytes:
@@ -193,26 +172,26 @@ def pulled_bytes(answer: Answer) -> bytes:
 
 
 def _upload(
-    door: Door, behaviour: Behaviour, size: int, large: str, chance: random.Random
+    server: Server, behaviour: Behaviour, size: int, large: str, chance: random.Random
 ) -> Upload:
-    opened, headers, _ = ask(door.host, "POST", "/v2/siege/blobs/uploads/")
+    opened, headers, _ = ask(server.host, "POST", "/v2/attack/blobs/uploads/")
     assert opened == 202, opened
-    target = Target(_address(door), headers["Location"], chance.randbytes(size), large)
-    return Upload(door, behaviour, target)
+    target = Target(_address(server), headers["Location"], chance.randbytes(size), large)
+    return Upload(server, behaviour, target)
 
 
-def _address(door: Door) -> tuple[str, int]:
-    name, _, port = door.host.partition(":")
+def _address(server: Server) -> tuple[str, int]:
+    name, _, port = server.host.partition(":")
     return name, int(port)
 
 
 @contextlib.contextmanager
-def _idle(doors: Sequence[Door]) -> Iterator[None]:
+def _idle(servers: Sequence[Server]) -> Iterator[None]:
     """Hold many connections that say nothing."""
     with contextlib.ExitStack() as held:
-        for door in doors:
+        for server in servers:
             for _ in range(IDLE):
-                held.enter_context(socket.create_connection(_address(door), timeout=30))
+                held.enter_context(socket.create_connection(_address(server), timeout=30))
         yield
 
 
@@ -232,7 +211,7 @@ def _watch(watched: Sequence[Watched], seconds: float) -> None:
     while time.monotonic() < until:
         time.sleep(0.1)
         for seen in watched:
-            now, worst = Usage.of(seen.door.pid), seen.worst
+            now, worst = Usage.of(seen.server.pid), seen.worst
             seen.worst = Usage(
                 resident=max(now.resident, worst.resident),
                 threads=max(now.threads, worst.threads),

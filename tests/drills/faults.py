@@ -1,8 +1,8 @@
 """Drill 3: each call of every operation fails in every way that AWS fails; then many at random.
 
-In memory the ports fail as adapters do; over moto the wire between botocore and AWS does. A client
+In memory the ports fail as adapters do; over moto the wire between botocore and moto does. A client
 that tries again ends with the right bytes, and no answer on the way is another than 429, 503 with
-a time, or the true one. This module must never give up on a client: that is a loss.
+a time, or the true one. A client that does not get through is a loss.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import TooManyRequestsError, UnavailableError
 from tests.drills.crashes import judge, undisturbed
+from tests.drills.figures import Figures
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import (
     Act,
     Gate,
     Late,
+    as_repeated,
     failing,
     failing_after,
     repeat,
-    said_again,
 )
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.wire import ways
 from tests.drills.support.worlds import AwsWorld
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.drills.support.worlds import World
 
 _ITEM_WRITES = frozenset({"dynamodb.put_item", "dynamodb.update_item", "dynamodb.delete_item"})
-"""What DynamoDB may do long after it was sent: a transaction's token keeps it from that."""
+"""Requests that may reach DynamoDB late; a transaction has a token that prevents it."""
 
 _OBJECT_WRITES = frozenset(
     f"{prefix}.{name}"
@@ -44,7 +44,7 @@ _OBJECT_WRITES = frozenset(
     )
     for name in names
 )
-"""What S3 may do long after it was sent."""
+"""Requests that may reach S3 late."""
 
 _PORTS: Mapping[str, Act | Late] = {
     "repeat": repeat,
@@ -57,38 +57,35 @@ _AFTER_ALL = 10_000
 """More calls than any operation makes."""
 
 _LATE: Mapping[str, Act | Late] = {
-    "again 1 later": Late(1, said_again),
-    "again 4 later": Late(4, said_again),
-    "again at the end": Late(_AFTER_ALL, said_again),
+    "again 1 later": Late(1, as_repeated),
+    "again 4 later": Late(4, as_repeated),
+    "again at the end": Late(_AFTER_ALL, as_repeated),
     "unavailable, and done at the end": Late(_AFTER_ALL, failing(UnavailableError)),
 }
 
 
-def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Tally:
+def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Figures:
     """Let each call of each operation fail: in `every` way, or each call in one of them.
 
     `only`: what the names of the ways have to contain.
     """
-    tally = Tally()
+    figures = Figures()
     for operation in operations:
         trace = undisturbed(world, operation)
         for point, call in enumerate(trace):
             names = [name for name in acts(world, call) if only in name]
-            # Its neighbours take other ways, so that all come by.
-            chosen = names if every or not names else [names[tally.faults % len(names)]]
+            # Neighbouring calls take other ways, so that each way is taken.
+            chosen = names if every or not names else [names[figures.faults % len(names)]]
             for way in chosen:
-                tally.faults += 1
-                try:
+                figures.faults += 1
+                with figures.losing(f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"):
                     disturb(world, operation, point, call, way)
-                except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
-                    case = f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"
-                    tally.lose(case, error)
-    return tally
+    return figures
 
 
 def acts(world: World, call: str) -> Mapping[str, Act | Late]:
     """All ways in which a call can fail."""
-    # What asks for a worker is no call of botocore's here: Lambda is drilled at its port only.
+    # No client of Lambda exists here: workers fail at their port, as in memory.
     aws = isinstance(world, AwsWorld) and not call.startswith("workers.")
     wire = world.wire if isinstance(world, AwsWorld) and aws else None
     found: Mapping[str, Act | Late] = ways(wire, call) if wire else _PORTS
@@ -99,7 +96,7 @@ def acts(world: World, call: str) -> Mapping[str, Act | Late]:
 def disturb(world: World, operation: Operation, point: int, call: str, way: str) -> None:
     """Let one call of an operation fail in one way; its client tries again.
 
-    Where the SDK sends a call twice, nobody has to: it is known by what it finds.
+    Where the SDK sends a call twice, the client need not: the second one recognises the first.
     """
     stage = Stage.over(world, operation.limits)
     prepared = operation.prepare(stage)

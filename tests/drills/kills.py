@@ -1,7 +1,7 @@
 """The gateway is killed in the middle of pushes, again and again: nothing is lost, or sent twice.
 
-A client pushes as docker does, through the proxy; it must never be told of a kill. moto and the
-proxy live on, as AWS and the client's machine do.
+A client pushes as docker does, through the proxy, and must never see a kill. moto and the proxy
+run on, as AWS and the client's machine do.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.drills.support.hostile_stack import Stack, running
-from tests.drills.support.hostile_tap import Watch, watching
+from tests.drills.support.hostile.stack import RegistryProcesses, ask, running
+from tests.drills.support.hostile.tap import Watch, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _deadline(size: int) -> float:
 
 
 @contextlib.contextmanager
-def _watched(timeout: float) -> Iterator[tuple[Stack, Watch]]:
+def _watched(timeout: float) -> Iterator[tuple[RegistryProcesses, Watch]]:
     seen: list[Watch] = []
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ def _watched(timeout: float) -> Iterator[tuple[Stack, Watch]]:
 class _Killer:
     """A thread that kills the gateway at each moment of a plan."""
 
-    def __init__(self, stack: Stack, watch: Watch, plan: list[Moment]) -> None:
+    def __init__(self, stack: RegistryProcesses, watch: Watch, plan: list[Moment]) -> None:
         self._stack = stack
         self._watch = watch
         self._plan = plan
@@ -134,10 +134,10 @@ class _Killer:
                     return
             if self._over.wait(moment.later):
                 return
-            kept = self._watch.told
+            kept = self._watch.durable
             self._stack.gateway.kill()
             self.killed += 1
-            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were told to be kept", flush=True)
+            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
             self._stack.gateway.wait()
 
     def _has_come(self, moment: Moment) -> bool:
@@ -149,36 +149,23 @@ class _Killer:
 def _push(proxy: str, size: int, seed: int) -> str:
     """Push as docker does: POST, one PATCH of unknown length, an empty PUT; return the digest."""
     host = urlsplit(proxy).netloc
-    opened, location, _ = _ask(host, "POST", "/v2/drill/blobs/uploads/")
+    opened, headers, _ = ask(host, "POST", "/v2/drill/blobs/uploads/")
     assert opened == 202, opened
     hasher = hashlib.sha256()
     began = time.monotonic()
-    patched, location, told = _ask(host, "PATCH", location, _content(size, seed, hasher))
-    assert (patched, told) == (202, f"0-{size - 1}"), (patched, told)
-    digest = f"sha256:{hasher.hexdigest()}"
-    glue = "&" if "?" in location else "?"
-    put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+    content = _content(size, seed, hasher)
+    patched, headers, _ = ask(host, "PATCH", headers["Location"], content)
+    assert (patched, headers["Range"]) == (202, f"0-{size - 1}"), (patched, headers["Range"])
+    digest, location = f"sha256:{hasher.hexdigest()}", headers["Location"]
+    close = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+    put, _, _ = ask(host, "PUT", close)
     while put == 503 and time.monotonic() < began + _PATIENCE:
-        # The proxy's own patience is at its end on a slow machine: the session lives, and waits.
-        print("kills: the commit is asked for again", flush=True)
-        put, _, _ = _ask(host, "PUT", f"{location}{glue}digest={digest}")
+        # The proxy waits no longer on a slow machine; the session lives, and the commit goes on.
+        print("kills: the PUT is repeated", flush=True)
+        put, _, _ = ask(host, "PUT", close)
     assert put == 201, put
     print(f"kills: pushed in {time.monotonic() - began:.0f} s", flush=True)
     return digest
-
-
-def _ask(
-    host: str, method: str, path: str, body: Iterator[bytes] | None = None
-) -> tuple[int, str, str]:
-    """Make one request; return its status, Location and Range."""
-    connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
-    try:
-        connection.request(method, path, body=body, encode_chunked=body is not None)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status, answer.headers.get("Location", ""), answer.headers.get("Range", "")
-    finally:
-        connection.close()
 
 
 def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
@@ -189,7 +176,7 @@ def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
         yield block
 
 
-def _pull(stack: Stack, digest: str) -> tuple[int, str]:
+def _pull(stack: RegistryProcesses, digest: str) -> tuple[int, str]:
     """Pull a blob as a client does that follows its redirect; return its length and digest."""
     url = f"{stack.proxy}/v2/drill/blobs/{digest}"
     while True:

@@ -1,4 +1,4 @@
-"""Every operation of the registry that the drills stop, fail and repeat, one row for each.
+"""Every operation that the drills stop, fail and repeat, one row for each.
 
 An operation is what a client does, through the API, after an undisturbed preparation. This module
 must never hold code: what a row does stands in tests.drills.steps and tests.drills.images.
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm
+from chalicelib.registry.session import UploadState
 from tests.drills import images
 from tests.drills.steps import (
     AWAY,
     HOME,
     TEXT,
-    asking,
+    asking_status,
     cancelling,
     changed,
     closed_in_vain,
@@ -24,8 +25,9 @@ from tests.drills.steps import (
     deleting_blob,
     elsewhere,
     filling,
+    heading,
     leased,
-    looking,
+    left,
     mounting,
     opened,
     pulling,
@@ -34,10 +36,10 @@ from tests.drills.steps import (
     pushing,
     refused,
     resuming,
+    robbed,
     sealed,
     sweeping,
     waiting,
-    without_tail,
     worked,
 )
 from tests.drills.support.worlds import BY_WORKER, SMALL
@@ -63,9 +65,12 @@ DAYS = 24 * 8
 """In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
 SHA512 = Algorithm.SHA512
+ASSEMBLED, VERIFIED, COPIED = UploadState.ASSEMBLED, UploadState.VERIFIED, UploadState.COPIED
 SHORT = TEXT[:20]
 """Parts and a tail, and below what one copy takes."""
 
+# A row has one line or two, of which formatting would make six.
+# fmt: off
 UPLOADS = [
     Operation("start", lambda client, _: client.start(HOME)),
     Operation("POST whole", pushing(whole=True)),
@@ -88,10 +93,11 @@ UPLOADS = [
     Operation("append after a dead request", filling(14), leased(12, 1)),
     Operation("append to an unhashed session", filling(30), changed(12, 5, hash_state=b"?")),
     Operation("append under another name", refused(AWAY, 12, 404), opened(12)),
-    Operation("append as somebody else", refused(HOME, 12, 404, "mallory"), opened(12)),
+    Operation("append as another principal", refused(HOME, 12, 404, "mallory"), opened(12)),
     Operation("append the same again", refused(HOME, 0, 416), opened(12)),
     Operation("append after the end", refused(HOME, 12, 404), waiting(opened(12), 24 * 8)),
-    Operation("status", asking, opened(12, 5)),
+    Operation("append to a tail that is gone", refused(HOME, 15, 404), robbed(opened(12, 3))),
+    Operation("status", asking_status, opened(12, 5)),
     Operation("cancel", cancelling, opened(12, 5)),
     Operation("cancel, nothing sent", cancelling, opened()),
     Operation("cancel after a dead request", cancelling, leased(12, 5)),
@@ -116,31 +122,20 @@ COMMITS = [
     Operation("commit as sha512", closing(TEXT[:20], algorithm=SHA512), opened(12, 8)),
     Operation("commit a tail as sha512", closing(TEXT[:5], algorithm=SHA512), opened(5)),
     Operation("commit as sha512, already live", closing(algorithm=SHA512), elsewhere(20, 20, 15)),
-    Operation(
-        "commit as sha512, wrong digest first",
-        closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
-        opened(12, 8),
-    ),
-    Operation(
-        "commit a body as sha512, wrong digest first",
-        closing(TEXT[:20], algorithm=SHA512, wrong_first=True),
-        opened(12),
-    ),
+    Operation("commit as sha512, wrong digest first",
+              closing(TEXT[:20], algorithm=SHA512, wrong_first=True), opened(12, 8)),
+    Operation("commit a body as sha512, wrong digest first",
+              closing(TEXT[:20], algorithm=SHA512, wrong_first=True), opened(12)),
     Operation("commit unhashed", closing(TEXT[:20]), changed(12, 8, hash_state=b"?")),
-    Operation(
-        "commit unhashed, wrong digest first",
-        closing(TEXT[:20], wrong_first=True),
-        changed(12, 8, hash_state=b"?"),
-    ),
+    Operation("commit unhashed, wrong digest first",
+              closing(TEXT[:20], wrong_first=True), changed(12, 8, hash_state=b"?")),
     Operation("commit a tail unhashed", closing(TEXT[:5]), changed(5, hash_state=b"?")),
-    Operation("commit a tail that is gone", closing(TEXT[:15]), without_tail),
+    Operation("commit a tail that is gone", closing(TEXT[:15]), robbed(opened(12, 3))),
+    Operation("commit staged bytes that are gone", closing(TEXT[:15]), robbed(left(ASSEMBLED))),
+    Operation("commit verified bytes that are gone",
+              closing(TEXT[:15]), robbed(left(VERIFIED, hash_state=b"?"))),
     Operation("commit by a worker", closing(), worked(20, 20), BY_WORKER),
-    Operation(
-        "commit by a worker as sha512",
-        closing(algorithm=SHA512),
-        worked(20, 20),
-        BY_WORKER,
-    ),
+    Operation("commit by a worker as sha512", closing(algorithm=SHA512), worked(20, 20), BY_WORKER),
     Operation("worker", resuming, closed_in_vain, BY_WORKER),
 ]
 
@@ -151,7 +146,7 @@ BLOBS = [
     Operation("mount an old blob that is there", mounting, waiting(pushed, DAYS)),
     Operation("pull a blob", pulling, pushed),
     Operation("pull an old blob", pulling, waiting(pushed, DAYS)),
-    Operation("look at an old blob", looking, waiting(pushed, DAYS)),
+    Operation("HEAD an old blob", heading, waiting(pushed, DAYS)),
     Operation("delete a blob", deleting_blob, pushed),
 ]
 
@@ -173,15 +168,20 @@ MANIFESTS = [
 ]
 
 SWEEPS = [
-    Operation("sweep, nothing due", sweeping, opened(12)),
-    Operation("sweep an abandoned session", sweeping, waiting(opened(12, 3), DAYS)),
-    Operation("sweep an empty session", sweeping, waiting(opened(), DAYS)),
-    Operation("sweep after a dead request", sweeping, waiting(leased(12, 3), DAYS)),
-    Operation("sweep a sealed session", sweeping, sealed),
-    Operation("sweep a sealed session at its end", sweeping, waiting(sealed, DAYS)),
-    Operation("sweep a committed session", sweeping, waiting(committed_disturbed, 2)),
-    Operation("sweep a pending manifest", sweeping, waiting(images.pending, 2)),
-    Operation("sweep a manifest half deleted", sweeping, waiting(images.half_deleted, 2)),
+    Operation("sweep, nothing due", sweeping(), opened(12)),
+    Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
+    Operation("sweep an empty session", sweeping(), waiting(opened(), DAYS)),
+    Operation("sweep after a dead request", sweeping(), waiting(leased(12, 3), DAYS)),
+    Operation("sweep a sealed session", sweeping(), sealed),
+    Operation("sweep a sealed session at its end", sweeping(), waiting(sealed, DAYS)),
+    Operation("sweep an assembled session at its end", sweeping(), waiting(left(ASSEMBLED), DAYS)),
+    Operation("sweep a verified session at its end",
+              sweeping(), waiting(left(VERIFIED, hash_state=b"?"), DAYS)),
+    Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),
+    Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
+    Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
+    Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
 ]
+# fmt: on
 
 ALL = [*UPLOADS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]

@@ -1,8 +1,8 @@
-"""Drill 2: requests that run beside each other, in every order within bounds, and by chance beyond.
+"""Drill 2: pairs of requests, their calls in every order within bounds, and in random ones beyond.
 
 Bounded schedules have two preemptions, or one beside one call that is repeated or dies; in those
-of a late writer one task dies at its every call, after every step of the one who took over. This
-module must never run two calls at once: what a schedule says is what happened.
+of a late writer one task dies at each of its calls, after each step of the task that took over.
+This module must never run two calls at once: a schedule is exactly what happened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage
 from tests.drills.support.invariants import check
 from tests.drills.support.requests import GaveUpError
@@ -25,9 +26,8 @@ from tests.drills.support.schedule import (
     run,
     written,
 )
-from tests.drills.support.sweep import settle
+from tests.drills.support.sweep import judge
 from tests.drills.support.worlds import SMALL
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def _nothing(_client: Client, _prepared: object) -> None:
 
 @dataclass(frozen=True)
 class Race:
-    """Bodies that run beside each other on what was prepared, and what a client does after."""
+    """Bodies that run beside each other on what was prepared, and what is checked after."""
 
     name: str
     prepare: Callable[[Stage], Any]
@@ -58,7 +58,7 @@ class Race:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far to look: preemptions and disturbances in all, and runs by chance for each race."""
+    """How many preemptions and disturbances a schedule has, and random schedules for each race."""
 
     changes: int = 2
     chances: int = 100
@@ -71,30 +71,30 @@ class Bounds:
         return preemptions + disturbances <= self.changes and disturbances <= 1
 
 
-def drill(world: World, races: Iterable[Race], bounds: Bounds) -> Tally:
+def drill(world: World, races: Iterable[Race], bounds: Bounds) -> Figures:
     """Run every race in every order within the bounds, and in some beyond."""
-    tally = Tally()
+    figures = Figures()
     for race in races:
-        tally.add(drill_one(world, race, bounds))
-    return tally
+        figures.add(drill_one(world, race, bounds))
+    return figures
 
 
-def drill_one(world: World, race: Race, bounds: Bounds) -> Tally:
+def drill_one(world: World, race: Race, bounds: Bounds) -> Figures:
     """Run one race."""
-    tally = Tally()
+    figures = Figures()
 
     def attempt(choose: Chooser) -> list[Step]:
         steps, error = once(world, race, choose)
-        tally.schedules += 1
+        figures.schedules += 1
         if error is not None:
             choices = written([step.choice for step in steps])
-            tally.lose(f"race/{world.name}/{race.name}/{choices}", error)
+            figures.lose(f"race/{world.name}/{race.name}/{choices}", error)
         return steps
 
     for _ in _attempts(attempt, race, bounds):
-        if bounds.first_loss and tally.losses:
+        if bounds.first_loss and figures.losses:
             break
-    return tally
+    return figures
 
 
 def _attempts(
@@ -146,6 +146,4 @@ def once(world: World, race: Race, choose: Chooser) -> tuple[list[Step], Excepti
 def _judge(stage: Stage, race: Race, prepared: object) -> None:
     check(stage.world.snapshot(), stage.ledger)
     race.finish(stage.client(), prepared)
-    seen = stage.world.snapshot()
-    check(seen, stage.ledger)
-    check(settle(stage, seen), stage.ledger, final=True)
+    judge(stage)

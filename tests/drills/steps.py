@@ -1,6 +1,6 @@
-"""What the drilled operations prepare and do, each through a client that takes the disturbances.
+"""What the drilled operations prepare and do, through a client whose calls are disturbed.
 
-Nothing here may look at how it is disturbed.
+Nothing here may depend on how it is disturbed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
-from chalicelib.registry.session import Owner
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.session import Owner, UploadState
+from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills.support.client import Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
+from tests.drills.support.worlds import SMALL
+from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,7 @@ def opened(*sizes: int) -> Callable[[Stage], str]:
 
 
 def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
-    """Prepare a session of which fields were then changed behind the registry's back."""
+    """Prepare a session, and change fields of its item without the registry."""
 
     def prepare(stage: Stage) -> str:
         session = opened(*sizes)(stage)
@@ -58,13 +60,17 @@ def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN
     return prepare
 
 
-def without_tail(stage: Stage) -> str:
-    """Prepare a session whose tail has gone: nothing but a fault below does that."""
-    session = opened(12, 3)(stage)
-    tail = held(stage, session).tail
-    stage.world.ports(Gate()).objects.delete([tail.key if tail else ""])
-    stage.ledger.robbed.add(session)
-    return session
+def robbed(prepare: Callable[[Stage], str]) -> Callable[[Stage], str]:
+    """Prepare a session whose staged object, or tail, is deleted: only a fault of S3 does that."""
+
+    def rob(stage: Stage) -> str:
+        session = prepare(stage)
+        found = held(stage, session)
+        stage.world.ports(Gate()).objects.delete([(found.staged or found.tail).key])  # type: ignore[union-attr]
+        stage.ledger.robbed.add(session)
+        return session
+
+    return rob
 
 
 def leased(*sizes: int) -> Callable[[Stage], str]:
@@ -103,10 +109,10 @@ def worked(*sizes: int) -> Callable[[Stage], str]:
     def prepare(stage: Stage) -> str:
         session = opened(*sizes)(stage)
 
-        def drive(asked: str) -> None:
-            # Nobody waits for a worker's answer: what it raises, nobody hears.
+        def drive(session_id: str) -> None:
+            # No request waits for a worker, or sees its error.
             with suppress(RegistryError):
-                stage.registry().commits.resume(asked, stage.world.clock.now() + 600)
+                stage.registry().commits.resume(session_id, stage.world.clock.now() + 600)
 
         stage.world.workers.drive = drive
         return session
@@ -123,7 +129,7 @@ def held(stage: Stage, session: str) -> Session:
 
 
 def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], Any]:
-    """Prepare something, and let time pass until the sweeper has to do with it."""
+    """Prepare something, and let so many hours pass."""
 
     def wait(stage: Stage) -> object:
         prepared = prepare(stage)
@@ -133,14 +139,26 @@ def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], 
     return wait
 
 
-def sealed(stage: Stage) -> str:
-    """Prepare a session whose closing PUT died after it had sealed; the sweeper may come."""
-    session = opened(12, 3)(stage)
-    ports, before = stage.world.ports(Gate()), held(stage, session)
-    after = Commits(ports, stage.world.limits).sealed(before, Digest.of(TEXT[:15]), None)
-    ports.sessions.write(before, replace(after, hash_state=before.hash_state))
-    stage.world.clock.sleep(3600)
-    return session
+def left(state: UploadState, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
+    """Prepare a session whose closing PUT died in this state, an hour ago: the sweeper is due.
+
+    `changes` to the session are made before it was sealed.
+    """
+
+    def prepare(stage: Stage) -> str:
+        session = changed(12, 3, **changes)(stage)
+        ports, before = stage.world.ports(Gate()), held(stage, session)
+        closed = as_sealed(before, Digest.of(TEXT[:15]), ports.clock.now())
+        driver, current = CommitDriver(ports, SMALL), ports.sessions.write(before, closed)
+        while current.state is not state:
+            current = driver.step(current)
+        stage.world.clock.sleep(3600)
+        return session
+
+    return prepare
+
+
+sealed = left(UploadState.SEALED)
 
 
 def committed_disturbed(stage: Stage) -> str:
@@ -153,9 +171,14 @@ def committed_disturbed(stage: Stage) -> str:
 # What is done
 
 
-def pushing(*chunks: int, text: bytes = TEXT, **how: Any) -> Callable[[Client, Any], None]:  # noqa: ANN401 - any field of an upload
+def pushing(
+    *chunks: int,
+    text: bytes = TEXT,
+    repository: str = HOME,
+    **how: Any,  # noqa: ANN401 - any field of an upload
+) -> Callable[[Client, Any], None]:
     """Push a blob in chunks of these sizes, the rest with the PUT."""
-    return lambda client, _: client.push(HOME, Upload(text, chunks, **how))
+    return lambda client, _: client.push(repository, Upload(text, chunks, **how))
 
 
 def filling(end: int) -> Callable[[Client, str], None]:
@@ -171,7 +194,7 @@ def filling(end: int) -> Callable[[Client, str], None]:
 def refused(
     name: str, at: int, status: int, principal: str = DRILL
 ) -> Callable[[Client, str], None]:
-    """Send a chunk that must not be taken: by its repository, sender, offset or time."""
+    """Send a chunk that must be refused: for its repository, principal, offset or time."""
 
     def act(client: Client, session: str) -> None:
         target = f"{name}/blobs/uploads/{session}?at={at}"
@@ -196,7 +219,7 @@ def closing(text: bytes = TEXT, **how: Any) -> Callable[[Client, str], None]:  #
     return act
 
 
-def asking(client: Client, session: str) -> None:
+def asking_status(client: Client, session: str) -> None:
     """Ask for the status."""
     if client.where(HOME, session) is None:
         raise Violation(f"{session} is gone")
@@ -221,7 +244,7 @@ def closed_in_vain(stage: Stage) -> str:
     client = stage.client(patient=False)
     target = f"{HOME}/blobs/uploads/{session}?at=40&digest={Digest.of(TEXT)}"
     if client.requests.ask("PUT", target, TEXT[40:]).status != 503:
-        raise Violation("a commit that nobody has driven was said to be done")
+        raise Violation("a commit that no worker has driven was answered as done")
     return session
 
 
@@ -255,12 +278,17 @@ def pulling(client: Client, _: object) -> None:
         raise Violation("the blob is not what was pushed")
 
 
-def looking(client: Client, _: object) -> None:
-    """Look whether the blob is there."""
+def heading(client: Client, _: object) -> None:
+    """HEAD the blob."""
     target = f"{AWAY}/blobs/{Digest.of(TEXT)}"
     expect(client.requests.insist("HEAD", target), 200)
 
 
-def sweeping(client: Client, _: object) -> None:
-    """Sweep; a sweeper that dies comes again."""
-    client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
+def sweeping(wait: float = 0.0) -> Callable[[Client, Any], None]:
+    """Sweep, after so many seconds; a sweeper that dies is run again."""
+
+    def act(client: Client, _: object) -> None:
+        client.stage.world.clock.sleep(wait)
+        client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
+
+    return act

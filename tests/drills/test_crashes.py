@@ -15,14 +15,14 @@ SAMPLE = {"append a part after a tail", "put an image anew, move a tag"}
 @pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
 def test_a_stop_before_or_after_any_call_loses_nothing(operation: operations.Operation) -> None:
     """A process that dies at any call leaves what its client, or the sweeper, can end."""
-    tally = crashes.drill_one(TablesWorld(), operation)
-    assert not tally.losses
-    assert tally.drilled == tally.points > 0
+    figures = crashes.drill_one(TablesWorld(), operation)
+    assert not figures.losses
+    assert figures.drilled == figures.points > 0
 
 
 def test_a_stop_at_any_api_call_loses_nothing() -> None:
     """Over botocore and moto it is the same: a sample."""
     sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
-    tally = crashes.drill(moto_world(), sample, brief=True)
-    assert not tally.losses
-    assert tally.drilled == tally.points > 0
+    figures = crashes.drill(moto_world(), sample, brief=True)
+    assert not figures.losses
+    assert figures.drilled == figures.points > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.drills import crowds, faults, operations, spells
+from tests.drills import crowds, faults, operations, throttling
 from tests.drills.support.worlds import TablesWorld, moto_world
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
@@ -15,14 +15,14 @@ SAMPLE = {"append a part after a tail", "commit parts and a tail", "pull a blob"
 
 
 @pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
-def test_a_failure_of_any_call_is_told_and_survived(operation: operations.Operation) -> None:
-    """A client that tries again gets through, and is never told anything wrong on the way."""
-    tally = faults.drill(TablesWorld(), [operation], every=False)
-    assert not tally.losses
-    assert tally.faults > 0
+def test_a_failure_of_any_call_is_answered_and_survived(operation: operations.Operation) -> None:
+    """A client that tries again gets through, and no answer on the way is wrong."""
+    figures = faults.drill(TablesWorld(), [operation], every=False)
+    assert not figures.losses
+    assert figures.faults > 0
 
 
-def test_a_failure_of_any_api_call_is_told_and_survived() -> None:
+def test_a_failure_of_any_api_call_is_answered_and_survived() -> None:
     """Over botocore and moto, as AWS words its failures, it is the same: a sample."""
     sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
     assert not faults.drill(moto_world(), sample, every=False).losses
@@ -32,20 +32,20 @@ def test_a_failure_of_any_api_call_is_told_and_survived() -> None:
 def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
     """Another's Complete or transaction in the way, or a batch half read, is no answer."""
     chosen = [operation for operation in operations.ALL if operation.name in names]
-    tally = faults.drill(moto_world(), chosen, every=True, only=way)
-    assert not tally.losses
-    assert tally.faults >= len(names)
+    figures = faults.drill(moto_world(), chosen, every=True, only=way)
+    assert not figures.losses
+    assert figures.faults >= len(names)
 
 
-@pytest.mark.parametrize("operation", spells.OPERATIONS)
-def test_a_spell_of_throttling_ends_no_upload(operation: str) -> None:
-    """From whichever call on, for longer than any count of failures in a session would allow."""
+@pytest.mark.parametrize("operation", throttling.OPERATIONS)
+def test_throttling_for_minutes_ends_no_upload(operation: str) -> None:
+    """From each call on, for more failures than any limit of failures in a session would allow."""
     world = TablesWorld()
-    rows = spells.cases(world, spells.SHORT)
+    rows = throttling.cases(world, throttling.SHORT)
     cases = [case for case in rows if (case.operation, case.way) == (operation, "throttled")]
-    tally = spells.drill(world, cases)
-    assert not tally.losses
-    assert tally.faults > 64 * len(cases) / 2
+    figures = throttling.drill(world, cases)
+    assert not figures.losses
+    assert figures.faults > 64 * len(cases) / 2
 
 
 def test_a_crowd_gets_through_over_the_wire() -> None:

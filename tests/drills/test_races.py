@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.drills import contests, races
+from tests.drills import pairs, races
 from tests.drills.support.schedule import Choice, following, read, run, written
 from tests.drills.support.worlds import MemoryWorld, TablesWorld
 
 BOUNDS = races.Bounds(changes=1, chances=10)
 
 
-@pytest.mark.parametrize("race", contests.ALL, ids=lambda race: race.name)
+@pytest.mark.parametrize("race", pairs.ALL, ids=lambda race: race.name)
 def test_no_order_of_two_requests_loses_anything(race: races.Race) -> None:
     """With one preemption, repeat or death at any call, and at random, all invariants hold."""
-    tally = races.drill_one(TablesWorld(), race, BOUNDS)
-    assert not tally.losses
-    assert tally.schedules > BOUNDS.chances
+    figures = races.drill_one(TablesWorld(), race, BOUNDS)
+    assert not figures.losses
+    assert figures.schedules > BOUNDS.chances
 
 
-@pytest.mark.parametrize("race", contests.ALL[::5], ids=lambda race: race.name)
+@pytest.mark.parametrize("race", pairs.ALL[::5], ids=lambda race: race.name)
 def test_the_stores_in_memory_race_alike(race: races.Race) -> None:
     """What other tests take for a registry's stores loses nothing either."""
     assert not races.drill_one(MemoryWorld(), race, BOUNDS).losses

@@ -18,11 +18,11 @@ from chalicelib.reference import parse_reference
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.upload.chunks import hasher_of
 from tests.support.memory_metadata import MemoryMetadataStore
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.memory_sessions import MemorySessionStore
 from tests.support.registries import RecordedWorkers, TestClock
+from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +156,7 @@ def _lost(world: Fuzzed, opened: Session) -> Session:
 def _sealed(world: Fuzzed, opened: Session) -> Session:
     """A session whose commit was begun and left."""
     session = _parts(world, opened)
-    sealed = world.registry.commits.sealed(session, Digest.of(WHOLE), hasher_of(session))
+    sealed = as_sealed(session, Digest.of(WHOLE), world.ports.clock.now())
     return world.ports.sessions.write(session, sealed)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import Session, StoredObject, UploadState
 from tests.policies.deployed import COPY_PART, COPY_WHOLE, MIB, Deployment
-from tests.support.values import a_session, fresh_name
+from tests.support.values import a_session, as_sealed, fresh_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,7 @@ def sealed(  # noqa: PLR0913 - whatever a flow varies
     """Leave a session that a request has closed with its digest, or with that of other bytes."""
     session, data = opened(deployment, *sizes, data=data, name=name)
     claim = Digest.of(data if claimed is None else claimed, algorithm)
-    closed = deployment.arranged.registry.commits.sealed(session, claim, None)
-    if algorithm is session.algorithm:
-        closed = replace(closed, hash_state=session.hash_state)
+    closed = as_sealed(session, claim, deployment.arranged.clock.now())
     closed = replace(closed, disturbed=disturbed)
     return deployment.arranged.ports.sessions.write(session, closed), data
 

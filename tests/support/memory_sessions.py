@@ -17,8 +17,8 @@ from chalicelib.registry.session import (
     Owner,
     Session,
     UploadState,
-    left_behind,
-    overtaken,
+    taken_over,
+    with_late_writer,
 )
 
 if TYPE_CHECKING:
@@ -129,6 +129,6 @@ def _without_holder(session: Session, now: float) -> Session:
         raise UploadBusyError(
             offset=session.offset, retry_after=max(1, math.ceil(session.lease_until - now))
         )
-    if len(left_behind(session).earlier_claims) > MAX_CLAIMS:
+    if len(with_late_writer(session).earlier_claims) > MAX_CLAIMS:
         raise UploadUnknownError
-    return overtaken(session)
+    return taken_over(session)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
+from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Session, StoredObject, UploadState
+from chalicelib.registry.upload.chunks import hasher_of
+from chalicelib.registry.upload.closing import sealed
 
 if TYPE_CHECKING:
     from chalicelib.registry.ports import MetadataStore, SessionStore
@@ -45,6 +48,12 @@ def a_session(**changes: Any) -> Session:  # noqa: ANN401 - any field of a sessi
         sweep_at=NOW + 600,
     )
     return replace(session, **changes)
+
+
+def as_sealed(session: Session, claim: Digest, now: float) -> Session:
+    """Return a session as a closing PUT seals it: hashed if the claim has its hash's algorithm."""
+    hasher = hasher_of(session) if claim.algorithm is session.algorithm else None
+    return sealed(session, claim, hasher, now + Limits().sweep_sealed)
 
 
 def a_full_session() -> Session:

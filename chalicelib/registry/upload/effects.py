@@ -1,13 +1,13 @@
-"""What each arrow of the state table does to the object store, before the session is written.
+"""What each move of a commit does to the object store, before the session is written.
 
-Every effect can be repeated, by another driver at the same time too. This module must never write
-a session, and never guess: bytes that are not those the session names are lost, not replaced.
+Every effect can be repeated, also by another driver at the same time. This module must never write
+a session, and never guess: bytes that are not those that the session names are lost.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.digest import Algorithm, Hasher
 from chalicelib.registry.keys import canonical_key, data_key
 from chalicelib.registry.outcomes import (
     MultipartBusyError,
@@ -16,7 +16,6 @@ from chalicelib.registry.outcomes import (
 )
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, StoredObject, UploadState
-from chalicelib.registry.upload import states as transitions
 from chalicelib.registry.upload.states import Event
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _READ_CHUNK = 4 * 1024 * 1024
 _LOOK_AGAIN = (0.5, 1.0, 2.0)
 
 Step = tuple[Event, Session]
-"""What happened, and the session with what became known by it (its state not yet moved)."""
+"""The event, and the session with what the effect found out; its state has not moved yet."""
 
 
 class Effects:
@@ -41,16 +40,14 @@ class Effects:
         }
 
     def of(self, session: Session) -> Step:
-        """Do what comes next for a session, and say what happened.
+        """Do the next effect of a session's commit.
 
-        Raises MultipartMissingError, ObjectMissingError, ObjectChangedError when its bytes are
-        gone or are not those that it names.
+        Raises one of BYTES_LOST when its bytes are gone or are not those that it names.
         """
         return self._by_state[session.state](session)
 
     def _from_sealed(self, session: Session) -> Step:
-        claim = claim_of(session)
-        if session.hashed and self._ports.metadata.get_record(claim) is not None:
+        if session.hashed and self._ports.metadata.get_record(session.claimed_digest) is not None:
             return Event.ALREADY_LIVE, session
         if session.upload_id is not None:
             return Event.ASSEMBLE, replace(session, staged=self._assemble(session))
@@ -59,7 +56,7 @@ class Effects:
         return Event.LOST, session
 
     def _assemble(self, session: Session) -> StoredObject:
-        """Complete the multipart upload from accepted parts only; look again if it is over."""
+        """Complete the multipart upload from accepted parts only, unless another driver has."""
         objects, key, upload_id = self._ports.objects, data_key(session.id), session.upload_id or ""
         try:
             if session.tail is not None:
@@ -84,9 +81,10 @@ class Effects:
         return StoredObject(key, session.offset, etag)
 
     def _assembled_by_another(self, session: Session) -> str | None:
-        """Return the ETag of what another driver assembled, looking for it a few times.
+        """Return the ETag of what another driver assembled; None if it is not there in 3.5 seconds.
 
-        Its Complete may still be under way: bytes that are looked for too early are not lost.
+        Its CompleteMultipartUpload may still be under way: an object that is missing now is not
+        lost yet.
         """
         for wait in (*_LOOK_AGAIN, None):
             stat = self._ports.objects.stat(data_key(session.id))
@@ -100,9 +98,9 @@ class Effects:
         return self._copy(session) if session.hashed else self._verify(session)
 
     def _verify(self, session: Session) -> Step:
-        """Read an unhashed session's staged object once; its digest is kept for later claims."""
-        claim, staged = claim_of(session), staged_of(session)
-        found = computed_of(session)
+        """Read an unhashed session's staged object once; its digest serves later claims too."""
+        claim, staged = session.claimed_digest, session.staged_object
+        found = session.computed_digest
         if found is None:
             hasher = Hasher(Algorithm(claim.algorithm))
             for chunk in self._ports.objects.read(
@@ -118,31 +116,10 @@ class Effects:
 
     def _copy(self, session: Session) -> Step:
         """Copy the staged bytes to this session's own canonical key."""
-        staged, key = staged_of(session), canonical_key(claim_of(session), session.id)
+        staged, key = session.staged_object, canonical_key(session.claimed_digest, session.id)
         self._ports.objects.copy(staged.key, staged.etag, staged.size, key)
-        if staged.key == data_key(session.id):  # a tail's size is known from its own put
+        if staged.key == data_key(session.id):  # the size of a tail is known from its put
             stat = self._ports.objects.stat(key)
             if stat is None or stat.size != session.offset:
                 raise ObjectChangedError(f"the copy {key} is not the staged object")
         return Event.COPY, session
-
-
-def claim_of(session: Session) -> Digest:
-    """Return the claim of a session that is past `open`; a fault in the program if it has none."""
-    if session.claim is None:
-        raise transitions.IllegalMoveError(f"session {session.id} has no claim")
-    return session.claim
-
-
-def computed_of(session: Session) -> Digest | None:
-    """The digest that the staged bytes were found to have, in the claim's algorithm."""
-    claim = session.claim
-    known = (found for found in session.computed if claim and found.algorithm is claim.algorithm)
-    return next(known, None)
-
-
-def staged_of(session: Session) -> StoredObject:
-    """Return the staged object of a session that was assembled; a fault if it has none."""
-    if session.staged is None:
-        raise transitions.IllegalMoveError(f"session {session.id} has no staged object")
-    return session.staged

@@ -1,38 +1,77 @@
-"""The state table of an upload session: every move there is. A move not here is an error.
+"""The state table of an upload session: every move there is, and why the protocol is right.
 
-This module must never do I/O; docs/ draws its diagram from TABLE.
+A move that is not in TABLE raises IllegalMoveError. This module must never do I/O. Tests hold the
+table and the diagram in docs/ to TABLE, and fail where no drill reaches one of its rows.
+
+The theory. A client sends chunks, and S3 stores parts, each of at least 5 MiB but the last. A
+request may die at any call, may be slower than its successor, and the SDK may send any call twice.
+So no request waits for another one: every write of an item has a condition, and a write that finds
+its own result has succeeded before.
+
+- A *lease* is the right of one request to change an open session. One conditional write takes it,
+  and the write that moves the offset frees it. The lease of a request that died ends by time, when
+  that request can no longer live; then the next request takes it over.
+- A *fence* is a number that rises with each lease, seal, new claim and cancellation. Every write
+  but the one that takes a lease requires the fence that its writer saw, so a request whose lease
+  was taken over changes no session. It can still write to S3, which knows no fence.
+- So a late write to S3 must be of no use. A tail's key has its writer's fence in it. A part number
+  is *burned* at a takeover: no later request stores a part under it, and the object is completed
+  without it. A takeover costs one of S3's 10,000 numbers; the last one is kept for the tail.
+- A *claim* is the digest that a closing PUT names. It is in the item before any byte is at the
+  canonical key, which is made of claim and session: clean-up knows all keys that there can be.
+- A session is *hashed* while the digest of its accepted bytes is known, since each chunk was hashed
+  as it came. It is unhashed where the saved hash can't be used, or the claim has another algorithm.
+
+Who may die where, and what the next one finds:
+
+- open: the holder of the lease dies. Offset, hash and accepted parts are as they were before it.
+- sealed to copied: a driver dies, or several drive at once. An effect on S3 comes before the move
+  that records it and can be repeated. A repeat of the PUT, the commit function, or the sweeper (a
+  quarter of an hour after the seal) does it again.
+- committed, cancelled: clean-up dies, and the sweeper does it again. Where a late writer may exist,
+  it deletes by prefix, and once more an hour later, and only then may the item expire.
+
+Why these states. `sealed` takes no more bytes; its claim is the hash, or it is unhashed.
+`assembled` has one staged object, which can be read, as parts can't be. A hashed session is copied
+from there. An unhashed one is read whole and published only by way of `verified`; after a
+mismatch it stays, since another claim may be right. `copied` has the bytes at a key of its own, and
+one transaction writes record, link and session. Nobody gets a blob by naming its digest: `already
+live` and `whole` are moves of hashed sessions alone.
+
+Tried and left: a limit of 64 burned numbers ended every upload in some minutes of throttling. A 409
+of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. A blob
+without parts that was sealed first cost five more calls, hence `whole`. See docs/decisions.md.
 """
 
 import enum
 from collections.abc import Mapping
-from dataclasses import replace
 
-from chalicelib.registry.session import Session, UploadState
+from chalicelib.registry.session import UploadState
 
 
 class Event(enum.StrEnum):
     """What can happen to a session."""
 
     SEAL = "seal"
-    """The claim equals the saved hash (or the session is unhashed), every byte is in S3."""
+    """The closing PUT ended the session: every byte is in S3, and no digest is known to differ."""
     WHOLE = "whole"
-    """Hashed under the lease, all bytes (tail and body) stand at the canonical key."""
+    """No chunk had become a part: tail and body were hashed and published under the lease."""
     MISMATCH = "mismatch"
-    """The claim is not the bytes' digest: the client is told, and may claim another."""
+    """An unhashed session's staged object has another digest: the client may claim that one."""
     ASSEMBLE = "assemble"
-    """One staged object holds exactly `offset` bytes."""
+    """One staged object holds exactly the bytes that were accepted."""
     VERIFY = "verify"
-    """An unhashed session's staged object was read and has the digest claimed."""
+    """An unhashed session's staged object was read, and has the digest claimed."""
     COPY = "copy"
-    """The staged bytes stand at this session's canonical key."""
+    """The staged bytes were copied to the session's canonical key."""
     ALREADY_LIVE = "already live"
-    """Hashed by us, and the blob is live: only a link is needed."""
+    """A hashed session's blob is live already: only a link was written."""
     PUBLISH = "publish"
-    """Record, link and session were written in one transaction."""
+    """The blob's record, the link and the session were written in one transaction."""
     LOST = "lost"
-    """The bytes that the session names are not there."""
+    """The bytes that the session names are not in S3."""
     CANCEL = "cancel"
-    """The client gave the session up."""
+    """The client cancelled the upload."""
     EXPIRE = "expire"
     """The session's life has ended, and the sweeper found it."""
 
@@ -44,7 +83,6 @@ class IllegalMoveError(Exception):
 TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.OPEN, Event.SEAL): UploadState.SEALED,
     (UploadState.OPEN, Event.WHOLE): UploadState.COMMITTED,
-    (UploadState.OPEN, Event.MISMATCH): UploadState.OPEN,
     (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,
     (UploadState.OPEN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.EXPIRE): UploadState.CANCELLED,
@@ -61,7 +99,6 @@ TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.VERIFIED, Event.LOST): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.COPIED, Event.PUBLISH): UploadState.COMMITTED,
-    (UploadState.COPIED, Event.LOST): UploadState.CANCELLED,
     (UploadState.COPIED, Event.EXPIRE): UploadState.CANCELLED,
 }
 
@@ -72,19 +109,3 @@ def after(state: UploadState, event: Event) -> UploadState:
         return TABLE[state, event]
     except KeyError:
         raise IllegalMoveError(f"a session that is {state} can't {event}") from None
-
-
-def ended(session: Session, event: Event, sweep_at: float) -> Session:
-    """Return a session as it ends without a commit: nobody's lease or fence holds any more.
-
-    The sweeper looks at it again at `sweep_at` (seconds since the epoch).
-    """
-    return replace(
-        session,
-        state=after(session.state, event),
-        fence=session.fence + 1,
-        disturbed=session.disturbed or session.holder is not None,
-        holder=None,
-        lease_until=0.0,
-        sweep_at=sweep_at,
-    )

@@ -17,8 +17,8 @@ from chalicelib.registry.session import (
     Owner,
     Session,
     UploadState,
-    left_behind,
-    overtaken,
+    taken_over,
+    with_late_writer,
 )
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 _GIVEN_UP = ("next_part", "burned", "earlier_claims", "disturbed")
-"""What `overtaken` changes."""
+"""What `taken_over` changes."""
 
 NEVER_CREATED = Clause("attribute_not_exists(#session)")
 """No session has this id: not even the one that a lost answer left behind."""
@@ -196,7 +196,7 @@ class DynamoSessionStore:
         # Whoever takes a part number frees the lease, or raises the fence, in the same write.
         clause = in_state(UploadState.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
         update = _lease_write(self._table, met.id, lease, clause)
-        item = session_item(overtaken(met))
+        item = session_item(taken_over(met))
         changed = {name: item[name] for name in _GIVEN_UP}
         try:
             taken = self._write(update._replace(set={**update.set, **changed}))
@@ -248,7 +248,7 @@ def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
             offset=met.offset,
             retry_after=rest,
         ) from failed
-    if len(left_behind(met).earlier_claims) > MAX_CLAIMS:
+    if len(with_late_writer(met).earlier_claims) > MAX_CLAIMS:
         raise UploadUnknownError("too many digests were claimed for this upload: start a new one")
     return met
 

@@ -1,4 +1,4 @@
-"""The sweeper: what it ends, what it leaves alone, what it costs.
+"""The sweeper: what it ends, what it leaves alone, how many requests it makes.
 
 No test may wait: the clock is moved.
 """
@@ -6,7 +6,6 @@ No test may wait: the clock is moved.
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,23 +15,30 @@ from chalicelib.errors import UnavailableError, UploadDigestInvalidError, Upload
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import Owner, UploadState
+from chalicelib.registry.session import UploadState
 from chalicelib.registry.sweeper import SweepOutcome
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.stores.dynamodb.items import session_item
+from tests.chalicelib.registry.sessions import (
+    BYTES,
+    CLAIM,
+    NAME,
+    OWNER,
+    commit,
+    die_holding,
+    opened,
+    stored,
+    sweep,
+)
 from tests.support.calls import record_calls
 from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
-from tests.support.values import NOW, a_manifest, a_session, begin_delete, fresh_digest
+from tests.support.values import NOW, a_manifest, a_session, as_sealed
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
     from tests.emulators.backends import Backend
 
 LIMITS = Limits(part_minimum=8)
-NAME = "team/app"
-OWNER = Owner(NAME, "ann")
-BYTES = b"sixteen letters.and a tail"
-CLAIM = Digest.of(BYTES)
 
 
 @pytest.fixture
@@ -43,42 +49,16 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> MemoryRegistry:
     return memory
 
 
-def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
-    """Open a session and append chunks to it."""
-    uploads, session = memory.registry.uploads, memory.registry.uploads.start(NAME, "ann")
-    for chunk in chunks:
-        session = uploads.append(OWNER, session.id, chunk, session.offset, memory.clock.now() + 29)
-    return session
-
-
 def sealed(memory: MemoryRegistry, claim: Digest = CLAIM) -> Session:
     """Leave a session behind that was closed with `claim`, and whose request died then."""
     session = opened(memory, BYTES[:16], BYTES[16:])
-    hashed = claim.algorithm is session.algorithm
-    closed = memory.registry.commits.sealed(session, claim, None)
-    if hashed:
-        closed = replace(closed, hash_state=session.hash_state)
-    return memory.sessions.write(session, closed)
+    return memory.sessions.write(session, as_sealed(session, claim, memory.clock.now()))
 
 
-def sweep(memory: MemoryRegistry, after: float = 0.0) -> dict[SweepOutcome, int]:
-    """Sweep once more, so many seconds later."""
-    memory.clock.offset += after
-    swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
-    assert swept.finished
-    return dict(swept.outcomes)
-
-
-def state(memory: MemoryRegistry, session: Session) -> Session:
-    """Return a session as it stands."""
-    return memory.sessions.sessions[session.id]
-
-
-def test_nothing_is_due_in_a_registry_where_all_went_well(memory: MemoryRegistry) -> None:
+def test_a_registry_where_all_went_well_has_nothing_due(memory: MemoryRegistry) -> None:
     """A commit, a cancelled upload and a manifest leave the sweeper nothing to do, ever."""
     uploads, deadline = memory.registry.uploads, memory.clock.now() + 29
-    session = opened(memory, BYTES)
-    uploads.commit(OWNER, session.id, CLAIM, b"", None, deadline)
+    commit(memory, opened(memory, BYTES), CLAIM)
     uploads.cancel(OWNER, opened(memory, BYTES[:16], BYTES[16:]).id)
     index = b'{"schemaVersion":2,"manifests":[]}'
     kind = "application/vnd.oci.image.index.v1+json"
@@ -95,35 +75,31 @@ def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: Memory
     assert memory.registry.uploads.status(OWNER, session.id).offset == len(BYTES)
     assert sweep(memory, 60) == {SweepOutcome.CANCELLED: 1}
     assert (memory.objects.objects, memory.objects.uploads) == ({}, {})
-    assert state(memory, session).expires_at is not None
+    assert stored(memory, session).expires_at is not None
     with pytest.raises(UploadUnknownError):
         memory.registry.uploads.status(OWNER, session.id)
     assert sweep(memory, LIMITS.session_life) == {}
 
 
-def test_a_session_whose_holder_died_is_looked_at_twice(memory: MemoryRegistry) -> None:
-    """Bytes that a late writer brings after the clean-up are deleted by the next look."""
+def test_a_session_whose_holder_died_is_cleaned_up_twice(memory: MemoryRegistry) -> None:
+    """Bytes that a late writer stores after the first clean-up are deleted by the second."""
     session = opened(memory, BYTES[:3])
-    now = memory.clock.now()
-    memory.sessions.take_lease(
-        session.id, owner=OWNER, at=3, claim=None, holder="dead", now=now, until=now + 34
-    )
+    die_holding(memory, session)
     assert sweep(memory, LIMITS.session_life) == {SweepOutcome.CANCELLED: 1}
     memory.objects.put(f"uploads/{session.id}/tail-2", b"late")
     assert sweep(memory, LIMITS.sweep_again - 1) == {}
     assert sweep(memory, 1) == {SweepOutcome.CLEANED: 1}
     assert memory.objects.objects == {}
-    assert state(memory, session).sweep_at is None
+    assert stored(memory, session).sweep_at is None
 
 
-def test_a_live_lease_outlasts_the_life_of_its_session(memory: MemoryRegistry) -> None:
+def test_a_session_with_a_live_lease_is_not_cancelled_at_the_end_of_its_life(
+    memory: MemoryRegistry,
+) -> None:
     """A request that is appending when the session's life ends is waited for."""
     session = opened(memory)
     memory.clock.offset += LIMITS.session_life - 5
-    now = memory.clock.now()
-    memory.sessions.take_lease(
-        session.id, owner=OWNER, at=0, claim=None, holder="busy", now=now, until=now + 34
-    )
+    die_holding(memory, session)
     assert sweep(memory, 10) == {SweepOutcome.POSTPONED: 1}
     assert sweep(memory, 30) == {SweepOutcome.CANCELLED: 1}
 
@@ -136,41 +112,25 @@ def test_a_sealed_session_is_driven_on(memory: MemoryRegistry) -> None:
     link = memory.registry.blobs.stat(NAME, CLAIM)
     assert memory.registry.blobs.read(link) == BYTES
     assert list(memory.objects.objects) == [link.key]
-    assert state(memory, session).sweep_at is None
+    assert stored(memory, session).sweep_at is None
 
 
-def test_a_claim_that_is_wrong_waits_for_the_right_one(memory: MemoryRegistry) -> None:
-    """A session that was verified false lives on until its life ends, and is never published."""
+def test_a_session_with_a_digest_mismatch_waits_for_another_claim(memory: MemoryRegistry) -> None:
+    """It stays until its life ends, and is published only with the digest that its bytes have."""
     wrong = Digest.of(b"something else", Algorithm.SHA512)
     session = sealed(memory, wrong)
     assert sweep(memory, LIMITS.sweep_sealed) == {SweepOutcome.POSTPONED: 1}
-    right, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
+    right = Digest.of(BYTES, Algorithm.SHA512)
     with pytest.raises(UploadDigestInvalidError):
-        memory.registry.uploads.commit(OWNER, session.id, wrong, b"", None, deadline)
+        commit(memory, session, wrong)
     assert memory.registry.uploads.status(OWNER, session.id).state is UploadState.ASSEMBLED
-    memory.registry.uploads.commit(OWNER, session.id, right, b"", None, deadline)
+    commit(memory, session, right)
     assert memory.registry.blobs.stat(NAME, right).size == len(BYTES)
     other = sealed(memory, wrong)
     assert sweep(memory, LIMITS.session_life)[SweepOutcome.CANCELLED] == 1
-    assert state(memory, other).state is UploadState.CANCELLED
+    assert stored(memory, other).state is UploadState.CANCELLED
     sweep(memory, LIMITS.sweep_again)
     assert [key for key in memory.objects.objects if other.id in key] == []
-
-
-def test_the_bytes_of_an_earlier_claim_go_with_the_session(memory: MemoryRegistry) -> None:
-    """A request that stored its bytes and died under another claim leaves no object behind."""
-    session, now = opened(memory), memory.clock.now()
-    memory.sessions.take_lease(
-        session.id, owner=OWNER, at=0, claim=CLAIM, holder="dead", now=now, until=now + 34
-    )
-    key = f"blobs/sha256/{CLAIM.hex[:2]}/{CLAIM.hex}/{session.id}"
-    memory.objects.put(key, BYTES)
-    memory.clock.offset += 40
-    other, deadline = Digest.of(b"other"), memory.clock.now() + 29
-    memory.registry.uploads.commit(OWNER, session.id, other, b"other", 0, deadline)
-    assert sweep(memory, LIMITS.sweep_again) == {SweepOutcome.CLEANED: 1}
-    assert key not in memory.objects.objects
-    assert memory.registry.blobs.read(memory.registry.blobs.stat(NAME, other)) == b"other"
 
 
 def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> None:
@@ -182,25 +142,7 @@ def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> 
     assert memory.metadata.manifests == {}
 
 
-def test_a_deletion_that_was_left_is_finished(memory: MemoryRegistry) -> None:
-    """A manifest whose deletion died after its first step goes, with tags and referrer row."""
-    deadline = memory.clock.now() + 29
-    subject = fresh_digest()
-    body = (
-        '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
-        f'"digest":"{subject}"}}}}'
-    ).encode()
-    kind = "application/vnd.oci.image.index.v1+json"
-    push = ManifestPush(NAME, Tag("v1"), kind, body, (), "ann", deadline)
-    digest = memory.registry.manifests.put(push).digest
-    due = memory.clock.now() + LIMITS.manifest_grace
-    begin_delete(memory.metadata, NAME, digest, due)
-    assert sweep(memory, LIMITS.manifest_grace) == {SweepOutcome.MANIFEST: 1}
-    left = (memory.metadata.manifests, memory.metadata.tags, memory.metadata.tagged)
-    assert (*left, memory.metadata.referrers) == ({}, {}, set(), {})
-
-
-def test_what_fails_keeps_nobody_waiting(
+def test_a_session_that_fails_keeps_no_other_session_waiting(
     memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error at one session is counted, the others are swept, and the next run tries again."""
@@ -223,30 +165,56 @@ def test_what_fails_keeps_nobody_waiting(
     assert memory.objects.objects == {}
 
 
-def test_what_ends_a_run_keeps_nobody_waiting(
+def test_clean_up_that_is_slow_and_fails_keeps_no_other_session_waiting(
     memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit that outlasts the function's time is begun, and not again before the others."""
+    """A session whose clean-up failed is due after those that nobody has tried yet."""
+    failing = {opened(memory, BYTES[:16]).id for _ in range(12)}
+    memory.clock.sleep(5)
+    others = [opened(memory, BYTES[:16]) for _ in range(4)]
+    memory.clock.sleep(LIMITS.session_life)
+    abort = memory.objects.abort_multipart
+
+    def slow(key: str, upload_id: str) -> None:
+        if any(name in key for name in failing):
+            memory.clock.sleep(250)
+            raise UnavailableError("no answer")
+        abort(key, upload_id)
+
+    monkeypatch.setattr(memory.objects, "abort_multipart", slow)
+    for _ in range(12):
+        memory.registry.sweeper.sweep(memory.clock.now() + 600)
+        memory.clock.sleep(3600)
+    assert [stored(memory, each).sweep_at for each in others] == [None] * 4
+    monkeypatch.setattr(memory.objects, "abort_multipart", abort)
+    sweep(memory)
+    assert not memory.objects.uploads
+
+
+def test_a_commit_that_ends_the_run_keeps_no_other_session_waiting(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that takes longer than the function may run is tried again after the others."""
     endless = sealed(memory)
     memory.clock.offset += LIMITS.sweep_sealed + 1
     others = [sealed(memory) for _ in range(2)]
-    drive = Commits.drive
+    drive = CommitDriver.drive
 
     class Killed(BaseException):
         pass
 
-    def killed(self: Commits, session: Session, until: float) -> Session:
+    def killed(self: CommitDriver, session: Session, until: float) -> Session:
         if session.id == endless.id:
             raise Killed
         return drive(self, session, until)
 
-    monkeypatch.setattr(Commits, "drive", killed)
+    monkeypatch.setattr(CommitDriver, "drive", killed)
     with pytest.raises(Killed):
         sweep(memory)
     # The next hourly run: it is due again, and so are the others, for longer.
     with pytest.raises(Killed):
         sweep(memory, 3600)
-    assert {state(memory, other).state for other in others} == {UploadState.COMMITTED}
+    assert {stored(memory, other).state for other in others} == {UploadState.COMMITTED}
 
 
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:

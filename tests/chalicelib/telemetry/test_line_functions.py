@@ -16,6 +16,7 @@ from chalicelib.registry.session import UploadState
 from tests.chalicelib.telemetry.test_line_requests import has
 from tests.chalicelib.wiring.test_registry_functions import RULE
 from tests.support.registries import registry_over
+from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def test_the_functions_beside_the_api_have_a_line_each(strict_moto: Backend, met
     session = under.registry.uploads.start("a/b", "ann")
     deadline = under.clock.now() + 29
     session = under.registry.uploads.append(session.owner, session.id, data, 0, deadline)
-    sealed = under.registry.commits.sealed(session, Digest.of(data), None)
+    sealed = as_sealed(session, Digest.of(data), under.clock.now())
     under.ports.sessions.write(session, sealed)
     with functions(backend, MOORAGE_METRICS=metrics) as calls:
         calls.append(("commit", {"session": session.id}))

@@ -12,6 +12,7 @@ from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
 from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from tests.emulators.backends import Backend
@@ -66,7 +67,7 @@ def test_the_commit_function_ends_a_sealed_session(strict_moto: Backend) -> None
     session = registry.registry.uploads.start("a/b", "ann")
     deadline = registry.clock.now() + 29
     session = registry.registry.uploads.append(session.owner, session.id, data, 0, deadline)
-    sealed = registry.registry.commits.sealed(session, Digest.of(data), None)
+    sealed = as_sealed(session, Digest.of(data), registry.clock.now())
     registry.ports.sessions.write(session, sealed)
     call(backend, "commit", {"session": session.id})
     assert state_of(registry, session.id) is UploadState.COMMITTED

@@ -1,6 +1,7 @@
-"""The mutants that bend a rule of the program: one row for each, and what stands in its place.
+"""The mutants that break a rule of the program: each function stands in place of another one.
 
-This module must never hold a change that the program could not have as a fault.
+Its first argument is the function that it replaces. This module must never hold a change that
+nobody could make by mistake.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from chalicelib.errors import (
     RegistryError,
@@ -16,259 +18,284 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
-from chalicelib.registry import session as session_rules
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.upload import chunks as bytestore
-from chalicelib.registry.upload.chunks import ByteStore
+from chalicelib.registry.outcomes import SessionMovedError, Written
+from chalicelib.registry.upload import chunks, leftovers
+from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
-from chalicelib.registry.upload.runner import Commits
+from chalicelib.registry.upload.leases import Leases
+from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
-from chalicelib.registry.upload.uploads import Uploads
-from chalicelib.stores.dynamodb import publications, sessions
-from chalicelib.stores.dynamodb.client import ConditionFailedError
+from chalicelib.stores.dynamodb import manifests, publications, sessions
+from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
+from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
+from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.links import LinkItems
+from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.drills.mutants.run import rule
+from chalicelib.stores.dynamodb.tags import TagItems
+from tests.drills.corruptions import a_record_renamed
+from tests.drills.mutants.run import ALWAYS, PATCHES, Change, Mutant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from chalicelib.digest import Digest
+    from chalicelib.registry.model import Manifest
     from chalicelib.registry.session import Session
 
-PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
+    Original = Callable[..., Any]
+
+RULES: list[Mutant] = []
+FAILURES = (UnavailableError, TooManyRequestsError)
+NEVER = Clause("#state = :never", {"never": {"S": "no state of ours"}})
 
 
-def _published_before_copy(_self: Effects, session: Session) -> tuple[Event, Session]:
+def rule(
+    name: str,
+    attribute: str,
+    *owners: type | ModuleType,
+    **drills: Any,  # noqa: ANN401 - fields of a Mutant
+) -> Callable[[Original], Original]:
+    """Make the function below a mutant: it replaces `attribute` of each owner."""
+
+    def note(changed: Original) -> Original:
+        original = getattr(owners[0], attribute)
+
+        def replacement(*args: object, **kwargs: object) -> object:
+            return changed(original, *args, **kwargs)
+
+        changes = [Change(owner, attribute, replacement) for owner in owners]
+        RULES.append(Mutant(name, changes, **drills))
+        return changed
+
+    return note
+
+
+@rule("published before the copy", "_copy", Effects, crashed=["commit parts"])
+def _(_: Original, _self: Effects, session: Session) -> tuple[Event, Session]:
     return Event.COPY, session
 
 
-def _unverified(self: Effects, session: Session) -> tuple[Event, Session]:
+@rule(
+    "published unverified",
+    "_from_assembled",
+    Effects,
+    crashed=["commit as sha512, wrong digest first"],
+)
+def _(_: Original, self: Effects, session: Session) -> tuple[Event, Session]:
     return self._copy(session)
 
 
-_lease = Uploads._lease  # noqa: SLF001 - likewise
-
-
-def _freed_early(self: Uploads, *arguments: Any) -> Session:  # noqa: ANN401 - as the method has them
-    leased = _lease(self, *arguments)
+@rule("lease freed early", "take", Leases, raced=PATCHES)
+def _(take: Original, self: Leases, *arguments: object) -> object:
+    leased = take(self, *arguments)
     with suppress(SessionMovedError):
         self._ports.sessions.write(leased, replace(leased, holder=None))
     return leased
 
 
-_overtaken = session_rules.overtaken
+@rule("burned number used again", "taken_over", sessions, raced=["late part"])
+def _(taken_over: Original, session: Session) -> object:
+    return replace(taken_over(session), next_part=session.next_part, burned=session.burned)
 
 
-def _number_kept(session: Session) -> Session:
-    return replace(_overtaken(session), next_part=session.next_part, burned=session.burned)
+@rule(
+    "number passed over, not burned", "taken_over", sessions, raced=["late part", "late first part"]
+)
+def _(taken_over: Original, session: Session) -> object:
+    return replace(taken_over(session), burned=session.burned)
 
 
-def _number_not_burned(session: Session) -> Session:
-    return replace(_overtaken(session), burned=session.burned)
+@rule("own lease not recognised on a repeat", "_met_by", sessions, failed=["append a tail"])
+def _(met_by: Original, lease: Any, failed: object) -> object:  # noqa: ANN401 - a private type
+    return met_by(lease._replace(holder="somebody else"), failed)
 
 
-_met_by = sessions._met_by  # noqa: SLF001 - likewise
-
-
-def _not_mine(lease: Any, failed: Any) -> Session:  # noqa: ANN401 - likewise
-    return _met_by(lease._replace(holder="somebody else"), failed)
-
-
-def _unrecognised(self: DynamoSessionStore, before: Session, after: Session) -> Session:
-    update = sessions.update_of(self._table, before, after)
+@rule(
+    "own write not recognised on a repeat",
+    "write",
+    DynamoSessionStore,
+    failed=["cancel", "commit parts"],
+)
+def _(_: Original, self: DynamoSessionStore, before: Session, after: Session) -> Session:
     try:
-        self._dynamo.write(update)
+        self._dynamo.write(sessions.update_of(self._table, before, after))
     except ConditionFailedError as failed:
-        raise SessionMovedError(sessions._session(failed)) from failed  # noqa: SLF001 - likewise
+        raise SessionMovedError(sessions._session(failed)) from failed  # noqa: SLF001 - as the original
     return after
 
 
-def _publication_unrecognised(_after: Session, refused: Any) -> Session:  # noqa: ANN401 - likewise
+@rule(
+    "own publication not recognised on a repeat",
+    "_already_published",
+    publications,
+    failed=["commit parts"],
+)
+def _(_: Original, _after: Session, refused: Exception) -> Session:
     raise SessionMovedError(None) from refused
 
 
-def _any_claim(_self: Commits, session: Session, _digest: object) -> Session:
+@rule("any digest closes a sealed session", "_bound", Closing, raced=["PUT, wrong PUT"])
+def _(_: Original, _self: Closing, session: Session, _digest: object) -> Session:
     return session
 
 
-def _one_tail(session_id: str, _fence: int) -> str:
+@rule("tails under one key", "tail_key", chunks, leftovers, raced=["late tail"])
+def _(_: Original, session_id: str, _fence: int) -> str:
     return f"uploads/{session_id}/tail"
 
 
-_get_link = LinkItems.get_link
-
-
-def _failure_is_absence(self: LinkItems, *arguments: Any) -> Any:  # noqa: ANN401 - likewise
+@rule("a failed read is absence", "get_link", LinkItems, failed=["pull a blob"])
+def _(get_link: Original, self: LinkItems, *arguments: object) -> object:
     try:
-        return _get_link(self, *arguments)
+        return get_link(self, *arguments)
     except RegistryError:
         return None
 
 
-_delete_leftovers = ByteStore._delete_leftovers  # noqa: SLF001 - likewise
+@rule("a failed clean-up is done", "_delete", Leftovers, failed=["commit parts"])
+def _(delete: Original, self: Leftovers, session: Session) -> None:
+    with suppress(RegistryError):
+        delete(self, session)
 
 
-def _failure_is_done(self: ByteStore, session: Session) -> None:
-    try:
-        _delete_leftovers(self, session)
-    except RegistryError:
-        return
+@rule("disturbed sessions cleaned by name", "_delete", Leftovers, crashed=["append a part"])
+def _(delete: Original, self: Leftovers, session: Session) -> None:
+    delete(self, replace(session, disturbed=False))
 
 
-def _by_names_only(self: ByteStore, session: Session) -> None:
-    _delete_leftovers(self, replace(session, disturbed=False))
-
-
-def _unchecked(_self: Manifests, _repository: str, _parsed: object) -> None:
-    return
-
-
-def _tags_kept(self: Manifests, manifest: Any) -> None:  # noqa: ANN401 - likewise
-    self._ports.metadata.finish_delete(manifest)
-
-
-def _never_late(_self: ByteStore, _session: Session) -> bool:
+@rule(
+    "no writer is late",
+    "_may_be_written_late",
+    Leftovers,
+    raced=["late first part", "late part, and the rest"],
+)
+def _(_: Original, _self: Leftovers, _session: Session) -> bool:
     return False
 
 
-_FAILURES = (UnavailableError, TooManyRequestsError)
-_step = Commits._step  # noqa: SLF001 - likewise
-_publish_whole = Uploads._publish_whole  # noqa: SLF001 - likewise
-
-
-def _failed_step_is_loss(self: Commits, session: Session) -> Session:
+@rule("a failed call in a commit is a loss", "step", CommitDriver, failed=["commit parts"])
+def _(step: Original, self: CommitDriver, session: Session) -> object:
     try:
-        return _step(self, session)
-    except _FAILURES:
+        return step(self, session)
+    except FAILURES:
         return self.end(session, Event.LOST)
 
 
-def _failed_put_is_loss(self: Uploads, leased: Session, data: bytes) -> Session:
+@rule(
+    "a failed call of a small PUT is a loss", "_publish_leased", Closing, failed=["commit a tail"]
+)
+def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
     try:
-        return _publish_whole(self, leased, data)
-    except _FAILURES:
-        raise self._lost(leased) from None
+        return publish(self, leased, data)
+    except FAILURES:
+        raise self._leases.lost(leased) from None
 
 
-_published_whole = Commits.publish_whole
-
-
-def _overtaken_is_done(self: Commits, leased: Session, data: bytes) -> Session:
+@rule("a cancelled upload is published", "_publish_whole", Closing, raced=["DELETE, PUT small"])
+def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
     try:
-        return _published_whole(self, leased, data)
+        return publish(self, leased, data)
     except (UploadUnknownError, UploadBusyError):
         return leased
 
 
-RULES = [
-    rule(
-        "published before the copy",
-        Effects,
-        "_copy",
-        _published_before_copy,
-        crashed=["commit parts"],
-    ),
-    rule(
-        "published unverified",
-        Effects,
-        "_from_assembled",
-        _unverified,
-        crashed=["commit as sha512, wrong digest first"],
-    ),
-    rule("lease freed early", Uploads, "_lease", _freed_early, raced=PATCHES),
-    rule("burned number used again", sessions, "overtaken", _number_kept, raced=["late part"]),
-    rule(
-        "number given up, not burned",
-        sessions,
-        "overtaken",
-        _number_not_burned,
-        raced=["late part", "late first part"],
-    ),
-    rule(
-        "own lease not known on a repeat", sessions, "_met_by", _not_mine, failed=["append a tail"]
-    ),
-    rule(
-        "own write not known on a repeat",
-        DynamoSessionStore,
-        "write",
-        _unrecognised,
-        failed=["cancel", "commit parts"],
-    ),
-    rule(
-        "own publication not known on a repeat",
-        publications,
-        "_already_published",
-        _publication_unrecognised,
-        failed=["commit parts"],
-    ),
-    rule(
-        "any digest closes a sealed session",
-        Commits,
-        "_claimed",
-        _any_claim,
-        raced=["PUT, wrong PUT"],
-    ),
-    rule("tails under one key", bytestore, "tail_key", _one_tail, raced=["late tail"]),
-    rule(
-        "a failed read is absence",
-        LinkItems,
-        "get_link",
-        _failure_is_absence,
-        failed=["pull a blob"],
-    ),
-    rule(
-        "a failed clean-up is done",
-        ByteStore,
-        "_delete_leftovers",
-        _failure_is_done,
-        failed=["commit parts"],
-    ),
-    rule(
-        "disturbed sessions cleaned by name",
-        ByteStore,
-        "_delete_leftovers",
-        _by_names_only,
-        crashed=["append a part"],
-    ),
-    rule(
-        "nobody is late",
-        ByteStore,
-        "_may_be_written_late",
-        _never_late,
-        raced=["late first part", "late part, and the rest"],
-    ),
-    rule(
-        "a failed call in a commit is a loss",
-        Commits,
-        "_step",
-        _failed_step_is_loss,
-        failed=["commit parts"],
-    ),
-    rule(
-        "a failed call of a small PUT is a loss",
-        Uploads,
-        "_publish_whole",
-        _failed_put_is_loss,
-        failed=["commit a tail"],
-    ),
-    rule(
-        "a cancelled upload is published",
-        Commits,
-        "publish_whole",
-        _overtaken_is_done,
-        raced=["DELETE, PUT small"],
-    ),
-    rule(
-        "manifest taken unread",
-        Manifests,
-        "_check",
-        _unchecked,
-        crashed=["put a manifest that lacks a blob"],
-    ),
-    rule(
-        "tags survive their manifest",
-        Manifests,
-        "finish_delete",
-        _tags_kept,
-        crashed=["delete a manifest"],
-    ),
-]
+@rule(
+    "manifest accepted unchecked",
+    "_check",
+    Manifests,
+    crashed=["put a manifest that lacks a blob"],
+)
+def _(_: Original, _self: Manifests, _repository: str, _parsed: object) -> None:
+    return
+
+
+@rule("tags survive their manifest", "finish_delete", Manifests, crashed=["delete a manifest"])
+def _(_: Original, self: Manifests, manifest: Manifest) -> None:
+    self._ports.metadata.finish_delete(manifest)
+
+
+@rule(
+    "own deletion of a manifest not recognised on a repeat",
+    "begin_delete",
+    ManifestItems,
+    failed=["delete a manifest"],
+)
+def _(begin_delete: Original, *arguments: object) -> object:
+    with mock.patch.object(manifests, "IS_DELETING", NEVER):
+        return begin_delete(*arguments)
+
+
+@rule(
+    "a manifest is deleted in whatever version",
+    "begin_delete",
+    ManifestItems,
+    failed=["delete a manifest, put it anew"],
+)
+def _(begin_delete: Original, *arguments: object) -> object:
+    with mock.patch.object(manifests, "of_version", return_value=ALWAYS):
+        return begin_delete(*arguments)
+
+
+@rule(
+    "own deletion of a blob not recognised on a repeat",
+    "delete_link",
+    LinkItems,
+    failed=["delete a blob"],
+)
+def _(_: Original, self: LinkItems, repository: str, digest: Digest) -> bool:
+    link = self.get_link(repository, digest)
+    if link is None:
+        return False
+    try:
+        self._dynamo.transact(self._deletion(link))
+    except TransactionRefusedError:
+        return False
+    return True
+
+
+@rule(
+    "own deletion of a tag not recognised on a repeat",
+    "delete_tag",
+    TagItems,
+    failed=["delete a tag"],
+)
+def _(_: Original, self: TagItems, repository: str, tag: str) -> bool:
+    named = self.get_tags(repository, [tag]).get(tag)
+    if named is None:
+        return False
+    row = Delete(self._registry, tag_key(repository, tag), tag_names(named))
+    try:
+        self._dynamo.transact([row, Delete(self._registry, tagged_key(repository, named, tag))])
+    except TransactionRefusedError:
+        return False
+    return True
+
+
+@rule(
+    "a link is counted by whatever record is there",
+    "_counted",
+    LinkItems,
+    checked=[a_record_renamed],
+)
+def _(_: Original, self: LinkItems, digest: Digest, _key: str) -> Update:
+    return Update(self._registry, record_key(digest), ALWAYS, add={"links": 1})
+
+
+@rule(
+    "an object that was sent twice arrives once",
+    "_publish_whole",
+    Closing,
+    failed=["POST whole, live elsewhere"],
+)
+def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
+    put = self._ports.objects.put
+
+    def once(key: str, body: bytes) -> Written:
+        return Written(put(key, body).etag)
+
+    with mock.patch.object(self._ports.objects, "put", once):
+        return publish(self, leased, data)

@@ -1,7 +1,7 @@
-"""Drill 7: the program is changed where it matters, in this process only, and a drill must see it.
+"""Drill 7: the program is changed where it matters, in this process only, and a drill must fail.
 
-Each mutant names the drills that are to catch it; they are cases of the other drills, run over the
-stores of DynamoDB on tables in memory. This module must never write to the source.
+Each mutant names the drills that are to catch it: rows of the other drills, run over the DynamoDB
+stores on tables in memory. This module must never change a file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from tests.drills import contests, crashes, faults, operations, races
+from chalicelib.stores.dynamodb.expressions import Clause
+from tests.drills import crashes, faults, operations, pairs, races
+from tests.drills.figures import Figures
 from tests.drills.support.worlds import TablesWorld
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
+"""A clause that every item fulfils, and an absent one too."""
+
+PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed program, and the rows of other drills that show the change, likeliest first."""
+    """A changed program, and the rows of other drills that catch the change, likeliest first."""
 
     name: str
     changes: Sequence[Change]
@@ -41,46 +48,41 @@ class Mutant:
     """Operations whose calls are to fail in every way."""
     raced: Sequence[str] = ()
     """Races to be run in every order."""
-    looked: Sequence[Callable[[], Tally]] = ()
-    """Looks of its own."""
+    checked: Sequence[Callable[[], Figures]] = ()
+    """Checks of a store by itself."""
 
 
-def rule(name: str, owner: Any, attribute: str, value: Any, **drills: Any) -> Mutant:  # noqa: ANN401 - anything
-    """Bend one rule: put `value` in its place."""
-    return Mutant(name, [Change(owner, attribute, value)], **drills)
-
-
-def drill(mutants: Iterable[Mutant]) -> Tally:
-    """Change the program in each way, one after the other; a mutant that lives is a loss."""
-    tally = Tally()
+def drill(mutants: Iterable[Mutant]) -> Figures:
+    """Change the program in each way, one after the other; a mutant that survives is a loss."""
+    figures = Figures()
     for mutant in mutants:
-        tally.mutants += 1
+        figures.mutants += 1
         case = caught(mutant)
         if case is None:
-            tally.lose(f"mutant/{mutant.name}", AssertionError("no drill caught it"))
+            figures.lose(f"mutant/{mutant.name}", AssertionError("no drill caught it"))
         else:
-            tally.caught += 1
-    return tally
+            figures.caught += 1
+    return figures
 
 
 def caught(mutant: Mutant) -> str | None:
-    """Return the first case that shows the change; None if all is well with it."""
+    """Return the first case that catches the mutant; None if it survives."""
     with ExitStack() as stack:
         broken = stack.enter_context(_broken_mutants())
         for change in mutant.changes:
             stack.enter_context(mock.patch.object(change.owner, change.name, change.value))
-        for look in _looks(mutant):
-            tally = look()
+        for attempt in _attempts(mutant):
+            figures = attempt()
             if broken:
-                raise AssertionError(f"the mutant {mutant.name!r} is no program: {broken[0]}")
-            if tally.losses:
-                return f"{tally.losses[0].case}: {tally.losses[0].what}"
+                raise AssertionError(f"the mutant {mutant.name!r} does not run: {broken[0]}")
+            if figures.losses:
+                return f"{figures.losses[0].case}: {figures.losses[0].what}"
     return None
 
 
 @contextmanager
 def _broken_mutants() -> Iterator[list[str]]:
-    """Collect what mutants raise by mistake: that would be caught for what nobody would write."""
+    """Collect errors of a mutant that does not run at all: any drill would catch it."""
     broken: list[str] = []
 
     class Collector(logging.Handler):
@@ -97,18 +99,18 @@ def _broken_mutants() -> Iterator[list[str]]:
         root.removeHandler(collector)
 
 
-def _looks(mutant: Mutant) -> Iterator[Callable[[], Tally]]:
-    yield from mutant.looked
+def _attempts(mutant: Mutant) -> Iterator[Callable[[], Figures]]:
+    yield from mutant.checked
     world = TablesWorld()
     rows = {operation.name: operation for operation in operations.ALL}
     for name in mutant.crashed:
         yield lambda name=name: crashes.drill_one(world, rows[name])  # type: ignore[misc]
     for name in mutant.failed:
         yield lambda name=name: faults.drill(world, [rows[name]], every=True)  # type: ignore[misc]
-    contestants = {race.name: race for race in contests.ALL}
+    raced = {race.name: race for race in pairs.ALL}
     for changes in (1, 2):
         bounds = races.Bounds(changes=changes, chances=50 * (changes - 1), first_loss=True)
         for name in mutant.raced:
             yield lambda name=name, bounds=bounds: races.drill_one(  # type: ignore[misc]
-                world, contestants[name], bounds
+                world, raced[name], bounds
             )

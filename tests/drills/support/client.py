@@ -1,6 +1,6 @@
 """A client that gets through: it asks for the status, resumes, repeats, waits, or starts anew.
 
-It notes what it was promised. It must never look into the stores to decide what to do next.
+It notes each promise in the ledger. It must never read the stores to decide what to do next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.drills.support.worlds import World
 
 _SESSIONS = 20
-"""How often a client starts an upload anew before it is dead."""
+"""How often a client starts an upload anew before that is a violation."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Upload:
 
 @dataclass
 class Stage:
-    """A world and what its clients were told."""
+    """A world and the ledger of its clients."""
 
     world: World
     ledger: Ledger
@@ -72,7 +72,7 @@ class Stage:
 
 
 class Client:
-    """One client, whatever it takes."""
+    """One client."""
 
     def __init__(self, stage: Stage, requests: Requests) -> None:
         self.stage = stage
@@ -80,7 +80,7 @@ class Client:
         self.requests = requests
 
     def invoke(self, work: Callable[[Registry, float], object]) -> None:
-        """Do what an invocation without a client does; once more if it dies, where patient."""
+        """Do the work of the commit function or the sweeper; if it dies, again where patient."""
         for _ in range(self.requests.tries):
             try:
                 work(self.stage.registry(self.requests.gate), self.stage.world.clock.now())
@@ -96,7 +96,7 @@ class Client:
     # uploads
 
     def push(self, repository: str, upload: Upload) -> None:
-        """Get a blob in, whatever it takes."""
+        """Push a blob, with as many requests as it takes."""
         if upload.whole:
             target = f"{repository}/blobs/uploads?digest={upload.digest}"
             expect(self.requests.insist("POST", target, upload.data), 201)
@@ -185,7 +185,7 @@ class Client:
     def close(self, repository: str, session: str, upload: Upload, at: int) -> bool:
         """PUT what is left from `at` with the digest until it is 201; False if the session is gone.
 
-        After no answer, or one that says to come later, the status tells what is left.
+        After no answer, or a 429 or 503, it asks for the status and sends what is left.
         """
         for _ in range(self.requests.tries):
             target = f"{repository}/blobs/uploads/{session}?at={at}&digest={upload.digest}"
@@ -210,16 +210,16 @@ class Client:
         raise Violation(f"{session}: no commit in {self.requests.tries} tries")
 
     def cancel(self, repository: str, session: str) -> None:
-        """Give a session up."""
+        """Cancel a session."""
         self.ledger.cancelled.add(session)
         response = self.requests.insist("DELETE", f"{repository}/blobs/uploads/{session}")
         expect(response, 204, 404)
 
     def gone(self, session_id: str, digest: Digest | None = None) -> bool:
-        """Judge a 404 about a session: one that lives must never be answered so.
+        """Judge a 404 about a session; returns False, or raises Violation.
 
-        Nor one that was cancelled though nobody gave it up. One that is closed is over for chunks,
-        and not for who PUTs a digest, whichever.
+        It is wrong of a session that lives, or that no client cancelled. A closed session is 404
+        for chunks, and never for a PUT with a digest.
         """
         session = self.stage.world.snapshot().sessions.get(session_id)
         if session is None:
@@ -246,7 +246,7 @@ class Client:
         return False
 
     def pull(self, repository: str, digest: Digest) -> bytes | None:
-        """Read a blob; None if it is not there, which only a DELETE excuses."""
+        """Pull a blob; None if it is not there, which is right only after a DELETE."""
         response = expect(self.requests.insist("GET", f"{repository}/blobs/{digest}"), 200, 404)
         place = repository, digest
         if response.status == 200:
@@ -258,14 +258,14 @@ class Client:
         return None
 
     def delete_blob(self, repository: str, digest: Digest) -> None:
-        """Take a blob out of a repository."""
+        """Delete a blob from a repository."""
         self.ledger.unlinked.add((repository, digest))
         self._delete(f"{repository}/blobs/{digest}")
 
     def put_manifest(
         self, repository: str, reference: str, body: bytes, *, may_lack: bool = False
     ) -> bool:
-        """Put a manifest; False if it is refused for a blob that is lacking, where that may be."""
+        """Put a manifest; False if a blob of it is lacking, where it `may_lack` one."""
         target = f"{repository}/manifests/{reference}"
         response = self.requests.insist("PUT", target, body, content_type="")
         if response.status == 404 and may_lack:
@@ -282,8 +282,7 @@ class Client:
         self._delete(f"{repository}/manifests/{reference}")
 
     def _delete(self, target: str) -> None:
-        # Who asked once deleted what is gone, however often the SDK sent it. In memory there is no
-        # SDK: what is repeated there is a whole deletion, and the second one finds nothing.
+        # A client that sent one request is answered 202, even if the SDK sent a call twice. In
+        # memory the whole deletion is repeated, and the second one finds nothing.
         once = not self.requests.patient and self.stage.world.name != "memory"
-        told = (202,) if once else (202, 404)
-        expect(self.requests.insist("DELETE", target), *told)
+        expect(self.requests.insist("DELETE", target), *((202,) if once else (202, 404)))

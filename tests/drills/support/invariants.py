@@ -1,16 +1,16 @@
-"""The invariants of the registry, asserted on a snapshot and on what clients were told.
+"""The invariants of the registry, asserted on a snapshot and on the answers that clients got.
 
 1. The object that a live record or link names exists and has exactly its digest's bytes.
-2. A manifest that was accepted can be pulled whole, unless someone deleted it. Someone who sends
-   DELETE for one of its blobs has deleted it too, whenever that took effect: a user may take his
-   own images apart, and only the collector has to ask what still names a blob.
-3. The Range told to a client is durable.
-4. No session is dead (the drills' procedures show it; here only its end is looked at), and none
-   is cancelled that no client gave up, whose life isn't over and whose bytes no drill took away.
+2. A manifest that was accepted can be pulled whole, unless a client deleted it. A DELETE for one
+   of its blobs deletes it too, whenever that took effect: users may take their own images apart,
+   and only the collector has to check what still names a blob.
+3. The bytes before the Range that a client was given are durable.
+4. No session is stuck (the drills show that; here only its end is checked), and none is cancelled
+   unless a client did, its life is over, or the drill deleted its bytes.
 5. What no session, link, manifest or record names is gone at the end; counts and ways back agree.
 
 The sixth, that no answer depends on a failed read, is judged by the client. This module must never
-forgive what it can't explain.
+accept what it can't explain.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
 def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None:
     """Assert that no session was cancelled but by a client, by its life's end, or for lost bytes.
 
-    To be asked before time passes: a session whose life is over at `now` tells no more.
+    To be called before time passes: a session whose life is over at `now` is not checked.
     """
     for session in seen.sessions.values():
         cancelled = session.state is UploadState.CANCELLED and not session.over_by(now)
         _require(
             not cancelled or ledger.ends(session.id),
-            f"{session.id} is cancelled with {session.offset} bytes, and nobody gave it up",
+            f"{session.id} is cancelled with {session.offset} bytes, and no client cancelled it",
         )
 
 
@@ -133,12 +133,12 @@ def _tags_and_referrers(seen: Snapshot) -> None:
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:
-    for session_id, offset in ledger.told.items():
+    for session_id, offset in ledger.durable_bytes.items():
         session = seen.sessions.get(session_id)
         if session is None or ledger.ends(session_id):
             continue
         _require(
-            session.offset >= offset, f"{session_id} was told {offset} and has {session.offset}"
+            session.offset >= offset, f"{session_id} had {offset} bytes, and has {session.offset}"
         )
         if session.state is UploadState.OPEN:
             _stored(seen, session, ledger.chunks[session_id])
@@ -189,7 +189,7 @@ def _nothing_unnamed(seen: Snapshot) -> None:
         owner = next((s for s in seen.sessions.values() if _may_own(s, key)), None)
         _require(owner, f"{key} is there, and nothing names it")
         watched = owner is not None and (owner.state not in TERMINAL or owner.sweep_at is not None)
-        _require(watched, f"{key} is there, and nobody will look at {owner} again")
+        _require(watched, f"{key} is there, and the sweeper will not come to {owner} again")
 
 
 def _may_own(session: Session, key: str) -> bool:

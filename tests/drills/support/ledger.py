@@ -1,6 +1,6 @@
-"""What clients were told, and what they asked for: what a registry is held to afterwards.
+"""What clients were promised, and what they deleted: the invariants are checked against it.
 
-This module must never ask the registry anything: promises are made in answers only.
+This module must never read the registry: promises are made in answers only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.digest import Digest
 
 
-class Violation(AssertionError):  # noqa: N818 - what a drill looks for, not an error of its own
+class Violation(AssertionError):  # noqa: N818 - the word of the drills
     """An invariant did not hold, or an answer was wrong."""
 
 
@@ -26,15 +26,15 @@ class Ledger:
     manifests: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
     """Accepted with 201: can be pulled whole."""
     unlinked: set[tuple[str, Digest]] = field(default_factory=set)
-    """A client sent DELETE for the blob: from then on it may be there or not."""
+    """A client sent DELETE for the blob: it may be there or not from then on."""
     dropped: set[tuple[str, Digest]] = field(default_factory=set)
     """A client sent DELETE for the manifest."""
     cancelled: set[str] = field(default_factory=set)
     """Sessions for which a client sent DELETE."""
     robbed: set[str] = field(default_factory=set)
-    """Sessions whose bytes the drill itself took away: all that is left is to be told so."""
-    told: dict[str, int] = field(default_factory=dict)
-    """How many bytes of a session were said to be durable, at most."""
+    """Sessions whose bytes the drill itself deleted: they end as lost."""
+    durable_bytes: dict[str, int] = field(default_factory=dict)
+    """How many bytes of a session were answered as durable, at most."""
     chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     """The chunks of a session that were accepted with 202, and where each begins."""
 
@@ -43,11 +43,11 @@ class Ledger:
         return session_id in self.cancelled or session_id in self.robbed
 
     def durable(self, session_id: str, offset: int) -> None:
-        """Note what a Range said; raises Violation if an earlier one said more."""
-        before = self.told.get(session_id, 0)
+        """Note the offset of an answer; raises Violation if an earlier one was higher."""
+        before = self.durable_bytes.get(session_id, 0)
         if offset < before:
-            raise Violation(f"{session_id} was told {before} bytes, and now {offset}")
-        self.told[session_id] = offset
+            raise Violation(f"{session_id} had {before} bytes, and now {offset}")
+        self.durable_bytes[session_id] = offset
 
     def accepted(self, session_id: str, at: int, chunk: bytes) -> None:
         """Note a chunk that was answered with 202."""

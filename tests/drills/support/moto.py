@@ -1,7 +1,7 @@
-"""S3 and DynamoDB in this very process: strict moto, asked without a socket, with small parts.
+"""S3 and DynamoDB in this process: strict moto without a socket, with small parts.
 
 botocore builds, signs and parses every request as ever; only the wire between it and moto is cut
-out, and whatever comes over the wire can be ordered here. It must never be kinder than
+out, and a drill can order what comes over it. It must never be kinder than
 tests.emulators.strict_moto, but for the size of a part.
 """
 
@@ -35,21 +35,21 @@ URL = "http://127.0.0.1"
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
 
-class Wire:
+class MotoWire:
     """What stands between botocore and moto. `fault` replaces the next answer, or raises."""
 
     def __init__(self, part_minimum: int) -> None:
         moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
         s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
         list_parts_by_number()
-        # moto looks in its folder for every request: a tenth of a drill's time.
+        # moto lists its folder for every request, which takes a tenth of a drill's time.
         modules = tuple(moto_backends.list_of_moto_modules())
         moto_backends.list_of_moto_modules = lambda: modules
         self.fault: Callable[[Any, Callable[[], Any]], Any] | None = None
         self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
         session = boto3.session.Session(
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - nobody checks it
+            aws_secret_access_key="local",  # noqa: S106 - moto checks none
             region_name="us-east-1",
         )
         plain: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "proxies": {}}
@@ -74,13 +74,13 @@ class Wire:
         return self.fault(request, lambda: self._ask(request))
 
     def _ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
-        told: dict[str, Any] = {}
+        start_line: dict[str, Any] = {}
 
         def start(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
-            told.update(status=int(status.partition(" ")[0]), headers=dict(headers))
+            start_line.update(status=int(status.partition(" ")[0]), headers=dict(headers))
 
         content = b"".join(self._application(_environ(request), start))
-        return answer(request, told["status"], content, told["headers"])
+        return answer(request, start_line["status"], content, start_line["headers"])
 
 
 def answer(

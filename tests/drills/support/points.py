@@ -1,7 +1,7 @@
 """Points: where each call of a task to a store or to AWS can be stopped, failed or repeated.
 
 A gate stands before everything that one task calls, numbers the calls, and does to each what its
-plan says. It must never let a call past that comes after a stop: a process that died makes none.
+plan orders. It must never make a call after a stop: a process that died makes none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Act = Callable[[Call], Any]
 """What happens at a point instead of plainly making the call."""
 
 _FREE = frozenset({"meta", "exceptions", "presign", "generate_presigned_url"})
-"""What asks nobody anything."""
+"""Attributes that make no call."""
 
 
 class Stopped(BaseException):
@@ -49,14 +49,14 @@ def stop_after(call: Call) -> Any:  # noqa: ANN401 - likewise
 
 
 def repeat(call: Call) -> Any:  # noqa: ANN401 - likewise
-    """Lose the first answer, as the SDK does that sends the same call again and says so."""
+    """Lose the first answer; the SDK sends the same call again, and reports that."""
     with suppress(Exception):
         call()
-    return _said_again(call())
+    return _repeated_answer(call())
 
 
-def _said_again(answer: Any) -> Any:  # noqa: ANN401 - likewise
-    """Return an answer as the SDK gives it that had to ask twice."""
+def _repeated_answer(answer: Any) -> Any:  # noqa: ANN401 - likewise
+    """Return an answer as the SDK does after a call that it sent twice."""
     if isinstance(answer, (MultipartUpload, Written)):
         return replace(answer, repeated=True)
     if isinstance(answer, dict) and "ResponseMetadata" in answer:
@@ -64,9 +64,9 @@ def _said_again(answer: Any) -> Any:  # noqa: ANN401 - likewise
     return answer
 
 
-def said_again(call: Call) -> Any:  # noqa: ANN401 - likewise
-    """Make the call and say that it is its second sending: the first one is still on its way."""
-    return _said_again(call())
+def as_repeated(call: Call) -> Any:  # noqa: ANN401 - likewise
+    """Make the call as the second of two, of which the first one is still on its way."""
+    return _repeated_answer(call())
 
 
 def failing(error: Callable[[], Exception]) -> Act:
@@ -117,7 +117,7 @@ class Late:
 
 
 class Gate:
-    """Numbers a task's calls from 0 and does to each what the plan says.
+    """Numbers a task's calls from 0 and does to each what the plan orders.
 
     `turn` is called before each, and may wait there: a scheduler's hold on the task.
     """
@@ -170,7 +170,7 @@ class Gate:
         with suppress(Exception):
             call()
         again = self._turn() if self._turn else None
-        return _said_again((again or go)(call))
+        return _repeated_answer((again or go)(call))
 
     def _land(self, number: int) -> None:
         """Let a late call arrive after this one."""
@@ -214,5 +214,5 @@ class _Gated:
 
 
 def _whole(answer: object) -> object:
-    """Draw a generator's items at its point: a generator that nobody reads makes no call."""
+    """Read a generator to its end at its point, where its calls are made."""
     return iter(list(answer)) if isinstance(answer, Iterator) else answer

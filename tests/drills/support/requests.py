@@ -1,7 +1,7 @@
 """Requests of a client over the API, each an invocation of its own that can be stopped.
 
-Every answer is judged by what the registry may say at all. This module must never look into the
-stores, nor know what a request is for.
+Every answer must be one that the registry may give. This module must never read the stores, nor
+know what a request is for.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.drills.support.worlds import DrillClock
 
 DRILL = "drill"
-"""Whoever sends requests, unless somebody else is meant to."""
+"""The principal of all requests, except where a drill sets another one."""
 
 LATER = frozenset({429, 503})
-"""Come again after the time in Retry-After."""
+"""Statuses after which a client tries again, when Retry-After says."""
 
 _OPTIONS = ApiOptions(
     inline_limit=1024 * 1024, head_strategy=HeadStrategy.BODY, manifest_limit=4_500_000
@@ -35,11 +35,11 @@ class NoAnswerError(Exception):
 
 
 class GaveUpError(Exception):
-    """A client that does not try again got no answer, or was told to come later."""
+    """A client that does not try again got no answer, or a 429 or 503."""
 
 
 class Requests:
-    """One client's requests; a patient one sends again what was not answered."""
+    """One client's requests; a patient client repeats those without an answer."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class Requests:
         return response
 
     def _judge(self, method: str, target: str, response: Response) -> None:
-        """Refuse what no request may ever be answered."""
+        """Raise Violation for an answer that no request may get."""
         if response.status >= 500 and response.status != 503:
             raise Violation(f"{method} {target}: {response.status} {response.body[:200]!r}")
         if response.status in LATER and not str(response.headers.get("Retry-After")).isdigit():
             raise Violation(f"{method} {target}: {response.status} without Retry-After")
 
     def insist(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
-        """Send a request until it is answered with something else than to come later."""
+        """Send a request until its answer is neither 429 nor 503."""
         for _ in range(self.tries):
             try:
                 response = self.ask(method, target, body, **headers)
@@ -103,13 +103,13 @@ class Requests:
         raise Violation(f"{method} {target}: no answer in {self.tries} tries")
 
     def unanswered(self) -> None:
-        """Go on after no answer, if this client is patient."""
+        """Wait a second after no answer, if this client is patient."""
         if not self.patient:
             raise GaveUpError
         self.clock.sleep(1)
 
     def wait(self, response: Response) -> None:
-        """Come later, as the answer says, if this client is patient."""
+        """Wait for the time in Retry-After, if this client is patient."""
         if not self.patient:
             raise GaveUpError
         self.clock.sleep(int(str(response.headers["Retry-After"])))
@@ -123,5 +123,5 @@ def expect(response: Response, *statuses: int) -> Response:
 
 
 def offset_of(response: Response) -> int:
-    """Return how many bytes an answer says are durable: Range alone can't tell 0 from 1."""
+    """Return how many bytes are durable: from Location, for Range is the same for 0 and 1."""
     return int(str(response.headers["Location"]).rpartition("?at=")[2])

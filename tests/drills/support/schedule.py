@@ -35,7 +35,7 @@ ACTS: Mapping[str, Act | None] = {
     "T": failing_after(TooManyRequestsError),
     "c": cut_short(UnavailableError),
 }
-"""What can be done to a call of a schedule, by its letter; the failures as ports tell them."""
+"""What can be done to a call of a schedule, by its letter; failures as the ports raise them."""
 
 
 _LETTERS = "".join(ACTS)
@@ -44,7 +44,7 @@ _DIGITS = "0123456789"
 
 @dataclass(frozen=True)
 class Choice:
-    """Whose call is made next, and what is done to it: a letter of ACTS."""
+    """The task whose call is made next, and what is done to the call: a letter of ACTS."""
 
     task: int
     act: str = ""
@@ -106,7 +106,7 @@ class _Task:
             self._body(Gate(turn=self._turn))
         except Stopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - told by whoever runs the schedule
+        except BaseException as error:  # noqa: BLE001 - `run` returns it
             self.error = error
         self.over = True
         self._yours.release()
@@ -135,7 +135,7 @@ def run(
 
 
 def following(schedule: Sequence[Choice]) -> Chooser:
-    """Choose as a schedule says; where it ends, or can't be followed, go on without preempting."""
+    """Follow a schedule; where it ends, or can't be followed, go on without preempting."""
 
     def choose(number: int, alive: tuple[int, ...], current: int | None) -> Choice:
         if number < len(schedule) and schedule[number].task in alive:
@@ -148,7 +148,7 @@ def following(schedule: Sequence[Choice]) -> Chooser:
 def at_random(
     seed: int, *, switch: float = 0.4, disturb: float = 0.0, acts: str = "rba"
 ) -> Chooser:
-    """Choose by chance, the same for the same seed."""
+    """Choose at random, the same for the same seed."""
     chance = random.Random(seed)  # noqa: S311 - schedules, not secrets
 
     def choose(_number: int, alive: tuple[int, ...], current: int | None) -> Choice:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.drills.support.invariants import require_nobody_cancelled
+from tests.drills.support.invariants import check, require_nobody_cancelled
 from tests.drills.support.ledger import Violation
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 _ROUNDS = 6
 """How often the sweeper may have to look at one thing."""
+
+
+def judge(stage: Stage) -> None:
+    """Assert the invariants now, and once more when the sweeper has nothing left to do."""
+    seen = stage.world.snapshot()
+    check(seen, stage.ledger)
+    check(settle(stage, seen), stage.ledger, final=True)
 
 
 def settle(stage: Stage, seen: Snapshot) -> Snapshot:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from tests.drills.support.moto import Wire, answer
+from tests.drills.support.moto import MotoWire, answer
 from tests.drills.support.points import Act, Call, Late, repeat
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ _MIXED = 4
 """Places in a transaction, counted around its end: no publication has more actions than that."""
 
 _OTHERS_TIME = (1, 3, 6)
-"""After how many calls another Complete is done: while it is looked for, or when nobody does."""
+"""After how many calls another Complete is done: while its object is looked for, or later."""
 
 
-def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
+def ways(wire: MotoWire, call: str) -> Mapping[str, Act | Late]:
     """All ways in which one call can fail, by the call's name at the client, e.g. s3.put_object."""
     service, _, operation = call.partition(".")
     faults: dict[str, Fault] = {
@@ -63,8 +63,8 @@ def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
     return found | {"repeat": repeat}
 
 
-def letters(wire: Wire) -> Mapping[str, Act]:
-    """The failures of `drill_schedule.ACTS` as they come over the wire, whatever the call."""
+def letters(wire: MotoWire) -> Mapping[str, Act]:
+    """The failures of `schedule.ACTS` as they come over the wire, whatever the call."""
 
     def any_service(*, throttled: bool) -> Fault:
         def fault(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
@@ -84,7 +84,7 @@ def letters(wire: Wire) -> Mapping[str, Act]:
     return {letter: _over(wire, fault) for letter, fault in faults.items()}
 
 
-def _over(wire: Wire, fault: Fault) -> Act:
+def _over(wire: MotoWire, fault: Fault) -> Act:
     """Make the call while the wire does this to its first answer."""
 
     def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
@@ -95,7 +95,7 @@ def _over(wire: Wire, fault: Fault) -> Act:
 
 
 @contextmanager
-def _set(wire: Wire, fault: Fault) -> Iterator[None]:
+def _set(wire: MotoWire, fault: Fault) -> Iterator[None]:
     def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
         wire.fault = None
         return fault(request, send)
@@ -171,7 +171,7 @@ def _transaction_conflict(request: Any, _send: Send) -> Any:  # noqa: ANN401 - l
 
 
 def _mixed(failed: int, busy: int) -> Fault:
-    """One action's condition failed while another action's item was being written by somebody."""
+    """One action's condition failed while another request was writing another action's item."""
 
     def fault(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
         reasons = [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"]]
@@ -186,15 +186,15 @@ def _mixed(failed: int, busy: int) -> Fault:
 
 
 def _half_unread(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
-    """DynamoDB reads no more than it likes of a batch, and says what it left."""
+    """DynamoDB reads half of a batch, and names the keys that it left."""
     whole = json.loads(request.body)
     ((table, wanted),) = whole["RequestItems"].items()
     keys = wanted["Keys"]
     half = (len(keys) + 1) // 2
     request.body = json.dumps({"RequestItems": {table: {**wanted, "Keys": keys[:half]}}}).encode()
-    told = json.loads(send().content)
+    read = json.loads(send().content)
     left = {table: {**wanted, "Keys": keys[half:]}} if keys[half:] else {}
-    return answer(request, 200, json.dumps({**told, "UnprocessedKeys": left}).encode())
+    return answer(request, 200, json.dumps({**read, "UnprocessedKeys": left}).encode())
 
 
 def _xml(code: str) -> bytes:

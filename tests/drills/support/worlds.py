@@ -19,7 +19,7 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
 from moorage.common.checkout import DATA_TEMPLATE
 from tests.drills.support import snapshot as drill_snapshot
-from tests.drills.support.moto import Wire
+from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, gated
 from tests.drills.support.tables import MemoryTables
 from tests.support.memory_metadata import MemoryMetadataStore
@@ -185,7 +185,7 @@ class AwsWorld:
         self,
         s3: S3Client,
         dynamodb: DynamoDBClient,
-        wire: Wire | None = None,
+        wire: MotoWire | None = None,
         limits: Limits = SMALL,
     ) -> None:
         self.name = "moto" if wire else "ministack"
@@ -232,7 +232,7 @@ class AwsWorld:
 
 def moto_world() -> AwsWorld:
     """Return a world over moto in this process."""
-    wire = Wire(PART)
+    wire = MotoWire(PART)
     wire.forget()
     return AwsWorld(wire.s3, wire.dynamodb, wire)
 

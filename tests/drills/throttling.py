@@ -1,7 +1,7 @@
-"""Drill 3, third part: AWS throttles for a spell, and the client waits as it is told to, no less.
+"""Drill 3, third part: AWS throttles for minutes, and the client waits as Retry-After says.
 
-However long the spell and wherever in a request it begins, the upload then goes on from what was
-kept. This module must never let a session go that nobody gave up.
+However long that lasts and wherever in a request it begins, the upload then goes on from the bytes
+that it had. This module must never accept that a session ends which no client cancelled.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.drills.crashes import judge, undisturbed
 from tests.drills.faults import acts
+from tests.drills.figures import Figures
 from tests.drills.operations import ALL
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Call, Gate, Late
-from tests.drills.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,15 +30,15 @@ OPERATIONS = (
     "commit as sha512",
     "POST, one PATCH, PUT",
 )
-"""Each is a client whose every session has to be taken to its end."""
+"""In each of them every session has to be committed."""
 
 S3, DYNAMODB = ("s3", "objects"), ("dynamodb", "sessions", "metadata")
 SERVICES = {"S3": S3, "DynamoDB": DYNAMODB, "both": (*S3, *DYNAMODB)}
 """What is throttled, and the names that its calls begin with in one world or another."""
 
 WAYS = ("throttled", "throttled after")
-"""The second only at ports: that a call was throttled after its effect is what the SDK's last
-attempt may say of an earlier one."""
+"""The second only at ports: there the SDK's last attempt is throttled, and an earlier one took
+effect."""
 
 SHORT, LONG = 200.0, 1800.0
 """In seconds: at a try every two seconds, 100 and 900 failures."""
@@ -59,8 +59,8 @@ class Case(NamedTuple):
         return "/".join(map(str, self))
 
 
-class Spell(Gate):
-    """A gate at which every call of some services fails, from one call on and for some time."""
+class ThrottledGate(Gate):
+    """A gate at which calls of some services are throttled, from one call on, for some time."""
 
     def __init__(self, world: World, case: Case) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Spell(Gate):
         self._until = 0.0
 
     def __call__(self, name: str, call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
-        """Make a call, or fail it while the spell lasts."""
+        """Make a call, or fail it while the throttling lasts."""
         now = self._world.clock.now()
         if len(self.trace) == self._case.begin:
             self._until = now + self._case.seconds
@@ -85,20 +85,18 @@ class Spell(Gate):
         return super().__call__(name, lambda: act(call))
 
 
-def drill(world: World, cases: Iterable[Case]) -> Tally:
-    """Let each spell come and go."""
-    tally = Tally()
+def drill(world: World, cases: Iterable[Case]) -> Figures:
+    """Run every case."""
+    figures = Figures()
     for case in cases:
-        tally.schedules += 1
-        try:
-            tally.faults += through(world, case)
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a loss
-            tally.lose(f"spell/{world.name}/{case}", error)
-    return tally
+        figures.schedules += 1
+        with figures.losing(f"throttling/{world.name}/{case}"):
+            figures.faults += through(world, case)
+    return figures
 
 
 def cases(world: World, seconds: float, every: Iterable[int] = (1, 2)) -> Iterable[Case]:
-    """All spells of so many seconds: on each service, from each call of each operation on."""
+    """All cases of so many seconds: for each service, from each call of each operation on."""
     rows = {operation.name: operation for operation in ALL}
     for name in OPERATIONS:
         for begin, call in enumerate(undisturbed(world, rows[name])):
@@ -113,12 +111,12 @@ def cases(world: World, seconds: float, every: Iterable[int] = (1, 2)) -> Iterab
 
 
 def through(world: World, case: Case) -> int:
-    """Do one operation through a spell; returns how many calls failed."""
+    """Do one operation while AWS throttles; returns how many calls failed."""
     operation = next(row for row in ALL if row.name == case.operation)
     stage = Stage.over(world, operation.limits)
     prepared = operation.prepare(stage)
     before = set(stage.world.snapshot().sessions)
-    gate = Spell(stage.world, case)
+    gate = ThrottledGate(stage.world, case)
     operation.act(stage.client(gate, tries=int(case.seconds) + 100), prepared)
     _require_one_session(stage, before)
     judge(stage)
@@ -126,7 +124,7 @@ def through(world: World, case: Case) -> int:
 
 
 def _require_one_session(stage: Stage, before: set[str]) -> None:
-    """Require that the upload went on where it was: nothing was begun anew beside it."""
+    """Require that the upload went on where it was: no other session was begun."""
     begun = set(stage.world.snapshot().sessions) - before
     if before and begun:
-        raise Violation(f"{before} was given up, and {begun} begun")
+        raise Violation(f"{before} was left, and {begun} begun")

@@ -1,7 +1,6 @@
-"""The mutants, one row for each: every named clause of the stores, and rules that matter.
+"""The mutants that forget a condition of DynamoDB's writes: one row for each named clause.
 
-This module must never hold a change that the program could not have as a fault: each row is one
-condition forgotten, or one rule bent.
+This module must never leave out a named clause: tests/drills/test_mutants.py compares.
 """
 
 from __future__ import annotations
@@ -9,17 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.stores.dynamodb import links, manifests, publications, sessions, tags
-from chalicelib.stores.dynamodb.expressions import Clause
-from tests.drills.looks import a_deletion_never_begun, a_link_without_count, a_record_renamed
-from tests.drills.mutants.late import LATE
-from tests.drills.mutants.rules import PATCHES, RULES
-from tests.drills.mutants.run import Change, Mutant
+from tests.drills.corruptions import a_deletion_never_begun, a_link_without_count, a_record_renamed
+from tests.drills.mutants.run import ALWAYS, PATCHES, Change, Mutant
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
-"""A clause that every item fulfils, and an absent one too."""
+    from chalicelib.stores.dynamodb.expressions import Clause
 
 
 def _always(*_arguments: object) -> Clause:
@@ -40,26 +35,24 @@ CLAUSES = [
     clause("in_state", sessions, raced=["PATCH, PUT", "PUT, PUT", "DELETE, PATCH"]),
     clause("under_fence", sessions, raced=["late tail", *PATCHES]),
     clause("of_repository", sessions, crashed=["append under another name"]),
-    clause("opened_by", sessions, crashed=["append as somebody else"]),
+    clause("opened_by", sessions, crashed=["append as another principal"]),
     clause("alive_at", sessions, crashed=["append after the end"]),
     clause("at_offset", sessions, crashed=["append the same again"]),
     clause("held_by", sessions, raced=["late tail", *PATCHES]),
     clause("ABSENT", links, publications, failed=["mount"], raced=["mount, mount"]),
-    clause("STILL_COUNTED", links, looked=[a_link_without_count]),
+    clause("STILL_COUNTED", links, checked=[a_link_without_count]),
     clause(
         "naming",
         links,
-        looked=[a_record_renamed],
+        checked=[a_record_renamed],
         raced=["push, delete", "mount, delete at the source"],
     ),
     clause("at_version", links, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
     clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
     clause("IS_LIVE", manifests, raced=["put, delete"]),
-    clause("IS_DELETING", manifests, tags, looked=[a_deletion_never_begun]),
+    clause("IS_DELETING", manifests, tags, checked=[a_deletion_never_begun]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
     clause("of_version", manifests, tags, raced=["delete, delete and put and delete"]),
     clause("tag_names", manifests, tags, raced=["tag, tag", "tag moves, tag is deleted"]),
 ]
-
-ALL = [*CLAUSES, *RULES, *LATE]

@@ -1,4 +1,4 @@
-"""Listens between the proxy and the gateway: what was told to be kept is never sent again.
+"""Listens between the proxy and the gateway, and notes bytes that are sent though they were kept.
 
 It breaks the proxy's connection when the gateway's breaks, so that a killed gateway looks killed.
 """
@@ -31,26 +31,26 @@ _PIECE = 1 << 18
 
 @dataclass
 class Watch:
-    """What has passed. Bytes are those of upload bodies; `told` is how many are known as kept."""
+    """What has passed, in bytes of upload bodies; `durable`: as many were answered as kept."""
 
     url: str = ""
     sent: int = 0
-    told: int = 0
+    durable: int = 0
     again: list[str] = field(default_factory=list)
-    """Requests that sent what had been told to be kept."""
+    """Requests that sent bytes which had been answered as kept."""
     closing: threading.Event = field(default_factory=threading.Event)
     """A closing PUT is under way, or was."""
 
-    def asked(self, method: str, begin: int | None) -> None:
+    def request(self, method: str, begin: int | None) -> None:
         """Note a request; `begin` is the first byte that it carries."""
-        if begin is not None and begin < self.told:
-            self.again.append(f"{method} from {begin}, though {self.told} were kept")
+        if begin is not None and begin < self.durable:
+            self.again.append(f"{method} from {begin}, though {self.durable} were kept")
         if method == "PUT":
             self.closing.set()
 
-    def heard(self, headers: CIMultiDictProxy[str]) -> None:
-        """Note what an answer says is kept."""
-        self.told = max(self.told, offset_of(headers) or 0)
+    def answer(self, headers: CIMultiDictProxy[str]) -> None:
+        """Note how many bytes an answer says are kept."""
+        self.durable = max(self.durable, offset_of(headers) or 0)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ class _Passing:
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         span = re.match(r"(\d+)-", request.headers.get("Content-Range", ""))
-        self._watch.asked(request.method, int(span[1]) if span else None)
+        self._watch.request(request.method, int(span[1]) if span else None)
         try:
             async with self._session.request(
                 request.method,
@@ -98,7 +98,7 @@ class _Passing:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
-        self._watch.heard(answer.headers)
+        self._watch.answer(answer.headers)
         return web.Response(status=answer.status, headers=_end_to_end(answer.headers), body=body)
 
     async def _counted(self, request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -1,6 +1,6 @@
-"""What runs beside something else in a race, what is prepared for it, and what comes after.
+"""What one request of a racing pair does, what is prepared for it, and what must hold after.
 
-A body must never look at how it is scheduled; it judges the answers that it gets.
+A body must never depend on how it is scheduled; it judges the answers that it gets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OTHER = TEXT.upper()
 
 
 def patching(text: bytes, at: int, end: int) -> Body:
-    """PATCH a chunk until it is in, or something else is there, or the session is over."""
+    """PATCH a chunk until it or another one is accepted there, or the session is over."""
 
     def body(client: Client, session: str) -> None:
         client.fill(HOME, session, text, at, end)
@@ -38,7 +38,7 @@ def patching(text: bytes, at: int, end: int) -> Body:
 
 
 def putting(text: bytes, at: int, *, right: bool = True, **how: Any) -> Body:  # noqa: ANN401 - any field of an upload
-    """PUT with a digest until it is answered; a right one that is alone must be accepted."""
+    """PUT with a digest until it is answered; a `right` one must be accepted."""
 
     def body(client: Client, session: str) -> None:
         upload = Upload(text, **how)
@@ -63,13 +63,8 @@ def cancelling(client: Client, session: str) -> None:
     client.cancel(HOME, session)
 
 
-def pushing(repository: str, *chunks: int, text: bytes = TEXT, **how: Any) -> Body:  # noqa: ANN401 - any field of an upload
-    """Push a blob."""
-    return lambda client, _: client.push(repository, Upload(text, chunks, **how))
-
-
 def mounting(client: Client, _: object) -> None:
-    """Mount, which may come too late."""
+    """Mount the blob, which the source may have lost."""
     client.mount(HOME, AWAY, Upload(TEXT))
 
 
@@ -79,7 +74,7 @@ def deleting(repository: str) -> Body:
 
 
 def filling_and_putting(at: int, end: int) -> Body:
-    """Send the first bytes of TEXT into the session, and PUT the next, if nobody was faster."""
+    """PATCH the first bytes of TEXT, unless the session has some, and PUT the next ones."""
 
     def body(client: Client, session: str) -> None:
         client.fill(HOME, session, TEXT, 0, at)
@@ -94,7 +89,7 @@ def tagging(body: bytes, *, may_lack: bool = False) -> Body:
 
 
 def putting_index(client: Client, body: bytes) -> None:
-    """Put an index of the image, which may be gone by then."""
+    """Put an index of the image, which may be deleted by then."""
     client.put_manifest(HOME, "all", images.index(body), may_lack=True)
 
 
@@ -108,16 +103,6 @@ def deleting_layer(client: Client, _: object) -> None:
     client.delete_blob(HOME, Digest.of(images.LAYERS[0]))
 
 
-def sweeping(wait: float = 0.0) -> Body:
-    """Run the sweeper, after some time has passed."""
-
-    def body(client: Client, _: object) -> None:
-        client.stage.world.clock.sleep(wait)
-        client.invoke(lambda registry, now: registry.sweeper.sweep(now + 600))
-
-    return body
-
-
 def working(client: Client, session: str) -> None:
     """Drive the session as the commit function does."""
     client.invoke(lambda registry, now: registry.commits.resume(session, now + 600))
@@ -126,7 +111,7 @@ def working(client: Client, session: str) -> None:
 # What is prepared
 
 
-def old(*sizes: int) -> Callable[[Stage], str]:
+def ending_soon(*sizes: int) -> Callable[[Stage], str]:
     """Prepare a session with chunks of these sizes, whose life ends in ten seconds."""
 
     def prepare(stage: Stage) -> str:
@@ -144,7 +129,7 @@ def nothing(_stage: Stage) -> None:
 # What comes after
 
 
-def closed(*texts: bytes) -> Body:
+def holds_one_of(*texts: bytes) -> Body:
     """One of these texts is accepted whole, and none of the session's accepted bytes is lost."""
 
     def finish(client: Client, session: str) -> None:
@@ -165,7 +150,7 @@ def closed(*texts: bytes) -> Body:
     return finish
 
 
-def pulled(*repositories: str) -> Body:
+def pullable_from(*repositories: str) -> Body:
     """The blob can be pulled from these repositories."""
 
     def finish(client: Client, _: object) -> None:
@@ -176,7 +161,7 @@ def pulled(*repositories: str) -> Body:
     return finish
 
 
-def named(body: bytes) -> Body:
+def tagged(body: bytes) -> Body:
     """The tag names this manifest."""
 
     def finish(client: Client, _: object) -> None:
@@ -187,8 +172,8 @@ def named(body: bytes) -> Body:
     return finish
 
 
-def once_more(*bodies: Body) -> Body:
-    """All of these can be done by a client that comes later."""
+def in_turn(*bodies: Body) -> Body:
+    """Do all of these, one after the other."""
 
     def finish(client: Client, prepared: object) -> None:
         for body in bodies:

@@ -5,6 +5,7 @@ Every process is stopped by its own id when the block ends; nothing listens but 
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _MOORAGE = (sys.executable, "-m", "moorage")
 _READY = frozenset({200})
+_PATIENCE = 600
+
+Answer = tuple[int, http.client.HTTPMessage, bytes]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Usage:
         return f"{mib:.0f} MiB, {self.threads} threads, {self.files} files"
 
 
-class Gateway:
+class GatewayProcess:
     """The gateway as a child process on a port that stays the same when it is killed."""
 
     def __init__(self, environment: dict[str, str], *options: str) -> None:
@@ -83,11 +87,11 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Stack:
+class RegistryProcesses:
     """The processes, and where clients push: `proxy` is a URL without a path."""
 
     backend: backends.Backend
-    gateway: Gateway
+    gateway: GatewayProcess
     proxy: str
     proxy_pid: int
 
@@ -97,7 +101,7 @@ def running(
     gateway_options: Sequence[str] = (),
     proxy_options: Sequence[str] = (),
     between: Callable[[str], AbstractContextManager[str]] | None = None,
-) -> Iterator[Stack]:
+) -> Iterator[RegistryProcesses]:
     """Run all three until the block ends, with options of the two commands.
 
     `between` listens between proxy and gateway: it is given the gateway's URL and yields its own.
@@ -105,7 +109,7 @@ def running(
     with ExitStack() as stack:
         backend = stack.enter_context(backends.moto_backend(strict=False))
         environment = dict(os.environ) | backend.environment | {"MALLOC_ARENA_MAX": "2"}
-        gateway = Gateway(environment, *gateway_options)
+        gateway = GatewayProcess(environment, *gateway_options)
         stack.callback(gateway.stop)
         gateway.wait()
         upstream = stack.enter_context(between(gateway.url)) if between else gateway.url
@@ -115,4 +119,21 @@ def running(
         proxy = children.start("proxy", (*command, *proxy_options), environment)
         stack.callback(proxy.stop)
         children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
-        yield Stack(backend, gateway, url, proxy.pid)
+        yield RegistryProcesses(backend, gateway, url, proxy.pid)
+
+
+def ask(
+    host: str,
+    method: str,
+    path: str,
+    body: bytes | Iterator[bytes] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """Make one request, chunked if its body is an iterator; return status, headers and body."""
+    connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()

@@ -1,0 +1,153 @@
+"""The lease of an open session: taken, written under, freed and lost here and nowhere else.
+
+Only the request that holds the lease may change an open session; a cancellation takes it from any
+holder. This module must never free the lease of a request that failed, as if its late writes could
+no longer arrive.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from chalicelib.digest import Digest, Hasher
+from chalicelib.errors import (
+    RegistryError,
+    UploadBusyError,
+    UploadInvalidError,
+    UploadUnknownError,
+)
+from chalicelib.registry.outcomes import BYTES_LOST, SessionMovedError
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import (
+    MAX_CLAIMS,
+    Owner,
+    Session,
+    UploadState,
+    taken_over,
+    with_late_writer,
+)
+from chalicelib.registry.upload.chunks import Chunks
+from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.states import Event, after
+
+
+def freed(session: Session) -> Session:
+    """Return a session with a free lease."""
+    return replace(session, holder=None, lease_until=0.0)
+
+
+class Leases:
+    """The leases of all sessions."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._chunks = Chunks(ports, limits)
+        self._leftovers = Leftovers(ports, limits)
+
+    def find(self, owner: Owner, session_id: str) -> Session:
+        """Read a session without its lease; a committed one too. Raises UploadUnknownError."""
+        session = self._ports.sessions.get(session_id)
+        if session is None or session.owner != owner:
+            raise UploadUnknownError
+        if session.state is UploadState.CANCELLED or session.over_by(self._ports.clock.now()):
+            raise UploadUnknownError
+        return session
+
+    def take(
+        self,
+        owner: Owner,
+        session_id: str,
+        at: int | None,
+        claim: Digest | None,
+        deadline: float,
+    ) -> Session:
+        """Take the lease until shortly after `deadline`; see SessionStore.take_lease."""
+        return self._ports.sessions.take_lease(
+            session_id,
+            owner=owner,
+            at=at,
+            claim=claim,
+            holder=self._ports.clock.new_id(),
+            now=self._ports.clock.now(),
+            until=deadline + self._limits.lease_grace,
+        )
+
+    def store(self, leased: Session, data: bytes, hasher: Hasher | None) -> Session:
+        """Store a chunk in S3; returns the session as it is to be written, its lease freed.
+
+        `hasher` has hashed the chunk too. Where S3 fails, the lease is released.
+        """
+        try:
+            return freed(self._chunks.store(leased, data, hasher))
+        except BYTES_LOST:
+            raise self.lost(leased) from None
+        except UploadInvalidError:  # nothing was sent to S3
+            self.release(leased, leased)
+            raise
+        except RegistryError:
+            part = self._chunks.makes_part(leased, data)
+            self.release(leased, taken_over(leased) if part else with_late_writer(leased))
+            raise
+
+    def write(self, leased: Session, stored: Session) -> Session:
+        """Write what `store` returned, sealed or not.
+
+        Where the session has moved since, this write may have been sent twice: then it succeeded
+        before, and the session that is there now is returned. Raises UploadBusyError or
+        UploadUnknownError where the lease was taken over.
+        """
+        try:
+            return self._ports.sessions.write(leased, stored)
+        except SessionMovedError as moved:
+            current = moved.current
+            if (
+                current is None
+                or current.state is UploadState.CANCELLED
+                or current.last_fence != leased.fence
+            ):
+                raise _after_takeover(current) from None
+            return stored if current.state is UploadState.OPEN else current
+
+    def release(self, leased: Session, after_failure: Session) -> None:
+        """Free the lease of a request that failed, best effort: else it ends by time.
+
+        `after_failure` is the session as it is safe from late writes of this request. With more
+        than MAX_CLAIMS it is not written: when the lease ends, the session is unknown.
+        """
+        if len(after_failure.earlier_claims) > MAX_CLAIMS:
+            return
+        with suppress(SessionMovedError, RegistryError):
+            self._ports.sessions.write(leased, freed(after_failure))
+
+    def lost(self, leased: Session) -> RegistryError:
+        """End a session whose bytes are not in S3; returns what to tell the client."""
+        try:
+            self.end(leased, Event.LOST)
+        except SessionMovedError as moved:
+            return _after_takeover(moved.current)
+        return UploadUnknownError("the bytes of this upload are gone: start a new one")
+
+    def end(self, session: Session, event: Event) -> Session:
+        """Cancel a session by `event` and clean up after it; raises SessionMovedError.
+
+        Its lease is freed and its fence rises; the sweeper comes to it once again.
+        """
+        ended = replace(
+            freed(session),
+            state=after(session.state, event),
+            fence=session.fence + 1,
+            disturbed=session.disturbed or session.holder is not None,
+            sweep_at=self._ports.clock.now() + self._limits.sweep_again,
+        )
+        return self._leftovers.clean(self._ports.sessions.write(session, ended))
+
+
+def _after_takeover(current: Session | None) -> RegistryError:
+    """Return the error for a request whose lease was taken over, or whose session was cancelled."""
+    if current is None or current.state is UploadState.CANCELLED:
+        return UploadUnknownError()
+    return UploadBusyError(
+        "another request took this upload over: ask for its status and resume",
+        offset=current.offset,
+        retry_after=1,
+    )

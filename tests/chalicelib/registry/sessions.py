@@ -1,0 +1,58 @@
+"""What the tests of uploads and of the sweeper do to a registry in memory, as one client would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chalicelib.digest import Digest
+from chalicelib.registry.session import Owner, Session
+
+if TYPE_CHECKING:
+    from chalicelib.registry.sweeper import SweepOutcome
+    from tests.support.registries import MemoryRegistry
+
+NAME = "team/app"
+OWNER = Owner(NAME, "ann")
+BYTES = b"sixteen letters.and a tail"
+CLAIM = Digest.of(BYTES)
+
+
+def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
+    """Open a session and append chunks to it."""
+    session = memory.registry.uploads.start(NAME, "ann")
+    for chunk in chunks:
+        session = append(memory, session, chunk)
+    return session
+
+
+def append(memory: MemoryRegistry, session: Session, chunk: bytes) -> Session:
+    """Append where the session ends."""
+    deadline = memory.clock.now() + 29
+    return memory.registry.uploads.append(OWNER, session.id, chunk, session.offset, deadline)
+
+
+def commit(memory: MemoryRegistry, session: Session, claim: Digest, data: bytes = b"") -> Session:
+    """Close a session, with its last bytes if there are any."""
+    at, deadline = session.offset if data else None, memory.clock.now() + 29
+    return memory.registry.uploads.commit(OWNER, session.id, claim, data, at, deadline)
+
+
+def stored(memory: MemoryRegistry, session: Session) -> Session:
+    """Return a session as it is stored."""
+    return memory.sessions.sessions[session.id]
+
+
+def die_holding(memory: MemoryRegistry, session: Session, claim: Digest | None = None) -> None:
+    """Take the lease as a request does that then dies; it ends in 34 seconds."""
+    now = memory.clock.now()
+    memory.sessions.take_lease(
+        session.id, owner=OWNER, at=None, claim=claim, holder="dead", now=now, until=now + 34
+    )
+
+
+def sweep(memory: MemoryRegistry, wait: float = 0.0) -> dict[SweepOutcome, int]:
+    """Run the sweeper to its end, so many seconds later."""
+    memory.clock.offset += wait
+    swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
+    assert swept.finished
+    return dict(swept.outcomes)
