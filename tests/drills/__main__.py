@@ -22,7 +22,7 @@ from tests.drills.mutants import run as mutants
 from tests.drills.mutants.clauses import CLAUSES
 from tests.drills.mutants.rules import RULES
 from tests.drills.support.schedule import following, read
-from tests.drills.support.worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
+from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def jobs() -> list[Job]:
         "moto throttling",
         "long throttling",
         "moto crowds",
-        "memory",
         "crashes",
         "faults",
         "crowds",
@@ -80,7 +79,6 @@ def do(job: Job, seed: int) -> Figures:
         "long throttling": lambda: _throttling(TablesWorld(), throttling.LONG, [1]),
         "moto crowds": lambda: crowds.drill(moto_world(), range(seed, seed + 2)),
         "moto throttling": lambda: _throttling(moto_world(), throttling.SHORT, [1]),
-        "memory": lambda: _in_memory(seed),
         "moto crashes": lambda: crashes.drill(moto_world(), rows),
         "moto faults": lambda: faults.drill(moto_world(), rows, every=True),
         "ministack": lambda: _on_ministack(number, seed),
@@ -102,16 +100,6 @@ def _on_ministack(number: int, seed: int) -> Figures:
 
 def _throttling(world: World, seconds: float, every: Sequence[int]) -> Figures:
     return throttling.drill(world, throttling.cases(world, seconds, every))
-
-
-def _in_memory(seed: int) -> Figures:
-    """Drill the stores in memory, which other tests trust."""
-    figures = crashes.drill(MemoryWorld(), operations.ALL)
-    figures.add(faults.drill(MemoryWorld(), operations.ALL, every=True))
-    figures.add(crowds.drill(MemoryWorld(), range(seed, seed + 4)))
-    figures.add(_throttling(MemoryWorld(), throttling.SHORT, [1, 2]))
-    figures.add(races.drill(MemoryWorld(), pairs.ALL, races.Bounds(changes=1, seed=seed)))
-    return figures
 
 
 def run(seed: int, kills: int) -> Figures:
@@ -151,7 +139,6 @@ def tested(whole: Figures, tests: Sequence[str]) -> None:
 
 
 WORLDS: dict[str, Callable[[], World]] = {
-    "memory": MemoryWorld,
     "tables": TablesWorld,
     "moto": moto_world,
     "ministack": moto_world,  # one call at a time, moto judges as well

@@ -6,7 +6,7 @@ import pytest
 
 from tests.drills import pairs, races
 from tests.drills.support.schedule import Choice, following, read, run, written
-from tests.drills.support.worlds import MemoryWorld, TablesWorld
+from tests.drills.support.worlds import TablesWorld
 
 BOUNDS = races.Bounds(changes=1, chances=10)
 
@@ -17,12 +17,6 @@ def test_no_order_of_two_requests_loses_anything(race: races.Race) -> None:
     figures = races.drill_one(TablesWorld(), race, BOUNDS)
     assert not figures.losses
     assert figures.schedules > BOUNDS.chances
-
-
-@pytest.mark.parametrize("race", pairs.ALL[::5], ids=lambda race: race.name)
-def test_the_stores_in_memory_race_alike(race: races.Race) -> None:
-    """What other tests take for a registry's stores loses nothing either."""
-    assert not races.drill_one(MemoryWorld(), race, BOUNDS).losses
 
 
 def test_a_repeat_is_a_step_of_its_own() -> None:

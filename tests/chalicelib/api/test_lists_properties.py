@@ -22,11 +22,18 @@ from chalicelib.registry import lists
 from chalicelib.registry.model import Referrer
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
-from tests.support.memory_metadata import MemoryMetadataStore
-from tests.support.memory_sessions import MemorySessionStore
+from chalicelib.stores.dynamodb.codec import DIGEST
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import REFERRER
+from chalicelib.stores.dynamodb.keys import referrer_key, tag_key
+from tests.emulators.dynamodb import MemoryTables
+from tests.support.registries import REGISTRY, stores_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from chalicelib.stores.dynamodb.codec import Item
+    from chalicelib.stores.dynamodb.keys import Key
 
 NAME = "team/app"
 SUBJECT = Digest.of(b"subject")
@@ -42,12 +49,23 @@ class Shelf:
     """An API over a metadata store that a test fills."""
 
     def __init__(self) -> None:
-        sessions = MemorySessionStore()
-        self.metadata = MemoryMetadataStore(sessions)
+        self._tables = MemoryTables()
+        sessions, self.metadata = stores_over(self._tables)
         unused = cast("Any", None)
         ports = Ports(unused, sessions, self.metadata, unused, unused)
         options = ApiOptions(1024, HeadStrategy.BODY, 1024)
         self._api = Api(lambda: Registry(ports, Limits()), options)
+
+    def tag(self, name: str) -> None:
+        """Put a tag of SUBJECT, as if a manifest had been pushed."""
+        self._put(tag_key(NAME, name), {"digest": DIGEST.encode(SUBJECT)})
+
+    def refer(self, row: Referrer) -> None:
+        """Put a referrer of SUBJECT, as if it had been pushed."""
+        self._put(referrer_key(NAME, SUBJECT, row.digest), REFERRER.encode(row))
+
+    def _put(self, key: Key, attributes: Item) -> None:
+        self._tables.put_item(TableName=REGISTRY, Item={**attributes, **key_attributes(key)})
 
     def get(self, path: str, query: dict[str, list[str]]) -> Response:
         """Send a GET."""
@@ -98,7 +116,7 @@ def test_the_tags_are_seen_once_and_in_order(
     shelf = Shelf()
     shelf.metadata.add_repository(NAME)
     for tag in names:
-        shelf.metadata.tags[NAME, tag] = SUBJECT
+        shelf.tag(tag)
     with mock.patch.object(lists, "PAGE", 7):
         pages = [page["tags"] for page in shelf.pages(f"/v2/{NAME}/tags/list", n=n, last=last)]
     assert pages == in_pages(names, last, min(n or 7, 7))
@@ -110,7 +128,7 @@ def test_a_page_of_none_is_the_last(names: set[str], n: str, last: str | None) -
     shelf = Shelf()
     for tag in names:
         shelf.metadata.add_repository(tag.lower())
-        shelf.metadata.tags[NAME, tag] = SUBJECT
+        shelf.tag(tag)
     shelf.metadata.add_repository(NAME)
     assert [page["tags"] for page in shelf.pages(f"/v2/{NAME}/tags/list", n=n, last=last)] == [[]]
     assert [page["repositories"] for page in shelf.pages("/v2/_catalog", n=n)] == [[]]
@@ -124,8 +142,7 @@ def test_the_referrers_are_seen_once_and_in_order(
     shelf = Shelf()
     digests = {Digest.of(str(number).encode()): kind for number, kind in enumerate(stored)}
     for digest, kind in digests.items():
-        row = Referrer(NAME, SUBJECT, digest, "m/t", 1, kind)
-        shelf.metadata.referrers[NAME, SUBJECT, digest] = row
+        shelf.refer(Referrer(NAME, SUBJECT, digest, "m/t", 1, kind))
     last = None if skipped is None else str(Digest.of(str(skipped).encode()))
     expected = [
         str(digest)

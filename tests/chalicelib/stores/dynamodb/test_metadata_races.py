@@ -32,7 +32,7 @@ from tests.support.values import (
 )
 
 if TYPE_CHECKING:
-    from tests.chalicelib.stores.conftest import DynamoStores
+    from tests.chalicelib.stores.conftest import Stores
 
 TRANSACTION = "TransactWriteItems"
 
@@ -46,9 +46,7 @@ TRANSACTION = "TransactWriteItems"
         {"fence": {"N": "2"}},
     ],
 )
-def test_a_dead_lease_that_moves_is_not_taken_over(
-    dynamo: DynamoStores, changes: dict[str, Any]
-) -> None:
+def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict[str, Any]) -> None:
     """A lease is taken over only from the very holder, fence and state that were seen."""
     session = a_session(holder="dead", lease_until=NOW, fence=1, next_part=7)
     dynamo.sessions.create(session)
@@ -78,7 +76,7 @@ def test_a_dead_lease_that_moves_is_not_taken_over(
 
 
 def test_a_record_that_goes_between_two_forms_is_made_again(
-    dynamo: DynamoStores, repository: str
+    dynamo: Stores, repository: str
 ) -> None:
     """A publication that met a record which then goes publishes its own bytes."""
     digest = fresh_digest()
@@ -96,9 +94,7 @@ def test_a_record_that_goes_between_two_forms_is_made_again(
     assert (record.key, record.links) == (key_of(before), 1)
 
 
-def test_a_record_that_names_other_bytes_between_two_forms(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_record_that_names_other_bytes_between_two_forms(dynamo: Stores, repository: str) -> None:
     """A publication links to the bytes that the record names when it is written."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -114,9 +110,7 @@ def test_a_record_that_names_other_bytes_between_two_forms(
     assert written.published_key == link.key == "blobs/later"
 
 
-def test_a_link_that_goes_between_two_forms_is_made_again(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_link_that_goes_between_two_forms_is_made_again(dynamo: Stores, repository: str) -> None:
     """A publication that met a link which then goes makes one, and counts it."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, repository, digest)
@@ -135,9 +129,7 @@ def test_a_link_that_goes_between_two_forms_is_made_again(
     assert written.published_key == link.key == record.key
 
 
-def test_a_record_that_goes_while_only_a_link_may_be_made(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
     """A publication without bytes of its own writes nothing once the record is gone."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -153,9 +145,7 @@ def test_a_record_that_goes_while_only_a_link_may_be_made(
     assert dynamo.metadata.get_record(digest) is None
 
 
-def test_a_digest_of_two_sizes_is_published_by_nobody(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository: str) -> None:
     """Bytes of another size than the record's can't have its digest: that is told, loudly."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -167,7 +157,7 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(
     assert dynamo.metadata.get_link(repository, digest) is None
 
 
-def test_a_record_that_goes_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount whose record goes after it was read links nothing and makes no record."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -181,7 +171,7 @@ def test_a_record_that_goes_before_a_mount(dynamo: DynamoStores, repository: str
     assert dynamo.metadata.get_record(digest) is None
 
 
-def test_a_record_that_is_replaced_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount names the bytes that the record names when it is written."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -196,9 +186,7 @@ def test_a_record_that_is_replaced_before_a_mount(dynamo: DynamoStores, reposito
     assert dynamo.metadata.get_link(repository, digest) == link
 
 
-def test_a_link_that_comes_before_a_mount_is_counted_once(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_link_that_comes_before_a_mount_is_counted_once(dynamo: Stores, repository: str) -> None:
     """A mount that finds another's link only touches it."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
@@ -214,7 +202,7 @@ def test_a_link_that_comes_before_a_mount_is_counted_once(
     assert (link.touched_at, record.links) == (NOW + 1, 2)
 
 
-def test_a_link_that_keeps_going_is_given_up(dynamo: DynamoStores, repository: str) -> None:
+def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
     """A mount that meets another world each time it looks ends with 503, in bounded time."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, repository, digest)
@@ -233,7 +221,7 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: DynamoStores, repository: s
     assert next(moves) == TRIES
 
 
-def test_a_link_that_is_touched_before_its_deletion(dynamo: DynamoStores, repository: str) -> None:
+def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
     """A deletion takes the link as it is, not as it was read."""
     digest = fresh_digest()
     push(dynamo.sessions, dynamo.metadata, repository, digest)
@@ -253,7 +241,7 @@ def test_a_link_that_is_touched_before_its_deletion(dynamo: DynamoStores, reposi
 
 @pytest.mark.parametrize("links", [None, {"N": "0"}])
 def test_a_link_that_no_record_counts_is_told(
-    dynamo: DynamoStores, repository: str, links: dict[str, str] | None
+    dynamo: Stores, repository: str, links: dict[str, str] | None
 ) -> None:
     """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
     digest = fresh_digest()
@@ -267,7 +255,7 @@ def test_a_link_that_no_record_counts_is_told(
     assert dynamo.metadata.get_link(repository, digest) is not None
 
 
-def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, repository: str) -> None:
+def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: str) -> None:
     """A tag that moves after it was read is not deleted, and its way back stays."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository)
@@ -283,7 +271,7 @@ def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, reposi
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_stray_way_back_is_deleted(dynamo: DynamoStores, repository: str, *, named: bool) -> None:
+def test_a_stray_way_back_is_deleted(dynamo: Stores, repository: str, *, named: bool) -> None:
     """A way back that no tag answers to goes, whether the tag names another manifest or is gone."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository))
     if named:
