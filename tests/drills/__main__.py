@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -37,12 +38,16 @@ SLICES = 8
 
 TESTS = (
     "tests/drills/test_disconnects.py",
+    "tests/fuzz/test_fuzz.py",
     "tests/moorage/common/test_http_server.py",
     "tests/moorage/gateway/test_body.py",
     "tests/moorage/proxy/test_server_limits.py",
     "tests/chalicelib/registry/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""
+
+MORE = {"MOORAGE_FUZZ_REQUESTS": "20000"}
+"""What makes a test of these longer than it is in `make test`."""
 
 Job = tuple[str, int]
 """What a worker does, and on which slice of the rows."""
@@ -130,7 +135,9 @@ def tested(whole: Figures, tests: Sequence[str]) -> None:
     """Run the drills that are tests, while nothing else runs; one that fails is a loss."""
     for test in tests:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | MORE, capture_output=True, text=True, check=False
+        )
         lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
         print(f"{test}: {lines[-1]}", flush=True)
         # No test found is a failure too, and so is one that was skipped.

@@ -1,4 +1,4 @@
-"""Twenty thousand requests that go wrong, through the gateway, Chalice and the dispatcher.
+"""Thousands of requests that go wrong, through the gateway, Chalice and the dispatcher.
 
 A failure names the seed and the numbers: set MOORAGE_FUZZ_SEED, and MOORAGE_FUZZ_NUMBER to make
 one request alone. Below stands memory, so that nothing but a request can be at fault.
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
 ALONE = os.environ.get("MOORAGE_FUZZ_NUMBER")
-REQUESTS = 20_000
+REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "5000"))
+"""`make drills` makes 20,000."""
 THREADS = 4
 CODES_REACHED = 14
 _SHOWN = 20

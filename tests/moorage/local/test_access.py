@@ -123,6 +123,7 @@ def test_a_folder_that_is_not_there_is_named(backend: Backend, tmp_path: Path) -
     assert store.list_credentials(None, 10).items == []
 
 
+@pytest.mark.slow
 def test_an_endpoint_without_ssm_is_named() -> None:
     """The error says which endpoint, and what it lacks."""
     with ministack_backend() as backend, pytest.raises(BackendError) as caught:

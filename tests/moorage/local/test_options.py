@@ -56,6 +56,7 @@ def test_a_file_for_a_token_that_there_is_not_is_refused(tmp_path: Path) -> None
     assert "--auth (or AUTH=1)" in errors
 
 
+@pytest.mark.slow
 def test_an_endpoint_without_ssm_is_refused(tmp_path: Path) -> None:
     """Access control needs a place for its key; the error names the endpoint, and nothing runs."""
     with ministack_backend() as other:
