@@ -44,7 +44,8 @@ for _name in ("NO_PROXY", "no_proxy"):
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost")))
 
 # A client's model is a file of a megabyte, which botocore reads again for each session.
-JSONFileLoader.load_file = functools.cache(JSONFileLoader.load_file.__get__(JSONFileLoader()))
+_read = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda _, path: _read(path)  # type: ignore[method-assign]
 
 _WATCH = Watch()
 _DRILLS = Path(__file__).parent / "drills"
