@@ -45,7 +45,7 @@ for _name in ("NO_PROXY", "no_proxy"):
 
 # A client's model is a file of a megabyte, which botocore reads again for each session.
 _read = functools.cache(JSONFileLoader().load_file)
-JSONFileLoader.load_file = lambda _, path: _read(path)  # type: ignore[method-assign]
+JSONFileLoader.load_file = lambda self, file_path: _read(file_path)  # type: ignore[method-assign]  # noqa: ARG005 - botocore's own
 
 _WATCH = Watch()
 _DRILLS = Path(__file__).parent / "drills"

@@ -21,15 +21,15 @@ from chalicelib.digest import Digest
 from chalicelib.wiring import registry as wiring
 from tests.fuzz.cases import make
 from tests.fuzz.judge import Judge
-from tests.fuzz.wire import Wire
+from tests.fuzz.wire import FuzzWire
 from tests.fuzz.world import IMAGE, fuzzed
 from tests.support.servers import request, run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.fuzz.asked import Asked
-    from tests.fuzz.wire import Told
+    from tests.fuzz.asked import FuzzRequest
+    from tests.fuzz.wire import FuzzAnswer
     from tests.fuzz.world import Fuzzed
 
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
@@ -84,7 +84,7 @@ class Campaign:
             thread.join()
 
     def _run(self, numbers: Sequence[int]) -> None:
-        wire = Wire(self.url)
+        wire = FuzzWire(self.url)
         for number in numbers:
             try:
                 asked = make(self.world, SEED, number)
@@ -93,7 +93,7 @@ class Campaign:
                 self._note(number, None, None, [traceback.format_exc()])
         wire.close()
 
-    def _answered(self, wire: Wire, asked: Asked) -> tuple[Told | None, list[str]]:
+    def _answered(self, wire: FuzzWire, asked: FuzzRequest) -> tuple[FuzzAnswer | None, list[str]]:
         if asked.wire is not None:
             told = wire.try_anything(asked.wire)
             return told, [] if told is None else list(self.judge.faults(asked, told))
@@ -107,7 +107,7 @@ class Campaign:
         return told, faults
 
     def _note(
-        self, number: int, asked: Asked | None, told: Told | None, faults: Sequence[str]
+        self, number: int, asked: FuzzRequest | None, told: FuzzAnswer | None, faults: Sequence[str]
     ) -> None:
         code = None
         if asked is not None and told is not None and not faults:

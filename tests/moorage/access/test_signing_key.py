@@ -18,7 +18,7 @@ from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
 from moorage.access.signing_key import Phase, SigningKeyError, StoredKeySet
 from moorage.common.data import REGION
-from tests.support.moorage_command import Command, Result, forget_settings
+from tests.support.moorage_command import Command, CommandResult, forget_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def test_a_key_is_replaced_in_three_steps(moorage: Command, value: Callable[[], 
 def test_what_is_shown_is_what_the_step_said(moorage: Command, value: Callable[[], str]) -> None:
     """`moorage key show` tells the state after each step, from the parameter's history alone."""
 
-    def shown(result: Result) -> list[str]:
+    def shown(result: CommandResult) -> list[str]:
         # When is to the minute, and the parameter's own time is a bit later than the command's.
         return re.sub(r"\d\d:\d\d UTC", "then", result.out).splitlines()[1:]
 

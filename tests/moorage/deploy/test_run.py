@@ -18,7 +18,7 @@ from moorage.access import admin as access_admin
 from moorage.cli import main as cli
 from moorage.deploy.stacks import Stacks
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION, emulated
-from tests.support.moorage_command import TOKEN, Result, forget_settings
+from tests.support.moorage_command import TOKEN, CommandResult, forget_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Cloud:
         """Return a client."""
         return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
-    def run(self, *words: str) -> Result:
+    def run(self, *words: str) -> CommandResult:
         """Run a command of the stage x."""
         act, *others = words
         package = ["--package", str(self._package)] if act == "deploy" else []
@@ -53,7 +53,7 @@ class Cloud:
         shown = self._captured.readouterr()
         assert "Traceback" not in shown.err
         assert not TOKEN.search(shown.err)
-        return Result(status, shown.out, shown.err)
+        return CommandResult(status, shown.out, shown.err)
 
     def stack(self, name: str = STACK) -> deploy_stacks.Stack:
         """Return a stack that has to be there."""

@@ -22,7 +22,7 @@ from chalicelib.access.ports import (
 from chalicelib.errors import UnavailableError
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.dynamodb.access_tables import (
-    Dynamo,
+    AccessTable,
     a_hash,
     fresh_store,
     shared,
@@ -41,7 +41,7 @@ __all__ = ["fresh_store", "shared", "store"]  # fixtures
 
 
 @pytest.fixture(params=["memory", "ministack"])
-def racing(request: pytest.FixtureRequest, shared: Callable[[str], Dynamo]) -> AccessStore:
+def racing(request: pytest.FixtureRequest, shared: Callable[[str], AccessTable]) -> AccessStore:
     """Access stores whose backend can judge a race."""
     return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
 

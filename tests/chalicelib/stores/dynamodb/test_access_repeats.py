@@ -12,7 +12,7 @@ from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.chalicelib.stores.dynamodb.access_tables import (
-    Dynamo,
+    AccessTable,
     a_hash,
     dynamo,
     over_a_table,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["dynamo", "shared"]  # fixtures
 
 
-def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
+def test_writes_that_are_sent_twice(dynamo: AccessTable) -> None:
     """Creating, replacing and counting know that they already happened."""
     store, credential, new, key = dynamo.store, a_credential(), a_hash(), a_hash()
     with answer_lost(dynamo.client, "TransactWriteItems"):
@@ -44,7 +44,7 @@ def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
     assert store.get(credential.id) == replace(rotated, revoked=True)
 
 
-def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
+def test_a_use_that_is_sent_twice(dynamo: AccessTable) -> None:
     """A day whose note was answered in vain is noted."""
     credential = a_credential()
     dynamo.store.create(credential)
@@ -53,7 +53,7 @@ def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
     assert dynamo.store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
 
 
-def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
+def test_a_replacement_between_two_reads(dynamo: AccessTable) -> None:
     """A secret is not found that is replaced twice while it is looked for."""
     store, credential = dynamo.store, a_credential()
     store.create(credential)
@@ -65,7 +65,7 @@ def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
         assert store.find(credential.secret_hash) is None
 
 
-def test_no_way_is_left_of_an_old_secret(dynamo: Dynamo) -> None:
+def test_no_way_is_left_of_an_old_secret(dynamo: AccessTable) -> None:
     """A secret before the last leaves nothing in the table, nor does it matter if it is gone."""
     store, first = dynamo.store, a_credential()
     store.create(first)
@@ -101,7 +101,7 @@ def test_only_counters_expire(running: Running, name: str) -> None:
 
 
 @pytest.mark.parametrize("grants", [["admin", "a"], ["**:all"], [""], ["-*:pull"]])
-def test_grants_that_can_not_be_read_are_no_grants(dynamo: Dynamo, grants: list[str]) -> None:
+def test_grants_that_can_not_be_read_are_no_grants(dynamo: AccessTable, grants: list[str]) -> None:
     """A credential whose grants are corrupt is a fault, and neither absent nor without grants."""
     credential = a_credential()
     dynamo.store.create(credential)

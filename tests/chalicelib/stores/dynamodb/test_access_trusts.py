@@ -18,7 +18,7 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.keys import trust_key
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.chalicelib.stores.dynamodb.access_tables import (
-    Dynamo,
+    AccessTable,
     dynamo,
     fresh_store,
     over_a_table,
@@ -117,7 +117,7 @@ def test_there_is_an_end_to_trusts(fresh_store: AccessStore) -> None:
 # DynamoDB alone
 
 
-def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
+def test_writes_that_are_sent_twice(dynamo: AccessTable) -> None:
     """Putting and deleting a trust take no harm from a lost answer."""
     made = a_trust()
     with answer_lost(dynamo.client, "PutItem"):
