@@ -128,6 +128,7 @@ def create_data(
         ) from error
 
 
+@functools.cache
 def _resources() -> dict[str, Any]:
     template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
     resources: dict[str, Any] = template["Resources"]

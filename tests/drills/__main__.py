@@ -46,8 +46,12 @@ TESTS = (
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""
 
-MORE = {"MOORAGE_FUZZ_REQUESTS": "20000"}
-"""What makes a test of these longer than it is in `make test`."""
+MORE = {
+    "MOORAGE_FUZZ_REQUESTS": "20000",
+    "MOORAGE_ATTACK_SECONDS": "5",
+    "MOORAGE_BACKLOG": "10000",
+}
+"""What makes some of these tests longer than they are in `make test`."""
 
 Job = tuple[str, int]
 """What a worker does, and on which slice of the rows."""

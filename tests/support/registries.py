@@ -157,7 +157,8 @@ def registry_over(
     inline_limit: int = 1024 * 1024,
 ) -> RegistryUnderTest:
     """Build a registry on a backend's bucket and tables."""
-    s3, dynamodb, clock = backend.s3(), backend.dynamodb(), TestClock()
+    s3, dynamodb = backend.shared_clients()
+    clock = TestClock()
     ports = Ports(
         objects=S3ObjectStore(s3, backend.bucket),
         sessions=DynamoSessionStore(dynamodb, backend.uploads_table),
