@@ -5,7 +5,7 @@ One process of each backend and one pair of tables serve all tests, which take f
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,22 +14,19 @@ import pytest
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.emulators.backends import Backend, ministack_backend, moto_backend
+from tests.emulators.backends import Backend, ministack_backend
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.registries import REGISTRY, UPLOADS
 from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from chalicelib.stores.dynamodb.keys import Key
 
-BACKENDS: dict[str, Callable[[], AbstractContextManager[Backend]]] = {
-    "moto": moto_backend,
-    "ministack": ministack_backend,
-}
+BACKENDS = ("moto", "ministack")
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,10 @@ class Stores:
 
 
 class Running:
-    """Backends that are started when first asked for."""
+    """The session's moto, and MiniStack, which is started when first asked for."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, strict_moto: Backend, stack: ExitStack) -> None:
+        self._strict_moto, self._stack = strict_moto, stack
         self._stores: dict[str, tuple[Backend, Stores]] = {}
 
     def stores(self, name: str) -> Stores:
@@ -83,7 +80,9 @@ class Running:
 
     def _started(self, name: str) -> tuple[Backend, Stores]:
         if name not in self._stores:
-            backend = self._stack.enter_context(BACKENDS[name]())
+            backend = self._strict_moto
+            if name == "ministack":
+                backend = self._stack.enter_context(ministack_backend())
             self._stores[name] = backend, over_backend(backend)
         return self._stores[name]
 
@@ -112,10 +111,10 @@ def in_memory() -> Stores:
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Running]:
+def running(strict_moto: Backend) -> Iterator[Running]:
     """Backends, stopped when all tests are over."""
     with ExitStack() as stack:
-        yield Running(stack)
+        yield Running(strict_moto, stack)
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
