@@ -27,7 +27,7 @@ SHUTDOWN_SECONDS = 1.0
 _LIMIT = 60.0
 
 
-class Fault(Enum):
+class UploadFault(Enum):
     """What goes wrong with a PATCH or PUT."""
 
     LOST_BEFORE = auto()
@@ -46,7 +46,7 @@ class Fault(Enum):
 class FakeRegistry:
     """Sessions by path; `faults` are used up, one for each PATCH or PUT that carries bytes."""
 
-    faults: list[Fault | None] = field(default_factory=list)
+    faults: list[UploadFault | None] = field(default_factory=list)
     sessions: dict[str, bytearray] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, int]] = field(default_factory=list)
@@ -99,15 +99,15 @@ class FakeRegistry:
             return self._told(204, path)
         session = self.sessions[path]
         fault = self.faults.pop(0) if body and self.faults else None
-        if fault is Fault.ERROR:
+        if fault is UploadFault.ERROR:
             return web.Response(status=500)
-        if fault is Fault.BUSY:
+        if fault is UploadFault.BUSY:
             return self._told(503, path, **{"Retry-After": "0"})
-        if fault is Fault.LOST_BEFORE:
+        if fault is UploadFault.LOST_BEFORE:
             return self._break(request)
         if body and _begin(request) != len(session):
             return self._told(416, path)
-        session += body[: len(body) // 2] if fault is Fault.KEPT_PART else body
+        session += body[: len(body) // 2] if fault is UploadFault.KEPT_PART else body
         if fault is not None:
             return self._break(request)
         return self._told(202, path) if request.method == "PATCH" else self._commit(request)

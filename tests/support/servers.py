@@ -14,25 +14,25 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from moorage.gateway.server import Front, Gateway, GatewayOptions, LambdaFunction
+from moorage.gateway.server import Gateway, GatewayOptions, LambdaFunction, RestApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ANY_PORT = GatewayOptions(port=0)
-OPEN = Front()
+OPEN = RestApi()
 
 
 @contextlib.contextmanager
 def run_gateway(
-    function: LambdaFunction, options: GatewayOptions = ANY_PORT, front: Front = OPEN
+    function: LambdaFunction, options: GatewayOptions = ANY_PORT, api: RestApi = OPEN
 ) -> Iterator[str]:
     """Run a Gateway until the block ends, and give its URL; what `start` raises is raised here."""
     started: Future[str] = Future()
     stop = threading.Event()
 
     async def main() -> None:
-        gateway = Gateway(function, options, front)
+        gateway = Gateway(function, options, api)
         try:
             await gateway.start()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread

@@ -1,15 +1,15 @@
-"""Checks of manifests and lists: images, tags by pages, referrers, mounts.
+"""Checks of manifests and lists: images, pages of tags, referrers, mounts.
 
-This module must never name in a list's check what another check may have put there.
+A check of a list must never depend on what another check has put there.
 """
 
 from urllib.parse import urljoin, urlsplit
 
+from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import require, require_bytes
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import HttpResponse, clean, told
+from moorage.doctor.wire import told
 
 _TAGS = ("page-1", "page-2", "page-3")
 _ARTIFACT = "application/vnd.moorage.doctor.v1"
@@ -38,7 +38,7 @@ def manifest(visit: Visit) -> Finding:
 
 
 def tags(visit: Visit) -> Finding:
-    """Read the list of tags by pages of two, going where each Link leads."""
+    """Read the list of tags in pages of two, as each Link says."""
     body = visit.image(visit.sample, annotations={"doctor": "tags"})
     for tag in _TAGS:
         visit.remember(visit.repository, "manifests", tag)
@@ -60,14 +60,14 @@ def tags(visit: Visit) -> Finding:
 
 
 def _next(visit: Visit, target: str, answer: HttpResponse) -> str:
-    """Return where the next page is; empty after the last one."""
+    """Return the target of the next page; empty after the last one."""
     header = answer.headers.get("Link", "")
     if not header:
         return ""
     link, _, parameters = header.partition(">")
     if 'rel="next"' not in parameters or not link.startswith("<"):
         raise FailedError(f"a Link that can't be read: {clean(header)}")
-    # A relative one is relative to the URL that was asked for.
+    # A relative Link is relative to the URL of the request.
     place = urlsplit(urljoin(target, link[1:]))
     fault = visit.location_fault(place.geturl())
     if fault:
@@ -76,7 +76,7 @@ def _next(visit: Visit, target: str, answer: HttpResponse) -> str:
 
 
 def referrers(visit: Visit) -> Finding:
-    """Attach a manifest to another one, and find it there."""
+    """Attach a manifest to another one, and find it in the list of referrers."""
     subject = visit.image(visit.sample, annotations={"doctor": "subject"})
     visit.put_manifest(digest_of(subject), subject)
     described = {"mediaType": IMAGE, "digest": digest_of(subject), "size": len(subject)}
@@ -95,11 +95,11 @@ def referrers(visit: Visit) -> Finding:
 
 
 def mount(visit: Visit) -> Finding:
-    """Take a blob over from another repository."""
+    """Mount a blob from another repository."""
     digest = visit.sample.digest
     target = visit.v2(f"blobs/uploads/?mount={digest}&from={visit.repository}", visit.second)
     answer = visit.ask("POST", target, BYTES, b"")
-    if answer.status == 202:  # noqa: PLR2004 - a session instead
+    if answer.status == 202:  # noqa: PLR2004 - an upload session
         visit.begun(visit.place(answer, "POST"))
         raise FailedError("the mount was ignored: 202, a session to upload the blob again")
     require(answer, 201, "a mount")
@@ -116,39 +116,3 @@ def _strings(answer: HttpResponse, name: str) -> list[str]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise FailedError(f"no list of {name}: {told(answer)}")
     return items
-
-
-CHECKS = (
-    Check(
-        "manifest",
-        manifest,
-        "A manifest is an image; its digest is of its very bytes.",
-        "what stands before the registry must not change bodies, Content-Type or"
-        " Docker-Content-Digest",
-        ("upload",),
-    ),
-    Check(
-        "tags",
-        tags,
-        "Whoever lists the tags goes from page to page by Link. One that is lost, or leads past a"
-        " custom domain, loses tags without a word.",
-        "what stands before the registry must pass Link and the query on as they are; of a"
-        " custom domain the path `v2` must be mapped to the stage `v2`",
-        ("manifest",),
-    ),
-    Check(
-        "referrers",
-        referrers,
-        "Signatures and bills of materials are found by it.",
-        "what stands before the registry must pass OCI-Subject on, and keep no lists",
-        ("manifest",),
-    ),
-    Check(
-        "mount",
-        mount,
-        "A mount spares clients the upload of layers that another repository has.",
-        "what stands before the registry must pass the query on; the token must be for both"
-        " repositories",
-        ("upload",),
-    ),
-)

@@ -13,7 +13,7 @@ import pytest
 
 from moorage.common import http_server as connections
 from moorage.common.http_server import Pace, most_connections
-from moorage.common.memory import Memory
+from moorage.common.memory import BodyMemory
 from moorage.gateway import server as gateway
 from moorage.gateway.server import GatewayOptions
 from tests.support.servers import Recorder, connect, exchange, request, run_gateway
@@ -35,15 +35,15 @@ LARGE = {
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
+def held(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemory]:
     """What gateways hold: one for each gateway of the test, in order."""
-    made: list[Memory] = []
+    made: list[BodyMemory] = []
 
-    def make(most: int) -> Memory:
-        made.append(Memory(most))
+    def make(most: int) -> BodyMemory:
+        made.append(BodyMemory(most))
         return made[-1]
 
-    monkeypatch.setattr(gateway, "Memory", make)
+    monkeypatch.setattr(gateway, "BodyMemory", make)
     return made
 
 
@@ -206,7 +206,7 @@ def test_pace_grows_with_what_has_come() -> None:
     assert Pace(idle=60, slow=10).left(now - 100, 0) == 0
 
 
-def test_bodies_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
+def test_bodies_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
     """Whole bodies and parts of others count; what is given back can be had again."""
     function = Recorder()
     with run_gateway(function, GatewayOptions(port=0, most_held=MIB)) as url:
@@ -224,7 +224,7 @@ def test_bodies_that_would_take_too_much_memory_are_429(held: list[Memory]) -> N
     assert len(function.events) == 5
 
 
-def test_answers_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
+def test_answers_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
     """A client that doesn't read keeps others from what is large and from nothing else."""
 
     def function(event: dict[str, Any], _: object) -> object:

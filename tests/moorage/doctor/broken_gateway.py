@@ -31,7 +31,7 @@ from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RangeInvalidError
 from chalicelib.registry.service import Limits
 from moorage.common.http_server import BoundedServer
-from moorage.gateway.front import front_of
+from moorage.gateway.rest_api import rest_api_of
 from moorage.gateway.server import GatewayOptions, HeadMode
 from moorage.local import ports
 from tests.support.access import AccessWorld
@@ -97,7 +97,7 @@ def run_registry(
     environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
     head_mode = HeadMode.BODY if counts else HeadMode.ZERO
     listening = GatewayOptions(port=port, head_mode=head_mode)
-    with run_gateway(app, listening, front_of(app, environment)) as served:
+    with run_gateway(app, listening, rest_api_of(app, environment)) as served:
         yield Running(served, under.objects, access)
 
 

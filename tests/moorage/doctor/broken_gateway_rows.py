@@ -9,14 +9,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moorage.common.http import registry_url
 from moorage.doctor import run as doctor
-from moorage.doctor.visit import Credentials, Visit
+from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
 from tests.moorage.doctor.broken_gateway import STORE, Break, Running, run_broken
 from tests.moorage.doctor.broken_gateway_tricks import method
 
 if TYPE_CHECKING:
-    from moorage.doctor.check import Result
+    from moorage.doctor.checklist import CheckResult
 
 GRANT = "team/**:pull,push,delete"
 
@@ -43,12 +44,10 @@ def visit_to(
     assert registry.access is not None
     secret = registry.access.credential(name, GRANT)
     repository = "team/" + re.sub("[^a-z0-9]+", "-", name.lower())
-    return Visit(
-        Wire(doctor.address(url)), repository, Credentials("somebody", secret), large, keep
-    )
+    return Visit(Wire(registry_url(url)), repository, UserPassword("somebody", secret), large, keep)
 
 
-def found_by(row: Row, registry: Running, name: str) -> Result:
+def found_by(row: Row, registry: Running, name: str) -> CheckResult:
     """Return what the row's check finds at the broken gateway."""
     with run_broken(registry, row.broken) as url:
         keep = row.check != "cleanup"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.doctor import run as doctor
+from moorage.doctor.checklist import CHECKS
 from moorage.doctor.checks import blobs as doctor_checks_blobs
 from moorage.doctor.checks import uploads as doctor_checks_uploads
 from moorage.doctor.findings import Status
@@ -34,7 +35,7 @@ from tests.moorage.doctor.broken_gateway_tricks import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moorage.doctor.check import Result
+    from moorage.doctor.checklist import CheckResult
 
 
 NOWHERE = "http://127.0.0.1:1/bucket"
@@ -164,7 +165,7 @@ def test_what_to_do_is_about_what_failed(
     assert "MOORAGE_HEAD_STRATEGY" not in found.todo
 
 
-EVERYTHING = frozenset(check.name for check in doctor.CHECKS)
+EVERYTHING = frozenset(check.name for check in CHECKS)
 ABOUT_HEAD = frozenset({"redirect", "range", "blob-head", "manifest-head", "head-strategy"})
 
 
@@ -182,7 +183,7 @@ def test_what_is_whole_passes(strategy: str, counting: Running, redirecting: Run
     assert visit.facts["head_strategy"] == strategy
 
 
-def _good(result: Result) -> bool:
+def _good(result: CheckResult) -> bool:
     return result.finding.status is Status.OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moorage.doctor import run as doctor
+from moorage.doctor.checklist import CHECKS
 from moorage.doctor.findings import Status
 from tests.moorage.doctor.broken_gateway import STORE, Break, Running, Told, run_broken
 from tests.moorage.doctor.broken_gateway_rows import (
@@ -215,7 +216,7 @@ def test_what_is_broken_is_found(name: str, counting: Running, redirecting: Runn
 
 def test_every_check_is_made_to_fail() -> None:
     """There is no check that nobody has seen fail."""
-    assert {row.check for row in ROWS.values()} == {check.name for check in doctor.CHECKS}
+    assert {row.check for row in ROWS.values()} == {check.name for check in CHECKS}
 
 
 def test_what_needs_a_broken_thing_is_not_tried(counting: Running) -> None:

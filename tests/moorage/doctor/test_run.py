@@ -14,17 +14,19 @@ import pytest
 
 from chalicelib.api.options import HeadStrategy
 from moorage.cli import main as cli
+from moorage.common.http import registry_url
 from moorage.doctor import report as doctor_report
 from moorage.doctor import run as doctor
+from moorage.doctor.checklist import CHECKS
 from moorage.doctor.findings import Status
-from moorage.doctor.visit import Credentials, Visit
+from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
 from tests.moorage.doctor.broken_gateway import Running, run_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moorage.doctor.check import Result
+    from moorage.doctor.checklist import CheckResult
 
 _PATIENCE = 90.0
 MOORAGE = str(Path(sys.executable).with_name("moorage"))
@@ -47,11 +49,11 @@ def secret_of(registry: Running, name: str, *grants: str) -> str:
 
 def visit_to(registry: Running, name: str, *grants: str, keep: bool = False) -> Visit:
     """Come with a token that holds some grants."""
-    credentials = Credentials("somebody", secret_of(registry, name, *grants))
-    return Visit(Wire(doctor.address(registry.url)), f"team/{name}", credentials, keep=keep)
+    credentials = UserPassword("somebody", secret_of(registry, name, *grants))
+    return Visit(Wire(registry_url(registry.url)), f"team/{name}", credentials, keep=keep)
 
 
-def by_name(results: list[Result]) -> dict[str, Result]:
+def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:
     """Return results by the names of their checks."""
     return {result.check.name: result for result in results}
 
@@ -99,7 +101,7 @@ def test_a_local_registry_is_well(tmp_path: Path) -> None:
         process.wait(30)
     assert run.returncode == 0, run.stdout
     told = json.loads(run.stdout)
-    assert statuses_of(told) == {check.name: "ok" for check in doctor.CHECKS}
+    assert statuses_of(told) == {check.name: "ok" for check in CHECKS}
     assert told["head_strategy"] == "redirect"
     assert (told["url"], told["ok"]) == (ready["gateway"], True)
     assert told["seen"]["largest_body_bytes"] == 4_700_000
@@ -113,7 +115,7 @@ def test_an_open_registry_is_well(capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["doctor", here.url, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     skipped = {"token", "refusal", "no-leak", "redirect"}
-    expected = {check.name: "skip" if check.name in skipped else "ok" for check in doctor.CHECKS}
+    expected = {check.name: "skip" if check.name in skipped else "ok" for check in CHECKS}
     assert statuses_of(told) == expected
     assert told["head_strategy"] == "body"
     assert told["seen"]["gateway_counts_head"] is True
@@ -133,7 +135,7 @@ def test_the_strategy_to_set_is_told(
 ) -> None:
     """`body` where the gateway counts, else `redirect`; the worse one of the two is no failure."""
     with run_registry(counts=counts, strategy=strategy, closed=False) as here:
-        visit = Visit(Wire(doctor.address(here.url)), REPOSITORY)
+        visit = Visit(Wire(registry_url(here.url)), REPOSITORY)
         found = by_name(doctor.examine(visit, frozenset({"head-strategy"})))["head-strategy"]
     assert found.finding.status is status
     assert todo in found.todo
@@ -217,7 +219,7 @@ def test_who_stops_it_leaves_nothing(registry: Running) -> None:
     visit = visit_to(registry, "stopper", ALL)
     told: list[str] = []
 
-    def tell(result: Result) -> None:
+    def tell(result: CheckResult) -> None:
         told.append(result.check.name)
         if result.check.name == "upload":
             raise KeyboardInterrupt

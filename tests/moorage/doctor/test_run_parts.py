@@ -12,12 +12,13 @@ import pytest
 
 from moorage.cli import main as cli
 from moorage.common.checkout import CHECKOUT
-from moorage.doctor import run as doctor
+from moorage.common.http import HttpResponse, clean, registry_url
+from moorage.doctor.checklist import CHECKS
 from moorage.doctor.checks import uploads as doctor_checks_uploads
-from moorage.doctor.checks.login import challenge, reach
+from moorage.doctor.checks.access import challenge, reach
 from moorage.doctor.findings import FailedError, Status
-from moorage.doctor.visit import Credentials, Visit
-from moorage.doctor.wire import BROKEN, HttpResponse, Wire, clean
+from moorage.doctor.visit import UserPassword, Visit
+from moorage.doctor.wire import BROKEN, Wire
 from tests.moorage.doctor.broken_gateway import Asked, Break, Running, Told, run_broken
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def test_what_is_asked_wrongly_is_2(
 )
 def test_an_address_is_read_as_clients_do(text: str, url: str) -> None:
     """Without a scheme it is https, but on this machine."""
-    assert doctor.address(text).geturl() == url
+    assert registry_url(text).geturl() == url
 
 
 def test_the_document_has_every_check() -> None:
@@ -80,23 +81,23 @@ def test_the_document_has_every_check() -> None:
     _, _, section = document.partition("## The checks")
     table = section.partition("\n## ")[0]
     named = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
-    assert named == [check.name for check in doctor.CHECKS]
+    assert named == [check.name for check in CHECKS]
 
 
 def test_a_check_needs_what_comes_before_it() -> None:
     """So one pass does, and each has a reason and something to do."""
     done: set[str] = set()
-    for check in doctor.CHECKS:
+    for check in CHECKS:
         assert done >= set(check.needs)
         assert check.why
         assert check.todo
         done.add(check.name)
-    assert len(done) == len(doctor.CHECKS)
+    assert len(done) == len(CHECKS)
 
 
 def elsewhere(url: str) -> Visit:
     """Come to a registry that is nowhere: whoever sends it something fails."""
-    return Visit(Wire(doctor.address(url)), REPOSITORY)
+    return Visit(Wire(registry_url(url)), REPOSITORY)
 
 
 def test_an_open_registry_elsewhere_is_a_warning() -> None:
@@ -144,10 +145,10 @@ def test_nonsense_is_a_failure_and_no_accident(
     told = Told.of(status, body)
     told.headers.extend(NONSENSE[headers])
     answers[:] = [told]
-    for check in doctor.CHECKS:
+    for check in CHECKS:
         if check.name == "sizes":
             continue
-        visit = Visit(Wire(doctor.address(url)), REPOSITORY, Credentials("me", "secret"))
+        visit = Visit(Wire(registry_url(url)), REPOSITORY, UserPassword("me", "secret"))
         visit.hello = HttpResponse(status, Message(), body)
         visit.challenge = {"realm": f"{url}/v2/_token", "service": "s"}
         try:

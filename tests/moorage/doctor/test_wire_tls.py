@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from moorage.common.http import registry_url
 from moorage.doctor import run as doctor
 from moorage.doctor.findings import Status
-from moorage.doctor.visit import Credentials, Visit
+from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
 from tests.moorage.doctor.broken_gateway import Break, Running, Told, run_broken
 
@@ -70,7 +71,7 @@ def found_at(used: Certificate) -> tuple[Finding, list[str]]:
         return Told.of(401, b"{}", Docker_Distribution_Api_Version="registry/2.0")
 
     with run_broken(NOWHERE, Break(ask=answer, tls=used.context)) as url:
-        visit = Visit(Wire(doctor.address(url)), "team/tls", Credentials("me", SECRET))
+        visit = Visit(Wire(registry_url(url)), "team/tls", UserPassword("me", SECRET))
         results = doctor.examine(visit, frozenset({"reach"}))
     return results[0].finding, heard
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moorage.gateway.authorizer import TokenAuthorizer
-from moorage.gateway.routes import Resources
-from moorage.gateway.server import Front
+from moorage.gateway.resources import Resources
+from moorage.gateway.server import RestApi
 from tests.support.servers import request
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ RESOURCES = Resources({"/": ANY, "/{proxy+}": ANY, "/_token": ANY})
 
 
 @dataclass
-class Authorizer:
+class ScriptedAuthorizer:
     """A function that keeps its events and says what a test wants said of each token."""
 
     says: Callable[[str], object]
@@ -31,11 +31,11 @@ class Authorizer:
         self.events.append(event)
         return self.says(event["authorizationToken"])
 
-    def front(self, ttl_seconds: float = 60) -> Front:
+    def rest_api(self, ttl_seconds: float = 60) -> RestApi:
         """Put it before every method but those of /_token."""
         asked = TokenAuthorizer(self, ttl_seconds, clock=lambda: self.now)
         guarded = {(path, method): asked for path in ("/", "/{proxy+}") for method in ANY}
-        return Front(RESOURCES, guarded)
+        return RestApi(RESOURCES, guarded)
 
 
 def policy(*resources: str, effect: str = "Allow") -> dict[str, object]:

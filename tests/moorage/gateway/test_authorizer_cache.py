@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moorage.gateway import authorizer as gateway_authorizer
-from tests.moorage.gateway.authorizers import BASE, Authorizer, ask, letting, policy
+from tests.moorage.gateway.authorizers import BASE, ScriptedAuthorizer, ask, letting, policy
 from tests.support.servers import Recorder, run_gateway
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def test_a_verdict_is_kept_by_the_whole_header() -> None:
     """The same token is not asked about again until its time is over; another one is."""
-    authorizer, function = Authorizer(letting("*")), Recorder()
-    with run_gateway(function, front=authorizer.front(ttl_seconds=60)) as url:
+    authorizer, function = ScriptedAuthorizer(letting("*")), Recorder()
+    with run_gateway(function, api=authorizer.rest_api(ttl_seconds=60)) as url:
         for token in ("a", "b", "a", "A"):
             ask(url, token, "/v2/")
         authorizer.now += 59.9
@@ -30,8 +30,8 @@ def test_a_verdict_is_kept_by_the_whole_header() -> None:
 
 def test_a_kept_policy_is_read_anew_for_each_request() -> None:
     """A policy that allows one method of one path allows no other one for being remembered."""
-    authorizer = Authorizer(letting(f"{BASE}GET/a"))
-    with run_gateway(Recorder(), front=authorizer.front()) as url:
+    authorizer = ScriptedAuthorizer(letting(f"{BASE}GET/a"))
+    with run_gateway(Recorder(), api=authorizer.rest_api()) as url:
         statuses = [
             ask(url, "t", "/v2/a")[0],
             ask(url, "t", "/v2/b")[0],
@@ -50,18 +50,18 @@ def test_a_kept_policy_is_read_anew_for_each_request() -> None:
 
 def test_a_refusal_by_policy_is_a_verdict_too() -> None:
     """Somebody who may do nothing is remembered, as API Gateway remembers every policy."""
-    authorizer = Authorizer(
+    authorizer = ScriptedAuthorizer(
         lambda token: {"principalId": token, "policyDocument": policy("*", effect="Deny")}
     )
-    with run_gateway(Recorder(), front=authorizer.front()) as url:
+    with run_gateway(Recorder(), api=authorizer.rest_api()) as url:
         assert [ask(url)[0], ask(url)[0]] == [403, 403]
     assert len(authorizer.events) == 1
 
 
 def test_without_a_time_to_live_nothing_is_kept() -> None:
     """A TTL of 0 means to ask each time."""
-    authorizer = Authorizer(letting("*"))
-    with run_gateway(Recorder(), front=authorizer.front(ttl_seconds=0)) as url:
+    authorizer = ScriptedAuthorizer(letting("*"))
+    with run_gateway(Recorder(), api=authorizer.rest_api(ttl_seconds=0)) as url:
         for _ in range(3):
             ask(url)
     assert len(authorizer.events) == 3
@@ -69,9 +69,9 @@ def test_without_a_time_to_live_nothing_is_kept() -> None:
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict that was of no use for longest goes first."""
-    monkeypatch.setattr(gateway_authorizer, "_MOST_VERDICTS", 2)
-    authorizer = Authorizer(letting("*"))
-    with run_gateway(Recorder(), front=authorizer.front()) as url:
+    monkeypatch.setattr(gateway_authorizer, "_MOST_RESULTS", 2)
+    authorizer = ScriptedAuthorizer(letting("*"))
+    with run_gateway(Recorder(), api=authorizer.rest_api()) as url:
         for token in ("a", "b", "a", "c", "a", "b"):
             ask(url, token)
     asked = [event["authorizationToken"] for event in authorizer.events]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from moorage.gateway.event import MAX_EVENT_BYTES, Incoming, build_event, method_arn
-from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import Resources
+from moorage.gateway.event import MAX_EVENT_BYTES, GatewayRequest, build_event, method_arn
+from moorage.gateway.faults import GatewayError, GatewayFault
+from moorage.gateway.resources import Resources
 
-INCOMING = Incoming(
+INCOMING = GatewayRequest(
     method="PATCH",
     path="/v2/a/b/",
     query="",
@@ -28,7 +28,7 @@ ANY = ("GET", "PATCH", "POST")
 RESOURCES = Resources({"/": ANY, "/{proxy+}": ANY, "/_token": ANY})
 
 
-def event_of(incoming: Incoming, body: bytes = b"") -> dict[str, Any]:
+def event_of(incoming: GatewayRequest, body: bytes = b"") -> dict[str, Any]:
     """Route a request and build its event."""
     return build_event(incoming, RESOURCES.match(incoming.method, incoming.path), body)
 
@@ -161,7 +161,7 @@ def test_an_event_is_json_of_at_most_6_mib() -> None:
     assert len(json.dumps(fits, separators=(",", ":"))) <= MAX_EVENT_BYTES
     with pytest.raises(GatewayError) as caught:
         event_of(incoming, b"x" * (room + 1))
-    assert caught.value.fault is Fault.EVENT_TOO_LARGE
+    assert caught.value.fault is GatewayFault.EVENT_TOO_LARGE
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])

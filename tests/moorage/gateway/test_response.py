@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.response import (
     MAX_ANSWER_BYTES,
-    GatewayResponse,
     HeadMode,
     read_answer,
     to_http,
@@ -121,7 +120,7 @@ def test_a_malformed_return_value_is_502(value: object) -> None:
     """What is no proxy response is the function's failure, with the reason for the log."""
     with pytest.raises(GatewayError) as caught:
         read_answer(value)
-    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert caught.value.fault is GatewayFault.FUNCTION_FAILED
     assert "malformed Lambda proxy response" in caught.value.detail
 
 
@@ -133,7 +132,7 @@ def test_an_answer_of_more_than_6_mib_of_json_is_502(is_base64: bool) -> None:  
     read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4)))
     with pytest.raises(GatewayError) as caught:
         read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4 + 4)))
-    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert caught.value.fault is GatewayFault.FUNCTION_FAILED
     assert "bytes of JSON" in caught.value.detail
 
 

@@ -135,7 +135,7 @@ def test_a_bug_in_the_gateway_is_500_and_logged(
     def broken(*_: object) -> None:
         raise LookupError("a-secret-detail")
 
-    monkeypatch.setattr("moorage.gateway.routes.Resources.match", broken)
+    monkeypatch.setattr("moorage.gateway.resources.Resources.match", broken)
     with run_gateway(Recorder()) as url:
         status, _, body = request(url, "GET", "/v2/")
     assert (status, body) == (500, b'{"message":"Internal server error"}')

@@ -114,7 +114,7 @@ def _main() -> int:
         options["admin_token_file"] = Path(options["admin_token_file"])
     return local.run(
         local.LocalOptions(**options, ready_file=Path(plan["ready_file"])),
-        programs=local.Programs(gateway=plan["gateway"], proxy=plan["proxy"]),
+        programs=local.ChildCommands(gateway=plan["gateway"], proxy=plan["proxy"]),
     )
 
 

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.0
 
 
-def place_of(backend: Backend) -> access.Place:
+def place_of(backend: Backend) -> access.AccessBackend:
     """Name a place whose parameter is nobody else's."""
     key = f"/{backend.access_table}/key"
-    return access.Place(backend.endpoint_url, backend.environment, backend.access_table, key)
+    return access.AccessBackend(
+        backend.endpoint_url, backend.environment, backend.access_table, key
+    )
 
 
 def test_a_local_registry_gets_both(backend: Backend) -> None:
@@ -133,7 +135,7 @@ def test_an_endpoint_without_ssm_is_named() -> None:
 
 def test_a_table_that_is_not_there_is_an_error(backend: Backend) -> None:
     """What the store says is put into words."""
-    place = access.Place(
+    place = access.AccessBackend(
         backend.endpoint_url, backend.environment, "no-such-table", f"/{backend.access_table}/key"
     )
     with pytest.raises(BackendError, match="ResourceNotFound"):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from moorage.common.data import DataNames
-from moorage.local import guide
-from moorage.local import run as local
+from moorage.local.options import LocalOptions, gateway_environment
+from moorage.local.ready import LocalAddresses, closed
 from tests.emulators.backends import ministack_backend
 from tests.moorage.local import driver as local_driver
 
@@ -28,8 +28,8 @@ STRAY = {
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
 def test_without_access_control_the_gateway_is_told_so(endpoint: str | None) -> None:
     """Whatever the shell has set, the option decides; nothing of another registry is left."""
-    options = local.LocalOptions(aws_endpoint=endpoint)
-    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
+    options = LocalOptions(aws_endpoint=endpoint)
+    environment = gateway_environment(STRAY, options, DataNames(), ENDPOINT)
     assert environment["MOORAGE_AUTH"] == "off"
     assert environment["MOORAGE_ACCESS_TABLE"] == "moorage-access"
     assert "elsewhere" not in "".join(environment.values())
@@ -39,8 +39,8 @@ def test_without_access_control_the_gateway_is_told_so(endpoint: str | None) -> 
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
 def test_with_access_control_the_gateway_knows_its_url_and_key(endpoint: str | None) -> None:
     """The URL is the gateway's, whatever the shell has set."""
-    options = local.LocalOptions(gateway_port=8001, aws_endpoint=endpoint, auth=True)
-    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
+    options = LocalOptions(gateway_port=8001, aws_endpoint=endpoint, auth=True)
+    environment = gateway_environment(STRAY, options, DataNames(), ENDPOINT)
     assert environment["MOORAGE_AUTH"] == "on"
     assert environment["MOORAGE_URL"] == "http://127.0.0.1:8001"
     assert environment["MOORAGE_SIGNING_KEY"] == "/moorage/signing-key"
@@ -69,14 +69,15 @@ def test_an_endpoint_without_ssm_is_refused(tmp_path: Path) -> None:
 
 def test_the_guide_of_a_closed_registry_hides_the_token_that_is_in_a_file() -> None:
     """Its lines read the file, whatever its name; only without a file is the token shown."""
-    kinds = {"proxy": "http://127.0.0.1:5000", "gateway": "http://127.0.0.1:8000", "user": "admin"}
+    secret = "moor_secret"  # noqa: S105 - a test's
+    addresses = LocalAddresses("http://127.0.0.1:8000", "http://127.0.0.1:5000", "", secret)
     file = Path("/tmp/a token")  # noqa: S108 - nothing is written there
-    text = guide.closed(**kinds, token="moor_secret", token_file=file)  # noqa: S106 - a test's
+    text = closed(addresses, secret, file)
     assert "moor_secret" not in text
     for program in ("docker login", "podman login --tls-verify=false"):
         line = f"{program} -u admin 127.0.0.1:5000 --password-stdin < '/tmp/a token'"
         assert line in text
     assert "curl -K - http://127.0.0.1:8000/v2/_token" in text
-    text = guide.closed(**kinds, token="moor_secret", token_file=None)  # noqa: S106 - likewise
+    text = closed(addresses, secret, None)
     assert text.count("moor_secret") == 1
     assert "docker login -u admin 127.0.0.1:5000\n" in text

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.common.data import DataNames
-from moorage.local import guide
-from moorage.local import run as local
 from moorage.local.children import start as start_child
+from moorage.local.options import LocalOptions, gateway_environment, port_problem
 from tests.emulators.backends import moto_backend
 from tests.moorage.local import driver as local_driver
 
@@ -68,13 +67,7 @@ def test_airplay_is_mentioned_where_it_exists(
 ) -> None:
     """On macOS, and only there, the error about port 5000 says who holds it."""
     monkeypatch.setattr("sys.platform", system)
-    line = guide.port_problem(
-        port=5000,
-        problem="is already in use",
-        who="the proxy",
-        option="--proxy-port",
-        variable="PROXY_PORT",
-    )
+    line = port_problem("proxy", 5000, "is already in use")
     assert ("AirPlay" in line) is mentioned
 
 
@@ -193,9 +186,7 @@ def test_an_endpoint_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
     """On moto, credentials are made up and no setting of the user's is left."""
-    environment = local.gateway_environment(
-        SECRETS, local.LocalOptions(), DataNames(), "http://127.0.0.1:1"
-    )
+    environment = gateway_environment(SECRETS, LocalOptions(), DataNames(), "http://127.0.0.1:1")
     assert "real" not in "".join(environment.values()).lower()
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
     assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
@@ -208,9 +199,9 @@ def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
 
 def test_another_endpoint_gets_the_users_credentials() -> None:
     """With --aws-endpoint credentials and region stay, and only the endpoint is ours."""
-    environment = local.gateway_environment(
+    environment = gateway_environment(
         SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"},
-        local.LocalOptions(aws_endpoint=ENDPOINT),
+        LocalOptions(aws_endpoint=ENDPOINT),
         DataNames(),
         ENDPOINT,
     )
@@ -223,17 +214,17 @@ def test_another_endpoint_gets_the_users_credentials() -> None:
 
 def test_another_endpoint_gets_made_up_credentials_if_there_are_none() -> None:
     """With --aws-endpoint and no credentials, an emulator can still be used."""
-    options = local.LocalOptions(aws_endpoint=ENDPOINT)
-    environment = local.gateway_environment({}, options, DataNames(), ENDPOINT)
+    options = LocalOptions(aws_endpoint=ENDPOINT)
+    environment = gateway_environment({}, options, DataNames(), ENDPOINT)
     assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "local"
     assert environment["AWS_REGION"] == "us-east-1"
 
 
 def test_settings_reach_the_gateway() -> None:
     """Names and limits become the variables that the registry reads."""
-    environment = local.gateway_environment(
+    environment = gateway_environment(
         {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"},
-        local.LocalOptions(inline_limit=0),
+        LocalOptions(inline_limit=0),
         DataNames("b", "r", "u"),
         "http://127.0.0.1:1",
     )

@@ -31,7 +31,7 @@ sys.exit({status})
 
 
 @dataclass
-class FakeRegistry:
+class LoginRegistry:
     """A registry that answers as it is told to, and remembers who came to its token endpoint."""
 
     url: str = ""
@@ -60,7 +60,7 @@ class FakeRegistry:
         return self.challenge if self.challenge is not None else usual
 
 
-def _handler(registry: FakeRegistry) -> type[http.server.BaseHTTPRequestHandler]:
+def _handler(registry: LoginRegistry) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -93,9 +93,9 @@ def _handler(registry: FakeRegistry) -> type[http.server.BaseHTTPRequestHandler]
 
 
 @contextmanager
-def fake_registry() -> Iterator[FakeRegistry]:
+def run_login_registry() -> Iterator[LoginRegistry]:
     """Run a registry until the block ends. `/identity` is GitHub's door, for its jobs."""
-    registry = FakeRegistry()
+    registry = LoginRegistry()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(registry)) as server:
         registry.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, name="fake-registry")

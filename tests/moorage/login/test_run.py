@@ -14,7 +14,7 @@ from chalicelib.access.credentials import generate
 from moorage.login import aws as aws_login
 from moorage.login import tools as login_tools
 from moorage.login.tools import TOOLS
-from tests.moorage.login.doubles import ISSUED, FakeRegistry, Tools, fake_registry
+from tests.moorage.login.doubles import ISSUED, LoginRegistry, Tools, run_login_registry
 from tests.support.moorage_command import Command, forget_settings
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ PROOF = "proof.of.somebody"
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[FakeRegistry]:
+def running() -> Iterator[LoginRegistry]:
     """One registry for all tests of this module."""
-    with fake_registry() as registry:
+    with run_login_registry() as registry:
         yield registry
 
 
 @pytest.fixture
-def registry(running: FakeRegistry) -> FakeRegistry:
+def registry(running: LoginRegistry) -> LoginRegistry:
     """A registry that answers as one does, and has seen nobody."""
-    running.__dict__.update({**FakeRegistry().__dict__, "url": running.url})
+    running.__dict__.update({**LoginRegistry().__dict__, "url": running.url})
     return running
 
 
@@ -64,7 +64,7 @@ def moorage(
 
 
 def test_an_identity_token_of_a_file(
-    moorage: Command, registry: FakeRegistry, tmp_path: Path
+    moorage: Command, registry: LoginRegistry, tmp_path: Path
 ) -> None:
     """The file's token is exchanged, and the registry's alone is on stdout."""
     (tmp_path / "proof").write_text(f"{PROOF}\n", encoding="ascii")
@@ -81,7 +81,7 @@ def test_an_identity_token_of_a_file(
     ]
 
 
-def test_an_identity_token_of_a_variable(moorage: Command, registry: FakeRegistry) -> None:
+def test_an_identity_token_of_a_variable(moorage: Command, registry: LoginRegistry) -> None:
     """GitLab puts it into a variable that the job names."""
     assert moorage(f"login {registry.url} --print --oidc-env PROOF").out == f"{ISSUED}\n"
     assert registry.forms[0]["subject_token"] == PROOF
@@ -91,7 +91,7 @@ def test_an_identity_token_of_a_variable(moorage: Command, registry: FakeRegistr
 
 
 def test_an_identity_token_of_github(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GitHub is asked for one whose audience is the registry, as its job."""
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{registry.url}/identity?api-version=2.0")
@@ -101,7 +101,7 @@ def test_an_identity_token_of_github(
     assert registry.forms[0]["subject_token"] == f"identity.for.{registry.host}"
 
 
-def test_no_job_of_github(moorage: Command, registry: FakeRegistry) -> None:
+def test_no_job_of_github(moorage: Command, registry: LoginRegistry) -> None:
     """Elsewhere, or without the permission, it is said what is missing."""
     result = moorage(f"login {registry.url} --print --oidc")
     assert (result.status, result.out) == (1, "")
@@ -109,7 +109,7 @@ def test_no_job_of_github(moorage: Command, registry: FakeRegistry) -> None:
 
 
 def test_a_proof_of_aws(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof is made for the name of the registry."""
     monkeypatch.setattr(aws_login, "presigned_identity", lambda service: f"https://sts/{service}")
@@ -118,7 +118,7 @@ def test_a_proof_of_aws(
     assert registry.forms[0]["subject_token_type"] == AWS_IDENTITY
 
 
-def test_nobody_on_aws(moorage: Command, registry: FakeRegistry) -> None:
+def test_nobody_on_aws(moorage: Command, registry: LoginRegistry) -> None:
     """Without AWS credentials it is said where they may come from."""
     result = moorage(f"login {registry.url} --print --aws")
     assert (result.status, result.out) == (1, "")
@@ -127,7 +127,7 @@ def test_nobody_on_aws(moorage: Command, registry: FakeRegistry) -> None:
 
 
 def test_an_access_token_is_handed_on(
-    moorage: Command, registry: FakeRegistry, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the password itself; the program asks for its own tokens with it."""
     token = generate()
@@ -142,7 +142,7 @@ def test_an_access_token_is_handed_on(
 
 
 def test_an_access_token_for_a_printed_one(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --print it is exchanged, as a password."""
     token = generate()
@@ -163,7 +163,7 @@ def test_an_access_token_for_a_printed_one(
 
 @pytest.mark.parametrize("text", ["", "my-password", "a\nb", "é"])
 def test_what_is_no_access_token_is_sent_nowhere(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, text: str
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """Somebody's other password is neither sent nor shown."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
@@ -173,7 +173,7 @@ def test_what_is_no_access_token_is_sent_nowhere(
     assert not text.strip() or text.strip() not in result.err
 
 
-def test_scopes_are_one_text(moorage: Command, registry: FakeRegistry) -> None:
+def test_scopes_are_one_text(moorage: Command, registry: LoginRegistry) -> None:
     """Several scopes are sent with spaces between them, as OAuth2 has it."""
     registry.answer["scope"] = "repository:a:pull"
     words = "--scope repository:a:pull --scope repository:b:pull,push"
@@ -181,7 +181,7 @@ def test_scopes_are_one_text(moorage: Command, registry: FakeRegistry) -> None:
     assert registry.forms[0]["scope"] == "repository:a:pull repository:b:pull,push"
 
 
-def test_a_token_for_nothing_is_an_error(moorage: Command, registry: FakeRegistry) -> None:
+def test_a_token_for_nothing_is_an_error(moorage: Command, registry: LoginRegistry) -> None:
     """Nothing of the scopes was granted: a script must not go on with it."""
     words = "--print --oidc-env PROOF --scope repository:a:pull"
     result = moorage(f"login {registry.url} {words}")
@@ -200,7 +200,7 @@ def test_a_token_for_nothing_is_an_error(moorage: Command, registry: FakeRegistr
         "--oidc --password secret",
     ],
 )
-def test_a_wrong_word_is_status_2(moorage: Command, registry: FakeRegistry, words: str) -> None:
+def test_a_wrong_word_is_status_2(moorage: Command, registry: LoginRegistry, words: str) -> None:
     """Words that don't go together are refused before anybody is asked anything."""
     assert moorage(f"login {registry.url} {words}").status == 2
     assert registry.forms == []
@@ -211,7 +211,7 @@ def test_a_wrong_word_is_status_2(moorage: Command, registry: FakeRegistry, word
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_tool_gets_the_token_by_stdin(
-    moorage: Command, registry: FakeRegistry, tools: Tools, tool: str
+    moorage: Command, registry: LoginRegistry, tools: Tools, tool: str
 ) -> None:
     """The token is on no command line and in no output, only in the program's stdin."""
     tools.add(tool)
@@ -244,7 +244,7 @@ def test_the_words_of_each_tool(tool: str, words: str) -> None:
 
 
 def test_the_first_tool_on_the_path_is_taken(
-    moorage: Command, registry: FakeRegistry, tools: Tools
+    moorage: Command, registry: LoginRegistry, tools: Tools
 ) -> None:
     """Without --tool it is the first of those that are there, in the order of the help."""
     for tool in ("helm", "oras", "skopeo"):
@@ -255,7 +255,7 @@ def test_the_first_tool_on_the_path_is_taken(
 
 @pytest.mark.parametrize("words", ["", "--tool docker"])
 def test_a_tool_that_is_not_there(
-    moorage: Command, registry: FakeRegistry, tools: Tools, words: str
+    moorage: Command, registry: LoginRegistry, tools: Tools, words: str
 ) -> None:
     """It is found out before a proof is given away."""
     del tools
@@ -265,7 +265,7 @@ def test_a_tool_that_is_not_there(
     assert registry.forms == []
 
 
-def test_a_tool_that_fails(moorage: Command, registry: FakeRegistry, tools: Tools) -> None:
+def test_a_tool_that_fails(moorage: Command, registry: LoginRegistry, tools: Tools) -> None:
     """Its status is told, and the token is not."""
     tools.add("podman", status=125)
     result = moorage(f"login {registry.url} --oidc-env PROOF")

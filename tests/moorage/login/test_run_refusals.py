@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common.http import HttpResponse, LoginError, host_of, require_safe
+from moorage.common.http import HttpResponse, host_of
 from moorage.login import run as login
-from tests.moorage.login.doubles import ISSUED, FakeRegistry, fake_registry
+from moorage.login.http import LoginError, require_safe
+from tests.moorage.login.doubles import ISSUED, LoginRegistry, run_login_registry
 from tests.support.moorage_command import Command, forget_settings
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ LONG = "x" * 60
 
 
 @pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
+def registry() -> Iterator[LoginRegistry]:
     """A registry that answers as one does."""
-    with fake_registry() as registry:
+    with run_login_registry() as registry:
         yield registry
 
 
@@ -38,7 +39,7 @@ def moorage(
     return Command(capsys)
 
 
-def at_home(registry: FakeRegistry, text: str) -> str:
+def at_home(registry: LoginRegistry, text: str) -> str:
     """Fill a registry's URL into a text."""
     return text.replace("URL", registry.url)
 
@@ -63,7 +64,7 @@ def at_home(registry: FakeRegistry, text: str) -> str:
     ],
 )
 def test_no_token_endpoint(
-    moorage: Command, registry: FakeRegistry, ping: int, challenge: str, told: str
+    moorage: Command, registry: LoginRegistry, ping: int, challenge: str, told: str
 ) -> None:
     """What is no registry with tokens is told apart, and gets no proof."""
     registry.ping, registry.challenge = ping, at_home(registry, challenge)
@@ -83,7 +84,7 @@ def test_no_token_endpoint(
     ],
 )
 def test_challenges_are_read_as_http_has_them(
-    moorage: Command, registry: FakeRegistry, challenge: str
+    moorage: Command, registry: LoginRegistry, challenge: str
 ) -> None:
     """Names in any case, spaces, quoted commas and escapes don't matter."""
     registry.challenge = at_home(registry, challenge).replace("HOST", registry.host)
@@ -112,7 +113,7 @@ def test_addresses_that_are_refused(moorage: Command, address: str, told: str) -
     assert "secret" not in result.err
 
 
-def test_an_address_needs_no_scheme(moorage: Command, registry: FakeRegistry) -> None:
+def test_an_address_needs_no_scheme(moorage: Command, registry: LoginRegistry) -> None:
     """On this machine a host alone has no TLS, as client programs have it."""
     assert moorage(f"login {registry.host} --print --oidc-env PROOF").out == f"{ISSUED}\n"
 
@@ -166,7 +167,7 @@ def test_no_proof_is_made_for_another_service(
     assert asked == ["https://r.example.com/v2/"]
 
 
-def test_the_service_can_be_named(moorage: Command, registry: FakeRegistry) -> None:
+def test_the_service_can_be_named(moorage: Command, registry: LoginRegistry) -> None:
     """Behind an address of this machine the registry's own name is named; another one is not it."""
     registry.service = "r.example.com"
     words = f"login {registry.url} --print --oidc"
@@ -175,7 +176,9 @@ def test_the_service_can_be_named(moorage: Command, registry: FakeRegistry) -> N
     assert "calls itself" in moorage(f"{words} --service s.example.com").err
 
 
-def test_a_local_registry_may_be_behind_its_proxy(moorage: Command, registry: FakeRegistry) -> None:
+def test_a_local_registry_may_be_behind_its_proxy(
+    moorage: Command, registry: LoginRegistry
+) -> None:
     """Of two addresses of this machine, one may be called as the other."""
     registry.service = "127.0.0.1:8000"
     assert "calls itself" not in moorage(f"login {registry.url} --print --oidc").err
@@ -193,9 +196,9 @@ def test_a_realm_on_this_machine_is_no_other_machines(
     assert asked == ["https://r.example.com/v2/"]
 
 
-def test_a_redirect_is_not_followed(moorage: Command, registry: FakeRegistry) -> None:
+def test_a_redirect_is_not_followed(moorage: Command, registry: LoginRegistry) -> None:
     """The proof goes to the realm, not to where the realm would send it."""
-    with fake_registry() as other:
+    with run_login_registry() as other:
         registry.status, registry.headers = 307, {"Location": f"{other.url}/v2/_token"}
         result = moorage(f"login {registry.url} --print --oidc-env PROOF")
         assert (result.status, result.out) == (1, "")
@@ -204,7 +207,7 @@ def test_a_redirect_is_not_followed(moorage: Command, registry: FakeRegistry) ->
 
 
 def test_a_proxy_is_not_used_for_this_machine(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes to this machine in the clear doesn't leave it."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
@@ -233,7 +236,7 @@ def test_a_proxy_is_not_used_for_this_machine(
     ids=range(9),
 )
 def test_no_token(
-    moorage: Command, registry: FakeRegistry, status: int, answer: dict[str, object], told: str
+    moorage: Command, registry: LoginRegistry, status: int, answer: dict[str, object], told: str
 ) -> None:
     """Whatever is answered instead of a token is told in one line, which holds no proof."""
     registry.status, registry.answer, registry.headers = status, answer, {"Retry-After": "7"}

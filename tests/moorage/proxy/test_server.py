@@ -16,7 +16,7 @@ import pytest
 
 from moorage.common import http_server as connections
 from moorage.proxy.server import Proxy, ProxyOptions
-from tests.support.fake_registry import FakeRegistry, Fault, in_background, run_fake_registry
+from tests.support.fake_registry import FakeRegistry, UploadFault, in_background, run_fake_registry
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ def test_a_post_of_any_size_commits(proxy: str, fake: FakeRegistry, size: int) -
     assert len(fake.sessions) == (1 if size > CHUNK else 0)
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", list(UploadFault))
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("where", [0, 1, 3])
 def test_a_failure_upstream_is_resumed(
-    proxy: str, fake: FakeRegistry, fault: Fault, method: str, where: int
+    proxy: str, fake: FakeRegistry, fault: UploadFault, method: str, where: int
 ) -> None:
     """Whatever breaks at whichever chunk, twice in a row, the blob is whole."""
     data = os.urandom(3 * CHUNK + 11)
@@ -133,7 +133,7 @@ def test_a_failure_upstream_is_resumed(
 
 def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
     """An upstream that never takes a chunk is 503 with Retry-After; what it kept is kept."""
-    fake.faults = [None, *[Fault.BUSY] * 10_000]
+    fake.faults = [None, *[UploadFault.BUSY] * 10_000]
     began = time.monotonic()
     at = start(proxy)
     answer = ask(proxy, "PATCH", at, os.urandom(3 * CHUNK))

@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from multidict import CIMultiDict
 
-from moorage.proxy.messages import relayed, returned
-from moorage.proxy.rechunk import UpstreamResponse
 from moorage.proxy.server import Proxy, ProxyOptions
+from moorage.proxy.upstream import UpstreamResponse, relayed, returned
 from tests.support.fake_registry import in_background
 from tests.support.servers import Recorder, run_gateway
 

@@ -11,12 +11,16 @@ import yaml
 
 from chalicelib.errors import ErrorCode
 from moorage.common.checkout import API_TEMPLATE
-from moorage.gateway.answers import GatewayAnswers, TemplateError, read_answers, resolved
 from moorage.gateway.authorizer import TokenAuthorizer
-from moorage.gateway.fault import Fault
-from moorage.gateway.response import GatewayResponse
-from moorage.gateway.routes import Resources
-from moorage.gateway.server import Front
+from moorage.gateway.faults import (
+    GatewayAnswers,
+    GatewayFault,
+    TemplateError,
+    read_answers,
+    resolved,
+)
+from moorage.gateway.resources import Resources
+from moorage.gateway.server import RestApi
 from tests.support.servers import Recorder, request, run_gateway
 
 if TYPE_CHECKING:
@@ -87,8 +91,8 @@ def test_no_url_yet_is_no_error() -> None:
     assert challenge == 'Bearer realm="/v2/_token",service=""'
 
 
-@pytest.mark.parametrize("fault", Fault)
-def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: Fault) -> None:
+@pytest.mark.parametrize("fault", GatewayFault)
+def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: GatewayFault) -> None:
     """Everything that the template says nothing about is as it was."""
     answer = ANSWERS.to(fault)
     if fault.response in WORDS:
@@ -96,20 +100,20 @@ def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: Fault) ->
         assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
         assert [name for name, _ in answer.headers].count("Content-Type") == 1
     else:
-        assert answer == GatewayResponse.of_fault(fault)
-    assert GatewayAnswers().to(fault) == GatewayResponse.of_fault(fault)
+        assert answer == fault.answer()
+    assert GatewayAnswers().to(fault) == fault.answer()
 
 
 def test_every_response_of_the_template_can_be_given() -> None:
     """No name is misspelt: each one is some fault's."""
-    assert set(RESPONSES) <= {fault.response for fault in Fault}
+    assert set(RESPONSES) <= {fault.response for fault in GatewayFault}
 
 
 def test_a_client_hears_the_templates_words() -> None:
     """On the wire the challenge has its own name, which a function's would lose."""
     asked = TokenAuthorizer(Recorder())
-    front = Front(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
-    with run_gateway(Recorder(), front=front) as url:
+    api = RestApi(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
+    with run_gateway(Recorder(), api=api) as url:
         status, headers, body = request(url, "GET", "/v2/")
     assert status == 401
     assert headers["WWW-Authenticate"].startswith('Bearer realm="https://registry.example:8443/')

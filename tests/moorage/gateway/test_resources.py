@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import EVERYTHING, MatchedResource, Resources
+from moorage.gateway.faults import GatewayError, GatewayFault
+from moorage.gateway.resources import EVERYTHING, MatchedResource, Resources
 
 ROOT, GREEDY = "/", "/{proxy+}"
 SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "POST")})
@@ -54,7 +54,7 @@ def test_a_fixed_path_wins_whatever_the_method() -> None:
     assert SOME.match("PUT", "/v2/a").resource == GREEDY
     with pytest.raises(GatewayError) as caught:
         SOME.match("PUT", "/v2/_token")
-    assert caught.value.fault is Fault.NO_SUCH_METHOD
+    assert caught.value.fault is GatewayFault.NO_SUCH_METHOD
 
 
 @pytest.mark.parametrize("path", ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"])
@@ -62,7 +62,7 @@ def test_a_path_outside_the_stage_is_forbidden(path: str) -> None:
     """What is not under the stage is 403 Forbidden."""
     with pytest.raises(GatewayError) as caught:
         EVERYTHING.match("GET", path)
-    assert caught.value.fault is Fault.FORBIDDEN
+    assert caught.value.fault is GatewayFault.FORBIDDEN
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
@@ -71,7 +71,7 @@ def test_a_method_that_no_route_has_is_refused(method: str, path: str) -> None:
     """A method without a route is 403 Missing Authentication Token."""
     with pytest.raises(GatewayError) as caught:
         EVERYTHING.match(method, path)
-    assert caught.value.fault is Fault.NO_SUCH_METHOD
+    assert caught.value.fault is GatewayFault.NO_SUCH_METHOD
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
@@ -88,7 +88,7 @@ def test_without_a_resource_a_path_is_refused() -> None:
     for path in ("/v2/", "/v2/b"):
         with pytest.raises(GatewayError) as caught:
             only.match("GET", path)
-        assert caught.value.fault is Fault.NO_SUCH_METHOD
+        assert caught.value.fault is GatewayFault.NO_SUCH_METHOD
 
 
 @pytest.mark.parametrize("resource", ["/{name}", "/a/{proxy+}", "a", "", "/a/", "//"])

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from moorage.proxy import rechunk
-from moorage.proxy.rechunk import ChunkedUpload, ExhaustedError, Upstream, UpstreamResponse
+from moorage.proxy import chunked_upload
+from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError
+from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,8 +43,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the module under test goes by."""
     clock = Clock()
-    monkeypatch.setattr(rechunk, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(rechunk, "asyncio", SimpleNamespace(sleep=clock.sleep))
+    monkeypatch.setattr(chunked_upload, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(chunked_upload, "asyncio", SimpleNamespace(sleep=clock.sleep))
     return clock
 
 

@@ -1,7 +1,7 @@
-"""What stands before a function: its resources, their authorizers, and the gateway's own answers.
+"""What a deployment puts before a function: resources, their authorizers, the gateway's answers.
 
-Read from the Chalice object, so that routes and authorizers are said once, in app.py. It must
-never import it: gateway.py gives it.
+Routes and authorizers are read from the Chalice object, so that they are written once, in app.py.
+This module must never import app: gateway/server.py passes the object in.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from moorage.gateway.answers import GatewayAnswers, read_answers
 from moorage.gateway.authorizer import DEFAULT_TTL_SECONDS, TokenAuthorizer
-from moorage.gateway.routes import EVERYTHING, Resources
+from moorage.gateway.faults import GatewayAnswers, read_answers
+from moorage.gateway.resources import EVERYTHING, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +22,13 @@ _AUTH: Final = "MOORAGE_AUTH"
 
 
 class _View(Protocol):
-    """A route of Chalice's: what one method of one path does."""
+    """A Chalice route: what one method of one path does."""
 
     authorizer: Any
 
 
 class ChaliceApp(Protocol):
-    """The part of a Chalice object that says what API Gateway is told."""
+    """The part of a Chalice object that describes its API."""
 
     @property
     def routes(self) -> Mapping[str, Mapping[str, _View]]:
@@ -36,7 +36,7 @@ class ChaliceApp(Protocol):
 
 
 @dataclass(frozen=True)
-class Front:
+class RestApi:
     """Resources, authorizers by resource and method, and answers; by default an open API."""
 
     resources: Resources = EVERYTHING
@@ -44,11 +44,11 @@ class Front:
     answers: GatewayAnswers = field(default_factory=GatewayAnswers)
 
 
-def front_of(app: ChaliceApp, environment: Mapping[str, str]) -> Front:
-    """Read what a deployment of `app` would put before it.
+def rest_api_of(app: ChaliceApp, environment: Mapping[str, str]) -> RestApi:
+    """Return the API that a deployment of `app` has.
 
-    `environment` is the function's: MOORAGE_URL is where the registry is reached, and with
-    MOORAGE_AUTH=off no authorizer is asked. A method that has none is open to everybody.
+    `environment` is the function's. MOORAGE_URL is the registry's public URL; with
+    MOORAGE_AUTH=off no method has an authorizer. A method without one is open to everybody.
     """
     closed = environment.get(_AUTH) != "off"
     known: dict[int, TokenAuthorizer] = {}
@@ -58,7 +58,7 @@ def front_of(app: ChaliceApp, environment: Mapping[str, str]) -> Front:
         for method, view in methods.items()
         if closed and view.authorizer is not None
     }
-    return Front(
+    return RestApi(
         Resources({path: frozenset(methods) for path, methods in app.routes.items()}),
         authorizers,
         read_answers(environment.get(_URL, "").rstrip("/")),
