@@ -6,13 +6,14 @@ never shrinks those. Where there is no glibc, nothing here fails.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
 
 MOST_HELD: Final = 128 * 1024 * 1024
 """Bytes of bodies that all requests together may hold: 28 of the largest that fit an event."""
@@ -35,24 +36,22 @@ class BodyMemory:
     most: int = MOST_HELD
     held: int = 0
 
+    @contextlib.contextmanager
+    def share(self) -> Iterator[MemoryShare]:
+        """Give one request a share, whose bytes are given back when the block ends."""
+        share = MemoryShare(self)
+        try:
+            yield share
+        finally:
+            share.give_back()
+
 
 class MemoryShare:
-    """The bytes that one request holds; the end of its `with` block gives them back."""
+    """The bytes that one request holds."""
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._size = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self.give_back()
 
     def take(self, size: int) -> bool:
         """Take `size` bytes more and return True; False, and none taken, if they aren't free."""

@@ -97,22 +97,18 @@ class Visit:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def ask(
-        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: Body = None
-    ) -> HttpResponse:
-        """Send a request with the visit's token; repeat it after 429 and 503, as ask_as does."""
-        return self.ask_as(self.authorization, method, target, headers, body)
-
-    def ask_as(
         self,
-        who: Mapping[str, str],
         method: str,
         target: str,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
+        *,
+        who: Mapping[str, str] | None = None,
     ) -> HttpResponse:
-        """Send a request with the Authorization in `who`, or none; repeat it after 429 and 503."""
+        """Send a request with the visit's Authorization, or `who`; repeat it after 429 and 503."""
+        sent = {**(self.authorization if who is None else who), **(headers or {})}
         for tried in range(1, _TRIES + 1):
-            answer = self.wire.ask(method, target, {**who, **(headers or {})}, body)
+            answer = self.wire.ask(method, target, sent, body)
             self._note(answer.headers)
             if answer.status not in _AGAIN or tried == _TRIES:
                 break

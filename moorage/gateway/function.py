@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any, Final
 
 from moorage.gateway.event import ACCOUNT_ID, REGION
@@ -59,29 +58,23 @@ class InvocationResult:
 
 @dataclass
 class Invoker:
-    """Runs one function on at most `threads` threads; nobody waits longer than `timeout_seconds`.
+    """Runs one function at most `threads` times at once; no caller waits over `timeout_seconds`.
 
-    The threads are daemons. Python joins those of a ThreadPoolExecutor when it exits, and one call
-    that never ends would keep the gateway from ending.
+    Each call has a daemon thread. Python joins the threads of a ThreadPoolExecutor when it exits,
+    and one call that never ends would keep the gateway from ending.
     """
 
     function: LambdaFunction
     threads: int
     timeout_seconds: float
     _slots: asyncio.Semaphore = field(init=False)
-    _idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-    _calls: int = field(init=False, default=0)
     _closed: bool = field(init=False, default=False)
-    _work: SimpleQueue[Callable[[], None] | None] = field(init=False, default_factory=SimpleQueue)
-    _workers: int = field(init=False, default=0)
-    _running: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.threads)
-        self._idle.set()
 
     async def invoke(self, make_event: Callable[[], dict[str, Any]], request_id: str) -> Any:  # noqa: ANN401 - a function may return anything
-        """Wait for a free thread, build the event, call the function, and return its value.
+        """Wait for a free slot, build the event, call the function, and return its value.
 
         The event is built as late as that, so that queued requests hold raw bodies, not base64.
         Raises GatewayError: 502 when the function raised, 504 when it ran too long, or what
@@ -102,31 +95,19 @@ class Invoker:
     ) -> InvocationResult | None:
         """Do as `invoke` does, and return its result; None when the function ran too long.
 
-        The function then runs on and keeps its thread, since a thread cannot be stopped.
+        The function then runs on and keeps its slot, since a thread cannot be stopped.
         """
-        future = await self._start(make_event, request_id)
+        await self._slots.acquire()
+        try:
+            future = self._start(make_event(), request_id)
+        except BaseException:
+            self._slots.release()
+            raise
+        future.add_done_callback(lambda _: self._slots.release())
         await asyncio.wait({future}, timeout=self.timeout_seconds)
         return future.result() if future.done() else None
 
-    async def _start(
-        self, make_event: Callable[[], dict[str, Any]], request_id: str
-    ) -> asyncio.Future[InvocationResult]:
-        self._calls += 1
-        self._idle.clear()
-        try:
-            await self._slots.acquire()
-            try:
-                future = self._begin(make_event(), request_id)
-            except BaseException:
-                self._slots.release()
-                raise
-        except BaseException:
-            self._uncount()
-            raise
-        future.add_done_callback(self._finished)
-        return future
-
-    def _begin(self, event: dict[str, Any], request_id: str) -> asyncio.Future[InvocationResult]:
+    def _start(self, event: dict[str, Any], request_id: str) -> asyncio.Future[InvocationResult]:
         if self._closed:
             raise RuntimeError("the gateway has stopped: no call may begin")
         loop = asyncio.get_running_loop()
@@ -139,11 +120,7 @@ class Invoker:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
-        if self._running == self._workers:
-            threading.Thread(target=_run_all, args=(self._work,), daemon=True).start()
-            self._workers += 1
-        self._work.put(run)
-        self._running += 1
+        threading.Thread(target=run, daemon=True).start()
         return future
 
     def _run(self, event: dict[str, Any], context: LambdaContext) -> InvocationResult:
@@ -152,33 +129,13 @@ class Invoker:
         except BaseException as error:  # noqa: BLE001 - sys.exit in a function must not end the gateway
             return InvocationResult(error=error)
 
-    def _finished(self, _: asyncio.Future[InvocationResult]) -> None:
-        self._running -= 1
-        self._slots.release()
-        self._uncount()
-
-    def _uncount(self) -> None:
-        self._calls -= 1
-        if self._calls == 0:
-            self._idle.set()
-
     async def drain(self) -> None:
-        """Wait for calls that run or are queued, at most for `timeout_seconds`."""
+        """Wait for calls that run or are queued, at most for `timeout_seconds`; none may follow."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), self.timeout_seconds)
+            async with asyncio.timeout(self.timeout_seconds):
+                for _ in range(self.threads):
+                    await self._slots.acquire()
 
     def close(self) -> None:
         """Take no more calls; one that ran too long ends by itself or with the process."""
         self._closed = True
-        for _ in range(self._workers):
-            self._work.put(None)
-
-
-def _run_all(work: SimpleQueue[Callable[[], None] | None]) -> None:
-    """Run one call after the other until None comes; hold no reference to a finished call."""
-    while True:
-        call = work.get()
-        if call is None:
-            return
-        call()
-        del call

@@ -22,14 +22,14 @@ from moorage.common.http_server import (
     serve_until_signal,
     url_of,
 )
-from moorage.common.memory import MOST_HELD, BodyMemory, MemoryShare, return_large_buffers
+from moorage.common.memory import MOST_HELD, BodyMemory, return_large_buffers
 from moorage.gateway.authorizer import RunningAuthorizer
 from moorage.gateway.body import ReceivedBody, receive
 from moorage.gateway.event import GatewayRequest, build_event
 from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.function import Invoker, LambdaFunction
 from moorage.gateway.response import HeadMode, read_answer, to_http
-from moorage.gateway.rest_api import ChaliceApp, RestApi, rest_api_of
+from moorage.gateway.rest_api import RestApi, rest_api_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from moorage.common.memory import MemoryShare
     from moorage.gateway.resources import MatchedResource
 
 __all__ = [
@@ -136,7 +137,7 @@ class Gateway:
         """Answer one request and log it; the one exit, so that no traceback leaves the server."""
         began = time.monotonic()
         incoming = GatewayRequest.of(request, self._port)
-        with MemoryShare(self._memory) as share:
+        with self._memory.share() as share:
             answer, close = await self._answer_always(request, incoming, share)
             _log.info(
                 "%s %s %d %d ms",
@@ -229,12 +230,6 @@ def load_function() -> LambdaFunction:
     return cast("LambdaFunction", importlib.import_module("app").app)
 
 
-def _api_of(function: LambdaFunction) -> RestApi:
-    """Return the API of a Chalice object; any other function has an open one."""
-    routes = getattr(function, "routes", None)
-    return _OPEN if routes is None else rest_api_of(cast("ChaliceApp", function), os.environ)
-
-
 async def serve(options: GatewayOptions) -> None:
     """Run the registry's function behind a gateway until SIGINT or SIGTERM, then drain.
 
@@ -242,4 +237,5 @@ async def serve(options: GatewayOptions) -> None:
     """
     quiet_sdk()
     function = load_function()
-    await serve_until_signal("gateway", Gateway(function, options, _api_of(function)))
+    api = rest_api_of(function, os.environ)
+    await serve_until_signal("gateway", Gateway(function, options, api))

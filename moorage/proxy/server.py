@@ -74,6 +74,7 @@ class Proxy:
         self._uploads = asyncio.Semaphore(options.uploads)
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._upstream: Upstream
         self._port = options.port
 
     @property
@@ -89,6 +90,7 @@ class Proxy:
             connector=aiohttp.TCPConnector(limit=0),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
+        self._upstream = Upstream(self._session, self._options.upstream)
         # A request ends when its client leaves: the session upstream keeps what it has.
         server = BoundedServer(self._answer, handler_cancellation=True)
         try:
@@ -151,22 +153,20 @@ class Proxy:
     async def _upload(
         self,
         request: web.BaseRequest,
-        handler: Callable[[web.BaseRequest, Upstream], Awaitable[web.Response]],
+        handler: Callable[[web.BaseRequest], Awaitable[web.Response]],
     ) -> web.Response:
         """Run one upload; an upload that ends early is answered once its body is read."""
-        assert self._session is not None  # noqa: S101 - start() made it
-        upstream = Upstream(self._session, self._options.upstream)
         try:
             if not request.body_exists:
-                return await handler(request, upstream)
+                return await handler(request)
             async with self._uploads:
-                return await handler(request, upstream)
+                return await handler(request)
         except StalledError as stalled:
             response = error(HTTPStatus.REQUEST_TIMEOUT, f"the body stalled: {stalled}")
             response.force_close()
             return response
         except UploadRefusedError as refused:
-            response = relayed(refused.answer, self._options.upstream, request.host)
+            response = self._relayed(request, refused.answer)
         except BodyError as wrong:
             response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
         except ExhaustedError:
@@ -179,8 +179,8 @@ class Proxy:
         await drain(request, self._options.pace)
         return response
 
-    async def _patch(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
-        upload = self._open(request, upstream, request.rel_url.raw_path_qs)
+    async def _patch(self, request: web.BaseRequest) -> web.Response:
+        upload = self._open(request, request.rel_url.raw_path_qs)
         answer: UpstreamResponse | None = None
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, _last in pieces:
@@ -188,17 +188,15 @@ class Proxy:
         if answer is None:
             answer = await upload.append(memoryview(b""))
         accepted = UpstreamResponse(HTTPStatus.ACCEPTED, answer.headers, b"")
-        return relayed(
-            accepted, self._options.upstream, request.host, Range=f"0-{max(upload.offset - 1, 0)}"
-        )
+        return self._relayed(request, accepted, Range=f"0-{max(upload.offset - 1, 0)}")
 
-    async def _put(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+    async def _put(self, request: web.BaseRequest) -> web.Response:
         query = request.rel_url.raw_query_string
         kept = [part for part in query.split("&") if not part.startswith("at=")]
-        upload = self._open(request, upstream, request.rel_url.raw_path_qs, drop="digest")
+        upload = self._open(request, request.rel_url.raw_path_qs, drop="digest")
         return await self._send_all(request, upload, "&".join(kept))
 
-    async def _post(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+    async def _post(self, request: web.BaseRequest) -> web.Response:
         """Pass a small blob in one request; open a session for a larger one."""
         headers = forwarded(request, OF_THE_BODY)
         size = request.content_length
@@ -206,13 +204,13 @@ class Proxy:
             body = await fill(request, size, self._options.pace)
             headers["Content-Type"] = "application/octet-stream"
             path = request.rel_url.raw_path_qs
-            answer = await upstream.ask("POST", path, headers, memoryview(body))
-            return relayed(answer, self._options.upstream, request.host)
-        opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
+            answer = await self._upstream.ask("POST", path, headers, memoryview(body))
+            return self._relayed(request, answer)
+        opened = await self._upstream.ask("POST", request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
             raise UploadRefusedError(opened)
         location = opened.headers["Location"]
-        upload = ChunkedUpload(upstream, location, headers, 0, self._options.patience_seconds)
+        upload = self._upload_at(location, headers, 0)
         return await self._send_all(request, upload, request.rel_url.raw_query_string)
 
     async def _send_all(
@@ -221,17 +219,11 @@ class Proxy:
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, last in pieces:
                 if last:
-                    return relayed(
-                        await upload.close(chunk, query), self._options.upstream, request.host
-                    )
+                    return self._relayed(request, await upload.close(chunk, query))
                 await upload.append(chunk)
-        return relayed(
-            await upload.close(memoryview(b""), query), self._options.upstream, request.host
-        )
+        return self._relayed(request, await upload.close(memoryview(b""), query))
 
-    def _open(
-        self, request: web.BaseRequest, upstream: Upstream, path: str, drop: str = ""
-    ) -> ChunkedUpload:
+    def _open(self, request: web.BaseRequest, path: str, drop: str = "") -> ChunkedUpload:
         """Return the session, at the offset where the client says that its body begins."""
         plain, _, query = path.partition("?")
         parts = [part for part in query.split("&") if part and part.partition("=")[0] != drop]
@@ -240,19 +232,24 @@ class Proxy:
         at = parse_qs(urlsplit(path).query).get("at", ["0"])[-1]
         offset = span[0] if span else int(at) if at.isdecimal() else 0
         headers = forwarded(request, OF_THE_BODY)
-        return ChunkedUpload(upstream, location, headers, offset, self._options.patience_seconds)
+        return self._upload_at(location, headers, offset)
+
+    def _upload_at(self, location: str, headers: CIMultiDict[str], offset: int) -> ChunkedUpload:
+        patience = self._options.patience_seconds
+        return ChunkedUpload(self._upstream, location, headers, offset, patience)
+
+    def _relayed(
+        self, request: web.BaseRequest, answer: UpstreamResponse, **replaced: str
+    ) -> web.Response:
+        return relayed(answer, self._options.upstream, request.host, **replaced)
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass a request and its answer through, streaming both."""
-        assert self._session is not None  # noqa: S101 - start() made it
-        upstream = Upstream(self._session, self._options.upstream)
-        async with self._session.request(
-            request.method,
-            upstream.url(request.rel_url.raw_path_qs),
-            headers=forwarded(request, frozenset({"host"})),
-            data=request.content if request.body_exists else None,
-            allow_redirects=False,
-            timeout=_PASS_TIMEOUT,
+        headers = forwarded(request, frozenset({"host"}))
+        body = request.content if request.body_exists else None
+        path = request.rel_url.raw_path_qs
+        async with self._upstream.request(
+            request.method, path, headers, body, _PASS_TIMEOUT
         ) as answer:
             headers = returned(CIMultiDict(answer.headers), self._options.upstream, request.host)
             response = web.StreamResponse(

@@ -7,6 +7,7 @@ the proxy to the registry itself.
 import io
 import json
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -43,24 +44,28 @@ class Upstream:
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
-        self.base = base.rstrip("/")
+        self._base = base.rstrip("/")
 
-    def url(self, path: str) -> URL:
-        """Return the URL of a path with its query, both still encoded as the client sent them."""
-        return URL(path if "://" in path else self.base + path, encoded=True)
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: aiohttp.StreamReader | io.BytesIO | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Send a request; `path` has its query, both still encoded as the client sent them."""
+        url = URL(path if "://" in path else self._base + path, encoded=True)
+        return self._session.request(
+            method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
+        )
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
     ) -> UpstreamResponse:
         """Send a request whose body is in memory and read the whole answer."""
-        async with self._session.request(
-            method,
-            self.url(path),
-            headers=headers,
-            data=None if body is None else io.BytesIO(body),
-            allow_redirects=False,
-            timeout=REQUEST_TIMEOUT,
-        ) as response:
+        data = None if body is None else io.BytesIO(body)
+        async with self.request(method, path, headers, data, REQUEST_TIMEOUT) as response:
             return UpstreamResponse(
                 response.status, CIMultiDict(response.headers), await response.read()
             )

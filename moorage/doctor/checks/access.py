@@ -148,7 +148,7 @@ def refusal(visit: Visit) -> Finding:
     if answer.status not in _LOGIN_REFUSED:
         raise FailedError(f"a made-up password must be refused: {told(answer)}", unexpected(answer))
     for name, who in (("no token", {}), ("a made-up token", {"Authorization": "Bearer x.y.z"})):
-        answer = visit.ask_as(who, "GET", visit.v2(f"blobs/{visit.sample.digest}"))
+        answer = visit.ask("GET", visit.v2(f"blobs/{visit.sample.digest}"), who=who)
         require(answer, 401, f"a pull with {name}")
     return ok("a made-up password, a made-up token and none are 401")
 
@@ -190,7 +190,7 @@ def no_leak(visit: Visit) -> Finding:
     statuses = set()
     for name, who in strangers.items():
         for there, nowhere in pairs:
-            first, second = visit.ask_as(who, "GET", there), visit.ask_as(who, "GET", nowhere)
+            first, second = visit.ask("GET", there, who=who), visit.ask("GET", nowhere, who=who)
             if (first.status, first.body) != (second.status, second.body):
                 raise FailedError(
                     f"{name}: what is there is {told(first)}; what isn't is {told(second)}",
