@@ -16,11 +16,12 @@ from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.local import access
 from moorage.local.backend import BackendError
-from tests.emulators.backends import Backend, ministack_backend
 from tests.moorage.backends import ssm_of, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.emulators.backends import Backend
 
 NOW = 1_800_000_000.0
 
@@ -125,11 +126,11 @@ def test_a_folder_that_is_not_there_is_named(backend: Backend, tmp_path: Path) -
     assert store.list_credentials(None, 10).items == []
 
 
-def test_an_endpoint_without_ssm_is_named() -> None:
+def test_an_endpoint_without_ssm_is_named(ministack: Backend) -> None:
     """The error says which endpoint, and what it lacks."""
-    with ministack_backend() as backend, pytest.raises(BackendError) as caught:
-        access.set_up(place_of(backend), None)
-    assert backend.endpoint_url in str(caught.value)
+    with pytest.raises(BackendError) as caught:
+        access.set_up(place_of(ministack), None)
+    assert ministack.endpoint_url in str(caught.value)
     assert "SSM" in str(caught.value)
 
 
