@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from moorage.common.aws import quiet_sdk
 from moorage.common.http_server import (
     BoundedServer,
     Pace,
@@ -235,6 +234,9 @@ async def serve(options: GatewayOptions) -> None:
 
     Prints `gateway ready on URL` when it listens. Raises OSError when the port is taken.
     """
+    # Slow to load, and of use only where the function loads it too.
+    from moorage.common.aws import quiet_sdk  # noqa: PLC0415
+
     quiet_sdk()
     function = load_function()
     api = rest_api_of(function, os.environ)

@@ -40,7 +40,7 @@ def application(ttl_seconds: int | None = 60) -> Chalice:
 
 
 def test_routes_and_authorizers_are_the_apps() -> None:
-    """Each method has the authorizer that Chalice would deploy, and one is one for all."""
+    """Each method has the authorizer that Chalice would deploy, and all share one."""
     app = application()
     api = rest_api_of(app, {})
     assert api.resources.methods == {
@@ -56,8 +56,8 @@ def test_routes_and_authorizers_are_the_apps() -> None:
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, DEFAULT_TTL_SECONDS), (0, 0), (60, 60)])
-def test_a_time_to_live_that_is_not_given_is_aws_own(given: int | None, kept: int) -> None:
-    """None is API Gateway's default, and 0 is nothing."""
+def test_a_missing_ttl_is_aws_default(given: int | None, kept: int) -> None:
+    """None is API Gateway's default, and 0 is no cache."""
     api = rest_api_of(application(given), {})
     assert api.authorizers["/", "GET"].ttl_seconds == kept
 
@@ -65,8 +65,8 @@ def test_a_time_to_live_that_is_not_given_is_aws_own(given: int | None, kept: in
 @pytest.mark.parametrize(
     ("auth", "closed"), [("off", False), ("on", True), ("", True), ("0", True)]
 )
-def test_only_off_opens(auth: str, *, closed: bool) -> None:
-    """Any other word leaves the authorizers where they are."""
+def test_only_off_removes_the_authorizers(auth: str, *, closed: bool) -> None:
+    """Any other value leaves them."""
     api = rest_api_of(application(), {"MOORAGE_AUTH": auth})
     assert bool(api.authorizers) is closed
     assert set(api.resources.methods) == {"/", "/{proxy+}", "/_token"}
@@ -74,13 +74,13 @@ def test_only_off_opens(auth: str, *, closed: bool) -> None:
 
 @pytest.mark.parametrize("url", [URL, f"{URL}/"])
 def test_answers_are_the_templates(url: str) -> None:
-    """They name the URL that the function is told."""
+    """They have the public URL of the environment."""
     challenge = rest_api_of(application(), {"MOORAGE_URL": url}).answers.custom["UNAUTHORIZED"]
     assert f'realm="{URL}/v2/_token",service="127.0.0.1:8000"' in str(challenge.headers)
 
 
 def test_a_chalice_app_runs_behind_its_authorizer() -> None:
-    """Chalice's own policies are read, and its views are told who calls."""
+    """Chalice's own policies are read, and its views get the caller."""
     app = application()
     statuses, told = [], []
     with run_gateway(app, api=rest_api_of(app, {"MOORAGE_URL": URL})) as url:

@@ -113,10 +113,10 @@ def close_empty(script: Script) -> UpstreamResponse:
     ],
     ids=["PUT", "PUT in doubt", "PUT with progress", "empty PUT", "PATCH", "PATCH with progress"],
 )
-def test_a_refusal_that_brings_nothing_new_is_given_up(
+def test_a_refusal_without_progress_is_given_up(
     clock: Clock, send: Callable[[Script], UpstreamResponse], answers: list[UpstreamResponse]
 ) -> None:
-    """A 416 whose offset stands is waited on, longer each time, until patience is over."""
+    """A 416 whose offset stays is repeated, after longer waits, until the patience is over."""
     script = Script(for_ever(*answers))
     began = clock.now
     with pytest.raises(ExhaustedError):
@@ -126,7 +126,7 @@ def test_a_refusal_that_brings_nothing_new_is_given_up(
 
 
 def test_an_offset_that_moves_to_and_fro_is_given_up(clock: Clock) -> None:
-    """Only what is further on than ever is progress."""
+    """Only an offset that is further than ever before is progress."""
     answers = (kept(offset) for _ in range(500) for offset in (4, 0))
     script = Script(answers)
     began = clock.now
