@@ -1,4 +1,4 @@
-"""What servers allow their clients: how many connections, how slow, how much memory."""
+"""The limits for clients: connections, slowness, memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LARGE = {
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemory]:
-    """What gateways hold: one for each gateway of the test, in order."""
+    """The memory of each gateway of the test, in order."""
     made: list[BodyMemory] = []
 
     def make(most: int) -> BodyMemory:
@@ -48,7 +48,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemory]:
 
 
 def deaf(url: str, buffer: int = 4096) -> socket.socket:
-    """Ask for the answer and be a client that doesn't read it; few bytes wait in its kernel."""
+    """Send a request and don't read the answer; the kernel takes few bytes of it."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -70,11 +70,9 @@ def received(connection: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("sent", [b"", GET[:20], GET], ids=["nothing", "part of a head", "a GET"])
-def test_a_connection_that_waits_for_long_is_closed(
-    sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether before its first request, in the head of one, or after one."""
-    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 2.0)
+def test_an_idle_connection_is_closed(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its first request, in the head of one, and after one."""
+    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.7)
     with run_gateway(Recorder()) as url:
         began = time.monotonic()
         answer = exchange(url, sent)
@@ -82,8 +80,8 @@ def test_a_connection_that_waits_for_long_is_closed(
     assert answer.startswith(b"HTTP/1.1 200") if sent == GET else answer == b""
 
 
-def test_headers_that_trickle_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each new header is no reason to wait longer."""
+def test_a_client_that_sends_headers_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new header does not extend the time."""
     monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.5)
     with run_gateway(Recorder()) as url, connect(url) as connection:
         connection.sendall(GET[:-2])
@@ -125,16 +123,16 @@ def served(url: str) -> bool:
 @pytest.mark.parametrize(
     ("files", "most"), [(256, 96), (1024, 480), (1 << 20, 480), (resource.RLIM_INFINITY, 480)]
 )
-def test_connections_leave_files_for_the_way_on(
+def test_connections_leave_file_descriptors_for_upstream(
     files: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each may need another one to AWS or upstream."""
+    """Each may need another one, to AWS or upstream."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert most_connections() == most
 
 
-def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
-    """The answer isn't kept for a client that doesn't take it."""
+def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """Its answer must not stay in memory."""
     with run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=0.4)) as url:
         with deaf(url) as connection:
             until(lambda: "its client doesn't read" in caplog.text, "the connection is closed")
@@ -144,10 +142,10 @@ def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
             assert another.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that keeps up more than 16 KiB a second is waited for."""
+def test_a_client_that_reads_slowly_gets_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 16 KiB a second it is waited for."""
     keep_little_in_the_kernel(monkeypatch)
-    idle = 3.0
+    idle = 1.5
     with (
         run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=idle)) as url,
         deaf(url, 256 * 1024) as connection,
@@ -157,13 +155,13 @@ def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
             piece = connection.recv(65536)
             assert piece
             count += len(piece)
-            # Slow until it has been looked at twice, the second time for what went meanwhile.
+            # Slow until the server has looked twice for progress.
             if time.monotonic() - began < 2.2 * idle:
                 time.sleep(len(piece) / (MIB / 2))
 
 
 def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make servers wait for their clients: a kernel of today would take a whole answer at once."""
+    """Make the server's kernel buffer few bytes: by default it takes a whole answer at once."""
     made = connections.BoundedServer.connection_made
 
     def made_small(
@@ -178,8 +176,8 @@ def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections.BoundedServer, "connection_made", made_small)
 
 
-def test_a_body_that_trickles_is_given_up() -> None:
-    """Never pausing for long is not enough: it would hold memory for ever."""
+def test_a_body_that_is_sent_too_slowly_is_408() -> None:
+    """Also without a long pause: it would hold memory for ever."""
     function = Recorder()
     options = GatewayOptions(port=0, slow_seconds=0.5)
     with run_gateway(function, options) as url, connect(url) as connection:
@@ -197,8 +195,8 @@ def test_a_body_that_trickles_is_given_up() -> None:
     assert function.events == []
 
 
-def test_pace_grows_with_what_has_come() -> None:
-    """A second for each 16 KiB, on top of what everybody is given, and never below none."""
+def test_pace_gives_a_second_for_each_16_kib() -> None:
+    """On top of `slow`, at most `idle`, and never below 0."""
     now = time.monotonic()
     assert Pace(idle=60, slow=10).left(now, 0) == pytest.approx(10, abs=1)
     assert Pace(idle=60, slow=10).left(now - 10, 32 * 1024) == pytest.approx(2, abs=1)
@@ -207,7 +205,7 @@ def test_pace_grows_with_what_has_come() -> None:
 
 
 def test_bodies_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
-    """Whole bodies and parts of others count; what is given back can be had again."""
+    """Whole bodies and parts of others count; memory that was given back is free again."""
     function = Recorder()
     with run_gateway(function, GatewayOptions(port=0, most_held=MIB)) as url:
         with connect(url) as holder:
@@ -225,7 +223,7 @@ def test_bodies_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) 
 
 
 def test_answers_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
-    """A client that doesn't read keeps others from what is large and from nothing else."""
+    """A client that doesn't read delays large answers to others, and nothing else."""
 
     def function(event: dict[str, Any], _: object) -> object:
         return LARGE if event["httpMethod"] == "GET" else {"statusCode": 202}

@@ -83,7 +83,7 @@ def visit_to(
     name: str,
     grant: str = "team/**:pull,push,delete",
     url: str = "",
-    **options: bool,
+    **options: Any,  # noqa: ANN401 - `large` and `keep`
 ) -> Visit:
     """Visit a registry with an API token and a repository that no other visit has."""
     assert registry.access is not None

@@ -88,8 +88,8 @@ def test_a_204_has_neither_body_nor_length(url: str, recorder: Recorder) -> None
 
 def test_headers_that_aws_renames_are_renamed_on_the_wire(url: str, recorder: Recorder) -> None:
     """No WWW-Authenticate and no Server of the function's gets out under its own name."""
-    headers = {"WWW-Authenticate": "Bearer x", "Server": "mine"}
-    recorder.answer = {"statusCode": 401, "headers": headers}
+    sent = {"WWW-Authenticate": "Bearer x", "Server": "mine"}
+    recorder.answer = {"statusCode": 401, "headers": sent}
     status, headers, _ = request(url, "GET", "/v2/")
     assert status == 401
     assert headers["x-amzn-Remapped-WWW-Authenticate"] == "Bearer x"

@@ -61,8 +61,8 @@ def test_tables_are_as_the_template_says(emulator: Backend, resource: str) -> No
     assert lifetime.get("AttributeName") == expected
 
 
-def test_making_the_data_twice_changes_nothing(emulator: Backend) -> None:
-    """What is there is left as it is."""
+def test_create_data_twice_changes_nothing(emulator: Backend) -> None:
+    """Objects and items stay."""
     fresh = emulator.fresh()
     names = DataNames(fresh.bucket, fresh.registry_table, fresh.uploads_table, fresh.access_table)
     fresh.s3().put_object(Bucket=fresh.bucket, Key="kept", Body=b"kept")
@@ -88,13 +88,13 @@ def test_names_are_never_shared(emulator: Backend) -> None:
 
 
 @needs_proc
-def test_only_loopback_is_listened_on(emulator: Backend) -> None:
-    """An emulator opens one port, on loopback."""
+def test_an_emulator_listens_on_loopback_only(emulator: Backend) -> None:
+    """On one port."""
     assert listeners(emulator.pid) == {f"127.0.0.1:{urlsplit(emulator.endpoint_url).port}"}
 
 
 def test_one_connection_serves_many_requests(moto: Backend) -> None:
-    """Connections to moto stay open, so that no request pays for a new one."""
+    """Connections to moto stay open."""
     parts = urlsplit(moto.endpoint_url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     connection.connect()
@@ -112,7 +112,7 @@ def test_one_connection_serves_many_requests(moto: Backend) -> None:
 
 
 def test_bodies_of_unknown_length_arrive_whole(moto: Backend) -> None:
-    """A chunked body is stored byte for byte, and the connection serves the next request."""
+    """A chunked body is stored byte for byte, and the connection is usable after it."""
     parts = urlsplit(moto.endpoint_url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     pieces = iter([b"a" * 70_000, b"b", b"c" * 3])
@@ -129,7 +129,7 @@ def test_bodies_of_unknown_length_arrive_whole(moto: Backend) -> None:
 
 
 def test_a_failing_transaction_erases_nothing(moto: Backend) -> None:
-    """Writes beside transactions that fail are all there afterwards."""
+    """Writes beside failing transactions are all there afterwards."""
     dynamodb = moto.dynamodb()
     table = moto.fresh().registry_table
     with ThreadPoolExecutor(8) as threads:
@@ -157,8 +157,8 @@ def test_a_failing_transaction_erases_nothing(moto: Backend) -> None:
         assert dynamodb.scan(TableName=table)["Count"] == 51
 
 
-def test_moto_will_not_run_with_another_part_minimum() -> None:
-    """An environment that weakens S3's 5 MiB minimum keeps moto from starting."""
+def test_moto_does_not_start_with_another_part_minimum() -> None:
+    """A test environment could weaken S3's 5 MiB."""
     environment = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1"}
     moto, url = local_backend.start_moto(environment)
     with pytest.raises(children.ChildError, match="S3_UPLOAD_PART_MIN_SIZE"):
@@ -166,8 +166,8 @@ def test_moto_will_not_run_with_another_part_minimum() -> None:
     moto.stop()
 
 
-def test_a_child_that_never_answers_is_given_up() -> None:
-    """Waiting ends with an error that names the child and shows what it said."""
+def test_a_child_that_never_answers_is_an_error() -> None:
+    """It names the child and shows its output."""
     script = "import time; print('thinking', flush=True); time.sleep(60)"
     said: list[str] = []
     child = children.start("thinker", [sys.executable, "-c", script], os.environ, echo=said.append)

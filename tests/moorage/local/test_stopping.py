@@ -65,22 +65,22 @@ def _run(make: str, patience_seconds: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_signal_at_any_step_of_the_wait_is_seen() -> None:
-    """Nothing hangs and nothing is forgotten, whichever instruction the signal comes at."""
+    """At no instruction of the wait does a signal hang it or get lost."""
     done = _run(_OURS, 30)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 
 
-def test_an_event_of_threads_would_hang() -> None:
-    """The same places hang where the handler sets a threading.Event: the test above can fail."""
+def test_threading_event_would_hang() -> None:
+    """The same program hangs with a threading.Event: the test above can fail."""
     done = _run(_EVENT, 1)
     assert done.returncode != 0
     assert "Timeout" in done.stderr
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_wait_ends_at_once_when_asked_and_at_its_time_otherwise(*, asked: bool) -> None:
-    """The answer is whether it was asked for."""
+def test_a_wait_ends_at_a_request_or_at_its_time(*, asked: bool) -> None:
+    """It returns whether the stop was requested."""
     stopping = StopRequest()
     if asked:
         threading.Timer(0.1, stopping.set).start()
