@@ -6,7 +6,7 @@ own advice here, so that nobody is sent to a setting that is right already.
 
 from moorage.common.http import HttpResponse, clean, last_kept_byte
 from moorage.doctor.findings import FailedError
-from moorage.doctor.wire import told
+from moorage.doctor.wire import quoted
 
 KEEP_LOCATION = (
     "a proxy or CDN before the registry must pass Location on as it is, and the Host too"
@@ -25,7 +25,7 @@ _REFUSED = {
 def require(answer: HttpResponse, status: int, what: str) -> HttpResponse:
     """Return an answer if it has the status that it must have; raises FailedError."""
     if answer.status != status:
-        raise FailedError(f"{what} must be {status}: {told(answer)}", unexpected(answer))
+        raise FailedError(f"{what} must be {status}: {quoted(answer)}", unexpected(answer))
     return answer
 
 
@@ -38,7 +38,7 @@ def require_stored(answer: HttpResponse, what: str, host: str) -> HttpResponse:
     else:
         region = clean(answer.headers.get("x-amz-bucket-region", ""))
         todo = at_s3(host, f"; the bucket is in {region}" if region else "")
-    raise FailedError(f"{what}{told(answer)}", todo)
+    raise FailedError(f"{what}{quoted(answer)}", todo)
 
 
 def at_s3(host: str, known: str = "") -> str:
@@ -101,9 +101,9 @@ def kept(answer: HttpResponse, what: str) -> int:
 
 def require_kept(answer: HttpResponse, size: int, what: str) -> None:
     """Raise FailedError unless Range says that the upload has exactly `size` bytes."""
-    said = answer.headers.get("Range", "")
-    if said != f"0-{size - 1}":
-        raise FailedError(f"{what}: Range says {said[:40]!r} where 0-{size - 1} is right")
+    header = answer.headers.get("Range", "")
+    if header != f"0-{size - 1}":
+        raise FailedError(f"{what}: Range says {header[:40]!r} where 0-{size - 1} is right")
 
 
 def error_code(answer: HttpResponse) -> str:

@@ -64,13 +64,16 @@ def _printed(visit: Visit, names: frozenset[str], *, as_json: bool) -> list[Chec
 def examine(
     visit: Visit,
     names: frozenset[str] = frozenset(),
-    tell: Callable[[CheckResult], None] = lambda _: None,
+    report: Callable[[CheckResult], None] = lambda _: None,
 ) -> list[CheckResult]:
     """Run the checks of these names (none: all) and those they need, and always the last one.
 
-    `tell` is called with each result at once.
+    `report` is called with each result at once.
     """
-    wanted = _with_needs(names) if names else frozenset(check.name for check in CHECKS)
+    wanted = set(names) or {check.name for check in CHECKS}
+    for check in reversed(CHECKS):
+        # What a check needs comes before it.
+        wanted.update(check.needs if check.name in wanted else ())
     results: list[CheckResult] = []
     blocked: set[str] = set()
     try:
@@ -82,10 +85,10 @@ def examine(
             if broken or finding.status is Status.FAIL:
                 blocked.add(check.name)
             results.append(CheckResult(check, finding))
-            tell(results[-1])
+            report(results[-1])
     finally:
         results.append(CheckResult(CHECKS[-1], _done(CHECKS[-1], visit)))
-        tell(results[-1])
+        report(results[-1])
     return results
 
 
@@ -101,18 +104,6 @@ def _done(check: Check, visit: Visit) -> Finding:
     except ValueError:
         # An invalid URL, for one. The error's text isn't shown: it may quote anything.
         return Finding(Status.FAIL, "what was answered can't be read")
-
-
-def _with_needs(names: frozenset[str]) -> frozenset[str]:
-    needs = {check.name: check.needs for check in CHECKS}
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting += needs[name]
-    return frozenset(wanted)
 
 
 def _visit(options: argparse.Namespace) -> Visit:

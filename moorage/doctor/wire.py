@@ -131,7 +131,7 @@ def wire_of(url: str) -> tuple[Wire, str]:
     return Wire(parts), f"{target}?{parts.query}" if parts.query else target
 
 
-def told(answer: HttpResponse) -> str:
+def quoted(answer: HttpResponse) -> str:
     """Return an answer's status and the beginning of its body, in a form that can be shown."""
     if answer.json().get("errors"):
         return answer.message()

@@ -13,7 +13,7 @@ from moorage.common.http import HttpResponse, bearer_challenge, clean, is_loopba
 from moorage.doctor.answers import error_code, fault, require, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
 from moorage.doctor.visit import Blob, UserPassword, Visit
-from moorage.doctor.wire import told, wire_of
+from moorage.doctor.wire import quoted, wire_of
 
 _OLD_TLS = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 _FEW_DAYS = 14
@@ -49,10 +49,10 @@ def version(visit: Visit) -> Finding:
     hello = _hello(visit)
     if hello.status not in {200, 401}:
         # This check's own advice is about 403, API Gateway's answer to a wrong path.
-        raise FailedError(f"/v2/ must be 200 or 401: {told(hello)}", fault(hello))
-    said = hello.headers.get("Docker-Distribution-Api-Version", "")
-    if said != "registry/2.0":
-        raise FailedError(f"/v2/ is {hello.status}, with API version {clean(said) or '(none)'}")
+        raise FailedError(f"/v2/ must be 200 or 401: {quoted(hello)}", fault(hello))
+    api = hello.headers.get("Docker-Distribution-Api-Version", "")
+    if api != "registry/2.0":
+        raise FailedError(f"/v2/ is {hello.status}, with API version {clean(api) or '(none)'}")
     return ok(f"/v2/ is {hello.status}, registry/2.0")
 
 
@@ -75,7 +75,8 @@ def challenge(visit: Visit) -> Finding:
     answer = _at_realm(found, {"service": found["service"]}, visit)
     if answer.status not in _REALM_ANSWERS or not answer.json():
         raise FailedError(
-            f"the realm {clean(found['realm'])} is no token endpoint: {told(answer)}", fault(answer)
+            f"the realm {clean(found['realm'])} is no token endpoint: {quoted(answer)}",
+            fault(answer),
         )
     visit.challenge = found
     return ok(f"Bearer, realm {clean(found['realm'])}, which answers")
@@ -95,7 +96,7 @@ def token(visit: Visit) -> Finding:
     answer = login(visit, visit.credentials, " ".join(scopes))
     if answer.status in _LOGIN_REFUSED:
         raise FailedError(
-            f"the password of {clean(visit.credentials.user)!r} is refused: {told(answer)}",
+            f"the password of {clean(visit.credentials.user)!r} is refused: {quoted(answer)}",
             "look whether the API token is whole, and in `moorage token list` whether it has"
             " expired or was revoked; after ten failures wait five minutes",
         )
@@ -113,7 +114,9 @@ def token(visit: Visit) -> Finding:
 
 def _granted(visit: Visit, scope: object, seconds: object) -> Finding:
     """Compare the granted scopes with the requested ones, where the answer names them."""
-    life = f"a token for {seconds} s" if isinstance(seconds, int) else "a token for 60 s (not told)"
+    life = (
+        f"a token for {seconds} s" if isinstance(seconds, int) else "a token for 60 s (the default)"
+    )
     grant = f"`moorage grant NAME --add '{visit.repository}/**:pull,push,delete'`"
     exact = f"`moorage grant NAME --add '{visit.repository}:pull,push,delete'`"
     if not isinstance(scope, str):
@@ -146,7 +149,9 @@ def refusal(visit: Visit) -> Finding:
         return skip("the registry is open: it refuses nobody")
     answer = login(visit, _NOBODY, f"repository:{visit.repository}:pull")
     if answer.status not in _LOGIN_REFUSED:
-        raise FailedError(f"a made-up password must be refused: {told(answer)}", unexpected(answer))
+        raise FailedError(
+            f"a made-up password must be refused: {quoted(answer)}", unexpected(answer)
+        )
     for name, who in (("no token", {}), ("a made-up token", {"Authorization": "Bearer x.y.z"})):
         answer = visit.ask("GET", visit.v2(f"blobs/{visit.sample.digest}"), who=who)
         require(answer, 401, f"a pull with {name}")
@@ -172,7 +177,7 @@ def clock(visit: Visit) -> Finding:
 
 
 def no_leak(visit: Visit) -> Finding:
-    """Compare what an unauthorized client is told of what is there and of what isn't."""
+    """Compare the answers to an unauthorized client about what is there and what isn't."""
     if not visit.challenge or visit.credentials is None:
         return skip("the registry is open: it hides nothing")
     answer = login(visit, visit.credentials, f"repository:{visit.second}:pull")
@@ -193,29 +198,29 @@ def no_leak(visit: Visit) -> Finding:
             first, second = visit.ask("GET", there, who=who), visit.ask("GET", nowhere, who=who)
             if (first.status, first.body) != (second.status, second.body):
                 raise FailedError(
-                    f"{name}: what is there is {told(first)}; what isn't is {told(second)}",
+                    f"{name}: what is there is {quoted(first)}; what isn't is {quoted(second)}",
                     fault(first) or fault(second),
                 )
             if first.status not in _PULL_REFUSED:
-                raise FailedError(f"{name}: a pull must be refused: {told(first)}", fault(first))
+                raise FailedError(f"{name}: a pull must be refused: {quoted(first)}", fault(first))
             statuses.add(f"{first.status} {error_code(first)}")
     return ok(f"{', '.join(sorted(statuses))}: the same for what is there and what isn't")
 
 
 def login(visit: Visit, credentials: UserPassword, scope: str) -> HttpResponse:
     """Ask the token endpoint for a token: by POST, which names the granted scopes, else by GET."""
-    asked = {"service": visit.challenge["service"], "scope": scope}
+    wanted = {"service": visit.challenge["service"], "scope": scope}
     password = {
         "grant_type": "password",
         "username": credentials.user,
         "password": credentials.password,
         "client_id": "moorage-doctor",
     }
-    answer = _at_realm(visit.challenge, {}, visit, form={**password, **asked})
+    answer = _at_realm(visit.challenge, {}, visit, form={**password, **wanted})
     if answer.status not in _NO_POST:
         return answer
     basic = b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
-    pairs = [("service", asked["service"]), *(("scope", part) for part in scope.split())]
+    pairs = [("service", wanted["service"]), *(("scope", part) for part in scope.split())]
     return _at_realm(visit.challenge, pairs, visit, headers={"Authorization": f"Basic {basic}"})
 
 

@@ -12,7 +12,7 @@ from moorage.common.http import HttpResponse, is_loopback
 from moorage.doctor.answers import error_code, fault, require, require_bytes
 from moorage.doctor.findings import FailedError, Finding, ok, skip
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of
-from moorage.doctor.wire import told
+from moorage.doctor.wire import quoted
 
 _PIECE = 4 * 1024 * 1024
 _LARGE = 5 * 1024 * 1024 + 1
@@ -90,19 +90,19 @@ def redirect(visit: Visit) -> Finding:
 def missing(visit: Visit) -> Finding:
     """Pull what isn't there."""
     nowhere = digest_of(os.urandom(32))
-    asked = (
+    cases = (
         ("GET", f"blobs/{nowhere}", "BLOB_UNKNOWN"),
         ("GET", f"manifests/{nowhere}", "MANIFEST_UNKNOWN"),
         ("GET", "manifests/no-such-tag", "MANIFEST_UNKNOWN"),
         ("HEAD", f"blobs/{nowhere}", ""),
         ("HEAD", "manifests/no-such-tag", ""),
     )
-    for method, rest, code in asked:
+    for method, rest, code in cases:
         answer = visit.ask(method, visit.v2(rest))
         what = f"{method} of {rest.partition('/')[0]} that aren't there"
         require(answer, 404, what)
         if code and error_code(answer) != code:
-            raise FailedError(f"{what}: 404 without the code {code}: {told(answer)}")
+            raise FailedError(f"{what}: 404 without the code {code}: {quoted(answer)}")
     return ok("404 with the spec's codes, and for HEAD too")
 
 
@@ -113,13 +113,13 @@ def paths(visit: Visit) -> Finding:
     opened = visit.ask("POST", f"/v2/{name}/blobs/uploads", BYTES, b"")
     require(opened, 202, "POST without a slash at the end")
     visit.begun(visit.place(opened, "POST without a slash at the end"))
-    asked = {
+    cases = {
         "a name with slashes": f"/v2/{name}/blobs/{digest}",
         "a slash at the end": f"/v2/{name}/blobs/{digest}/",
         "%5F for _": f"/v2/{name.replace('_', '%5F')}/blobs/{digest}",
         "%3A for :": f"/v2/{name}/blobs/{digest.replace(':', '%3A')}",
     }
-    for what, target in asked.items():
+    for what, target in cases.items():
         answer = require(visit.follow(visit.ask("GET", target), "GET"), 200, what)
         require_bytes(answer.body, visit.sample.data, what)
     encoded = visit.ask("GET", f"/v2/{name.replace('/', '%2F')}/blobs/{digest}")
@@ -143,6 +143,6 @@ def _require_ranges(get: _Getter, blob: Blob, spans: Mapping[str, tuple[int, int
     for header, (first, last) in spans.items():
         answer = require(get({"Range": header}), 206, f"Range: {header}")
         require_bytes(answer.body, blob.data[first : last + 1], f"Range: {header}")
-        said = answer.headers.get("Content-Range", "")
-        if said != f"bytes {first}-{last}/{size}":
-            raise FailedError(f"Range: {header}: Content-Range is {said[:60]!r}")
+        span = answer.headers.get("Content-Range", "")
+        if span != f"bytes {first}-{last}/{size}":
+            raise FailedError(f"Range: {header}: Content-Range is {span[:60]!r}")

@@ -10,7 +10,7 @@ from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import in_log, require, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import told
+from moorage.doctor.wire import quoted
 
 RESOLVER = ", ".join(
     (
@@ -73,12 +73,12 @@ def blob_head(visit: Visit) -> Finding:
     there = visit.follow(answer, "HEAD")
     if there.status != 200:  # noqa: PLR2004 - the one that is right
         raise _wrong_status("HEAD of a blob", there)
-    direct, said = there is answer, HeadAnswer.of(there, size)
+    direct, head = there is answer, HeadAnswer.of(there, size)
     where = "" if direct else f"{answer.status}, and there "
-    if not said.right:
+    if not head.right:
         todo = _SET_REDIRECT if direct else "look at what changes S3's answers on their way"
-        raise FailedError(f"HEAD of a blob: {where}{said.plain}", todo)
-    return ok(f"HEAD of a blob: {where}{said.plain}")
+        raise FailedError(f"HEAD of a blob: {where}{head.plain}", todo)
+    return ok(f"HEAD of a blob: {where}{head.plain}")
 
 
 def manifest_head(visit: Visit) -> Finding:
@@ -92,42 +92,42 @@ def manifest_head(visit: Visit) -> Finding:
         ("crane", "head", {"Accept": IMAGE, "User-Agent": CRANE}),
         ("containerd", digest, {"Accept": RESOLVER}),
     )
-    plain, crane, resolver = (_head(visit, size, *head) for head in heads)
+    plain, crane, resolver = (_head(visit, size, *row) for row in heads)
     visit.facts["gateway_counts_head"] = plain.right
     if crane.digest != digest:
         raise FailedError(f"go-containerregistry gets no digest: {crane}")
-    for who, said in (("a tag", plain), ("containerd's resolver", resolver)):
-        _require_safe(who, said)
+    for who, head in (("a tag", plain), ("containerd's resolver", resolver)):
+        _require_safe(who, head)
     return ok(f"by tag {plain}; by containerd {resolver}")
 
 
 def _head(visit: Visit, size: int, who: str, reference: str, headers: dict[str, str]) -> HeadAnswer:
     """HEAD as one client does; raises FailedError for a status that no client can use."""
     answer = visit.ask("HEAD", visit.v2(f"manifests/{reference}"), headers)
-    said = HeadAnswer.of(answer, size)
-    visit.facts[f"manifest_head_by_{who}"] = str(said)
-    if said.status not in {200, 204}:
+    head = HeadAnswer.of(answer, size)
+    visit.facts[f"manifest_head_by_{who}"] = str(head)
+    if head.status not in {200, 204}:
         raise _wrong_status(f"HEAD of a manifest by {who}", answer)
-    return said
+    return head
 
 
 def _wrong_status(what: str, answer: HttpResponse) -> FailedError:
-    return FailedError(f"{what}: {told(answer)}", unexpected(answer) or in_log(answer))
+    return FailedError(f"{what}: {quoted(answer)}", unexpected(answer) or in_log(answer))
 
 
-def _require_safe(who: str, said: HeadAnswer) -> None:
+def _require_safe(who: str, head: HeadAnswer) -> None:
     """Raise FailedError where a client would use a wrong length."""
-    if said.status == 204:  # noqa: PLR2004 - only containerd gets it
-        if said.length != _NONE:
+    if head.status == 204:  # noqa: PLR2004 - only containerd gets it
+        if head.length != _NONE:
             raise FailedError(
-                f"HEAD by {who}: 204 with Content-Length {said.length}, which containerd believes",
+                f"HEAD by {who}: 204 with Content-Length {head.length}, which containerd believes",
                 "where the gateway doesn't count, no setting helps: containerd can't pull by"
                 " digest; where it counts, MOORAGE_HEAD_STRATEGY=body does",
             )
-    elif said.digest and not said.right:
-        raise FailedError(f"HEAD of a manifest by {who}, with a digest: {said}", _SET_REDIRECT)
-    elif said.length not in {"0", _NONE} and not said.right:
-        raise FailedError(f"HEAD of a manifest by {who}: {said}")
+    elif head.digest and not head.right:
+        raise FailedError(f"HEAD of a manifest by {who}, with a digest: {head}", _SET_REDIRECT)
+    elif head.length not in {"0", _NONE} and not head.right:
+        raise FailedError(f"HEAD of a manifest by {who}: {head}")
 
 
 def head_strategy(visit: Visit) -> Finding:
@@ -136,8 +136,8 @@ def head_strategy(visit: Visit) -> Finding:
     visit.put_manifest("strategy", manifest)
     visit.remember(visit.repository, "manifests", "strategy")
     # With either strategy the function returns the whole manifest for this request.
-    asked = visit.ask("HEAD", visit.v2("manifests/strategy"), {"Accept": IMAGE})
-    counts = HeadAnswer.of(require(asked, 200, "HEAD of a manifest"), len(manifest)).right
+    whole = visit.ask("HEAD", visit.v2("manifests/strategy"), {"Accept": IMAGE})
+    counts = HeadAnswer.of(require(whole, 200, "HEAD of a manifest"), len(manifest)).right
     blob = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     if blob.status not in {200, 307}:
         raise _wrong_status("HEAD of a blob", blob)

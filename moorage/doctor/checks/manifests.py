@@ -9,7 +9,7 @@ from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import require, require_bytes
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import told
+from moorage.doctor.wire import quoted
 
 _TAGS = ("page-1", "page-2", "page-3")
 _ARTIFACT = "application/vnd.moorage.doctor.v1"
@@ -21,9 +21,9 @@ def manifest(visit: Visit) -> Finding:
     body = visit.image(visit.sample, annotations={"doctor": "manifest"})
     digest = digest_of(body)
     visit.remember(visit.repository, "manifests", "image")
-    said = visit.put_manifest("image", body).headers.get("Docker-Content-Digest")
-    if said != digest:
-        raise FailedError(f"PUT of a manifest names the digest {said or '(none)'}")
+    named = visit.put_manifest("image", body).headers.get("Docker-Content-Digest")
+    if named != digest:
+        raise FailedError(f"PUT of a manifest names the digest {named or '(none)'}")
     for reference in ("image", digest):
         what = f"GET of a manifest by {'tag' if reference == 'image' else 'digest'}"
         answer = visit.ask("GET", visit.v2(f"manifests/{reference}"), {"Accept": IMAGE})
@@ -90,7 +90,7 @@ def referrers(visit: Visit) -> Finding:
     entries = manifests if isinstance(manifests, list) else []
     found = [item.get("digest") for item in entries if isinstance(item, dict)]
     if content.get("mediaType") != INDEX or found != [digest_of(attached)]:
-        raise FailedError(f"the list of referrers isn't the one that was pushed: {told(listed)}")
+        raise FailedError(f"the list of referrers isn't the one that was pushed: {quoted(listed)}")
     return ok("a manifest with a subject is found there")
 
 
@@ -114,5 +114,5 @@ def mount(visit: Visit) -> Finding:
 def _strings(answer: HttpResponse, name: str) -> list[str]:
     items = answer.json().get(name)
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise FailedError(f"no list of {name}: {told(answer)}")
+        raise FailedError(f"no list of {name}: {quoted(answer)}")
     return items

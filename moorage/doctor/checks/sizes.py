@@ -9,7 +9,7 @@ from moorage.common.http import clean
 from moorage.doctor.answers import require, require_kept
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import BYTES, Visit
-from moorage.doctor.wire import BROKEN, told
+from moorage.doctor.wire import BROKEN, quoted
 
 CHUNK = 4 * 1024 * 1024
 """Bytes that `moorage proxy` sends in one request."""
@@ -57,7 +57,7 @@ def _takes(visit: Visit, size: int) -> bool:
     target = visit.open()
     try:
         answer = visit.ask("PATCH", target, BYTES, os.urandom(size))
-        refused = told(answer)
+        refused = quoted(answer)
     except BROKEN as error:
         answer, refused = None, f"a broken connection ({clean(str(error))})"
     if answer is not None and answer.status == 202:  # noqa: PLR2004 - accepted

@@ -17,7 +17,7 @@ from moorage.doctor.answers import (
 )
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of, with_digest
-from moorage.doctor.wire import BROKEN, told
+from moorage.doctor.wire import BROKEN, quoted
 
 _PIECES = (100_000, 1, 70_000)
 _FIRST, _SECOND, _SENT = 70_000, 100_000, 50_000
@@ -101,7 +101,7 @@ def wrong_digest(visit: Visit) -> Finding:
         )
     require(refused, 400, "a closing PUT with a wrong digest")
     if error_code(refused) != "DIGEST_INVALID":
-        raise FailedError(f"400 without the code DIGEST_INVALID: {told(refused)}")
+        raise FailedError(f"400 without the code DIGEST_INVALID: {quoted(refused)}")
     _finish(visit, target, blob)
     return ok("400 DIGEST_INVALID; the right digest may follow")
 
@@ -135,7 +135,7 @@ def _settled(visit: Visit, target: str) -> tuple[int, str]:
             return kept(status, "the status after the cut"), visit.place(status, "the status")
         time.sleep(_WAIT_SECONDS)
     raise FailedError(
-        f"no status of the upload after the connection broke: {told(status)}", unexpected(status)
+        f"no status of the upload after the connection broke: {quoted(status)}", unexpected(status)
     )
 
 
