@@ -13,7 +13,9 @@ import pytest
 
 from chalicelib.access.credentials import hash_of
 from moorage.common.data import DataNames
+from moorage.local import access
 from moorage.local import run as local
+from moorage.local.backend import create_data
 from moorage.local.children import start as start_child
 from tests.moorage.local import driver
 from tests.support.waiting import until
@@ -85,21 +87,15 @@ def test_a_child_that_dies_later_ends_everything(run_here: Run, moto: Backend) -
     assert noted == ["gateway up", "proxy up", "proxy down"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_children_in_order(
-    tmp_path: Path, moto: Backend, number: signal.Signals
-) -> None:
+def test_a_signal_stops_children_in_order(tmp_path: Path) -> None:
     """Ready, it says where things are; at a signal it stops the proxy first and exits with 0."""
-    own = number == signal.SIGINT
-    driven = driver.start(tmp_path, {} if own else {"aws_endpoint": moto.endpoint_url})
+    driven = driver.start(tmp_path, {})
     ready = driven.ready()
     assert set(ready) == {"gateway", "proxy", "aws", "pids", "auth", "admin_token_file"}
     assert (ready["auth"], ready["admin_token_file"]) == (False, None)
-    assert list(ready["pids"]) == ["moto", "gateway", "proxy"]
-    assert own == (ready["pids"]["moto"] is not None)
-    pids = [pid for pid in ready["pids"].values() if pid is not None]
+    pids = [ready["pids"][name] for name in ("moto", "gateway", "proxy")]
     assert all(driver.alive(pid) for pid in pids)
-    driven.process.send_signal(number)
+    driven.process.send_signal(signal.SIGINT)
     status, output, errors = driven.end()
     assert (status, errors) == (0, "")
     notes = driver.noted(driven.log)
@@ -110,7 +106,7 @@ def test_a_signal_stops_children_in_order(
     for command in (f"docker push {image}", f"podman push --tls-verify=false my-image {image}"):
         assert command in output
     assert f"docker://{image}" in output
-    assert ("in memory, gone when this ends" in output) is own
+    assert "in memory, gone when this ends" in output
     assert "The registry is open: whoever is on this machine" in output
     assert "make run AUTH=1" in output
     assert "login" not in output
@@ -136,30 +132,38 @@ def test_a_signal_while_it_starts_stops_it(tmp_path: Path, moto: Backend) -> Non
     assert driver.noted(driven.log) == ["gateway up", "gateway down"]
 
 
-def test_access_control_at_another_endpoint_keeps_the_admin(tmp_path: Path, moto: Backend) -> None:
-    """Data is made there; a token file keeps its token, and without a file it is printed once."""
+@pytest.mark.parametrize("to_file", [True, False])
+def test_access_control_at_another_endpoint(
+    tmp_path: Path, moto: Backend, *, to_file: bool
+) -> None:
+    """The data is made there; a good token in the file stays, and without a file one is printed."""
     names, file = DataNames(), tmp_path / "token"
-    tokens, outputs = [], []
-    for extra in ({"admin_token_file": str(file)}, {"admin_token_file": str(file)}, {}):
-        options = {"aws_endpoint": moto.endpoint_url, "auth": True, **extra}
-        driven = driver.start(tmp_path, options)
-        ready = driven.ready()
-        assert (ready["aws"], ready["auth"]) == (moto.endpoint_url, True)
-        assert ready["admin_token_file"] == extra.get("admin_token_file")
-        driven.process.terminate()
-        status, output, errors = driven.end()
-        assert (status, errors) == (0, "")
-        outputs.append(output)
-        tokens.append(file.read_text().strip())
+    options: dict[str, object] = {"aws_endpoint": moto.endpoint_url, "auth": True}
+    if to_file:
+        create_data(moto.endpoint_url, names, moto.environment)
+        where = access.AccessBackend(moto.endpoint_url, moto.environment, names.access_table)
+        before = access.set_up(where, file)
+        options["admin_token_file"] = str(file)
+    driven = driver.start(tmp_path, options)
+    ready = driven.ready()
+    assert (ready["aws"], ready["auth"]) == (moto.endpoint_url, True)
+    assert ready["pids"]["moto"] is None
+    assert ready["admin_token_file"] == options.get("admin_token_file")
+    driven.process.terminate()
+    status, output, errors = driven.end()
+    assert (status, errors) == (0, "")
+    assert "in memory" not in output
+    shown = [line.strip() for line in output.splitlines() if "moor_" in line]
+    if to_file:
+        assert shown == []
+        assert file.read_text() == f"{before}\n"
+    else:
+        assert not file.exists()
+        items = moto.dynamodb().scan(TableName=names.access_table)["Items"]
+        assert hash_of(shown[0]) in str(items)
     moto.s3().head_bucket(Bucket=names.bucket)
-    assert {names.registry_table, names.uploads_table} <= set(
-        moto.dynamodb().list_tables()["TableNames"]
-    )
-    assert len(set(tokens)) == 1
-    assert tokens[0] not in "".join(outputs)
-    [printed] = [line.strip() for line in outputs[2].splitlines() if "moor_" in line]
-    items = str(moto.dynamodb().scan(TableName=names.access_table)["Items"])
-    assert [hash_of(token) in items for token in (tokens[0], printed)] == [True, True]
+    tables = moto.dynamodb().list_tables()["TableNames"]
+    assert {names.registry_table, names.uploads_table} <= set(tables)
 
 
 def test_a_child_that_ignores_sigterm_is_killed() -> None:

@@ -13,19 +13,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
-
-import pytest
 
 from moorage.common.checkout import CHECKOUT
 from moorage.common.http import bearer_challenge
 from moorage.doctor.checklist import CHECKS
 from tests.moorage.local import driver
 from tests.support.servers import request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MOORAGE = str(Path(sys.executable).with_name("moorage"))
 REPOSITORY = "team/app"
@@ -60,23 +55,6 @@ def start(folder: Path, *options: str) -> LocalRegistry:
         text=True,
     )
     return LocalRegistry(process, driver.ready(process, folder / "ready.json"), folder)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    """A registry with access control for all tests; it is ended by SIGINT and leaves nothing."""
-    options = ("--auth", "--admin-token-file", "token", "--head-mode", "zero")
-    started = start(tmp_path_factory.mktemp("auth"), *options)
-    yield started
-    started.process.send_signal(signal.SIGINT)
-    output, errors = started.process.communicate(timeout=60)
-    assert started.process.returncode == 0, errors
-    # The doctor breaks a connection, and the gateway logs that.
-    assert all(" WARNING moorage." in line for line in errors.splitlines()), errors
-    assert output.startswith("Moorage is ready.")
-    assert token_of(started) not in output + errors
-    assert not any(driver.alive(pid) for pid in started.pids)
-    assert not (started.folder / "ready.json").exists()
 
 
 def token_of(registry: LocalRegistry) -> str:
@@ -135,31 +113,26 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
     registry.process.communicate()
 
 
-@pytest.mark.parametrize("door", ["gateway", "proxy"])
-def test_gateway_and_proxy_challenge_for_their_own_token_endpoint(
-    registry: LocalRegistry, door: str
-) -> None:
-    """The realm is at the address that was asked; the service is the one registry."""
-    answer = ask(registry.ready[door], "GET", "/v2/")
-    service = urlsplit(registry.ready["gateway"]).netloc
-    assert challenge_of(answer) == {
-        "realm": f"{registry.ready[door]}/v2/_token",
-        "service": service,
-    }
-    assert json.loads(answer[2])["errors"][0]["code"] == "UNAUTHORIZED"
+def test_a_registry_with_access_control(tmp_path: Path) -> None:
+    """Clients log in, push and pull, the doctor finds nothing, and SIGINT leaves nothing."""
+    registry = start(tmp_path, "--auth", "--admin-token-file", "token", "--head-mode", "zero")
+    check_token_file(registry)
+    check_challenges(registry)
+    check_client(registry)
+    check_doctor(registry)
+    registry.process.send_signal(signal.SIGINT)
+    output, errors = registry.process.communicate(timeout=60)
+    assert registry.process.returncode == 0, errors
+    # The doctor breaks a connection, and the gateway logs that.
+    assert all(" WARNING moorage." in line for line in errors.splitlines()), errors
+    assert output.startswith("Moorage is ready.")
+    assert token_of(registry) not in output + errors
+    assert not any(driver.alive(pid) for pid in registry.pids)
+    assert not (tmp_path / "ready.json").exists()
 
 
-@pytest.mark.parametrize("authorization", ["Bearer x.y.z", "Basic Og==", "moor_x", "Bearer"])
-def test_an_invalid_token_is_401_with_a_challenge(
-    registry: LocalRegistry, authorization: str
-) -> None:
-    """An unknown client is told to log in."""
-    answer = ask(registry.ready["gateway"], "GET", "/v2/_catalog", authorization)
-    assert "realm" in challenge_of(answer)
-
-
-def test_the_token_file_is_readable_by_its_owner_only(registry: LocalRegistry) -> None:
-    """It holds one line, and the ready file says where it is."""
+def check_token_file(registry: LocalRegistry) -> None:
+    """It holds one line that only its owner can read, and the ready file says where it is."""
     file = registry.folder / "token"
     assert registry.ready["auth"] is True
     assert registry.ready["admin_token_file"] == str(file)
@@ -167,8 +140,23 @@ def test_the_token_file_is_readable_by_its_owner_only(registry: LocalRegistry) -
     assert re.fullmatch(r"moor_[0-9A-Za-z]{49}\n", file.read_text())
 
 
-def test_a_client_logs_in_pushes_and_pulls_by_the_challenges(registry: LocalRegistry) -> None:
-    """`/v2/`'s to log in, and the scoped ones for more."""
+def check_challenges(registry: LocalRegistry) -> None:
+    """Gateway and proxy name the token endpoint at the address that was asked; none opens it."""
+    gateway = registry.ready["gateway"]
+    for door in (gateway, registry.ready["proxy"]):
+        answer = ask(door, "GET", "/v2/")
+        realm, service = f"{door}/v2/_token", urlsplit(gateway).netloc
+        assert challenge_of(answer) == {"realm": realm, "service": service}
+        assert json.loads(answer[2])["errors"][0]["code"] == "UNAUTHORIZED"
+    for authorization in ("Bearer x.y.z", "Basic Og==", "moor_x", "Bearer"):
+        assert "realm" in challenge_of(ask(gateway, "GET", "/v2/_catalog", authorization))
+    challenge = challenge_of(ask(gateway, "GET", "/v2/"))
+    assert log_in(challenge, token_of(registry)[:-1] + "!")[0] == 401
+    assert ask(gateway, "PUT", "/v2/_token")[0] == 403
+
+
+def check_client(registry: LocalRegistry) -> None:
+    """A client logs in by the challenge of `/v2/`, and gets more by the scoped ones."""
     proxy, admin = registry.ready["proxy"], token_of(registry)
     status, _, body = log_in(challenge_of(ask(proxy, "GET", "/v2/")), admin)
     assert status == 200
@@ -187,15 +175,8 @@ def test_a_client_logs_in_pushes_and_pulls_by_the_challenges(registry: LocalRegi
     assert elsewhere["scope"] == "repository:other/app:pull"
 
 
-def test_a_wrong_password_is_401(registry: LocalRegistry) -> None:
-    """The token endpoint is open to everybody, and gives nobody more than their grants."""
-    challenge = challenge_of(ask(registry.ready["gateway"], "GET", "/v2/"))
-    assert log_in(challenge, token_of(registry)[:-1] + "!")[0] == 401
-    assert ask(registry.ready["gateway"], "PUT", "/v2/_token")[0] == 403
-
-
-def test_the_doctor_finds_nothing_wrong(registry: LocalRegistry) -> None:
-    """With access control and length 0 on every HEAD, each check of `moorage doctor` passes."""
+def check_doctor(registry: LocalRegistry) -> None:
+    """With length 0 on every HEAD, each check of `moorage doctor` passes."""
     run = subprocess.run(
         [MOORAGE, "doctor", registry.ready["gateway"], "--json", "--token-file", "token"],
         cwd=registry.folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from moorage.common.checkout import CHECKOUT
-from moorage.local.stopping import StopRequest
+from moorage.local.stopping import StopRequest, asked_to_stop
 
 # Waits again and again; in the Nth wait the signal comes at the Nth instruction of Python's that
 # the wait runs, until a wait has fewer than that. Prints how many places that were.
@@ -88,3 +89,14 @@ def test_a_wait_ends_at_a_request_or_at_its_time(*, asked: bool) -> None:
     assert stopping.wait(20 if asked else 0.05) is asked
     assert time.monotonic() - began < 15
     assert stopping.wait(0) is stopping.is_set() is asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_signals_that_end_a_program_request_a_stop(number: signal.Signals) -> None:
+    """Until the block ends; then their handlers are the former ones."""
+    before = signal.getsignal(number)
+    with asked_to_stop() as stopping:
+        assert not stopping.is_set()
+        signal.raise_signal(number)
+        assert stopping.wait(5)
+    assert signal.getsignal(number) is before
