@@ -23,7 +23,7 @@ from moorage.common.http_server import (
 )
 from moorage.common.memory import MOST_HELD, BodyMemory, return_large_buffers
 from moorage.gateway.authorizer import RunningAuthorizer
-from moorage.gateway.body import ReceivedBody, receive
+from moorage.gateway.body import receive
 from moorage.gateway.event import GatewayRequest, build_event
 from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.function import Invoker, LambdaFunction
@@ -182,8 +182,10 @@ class Gateway:
 
         def make_event() -> dict[str, Any]:
             try:
-                return _take_event(incoming, route, received, caller)
+                return build_event(incoming, route, received.content, caller)
             finally:
+                # From here on only the base64 is needed.
+                received.content.clear()
                 share.give_back()
 
         invoker = self._require_running()
@@ -206,19 +208,6 @@ class Gateway:
         if authorizer is None:
             return None
         return await self._authorizers[id(authorizer)].authorize(incoming, route)
-
-
-def _take_event(
-    incoming: GatewayRequest,
-    route: MatchedResource,
-    received: ReceivedBody,
-    caller: Mapping[str, str | int] | None,
-) -> dict[str, Any]:
-    """Build the event and free the raw body: from here on only its base64 is needed."""
-    try:
-        return build_event(incoming, route, received.content, caller)
-    finally:
-        received.content.clear()
 
 
 def load_function() -> LambdaFunction:

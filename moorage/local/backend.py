@@ -105,33 +105,25 @@ def start_moto(
     return child, url
 
 
-def create_data(
-    endpoint_url: str, names: DataNames, environment: Mapping[str, str] | None = None
-) -> None:
+def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, str]) -> None:
     """Create the bucket and the tables of infra/data.yaml that are missing; wait for them.
 
-    `environment` gives credentials and region (default: this process's own, with made-up
-    credentials if it has none). Raises BackendError.
+    `environment` gives credentials and region. Raises BackendError.
     """
-    if environment is None:
-        environment = aws_environment(os.environ, endpoint_url, emulated=False)
-    resources = _resources()
+    resources = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
     try:
         _create_bucket(client("s3", endpoint_url, environment), names.bucket)
         dynamodb = client("dynamodb", endpoint_url, environment)
-        _create_table(dynamodb, names.registry_table, resources["RegistryTable"]["Properties"])
-        _create_table(dynamodb, names.uploads_table, resources["UploadsTable"]["Properties"])
-        _create_table(dynamodb, names.access_table, resources["AccessTable"]["Properties"])
+        for table, resource in (
+            (names.registry_table, "RegistryTable"),
+            (names.uploads_table, "UploadsTable"),
+            (names.access_table, "AccessTable"),
+        ):
+            _create_table(dynamodb, table, resources[resource]["Properties"])
     except (BotoCoreError, ClientError) as error:
         raise BackendError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"
         ) from error
-
-
-def _resources() -> dict[str, Any]:
-    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-    resources: dict[str, Any] = template["Resources"]
-    return resources
 
 
 def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time

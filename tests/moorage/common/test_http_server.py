@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import resource
 import socket
+import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,15 @@ from moorage.common.http_server import Pace, most_connections
 from moorage.common.memory import BodyMemory
 from moorage.gateway import server as gateway
 from moorage.gateway.server import GatewayOptions
-from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.moorage.proxy.proxies import run_proxy
+from tests.support.fake_registry import run_fake_registry
+from tests.support.servers import Recorder, connect, exchange, run_gateway
+from tests.support.servers import request as ask
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from aiohttp import web
 
@@ -67,6 +72,38 @@ def received(connection: socket.socket) -> int:
     except ConnectionResetError:
         pass
     return count
+
+
+@pytest.fixture(params=["gateway", "proxy"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gateway, and a proxy with one upload session behind it; both linger for a minute."""
+    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
+    if request.param == "gateway":
+        with run_gateway(Recorder({"statusCode": 202})) as url:
+            yield url
+        return
+    with run_fake_registry() as registry, run_proxy(registry.url) as url:
+        assert ask(url, "POST", "/v2/x/blobs/uploads/")[0] == 202
+        yield url
+
+
+def test_expect_100_continue_is_answered(server: str) -> None:
+    """The client gets 100 before it sends the body, and a whole answer after it."""
+    with connect(server) as connection:
+        head = b"PATCH /v2/x/blobs/uploads/0?at=0 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+        connection.sendall(head + b"Content-Length: 3\r\n\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
+
+
+def test_a_tls_hello_is_refused_at_once(server: str) -> None:
+    """A client that tries HTTPS first loses a moment, and not the minute of lingering."""
+    began = time.monotonic()
+    with connect(server) as connection, pytest.raises((ssl.SSLError, OSError)):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+    exchange(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64))
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("sent", [b"", GET[:20], GET], ids=["nothing", "part of a head", "a GET"])
@@ -211,11 +248,11 @@ def test_bodies_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) 
         with connect(url) as holder:
             holder.sendall(PATCH % MIB + bytes(700_000))
             until(lambda: held[0].held == 700_000, "the part of a body is held")
-            status, headers, body = request(url, "PATCH", "/v2/a", bytes(500_000))
+            status, headers, body = ask(url, "PATCH", "/v2/a", bytes(500_000))
             assert (status, body) == (429, b'{"message":"Too Many Requests"}')
             assert headers["x-amzn-ErrorType"] == "TooManyRequestsException"
-            assert request(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
-        whole = partial(request, url, "PATCH", "/v2/a", bytes(900_000))
+            assert ask(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
+        whole = partial(ask, url, "PATCH", "/v2/a", bytes(900_000))
         until(lambda: whole()[0] == 200, "what its client left is given back")
         for _ in range(3):
             assert whole()[0] == 200
@@ -231,6 +268,6 @@ def test_answers_that_would_take_too_much_memory_are_429(held: list[BodyMemory])
     with run_gateway(function, GatewayOptions(port=0, most_held=5 * MIB)) as url:
         with deaf(url):
             until(lambda: held[0].held >= 4 * MIB, "the answer is held")
-            assert request(url, "GET", "/v2/")[0] == 429
-            assert request(url, "PATCH", "/v2/a", b"x")[0] == 202
-        until(lambda: request(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")
+            assert ask(url, "GET", "/v2/")[0] == 429
+            assert ask(url, "PATCH", "/v2/a", b"x")[0] == 202
+        until(lambda: ask(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")

@@ -71,7 +71,7 @@ class LocalAccess(AccessWorld):
 
 @dataclass(frozen=True)
 class MemoryRegistry:
-    """A registry: where it is, what its objects are, and who may do what (nobody sent: None)."""
+    """A registry: its URL, its objects, and its access control (None: it is open)."""
 
     url: str = ""
     objects: MemoryObjectStore | None = None
@@ -99,7 +99,7 @@ def run_registry(
     strategy: HeadStrategy,
     closed: bool = True,
 ) -> Iterator[MemoryRegistry]:
-    """Serve a registry over memory; its gateway `counts` a HEAD's body, or says 0."""
+    """Serve a registry over memory; its gateway `counts` a HEAD's body, or sends length 0."""
     port = ports.free_port()
     url = f"http://{ports.LOOPBACK}:{port}"
     under = registry_in_memory(Limits())
@@ -159,7 +159,7 @@ class SentRequest:
 
 @dataclass
 class Reply:
-    """An answer on its way; a `length` is reply in the place of the true one."""
+    """An answer on its way; `length` is sent instead of the true one."""
 
     status: int
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
@@ -271,7 +271,7 @@ class _BrokenGateway:
         return reply
 
     def _stored(self, sent: SentRequest) -> Reply:
-        """Answer for S3, whoever asks, if it is by the method that the URL was signed for."""
+        """Answer as S3 does: without a login, for the method that the URL was signed for."""
         method, _, key = sent.path.removeprefix(f"{STORE}/").partition("/")
         if method != sent.method or self._registry.objects is None:
             return Reply.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")

@@ -127,7 +127,7 @@ def decode(sent: SentRequest) -> Reply | None:
 
 
 def everybody(sent: SentRequest) -> Reply | None:
-    """Give a token to whoever comes."""
+    """Issue a token for any password."""
     return Reply.of(200, b'{"token": "t"}') if b"not-a-password" in sent.body else None
 
 
@@ -196,7 +196,7 @@ def follow_redirects(sent: SentRequest, reply: Reply) -> None:
 
 
 def zipped(reply: Reply) -> None:
-    """Pack an answer, as a CDN does for whoever accepts that."""
+    """Compress an answer, as a CDN does."""
     if reply.status == 200:
         reply.body = zlib.compress(reply.body)
         reply.headers["Content-Encoding"] = "deflate"

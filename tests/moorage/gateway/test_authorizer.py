@@ -118,7 +118,7 @@ def test_a_method_without_an_authorizer_is_open() -> None:
 
 
 def test_a_request_without_a_route_calls_no_authorizer() -> None:
-    """A method that is not there is 403 whoever sends it."""
+    """A missing method is 403 for everybody."""
     authorizer = ScriptedAuthorizer(letting("*"))
     with run_gateway(Recorder(), api=authorizer.rest_api()) as url:
         status, kind, _ = ask(url, "t", "/v2/a", "DELETE")
@@ -127,7 +127,7 @@ def test_a_request_without_a_route_calls_no_authorizer() -> None:
 
 
 def raising(error: BaseException) -> Callable[[str], object]:
-    """Raise an error, whoever comes."""
+    """Raise an error for every token."""
 
     def says(_: str) -> object:
         raise error

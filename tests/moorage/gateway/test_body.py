@@ -60,17 +60,6 @@ def test_a_body_is_not_decompressed(url: str, recorder: Recorder) -> None:
     assert recorder.events[0]["headers"]["Content-Encoding"] == "gzip"
 
 
-def test_expect_100_continue_is_answered(url: str, recorder: Recorder) -> None:
-    """The client gets 100 before it sends the body, and a whole answer after it."""
-    recorder.answer = {"statusCode": 202}
-    with connect(url) as connection:
-        connection.sendall(CLOSE + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
-        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.sendall(b"abc")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
-    assert body_of(recorder.events[0]) == b"abc"
-
-
 @pytest.mark.parametrize(
     ("length", "status", "answer"),
     [

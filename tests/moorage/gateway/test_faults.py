@@ -1,4 +1,4 @@
-"""The gateway's own answers: what infra/api.merge.yaml says of them, and what else AWS says."""
+"""The gateway's own answers: those of infra/api.merge.yaml, and AWS's."""
 
 from __future__ import annotations
 

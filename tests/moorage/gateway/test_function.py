@@ -1,4 +1,4 @@
-"""Functions behind the gateway: their context and deadline, how many run at once, who queues."""
+"""Functions behind the gateway: context, deadline, how many run at once, the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which resource of the API a path meets."""
+"""Which resource of the API a path matches."""
 
 from __future__ import annotations
 

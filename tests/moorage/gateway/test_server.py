@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import sys
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common import http_server as connections
 from moorage.gateway.faults import GatewayFault
 from moorage.gateway.server import GatewayOptions, HeadMode
-from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.support.servers import Recorder, exchange, request, run_gateway
 
 
 def test_a_target_is_not_normalised(url: str, recorder: Recorder) -> None:
@@ -111,7 +108,7 @@ def exiting(_: dict[str, Any], __: object) -> object:
 
 @pytest.mark.parametrize("function", [raising, exiting, Recorder("no proxy response")])
 def test_a_function_that_fails_is_502(function: Any) -> None:  # noqa: ANN401 - any callable may stand here
-    """The client hears API Gateway's words and no detail, and the next request is served."""
+    """The answer is API Gateway's, without a detail, and the next request is served."""
     with run_gateway(function) as url:
         for _ in range(2):
             status, _, body = request(url, "GET", "/v2/")
@@ -130,33 +127,6 @@ def test_a_bug_in_the_gateway_is_500_and_logged(
     status, _, body = request(url, "GET", "/v2/")
     assert (status, body) == (500, b'{"message":"Internal server error"}')
     assert "a-secret-detail" in caplog.text
-
-
-@pytest.fixture
-def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
-    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
-
-
-@pytest.mark.usefixtures("lingering")
-def test_a_tls_hello_is_refused_at_once() -> None:
-    """A client that tries HTTPS first loses a moment, and not the minute of lingering."""
-    with run_gateway(Recorder()) as url, connect(url) as connection:
-        context = ssl.create_default_context()
-        began = time.monotonic()
-        with pytest.raises((ssl.SSLError, OSError)):
-            context.wrap_socket(connection, server_hostname="localhost")
-        assert time.monotonic() - began < 20
-
-
-@pytest.mark.usefixtures("lingering")
-def test_a_tls_hello_closes_the_connection() -> None:
-    """The server closes by itself, and does not wait for the rest of the hello."""
-    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
-    with run_gateway(Recorder()) as url:
-        began = time.monotonic()
-        exchange(url, hello)
-        assert time.monotonic() - began < 20
 
 
 def test_requests_follow_each_other_on_one_connection(url: str, recorder: Recorder) -> None:

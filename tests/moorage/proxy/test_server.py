@@ -7,14 +7,12 @@ import http.client
 import logging
 import os
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common import http_server as connections
 from tests.moorage.proxy.proxies import CHUNK, run_proxy
 from tests.support.fake_registry import FakeRegistry, UploadFault, run_fake_registry
 from tests.support.waiting import until
@@ -204,24 +202,6 @@ def test_everything_else_passes_through(proxy: str) -> None:
     far = ask(proxy, "GET", "/v2/blob/far")
     assert (far.status, far.headers["Location"]) == (307, "http://127.0.0.1:1/bytes")
     assert ask(proxy, "GET", "/v2/blob/near").headers["Location"] == "/v2/here"
-
-
-@pytest.fixture
-def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
-    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
-
-
-def test_a_tls_hello_is_refused_at_once(lingering: None, proxy: str) -> None:  # noqa: ARG001
-    """A client that tries HTTPS first is not made to wait."""
-    host, _, port = proxy.partition(":")
-    began = time.monotonic()
-    with (
-        socket.create_connection((host, int(port))) as raw,
-        pytest.raises((ssl.SSLError, OSError)),
-    ):
-        ssl.create_default_context().wrap_socket(raw, server_hostname="localhost")
-    assert time.monotonic() - began < 20
 
 
 def test_an_absent_upstream_is_502() -> None:

@@ -169,16 +169,6 @@ def test_a_body_is_not_decompressed() -> None:
     assert script.asked[0][2] == 3
 
 
-def test_expect_100_continue_is_answered() -> None:
-    """The client gets 100 before it sends the body, and a whole answer after it."""
-    with scripted(kept(3, 202)) as (url, _), connect(url) as connection:
-        head = f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
-        connection.sendall(head.encode() + b"Content-Length: 3\r\n\r\n")
-        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.sendall(b"abc")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
-
-
 @pytest.mark.parametrize("pace", [Pace(idle=0.8), Pace(slow=0.8)], ids=["idle", "slow"])
 def test_a_body_that_stalls_is_408(pace: Pace) -> None:
     """The chunks before it are kept."""
