@@ -166,14 +166,17 @@ async def serve_until_signal(name: str, server: Startable) -> None:
     Raises OSError when the address is taken.
     """
     await server.start()
-    stopping = asyncio.Event()
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stopping.set)
     sys.stdout.write(f"{name} ready on {server.url}\n")
     sys.stdout.flush()
     try:
         await stopping.wait()
     finally:
+        # A second signal ends the process, whatever stop() waits for.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
         await server.stop()
 
 

@@ -162,9 +162,9 @@ class Visit:
         require(answer, 201, "the closing PUT")
         self.remember(repository or self.repository, "blobs", blob.digest)
         self.sessions = [path for path in self.sessions if path != target.partition("?")[0]]
-        told_digest = answer.headers.get("Docker-Content-Digest")
-        if told_digest != blob.digest:
-            raise FailedError(f"the closing PUT names the digest {told_digest or '(none)'}")
+        named = answer.headers.get("Docker-Content-Digest")
+        if named != blob.digest:
+            raise FailedError(f"the closing PUT names the digest {named or '(none)'}")
         return answer
 
     def push(self, blob: Blob, repository: str | None = None) -> Blob:
