@@ -30,7 +30,7 @@ _LONGEST_PASSWORD = 16_384
 _PASSWORD = re.compile(r"[ -~]+")
 
 
-class UsageError(Exception):
+class OptionError(Exception):
     """An option has a value that can't be used; the text says what to write instead."""
 
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         visit = _visit(options)
         names = _named(options.only)
-    except (UsageError, AddressError) as error:
+    except (OptionError, AddressError) as error:
         sys.stderr.write(f"moorage doctor: {error}\n")
         return 2
     try:
@@ -107,7 +107,7 @@ def _done(check: Check, visit: Visit) -> Finding:
 
 
 def _visit(options: argparse.Namespace) -> Visit:
-    """Read the options; raises UsageError, AddressError."""
+    """Read the options; raises OptionError, AddressError."""
     repository = options.repository or f"{_SCRATCH}/{secrets.token_hex(6)}"
     visit = Visit(
         Wire(registry_url(options.url)),
@@ -119,7 +119,7 @@ def _visit(options: argparse.Namespace) -> Visit:
     try:
         parse_name(visit.second)
     except NameInvalidError as error:
-        raise UsageError(error.message) from None
+        raise OptionError(error.message) from None
     return visit
 
 
@@ -129,12 +129,12 @@ def _credentials(options: argparse.Namespace) -> UserPassword | None:
     elif options.token_file is not None:
         password, where = _read(options.token_file), str(options.token_file)
     elif options.user is not None:
-        raise UsageError("--user needs --password-stdin or --token-file")
+        raise OptionError("--user needs --password-stdin or --token-file")
     else:
         return None
     password = password.strip("\r\n")
     if not _PASSWORD.fullmatch(password):
-        raise UsageError(f"{where} holds no password: one line of printable characters")
+        raise OptionError(f"{where} holds no password: one line of printable characters")
     return UserPassword(options.user or login_tools.USER, password)
 
 
@@ -143,14 +143,14 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")[:_LONGEST_PASSWORD]
     except (OSError, UnicodeError) as error:
         reason = error if isinstance(error, OSError) else f"{path} holds no token"
-        raise UsageError(f"the token can't be read: {reason}") from None
+        raise OptionError(f"the token can't be read: {reason}") from None
 
 
 def _named(only: Sequence[str] | None) -> frozenset[str]:
     names = [check.name for check in CHECKS[:-1]]
     unknown = sorted(set(only or ()) - set(names))
     if unknown:
-        raise UsageError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
+        raise OptionError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
     return frozenset(only or ())
 
 

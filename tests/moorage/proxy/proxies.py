@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moorage.proxy.server import Proxy, ProxyOptions
-from tests.support.fake_registry import in_background
+from tests.support.servers import run_server
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from moorage.common.http_server import Pace
 
@@ -25,11 +25,5 @@ def run_proxy(
     options = ProxyOptions(
         upstream, port=0, chunk_size=CHUNK, patience_seconds=patience, uploads=uploads
     )
-    proxy = Proxy(options if pace is None else replace(options, pace=pace))
-
-    async def start() -> Callable[[], Awaitable[None]]:
-        await proxy.start()
-        return proxy.stop
-
-    with in_background(start):
-        yield proxy.url
+    with run_server(Proxy(options if pace is None else replace(options, pace=pace))) as url:
+        yield url

@@ -17,11 +17,11 @@ from aiohttp import web
 
 from moorage.common.http_server import Pace
 from tests.moorage.proxy.proxies import CHUNK, run_proxy
-from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background, run_fake_registry
+from tests.support.fake_registry import SHUTDOWN_SECONDS, run_fake_registry, run_runner
 from tests.support.servers import connect, exchange, request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
 SESSION = "/v2/x/blobs/uploads/0"
 CHUNKED = f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -52,18 +52,12 @@ class ScriptedRegistry:
 def scripted(*answers: web.Response | None) -> Iterator[tuple[str, ScriptedRegistry]]:
     """Run such a registry with a proxy before it; give the proxy's URL and the registry."""
     script = ScriptedRegistry(list(answers))
-    urls: list[str] = []
 
-    async def start() -> Callable[[], Awaitable[None]]:
-        runner = web.ServerRunner(
-            web.Server(script.answer, auto_decompress=False), shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        return runner.cleanup
+    def make() -> web.ServerRunner:
+        server = web.Server(script.answer, auto_decompress=False)
+        return web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
 
-    with in_background(start), run_proxy(urls[0], patience=5.0) as url:
+    with run_runner(make) as upstream, run_proxy(upstream, patience=5.0) as url:
         yield url, script
 
 
