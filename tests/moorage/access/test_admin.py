@@ -184,7 +184,7 @@ def test_rotating_replaces_the_secret(store: MemoryAccessStore, grace: int) -> N
     """The new secret works at once; the old one until the grace ends, exclusive."""
     made = admin.make("ci", "ops", PULL, now=NOW)
     admin.register(store, made.credential)
-    token = admin.new_token()
+    token = generate()
     after = admin.rotate(store, made.credential, token, now=NOW, grace=grace)
     assert verify(token, after, NOW) == 2
     for moment in (NOW, NOW + 3599.9):
@@ -202,16 +202,16 @@ def test_what_is_over_is_not_rotated(store: MemoryAccessStore, changes: dict[str
     """A new secret would open nothing, so none is made."""
     there = registered(store, **changes)
     with pytest.raises(AdminError, match="moorage token create"):
-        admin.rotate(store, there, admin.new_token(), now=NOW, grace=0)
+        admin.rotate(store, there, generate(), now=NOW, grace=0)
     assert store.credentials[there.id] == there
 
 
 def test_two_who_rotate_at_once(store: MemoryAccessStore) -> None:
     """The second, who has seen the token as it was before, is told to look and changes nothing."""
     there = registered(store)
-    first = admin.rotate(store, there, admin.new_token(), now=NOW, grace=60)
+    first = admin.rotate(store, there, generate(), now=NOW, grace=60)
     with pytest.raises(AdminError, match="somebody else"):
-        admin.rotate(store, there, admin.new_token(), now=NOW, grace=60)
+        admin.rotate(store, there, generate(), now=NOW, grace=60)
     assert store.credentials[there.id] == first
 
 

@@ -167,7 +167,7 @@ def test_revoking(moorage: Command, store: DynamoAccessStore) -> None:
     record = found(store, moorage("token create over --admin").out)
     result = moorage("token revoke over")
     assert (result.status, result.err) == (0, "")
-    assert result.out == f"revoked the access token over (id {record.id})\n"
+    assert result.out == f"revoked the API token over (id {record.id})\n"
     assert re.search(rf"over +{record.id} +revoked ", moorage("token list").out)
     assert moorage("token create over --admin").status == 0
     assert moorage(f"token revoke {record.id}").status == 0
@@ -195,7 +195,7 @@ def test_an_unknown_name_is_status_1(moorage: Command, words: str) -> None:
     result = moorage(f"{words} nobody")
     assert (result.status, result.out) == (1, "")
     command = words.removesuffix(" --admin")
-    assert result.err.startswith(f"moorage {command}: there is no access token 'nobody'")
+    assert result.err.startswith(f"moorage {command}: there is no API token 'nobody'")
 
 
 # grant
