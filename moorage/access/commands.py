@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chalicelib.access.credentials import generate
+from chalicelib.access.credentials import CredentialNameError, generate, parse_credential_name
 from chalicelib.access.grants import GrantError, Grants
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
-from chalicelib.errors import RegistryError
+from chalicelib.errors import NameInvalidError, RegistryError
+from chalicelib.reference import parse_name
 from moorage.access import admin, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
 from moorage.access.texts import Listing
@@ -61,6 +62,8 @@ class AccessTable:
         Return what to tell, and the secret if no file got it. The owner is by default who runs
         this. Raises OSError too; after an error there is no token.
         """
+        with _readable():
+            parse_credential_name(name)
         granted, owner, now = _grants(grants), _owner(owner), time.time()
         expires_at = None if life is None else now + life
         with self._opened() as store:
@@ -108,11 +111,13 @@ class AccessTable:
     ) -> str:
         """Replace all grants of an API token; without `grants`, add some and remove some."""
         now = time.time()
+        with _readable():
+            all_of_them, more, less = map(Grants.parse, (grants, add, remove))
         with self._opened() as store, _readable():
             before = admin.find(store, wanted, now)
             admin.require_usable(before, now)
-            more = admin.with_more(before.grants, Grants.parse(add))
-            after = _grants(grants) if grants else admin.with_less(more, Grants.parse(remove))
+            changed = admin.with_less(admin.with_more(before.grants, more), less)
+            after = all_of_them or changed
             admin.regrant(store, before, after)
         return (
             f"{before.name} (id {before.id})\n"
@@ -122,6 +127,8 @@ class AccessTable:
 
     def set_public(self, repository: str, *, public: bool) -> str:
         """Let anybody pull from a repository, or no longer."""
+        with _readable():
+            parse_name(repository)
         with self._opened() as store:
             store.set_public(repository, public=public)
         who = "anybody, without logging in," if public else "only who is granted it"
@@ -138,14 +145,14 @@ class AccessTable:
         *,
         grants: Sequence[str],
         issuer: str,
-        audience: str,
+        audience: str | None,
         subject: str,
         replace: bool,
     ) -> str:
         """Let in whom an issuer vouches for; see Trust."""
         with _readable():
             trust = Trust.parse(
-                name, issuer=issuer, audience=audience, subject=subject, grants=grants
+                name, issuer=issuer, audience=audience or "", subject=subject, grants=grants
             )
         with self._opened() as store:
             admin.add_trust(store, trust, replacing=replace)
@@ -216,10 +223,10 @@ def _explained(table: str | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Turn grants and trusts that can't be into an AskedWronglyError."""
+    """Turn names, grants and trusts that can't be into an AskedWronglyError."""
     try:
         yield
-    except (GrantError, TrustError) as error:
+    except (CredentialNameError, GrantError, NameInvalidError, TrustError) as error:
         raise AskedWronglyError(str(error)) from None
 
 

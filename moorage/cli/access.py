@@ -14,48 +14,24 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command, Group
-from moorage.cli.options import DURATION, LIFE, PATH, URL, Decorator, Parsed, option
+from moorage.cli.options import DURATION, LIFE, PATH, URL, Decorator, option
 
 if TYPE_CHECKING:
     from moorage.access.commands import AccessTable, SigningKeyParameter
     from moorage.access.signing_key import StoredKeySet
 
+_KEY, _STACK = "/moorage/signing-key", "moorage-data"
 _RIGHTS = "as in team/**:pull,push; the rights are pull, push and delete"
 
 
-def _read_grant(text: str) -> str:
-    from chalicelib.access.grants import Grants
-
-    Grants.parse([text])
-    return text
-
-
-def _read_name(text: str) -> str:
-    from chalicelib.access.credentials import parse_credential_name
-
-    return parse_credential_name(text)
-
-
-def _read_repository(text: str) -> str:
-    from chalicelib.reference import parse_name
-
-    return parse_name(text)
-
-
-_GRANT = Parsed("pattern:rights", _read_grant)
-_NAME = Parsed("name", _read_name)
-_REPOSITORY = Parsed("repository", _read_repository)
-
-
 def _grants(names: str, text: str) -> Decorator:
-    return option(names, _GRANT, text, multiple=True)
+    return option(names, "PATTERN:RIGHTS", text, multiple=True)
 
 
 _may = _grants("--grant grants", f"what it may do, {_RIGHTS}")
 _admin = click.option(
     "--admin",
     "grants",
-    type=_GRANT,
     multiple=True,
     flag_value="admin",
     help="everything, in every repository",
@@ -76,13 +52,8 @@ _endpoint = option(
 def _at_table(act: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which table, and pass the table to the command's function."""
 
-    @option("--table", "NAME", "the registry's table `access`", variable="MOORAGE_ACCESS_TABLE")
-    @option(
-        "--stack",
-        "NAME",
-        "the data stack, which is asked for the table's name if none is given",
-        default="moorage-data",
-    )
+    @option("--table", "NAME", "the registry's table `access`", None, "MOORAGE_ACCESS_TABLE")
+    @option("--stack", "NAME", "the data stack, which says what the table is called", _STACK)
     @_endpoint
     @functools.wraps(act)
     def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
@@ -97,13 +68,7 @@ def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
     """Likewise which parameter; and show the keys that the function returns."""
 
     @_json
-    @option(
-        "--signing-key",
-        "NAME",
-        "the parameter that holds it",
-        default="/moorage/signing-key",
-        variable="MOORAGE_SIGNING_KEY",
-    )
+    @option("--signing-key", "NAME", "the parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")
     @_endpoint
     @functools.wraps(act)
     def run(*, as_json: bool, signing_key: str, endpoint: str | None, **options: Any) -> None:
@@ -124,10 +89,10 @@ def token() -> None:
 
 
 @token.command("create")
-@click.argument("name", type=_NAME, help="what to call it")
+@click.argument("name", help="what to call it")
 @_may
 @_admin
-@option("--expires life", LIFE, "as in 90d or 12h; or never", default="90d")
+@option("--expires life", LIFE, "as in 90d or 12h; or never", "90d")
 @option("--owner", "TEXT", "who answers for it; by default you")
 @_token_file
 @_at_table
@@ -155,12 +120,7 @@ def _token_revoke(table: "AccessTable", wanted: str) -> None:
 
 @token.command("rotate")
 @_token
-@option(
-    "--grace",
-    DURATION,
-    "how long the old secret still works, as in 24h; 0 ends it at once",
-    default="24h",
-)
+@option("--grace", DURATION, "how long the old secret still works; 0 ends it at once", "24h")
 @_token_file
 @_at_table
 def _token_rotate(table: "AccessTable", wanted: str, **options: Any) -> None:
@@ -197,7 +157,7 @@ def grant(
 
 
 @click.command(cls=Command, required=("repository", "listed"))
-@click.argument("repository", required=False, type=_REPOSITORY, help="its name")
+@click.argument("repository", required=False, help="its name")
 @option("--list listed", None, "show those that are public")
 @option("--off", None, "public no longer")
 @_json
@@ -224,19 +184,8 @@ def trust() -> None:
 @trust.command("add")
 @click.argument("name", help="what to call the trust")
 @option("--issuer", "URL", "as tokens have it in `iss`; or `aws`", required=True)
-@option(
-    "--audience",
-    "TEXT",
-    "what tokens have in `aud`: best the registry's host; none for `aws`",
-    default="",
-    show_default=False,
-)
-@option(
-    "--subject",
-    "PATTERN",
-    "whom: `sub`, or the role's ARN, in which * stands for anything",
-    required=True,
-)
+@option("--audience", "TEXT", "what tokens have in `aud`: the registry's host; none for `aws`")
+@option("--subject", "PATTERN", "whom: `sub` or a role's ARN; * is anything", required=True)
 @_may
 @_admin
 @option("--replace", None, "put it in place of one by this name")

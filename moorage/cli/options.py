@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from chalicelib.errors import RegistryError
-
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What click.option returns."""
 
@@ -22,7 +20,7 @@ _DURATION = re.compile(r"(\d{1,5})([mhd])")
 
 
 class Parsed(click.ParamType[Any]):
-    """Text that a function reads. Its error says what is wrong; `name` is shown in help."""
+    """Text that a function reads. Its ValueError says what is wrong; `name` is shown in help."""
 
     def __init__(self, name: str, read: Callable[[str], object]) -> None:
         self.name = name
@@ -37,7 +35,7 @@ class Parsed(click.ParamType[Any]):
         """See click.ParamType.convert."""
         try:
             return self._read(value) if isinstance(value, str) else value
-        except (ValueError, RegistryError) as error:
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -45,19 +43,21 @@ def option(
     names: str,
     kind: click.ParamType[Any] | str | None,
     text: str,
-    *,
+    default: str | Callable[[], bool] | None = None,
     variable: str | None = None,
     **more: Any,  # noqa: ANN401 - click's own
 ) -> Decorator:
     """Declare an option: its names, with that of the parameter if it differs, and its help.
 
-    `kind` is its type; or, of plain text, what help shows for it; or None for a flag. An empty
-    `variable` counts as none.
+    `kind` is its type; or, of plain text, what help shows for it; or None for a flag. `variable`
+    sets the default; an empty one doesn't.
     """
     if kind is None:
         more["is_flag"] = True
     else:
         more["metavar" if isinstance(kind, str) else "type"] = kind
+    if default is not None:
+        more["default"] = default
     return click.option(*names.split(), envvar=variable, show_envvar=True, help=text, **more)
 
 

@@ -24,7 +24,7 @@ def _watch_input(_ctx: click.Context, _param: click.Parameter, value: bool) -> N
         exit_with_parent()
 
 
-_host = option("--host", "ADDRESS", "the address to listen on", default="127.0.0.1")
+_host = option("--host", "ADDRESS", "the address to listen on", "127.0.0.1")
 # `moorage local` starts its children with this; it is of no use to a person.
 _stop = option(
     "--stop-with-input", None, "", hidden=True, expose_value=False, callback=_watch_input
@@ -33,25 +33,15 @@ _head_mode = option(
     "--head-mode",
     click.Choice(("body", "zero")),
     "the Content-Length that the gateway gives on HEAD: the body's, or zero",
-    default="body",
+    "body",
 )
 
 
 @click.command(cls=Command)
 @option(
-    "--gateway-port",
-    PORT,
-    "where the gateway listens; 0 takes a free port",
-    default="8000",
-    variable="GATEWAY_PORT",
+    "--gateway-port", PORT, "where the gateway listens; 0 takes a free port", "8000", "GATEWAY_PORT"
 )
-@option(
-    "--proxy-port",
-    PORT,
-    "where clients push; 0 takes a free port",
-    default="5000",
-    variable="PROXY_PORT",
-)
+@option("--proxy-port", PORT, "where clients push; 0 takes a free port", "5000", "PROXY_PORT")
 @option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
 @_head_mode
 @option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")
@@ -79,15 +69,12 @@ def local(log_level: str, /, **options: Any) -> int:
 
 @click.command(cls=Command)
 @_host
-@option("--port", PORT, "0 takes a free port", default="8000")
+@option("--port", PORT, "0 takes a free port", "8000")
 @_stop
 @_head_mode
-@option("--threads", COUNT, "how many functions run at once", default="8")
+@option("--threads", COUNT, "how many functions run at once", "8")
 @option(
-    "--timeout timeout_seconds",
-    SECONDS,
-    "the integration's timeout, and the function's deadline",
-    default="29",
+    "--timeout timeout_seconds", SECONDS, "the integration's, and the function's deadline", "29"
 )
 def gateway(head_mode: str, **options: Any) -> None:
     """Serve app.py as API Gateway and Lambda would. MOORAGE_* and AWS_* variables configure it."""
@@ -101,15 +88,10 @@ def gateway(head_mode: str, **options: Any) -> None:
 @click.command(cls=Command)
 @option("--upstream", "URL", "the registry's address", required=True)
 @_host
-@option("--port", PORT, "0 takes a free port", default="5000")
+@option("--port", PORT, "0 takes a free port", "5000")
 @_stop
-@option("--chunk-size", SIZE, "how much of a layer to send in one request", default="4194304")
-@option(
-    "--patience patience_seconds",
-    SECONDS,
-    "how long to keep trying when the registry fails",
-    default="90",
-)
+@option("--chunk-size", SIZE, "how much of a layer to send in one request", "4194304")
+@option("--patience patience_seconds", SECONDS, "how long to try while the registry fails", "90")
 def proxy(**options: Any) -> None:
     """Let any client push layers of any size to a Moorage registry."""
     import asyncio

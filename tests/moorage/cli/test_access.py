@@ -131,9 +131,9 @@ def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
-        ("AWS_DEFAULT_REGION=x", r"no AWS credentials: log in to AWS.*--aws-endpoint"),
-        ("OTHER=x", r"no AWS region: set AWS_REGION, or a profile that has one$"),
-        ("AWS_PROFILE=nobody", r"\(nobody\).*AWS_PROFILE"),
+        ("AWS_DEFAULT_REGION=x", r"no AWS credentials: log in to AWS.*--aws-endpoint.*"),
+        ("OTHER=x", "no AWS region: set AWS_REGION, or a profile that has one"),
+        ("AWS_PROFILE=nobody", r".*\(nobody\).*AWS_PROFILE.*"),
     ],
 )
 def test_what_is_not_set_of_aws_is_told(
@@ -141,10 +141,10 @@ def test_what_is_not_set_of_aws_is_told(
 ) -> None:
     """Credentials, a region and a profile are asked for by what sets them, on one line."""
     monkeypatch.setenv(*variable.split("="))
-    for command in ("key show", "token list --table registry-access"):
+    for command in ("key show", "token list"):
         result = moorage(command)
         assert result.status == 1
-        assert re.fullmatch(rf"moorage {command[:8]}[a-z]*: .*{told.rstrip('$')}.*\n", result.err)
+        assert re.fullmatch(rf"moorage {command}: {told}\n", result.err)
 
 
 def test_an_endpoint_given_by_hand_gets_nothing_of_the_users(
@@ -179,9 +179,9 @@ def test_the_environment_names_the_table(
     assert moorage(f"public --list {at}").out == "named/app\n"
     assert moorage(f"public --list --json {at}").out == '[\n  "named/app"\n]\n'
     monkeypatch.setenv("MOORAGE_ACCESS_TABLE", "")
-    monkeypatch.setenv("AWS_REGION", "x")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
-    assert "no AWS credentials" in moorage("public --list").err
+    create_data(backend.endpoint_url, DataNames(), backend.environment)
+    local = moorage(f"public --list {at}")
+    assert (local.status, "named/app" in local.out) == (0, False)
 
 
 def test_the_data_stack_names_the_table(

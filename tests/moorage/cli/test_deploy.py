@@ -17,12 +17,31 @@ if TYPE_CHECKING:
 DEPLOY = "deploy --stage x --package p"
 DESTROY = "destroy --stage x"
 
+# Variables, and the templates' parameters that they set.
+VARIABLES = {
+    "DOMAIN": "DomainName",
+    "CERTIFICATE": "CertificateArn",
+    "HOSTED_ZONE": "HostedZoneId",
+    "LOG_DAYS": "LogRetentionDays",
+    "FUNCTION_LOG_LEVEL": "LogLevel",
+    "METRICS": "Metrics",
+    "TRACING": "Tracing",
+    "API_MEMORY": "ApiMemory",
+    "AUTHORIZER_MEMORY": "AuthorizerMemory",
+    "WORKER_MEMORY": "WorkerMemory",
+    "HEAD_STRATEGY": "HeadStrategy",
+    "INLINE_LIMIT": "InlineLimit",
+    "MANIFEST_LIMIT": "ManifestLimit",
+    "SPARSE_INDEX": "SparseIndex",
+}
+WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
+OTHERS = ("OBSERVABILITY", "DATA", "CONFIRM", "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
+
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What either command was asked for; neither does anything."""
-    named = ("OBSERVABILITY", "DATA", "CONFIRM", "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
-    for name in (*named, *VARIABLES, *WATCHING):
+    for name in (*OTHERS, *VARIABLES, *WATCHING):
         monkeypatch.delenv(name, raising=False)
     options: list[Any] = []
 
@@ -135,34 +154,16 @@ def test_data_is_deleted_by_its_word(
     assert {each.confirmed for each in asked} == {"moorage-x-data"}
 
 
-VARIABLES = {
-    "DOMAIN": "DomainName",
-    "CERTIFICATE": "CertificateArn",
-    "HOSTED_ZONE": "HostedZoneId",
-    "LOG_DAYS": "LogRetentionDays",
-    "FUNCTION_LOG_LEVEL": "LogLevel",
-    "METRICS": "Metrics",
-    "TRACING": "Tracing",
-    "API_MEMORY": "ApiMemory",
-    "AUTHORIZER_MEMORY": "AuthorizerMemory",
-    "WORKER_MEMORY": "WorkerMemory",
-    "HEAD_STRATEGY": "HeadStrategy",
-    "INLINE_LIMIT": "InlineLimit",
-    "MANIFEST_LIMIT": "ManifestLimit",
-    "SPARSE_INDEX": "SparseIndex",
-}
-WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
-
-
 def test_every_variable_of_deploy_arrives(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
 ) -> None:
     """As the template's parameter; an option outdoes it, and an empty one is not given."""
+    names = (*VARIABLES, *WATCHING, "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
     moorage(DEPLOY)
-    for name in (*VARIABLES, *WATCHING, "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE"):
+    for name in names:
         monkeypatch.setenv(name, f"v-{name}")
     moorage(f"{DEPLOY} --domain said --bucket none")
-    for name in (*VARIABLES, *WATCHING, "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE"):
+    for name in names:
         monkeypatch.setenv(name, "")
     moorage(DEPLOY)
     bare, full, empty = asked
