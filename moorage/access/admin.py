@@ -81,7 +81,7 @@ def require_free(store: AccessStore, name: str, now: float) -> None:
     """Return if no live API token has this name; raises AdminError.
 
     The store takes any number of one name, so two owners at the same moment may pass together:
-    their tokens are then told apart by their ids.
+    the ids of their tokens are then the only difference.
     """
     for credential in credentials(store):
         if credential.name == name and state_of(credential, now) is CredentialState.LIVE:
@@ -107,7 +107,7 @@ def credentials(store: AccessStore) -> list[Credential]:
 
 
 def state_of(credential: Credential, now: float) -> CredentialState:
-    """Say whether an API token can be used at `now`, by whoever has its secret."""
+    """Return whether an API token can be used at `now`, and if not, why."""
     if credential.revoked:
         return CredentialState.REVOKED
     expired = credential.expires_at is not None and now >= credential.expires_at

@@ -26,7 +26,7 @@ from moorage.access.texts import Listing
 from moorage.common import secret_file
 from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
 from moorage.common.data import DataNames
-from moorage.common.errors import AskedWronglyError, CommandError
+from moorage.common.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
@@ -40,8 +40,8 @@ class AccessTable:
     """The table that holds who may do what. Every act on it raises CommandError.
 
     Without a name, `table`, it is the one that the data stack `stack` exports; at an `endpoint`,
-    which is an emulator's, it is the one that a local registry has. An act that returns a text
-    returns what to tell a person.
+    which is an emulator's, it is the one that a local registry has. A text that an act returns is
+    the message for a person.
     """
 
     stack: str
@@ -59,8 +59,8 @@ class AccessTable:
     ) -> tuple[str, str | None]:
         """Make an API token that lives for `life` seconds (None: for ever); keep its hash.
 
-        Return what to tell, and the secret if no file got it. The owner is by default who runs
-        this. Raises OSError too; after an error there is no token.
+        Return the message, and the secret if no file got it. The owner is by default the user who
+        runs this. Raises OSError too; after an error there is no token.
         """
         with _readable():
             parse_credential_name(name)
@@ -71,12 +71,12 @@ class AccessTable:
             made = admin.make(name, owner, granted, now=now, expires_at=expires_at)
             with _placed(token_file, made.token):
                 admin.register(store, made.credential)
-        told = (
+        message = (
             f"made the API token {name} (id {made.credential.id}): it may"
             f" {texts.granted(granted)}, and expires {texts.until(expires_at)}; it is shown this"
             " once and kept nowhere"
         )
-        return told, None if token_file else made.token
+        return message, None if token_file else made.token
 
     def list_tokens(self) -> Listing:
         """Return all API tokens by name, without their secrets."""
@@ -95,7 +95,7 @@ class AccessTable:
     ) -> tuple[str, str | None]:
         """Replace the secret of an API token; the old one works for `grace` seconds more.
 
-        Return what to tell, and the new secret if no file got it. Raises OSError too; after an
+        Return the message, and the new secret if no file got it. Raises OSError too; after an
         error the old one stays.
         """
         now, token = time.time(), generate()
@@ -149,14 +149,14 @@ class AccessTable:
         subject: str,
         replace: bool,
     ) -> str:
-        """Let in whom an issuer vouches for; see Trust."""
+        """Let in identities of an issuer; see Trust."""
         with _readable():
             trust = Trust.parse(
                 name, issuer=issuer, audience=audience or "", subject=subject, grants=grants
             )
         with self._opened() as store:
             admin.add_trust(store, trust, replacing=replace)
-        return f"{name}: whoever {issuer} says is {subject} may {texts.granted(trust.grants)}"
+        return f"{name}: {subject}, by the word of {issuer}, may {texts.granted(trust.grants)}"
 
     def list_trusts(self) -> Listing:
         """Return the trusts."""
@@ -223,11 +223,11 @@ def _explained(table: str | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Turn names, grants and trusts that can't be into an AskedWronglyError."""
+    """Turn names, grants and trusts that can't be into an UsageError."""
     try:
         yield
     except (CredentialNameError, GrantError, NameInvalidError, TrustError) as error:
-        raise AskedWronglyError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _table_name(aws: Aws, stack: str) -> str:
@@ -250,7 +250,7 @@ def _grants(wanted: Sequence[str]) -> Grants:
     with _readable():
         grants = Grants.parse(wanted)
     if not grants:
-        raise AskedWronglyError("it could do nothing: give --grant PATTERN:RIGHTS, or --admin")
+        raise UsageError("it could do nothing: give --grant PATTERN:RIGHTS, or --admin")
     return grants
 
 
@@ -262,7 +262,7 @@ def _placed(path: Path | None, token: str) -> AbstractContextManager[None]:
 def _owner(given: str | None) -> str:
     owner = f"{_user()}@{socket.gethostname()}" if given is None else given
     if not (owner.isprintable() and 0 < len(owner) <= _LONGEST_OWNER):
-        raise AskedWronglyError(
+        raise UsageError(
             f"the owner must be 1 to {_LONGEST_OWNER} printable characters: give --owner"
         )
     return owner

@@ -1,7 +1,7 @@
 """How access control begins: a key that signs tokens, and the first API token, an admin's.
 
 This module must never replace a key or an API token that is there, nor show one: it is given
-back once, to whoever asked for it.
+back once, to the caller.
 """
 
 import time

@@ -155,7 +155,7 @@ def _ring(version: "ParameterHistoryTypeDef") -> SigningKeySet:
     name = version["Name"]
     if version["Type"] != _SECURE:
         raise SigningKeyError(
-            f"the parameter {name} is a {version['Type']}, in the clear for whoever may read"
+            f"the parameter {name} is a {version['Type']}, in the clear for all who may read"
             " parameters: delete it, and make another by `moorage key create`"
         )
     try:

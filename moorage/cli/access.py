@@ -1,7 +1,7 @@
 """`moorage token`, `grant`, `public`, `trust` and `key`: their options. moorage.access does them.
 
 No secret may come by an option: all on the machine can read those. A new one goes to stdout alone,
-or to a file; what else there is to tell goes to stderr then.
+or to a file; messages go to stderr then.
 """
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
 # ruff: noqa: ANN401 - click hands options over by name
@@ -53,7 +53,7 @@ def _at_table(act: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which table, and pass the table to the command's function."""
 
     @option("--table", "NAME", "the registry's table `access`", None, "MOORAGE_ACCESS_TABLE")
-    @option("--stack", "NAME", "the data stack, which says what the table is called", _STACK)
+    @option("--stack", "NAME", "the data stack, which exports the table's name", _STACK)
     @_endpoint
     @functools.wraps(act)
     def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
@@ -68,7 +68,7 @@ def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
     """Likewise which parameter; and show the keys that the function returns."""
 
     @_json
-    @option("--signing-key", "NAME", "the parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")
+    @option("--signing-key", "NAME", "the SSM parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")
     @_endpoint
     @functools.wraps(act)
     def run(*, as_json: bool, signing_key: str, endpoint: str | None, **options: Any) -> None:
@@ -92,7 +92,7 @@ def token() -> None:
 @click.argument("name", help="what to call it")
 @_may
 @_admin
-@option("--expires life", LIFE, "as in 90d or 12h; or never", "90d")
+@option("--expires life", LIFE, "how long it works, as in 90d or 12h; or never", "90d")
 @option("--owner", "TEXT", "who answers for it; by default you")
 @_token_file
 @_at_table
@@ -128,8 +128,8 @@ def _token_rotate(table: "AccessTable", wanted: str, **options: Any) -> None:
     _hand_over(*table.rotate_token(wanted, **options))
 
 
-def _hand_over(told: str, secret: str | None) -> None:
-    output.say(told)
+def _hand_over(message: str, secret: str | None) -> None:
+    output.say(message)
     if secret is not None:
         click.echo(secret)
 
@@ -159,13 +159,13 @@ def grant(
 @click.command(cls=Command, required=("repository", "listed"))
 @click.argument("repository", required=False, help="its name")
 @option("--list listed", None, "show those that are public")
-@option("--off", None, "public no longer")
+@option("--off", None, "make it private again")
 @_json
 @_at_table
 def public(
     table: "AccessTable", *, repository: str | None, listed: bool, off: bool, as_json: bool
 ) -> None:
-    """Let anybody pull from a repository, or list those."""
+    """Let anybody pull from a repository, or list such repositories."""
     if listed and off:
         raise click.UsageError("--off needs a repository")
     if as_json and not listed:
@@ -178,20 +178,20 @@ def public(
 
 @click.group(cls=Group)
 def trust() -> None:
-    """Let in whom another issuer vouches for: CI jobs, AWS roles."""
+    """Let in identities of other issuers: CI jobs, AWS roles."""
 
 
 @trust.command("add")
 @click.argument("name", help="what to call the trust")
 @option("--issuer", "URL", "as tokens have it in `iss`; or `aws`", required=True)
 @option("--audience", "TEXT", "what tokens have in `aud`: the registry's host; none for `aws`")
-@option("--subject", "PATTERN", "whom: `sub` or a role's ARN; * is anything", required=True)
+@option("--subject", "PATTERN", "who: `sub`, or a role's ARN; * is anything", required=True)
 @_may
 @_admin
 @option("--replace", None, "put it in place of one by this name")
 @_at_table
 def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
-    """Let in whom an issuer vouches for."""
+    """Let in identities of another issuer."""
     click.echo(table.add_trust(name, **options))
 
 
@@ -218,7 +218,7 @@ def key() -> None:
 
 
 @key.command("create")
-@option("--kms-key", "KEY", "what encrypts it; by default the account's own key")
+@option("--kms-key", "KEY", "the KMS key that encrypts it; by default the account's own")
 @_at_parameter
 def _key_create(parameter: "SigningKeyParameter", kms_key: str | None) -> "StoredKeySet":
     """Store the first signing key of a new registry."""

@@ -1,7 +1,7 @@
-"""How every command behaves: its help, its log level, what a wrong option or an error becomes.
+"""What all commands share: the log level, and how an error becomes a line and an exit status.
 
-An error is one line on stderr and an exit status, never a traceback: 1 for what failed, 2 for what
-was asked for wrongly, 130 for Ctrl-C where the command has no answer of its own to that.
+No error that is expected shows a traceback. The status is 1 for a failure, 2 for a usage error, and
+130 for Ctrl-C, unless the command handles that itself.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from moorage.cli import output
-from moorage.common.errors import AskedWronglyError, CommandError
+from moorage.common.errors import CommandError, UsageError
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _GIVEN = ParameterSource.COMMANDLINE
@@ -19,10 +19,10 @@ _FAILED, _STOPPED = 1, 130
 
 
 class Command(click.Command):
-    """A command with `--log-level`, whose function finds the level as click's `obj`.
+    """A command with `--log-level`, which click.pass_obj hands to its function.
 
-    Of the parameters in `exclusive` at most one may be given, and of those in `required` exactly
-    one. The function returns the exit status, or None for 0.
+    At most one of the parameters in `exclusive` may be given, and exactly one of those in
+    `required`. The function returns the exit status, or None for 0.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Command(click.Command):
         self._require_one(ctx)
         try:
             return super().invoke(ctx) or 0
-        except BrokenPipeError:  # whoever read the output has enough of it: click is silent then
+        except BrokenPipeError:  # as of `| head`: click ends silently then
             raise
-        except AskedWronglyError as error:
+        except UsageError as error:
             raise click.UsageError(str(error), ctx) from None
         except (CommandError, OSError) as error:
             output.fail(ctx.command_path, str(error))
@@ -88,7 +88,7 @@ class Group(click.Group):
 
 
 def usage_error(error: click.UsageError) -> int:
-    """Tell what was asked for wrongly, and where help is; return the exit status."""
+    """Print a usage error and where the help is; return the exit status."""
     command = "moorage" if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         output.say(error.format_message())

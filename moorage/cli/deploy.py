@@ -29,7 +29,7 @@ _PARAMETERS = (
     ("certificate", "CertificateArn", "ARN", "the certificate of that name"),
     ("hosted-zone", "HostedZoneId", "ID", f"the Route 53 zone that names it; {_EMPTIED}"),
     ("log-days", "LogRetentionDays", "DAYS", "how long logs are kept"),
-    ("function-log-level", "LogLevel", "DEBUG|INFO|WARNING", "what functions log"),
+    ("function-log-level", "LogLevel", "DEBUG|INFO|WARNING", "what the functions log"),
     ("metrics", "Metrics", "0|1", "Moorage's own metrics, which cost"),
     ("tracing", "Tracing", "0|1", "traces by X-Ray, which cost"),
     ("api-memory", "ApiMemory", "MB", "memory of the API"),
@@ -114,7 +114,7 @@ def deploy(no_observability: bool, **options: Any) -> None:  # noqa: FBT001 - by
 @click.command(cls=Command)
 @_stage
 @_option("data", _DELETE, "`delete` deletes all images and API tokens too", callback=_deletion)
-@_option("confirm", "STACK", "the data stack's name, given instead of being asked for")
+@_option("confirm", "STACK", "the data stack's name, which is asked for otherwise")
 def destroy(*, stage: str, data: bool, confirm: str | None) -> None:
     """Take a registry down; its data is kept, unless you give `--data delete`."""
     from moorage.deploy import destroy as demolition

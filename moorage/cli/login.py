@@ -29,7 +29,7 @@ _TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "h
 )
 @option("--service", "HOST", "what the registry calls itself, if it is behind the address given")
 def login(**options: Any) -> None:
-    """Log a client program in, by who this machine or job is.
+    """Log a client program in, with the identity of this machine or CI job.
 
     Give one of --aws, --oidc, --oidc-env, --oidc-token-file and --password-stdin.
     """

@@ -67,7 +67,7 @@ def _moorage() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 failed, 2 asked for wrongly."""
+    """Run one command and return its exit status: 0 done, 1 failed, 2 usage error."""
     try:
         status: int = _moorage.main(argv, prog_name=_NAME, standalone_mode=False)
     except click.UsageError as error:

@@ -106,7 +106,7 @@ def _url(text: str) -> str:
     return text
 
 
-PATH = Parsed("path", Path)
+PATH = click.Path(path_type=Path, readable=False)  # who opens it says what is wrong
 PORT = _number("port", 0, 65_535)
 SIZE = _number("bytes", 0)
 COUNT = _number("n", 1)

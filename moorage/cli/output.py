@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Tell a person something that is no result."""
+    """Print a message for a person."""
     click.echo(text, err=True)
 
 
 def fail(command: str, text: str) -> None:
-    """Say why a command, as in `moorage token create`, did not do what it should."""
+    """Print why a command, such as `moorage token create`, failed."""
     say(f"{command}: {text}")
 
 
@@ -31,7 +31,7 @@ def show_json(value: object) -> None:
 
 
 def show(listing: "Listing", *, as_json: bool, empty: str) -> None:
-    """Print what was listed; without any, a person is told `empty`."""
+    """Print a list; where it has nothing, `empty` says so to a person."""
     if as_json:
         show_json(listing.values)
     elif listing.rows:
@@ -42,7 +42,7 @@ def show(listing: "Listing", *, as_json: bool, empty: str) -> None:
 
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show a person at a terminal that the block goes on; its own lines appear above that."""
+    """Show at a terminal that the block still runs; what it prints appears above that line."""
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         yield
         return

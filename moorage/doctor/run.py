@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
-from moorage.common.errors import AskedWronglyError
+from moorage.common.errors import UsageError
 from moorage.common.http import is_loopback
 from moorage.doctor import report as doctor_report
 from moorage.doctor.check import Check, Result
@@ -73,7 +73,7 @@ class DoctorOptions:
 def run(options: DoctorOptions) -> int:
     """Examine a registry and tell; return 0 all is well, 1 something failed.
 
-    Raises AskedWronglyError.
+    Raises UsageError.
     """
     visit = _visit(options)
     names = _named(options.only)
@@ -151,7 +151,7 @@ def _with_needs(names: frozenset[str]) -> frozenset[str]:
 
 
 def _visit(options: DoctorOptions) -> Visit:
-    """Read the options; raises AskedWronglyError."""
+    """Read the options; raises UsageError."""
     repository = options.repository or f"{_SCRATCH}/{secrets.token_hex(6)}"
     visit = Visit(
         Wire(address(options.url)),
@@ -163,14 +163,14 @@ def _visit(options: DoctorOptions) -> Visit:
     try:
         parse_name(visit.second)
     except NameInvalidError as error:
-        raise AskedWronglyError(error.message) from None
+        raise UsageError(error.message) from None
     return visit
 
 
 def address(text: str) -> SplitResult:
     """Return a registry's URL; without a scheme it is https, and http on this machine.
 
-    Raises AskedWronglyError.
+    Raises UsageError.
     """
     plain = "://" not in text
     try:
@@ -180,9 +180,9 @@ def address(text: str) -> SplitResult:
         known = False
     if not known or "@" in parts.netloc or not (text.isascii() and text.isprintable()):
         # Not shown: there may be a password in it.
-        raise AskedWronglyError("no address of a registry: write it as https://registry.example")
+        raise UsageError("no address of a registry: write it as https://registry.example")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise AskedWronglyError(
+        raise UsageError(
             f"an address with a path is no registry's: write {parts.scheme}://{parts.netloc}"
         )
     scheme = "http" if plain and is_loopback(parts) else parts.scheme
@@ -195,12 +195,12 @@ def _credentials(options: DoctorOptions) -> Credentials | None:
     elif options.token_file is not None:
         password, where = _read(options.token_file), str(options.token_file)
     elif options.user is not None:
-        raise AskedWronglyError("--user needs --password-stdin or --token-file")
+        raise UsageError("--user needs --password-stdin or --token-file")
     else:
         return None
     password = password.strip("\r\n")
     if not _PASSWORD.fullmatch(password):
-        raise AskedWronglyError(f"{where} holds no password: one line of printable characters")
+        raise UsageError(f"{where} holds no password: one line of printable characters")
     return Credentials(options.user or login_tools.USER, password)
 
 
@@ -209,16 +209,14 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")[:_LONGEST_PASSWORD]
     except (OSError, UnicodeError) as error:
         reason = error if isinstance(error, OSError) else f"{path} holds no token"
-        raise AskedWronglyError(f"the token can't be read: {reason}") from None
+        raise UsageError(f"the token can't be read: {reason}") from None
 
 
 def _named(only: Sequence[str]) -> frozenset[str]:
     names = [check.name for check in CHECKS if check.name != _LAST]
     unknown = sorted(set(only) - set(names))
     if unknown:
-        raise AskedWronglyError(
-            f"no check is called {', '.join(unknown)}: there are {', '.join(names)}"
-        )
+        raise UsageError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
     return frozenset(only)
 
 

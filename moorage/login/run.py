@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_api_token
 from moorage.common.challenges import bearer
-from moorage.common.errors import AskedWronglyError
+from moorage.common.errors import UsageError
 from moorage.common.http import (
     HttpResponse,
     LoginError,
@@ -82,9 +82,9 @@ class ReceivedToken:
 
 
 def run(options: LoginOptions) -> None:
-    """Log in; raises LoginError, AskedWronglyError."""
+    """Log in; raises LoginError, UsageError."""
     if options.scopes and not options.print_token:
-        raise AskedWronglyError("--scope is for --print: a client program asks for its own scopes")
+        raise UsageError("--scope is for --print: a client program asks for its own scopes")
     tool = None if options.print_token else login_tools.choose(options.tool)
     registry = discover(options.registry)
     issued = _issued(registry, options)
