@@ -1,6 +1,7 @@
 """`moorage doctor`. No secret may come by an option: all on the machine can read those."""
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
 
+import contextlib
 from typing import Any
 
 import click
@@ -29,5 +30,6 @@ def doctor(**options: Any) -> int:
     """Check a registry as clients see it, and say what to set and why."""
     from moorage.doctor import run  # noqa: PLC0415 - imported when it runs
 
-    with output.progress("checking"):
+    # A terminal's width must not break lines of JSON.
+    with contextlib.nullcontext() if options["as_json"] else output.progress("checking"):
         return run.run(run.DoctorOptions(**options))

@@ -28,8 +28,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, listing: Listing = LISTIN
     """Return the lines that a terminal of some columns shows, without its escape sequences."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "dumb")
+    for name, value in {"COLUMNS": str(width), "LINES": "40", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
     output.show(listing, as_json=False, empty="")
     return [line.rstrip() for line in terminal.getvalue().splitlines()]
 
@@ -60,6 +60,21 @@ def test_a_terminal_too_narrow_for_a_table_shows_a_block_for_each(
 def test_names_alone_have_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has one column is a line for each, wherever it goes."""
     assert shown(monkeypatch, 10, Listing((), [("team/application",)], [])) == ["team/application"]
+
+
+def test_a_terminal_shows_that_a_command_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below what it prints, which goes where it would without; and nowhere else than there."""
+    screen = Terminal()
+    for stdout in (screen, io.StringIO()):
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", screen)
+        with output.progress("checking"):
+            sys.stdout.write("a row\n")
+        screen.write("end\n")
+    shown, _, nothing = screen.getvalue().partition("end\n")
+    assert "checking" in shown
+    assert "a row\n" in shown
+    assert (nothing, stdout.getvalue()) == ("end\n", "a row\n")
 
 
 @pytest.mark.parametrize("as_json", [False, True])
