@@ -16,6 +16,8 @@ from email.message import Message
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
+from moorage.common.errors import CommandError
+
 TIMEOUT = 20
 """Seconds to wait for a connection, and for each piece of an answer."""
 
@@ -25,7 +27,7 @@ _LONG_WORD = re.compile(r"\S{40,}")
 _PORTS = {"http": 80, "https": 443}
 
 
-class LoginError(Exception):
+class LoginError(CommandError):
     """It can't be done; the text is one line that says what to do, and nothing of a token."""
 
 

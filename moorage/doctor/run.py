@@ -4,16 +4,17 @@ It is for a registry on AWS: what can't be known without one, it finds out. This
 password or a token, and never leave behind what it pushed, however it ends.
 """
 
-import argparse
 import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
+from moorage.common.errors import UsageError
 from moorage.common.http import is_loopback
 from moorage.doctor import report as doctor_report
 from moorage.doctor.check import Check, Result
@@ -50,20 +51,34 @@ _LONGEST_PASSWORD = 16_384
 _PASSWORD = re.compile(r"[ -~]+")
 
 
-class AskedWronglyError(Exception):
-    """What was asked for can't be; the text says what to ask instead."""
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """Which registry to check, as whom, how, and what of it; see `moorage doctor --help`.
+
+    A password comes from stdin or `token_file`; without either, nobody logs in.
+    """
+
+    url: str
+    user: str | None = None
+    password_stdin: bool = False
+    token_file: Path | None = None
+    repository: str | None = None
+    as_json: bool = False
+    keep: bool = False
+    large: bool = False
+    only: Sequence[str] = ()
+    """Names of checks; none: all of them."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Examine a registry and tell; return 0 all is well, 1 something failed, 2 asked wrongly."""
+def run(options: DoctorOptions) -> int:
+    """Examine a registry and tell; return 0 all is well, 1 something failed.
+
+    Raises UsageError.
+    """
+    visit = _visit(options)
+    names = _named(options.only)
     try:
-        visit = _visit(options)
-        names = _named(options.only)
-    except AskedWronglyError as error:
-        sys.stderr.write(f"moorage doctor: {error}\n")
-        return 2
-    try:
-        results = _told(visit, names, as_json=options.json)
+        results = _told(visit, names, as_json=options.as_json)
     except KeyboardInterrupt:
         sys.stderr.write("moorage doctor: stopped\n")
         return 1
@@ -135,8 +150,8 @@ def _with_needs(names: frozenset[str]) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def _visit(options: argparse.Namespace) -> Visit:
-    """Read the options; raises AskedWronglyError."""
+def _visit(options: DoctorOptions) -> Visit:
+    """Read the options; raises UsageError."""
     repository = options.repository or f"{_SCRATCH}/{secrets.token_hex(6)}"
     visit = Visit(
         Wire(address(options.url)),
@@ -148,14 +163,14 @@ def _visit(options: argparse.Namespace) -> Visit:
     try:
         parse_name(visit.second)
     except NameInvalidError as error:
-        raise AskedWronglyError(error.message) from None
+        raise UsageError(error.message) from None
     return visit
 
 
 def address(text: str) -> SplitResult:
     """Return a registry's URL; without a scheme it is https, and http on this machine.
 
-    Raises AskedWronglyError.
+    Raises UsageError.
     """
     plain = "://" not in text
     try:
@@ -165,27 +180,27 @@ def address(text: str) -> SplitResult:
         known = False
     if not known or "@" in parts.netloc or not (text.isascii() and text.isprintable()):
         # Not shown: there may be a password in it.
-        raise AskedWronglyError("no address of a registry: write it as https://registry.example")
+        raise UsageError("no address of a registry: write it as https://registry.example")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise AskedWronglyError(
+        raise UsageError(
             f"an address with a path is no registry's: write {parts.scheme}://{parts.netloc}"
         )
     scheme = "http" if plain and is_loopback(parts) else parts.scheme
     return parts._replace(scheme=scheme, path="")
 
 
-def _credentials(options: argparse.Namespace) -> Credentials | None:
+def _credentials(options: DoctorOptions) -> Credentials | None:
     if options.password_stdin:
         password, where = sys.stdin.read(_LONGEST_PASSWORD), "stdin"
     elif options.token_file is not None:
         password, where = _read(options.token_file), str(options.token_file)
     elif options.user is not None:
-        raise AskedWronglyError("--user needs --password-stdin or --token-file")
+        raise UsageError("--user needs --password-stdin or --token-file")
     else:
         return None
     password = password.strip("\r\n")
     if not _PASSWORD.fullmatch(password):
-        raise AskedWronglyError(f"{where} holds no password: one line of printable characters")
+        raise UsageError(f"{where} holds no password: one line of printable characters")
     return Credentials(options.user or login_tools.USER, password)
 
 
@@ -194,17 +209,15 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")[:_LONGEST_PASSWORD]
     except (OSError, UnicodeError) as error:
         reason = error if isinstance(error, OSError) else f"{path} holds no token"
-        raise AskedWronglyError(f"the token can't be read: {reason}") from None
+        raise UsageError(f"the token can't be read: {reason}") from None
 
 
-def _named(only: Sequence[str] | None) -> frozenset[str]:
+def _named(only: Sequence[str]) -> frozenset[str]:
     names = [check.name for check in CHECKS if check.name != _LAST]
-    unknown = sorted(set(only or ()) - set(names))
+    unknown = sorted(set(only) - set(names))
     if unknown:
-        raise AskedWronglyError(
-            f"no check is called {', '.join(unknown)}: there are {', '.join(names)}"
-        )
-    return frozenset(only or ())
+        raise UsageError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
+    return frozenset(only)
 
 
 def _print(text: str) -> None:

@@ -6,17 +6,17 @@ never have a proof made for another registry than the one that was named: who go
 there.
 """
 
-import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_api_token
 from moorage.common.challenges import bearer
+from moorage.common.errors import UsageError
 from moorage.common.http import (
     HttpResponse,
     LoginError,
@@ -37,6 +37,26 @@ _URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL"
 _TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - a variable's name
 _OK, _UNAUTHORIZED, _TOO_MANY = 200, 401, 429
 _MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class LoginOptions:
+    """Where to log in, as who, and what then: exactly one of the fields after it says who.
+
+    Without a `tool` it is the first that is there; `print_token` prints the token instead.
+    `service` is what the registry calls itself, if not as it was addressed.
+    """
+
+    registry: str
+    aws: bool = False
+    oidc: bool = False
+    oidc_env: str | None = None
+    oidc_token_file: Path | None = None
+    password_stdin: bool = False
+    tool: str | None = None
+    print_token: bool = False
+    scopes: Sequence[str] = ()
+    service: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +81,21 @@ class ReceivedToken:
     seconds: int = 0
 
 
-def run(options: argparse.Namespace) -> int:
-    """Log in and return the exit status: 0 done, 1 failed, 2 asked for wrongly."""
-    if options.scope and not options.print:
-        _say("moorage login: --scope is for --print: a client program asks for its own scopes")
-        return 2
-    try:
-        tool = None if options.print else login_tools.choose(options.tool)
-        registry = discover(options.registry)
-        issued = _issued(registry, options)
-        if tool is None:
-            sys.stdout.write(f"{issued.token}\n")
-        else:
-            plain = registry.url.scheme == "http"
-            login_tools.log_in(tool, registry.host, issued.token, plain=plain)
-    except LoginError as error:
-        _say(f"moorage login: {error}")
-        return 1
+def run(options: LoginOptions) -> None:
+    """Log in; raises LoginError, UsageError."""
+    if options.scopes and not options.print_token:
+        raise UsageError("--scope is for --print: a client program asks for its own scopes")
+    tool = None if options.print_token else login_tools.choose(options.tool)
+    registry = discover(options.registry)
+    issued = _issued(registry, options)
+    if tool is None:
+        sys.stdout.write(f"{issued.token}\n")
+    else:
+        plain = registry.url.scheme == "http"
+        login_tools.log_in(tool, registry.host, issued.token, plain=plain)
     done = "a token" if tool is None else f"{tool} is logged in"
     limit = f", for {issued.seconds // _MINUTE} minutes" if issued.seconds else ""
-    _say(f"{registry.host}: {done}{limit}")
-    return 0
+    sys.stderr.write(f"{registry.host}: {done}{limit}\n")
 
 
 def discover(address: str) -> LoginTarget:
@@ -116,15 +130,15 @@ def _url(address: str) -> SplitResult:
     return secure._replace(scheme="http") if is_loopback(secure) else secure
 
 
-def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken:
-    scope = {"scope": " ".join(options.scope)} if options.scope else {}
+def _issued(registry: LoginTarget, options: LoginOptions) -> ReceivedToken:
+    scope = {"scope": " ".join(options.scopes)} if options.scopes else {}
     if options.password_stdin:
         password = _line(sys.stdin.read(), "stdin")
         if not is_api_token(password):
             raise LoginError(
                 "what came from stdin is no access token: it begins with `moor_`, and is whole"
             )
-        if not options.print:
+        if not options.print_token:
             return ReceivedToken(password)
         form = {"grant_type": "password", "username": login_tools.USER, "password": password}
     else:
@@ -134,7 +148,7 @@ def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken
     return _read(registry, answer, asked=bool(scope))
 
 
-def _proof(registry: LoginTarget, options: argparse.Namespace) -> tuple[str, str]:
+def _proof(registry: LoginTarget, options: LoginOptions) -> tuple[str, str]:
     """Return a proof of who we are, and its type."""
     if options.oidc_token_file is not None:
         return _from_file(options.oidc_token_file), _ID_TOKEN
@@ -246,7 +260,3 @@ def _require_related(realm: str, registry: SplitResult) -> None:
             f"{origin(registry)} sends its logins to {origin(parts)}, which is this machine: it is"
             " set up wrongly, or not the registry that you mean"
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
