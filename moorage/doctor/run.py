@@ -4,15 +4,16 @@ It finds out what is known only of a registry on AWS. It must never show a passw
 never leave behind what it pushed, however it ends.
 """
 
-import argparse
 import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
+from moorage.common.errors import UsageError
 from moorage.common.http import AddressError, clean, registry_url
 from moorage.doctor import report as doctor_report
 from moorage.doctor.checklist import CHECKS, Check, CheckResult
@@ -30,20 +31,34 @@ _LONGEST_PASSWORD = 16_384
 _PASSWORD = re.compile(r"[ -~]+")
 
 
-class OptionError(Exception):
-    """An option has a value that can't be used; the text says what to write instead."""
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """The registry, the login and the checks; see `moorage doctor --help`.
+
+    A password comes from stdin or `token_file`; without either there is no login.
+    """
+
+    url: str
+    user: str | None = None
+    password_stdin: bool = False
+    token_file: Path | None = None
+    repository: str | None = None
+    as_json: bool = False
+    keep: bool = False
+    large: bool = False
+    only: Sequence[str] = ()
+    """Names of checks; none: all of them."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Check a registry and print the findings; return 0 no failure, 1 a failure, 2 wrong usage."""
+def run(options: DoctorOptions) -> int:
+    """Check a registry and print the findings; return 0 without a failure, 1 with one.
+
+    Raises UsageError.
+    """
+    visit = _visit(options)
+    names = _named(options.only)
     try:
-        visit = _visit(options)
-        names = _named(options.only)
-    except (OptionError, AddressError) as error:
-        sys.stderr.write(f"moorage doctor: {error}\n")
-        return 2
-    try:
-        results = _printed(visit, names, as_json=options.json)
+        results = _printed(visit, names, as_json=options.as_json)
     except KeyboardInterrupt:
         sys.stderr.write("moorage doctor: stopped\n")
         return 1
@@ -106,35 +121,33 @@ def _done(check: Check, visit: Visit) -> Finding:
         return Finding(Status.FAIL, "what was answered can't be read")
 
 
-def _visit(options: argparse.Namespace) -> Visit:
-    """Read the options; raises OptionError, AddressError."""
+def _visit(options: DoctorOptions) -> Visit:
+    """Read the options; raises UsageError."""
     repository = options.repository or f"{_SCRATCH}/{secrets.token_hex(6)}"
-    visit = Visit(
-        Wire(registry_url(options.url)),
-        repository,
-        _credentials(options),
-        large=options.large,
-        keep=options.keep,
-    )
     try:
+        wire = Wire(registry_url(options.url))
+        credentials = _credentials(options)
+        visit = Visit(wire, repository, credentials, large=options.large, keep=options.keep)
         parse_name(visit.second)
+    except AddressError as error:
+        raise UsageError(str(error)) from None
     except NameInvalidError as error:
-        raise OptionError(error.message) from None
+        raise UsageError(error.message) from None
     return visit
 
 
-def _credentials(options: argparse.Namespace) -> UserPassword | None:
+def _credentials(options: DoctorOptions) -> UserPassword | None:
     if options.password_stdin:
         password, where = sys.stdin.read(_LONGEST_PASSWORD), "stdin"
     elif options.token_file is not None:
         password, where = _read(options.token_file), str(options.token_file)
     elif options.user is not None:
-        raise OptionError("--user needs --password-stdin or --token-file")
+        raise UsageError("--user needs --password-stdin or --token-file")
     else:
         return None
     password = password.strip("\r\n")
     if not _PASSWORD.fullmatch(password):
-        raise OptionError(f"{where} holds no password: one line of printable characters")
+        raise UsageError(f"{where} holds no password: one line of printable characters")
     return UserPassword(options.user or login_tools.USER, password)
 
 
@@ -143,15 +156,15 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")[:_LONGEST_PASSWORD]
     except (OSError, UnicodeError) as error:
         reason = error if isinstance(error, OSError) else f"{path} holds no token"
-        raise OptionError(f"the token can't be read: {reason}") from None
+        raise UsageError(f"the token can't be read: {reason}") from None
 
 
-def _named(only: Sequence[str] | None) -> frozenset[str]:
+def _named(only: Sequence[str]) -> frozenset[str]:
     names = [check.name for check in CHECKS[:-1]]
-    unknown = sorted(set(only or ()) - set(names))
+    unknown = sorted(set(only) - set(names))
     if unknown:
-        raise OptionError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
-    return frozenset(only or ())
+        raise UsageError(f"no check is called {', '.join(unknown)}: there are {', '.join(names)}")
+    return frozenset(only)
 
 
 def _print(text: str) -> None:

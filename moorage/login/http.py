@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlencode
 
+from moorage.common.errors import CommandError
 from moorage.common.http import AddressError, HttpResponse, is_loopback, origin, safe_url
 
 TIMEOUT = 20
@@ -19,7 +20,7 @@ TIMEOUT = 20
 _LARGEST = 1024 * 1024
 
 
-class LoginError(Exception):
+class LoginError(CommandError):
     """The login failed; the text is one line that says what to do, and holds no token."""
 
 

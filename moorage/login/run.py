@@ -5,16 +5,16 @@ hour. This module must never show a proof, nor a token but the one that --print 
 never request a proof for another registry than the one that was named, where it could be used.
 """
 
-import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_api_token
+from moorage.common.errors import UsageError
 from moorage.common.http import (
     AddressError,
     HttpResponse,
@@ -39,6 +39,27 @@ _MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
+class LoginOptions:
+    """The registry, one proof of identity, and the client program.
+
+    Exactly one of the five fields after `registry` is set. Without a `tool` it is the first one on
+    PATH; `print_token` prints the token instead. `service` is the registry's own host, if it is
+    behind the address in `registry`.
+    """
+
+    registry: str
+    aws: bool = False
+    oidc: bool = False
+    oidc_env: str | None = None
+    oidc_token_file: Path | None = None
+    password_stdin: bool = False
+    tool: str | None = None
+    print_token: bool = False
+    scopes: Sequence[str] = ()
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoginTarget:
     """A registry that asks for tokens: its URL, its token endpoint, the service that it names."""
 
@@ -60,27 +81,21 @@ class ReceivedToken:
     seconds: int = 0
 
 
-def run(options: argparse.Namespace) -> int:
-    """Log in and return the exit status: 0 done, 1 failed, 2 wrong usage."""
-    if options.scope and not options.print:
-        _say("moorage login: --scope is for --print: a client program asks for its own scopes")
-        return 2
-    try:
-        tool = None if options.print else login_tools.choose(options.tool)
-        registry = discover(options.registry)
-        issued = _issued(registry, options)
-        if tool is None:
-            sys.stdout.write(f"{issued.token}\n")
-        else:
-            plain = registry.url.scheme == "http"
-            login_tools.log_in(tool, registry.host, issued.token, plain=plain)
-    except LoginError as error:
-        _say(f"moorage login: {error}")
-        return 1
+def run(options: LoginOptions) -> None:
+    """Log in; raises LoginError, UsageError."""
+    if options.scopes and not options.print_token:
+        raise UsageError("--scope is for --print: a client program asks for its own scopes")
+    tool = None if options.print_token else login_tools.choose(options.tool)
+    registry = discover(options.registry)
+    issued = _issued(registry, options)
+    if tool is None:
+        sys.stdout.write(f"{issued.token}\n")
+    else:
+        plain = registry.url.scheme == "http"
+        login_tools.log_in(tool, registry.host, issued.token, plain=plain)
     done = "a token" if tool is None else f"{tool} is logged in"
     limit = f", for {issued.seconds // _MINUTE} minutes" if issued.seconds else ""
-    _say(f"{registry.host}: {done}{limit}")
-    return 0
+    sys.stderr.write(f"{registry.host}: {done}{limit}\n")
 
 
 def discover(address: str) -> LoginTarget:
@@ -108,13 +123,13 @@ def discover(address: str) -> LoginTarget:
     return LoginTarget(url, realm, service)
 
 
-def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken:
-    scope = {"scope": " ".join(options.scope)} if options.scope else {}
+def _issued(registry: LoginTarget, options: LoginOptions) -> ReceivedToken:
+    scope = {"scope": " ".join(options.scopes)} if options.scopes else {}
     if options.password_stdin:
         password = _line(sys.stdin.read(), "stdin")
         if not is_api_token(password):
             raise LoginError("stdin holds no API token: a whole one begins with `moor_`")
-        if not options.print:
+        if not options.print_token:
             return ReceivedToken(password)
         form = {"grant_type": "password", "username": login_tools.USER, "password": password}
     else:
@@ -124,7 +139,7 @@ def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken
     return _read(registry, answer, scoped=bool(scope))
 
 
-def _proof(registry: LoginTarget, options: argparse.Namespace) -> tuple[str, str]:
+def _proof(registry: LoginTarget, options: LoginOptions) -> tuple[str, str]:
     """Return a proof of identity, and its type."""
     if options.oidc_token_file is not None:
         return _from_file(options.oidc_token_file), _ID_TOKEN
@@ -237,7 +252,3 @@ def _require_related(realm: str, registry: SplitResult) -> None:
             f"{origin(registry)} sends its logins to {origin(parts)}, which is this machine: it is"
             " set up wrongly, or not the registry that you mean"
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
