@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.api.headers import parse_content_range, parse_range, upload_headers
 from chalicelib.errors import NameInvalidError, RangeInvalidError, TagInvalidError
 from chalicelib.reference import parse_name, parse_tag
-from moorage.proxy.rechunk import offset_of
+from moorage.proxy.chunked_upload import offset_of
 
 # As the distribution spec prints them.
 NAME = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"

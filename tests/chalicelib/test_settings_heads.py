@@ -11,7 +11,7 @@ from chalicelib.api.options import HeadStrategy
 from chalicelib.settings import Settings, SettingsError
 from moorage.common.checkout import CHECKOUT
 from moorage.common.data import DataNames
-from moorage.local import run as local
+from moorage.local.options import LocalOptions, gateway_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def test_a_local_registry_is_set_for_its_gateway(
     head_mode: str, expected: HeadStrategy, inherited: dict[str, str]
 ) -> None:
     """`moorage local` sets what its gateway's head mode needs, whatever the shell has set."""
-    environment = local.gateway_environment(
-        inherited, local.LocalOptions(head_mode=head_mode), DataNames(), "http://aws"
+    environment = gateway_environment(
+        inherited, LocalOptions(head_mode=head_mode), DataNames(), "http://aws"
     )
     assert strategy(environment) == expected

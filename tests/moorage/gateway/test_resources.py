@@ -1,11 +1,11 @@
-"""Which resource of the API a path meets."""
+"""Which resource of the API a path matches."""
 
 from __future__ import annotations
 
 import pytest
 
-from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import EVERYTHING, MatchedResource, Resources
+from moorage.gateway.faults import GatewayError, GatewayFault
+from moorage.gateway.resources import EVERYTHING, MatchedResource, Resources
 
 ROOT, GREEDY = "/", "/{proxy+}"
 SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "POST")})
@@ -27,8 +27,10 @@ SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "PO
     ],
 )
 @pytest.mark.parametrize("resources", [SOME, EVERYTHING])
-def test_a_path_meets_its_resource(resources: Resources, path: str, route: MatchedResource) -> None:
-    """A path inside the stage is the root or a greedy proxy, never normalised."""
+def test_a_path_matches_the_root_or_the_greedy_resource(
+    resources: Resources, path: str, route: MatchedResource
+) -> None:
+    """It is never normalised."""
     assert resources.match("GET", path) == route
 
 
@@ -45,33 +47,35 @@ def test_a_path_meets_its_resource(resources: Resources, path: str, route: Match
     ],
 )
 def test_a_fixed_path_wins(path: str, route: MatchedResource) -> None:
-    """The very path meets its own resource, and anything else the greedy one."""
+    """Exactly this path matches its own resource, and any other the greedy one."""
     assert SOME.match("GET", path) == route
 
 
-def test_a_fixed_path_wins_whatever_the_method() -> None:
-    """A method that the fixed resource lacks is refused, though the greedy one has it."""
-    assert SOME.match("PUT", "/v2/a").resource == GREEDY
+ONLY = Resources({"/a": ("GET",)})
+OUTSIDE = ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"]
+NOT_THERE = ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "method", "path", "fault"),
+    [
+        *((EVERYTHING, "GET", path, GatewayFault.FORBIDDEN) for path in OUTSIDE),
+        *((EVERYTHING, method, "/v2/", GatewayFault.NO_SUCH_METHOD) for method in NOT_THERE),
+        *((EVERYTHING, method, "/v2/a", GatewayFault.NO_SUCH_METHOD) for method in NOT_THERE),
+        # A fixed path wins, though the greedy resource has the method.
+        (SOME, "PUT", "/v2/_token", GatewayFault.NO_SUCH_METHOD),
+        # An API may have no root and nothing greedy.
+        (ONLY, "GET", "/v2/", GatewayFault.NO_SUCH_METHOD),
+        (ONLY, "GET", "/v2/b", GatewayFault.NO_SUCH_METHOD),
+    ],
+)
+def test_a_request_that_matches_nothing_is_refused(
+    resources: Resources, method: str, path: str, fault: GatewayFault
+) -> None:
+    """A path outside the stage is Forbidden; else it is the method that is missing."""
     with pytest.raises(GatewayError) as caught:
-        SOME.match("PUT", "/v2/_token")
-    assert caught.value.fault is Fault.NO_SUCH_METHOD
-
-
-@pytest.mark.parametrize("path", ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"])
-def test_a_path_outside_the_stage_is_forbidden(path: str) -> None:
-    """What is not under the stage is 403 Forbidden."""
-    with pytest.raises(GatewayError) as caught:
-        EVERYTHING.match("GET", path)
-    assert caught.value.fault is Fault.FORBIDDEN
-
-
-@pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
-@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"])
-def test_a_method_that_no_route_has_is_refused(method: str, path: str) -> None:
-    """A method without a route is 403 Missing Authentication Token."""
-    with pytest.raises(GatewayError) as caught:
-        EVERYTHING.match(method, path)
-    assert caught.value.fault is Fault.NO_SUCH_METHOD
+        resources.match(method, path)
+    assert caught.value.fault is fault
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/a"])
@@ -81,18 +85,13 @@ def test_the_methods_of_a_registry_have_routes(method: str, path: str) -> None:
     assert EVERYTHING.match(method, path).resource in {ROOT, GREEDY}
 
 
-def test_without_a_resource_a_path_is_refused() -> None:
-    """An API that has no root and nothing greedy knows its own paths alone."""
-    only = Resources({"/a": ("GET",)})
-    assert only.match("GET", "/v2/a") == MatchedResource("/a", "/a", None)
-    for path in ("/v2/", "/v2/b"):
-        with pytest.raises(GatewayError) as caught:
-            only.match("GET", path)
-        assert caught.value.fault is Fault.NO_SUCH_METHOD
+def test_a_fixed_resource_may_be_all_there_is() -> None:
+    """Then only its path matches."""
+    assert ONLY.match("GET", "/v2/a") == MatchedResource("/a", "/a", None)
 
 
 @pytest.mark.parametrize("resource", ["/{name}", "/a/{proxy+}", "a", "", "/a/", "//"])
-def test_other_resources_are_not_understood(resource: str) -> None:
-    """What the gateway can't match is refused when it is built, and never overlooked."""
+def test_a_resource_with_parameters_is_refused(resource: str) -> None:
+    """When it is built: it would never match."""
     with pytest.raises(ValueError, match="knows no resource"):
         Resources({resource: ("GET",)})

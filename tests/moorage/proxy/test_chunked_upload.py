@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from moorage.proxy import rechunk
-from moorage.proxy.rechunk import ChunkedUpload, ExhaustedError, Upstream, UpstreamResponse
+from moorage.proxy import chunked_upload
+from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError
+from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,33 +24,33 @@ MOST_TRIES = 25
 
 
 @dataclass
-class Clock:
+class SteppedClock:
     """Stands in for the modules `time` and `asyncio`: to sleep is to move it."""
 
     now: float = 1000.0
 
     def monotonic(self) -> float:
-        """Tell the time, in seconds."""
+        """Return the time, in seconds."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass, and whoever waits run."""
+        """Move the time, and let other tasks run."""
         self.now += seconds
         await asyncio.sleep(0)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
     """The clock that the module under test goes by."""
-    clock = Clock()
-    monkeypatch.setattr(rechunk, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(rechunk, "asyncio", SimpleNamespace(sleep=clock.sleep))
+    clock = SteppedClock()
+    monkeypatch.setattr(chunked_upload, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(chunked_upload, "asyncio", SimpleNamespace(sleep=clock.sleep))
     return clock
 
 
 @dataclass
-class Script(Upstream):
-    """Answers each request with what is next; `asked` has the methods and how much each carried."""
+class ScriptedUpstream(Upstream):
+    """Answers each request with the next answer; `asked` has methods and lengths of bodies."""
 
     answers: Iterator[UpstreamResponse]
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -80,22 +81,22 @@ def for_ever(*answers: UpstreamResponse) -> Iterator[UpstreamResponse]:
     pytest.fail("it asks without end")
 
 
-def upload(script: Script) -> ChunkedUpload:
+def upload(script: ScriptedUpstream) -> ChunkedUpload:
     """Begin an upload at the start of its session."""
     return ChunkedUpload(script, "/session?at=0", {}, 0, PATIENCE)
 
 
-def append(script: Script) -> UpstreamResponse:
+def append(script: ScriptedUpstream) -> UpstreamResponse:
     """Send the chunk as one of many."""
     return asyncio.run(upload(script).append(CHUNK))
 
 
-def close(script: Script) -> UpstreamResponse:
+def close(script: ScriptedUpstream) -> UpstreamResponse:
     """Send the chunk as the last."""
     return asyncio.run(upload(script).close(CHUNK, "digest=sha256:x"))
 
 
-def close_empty(script: Script) -> UpstreamResponse:
+def close_empty(script: ScriptedUpstream) -> UpstreamResponse:
     """Close the session without a chunk."""
     return asyncio.run(upload(script).close(CHUNK[:0], "digest=sha256:x"))
 
@@ -112,11 +113,13 @@ def close_empty(script: Script) -> UpstreamResponse:
     ],
     ids=["PUT", "PUT in doubt", "PUT with progress", "empty PUT", "PATCH", "PATCH with progress"],
 )
-def test_a_refusal_that_brings_nothing_new_is_given_up(
-    clock: Clock, send: Callable[[Script], UpstreamResponse], answers: list[UpstreamResponse]
+def test_a_refusal_without_progress_is_given_up(
+    clock: SteppedClock,
+    send: Callable[[ScriptedUpstream], UpstreamResponse],
+    answers: list[UpstreamResponse],
 ) -> None:
-    """A 416 whose offset stands is waited on, longer each time, until patience is over."""
-    script = Script(for_ever(*answers))
+    """A 416 whose offset stays is repeated, after longer waits, until the patience is over."""
+    script = ScriptedUpstream(for_ever(*answers))
     began = clock.now
     with pytest.raises(ExhaustedError):
         send(script)
@@ -124,10 +127,10 @@ def test_a_refusal_that_brings_nothing_new_is_given_up(
     assert len(script.asked) <= MOST_TRIES + len(answers)
 
 
-def test_an_offset_that_moves_to_and_fro_is_given_up(clock: Clock) -> None:
-    """Only what is further on than ever is progress."""
+def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> None:
+    """Only an offset that is further than ever before is progress."""
     answers = (kept(offset) for _ in range(500) for offset in (4, 0))
-    script = Script(answers)
+    script = ScriptedUpstream(answers)
     began = clock.now
     with pytest.raises(ExhaustedError):
         close(script)
@@ -135,13 +138,13 @@ def test_an_offset_that_moves_to_and_fro_is_given_up(clock: Clock) -> None:
     assert len(script.asked) <= 2 * MOST_TRIES
 
 
-def test_progress_renews_patience(clock: Clock) -> None:
+def test_progress_renews_patience(clock: SteppedClock) -> None:
     """An upload that gets on, if slowly, lasts longer than patience; the first wait is short anew.
 
     What is kept isn't sent again, and after progress nothing is waited for.
     """
     slowly = [kept(n, Retry_After="40") for n in range(len(CHUNK)) for _ in range(2)]
-    script = Script(iter([*slowly, kept(10, 201)]))
+    script = ScriptedUpstream(iter([*slowly, kept(10, 201)]))
     began = clock.now
     assert close(script).status == 201
     # At 0 both are no progress; elsewhere the first is.

@@ -1,26 +1,20 @@
 """One upload, sent upstream chunk by chunk and resumed wherever it breaks.
 
-The chunk in hand is kept until the upstream's own status says that it has it. This module must
-never send a byte twice to two offsets, nor hold more than the chunk in hand.
+The current chunk is held until the upstream's own status says that it has it. This module must
+never send a byte to two offsets, nor hold more than the current chunk.
 """
 
 import asyncio
-import io
 import random
-import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
 
-REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
-"""A gateway gives up after 29 s; a minute without an answer is a lost answer."""
+from moorage.common.http import last_kept_byte
+from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 _FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 _AGAIN = frozenset(
@@ -35,22 +29,12 @@ _AGAIN = frozenset(
 )
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
-# A request that died upstream holds its lease this long at most (34 s), and Retry-After says so.
-_LONGEST_TOLD = 40.0
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """An upstream's whole answer; those that come here are small."""
-
-    status: int
-    headers: CIMultiDict[str]
-    body: bytes
+# The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
+_LONGEST_RETRY_AFTER = 40.0
 
 
 class UploadRefusedError(Exception):
-    """The upstream will not take the upload as it is; the client is to hear its answer."""
+    """The upstream refuses the upload; the client must get its answer."""
 
     def __init__(self, answer: UpstreamResponse) -> None:
         super().__init__(f"refused with {answer.status}")
@@ -58,53 +42,23 @@ class UploadRefusedError(Exception):
 
 
 class ExhaustedError(Exception):
-    """The upstream made no progress for longer than our patience; the session is untouched."""
-
-
-class Upstream:
-    """Requests to the registry behind the proxy."""
-
-    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
-        self._session = session
-        self.base = base.rstrip("/")
-
-    def url(self, path: str) -> URL:
-        """Return the URL of a path with its query, both still encoded as the client sent them."""
-        return URL(path if "://" in path else self.base + path, encoded=True)
-
-    async def ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
-    ) -> UpstreamResponse:
-        """Send a request whose body is in memory and read the whole answer."""
-        async with self._session.request(
-            method,
-            self.url(path),
-            headers=headers,
-            data=None if body is None else io.BytesIO(body),
-            allow_redirects=False,
-            timeout=REQUEST_TIMEOUT,
-        ) as response:
-            return UpstreamResponse(
-                response.status, CIMultiDict(response.headers), await response.read()
-            )
+    """The upstream made no progress for longer than the patience; the session stays."""
 
 
 def offset_of(headers: Mapping[str, str]) -> int | None:
-    """Read how many bytes a session keeps: from its Location's `at`, else from its Range.
+    """Return how many bytes a session keeps, by its Location's `at`, else by its Range.
 
-    `0-0` alone could be none or one byte; a Location with `at` tells them apart.
+    A Range of `0-0` is no byte or one; `at` tells them apart.
     """
     at = parse_qs(urlsplit(headers.get("Location", "")).query).get("at", [""])[-1]
     if at.isdecimal():
         return int(at)
-    found = _RANGE.fullmatch(headers.get("Range", ""))
-    if found is None:
-        return None
-    return int(found[1]) + 1 if int(found[1]) else 0
+    last = last_kept_byte(headers)
+    return last + 1 if last else last
 
 
 class ChunkedUpload:
-    """A session upstream. `offset` is how many bytes it is known to keep."""
+    """An upload session upstream. `offset` is how many bytes it is known to keep."""
 
     def __init__(
         self,
@@ -121,16 +75,16 @@ class ChunkedUpload:
         self.offset = offset
 
     async def append(self, chunk: memoryview) -> UpstreamResponse:
-        """Append a chunk at the offset; returns the upstream's last answer (202, or a status).
+        """Append a chunk at the offset; return the upstream's last answer (202, or a status).
 
         Raises UploadRefusedError, ExhaustedError.
         """
         return await self._push("PATCH", "", chunk)
 
     async def close(self, chunk: memoryview, query: str) -> UpstreamResponse:
-        """Close the session with its last chunk (it may be empty); `query` has the digest.
+        """Close the session with its last chunk, which may be empty; `query` holds the digest.
 
-        A commit whose answer was lost is asked for again: the registry answers a repeat.
+        A commit whose answer was lost is repeated: the registry answers a repeat.
         """
         return await self._push("PUT", query, chunk)
 
@@ -150,10 +104,10 @@ class ChunkedUpload:
                 answer = await self._after(patience.delay(answer))
             if answer is not None:
                 if method == "PATCH" and not in_doubt:
-                    # No try of ours was lost: the client itself repeats a chunk, or leaves a gap.
+                    # No answer was lost: the client itself repeats a chunk or leaves a gap.
                     raise UploadRefusedError(answer)
                 if method == "PUT" and not chunk and answer.status == HTTPStatus.NO_CONTENT:
-                    # No byte of ours is missing: that the session lives is all there is to know.
+                    # There is no chunk to resume: it is enough that the session is there.
                     self._moved(answer)
                     continue
                 self._resume(answer, first, end)
@@ -163,21 +117,17 @@ class ChunkedUpload:
                 furthest = self.offset
                 patience.renew()
             elif not failed:
-                # Refused, and nothing new is kept: sent again at once, it would fare the same.
+                # Refused without progress: the same request at once would be refused again.
                 await asyncio.sleep(patience.delay(answer))
 
     def _resume(self, answer: UpstreamResponse, first: int, end: int) -> None:
-        """Go on from what a status or a 416 says is kept, if we still hold what follows."""
+        """Go on from the offset of a status or a 416, if the chunk has the bytes from there."""
         kept = offset_of(answer.headers)
-        tells = answer.status in {
-            HTTPStatus.NO_CONTENT,
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-        }
-        if not tells or kept is None:
+        out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if kept is None or answer.status not in {HTTPStatus.NO_CONTENT, out_of_place}:
             raise UploadRefusedError(answer)
         if not first <= kept <= end:
-            # A status request's 204 must not pass for the success of a chunk.
-            out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            # The 204 of a status request must not pass for the success of a chunk.
             raise UploadRefusedError(UpstreamResponse(out_of_place, answer.headers, answer.body))
         self._moved(answer)
         self.offset = kept
@@ -186,7 +136,7 @@ class ChunkedUpload:
         self._location = answer.headers.get("Location", self._location)
 
     async def _try(self, method: str, query: str, rest: memoryview) -> UpstreamResponse | None:
-        """Send what is left of the chunk; None if no answer came."""
+        """Send the rest of the chunk; None if no answer came."""
         headers = dict(self._headers)
         if rest:
             headers["Content-Range"] = f"{self.offset}-{self.offset + len(rest) - 1}"
@@ -200,9 +150,9 @@ class ChunkedUpload:
             return None
 
     async def _after(self, delay: float) -> UpstreamResponse | None:
-        """Wait, then ask what is kept; sooner if that turns out to have moved meanwhile.
+        """Wait, then return the session's status; sooner where its offset has moved meanwhile.
 
-        Asking costs little. A chunk that comes before its time is sent only to be refused.
+        A status costs little. A chunk that is sent too early is refused and sent again.
         """
         until = time.monotonic() + delay
         while True:
@@ -213,7 +163,7 @@ class ChunkedUpload:
                 return status
 
     async def _status(self) -> UpstreamResponse | None:
-        """Ask what is kept; None if that can't be known now."""
+        """Return the session's status; None if the upstream doesn't answer now."""
         try:
             answer = await self._upstream.ask("GET", self._location, self._headers)
         except _FAILURES:
@@ -222,25 +172,25 @@ class ChunkedUpload:
 
 
 class _Patience:
-    """How long to go on without progress (seconds), and how long to wait before each new try."""
+    """How long to go on without progress, and how long to wait before each try; in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew: there was progress."""
+        """Start the time again, after progress."""
         self._given_up = time.monotonic() + self._seconds
         self._wait = _FIRST_WAIT
 
     def delay(self, answer: UpstreamResponse | None) -> float:
-        """Seconds until the next try: what Retry-After says, else twice the last; jitter on top.
+        """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
 
-        Raises ExhaustedError when patience is over.
+        Raises ExhaustedError when the patience is over.
         """
         if time.monotonic() > self._given_up:
             raise ExhaustedError
         named = answer.headers.get("Retry-After", "") if answer is not None else ""
-        seconds = min(float(named), _LONGEST_TOLD) if named.isdecimal() else self._wait
+        seconds = min(float(named), _LONGEST_RETRY_AFTER) if named.isdecimal() else self._wait
         self._wait = min(self._wait * 2, _LONGEST_WAIT)
         return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret

@@ -1,6 +1,6 @@
-"""The resources of the API and their methods, and which resource a path meets.
+"""The resources of the API and their methods, and which resource a path matches.
 
-It never normalises a path: percent-encoding, `..` and `%2F` stay as the client sent them.
+A path is never normalised: percent-encoding, `..` and `%2F` stay as the client sent them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.faults import GatewayError, GatewayFault
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 STAGE: Final = "v2"
-"""The stage's name is the registry API's own path prefix: the default URL is then a registry."""
+"""The stage has the name of the registry API's path prefix, so that the default URL works."""
 
 ROOT: Final = "/"
 GREEDY: Final = "/{proxy+}"
-"""The resource that takes every path which no other one has."""
+"""The resource that matches every path which no other resource matches."""
 
 _FIXED: Final = re.compile(r"/[A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.-]+)*")
 _SIX: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -27,9 +27,9 @@ _SIX: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 @dataclass(frozen=True)
 class MatchedResource:
-    """The resource that a path met: `path` is without the stage.
+    """The resource that a path matched; `path` is without the stage.
 
-    `proxy` is what the greedy resource took, and None where another one was met.
+    `proxy` is the part that the greedy resource matched, and None at any other resource.
     """
 
     resource: str
@@ -41,7 +41,7 @@ class MatchedResource:
 class Resources:
     """Resources by their path in a template, each with its methods.
 
-    Raises ValueError for one with parameters of its own: the greedy one alone is understood.
+    Raises ValueError for a resource with path parameters, but for the greedy one.
     """
 
     methods: Mapping[str, Collection[str]]
@@ -60,7 +60,7 @@ class Resources:
         """
         prefix = f"/{STAGE}"
         if path != prefix and not path.startswith(prefix + "/"):
-            raise GatewayError(Fault.FORBIDDEN)
+            raise GatewayError(GatewayFault.FORBIDDEN)
         inside = path.removeprefix(prefix) or ROOT
         proxy = inside.removeprefix("/").removesuffix("/")
         fixed = f"/{proxy}"
@@ -69,9 +69,9 @@ class Resources:
         else:
             route = MatchedResource(GREEDY, inside, proxy)
         if method not in self.methods.get(route.resource, ()):
-            raise GatewayError(Fault.NO_SUCH_METHOD)
+            raise GatewayError(GatewayFault.NO_SUCH_METHOD)
         return route
 
 
 EVERYTHING: Final = Resources({ROOT: _SIX, GREEDY: _SIX})
-"""What stands before a function that names no routes."""
+"""The resources of a function that names no routes."""

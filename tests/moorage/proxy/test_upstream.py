@@ -1,22 +1,13 @@
-"""A challenge to log in on its way through the proxy: the client must find it."""
+"""The headers that the proxy changes: a challenge must reach the client under its own name."""
 
 from __future__ import annotations
-
-import http.client
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 from multidict import CIMultiDict
 
-from moorage.proxy.messages import relayed, returned
-from moorage.proxy.rechunk import UpstreamResponse
-from moorage.proxy.server import Proxy, ProxyOptions
-from tests.support.fake_registry import in_background
-from tests.support.servers import Recorder, run_gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from moorage.proxy.upstream import UpstreamResponse, relayed, returned
+from tests.moorage.proxy.proxies import run_proxy
+from tests.support.servers import Recorder, request, run_gateway
 
 UPSTREAM = "http://127.0.0.1:8000"
 HOST = "127.0.0.1:5000"
@@ -26,7 +17,7 @@ SCOPED = 'Bearer realm="http://h/v2/_token",service="h",scope="repository:a/b:pu
 
 @pytest.mark.parametrize("name", [RENAMED, RENAMED.lower(), "X-Amzn-Remapped-Www-Authenticate"])
 def test_a_renamed_challenge_has_its_name_again(name: str) -> None:
-    """However it is written: what a function said, its client hears, once."""
+    """In any case of the letters, and once."""
     answer = returned(CIMultiDict({name: SCOPED, "Server": "s"}), UPSTREAM, HOST)
     assert dict(answer) == {"Server": "s", "WWW-Authenticate": SCOPED}
 
@@ -38,7 +29,7 @@ def test_all_challenges_are_given_back() -> None:
 
 
 def test_a_challenge_under_its_own_name_wins() -> None:
-    """What the gateway says itself needs no mending."""
+    """The gateway's own challenge is not renamed."""
     both = CIMultiDict({"www-authenticate": "Bearer", RENAMED: SCOPED})
     assert returned(both, UPSTREAM, HOST).getall("WWW-Authenticate") == ["Bearer"]
 
@@ -54,7 +45,7 @@ def test_a_challenge_under_its_own_name_wins() -> None:
     ],
 )
 def test_a_realm_upstream_leads_back_here(upstream: str, realm: str) -> None:
-    """Crane asks for tokens at no other address of this machine than the one it was given."""
+    """Crane fetches tokens from no address of this machine but the one that it was given."""
     at = realm if realm.startswith("https") else f"{UPSTREAM}/v2/_token"
     told = CIMultiDict({"WWW-Authenticate": f'Bearer realm="{at}",service="h"'})
     answer = returned(told, upstream, HOST)
@@ -62,7 +53,7 @@ def test_a_realm_upstream_leads_back_here(upstream: str, realm: str) -> None:
 
 
 def test_other_renamed_headers_stay() -> None:
-    """A length that a function named must not become one that is believed."""
+    """A client must not believe a length that the function named."""
     headers = CIMultiDict({"x-amzn-Remapped-Content-Length": "7"})
     assert dict(returned(headers, UPSTREAM, HOST)) == {"x-amzn-Remapped-Content-Length": "7"}
 
@@ -83,22 +74,11 @@ def test_an_answer_to_a_chunk_has_its_challenge() -> None:
         ("POST", "/v2/a/b/blobs/uploads/?digest=sha256:0", b"x"),
     ],
 )
-def test_a_client_of_the_proxy_hears_the_scoped_challenge(
+def test_a_client_of_the_proxy_gets_the_scoped_challenge(
     method: str, target: str, body: bytes | None
 ) -> None:
-    """The gateway renames what the function says, and the proxy undoes it."""
+    """The gateway renames it, and the proxy restores the name."""
     answer = {"statusCode": 401, "headers": {"WWW-Authenticate": SCOPED}}
-    with run_gateway(Recorder(answer)) as upstream:
-        proxy = Proxy(ProxyOptions(upstream, port=0))
-
-        async def start() -> Callable[[], Awaitable[None]]:
-            await proxy.start()
-            return proxy.stop
-
-        with in_background(start):
-            connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=20)
-            connection.request(method, target, body=body)
-            response = connection.getresponse()
-            response.read()
-            connection.close()
-    assert (response.status, response.headers["WWW-Authenticate"]) == (401, SCOPED)
+    with run_gateway(Recorder(answer)) as upstream, run_proxy(upstream) as url:
+        status, headers, _ = request(url, method, target, body)
+    assert (status, headers["WWW-Authenticate"]) == (401, SCOPED)

@@ -1,18 +1,18 @@
-"""The size limits as they really are: how large one request's body may be, and how more is refused.
+"""A check of size limits: the largest body that one request may have, and how more is refused.
 
-This module must never send more requests than it needs: each is megabytes over somebody's line.
+This module must never send more requests than it needs: each has megabytes.
 """
 
 import os
 
+from moorage.common.http import clean
 from moorage.doctor.answers import require, require_kept
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import BYTES, Visit
-from moorage.doctor.wire import BROKEN, clean, told
+from moorage.doctor.wire import BROKEN, quoted
 
 CHUNK = 4 * 1024 * 1024
-"""What `moorage proxy` sends in one request."""
+"""Bytes that `moorage proxy` sends in one request."""
 
 LADDER = (4_400_000, 4_500_000, 4_700_000, 6_000_000, 9_500_000)
 ABOVE = 10_500_000
@@ -22,7 +22,7 @@ _BELOW = (2 * 1024 * 1024, 1024 * 1024)
 
 
 def sizes(visit: Visit) -> Finding:
-    """Find the largest body that is taken, between 4 MiB and 10.5 MB."""
+    """Find the largest body that is accepted, between 1 MiB and 10.5 MB."""
     taken = _largest(visit)
     visit.facts["largest_body_bytes"] = taken
     if taken < CHUNK:
@@ -36,12 +36,12 @@ def sizes(visit: Visit) -> Finding:
 
 
 def _largest(visit: Visit) -> int:
-    """Return the largest size that is taken; 0 if not even the smallest one is."""
+    """Return the largest size that is accepted; 0 if not even the smallest one is."""
     if not _takes(visit, CHUNK):
         return next((size for size in _BELOW if _takes(visit, size)), 0)
     if _takes(visit, ABOVE):
         return ABOVE
-    # What lies below `low` is taken, what lies from `high` on is not.
+    # Sizes below `low` are accepted, sizes from `high` on are refused.
     low, high = 0, len(LADDER)
     while low < high:
         middle = (low + high) // 2
@@ -53,11 +53,11 @@ def _largest(visit: Visit) -> int:
 
 
 def _takes(visit: Visit, size: int) -> bool:
-    """Send a body of that size to a session of its own."""
+    """Send a body of that size to a new session."""
     target = visit.open()
     try:
         answer = visit.ask("PATCH", target, BYTES, os.urandom(size))
-        refused = told(answer)
+        refused = quoted(answer)
     except BROKEN as error:
         answer, refused = None, f"a broken connection ({clean(str(error))})"
     if answer is not None and answer.status == 202:  # noqa: PLR2004 - accepted
@@ -71,7 +71,7 @@ def _takes(visit: Visit, size: int) -> bool:
 
 
 def _refused(visit: Visit) -> str:
-    """Say how sizes were refused, smallest first, each way once."""
+    """Return how sizes were refused: each answer once, with the smallest size that got it."""
     refusals = visit.facts.get("refusals_by_size", {})
     ways: dict[str, str] = {}
     for size in sorted(refusals, key=int):
@@ -81,16 +81,3 @@ def _refused(visit: Visit) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-CHECKS = (
-    Check(
-        "sizes",
-        sizes,
-        "A layer that is larger than one request must travel in chunks, and `moorage proxy` cuts"
-        " them at 4 MiB.",
-        "find out what refuses: a firewall (WAF) or a proxy before the registry has a limit of its"
-        " own, which must be 5 MB at least; where it is a 5xx, look into the function's log",
-        ("upload",),
-    ),
-)

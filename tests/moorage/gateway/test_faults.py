@@ -1,4 +1,4 @@
-"""The gateway's own answers: what infra/api.merge.yaml says of them, and what else AWS says."""
+"""The gateway's own answers: those of infra/api.merge.yaml, and AWS's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import yaml
 
 from chalicelib.errors import ErrorCode
 from moorage.common.checkout import API_TEMPLATE
-from moorage.gateway.answers import GatewayAnswers, TemplateError, read_answers, resolved
 from moorage.gateway.authorizer import TokenAuthorizer
-from moorage.gateway.fault import Fault
-from moorage.gateway.response import GatewayResponse
-from moorage.gateway.routes import Resources
-from moorage.gateway.server import Front
+from moorage.gateway.faults import (
+    GatewayAnswers,
+    GatewayFault,
+    TemplateError,
+    read_answers,
+    resolved,
+)
+from moorage.gateway.resources import Resources
+from moorage.gateway.server import RestApi
 from tests.support.servers import Recorder, request, run_gateway
 
 if TYPE_CHECKING:
@@ -39,14 +43,14 @@ WORDS = {
 """Each gateway response that the template words, with its status and the registry's code."""
 
 
-def test_the_template_words_these_and_no_others() -> None:
-    """What is left to AWS, the catch-all responses above all, stays as AWS has it."""
+def test_the_template_replaces_these_answers_and_no_others() -> None:
+    """All others, the catch-all responses above all, stay as AWS has them."""
     assert set(RESPONSES) == set(WORDS)
 
 
 @pytest.mark.parametrize("name", sorted(WORDS))
-def test_a_body_is_an_error_of_the_registry(name: str) -> None:
-    """It is JSON in the OCI spec's shape, with a code that goes with this status elsewhere too."""
+def test_a_replaced_body_is_an_error_of_the_registry(name: str) -> None:
+    """It is JSON in the OCI spec's form, with a code that goes with this status elsewhere too."""
     answer = ANSWERS.custom[name]
     (error,) = json.loads(answer.body)["errors"]
     assert (answer.status, error["code"]) == WORDS[name]
@@ -61,55 +65,55 @@ def test_a_body_is_an_error_of_the_registry(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_a_header_is_quoted_text(name: str) -> None:
-    """API Gateway takes a value for a variable's name unless it stands in single quotes."""
+    """API Gateway takes a value without single quotes for a variable."""
     for value in RESPONSES[name]["ResponseParameters"]["Headers"].values():
         text = value if isinstance(value, str) else value["Fn::Sub"][0]
         assert re.fullmatch(r"'[^'\n]+'", text)
 
 
 @pytest.mark.parametrize("name", ["UNAUTHORIZED", "ACCESS_DENIED"])
-def test_a_challenge_says_where_to_log_in(name: str) -> None:
-    """The realm is the token endpoint, and the service the host, with its port."""
+def test_a_challenge_has_realm_and_service(name: str) -> None:
+    """The realm is the token endpoint, and the service the host with its port."""
     assert dict(ANSWERS.custom[name].headers)["WWW-Authenticate"] == (
         'Bearer realm="https://registry.example:8443/v2/_token",service="registry.example:8443"'
     )
 
 
 @pytest.mark.parametrize("name", ["AUTHORIZER_FAILURE", "INTEGRATION_TIMEOUT", "THROTTLED"])
-def test_who_may_try_again_is_told_when(name: str) -> None:
-    """Retry-After is in whole seconds."""
+def test_a_temporary_fault_has_retry_after(name: str) -> None:
+    """In whole seconds."""
     assert dict(ANSWERS.custom[name].headers)["Retry-After"].isdecimal()
 
 
-def test_no_url_yet_is_no_error() -> None:
-    """The first deployment has no URL to pass; CloudFormation selects only parts that exist."""
+def test_an_empty_public_url_is_no_error() -> None:
+    """The first deployment has none; CloudFormation selects only parts that exist."""
     challenge = dict(read_answers("").custom["UNAUTHORIZED"].headers)["WWW-Authenticate"]
     assert challenge == 'Bearer realm="/v2/_token",service=""'
 
 
-@pytest.mark.parametrize("fault", Fault)
-def test_a_fault_without_words_in_the_template_has_those_of_aws(fault: Fault) -> None:
-    """Everything that the template says nothing about is as it was."""
+@pytest.mark.parametrize("fault", GatewayFault)
+def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: GatewayFault) -> None:
+    """A replaced one keeps the x-amzn-ErrorType of AWS."""
     answer = ANSWERS.to(fault)
     if fault.response in WORDS:
         assert answer.status == WORDS[fault.response][0]
         assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
         assert [name for name, _ in answer.headers].count("Content-Type") == 1
     else:
-        assert answer == GatewayResponse.of_fault(fault)
-    assert GatewayAnswers().to(fault) == GatewayResponse.of_fault(fault)
+        assert answer == fault.answer()
+    assert GatewayAnswers().to(fault) == fault.answer()
 
 
-def test_every_response_of_the_template_can_be_given() -> None:
-    """No name is misspelt: each one is some fault's."""
-    assert set(RESPONSES) <= {fault.response for fault in Fault}
+def test_every_response_of_the_template_is_some_faults() -> None:
+    """No name is misspelt."""
+    assert set(RESPONSES) <= {fault.response for fault in GatewayFault}
 
 
-def test_a_client_hears_the_templates_words() -> None:
-    """On the wire the challenge has its own name, which a function's would lose."""
+def test_a_client_gets_the_templates_answer() -> None:
+    """The challenge has its own name, which a function's would lose."""
     asked = TokenAuthorizer(Recorder())
-    front = Front(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
-    with run_gateway(Recorder(), front=front) as url:
+    api = RestApi(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
+    with run_gateway(Recorder(), api=api) as url:
         status, headers, body = request(url, "GET", "/v2/")
     assert status == 401
     assert headers["WWW-Authenticate"].startswith('Bearer realm="https://registry.example:8443/')
@@ -129,8 +133,8 @@ def test_a_client_hears_the_templates_words() -> None:
         ({"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "PublicUrl"}]}]}, "h"),
     ],
 )
-def test_a_value_is_worked_out_as_cloudformation_does(value: object, text: str) -> None:
-    """The few functions that the template uses; what was put in is not read again."""
+def test_a_value_is_evaluated_as_cloudformation_does(value: object, text: str) -> None:
+    """A parameter's value is not evaluated again."""
     assert resolved(value, {"PublicUrl": "https://h"}) == text
 
 
@@ -145,7 +149,7 @@ def test_a_value_is_worked_out_as_cloudformation_does(value: object, text: str) 
         7,
     ],
 )
-def test_what_can_not_be_worked_out_is_an_error(value: object) -> None:
+def test_a_value_that_can_not_be_evaluated_is_an_error(value: object) -> None:
     """No answer is sent with a hole in it."""
     with pytest.raises(TemplateError):
         resolved(value, {"PublicUrl": "https://h"})
@@ -162,7 +166,7 @@ def test_what_can_not_be_worked_out_is_an_error(value: object) -> None:
     ],
 )
 def test_a_template_with_variables_is_refused(tmp_path: Path, header: str, body: str) -> None:
-    """Only API Gateway knows what they stand for."""
+    """Only API Gateway can fill them in."""
     response = {
         "StatusCode": 401,
         "ResponseParameters": {"Headers": {"X": header}},

@@ -1,4 +1,4 @@
-"""Checks at the door: the connection, the challenge, the token endpoint, the clocks.
+"""Checks of access: the connection, the challenge, the token endpoint, the clocks, refusals.
 
 This module must never send a password to a place that a check has found wrong.
 """
@@ -9,26 +9,25 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit
 
-from moorage.common.challenges import bearer
-from moorage.common.http import is_loopback
-from moorage.doctor.answers import fault, require, unexpected
-from moorage.doctor.check import Check
+from moorage.common.http import HttpResponse, bearer_challenge, clean, is_loopback
+from moorage.doctor.answers import error_code, fault, require, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, skip, warn
-from moorage.doctor.visit import Credentials, Visit
-from moorage.doctor.wire import HttpResponse, clean, told, wire_of
+from moorage.doctor.visit import Blob, UserPassword, Visit
+from moorage.doctor.wire import quoted, wire_of
 
 _OLD_TLS = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 _FEW_DAYS = 14
 _SHORTEST_TOKEN = 60
 _SKEW, _LARGE_SKEW = 60, 15 * 60
-_NOBODY = Credentials("moorage-doctor", "not-a-password")
+_NOBODY = UserPassword("moorage-doctor", "not-a-password")
 _REALM_ANSWERS = frozenset({200, 400, 401, 403, 429})
-_REFUSED = frozenset({401, 429})
+_LOGIN_REFUSED = frozenset({401, 429})
+_PULL_REFUSED = frozenset({401, 403})
 _NO_POST = frozenset({400, 404, 405})
 
 
 def reach(visit: Visit) -> Finding:
-    """Connect, and ask for `/v2/` without saying who we are."""
+    """Connect, and GET `/v2/` without a token."""
     if visit.wire.url.scheme == "http" and not visit.here:
         raise FailedError("http, and not on this machine: nothing was sent")
     secured = visit.wire.secured()
@@ -46,21 +45,21 @@ def reach(visit: Visit) -> Finding:
 
 
 def version(visit: Visit) -> Finding:
-    """Look whether that is a registry."""
+    """Check that `/v2/` answers as a registry."""
     hello = _hello(visit)
     if hello.status not in {200, 401}:
-        # 403 is what API Gateway says to a wrong path: that is this check's own.
-        raise FailedError(f"/v2/ must be 200 or 401: {told(hello)}", fault(hello))
-    said = hello.headers.get("Docker-Distribution-Api-Version", "")
-    if said != "registry/2.0":
-        raise FailedError(f"/v2/ is {hello.status}, with API version {clean(said) or '(none)'}")
+        # This check's own advice is about 403, API Gateway's answer to a wrong path.
+        raise FailedError(f"/v2/ must be 200 or 401: {quoted(hello)}", fault(hello))
+    api = hello.headers.get("Docker-Distribution-Api-Version", "")
+    if api != "registry/2.0":
+        raise FailedError(f"/v2/ is {hello.status}, with API version {clean(api) or '(none)'}")
     return ok(f"/v2/ is {hello.status}, registry/2.0")
 
 
 def challenge(visit: Visit) -> Finding:
-    """Look at where we are sent to log in, and whether somebody is there."""
+    """Check the challenge, and that its token endpoint answers."""
     hello = _hello(visit)
-    if hello.status == 200:  # noqa: PLR2004 - nobody was asked anything
+    if hello.status == 200:  # noqa: PLR2004 - no login is needed
         visit.facts["open"] = True
         open_text = "it is open: everybody may push, pull and delete"
         return ok(f"{open_text}, on this machine") if visit.here else warn(open_text)
@@ -70,34 +69,35 @@ def challenge(visit: Visit) -> Finding:
         raise FailedError(
             f"401 without WWW-Authenticate{', which has been renamed' if renamed else ''}"
         )
-    found = bearer(header)
+    found = bearer_challenge(header)
     if not found.get("realm") or not found.get("service"):
         raise FailedError(f"a challenge without Bearer, realm and service: {clean(header)}")
     answer = _at_realm(found, {"service": found["service"]}, visit)
     if answer.status not in _REALM_ANSWERS or not answer.json():
         raise FailedError(
-            f"the realm {clean(found['realm'])} is no token endpoint: {told(answer)}", fault(answer)
+            f"the realm {clean(found['realm'])} is no token endpoint: {quoted(answer)}",
+            fault(answer),
         )
     visit.challenge = found
     return ok(f"Bearer, realm {clean(found['realm'])}, which answers")
 
 
 def token(visit: Visit) -> Finding:
-    """Log in, for the scratch repositories."""
+    """Log in, with scopes of the scratch repositories."""
     if not visit.challenge:
         return skip("the registry is open: nobody logs in")
     if visit.credentials is None:
         raise FailedError(
-            "it asks who we are, and nothing was given to log in with",
+            "it asks for a login, and no password was given",
             "give --password-stdin or --token-file",
         )
     names = (visit.repository, visit.second)
     scopes = [*(f"repository:{name}:pull,push,delete" for name in names), "registry:catalog:*"]
     answer = login(visit, visit.credentials, " ".join(scopes))
-    if answer.status in _REFUSED:
+    if answer.status in _LOGIN_REFUSED:
         raise FailedError(
-            f"the password of {clean(visit.credentials.user)!r} is refused: {told(answer)}",
-            "look whether the access token is whole, and in `moorage token list` whether it has"
+            f"the password of {clean(visit.credentials.user)!r} is refused: {quoted(answer)}",
+            "look whether the API token is whole, and in `moorage token list` whether it has"
             " expired or was revoked; after ten failures wait five minutes",
         )
     require(answer, 200, "the token endpoint")
@@ -113,12 +113,14 @@ def token(visit: Visit) -> Finding:
 
 
 def _granted(visit: Visit, scope: object, seconds: object) -> Finding:
-    """Compare what was granted with what was asked for, where the answer tells it."""
-    life = f"a token for {seconds} s" if isinstance(seconds, int) else "a token for 60 s (not told)"
+    """Compare the granted scopes with the requested ones, where the answer names them."""
+    life = (
+        f"a token for {seconds} s" if isinstance(seconds, int) else "a token for 60 s (the default)"
+    )
     grant = f"`moorage grant NAME --add '{visit.repository}/**:pull,push,delete'`"
     exact = f"`moorage grant NAME --add '{visit.repository}:pull,push,delete'`"
     if not isinstance(scope, str):
-        return ok(f"{life}; what it is for isn't told")
+        return ok(f"{life}; its scopes aren't named")
     rights = {
         name: set(actions.split(","))
         for kind, _, rest in (part.partition(":") for part in scope.split())
@@ -142,14 +144,16 @@ def _granted(visit: Visit, scope: object, seconds: object) -> Finding:
 
 
 def refusal(visit: Visit) -> Finding:
-    """Come with a wrong password, a wrong token, and with none."""
+    """Try a wrong password, a wrong token, and no token."""
     if not visit.challenge:
         return skip("the registry is open: it refuses nobody")
     answer = login(visit, _NOBODY, f"repository:{visit.repository}:pull")
-    if answer.status not in _REFUSED:
-        raise FailedError(f"a made-up password must be refused: {told(answer)}", unexpected(answer))
+    if answer.status not in _LOGIN_REFUSED:
+        raise FailedError(
+            f"a made-up password must be refused: {quoted(answer)}", unexpected(answer)
+        )
     for name, who in (("no token", {}), ("a made-up token", {"Authorization": "Bearer x.y.z"})):
-        answer = visit.ask_as(who, "GET", visit.v2(f"blobs/{visit.sample.digest}"))
+        answer = visit.ask("GET", visit.v2(f"blobs/{visit.sample.digest}"), who=who)
         require(answer, 401, f"a pull with {name}")
     return ok("a made-up password, a made-up token and none are 401")
 
@@ -163,7 +167,7 @@ def clock(visit: Visit) -> Finding:
         skew = parsedate_to_datetime(header).timestamp() - middle
     except ValueError:
         return warn(f"no Date that can be read: {clean(header) or '(none)'}")
-    # Date has whole seconds, cut off.
+    # Date is in whole seconds, rounded down.
     skew = round(skew + 0.5)
     visit.facts["clock_skew_seconds"] = skew
     seen = f"the registry's clock is {abs(skew)} s {'ahead' if skew > 0 else 'behind'}"
@@ -172,20 +176,51 @@ def clock(visit: Visit) -> Finding:
     return warn(seen) if abs(skew) > _SKEW else ok("the clocks agree" if abs(skew) <= 1 else seen)
 
 
-def login(visit: Visit, credentials: Credentials, scope: str) -> HttpResponse:
-    """Ask the token endpoint for a token: by POST, which tells what was granted, else by GET."""
-    asked = {"service": visit.challenge["service"], "scope": scope}
+def no_leak(visit: Visit) -> Finding:
+    """Compare the answers to an unauthorized client about what is there and what isn't."""
+    if not visit.challenge or visit.credentials is None:
+        return skip("the registry is open: it hides nothing")
+    answer = login(visit, visit.credentials, f"repository:{visit.second}:pull")
+    narrow = require(answer, 200, "the token endpoint").json()
+    elsewhere = narrow.get("token") or narrow.get("access_token")
+    strangers = {
+        "without a token": {},
+        "with a token for something else": {"Authorization": f"Bearer {elsewhere}"},
+    }
+    missing = Blob(b"never pushed" + visit.sample.data).digest
+    pairs = (
+        (visit.v2(f"blobs/{visit.sample.digest}"), visit.v2(f"blobs/{missing}")),
+        (visit.v2("tags/list"), visit.v2("tags/list", f"{visit.repository}-not-there")),
+    )
+    statuses = set()
+    for name, who in strangers.items():
+        for there, nowhere in pairs:
+            first, second = visit.ask("GET", there, who=who), visit.ask("GET", nowhere, who=who)
+            if (first.status, first.body) != (second.status, second.body):
+                raise FailedError(
+                    f"{name}: what is there is {quoted(first)}; what isn't is {quoted(second)}",
+                    fault(first) or fault(second),
+                )
+            if first.status not in _PULL_REFUSED:
+                raise FailedError(f"{name}: a pull must be refused: {quoted(first)}", fault(first))
+            statuses.add(f"{first.status} {error_code(first)}")
+    return ok(f"{', '.join(sorted(statuses))}: the same for what is there and what isn't")
+
+
+def login(visit: Visit, credentials: UserPassword, scope: str) -> HttpResponse:
+    """Ask the token endpoint for a token: by POST, which names the granted scopes, else by GET."""
+    wanted = {"service": visit.challenge["service"], "scope": scope}
     password = {
         "grant_type": "password",
         "username": credentials.user,
         "password": credentials.password,
         "client_id": "moorage-doctor",
     }
-    answer = _at_realm(visit.challenge, {}, visit, form={**password, **asked})
+    answer = _at_realm(visit.challenge, {}, visit, form={**password, **wanted})
     if answer.status not in _NO_POST:
         return answer
     basic = b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
-    pairs = [("service", asked["service"]), *(("scope", part) for part in scope.split())]
+    pairs = [("service", wanted["service"]), *(("scope", part) for part in scope.split())]
     return _at_realm(visit.challenge, pairs, visit, headers={"Authorization": f"Basic {basic}"})
 
 
@@ -205,7 +240,7 @@ def _at_realm(
     if wire.url.scheme != "https" and not is_loopback(wire.url):
         raise FailedError(f"a realm without TLS: {clean(realm)}")
     if is_loopback(wire.url) and not visit.here:
-        raise FailedError(f"a realm on this very machine: {clean(realm)}")
+        raise FailedError(f"a realm on this machine: {clean(realm)}")
     if form is not None:
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return wire.ask("POST", target, kind, urlencode(form).encode())
@@ -215,57 +250,5 @@ def _at_realm(
 
 def _hello(visit: Visit) -> HttpResponse:
     if visit.hello is None:
-        raise FailedError("nobody has asked for /v2/ yet")
+        raise FailedError("/v2/ was not asked for yet")
     return visit.hello
-
-
-CHECKS = (
-    Check(
-        "reach",
-        reach,
-        "Clients refuse a registry whose certificate they can't verify, and one without TLS unless"
-        " it is on their own machine.",
-        "look at the address, at the DNS record of the domain, and at its certificate in ACM: it"
-        " must name this very host",
-        breaks=True,
-    ),
-    Check(
-        "version",
-        version,
-        "By this answer clients know a registry. 403 means that the path or the stage is wrong.",
-        "the registry must live at /v2/ of its host: name the stage `v2`, and map the path `v2`"
-        " of a domain to it",
-        ("reach",),
-    ),
-    Check(
-        "challenge",
-        challenge,
-        "Clients learn from the challenge where to log in; docker, containerd, skopeo, oras and"
-        " regctl fail without it. An open registry is everybody's.",
-        "deploy with the merge template's GatewayResponses, whose UNAUTHORIZED carries the"
-        " challenge, and with PublicUrl set to this address",
-        ("reach", "version"),
-    ),
-    Check(
-        "token",
-        token,
-        "Whoever pushes or pulls needs a token, for what they were granted.",
-        "look into the function's log; docs/access.md says how to grant",
-        ("challenge",),
-    ),
-    Check(
-        "refusal",
-        refusal,
-        "Whoever can't say who they are must be kept out.",
-        "keep the registry off the internet: its authorizer lets in whom it doesn't know",
-        ("challenge",),
-    ),
-    Check(
-        "clock",
-        clock,
-        "Tokens and presigned URLs have a time. A client whose clock is wrong takes a good token"
-        " for one that has expired, and a certificate too.",
-        "set this machine's clock (NTP): AWS's is right",
-        ("reach",),
-    ),
-)
