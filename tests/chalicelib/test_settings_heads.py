@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from chalicelib.api.options import HeadStrategy
-from chalicelib.settings import Settings, SettingsError
+from chalicelib.settings import HeadStrategy, Settings, SettingsError
 from moorage.common.checkout import CHECKOUT
 from moorage.common.data import DataNames
 from moorage.local import run as local

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import UnavailableError
+from chalicelib.limits import S3_KEYS
 from chalicelib.registry.outcomes import MultipartMissingError, Part
 from chalicelib.stores.aws.failures import failures
 
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
         ListPartsRequestTypeDef,
     )
 
-PAGE = 1000
-"""The most entries that S3 gives in one page."""
-
 
 class S3Lists:
     """The lists of one bucket; `page` entries a request."""
 
-    def __init__(self, client: "S3Client", bucket: str, page: int) -> None:
+    def __init__(self, client: "S3Client", bucket: str, page: int = S3_KEYS) -> None:
         self._client = client
         self._bucket = bucket
         self._page = page

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
 from chalicelib.digest import Digest
+from chalicelib.settings import HeadStrategy
 from tests.chalicelib.api.pushing import NAME, blob, image, put
 from tests.support.registries import RegistryUnderTest, registry_over
 

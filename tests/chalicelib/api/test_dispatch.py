@@ -11,7 +11,6 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.api.routes import ROUTES, Action, Route
 from chalicelib.errors import (
     DeniedError,
@@ -21,6 +20,7 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadOffsetError,
 )
+from chalicelib.settings import ApiOptions, HeadStrategy
 
 if TYPE_CHECKING:
     from chalicelib.api.messages import AuthorizedCaller

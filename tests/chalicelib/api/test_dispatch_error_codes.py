@@ -13,11 +13,11 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, UnrestrictedCaller
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError, ErrorCode, TooManyRequestsError, UnauthorizedError
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.support.access import AccessWorld
 from tests.support.registries import MemoryRegistry, registry_in_memory
 

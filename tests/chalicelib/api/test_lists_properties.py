@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.registry import lists
 from chalicelib.registry.model import Referrer
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.support.memory_metadata import MemoryMetadataStore
 from tests.support.memory_sessions import MemorySessionStore
 

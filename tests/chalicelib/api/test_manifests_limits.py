@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
-from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.chalicelib.api.pushing import IMAGE, code, described, image, put
 
 if TYPE_CHECKING:

@@ -197,7 +197,7 @@ def test_only_messages_and_the_app_know_chalice() -> None:
 
 _LOGGING = """
     import logging, os
-    from chalicelib.telemetry import line as log
+    from chalicelib.telemetry import log
 
     logging.basicConfig(level=logging.WARNING, format="plain %(message)s")  # as Lambda does
     log.configure(os.environ)

@@ -17,8 +17,9 @@ from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.access.grants import NOTHING
 from chalicelib.api.dispatch import answer
 from chalicelib.errors import RegistryError, UnavailableError
-from chalicelib.telemetry import line as log
-from chalicelib.telemetry.tally import Happening, Line, Tally, current, line, note, tallied
+from chalicelib.telemetry import log
+from chalicelib.telemetry.line import LogLine, line_of
+from chalicelib.telemetry.tally import StoreEvent, Tally, current, note, tallied
 from chalicelib.wiring.access import LoggedAuthenticator
 from moorage.common.checkout import CHECKOUT
 
@@ -67,22 +68,22 @@ def test_only_the_first_invocation_of_a_process_is_cold() -> None:
 def test_nothing_is_counted_when_nothing_runs() -> None:
     """A client may be used outside of any invocation: by a command, or while a process starts."""
     assert current() is None
-    note(Happening.RESUMED)
+    note(StoreEvent.RESUMED)
     with tallied() as tally:
         assert current() is tally
     assert current() is None
-    assert not tally.happened
+    assert not tally.events
 
 
 def test_an_invocation_inside_another_counts_apart() -> None:
     """What the inner one does is not the outer one's, which goes on afterwards."""
     with tallied() as outer:
         with tallied() as inner:
-            note(Happening.RESUMED)
-        note(Happening.UNHASHED)
-    assert (dict(inner.happened), dict(outer.happened)) == (
-        {Happening.RESUMED: 1},
-        {Happening.UNHASHED: 1},
+            note(StoreEvent.RESUMED)
+        note(StoreEvent.UNHASHED)
+    assert (dict(inner.events), dict(outer.events)) == (
+        {StoreEvent.RESUMED: 1},
+        {StoreEvent.UNHASHED: 1},
     )
 
 
@@ -160,17 +161,17 @@ def test_a_line_sums_up_its_tally() -> None:
     tally = Tally(cold_start=True)
     for service in ("s3", "dynamodb", "dynamodb", "ssm", "lambda"):
         tally.called(service)
-    tally.saw(Happening.TAKEN_OVER)
-    made = line(tally, action="push", status=201, repository="a/b")
+    tally.saw(StoreEvent.TAKEN_OVER)
+    made = line_of(tally, action="push", status=201, repository="a/b")
     assert (made.s3_calls, made.dynamodb_calls, made.other_calls) == (1, 2, 2)
     assert (made.cold_start, made.taken_over, made.resumed) == (True, True, False)
     assert (made.repository, made.digest, made.retries) == ("a/b", None, 0)
     assert made.milliseconds >= 0
 
 
-def test_every_happening_is_a_field() -> None:
+def test_every_event_is_a_field() -> None:
     """What stores note, the line tells."""
-    assert {each.value for each in Happening} <= set(Line._fields)
+    assert {each.value for each in StoreEvent} <= set(LogLine._fields)
 
 
 def test_every_field_is_documented() -> None:
@@ -179,7 +180,7 @@ def test_every_field_is_documented() -> None:
     named = [
         name for row in re.findall(r"^\| (`.+?) \|", rows, re.MULTILINE) for name in row.split(", ")
     ]
-    assert sorted(name.strip("`") for name in named) == sorted(Line._fields)
+    assert sorted(name.strip("`") for name in named) == sorted(LogLine._fields)
 
 
 def test_a_fault_before_there_is_an_api_is_a_line_too(
@@ -260,10 +261,10 @@ def test_measuring_that_fails_changes_nothing(
 ) -> None:
     """The request is done by then: the failure goes to the log and no further."""
 
-    def broken(told: Line) -> None:
+    def broken(told: LogLine) -> None:
         raise ZeroDivisionError(told.action)
 
-    monkeypatch.setattr(log, "_meters", [broken])
+    monkeypatch.setattr(log, "_printers", [broken])
     with log.invocation(LOG, "sweep"):
         pass
     assert len(lines()) == 1
@@ -272,8 +273,8 @@ def test_measuring_that_fails_changes_nothing(
 
 def test_the_line_is_measured_though_it_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deployment that logs warnings only has its metrics all the same."""
-    measured: list[Line] = []
-    monkeypatch.setattr(log, "_meters", [measured.append])
+    measured: list[LogLine] = []
+    monkeypatch.setattr(log, "_printers", [measured.append])
     quiet = logging.getLogger("moorage.quiet")
     quiet.setLevel(logging.WARNING)
     with log.invocation(quiet, "sweep"):
@@ -285,7 +286,7 @@ def test_telemetry_needs_no_sdk() -> None:
     """A local registry loads neither Powertools nor anything for it."""
     program = (
         "import sys\n"
-        "from chalicelib.telemetry import line, metrics, tally\n"
+        "from chalicelib.telemetry import line, log, metrics, tally\n"
         "print([name for name in sys.modules if 'powertools' in name or 'boto' in name])\n"
     )
     ran = subprocess.run(

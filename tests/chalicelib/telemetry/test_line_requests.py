@@ -16,12 +16,12 @@ from botocore.compat import HTTPHeaders
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore

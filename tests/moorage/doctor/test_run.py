@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
+from chalicelib.settings import HeadStrategy
 from moorage.cli import main as cli
 from moorage.doctor import report as doctor_report
 from moorage.doctor import run as doctor

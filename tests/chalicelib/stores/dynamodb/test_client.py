@@ -114,7 +114,7 @@ def test_a_condition_that_fails_beside_a_conflict_is_looked_at_again(*, first: b
     )
     with pytest.raises(TransactionRefusedError) as caught:
         script.dynamo.transact([UPDATE])
-    assert caught.value.met == {0: {"pk": {"S": "a"}}, 1: None}
+    assert caught.value.items == {0: {"pk": {"S": "a"}}, 1: None}
     assert len(script.requests) == 2
 
 

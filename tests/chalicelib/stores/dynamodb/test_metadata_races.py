@@ -14,8 +14,8 @@ import pytest
 from chalicelib.errors import UnavailableError, UploadBusyError
 from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.blobs import TRIES
 from chalicelib.stores.dynamodb.codec import CorruptItemError
-from chalicelib.stores.dynamodb.links import TRIES
 from tests.emulators.lost_answers import meanwhile
 from tests.support.calls import record_calls
 from tests.support.values import (
