@@ -189,22 +189,64 @@ ROWS = (
 )
 
 
+def error_of(answer: Response) -> str:
+    """Return the error code of an answer, after looking at its shape."""
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    (error,) = json.loads(answer.body)["errors"]
+    assert error["message"]
+    return str(error["code"])
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code.name)
-def test_a_request_that_is_refused(row: Row) -> None:
-    """It is answered with its code's status, the spec's shape of an error, and its headers."""
+def test_a_refusal_has_its_codes_status_and_headers(row: Row) -> None:
+    """Each way to an error code has its status, the spec's shape of an error, and its headers."""
     world = World()
     digest = Digest.of(BLOB)
     assert world.ask("POST", f"{NAME}/blobs/uploads?digest={digest}", BLOB).status == 201
     method, target, body, headers = row.prepare(world)
     answer = world.ask(method, target, body, **headers)
-    assert answer.status == row.code.status
-    assert answer.headers["Content-Type"] == "application/json"
-    (error,) = json.loads(answer.body)["errors"]
-    assert error["code"] == row.code.code
-    assert error["message"]
+    assert (answer.status, error_of(answer)) == (row.code.status, row.code.code)
     assert set(row.headers) <= set(answer.headers)
 
 
 def test_every_code_has_a_row() -> None:
-    """Nothing stands in the table of codes that no request can come to."""
+    """No code is in the table that no request is answered with."""
     assert {row.code for row in ROWS} == set(ErrorCode)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "expected"),
+    [
+        ("GET", "nothing", 404, "UNSUPPORTED"),
+        ("GET", "a/b/c", 404, "UNSUPPORTED"),
+        ("GET", "UPPER/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/../b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%2Fb/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%00b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%ff/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a\ud800/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a//b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/%2e%2e/b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/manifests/%2e%2e", 400, "NAME_INVALID"),
+        ("GET", "a/manifests/v1%2Fx", 400, "NAME_INVALID"),
+        ("GET", "a/blobs/uploads/%00", 400, "NAME_INVALID"),
+        ("GET", "a/blobs/uploads/..", 400, "NAME_INVALID"),
+        ("PATCH", "a/blobs/uploads/x%2Fy", 400, "NAME_INVALID"),
+        ("GET", f"{'a' * 256}/manifests/v1", 400, "NAME_INVALID"),
+        ("HEAD", f"a/manifests/{'t' * 129}", 404, "MANIFEST_UNKNOWN"),
+        ("PUT", f"a/manifests/{'t' * 129}", 400, "TAG_INVALID"),
+        ("GET", "a/manifests/sha256:bad", 400, "DIGEST_INVALID"),
+        ("PUT", "a/blobs/uploads/none", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?digest-algorithm=md5", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?digest=md5:00", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?mount=sha256:bad", 400, "DIGEST_INVALID"),
+        ("GET", "a/referrers/sha256:bad", 400, "DIGEST_INVALID"),
+    ],
+)
+def test_a_malformed_request_is_refused(
+    method: str, target: str, status: int, expected: str
+) -> None:
+    """A bad path, name, reference, digest or id has the spec's status and code."""
+    answer = World().ask(method, target)
+    assert (answer.status, error_of(answer)) == (status, expected)
