@@ -252,24 +252,17 @@ def test_a_write_of_nothing_changes_nothing(stores: Stores) -> None:
     assert stores.sessions.get(session.id) == session
 
 
-def test_a_write_under_an_older_fence_is_refused(stores: Stores) -> None:
-    """Whoever lost its lease can't write, and is told what is there."""
+@pytest.mark.parametrize("change", [{"fence": 1}, {"state": UploadState.SEALED}])
+def test_a_write_under_an_older_fence_or_state_is_refused(
+    stores: Stores, change: dict[str, Any]
+) -> None:
+    """A request whose session has moved can't write, and gets what is there."""
     session = stored(stores)
-    leased = lease(stores, session)
+    moved = stores.sessions.write(session, replace(session, **change))
     with pytest.raises(SessionMovedError) as caught:
         stores.sessions.write(session, replace(session, offset=9))
-    assert caught.value.current == leased
-    assert stores.sessions.get(session.id) == leased
-
-
-def test_a_write_from_another_state_is_refused(stores: Stores) -> None:
-    """Whoever saw the session in another state can't write, though the fence is the same."""
-    session = stored(stores)
-    sealed = stores.sessions.write(session, replace(session, state=UploadState.SEALED))
-    with pytest.raises(SessionMovedError) as caught:
-        stores.sessions.write(session, replace(session, offset=9))
-    assert caught.value.current == sealed
-    assert stores.sessions.get(session.id) == sealed
+    assert caught.value.current == moved
+    assert stores.sessions.get(session.id) == moved
 
 
 def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
