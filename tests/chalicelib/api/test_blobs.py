@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_small_blob_is_answered_here(registry: RegistryUnderTest, method: str) -> None:
+def test_a_small_blob_is_answered_here(shared: RegistryUnderTest, method: str) -> None:
     """Its headers say what it is, that ranges are served, and that it never changes."""
-    digest = blob(registry, b"small")["digest"]
-    got = registry.ask(method, f"{NAME}/blobs/{digest}")
+    digest = blob(shared, b"small")["digest"]
+    got = shared.ask(method, f"{NAME}/blobs/{digest}")
     assert (got.status, len(got.body)) == (200, 5)
     assert dict(got.headers) == {
         "Accept-Ranges": "bytes",
@@ -66,15 +66,15 @@ def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None
     ],
 )
 def test_ranges_of_a_blob(
-    registry: RegistryUnderTest,
+    shared: RegistryUnderTest,
     header: str,
     status: int,
     body: bytes | None,
     content_range: str | None,
 ) -> None:
     """A range is served, said to be unsatisfiable, or ignored, as RFC 9110 says."""
-    digest = blob(registry, b"0123456789")["digest"]
-    got = registry.ask("GET", f"{NAME}/blobs/{digest}", range=header)
+    digest = blob(shared, b"0123456789")["digest"]
+    got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header)
     assert (got.status, got.headers.get("Content-Range")) == (status, content_range)
     assert body is None or got.body == body
 

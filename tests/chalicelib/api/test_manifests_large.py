@@ -78,11 +78,11 @@ def test_more_is_413_and_leaves_nothing(registry: RegistryUnderTest) -> None:
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
 
 
-FILES = [Digest.of(str(number).encode()) for number in range(5_600)]
-"""More than an item of 400 KB can name."""
+FILES = [Digest.of(str(number).encode()) for number in range(LIMITS.references_inline + 100)]
+"""More than a manifest's item names."""
 
 
-def test_a_manifest_of_5600_layers(registry: RegistryUnderTest) -> None:
+def test_a_manifest_of_more_layers_than_its_item_names(registry: RegistryUnderTest) -> None:
     """It is stored whole, and needs every one of its layers."""
     puts: list[Any] = []
     for digest in FILES:

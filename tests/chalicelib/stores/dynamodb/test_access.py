@@ -24,7 +24,6 @@ from tests.chalicelib.stores.dynamodb.test_access_contract import a_trust
 from tests.emulators.lost_answers import answer_lost, meanwhile
 
 if TYPE_CHECKING:
-
     from tests.chalicelib.stores.conftest import Running
 
 
