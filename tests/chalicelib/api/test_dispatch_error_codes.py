@@ -18,6 +18,7 @@ from chalicelib.errors import DeniedError, ErrorCode, TooManyRequestsError, Unau
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
 from chalicelib.settings import ApiOptions, HeadStrategy
+from tests.chalicelib.api.pushing import IMAGE, NAME, code
 from tests.support.access import AccessWorld
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from chalicelib.api.messages import AuthorizedCaller, Response
 
-NAME = "team/app"
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
+    Refused = tuple[str, str, bytes, Mapping[str, str]]
+    Prepare = Callable[["World"], Refused]
+
 OPTIONS = ApiOptions(inline_limit=1024, head_strategy=HeadStrategy.BODY, manifest_limit=1000)
 BLOB = b"a blob"
 NOWHERE = Digest.of(b"nowhere")
@@ -78,38 +80,34 @@ class Row:
     """A request that is refused: `prepare` stores what it needs and gives the request."""
 
     code: ErrorCode
-    prepare: Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]
+    prepare: Prepare
     headers: tuple[str, ...] = ()
     """Headers that the answer must have."""
 
 
-def asked(
-    method: str, target: str, body: bytes = b"", **headers: str
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def asked(method: str, target: str, body: bytes = b"", **headers: str) -> Prepare:
     """Return a request that needs nothing stored."""
     return lambda _: (method, target, body, headers)
 
 
-def in_session(
-    method: str, body: bytes, query: str = "", **headers: str
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def in_session(method: str, body: bytes, query: str = "", **headers: str) -> Prepare:
     """Return a request about a session that holds three bytes."""
     return lambda world: (method, world.upload(b"abc").partition("?")[0] + query, body, headers)
 
 
 def refused_by(
     error: Exception,
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+) -> Prepare:
     """Return a request that the authorizer refuses."""
 
-    def prepare(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+    def prepare(world: World) -> Refused:
         world.refusal = error
         return "GET", f"{NAME}/tags/list", b"", {}
 
     return prepare
 
 
-def throttled(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+def throttled(world: World) -> Refused:
     """Return a request that meets a store that is asked too much."""
 
     def fail(*_: object) -> NoReturn:
@@ -119,7 +117,7 @@ def throttled(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
     return "GET", f"{NAME}/blobs/{NOWHERE}", b"", {}
 
 
-def leased(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+def leased(world: World) -> Refused:
     """Return a request about a session to which another one is appending."""
     at, now = world.upload(), world.memory.clock.now()
     session = at.partition("?")[0].rpartition("/")[2]
@@ -129,9 +127,7 @@ def leased(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
     return "PATCH", at, b"abc", {}
 
 
-def put(
-    document: object, reference: str = "v1"
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def put(document: object, reference: str = "v1") -> Prepare:
     """Return a PUT of a manifest."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return asked("PUT", f"{NAME}/manifests/{reference}", body, content_type=IMAGE)
@@ -189,15 +185,6 @@ ROWS = (
 )
 
 
-def error_of(answer: Response) -> str:
-    """Return the error code of an answer, after looking at its shape."""
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
-    (error,) = json.loads(answer.body)["errors"]
-    assert error["message"]
-    return str(error["code"])
-
-
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code.name)
 def test_a_refusal_has_its_codes_status_and_headers(row: Row) -> None:
     """Each way to an error code has its status, the spec's shape of an error, and its headers."""
@@ -206,7 +193,7 @@ def test_a_refusal_has_its_codes_status_and_headers(row: Row) -> None:
     assert world.ask("POST", f"{NAME}/blobs/uploads?digest={digest}", BLOB).status == 201
     method, target, body, headers = row.prepare(world)
     answer = world.ask(method, target, body, **headers)
-    assert (answer.status, error_of(answer)) == (row.code.status, row.code.code)
+    assert (answer.status, code(answer)) == (row.code.status, row.code.code)
     assert set(row.headers) <= set(answer.headers)
 
 
@@ -249,4 +236,4 @@ def test_a_malformed_request_is_refused(
 ) -> None:
     """A bad path, name, reference, digest or id has the spec's status and code."""
     answer = World().ask(method, target)
-    assert (answer.status, error_of(answer)) == (status, expected)
+    assert (answer.status, code(answer)) == (status, expected)
