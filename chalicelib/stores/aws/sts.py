@@ -34,14 +34,14 @@ _THROTTLES = tuple(code.encode() for code in THROTTLE_CODES)
 
 
 class StsClient:
-    """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
+    """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, in place of AWS.
 
     Raises ValueError for another endpoint: presigned requests would be sent to it.
     """
 
     def __init__(self, *, endpoint: str | None = None, fetch: Fetch = fetch) -> None:
         if endpoint is not None and not _LOOPBACK_URL.fullmatch(endpoint):
-            raise ValueError(f"{endpoint!r} is no emulator of STS: http and a loopback host")
+            raise ValueError(f"{endpoint!r} is no emulator of STS: use http and a loopback host")
         self._endpoint = endpoint
         self._fetch = fetch
 

@@ -45,7 +45,7 @@ ABSENT = Clause("attribute_not_exists(#pk)")
 """There is no such manifest."""
 
 IS_PENDING = Clause("#state = :pending", _PENDING)
-"""A push of this manifest has begun, and nobody was told that it is there."""
+"""A push of this manifest has begun, and its client has no answer yet."""
 
 IS_LIVE = Clause("#state = :live", _LIVE)
 """The manifest was accepted, by this push or by another of the same bytes."""
