@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 
-@pytest.mark.parametrize("padding", [0, 200_000], ids=["in the item", "in S3"])
-def test_a_manifest_is_answered_as_it_was_put(registry: RegistryUnderTest, padding: int) -> None:
-    """By tag and by digest, GET and HEAD answer the very bytes, type and digest."""
-    body = image(registry, b"one", b"two", b"one", annotations={"x": "y" * padding})
-    response = put(registry, "v1", body)
-    assert response.status == 201
-    assert response.headers["Docker-Content-Digest"] == str(Digest.of(body))
-    for reference in ("v1", Digest.of(body)):
-        for method in ("GET", "HEAD"):
-            got = registry.ask(method, f"{NAME}/manifests/{reference}")
-            assert (got.status, got.body) == (200, body)
-            assert got.headers["Content-Type"] == IMAGE
-            assert got.headers["Docker-Content-Digest"] == str(Digest.of(body))
-
-
 def test_docker_types_and_sha512_round_trip(shared: RegistryUnderTest) -> None:
     """A Docker manifest put by its sha512 digest is answered under that digest."""
     body = image(shared, b"layer").replace(IMAGE.encode(), DOCKER.encode())

@@ -59,23 +59,29 @@ def event(method: str = "GET", proxy: str | None = "a/b", **changes: Any) -> dic
     }
 
 
+def serving(view: Callable[[MoorageChalice], ChaliceResponse]) -> MoorageChalice:
+    """Return an app whose one view is this, under both patterns of the deployed app."""
+    app = MoorageChalice("test")
+    for pattern in ("/", "/{proxy+}"):
+        app.route(pattern, methods=METHODS, content_types=[], name=pattern)(lambda: view(app))
+    return app
+
+
 class Echo:
-    """An app whose view records the request and gives the answer it was told to."""
+    """An app whose view records the request and gives one answer."""
 
     def __init__(self, response: Response) -> None:
-        self.app = MoorageChalice("echo")
         self.seen: list[Request] = []
 
-        def view() -> ChaliceResponse:
-            self.seen.append(current(self.app))
+        def view(app: MoorageChalice) -> ChaliceResponse:
+            self.seen.append(current(app))
             return to_chalice(response)
 
-        self.app.route("/", methods=METHODS, content_types=[], name="root")(view)
-        self.app.route("/{proxy+}", methods=METHODS, content_types=[], name="below")(view)
+        self.app = serving(view)
 
-    def __call__(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Ask."""
-        return self.app(asked, Context())
+    def __call__(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """Send an event."""
+        return self.app(sent, Context())
 
 
 @pytest.mark.parametrize("proxy", [None, "a/b/blobs/uploads/x"])
@@ -136,15 +142,15 @@ def test_a_header_with_several_values_is_sent_as_several() -> None:
 
 def test_threads_do_not_see_each_others_requests() -> None:
     """Two requests at once each see their own, and none is left behind."""
-    app, barrier, seen = MoorageChalice("threads"), threading.Barrier(2), {}
+    barrier, seen = threading.Barrier(2), {}
 
-    def view() -> ChaliceResponse:
+    def view(app: MoorageChalice) -> ChaliceResponse:
         barrier.wait(timeout=10)
         request = current(app)
         seen[request.path] = request.body
         return to_chalice(Response(200))
 
-    app.route("/{proxy+}", methods=METHODS, content_types=[])(view)
+    app = serving(view)
 
     def ask(name: str) -> None:
         app(event("PUT", proxy=name, body=name), Context())
@@ -169,13 +175,6 @@ def test_the_deadline_is_the_invocations(monkeypatch: pytest.MonkeyPatch) -> Non
 
 ROOT = CHECKOUT
 SECRET = "the name of a bucket"  # noqa: S105 - what an answer must not hold
-
-
-def serving(view: Callable[[MoorageChalice], ChaliceResponse]) -> MoorageChalice:
-    """Return an app whose one view is this."""
-    app = MoorageChalice("test")
-    app.route("/{proxy+}", methods=METHODS, content_types=[])(lambda: view(app))
-    return app
 
 
 def raising(error: Exception) -> Callable[..., NoReturn]:
@@ -237,20 +236,13 @@ def test_the_standard_librarys_base64_is_never_used(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_authorizer_says_is_handed_on() -> None:
-    """The authorizer's part of an event may be null or empty, or say who asks; texts, as told."""
+    """The authorizer context of an event may be null, empty, or name the caller, all as text."""
     told: dict[str, object] = {"principalId": "ann", "version": 3}
     for authorizer, said in ((None, {}), ({}, {}), (told, {"principalId": "ann", "version": "3"})):
-        seen: list[Request] = []
-
-        def view(app: MoorageChalice, seen: list[Request] = seen) -> ChaliceResponse:
-            seen.append(current(app))
-            return to_chalice(Response(200))
-
-        asked = event()
+        echo, asked = Echo(Response(200)), event()
         asked["requestContext"]["authorizer"] = authorizer
-        assert serving(view)(asked, None)["statusCode"] == 200
-        assert seen[0].authorizer == said
-        assert seen[0].source == asked["requestContext"].get("identity", {}).get("sourceIp", "")
+        assert echo(asked)["statusCode"] == 200
+        assert (echo.seen[0].authorizer, echo.seen[0].source) == (said, "")
 
 
 @pytest.mark.parametrize("method", METHODS)

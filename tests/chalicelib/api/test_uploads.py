@@ -321,14 +321,6 @@ def test_an_upload_that_was_verified_in_vain_says_how_far_it_is(
     assert shared.ask("GET", f"team/app/blobs/{right}").body == FIRST + LAST
 
 
-def test_an_upload_that_was_hashed_keeps_nothing_of_a_wrong_put(
-    shared: RegistryUnderTest,
-) -> None:
-    """The same bytes with the right digest are what it lacks."""
-    at, right = closed_wrongly(shared, Algorithm.SHA256), Digest.of(FIRST + LAST)
-    assert shared.ask("PUT", f"{at}&digest={right}", LAST).status == 201
-
-
 @pytest.mark.parametrize("algorithm", Algorithm)
 @pytest.mark.parametrize("body", [b"", LAST])
 def test_a_wrong_digest_after_the_commit(

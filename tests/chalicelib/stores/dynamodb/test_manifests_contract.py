@@ -261,24 +261,19 @@ def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
 # tags
 
 
-def test_deleting_a_tag(stores: Stores, repository: str) -> None:
-    """A deleted tag is gone with its way back, and the manifest and its other tags stay."""
+@pytest.mark.parametrize("how", ["delete_tag", "drop_tag"])
+def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
+    """A deleted tag is gone with its way back; the manifest and its other tags stay."""
     live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    assert stores.metadata.delete_tag(repository, "v1")
-    assert named(stores, repository, "v1") is None
-    assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
-    assert not stores.metadata.delete_tag(repository, "v1")
-    assert at(stores, live) == live
-
-
-def test_dropping_the_tags_of_a_deletion(stores: Stores, repository: str) -> None:
-    """A tag of a manifest that is being deleted goes with its way back, also a second time."""
-    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    begun = deleting(stores, live)
-    for _ in range(2):
-        assert stores.metadata.drop_tag(begun, "v1")
+    begun = deleting(stores, live) if how == "drop_tag" else live
+    for first in (True, False):
+        if how == "drop_tag":
+            assert stores.metadata.drop_tag(begun, "v1")
+        else:
+            assert stores.metadata.delete_tag(repository, "v1") is first
         assert named(stores, repository, "v1") is None
         assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+    assert at(stores, live) == begun
 
 
 def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str) -> None:

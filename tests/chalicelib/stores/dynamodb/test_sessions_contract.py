@@ -53,11 +53,6 @@ def test_a_session_with_nothing_optional_reads_back(stores: Stores) -> None:
     assert stores.sessions.get(session.id) == session
 
 
-def test_an_absent_session_is_none(stores: Stores) -> None:
-    """A session that was never created reads as None."""
-    assert stores.sessions.get("nobody") is None
-
-
 def test_creating_again_with_the_same_nonce_succeeds_and_changes_nothing(stores: Stores) -> None:
     """A creation that is repeated after the session moved on leaves it as it is."""
     session = stored(stores)
@@ -129,6 +124,7 @@ def test_a_session_is_unknown_to_everybody_else(stores: Stores, mixed_up: str) -
 def test_an_absent_session_gives_no_lease_and_is_not_made(stores: Stores) -> None:
     """Asking for the lease of a session that is not there makes none."""
     session = a_session()
+    assert stores.sessions.get(session.id) is None
     with pytest.raises(UploadUnknownError):
         lease(stores, session)
     assert stores.sessions.get(session.id) is None
