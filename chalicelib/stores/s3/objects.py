@@ -6,11 +6,11 @@ means that. Its callers have named every key in an item of DynamoDB already.
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
@@ -27,7 +27,6 @@ from chalicelib.registry.outcomes import (
     Written,
 )
 from chalicelib.stores.aws.failures import failures, status_of
-from chalicelib.stores.s3.lists import S3Lists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -87,7 +86,6 @@ class S3ObjectStore:
         self._bucket = bucket
         self._copy_limit = copy_limit
         self._copy_part = copy_part
-        self._lists = S3Lists(client, bucket)
 
     def put(self, key: str, data: bytes) -> Written:
         with failures():
@@ -215,7 +213,15 @@ class S3ObjectStore:
             )
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        return self._lists.parts(key, upload_id)
+        request = {"Key": key, "UploadId": upload_id, "MaxParts": S3_KEYS}
+        # The marker is a part number, not a count: the numbers may have gaps.
+        markers = {"NextPartNumberMarker": "PartNumberMarker"}
+        parts = [
+            Part(item["PartNumber"], item["Size"], item["ETag"])
+            for answer in self._pages(self._client.list_parts, request, markers)
+            for item in answer.get("Parts", [])
+        ]
+        return sorted(parts, key=lambda part: part.number)
 
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
         listed: list[CompletedPartTypeDef] = [
@@ -240,16 +246,16 @@ class S3ObjectStore:
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def abort_all(self, key: str) -> None:
-        for found, upload_id in self._lists.uploads(key):
+        for found, upload_id in self._uploads(key):
             if found == key:
                 self.abort_multipart(key, upload_id)
 
     def purge(self, prefix: str) -> None:
         for _ in range(_PURGE_ROUNDS):
-            uploads = self._lists.uploads(prefix)
+            uploads = self._uploads(prefix)
             for key, upload_id in uploads:
                 self.abort_multipart(key, upload_id)
-            keys = self._lists.keys(prefix)
+            keys = self._keys(prefix)
             self.delete(keys)
             if not uploads and not keys:
                 return
@@ -260,6 +266,40 @@ class S3ObjectStore:
         return self._client.generate_presigned_url(
             operation, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
         )
+
+    def _uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """Key and id of every open multipart upload below a prefix."""
+        request = {"Prefix": prefix, "MaxUploads": S3_KEYS}
+        markers = {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
+        pages = self._pages(self._client.list_multipart_uploads, request, markers)
+        return [
+            (item["Key"], item["UploadId"]) for page in pages for item in page.get("Uploads", [])
+        ]
+
+    def _keys(self, prefix: str) -> list[str]:
+        """The key of every object below a prefix."""
+        request = {"Prefix": prefix, "MaxKeys": S3_KEYS}
+        markers = {"NextContinuationToken": "ContinuationToken"}
+        pages = self._pages(self._client.list_objects_v2, request, markers)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def _pages(
+        self, operation: Callable[..., Any], request: dict[str, Any], markers: Mapping[str, str]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Follow a list of S3 to its last page; `markers`: where an answer says how to go on.
+
+        Never less than all: raises UnavailableError for a list that is cut short without a marker.
+        """
+        while True:
+            with failures(_OF_AN_UPLOAD):
+                answer = operation(Bucket=self._bucket, **request)
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            following = {to: answer.get(at) or "" for at, to in markers.items()}
+            if not any(following.values()) or following.items() <= request.items():
+                raise UnavailableError("S3 cut a list short and did not say where")
+            request = {**request, **following}
 
     def _source(self, key: str) -> "CopySourceTypeDef":
         return {"Bucket": self._bucket, "Key": key}

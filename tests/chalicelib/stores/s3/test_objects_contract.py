@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -211,6 +211,45 @@ def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request)  # noqa: S310 - loopback
         assert refused.value.code == 403
+
+
+class Paged:
+    """A client whose lists have two pages, the second behind the first one's marker."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        self.lost = lost
+
+    def list_parts(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - S3's own
+        """List two parts."""
+        number = {None: 7, 7: 3}[request.get("PartNumberMarker")]
+        part = {"PartNumber": number, "Size": 1, "ETag": "e"}
+        return self._page(number == 7, Parts=[part], NextPartNumberMarker=7)
+
+    def list_multipart_uploads(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
+        """List two uploads, of which only the last is of the key `k`."""
+        marker = request.get("KeyMarker"), request.get("UploadIdMarker")
+        key = {(None, None): "k-1", ("k-1", "u"): "k"}[marker]
+        upload = {"Key": key, "UploadId": "u"}
+        return self._page(key == "k-1", Uploads=[upload], NextKeyMarker=key, NextUploadIdMarker="u")
+
+    def abort_multipart_upload(self, **request: Any) -> None:  # noqa: ANN401 - likewise
+        """Abort the upload of `k`, and no other."""
+        assert request["Key"] == "k"
+
+    def _page(self, first: bool, **answer: Any) -> dict[str, Any]:  # noqa: ANN401, FBT001 - likewise
+        kept = {name: at for name, at in answer.items() if not (self.lost and "Next" in name)}
+        return {**kept, "IsTruncated": first}
+
+
+def test_a_list_is_followed_to_its_last_page() -> None:
+    """Parts and uploads behind a marker are found; a page cut short without one is a failure."""
+    store = S3ObjectStore(Paged(), "bucket")  # type: ignore[arg-type]
+    assert [part.number for part in store.list_parts("k", "u")] == [3, 7]
+    store.abort_all("k")
+    store = S3ObjectStore(Paged(lost=True), "bucket")  # type: ignore[arg-type]
+    for call in (lambda: store.list_parts("k", "u"), lambda: store.abort_all("k")):
+        with pytest.raises(UnavailableError):
+            call()
 
 
 class Failing:
