@@ -108,7 +108,6 @@ def pages(registry: RegistryUnderTest, target: str) -> Iterator[dict[str, Any]]:
         (f"{NAME}/tags/list", "tags", TAGS, 3),
         (f"{NAME}/tags/list?n=900", "tags", TAGS, 3),
         (f"{NAME}/tags/list?n=9999&last=v01999", "tags", TAGS[2000:], 1),
-        ("_catalog", "repositories", NAMES, 2),
         ("_catalog?n=600", "repositories", NAMES, 2),
     ],
 )
@@ -121,12 +120,12 @@ def test_names_page_by_page(
     assert len(found) == number
 
 
-@pytest.mark.parametrize("kind", [None, KINDS[0], "application/x-none"])
-def test_referrers_page_by_page(long_lists: RegistryUnderTest, kind: str | None) -> None:
+@pytest.mark.parametrize("kind", [KINDS[0], "application/x-none"])
+def test_referrers_page_by_page(long_lists: RegistryUnderTest, kind: str) -> None:
     """Following Link gives every referrer of the type once; a page may lack some, or all."""
-    query = "" if kind is None else f"?artifactType={kind}"
-    found = [page["manifests"] for page in pages(long_lists, f"{NAME}/referrers/{SUBJECT}{query}")]
-    expected = [str(digest) for at, digest in enumerate(REFERRERS) if kind in {None, KINDS[at % 2]}]
+    target = f"{NAME}/referrers/{SUBJECT}?artifactType={kind}"
+    found = [page["manifests"] for page in pages(long_lists, target)]
+    expected = [str(digest) for at, digest in enumerate(REFERRERS) if kind == KINDS[at % 2]]
     assert [item["digest"] for page in found for item in page] == expected
     assert len(found) == 2
 
