@@ -7,10 +7,15 @@ runs. It must never refuse what S3 accepts. `python -m tests.emulators.strict_mo
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+from moto.dynamodb import models as moto_dynamodb
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.table import Table
 from moto.s3.models import FakeKey, FakeMultipart, S3Backend
 
 from moorage.local import moto_server
@@ -70,12 +75,47 @@ def list_parts_by_number() -> None:
     S3Backend.is_truncated = is_truncated  # type: ignore[method-assign, assignment]
 
 
+def transactions_copy_only_their_items() -> None:
+    """Make a transaction put back the items that it names, where moto copies whole tables first.
+
+    A copy takes as long as there are items in the table, most of a test's time.
+    """
+    transact = DynamoDBBackend.transact_write_items
+
+    def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        before = []
+        for action in transact_items:
+            (operation,) = action.values()
+            table = self.tables.get(operation.get("TableName", ""))
+            if table is not None:
+                keys = self.get_keys_value(table, operation.get("Key") or operation["Item"])
+                before.append((table, keys, copy.deepcopy(table.get_item(*keys))))
+        try:
+            transact(self, transact_items)
+        except Exception:
+            for table, (hash_key, range_key), item in before:
+                if item is None:
+                    table.delete_item(hash_key, range_key)
+                elif range_key is None:
+                    table.items[hash_key] = item  # type: ignore[assignment] # as moto does
+                else:
+                    table.items[hash_key][range_key] = item
+            raise
+
+    def deep(value: object) -> object:
+        return value if isinstance(value, Table) else copy.deepcopy(value)
+
+    moto_dynamodb.copy = SimpleNamespace(deepcopy=deep)  # type: ignore[attr-defined, assignment]
+    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; `--copy-limit BYTES` moves S3's 5 GiB, so that a test can exceed it."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--copy-limit", type=int, default=COPY_LIMIT)
     options, others = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     list_parts_by_number()
+    transactions_copy_only_their_items()
     return moto_server.main(others, wrap=lambda moto: StrictMoto(moto, options.copy_limit))
 
 

@@ -27,9 +27,9 @@ from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RangeInvalidError
 from chalicelib.registry.service import Limits
+from chalicelib.settings import ApiOptions, HeadStrategy
 from moorage.common.http import registry_url
 from moorage.common.http_server import BoundedServer
 from moorage.doctor.visit import UserPassword, Visit

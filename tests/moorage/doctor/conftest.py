@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
+from chalicelib.settings import HeadStrategy
 from tests.moorage.doctor.broken_gateway import MemoryRegistry, run_registry
 
 if TYPE_CHECKING:

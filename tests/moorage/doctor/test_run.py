@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
+from chalicelib.settings import HeadStrategy
 from moorage.cli import main as cli
 from moorage.common.http import registry_url
 from moorage.doctor import report as doctor_report

@@ -1,4 +1,4 @@
-"""The lines and metrics of the functions beside the API, each process of which is Lambda's."""
+"""The functions beside the API, each called as Lambda does: what they do, log and measure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
 from tests.chalicelib.telemetry.test_line_requests import has
-from tests.chalicelib.wiring.test_registry_functions import RULE
-from tests.support.registries import registry_over
+from tests.support.registries import RegistryUnderTest, registry_over
 from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 MIB = 1024 * 1024
+
+RULE: dict[str, object] = {
+    "version": "0",
+    "account": "000000000000",
+    "region": "us-east-1",
+    "detail": {},
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "time": "2026-01-01T00:00:00Z",
+    "id": "an event",
+    "resources": [],
+}
 
 _PROGRAM = """
 import json, sys
@@ -61,11 +73,18 @@ def functions(backend: Backend, **environment: str) -> Iterator[list[tuple[str, 
     calls[:] = [("metrics" if "_aws" in line else "line", line) for line in written]
 
 
-@pytest.mark.parametrize("metrics", ["0", "1"])
-def test_the_functions_beside_the_api_have_a_line_each(strict_moto: Backend, metrics: str) -> None:
-    """Commit and sweep tell what they did, the first of a process that it was cold, as metrics too.
+def state_of(registry: RegistryUnderTest, session_id: str) -> UploadState:
+    """Return where a session stands."""
+    session = registry.ports.sessions.get(session_id)
+    assert session is not None
+    return session.state
 
-    Without MOORAGE_METRICS nothing but lines is written.
+
+@pytest.mark.parametrize("metrics", ["0", "1"])
+def test_commit_and_sweep_do_their_work_and_log_it(strict_moto: Backend, metrics: str) -> None:
+    """A sealed session is committed by its id alone; each call has a line, and metrics if on.
+
+    The first call of the process is cold. Without MOORAGE_METRICS nothing but lines is written.
     """
     backend = strict_moto.fresh()
     under = registry_over(backend)
@@ -79,9 +98,8 @@ def test_the_functions_beside_the_api_have_a_line_each(strict_moto: Backend, met
         calls.append(("commit", {"session": session.id}))
         calls.append(("sweep", RULE))
         calls.append(("commit", {"session": "none"}))
-    done = under.ports.sessions.get(session.id)
-    assert done is not None
-    assert done.state is UploadState.COMMITTED
+    assert state_of(under, session.id) is UploadState.COMMITTED
+    assert under.registry.blobs.stat("a/b", Digest.of(data)).size == len(data)
     committed, swept, missing = (line for kind, line in calls if kind == "line")
     assert has(committed, action="commit", status=200, cold_start=True, committed=True)
     assert has(committed, session=session.id, repository="a/b", digest=str(Digest.of(data)))
@@ -98,10 +116,20 @@ def test_the_functions_beside_the_api_have_a_line_each(strict_moto: Backend, met
     assert [line["ColdStarts"] for line in emitted if "ColdStarts" in line] == [[1.0]]
 
 
-def test_a_setting_that_can_not_be_read_stops_no_registry(strict_moto: Backend) -> None:
-    """A slip in MOORAGE_METRICS is said in the log, and work goes on."""
-    with functions(strict_moto.fresh(), MOORAGE_METRICS="yes") as calls:
+def test_the_sweep_function_ends_what_is_due(strict_moto: Backend) -> None:
+    """An upload whose life has ended is cancelled, and one that may go on is left alone.
+
+    A mistyped MOORAGE_METRICS is an error in the log, and no more.
+    """
+    backend = strict_moto.fresh()
+    registry = registry_over(backend)
+    young = registry.registry.uploads.start("a/b", "ann")
+    registry.clock.offset = -Limits().session_life - 60
+    old = registry.registry.uploads.start("a/b", "ann")
+    with functions(backend, MOORAGE_METRICS="yes") as calls:
         calls.append(("sweep", RULE))
-    said, line = (line for _, line in calls)
-    assert "MOORAGE_METRICS must be one of 0, 1" in said["message"]
+    assert state_of(registry, old.id) is UploadState.CANCELLED
+    assert state_of(registry, young.id) is UploadState.OPEN
+    error, line = (line for _, line in calls)
+    assert "MOORAGE_METRICS must be one of 0, 1" in error["message"]
     assert has(line, action="sweep", status=200)

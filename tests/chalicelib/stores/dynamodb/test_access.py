@@ -3,31 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chalicelib.stores.dynamodb.codec import CorruptItemError
-from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret_key
+from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret_key, trust_key
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.chalicelib.stores.dynamodb.access_tables import (
-    Dynamo,
+    DynamoAccess,
     a_hash,
     dynamo,
+    fresh_store,
     over_a_table,
     shared,
+    store,
 )
+from tests.chalicelib.stores.dynamodb.test_access_contract import a_trust
 from tests.emulators.lost_answers import answer_lost, meanwhile
 
 if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Running
 
+
+__all__ = ["dynamo", "fresh_store", "shared", "store"]  # fixtures
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_all_pages_are_read(running: Running, backend: str) -> None:
+    """Trusts that fill more than one answer of DynamoDB (1 MB) are listed whole."""
+    dynamo = over_a_table(running.stores(backend))
+    made = [a_trust(name=f"t{number}") for number in range(5)]
+    for one in made:
+        dynamo.store.put_trust(one)
+        dynamo.set(trust_key(one.name), "ballast", {"S": "x" * 350_000})
+    assert list(dynamo.store.list_trusts()) == made
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("subject", {"S": "*"}),
+        ("subject", {"S": ""}),
+        ("subject", {"L": [{"S": "somebody"}]}),
+        ("issuer", {"S": "http://token.actions.example.com"}),
+        ("audience", {"N": "1"}),
+        ("grants", {"L": [{"S": "**:all"}]}),
+    ],
+    ids=range(6),
+)
+def test_a_corrupt_trust_is_a_fault(
+    running: Running, attribute: str, value: dict[str, Any]
+) -> None:
+    """A trust that can't be read lets nobody in, is not taken for absent, and can be replaced."""
+    dynamo, made = over_a_table(running.stores("moto")), a_trust()
+    dynamo.store.put_trust(made)
+    dynamo.set(trust_key(made.name), attribute, value)
+    with pytest.raises(CorruptItemError):
+        dynamo.store.get_trust(made.name)
+    with pytest.raises(CorruptItemError):
+        dynamo.store.list_trusts()
+    dynamo.store.put_trust(made)
+    assert dynamo.store.list_trusts() == [made]
+
+
 __all__ = ["dynamo", "shared"]  # fixtures
 
 
-def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
-    """Creating, replacing and counting know that they already happened."""
+def test_writes_that_are_sent_twice(dynamo: DynamoAccess) -> None:
+    """Creating, replacing, counting and trusting know their own repeats."""
     store, credential, new, key = dynamo.store, a_credential(), a_hash(), a_hash()
     with answer_lost(dynamo.client, "TransactWriteItems"):
         store.create(credential)
@@ -42,9 +87,16 @@ def test_writes_that_are_sent_twice(dynamo: Dynamo) -> None:
     with answer_lost(dynamo.client, "UpdateItem"):
         store.revoke(credential.id)
     assert store.get(credential.id) == replace(rotated, revoked=True)
+    trust = a_trust()
+    with answer_lost(dynamo.client, "PutItem"):
+        store.put_trust(trust)
+    assert store.get_trust(trust.name) == trust
+    with answer_lost(dynamo.client, "DeleteItem"):
+        store.delete_trust(trust.name)
+    assert store.get_trust(trust.name) is None
 
 
-def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
+def test_a_use_that_is_sent_twice(dynamo: DynamoAccess) -> None:
     """A day whose note was answered in vain is noted."""
     credential = a_credential()
     dynamo.store.create(credential)
@@ -53,7 +105,7 @@ def test_a_use_that_is_sent_twice(dynamo: Dynamo) -> None:
     assert dynamo.store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
 
 
-def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
+def test_a_replacement_between_two_reads(dynamo: DynamoAccess) -> None:
     """A secret is not found that is replaced twice while it is looked for."""
     store, credential = dynamo.store, a_credential()
     store.create(credential)
@@ -65,7 +117,7 @@ def test_a_replacement_between_two_reads(dynamo: Dynamo) -> None:
         assert store.find(credential.secret_hash) is None
 
 
-def test_no_way_is_left_of_an_old_secret(dynamo: Dynamo) -> None:
+def test_no_way_is_left_of_an_old_secret(dynamo: DynamoAccess) -> None:
     """A secret before the last leaves nothing in the table, nor does it matter if it is gone."""
     store, first = dynamo.store, a_credential()
     store.create(first)
@@ -101,7 +153,7 @@ def test_only_counters_expire(running: Running, name: str) -> None:
 
 
 @pytest.mark.parametrize("grants", [["admin", "a"], ["**:all"], [""], ["-*:pull"]])
-def test_grants_that_can_not_be_read_are_no_grants(dynamo: Dynamo, grants: list[str]) -> None:
+def test_grants_that_can_not_be_read_are_no_grants(dynamo: DynamoAccess, grants: list[str]) -> None:
     """A credential whose grants are corrupt is a fault, and neither absent nor without grants."""
     credential = a_credential()
     dynamo.store.create(credential)

@@ -13,6 +13,7 @@ from chalicelib.api.headers import (
     upload_headers,
 )
 from chalicelib.errors import RangeInvalidError
+from moorage.proxy.chunked_upload import offset_of
 
 MOST = 10**19 - 1
 """The largest number of 19 digits."""
@@ -132,8 +133,9 @@ def test_nothing_else_is_an_offset(text: str) -> None:
 
 
 @given(st.integers(0, MOST))
-def test_the_location_of_a_session_leads_back_to_its_offset(offset: int) -> None:
-    """What `at` says in a Location is read as the offset it was written from, and Range agrees."""
+def test_a_sessions_headers_lead_back_to_its_offset(offset: int) -> None:
+    """Location and Range are read as the offset they were made of, by API and proxy alike."""
     headers = upload_headers("a/b", "id", offset)
     assert parse_offset(headers["Location"].rpartition("?at=")[2]) == offset
     assert parse_content_range(headers["Range"]) == (0, max(offset - 1, 0))
+    assert offset_of(headers) == offset
