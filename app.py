@@ -19,7 +19,7 @@ from chalice.app import AuthRequest, AuthResponse, CloudWatchEvent, Rate, Respon
 from chalicelib.access.authorizer_context import to_context
 from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
-from chalicelib.telemetry import line as log
+from chalicelib.telemetry import log
 from chalicelib.wiring import registry as wiring
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

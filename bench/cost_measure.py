@@ -27,11 +27,11 @@ from chalicelib.access.tokens import TokenIssuer
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.descriptor import MediaType
 from chalicelib.digest import Digest
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore

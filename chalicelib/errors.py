@@ -4,7 +4,7 @@ A code and its HTTP status stand together here and nowhere else. This module mus
 HTTP headers, S3 or DynamoDB.
 Source: OCI distribution spec, "Error Codes"; RANGE_INVALID, TAG_INVALID, UNAVAILABLE and
 PAGINATION_NUMBER_INVALID follow the codes that clients already know from other registries;
-REQUEST_INVALID is ours, for the token endpoint.
+REQUEST_INVALID is Moorage's own, for the token endpoint.
 """
 
 import enum
@@ -15,7 +15,10 @@ class ErrorCode(enum.Enum):
     """An error code of the spec with its HTTP status and the message used when none is given."""
 
     BLOB_UNKNOWN = (404, "blob unknown to this repository: push it, or mount it from another")
-    BLOB_UPLOAD_INVALID = (400, "the upload can't go on as asked: ask for its status and resume")
+    BLOB_UPLOAD_INVALID = (
+        400,
+        "the request does not continue the upload: get its status and resume",
+    )
     BLOB_UPLOAD_UNKNOWN = (404, "no such upload session: start a new one")
     DENIED = (403, "access denied")
     DIGEST_INVALID = (400, "the digest does not match the bytes, or is no digest")
@@ -45,7 +48,7 @@ class ErrorCode(enum.Enum):
 
 
 class RegistryError(Exception):
-    """What a client is told when a request can't be done; each subclass is one code."""
+    """An error that a client is answered; each subclass is one code."""
 
     code: ClassVar[ErrorCode]
 
@@ -138,7 +141,7 @@ class TagInvalidError(RegistryError):
 
 
 class TooManyRequestsError(RegistryError):
-    """The caller, or AWS below us, is being throttled; `retry_after` in seconds."""
+    """The caller, or the registry by AWS, is being throttled; `retry_after` in seconds."""
 
     code = ErrorCode.TOOMANYREQUESTS
 
@@ -158,7 +161,7 @@ class UnavailableError(RegistryError):
 
 
 class UnauthorizedError(RegistryError):
-    """The caller has not said who it is, or not enough; `scopes` are those to ask a token for."""
+    """The caller has no valid token, or one without the scopes; `scopes`: those it needs."""
 
     code = ErrorCode.UNAUTHORIZED
 

@@ -3,19 +3,20 @@
 This module must never hold a default that opens a deployment to the world.
 """
 
+import enum
 import re
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-_INLINE_LIMIT = 1024 * 1024
+from chalicelib.limits import LAMBDA_BODY, MIB
+
+_INLINE_LIMIT = MIB
 _MANIFEST_LIMIT = 4_500_000
-_LARGEST_ANSWER = 4_700_000
-"""The bytes of a body that Lambda still takes and returns: 6 MB less base64 and headers."""
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-"""What the SDK reads an emulator's address from; Lambda sets neither."""
+"""The variables of an emulator's address, which the SDK reads; Lambda sets neither."""
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
 _ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
@@ -25,6 +26,15 @@ class SettingsError(ValueError):
     """A variable of the environment that is missing or can't be read; the message says which."""
 
 
+class HeadStrategy(enum.StrEnum):
+    """How a blob's HEAD answers its length; the first is the default."""
+
+    REDIRECT = "redirect"
+    """A URL presigned for HEAD: right whatever the gateway does."""
+    BODY = "body"
+    """The gateway computes it from the body returned: right where it does so."""
+
+
 class Settings(NamedTuple):
     """What the environment says. Sizes are bytes."""
 
@@ -32,10 +42,9 @@ class Settings(NamedTuple):
     registry_table: str
     uploads_table: str
     inline_limit: int = _INLINE_LIMIT
-    """Blobs up to this size are answered by us, larger ones by a redirect to S3."""
+    """Blobs up to this size are answered directly, larger ones by a redirect to S3."""
     manifest_limit: int = _MANIFEST_LIMIT
-    head_strategy: str = "redirect"
-    """How a blob's HEAD tells its length: `body`, or `redirect` (right behind any gateway)."""
+    head_strategy: HeadStrategy = HeadStrategy.REDIRECT
     serial_dynamodb: bool = False
     """One DynamoDB call at a time: only for moto, whose failing transactions erase other writes."""
     sparse_index: bool = False
@@ -44,7 +53,7 @@ class Settings(NamedTuple):
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
     emulated: bool = False
-    """Whether S3 is something else at an address of its own, where buckets have no host names."""
+    """Whether S3 is an emulator, where buckets have no host names."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -54,9 +63,9 @@ class Settings(NamedTuple):
             bucket=reader.text("BUCKET"),
             registry_table=reader.text("REGISTRY_TABLE"),
             uploads_table=reader.text("UPLOADS_TABLE"),
-            inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT, _LARGEST_ANSWER),
-            manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT, _LARGEST_ANSWER),
-            head_strategy=reader.choice("HEAD_STRATEGY", ("redirect", "body")),
+            inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT, LAMBDA_BODY),
+            manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT, LAMBDA_BODY),
+            head_strategy=HeadStrategy(reader.choice("HEAD_STRATEGY", tuple(HeadStrategy))),
             serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
             sparse_index=reader.flag("SPARSE_INDEX"),
             sparse_image=reader.flag("SPARSE_IMAGE"),
@@ -66,8 +75,19 @@ class Settings(NamedTuple):
         )
 
 
+class ApiOptions(NamedTuple):
+    """The settings that the API's handlers are given; sizes in bytes."""
+
+    inline_limit: int
+    head_strategy: HeadStrategy
+    manifest_limit: int
+    realm: str = ""
+    """The token endpoint's URL, which challenges name; empty: they are the gateway's."""
+    service: str = ""
+
+
 class AccessSettings(NamedTuple):
-    """What the environment says of who may do what, where access is controlled."""
+    """What the environment says of access control, where it is on."""
 
     table: str
     url: str
@@ -76,13 +96,13 @@ class AccessSettings(NamedTuple):
     """The parameter in SSM Parameter Store that holds the signing keys."""
     serial_dynamodb: bool = False
     sts_endpoint: str | None = None
-    """Where AWS is emulated on this machine, STS too; None: AWS itself is asked."""
+    """The URL of an emulator on this machine, STS included; None: AWS itself."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self | None:
         """Read MOORAGE_* variables; None if the registry is open. Raises SettingsError.
 
-        A deployment can't be: whoever finds its URL could push.
+        A deployment can't be open: anybody who finds its URL could push.
         """
         reader = _Reader(environment)
         if reader.choice("AUTH", ("on", "off")) == "off":
@@ -104,7 +124,7 @@ class AccessSettings(NamedTuple):
 
     @property
     def service(self) -> str:
-        """What clients call the registry: its host, with the port if it has one."""
+        """The registry's host as clients know it, with the port if it has one."""
         return urlsplit(self.url).netloc
 
     @property
@@ -114,12 +134,12 @@ class AccessSettings(NamedTuple):
 
 
 class TelemetrySettings(NamedTuple):
-    """What the environment says of watching a deployment: nothing that has a price is on."""
+    """What the environment says of metrics and traces: what costs money is off by default."""
 
     metrics: bool = False
     tracing: bool = False
     service: str = "moorage"
-    """What tells two registries' metrics apart, in one account and region."""
+    """The name that distinguishes two registries' metrics in one account and region."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:

@@ -3,12 +3,12 @@
 Source: OCI distribution spec, "Pulling blobs" (end-2, 10); RFC 9110, "Range Requests".
 """
 
-from chalicelib.api.headers import parse_range
+from chalicelib.api.headers import content_range, parse_range
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.reference import parse_digest
 from chalicelib.registry.model import Link
 from chalicelib.registry.registry import Registry
+from chalicelib.settings import ApiOptions, HeadStrategy
 
 _ONE_YEAR = "max-age=31536000, immutable"
 
@@ -25,9 +25,7 @@ def get(
     body = registry.blobs.read(link, span)
     if span is None:
         return Response(200, headers, body)
-    return Response(
-        206, {**headers, "Content-Range": f"bytes {span[0]}-{span[1]}/{link.size}"}, body
-    )
+    return Response(206, {**headers, "Content-Range": content_range(span, link.size)}, body)
 
 
 def head(

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import upload_headers
+from chalicelib.api.headers import content_range, upload_headers
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions
 from chalicelib.api.routes import Match, MethodUnknownError, RouteUnknownError, match
 from chalicelib.errors import (
     ErrorCode,
@@ -23,8 +22,10 @@ from chalicelib.errors import (
     UploadError,
 )
 from chalicelib.reference import parse_digest
-from chalicelib.telemetry import line as log
-from chalicelib.telemetry.tally import Line, Tally, line, tallied
+from chalicelib.settings import ApiOptions
+from chalicelib.telemetry import log
+from chalicelib.telemetry.line import LogLine, line_of
+from chalicelib.telemetry.tally import Tally, tallied
 
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
@@ -58,7 +59,7 @@ class Api:
         self._token_service = token_service
 
     def __call__(self, request: Request) -> Response:
-        """Answer a request; whatever goes wrong is an answer too."""
+        """Answer a request; an error is an answer too."""
         with tallied() as tally:
             return self._answered(request, tally)
 
@@ -83,10 +84,10 @@ class Api:
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
 
     def _challenged(self, error: RegistryError, response: Response) -> Response:
-        """Tell where to get a token for what was asked. API Gateway renames the header.
+        """Add the challenge to a 401: where to get a token, and for which scopes.
 
-        Its own 401 has a challenge under the right name, without the scopes; a proxy of ours gives
-        this one its name back.
+        API Gateway renames the header, and its own 401 has a challenge without the scopes;
+        Moorage's proxies give this one its name back.
         """
         if not isinstance(error, UnauthorizedError) or not self._options.realm:
             return response
@@ -102,8 +103,8 @@ def answer(
 ) -> Response:
     """Let the API that `build` makes answer the request that `read` reads.
 
-    What goes wrong before there is an API to answer (a setting that is missing, an event that is
-    none) is a 500 in the spec's shape too, and logged.
+    An error before there is an API to answer (a setting that is missing, a malformed event) is a
+    500 in the spec's shape too, and logged.
     """
     try:
         return build()(read())
@@ -112,30 +113,31 @@ def answer(
         fault = _fault()
         with tallied() as tally:
             sent = len(fault.body)
-            _write(line(tally, action=None, status=fault.status, error=_FAULT, bytes_out=sent))
+            line = line_of(tally, action=None, status=fault.status, error=_FAULT, bytes_out=sent)
+            _write(line)
         return Response(fault.status, {**_VERSION, **fault.headers}, fault.body)
 
 
-def _write(told: Line) -> None:
+def _write(line: LogLine) -> None:
     """Write the one line of a request: no header and no query, for those may hold secrets."""
     log.write(
         _log,
-        told,
+        line,
         "%s %s %s %d %.0f ms",
-        told.request_id,
-        told.method,
-        told.path,
-        told.status,
-        told.milliseconds,
+        line.request_id,
+        line.method,
+        line.path,
+        line.status,
+        line.milliseconds,
     )
 
 
 def _line(
     request: Request, found: Match | None, response: Response, tally: Tally, code: str | None
-) -> Line:
+) -> LogLine:
     session = response.headers.get("Docker-Upload-UUID") or _named(found, "session")
     redirected = response.status == _REDIRECT and request.method == "GET"
-    return line(
+    return line_of(
         tally,
         action=found.route.action.value if found else None,
         status=response.status,
@@ -147,7 +149,7 @@ def _line(
         repository=_named(found, "name"),
         digest=_digest(found, response),
         session=str(session) if session else None,
-        # Who was refused never became the caller: the gateway's authorizer has named them.
+        # A refused principal is never the caller: the gateway's authorizer names it.
         principal=request.principal or request.authorizer.get(PRINCIPAL),
         deadline_left=round((request.deadline - time.time()) * 1000),
         bytes_in=len(request.body),
@@ -161,9 +163,11 @@ def _named(found: Match | None, parameter: str) -> str | None:
 
 
 def _digest(found: Match | None, response: Response) -> str | None:
-    """Return the digest that was answered with, or else asked for; None for what is no digest."""
-    told = response.headers.get("Docker-Content-Digest")
-    named = str(told) if told else _named(found, "digest") or _named(found, "reference") or ""
+    """Return the digest of the answer, or else of the request; None if neither has a valid one."""
+    answered = response.headers.get("Docker-Content-Digest")
+    named = (
+        str(answered) if answered else _named(found, "digest") or _named(found, "reference") or ""
+    )
     try:
         return str(parse_digest(named)) if ":" in named else None
     except RegistryError:
@@ -178,15 +182,15 @@ def _refusal(error: RegistryError, found: Match | None) -> Response:
     if isinstance(error, UploadError):
         headers |= _session_headers(error, found)
     if isinstance(error, RangeInvalidError):
-        headers["Content-Range"] = f"bytes */{error.size}"
+        headers["Content-Range"] = content_range(None, error.size)
     if isinstance(error, MethodUnknownError):
         headers["Allow"] = ", ".join(error.allowed)
-    told = _body(status, error.code.code, error.message, error.detail)
-    return Response(told.status, {**told.headers, **headers}, told.body)
+    plain = _body(status, error.code.code, error.message, error.detail)
+    return Response(plain.status, {**plain.headers, **headers}, plain.body)
 
 
 def _fault() -> Response:
-    """Say that it failed and nothing of why: that is in the log."""
+    """Answer 500 without the cause, which is in the log."""
     return _body(500, _FAULT, "the registry failed: see its log", None)
 
 

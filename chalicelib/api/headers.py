@@ -1,7 +1,6 @@
-"""Reading and writing the headers that carry ranges, places and pages.
+"""Reads and writes headers: ranges, locations, links to the next page.
 
-This module must never guess: a header that can't be read is said to be so, or ignored where its
-RFC says to.
+This module must never guess: a malformed header is an error, or ignored where its RFC says so.
 """
 
 import re
@@ -40,6 +39,11 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return span
 
 
+def content_range(span: tuple[int, int] | None, size: int) -> str:
+    """Return a Content-Range of an answer: `span` inclusive, None where no byte can be served."""
+    return f"bytes {f'{span[0]}-{span[1]}' if span else '*'}/{size}"
+
+
 def parse_content_range(header: str) -> tuple[int, int] | None:
     """Read a chunk's Content-Range (`first-last`, inclusive); None if it is malformed."""
     found = _CONTENT_RANGE.fullmatch(header.strip())
@@ -55,12 +59,12 @@ def parse_offset(text: str) -> int | None:
 
 
 def session_headers(session: "Session") -> dict[str, str]:
-    """Where a session goes on, and what of it is kept."""
+    """Headers of an answer about a session: its Location, and the Range of its durable bytes."""
     return upload_headers(session.repository, session.id, session.offset)
 
 
 def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, str]:
-    """Where a session goes on: Location carries the offset for clients that send no range."""
+    """The same by repository, id and offset; Location has the offset for clients without ranges."""
     return {
         "Location": f"/v2/{repository}/blobs/uploads/{session_id}?at={offset}",
         "Range": f"0-{max(offset - 1, 0)}",
@@ -69,7 +73,7 @@ def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, s
 
 
 def blob_location(repository: str, digest: Digest) -> dict[str, str]:
-    """Where a committed blob is."""
+    """Headers that name a committed blob."""
     return {
         "Location": f"/v2/{repository}/blobs/{digest}",
         "Docker-Content-Digest": str(digest),
@@ -77,6 +81,6 @@ def blob_location(repository: str, digest: Digest) -> dict[str, str]:
 
 
 def next_link(path: str, **parameters: str | int | None) -> dict[str, str]:
-    """Name the next page (RFC 8288)."""
+    """Header that names the next page (RFC 8288)."""
     query = urlencode({name: value for name, value in parameters.items() if value is not None})
     return {"Link": f'<{path}?{query}>; rel="next"'}

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions
 from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownError
 from chalicelib.reference import parse_name
+from chalicelib.settings import ApiOptions
 
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Handler = Callable[..., Response]
 
 _LONGEST_SESSION = 64
-"""More characters than any session's id has; no table takes a key of some thousands."""
+"""More characters than any session's id has; DynamoDB refuses keys of some thousands."""
 
 
 class Action(enum.StrEnum):
@@ -43,7 +43,7 @@ class RouteUnknownError(UnsupportedError):
 
 
 class MethodUnknownError(UnsupportedError):
-    """An endpoint that does not have this method; `allowed` are those it has."""
+    """An endpoint that does not have this method; `allowed`: those it has."""
 
     def __init__(self, allowed: list[str]) -> None:
         super().__init__(f"this endpoint has {', '.join(allowed)}")
@@ -162,7 +162,7 @@ def _decoded(raw: Mapping[str, str]) -> dict[str, str]:
 
 
 def _segment(raw: str, *, slash: bool) -> str:
-    """Decode a part of the path; what is encoded never becomes a separator, a step or an end."""
+    """Decode a part of the path; raises NameInvalidError for an encoded slash, NUL, `.` or `..`."""
     try:
         parts = [unquote_to_bytes(part).decode() for part in raw.split("/")]
     except UnicodeError:

@@ -21,6 +21,7 @@ from chalicelib.errors import (
     SizeTooLargeError,
     UnavailableError,
 )
+from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer
@@ -29,8 +30,6 @@ from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
 
 _TRIES = 6
-_TAGS_AT_ONCE = 30
-"""A transaction takes 100 actions; a tag needs up to three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +207,11 @@ class Manifests:
             metadata.add_repository(manifest.repository)
         referrer = _referrer(manifest, parsed)
         remaining = iter(tags)
-        batch = list(islice(remaining, _TAGS_AT_ONCE))
+        batch = list(islice(remaining, TRANSACTION_TAGS))
         while True:
             named = metadata.get_tags(manifest.repository, batch) if batch else {}
             metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer)
-            batch = list(islice(remaining, _TAGS_AT_ONCE))
+            batch = list(islice(remaining, TRANSACTION_TAGS))
             if not batch:
                 return
 

@@ -5,19 +5,20 @@ This module must never hold a rule.
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from chalicelib.limits import COPY_MAXIMUM, MIB, PART_COUNT, PART_MINIMUM
+
 if TYPE_CHECKING:
     from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
 
-_MIB = 1024 * 1024
 _HOUR = 3600.0
 
 
 class Limits(NamedTuple):
     """Sizes in bytes, times in seconds."""
 
-    part_minimum: int = 5 * _MIB
+    part_minimum: int = PART_MINIMUM
     """S3's smallest part, the last one excepted."""
-    part_count: int = 10_000
+    part_count: int = PART_COUNT
     """S3's most parts in one multipart upload."""
     lease_grace: float = 5.0
     """How long a lease outlasts its invocation's deadline."""
@@ -36,13 +37,13 @@ class Limits(NamedTuple):
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
-    copy_whole: int = 5 * 1024 * _MIB
+    copy_whole: int = COPY_MAXIMUM
     """Above this size an object is copied in parts, by a multipart upload."""
     commit_wait: float = 20.0
     """How long a closing PUT waits for its commit before it answers 503."""
-    commit_inline: int = 1024 * _MIB
+    commit_inline: int = 1024 * MIB
     """Above this size a commit is handed to the commit function at once."""
-    verify_inline: int = 64 * _MIB
+    verify_inline: int = 64 * MIB
     """The same for bytes that must be read back, which takes longer than a copy."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""

@@ -7,8 +7,9 @@ import enum
 from dataclasses import dataclass, replace
 
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.limits import PART_COUNT
 
-LAST_PART = 10_000
+LAST_PART = PART_COUNT
 """S3's highest part number, kept for the tail: no chunk takes it, so it is never burned."""
 
 MAX_CLAIMS = 64

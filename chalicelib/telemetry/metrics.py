@@ -1,22 +1,23 @@
-"""THE table of metrics, and how an invocation's line becomes some, in CloudWatch's embedded format.
+"""THE table of metrics, and how a log line becomes metrics, in CloudWatch's embedded format.
 
-A metric has a price for each set of dimensions, so these are few and none has a name of a client's.
-This module must never ask AWS for anything: what is printed, Lambda's log turns into metrics.
+Each set of dimensions has a price, so these are few, and none is a name that a client gave.
+This module must never call AWS: CloudWatch makes metrics of what is printed into Lambda's log.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
-from chalicelib.telemetry.tally import Line
+from chalicelib.telemetry.line import LogLine
 
 NAMESPACE = "Moorage"
 
 WORKS = ("pull", "push", "background", "other")
-"""What an invocation was for, coarser than its action: each one is two metrics more to pay for."""
+"""What an invocation is for, coarser than its action: each one costs two metrics more."""
 
 OUTCOMES = ("committed", "cancelled", "cleaned", "postponed", "manifest", "failed")
-"""What became of what was swept, but for `nothing`, which is no work."""
+"""The sweeper's outcomes that are metrics: `nothing` is no work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,6 @@ METRICS: Mapping[str, Metric] = {
 BILLED = sum(len(metric.values) for metric in METRICS.values())
 """How many custom metrics CloudWatch counts when all of them are in use."""
 
-_CLIENT_ERROR, _THROTTLED, _FAULT = 400, 429, 500
 _PULLED = frozenset({200, 206, 307})
 _PULLS = frozenset({"blobs.get", "manifests.get"})
 _WORK_OF = {"pull": "pull", "push": "push", "commit": "background", "sweep": "background"}
@@ -61,7 +61,7 @@ Dimension = tuple[str, str] | None
 """A dimension beside `service`: its name and its value."""
 
 
-def measured(line: Line) -> dict[Dimension, dict[str, float]]:
+def measured(line: LogLine) -> dict[Dimension, dict[str, float]]:
     """Return what an invocation adds to the metrics. Zeros are left out, but for calls to AWS.
 
     Their average is calls for each operation, which needs those that made none.
@@ -77,12 +77,12 @@ def measured(line: Line) -> dict[Dimension, dict[str, float]]:
     return {dimension: values for dimension, values in found.items() if values}
 
 
-def _work(line: Line) -> dict[str, float]:
+def _work(line: LogLine) -> dict[str, float]:
     manifest = line.operation == "manifests.put"
     blobs = (line.swept or {}).get("committed", line.committed)
     seconds = line.milliseconds / 1000 if line.swept is None else 0
     return {
-        "Pushes": line.status == 201 if manifest else blobs,  # noqa: PLR2004 - Created
+        "Pushes": line.status == HTTPStatus.CREATED if manifest else blobs,
         "Pulls": line.operation in _PULLS and line.status in _PULLED,
         "BytesIn": line.bytes_in,
         "BytesOut": line.bytes_out,
@@ -94,17 +94,19 @@ def _work(line: Line) -> dict[str, float]:
     }
 
 
-def _trouble(line: Line) -> dict[str, float]:
+def _trouble(line: LogLine) -> dict[str, float]:
+    throttled = line.status == HTTPStatus.TOO_MANY_REQUESTS
     return {
-        "Refusals": _CLIENT_ERROR <= line.status < _FAULT and line.status != _THROTTLED,
-        "Faults": line.status >= _FAULT,
-        "Throttled": line.status == _THROTTLED,
+        "Refusals": HTTPStatus.BAD_REQUEST <= line.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and not throttled,
+        "Faults": line.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Throttled": throttled,
         "ColdStarts": line.cold_start,
         "AwsRetries": line.retries,
     }
 
 
-class Meter:
+class MetricsPrinter:
     """Prints the metrics of invocations."""
 
     def __init__(self, service: str) -> None:
@@ -114,7 +116,7 @@ class Meter:
         self._metrics = EphemeralMetrics
         self._service = service
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, line: LogLine) -> None:
         """Print one line for each set of dimensions."""
         for dimension, values in measured(line).items():
             metrics = self._metrics(service=self._service, namespace=NAMESPACE)

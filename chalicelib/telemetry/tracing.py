@@ -3,8 +3,8 @@
 Each goes as one datagram to the daemon that Lambda runs beside a function. AWS's own SDK for this
 would add 2.5 MB to the package and a third of a second to each cold start, and is supported until
 February 2027 only; the format is X-Ray's and stays.
-This module must never tell more of a call than its service, operation, table or bucket and outcome,
-trace other HTTP than botocore's, nor let what goes wrong with a trace reach a request.
+This module must never send more of a call than its service, operation, table or bucket and outcome,
+trace other HTTP than botocore's, nor let an error of tracing reach a request.
 Sources: X-Ray Developer Guide, "Segment documents", "Sending trace data", "Concepts" (the header).
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Self
 
+from chalicelib.limits import THROTTLE_CODES
 from chalicelib.telemetry import tally as telemetry
 
 _log = logging.getLogger("moorage.tracing")
@@ -30,18 +31,9 @@ _DAEMON: Final = "AWS_XRAY_DAEMON_ADDRESS"
 _PREFIX: Final = b'{"format":"json","version":1}\n'
 _ROOT: Final = re.compile(r"1-[0-9a-f]{8}-[0-9a-f]{24}")
 _PARENT: Final = re.compile(r"[0-9a-f]{16}")
-_OURS: Final = "moorage-subsegment"
+_SUBSEGMENT: Final = "moorage-subsegment"
 _RESOURCES: Final = {"TableName": "table_name", "Bucket": "bucket_name"}
-"""What a call was about, by botocore's parameter: a key or an item is nobody's business here."""
-_THROTTLES: Final = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "ThrottlingException",
-    }
-)
-"""Refusals for too much at once that come as 400 or 503; 429 says it by itself."""
+"""The attribute of a trace for each of botocore's parameters; keys and items are not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class Trace:
 
     @classmethod
     def read(cls, header: str) -> Self | None:
-        """Return the trace of a header; None if X-Ray wants none, or it is not what it should be.
+        """Return the trace of a header; None if it is not sampled, or malformed.
 
         A function that is starting has none yet.
         """
@@ -75,8 +67,8 @@ class Subsegment:
     began: float
     about: Mapping[str, str]
 
-    def document(self, ended: float, told: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what X-Ray is told of it, given what is told of its end."""
+    def document(self, ended: float, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the document that X-Ray is sent; `outcome`: the fields that say how it ended."""
         return {
             "name": self.service,
             "id": self.id,
@@ -86,13 +78,13 @@ class Subsegment:
             "namespace": "aws",
             "start_time": self.began,
             "end_time": ended,
-            **told,
-            "aws": {**self.about, **told.get("aws", {})},
+            **outcome,
+            "aws": {**self.about, **outcome.get("aws", {})},
         }
 
 
 class Tracer:
-    """Tells of the calls of clients by `send`. `environment` is live: Lambda changes it."""
+    """Sends a document for each call of clients. Lambda changes `environment` between calls."""
 
     def __init__(
         self,
@@ -117,7 +109,7 @@ class Tracer:
                         to: params[at] for at, to in _RESOURCES.items() if at in params
                     }
                     begun = Subsegment(service, trace, _new_id(), self._now(), about)
-                    context[_OURS] = begun
+                    context[_SUBSEGMENT] = begun
 
         # A handler that returned something would take the call's place: these return None.
         events = client.meta.events
@@ -144,35 +136,35 @@ class Tracer:
             kind = type(exception).__name__
             self._end(context, lambda: {"fault": True, "cause": _cause(kind, remote=False)})
 
-    def _end(self, context: dict[str, Any], told: Callable[[], Mapping[str, Any]]) -> None:
-        begun: Subsegment | None = context.pop(_OURS, None)
+    def _end(self, context: dict[str, Any], outcome: Callable[[], Mapping[str, Any]]) -> None:
+        begun: Subsegment | None = context.pop(_SUBSEGMENT, None)
         if begun is not None:
-            document = begun.document(self._now(), told())
+            document = begun.document(self._now(), outcome())
             self._send(_PREFIX + json.dumps(document, separators=(",", ":")).encode())
 
 
 def start(environment: Mapping[str, str]) -> None:
-    """Have the calls of all clients traced that are made from now on.
+    """Trace the calls of all clients that are made from now on.
 
-    Whether there is a trace at all, the function's TracingConfig and X-Ray's sampling say.
+    The function's TracingConfig and X-Ray's sampling say whether there is a trace at all.
     """
     host, _, port = environment.get(_DAEMON, "").rpartition(":")
     if not (host and port.isascii() and port.isdecimal()):
         _log.warning("calls to AWS are not traced: %s names no daemon", _DAEMON)
         return
     daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    daemon.settimeout(0)  # rather no trace than a request that waits for one
+    daemon.settimeout(0)  # a request never waits for its trace
     telemetry.watch(Tracer(environment, lambda data: daemon.sendto(data, (host, int(port)))).watch)
 
 
 def _pass_on(params: dict[str, Any], context: Mapping[str, Any], **_: object) -> None:
-    """Name the subsegment to whom is called: the commit function's segment then hangs below it.
+    """Make the subsegment the parent in the header: the commit function's segment hangs below it.
 
-    botocore has put Lambda's header there, quoted. All else of it stays: by its lineage Lambda
-    finds functions that call each other for ever.
+    botocore has put Lambda's header there, quoted. The rest of it stays: Lambda finds functions
+    that call each other for ever by its lineage.
     """
     with _harmless():
-        begun: Subsegment | None = context.get(_OURS)
+        begun: Subsegment | None = context.get(_SUBSEGMENT)
         header = params["headers"].get(_HEADER)
         if begun is not None and header is not None:
             under = header.replace(f"Parent={begun.trace.parent}", f"Parent={begun.id}")
@@ -180,20 +172,20 @@ def _pass_on(params: dict[str, Any], context: Mapping[str, Any], **_: object) ->
 
 
 def _answer(status: int, parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of an answer. A condition that does not hold is an error like others."""
+    """Return the outcome of an answer; a condition that does not hold is an error like others."""
     metadata = parsed.get("ResponseMetadata", {})
     known = {"request_id": metadata.get("RequestId"), "retries": metadata.get("RetryAttempts")}
-    told: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "http": {"response": {"status": status}},
         "aws": {key: value for key, value in known.items() if value},
     }
     if status < HTTPStatus.BAD_REQUEST:
-        return told
+        return outcome
     code = str(parsed.get("Error", {}).get("Code", status))
     flags = {"fault" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "error"}
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLES:
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in THROTTLE_CODES:
         flags.add("throttle")
-    return {**told, **dict.fromkeys(flags, True), "cause": _cause(code, remote=True)}
+    return {**outcome, **dict.fromkeys(flags, True), "cause": _cause(code, remote=True)}
 
 
 def _cause(kind: str, *, remote: bool) -> dict[str, object]:
@@ -208,5 +200,5 @@ def _new_id() -> str:
 def _harmless() -> Iterator[None]:
     try:
         yield
-    except Exception:  # noqa: BLE001 - the call is what matters, whatever becomes of its trace
+    except Exception:  # noqa: BLE001 - the call matters more than its trace
         _log.exception("a call to AWS was not traced")

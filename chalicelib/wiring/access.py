@@ -19,7 +19,7 @@ from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
-from chalicelib.telemetry import line as log
+from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService

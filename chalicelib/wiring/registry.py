@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.clock import SystemClock
 from chalicelib.errors import RegistryError
-from chalicelib.settings import AccessSettings, Settings
+from chalicelib.settings import AccessSettings, ApiOptions, Settings
 from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.workers import FunctionWorkers, ThreadWorkers
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
-from chalicelib.telemetry import line as log
+from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
@@ -53,18 +52,18 @@ def access_settings() -> AccessSettings | None:
 def commit_session(session_id: str) -> None:
     """Drive a sealed session to its end: what the commit function does.
 
-    Nobody waits for its answer: what a client has to be told, the repeated PUT tells it.
+    Nobody waits for it: the client learns the outcome by repeating its PUT.
     """
     try:
-        with log.invocation(_log, "commit", session=session_id) as told:
+        with log.invocation(_log, "commit", session=session_id) as fields:
             session = registry().commits.resume(session_id, time.time() + COMMIT_SECONDS)
-            told.update({"status": 404} if session is None else _outcome(session))
+            fields.update({"status": 404} if session is None else _outcome(session))
     except RegistryError as error:
         _log.warning("commit of %s stopped: %s", session_id, error.message)
 
 
 def _outcome(session: "Session") -> dict[str, object]:
-    """Return what the log tells of a session that was driven."""
+    """Return the fields of a commit's log line."""
     from chalicelib.registry.session import UploadState
 
     return {
@@ -78,10 +77,10 @@ def _outcome(session: "Session") -> dict[str, object]:
 
 def sweep(seconds: float = SWEEP_SECONDS) -> "Swept":
     """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
-    with log.invocation(_log, "sweep") as told:
+    with log.invocation(_log, "sweep") as fields:
         swept = registry().sweeper.sweep(time.time() + seconds)
-        told["swept"] = {outcome.value: number for outcome, number in swept.outcomes.items()}
-        told["finished"] = swept.finished
+        fields["swept"] = {outcome.value: number for outcome, number in swept.outcomes.items()}
+        fields["finished"] = swept.finished
     return swept
 
 
@@ -123,7 +122,7 @@ def api() -> Api:
     config = settings()
     options = ApiOptions(
         inline_limit=config.inline_limit,
-        head_strategy=HeadStrategy(config.head_strategy),
+        head_strategy=config.head_strategy,
         manifest_limit=config.manifest_limit,
     )
     access = access_settings()

@@ -22,6 +22,7 @@ from chalicelib.access.ports import (
 )
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
+from moorage.common.errors import CommandError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -31,12 +32,12 @@ T = TypeVar("T")
 _PAGE = 100
 
 
-class AdminError(Exception):
-    """It can't be done; the text is one line that says what to do."""
+class AdminError(CommandError):
+    """Access can't be changed so."""
 
 
 class CredentialState(enum.StrEnum):
-    """Whether an access token can be used."""
+    """Whether an API token can be used."""
 
     LIVE = "live"
     EXPIRED = "expired"
@@ -45,7 +46,7 @@ class CredentialState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new access token and what is to be kept of it."""
+    """A new API token and what is to be kept of it."""
 
     credential: Credential
     token: str = field(repr=False)
@@ -56,13 +57,13 @@ def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
     return DynamoAccessStore(client, table)
 
 
-# access tokens
+# API tokens
 
 
 def make(
     name: str, owner: str, grants: Grants, *, now: float, expires_at: float | None = None
 ) -> Made:
-    """Make an access token that nothing knows of yet: see `register`. Times in seconds."""
+    """Make an API token that nothing knows of yet: see `register`. Times in seconds."""
     token = generate()
     credential = Credential(
         id=uuid.uuid4().hex,
@@ -77,36 +78,36 @@ def make(
 
 
 def require_free(store: AccessStore, name: str, now: float) -> None:
-    """Return if no live access token has this name; raises AdminError.
+    """Return if no live API token has this name; raises AdminError.
 
     The store takes any number of one name, so two owners at the same moment may pass together:
-    their tokens are then told apart by their ids.
+    the ids of their tokens are then the only difference.
     """
     for credential in credentials(store):
         if credential.name == name and state_of(credential, now) is CredentialState.LIVE:
             raise AdminError(
-                f"there is a live access token {name!r} already (id {credential.id}): replace its"
+                f"there is a live API token {name!r} already (id {credential.id}): replace its"
                 f" secret by `moorage token rotate {name}`, end it by `moorage token revoke"
                 f" {name}`, or choose another name"
             )
 
 
 def register(store: AccessStore, credential: Credential) -> None:
-    """Make a new access token count from now on; raises AdminError."""
+    """Make a new API token count from now on; raises AdminError."""
     try:
         store.create(credential)
     except CredentialExistsError:
-        raise AdminError("an access token of this id is there already: try again") from None
+        raise AdminError("an API token of this id is there already: try again") from None
 
 
 def credentials(store: AccessStore) -> list[Credential]:
-    """Return what is kept of all access tokens, by name, the oldest of one name first."""
+    """Return what is kept of all API tokens, by name, the oldest of one name first."""
     found = _pages(store.list_credentials, lambda credential: credential.id)
     return sorted(found, key=lambda credential: (credential.name, credential.created_at))
 
 
 def state_of(credential: Credential, now: float) -> CredentialState:
-    """Say whether an access token can be used at `now`, by whoever has its secret."""
+    """Return whether an API token can be used at `now`, and if not, why."""
     if credential.revoked:
         return CredentialState.REVOKED
     expired = credential.expires_at is not None and now >= credential.expires_at
@@ -114,7 +115,7 @@ def state_of(credential: Credential, now: float) -> CredentialState:
 
 
 def find(store: AccessStore, wanted: str, now: float) -> Credential:
-    """Return the access token of an id or a name; raises AdminError.
+    """Return the API token of an id or a name; raises AdminError.
 
     Of several of one name the live one is meant, if there is just one.
     """
@@ -126,16 +127,16 @@ def find(store: AccessStore, wanted: str, now: float) -> Credential:
     meant = live or named
     if not meant:
         raise AdminError(
-            f"there is no access token {wanted!r}: `moorage token list` shows names and ids"
+            f"there is no API token {wanted!r}: `moorage token list` shows names and ids"
         )
     if len(meant) > 1:
         listed = ", ".join(f"{credential.id} ({state_of(credential, now)})" for credential in meant)
-        raise AdminError(f"{wanted!r} names {len(meant)} access tokens: say which id: {listed}")
+        raise AdminError(f"{wanted!r} names {len(meant)} API tokens: say which id: {listed}")
     return meant[0]
 
 
 def revoke(store: AccessStore, credential: Credential) -> None:
-    """End an access token for good; raises AdminError."""
+    """End an API token for good; raises AdminError."""
     try:
         store.revoke(credential.id)
     except CredentialMissingError:
@@ -143,11 +144,11 @@ def revoke(store: AccessStore, credential: Credential) -> None:
 
 
 def require_usable(credential: Credential, now: float) -> None:
-    """Return if it is of use to change an access token; raises AdminError."""
+    """Return if it is of use to change an API token; raises AdminError."""
     state = state_of(credential, now)
     if state is not CredentialState.LIVE:
         raise AdminError(
-            f"the access token {credential.name!r} (id {credential.id}) is {state} and stays so:"
+            f"the API token {credential.name!r} (id {credential.id}) is {state} and stays so:"
             f" make another by `moorage token create`"
         )
 
@@ -155,7 +156,7 @@ def require_usable(credential: Credential, now: float) -> None:
 def rotate(
     store: AccessStore, before: Credential, token: str, *, now: float, grace: float
 ) -> Credential:
-    """Replace the secret of an access token by `token`, made by `new_token`; raises AdminError.
+    """Replace the secret of an API token by `token`, a new one; raises AdminError.
 
     The old one works for `grace` seconds more; with 0, no longer at all. One that had been
     replaced earlier ends now.
@@ -165,21 +166,16 @@ def rotate(
         return store.rotate(before, hash_of(token), now + grace if grace else None)
     except CredentialMovedError:
         raise AdminError(
-            f"the access token {before.name!r} (id {before.id}) was rotated or revoked at this"
+            f"the API token {before.name!r} (id {before.id}) was rotated or revoked at this"
             " moment by somebody else: see `moorage token list`, and try again"
         ) from None
-
-
-def new_token() -> str:
-    """Return a new access token, for `rotate`."""
-    return generate()
 
 
 # grants
 
 
 def regrant(store: AccessStore, before: Credential, grants: Grants) -> None:
-    """Replace all grants of an access token; raises AdminError.
+    """Replace all grants of an API token; raises AdminError.
 
     Unconditional: of two owners at the same moment, the later one's grants stand.
     """
@@ -250,7 +246,7 @@ def remove_trust(store: AccessStore, name: str) -> None:
 
 
 def _gone(credential: Credential) -> AdminError:
-    return AdminError(f"the access token {credential.id} is gone: see `moorage token list`")
+    return AdminError(f"the API token {credential.id} is gone: see `moorage token list`")
 
 
 def _pages(

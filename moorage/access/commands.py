@@ -1,248 +1,271 @@
-"""The commands by which the owner of a registry manages who may do what: what each one prints.
+"""What the owner of a registry does by a command about access: each act, whole, at AWS.
 
-A secret that was made goes to stdout alone, or to a file of mode 0600, once; what people are told
-goes to stderr then. This module must never print a hash or a key, nor let an error pass as a
-traceback.
+What AWS refuses becomes a CommandError, and so does what can't be. A new secret is returned, or put
+into a file of mode 0600, once; this module must never log one, nor return a hash or a key.
 """
 
-import argparse
 import contextlib
 import getpass
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from chalicelib.access.credentials import CredentialNameError, generate, parse_credential_name
 from chalicelib.access.grants import GrantError, Grants
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
-from chalicelib.errors import RegistryError
+from chalicelib.errors import NameInvalidError, RegistryError
+from chalicelib.reference import parse_name
 from moorage.access import admin, signing_key, texts
-from moorage.access.table import table_name
+from moorage.access.signing_key import StoredKeySet
+from moorage.access.texts import Listing
 from moorage.common import secret_file
 from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
-from moorage.common.times import moment
+from moorage.common.data import DataNames
+from moorage.common.errors import CommandError, UsageError
 
+if TYPE_CHECKING:
+    from mypy_boto3_ssm.client import SSMClient
+
+_EXPORT = "AccessTableName"
 _LONGEST_OWNER = 200
 
 
-class UsageError(Exception):
-    """The words don't go together; the text says which would."""
+@dataclass(frozen=True, slots=True)
+class AccessTable:
+    """The table that holds who may do what. Every act on it raises CommandError.
 
+    Without a name, `table`, it is the one that the data stack `stack` exports; at an `endpoint`,
+    which is an emulator's, it is the one that a local registry has. A text that an act returns is
+    the message for a person.
+    """
 
-def run(options: argparse.Namespace) -> int:
-    """Do what was asked and return the exit status: 0 done, 1 failed, 2 asked for wrongly."""
-    quiet_sdk()
-    try:
-        _ACTS[options.spoken](options)
-    except (UsageError, GrantError, TrustError) as error:
-        return _fail(options, str(error), 2)
-    except (admin.AdminError, signing_key.SigningKeyError, OSError) as error:
-        return _fail(options, str(error), 1)
-    except (RegistryError, *AWS_ERRORS) as error:
-        return _fail(options, explain(error, getattr(options, "table", None)), 1)
-    return 0
+    stack: str
+    table: str | None = None
+    endpoint: str | None = None
 
+    def create_token(
+        self,
+        name: str,
+        *,
+        grants: Sequence[str],
+        life: float | None,
+        owner: str | None = None,
+        token_file: Path | None = None,
+    ) -> tuple[str, str | None]:
+        """Make an API token that lives for `life` seconds (None: for ever); keep its hash.
 
-# access tokens
-
-
-def _token_create(options: argparse.Namespace) -> None:
-    grants, owner = _grants(options), _owner(options)
-    now = time.time()
-    expires_at = None if options.expires is None else now + options.expires
-    store = _store(options)
-    admin.require_free(store, options.name, now)
-    made = admin.make(options.name, owner, grants, now=now, expires_at=expires_at)
-    with _handed_over(options, made.token):
-        admin.register(store, made.credential)
-        _say(
-            f"made the access token {options.name} (id {made.credential.id}): it may"
-            f" {texts.granted(grants)}, and expires {texts.until(expires_at)}; it is shown this"
+        Return the message, and the secret if no file got it. The owner is by default the user who
+        runs this. Raises OSError too; after an error there is no token.
+        """
+        with _readable():
+            parse_credential_name(name)
+        granted, owner, now = _grants(grants), _owner(owner), time.time()
+        expires_at = None if life is None else now + life
+        with self._opened() as store:
+            admin.require_free(store, name, now)
+            made = admin.make(name, owner, granted, now=now, expires_at=expires_at)
+            with _placed(token_file, made.token):
+                admin.register(store, made.credential)
+        message = (
+            f"made the API token {name} (id {made.credential.id}): it may"
+            f" {texts.granted(granted)}, and expires {texts.until(expires_at)}; it is shown this"
             " once and kept nowhere"
         )
+        return message, None if token_file else made.token
 
+    def list_tokens(self) -> Listing:
+        """Return all API tokens by name, without their secrets."""
+        with self._opened() as store:
+            return texts.tokens(admin.credentials(store), time.time())
 
-def _token_list(options: argparse.Namespace) -> None:
-    listed = admin.credentials(_store(options))
-    render = texts.credential_json if options.json else texts.credential_table
-    sys.stdout.write(render(listed, time.time()))
-    if not listed:
-        _say("there are no access tokens: `moorage token create` makes one")
+    def revoke_token(self, wanted: str) -> str:
+        """End the API token of a name or id."""
+        with self._opened() as store:
+            credential = admin.find(store, wanted, time.time())
+            admin.revoke(store, credential)
+        return f"revoked the API token {credential.name} (id {credential.id})"
 
+    def rotate_token(
+        self, wanted: str, *, grace: float, token_file: Path | None = None
+    ) -> tuple[str, str | None]:
+        """Replace the secret of an API token; the old one works for `grace` seconds more.
 
-def _token_revoke(options: argparse.Namespace) -> None:
-    store = _store(options)
-    credential = admin.find(store, options.credential, time.time())
-    admin.revoke(store, credential)
-    sys.stdout.write(f"revoked the access token {credential.name} (id {credential.id})\n")
+        Return the message, and the new secret if no file got it. Raises OSError too; after an
+        error the old one stays.
+        """
+        now, token = time.time(), generate()
+        with self._opened() as store:
+            before = admin.find(store, wanted, now)
+            admin.require_usable(before, now)
+            with _placed(token_file, token):
+                after = admin.rotate(store, before, token, now=now, grace=grace)
+        return texts.rotated(before, after, now), None if token_file else token
 
-
-def _token_rotate(options: argparse.Namespace) -> None:
-    store = _store(options)
-    now = time.time()
-    before = admin.find(store, options.credential, now)
-    admin.require_usable(before, now)
-    token = admin.new_token()
-    with _handed_over(options, token):
-        after = admin.rotate(store, before, token, now=now, grace=options.grace)
-        end = texts.replaced_until(after, now)
-        works = "no longer works" if end is None else f"works until {moment(end)}"
-        earlier = texts.replaced_until(before, now)
-        older = "" if earlier is None else ", and the one before that no longer does"
-        _say(
-            f"replaced the secret of {after.name} (id {after.id}): the old one {works}{older}; the"
-            f" new one expires {texts.until(after.expires_at)}"
+    def change_grants(
+        self, wanted: str, grants: Sequence[str], *, add: Sequence[str], remove: Sequence[str]
+    ) -> str:
+        """Replace all grants of an API token; without `grants`, add some and remove some."""
+        now = time.time()
+        with _readable():
+            all_of_them, more, less = map(Grants.parse, (grants, add, remove))
+        with self._opened() as store, _readable():
+            before = admin.find(store, wanted, now)
+            admin.require_usable(before, now)
+            changed = admin.with_less(admin.with_more(before.grants, more), less)
+            after = all_of_them or changed
+            admin.regrant(store, before, after)
+        return (
+            f"{before.name} (id {before.id})\n"
+            f"  before  {texts.granted(before.grants)}\n"
+            f"  now     {texts.granted(after)}"
         )
 
+    def set_public(self, repository: str, *, public: bool) -> str:
+        """Let anybody pull from a repository, or no longer."""
+        with _readable():
+            parse_name(repository)
+        with self._opened() as store:
+            store.set_public(repository, public=public)
+        who = "anybody, without logging in," if public else "only who is granted it"
+        return f"{repository}: {who} may pull from it"
 
-# grants
+    def list_public(self) -> Listing:
+        """Return the repositories that anybody may pull from."""
+        with self._opened() as store:
+            return texts.repositories(admin.public(store))
+
+    def add_trust(  # noqa: PLR0913 - what a trust has
+        self,
+        name: str,
+        *,
+        grants: Sequence[str],
+        issuer: str,
+        audience: str | None,
+        subject: str,
+        replace: bool,
+    ) -> str:
+        """Let in identities of an issuer; see Trust."""
+        with _readable():
+            trust = Trust.parse(
+                name, issuer=issuer, audience=audience or "", subject=subject, grants=grants
+            )
+        with self._opened() as store:
+            admin.add_trust(store, trust, replacing=replace)
+        return f"{name}: {subject}, by the word of {issuer}, may {texts.granted(trust.grants)}"
+
+    def list_trusts(self) -> Listing:
+        """Return the trusts."""
+        with self._opened() as store:
+            return texts.trusts(store.list_trusts())
+
+    def remove_trust(self, name: str) -> str:
+        """End a trust and the logins that it let in."""
+        with self._opened() as store:
+            admin.remove_trust(store, name)
+        return f"removed the trust {name}: its logins are no longer taken"
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[AccessStore]:
+        with _explained():
+            aws = Aws(self.endpoint)
+            table = self.table or _table_name(aws, self.stack)
+            client = aws.client("dynamodb")
+        with _explained(table):
+            yield admin.open_store(client, table)
 
 
-def _grant(options: argparse.Namespace) -> None:
-    changes = bool(options.add or options.remove)
-    if changes == bool(options.grant or options.admin):
-        raise UsageError("give either --grant or --admin, for all it may do, or --add, --remove")
-    store = _store(options)
-    now = time.time()
-    before = admin.find(store, options.credential, now)
-    admin.require_usable(before, now)
-    after = _changed(before.grants, options) if changes else _grants(options)
-    admin.regrant(store, before, after)
-    sys.stdout.write(
-        f"{before.name} (id {before.id})\n"
-        f"  before  {texts.granted(before.grants)}\n"
-        f"  now     {texts.granted(after)}\n"
+@dataclass(frozen=True, slots=True)
+class SigningKeyParameter:
+    """The parameter that holds the signing keys, at an emulator's `endpoint` if one is given.
+
+    Every act on it is that of moorage.access.signing_key, and raises CommandError.
+    """
+
+    name: str
+    endpoint: str | None = None
+
+    def create(self, kms_key: str | None) -> StoredKeySet:
+        """Store a registry's first signing key."""
+        with self._opened() as ssm:
+            return signing_key.create(ssm, self.name, time.time(), kms_key)
+
+    def show(self) -> StoredKeySet:
+        """Return the signing keys' state."""
+        with self._opened() as ssm:
+            return signing_key.read(ssm, self.name)
+
+    def rotate(self, *, force: bool) -> StoredKeySet:
+        """Take the next step of replacing the key."""
+        with self._opened() as ssm:
+            before = signing_key.read(ssm, self.name)
+            return signing_key.rotate(ssm, before, time.time(), force=force)
+
+    @contextlib.contextmanager
+    def _opened(self) -> "Iterator[SSMClient]":
+        with _explained():
+            yield Aws(self.endpoint).client("ssm")
+
+
+@contextlib.contextmanager
+def _explained(table: str | None = None) -> Iterator[None]:
+    """Turn what the store and AWS raise in the block into a CommandError."""
+    quiet_sdk()
+    try:
+        yield
+    except (RegistryError, *AWS_ERRORS) as error:
+        raise CommandError(explain(error, table)) from error
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Turn names, grants and trusts that can't be into an UsageError."""
+    try:
+        yield
+    except (CredentialNameError, GrantError, NameInvalidError, TrustError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _table_name(aws: Aws, stack: str) -> str:
+    """Return the name of the table `access`: a local registry's own, or what the stack exports."""
+    if aws.endpoint is not None:
+        return DataNames().access_table
+    wanted = f"{stack}-{_EXPORT}"
+    client = aws.client("cloudformation")
+    for page in client.get_paginator("list_exports").paginate():
+        for export in page["Exports"]:
+            if export["Name"] == wanted:
+                return str(export["Value"])
+    raise CommandError(
+        f"CloudFormation has no export {wanted} in {client.meta.region_name}: name the data stack"
+        " by --stack or the table by --table, or set AWS_REGION and AWS_PROFILE to where it is"
     )
 
 
-def _changed(grants: Grants, options: argparse.Namespace) -> Grants:
-    more = admin.with_more(grants, Grants.parse(options.add or ()))
-    return admin.with_less(more, Grants.parse(options.remove or ()))
-
-
-def _grants(options: argparse.Namespace) -> Grants:
-    grants = Grants.parse(_granted_texts(options))
+def _grants(wanted: Sequence[str]) -> Grants:
+    with _readable():
+        grants = Grants.parse(wanted)
     if not grants:
         raise UsageError("it could do nothing: give --grant PATTERN:RIGHTS, or --admin")
     return grants
 
 
-def _granted_texts(options: argparse.Namespace) -> list[str]:
-    return [*(options.grant or ()), *(["admin"] if options.admin else ())]
+def _placed(path: Path | None, token: str) -> AbstractContextManager[None]:
+    """Put a new secret into a file, if there is to be one and the block ends well."""
+    return contextlib.nullcontext() if path is None else secret_file.placed(path, token)
 
 
-# public repositories
-
-
-def _public(options: argparse.Namespace) -> None:
-    if options.list and options.off:
-        raise UsageError("--off needs a repository")
-    store = _store(options)
-    if options.list:
-        sys.stdout.write("".join(f"{name}\n" for name in admin.public(store)))
-        return
-    store.set_public(options.repository, public=not options.off)
-    who = "only who is granted it" if options.off else "anybody, without logging in,"
-    sys.stdout.write(f"{options.repository}: {who} may pull from it\n")
-
-
-# trusts
-
-
-def _trust_add(options: argparse.Namespace) -> None:
-    trust = Trust.parse(
-        options.name,
-        issuer=options.issuer,
-        audience=options.audience,
-        subject=options.subject,
-        grants=_granted_texts(options),
-    )
-    admin.add_trust(_store(options), trust, replacing=options.replace)
-    sys.stdout.write(
-        f"{trust.name}: whoever {trust.issuer} says is {trust.subject} may"
-        f" {texts.granted(trust.grants)}\n"
-    )
-
-
-def _trust_list(options: argparse.Namespace) -> None:
-    listed = _store(options).list_trusts()
-    sys.stdout.write((texts.trust_json if options.json else texts.trust_table)(listed))
-    if not listed:
-        _say("there are no trusts: `moorage trust add` makes one")
-
-
-def _trust_remove(options: argparse.Namespace) -> None:
-    admin.remove_trust(_store(options), options.name)
-    sys.stdout.write(f"removed the trust {options.name}: its logins are no longer taken\n")
-
-
-# the signing key
-
-
-def _key_create(options: argparse.Namespace) -> None:
-    ssm = Aws(options.aws_endpoint).client("ssm")
-    stored = signing_key.create(ssm, options.signing_key, time.time(), options.kms_key)
-    sys.stdout.write(texts.key_text(stored))
-
-
-def _key_show(options: argparse.Namespace) -> None:
-    stored = signing_key.read(Aws(options.aws_endpoint).client("ssm"), options.signing_key)
-    sys.stdout.write(f"{texts.key_text(stored)}{_next_step(stored)}")
-
-
-def _key_rotate(options: argparse.Namespace) -> None:
-    ssm = Aws(options.aws_endpoint).client("ssm")
-    before = signing_key.read(ssm, options.signing_key)
-    after = signing_key.rotate(ssm, before, time.time(), force=options.force)
-    sys.stdout.write(f"{texts.key_text(after)}{_next_step(after)}")
-
-
-def _next_step(stored: signing_key.StoredKeySet) -> str:
-    when = moment(stored.next_at + 60)
-    match stored.phase:
-        case signing_key.Phase.STEADY:
-            return "no replacement is under way: `moorage key rotate` begins one\n"
-        case signing_key.Phase.BEGUN:
-            return (
-                "step 1 of 3 is done, the new key is known: from"
-                f" {when} on, `moorage key rotate` lets it sign\n"
-            )
-        case signing_key.Phase.SWAPPED:
-            return (
-                "step 2 of 3 is done, the new key signs: from"
-                f" {when} on, `moorage key rotate` drops the old one\n"
-            )
-
-
-def _store(options: argparse.Namespace) -> AccessStore:
-    aws = Aws(options.aws_endpoint)
-    options.table = table_name(aws, options.table, options.stack)
-    return admin.open_store(aws.client("dynamodb"), options.table)
-
-
-@contextlib.contextmanager
-def _printed(token: str) -> Iterator[None]:
-    yield
-    sys.stdout.write(f"{token}\n")
-    sys.stdout.flush()
-
-
-def _handed_over(options: argparse.Namespace, token: str) -> AbstractContextManager[None]:
-    """Give a new secret to its holder if the block ends well, and to nobody else."""
-    if options.token_file is None:
-        return _printed(token)
-    return secret_file.placed(options.token_file, token)
-
-
-def _owner(options: argparse.Namespace) -> str:
-    owner = f"{_user()}@{socket.gethostname()}" if options.owner is None else options.owner
+def _owner(given: str | None) -> str:
+    owner = f"{_user()}@{socket.gethostname()}" if given is None else given
     if not (owner.isprintable() and 0 < len(owner) <= _LONGEST_OWNER):
         raise UsageError(
             f"the owner must be 1 to {_LONGEST_OWNER} printable characters: give --owner"
         )
-    return str(owner)
+    return owner
 
 
 def _user() -> str:
@@ -250,28 +273,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user, who may have no name
         return "somebody"
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def _fail(options: argparse.Namespace, text: str, status: int) -> int:
-    _say(f"moorage {options.spoken}: {text}")
-    return status
-
-
-_ACTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
-    "token create": _token_create,
-    "token list": _token_list,
-    "token revoke": _token_revoke,
-    "token rotate": _token_rotate,
-    "grant": _grant,
-    "public": _public,
-    "trust add": _trust_add,
-    "trust list": _trust_list,
-    "trust remove": _trust_remove,
-    "key create": _key_create,
-    "key show": _key_show,
-    "key rotate": _key_rotate,
-}

@@ -1,7 +1,7 @@
-"""How access control begins: a key that signs tokens, and the first access token, an admin's.
+"""How access control begins: a key that signs tokens, and the first API token, an admin's.
 
-This module must never replace a key or an access token that is there, nor show one: it is given
-back once, to whoever asked for it.
+This module must never replace a key or an API token that is there, nor show one: it is given
+back once, to the caller.
 """
 
 import time
@@ -33,7 +33,7 @@ def ensure_signing_key(ssm: Any, name: str) -> bool:  # noqa: ANN401 - boto3's c
 def create_admin(  # noqa: PLR0913 - what a credential has
     store: AccessStore, token: str, name: str, owner: str, now: float, new_id: str
 ) -> None:
-    """Make a credential that may do everything, whose secret is this access token.
+    """Make a credential that may do everything, whose secret is this API token.
 
     `now` is in seconds since the epoch. Raises what the store does.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySetError
 from chalicelib.access.tokens import LIFE
+from moorage.common.errors import CommandError
 from moorage.common.times import moment
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ LONGEST_LIFE = max(LIFE.values())
 _SECURE: Final = "SecureString"
 
 
-class SigningKeyError(Exception):
-    """It can't be done; the text is one line that says what to do, and nothing of a key."""
+class SigningKeyError(CommandError):
+    """The signing key can't be changed so; the text says nothing of a key."""
 
 
 class Phase(enum.Enum):
@@ -154,7 +155,7 @@ def _ring(version: "ParameterHistoryTypeDef") -> SigningKeySet:
     name = version["Name"]
     if version["Type"] != _SECURE:
         raise SigningKeyError(
-            f"the parameter {name} is a {version['Type']}, in the clear for whoever may read"
+            f"the parameter {name} is a {version['Type']}, in the clear for all who may read"
             " parameters: delete it, and make another by `moorage key create`"
         )
     try:

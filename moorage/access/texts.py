@@ -1,23 +1,43 @@
-"""What the commands that manage access print: lists for people, and JSON for programs.
+"""How access is shown: as rows for people, as values for programs, and what a command did.
 
-This module must never be given a secret, and never shows a hash.
+This module must never be given a secret, and never shows a hash or a key.
 """
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
 from moorage.access.admin import CredentialState, state_of
+from moorage.access.signing_key import Phase, StoredKeySet
 from moorage.common.times import moment
 
-if TYPE_CHECKING:
-    from moorage.access.signing_key import StoredKeySet
-
 _NEVER = "never"
+_NEXT = {
+    Phase.STEADY: "no replacement is under way: `moorage key rotate` begins one",
+    Phase.BEGUN: (
+        "step 1 of 3 is done, the new key is known: from {when} on, `moorage key rotate` lets it"
+        " sign"
+    ),
+    Phase.SWAPPED: (
+        "step 2 of 3 is done, the new key signs: from {when} on, `moorage key rotate` drops the"
+        " old one"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Things of one kind: `rows` below a `head` for people, `values` for JSON.
+
+    Times are ISO 8601 in `values`, and None where there is none.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    values: Sequence[object]
 
 
 def until(seconds: float | None) -> str:
@@ -30,40 +50,52 @@ def granted(grants: Grants) -> str:
     return " ".join(grants.texts()) or "nothing"
 
 
-def credential_table(credentials: Sequence[Credential], now: float) -> str:
-    """Return access tokens as lines for people, each ended; nothing for none."""
+def tokens(credentials: Sequence[Credential], now: float) -> Listing:
+    """List API tokens."""
     head = ("NAME", "ID", "STATE", "CREATED", "EXPIRES", "LAST USED", "GRANTS")
-    rows = (
+    rows = [
         (
-            credential.name,
-            credential.id,
-            _state(credential, now),
-            moment(credential.created_at),
-            until(credential.expires_at),
-            credential.last_used_day or _NEVER,
-            granted(credential.grants),
+            each.name,
+            each.id,
+            _state(each, now),
+            moment(each.created_at),
+            until(each.expires_at),
+            each.last_used_day or _NEVER,
+            granted(each.grants),
         )
-        for credential in credentials
-    )
-    return _columns(head, rows)
-
-
-def credential_json(credentials: Sequence[Credential], now: float) -> str:
-    """Return access tokens as a JSON list; times are ISO 8601, null where there is none."""
-    return _json(
+        for each in credentials
+    ]
+    values = [
         {
-            "id": credential.id,
-            "name": credential.name,
-            "owner": credential.owner,
-            "grants": credential.grants.texts(),
-            "created_at": _iso(credential.created_at),
-            "expires_at": _iso(credential.expires_at),
-            "last_used_day": credential.last_used_day,
-            "state": str(state_of(credential, now)),
-            "replaced_until": _iso(replaced_until(credential, now)),
+            "id": each.id,
+            "name": each.name,
+            "owner": each.owner,
+            "grants": each.grants.texts(),
+            "created_at": _iso(each.created_at),
+            "expires_at": _iso(each.expires_at),
+            "last_used_day": each.last_used_day,
+            "state": str(state_of(each, now)),
+            "replaced_until": _iso(replaced_until(each, now)),
         }
-        for credential in credentials
-    )
+        for each in credentials
+    ]
+    return Listing(head, rows, values)
+
+
+def repositories(names: Sequence[str]) -> Listing:
+    """List repositories: one a line, and no head, so that a script can read them."""
+    return Listing((), [(name,) for name in names], names)
+
+
+def trusts(listed: Sequence[Trust]) -> Listing:
+    """List trusts."""
+    head = ("NAME", "ISSUER", "AUDIENCE", "SUBJECT", "GRANTS")
+    rows = [
+        (each.name, each.issuer, each.audience or "-", each.subject, granted(each.grants))
+        for each in listed
+    ]
+    values = [asdict(each) | {"grants": each.grants.texts()} for each in listed]
+    return Listing(head, rows, values)
 
 
 def replaced_until(credential: Credential, now: float) -> float | None:
@@ -73,58 +105,47 @@ def replaced_until(credential: Credential, now: float) -> float | None:
     return end if live and end is not None and now < end else None
 
 
-def trust_table(trusts: Sequence[Trust]) -> str:
-    """Return trusts as lines for people, each ended; nothing for none."""
-    head = ("NAME", "ISSUER", "AUDIENCE", "SUBJECT", "GRANTS")
-    rows = (
-        (trust.name, trust.issuer, trust.audience or "-", trust.subject, granted(trust.grants))
-        for trust in trusts
-    )
-    return _columns(head, rows)
-
-
-def trust_json(trusts: Sequence[Trust]) -> str:
-    """Return trusts as a JSON list."""
-    return _json(
-        {
-            "name": trust.name,
-            "issuer": trust.issuer,
-            "audience": trust.audience,
-            "subject": trust.subject,
-            "grants": trust.grants.texts(),
-        }
-        for trust in trusts
+def rotated(before: Credential, after: Credential, now: float) -> str:
+    """Say until when the secrets of an API token work, after one was replaced."""
+    end = replaced_until(after, now)
+    works = "no longer works" if end is None else f"works until {moment(end)}"
+    older = ", and the one before that no longer does" if replaced_until(before, now) else ""
+    return (
+        f"replaced the secret of {after.name} (id {after.id}): the old one {works}{older}; the new"
+        f" one expires {until(after.expires_at)}"
     )
 
 
-def key_text(stored: "StoredKeySet") -> str:
-    """Return a key ring's state as lines for people, by the keys' ids."""
+def key_state(stored: StoredKeySet) -> str:
+    """Show a key ring's state by its keys' ids, and the next step."""
     lines = [
         f"{stored.name}, version {stored.version}, of {moment(stored.changed_at)}",
         f"  signs and verifies  {stored.ring.signing.id}",
     ]
     if stored.ring.other is not None:
         lines.append(f"  verifies            {stored.ring.other.id}")
-    return "".join(f"{line}\n" for line in lines)
+    # Rounded up: at the minute that is shown, it is time.
+    return "\n".join([*lines, _NEXT[stored.phase].format(when=moment(stored.next_at + 60))])
+
+
+def key_values(stored: StoredKeySet) -> dict[str, object]:
+    """Return the same for JSON."""
+    other = stored.ring.other
+    return {
+        "parameter": stored.name,
+        "version": stored.version,
+        "changed_at": _iso(stored.changed_at),
+        "phase": stored.phase.name.lower(),
+        "signs": stored.ring.signing.id,
+        "verifies": [key.id for key in (stored.ring.signing, other) if key is not None],
+        "next_step_at": _iso(stored.next_at + 60),
+    }
 
 
 def _state(credential: Credential, now: float) -> str:
     end = replaced_until(credential, now)
     replaced = "" if end is None else f", and replaced until {moment(end)}"
     return f"{state_of(credential, now)}{replaced}"
-
-
-def _columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows below a head, each column as wide as its longest text; nothing for no rows."""
-    lines = [head, *rows]
-    if len(lines) == 1:
-        return ""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "".join(f"{'  '.join(map(str.ljust, line, widths)).rstrip()}\n" for line in lines)
-
-
-def _json(values: Iterable[dict[str, object]]) -> str:
-    return f"{json.dumps(list(values), indent=2)}\n"
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -1,260 +1,240 @@
-"""The words of the commands that manage access: what may be asked.
+"""`moorage token`, `grant`, `public`, `trust` and `key`: their options. moorage.access does them.
 
-What is asked is checked here, word by word, and done elsewhere: this module must never load an
-SDK, nor take a secret from the command line, where everybody on the machine can read it.
+No secret may come by an option: all on the machine can read those. A new one goes to stdout alone,
+or to a file; messages go to stderr then.
 """
+# ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
+# ruff: noqa: ANN401 - click hands options over by name
 
-import argparse
-import os
-import re
-from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import urlsplit
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no other name for it
-Run = Callable[[argparse.Namespace], int]
-Command = Callable[["Commands[argparse.ArgumentParser]", str, str], argparse.ArgumentParser]
+import click
 
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,5})([mhd])")
-_NEVER = "never"
-_STACK = "moorage-data"
-_SIGNING_KEY = "/moorage/signing-key"
+from moorage.cli import output
+from moorage.cli.command import Command, Group
+from moorage.cli.options import DURATION, LIFE, PATH, URL, Decorator, option
 
+if TYPE_CHECKING:
+    from moorage.access.commands import AccessTable, SigningKeyParameter
+    from moorage.access.signing_key import StoredKeySet
 
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells defaults, but for those that say only that an option was not given."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default is None or action.default is False
-        return action.help if told else super()._get_help_string(action)
+_KEY, _STACK = "/moorage/signing-key", "moorage-data"
+_RIGHTS = "as in team/**:pull,push; the rights are pull, push and delete"
 
 
-def add_access(
-    commands: "Commands[argparse.ArgumentParser]", command: Command, *, run: Run
+def _grants(names: str, text: str) -> Decorator:
+    return option(names, "PATTERN:RIGHTS", text, multiple=True)
+
+
+_may = _grants("--grant grants", f"what it may do, {_RIGHTS}")
+_admin = click.option(
+    "--admin",
+    "grants",
+    multiple=True,
+    flag_value="admin",
+    help="everything, in every repository",
+)
+_token = click.argument("wanted", metavar="NAME|ID", help="the API token's name or id")
+_token_file = option(
+    "--token-file", PATH, "write it here, for your eyes only (mode 0600), instead of printing it"
+)
+_json = option("--json as_json", None, "print JSON, for programs")
+_endpoint = option(
+    "--aws-endpoint endpoint",
+    URL,
+    "an emulator of AWS, such as the one that `moorage local` names; it is given made-up"
+    " credentials",
+)
+
+
+def _at_table(act: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which table, and pass the table to the command's function."""
+
+    @option("--table", "NAME", "the registry's table `access`", None, "MOORAGE_ACCESS_TABLE")
+    @option("--stack", "NAME", "the data stack, which exports the table's name", _STACK)
+    @_endpoint
+    @functools.wraps(act)
+    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
+        from moorage.access.commands import AccessTable
+
+        act(AccessTable(stack, table, endpoint), **options)
+
+    return run
+
+
+def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
+    """Likewise which parameter; and show the keys that the function returns."""
+
+    @_json
+    @option("--signing-key", "NAME", "the SSM parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")
+    @_endpoint
+    @functools.wraps(act)
+    def run(*, as_json: bool, signing_key: str, endpoint: str | None, **options: Any) -> None:
+        from moorage.access import commands, texts
+
+        stored = act(commands.SigningKeyParameter(signing_key, endpoint), **options)
+        if as_json:
+            output.show_json(texts.key_values(stored))
+        else:
+            click.echo(texts.key_state(stored))
+
+    return run
+
+
+@click.group(cls=Group)
+def token() -> None:
+    """Make, list and end API tokens."""
+
+
+@token.command("create")
+@click.argument("name", help="what to call it")
+@_may
+@_admin
+@option("--expires life", LIFE, "how long it works, as in 90d or 12h; or never", "90d")
+@option("--owner", "TEXT", "who answers for it; by default you")
+@_token_file
+@_at_table
+def _token_create(table: "AccessTable", name: str, **options: Any) -> None:
+    """Make an API token and print it, this once."""
+    _hand_over(*table.create_token(name, **options))
+
+
+@token.command("list")
+@_json
+@_at_table
+def _token_list(table: "AccessTable", *, as_json: bool) -> None:
+    """Show the API tokens, and never their secrets."""
+    empty = "there are no API tokens: `moorage token create` makes one"
+    output.show(table.list_tokens(), as_json=as_json, empty=empty)
+
+
+@token.command("revoke")
+@_token
+@_at_table
+def _token_revoke(table: "AccessTable", wanted: str) -> None:
+    """End an API token for good."""
+    click.echo(table.revoke_token(wanted))
+
+
+@token.command("rotate")
+@_token
+@option("--grace", DURATION, "how long the old secret still works; 0 ends it at once", "24h")
+@_token_file
+@_at_table
+def _token_rotate(table: "AccessTable", wanted: str, **options: Any) -> None:
+    """Replace the secret of an API token, and print the new one."""
+    _hand_over(*table.rotate_token(wanted, **options))
+
+
+def _hand_over(message: str, secret: str | None) -> None:
+    output.say(message)
+    if secret is not None:
+        click.echo(secret)
+
+
+@click.command(cls=Command)
+@_token
+@_grants("--grant grants", f"all it may do from now on, {_RIGHTS}")
+@_admin
+@_grants("--add", "more that it may do")
+@_grants("--remove", "what it may no longer do")
+@_at_table
+def grant(
+    table: "AccessTable",
+    wanted: str,
+    grants: Sequence[str],
+    add: Sequence[str],
+    remove: Sequence[str],
 ) -> None:
-    """Add token, grant, public, trust and key to a parser's commands; `run` does them."""
-    leaves = [
-        *_token(_group(commands, "token", "make and end access tokens"), command),
-        _grant(command(commands, "grant", "change what an access token may do")),
-        _public(command(commands, "public", "let anybody pull from a repository, or list those")),
-        *_trust(_group(commands, "trust", "let in whom another issuer vouches for"), command),
-        *_key(_group(commands, "key", "replace the key that signs the registry's tokens"), command),
-    ]
-    for leaf in leaves:
-        leaf.formatter_class = Help
-        leaf.set_defaults(run=run, spoken=leaf.prog.removeprefix("moorage "))
-        leaf.add_argument(
-            "--aws-endpoint",
-            type=_url,
-            metavar="URL",
-            help="an emulator of AWS, such as the one that `moorage local` names; it is given"
-            " made-up credentials",
+    """Change what an API token may do."""
+    if bool(grants) == bool(add or remove):
+        raise click.UsageError(
+            "give either --grant or --admin, for all it may do, or --add, --remove"
         )
+    click.echo(table.change_grants(wanted, grants, add=add, remove=remove))
 
 
-def _token(
-    acts: "Commands[argparse.ArgumentParser]", command: Command
-) -> list[argparse.ArgumentParser]:
-    create = command(acts, "create", "make an access token and print it, this once")
-    create.add_argument("name", type=_name, metavar="NAME", help="what to call it")
-    _add_grants(create)
-    create.add_argument(
-        "--expires", type=_expiry, metavar="TIME", default="90d", help="as in 90d or 12h; or never"
-    )
-    create.add_argument("--owner", metavar="TEXT", help="who answers for it; by default you")
-    _add_token_file(create)
-    listed = command(acts, "list", "show the access tokens, and never their secrets")
-    _add_json(listed)
-    revoke = command(acts, "revoke", "end an access token for good")
-    rotate = command(acts, "rotate", "replace the secret of an access token, and print the new one")
-    rotate.add_argument(
-        "--grace",
-        type=_duration,
-        metavar="TIME",
-        default="24h",
-        help="how long the old secret still works, as in 24h; 0 ends it at once",
-    )
-    _add_token_file(rotate)
-    for parser in (revoke, rotate):
-        _add_credential(parser)
-    return [_with_table(parser) for parser in (create, listed, revoke, rotate)]
+@click.command(cls=Command, required=("repository", "listed"))
+@click.argument("repository", required=False, help="its name")
+@option("--list listed", None, "show those that are public")
+@option("--off", None, "make it private again")
+@_json
+@_at_table
+def public(
+    table: "AccessTable", *, repository: str | None, listed: bool, off: bool, as_json: bool
+) -> None:
+    """Let anybody pull from a repository, or list such repositories."""
+    if listed and off:
+        raise click.UsageError("--off needs a repository")
+    if as_json and not listed:
+        raise click.UsageError("--json is for --list")
+    if repository is None:
+        output.show(table.list_public(), as_json=as_json, empty="no repository is public")
+    else:
+        click.echo(table.set_public(repository, public=not off))
 
 
-def _grant(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    _add_credential(parser)
-    _add_grants(parser, "all it may do from now on")
-    for name, text in (("--add", "more that it may do"), ("--remove", "what it may no longer do")):
-        parser.add_argument(
-            name, type=_granting, action="append", metavar="PATTERN:RIGHTS", help=text
-        )
-    return _with_table(parser)
+@click.group(cls=Group)
+def trust() -> None:
+    """Let in identities of other issuers: CI jobs, AWS roles."""
 
 
-def _public(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "repository", type=_repository, nargs="?", metavar="REPOSITORY", help="its name"
-    )
-    what.add_argument("--list", action="store_true", help="show those that are public")
-    parser.add_argument("--off", action="store_true", help="public no longer")
-    return _with_table(parser)
+@trust.command("add")
+@click.argument("name", help="what to call the trust")
+@option("--issuer", "URL", "as tokens have it in `iss`; or `aws`", required=True)
+@option("--audience", "TEXT", "what tokens have in `aud`: the registry's host; none for `aws`")
+@option("--subject", "PATTERN", "who: `sub`, or a role's ARN; * is anything", required=True)
+@_may
+@_admin
+@option("--replace", None, "put it in place of one by this name")
+@_at_table
+def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
+    """Let in identities of another issuer."""
+    click.echo(table.add_trust(name, **options))
 
 
-def _trust(
-    acts: "Commands[argparse.ArgumentParser]", command: Command
-) -> list[argparse.ArgumentParser]:
-    add = command(acts, "add", "let in whom an issuer vouches for")
-    add.add_argument("name", metavar="NAME", help="what to call the trust")
-    add.add_argument(
-        "--issuer", required=True, metavar="URL", help="as tokens name it in `iss`; or `aws`"
-    )
-    add.add_argument(
-        "--audience",
-        default="",
-        metavar="TEXT",
-        help="what tokens have in `aud`: best the registry's host; none for `aws`",
-    )
-    add.add_argument(
-        "--subject",
-        required=True,
-        metavar="PATTERN",
-        help="whom: `sub`, or the role's ARN, in which * stands for anything",
-    )
-    _add_grants(add)
-    add.add_argument("--replace", action="store_true", help="put it in place of one by this name")
-    listed = command(acts, "list", "show the trusts")
-    _add_json(listed)
-    remove = command(acts, "remove", "let them in no longer")
-    remove.add_argument("name", metavar="NAME", help="the trust's name")
-    return [_with_table(parser) for parser in (add, listed, remove)]
+@trust.command("list")
+@_json
+@_at_table
+def _trust_list(table: "AccessTable", *, as_json: bool) -> None:
+    """Show the trusts."""
+    empty = "there are no trusts: `moorage trust add` makes one"
+    output.show(table.list_trusts(), as_json=as_json, empty=empty)
 
 
-def _key(
-    acts: "Commands[argparse.ArgumentParser]", command: Command
-) -> list[argparse.ArgumentParser]:
-    create = command(acts, "create", "store the first signing key of a new registry")
-    create.add_argument(
-        "--kms-key", metavar="KEY", help="what encrypts it; by default the account's own key"
-    )
-    show = command(acts, "show", "show the signing keys' ids, and how far a replacement is")
-    rotate = command(acts, "rotate", "take the next of the three steps that replace the key")
-    rotate.add_argument("--force", action="store_true", help="now, even if that logs people out")
-    for parser in (create, show, rotate):
-        parser.add_argument(
-            "--signing-key",
-            metavar="NAME",
-            default=os.environ.get("MOORAGE_SIGNING_KEY") or _SIGNING_KEY,
-            help="the parameter that holds it; $MOORAGE_SIGNING_KEY sets the default",
-        )
-    return [create, show, rotate]
+@trust.command("remove")
+@click.argument("name", help="the trust's name")
+@_at_table
+def _trust_remove(table: "AccessTable", name: str) -> None:
+    """End a trust, and with it the logins that it let in."""
+    click.echo(table.remove_trust(name))
 
 
-def _group(
-    commands: "Commands[argparse.ArgumentParser]", name: str, text: str
-) -> "Commands[argparse.ArgumentParser]":
-    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    return parser.add_subparsers(dest="act", required=True, metavar="COMMAND")
+@click.group(cls=Group)
+def key() -> None:
+    """Make, show and replace the key that signs the registry's tokens."""
 
 
-def _with_table(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument(
-        "--table",
-        metavar="NAME",
-        default=os.environ.get("MOORAGE_ACCESS_TABLE") or None,
-        help="the registry's table of who may do what; $MOORAGE_ACCESS_TABLE sets the default",
-    )
-    parser.add_argument(
-        "--stack",
-        metavar="NAME",
-        default=_STACK,
-        help="the data stack, which is asked for the table's name if none is given",
-    )
-    return parser
+@key.command("create")
+@option("--kms-key", "KEY", "the KMS key that encrypts it; by default the account's own")
+@_at_parameter
+def _key_create(parameter: "SigningKeyParameter", kms_key: str | None) -> "StoredKeySet":
+    """Store the first signing key of a new registry."""
+    return parameter.create(kms_key)
 
 
-def _add_credential(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("credential", metavar="NAME|ID", help="the access token's name or id")
+@key.command("show")
+@_at_parameter
+def _key_show(parameter: "SigningKeyParameter") -> "StoredKeySet":
+    """Show the signing keys' ids, and how far a replacement is."""
+    return parameter.show()
 
 
-def _add_grants(parser: argparse.ArgumentParser, text: str = "what it may do") -> None:
-    parser.add_argument(
-        "--grant",
-        type=_granting,
-        action="append",
-        metavar="PATTERN:RIGHTS",
-        help=f"{text}, as in team/**:pull,push; the rights are pull, push and delete",
-    )
-    parser.add_argument("--admin", action="store_true", help="everything, in every repository")
-
-
-def _add_token_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="PATH",
-        help="write it here, for your eyes only (mode 0600), instead of printing it",
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as a JSON list, for programs")
-
-
-def _granting(text: str) -> str:
-    from chalicelib.access.grants import GrantError, Grants  # noqa: PLC0415 - only who asks pays
-
-    try:
-        Grants.parse([text])
-    except GrantError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _name(text: str) -> str:
-    from chalicelib.access.credentials import (  # noqa: PLC0415 - likewise
-        CredentialNameError,
-        parse_credential_name,
-    )
-
-    try:
-        return parse_credential_name(text)
-    except CredentialNameError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _repository(text: str) -> str:
-    from chalicelib.errors import NameInvalidError  # noqa: PLC0415 - likewise
-    from chalicelib.reference import parse_name  # noqa: PLC0415 - likewise
-
-    try:
-        return parse_name(text)
-    except NameInvalidError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _duration(text: str) -> int:
-    form = _DURATION.fullmatch(text)
-    if text != "0" and form is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write it as 90d, 12h or 30m")
-    return int(form[1]) * _UNITS[form[2]] if form else 0
-
-
-def _expiry(text: str) -> int | None:
-    if text == _NEVER:
-        return None
-    seconds = _duration(text)
-    if seconds == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} would be over at once: write it as 90d")
-    return seconds
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL: write it as http://127.0.0.1:4566")
-    return text
+@key.command("rotate")
+@option("--force", None, "now, even if that logs people out")
+@_at_parameter
+def _key_rotate(parameter: "SigningKeyParameter", *, force: bool) -> "StoredKeySet":
+    """Take the next of the three steps that replace the key."""
+    return parameter.rotate(force=force)

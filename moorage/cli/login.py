@@ -1,48 +1,38 @@
-"""The words of `moorage login`. No secret may be taken from the command line: all can read it."""
+"""`moorage login`. No secret may come by an option: all on the machine can read those."""
+# ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from moorage.cli.access import Command, Commands, Help, Run
-from moorage.login.tools import TOOLS
+import click
 
-if TYPE_CHECKING:
-    import argparse
+from moorage.cli.command import Command
+from moorage.cli.options import PATH, option
+
+_WHO = ("aws", "oidc", "oidc_env", "oidc_token_file", "password_stdin")
+_TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "helm")
 
 
-def add_login(commands: "Commands[argparse.ArgumentParser]", command: Command, *, run: Run) -> None:
-    """Add login to a parser's commands; `run` does it."""
-    parser = command(commands, "login", "log a client program in, by who this machine or job is")
-    parser.add_argument("registry", metavar="REGISTRY_URL", help="the registry's address")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--aws", action="store_true", help="as this machine's AWS role or user")
-    how.add_argument("--oidc", action="store_true", help="as this job of GitHub Actions")
-    how.add_argument(
-        "--oidc-env", metavar="NAME", help="by the identity token in this variable, as in GitLab"
-    )
-    how.add_argument(
-        "--oidc-token-file", type=Path, metavar="PATH", help="by the identity token in this file"
-    )
-    how.add_argument(
-        "--password-stdin", action="store_true", help="by an access token, read from stdin"
-    )
-    then = parser.add_mutually_exclusive_group()
-    then.add_argument(
-        "--tool", choices=TOOLS, help="the program to log in; the first of these that is there"
-    )
-    then.add_argument(
-        "--print", action="store_true", help="print the registry's token instead of using it"
-    )
-    parser.add_argument(
-        "--scope",
-        action="append",
-        metavar="SCOPE",
-        help="what the printed token is for, as in repository:team/app:pull,push",
-    )
-    parser.add_argument(
-        "--service",
-        metavar="HOST",
-        help="what the registry calls itself, if it is behind the address given",
-    )
-    parser.formatter_class = Help
-    parser.set_defaults(run=run, spoken="login")
+@click.command(cls=Command, required=_WHO, exclusive=("tool", "print_token"))
+@click.argument("registry", metavar="REGISTRY_URL", help="the registry's address")
+@option("--aws", None, "as this machine's AWS role or user")
+@option("--oidc", None, "as this job of GitHub Actions")
+@option("--oidc-env", "NAME", "by the identity token in this variable, as in GitLab")
+@option("--oidc-token-file", PATH, "by the identity token in this file")
+@option("--password-stdin", None, "by an API token, read from stdin")
+@option("--tool", click.Choice(_TOOLS), "the program to log in; else the first that is there")
+@option("--print print_token", None, "print the bearer token instead of using it")
+@option(
+    "--scope scopes",
+    "SCOPE",
+    "what the printed token is for, as in repository:team/app:pull,push; may be repeated",
+    multiple=True,
+)
+@option("--service", "HOST", "what the registry calls itself, if it is behind the address given")
+def login(**options: Any) -> None:
+    """Log a client program in, with the identity of this machine or CI job.
+
+    Give one of --aws, --oidc, --oidc-env, --oidc-token-file and --password-stdin.
+    """
+    from moorage.login import run  # noqa: PLC0415 - imported when it runs
+
+    run.run(run.LoginOptions(**options))

@@ -1,37 +1,34 @@
-"""HTTP for `moorage login`: one request, one answer, and a token goes only where it was meant to.
+"""URLs and answers of registries, read by every command that is a registry's client.
 
-This module must never follow a redirect, which may lead anywhere; never send a token in the clear
-to another machine; never put what it sends in an error.
+This module must never do any I/O, nor show a word that could be a token.
 """
 
-import http.client
 import ipaddress
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-TIMEOUT = 20
-"""Seconds to wait for a connection, and for each piece of an answer."""
-
-_LARGEST = 1024 * 1024
-_QUOTED = 300
-_LONG_WORD = re.compile(r"\S{40,}")
 _PORTS = {"http": 80, "https": 443}
+# A server may quote the token that it was sent. No word of this length is shown, but URLs are.
+_LONG_WORD = re.compile(r"[A-Za-z0-9+=_-]{40,}")
+# A proof of `moorage login` is a URL itself.
+_LONG_WORD_OR_URL = re.compile(r"\S{40,}")
+_KEPT = re.compile(r"(?:bytes=)?0-(\d{1,19})")
+_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_ESCAPED = re.compile(r"\\(.)")
 
 
-class LoginError(Exception):
-    """It can't be done; the text is one line that says what to do, and nothing of a token."""
+class AddressError(ValueError):
+    """A text is no registry's address; the message is one line that says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An HTTP answer, errors and redirects among them."""
+    """An HTTP answer, whatever its status."""
 
     status: int
     headers: Message
@@ -45,8 +42,8 @@ class HttpResponse:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def told(self) -> str:
-        """Return what an error's body says, for people: printable, and not long."""
+    def message(self) -> str:
+        """Return the status and the error message of the body, in a form that can be shown."""
         content = self.json()
         errors = content.get("errors")
         first = errors[0] if isinstance(errors, list) and errors else {}
@@ -54,65 +51,77 @@ class HttpResponse:
         text = text or content.get("error_description") or content.get("error")
         if not isinstance(text, str):
             return f"status {self.status}"
-        # A word as long as that may be the token that was sent.
-        short = _LONG_WORD.sub("...", text)
-        clean = "".join(character if character.isprintable() else " " for character in short)
-        return f"status {self.status}: {clean[:_QUOTED]}"
+        return f"status {self.status}: {clean(text, 300, _LONG_WORD_OR_URL)}"
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args: object, **_named: object) -> None:
-        """Go nowhere: the redirect itself is the answer."""
+def clean(text: str, longest: int = 160, hidden: re.Pattern[str] = _LONG_WORD) -> str:
+    """Return a server's text in a form that can be shown: printable, short, on one line.
+
+    Words that match `hidden` are left out: one of them may be the token that was sent.
+    """
+    short = hidden.sub("...", text[: longest * 10])
+    printable = "".join(character if character.isprintable() else " " for character in short)
+    return " ".join(printable.split())[:longest]
 
 
-def call(
-    url: str, *, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> HttpResponse:
-    """GET a URL, or POST a form to it, and return whatever is answered; raises LoginError."""
-    parts = require_safe(url)
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
-    if is_loopback(parts):
-        # A proxy of the user's is another machine.
-        handlers.append(urllib.request.ProxyHandler({}))
-    data = None if form is None else urlencode(form).encode("ascii")
-    request = urllib.request.Request(url, data, dict(headers or {}))  # noqa: S310 - looked at above
+def bearer_challenge(header: str) -> Mapping[str, str]:
+    """Return a Bearer challenge's parameters by lower-case name; none of another challenge's.
+
+    Source: RFC 9110, section 11.
+    """
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return {}
+    return {
+        name.lower(): _ESCAPED.sub(r"\1", quoted) or plain
+        for name, quoted, plain in _PARAMETER.findall(rest)
+    }
+
+
+def last_kept_byte(headers: Mapping[str, str] | Message) -> int | None:
+    """Return the last byte, from 0, that an upload's Range says is kept; None if it has none.
+
+    `0-0` is one byte or none.
+    """
+    found = _KEPT.fullmatch(headers.get("Range", ""))
+    return None if found is None else int(found[1])
+
+
+def http_url(text: str) -> SplitResult:
+    """Return the parts of an absolute http or https URL; raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:
+        raise ValueError("no URL with http or https and a host")
+    return parts
+
+
+def registry_url(text: str) -> SplitResult:
+    """Return the URL of a registry as a person writes it; raises AddressError.
+
+    Without a scheme it is https, and http on this machine, as client programs have it.
+    """
+    plain = "://" not in text
+    parts = safe_url(f"https://{text}" if plain else text)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise AddressError(f"a registry's address has no path: write {origin(parts)}")
+    scheme = "http" if plain and is_loopback(parts) else parts.scheme
+    return parts._replace(scheme=scheme, path="")
+
+
+def safe_url(text: str) -> SplitResult:
+    """Return the parts of a URL that every program reads alike; raises AddressError."""
     try:
-        with _open(urllib.request.build_opener(*handlers), request) as answer:
-            return HttpResponse(answer.status, answer.headers, answer.read(_LARGEST))
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise LoginError(
-            f"{origin(parts)} does not answer as a registry would ({reason}): look at the address"
-            " and the network"
-        ) from None
-
-
-def _open(opener: urllib.request.OpenerDirector, request: urllib.request.Request) -> Any:  # noqa: ANN401 - a response, or an error that is one
-    try:
-        return opener.open(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        return error
-
-
-def require_safe(url: str) -> SplitResult:
-    """Return a URL's parts if a token may be sent there; raises LoginError."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        parts = http_url(text)
     except ValueError:
-        parts, known = SplitResult("", "", "", "", ""), False
-    if not known or "@" in parts.netloc or not (url.isascii() and url.isprintable()):
-        # Not shown: there may be a password in it.
-        raise LoginError("no address of a registry: write it as https://registry.example.com")
-    if parts.scheme == "http" and not is_loopback(parts):
-        raise LoginError(
-            f"{origin(parts)} has no TLS, and a token must not be sent in the clear: write https://"
-        )
+        parts = None
+    if parts is None or "@" in parts.netloc or not (text.isascii() and text.isprintable()):
+        # The text isn't shown: there may be a password in it.
+        raise AddressError("no address of a registry: write it as https://registry.example.com")
     return parts
 
 
 def is_loopback(parts: SplitResult) -> bool:
-    """Whether a URL is of this very machine."""
+    """Whether a URL's host is this machine."""
     host = parts.hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -124,9 +133,9 @@ def host_of(parts: SplitResult) -> str:
     """Return a URL's host in lower case, and its port unless it is the scheme's own."""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    return host if parts.port in {None, _PORTS[parts.scheme]} else f"{host}:{parts.port}"
+    return host if parts.port in {None, _PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
 
 
 def origin(parts: SplitResult) -> str:
-    """Return where a URL is, without the rest of it."""
+    """Return a URL's scheme, host and port."""
     return f"{parts.scheme}://{host_of(parts)}"

@@ -1,18 +1,19 @@
-"""The memory that bodies take: a bound on what requests hold, and giving large buffers back.
+"""Bounds the memory that bodies take, and gives large buffers back to the system.
 
-Bodies of some MiB pass through several threads; glibc's defaults keep them in one arena for each
-thread and never shrink those. It never fails where there is no glibc.
+Bodies of some MiB pass through several threads; glibc keeps them in an arena of each thread, and
+never shrinks those. Where there is no glibc, nothing here fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
 
 MOST_HELD: Final = 128 * 1024 * 1024
 """Bytes of bodies that all requests together may hold: 28 of the largest that fit an event."""
@@ -23,39 +24,37 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 # Measured with 4 MiB bodies, 8 at once: peak growth 50 to 90 MB, against 80 to 115 MB with arenas
-# bounded alone and 95 to 155 MB with glibc's defaults. It costs some ms of page faults a body.
+# bounded alone and 95 to 155 MB with glibc's defaults. The cost is some ms of page faults a body.
 _LARGE: Final = 1024 * 1024
 _KEPT: Final = 8 * 1024 * 1024
 
 
 @dataclass
-class Memory:
-    """The bytes of bodies and answers that all requests hold: never more than `most`."""
+class BodyMemory:
+    """The bytes of bodies and answers that all requests hold, at most `most`."""
 
     most: int = MOST_HELD
     held: int = 0
 
+    @contextlib.contextmanager
+    def share(self) -> Iterator[MemoryShare]:
+        """Give one request a share, whose bytes are given back when the block ends."""
+        share = MemoryShare(self)
+        try:
+            yield share
+        finally:
+            share.give_back()
 
-class Share:
-    """What one request holds of it, given back when the block ends at the latest."""
 
-    def __init__(self, memory: Memory) -> None:
+class MemoryShare:
+    """The bytes that one request holds."""
+
+    def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._size = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self.give_back()
-
     def take(self, size: int) -> bool:
-        """Take `size` bytes more, and say so; take none when there aren't as many."""
+        """Take `size` bytes more and return True; False, and none taken, if they aren't free."""
         if self._memory.held + size > self._memory.most:
             return False
         self._memory.held += size
@@ -63,16 +62,16 @@ class Share:
         return True
 
     def give_back(self) -> None:
-        """Give all back."""
+        """Give all of them back."""
         self._memory.held -= self._size
         self._size = 0
 
 
 def return_large_buffers() -> bool:
-    """Make malloc map buffers over 1 MiB alone and share two arenas; say whether it could.
+    """Make malloc map each buffer over 1 MiB by itself, and use two arenas; return its success.
 
-    Setting the mmap threshold also fixes it: by default glibc raises it to the size of the
-    largest buffer freed, after which bodies are cut from arenas and fragment them.
+    A threshold that is set stays: by default glibc raises it to the size of the largest buffer
+    that was freed, and later bodies are then cut from arenas, which they fragment.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -6,6 +6,7 @@ This module must never let an error of AWS pass as a traceback, nor show a secre
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from moorage.common.aws import AWS_ERRORS, explain
+from moorage.common.errors import CommandError
 
 __all__ = ["AWS_ERRORS", "DeployError", "say"]
 
@@ -14,8 +15,8 @@ _DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "Unauthoriz
 _WAIT = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "SlowDown"})
 
 
-class DeployError(Exception):
-    """It can't go on; the text is what to tell a person, and says what to do."""
+class DeployError(CommandError):
+    """A deployment can't go on."""
 
 
 def say(error: BaseException) -> str:

@@ -1,48 +1,48 @@
 """What an answer must be, and what to do about one that isn't. This module must never do any I/O.
 
-A check's own advice is about what it looks at. Some statuses have nothing to do with that: they
-are told apart here, so that nobody is sent to a setting that is right already.
+A check's own advice is about what it looks at. Some statuses have another reason: they have their
+own advice here, so that nobody is sent to a setting that is right already.
 """
 
-import re
-
+from moorage.common.http import HttpResponse, clean, last_kept_byte
 from moorage.doctor.findings import FailedError
-from moorage.doctor.wire import HttpResponse, clean, told
+from moorage.doctor.wire import quoted
 
-KEEP_LOCATION = "what stands before the registry must pass Location on as it is, and the Host too"
+KEEP_LOCATION = (
+    "a proxy or CDN before the registry must pass Location on as it is, and the Host too"
+)
 
-_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _SERVED = frozenset({200, 206, 416})
 _TOO_MANY, _FAULT, _UNKNOWN_CODING = 429, 500, 501
 _REFUSED = {
-    401: "the token is no longer taken: something before the registry may drop Authorization, or it"
-    " has expired (look at `clock`)",
-    413: "something before the registry takes no body of that size: `--only sizes` finds what it"
-    " takes",
+    401: "the token isn't accepted any more: a proxy before the registry may drop Authorization, or"
+    " the token has expired (look at `clock`)",
+    413: "a proxy or firewall before the registry takes no body of that size: `--only sizes` finds"
+    " the largest that it takes",
 }
 
 
 def require(answer: HttpResponse, status: int, what: str) -> HttpResponse:
     """Return an answer if it has the status that it must have; raises FailedError."""
     if answer.status != status:
-        raise FailedError(f"{what} must be {status}: {told(answer)}", unexpected(answer))
+        raise FailedError(f"{what} must be {status}: {quoted(answer)}", unexpected(answer))
     return answer
 
 
 def require_stored(answer: HttpResponse, what: str, host: str) -> HttpResponse:
-    """Return what S3 answers at `host`, where a redirect led; raises FailedError if it fails."""
+    """Return the answer of S3 at `host`, after a redirect; raises FailedError for a refusal."""
     if answer.status in _SERVED:
         return answer
     if answer.status >= _FAULT:
-        todo = f"S3 fails at {clean(host)}, or is asked too often: try again in a while"
+        todo = f"S3 fails or throttles at {clean(host)}: try again in a while"
     else:
         region = clean(answer.headers.get("x-amz-bucket-region", ""))
         todo = at_s3(host, f"; the bucket is in {region}" if region else "")
-    raise FailedError(f"{what}{told(answer)}", todo)
+    raise FailedError(f"{what}{quoted(answer)}", todo)
 
 
 def at_s3(host: str, known: str = "") -> str:
-    """Say where to look if a URL at S3 doesn't work."""
+    """Return the advice for a URL at S3 that doesn't work."""
     return (
         "the URL at S3 fails, not the registry: look at the bucket's policy, at the region or"
         f" endpoint in that URL ({clean(host)}{known}), and at the network from here to S3"
@@ -50,39 +50,36 @@ def at_s3(host: str, known: str = "") -> str:
 
 
 def unexpected(answer: HttpResponse) -> str | None:
-    """Say what to do about a status that has its own reason; None: what the check's row says."""
-    if answer.status == 403:  # noqa: PLR2004 - of two: the registry's own has a code
+    """Return the advice for a status that has its own reason; None: the check's advice is right."""
+    if answer.status == 403:  # noqa: PLR2004 - the registry's own 403 has an error code
         if error_code(answer):
-            return "these credentials may not do this: docs/access.md says how to grant it"
-        return (
-            "something before the registry refuses the request, as a firewall (WAF) or a resource"
-            " policy does: let it pass"
-        )
+            return "these credentials lack a grant: docs/access.md says how to add it"
+        return "a firewall (WAF) or a resource policy before the registry refuses the request"
     return _REFUSED.get(answer.status) or fault(answer)
 
 
 def fault(answer: HttpResponse) -> str | None:
-    """Say what to do about an answer of whoever fails or has no time; None: it is neither."""
+    """Return the advice for a 429 or a 5xx; None for any other answer."""
     if answer.status == _TOO_MANY:
-        return "too many requests come at once: wait a while, or raise API Gateway's throttling"
-    # A server answers 501 that knows no chunked bodies: that is for the check to say.
+        return "too many requests at once: wait a while, or raise API Gateway's throttling limits"
+    # 501 is the answer of a server that knows no chunked bodies: the check's advice is about it.
     if answer.status >= _FAULT and answer.status != _UNKNOWN_CODING:
         return in_log(answer)
     return None
 
 
 def in_log(answer: HttpResponse) -> str:
-    """Say which line of the log tells more."""
+    """Return the advice to look at a request's line in the log."""
     request = clean(answer.headers.get("x-amzn-RequestId", ""))
     which = f"request_id {request}" if request else "this request"
     return (
-        f"look into the function's log for {which}; if nothing is there, something before the"
+        f"look into the function's log for {which}; if there is no line, a proxy or CDN before the"
         " registry has answered for it"
     )
 
 
 def require_bytes(got: bytes, expected: bytes, what: str) -> None:
-    """Raise FailedError unless these are the bytes."""
+    """Raise FailedError unless a body has the expected bytes."""
     if got == expected:
         return
     first = next(
@@ -94,23 +91,23 @@ def require_bytes(got: bytes, expected: bytes, what: str) -> None:
 
 
 def kept(answer: HttpResponse, what: str) -> int:
-    """Return how many bytes an upload's Range says are kept; `0-0` is none or one: 1 is said."""
-    header = answer.headers.get("Range", "")
-    found = _RANGE.fullmatch(header)
-    if found is None:
-        raise FailedError(f"{what}: no Range that tells what is kept, but {header[:40]!r}")
-    return int(found[1]) + 1
+    """Return how many bytes an upload has by its Range; for `0-0`, none or one, it is 1."""
+    last = last_kept_byte(answer.headers)
+    if last is None:
+        header = answer.headers.get("Range", "")
+        raise FailedError(f"{what}: Range doesn't say what is kept: {header[:40]!r}")
+    return last + 1
 
 
 def require_kept(answer: HttpResponse, size: int, what: str) -> None:
-    """Raise FailedError unless Range says that exactly `size` bytes are kept."""
-    said = answer.headers.get("Range", "")
-    if said != f"0-{size - 1}":
-        raise FailedError(f"{what}: Range says {said[:40]!r} where 0-{size - 1} is right")
+    """Raise FailedError unless Range says that the upload has exactly `size` bytes."""
+    header = answer.headers.get("Range", "")
+    if header != f"0-{size - 1}":
+        raise FailedError(f"{what}: Range says {header[:40]!r} where 0-{size - 1} is right")
 
 
 def error_code(answer: HttpResponse) -> str:
-    """Return the first code of an error in the spec's shape; empty if it has none."""
+    """Return the first error code of a body in the OCI spec's form; empty if it has none."""
     errors = answer.json().get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     code = first.get("code") if isinstance(first, dict) else None

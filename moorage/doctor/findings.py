@@ -1,23 +1,23 @@
-"""What a check of `moorage doctor` can find. This module must never do any I/O."""
+"""The findings of `moorage doctor`'s checks. This module must never do any I/O."""
 
 import enum
 from dataclasses import dataclass
 
 
 class Status(enum.StrEnum):
-    """What became of a check."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARN = "warn"
-    """Works, but not as well as it could."""
+    """It works, but not as well as it could."""
     FAIL = "fail"
     SKIP = "skip"
-    """Not looked at; what was seen says why."""
+    """The check was not done; `seen` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; `todo` is what to do about it, None: what the check's row says."""
+    """What a check saw, and what to do about it; `todo` None: the check's own advice."""
 
     status: Status
     seen: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 class FailedError(Exception):
-    """A check failed. The text says what was seen; `todo` as in `Finding`."""
+    """A check failed; `seen` and `todo` as in Finding."""
 
     def __init__(self, seen: str, todo: str | None = None) -> None:
         super().__init__(seen)
@@ -33,15 +33,15 @@ class FailedError(Exception):
 
 
 def ok(seen: str) -> Finding:
-    """Find nothing wrong."""
+    """Return a finding that nothing is wrong."""
     return Finding(Status.OK, seen)
 
 
 def warn(seen: str, todo: str | None = None) -> Finding:
-    """Find what could be better."""
+    """Return a finding of something that could be better."""
     return Finding(Status.WARN, seen, todo)
 
 
 def skip(seen: str) -> Finding:
-    """Look at nothing; `seen` says why."""
+    """Return the finding of a check that was not done; `seen` says why."""
     return Finding(Status.SKIP, seen)

@@ -1,6 +1,7 @@
-"""What `moorage doctor` prints: a row for each check, what to do, what was seen; or all as JSON.
+"""The output of `moorage doctor`: a row for each check, advice and facts; or all of it as JSON.
 
-This module must never print what a server sent without making it fit to be shown: checks do that.
+A server's text comes here only in a form that can be shown (common/http.clean): the checks see to
+that.
 """
 
 import importlib.metadata
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.common.http import origin
-from moorage.doctor.check import Result
+from moorage.doctor.checklist import CheckResult
 from moorage.doctor.findings import Status
 from moorage.doctor.visit import Visit
 
@@ -22,19 +23,19 @@ _WIDEST, _NARROWEST = 110, 60
 
 
 def heading(visit: Visit) -> str:
-    """Return what stands above the table."""
+    """Return the lines above the table."""
     return f"{origin(visit.wire.url)}, in {visit.repository} and below it\n\n"
 
 
-def row(result: Result) -> str:
-    """Return a check's row: its status, its name, what was seen."""
+def row(result: CheckResult) -> str:
+    """Return a check's row: its status, its name, what it saw."""
     finding = result.finding
     first = f"{_WORDS[finding.status]:<{_STATUS_WIDTH}} {result.check.name:<{_NAME_WIDTH}} "
     return _wrapped(finding.seen, first)
 
 
-def summary(visit: Visit, results: Sequence[Result]) -> str:
-    """Return what stands below the table: what to do about each finding, and the facts."""
+def summary(visit: Visit, results: Sequence[CheckResult]) -> str:
+    """Return the lines below the table: advice for each finding, and the facts."""
     counts = Counter(result.finding.status for result in results)
     text = "\n"
     for result in results:
@@ -48,11 +49,11 @@ def summary(visit: Visit, results: Sequence[Result]) -> str:
         for name, value in visit.facts.items():
             text += _wrapped(_plain(value), f"  {name.replace('_', ' ')}: ")
         text += "\n"
-    told = (f"{counts[status]} {word}" for status, word in _COUNTED if counts[status])
-    return f"{text}{', '.join(told)}\n"
+    words = (f"{counts[status]} {word}" for status, word in _COUNTED if counts[status])
+    return f"{text}{', '.join(words)}\n"
 
 
-def as_json(visit: Visit, results: Sequence[Result]) -> str:
+def as_json(visit: Visit, results: Sequence[CheckResult]) -> str:
     """Return all of it as JSON."""
     counts = Counter(result.finding.status for result in results)
     content = {
@@ -76,7 +77,7 @@ _COUNTED = (
 )
 
 
-def _entry(result: Result) -> dict[str, Any]:
+def _entry(result: CheckResult) -> dict[str, Any]:
     return {
         "name": result.check.name,
         "status": result.finding.status.value,
@@ -97,7 +98,7 @@ def _plain(value: object) -> str:
 
 
 def _wrapped(text: str, first: str) -> str:
-    """Return lines as wide as the terminal; those after the first stand below its text."""
+    """Return lines as wide as the terminal, indented to the end of `first`."""
     width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     indent = " " * len(first)
     lines = textwrap.wrap(text, width - len(first), break_on_hyphens=False) or [""]

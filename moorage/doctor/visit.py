@@ -1,6 +1,6 @@
-"""One visit of `moorage doctor` to a registry: who we are there, what we pushed, what we saw.
+"""One visit of `moorage doctor` to a registry: its login, what it pushed, and what it saw.
 
-This module must never send a token to another server than the registry, nor forget anything that it
+This module must never send a token to another server than the registry's, nor lose track of what it
 pushed: all of that is deleted at the end.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from moorage.common.http import is_loopback
+from moorage.common.http import HttpResponse, clean, is_loopback, origin
 from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
 from moorage.doctor.findings import FailedError
-from moorage.doctor.wire import BROKEN, Body, HttpResponse, Wire, clean, wire_of
+from moorage.doctor.wire import BROKEN, Body, Wire, wire_of
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -30,12 +30,11 @@ _AGAIN = frozenset({429, 503})
 _TRIES = 5
 _LONGEST_WAIT = 5.0
 _REDIRECTS = frozenset({302, 307, 308})
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user name and a password, or an access token, which is one under any name."""
+class UserPassword:
+    """A user name and a password; an API token is a password for any user name."""
 
     user: str
     password: str = field(repr=False)
@@ -43,73 +42,73 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes, and their digest."""
+    """Bytes and their digest."""
 
     data: bytes = field(repr=False)
 
     @property
     def digest(self) -> str:
-        """The digest, as the registry names it."""
+        """The digest, as it stands in URLs and manifests."""
         return digest_of(self.data)
 
     def descriptor(self, media_type: str = _LAYER) -> dict[str, Any]:
-        """Return what a manifest says of them."""
+        """Return the descriptor by which a manifest names the blob."""
         return {"mediaType": media_type, "digest": self.digest, "size": len(self.data)}
 
 
 @dataclass
 class Visit:
-    """A visit. `facts` are what was seen and is neither right nor wrong, for the report."""
+    """A visit. `facts` are observations for the report that are neither right nor wrong."""
 
     wire: Wire
     repository: str
-    credentials: Credentials | None = None
+    credentials: UserPassword | None = None
     large: bool = False
     keep: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     hello: HttpResponse | None = None
-    """What `/v2/` says to somebody without a token."""
+    """The answer of `/v2/` without a token."""
     challenge: Mapping[str, str] = field(default_factory=dict)
-    """The parameters of the challenge; none where the registry is open."""
+    """The parameters of the Bearer challenge; none where the registry is open."""
     token: str | None = field(default=None, repr=False)
     may_delete: bool = True
     pushed: list[tuple[str, str, str]] = field(default_factory=list)
-    """Repository, kind (`blobs`, `manifests`), and digest or tag."""
+    """What to delete: repository, kind (`blobs`, `manifests`), and digest or tag."""
     sessions: list[str] = field(default_factory=list)
-    """Upload sessions that may be open, as targets without their query."""
+    """Upload sessions that may be open: their targets, without the query."""
     sample: Blob = field(default_factory=lambda: Blob(bytes(range(256)) * 5 + os.urandom(32)))
-    """A blob that `upload` pushes: all values that a byte can have, and like no other's."""
+    """The blob that the check `upload` pushes: all byte values, and a random part."""
     config: Blob = field(default_factory=lambda: Blob(b'{"doctor": "%d"}' % time.time_ns()))
-    """The config of every image: no other image's, for it is deleted in the end."""
+    """The config of every image; its own for each visit, for it is deleted at the end."""
 
     @property
     def second(self) -> str:
-        """Another repository, whose name has more than one slash and what may be encoded."""
+        """Another repository, in whose name are several slashes and characters to encode."""
         return f"{self.repository}/second_one/deep.er"
 
     @property
     def here(self) -> bool:
-        """Whether the registry is on this very machine."""
+        """Whether the registry is on this machine."""
         return is_loopback(self.wire.url)
 
-    def ask(
-        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: Body = None
-    ) -> HttpResponse:
-        """Ask as who we are; wait and ask again where the registry says to."""
-        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return self.ask_as(bearer, method, target, headers, body)
+    @property
+    def authorization(self) -> Mapping[str, str]:
+        """The header with the visit's token; none where the registry is open."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
-    def ask_as(
+    def ask(
         self,
-        who: Mapping[str, str],
         method: str,
         target: str,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
+        *,
+        who: Mapping[str, str] | None = None,
     ) -> HttpResponse:
-        """Ask with an Authorization of one's own, or none."""
+        """Send a request with the visit's Authorization, or `who`; repeat it after 429 and 503."""
+        sent = {**(self.authorization if who is None else who), **(headers or {})}
         for tried in range(1, _TRIES + 1):
-            answer = self.wire.ask(method, target, {**who, **(headers or {})}, body)
+            answer = self.wire.ask(method, target, sent, body)
             self._note(answer.headers)
             if answer.status not in _AGAIN or tried == _TRIES:
                 break
@@ -122,7 +121,7 @@ class Visit:
         return f"/v2/{repository or self.repository}/{rest}"
 
     def place(self, answer: HttpResponse, what: str) -> str:
-        """Return where a Location leads, as a target here; raises FailedError if elsewhere."""
+        """Return a Location's target at this registry; raises FailedError if it leads elsewhere."""
         location = answer.headers.get("Location", "")
         fault = self.location_fault(location)
         if fault:
@@ -131,14 +130,13 @@ class Visit:
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
     def location_fault(self, location: str) -> str:
-        """Say what is wrong with a Location that should lead to this registry; empty: nothing."""
+        """Return what is wrong with a Location that should lead here; empty: nothing."""
         if not location:
             return "no Location"
         parts = urlsplit(location)
         if parts.netloc or parts.scheme:
-            there = (parts.scheme or self.wire.url.scheme, *_at(parts, self.wire.url.scheme))
-            ours = (self.wire.url.scheme, *_at(self.wire.url, self.wire.url.scheme))
-            if there != ours:
+            there = parts._replace(scheme=parts.scheme or self.wire.url.scheme)
+            if origin(there) != origin(self.wire.url):
                 return f"a Location that leads elsewhere: {parts.scheme}://{parts.netloc}"
         if not parts.path.startswith("/v2/"):
             return f"a Location that isn't below /v2/: {parts.path[:80]}"
@@ -153,7 +151,7 @@ class Visit:
         return target
 
     def begun(self, target: str) -> None:
-        """Keep in mind that a session is open."""
+        """Note that a session is open, for the cleanup."""
         self.sessions.append(target.partition("?")[0])
 
     def close(
@@ -164,9 +162,9 @@ class Visit:
         require(answer, 201, "the closing PUT")
         self.remember(repository or self.repository, "blobs", blob.digest)
         self.sessions = [path for path in self.sessions if path != target.partition("?")[0]]
-        told_digest = answer.headers.get("Docker-Content-Digest")
-        if told_digest != blob.digest:
-            raise FailedError(f"the closing PUT names the digest {told_digest or '(none)'}")
+        named = answer.headers.get("Docker-Content-Digest")
+        if named != blob.digest:
+            raise FailedError(f"the closing PUT names the digest {named or '(none)'}")
         return answer
 
     def push(self, blob: Blob, repository: str | None = None) -> Blob:
@@ -177,14 +175,14 @@ class Visit:
     def fetch(
         self, blob: Blob, headers: Mapping[str, str] | None = None, repository: str | None = None
     ) -> HttpResponse:
-        """GET a blob, at the place where a redirect leads to too; without a token there."""
+        """GET a blob, and follow a redirect without the token."""
         answer = self.ask("GET", self.v2(f"blobs/{blob.digest}", repository), headers)
         return self.follow(answer, "GET", headers)
 
     def follow(
         self, answer: HttpResponse, method: str, headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
-        """Go where a redirect of a blob leads, which must work; any other answer is returned."""
+        """Follow a blob's redirect, which must work; any other answer is returned as it is."""
         if answer.status not in _REDIRECTS:
             return answer
         wire, target = self.redirected(answer)
@@ -199,7 +197,7 @@ class Visit:
         return require_stored(there, what, wire.url.netloc)
 
     def redirected(self, answer: HttpResponse) -> tuple[Wire, str]:
-        """Return where a redirect leads: a server and a target; raises FailedError."""
+        """Return the server and the target of a redirect; raises FailedError."""
         try:
             wire, target = wire_of(answer.headers.get("Location", ""))
         except ValueError:
@@ -234,7 +232,7 @@ class Visit:
         return answer
 
     def remember(self, *pushed: str) -> None:
-        """Keep in mind what has to be deleted."""
+        """Note what the cleanup has to delete."""
         repository, kind, name = pushed
         if (repository, kind, name) not in self.pushed:
             self.pushed.append((repository, kind, name))
@@ -247,17 +245,13 @@ class Visit:
 
 
 def with_digest(target: str, digest: str) -> str:
-    """Return an upload's target with the digest that ends it."""
+    """Return an upload's target with the digest of the closing PUT."""
     return f"{target}{'&' if '?' in target else '?'}digest={digest}"
 
 
 def digest_of(data: bytes) -> str:
-    """Return the SHA-256 digest of some bytes, as the registry names it."""
+    """Return the SHA-256 digest of some bytes, as it stands in URLs and manifests."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _at(parts: SplitResult, scheme: str) -> tuple[str, int | None]:
-    return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme or scheme)
 
 
 def _seconds(text: str) -> float:

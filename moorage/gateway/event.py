@@ -1,7 +1,7 @@
-"""Requests as API Gateway (REST, Lambda proxy integration) hands them to a Lambda function.
+"""The events in which API Gateway (REST, Lambda proxy integration) passes requests to a function.
 
-Writes the proxy event and names the method for an authorizer. It never normalises a path:
-percent-encoding, `..` and `%2F` reach the function as the client sent them.
+A path is never normalised: percent-encoding, `..` and `%2F` reach the function as the client sent
+them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from urllib.parse import parse_qsl
 
 import pybase64
 
-from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import STAGE, MatchedResource
+from moorage.common.http_server import HOP_BY_HOP
+from moorage.gateway.faults import GatewayError, GatewayFault
+from moorage.gateway.resources import STAGE, MatchedResource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,31 +34,19 @@ MAX_EVENT_BYTES: Final = 6 * 1024 * 1024
 MAX_EVENT_BODY: Final = MAX_EVENT_BYTES // 4 * 3
 """No body longer than this, in raw bytes, fits an event once it is base64."""
 
-
-# What a function behind a REST API never sees: hop-by-hop headers, and Content-Length, which is
-# not in the events AWS publishes for requests that had one. X-Forwarded-* are rewritten.
-_STRIPPED: Final = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-forwarded-for",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-    }
-)
+# A function behind a REST API sees none of these. Content-Length is not in the events that AWS
+# publishes, though their requests had one. X-Forwarded-* are rewritten.
+_STRIPPED: Final = HOP_BY_HOP | {
+    "content-length",
+    "x-forwarded-for",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+}
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """A request line and headers as they came, with what the gateway knows of the connection.
+class GatewayRequest:
+    """A request line and its headers as they came, and facts of the connection.
 
     `path` and `query` are raw (still percent-encoded); `headers` keep order and spelling;
     `received_at` is seconds since the epoch.
@@ -74,8 +63,8 @@ class Incoming:
     received_at: float = field(default_factory=time.time)
 
     @classmethod
-    def of(cls, request: web.BaseRequest, port: int) -> Incoming:
-        """Take what an event needs from an aiohttp request that came in on `port`."""
+    def of(cls, request: web.BaseRequest, port: int) -> GatewayRequest:
+        """Copy what an event needs from an aiohttp request to `port`."""
         path, query = _split_target(request.raw_path)
         major, minor = request.version
         return cls(
@@ -89,7 +78,7 @@ class Incoming:
         )
 
     def header(self, name: str) -> str | None:
-        """Give the last value of a header, whatever its case."""
+        """Return the last value of a header; the case of its name doesn't matter."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         return values[-1] if values else None
 
@@ -110,25 +99,25 @@ def _split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
-def method_arn(incoming: Incoming, route: MatchedResource) -> str:
-    """Name the method that a request is for, as policies name it: with the path that was sent."""
+def method_arn(incoming: GatewayRequest, route: MatchedResource) -> str:
+    """Return the ARN by which policies name a request's method, with the path that was sent."""
     return (
         f"arn:aws:execute-api:{REGION}:{ACCOUNT_ID}:{API_ID}/{STAGE}/{incoming.method}{route.path}"
     )
 
 
 def build_event(
-    incoming: Incoming,
+    incoming: GatewayRequest,
     route: MatchedResource,
     body: bytes | bytearray,
     authorizer: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
-    """Write the proxy event; GatewayError when its JSON would be over Lambda's limit.
+    """Write the proxy event; raises GatewayError when its JSON would be over Lambda's limit.
 
-    `authorizer` is what the authorizer said of the caller; None: the method has none. With
+    `authorizer` is the authorizer's context; None: the method has no authorizer. With
     `binaryMediaTypes: */*` every body is base64, and an empty one is null. The size is computed
-    from the parts: turning megabytes of base64 into JSON only to measure would cost more than the
-    rest of the request.
+    from the parts: to write megabytes of base64 as JSON only to measure them would cost more than
+    the rest of the request.
     """
     headers = _multi_values(_forwarded(incoming))
     parameters = _multi_values(parse_qsl(incoming.query, keep_blank_values=True, errors="replace"))
@@ -152,19 +141,19 @@ def build_event(
         base64_length = (len(body) + 2) // 3 * 4
         size += base64_length + len('""') - len("null")
     if size > MAX_EVENT_BYTES:
-        raise GatewayError(Fault.EVENT_TOO_LARGE)
+        raise GatewayError(GatewayFault.EVENT_TOO_LARGE)
     if body:
         event["body"] = pybase64.b64encode_as_string(body)
     return event
 
 
-def _forwarded(incoming: Incoming) -> list[tuple[str, str]]:
-    """Give the headers that a function sees: hop-by-hop ones gone, X-Forwarded-* and trace added.
+def _forwarded(incoming: GatewayRequest) -> list[tuple[str, str]]:
+    """Return the headers that a function sees.
 
-    API Gateway appends to the client's own X-Forwarded-For and overwrites the other two. They
-    say here what is true here (http, this port), so that absolute URLs built from them work.
+    API Gateway appends to the client's own X-Forwarded-For and overwrites the other two. Here they
+    say http and this port, so that absolute URLs that are built from them work.
     """
-    # A header sent again in another case is the same header: it keeps its first spelling.
+    # A header that is repeated in another case is the same header: its first spelling is kept.
     spelling: dict[str, str] = {}
     kept = [
         (spelling.setdefault(name.lower(), name), value)
@@ -195,7 +184,7 @@ def _last_values(grouped: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _request_context(
-    incoming: Incoming, route: MatchedResource, authorizer: Mapping[str, str | int] | None
+    incoming: GatewayRequest, route: MatchedResource, authorizer: Mapping[str, str | int] | None
 ) -> dict[str, Any]:
     domain = incoming.header("host") or f"127.0.0.1:{incoming.port}"
     return {

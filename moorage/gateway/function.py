@@ -1,7 +1,7 @@
-"""Calling the function as Lambda does: a context, a deadline, as many at once as there are threads.
+"""Calls a function as Lambda does: with a context and a deadline, each call on its own thread.
 
-A function that raises, exits or never ends does the gateway no harm. It never starts more calls
-than threads, so that a deadline counts from the moment a call begins.
+A function that raises, exits or never ends does the gateway no harm. No more calls start than there
+are threads, so that a deadline counts from the moment when a call begins.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any, Final
 
 from moorage.gateway.event import ACCOUNT_ID, REGION
-from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.faults import GatewayError, GatewayFault
 
 LambdaFunction = Callable[[dict[str, Any], Any], Any]
 
@@ -27,7 +26,7 @@ _log = logging.getLogger("moorage.gateway")
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """The second argument of a Lambda function, with the attributes of the Python runtime.
+    """A Lambda function's second argument, with the attributes that Lambda's Python runtime gives.
 
     `deadline` is on time.monotonic's clock, in seconds.
     """
@@ -45,13 +44,13 @@ class LambdaContext:
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Give the milliseconds left before the deadline, never less than zero."""
+        """Return the milliseconds left before the deadline, never less than zero."""
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
 @dataclass
 class InvocationResult:
-    """What a call came to. A plain value: no exception crosses from a worker thread."""
+    """What a call returned or raised, as a value: no exception crosses from a worker thread."""
 
     value: Any = None
     error: BaseException | None = None
@@ -59,74 +58,56 @@ class InvocationResult:
 
 @dataclass
 class Invoker:
-    """Runs one function on at most `threads` at once, each call given up after `timeout_seconds`.
+    """Runs one function at most `threads` times at once; no caller waits over `timeout_seconds`.
 
-    The threads end with the process. Those of a ThreadPoolExecutor are joined when Python exits:
-    one call without end would keep the gateway from ending.
+    Each call has a daemon thread. Python joins the threads of a ThreadPoolExecutor when it exits,
+    and one call that never ends would keep the gateway from ending.
     """
 
     function: LambdaFunction
     threads: int
     timeout_seconds: float
     _slots: asyncio.Semaphore = field(init=False)
-    _idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-    _calls: int = field(init=False, default=0)
     _closed: bool = field(init=False, default=False)
-    _work: SimpleQueue[Callable[[], None] | None] = field(init=False, default_factory=SimpleQueue)
-    _workers: int = field(init=False, default=0)
-    _running: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.threads)
-        self._idle.set()
 
     async def invoke(self, make_event: Callable[[], dict[str, Any]], request_id: str) -> Any:  # noqa: ANN401 - a function may return anything
-        """Wait for a free thread, build the event, call the function, give what it returned.
+        """Wait for a free slot, build the event, call the function, and return its value.
 
-        The event is built only then, so that requests that queue hold raw bodies and not base64.
-        Raises GatewayError: 502 when the function raised, 504 when it overran, or what
+        The event is built as late as that, so that queued requests hold raw bodies, not base64.
+        Raises GatewayError: 502 when the function raised, 504 when it ran too long, or what
         `make_event` raised.
         """
         outcome = await self.call(make_event, request_id)
         if outcome is None:
             raise GatewayError(
-                Fault.TIMED_OUT, f"the function ran longer than {self.timeout_seconds} s"
+                GatewayFault.TIMED_OUT, f"the function ran longer than {self.timeout_seconds} s"
             )
         if outcome.error is not None:
             _log.error("the function raised [%s]", request_id, exc_info=outcome.error)
-            raise GatewayError(Fault.FUNCTION_FAILED)
+            raise GatewayError(GatewayFault.FUNCTION_FAILED)
         return outcome.value
 
     async def call(
         self, make_event: Callable[[], dict[str, Any]], request_id: str
     ) -> InvocationResult | None:
-        """Do as `invoke` does, and give what it came to; None when the function overran.
+        """Do as `invoke` does, and return its result; None when the function ran too long.
 
-        It then runs on, and keeps its thread, since a thread cannot be stopped.
+        The function then runs on and keeps its slot, since a thread cannot be stopped.
         """
-        future = await self._start(make_event, request_id)
+        await self._slots.acquire()
+        try:
+            future = self._start(make_event(), request_id)
+        except BaseException:
+            self._slots.release()
+            raise
+        future.add_done_callback(lambda _: self._slots.release())
         await asyncio.wait({future}, timeout=self.timeout_seconds)
         return future.result() if future.done() else None
 
-    async def _start(
-        self, make_event: Callable[[], dict[str, Any]], request_id: str
-    ) -> asyncio.Future[InvocationResult]:
-        self._calls += 1
-        self._idle.clear()
-        try:
-            await self._slots.acquire()
-            try:
-                future = self._begin(make_event(), request_id)
-            except BaseException:
-                self._slots.release()
-                raise
-        except BaseException:
-            self._forget()
-            raise
-        future.add_done_callback(self._finished)
-        return future
-
-    def _begin(self, event: dict[str, Any], request_id: str) -> asyncio.Future[InvocationResult]:
+    def _start(self, event: dict[str, Any], request_id: str) -> asyncio.Future[InvocationResult]:
         if self._closed:
             raise RuntimeError("the gateway has stopped: no call may begin")
         loop = asyncio.get_running_loop()
@@ -135,15 +116,11 @@ class Invoker:
 
         def run() -> None:
             outcome = self._run(event, context)
-            # The loop has closed when the gateway stopped before an overrunning call did.
+            # The loop is closed where the gateway stopped while this call ran on.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
-        if self._running == self._workers:
-            threading.Thread(target=_run_all, args=(self._work,), daemon=True).start()
-            self._workers += 1
-        self._work.put(run)
-        self._running += 1
+        threading.Thread(target=run, daemon=True).start()
         return future
 
     def _run(self, event: dict[str, Any], context: LambdaContext) -> InvocationResult:
@@ -152,33 +129,13 @@ class Invoker:
         except BaseException as error:  # noqa: BLE001 - sys.exit in a function must not end the gateway
             return InvocationResult(error=error)
 
-    def _finished(self, _: asyncio.Future[InvocationResult]) -> None:
-        self._running -= 1
-        self._slots.release()
-        self._forget()
-
-    def _forget(self) -> None:
-        self._calls -= 1
-        if self._calls == 0:
-            self._idle.set()
-
     async def drain(self) -> None:
-        """Wait for calls that run or queue, at most as long as one call may last."""
+        """Wait for calls that run or are queued, at most for `timeout_seconds`; none may follow."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), self.timeout_seconds)
+            async with asyncio.timeout(self.timeout_seconds):
+                for _ in range(self.threads):
+                    await self._slots.acquire()
 
     def close(self) -> None:
-        """Take no more calls; one that overran is left to end by itself, or with the process."""
+        """Take no more calls; one that ran too long ends by itself or with the process."""
         self._closed = True
-        for _ in range(self._workers):
-            self._work.put(None)
-
-
-def _run_all(work: SimpleQueue[Callable[[], None] | None]) -> None:
-    """Run one call after the other until there is None, and hold nothing of one that is over."""
-    while True:
-        call = work.get()
-        if call is None:
-            return
-        call()
-        del call

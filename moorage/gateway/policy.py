@@ -1,7 +1,7 @@
-"""What an authorizer returned, as API Gateway reads it: a policy, a principal, and a context.
+"""An authorizer's output, as API Gateway reads it: a policy, a principal, and a context.
 
-It must never allow what the policy does not: whatever can't be read is an error, and so is what
-API Gateway understands and this doesn't.
+This module must never allow what the policy does not: what can't be read is an error, and so is
+what API Gateway understands and this module doesn't.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, Final
 
 _ACTION: Final = "execute-api:invoke"
 _KNOWN_FIELDS: Final = frozenset({"principalId", "policyDocument", "context", "usageIdentifierKey"})
-# Conditions and what is said by exception would have to be evaluated, so they are not passed over.
+# Condition, NotAction and NotResource are not evaluated here, so they are errors.
 _KNOWN_OF_STATEMENTS: Final = frozenset({"Sid", "Effect", "Action", "Resource"})
 
 
 class PolicyError(ValueError):
-    """An authorizer returned what API Gateway can't use; the text says what, and no value."""
+    """API Gateway can't use an authorizer's output; the text says why, and quotes no value."""
 
 
 @dataclass(frozen=True)
 class _Statement:
-    """One statement about invoking methods: allowed or denied, for ARNs that fit a pattern."""
+    """One statement about invoking methods: it allows or denies ARNs that match a pattern."""
 
     allows: bool
     resources: tuple[re.Pattern[str], ...]
@@ -35,14 +35,14 @@ class _Statement:
 
 @dataclass(frozen=True)
 class AuthorizerResult:
-    """What an authorizer said of one token: it holds for every request until it is forgotten."""
+    """An authorizer's output for one token: good for every request while it is cached."""
 
     principal: str
     context: Mapping[str, str]
     statements: tuple[_Statement, ...]
 
     def allows(self, arn: str) -> bool:
-        """Whether a method may be called: some statement allows it, and none denies it."""
+        """Whether a method may be called: a statement allows it, and none denies it."""
         covering = [statement for statement in self.statements if statement.covers(arn)]
         return bool(covering) and all(statement.allows for statement in covering)
 
@@ -57,7 +57,7 @@ def read_result(returned: object) -> AuthorizerResult:
     _refuse_unknown(result, _KNOWN_FIELDS, "the result")
     principal = result.get("principalId")
     if not isinstance(principal, str) or not principal:
-        raise PolicyError("principalId is not a text")
+        raise PolicyError("principalId is not a string")
     context = result.get("context")
     return AuthorizerResult(
         principal=principal,
@@ -69,8 +69,8 @@ def read_result(returned: object) -> AuthorizerResult:
 def _context(context: Mapping[Any, Any]) -> dict[str, str]:
     for name, value in context.items():
         if not isinstance(name, str):
-            raise PolicyError("a name in the context is no text")
-        # Also null: AWS names texts, numbers and booleans, and nothing else.
+            raise PolicyError("a name in the context is not a string")
+        # Null too: AWS lists strings, numbers and booleans, and nothing else.
         if not isinstance(value, str | int | float):
             raise PolicyError(f"context[{name!r}] is {type(value).__name__}: it must be flat")
     return {
@@ -95,16 +95,16 @@ def _statements(policy: Mapping[Any, Any]) -> tuple[_Statement, ...]:
 
 
 def _patterns(statement: Mapping[Any, Any], name: str) -> tuple[re.Pattern[str], ...]:
-    """Read one pattern or several: `*` is any text, slashes too, and `?` any one character.
+    """Read one pattern or several: `*` is any text, with slashes, and `?` any one character.
 
-    An empty list covers nothing: that is what Chalice writes for somebody who may do nothing. IAM
-    reads actions in any case, and resources as they are written.
+    An empty list matches nothing: Chalice writes it for a caller who may do nothing. IAM compares
+    actions without regard to case, and resources exactly.
     """
     value = statement.get(name)
     listed = value if isinstance(value, list) else [value]
     texts = [text for text in listed if isinstance(text, str)]
     if len(texts) != len(listed):
-        raise PolicyError(f"a statement's {name} is neither a text nor a list of texts")
+        raise PolicyError(f"a statement's {name} is neither a string nor a list of strings")
     flags = re.DOTALL | (re.IGNORECASE if name == "Action" else 0)
     return tuple(re.compile(_expression(text), flags) for text in texts)
 

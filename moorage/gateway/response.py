@@ -1,7 +1,7 @@
-"""What a Lambda function returned, as API Gateway (REST, proxy integration) sends it on.
+"""A Lambda function's return value, as API Gateway (REST, proxy integration) sends it on.
 
-Checks the shape and the size, renames and drops headers, and counts Content-Length from the
-body. It never trusts a length that the function names, and never sends a body on HEAD.
+The shape and the size are checked, headers are renamed and dropped, and Content-Length is counted
+from the body. A length that the function names is never trusted, and HEAD never gets a body.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import binascii
 import enum
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pybase64
 from aiohttp import web
 from multidict import CIMultiDict
 
-from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,24 +51,10 @@ _FORBIDDEN_IN_VALUE: Final = re.compile(r"[\x00\r\n]")
 
 
 class HeadMode(enum.Enum):
-    """What Content-Length says on HEAD: AWS was not seen to do the first, and may do the second."""
+    """Content-Length of a HEAD's answer: the body's, or 0. It is unknown which one AWS sends."""
 
     BODY = "body"
     ZERO = "zero"
-
-
-@dataclass(frozen=True)
-class GatewayResponse:
-    """An answer ready for the wire but for its Content-Length; `headers` may repeat a name."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    @classmethod
-    def of_fault(cls, fault: Fault) -> GatewayResponse:
-        """Word a refusal of the gateway's own."""
-        return cls(fault.status, fault.headers, fault.body)
 
 
 def read_answer(returned: object) -> GatewayResponse:
@@ -105,7 +90,7 @@ def to_http(
     *,
     close: bool = False,
 ) -> web.Response:
-    """Write the aiohttp response: Content-Length is ours alone, and a HEAD carries no body."""
+    """Write the aiohttp response, with a Content-Length counted here, and no body on HEAD."""
     headers = CIMultiDict(answer.headers)
     headers.setdefault("Content-Type", "application/json")
     headers["x-amzn-RequestId"] = request_id
@@ -115,7 +100,7 @@ def to_http(
         body = b""
     if answer.status not in _BODILESS_STATUSES:
         headers["Content-Length"] = str(len(body))
-    # aiohttp would name itself and its version here; API Gateway names nothing.
+    # aiohttp would put its own name and version here; API Gateway puts neither.
     headers["Server"] = "moorage"
     response = web.Response(status=answer.status, headers=headers, body=body)
     if close:
@@ -124,7 +109,7 @@ def to_http(
 
 
 def _malformed(why: str) -> GatewayError:
-    return GatewayError(Fault.FUNCTION_FAILED, f"malformed Lambda proxy response: {why}")
+    return GatewayError(GatewayFault.FUNCTION_FAILED, f"malformed Lambda proxy response: {why}")
 
 
 def _sent_headers(returned: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -183,7 +168,7 @@ def _check_size(returned: dict[str, Any], body: str, *, is_base64: bool) -> None
         raise _malformed(f"it is not JSON: {error}") from error
     if size + text > MAX_ANSWER_BYTES:
         raise GatewayError(
-            Fault.FUNCTION_FAILED,
+            GatewayFault.FUNCTION_FAILED,
             f"the answer is {size + text} bytes of JSON; Lambda returns {MAX_ANSWER_BYTES}",
         )
 

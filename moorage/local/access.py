@@ -1,6 +1,6 @@
-"""How a local registry's access control begins: its key, and an admin whose token is shown once.
+"""Sets up a local registry's access control: a signing key, and an admin with an API token.
 
-This module must never replace an access token that is there and still works.
+This module must never replace an API token that is there and still works.
 """
 
 import time
@@ -25,8 +25,8 @@ _LONGEST_TOKEN_FILE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a local registry's access is kept; `environment` gives credentials and region."""
+class AccessBackend:
+    """Where credentials and the signing key are; `environment` gives AWS credentials and region."""
 
     endpoint_url: str
     environment: Mapping[str, str]
@@ -34,25 +34,25 @@ class Place:
     signing_key: str = SIGNING_KEY
 
 
-def set_up(place: Place, token_file: Path | None) -> str:
-    """Begin access control for a local registry, and return an access token of an admin's.
+def set_up(where: AccessBackend, token_file: Path | None) -> str:
+    """Set up access control, and return the API token of an admin.
 
-    With `token_file` the token is put there, mode 0600, and one that is there and still opens
-    everything is kept: data that is kept gets no new admin at each start. Raises BackendError,
+    With `token_file` the token is written there, mode 0600. An admin's token that is there and
+    still good is kept: data that outlives a start gets no new admin each time. Raises BackendError,
     and OSError when the file can't be written.
     """
     quiet_sdk()
     ssm, dynamodb = (
-        client(service, place.endpoint_url, place.environment) for service in ("ssm", "dynamodb")
+        client(service, where.endpoint_url, where.environment) for service in ("ssm", "dynamodb")
     )
-    store = open_store(dynamodb, place.table)
+    store = open_store(dynamodb, where.table)
     try:
-        ensure_signing_key(ssm, place.signing_key)
+        ensure_signing_key(ssm, where.signing_key)
         return _admin(store, token_file, time.time())
     except (*AWS_ERRORS, RegistryError) as error:
         cause = error.__cause__ if isinstance(error, RegistryError) else error
         raise BackendError(
-            f"access control could not be set up at {place.endpoint_url}: it needs SSM (Parameter"
+            f"access control could not be set up at {where.endpoint_url}: it needs SSM (Parameter"
             f" Store) and DynamoDB there: {' '.join(str(cause or error).split())}"
         ) from error
 
@@ -60,7 +60,7 @@ def set_up(place: Place, token_file: Path | None) -> str:
 def _admin(store: AccessStore, token_file: Path | None, now: float) -> str:
     kept = _kept(store, token_file, now)
     token = kept or generate()
-    # The file first: an admin whose token nobody has is of no use, and not without danger.
+    # The file first: an admin whose token nobody has is useless, and a risk.
     with nullcontext() if token_file is None else placed(token_file, token):
         if kept is None:
             create_admin(store, token, ADMIN_NAME, _OWNER, now, uuid.uuid4().hex)
@@ -68,7 +68,7 @@ def _admin(store: AccessStore, token_file: Path | None, now: float) -> str:
 
 
 def _kept(store: AccessStore, token_file: Path | None, now: float) -> str | None:
-    """Return the access token in a file, if it is an admin's and can be used."""
+    """Return the API token in a file, if it is an admin's and still good."""
     if token_file is None:
         return None
     try:

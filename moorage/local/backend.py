@@ -1,7 +1,7 @@
-"""The S3 and DynamoDB behind a local registry: moto in a child process, and the data in it.
+"""The S3 and DynamoDB behind a local registry: moto in a child process, the bucket, the tables.
 
-Names, keys and indexes come from infra/data.yaml, the template that is deployed; nothing here
-may describe a table a second time. It must never create anything on AWS: that is the template's.
+Names, keys and indexes come from infra/data.yaml, the template that is deployed: no table may be
+described here again. This module must never create anything on AWS, where the template does it.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from moorage.local import children
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
 
 _LOOPBACK = "127.0.0.1,localhost,::1"
-# What CreateTable takes of AWS::DynamoDB::Table. Recovery and deletion protection are left out:
-# they guard data that is to be kept, and a local table is to be thrown away.
+# The properties of AWS::DynamoDB::Table for CreateTable. Recovery and deletion protection are left
+# out: nobody keeps the data of a local table.
 _TABLE_PROPERTIES = (
     "AttributeDefinitions",
     "BillingMode",
@@ -33,7 +33,7 @@ _TABLE_PROPERTIES = (
     "KeySchema",
     "LocalSecondaryIndexes",
 )
-# An endpoint named by a service's own variable would win over the one we set.
+# These would win over AWS_ENDPOINT_URL.
 _STRAY_ENDPOINTS = (
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_S3",
@@ -44,17 +44,17 @@ _STRAY_ENDPOINTS = (
 
 
 class BackendError(RuntimeError):
-    """The bucket or a table could not be made; the text says which, where and why."""
+    """The bucket, a table or access control can't be created; the text says where and why."""
 
 
 def aws_environment(
     base: Mapping[str, str], endpoint_url: str, *, emulated: bool
 ) -> dict[str, str]:
-    """Return `base` changed so that an AWS SDK speaks to `endpoint_url`, directly.
+    """Return `base`, changed so that an AWS SDK calls `endpoint_url` directly.
 
-    `emulated` says that the endpoint is an emulator of ours: nothing of the user's AWS settings,
-    least of all credentials, goes there. For another endpoint they stay, and made-up credentials
-    stand in only where there are none.
+    `emulated` says that the endpoint is an emulator that we started: none of the user's AWS
+    settings, and no credentials, go there. For another endpoint they stay, and credentials are
+    made up only where there are none.
     """
     environment = {key: value for key, value in base.items() if key not in _STRAY_ENDPOINTS}
     if emulated:
@@ -85,10 +85,10 @@ def start_moto(
     command: Sequence[str] = MOTO_COMMAND,
     echo: Callable[[str], None] | None = None,
 ) -> tuple[children.Child, str]:
-    """Start moto on loopback; return the child and its URL. OSError when the port is taken.
+    """Start moto on loopback; return the child and its URL. Raises OSError for a taken port.
 
-    The listening socket is made here and inherited, so a port found free can't be lost to
-    another process in between. The child may not answer yet: see children.wait_until_answers.
+    The child inherits a listening socket, so that no other process can take the port in between.
+    It may not answer yet: see children.wait_until_answers.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -105,38 +105,29 @@ def start_moto(
     return child, url
 
 
-def create_data(
-    endpoint_url: str, names: DataNames, environment: Mapping[str, str] | None = None
-) -> None:
-    """Make the bucket and the tables of infra/data.yaml where they are missing; wait for them.
+def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, str]) -> None:
+    """Create the bucket and the tables of infra/data.yaml that are missing; wait for them.
 
-    `environment` gives credentials and region (default: this process's own, with made-up
-    credentials if it has none). Raises BackendError.
+    `environment` gives credentials and region. Raises BackendError.
     """
-    if environment is None:
-        environment = aws_environment(os.environ, endpoint_url, emulated=False)
-    resources = _resources()
+    resources = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
     try:
         _create_bucket(client("s3", endpoint_url, environment), names.bucket)
         dynamodb = client("dynamodb", endpoint_url, environment)
-        _create_table(dynamodb, names.registry_table, resources["RegistryTable"]["Properties"])
-        _create_table(dynamodb, names.uploads_table, resources["UploadsTable"]["Properties"])
-        _create_table(dynamodb, names.access_table, resources["AccessTable"]["Properties"])
+        for table, resource in (
+            (names.registry_table, "RegistryTable"),
+            (names.uploads_table, "UploadsTable"),
+            (names.access_table, "AccessTable"),
+        ):
+            _create_table(dynamodb, table, resources[resource]["Properties"])
     except (BotoCoreError, ClientError) as error:
         raise BackendError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"
         ) from error
 
 
-@functools.cache
-def _resources() -> dict[str, Any]:
-    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-    resources: dict[str, Any] = template["Resources"]
-    return resources
-
-
 def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
-    """Return a client with the credentials and region of an environment; the same one again."""
+    """Return a client with an environment's credentials and region; it is cached."""
     variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     given = environment.get("AWS_ACCESS_KEY_ID")
     credentials = tuple(environment.get(name) if given else None for name in variables)
@@ -147,7 +138,7 @@ def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> A
 def _cached_client(
     service: str, endpoint_url: str, region: str, credentials: tuple[str | None, ...]
 ) -> Any:  # noqa: ANN401 - likewise
-    # Making a client takes longer than making the tables, and tests make many of those.
+    # A client takes longer to create than the tables, which tests create often.
     key, secret, token = credentials
     session = boto3.session.Session(
         aws_access_key_id=key,
@@ -160,7 +151,7 @@ def _cached_client(
         read_timeout=30,
         retries={"total_max_attempts": 3, "mode": "standard"},
         s3={"addressing_style": "path"},
-        # A backend for a local registry is reached directly.
+        # No proxy stands before a local registry's backend.
         proxies={},
     )
     made: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]
@@ -168,15 +159,15 @@ def _cached_client(
 
 
 def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
-    # Only the bucket itself: lifecycle, encryption and policy act on AWS and on no emulator.
+    # Only the bucket: lifecycle, encryption and policy have no effect on an emulator.
     try:
         s3.head_bucket(Bucket=bucket)
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:  # noqa: PLR2004 - HEAD has no error code, only this
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:  # noqa: PLR2004 - HEAD has no error code but the status
             raise
     else:
         return
-    # us-east-1 is the one region that may not be named here.
+    # us-east-1 is the one region that must not be named here.
     region = s3.meta.region_name
     place = {} if region == REGION else {"LocationConstraint": region}
     s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
@@ -184,7 +175,7 @@ def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
 
 def _create_table(dynamodb: Any, table: str, properties: Mapping[str, Any]) -> None:  # noqa: ANN401 - likewise
     wanted = {name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
-    # In use: it is there already, or somebody else is making it, and it is waited for.
+    # In use: it exists, or another process is creating it; the waiter waits for that.
     with contextlib.suppress(dynamodb.exceptions.ResourceInUseException):
         dynamodb.create_table(TableName=table, **wanted)
     waiter = dynamodb.get_waiter("table_exists")
@@ -192,7 +183,7 @@ def _create_table(dynamodb: Any, table: str, properties: Mapping[str, Any]) -> N
     lifetime = properties.get("TimeToLiveSpecification")
     if lifetime is None:
         return
-    # Turning on what is on is an error.
+    # It is an error to turn on what is on.
     now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     if now.get("TimeToLiveStatus", "DISABLED") == "DISABLED":
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=lifetime)

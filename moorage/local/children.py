@@ -1,8 +1,8 @@
 """Child processes: started, watched, stopped, and never left behind.
 
 Every child's standard input is a pipe that nobody writes to. It ends when the parent ends, even
-by SIGKILL, and a child that called `exit_with_parent` then stops. Nothing here stops a process
-that it did not start.
+by SIGKILL, and a child that called `exit_with_parent` then stops. This module must never stop a
+process that it did not start.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _POLL_SECONDS = 0.05
 
 
 class ChildError(RuntimeError):
-    """A child died, or did not answer in time; the text shows its last lines."""
+    """A child ended, or did not answer in time; the text shows its last lines of output."""
 
 
 class Child:
-    """A running child process whose output is kept (its last lines) and handed on."""
+    """A running child process; its output is passed on, and the last lines are kept."""
 
     def __init__(
         self, name: str, process: "subprocess.Popen[bytes]", echo: Callable[[str], None] | None
@@ -42,7 +42,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The operating system's number for it."""
+        """Its process id."""
         return self._process.pid
 
     def require_alive(self) -> None:
@@ -53,7 +53,7 @@ class Child:
             raise ChildError(f"{self.name} ended ({_reason(code)}){self._tail()}")
 
     def stop(self, grace_seconds: float = 5.0) -> None:
-        """End it: SIGTERM, then SIGKILL once the grace is over. Harmless when it has ended."""
+        """End it by SIGTERM, and by SIGKILL after `grace_seconds`; it may have ended already."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -67,7 +67,7 @@ class Child:
         self._pump.join(timeout=1)
 
     def give_up(self, what: str) -> ChildError:
-        """Make the error of a child that lives but does not do `what`."""
+        """Return the error of a child that runs but did not do `what`."""
         return ChildError(f"{self.name} did not {what}{self._tail()}")
 
     def _tail(self) -> str:
@@ -103,8 +103,8 @@ def start(
 ) -> Child:
     """Start a child in the checkout, in a process group of its own.
 
-    Its own group, so that a terminal's Ctrl-C reaches only the parent, which stops its children
-    in order. `echo` gets each line of its output, from a thread.
+    With its own group, a terminal's Ctrl-C reaches only the parent, which stops its children in
+    order. `echo` gets each line of output, from a thread.
     """
     process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
         command,
@@ -129,8 +129,8 @@ def wait_until_answers(
 ) -> bool:
     """Poll `GET url` until its status is one of `statuses`.
 
-    True when it was; False when `stopping` was set first. ChildError when the child ended or the
-    time was over.
+    Return True then; False when `stopping` was set first. Raises ChildError when the child ended or
+    the time was over.
     """
     stopping = stopping or StopRequest()
     deadline = time.monotonic() + timeout_seconds
@@ -150,7 +150,7 @@ def wait_until_answers(
 
 
 def _status(url: str) -> int:
-    # http.client, and not urllib: no proxy from the environment may stand between.
+    # http.client and not urllib, which would use a proxy of the environment.
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
     try:
@@ -165,7 +165,7 @@ def _status(url: str) -> int:
 def exit_with_parent(grace_seconds: float = 5.0) -> None:
     """In a child: stop this process when its standard input ends.
 
-    SIGTERM first, so that a server can finish what it is doing; then the hard way.
+    SIGTERM first, so that a server can finish its requests; after the grace a hard exit.
     """
     threading.Thread(
         target=_exit_at_end_of_input, args=(grace_seconds,), name="parent-watch", daemon=True

@@ -1,7 +1,7 @@
 """moto's server as a child process: S3 and DynamoDB in memory, for a laptop and for tests.
 
-It corrects what would make a local registry slow or lose data; it must never make moto accept
-more than S3 and DynamoDB do. Only loopback reaches it: it checks no signature.
+It corrects what would make a local registry slow or lose data, and must never make moto accept more
+than S3 and DynamoDB do. It checks no signatures, and so listens on loopback only.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from werkzeug.serving import make_server
 from moorage.local.children import exit_with_parent
 
 MINIMUM_PART_BYTES = 5 * 1024 * 1024
-"""The smallest part S3 takes, but for the last one of an upload."""
+"""The smallest part that S3 takes, but for the last one of an upload."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -37,15 +37,15 @@ _log = logging.getLogger(__name__)
 
 
 class ShortBodyError(ConnectionError):
-    """The client went away before it had sent the body it announced."""
+    """The client left before it had sent the whole body."""
 
 
 class KeepAliveHandler(MotoRequestHandler):
     """Answers many requests on one connection.
 
-    werkzeug's own handler closes the connection after each answer, because the application might
-    not have read the request's body. This one reads the whole body first (moto would hold it in
-    memory anyway), so a connection is always at the start of a request when it is used again.
+    werkzeug's own handler closes the connection after each answer, because the application may not
+    have read the whole body. This one reads the body first (moto holds it in memory anyway), so
+    that the next bytes of a connection are always a new request.
     """
 
     protocol_version = "HTTP/1.1"
@@ -53,7 +53,7 @@ class KeepAliveHandler(MotoRequestHandler):
     wbufsize = 64 * 1024
 
     def run_wsgi(self) -> None:
-        """Read one request, give it to the application, write its answer."""
+        """Read one request, pass it to the application, and write the answer."""
         environ = self.make_environ()
         body = self._body(environ)
         environ["wsgi.input"] = io.BytesIO(body)
@@ -63,7 +63,7 @@ class KeepAliveHandler(MotoRequestHandler):
         self._answer(status, headers, content)
 
     def handle_expect_100(self) -> bool:
-        """Say at once that the body is welcome."""
+        """Answer 100 at once."""
         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.wfile.flush()
         return True
@@ -100,8 +100,8 @@ class KeepAliveHandler(MotoRequestHandler):
 class SerialDynamoDB:
     """Lets moto handle one DynamoDB request at a time.
 
-    A failing TransactWriteItems in moto restores a copy of the table taken before it, erasing
-    what other requests wrote meanwhile, and two racing transactions can both win.
+    When a TransactWriteItems fails, moto restores a copy of the table from before it: what other
+    requests wrote in between is lost. Of two racing transactions both can succeed.
     """
 
     def __init__(self, application: Application) -> None:
@@ -109,7 +109,7 @@ class SerialDynamoDB:
         self._lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Pass S3 on as it comes; let DynamoDB in one by one."""
+        """Pass requests for S3 on at once, and those for DynamoDB one by one."""
         if not str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("DynamoDB_"):
             return self._application(environ, start_response)
         with self._lock:
@@ -117,11 +117,11 @@ class SerialDynamoDB:
 
 
 class WholeCompletes:
-    """Lets nobody ask for an object while moto is putting it together from its parts.
+    """Holds back requests for an object while moto puts it together from its parts.
 
-    S3 ends a multipart upload and shows the object at once. moto ends the upload first, and
-    seconds later (with 300 MB) there is an object: who asks in between must take the bytes for
-    lost. A gateway that was killed in a commit does ask, when the client repeats its request.
+    S3 ends a multipart upload and creates the object in one step. moto ends the upload first, and
+    creates the object seconds later (with 300 MB): in between the bytes seem to be lost. A gateway
+    asks in between when it was killed in a commit and the client repeats the request.
     """
 
     def __init__(self, application: Application) -> None:
@@ -130,7 +130,7 @@ class WholeCompletes:
         self._ended = threading.Condition()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Pass a request on once no Complete of its key is under way."""
+        """Pass a request on once no CompleteMultipartUpload of its key is under way."""
         path = str(environ.get("PATH_INFO", ""))
         with self._ended:
             self._ended.wait_for(lambda: path not in self._under_way)
@@ -153,7 +153,7 @@ def _is_complete(environ: Environ) -> bool:
 
 
 class _Answer:
-    """What an application says through start_response."""
+    """The arguments of an application's start_response."""
 
     FAILED: ClassVar[bytes] = (
         b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code>'
@@ -172,7 +172,7 @@ def _call(application: Application, environ: Environ) -> tuple[str, list[tuple[s
     answer = _Answer()
     try:
         content = b"".join(application(environ, answer.start))
-    except Exception:  # noqa: BLE001 - whatever moto raises, its client gets an answer
+    except Exception:  # noqa: BLE001 - moto may raise anything, and its client must get an answer
         _log.error("%s %s\n%s", environ["REQUEST_METHOD"], environ["PATH_INFO"], _innermost())
         return "500 Internal Server Error", [("Content-Type", "application/xml")], answer.FAILED
     return answer.status, answer.headers, content
@@ -185,7 +185,7 @@ def _innermost() -> str:
 def main(
     argv: Sequence[str] | None = None, wrap: Callable[[Application], Application] | None = None
 ) -> int:
-    """Serve until SIGTERM, or until standard input ends; `wrap` puts a judge before moto."""
+    """Serve until SIGTERM, or until standard input ends; `wrap` puts more checks before moto."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     listen = parser.add_mutually_exclusive_group()
     listen.add_argument("--port", type=int, default=0, help="0 takes a free one (the default)")
@@ -206,7 +206,7 @@ def main(
         fd=options.fd,
     )
     exit_with_parent()
-    # For whoever chose port 0.
+    # With port 0 the parent reads the port here.
     sys.stdout.write(f"moto ready on http://127.0.0.1:{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()

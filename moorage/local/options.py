@@ -1,33 +1,39 @@
-"""What `moorage local` can be asked for, and what its gateway is told of that.
+"""The options of `moorage local`, its ports, and the environment that its gateway gets.
 
-Whatever a shell has set for another registry must never reach this one.
+Settings that a shell has for another registry must never reach this one.
 """
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moorage.access import setup as access_setup
 from moorage.common.data import DataNames
 from moorage.local import backend, ports
 
-# What a shell has set of these is about another registry, or for `moorage local` itself.
+# These are for another registry, or for `moorage local` itself.
 _NOT_INHERITED = (
     "ADMIN_TOKEN_FILE",
     "AUTH",
-    # There is no function to hand commits to: a thread of the gateway finishes them.
+    # There is no commit function here: a thread of the gateway finishes commits.
     "MOORAGE_COMMIT_FUNCTION",
     "MOORAGE_SIGNING_KEY",
     "MOORAGE_URL",
 )
+_AIRPLAY_PORT = 5000
+
+
+class LocalError(Exception):
+    """The local registry can't start; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
-    """What was asked for: a port of 0 is any free one, no `aws_endpoint` means moto.
+    """The options: a port of 0 is any free one, no `aws_endpoint` means moto.
 
-    `inline_limit` is in bytes; None leaves it to the registry's own default. With `auth` access is
-    controlled, and an admin's token put into `admin_token_file`, or shown.
+    `inline_limit` is in bytes; None: the registry's own default. With `auth` access is controlled,
+    and the admin's API token is written to `admin_token_file`, or printed.
     """
 
     gateway_port: int = 8000
@@ -42,20 +48,53 @@ class LocalOptions:
 
     @property
     def gateway_url(self) -> str:
-        """Where the gateway is to listen, without a path: the registry's name for itself."""
+        """The gateway's URL, without a path: the registry's public URL."""
         return f"http://{ports.LOOPBACK}:{self.gateway_port}"
+
+
+def with_ports(options: LocalOptions) -> LocalOptions:
+    """Return the options with two ports that can be listened on; raises LocalError."""
+    if options.admin_token_file is not None and not options.auth:
+        raise LocalError(
+            "without access control there is no admin: give --auth (or AUTH=1) too, or no"
+            " --admin-token-file (or ADMIN_TOKEN_FILE)"
+        )
+    gateway = options.gateway_port or ports.free_port(options.proxy_port)
+    proxy = options.proxy_port or ports.free_port(gateway)
+    if gateway == proxy:
+        raise LocalError(
+            f"the gateway and the proxy can't both have port {gateway}: "
+            "give one another by --gateway-port or --proxy-port"
+        )
+    for name, port in (("gateway", gateway), ("proxy", proxy)):
+        problem = ports.problem(port)
+        if problem is not None:
+            raise LocalError(port_problem(name, port, problem))
+    return replace(options, gateway_port=gateway, proxy_port=proxy)
+
+
+def port_problem(name: str, port: int, problem: str) -> str:
+    """Return one line that says which port can't be used, for which child, and how to change it."""
+    other = port + 1
+    text = (
+        f"port {port} {problem}, and the {name} needs it. Use another:"
+        f" `{name.upper()}_PORT={other} make run` or `moorage local --{name}-port {other}`"
+    )
+    if port == _AIRPLAY_PORT and sys.platform == "darwin":
+        text += " (on macOS the AirPlay Receiver holds port 5000; System Settings can turn it off)"
+    return text
 
 
 def gateway_environment(
     base: Mapping[str, str], options: LocalOptions, names: DataNames, aws: str
 ) -> dict[str, str]:
-    """Return the gateway's environment: what chalicelib's settings read, and the AWS SDK."""
+    """Return the gateway's environment, for chalicelib's settings and the AWS SDK."""
     emulated = options.aws_endpoint is None
     environment = backend.aws_environment(base, aws, emulated=emulated)
     environment = {k: v for k, v in environment.items() if k not in _NOT_INHERITED}
     environment |= names.variables() | _access_environment(options)
     environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if emulated else "0"
-    # A gateway that says length 0 to every HEAD needs the strategy that is right behind it too.
+    # A gateway that answers every HEAD with length 0 needs the strategy for such gateways.
     environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
@@ -74,7 +113,7 @@ def _access_environment(options: LocalOptions) -> dict[str, str]:
 
 def _process_environment(options: LocalOptions) -> dict[str, str]:
     return {
-        # glibc gives every thread an arena of its own, and chunks of 4 MiB then fill them all.
+        # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
         "MALLOC_ARENA_MAX": "2",
         "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
         "PYTHONUNBUFFERED": "1",

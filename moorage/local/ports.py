@@ -1,6 +1,6 @@
-"""TCP ports on loopback: whether one can be listened on, and finding one that can.
+"""TCP ports on loopback: whether one can be listened on, and a free one.
 
-It must never take a port away from a server that has it.
+This module must never take a port away from a server that has it.
 """
 
 import errno
@@ -9,22 +9,22 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range that systems take outgoing connections' ports from (Linux: from 32768, macOS:
-# from 49152): a port found free there stays free until the server that gets it is up.
+# Below the ports that systems give to outgoing connections (Linux: from 32768, macOS: from 49152):
+# a port that is found free here stays free until its server is up.
 _FIRST, _LAST = 15_000, 32_000
 _TRIES = 200
 
 
 def problem(port: int) -> str | None:
-    """Say why nothing new can listen on 127.0.0.1:`port`; None when it can.
+    """Return why no new server can listen on 127.0.0.1:`port`; None when one can.
 
-    Somebody answering on localhost counts as well, by IPv6 too: a system may let a second server
-    have a port whose first server listens on all addresses, and clients could reach either.
+    A server that answers on localhost, also by IPv6, counts: a system may give its port to a second
+    server where the first one listens on all addresses, and clients could reach either.
     """
     if any(_answers(address, port) for address in (LOOPBACK, "::1")):
         return "is already in use"
     with socket.socket() as probe:
-        # As servers do: what closed connections leave behind does not hold a port.
+        # As servers do it: closed connections don't hold a port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -36,7 +36,7 @@ def problem(port: int) -> str | None:
 
 
 def free_port(but: int | None = None) -> int:
-    """Return a port that nothing listens on, and not `but`. OSError when there seems to be none."""
+    """Return a port that nothing listens on, but never `but`. Raises OSError if none is found."""
     for _ in range(_TRIES):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         if port != but and problem(port) is None:

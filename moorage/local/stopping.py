@@ -1,7 +1,7 @@
-"""Being asked to stop by a signal, outside of asyncio.
+"""A stop that a signal requests, outside of asyncio.
 
-What a signal's handler does here must never wait for a lock: the handler runs in the main
-thread, which may be the one that holds it.
+A signal's handler must never wait for a lock: it runs in the main thread, which may be the one that
+holds the lock.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Whether the end was asked for; to be set from a signal's handler, waited on by one thread.
+    """Whether a stop was requested: set by a signal's handler, waited for by one thread.
 
-    threading.Event can't be: its `set` takes a lock that an interrupted `wait` may hold, and then
-    both wait forever. `SimpleQueue.put` is documented to be reentrant for just this use.
+    threading.Event would not do: its `set` takes a lock that an interrupted `wait` may hold, and
+    then both wait forever. `SimpleQueue.put` is documented to be reentrant for this use.
     """
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class StopRequest:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def set(self) -> None:
-        """Ask for the end, and end the wait that is going on."""
+        """Request the stop, and end a wait."""
         self._asked = True
         self._wake.put(None)
 
     def is_set(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the stop was requested."""
         return self._asked
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until the end is asked for or the time is over; return which, as `is_set` does."""
+        """Wait until the stop is requested or the time is over; return `is_set`."""
         if not self._asked:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=timeout_seconds)
@@ -43,9 +43,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def asked_to_stop() -> Iterator[StopRequest]:
-    """Turn the signals that end a program into a request, until the block ends.
+    """Turn the signals that end a program into a stop request, until the block ends.
 
-    Call it from the main thread: signals' handlers can be set only there.
+    Call it from the main thread, where alone signal handlers can be set.
     """
     stopping = StopRequest()
 

@@ -1,8 +1,8 @@
-"""A proof of who one is on AWS, for a registry that trusts that: no secret is sent or stored.
+"""A proof of an AWS identity, for a registry that trusts AWS: no secret is sent or stored.
 
-The proof is the URL of a presigned GetCallerIdentity, which can do nothing but say who signed it,
-and only to the registry whose name was signed with it. It counts for some minutes, so it must
-never be printed or logged.
+The proof is the URL of a presigned GetCallerIdentity. STS answers it with the identity of its
+signer and with nothing else, and only for the registry whose name was signed with it. It is good
+for some minutes, so it must never be printed or logged.
 """
 
 from typing import Final
@@ -16,20 +16,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.access.federation.aws_identity import REGISTRY_HEADER, VERSION, host_of
 
 LIFE: Final = 300
-"""Seconds for which a proof counts: enough for a clock that is some minutes behind."""
+"""Seconds for which a proof is good: enough for a clock that is some minutes behind."""
 
 _DEFAULT_REGION = "us-east-1"
 
 
 class AwsLoginError(RuntimeError):
-    """There is nobody on AWS to prove to be; the text says what to do."""
+    """There are no usable AWS credentials; the text says what to do."""
 
 
 def presigned_identity(service: str, region: str | None = None) -> str:
-    """Return a proof, for the registry `service` (host, or host:port), of who we are on AWS.
+    """Return a proof of this machine's AWS identity for the registry `service` (host[:port]).
 
-    Credentials are found as every AWS program finds them. `region` is where STS is asked (default:
-    the profile's region, else us-east-1). Raises AwsLoginError.
+    Credentials are found as every AWS program finds them. `region` is STS's (default: the profile's
+    region, else us-east-1). Raises AwsLoginError.
     """
     try:
         session = boto3.session.Session()

@@ -1,32 +1,31 @@
-"""`moorage login`: a client program is logged in by who this machine or this job is.
+"""`moorage login`: logs a client program in as this machine's AWS identity, or as this CI job.
 
-A proof of that, which somebody else gave (AWS, GitHub, GitLab), is exchanged at the registry for a
-token of an hour. This must never show a proof, nor a token but the one that --print asks for; and
-never have a proof made for another registry than the one that was named: who got it could use it
-there.
+A proof of identity from AWS, GitHub or GitLab is exchanged at the registry for a bearer token of an
+hour. This module must never show a proof, nor a token but the one that --print asks for. It must
+never request a proof for another registry than the one that was named, where it could be used.
 """
 
-import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_api_token
-from moorage.common.challenges import bearer
+from moorage.common.errors import UsageError
 from moorage.common.http import (
+    AddressError,
     HttpResponse,
-    LoginError,
-    call,
+    bearer_challenge,
     host_of,
     is_loopback,
     origin,
-    require_safe,
+    registry_url,
 )
 from moorage.login import tools as login_tools
+from moorage.login.http import LoginError, call, require_safe
 
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name, not a secret
@@ -40,8 +39,29 @@ _MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
+class LoginOptions:
+    """The registry, one proof of identity, and the client program.
+
+    Exactly one of the five fields after `registry` is set. Without a `tool` it is the first one on
+    PATH; `print_token` prints the token instead. `service` is the registry's own host, if it is
+    behind the address in `registry`.
+    """
+
+    registry: str
+    aws: bool = False
+    oidc: bool = False
+    oidc_env: str | None = None
+    oidc_token_file: Path | None = None
+    password_stdin: bool = False
+    tool: str | None = None
+    print_token: bool = False
+    scopes: Sequence[str] = ()
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoginTarget:
-    """A registry that asks for tokens: where it is, where its tokens are, what it calls itself."""
+    """A registry that asks for tokens: its URL, its token endpoint, the service that it names."""
 
     url: SplitResult
     realm: str
@@ -49,57 +69,51 @@ class LoginTarget:
 
     @property
     def host(self) -> str:
-        """What clients write before a repository's name."""
+        """The host that clients write before a repository's name."""
         return host_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedToken:
-    """A token, and for how many seconds it is good (0: not told)."""
+    """A token, and for how many seconds it is good (0: unknown)."""
 
     token: str = field(repr=False)
     seconds: int = 0
 
 
-def run(options: argparse.Namespace) -> int:
-    """Log in and return the exit status: 0 done, 1 failed, 2 asked for wrongly."""
-    if options.scope and not options.print:
-        _say("moorage login: --scope is for --print: a client program asks for its own scopes")
-        return 2
-    try:
-        tool = None if options.print else login_tools.choose(options.tool)
-        registry = discover(options.registry)
-        issued = _issued(registry, options)
-        if tool is None:
-            sys.stdout.write(f"{issued.token}\n")
-        else:
-            plain = registry.url.scheme == "http"
-            login_tools.log_in(tool, registry.host, issued.token, plain=plain)
-    except LoginError as error:
-        _say(f"moorage login: {error}")
-        return 1
+def run(options: LoginOptions) -> None:
+    """Log in; raises LoginError, UsageError."""
+    if options.scopes and not options.print_token:
+        raise UsageError("--scope is for --print: a client program asks for its own scopes")
+    tool = None if options.print_token else login_tools.choose(options.tool)
+    registry = discover(options.registry)
+    issued = _issued(registry, options)
+    if tool is None:
+        sys.stdout.write(f"{issued.token}\n")
+    else:
+        plain = registry.url.scheme == "http"
+        login_tools.log_in(tool, registry.host, issued.token, plain=plain)
     done = "a token" if tool is None else f"{tool} is logged in"
     limit = f", for {issued.seconds // _MINUTE} minutes" if issued.seconds else ""
-    _say(f"{registry.host}: {done}{limit}")
-    return 0
+    sys.stderr.write(f"{registry.host}: {done}{limit}\n")
 
 
 def discover(address: str) -> LoginTarget:
-    """Ask a registry where its tokens are; raises LoginError.
+    """Return a registry's token endpoint, from its challenge; raises LoginError.
 
-    Without a scheme it is https, and http on this machine, as client programs have it.
-    Source: Docker LoginTarget v2 token authentication.
+    Source: Docker Registry v2 token authentication.
     """
-    url = _url(address)
-    if url.path not in {"", "/"} or url.query or url.fragment:
-        raise LoginError(f"an address with a path is no registry's: write {origin(url)}")
+    try:
+        url = registry_url(address)
+    except AddressError as error:
+        raise LoginError(str(error)) from None
     answer = call(f"{origin(url)}/v2/")
     if answer.status == _OK:
         raise LoginError(f"{origin(url)} is open: it lets everybody in, without logging in")
     if answer.status != _UNAUTHORIZED:
         raise LoginError(
-            f"{origin(url)} answers with status {answer.status} where a registry would ask who you"
-            " are: look at the address"
+            f"{origin(url)} answers with status {answer.status} where a registry would ask for a"
+            " login: look at the address"
         )
     challenge = _challenge(answer)
     realm, service = challenge.get("realm", ""), challenge.get("service", "")
@@ -109,33 +123,24 @@ def discover(address: str) -> LoginTarget:
     return LoginTarget(url, realm, service)
 
 
-def _url(address: str) -> SplitResult:
-    if "://" in address:
-        return require_safe(address)
-    secure = require_safe(f"https://{address}")
-    return secure._replace(scheme="http") if is_loopback(secure) else secure
-
-
-def _issued(registry: LoginTarget, options: argparse.Namespace) -> ReceivedToken:
-    scope = {"scope": " ".join(options.scope)} if options.scope else {}
+def _issued(registry: LoginTarget, options: LoginOptions) -> ReceivedToken:
+    scope = {"scope": " ".join(options.scopes)} if options.scopes else {}
     if options.password_stdin:
         password = _line(sys.stdin.read(), "stdin")
         if not is_api_token(password):
-            raise LoginError(
-                "what came from stdin is no access token: it begins with `moor_`, and is whole"
-            )
-        if not options.print:
+            raise LoginError("stdin holds no API token: a whole one begins with `moor_`")
+        if not options.print_token:
             return ReceivedToken(password)
         form = {"grant_type": "password", "username": login_tools.USER, "password": password}
     else:
         proof, kind = _proof(registry, options)
         form = {"grant_type": _EXCHANGE, "subject_token": proof, "subject_token_type": kind}
     answer = call(registry.realm, form={**form, "service": registry.service, **scope})
-    return _read(registry, answer, asked=bool(scope))
+    return _read(registry, answer, scoped=bool(scope))
 
 
-def _proof(registry: LoginTarget, options: argparse.Namespace) -> tuple[str, str]:
-    """Return a proof of who we are, and its type."""
+def _proof(registry: LoginTarget, options: LoginOptions) -> tuple[str, str]:
+    """Return a proof of identity, and its type."""
     if options.oidc_token_file is not None:
         return _from_file(options.oidc_token_file), _ID_TOKEN
     if options.oidc_env is not None:
@@ -147,10 +152,10 @@ def _proof(registry: LoginTarget, options: argparse.Namespace) -> tuple[str, str
 
 
 def _own_service(registry: LoginTarget, named: str | None) -> str:
-    """Return what the registry calls itself if that is the one that was named.
+    """Return the service that the registry names, if it is the registry that the user named.
 
-    A proof is made for that name. Whoever could choose another one could have a proof for somebody
-    else's registry, or for AWS, and use it there.
+    A proof is made for that service. A registry that could name another one would get a proof for
+    somebody else's registry, or for AWS, and could use it there.
     """
     service = registry.service
     both_here = is_loopback(registry.url) and is_loopback(urlsplit(f"http://{service}"))
@@ -163,7 +168,7 @@ def _own_service(registry: LoginTarget, named: str | None) -> str:
 
 
 def _from_aws(service: str) -> str:
-    # Only who asks for it loads the SDK.
+    # The SDK is slow to load, and only --aws needs it.
     from moorage.common.aws import quiet_sdk  # noqa: PLC0415
     from moorage.login.aws import AwsLoginError, presigned_identity  # noqa: PLC0415
 
@@ -175,18 +180,18 @@ def _from_aws(service: str) -> str:
 
 
 def _from_github(audience: str) -> str:
-    url, bearer = os.environ.get(_URL_VARIABLE), os.environ.get(_TOKEN_VARIABLE)
-    if not url or not bearer:
+    url, token = os.environ.get(_URL_VARIABLE), os.environ.get(_TOKEN_VARIABLE)
+    if not url or not token:
         raise LoginError(
             f"${_URL_VARIABLE} is not set: this is no job of GitHub Actions, or it lacks"
             " `permissions: id-token: write`"
         )
     address = f"{url}{'&' if '?' in url else '?'}{urlencode({'audience': audience})}"
-    answer = call(address, headers={"Authorization": f"Bearer {bearer}"})
-    token = answer.json().get("value")
-    if answer.status != _OK or not isinstance(token, str):
-        raise LoginError(f"GitHub gives no identity token ({answer.told()}): try again")
-    return _line(token, "GitHub's answer")
+    answer = call(address, headers={"Authorization": f"Bearer {token}"})
+    identity = answer.json().get("value")
+    if answer.status != _OK or not isinstance(identity, str):
+        raise LoginError(f"GitHub gives no identity token ({answer.message()}): try again")
+    return _line(identity, "GitHub's answer")
 
 
 def _from_file(path: Path) -> str:
@@ -212,7 +217,7 @@ def _line(text: str, where: str) -> str:
     return token
 
 
-def _read(registry: LoginTarget, answer: HttpResponse, *, asked: bool) -> ReceivedToken:
+def _read(registry: LoginTarget, answer: HttpResponse, *, scoped: bool) -> ReceivedToken:
     content = answer.json()
     if answer.status == _TOO_MANY:
         wait = answer.headers.get("Retry-After", "some")
@@ -220,12 +225,12 @@ def _read(registry: LoginTarget, answer: HttpResponse, *, asked: bool) -> Receiv
     if answer.status == _UNAUTHORIZED:
         raise LoginError(
             f"{registry.host} doesn't let this identity in: ask its owner for a trust (`moorage"
-            " trust list`), or for an access token that is still good"
+            " trust list`), or for an API token that is still good"
         )
     token, seconds = content.get("access_token"), content.get("expires_in", 0)
     if answer.status != _OK or not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise LoginError(f"{registry.host} gave no token: {answer.told()}")
-    if asked and not content.get("scope"):
+        raise LoginError(f"{registry.host} gave no token: {answer.message()}")
+    if scoped and not content.get("scope"):
         raise LoginError(
             f"{registry.host} grants nothing of what --scope asks for: ask its owner for a grant"
         )
@@ -234,19 +239,16 @@ def _read(registry: LoginTarget, answer: HttpResponse, *, asked: bool) -> Receiv
 
 def _challenge(answer: HttpResponse) -> Mapping[str, str]:
     """Return the parameters of an answer's Bearer challenge; none if there is none."""
-    found = (bearer(str(header)) for header in answer.headers.get_all("WWW-Authenticate", ()))
+    headers = answer.headers.get_all("WWW-Authenticate", ())
+    found = (bearer_challenge(str(header)) for header in headers)
     return next(filter(None, found), {})
 
 
 def _require_related(realm: str, registry: SplitResult) -> None:
-    """Return if a realm is fit for a registry's tokens; raises LoginError."""
+    """Raise LoginError unless a realm may get what is meant for this registry."""
     parts = require_safe(realm)
     if is_loopback(parts) and not is_loopback(registry):
         raise LoginError(
             f"{origin(registry)} sends its logins to {origin(parts)}, which is this machine: it is"
             " set up wrongly, or not the registry that you mean"
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

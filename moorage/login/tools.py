@@ -1,4 +1,4 @@
-"""How each client program is logged in: by its own login, which reads the password from stdin.
+"""The login command of each client program, which reads the password from stdin.
 
 This module must never put a token on a command line, where everybody on the machine can read it.
 """
@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from moorage.common.http import LoginError
+from moorage.login.http import LoginError
 
 USER = "moorage"
-"""The user name: any will do, for the password says who it is."""
+"""The user name: the registry takes any, and knows a login by its password."""
 
 _HOST = "{host}"
 _STDIN = ("--username", USER, "--password-stdin")
@@ -19,26 +19,26 @@ _NO_TLS = ("--tls-verify=false",)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tool:
-    """Words of a login before the host; `plain` for a registry without TLS, on this machine."""
+class _LoginCommand:
+    """A command's words before the host; `plain` are more, for a local registry without TLS."""
 
     words: Sequence[str]
     plain: Sequence[str] = ()
 
 
-_TOOLS: Mapping[str, _Tool] = {
-    # docker and crane take an address of loopback for one without TLS.
-    "docker": _Tool(("login", *_STDIN)),
-    "podman": _Tool(("login", *_STDIN), _NO_TLS),
-    "skopeo": _Tool(("login", *_STDIN), _NO_TLS),
-    "buildah": _Tool(("login", *_STDIN), _NO_TLS),
-    "crane": _Tool(("auth", "login", *_STDIN)),
-    "regctl": _Tool(
+_TOOLS: Mapping[str, _LoginCommand] = {
+    # docker and crane use no TLS at a loopback address.
+    "docker": _LoginCommand(("login", *_STDIN)),
+    "podman": _LoginCommand(("login", *_STDIN), _NO_TLS),
+    "skopeo": _LoginCommand(("login", *_STDIN), _NO_TLS),
+    "buildah": _LoginCommand(("login", *_STDIN), _NO_TLS),
+    "crane": _LoginCommand(("auth", "login", *_STDIN)),
+    "regctl": _LoginCommand(
         ("registry", "login", "--user", USER, "--pass-stdin"),
         ("--host", f"reg={_HOST},tls=disabled"),
     ),
-    "oras": _Tool(("login", *_STDIN), ("--plain-http",)),
-    "helm": _Tool(("registry", "login", *_STDIN), ("--plain-http",)),
+    "oras": _LoginCommand(("login", *_STDIN), ("--plain-http",)),
+    "helm": _LoginCommand(("registry", "login", *_STDIN), ("--plain-http",)),
 }
 
 
@@ -47,7 +47,7 @@ TOOLS = tuple(_TOOLS)
 
 
 def choose(wanted: str | None) -> str:
-    """Return the program that is wanted, or the first that is there; raises LoginError."""
+    """Return the wanted program, or the first one on PATH; raises LoginError."""
     if wanted is not None and shutil.which(wanted) is None:
         raise LoginError(f"{wanted} is not on PATH: install it, or name another by --tool")
     found = wanted or next((name for name in TOOLS if shutil.which(name)), None)
@@ -61,16 +61,16 @@ def choose(wanted: str | None) -> str:
 def words(tool: str, host: str, *, plain: bool) -> list[str]:
     """Return the command that logs a tool in; `plain` for a registry without TLS."""
     known = _TOOLS[tool]
-    # buildah takes no option behind the host.
+    # buildah takes no option after the host.
     given = [*known.words, *(known.plain if plain else ()), _HOST]
     return [tool, *(word.replace(_HOST, host) for word in given)]
 
 
 def log_in(tool: str, host: str, password: str, *, plain: bool) -> None:
-    """Run a tool's own login; what it says goes where ours does. Raises LoginError."""
+    """Run a tool's login command; its output goes where ours goes. Raises LoginError."""
     command = words(tool, host, plain=plain)
     try:
-        done = subprocess.run(command, input=password, text=True, check=False)  # noqa: S603 - words of the table above
+        done = subprocess.run(command, input=password, text=True, check=False)  # noqa: S603 - a command of the table above
     except OSError as error:
         raise LoginError(f"{tool} can't be run: {error}") from None
     if done.returncode != 0:

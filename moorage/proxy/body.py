@@ -1,6 +1,6 @@
-"""A client's upload body, cut into chunks while the one before is still being sent.
+"""Cuts a client's upload body into chunks, and reads each one while the one before is sent.
 
-This module must never hold more than two chunks, nor hand on a chunk of a body that broke off.
+This module must never hold more than two chunks, nor yield the last chunk of a body that broke off.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ Chunk = tuple[memoryview, bool]
 
 
 class BodyError(Exception):
-    """A body that is not what its Content-Range or its framing announced."""
+    """A body is not as long as its Content-Range says, or its framing is broken."""
 
 
 class StalledError(Exception):
-    """A client that stopped sending in the middle of its body, or all but stopped."""
+    """A client stopped in the middle of its body, or is slower than the pace."""
 
 
 def announced(request: web.BaseRequest) -> tuple[int, int] | None:
-    """Read the Content-Range, first and last byte inclusive; raises BodyError if malformed."""
+    """Return Content-Range's first and last byte, inclusive; raises BodyError for a bad one."""
     header = request.headers.get("Content-Range")
     if header is None:
         return None
@@ -41,13 +41,12 @@ def announced(request: web.BaseRequest) -> tuple[int, int] | None:
 
 
 async def chunks(request: web.BaseRequest, size: int, pace: Pace) -> AsyncGenerator[Chunk, None]:
-    """Yield a body in chunks of `size` bytes, the last one shorter; reads one chunk ahead.
+    """Yield a body in chunks of `size` bytes, the last one shorter; read one chunk ahead.
 
-    A chunk is the caller's until it asks for the next, and is released then.
-    A body without Content-Range whose length is a multiple of `size` ends without a last chunk.
+    A chunk is released when the next one is asked for. Without Content-Range, a body whose length
+    is a multiple of `size` ends without a chunk that is marked as the last.
     Raises BodyError for a body that is not as long as announced, StalledError for a client slower
-    than `pace`, ConnectionError when it breaks off; then the chunk that would have been the last
-    is dropped.
+    than `pace`, ConnectionError when it breaks off; the chunk that was being read is then dropped.
     """
     span = announced(request)
     expected = span[1] - span[0] + 1 if span else None
@@ -62,7 +61,7 @@ async def chunks(request: web.BaseRequest, size: int, pace: Pace) -> AsyncGenera
         try:
             chunk = memoryview(current)
             yield chunk, short or total == expected
-            # It has been sent: a client that stalls now must not keep it in memory.
+            # A client that stalls now must not keep a sent chunk in memory.
             chunk.release()
             current = bytearray()
             current = await ahead
@@ -82,7 +81,7 @@ def _mismatch(expected: int, total: int) -> BodyError:
 
 
 async def fill(request: web.BaseRequest, size: int, pace: Pace) -> bytearray:
-    """Read up to `size` bytes, fewer only at the body's end."""
+    """Read `size` bytes, fewer only at the body's end; raises StalledError, BodyError."""
     buffer = bytearray()
     began = time.monotonic()
     try:
@@ -102,7 +101,7 @@ async def fill(request: web.BaseRequest, size: int, pace: Pace) -> bytearray:
 
 
 async def drain(request: web.BaseRequest, pace: Pace) -> None:
-    """Read what a client still sends, up to 64 MiB: an early refusal breaks its connection."""
+    """Read the rest of a body, up to 64 MiB: an early refusal would break the connection."""
     left, began = _DRAIN_LIMIT, time.monotonic()
     with suppress(ConnectionError, TimeoutError, web.RequestPayloadError):
         while left > 0:

@@ -1,13 +1,12 @@
 """`moorage proxy`: lets an unmodified docker or podman push layers of any size.
 
-A gateway takes 10 MB a request and a Lambda 4.5: bodies of uploads are cut into chunks, everything
-else passes through. This module must never hold a blob in memory, follow a redirect for a client,
-or log an Authorization value.
+API Gateway takes 10 MB a request and Lambda 4.5 MB: bodies of uploads are cut into chunks, and
+everything else passes through. This module must never hold a blob in memory, follow a redirect for
+a client, or log an Authorization header.
 """
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -19,41 +18,52 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from moorage.common.http_server import BoundedServer, Pace, deliver, deliver_piece, let_it_come
+from moorage.common.http_server import (
+    BoundedServer,
+    Pace,
+    deliver,
+    deliver_piece,
+    listen,
+    send_continue,
+    serve_until_signal,
+    url_of,
+)
 from moorage.common.memory import return_large_buffers
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
-from moorage.proxy.messages import OF_THE_BODY, error, forwarded, relayed, returned
-from moorage.proxy.rechunk import (
-    ChunkedUpload,
-    ExhaustedError,
-    UploadRefusedError,
+from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError, UploadRefusedError
+from moorage.proxy.upstream import (
+    OF_THE_BODY,
     Upstream,
     UpstreamResponse,
+    error,
+    forwarded,
+    relayed,
+    returned,
 )
 
 _log = logging.getLogger("moorage.proxy")
 _PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 _PIECE = 256 * 1024
-# Twice what others get: a client may compress what it sends while it sends it.
+# Twice as patient as the gateway: a client may compress a layer while it sends it.
 _PACE = Pace(idle=120.0, slow=120.0)
 _SHUTDOWN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyOptions:
-    """Where the proxy listens and what it speaks to; sizes in bytes, times in seconds."""
+    """Where the proxy listens, and the registry behind it; sizes in bytes, times in seconds."""
 
     upstream: str
-    """Base URL: the registry lives at /v2/ under it."""
+    """Base URL: the registry is at /v2/ under it."""
     host: str = "127.0.0.1"
     port: int = 5000
     chunk_size: int = 4 * 1024 * 1024
     patience_seconds: float = 90.0
-    """How long an upload may make no progress; a lease upstream lasts 34 s at most."""
+    """How long an upload may go without progress; a lease upstream lasts 34 s at most."""
     pace: Pace = _PACE
     """How slow clients may be."""
     uploads: int = 64
-    """How many bodies are cut at once, each with two chunks in memory; others wait unread."""
+    """How many bodies are cut at once, each with two chunks in memory; the rest wait unread."""
 
 
 class Proxy:
@@ -64,12 +74,13 @@ class Proxy:
         self._uploads = asyncio.Semaphore(options.uploads)
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._upstream: Upstream
         self._port = options.port
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        return f"http://{self._options.host}:{self._port}"
+        """The proxy's root, without a trailing slash."""
+        return url_of(self._options.host, self._port)
 
     async def start(self) -> None:
         """Listen; raises OSError when the port is taken."""
@@ -79,22 +90,20 @@ class Proxy:
             connector=aiohttp.TCPConnector(limit=0),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
-        self._runner = web.ServerRunner(
-            # What a client no longer waits for need not go on: all is kept that upstream has.
-            BoundedServer(self._answer, handler_cancellation=True),
-            shutdown_timeout=_SHUTDOWN_SECONDS,
-        )
-        await self._runner.setup()
+        self._upstream = Upstream(self._session, self._options.upstream)
+        # A request ends when its client leaves: the session upstream keeps what it has.
+        server = BoundedServer(self._answer, handler_cancellation=True)
         try:
-            site = web.TCPSite(self._runner, self._options.host, self._options.port)
-            await site.start()
+            self._runner = await listen(
+                server, self._options.host, self._options.port, _SHUTDOWN_SECONDS
+            )
         except OSError:
             await self.stop()
             raise
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """End what is under way and close."""
+        """End the requests under way, and close."""
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -115,7 +124,7 @@ class Proxy:
 
     async def _answer_always(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            await let_it_come(request)
+            await send_continue(request)
             return await self._route(request)
         except (aiohttp.ClientError, TimeoutError) as failed:
             _log.warning("%s %s: upstream: %r", request.method, request.path, failed)
@@ -123,18 +132,18 @@ class Proxy:
                 HTTPStatus.BAD_GATEWAY,
                 f"the registry at {self._options.upstream} could not be reached: is it running?",
             )
-        except Exception:  # noqa: BLE001 - a bug here is one request's 500, logged, not told
+        except Exception:  # noqa: BLE001 - a bug here is one request's 500; its text is logged only
             _log.exception("the proxy failed")
             return error(HTTPStatus.INTERNAL_SERVER_ERROR, "the proxy failed: its log says why")
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Choose: uploads' bodies are cut up, closing PUTs are repeated, the rest passes."""
+        """Cut the bodies of uploads, repeat closing PUTs, and pass everything else."""
         if "/blobs/uploads/" not in request.rel_url.raw_path:
             return await self._pass(request)
         named = "digest=" in request.rel_url.raw_query_string
         if request.method == "PATCH" and request.body_exists:
             return await self._upload(request, self._patch)
-        # Also without a body: a client whose commit fails would send the whole layer again.
+        # Without a body too: a client whose commit fails would send the whole layer again.
         if request.method == "PUT" and (request.body_exists or named):
             return await self._upload(request, self._put)
         if request.method == "POST" and request.body_exists and named:
@@ -144,22 +153,20 @@ class Proxy:
     async def _upload(
         self,
         request: web.BaseRequest,
-        handler: Callable[[web.BaseRequest, Upstream], Awaitable[web.Response]],
+        handler: Callable[[web.BaseRequest], Awaitable[web.Response]],
     ) -> web.Response:
-        """Run one upload; whatever ends it early, the client may finish sending first."""
-        assert self._session is not None  # noqa: S101 - start() made it
-        upstream = Upstream(self._session, self._options.upstream)
+        """Run one upload; an upload that ends early is answered once its body is read."""
         try:
             if not request.body_exists:
-                return await handler(request, upstream)
+                return await handler(request)
             async with self._uploads:
-                return await handler(request, upstream)
+                return await handler(request)
         except StalledError as stalled:
             response = error(HTTPStatus.REQUEST_TIMEOUT, f"the body stalled: {stalled}")
             response.force_close()
             return response
         except UploadRefusedError as refused:
-            response = relayed(refused.answer, self._options.upstream, request.host)
+            response = self._relayed(request, refused.answer)
         except BodyError as wrong:
             response = error(HTTPStatus.BAD_REQUEST, str(wrong), "BLOB_UPLOAD_INVALID")
         except ExhaustedError:
@@ -172,8 +179,8 @@ class Proxy:
         await drain(request, self._options.pace)
         return response
 
-    async def _patch(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
-        upload = self._open(request, upstream, request.rel_url.raw_path_qs)
+    async def _patch(self, request: web.BaseRequest) -> web.Response:
+        upload = self._open(request, request.rel_url.raw_path_qs)
         answer: UpstreamResponse | None = None
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, _last in pieces:
@@ -181,31 +188,29 @@ class Proxy:
         if answer is None:
             answer = await upload.append(memoryview(b""))
         accepted = UpstreamResponse(HTTPStatus.ACCEPTED, answer.headers, b"")
-        return relayed(
-            accepted, self._options.upstream, request.host, Range=f"0-{max(upload.offset - 1, 0)}"
-        )
+        return self._relayed(request, accepted, Range=f"0-{max(upload.offset - 1, 0)}")
 
-    async def _put(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
+    async def _put(self, request: web.BaseRequest) -> web.Response:
         query = request.rel_url.raw_query_string
         kept = [part for part in query.split("&") if not part.startswith("at=")]
-        upload = self._open(request, upstream, request.rel_url.raw_path_qs, drop="digest")
+        upload = self._open(request, request.rel_url.raw_path_qs, drop="digest")
         return await self._send_all(request, upload, "&".join(kept))
 
-    async def _post(self, request: web.BaseRequest, upstream: Upstream) -> web.Response:
-        """Pass a small blob on in one request; open a session for a larger one."""
+    async def _post(self, request: web.BaseRequest) -> web.Response:
+        """Pass a small blob in one request; open a session for a larger one."""
         headers = forwarded(request, OF_THE_BODY)
         size = request.content_length
         if size is not None and size <= self._options.chunk_size:
             body = await fill(request, size, self._options.pace)
             headers["Content-Type"] = "application/octet-stream"
             path = request.rel_url.raw_path_qs
-            answer = await upstream.ask("POST", path, headers, memoryview(body))
-            return relayed(answer, self._options.upstream, request.host)
-        opened = await upstream.ask("POST", request.rel_url.raw_path, headers)
+            answer = await self._upstream.ask("POST", path, headers, memoryview(body))
+            return self._relayed(request, answer)
+        opened = await self._upstream.ask("POST", request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
             raise UploadRefusedError(opened)
         location = opened.headers["Location"]
-        upload = ChunkedUpload(upstream, location, headers, 0, self._options.patience_seconds)
+        upload = self._upload_at(location, headers, 0)
         return await self._send_all(request, upload, request.rel_url.raw_query_string)
 
     async def _send_all(
@@ -214,18 +219,12 @@ class Proxy:
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, last in pieces:
                 if last:
-                    return relayed(
-                        await upload.close(chunk, query), self._options.upstream, request.host
-                    )
+                    return self._relayed(request, await upload.close(chunk, query))
                 await upload.append(chunk)
-        return relayed(
-            await upload.close(memoryview(b""), query), self._options.upstream, request.host
-        )
+        return self._relayed(request, await upload.close(memoryview(b""), query))
 
-    def _open(
-        self, request: web.BaseRequest, upstream: Upstream, path: str, drop: str = ""
-    ) -> ChunkedUpload:
-        """Go on with a session where the client says that its body begins."""
+    def _open(self, request: web.BaseRequest, path: str, drop: str = "") -> ChunkedUpload:
+        """Return the session, at the offset where the client says that its body begins."""
         plain, _, query = path.partition("?")
         parts = [part for part in query.split("&") if part and part.partition("=")[0] != drop]
         location = plain + ("?" + "&".join(parts) if parts else "")
@@ -233,19 +232,24 @@ class Proxy:
         at = parse_qs(urlsplit(path).query).get("at", ["0"])[-1]
         offset = span[0] if span else int(at) if at.isdecimal() else 0
         headers = forwarded(request, OF_THE_BODY)
-        return ChunkedUpload(upstream, location, headers, offset, self._options.patience_seconds)
+        return self._upload_at(location, headers, offset)
+
+    def _upload_at(self, location: str, headers: CIMultiDict[str], offset: int) -> ChunkedUpload:
+        patience = self._options.patience_seconds
+        return ChunkedUpload(self._upstream, location, headers, offset, patience)
+
+    def _relayed(
+        self, request: web.BaseRequest, answer: UpstreamResponse, **replaced: str
+    ) -> web.Response:
+        return relayed(answer, self._options.upstream, request.host, **replaced)
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass a request and its answer through, streaming both."""
-        assert self._session is not None  # noqa: S101 - start() made it
-        upstream = Upstream(self._session, self._options.upstream)
-        async with self._session.request(
-            request.method,
-            upstream.url(request.rel_url.raw_path_qs),
-            headers=forwarded(request, frozenset({"host"})),
-            data=request.content if request.body_exists else None,
-            allow_redirects=False,
-            timeout=_PASS_TIMEOUT,
+        headers = forwarded(request, frozenset({"host"}))
+        body = request.content if request.body_exists else None
+        path = request.rel_url.raw_path_qs
+        async with self._upstream.request(
+            request.method, path, headers, body, _PASS_TIMEOUT
         ) as answer:
             headers = returned(CIMultiDict(answer.headers), self._options.upstream, request.host)
             response = web.StreamResponse(
@@ -263,7 +267,7 @@ class Proxy:
                 await deliver_piece(request, response, piece, self._options.pace)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as broken:
             _log.warning("%s %s: broke off: %r", request.method, request.path, broken)
-            # Part of the answer is out: only a broken connection says that it is not whole.
+            # Part of the answer was sent: only a broken connection says that it is not whole.
             if request.transport is not None:
                 request.transport.abort()
 
@@ -272,14 +276,5 @@ class Proxy:
 
 
 async def serve(options: ProxyOptions) -> None:
-    """Serve until SIGINT or SIGTERM; raises OSError when the port is taken."""
-    proxy = Proxy(options)
-    await proxy.start()
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    print(f"proxy ready on {proxy.url}", flush=True)  # noqa: T201 - the command's own word
-    try:
-        await stopping.wait()
-    finally:
-        await proxy.stop()
+    """Serve until SIGINT or SIGTERM; raises OSError when the address is taken."""
+    await serve_until_signal("proxy", Proxy(options))

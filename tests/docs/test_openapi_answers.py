@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.api.routes import ROUTES, Route, ping
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import (
@@ -27,6 +26,7 @@ from chalicelib.errors import (
     UnavailableError,
 )
 from chalicelib.reference import parse_name, parse_tag
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.support import description
 from tests.support.description import operations, template
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from moorage.proxy.rechunk import offset_of
+from moorage.proxy.chunked_upload import offset_of
 from tests.drills.support.hostile.clients import BEHAVIOURS, Behaviour, Target, play
 from tests.drills.support.hostile.stack import Answer, Usage, ask
 

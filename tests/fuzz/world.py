@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.api.dispatch import Api
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import parse_reference
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.support.registries import registry_in_memory
 from tests.support.values import as_sealed
 

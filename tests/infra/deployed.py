@@ -25,10 +25,10 @@ from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
 from moorage.common.checkout import DATA_TEMPLATE
 from moorage.gateway import authorizer as gateway_authorizer
-from moorage.gateway.answers import read_answers
 from moorage.gateway.authorizer import TokenAuthorizer
-from moorage.gateway.routes import Resources
-from moorage.gateway.server import Front, GatewayOptions
+from moorage.gateway.faults import read_answers
+from moorage.gateway.resources import Resources
+from moorage.gateway.server import GatewayOptions, RestApi
 from moorage.local import ports
 from tests.emulators.backends import Backend, moto_backend
 from tests.infra import lambda_api
@@ -167,11 +167,11 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
             world.events.append(event)
             return world.api(event, context)
 
-        front = packaged_front(template, functions["Authorizer"], url)
+        api = packaged_api(template, functions["Authorizer"], url)
         # The first request starts four processes, on a machine that may be busy.
         stack.enter_context(mock.patch.object(gateway_authorizer, "TIMEOUT_SECONDS", 60.0))
         options = GatewayOptions(port=port, threads=1, timeout_seconds=60)
-        stack.enter_context(run_gateway(answering, options, front))
+        stack.enter_context(run_gateway(answering, options, api))
         yield world
 
 
@@ -212,7 +212,7 @@ def variables(
     return {name: str(stack.resolved(value)) for name, value in wanted.items()}
 
 
-def packaged_front(template: Mapping[str, Any], authorizer: Function, url: str) -> Front:
+def packaged_api(template: Mapping[str, Any], authorizer: Function, url: str) -> RestApi:
     """Return what the packaged template puts before the function."""
     routes = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
     guard = TokenAuthorizer(authorizer, 60)
@@ -226,4 +226,4 @@ def packaged_front(template: Mapping[str, Any], authorizer: Function, url: str) 
         path: frozenset(method.upper() for method in METHODS if method in methods)
         for path, methods in routes.items()
     }
-    return Front(Resources(resources), guarded, read_answers(url))
+    return RestApi(Resources(resources), guarded, read_answers(url))

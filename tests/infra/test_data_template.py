@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chalicelib.stores.dynamodb.access_items import CREDENTIAL
+from chalicelib.stores.dynamodb.access import CREDENTIAL
 from moorage.common.checkout import DATA_TEMPLATE
 
 TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))

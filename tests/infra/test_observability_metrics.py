@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from chalicelib.api.routes import Action
 from chalicelib.settings import TelemetrySettings
-from chalicelib.telemetry.metrics import NAMESPACE, OUTCOMES, Meter
+from chalicelib.telemetry.metrics import NAMESPACE, OUTCOMES, MetricsPrinter
 from moorage.common.checkout import CHECKOUT
 from tests.chalicelib.telemetry.test_metrics import a_line
 from tests.infra.test_observability_template import (
@@ -167,7 +167,7 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
         for function in FUNCTIONS
     }
     (service,) = services
-    meter = Meter(TelemetrySettings.read({"POWERTOOLS_SERVICE_NAME": service}).service)
+    meter = MetricsPrinter(TelemetrySettings.read({"POWERTOOLS_SERVICE_NAME": service}).service)
     did = ("retries", "s3_calls", "dynamodb_calls", "bytes_in", "bytes_out", "bytes_redirected")
     saw = ("cold_start", "resumed", "taken_over", "unhashed", "committed")
     fields = {**dict.fromkeys(did, 1), **dict.fromkeys(saw, True), "operation": "blobs.get"}

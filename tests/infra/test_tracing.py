@@ -16,8 +16,8 @@ import pytest
 from chalicelib.digest import Digest
 from moorage.common.checkout import CHECKOUT
 from moorage.deploy.package import read_package
-from moorage.gateway.event import Incoming, build_event
-from moorage.gateway.routes import MatchedResource
+from moorage.gateway.event import GatewayRequest, build_event
+from moorage.gateway.resources import MatchedResource
 from tests.infra import test_runtime
 from tests.infra.conditions import decided
 from tests.infra.runtime import Function, running
@@ -140,7 +140,7 @@ def push(function: Function, world: World, blob: bytes) -> None:
     assert world.ask("GET", "/v2/", Authorization=world.basic)[0] == 200
     principal = world.events[-1]["requestContext"]["authorizer"]
     path = "/team/app/blobs/uploads"
-    incoming = Incoming("POST", path, f"digest={Digest.of(blob)}", (), "127.0.0.1", 80)
+    incoming = GatewayRequest("POST", path, f"digest={Digest.of(blob)}", (), "127.0.0.1", 80)
     event = build_event(incoming, MatchedResource("/{proxy+}", path, path[1:]), blob, principal)
     answer = function(event)
     assert answer["statusCode"] == 201, answer

@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from chalicelib.api.routes import ROUTES
+from chalicelib.limits import COPY_MAXIMUM
 from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
-from chalicelib.stores.s3.objects import COPY_LIMIT
 from moorage.common.checkout import API_TEMPLATE
 from moorage.deploy.trim_sdk import OPERATIONS
 from tests.policies import flows_api, flows_door, flows_work
@@ -151,7 +151,7 @@ def test_the_api_never_copies_in_parts() -> None:
 
     The replay's own numbers stand in the same order as a deployment's.
     """
-    assert Limits().commit_inline < Limits().copy_whole == COPY_LIMIT
+    assert Limits().commit_inline < Limits().copy_whole == COPY_MAXIMUM
     assert COMMIT_INLINE < COPY_WHOLE
 
 

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import re
 import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -27,7 +28,7 @@ SHUTDOWN_SECONDS = 1.0
 _LIMIT = 60.0
 
 
-class RegistryFault(Enum):
+class UploadFault(Enum):
     """What goes wrong with a PATCH or PUT."""
 
     LOST_BEFORE = auto()
@@ -46,7 +47,7 @@ class RegistryFault(Enum):
 class FakeRegistry:
     """Sessions by path; `faults` are used up, one for each PATCH or PUT that carries bytes."""
 
-    faults: list[RegistryFault | None] = field(default_factory=list)
+    faults: list[UploadFault | None] = field(default_factory=list)
     sessions: dict[str, bytearray] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, int]] = field(default_factory=list)
@@ -99,15 +100,15 @@ class FakeRegistry:
             return self._told(204, path)
         session = self.sessions[path]
         fault = self.faults.pop(0) if body and self.faults else None
-        if fault is RegistryFault.ERROR:
+        if fault is UploadFault.ERROR:
             return web.Response(status=500)
-        if fault is RegistryFault.BUSY:
+        if fault is UploadFault.BUSY:
             return self._told(503, path, **{"Retry-After": "0"})
-        if fault is RegistryFault.LOST_BEFORE:
+        if fault is UploadFault.LOST_BEFORE:
             return self._break(request)
         if body and _begin(request) != len(session):
             return self._told(416, path)
-        session += body[: len(body) // 2] if fault is RegistryFault.KEPT_PART else body
+        session += body[: len(body) // 2] if fault is UploadFault.KEPT_PART else body
         if fault is not None:
             return self._break(request)
         return self._told(202, path) if request.method == "PATCH" else self._commit(request)
@@ -138,38 +139,55 @@ def _begin(request: web.Request) -> int:
 def run_fake_registry() -> Iterator[FakeRegistry]:
     """Serve a fake registry on a free port of loopback."""
     fake = FakeRegistry()
-
-    async def start() -> Callable[[], Awaitable[None]]:
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_route("*", "/{path:.*}", fake.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        return runner.cleanup
-
-    with in_background(start):
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", fake.answer)
+    with run_runner(
+        lambda: web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    ) as fake.url:
         yield fake
 
 
 @contextmanager
+def run_runner(make: Callable[[], web.BaseRunner]) -> Iterator[str]:
+    """Run one of aiohttp's servers on a free port of loopback; give its URL."""
+    urls: list[str] = []
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        runner = make()
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        return runner.cleanup
+
+    with in_background(start):
+        yield urls[0]
+
+
+@contextmanager
 def in_background(start: Callable[[], Awaitable[Callable[[], Awaitable[None]]]]) -> Iterator[None]:
-    """Run an event loop on a thread: `start` sets it up and returns what ends it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
+    """Run an event loop on a thread: `start` sets it up and returns what ends it.
 
-    async def started() -> Callable[[], Awaitable[None]]:
-        return await start()
+    What `start` raises is raised here. No task outlives the block: asyncio.run cancels them.
+    """
+    started: Future[None] = Future()
+    stop = threading.Event()
 
-    async def ended(end: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        try:
+            end = await start()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await asyncio.get_running_loop().run_in_executor(None, stop.wait)
         await end()
 
-    end = asyncio.run_coroutine_threadsafe(started(), loop).result(_LIMIT)
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
     try:
+        started.result(_LIMIT)
         yield
     finally:
-        asyncio.run_coroutine_threadsafe(ended(end), loop).result(_LIMIT)
-        loop.call_soon_threadsafe(loop.stop)
+        stop.set()
         thread.join(_LIMIT)
-        loop.close()
+        assert not thread.is_alive(), "the server did not stop"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chalicelib.stores.dynamodb.access import DynamoAccessStore
-from chalicelib.stores.dynamodb.access_items import CREDENTIAL
+from chalicelib.stores.dynamodb.access import CREDENTIAL, DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
 from tests.emulators.dynamodb import MemoryTables

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
 TOKEN = re.compile(r"moor_[0-9A-Za-z]{49}")
-"""An access token, wherever it stands."""
+"""An API token, wherever it stands."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SETTINGS = ("AWS_", "MOORAGE_", "ACTIONS_")

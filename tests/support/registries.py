@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.items import session_item
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore

@@ -5,51 +5,43 @@ Nothing here is shared between tests, and nothing here outlives its `with` block
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import socket
-import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from moorage.gateway.server import Front, Gateway, GatewayOptions, LambdaFunction
+from moorage.gateway.server import Gateway, GatewayOptions, LambdaFunction, RestApi
+from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from moorage.common.http_server import Startable
 
 ANY_PORT = GatewayOptions(port=0)
-OPEN = Front()
+OPEN = RestApi()
 
 
 @contextlib.contextmanager
 def run_gateway(
-    function: LambdaFunction, options: GatewayOptions = ANY_PORT, front: Front = OPEN
+    function: LambdaFunction, options: GatewayOptions = ANY_PORT, api: RestApi = OPEN
 ) -> Iterator[str]:
     """Run a Gateway until the block ends, and give its URL; what `start` raises is raised here."""
-    started: Future[str] = Future()
-    stop = threading.Event()
+    with run_server(Gateway(function, options, api)) as url:
+        yield url
 
-    async def main() -> None:
-        gateway = Gateway(function, options, front)
-        try:
-            await gateway.start()
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            started.set_exception(error)
-            return
-        started.set_result(gateway.url)
-        await asyncio.get_running_loop().run_in_executor(None, stop.wait)
-        await gateway.stop()
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),), name="test-gateway")
-    thread.start()
-    try:
-        yield started.result(timeout=30)
-    finally:
-        stop.set()
-        thread.join(timeout=60)
-        assert not thread.is_alive(), "the gateway did not stop"
+@contextlib.contextmanager
+def run_server(server: Startable) -> Iterator[str]:
+    """Run a gateway or a proxy in a thread until the block ends, and give its URL."""
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        await server.start()
+        return server.stop
+
+    with in_background(start):
+        yield server.url
 
 
 def connect(url: str, timeout: float = 20) -> socket.socket:

@@ -1,6 +1,6 @@
 """The AWS clients of a process, made when they are first called.
 
-This module must never be told what is stored.
+This module must never know what is stored.
 """
 
 import threading
@@ -17,7 +17,7 @@ _making = threading.Lock()
 """Making a client is not safe in several threads at once; calling one is."""
 
 _calling = threading.Lock()
-"""One for the process: two first requests at once may each make a serial client."""
+"""One for the process: two first requests at once may each make a SerialClient."""
 
 
 class LazyClient:
@@ -59,13 +59,13 @@ class SerialClient:
 
 @lru_cache(maxsize=1)
 def session() -> Session:
-    """Return the process's session. It is botocore's: boto3 around it costs each cold start more.
+    """Return the process's session: botocore's, for boto3 costs each cold start more.
 
-    `docs/coldstart.md` has the figures; clients are the same ones.
+    See `docs/coldstart.md`; the clients are the same.
     """
     return get_session()
 
 
 def client(service: str, config: Config | None = None) -> Any:  # noqa: ANN401 - likewise
-    """Return a client of a service, each call of which is counted; the environment says where."""
+    """Return a client of a service whose calls are counted; the environment has its endpoint."""
     return LazyClient(lambda: counted(session().create_client(service, config=config)))

@@ -1,4 +1,4 @@
-"""What the rules are told when AWS fails: 503 or 429 with a time to retry, never "absent".
+"""What an error of AWS means to the rules: 503 or 429 with a time to retry, never "absent".
 
 This module must never turn an error into an answer: only a code that the caller itself names for
 one operation means anything else.
@@ -6,12 +6,14 @@ one operation means anything else.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
+from chalicelib.limits import THROTTLE_CODES
 
 AWS_ERRORS = (
     BotoCoreError,  # no answer: no connection, a timeout, no credentials
@@ -20,24 +22,6 @@ AWS_ERRORS = (
     HTTPError,  # a body whose TLS fails while it is streamed: botocore lets that one past
 )
 
-_THROTTLED = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingError",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_TOO_MANY = 429
 _THROTTLED_WAIT = 2
 _FAILED_WAIT = 1
 
@@ -60,8 +44,8 @@ def status_of(error: BaseException) -> int:
 
 
 def translate(error: BaseException) -> RegistryError:
-    """Say to a client what an AWS error means for it; the cause is for the log."""
-    if code_of(error) in _THROTTLED or status_of(error) == _TOO_MANY:
+    """Return what a client is answered to an AWS error; the cause is for the log."""
+    if code_of(error) in THROTTLE_CODES or status_of(error) == HTTPStatus.TOO_MANY_REQUESTS:
         return TooManyRequestsError(
             "the storage below is being throttled", retry_after=_THROTTLED_WAIT
         )

@@ -7,6 +7,7 @@ answer for a refusal that is none: only a 4xx of STS is one.
 import json
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,7 @@ from chalicelib.access.federation.aws_identity import (
 )
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import UnavailableError
+from chalicelib.limits import THROTTLE_CODES
 from chalicelib.stores.web.fetches import Fetch, FetchedResponse, FetchError, fetch
 
 MAX_BYTES = 64 * 1024
@@ -26,21 +28,20 @@ MAX_BYTES = 64 * 1024
 _LOOPBACK_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?")
 _ANSWER, _RESULT = "GetCallerIdentityResponse", "GetCallerIdentityResult"
 _NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-_OK, _TOO_MANY = 200, 429
 _REFUSALS = range(400, 500)
 # STS answers these with the status 400, like a wrong signature.
-_THROTTLED = (b"Throttling", b"RequestLimitExceeded")
+_THROTTLES = tuple(code.encode() for code in THROTTLE_CODES)
 
 
 class StsClient:
-    """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, asked in place of AWS.
+    """`Sts` over HTTPS. `endpoint`: an emulator's URL on loopback, in place of AWS.
 
     Raises ValueError for another endpoint: presigned requests would be sent to it.
     """
 
     def __init__(self, *, endpoint: str | None = None, fetch: Fetch = fetch) -> None:
         if endpoint is not None and not _LOOPBACK_URL.fullmatch(endpoint):
-            raise ValueError(f"{endpoint!r} is no emulator of STS: http and a loopback host")
+            raise ValueError(f"{endpoint!r} is no emulator of STS: use http and a loopback host")
         self._endpoint = endpoint
         self._fetch = fetch
 
@@ -58,7 +59,7 @@ class StsClient:
             raise UnavailableError("AWS STS could not be asked who this is") from error
         if _is_refusal(answer):
             raise AuthenticationError(Reason.AWS_REFUSED)
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             raise UnavailableError(f"AWS STS answered with the status {answer.status}")
         try:
             return _caller(answer.body)
@@ -67,7 +68,8 @@ class StsClient:
 
 
 def _is_refusal(answer: FetchedResponse) -> bool:
-    is_throttled = answer.status == _TOO_MANY or any(word in answer.body for word in _THROTTLED)
+    too_many = answer.status == HTTPStatus.TOO_MANY_REQUESTS
+    is_throttled = too_many or any(code in answer.body for code in _THROTTLES)
     return answer.status in _REFUSALS and not is_throttled
 
 
@@ -82,15 +84,15 @@ def _from_json(text: str) -> Mapping[str, Any]:
     match json.loads(text):
         case {"GetCallerIdentityResponse": {"GetCallerIdentityResult": dict(result)}}:
             return result
-    raise AwsCallerError("an answer to another question")
+    raise AwsCallerError("STS answered with another operation's result")
 
 
 def _from_xml(text: str) -> Mapping[str, str | None]:
     # No document type, and so no entities, of which a short text can make a long one.
     if "<!" in text:
-        raise AwsCallerError("an answer with a document type")
+        raise AwsCallerError("STS answered with XML that has a document type")
     root = ET.fromstring(text)  # noqa: S314 - see above
     if root.tag != _NAMESPACE + _ANSWER:
-        raise AwsCallerError("an answer to another question")
+        raise AwsCallerError("STS answered with another operation's result")
     names = ("Arn", "Account")
     return {name: root.findtext(f"{_NAMESPACE}{_RESULT}/{_NAMESPACE}{name}") for name in names}

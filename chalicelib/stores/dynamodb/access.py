@@ -4,6 +4,8 @@ Each operation is one conditional write, or one transaction, that knows its own 
 must never hold or log a secret: only hashes come here.
 """
 
+# ruff: noqa: D102 - access.ports says what each method of the store does
+
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
@@ -17,11 +19,21 @@ from chalicelib.access.ports import (
     Listed,
     TooManyTrustsError,
 )
-from chalicelib.access.trusts import MAX_TRUSTS, Trust, is_trust_name
+from chalicelib.access.trusts import (
+    MAX_TRUSTS,
+    Trust,
+    is_trust_name,
+    parse_issuer,
+    parse_subject,
+)
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.dynamodb import codec
-from chalicelib.stores.dynamodb.access_items import CREDENTIAL, GRANTS, TRUST
-from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo, TransactionRefusedError
+from chalicelib.stores.dynamodb.client import (
+    ConditionFailedError,
+    Dynamo,
+    TransactionRefusedError,
+)
+from chalicelib.stores.dynamodb.codec import AttributeKind, Field, Schema
 from chalicelib.stores.dynamodb.expressions import Change, Clause, Delete, Put, Update
 from chalicelib.stores.dynamodb.keys import (
     all_trusts,
@@ -39,14 +51,50 @@ if TYPE_CHECKING:
 
     from chalicelib.stores.dynamodb.codec import Item
 
+GRANTS: AttributeKind[Grants] = AttributeKind(
+    "L",
+    lambda grants: [codec.TEXT.encode(text) for text in grants.texts()],
+    lambda attributes: Grants.parse(codec.TEXT.decode(attribute) for attribute in attributes),
+)
+
+CREDENTIAL = Schema(
+    Credential,
+    (
+        Field("id", codec.TEXT, attribute="sk"),
+        Field("name", codec.TEXT),
+        Field("owner", codec.TEXT),
+        Field("created_at", codec.TIME),
+        Field("grants", GRANTS),
+        Field("secret_hash", codec.TEXT),
+        Field("version", codec.WHOLE),
+        Field("expires_at", codec.TIME, optional=True),
+        Field("last_used_day", codec.TEXT, optional=True),
+        Field("revoked", codec.FLAG),
+        Field("previous_hash", codec.TEXT, optional=True),
+        Field("previous_until", codec.TIME, optional=True),
+    ),
+)
+
+# Read as strictly as they were written: a corrupt pattern must not let anybody in.
+TRUST = Schema(
+    Trust,
+    (
+        Field("name", codec.TEXT, attribute="sk"),
+        Field("issuer", AttributeKind("S", str, parse_issuer)),
+        Field("audience", codec.TEXT),
+        Field("subject", AttributeKind("S", str, parse_subject)),
+        Field("grants", GRANTS),
+    ),
+)
+
 ABSENT = Clause("attribute_not_exists(#pk)")
 """There is no such item: this very write has not taken effect before."""
 
 PRESENT = Clause("attribute_exists(#pk)")
-"""There is such an item: nothing is made by changing it."""
+"""There is such an item: an update must not make one."""
 
-_TURNS = 3
-"""How often a counter is tried: it is there, or it is not, or it came in between."""
+_TRIES = 3
+"""How often a counter is raised or made: another request may make or drop it in between."""
 
 
 def with_secret_number(version: int) -> Clause:
@@ -66,7 +114,7 @@ def not_used_since(day: str) -> Clause:
 
 
 def points_to(credential_id: str) -> Clause:
-    """The way from the secret leads to this credential, and is no other one's."""
+    """The item of the secret names this credential, and no other one."""
     return Clause("#credential = :id", {"id": codec.TEXT.encode(credential_id)})
 
 
@@ -89,13 +137,9 @@ class DynamoAccessStore:
         self._table = table
 
     def create(self, credential: Credential) -> None:
-        """Put a credential and the way to it from its secret, in one transaction.
-
-        A repeat of this very creation succeeds. Raises CredentialExistsError.
-        """
         changes: list[Change] = [
             Put(self._table, credential_key(credential.id), CREDENTIAL.encode(credential), ABSENT),
-            self._way(credential.secret_hash, credential.id),
+            self._secret_put(credential.secret_hash, credential.id),
         ]
         try:
             self._dynamo.transact(changes)
@@ -104,37 +148,29 @@ class DynamoAccessStore:
                 raise CredentialExistsError from refused
 
     def get(self, credential_id: str) -> Credential | None:
-        """Read a credential by its id, revoked and expired ones too."""
         if not credential_id:
             return None
-        item = self._dynamo.get(self._table, credential_key(credential_id))
-        return None if item is None else CREDENTIAL.decode(item)
+        return CREDENTIAL.decode_found(self._dynamo.get(self._table, credential_key(credential_id)))
 
     def find(self, secret_hash: str) -> Credential | None:
-        """Read the credential that has this secret, or had it before the last replacement."""
-        way = self._dynamo.get(self._table, secret_key(secret_hash))
-        if way is None:
+        item = self._dynamo.get(self._table, secret_key(secret_hash))
+        if item is None:
             return None
-        credential = self.get(codec.TEXT.decode(way["credential"]))
+        credential = self.get(codec.TEXT.decode(item["credential"]))
         # A replacement may have come between the two reads.
         hashes = () if credential is None else (credential.secret_hash, credential.previous_hash)
         return credential if secret_hash in hashes else None
 
     def list_credentials(self, after: str | None, limit: int) -> Listed[Credential]:
-        """Credentials by id in byte order after `after`, at most `limit` >= 1."""
         items, more = self._dynamo.query_page(self._table, credentials_after(after), limit)
         return Listed([CREDENTIAL.decode(item) for item in items], more)
 
     def rotate(
         self, before: Credential, secret_hash: str, previous_until: float | None
     ) -> Credential:
-        """Replace the secret of a credential, in one transaction; see the port.
-
-        Raises CredentialMovedError.
-        """
         changes = [
             self._replacement(before, secret_hash, previous_until),
-            self._way(secret_hash, before.id),
+            self._secret_put(secret_hash, before.id),
         ]
         if before.previous_hash is not None:
             key = secret_key(before.previous_hash)
@@ -150,15 +186,12 @@ class DynamoAccessStore:
         return current
 
     def revoke(self, credential_id: str) -> None:
-        """Revoke a credential for good; raises CredentialMissingError."""
         self._set(credential_id, {"revoked": codec.FLAG.encode(True)})  # noqa: FBT003 - the value itself
 
     def regrant(self, credential_id: str, grants: Grants) -> None:
-        """Replace all grants of a credential; raises CredentialMissingError."""
         self._set(credential_id, {"grants": GRANTS.encode(grants)})
 
     def touch(self, credential_id: str, day: str) -> bool:
-        """Note a day of use; False if the credential is gone, or that day was noted already."""
         # Functions may write this one attribute of a credential, by a request that names no other
         # one and asks for none: the statement DayOfUse of .chalice/policy-*.json.
         update = Update(
@@ -175,7 +208,6 @@ class DynamoAccessStore:
         return True
 
     def put_trust(self, trust: Trust) -> None:
-        """Put a trust, or replace it whole; raises TooManyTrustsError."""
         # Counted before and not with the write: the bound spares readers, and protects nothing.
         names = {item["sk"]["S"] for item in self._dynamo.query(self._table, all_trusts())}
         if trust.name not in names and len(names) >= MAX_TRUSTS:
@@ -183,57 +215,48 @@ class DynamoAccessStore:
         self._dynamo.write(Put(self._table, trust_key(trust.name), TRUST.encode(trust)))
 
     def get_trust(self, name: str) -> Trust | None:
-        """Read a trust by its name."""
         if not is_trust_name(name):
             return None
-        item = self._dynamo.get(self._table, trust_key(name))
-        return None if item is None else TRUST.decode(item)
+        return TRUST.decode_found(self._dynamo.get(self._table, trust_key(name)))
 
     def list_trusts(self) -> Sequence[Trust]:
-        """Read all trusts by name, page by page."""
         return [TRUST.decode(item) for item in self._dynamo.query(self._table, all_trusts())]
 
     def delete_trust(self, name: str) -> None:
-        """Delete a trust."""
         if is_trust_name(name):
             self._dynamo.write(Delete(self._table, trust_key(name)))
 
     def set_public(self, repository: str, *, public: bool) -> None:
-        """Let anybody pull from a repository, or no longer."""
         key = public_key(repository)
         self._dynamo.write(Put(self._table, key, {}) if public else Delete(self._table, key))
 
     def public_among(self, repositories: Collection[str]) -> frozenset[str]:
-        """Return those of some repositories that anybody may pull from."""
         keys = [public_key(repository) for repository in repositories]
         return frozenset(str(item["sk"]["S"]) for item in self._dynamo.get_many(self._table, keys))
 
     def list_public(self, after: str | None, limit: int) -> Listed[str]:
-        """Public repositories in byte order after `after`, at most `limit` >= 1."""
         items, more = self._dynamo.query_page(self._table, public_after(after), limit)
         return Listed([str(item["sk"]["S"]) for item in items], more)
 
     def failures(self, key: str, window: int) -> int:
-        """How many failures were counted under a key in a window."""
         return _count(self._dynamo.get(self._table, failures_key(key, window)))
 
     def add_failure(self, key: str, window: int, attempt: str, drop_at: float) -> int:
-        """Count a failure, once for each `attempt`: raise the counter, or make it."""
-        where = failures_key(key, window)
-        told = {"attempt": codec.TEXT.encode(attempt)}
-        raised = Update(self._table, where, not_counted(attempt), set=told, add={"count": 1})
+        counter = failures_key(key, window)
+        last = {"attempt": codec.TEXT.encode(attempt)}
+        raised = Update(self._table, counter, not_counted(attempt), set=last, add={"count": 1})
         first = {"count": codec.WHOLE.encode(1), "drop_at": codec.SECONDS.encode(drop_at)}
-        made = Put(self._table, where, {**told, **first}, ABSENT)
-        for _ in range(_TURNS):
+        made = Put(self._table, counter, {**last, **first}, ABSENT)
+        for _ in range(_TRIES):
             for change in (raised, made):
                 try:
                     return _count(self._dynamo.write(change)) or 1
                 except ConditionFailedError as failed:
-                    if failed.item is not None and failed.item["attempt"] == told["attempt"]:
+                    if failed.item is not None and failed.item["attempt"] == last["attempt"]:
                         return _count(failed.item)
-        raise UnavailableError("a counter comes and goes")
+        raise UnavailableError("others keep making and dropping the counter of failed logins")
 
-    def _way(self, secret_hash: str, credential_id: str) -> Put:
+    def _secret_put(self, secret_hash: str, credential_id: str) -> Put:
         attributes = {"credential": codec.TEXT.encode(credential_id)}
         return Put(self._table, secret_key(secret_hash), attributes, ABSENT)
 
@@ -256,7 +279,7 @@ class DynamoAccessStore:
         )
 
     def _is_of(self, credential_id: str, secret_hash: str) -> bool:
-        """Whether a credential has this secret: a write of ours took effect and was not told."""
+        """Whether a credential has this secret: a write took effect, and its answer was lost."""
         current = self.get(credential_id)
         return current is not None and current.secret_hash == secret_hash
 

@@ -1,8 +1,8 @@
 """Every request to DynamoDB: plumbing that the stores share.
 
-botocore's exceptions stop here: a failed condition is told with the item that was met, a conflict
-is retried, and every other failure is a RegistryError. This module must never take a failure for
-an absent item, and knows no item's meaning.
+botocore's exceptions stop here: a failed condition raises an error with the item that it found, a
+conflict is retried, and every other failure is a RegistryError. This module must never take a
+failure for an absent item, and knows no item's meaning.
 """
 
 import heapq
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.config import Config
 
 from chalicelib.errors import UnavailableError
+from chalicelib.limits import BATCH_KEYS, THROTTLE_CODES
 from chalicelib.stores.aws.clients import SerialClient, client
 from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from chalicelib.stores.dynamodb.expressions import (
@@ -36,25 +37,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 7
-"""How often a request is sent that others' transactions keep in the way of: 1.3 s in all."""
+"""How often a request is sent while it conflicts with other transactions: 1.3 s in all."""
 
 _FIRST_WAIT = 0.02
-_BATCH = 100
 _DUE_PAGE = 250
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 _REFUSED = "ConditionalCheckFailed"
 _CANCELLED = "TransactionCanceledException"
-# Another writer was there first, or ran at the same time: nothing of ours was written. botocore
-# retries none of them, for a transaction's reasons are not errors of their own.
-_IN_THE_WAY = frozenset({"TransactionConflictException", "TransactionInProgressException"})
-_REASONS_IN_THE_WAY = frozenset(
-    {
-        "TransactionConflict",
-        "ProvisionedThroughputExceeded",
-        "RequestLimitExceeded",
-        "ThrottlingError",
-    }
-)
+# Another writer was first, or ran at the same time: nothing was written. botocore retries none of
+# them, for a transaction's reasons are not errors of their own.
+_CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_CONFLICT_REASONS = THROTTLE_CODES | {"TransactionConflict"}
 
 
 def dynamodb_config() -> Config:
@@ -76,7 +69,7 @@ def dynamodb_client(*, serial: bool) -> Any:  # noqa: ANN401 - clients are made 
 
 
 class ConditionFailedError(Exception):
-    """A write's condition did not hold; `item` is what it met (None: no item)."""
+    """A write's condition did not hold; `item` is what it found (None: no item)."""
 
     def __init__(self, item: "Item | None") -> None:
         super().__init__("the condition did not hold")
@@ -86,12 +79,12 @@ class ConditionFailedError(Exception):
 class TransactionRefusedError(Exception):
     """Conditions of a transaction did not hold: nothing was written.
 
-    `met` has the number of each action that was refused, with the item it met (None: no item).
+    `items` has the number of each refused action, with the item that it found (None: no item).
     """
 
-    def __init__(self, met: "Mapping[int, Item | None]") -> None:
-        super().__init__(f"the conditions of actions {sorted(met)} did not hold")
-        self.met = met
+    def __init__(self, items: "Mapping[int, Item | None]") -> None:
+        super().__init__(f"the conditions of actions {sorted(items)} did not hold")
+        self.items = items
 
 
 class Dynamo:
@@ -128,8 +121,8 @@ class Dynamo:
         # A request that names a key twice is refused.
         wanted = list({tuple(sorted(key.items())): key_attributes(key) for key in keys}.values())
         found: list[Item] = []
-        for start in range(0, len(wanted), _BATCH):
-            found += self._get_batch(table, wanted[start : start + _BATCH], options)
+        for start in range(0, len(wanted), BATCH_KEYS):
+            found += self._get_batch(table, wanted[start : start + BATCH_KEYS], options)
         return found
 
     def query(self, table: str, span: "Span") -> "list[Item]":
@@ -143,7 +136,7 @@ class Dynamo:
         """
         if span.first > span.last:
             return [], False
-        # One more than asked for: not every backend says whether more are left at a limit.
+        # One more than the limit: not every backend says whether more are left.
         request = {**_query(table, span), "Limit": limit + 1}
         answer = self._call(self._client.query, request)
         items: list[Item] = answer["Items"]
@@ -152,9 +145,9 @@ class Dynamo:
     def query_due(self, table: str, now: float) -> "Iterator[Item]":
         """Read the keys of all items in the table's index `sweep` that are due at `now`.
 
-        In the order of their times, whatever the shard: who has no time for all leaves none waiting
-        for ever. A page is read when it is asked for. An index lags behind its table, so what is
-        read here has to be looked at before it is acted on.
+        In the order of their times, whatever the shard: a caller that stops early leaves none
+        waiting for ever. A page is read when its first item is needed. An index lags behind its
+        table: callers read the item itself before they act on it.
         """
         condition = "#sweep_shard = :shard AND #sweep_at <= :now"
         shards = [
@@ -240,7 +233,7 @@ class Dynamo:
             except AWS_ERRORS as error:
                 if (refusal := _refusal(error)) is not None:
                     raise refusal from error
-                if not _is_in_the_way(error):
+                if not _is_conflict(error):
                     raise translate(error) from error
             if attempt + 1 < ATTEMPTS:
                 self._wait(attempt)
@@ -267,27 +260,27 @@ def _query(table: str, span: "Span") -> dict[str, Any]:
 
 
 def _refusal(error: Exception) -> Exception | None:
-    """Return what a condition that did not hold raises; None if that is not all that happened.
+    """Return the error of a condition that did not hold; None if something else stopped the write.
 
-    A transaction that others were in the way of says so of some items, and of others what it met.
+    A transaction that conflicts with others may have failed conditions besides: it is sent again.
     """
-    if _is_in_the_way(error):
+    if _is_conflict(error):
         return None
     response: Mapping[str, Any] = getattr(error, "response", {})
     if code_of(error) == _CONDITION_FAILED:
         return ConditionFailedError(response.get("Item") or None)
-    met = {
+    items = {
         number: reason.get("Item") or None
         for number, reason in enumerate(_reasons(error))
         if reason.get("Code") == _REFUSED
     }
-    return TransactionRefusedError(met) if met else None
+    return TransactionRefusedError(items) if items else None
 
 
-def _is_in_the_way(error: Exception) -> bool:
+def _is_conflict(error: Exception) -> bool:
     codes = {str(reason.get("Code", "None")) for reason in _reasons(error)}
     codes -= {"None", _REFUSED}
-    return code_of(error) in _IN_THE_WAY or bool(codes and codes <= _REASONS_IN_THE_WAY)
+    return code_of(error) in _CONFLICTS or bool(codes and codes <= _CONFLICT_REASONS)
 
 
 def _reasons(error: Exception) -> Sequence[Mapping[str, Any]]:

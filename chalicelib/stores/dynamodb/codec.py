@@ -138,6 +138,10 @@ class Schema(NamedTuple, Generic[T]):
         """Read a value; raises CorruptItemError if a field is missing or unreadable."""
         return self.kind(**{field.name: self._member(field, item) for field in self.fields})
 
+    def decode_found(self, item: Item | None) -> T | None:
+        """Read a value; None if there is no item."""
+        return None if item is None else self.decode(item)
+
     def _member(self, field: Field, item: Item) -> object:
         attribute = item.get(field.stored_as)
         if attribute is None and field.optional:

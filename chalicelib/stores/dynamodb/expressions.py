@@ -85,11 +85,8 @@ class Delete(NamedTuple):
 
     def request(self) -> dict[str, Any]:
         """Return the operation's parameters."""
-        return {
-            "TableName": self.table,
-            "Key": key_attributes(self.key),
-            **_condition(self.only_if),
-        }
+        key = key_attributes(self.key)
+        return {"TableName": self.table, "Key": key, **_condition(self.only_if)}
 
 
 class ConditionCheck(NamedTuple):
@@ -101,11 +98,8 @@ class ConditionCheck(NamedTuple):
 
     def request(self) -> dict[str, Any]:
         """Return the operation's parameters."""
-        return {
-            "TableName": self.table,
-            "Key": key_attributes(self.key),
-            **_condition(self.only_if),
-        }
+        key = key_attributes(self.key)
+        return {"TableName": self.table, "Key": key, **_condition(self.only_if)}
 
 
 Change = Put | Update | Delete

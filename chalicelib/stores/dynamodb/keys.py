@@ -4,10 +4,9 @@ Table `registry` (kept):
     REPO#<name>      BLOB#<digest>                   a link
                      MANIFEST#<digest>               a manifest
                      TAG#<tag>                       the digest it names
-                     TAGGED#<digest>#<tag>           the way back from a manifest to its tags
+                     TAGGED#<digest>#<tag>           one of a manifest's tags
                      REFERRER#<subject>#<digest>     what a referrers list shows
     BLOB#<digest>    RECORD                          the canonical key, size, links
-    GARBAGE#<key>    RECORD                          a key to delete
     CATALOG          <name>                          a repository that holds, or held, a manifest
 
 Table `uploads`: one item for each session, under its id.
@@ -79,11 +78,6 @@ def record_key(digest: Digest) -> Key:
     return {"pk": f"BLOB#{digest}", "sk": _RECORD}
 
 
-def garbage_key(key: str) -> Key:
-    """The note that an S3 key is to be deleted."""
-    return {"pk": f"GARBAGE#{key}", "sk": _RECORD}
-
-
 def manifest_key(repository: str, digest: Digest) -> Key:
     """A manifest of a repository."""
     return _in_repository(repository, f"MANIFEST#{digest}")
@@ -101,7 +95,7 @@ def tag_key(repository: str, tag: str) -> Key:
 
 
 def tagged_key(repository: str, digest: Digest, tag: str) -> Key:
-    """The way back from a manifest to one of its tags."""
+    """The row that names one tag of a manifest."""
     return _in_repository(repository, f"TAGGED#{digest}#{tag}")
 
 
@@ -121,7 +115,7 @@ def tags_after(repository: str, after: str | None) -> Span:
 
 
 def tagged_of(repository: str, digest: Digest) -> Span:
-    """All ways back from one manifest to its tags."""
+    """The rows of all tags of one manifest."""
     return _span(f"REPO#{repository}", f"TAGGED#{digest}#", None)
 
 
@@ -142,7 +136,7 @@ def credential_key(credential_id: str) -> Key:
 
 
 def secret_key(secret_hash: str) -> Key:
-    """The way from a secret to its credential."""
+    """The item that names the credential of a secret."""
     return {"pk": f"SECRET#{secret_hash}", "sk": _RECORD}
 
 

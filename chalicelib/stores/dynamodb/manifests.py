@@ -1,17 +1,32 @@
-"""Manifests on DynamoDB, from pending to live to deleting.
+"""Manifests on DynamoDB, from pending to live to deleting, and the tags that name them.
 
 This module must never make a manifest live, or end it, but in one transaction with the rows that
-go with it.
+go with it, nor leave a tag without its TAGGED row, the way back from the manifest to the tag.
 """
+
+# ruff: noqa: D102 - registry.ports says what each method of the store does
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.digest import Digest
+from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores.dynamodb import codec
-from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
-from chalicelib.stores.dynamodb.expressions import Change, Clause, Delete, Put, Update
+from chalicelib.stores.dynamodb.client import (
+    ConditionFailedError,
+    Dynamo,
+    TransactionRefusedError,
+)
+from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
+from chalicelib.stores.dynamodb.expressions import (
+    Change,
+    Clause,
+    ConditionCheck,
+    Delete,
+    Put,
+    Update,
+)
 from chalicelib.stores.dynamodb.items import MANIFEST, REFERRER, manifest_item, sweep_attributes
 from chalicelib.stores.dynamodb.keys import (
     manifest_key,
@@ -19,11 +34,8 @@ from chalicelib.stores.dynamodb.keys import (
     referrer_key,
     tag_key,
     tagged_key,
+    tagged_of,
 )
-from chalicelib.stores.dynamodb.parts import MetadataPart
-
-MAX_TAGS = 30
-"""Most tags of one transaction, which takes 100 actions: three for each tag, two besides."""
 
 _PENDING = {"pending": codec.TEXT.encode(ManifestState.PENDING.value)}
 _LIVE = {"live": codec.TEXT.encode(ManifestState.LIVE.value)}
@@ -33,7 +45,7 @@ ABSENT = Clause("attribute_not_exists(#pk)")
 """There is no such manifest."""
 
 IS_PENDING = Clause("#state = :pending", _PENDING)
-"""A push of this manifest has begun, and nobody was told that it is there."""
+"""A push of this manifest has begun, and its client has no answer yet."""
 
 IS_LIVE = Clause("#state = :live", _LIVE)
 """The manifest was accepted, by this push or by another of the same bytes."""
@@ -61,27 +73,25 @@ _QUEUED = ("sweep_at", "sweep_shard")
 _WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 
 
-class ManifestItems(MetadataPart):
-    """The part of `MetadataStore` that knows manifests."""
+class ManifestItems:
+    """The part of `MetadataStore` that knows manifests and tags."""
+
+    _dynamo: Dynamo
+    _registry: str
 
     def get_manifest(self, repository: str, digest: Digest) -> Manifest | None:
-        """Read a manifest's item in whatever state."""
-        item = self._dynamo.get(self._registry, manifest_key(repository, digest))
-        return None if item is None else MANIFEST.decode(item)
+        return MANIFEST.decode_found(
+            self._dynamo.get(self._registry, manifest_key(repository, digest))
+        )
 
     def get_manifests(
         self, repository: str, digests: Sequence[Digest]
     ) -> Mapping[Digest, Manifest]:
-        """Read many manifest items (without their bodies), 100 a request."""
         keys = [manifest_key(repository, digest) for digest in digests]
         items = self._dynamo.get_many(self._registry, keys, _WITHOUT_BODY)
         return {manifest.digest: manifest for manifest in map(MANIFEST.decode, items)}
 
     def put_pending(self, manifest: Manifest) -> Manifest:
-        """Put a manifest as pending where there is none, or only a pending one.
-
-        Returns the item that is there now: `manifest` itself, or the live or deleting one met.
-        """
         key = manifest_key(manifest.repository, manifest.digest)
         put = Put(self._registry, key, manifest_item(manifest), ABSENT | IS_PENDING)
         try:
@@ -91,7 +101,6 @@ class ManifestItems(MetadataPart):
         return manifest
 
     def remove_pending(self, manifest: Manifest) -> None:
-        """Remove a pending manifest if it still has this version."""
         key = manifest_key(manifest.repository, manifest.digest)
         clause = IS_PENDING & of_version(manifest.version)
         try:
@@ -105,13 +114,10 @@ class ManifestItems(MetadataPart):
         tags: Mapping[str, Digest | None],
         referrer: Referrer | None,
     ) -> None:
-        """In one transaction make a manifest live with its tags and its referrer row; see the port.
-
-        A tag that names the manifest already is as good as one that names what `tags` says.
-        Raises ManifestMovedError when a condition fails.
-        """
-        if len(tags) > MAX_TAGS:
-            raise ValueError(f"{len(tags)} tags are more than one transaction takes ({MAX_TAGS})")
+        if len(tags) > TRANSACTION_TAGS:
+            raise ValueError(
+                f"{len(tags)} tags are more than one transaction takes: {TRANSACTION_TAGS}"
+            )
         changes: list[Change] = [
             Update(
                 self._registry,
@@ -132,10 +138,7 @@ class ManifestItems(MetadataPart):
             raise ManifestMovedError(str(refused)) from refused
 
     def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
-        """Mark a live (or already deleting) manifest as deleting, if it still has this version.
-
-        Without the version a request that is long on its way would delete what was pushed since.
-        """
+        # Without the version a delayed request would delete what was pushed since.
         update = Update(
             self._registry,
             manifest_key(manifest.repository, manifest.digest),
@@ -151,19 +154,12 @@ class ManifestItems(MetadataPart):
             raise ManifestMovedError(str(failed)) from failed
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
-        """Repository and digest of manifests whose `sweep_at` has come, read as asked for.
-
-        The index lags behind: one may be named that is gone, or live by now.
-        """
         for item in self._dynamo.query_due(self._registry, now):
             yield manifest_named_by({name: item[name]["S"] for name in ("pk", "sk")})
 
     def finish_delete(self, manifest: Manifest) -> None:
-        """Delete the deleting manifest's item and its referrer row (if it has a subject).
-
-        In one transaction: a deletion that comes late must not take the referrer row of a
-        manifest that was pushed anew.
-        """
+        # In one transaction: a deletion that comes late must not take the referrer row of a
+        # manifest that was pushed anew.
         repository, digest = manifest.repository, manifest.digest
         clause = IS_DELETING & of_version(manifest.version)
         changes: list[Change] = [Delete(self._registry, manifest_key(repository, digest), clause)]
@@ -173,7 +169,49 @@ class ManifestItems(MetadataPart):
         try:
             self._dynamo.transact(changes)
         except TransactionRefusedError:
-            return  # finished before, by us or by another
+            return  # finished before, by this process or by another
+
+    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
+        names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
+        keys = [tag_key(repository, tag) for tag in tags]
+        items = self._dynamo.get_many(self._registry, keys)
+        return {names[item["sk"]["S"]]: _named_by(item) for item in items}
+
+    def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:
+        span = tagged_of(repository, digest)
+        rows = self._dynamo.query(self._registry, span)
+        return [row["sk"]["S"].removeprefix(span.prefix) for row in rows]
+
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        key = tag_key(repository, tag)
+        item = self._dynamo.get(self._registry, key)
+        if item is None:
+            return False
+        named = _named_by(item)
+        way_back = tagged_key(repository, named, tag)
+        try:
+            row = Delete(self._registry, key, tag_names(named))
+            self._dynamo.transact([row, Delete(self._registry, way_back)])
+        except TransactionRefusedError as refused:
+            # Gone since it was read: this very deletion took effect, or another one did.
+            if refused.items[0] is not None:
+                raise ManifestMovedError(f"tag {tag} has moved") from refused
+        return True
+
+    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
+        repository, digest = manifest.repository, manifest.digest
+        key = tag_key(repository, tag)
+        going = ConditionCheck(
+            self._registry,
+            manifest_key(repository, digest),
+            IS_DELETING & of_version(manifest.version),
+        )
+        way_back = Delete(self._registry, tagged_key(repository, digest, tag))
+        try:
+            self._dynamo.transact([going, Delete(self._registry, key, tag_names(digest)), way_back])
+        except TransactionRefusedError as refused:
+            return 0 not in refused.items and self._drop_way_back(going, way_back)
+        return True
 
     def _tagging(self, manifest: Manifest, tag: str, old: Digest | None) -> list[Change]:
         """Return the writes that move a tag from the manifest it names to this one."""
@@ -187,3 +225,21 @@ class ManifestItems(MetadataPart):
         if old is not None and old != digest:
             changes.append(Delete(self._registry, tagged_key(repository, old, tag)))
         return changes
+
+    def _drop_way_back(self, going: ConditionCheck, way_back: Delete) -> bool:
+        """Delete a TAGGED row whose tag names another manifest.
+
+        No tag can begin to name a manifest that is being deleted: the tag names the other one on.
+        """
+        try:
+            self._dynamo.transact([going, way_back])
+        except TransactionRefusedError:
+            return False
+        return True
+
+
+def _named_by(item: Item) -> Digest:
+    try:
+        return codec.DIGEST.decode(item["digest"])
+    except (KeyError, ValueError) as error:
+        raise CorruptItemError(f"tag {item.get('sk')} names no digest") from error

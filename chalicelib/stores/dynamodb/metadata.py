@@ -1,13 +1,80 @@
-"""The metadata store on DynamoDB, put together from its parts.
+"""The metadata store on DynamoDB: its parts for blobs and manifests, and the lists.
 
-This module must never hold anything of its own.
+A page of a list is a range of sort keys after the last one that the client saw, read in one
+request. This module must never need that last one to exist.
 """
 
-from chalicelib.stores.dynamodb.lists import ListQueries
+# ruff: noqa: D102 - registry.ports says what each method of the store does
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chalicelib.digest import Digest
+from chalicelib.registry.model import Page, Referrer
+from chalicelib.stores.dynamodb.blobs import BlobItems
+from chalicelib.stores.dynamodb.client import Dynamo
+from chalicelib.stores.dynamodb.expressions import Put
+from chalicelib.stores.dynamodb.items import REFERRER
+from chalicelib.stores.dynamodb.keys import (
+    Span,
+    catalog_key,
+    referrers_after,
+    repositories_after,
+    tags_after,
+)
 from chalicelib.stores.dynamodb.manifests import ManifestItems
-from chalicelib.stores.dynamodb.publications import PublicationItems
-from chalicelib.stores.dynamodb.tags import TagItems
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
-class DynamoMetadataStore(PublicationItems, ManifestItems, TagItems, ListQueries):
+def fresh_id() -> str:
+    """Return 128 random bits in hexadecimal."""
+    return uuid.uuid4().hex
+
+
+class DynamoMetadataStore(BlobItems, ManifestItems):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        registry_table: str,
+        uploads_table: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        new_id: Callable[[], str] = fresh_id,
+    ) -> None:
+        self._dynamo = Dynamo(client, sleep)
+        self._registry = registry_table
+        self._uploads = uploads_table
+        self._new_id = new_id
+
+    def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
+        return self._names(tags_after(repository, after), limit)
+
+    def list_referrers(
+        self, repository: str, subject: Digest, after: Digest | None, limit: int
+    ) -> Page[Referrer]:
+        span = referrers_after(repository, subject, after)
+        items, more = self._dynamo.query_page(self._registry, span, limit)
+        return Page([REFERRER.decode(item) for item in items], more)
+
+    def list_repositories(self, after: str | None, limit: int) -> Page[str]:
+        return self._names(repositories_after(after), limit)
+
+    def has_repository(self, repository: str) -> bool:
+        key = catalog_key(repository)
+        return any(
+            self._dynamo.get(self._registry, key, consistent=consistent) is not None
+            for consistent in (False, True)
+        )
+
+    def add_repository(self, repository: str) -> None:
+        self._dynamo.write(Put(self._registry, catalog_key(repository), {}))
+
+    def _names(self, span: Span, limit: int) -> Page[str]:
+        items, more = self._dynamo.query_page(self._registry, span, limit)
+        return Page([item["sk"]["S"].removeprefix(span.prefix) for item in items], more)

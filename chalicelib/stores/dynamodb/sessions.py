@@ -4,6 +4,8 @@ Each operation is one conditional write that knows its own repeat. This module m
 before it writes, nor write without a condition.
 """
 
+# ruff: noqa: D102 - registry.ports says what each method of the store does
+
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +27,13 @@ from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo
 from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
 from chalicelib.stores.dynamodb.items import SESSION, session_item
 from chalicelib.stores.dynamodb.keys import session_key
-from chalicelib.telemetry.tally import Happening, note
+from chalicelib.telemetry.tally import StoreEvent, note
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 _GIVEN_UP = ("next_part", "burned", "earlier_claims", "disturbed")
-"""What `taken_over` changes."""
+"""The attributes that `taken_over` changes."""
 
 NEVER_CREATED = Clause("attribute_not_exists(#session)")
 """No session has this id: not even the one that a lost answer left behind."""
@@ -41,7 +43,7 @@ NOBODY_HOLDS = Clause("attribute_not_exists(#holder)")
 
 
 def in_state(state: UploadState) -> Clause:
-    """The session stands there; an absent item stands nowhere."""
+    """The session has this state; an absent item has none."""
     return Clause("#state = :state", {"state": codec.TEXT.encode(state)})
 
 
@@ -51,12 +53,12 @@ def under_fence(fence: int) -> Clause:
 
 
 def of_repository(repository: str) -> Clause:
-    """The id was given to this repository, and not found in another one's URL."""
+    """The session is this repository's, and its id was not put into another one's URL."""
     return Clause("#repository = :repository", {"repository": codec.TEXT.encode(repository)})
 
 
 def opened_by(principal: str) -> Clause:
-    """Whoever asks is who opened the session: its id, overheard, opens nothing to another."""
+    """The caller opened the session: nobody else can use an id that they have overheard."""
     return Clause("#principal = :principal", {"principal": codec.TEXT.encode(principal)})
 
 
@@ -71,7 +73,7 @@ def at_offset(offset: int) -> Clause:
 
 
 def held_by(holder: str) -> Clause:
-    """The request that was seen to hold the session still does: it has not come to its end."""
+    """The request that was seen to hold the session still does: it has not ended."""
     return Clause("#holder = :seen", {"seen": codec.TEXT.encode(holder)})
 
 
@@ -112,10 +114,6 @@ class DynamoSessionStore:
         self._table = table
 
     def create(self, session: Session) -> None:
-        """Put a new session; a repeat of this very creation (same id and nonce) succeeds.
-
-        Raises SessionMovedError when the id belongs to another session.
-        """
         put = Put(self._table, session_key(session.id), session_item(session), NEVER_CREATED)
         try:
             self._dynamo.write(put)
@@ -125,9 +123,7 @@ class DynamoSessionStore:
                 raise SessionMovedError(current) from failed
 
     def get(self, session_id: str) -> Session | None:
-        """Read a session."""
-        item = self._dynamo.get(self._table, session_key(session_id))
-        return None if item is None else SESSION.decode(item)
+        return SESSION.decode_found(self._dynamo.get(self._table, session_key(session_id)))
 
     def take_lease(  # noqa: PLR0913 - the port's own list
         self,
@@ -140,9 +136,9 @@ class DynamoSessionStore:
         now: float,
         until: float,
     ) -> Session:
-        """Take the lease in one write, or take over a dead one in a second; see the port.
+        """See SessionStore.take_lease.
 
-        Raises UploadUnknownError, UploadOffsetError, UploadBusyError, in this order of looking.
+        Raises UploadUnknownError before UploadOffsetError before UploadBusyError.
         """
         lease = _Lease(owner, at, claim, holder, now, until)
         clause = (
@@ -156,27 +152,18 @@ class DynamoSessionStore:
         try:
             leased = self._write(_lease_write(self._table, session_id, lease, clause))
         except ConditionFailedError as failed:
-            met = _met_by(lease, failed)
-            leased = met if met.holder == holder else self._take_over(met, lease)
-        # A request takes one lease, so a hash state that is there is another invocation's.
+            found = _leasable(lease, failed)
+            leased = found if found.holder == holder else self._take_over(found, lease)
+        # A request takes one lease, so a saved hash state is another invocation's.
         if leased.offset and leased.hashed:
-            note(Happening.RESUMED)
+            note(StoreEvent.RESUMED)
         return leased
 
     def due(self, now: float) -> Iterator[str]:
-        """Ids of sessions whose `sweep_at` has come, oldest first, read as asked for.
-
-        The index lags behind: a session may be named that is gone, or no longer due.
-        """
         for item in self._dynamo.query_due(self._table, now):
             yield str(item["session"]["S"])
 
     def write(self, before: Session, after: Session) -> Session:
-        """Write what differs, conditional on `before`'s state and fence; returns `after`.
-
-        If the condition fails but the item already equals `after`, this write took effect
-        earlier: success. Else raises SessionMovedError with what is there (None: no item).
-        """
         update = update_of(self._table, before, after)
         stored = SESSION.decode(session_item(after))
         if not update.set and not update.remove:
@@ -188,15 +175,15 @@ class DynamoSessionStore:
             if current != stored:
                 raise SessionMovedError(current) from failed
         if before.hashed and not after.hashed:
-            note(Happening.UNHASHED)
+            note(StoreEvent.UNHASHED)
         return stored
 
-    def _take_over(self, met: Session, lease: _Lease) -> Session:
+    def _take_over(self, dead: Session, lease: _Lease) -> Session:
         """Take the lease of a request that died, and burn the part number it may still write."""
-        # Whoever takes a part number frees the lease, or raises the fence, in the same write.
-        clause = in_state(UploadState.OPEN) & held_by(met.holder or "") & under_fence(met.fence)
-        update = _lease_write(self._table, met.id, lease, clause)
-        item = session_item(taken_over(met))
+        # A write that takes a part number also frees the lease, or raises the fence.
+        clause = in_state(UploadState.OPEN) & held_by(dead.holder or "") & under_fence(dead.fence)
+        update = _lease_write(self._table, dead.id, lease, clause)
+        item = session_item(taken_over(dead))
         changed = {name: item[name] for name in _GIVEN_UP}
         try:
             taken = self._write(update._replace(set={**update.set, **changed}))
@@ -204,10 +191,10 @@ class DynamoSessionStore:
             current = _session(failed)
             if current is None or current.holder != lease.holder:
                 raise UploadBusyError(
-                    "another request has just taken this upload", offset=met.offset, retry_after=1
+                    "another request has just taken this upload", offset=dead.offset, retry_after=1
                 ) from failed
             taken = current
-        note(Happening.TAKEN_OVER)
+        note(StoreEvent.TAKEN_OVER)
         return taken
 
     def _write(self, update: Update) -> Session:
@@ -224,34 +211,37 @@ def _lease_write(table: str, session_id: str, lease: _Lease, clause: Clause) -> 
     return Update(table, session_key(session_id), clause, set=attributes, add={"fence": 1})
 
 
-def _met_by(lease: _Lease, failed: ConditionFailedError) -> Session:
-    """Return the session met if the lease is ours already, or dead; else say why it is refused."""
-    met = _session(failed)
+def _leasable(lease: _Lease, failed: ConditionFailedError) -> Session:
+    """Return the session found if its lease is this request's already, or dead.
+
+    Raises UploadUnknownError, UploadOffsetError, UploadBusyError for every other one.
+    """
+    found = _session(failed)
     if (
-        met is None
-        or met.owner != lease.owner
-        or met.state is not UploadState.OPEN
-        or met.life_until <= lease.now
+        found is None
+        or found.owner != lease.owner
+        or found.state is not UploadState.OPEN
+        or found.life_until <= lease.now
     ):
         raise UploadUnknownError from failed
-    if met.holder == lease.holder:
-        return met
-    if lease.at is not None and met.offset != lease.at:
+    if found.holder == lease.holder:
+        return found
+    if lease.at is not None and found.offset != lease.at:
         raise UploadOffsetError(
-            f"the upload has {met.offset} bytes, the chunk begins at {lease.at}",
-            offset=met.offset,
+            f"the upload has {found.offset} bytes, the chunk begins at {lease.at}",
+            offset=found.offset,
         ) from failed
-    if met.leased(lease.now):
-        rest = math.ceil(met.lease_until - lease.now)
+    if found.leased(lease.now):
+        rest = math.ceil(found.lease_until - lease.now)
         raise UploadBusyError(
             "another request is appending to this upload",
-            offset=met.offset,
+            offset=found.offset,
             retry_after=rest,
         ) from failed
-    if len(with_late_writer(met).earlier_claims) > MAX_CLAIMS:
+    if len(with_late_writer(found).earlier_claims) > MAX_CLAIMS:
         raise UploadUnknownError("too many digests were claimed for this upload: start a new one")
-    return met
+    return found
 
 
 def _session(failed: ConditionFailedError) -> Session | None:
-    return None if failed.item is None else SESSION.decode(failed.item)
+    return SESSION.decode_found(failed.item)

@@ -1,18 +1,21 @@
 """The object store on S3.
 
 This module must never take an error for an absent object: only S3's own "no such key" (or upload)
-is that. Every key it is given is named by an item in DynamoDB already.
+means that. Its callers have named every key in an item of DynamoDB already.
 """
 
-from collections.abc import Iterator, Sequence
+# ruff: noqa: D102 - registry.ports says what each method of the store does
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
 from chalicelib.errors import RegistryError, UnavailableError
+from chalicelib.limits import COPY_MAXIMUM, MIB, S3_KEYS
 from chalicelib.registry.outcomes import (
     MultipartBusyError,
     MultipartMissingError,
@@ -24,7 +27,6 @@ from chalicelib.registry.outcomes import (
     Written,
 )
 from chalicelib.stores.aws.failures import failures, status_of
-from chalicelib.stores.s3.lists import PAGE, S3Lists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -34,17 +36,13 @@ if TYPE_CHECKING:
         ResponseMetadataTypeDef,
     )
 
-COPY_LIMIT = 5 * 1024**3
-"""Largest object, in bytes, that one CopyObject takes."""
+COPY_PART = 512 * MIB
+"""Bytes that one UploadPartCopy copies: 10,000 times that is more than an object can hold."""
 
-COPY_PART = 512 * 1024**2
-"""Bytes that one UploadPartCopy takes over: 10,000 of them are more than an object can hold."""
-
-_DELETE_BATCH = 1000
 _PURGE_ROUNDS = 4
 _COPY_THREADS = 8
 _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectChangedError}
-"""What S3's codes mean to what reads an object. A bare status that has no code means nothing."""
+"""The meaning of S3's codes where an object is read; a status without a code has none."""
 
 _OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
 
@@ -63,7 +61,7 @@ def s3_config(*, emulated: bool = False) -> Config:
         read_timeout=20,  # a Complete or a copy of gigabytes is slow; a handler has 29 s
         max_pool_connections=16,
         tcp_keepalive=True,
-        # The digest of the whole is what we check; a CRC of each part would only cost time.
+        # The digest of the whole is checked; a CRC of each part would only cost time.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={
@@ -81,17 +79,15 @@ class S3ObjectStore:
         client: "S3Client",
         bucket: str,
         *,
-        copy_limit: int = COPY_LIMIT,
+        copy_limit: int = COPY_MAXIMUM,
         copy_part: int = COPY_PART,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._copy_limit = copy_limit
         self._copy_part = copy_part
-        self._lists = S3Lists(client, bucket, PAGE)
 
     def put(self, key: str, data: bytes) -> Written:
-        """Store an object whole, in one request; botocore says whether it was sent once."""
         with failures():
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
@@ -101,11 +97,9 @@ class S3ObjectStore:
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
     ) -> bytes:
-        """Read an object, or the bytes first..last (inclusive) of it."""
         return b"".join(self._stream(key, etag, span, None))
 
     def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
-        """Stream an object in chunks of at most `chunk_size` bytes."""
         return self._stream(key, etag, None, chunk_size)
 
     def _stream(
@@ -126,7 +120,6 @@ class S3ObjectStore:
                 yield chunk
 
     def stat(self, key: str) -> ObjectStat | None:
-        """Look at an object; None only if S3 says that there is none."""
         try:
             # A HEAD's answer has no body, and so no code: the status is all that S3 says.
             with failures({"404": ObjectMissingError}):
@@ -136,10 +129,8 @@ class S3ObjectStore:
         return ObjectStat(answer["ContentLength"], answer["ETag"])
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete keys, 1,000 a request; absent keys are no error."""
-        for start in range(0, len(keys), _DELETE_BATCH):
-            batch = keys[start : start + _DELETE_BATCH]
-            self._delete_batch(batch)
+        for start in range(0, len(keys), S3_KEYS):
+            self._delete_batch(keys[start : start + S3_KEYS])
 
     def _delete_batch(self, keys: Sequence[str]) -> None:
         with failures():
@@ -152,7 +143,6 @@ class S3ObjectStore:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
     def copy(self, source: str, etag: str, size: int, target: str) -> None:
-        """Copy an object inside the bucket if it still has this ETag."""
         if size > self._copy_limit:
             self._copy_in_parts(source, etag, size, target)
             return
@@ -187,7 +177,7 @@ class S3ObjectStore:
                 parts = list(pool.map(copy_range, range(-(-size // self._copy_part))))
             self.complete_multipart(target, upload_id, parts)
         except (MultipartMissingError, MultipartBusyError) as error:
-            # By an equal of ours, or by a Complete of our own whose answer was lost.
+            # Another request made the same copy, or the answer to this Complete was lost.
             found = self.stat(target)
             if found is None or found.size != size:
                 raise UnavailableError(f"the copy to {target} was ended by another") from error
@@ -197,7 +187,6 @@ class S3ObjectStore:
             raise
 
     def begin_multipart(self, key: str) -> MultipartUpload:
-        """Open a multipart upload; botocore says whether it had to ask more than once."""
         with failures():
             answer = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
@@ -207,14 +196,12 @@ class S3ObjectStore:
         )
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
-        """Store a part."""
         with failures(_OF_AN_UPLOAD):
             self._client.upload_part(
                 Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
             )
 
     def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
-        """Make a part from a whole object if it still has this ETag."""
         with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
             self._client.upload_part_copy(
                 Bucket=self._bucket,
@@ -226,11 +213,17 @@ class S3ObjectStore:
             )
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """All parts, ascending, 1,000 a request."""
-        return self._lists.parts(key, upload_id)
+        request = {"Key": key, "UploadId": upload_id, "MaxParts": S3_KEYS}
+        # The marker is a part number, not a count: the numbers may have gaps.
+        markers = {"NextPartNumberMarker": "PartNumberMarker"}
+        parts = [
+            Part(item["PartNumber"], item["Size"], item["ETag"])
+            for answer in self._pages(self._client.list_parts, request, markers)
+            for item in answer.get("Parts", [])
+        ]
+        return sorted(parts, key=lambda part: part.number)
 
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
-        """Make the object from exactly these parts; returns its ETag."""
         listed: list[CompletedPartTypeDef] = [
             {"PartNumber": part.number, "ETag": part.etag} for part in parts
         ]
@@ -249,34 +242,64 @@ class S3ObjectStore:
         return answer["ETag"]
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
-        """Abort; an upload that is over is no error."""
         with suppress(MultipartMissingError), failures(_OF_AN_UPLOAD):
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def abort_all(self, key: str) -> None:
-        """Abort every multipart upload of one key; an object there stays."""
-        for found, upload_id in self._lists.uploads(key):
+        for found, upload_id in self._uploads(key):
             if found == key:
                 self.abort_multipart(key, upload_id)
 
     def purge(self, prefix: str) -> None:
-        """Abort every multipart upload and delete every object below a prefix, and look again."""
         for _ in range(_PURGE_ROUNDS):
-            uploads = self._lists.uploads(prefix)
+            uploads = self._uploads(prefix)
             for key, upload_id in uploads:
                 self.abort_multipart(key, upload_id)
-            keys = self._lists.keys(prefix)
+            keys = self._keys(prefix)
             self.delete(keys)
             if not uploads and not keys:
                 return
         raise UnavailableError(f"{prefix} keeps being written to")
 
     def presign(self, key: str, *, method: str, seconds: int) -> str:
-        """Return a URL with which anyone may GET or HEAD this key for so many seconds."""
         operation = {"GET": "get_object", "HEAD": "head_object"}[method]
         return self._client.generate_presigned_url(
             operation, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
         )
+
+    def _uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """Key and id of every open multipart upload below a prefix."""
+        request = {"Prefix": prefix, "MaxUploads": S3_KEYS}
+        markers = {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
+        pages = self._pages(self._client.list_multipart_uploads, request, markers)
+        return [
+            (item["Key"], item["UploadId"]) for page in pages for item in page.get("Uploads", [])
+        ]
+
+    def _keys(self, prefix: str) -> list[str]:
+        """The key of every object below a prefix."""
+        request = {"Prefix": prefix, "MaxKeys": S3_KEYS}
+        markers = {"NextContinuationToken": "ContinuationToken"}
+        pages = self._pages(self._client.list_objects_v2, request, markers)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def _pages(
+        self, operation: Callable[..., Any], request: dict[str, Any], markers: Mapping[str, str]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Follow a list of S3 to its last page; `markers`: where an answer says how to go on.
+
+        Never less than all: raises UnavailableError for a list that is cut short without a marker.
+        """
+        while True:
+            with failures(_OF_AN_UPLOAD):
+                answer = operation(Bucket=self._bucket, **request)
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            following = {to: answer.get(at) or "" for at, to in markers.items()}
+            if not any(following.values()) or following.items() <= request.items():
+                raise UnavailableError("S3 cut a list short and did not say where")
+            request = {**request, **following}
 
     def _source(self, key: str) -> "CopySourceTypeDef":
         return {"Bucket": self._bucket, "Key": key}

@@ -1,7 +1,7 @@
-"""Asking others by HTTPS, with nothing of what an HTTP library does of its own accord.
+"""Fetches a URL, with nothing of what an HTTP library does of its own accord.
 
 This module must never follow a redirect, use a proxy that the environment names, or read a URL of
-another kind than http and https; whether it may be asked at all is for the caller to know.
+another kind than http and https. The caller decides whether a URL may be fetched at all.
 """
 
 import functools
@@ -17,7 +17,7 @@ TIMEOUT = 5
 """Seconds to wait for the next byte, or a connection."""
 
 DEADLINE = 10
-"""Seconds for a whole body: one that trickles in is as good as none."""
+"""Seconds for a whole body."""
 
 _PIECE = 16 * 1024
 
@@ -46,8 +46,8 @@ def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedRespons
 
     `limit`: most bytes of a body. Raises FetchError.
     """
-    told = {"User-Agent": "moorage", **headers}
-    request = urllib.request.Request(url, headers=told)  # noqa: S310 - _opener knows no other kind
+    sent = {"User-Agent": "moorage", **headers}
+    request = urllib.request.Request(url, headers=sent)  # noqa: S310 - _opener knows no other kind
     try:
         with _opener().open(request, timeout=TIMEOUT) as response:
             return FetchedResponse(response.status, _body(response, limit))

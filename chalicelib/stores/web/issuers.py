@@ -1,8 +1,8 @@
 """The keys of other issuers, fetched from where they publish them and kept for an hour.
 
-Nobody can make us ask often: an unknown key, and a failure, have a time for which they stand. This
-module must never be asked for an issuer that no trust names, and must never say that a key does
-not exist because an issuer did not answer.
+Nobody can make the registry fetch them often: an unknown key, and a failure, each stand for a time.
+Its callers must never name an issuer that no trust names. This module must never say that a key
+does not exist because an issuer did not answer.
 Source: OpenID Connect Discovery 1.0 (4).
 """
 
@@ -18,13 +18,13 @@ from chalicelib.errors import UnavailableError
 from chalicelib.stores.web.fetches import Fetch, FetchError, fetch
 
 KEPT = 3600
-"""Seconds for which keys are taken as they were read: so long does one count that is withdrawn."""
+"""Seconds from one reading of keys to the next: a key that is withdrawn counts so long."""
 
 UNKNOWN_FOR = 60
 """Seconds from one reading to the next that an unknown key can cause."""
 
 FAILED_FOR = 10
-"""Seconds after a failure in which an issuer whose keys are not known is not asked again."""
+"""Seconds after a failure until an issuer whose keys are not known is tried again."""
 
 MAX_BYTES = 256 * 1024
 """Most bytes of a document."""
@@ -42,7 +42,7 @@ class _UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What was read of an issuer. Times by the clock of `Issuers`, None: never."""
+    """What was read of an issuer. Times by the clock of `Issuers`; None: never."""
 
     keys: KeySet = field(default_factory=dict)
     read_at: float | None = None
@@ -54,7 +54,7 @@ class _Reading:
         return self.read_at is not None and now < self.read_at + KEPT
 
     def is_resting(self, now: float) -> bool:
-        """Whether it is too soon to ask again."""
+        """Whether it is too soon to read again."""
         rest = UNKNOWN_FOR if self.is_fresh(now) else FAILED_FOR
         return self.tried_at is not None and now < self.tried_at + rest
 
@@ -119,10 +119,10 @@ class Issuers:
 
 
 def _keys_url(issuer: str, value: object) -> str:
-    """Return where an issuer's keys are; with TLS, unless the issuer is asked without it."""
+    """Return the URL of an issuer's keys, with TLS if the issuer has it; raises _UnusableError."""
     form = _KEYS_URL.fullmatch(value) if isinstance(value, str) else None
     if form is None:
-        raise _UnusableError("the discovery document has no `jwks_uri` that can be asked")
+        raise _UnusableError("the discovery document has no usable `jwks_uri`")
     is_local = issuer.startswith("http:") and form["host"] in LOOPBACK
     if form["scheme"] != "https" and not is_local:
         raise _UnusableError("the discovery document has a `jwks_uri` without TLS")

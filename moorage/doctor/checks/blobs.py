@@ -1,4 +1,4 @@
-"""Checks of pulls: the very bytes, ranges, redirects, what is not there, and how paths are read.
+"""Checks of pulls: bytes, ranges, redirects, missing content, and encoded paths.
 
 This module must never send a token where a redirect leads.
 """
@@ -8,12 +8,11 @@ import os
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
-from moorage.common.http import is_loopback
+from moorage.common.http import HttpResponse, is_loopback
 from moorage.doctor.answers import error_code, fault, require, require_bytes
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, skip
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of
-from moorage.doctor.wire import HttpResponse, told
+from moorage.doctor.wire import quoted
 
 _PIECE = 4 * 1024 * 1024
 _LARGE = 5 * 1024 * 1024 + 1
@@ -23,7 +22,7 @@ _ACCEPTS = (None, "application/json", "text/html, */*;q=0.8", "application/octet
 
 
 def same_bytes(visit: Visit) -> Finding:
-    """Push and pull what a gateway might take for text, or for something to unpack."""
+    """Push and pull content that a gateway might take for text, or decompress."""
     packed = visit.push(Blob(gzip.compress(os.urandom(600) + b"a" * 4_000)))
     text = visit.push(Blob(b'{"looks": "like JSON"}' + os.urandom(16).hex().encode() + b"\r\n\n"))
     for name, blob in (("all byte values", visit.sample), ("gzip", packed), ("text", text)):
@@ -42,7 +41,7 @@ def same_bytes(visit: Visit) -> Finding:
 
 
 def accept(visit: Visit) -> Finding:
-    """Ask with no Accept, as Go programs do, and with several."""
+    """Pull with no Accept, as Go programs do, and with several."""
     for value in _ACCEPTS:
         headers = {} if value is None else {"Accept": value}
         what = f"GET of a blob with {'no Accept' if value is None else f'Accept: {value}'}"
@@ -52,7 +51,7 @@ def accept(visit: Visit) -> Finding:
 
 
 def byte_range(visit: Visit) -> Finding:
-    """Ask for parts of a blob."""
+    """Pull parts of a blob."""
     size = len(visit.sample.data)
     spans = {"bytes=3-9": (3, 9), "bytes=-5": (size - 5, size - 1), "bytes=900-": (900, size - 1)}
     _require_ranges(lambda headers: visit.fetch(visit.sample, headers), visit.sample, spans)
@@ -62,7 +61,7 @@ def byte_range(visit: Visit) -> Finding:
 
 
 def redirect(visit: Visit) -> Finding:
-    """Look at the URL that a blob is redirected to: good for whoever has it, and for no more."""
+    """Check the URL of a blob's redirect: it must work without a token, and for one method."""
     if visit.large:
         blob, method = _push_large(visit), "GET"
     else:
@@ -81,7 +80,7 @@ def redirect(visit: Visit) -> Finding:
     visit.facts["redirect_seconds"] = signed.get("X-Amz-Expires", ["?"])[0]
     other = "GET" if method == "HEAD" else "HEAD"
     status = wire.ask(other, target).status
-    if status < 300:  # noqa: PLR2004 - taken
+    if status < 300:  # noqa: PLR2004 - success
         if not is_loopback(wire.url):
             raise FailedError(f"a URL signed for {method} is good for {other} too")
         return ok(f"307, {method} works there; an emulator, which looks at no signature")
@@ -89,38 +88,38 @@ def redirect(visit: Visit) -> Finding:
 
 
 def missing(visit: Visit) -> Finding:
-    """Ask for what isn't there."""
+    """Pull what isn't there."""
     nowhere = digest_of(os.urandom(32))
-    asked = (
+    cases = (
         ("GET", f"blobs/{nowhere}", "BLOB_UNKNOWN"),
         ("GET", f"manifests/{nowhere}", "MANIFEST_UNKNOWN"),
         ("GET", "manifests/no-such-tag", "MANIFEST_UNKNOWN"),
         ("HEAD", f"blobs/{nowhere}", ""),
         ("HEAD", "manifests/no-such-tag", ""),
     )
-    for method, rest, code in asked:
+    for method, rest, code in cases:
         answer = visit.ask(method, visit.v2(rest))
         what = f"{method} of {rest.partition('/')[0]} that aren't there"
         require(answer, 404, what)
         if code and error_code(answer) != code:
-            raise FailedError(f"{what}: 404 without the code {code}: {told(answer)}")
+            raise FailedError(f"{what}: 404 without the code {code}: {quoted(answer)}")
     return ok("404 with the spec's codes, and for HEAD too")
 
 
 def paths(visit: Visit) -> Finding:
-    """Use a name with several slashes, slashes at the end, and characters that are encoded."""
+    """Use a name with several slashes, a slash at the end, and percent-encoded characters."""
     name, digest = visit.second, visit.sample.digest
     visit.push(visit.sample, name)
     opened = visit.ask("POST", f"/v2/{name}/blobs/uploads", BYTES, b"")
     require(opened, 202, "POST without a slash at the end")
     visit.begun(visit.place(opened, "POST without a slash at the end"))
-    asked = {
+    cases = {
         "a name with slashes": f"/v2/{name}/blobs/{digest}",
         "a slash at the end": f"/v2/{name}/blobs/{digest}/",
         "%5F for _": f"/v2/{name.replace('_', '%5F')}/blobs/{digest}",
         "%3A for :": f"/v2/{name}/blobs/{digest.replace(':', '%3A')}",
     }
-    for what, target in asked.items():
+    for what, target in cases.items():
         answer = require(visit.follow(visit.ask("GET", target), "GET"), 200, what)
         require_bytes(answer.body, visit.sample.data, what)
     encoded = visit.ask("GET", f"/v2/{name.replace('/', '%2F')}/blobs/{digest}")
@@ -131,7 +130,7 @@ def paths(visit: Visit) -> Finding:
 
 
 def _push_large(visit: Visit) -> Blob:
-    """Push a blob that no function could answer: more than Lambda returns."""
+    """Push a blob that is larger than any answer of Lambda's."""
     blob = Blob(os.urandom(_LARGE))
     answer = visit.ask("PATCH", visit.open(), BYTES, blob.data[:_PIECE])
     require(answer, 202, f"PATCH of {_PIECE} bytes")
@@ -144,58 +143,6 @@ def _require_ranges(get: _Getter, blob: Blob, spans: Mapping[str, tuple[int, int
     for header, (first, last) in spans.items():
         answer = require(get({"Range": header}), 206, f"Range: {header}")
         require_bytes(answer.body, blob.data[first : last + 1], f"Range: {header}")
-        said = answer.headers.get("Content-Range", "")
-        if said != f"bytes {first}-{last}/{size}":
-            raise FailedError(f"Range: {header}: Content-Range is {said[:60]!r}")
-
-
-CHECKS = (
-    Check(
-        "bytes",
-        same_bytes,
-        "A layer with one byte changed, unpacked or packed has another digest: clients refuse it.",
-        "API Gateway: binaryMediaTypes must be */*, and minimumCompressionSize unset; a CDN before"
-        " it must not compress",
-        ("upload",),
-    ),
-    Check(
-        "accept",
-        accept,
-        "API Gateway decides by the first type in Accept whether an answer is bytes; Go programs"
-        " send none.",
-        "API Gateway: binaryMediaTypes must be */*",
-        ("upload",),
-    ),
-    Check(
-        "range",
-        byte_range,
-        "Clients that lost a connection go on in the middle of a layer, and lazy ones read parts.",
-        "what stands before the registry must pass Range on, and keep no answers",
-        ("upload",),
-    ),
-    Check(
-        "redirect",
-        redirect,
-        "Large blobs come from S3 by a URL that is the key to them: it must work for clients that"
-        " send no Authorization there, and open nothing else.",
-        "look at the bucket's policy; what stands before the registry must not follow redirects"
-        " itself, and clients must reach S3",
-        ("upload",),
-    ),
-    Check(
-        "missing",
-        missing,
-        "Clients ask whether a blob is there before they push it: 200 for one that is missing makes"
-        " an image that nobody can pull. They show the error's message to people.",
-        "what stands before the registry must not answer for it, nor put pages of its own in the"
-        " place of errors",
-        ("token",),
-    ),
-    Check(
-        "paths",
-        paths,
-        "Names of repositories have slashes, and some clients encode what others don't.",
-        "what stands before the registry must pass the path on as it was sent",
-        ("upload",),
-    ),
-)
+        span = answer.headers.get("Content-Range", "")
+        if span != f"bytes {first}-{last}/{size}":
+            raise FailedError(f"Range: {header}: Content-Range is {span[:60]!r}")

@@ -1,16 +1,16 @@
 """Checks of HEAD: the lengths that clients believe, and the strategy to set for this gateway.
 
-docs/clients.md says what each client makes of a length. This module must never take a length from
+docs/clients.md says what each client does with a length. This module must never take a length from
 anything but the header as it came over the wire.
 """
 
 from dataclasses import dataclass
 
+from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import in_log, require, unexpected
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import HttpResponse, clean, told
+from moorage.doctor.wire import quoted
 
 RESOLVER = ", ".join(
     (
@@ -20,7 +20,7 @@ RESOLVER = ", ".join(
         f"{INDEX}, */*",
     )
 )
-"""What containerd's resolver accepts; buildkit's and docker's too."""
+"""The Accept header of containerd's resolver, which buildkit and docker use too."""
 
 CRANE = "go-containerregistry/0.22.1"
 
@@ -32,16 +32,12 @@ _SET_BODY = (
     "set MOORAGE_HEAD_STRATEGY=body (a deployment: `make deploy HEAD_STRATEGY=body`): this"
     " gateway counts a HEAD's body, and then `oras attach` by tag works too"
 )
-_HEAD_UNTOUCHED = (
-    "look into the function's log; what stands before the registry must pass HEAD on as it is, and"
-    " not answer for it"
-)
 _NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A HEAD's status and Content-Length (`none`: no such header), and the length that is true."""
+class HeadAnswer:
+    """A HEAD's status and Content-Length (`none`: no such header), and the true length."""
 
     status: int
     length: str
@@ -49,7 +45,7 @@ class Told:
     digest: str
 
     @classmethod
-    def of(cls, answer: HttpResponse, true: int) -> "Told":
+    def of(cls, answer: HttpResponse, true: int) -> "HeadAnswer":
         """Read an answer."""
         headers = answer.headers
         length = clean(headers.get("Content-Length", _NONE))
@@ -57,12 +53,12 @@ class Told:
 
     @property
     def right(self) -> bool:
-        """Whether the length is the true one."""
+        """Whether the header has the true length."""
         return self.length == str(self.true)
 
     @property
     def plain(self) -> str:
-        """The status and the lengths; not whether there is a digest."""
+        """The status and the lengths, without a word about the digest."""
         return f"{self.status}, length {self.length} (is {self.true})"
 
     def __str__(self) -> str:
@@ -70,23 +66,23 @@ class Told:
 
 
 def blob_head(visit: Visit) -> Finding:
-    """Ask for a blob's length, at S3 too where a redirect leads there."""
+    """HEAD a blob, and at S3 too where a redirect leads there."""
     size = len(visit.sample.data)
     answer = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
-    visit.facts["blob_head"] = Told.of(answer, size).plain
+    visit.facts["blob_head"] = HeadAnswer.of(answer, size).plain
     there = visit.follow(answer, "HEAD")
     if there.status != 200:  # noqa: PLR2004 - the one that is right
         raise _wrong_status("HEAD of a blob", there)
-    direct, said = there is answer, Told.of(there, size)
+    direct, head = there is answer, HeadAnswer.of(there, size)
     where = "" if direct else f"{answer.status}, and there "
-    if not said.right:
+    if not head.right:
         todo = _SET_REDIRECT if direct else "look at what changes S3's answers on their way"
-        raise FailedError(f"HEAD of a blob: {where}{said.plain}", todo)
-    return ok(f"HEAD of a blob: {where}{said.plain}")
+        raise FailedError(f"HEAD of a blob: {where}{head.plain}", todo)
+    return ok(f"HEAD of a blob: {where}{head.plain}")
 
 
 def manifest_head(visit: Visit) -> Finding:
-    """Ask for a manifest as three clients do, each of which believes something else."""
+    """HEAD a manifest as three clients do, each of which relies on another header."""
     manifest = visit.image(visit.sample, annotations={"doctor": "head"})
     visit.put_manifest("head", manifest)
     visit.remember(visit.repository, "manifests", "head")
@@ -96,52 +92,52 @@ def manifest_head(visit: Visit) -> Finding:
         ("crane", "head", {"Accept": IMAGE, "User-Agent": CRANE}),
         ("containerd", digest, {"Accept": RESOLVER}),
     )
-    plain, crane, resolver = (_head(visit, size, *head) for head in heads)
+    plain, crane, resolver = (_head(visit, size, *row) for row in heads)
     visit.facts["gateway_counts_head"] = plain.right
     if crane.digest != digest:
         raise FailedError(f"go-containerregistry gets no digest: {crane}")
-    for who, said in (("a tag", plain), ("containerd's resolver", resolver)):
-        _require_safe(who, said)
+    for who, head in (("a tag", plain), ("containerd's resolver", resolver)):
+        _require_safe(who, head)
     return ok(f"by tag {plain}; by containerd {resolver}")
 
 
-def _head(visit: Visit, size: int, who: str, reference: str, headers: dict[str, str]) -> Told:
-    """Ask as one client does; raises FailedError for a status that none of them can use."""
+def _head(visit: Visit, size: int, who: str, reference: str, headers: dict[str, str]) -> HeadAnswer:
+    """HEAD as one client does; raises FailedError for a status that no client can use."""
     answer = visit.ask("HEAD", visit.v2(f"manifests/{reference}"), headers)
-    said = Told.of(answer, size)
-    visit.facts[f"manifest_head_by_{who}"] = str(said)
-    if said.status not in {200, 204}:
+    head = HeadAnswer.of(answer, size)
+    visit.facts[f"manifest_head_by_{who}"] = str(head)
+    if head.status not in {200, 204}:
         raise _wrong_status(f"HEAD of a manifest by {who}", answer)
-    return said
+    return head
 
 
 def _wrong_status(what: str, answer: HttpResponse) -> FailedError:
-    return FailedError(f"{what}: {told(answer)}", unexpected(answer) or in_log(answer))
+    return FailedError(f"{what}: {quoted(answer)}", unexpected(answer) or in_log(answer))
 
 
-def _require_safe(who: str, said: Told) -> None:
-    """Raise FailedError where a client would go on with a wrong length."""
-    if said.status == 204:  # noqa: PLR2004 - containerd alone gets it
-        if said.length != _NONE:
+def _require_safe(who: str, head: HeadAnswer) -> None:
+    """Raise FailedError where a client would use a wrong length."""
+    if head.status == 204:  # noqa: PLR2004 - only containerd gets it
+        if head.length != _NONE:
             raise FailedError(
-                f"HEAD by {who}: 204 with Content-Length {said.length}, which containerd believes",
-                "no setting mends this where the gateway doesn't count: containerd can't pull by"
-                " digest; with MOORAGE_HEAD_STRATEGY=body it can if lengths are counted",
+                f"HEAD by {who}: 204 with Content-Length {head.length}, which containerd believes",
+                "where the gateway doesn't count, no setting helps: containerd can't pull by"
+                " digest; where it counts, MOORAGE_HEAD_STRATEGY=body does",
             )
-    elif said.digest and not said.right:
-        raise FailedError(f"HEAD of a manifest by {who}, with a digest: {said}", _SET_REDIRECT)
-    elif said.length not in {"0", _NONE} and not said.right:
-        raise FailedError(f"HEAD of a manifest by {who}: {said}")
+    elif head.digest and not head.right:
+        raise FailedError(f"HEAD of a manifest by {who}, with a digest: {head}", _SET_REDIRECT)
+    elif head.length not in {"0", _NONE} and not head.right:
+        raise FailedError(f"HEAD of a manifest by {who}: {head}")
 
 
 def head_strategy(visit: Visit) -> Finding:
-    """Say which strategy is set, and which one is right for this gateway."""
+    """Find which strategy is set, and which one is right for this gateway."""
     manifest = visit.image(visit.sample, annotations={"doctor": "strategy"})
     visit.put_manifest("strategy", manifest)
     visit.remember(visit.repository, "manifests", "strategy")
-    # With either strategy the function returns the whole manifest to this one.
-    asked = visit.ask("HEAD", visit.v2("manifests/strategy"), {"Accept": IMAGE})
-    counts = Told.of(require(asked, 200, "HEAD of a manifest"), len(manifest)).right
+    # With either strategy the function returns the whole manifest for this request.
+    whole = visit.ask("HEAD", visit.v2("manifests/strategy"), {"Accept": IMAGE})
+    counts = HeadAnswer.of(require(whole, 200, "HEAD of a manifest"), len(manifest)).right
     blob = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     if blob.status not in {200, 307}:
         raise _wrong_status("HEAD of a blob", blob)
@@ -154,32 +150,3 @@ def head_strategy(visit: Visit) -> Finding:
     if counts:
         return warn(seen, _SET_BODY)
     raise FailedError(seen, _SET_REDIRECT)
-
-
-CHECKS = (
-    Check(
-        "blob-head",
-        blob_head,
-        "docker, podman and buildah write the length that HEAD tells into the manifests that they"
-        " push.",
-        _HEAD_UNTOUCHED,
-        ("upload",),
-    ),
-    Check(
-        "manifest-head",
-        manifest_head,
-        "Told a digest, clients believe the length beside it: containerd then can't pull, oras and"
-        " regctl attach to a size of 0. go-containerregistry can't push over a tag without one.",
-        "something before the registry changes Content-Length or Docker-Content-Digest: it must"
-        " pass HEAD on as it is",
-        ("upload",),
-    ),
-    Check(
-        "head-strategy",
-        head_strategy,
-        "Which strategy is right depends on whether the gateway counts the body of a HEAD's answer."
-        " docs/clients.md has both.",
-        _HEAD_UNTOUCHED,
-        ("upload",),
-    ),
-)

@@ -1,15 +1,15 @@
-"""Checks of manifests and lists: images, tags by pages, referrers, mounts.
+"""Checks of manifests and lists: images, pages of tags, referrers, mounts.
 
-This module must never name in a list's check what another check may have put there.
+A check of a list must never depend on what another check has put there.
 """
 
 from urllib.parse import urljoin, urlsplit
 
+from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import require, require_bytes
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, IMAGE, INDEX, Visit, digest_of
-from moorage.doctor.wire import HttpResponse, clean, told
+from moorage.doctor.wire import quoted
 
 _TAGS = ("page-1", "page-2", "page-3")
 _ARTIFACT = "application/vnd.moorage.doctor.v1"
@@ -21,9 +21,9 @@ def manifest(visit: Visit) -> Finding:
     body = visit.image(visit.sample, annotations={"doctor": "manifest"})
     digest = digest_of(body)
     visit.remember(visit.repository, "manifests", "image")
-    said = visit.put_manifest("image", body).headers.get("Docker-Content-Digest")
-    if said != digest:
-        raise FailedError(f"PUT of a manifest names the digest {said or '(none)'}")
+    named = visit.put_manifest("image", body).headers.get("Docker-Content-Digest")
+    if named != digest:
+        raise FailedError(f"PUT of a manifest names the digest {named or '(none)'}")
     for reference in ("image", digest):
         what = f"GET of a manifest by {'tag' if reference == 'image' else 'digest'}"
         answer = visit.ask("GET", visit.v2(f"manifests/{reference}"), {"Accept": IMAGE})
@@ -38,7 +38,7 @@ def manifest(visit: Visit) -> Finding:
 
 
 def tags(visit: Visit) -> Finding:
-    """Read the list of tags by pages of two, going where each Link leads."""
+    """Read the list of tags in pages of two, as each Link says."""
     body = visit.image(visit.sample, annotations={"doctor": "tags"})
     for tag in _TAGS:
         visit.remember(visit.repository, "manifests", tag)
@@ -60,14 +60,14 @@ def tags(visit: Visit) -> Finding:
 
 
 def _next(visit: Visit, target: str, answer: HttpResponse) -> str:
-    """Return where the next page is; empty after the last one."""
+    """Return the target of the next page; empty after the last one."""
     header = answer.headers.get("Link", "")
     if not header:
         return ""
     link, _, parameters = header.partition(">")
     if 'rel="next"' not in parameters or not link.startswith("<"):
         raise FailedError(f"a Link that can't be read: {clean(header)}")
-    # A relative one is relative to the URL that was asked for.
+    # A relative Link is relative to the URL of the request.
     place = urlsplit(urljoin(target, link[1:]))
     fault = visit.location_fault(place.geturl())
     if fault:
@@ -76,7 +76,7 @@ def _next(visit: Visit, target: str, answer: HttpResponse) -> str:
 
 
 def referrers(visit: Visit) -> Finding:
-    """Attach a manifest to another one, and find it there."""
+    """Attach a manifest to another one, and find it in the list of referrers."""
     subject = visit.image(visit.sample, annotations={"doctor": "subject"})
     visit.put_manifest(digest_of(subject), subject)
     described = {"mediaType": IMAGE, "digest": digest_of(subject), "size": len(subject)}
@@ -90,16 +90,16 @@ def referrers(visit: Visit) -> Finding:
     entries = manifests if isinstance(manifests, list) else []
     found = [item.get("digest") for item in entries if isinstance(item, dict)]
     if content.get("mediaType") != INDEX or found != [digest_of(attached)]:
-        raise FailedError(f"the list of referrers isn't the one that was pushed: {told(listed)}")
+        raise FailedError(f"the list of referrers isn't the one that was pushed: {quoted(listed)}")
     return ok("a manifest with a subject is found there")
 
 
 def mount(visit: Visit) -> Finding:
-    """Take a blob over from another repository."""
+    """Mount a blob from another repository."""
     digest = visit.sample.digest
     target = visit.v2(f"blobs/uploads/?mount={digest}&from={visit.repository}", visit.second)
     answer = visit.ask("POST", target, BYTES, b"")
-    if answer.status == 202:  # noqa: PLR2004 - a session instead
+    if answer.status == 202:  # noqa: PLR2004 - an upload session
         visit.begun(visit.place(answer, "POST"))
         raise FailedError("the mount was ignored: 202, a session to upload the blob again")
     require(answer, 201, "a mount")
@@ -114,41 +114,5 @@ def mount(visit: Visit) -> Finding:
 def _strings(answer: HttpResponse, name: str) -> list[str]:
     items = answer.json().get(name)
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise FailedError(f"no list of {name}: {told(answer)}")
+        raise FailedError(f"no list of {name}: {quoted(answer)}")
     return items
-
-
-CHECKS = (
-    Check(
-        "manifest",
-        manifest,
-        "A manifest is an image; its digest is of its very bytes.",
-        "what stands before the registry must not change bodies, Content-Type or"
-        " Docker-Content-Digest",
-        ("upload",),
-    ),
-    Check(
-        "tags",
-        tags,
-        "Whoever lists the tags goes from page to page by Link. One that is lost, or leads past a"
-        " custom domain, loses tags without a word.",
-        "what stands before the registry must pass Link and the query on as they are; of a"
-        " custom domain the path `v2` must be mapped to the stage `v2`",
-        ("manifest",),
-    ),
-    Check(
-        "referrers",
-        referrers,
-        "Signatures and bills of materials are found by it.",
-        "what stands before the registry must pass OCI-Subject on, and keep no lists",
-        ("manifest",),
-    ),
-    Check(
-        "mount",
-        mount,
-        "A mount spares clients the upload of layers that another repository has.",
-        "what stands before the registry must pass the query on; the token must be for both"
-        " repositories",
-        ("upload",),
-    ),
-)

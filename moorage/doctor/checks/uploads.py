@@ -1,4 +1,4 @@
-"""Checks of uploads: whole, in chunks, streamed, with a wrong digest, in a connection that breaks.
+"""Checks of uploads: whole, in chunks, streamed, with a wrong digest, over a broken connection.
 
 This module must never leave a session that the visit doesn't know of.
 """
@@ -6,8 +6,8 @@ This module must never leave a session that the visit doesn't know of.
 import os
 import time
 
+from moorage.common.http import HttpResponse
 from moorage.doctor.answers import (
-    KEEP_LOCATION,
     error_code,
     kept,
     require,
@@ -15,10 +15,9 @@ from moorage.doctor.answers import (
     require_kept,
     unexpected,
 )
-from moorage.doctor.check import Check
 from moorage.doctor.findings import FailedError, Finding, ok
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of, with_digest
-from moorage.doctor.wire import BROKEN, HttpResponse, told
+from moorage.doctor.wire import BROKEN, quoted
 
 _PIECES = (100_000, 1, 70_000)
 _FIRST, _SECOND, _SENT = 70_000, 100_000, 50_000
@@ -27,7 +26,7 @@ _WAIT_SECONDS = 1.0
 
 
 def scratch(visit: Visit) -> Finding:
-    """Look whether anything is there already: tags of ours would take its place, and then go."""
+    """Check that the repository is unused: the doctor would replace and delete its tags."""
     for name in (visit.repository, visit.second):
         answer = visit.ask("GET", visit.v2("tags/list", name))
         if answer.status != 404:  # noqa: PLR2004 - nothing is there
@@ -38,7 +37,7 @@ def scratch(visit: Visit) -> Finding:
 
 
 def location(visit: Visit) -> Finding:
-    """Look at each Location of an upload, wherever it leads."""
+    """Check each Location of an upload."""
     blob = Blob(os.urandom(64))
     opened = require(
         visit.ask("POST", visit.v2("blobs/uploads/"), BYTES, b""), 202, "POST to begin an upload"
@@ -59,7 +58,7 @@ def upload(visit: Visit) -> Finding:
 
 
 def chunks(visit: Visit) -> Finding:
-    """Push a blob in chunks, one of them twice."""
+    """Push a blob in chunks, and send one of them twice."""
     pieces = [os.urandom(size) for size in _PIECES]
     blob, target, size = Blob(b"".join(pieces)), visit.open(), 0
     for piece in pieces:
@@ -77,7 +76,7 @@ def chunks(visit: Visit) -> Finding:
 
 
 def streamed(visit: Visit) -> Finding:
-    """Push a blob as docker and podman do: one PATCH of unknown length."""
+    """Push a blob as docker and podman do: by one PATCH of unknown length."""
     pieces = [os.urandom(1 + 9_000 * number) for number in range(8)]
     blob = Blob(b"".join(pieces))
     answer = visit.ask("PATCH", visit.open(), BYTES, pieces)
@@ -88,13 +87,13 @@ def streamed(visit: Visit) -> Finding:
 
 
 def wrong_digest(visit: Visit) -> Finding:
-    """End an upload with a digest that is not its own, then with its own."""
+    """Close an upload with a wrong digest, then with the right one."""
     blob = Blob(os.urandom(3_000))
     answer = require(visit.ask("PATCH", visit.open(), BYTES, blob.data), 202, "PATCH")
     target = visit.place(answer, "PATCH")
     wrong = digest_of(b"something else")
     refused = visit.ask("PUT", with_digest(target, wrong), BYTES, b"")
-    if refused.status == 201:  # noqa: PLR2004 - it was taken
+    if refused.status == 201:  # noqa: PLR2004 - accepted
         visit.remember(visit.repository, "blobs", wrong)
         raise FailedError(
             "a closing PUT with a wrong digest must be 400: status 201",
@@ -102,18 +101,18 @@ def wrong_digest(visit: Visit) -> Finding:
         )
     require(refused, 400, "a closing PUT with a wrong digest")
     if error_code(refused) != "DIGEST_INVALID":
-        raise FailedError(f"400 without the code DIGEST_INVALID: {told(refused)}")
+        raise FailedError(f"400 without the code DIGEST_INVALID: {quoted(refused)}")
     _finish(visit, target, blob)
     return ok("400 DIGEST_INVALID; the right digest may follow")
 
 
 def resume(visit: Visit) -> Finding:
-    """Break the connection in the middle of a chunk, ask what is kept, and go on from there."""
+    """Break the connection in the middle of a chunk, and go on where the status says."""
     blob = Blob(os.urandom(_FIRST + _SECOND))
     first = _chunk(visit, visit.open(), blob.data[:_FIRST], 0)
     target = visit.place(require(first, 202, "PATCH"), "PATCH")
-    bearer = {"Authorization": f"Bearer {visit.token}"} if visit.token else {}
-    headers = {**bearer, **BYTES, "Content-Range": f"{_FIRST}-{len(blob.data) - 1}"}
+    span = {"Content-Range": f"{_FIRST}-{len(blob.data) - 1}"}
+    headers = {**visit.authorization, **BYTES, **span}
     visit.wire.cut("PATCH", target, headers, blob.data[_FIRST:], _SENT)
     size, target = _settled(visit, target)
     if not _FIRST <= size <= _FIRST + _SENT:
@@ -129,14 +128,14 @@ def resume(visit: Visit) -> Finding:
 
 
 def _settled(visit: Visit, target: str) -> tuple[int, str]:
-    """Return how much is kept, and where to go on, once nobody works on it any more."""
+    """Return how many bytes are kept and the target to go on at, once no request is appending."""
     for _ in range(_WAITS):
         status = visit.ask("GET", target)
         if status.status == 204:  # noqa: PLR2004 - the status that ends the waiting
             return kept(status, "the status after the cut"), visit.place(status, "the status")
         time.sleep(_WAIT_SECONDS)
     raise FailedError(
-        f"no status of the upload after the connection broke: {told(status)}", unexpected(status)
+        f"no status of the upload after the connection broke: {quoted(status)}", unexpected(status)
     )
 
 
@@ -146,70 +145,10 @@ def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> HttpResponse:
 
 
 def _finish(visit: Visit, target: str, blob: Blob) -> None:
-    """End an upload, and look whether the registry has what was sent."""
+    """Close an upload, and check that the registry has the bytes that were sent."""
     visit.close(target, blob)
     try:
         answer = visit.fetch(blob)
     except BROKEN as error:
         raise FailedError(f"what was pushed doesn't come back: {error}") from None
     require_bytes(require(answer, 200, "GET of the blob").body, blob.data, "GET of the blob")
-
-
-CHECKS = (
-    Check(
-        "scratch",
-        scratch,
-        "The doctor pushes tags of its own, and deletes them again.",
-        "name a --repository that nobody uses",
-        ("token",),
-    ),
-    Check(
-        "location",
-        location,
-        "Clients go where Location says. On another host they send no credentials, or refuse to go"
-        " (oras), or send them to a stranger (skopeo).",
-        KEEP_LOCATION,
-        ("scratch",),
-    ),
-    Check(
-        "upload",
-        upload,
-        "This is how a small blob is pushed.",
-        "look into the function's log for the request's id",
-        ("scratch",),
-    ),
-    Check(
-        "chunks",
-        chunks,
-        "A layer above 4.5 MB travels in chunks. docker takes a layer's size from Range; a chunk"
-        " that is kept twice is a broken layer.",
-        "what stands before the registry must pass PATCH, Content-Range and Range on as they are",
-        ("upload",),
-    ),
-    Check(
-        "streamed",
-        streamed,
-        "docker and podman push each layer in one PATCH of unknown length.",
-        "what stands before the registry must take a body without Content-Length (HTTP/1.1 chunked)"
-        "; clients can push through `moorage proxy`",
-        ("upload",),
-        breaks=True,
-    ),
-    Check(
-        "wrong-digest",
-        wrong_digest,
-        "The digest is what protects content; a mistaken client must be able to mend its mistake.",
-        "what stands before the registry must pass the registry's errors on as they are, and must"
-        " not answer for it",
-        ("upload",),
-    ),
-    Check(
-        "resume",
-        resume,
-        "Connections break. What the registry says is kept must be kept, or a client that goes on"
-        " there makes a broken layer.",
-        "nothing may stand before the registry that answers for it or keeps answers",
-        ("chunks",),
-        breaks=True,
-    ),
-)

@@ -54,6 +54,7 @@ def described(body: bytes, media_type: str = IMAGE) -> dict[str, Any]:
 def code(response: Response) -> str:
     """Return the error code of an answer, after looking at its shape."""
     assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     (error,) = json.loads(response.body)["errors"]
     assert error["message"]
     return str(error["code"])

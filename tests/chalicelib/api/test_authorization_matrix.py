@@ -17,11 +17,11 @@ from chalicelib.access.token_service import TokenRequest
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.api.routes import ROUTES, Action, Route
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.support.access import REALM, SERVICE, AccessWorld, basic
 from tests.support.description import template
 from tests.support.registries import MemoryRegistry, registry_in_memory

@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
-from chalicelib.digest import Digest
-from tests.chalicelib.api.pushing import NAME, blob, image, put
-from tests.support.registries import RegistryUnderTest, registry_over
+from tests.chalicelib.api.pushing import NAME, blob
 
 if TYPE_CHECKING:
-    from tests.emulators.backends import Backend
+    from tests.support.registries import RegistryUnderTest
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_small_blob_is_answered_here(registry: RegistryUnderTest, method: str) -> None:
+def test_a_small_blob_is_answered_here(shared: RegistryUnderTest, method: str) -> None:
     """Its headers say what it is, that ranges are served, and that it never changes."""
-    digest = blob(registry, b"small")["digest"]
-    got = registry.ask(method, f"{NAME}/blobs/{digest}")
+    digest = blob(shared, b"small")["digest"]
+    got = shared.ask(method, f"{NAME}/blobs/{digest}")
     assert (got.status, len(got.body)) == (200, 5)
     assert dict(got.headers) == {
         "Accept-Ranges": "bytes",
@@ -49,51 +46,22 @@ def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None
     ("header", "status", "body", "content_range"),
     [
         ("bytes=0-1", 206, b"01", "bytes 0-1/10"),
-        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
         ("bytes=-3", 206, b"789", "bytes 7-9/10"),
-        ("bytes=-30", 206, b"0123456789", "bytes 0-9/10"),
         ("bytes=5-99", 206, b"56789", "bytes 5-9/10"),
         ("bytes=10-", 416, None, "bytes */10"),
-        ("bytes=-0", 416, None, "bytes */10"),
-        ("bytes=3-1", 416, None, "bytes */10"),
         ("bytes=0-1,4-5", 200, b"0123456789", None),
-        ("lines=0-1", 200, b"0123456789", None),
-        ("bytes=-", 200, b"0123456789", None),
-        ("bytes=0-" + "9" * 5000, 200, b"0123456789", None),
         ("bytes=" + "9" * 5000 + "-", 200, b"0123456789", None),
-        ("bytes=-" + "9" * 5000, 200, b"0123456789", None),
-        ("bytes=\u0661-2", 200, b"0123456789", None),
     ],
 )
 def test_ranges_of_a_blob(
-    registry: RegistryUnderTest,
+    shared: RegistryUnderTest,
     header: str,
     status: int,
     body: bytes | None,
     content_range: str | None,
 ) -> None:
     """A range is served, said to be unsatisfiable, or ignored, as RFC 9110 says."""
-    digest = blob(registry, b"0123456789")["digest"]
-    got = registry.ask("GET", f"{NAME}/blobs/{digest}", range=header)
+    digest = blob(shared, b"0123456789")["digest"]
+    got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header)
     assert (got.status, got.headers.get("Content-Range")) == (status, content_range)
     assert body is None or got.body == body
-
-
-def test_a_large_blob_is_a_redirect(strict_moto: Backend) -> None:
-    """Above the inline limit GET and HEAD are 307 to a URL presigned for that method."""
-    registry = registry_over(strict_moto.fresh(), inline_limit=4)
-    digest = blob(registry, b"12345")["digest"]
-    for method in ("GET", "HEAD"):
-        got = registry.ask(method, f"{NAME}/blobs/{digest}")
-        assert got.status == 307
-        assert "X-Amz-Signature=" in str(got.headers["Location"])
-
-
-def test_the_redirect_strategy_claims_no_length(strict_moto: Backend) -> None:
-    """With `redirect` every blob HEAD is a redirect, and a manifest HEAD carries no digest."""
-    registry = registry_over(strict_moto.fresh(), head=HeadStrategy.REDIRECT)
-    body = image(registry, b"layer")
-    put(registry, "v1", body)
-    assert registry.ask("HEAD", f"{NAME}/blobs/{Digest.of(b'layer')}").status == 307
-    head = registry.ask("HEAD", f"{NAME}/manifests/v1")
-    assert "Docker-Content-Digest" not in head.headers

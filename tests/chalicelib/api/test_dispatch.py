@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import pytest
 
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.api.messages import Request
 from chalicelib.api.routes import ROUTES, Action, Route
 from chalicelib.errors import (
     DeniedError,
@@ -21,6 +19,8 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadOffsetError,
 )
+from chalicelib.settings import ApiOptions, HeadStrategy
+from tests.chalicelib.api.pushing import code
 
 if TYPE_CHECKING:
     from chalicelib.api.messages import AuthorizedCaller
@@ -96,15 +96,6 @@ def request(method: str, path: str, **changes: Any) -> Request:  # noqa: ANN401 
         **changes,
     }
     return Request(method=method, path=path, **fields)
-
-
-def code(response: Response) -> str:
-    """Return the error code of an answer, after looking at its shape."""
-    assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
-    (error,) = json.loads(response.body)["errors"]
-    assert error["message"]
-    return str(error["code"])
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

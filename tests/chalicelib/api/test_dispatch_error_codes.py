@@ -13,11 +13,12 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, UnrestrictedCaller
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError, ErrorCode, TooManyRequestsError, UnauthorizedError
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.settings import ApiOptions, HeadStrategy
+from tests.chalicelib.api.pushing import IMAGE, NAME, code
 from tests.support.access import AccessWorld
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from chalicelib.api.messages import AuthorizedCaller, Response
 
-NAME = "team/app"
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
+    Refused = tuple[str, str, bytes, Mapping[str, str]]
+    Prepare = Callable[["World"], Refused]
+
 OPTIONS = ApiOptions(inline_limit=1024, head_strategy=HeadStrategy.BODY, manifest_limit=1000)
 BLOB = b"a blob"
 NOWHERE = Digest.of(b"nowhere")
@@ -78,38 +80,34 @@ class Row:
     """A request that is refused: `prepare` stores what it needs and gives the request."""
 
     code: ErrorCode
-    prepare: Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]
+    prepare: Prepare
     headers: tuple[str, ...] = ()
     """Headers that the answer must have."""
 
 
-def asked(
-    method: str, target: str, body: bytes = b"", **headers: str
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def asked(method: str, target: str, body: bytes = b"", **headers: str) -> Prepare:
     """Return a request that needs nothing stored."""
     return lambda _: (method, target, body, headers)
 
 
-def in_session(
-    method: str, body: bytes, query: str = "", **headers: str
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def in_session(method: str, body: bytes, query: str = "", **headers: str) -> Prepare:
     """Return a request about a session that holds three bytes."""
     return lambda world: (method, world.upload(b"abc").partition("?")[0] + query, body, headers)
 
 
 def refused_by(
     error: Exception,
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+) -> Prepare:
     """Return a request that the authorizer refuses."""
 
-    def prepare(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+    def prepare(world: World) -> Refused:
         world.refusal = error
         return "GET", f"{NAME}/tags/list", b"", {}
 
     return prepare
 
 
-def throttled(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+def throttled(world: World) -> Refused:
     """Return a request that meets a store that is asked too much."""
 
     def fail(*_: object) -> NoReturn:
@@ -119,7 +117,7 @@ def throttled(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
     return "GET", f"{NAME}/blobs/{NOWHERE}", b"", {}
 
 
-def leased(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
+def leased(world: World) -> Refused:
     """Return a request about a session to which another one is appending."""
     at, now = world.upload(), world.memory.clock.now()
     session = at.partition("?")[0].rpartition("/")[2]
@@ -129,9 +127,7 @@ def leased(world: World) -> tuple[str, str, bytes, Mapping[str, str]]:
     return "PATCH", at, b"abc", {}
 
 
-def put(
-    document: object, reference: str = "v1"
-) -> Callable[[World], tuple[str, str, bytes, Mapping[str, str]]]:
+def put(document: object, reference: str = "v1") -> Prepare:
     """Return a PUT of a manifest."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return asked("PUT", f"{NAME}/manifests/{reference}", body, content_type=IMAGE)
@@ -190,21 +186,54 @@ ROWS = (
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code.name)
-def test_a_request_that_is_refused(row: Row) -> None:
-    """It is answered with its code's status, the spec's shape of an error, and its headers."""
+def test_a_refusal_has_its_codes_status_and_headers(row: Row) -> None:
+    """Each way to an error code has its status, the spec's shape of an error, and its headers."""
     world = World()
     digest = Digest.of(BLOB)
     assert world.ask("POST", f"{NAME}/blobs/uploads?digest={digest}", BLOB).status == 201
     method, target, body, headers = row.prepare(world)
     answer = world.ask(method, target, body, **headers)
-    assert answer.status == row.code.status
-    assert answer.headers["Content-Type"] == "application/json"
-    (error,) = json.loads(answer.body)["errors"]
-    assert error["code"] == row.code.code
-    assert error["message"]
+    assert (answer.status, code(answer)) == (row.code.status, row.code.code)
     assert set(row.headers) <= set(answer.headers)
 
 
 def test_every_code_has_a_row() -> None:
-    """Nothing stands in the table of codes that no request can come to."""
+    """No code is in the table that no request is answered with."""
     assert {row.code for row in ROWS} == set(ErrorCode)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "expected"),
+    [
+        ("GET", "nothing", 404, "UNSUPPORTED"),
+        ("GET", "a/b/c", 404, "UNSUPPORTED"),
+        ("GET", "UPPER/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/../b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%2Fb/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%00b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a%ff/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a\ud800/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a//b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/%2e%2e/b/manifests/v1", 400, "NAME_INVALID"),
+        ("GET", "a/manifests/%2e%2e", 400, "NAME_INVALID"),
+        ("GET", "a/manifests/v1%2Fx", 400, "NAME_INVALID"),
+        ("GET", "a/blobs/uploads/%00", 400, "NAME_INVALID"),
+        ("GET", "a/blobs/uploads/..", 400, "NAME_INVALID"),
+        ("PATCH", "a/blobs/uploads/x%2Fy", 400, "NAME_INVALID"),
+        ("GET", f"{'a' * 256}/manifests/v1", 400, "NAME_INVALID"),
+        ("HEAD", f"a/manifests/{'t' * 129}", 404, "MANIFEST_UNKNOWN"),
+        ("PUT", f"a/manifests/{'t' * 129}", 400, "TAG_INVALID"),
+        ("GET", "a/manifests/sha256:bad", 400, "DIGEST_INVALID"),
+        ("PUT", "a/blobs/uploads/none", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?digest-algorithm=md5", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?digest=md5:00", 400, "DIGEST_INVALID"),
+        ("POST", "a/blobs/uploads?mount=sha256:bad", 400, "DIGEST_INVALID"),
+        ("GET", "a/referrers/sha256:bad", 400, "DIGEST_INVALID"),
+    ],
+)
+def test_a_malformed_request_is_refused(
+    method: str, target: str, status: int, expected: str
+) -> None:
+    """A bad path, name, reference, digest or id has the spec's status and code."""
+    answer = World().ask(method, target)
+    assert (answer.status, code(answer)) == (status, expected)

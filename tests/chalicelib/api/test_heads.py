@@ -15,8 +15,8 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chalicelib.api.options import HeadStrategy
 from chalicelib.digest import Digest
+from chalicelib.settings import HeadStrategy
 from moorage.common.data import REGION
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, blob, image, put
 from tests.support.registries import RegistryUnderTest, registry_over

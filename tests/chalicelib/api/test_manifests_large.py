@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
+from chalicelib.api.dispatch import Api
+from chalicelib.api.messages import Request
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.model import Link
 from chalicelib.registry.service import Limits
+from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import LINK
 from chalicelib.stores.dynamodb.keys import link_key
@@ -18,10 +21,11 @@ from tests.support.calls import record_calls
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
+    from chalicelib.registry.registry import Registry
     from tests.emulators.backends import Backend
     from tests.support.registries import RegistryUnderTest
 
-MIB = 1024 * 1024
+
 LIMITS = Limits()
 
 
@@ -39,7 +43,6 @@ def padded(registry: RegistryUnderTest, size: int, **extra: object) -> bytes:
     [
         (LIMITS.body_inline, "in its item"),
         (LIMITS.body_inline + 1, "in S3"),
-        (4 * MIB, "in S3"),
         (4_500_000, "in S3"),
     ],
 )
@@ -54,8 +57,11 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
     with record_calls(registry.dynamodb, registry.s3) as calls:
         pulled = registry.ask("GET", f"{NAME}/manifests/v1")
     assert (pulled.status, pulled.body) == (200, body)
-    assert pulled.headers["Docker-Content-Digest"] == str(digest)
-    assert pulled.headers["Content-Type"] == IMAGE
+    for reference in ("v1", digest):
+        for method in ("GET", "HEAD"):
+            got = registry.ask(method, f"{NAME}/manifests/{reference}")
+            assert (got.status, got.body, got.headers["Content-Type"]) == (200, body, IMAGE)
+            assert got.headers["Docker-Content-Digest"] == str(digest)
     in_item = stored == "in its item"
     assert calls.count("dynamodb") == (2 if in_item else 3)
     assert calls.operations("s3") == ({} if in_item else {"GetObject": 1})
@@ -73,11 +79,11 @@ def test_more_is_413_and_leaves_nothing(registry: RegistryUnderTest) -> None:
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
 
 
-FILES = [Digest.of(str(number).encode()) for number in range(5_600)]
-"""More than an item of 400 KB can name."""
+FILES = [Digest.of(str(number).encode()) for number in range(LIMITS.references_inline + 100)]
+"""More than a manifest's item names."""
 
 
-def test_a_manifest_of_5600_layers(registry: RegistryUnderTest) -> None:
+def test_a_manifest_of_more_layers_than_its_item_names(registry: RegistryUnderTest) -> None:
     """It is stored whole, and needs every one of its layers."""
     puts: list[Any] = []
     for digest in FILES:
@@ -132,3 +138,48 @@ def test_an_image_needs_its_blobs_unless_sparse(strict_moto: Backend) -> None:
     ):
         body = image(registry, layers=[layer])
         assert put(registry, Digest.of(body), body).status == status
+
+
+HALF = "\ud83d"
+SUBJECT = described(b"a subject")
+
+
+class Untouched:
+    """A registry that must not be asked."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize("session", ["x" * 65, "x" * 2049, "%F0%9F%98%80" * 65])
+def test_an_id_that_no_session_has_asks_no_store(method: str, session: str) -> None:
+    """An id longer than ours is unknown at once: DynamoDB takes no key above 2,048 bytes."""
+    api = Api(lambda: cast("Registry", Untouched()), ApiOptions(1024, HeadStrategy.BODY, 1024))
+    path = f"team/app/blobs/uploads/{session}"
+    response = api(Request(method, path, {}, {}, b"x", 0.0, "test"))
+    assert (response.status, code(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+@pytest.mark.parametrize("field", ["artifactType", "config", "subject", "layers"])
+def test_half_a_surrogate_pair_is_no_media_type(registry: RegistryUnderTest, field: str) -> None:
+    """JSON can escape what is no text; no store takes it, so no manifest may name a type so."""
+    document = json.loads(image(registry, b"a layer", subject=SUBJECT))
+    if field == "artifactType":
+        document[field] = HALF
+    else:
+        place = document[field][0] if field == "layers" else document[field]
+        place["mediaType"] = f"a/{HALF}"
+    response = put(registry, "v1", json.dumps(document).encode(), IMAGE)
+    assert (response.status, code(response)) == (400, "MANIFEST_INVALID")
+    assert registry.ask("GET", "team/app/manifests/v1").status == 404
+
+
+def test_any_text_may_stand_in_an_annotation(registry: RegistryUnderTest) -> None:
+    """Annotations are kept escaped: the referrers list gives back what was pushed."""
+    annotations = {HALF: "\0", "": "\U0001f600", "\u2028": ""}
+    body = image(registry, b"a layer", subject=SUBJECT, annotations=annotations)
+    assert put(registry, "v1", body).status == 201
+    listed = registry.ask("GET", f"team/app/referrers/{SUBJECT['digest']}")
+    (shown,) = json.loads(listed.body)["manifests"]
+    assert shown["annotations"] == annotations

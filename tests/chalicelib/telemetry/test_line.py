@@ -17,8 +17,9 @@ from chalicelib.access.decision import Principal, PrincipalKind
 from chalicelib.access.grants import NOTHING
 from chalicelib.api.dispatch import answer
 from chalicelib.errors import RegistryError, UnavailableError
-from chalicelib.telemetry import line as log
-from chalicelib.telemetry.tally import Happening, Line, Tally, current, line, note, tallied
+from chalicelib.telemetry import log
+from chalicelib.telemetry.line import LogLine, line_of
+from chalicelib.telemetry.tally import StoreEvent, Tally, current, note, tallied
 from chalicelib.wiring.access import LoggedAuthenticator
 from moorage.common.checkout import CHECKOUT
 
@@ -40,6 +41,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]
     return lambda: [vars(record) for record in caplog.records if hasattr(record, "s3_calls")]
 
 
+def printed(program: str) -> str:
+    """Run a program in a process of its own, and return what it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return ran.stdout
+
+
 def test_a_call_counts_once_and_its_repeats_are_retries() -> None:
     """Three requests for two calls are one retry; a call that was never sent is none."""
     tally = Tally()
@@ -53,36 +62,27 @@ def test_a_call_counts_once_and_its_repeats_are_retries() -> None:
 
 def test_only_the_first_invocation_of_a_process_is_cold() -> None:
     """Whatever it was that the process did first."""
-    program = (
+    written = printed(
         "from chalicelib.telemetry.tally import tallied\n"
         "for _ in range(3):\n"
         "    with tallied() as tally: print(tally.cold_start)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert ran.stdout.split() == ["True", "False", "False"]
+    assert written.split() == ["True", "False", "False"]
 
 
-def test_nothing_is_counted_when_nothing_runs() -> None:
-    """A client may be used outside of any invocation: by a command, or while a process starts."""
+def test_an_event_counts_into_the_innermost_open_tally() -> None:
+    """Without one nothing is counted: a command, or a process that starts, has none."""
     assert current() is None
-    note(Happening.RESUMED)
-    with tallied() as tally:
-        assert current() is tally
-    assert current() is None
-    assert not tally.happened
-
-
-def test_an_invocation_inside_another_counts_apart() -> None:
-    """What the inner one does is not the outer one's, which goes on afterwards."""
+    note(StoreEvent.RESUMED)
     with tallied() as outer:
         with tallied() as inner:
-            note(Happening.RESUMED)
-        note(Happening.UNHASHED)
-    assert (dict(inner.happened), dict(outer.happened)) == (
-        {Happening.RESUMED: 1},
-        {Happening.UNHASHED: 1},
+            assert current() is inner
+            note(StoreEvent.RESUMED)
+        note(StoreEvent.UNHASHED)
+    assert current() is None
+    assert (dict(inner.events), dict(outer.events)) == (
+        {StoreEvent.RESUMED: 1},
+        {StoreEvent.UNHASHED: 1},
     )
 
 
@@ -102,7 +102,7 @@ def test_an_invocation_inside_another_counts_apart() -> None:
         ("sweep", 200, False),
     ],
 )
-def test_what_failed_is_written_where_only_warnings_are(
+def test_failures_are_logged_as_warnings(
     lines: Callable[[], list[dict[str, Any]]],
     caplog: pytest.LogCaptureFixture,
     action: str,
@@ -110,7 +110,7 @@ def test_what_failed_is_written_where_only_warnings_are(
     *,
     written: bool,
 ) -> None:
-    """Alarms count these lines; what clients meet on their way is left out."""
+    """Alarms count these lines; a client's usual errors are left out."""
     caplog.set_level(logging.WARNING, logger="moorage")
     with log.invocation(LOG, action, status=status):
         pass
@@ -160,17 +160,17 @@ def test_a_line_sums_up_its_tally() -> None:
     tally = Tally(cold_start=True)
     for service in ("s3", "dynamodb", "dynamodb", "ssm", "lambda"):
         tally.called(service)
-    tally.saw(Happening.TAKEN_OVER)
-    made = line(tally, action="push", status=201, repository="a/b")
+    tally.saw(StoreEvent.TAKEN_OVER)
+    made = line_of(tally, action="push", status=201, repository="a/b")
     assert (made.s3_calls, made.dynamodb_calls, made.other_calls) == (1, 2, 2)
     assert (made.cold_start, made.taken_over, made.resumed) == (True, True, False)
     assert (made.repository, made.digest, made.retries) == ("a/b", None, 0)
     assert made.milliseconds >= 0
 
 
-def test_every_happening_is_a_field() -> None:
+def test_every_event_is_a_field() -> None:
     """What stores note, the line tells."""
-    assert {each.value for each in Happening} <= set(Line._fields)
+    assert {each.value for each in StoreEvent} <= set(LogLine._fields)
 
 
 def test_every_field_is_documented() -> None:
@@ -179,7 +179,7 @@ def test_every_field_is_documented() -> None:
     named = [
         name for row in re.findall(r"^\| (`.+?) \|", rows, re.MULTILINE) for name in row.split(", ")
     ]
-    assert sorted(name.strip("`") for name in named) == sorted(Line._fields)
+    assert sorted(name.strip("`") for name in named) == sorted(LogLine._fields)
 
 
 def test_a_fault_before_there_is_an_api_is_a_line_too(
@@ -253,42 +253,35 @@ def test_a_function_that_fails_has_its_line_and_its_failure(
     assert told["message"] == f"commit 503 {told['milliseconds']:.0f} ms"
 
 
-def test_measuring_that_fails_changes_nothing(
+def test_metrics_that_fail_change_nothing(
     lines: Callable[[], list[dict[str, Any]]],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The request is done by then: the failure goes to the log and no further."""
+    """The request is done by then: the error goes to the log, and other metrics are printed."""
+    measured: list[LogLine] = []
 
-    def broken(told: Line) -> None:
-        raise ZeroDivisionError(told.action)
+    def broken(line: LogLine) -> None:
+        raise ZeroDivisionError(line.action)
 
-    monkeypatch.setattr(log, "_meters", [broken])
+    monkeypatch.setattr(log, "_printers", [broken, measured.append])
     with log.invocation(LOG, "sweep"):
         pass
     assert len(lines()) == 1
     assert "an invocation was not measured" in caplog.text
-
-
-def test_the_line_is_measured_though_it_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deployment that logs warnings only has its metrics all the same."""
-    measured: list[Line] = []
-    monkeypatch.setattr(log, "_meters", [measured.append])
-    quiet = logging.getLogger("moorage.quiet")
-    quiet.setLevel(logging.WARNING)
-    with log.invocation(quiet, "sweep"):
+    # A deployment that logs warnings only has its metrics all the same.
+    caplog.set_level(logging.WARNING, logger="moorage")
+    with log.invocation(LOG, "commit"):
         pass
-    assert [each.action for each in measured] == ["sweep"]
+    assert len(lines()) == 1
+    assert [each.action for each in measured] == ["sweep", "commit"]
 
 
 def test_telemetry_needs_no_sdk() -> None:
     """A local registry loads neither Powertools nor anything for it."""
-    program = (
+    written = printed(
         "import sys\n"
-        "from chalicelib.telemetry import line, metrics, tally\n"
+        "from chalicelib.telemetry import line, log, metrics, tally\n"
         "print([name for name in sys.modules if 'powertools' in name or 'boto' in name])\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert ran.stdout.strip() == "[]"
+    assert written.strip() == "[]"

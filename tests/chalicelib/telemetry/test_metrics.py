@@ -10,15 +10,22 @@ import pytest
 
 from chalicelib.api.routes import Action
 from chalicelib.registry.sweeper import SweepOutcome
-from chalicelib.telemetry.metrics import METRICS, NAMESPACE, OUTCOMES, WORKS, Meter, measured
-from chalicelib.telemetry.tally import Line
+from chalicelib.telemetry.line import LogLine
+from chalicelib.telemetry.metrics import (
+    METRICS,
+    NAMESPACE,
+    OUTCOMES,
+    WORKS,
+    MetricsPrinter,
+    measured,
+)
 from moorage.common.checkout import CHECKOUT
 
 ROOT = CHECKOUT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 
-def a_line(**changes: Any) -> Line:  # noqa: ANN401 - any field
+def a_line(**changes: Any) -> LogLine:  # noqa: ANN401 - any field
     """Return the line of a ping that did nothing."""
     fields: dict[str, Any] = {
         "action": "ping",
@@ -36,7 +43,7 @@ def a_line(**changes: Any) -> Line:  # noqa: ANN401 - any field
         "committed": False,
         **changes,
     }
-    return Line(**fields)
+    return LogLine(**fields)
 
 
 def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
@@ -139,8 +146,8 @@ def test_they_are_printed_as_cloudwatch_reads_them(capsys: pytest.CaptureFixture
     line = a_line(
         action="sweep", cold_start=True, s3_calls=1, swept={"failed": 2}, repository="team/app"
     )
-    Meter("another")(line)
-    Meter("another")(line)
+    MetricsPrinter("another")(line)
+    MetricsPrinter("another")(line)
     printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert len(printed) == 6
     for document in printed:

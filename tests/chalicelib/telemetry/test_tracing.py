@@ -227,7 +227,7 @@ def test_a_trace_that_fails_stops_no_call(caplog: pytest.LogCaptureFixture) -> N
 
 _OPTION = """
 import os
-from chalicelib.telemetry import line as log
+from chalicelib.telemetry import log
 from chalicelib.telemetry import tally as telemetry
 log.configure(os.environ)
 print(len(telemetry._watchers))

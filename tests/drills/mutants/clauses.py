@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.stores.dynamodb import links, manifests, publications, sessions, tags
+from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from tests.drills.corruptions import a_deletion_never_begun, a_link_without_count, a_record_renamed
 from tests.drills.mutants.run import ALWAYS, PATCHES, Change, Mutant
 
@@ -39,20 +39,20 @@ CLAUSES = [
     clause("alive_at", sessions, crashed=["append after the end"]),
     clause("at_offset", sessions, crashed=["append the same again"]),
     clause("held_by", sessions, raced=["late tail", *PATCHES]),
-    clause("ABSENT", links, publications, failed=["mount"], raced=["mount, mount"]),
-    clause("STILL_COUNTED", links, checked=[a_link_without_count]),
+    clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
+    clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause(
         "naming",
-        links,
+        blobs,
         checked=[a_record_renamed],
         raced=["push, delete", "mount, delete at the source"],
     ),
-    clause("at_version", links, failed=["delete a blob"], raced=["delete, delete"]),
+    clause("at_version", blobs, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
     clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
     clause("IS_LIVE", manifests, raced=["put, delete"]),
-    clause("IS_DELETING", manifests, tags, checked=[a_deletion_never_begun]),
+    clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
-    clause("of_version", manifests, tags, raced=["delete, delete and put and delete"]),
-    clause("tag_names", manifests, tags, raced=["tag, tag", "tag moves, tag is deleted"]),
+    clause("of_version", manifests, raced=["delete, delete and put and delete"]),
+    clause("tag_names", manifests, raced=["tag, tag", "tag moves, tag is deleted"]),
 ]

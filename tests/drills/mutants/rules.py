@@ -27,14 +27,13 @@ from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
-from chalicelib.stores.dynamodb import manifests, publications, sessions
+from chalicelib.stores.dynamodb import blobs, manifests, sessions
+from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
-from chalicelib.stores.dynamodb.links import LinkItems
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from chalicelib.stores.dynamodb.tags import TagItems
 from tests.drills.corruptions import a_record_renamed
 from tests.drills.mutants.run import ALWAYS, PATCHES, Change, Mutant
 
@@ -109,9 +108,9 @@ def _(taken_over: Original, session: Session) -> object:
     return replace(taken_over(session), burned=session.burned)
 
 
-@rule("own lease not recognised on a repeat", "_met_by", sessions, failed=["append a tail"])
-def _(met_by: Original, lease: Any, failed: object) -> object:  # noqa: ANN401 - a private type
-    return met_by(lease._replace(holder="somebody else"), failed)
+@rule("own lease not recognised on a repeat", "_leasable", sessions, failed=["append a tail"])
+def _(leasable: Original, lease: Any, failed: object) -> object:  # noqa: ANN401 - a private type
+    return leasable(lease._replace(holder="somebody else"), failed)
 
 
 @rule(
@@ -131,7 +130,7 @@ def _(_: Original, self: DynamoSessionStore, before: Session, after: Session) ->
 @rule(
     "own publication not recognised on a repeat",
     "_already_published",
-    publications,
+    blobs,
     failed=["commit parts"],
 )
 def _(_: Original, _after: Session, refused: Exception) -> Session:
@@ -148,8 +147,8 @@ def _(_: Original, session_id: str, _fence: int) -> str:
     return f"uploads/{session_id}/tail"
 
 
-@rule("a failed read is absence", "get_link", LinkItems, failed=["pull a blob"])
-def _(get_link: Original, self: LinkItems, *arguments: object) -> object:
+@rule("a failed read is absence", "get_link", BlobItems, failed=["pull a blob"])
+def _(get_link: Original, self: BlobItems, *arguments: object) -> object:
     try:
         return get_link(self, *arguments)
     except RegistryError:
@@ -243,10 +242,10 @@ def _(begin_delete: Original, *arguments: object) -> object:
 @rule(
     "own deletion of a blob not recognised on a repeat",
     "delete_link",
-    LinkItems,
+    BlobItems,
     failed=["delete a blob"],
 )
-def _(_: Original, self: LinkItems, repository: str, digest: Digest) -> bool:
+def _(_: Original, self: BlobItems, repository: str, digest: Digest) -> bool:
     link = self.get_link(repository, digest)
     if link is None:
         return False
@@ -260,10 +259,10 @@ def _(_: Original, self: LinkItems, repository: str, digest: Digest) -> bool:
 @rule(
     "own deletion of a tag not recognised on a repeat",
     "delete_tag",
-    TagItems,
+    ManifestItems,
     failed=["delete a tag"],
 )
-def _(_: Original, self: TagItems, repository: str, tag: str) -> bool:
+def _(_: Original, self: ManifestItems, repository: str, tag: str) -> bool:
     named = self.get_tags(repository, [tag]).get(tag)
     if named is None:
         return False
@@ -278,10 +277,10 @@ def _(_: Original, self: TagItems, repository: str, tag: str) -> bool:
 @rule(
     "a link is counted by whatever record is there",
     "_counted",
-    LinkItems,
+    BlobItems,
     checked=[a_record_renamed],
 )
-def _(_: Original, self: LinkItems, digest: Digest, _key: str) -> Update:
+def _(_: Original, self: BlobItems, digest: Digest, _key: str) -> Update:
     return Update(self._registry, record_key(digest), ALWAYS, add={"links": 1})
 
 

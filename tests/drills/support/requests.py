@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.options import ApiOptions, HeadStrategy
+from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,15 +11,14 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Literal
 
-import boto3
 import pytest
 
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
 from moorage.access.signing_key import Phase, SigningKeyError, StoredKeySet
-from moorage.common.data import REGION
-from tests.support.moorage_command import Command, CommandResult, forget_settings
+from tests.moorage.backends import ssm_of
+from tests.support.moorage_command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +34,8 @@ MONTH = 30 * 86400
 @pytest.fixture
 def ssm(strict_moto: Backend) -> SSMClient:
     """A client that looks at the parameters as they are."""
-    session = boto3.session.Session(
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - emulators know no secrets
-        region_name=REGION,
-    )
-    return session.client("ssm", endpoint_url=strict_moto.endpoint_url)
+    client: SSMClient = ssm_of(strict_moto)
+    return client
 
 
 @pytest.fixture
@@ -49,17 +45,12 @@ def name() -> str:
 
 
 @pytest.fixture
-def moorage(
-    strict_moto: Backend,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    name: str,
+def at_name(
+    moorage: Command, strict_moto: Backend, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> Command:
     """The command, for this test's parameter."""
-    forget_settings(monkeypatch, tmp_path)
     monkeypatch.setenv("MOORAGE_SIGNING_KEY", name)
-    return Command(capsys, ("--aws-endpoint", strict_moto.endpoint_url))
+    return Command(moorage.captured, ("--aws-endpoint", strict_moto.endpoint_url))
 
 
 @pytest.fixture
@@ -83,67 +74,59 @@ def ids(text: str) -> list[str]:
 # the command
 
 
-def test_a_key_is_replaced_in_three_steps(moorage: Command, value: Callable[[], str]) -> None:
-    """`old`, `old new`, `new old`, `new`: each step is shown by the keys' ids alone."""
-    results = [moorage("key create")]
-    values = [value()]
-    for _ in range(3):
-        results.append(moorage("key rotate --force"))
-        values.append(value())
-    assert [result.status for result in results] == [0, 0, 0, 0]
-    old, new = ids(values[1])
-    assert [ids(text) for text in values] == [[old], [old, new], [new, old], [new]]
-    for result, text in zip(results, values, strict=True):
-        assert all(key in result.out for key in ids(text))
-        assert not any(word in result.out + result.err for word in text.split())
-    assert "step 1 of 3" in results[1].out
-    assert "step 2 of 3" in results[2].out
-    assert "no replacement is under way" in results[3].out
+def test_a_key_is_replaced_in_three_steps(at_name: Command, value: Callable[[], str]) -> None:
+    """`old`, `old new`, `new old`, `new`: each step, and `key show` after it, tells the ids alone.
 
+    What is shown is read from the parameter's history alone.
+    """
 
-def test_what_is_shown_is_what_the_step_said(moorage: Command, value: Callable[[], str]) -> None:
-    """`moorage key show` tells the state after each step, from the parameter's history alone."""
-
-    def shown(result: CommandResult) -> list[str]:
+    def without_times(text: str) -> list[str]:
         # When is to the minute, and the parameter's own time is a bit later than the command's.
-        return re.sub(r"\d\d:\d\d UTC", "then", result.out).splitlines()[1:]
+        return re.sub(r"\d\d:\d\d UTC", "then", text).splitlines()[1:]
 
-    moorage("key create")
-    for _ in range(4):
-        told = moorage("key rotate --force")
-        show = moorage("key show")
-        assert shown(show) == shown(told)
-        assert not any(word in show.out + show.err for word in value().split())
+    held, told, phases = [], [], []
+    for words in ("create", "rotate --force", "rotate --force", "rotate --force"):
+        result, show = at_name(f"key {words}"), at_name("key show")
+        assert (result.status, show.status) == (0, 0)
+        assert without_times(show.out) == without_times(result.out)
+        program = json.loads(at_name("key show --json").out)
+        keys = value().split()
+        assert program["verifies"] == ids(value())
+        assert all(key in result.out for key in ids(value()))
+        assert not any(key in f"{result}{show}{program}" for key in keys)
+        held.append(ids(value()))
+        told.append(result.out)
+        phases.append(program["phase"])
+    old, new = held[1]
+    assert held == [[old], [old, new], [new, old], [new]]
+    assert phases == ["steady", "begun", "swapped", "steady"]
+    assert "step 1 of 3" in told[1]
+    assert "step 2 of 3" in told[2]
+    assert "no replacement is under way" in told[3]
 
 
-def test_a_step_too_early_is_refused(moorage: Command, value: Callable[[], str]) -> None:
-    """The refusal says when it is time, and nothing is changed."""
-    moorage("key create")
-    assert moorage("key rotate").status == 0
+def test_what_can_not_be_done_changes_nothing(at_name: Command, value: Callable[[], str]) -> None:
+    """A key that is there stays; a step too early is refused, and it is said when it is time."""
+    at_name("key create")
     before = value()
-    result = moorage("key rotate")
+    result = at_name("key create")
+    assert (result.status, result.out) == (1, "")
+    assert "is there already" in result.err
+    assert value() == before
+    assert at_name("key rotate").status == 0
+    before = value()
+    result = at_name("key rotate")
     assert result.status == 1
     assert re.search(r"can be taken from \d{4}-\d\d-\d\d \d\d:\d\d UTC on", result.err)
     assert value() == before
 
 
-def test_a_first_key_replaces_none(moorage: Command, value: Callable[[], str]) -> None:
-    """A key that is there stays."""
-    moorage("key create")
-    before = value()
-    result = moorage("key create")
-    assert (result.status, result.out) == (1, "")
-    assert "is there already" in result.err
-    assert value() == before
-
-
 @pytest.mark.parametrize("words", ["key show", "key rotate"])
-def test_a_parameter_that_is_not_there(moorage: Command, words: str, name: str) -> None:
+def test_a_parameter_that_is_not_there(at_name: Command, words: str, name: str) -> None:
     """It is named, with the command that makes one."""
-    result = moorage(words)
+    result = at_name(words)
     assert (result.status, result.out) == (1, "")
-    assert name in result.err
-    assert "moorage key create" in result.err
+    assert re.search(rf"{name}.*moorage key create", result.err)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +138,7 @@ def test_a_parameter_that_is_not_there(moorage: Command, words: str, name: str) 
     ids=["in-the-clear", "no-key"],
 )
 def test_a_parameter_that_is_no_key_ring(  # noqa: PLR0913 - fixtures, and a row of the table
-    moorage: Command,
+    at_name: Command,
     ssm: SSMClient,
     name: str,
     kind: Literal["String", "SecureString"],
@@ -165,7 +148,7 @@ def test_a_parameter_that_is_no_key_ring(  # noqa: PLR0913 - fixtures, and a row
     """It is told, its content is not, and it is left as it is."""
     ssm.put_parameter(Name=name, Value=text, Type=kind)
     for words in ("key show", "key rotate --force"):
-        result = moorage(words)
+        result = at_name(words)
         assert result.status == 1
         assert told in result.err
         assert text not in result.err + result.out

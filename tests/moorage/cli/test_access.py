@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,24 +14,14 @@ import pytest
 
 from moorage.common.data import DataNames
 from moorage.local.backend import create_data
-from tests.support.moorage_command import Command, forget_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.emulators.backends import Backend
+    from tests.support.moorage_command import Command
 
 NOWHERE = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def moorage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Command:
-    """The command on a machine without any settings of AWS."""
-    forget_settings(monkeypatch, tmp_path)
-    return Command(capsys)
 
 
 @pytest.fixture
@@ -39,8 +30,8 @@ def settings(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> pytest.Monkey
     del moorage
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of-the-user")
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-central-1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return monkeypatch
 
@@ -79,7 +70,7 @@ def answering(status: int, answer: dict[str, object]) -> Iterator[tuple[str, lis
         ("token create n --grant team/**", "'team/**' is no grant"),
         ("token create n --grant team/**:read", "is no grant"),
         ("token create n --grant TEAM:pull", "is no pattern of repository names"),
-        ("token create Name --admin", "can't name an access token"),
+        ("token create Name --admin", "can't name an"),
         ("token create n --admin --expires 90", "is no time"),
         ("token create n --admin --expires 0", "over at once"),
         ("token create n --admin --expires 0d", "over at once"),
@@ -89,20 +80,22 @@ def answering(status: int, answer: dict[str, object]) -> Iterator[tuple[str, lis
         ("grant n", "--grant or --admin"),
         ("grant n --grant a:pull --add a:push", "--grant or --admin"),
         ("public Team", "not a repository name"),
-        ("public", "REPOSITORY --list"),
+        ("public", "Give one of '[REPOSITORY]', '--list'"),
+        ("public a --list", "'[REPOSITORY]' and '--list' don't go together"),
+        ("public a --json", "--json is for --list"),
         ("public --list --off", "--off needs a repository"),
         ("trust add n --issuer aws --subject * --grant a:pull", "names nobody"),
         ("trust add n --issuer https://x --audience y --subject s", "without grants"),
         ("trust add n --issuer http://x --audience y --subject s --admin", "without TLS"),
         ("token list --aws-endpoint nowhere", "is no URL"),
-        ("token", "usage: moorage token"),
+        ("trust add n --issuer aws --grant a:pull", "Missing option '--subject'"),
     ],
 )
-def test_a_wrong_word_is_status_2(moorage: Command, words: str, told: str) -> None:
-    """What can't be meant is refused with what could be, and nothing is done."""
+def test_what_is_asked_wrongly_is_status_2(moorage: Command, words: str, told: str) -> None:
+    """It is refused with what could be asked, before AWS is."""
     result = moorage(words)
     assert (result.status, result.out) == (2, "")
-    assert told in " ".join(result.err.split())
+    assert told in result.err
 
 
 @pytest.mark.parametrize(
@@ -135,31 +128,23 @@ def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
     assert NOWHERE in result.err
 
 
-def test_no_credentials(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is not logged in to AWS is told to, and of the way to a local registry."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    result = moorage("token list --table registry-access")
-    assert result.status == 1
-    assert "no AWS credentials: log in to AWS" in result.err
-    assert "--aws-endpoint" in result.err
-
-
-def test_no_region(moorage: Command) -> None:
-    """A region is asked for by the variable that sets it."""
-    result = moorage("key show")
-    assert (result.status, result.err) == (
-        1,
-        "moorage key show: no AWS region: set AWS_REGION, or a profile that has one\n",
-    )
-
-
-def test_no_such_profile(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile that is not there is named."""
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    result = moorage("key show")
-    assert result.status == 1
-    assert "(nobody)" in result.err
-    assert "AWS_PROFILE" in result.err
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("AWS_DEFAULT_REGION=x", r"no AWS credentials: log in to AWS.*--aws-endpoint.*"),
+        ("OTHER=x", "no AWS region: set AWS_REGION, or a profile that has one"),
+        ("AWS_PROFILE=nobody", r".*\(nobody\).*AWS_PROFILE.*"),
+    ],
+)
+def test_what_is_not_set_of_aws_is_told(
+    moorage: Command, monkeypatch: pytest.MonkeyPatch, variable: str, told: str
+) -> None:
+    """Credentials, a region and a profile are asked for by what sets them, on one line."""
+    monkeypatch.setenv(*variable.split("="))
+    for command in ("key show", "token list"):
+        result = moorage(command)
+        assert result.status == 1
+        assert re.fullmatch(rf"moorage {command}: {told}\n", result.err)
 
 
 def test_an_endpoint_given_by_hand_gets_nothing_of_the_users(
@@ -186,12 +171,17 @@ def test_a_local_registry_needs_no_table(moorage: Command, strict_moto: Backend)
 def test_the_environment_names_the_table(
     moorage: Command, strict_moto: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """$MOORAGE_ACCESS_TABLE is the default of --table."""
+    """$MOORAGE_ACCESS_TABLE is the default of --table, and an empty one is none."""
     backend = strict_moto.fresh()
     monkeypatch.setenv("MOORAGE_ACCESS_TABLE", backend.access_table)
     at = f"--aws-endpoint {backend.endpoint_url}"
     assert moorage(f"public named/app {at}").status == 0
     assert moorage(f"public --list {at}").out == "named/app\n"
+    assert moorage(f"public --list --json {at}").out == '[\n  "named/app"\n]\n'
+    monkeypatch.setenv("MOORAGE_ACCESS_TABLE", "")
+    create_data(backend.endpoint_url, DataNames(), backend.environment)
+    local = moorage(f"public --list {at}")
+    assert (local.status, "named/app" in local.out) == (0, False)
 
 
 def test_the_data_stack_names_the_table(

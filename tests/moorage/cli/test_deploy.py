@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.cli import main as cli
 from moorage.deploy import destroy as deploy_destroy
 from moorage.deploy import run as deploy
 from moorage.deploy.texts import Deployed
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.support.moorage_command import Command
 
-DEPLOY = ("deploy", "--stage", "x", "--package", "p")
-DESTROY = ("destroy", "--stage", "x")
+DEPLOY = "deploy --stage x --package p"
+DESTROY = "destroy --stage x"
+
+# Variables, and the templates' parameters that they set.
+VARIABLES = {
+    "DOMAIN": "DomainName",
+    "CERTIFICATE": "CertificateArn",
+    "HOSTED_ZONE": "HostedZoneId",
+    "LOG_DAYS": "LogRetentionDays",
+    "FUNCTION_LOG_LEVEL": "LogLevel",
+    "METRICS": "Metrics",
+    "TRACING": "Tracing",
+    "API_MEMORY": "ApiMemory",
+    "AUTHORIZER_MEMORY": "AuthorizerMemory",
+    "WORKER_MEMORY": "WorkerMemory",
+    "HEAD_STRATEGY": "HeadStrategy",
+    "INLINE_LIMIT": "InlineLimit",
+    "MANIFEST_LIMIT": "ManifestLimit",
+    "SPARSE_INDEX": "SparseIndex",
+}
+WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
+OTHERS = ("OBSERVABILITY", "DATA", "CONFIRM", "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What either command was asked for; neither does anything."""
-    for name in ("OBSERVABILITY", "DATA", "CONFIRM", "DEPLOY_BUCKET", "ALARM_EMAIL"):
+    for name in (*OTHERS, *VARIABLES, *WATCHING):
         monkeypatch.delenv(name, raising=False)
     options: list[Any] = []
 
@@ -31,7 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def destroyed(wanted: deploy_destroy.DestroyOptions, _: object) -> str:
         options.append(wanted)
-        return "gone"
+        return "gone\n"
 
     monkeypatch.setattr(deploy, "deploy", deployed)
     monkeypatch.setattr(deploy_destroy, "destroy", destroyed)
@@ -47,30 +67,35 @@ WORDS = [
 
 @pytest.mark.parametrize(("word", "meant"), WORDS)
 def test_a_switch_takes_the_usual_words(
-    asked: list[Any], monkeypatch: pytest.MonkeyPatch, word: str, *, meant: bool | None
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    moorage: Command,
+    word: str,
+    *,
+    meant: bool | None,
 ) -> None:
     """In the variable, in any case: what costs is never turned on by a word for no."""
     monkeypatch.setenv("OBSERVABILITY", word)
-    assert cli.main(DEPLOY) == 0
+    assert moorage(DEPLOY).status == 0
     assert asked[0].observability is meant
 
 
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        (["--observability"], True),
-        (["--observability", "1"], True),
-        (["--observability", "none"], False),
-        (["--no-observability"], False),
+        ("--observability", True),
+        ("--observability 1", True),
+        ("--observability none", False),
+        ("--no-observability", False),
     ],
 )
 def test_what_is_said_outdoes_the_variable(
-    asked: list[Any], monkeypatch: pytest.MonkeyPatch, words: list[str], *, meant: bool
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command, words: str, *, meant: bool
 ) -> None:
     """A switch that is said is what counts, whatever the variable has."""
     for variable in ("1", "0", "perhaps"):
         monkeypatch.setenv("OBSERVABILITY", variable)
-        assert cli.main([*DEPLOY, *words]) == 0
+        assert moorage(f"{DEPLOY} {words}").status == 0
     assert [each.observability for each in asked] == [meant] * 3
 
 
@@ -88,41 +113,67 @@ def test_what_is_said_outdoes_the_variable(
 def test_an_unknown_word_is_refused(  # noqa: PLR0913 - a row of a table
     asked: list[Any],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    command: tuple[str, ...],
+    moorage: Command,
+    command: str,
     option: str,
     variable: str,
     word: str,
     *,
     said: bool,
 ) -> None:
-    """Said or in a variable, it stops the command before anything is done."""
+    """Given or in a variable, it stops the command before anything is done."""
     if not said:
         monkeypatch.setenv(variable, word)
-    with pytest.raises(SystemExit) as ended:
-        cli.main([*command, *([option, word] if said else [])])
-    assert ended.value.code == 2
-    assert asked == []
-    assert f"argument {option}: {word!r} (said, or in ${variable}) is n" in capsys.readouterr().err
+    result = moorage(f"{command} {option} {word}" if said else command)
+    assert (result.status, result.out, asked) == (2, "", [])
+    assert f"'{option}' (env var: '{variable}'): {word!r} is n" in result.err
+    # Nor does it stop another command.
+    assert moorage("proxy --help").status == 0
 
 
-def test_data_is_deleted_by_its_word(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Said or in the variable; an empty variable is none."""
-    monkeypatch.setenv("DATA", "")
-    assert cli.main(DESTROY) == 0
-    assert cli.main([*DESTROY, "--data", "delete"]) == 0
-    monkeypatch.setenv("DATA", "delete")
-    assert cli.main(DESTROY) == 0
-    assert [each.data for each in asked] == [False, True, True]
-
-
-def test_variables_of_one_command_are_nothing_to_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_no_observability_is_not_asked_for_with_observability(
+    asked: list[Any], moorage: Command
 ) -> None:
-    """A word that `deploy` refuses stops no other command."""
-    monkeypatch.setenv("OBSERVABILITY", "perhaps")
-    monkeypatch.setenv("DATA", "perhaps")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["proxy", "--help"])
-    assert ended.value.code == 0
+    """Both at once are refused."""
+    result = moorage(f"{DEPLOY} --observability --no-observability")
+    assert (result.status, asked) == (2, [])
+    assert "don't go together" in result.err
+
+
+def test_data_is_deleted_by_its_word(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
+) -> None:
+    """Given or in the variable; an empty variable is none."""
+    monkeypatch.setenv("DATA", "")
+    monkeypatch.setenv("CONFIRM", "moorage-x-data")
+    assert moorage(DESTROY).out == "gone\n"
+    moorage(f"{DESTROY} --data delete")
+    monkeypatch.setenv("DATA", "delete")
+    moorage(DESTROY)
+    assert [each.data for each in asked] == [False, True, True]
+    assert {each.confirmed for each in asked} == {"moorage-x-data"}
+
+
+def test_every_variable_of_deploy_arrives(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
+) -> None:
+    """As the template's parameter; an option outdoes it, and an empty one is not given."""
+    names = (*VARIABLES, *WATCHING, "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
+    moorage(DEPLOY)
+    for name in names:
+        monkeypatch.setenv(name, f"v-{name}")
+    moorage(f"{DEPLOY} --domain said --bucket none")
+    for name in names:
+        monkeypatch.setenv(name, "")
+    moorage(DEPLOY)
+    bare, full, empty = asked
+    assert bare == empty == deploy.DeployOptions("x", Path("p"))
+    assert full == deploy.DeployOptions(
+        "x",
+        Path("p"),
+        {parameter: f"v-{name}" for name, parameter in VARIABLES.items()} | {"DomainName": "said"},
+        "none",
+        Path("v-ADMIN_TOKEN_FILE"),
+        None,
+        {parameter: f"v-{name}" for name, parameter in WATCHING.items()},
+    )

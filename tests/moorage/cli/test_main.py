@@ -1,24 +1,32 @@
-"""The `moorage` command: its words, defaults and exit statuses."""
+"""The `moorage` command: its options, defaults, variables, help, errors and exit statuses."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from moorage.cli import main as cli
 from moorage.gateway import server as gateway
 from moorage.local import run as local
+from moorage.local.run import LocalOptions
+
+if TYPE_CHECKING:
+    from tests.support.moorage_command import Command
+
+SDK = frozenset({"aiohttp", "boto3", "botocore", "chalice", "cryptography", "moto", "yaml"})
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[local.LocalOptions]:
-    """Collect what `moorage local` was asked for, instead of running it."""
-    calls: list[local.LocalOptions] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[LocalOptions]:
+    """What `moorage local` was asked for; it does nothing."""
+    calls: list[LocalOptions] = []
 
-    def run(options: local.LocalOptions) -> int:
+    def run(options: LocalOptions) -> int:
         calls.append(options)
         return 7
 
@@ -28,48 +36,41 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[local.LocalOptions]:
     return calls
 
 
-def test_local_needs_no_options(asked: list[local.LocalOptions]) -> None:
-    """`moorage local` alone means moto, port 8000 and port 5000."""
+def test_local_needs_no_options(asked: list[LocalOptions]) -> None:
+    """`moorage local` alone means moto, port 8000 and port 5000; its status is the command's."""
     assert cli.main(["local"]) == 7
-    assert asked == [local.LocalOptions()]
-    assert (asked[0].gateway_port, asked[0].proxy_port) == (8000, 5000)
-
-
-def test_the_environment_gives_the_ports(
-    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """GATEWAY_PORT and PROXY_PORT are the defaults, and options win over them."""
-    monkeypatch.setenv("GATEWAY_PORT", "8001")
-    monkeypatch.setenv("PROXY_PORT", "5001")
-    cli.main(["local", "--proxy-port", "5002"])
-    assert (asked[0].gateway_port, asked[0].proxy_port) == (8001, 5002)
+    assert asked == [LocalOptions(gateway_port=8000, proxy_port=5000)]
 
 
 @pytest.mark.parametrize(
-    ("word", "on"),
-    [("1", True), ("yes", True), ("anything", True), ("0", False), ("", False), ("off", False)],
+    ("variables", "words", "expected"),
+    [
+        ("GATEWAY_PORT=8001 PROXY_PORT=5001", "--proxy-port 5002", LocalOptions(8001, 5002)),
+        ("GATEWAY_PORT= PROXY_PORT=", "", LocalOptions()),
+        *[(f"AUTH={word}", "", LocalOptions(auth=True)) for word in ("1", "yes", "anything", "No")],
+        *[(f"AUTH={word}", "", LocalOptions()) for word in ("0", "no", "off", "false", "")],
+        ("AUTH=0", "--auth", LocalOptions(auth=True)),
+        ("AUTH=1", "--no-auth", LocalOptions()),
+        ("ADMIN_TOKEN_FILE=token", "", LocalOptions(admin_token_file=Path("token"))),
+        ("ADMIN_TOKEN_FILE=", "", LocalOptions()),
+        ("ADMIN_TOKEN_FILE=x", "--admin-token-file y", LocalOptions(admin_token_file=Path("y"))),
+    ],
 )
-def test_the_environment_turns_access_control_on(
-    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch, word: str, *, on: bool
+def test_variables_are_defaults(
+    asked: list[LocalOptions],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: str,
+    words: str,
+    expected: LocalOptions,
 ) -> None:
-    """AUTH is the default, a word that is not clearly a no is a yes, and options win over it."""
-    monkeypatch.setenv("AUTH", word)
-    for words in (["local"], ["local", "--auth"], ["local", "--no-auth"]):
-        cli.main(words)
-    assert [options.auth for options in asked] == [on, True, False]
+    """An option outdoes its variable, an empty one is none, and only a clear no is off."""
+    for variable in variables.split():
+        monkeypatch.setenv(*variable.split("="))
+    cli.main(["local", *words.split()])
+    assert asked == [expected]
 
 
-@pytest.mark.parametrize(("given", "path"), [("token", Path("token")), ("", None)])
-def test_the_environment_names_the_token_file(
-    asked: list[local.LocalOptions], monkeypatch: pytest.MonkeyPatch, given: str, path: Path | None
-) -> None:
-    """ADMIN_TOKEN_FILE is the default, and an empty one is none."""
-    monkeypatch.setenv("ADMIN_TOKEN_FILE", given)
-    cli.main(["local", "--auth"])
-    assert asked[0].admin_token_file == path
-
-
-def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path: Path) -> None:
+def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path) -> None:
     """Each option sets the field of its name."""
     words = (
         "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x --head-mode zero "
@@ -77,19 +78,9 @@ def test_every_option_of_local_arrives(asked: list[local.LocalOptions], tmp_path
         f"--admin-token-file {tmp_path}/token"
     )
     cli.main(words.split())
-    assert asked == [
-        local.LocalOptions(
-            gateway_port=1,
-            proxy_port=0,
-            aws_endpoint="http://x",
-            head_mode="zero",
-            inline_limit=0,
-            ready_file=tmp_path,
-            log_level="debug",
-            auth=True,
-            admin_token_file=tmp_path / "token",
-        )
-    ]
+    token = tmp_path / "token"
+    expected = LocalOptions(1, 0, "http://x", "zero", 0, tmp_path, "debug", True, token)  # noqa: FBT003 - in order
+    assert asked == [expected]
 
 
 def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,73 +95,150 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
     assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
     assert asked == [
         gateway.GatewayOptions(timeout_seconds=29),
-        gateway.GatewayOptions(
-            host="::1", port=1, head_mode=gateway.HeadMode.ZERO, threads=2, timeout_seconds=0.5
-        ),
+        gateway.GatewayOptions("::1", 1, gateway.HeadMode.ZERO, 2, 0.5),
     ]
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "command", "told"),
     [
-        "",
-        "unknown",
-        "local --gateway-port 65536",
-        "local --proxy-port -1",
-        "local --head-mode other",
-        "local --inline-limit few",
-        "proxy",
-        "gateway --threads 0",
-        "gateway --timeout 0",
-        "proxy --upstream http://x --patience soon",
-        "proxy --upstream http://x --chunk-size -1",
+        ("tokn", "moorage", "Did you mean 'token'?"),
+        ("local --gateway-prt 1", "moorage local", "Did you mean '--gateway-port'?"),
+        ("local --gateway-port 65536", "moorage local", "'65536' is no number from 0 to 65535"),
+        ("local --proxy-port -1", "moorage local", "'-1' is no number from 0 to 65535"),
+        ("local --head-mode other", "moorage local", "'other' is not one of 'body', 'zero'"),
+        ("local --inline-limit few", "moorage local", "'few' is no number from 0 on"),
+        ("proxy", "moorage proxy", "Missing option '--upstream'"),
+        ("proxy --upstream", "moorage proxy", "'--upstream' requires an argument"),
+        ("gateway --threads 0", "moorage gateway", "'0' is no number from 1 on"),
+        ("gateway --timeout 0", "moorage gateway", "'0' is no number of seconds above 0"),
+        ("gateway --timeout nan", "moorage gateway", "'nan' is no number of seconds above 0"),
+        ("proxy --upstream http://x --patience soon", "moorage proxy", "'soon' is no number"),
+        ("proxy --upstream http://x --chunk-size -1", "moorage proxy", "'-1' is no number"),
+        ("login r", "moorage login", "Give one of '--aws', '--oidc'"),
+        ("login r --aws --oidc", "moorage login", "'--aws' and '--oidc' don't go together"),
+        ("login r --aws --scope a", "moorage login", "--scope is for --print"),
     ],
 )
-def test_a_wrong_word_is_status_2(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the command doesn't know is refused with a usage line."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(words.split())
-    assert ended.value.code == 2
-    assert "usage: moorage" in capsys.readouterr().err
-
-
-def test_a_bad_port_in_the_environment_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_is_asked_wrongly_is_told_with_where_help_is(
+    moorage: Command, words: str, command: str, told: str
 ) -> None:
-    """A variable that is no port is refused as the option would be."""
+    """The status is 2, and there are two lines on stderr: what is wrong, and where to look."""
+    result = moorage(words)
+    problem, hint = result.err.splitlines()
+    assert (result.status, result.out) == (2, "")
+    assert problem.startswith(f"{command}: ")
+    assert told in problem
+    assert hint == f"see `{command} --help`"
+
+
+def test_a_wrong_variable_is_named(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused as the option would be."""
     monkeypatch.setenv("PROXY_PORT", "http")
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["local"])
-    assert ended.value.code == 2
-    assert "--proxy-port: 'http' is no port" in capsys.readouterr().err
+    assert "(env var: 'PROXY_PORT'): 'http' is no number from 0" in moorage("local").err
 
 
-@pytest.mark.parametrize("words", ["--help", "local --help", "gateway --help", "proxy --help"])
-def test_help_is_given(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", ["", "token"])
+def test_a_command_that_is_not_named_is_status_2(moorage: Command, words: str) -> None:
+    """The help is shown, on stderr."""
+    result = moorage(words)
+    assert (result.status, result.out) == (2, "")
+    assert "Usage: moorage " in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [(OSError("no room"), 1, "no room"), (KeyboardInterrupt(), 130, "stopped")],
+)
+def test_what_stops_a_command_is_one_line(
+    moorage: Command, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, told: str
+) -> None:
+    """An error of the operating system is status 1; Ctrl-C is what a shell says of it."""
+
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(local, "run", fail)
+    result = moorage("local")
+    assert (result.status, result.err) == (status, f"moorage local: {told}\n")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", ["", "local", "gateway", "proxy", "token create", "deploy"])
+def test_help_is_given(moorage: Command, command: str, flag: str) -> None:
     """Every command explains itself, and hides what is only for children."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(words.split())
-    assert ended.value.code == 0
-    output = capsys.readouterr().out
-    assert "usage: moorage" in output
-    assert "--stop-with-input" not in output
+    result = moorage(f"{command} {flag}")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: moorage {command}".strip())
+    assert "--stop-with-input" not in result.out
 
 
-def test_version_is_told() -> None:
-    """`python -m moorage --version` names the program and its version."""
-    result = subprocess.run(
-        [sys.executable, "-m", "moorage", "--version"], capture_output=True, text=True, check=True
+def test_help_has_every_command_in_a_section(moorage: Command) -> None:
+    """The commands are grouped by what they are for."""
+    lines = moorage("--help").out.partition("Serve:")[2].splitlines()
+    assert [line.split()[0] for line in lines if line and not line.startswith("   ")] == [
+        *("local", "gateway", "proxy"),
+        *("Use", "login", "doctor"),
+        *("Manage", "token", "grant", "public", "trust", "key"),
+        *("Deploy", "deploy", "destroy"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("moorage to", {"token"}),
+        ("moorage d", {"doctor", "deploy", "destroy"}),
+        ("moorage token r", {"revoke", "rotate"}),
+        ("moorage local --head-mode ", {"body", "zero"}),
+        ("moorage local --gateway", {"--gateway-port"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    moorage: Command, monkeypatch: pytest.MonkeyPatch, typed: str, completed: set[str]
+) -> None:
+    """As the script asks for it that `--show-completion` prints."""
+    assert "_MOORAGE_COMPLETE=zsh_complete" in moorage("--show-completion zsh").out
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    monkeypatch.setenv("_MOORAGE_COMPLETE", "bash_complete")
+    assert {line.partition(",")[2] for line in moorage("").out.splitlines()} == completed
+
+
+def loaded_by(script: str, **variables: str) -> tuple[str, set[str]]:
+    """Run a program of Python's; return its stdout and the modules that it has loaded then."""
+    script = f"import sys\ntry:\n {script}\nfinally: print('', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **variables},
     )
-    assert result.stdout.startswith("moorage 0.")
+    *lines, modules = done.stdout.splitlines()
+    return "\n".join(lines), set(modules.split())
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "completion"])
+def test_what_a_shell_waits_for_loads_little(words: str) -> None:
+    """`moorage --version`, help and completion start at once: no SDK, no server, no tables."""
+    complete = {"_MOORAGE_COMPLETE": "bash_complete", "COMP_WORDS": "moorage t", "COMP_CWORD": "1"}
+    shown, modules = loaded_by(
+        f"import runpy; sys.argv[1:] = [{words!r}]; runpy.run_module('moorage', None, '__main__')",
+        **(complete if words == "completion" else {}),
+    )
+    starts = {"--version": "moorage 0.", "--help": "Usage: moorage", "completion": "plain,token"}
+    assert shown.startswith(starts[words])
+    assert not (SDK | {"asyncio", "logging", "rich"}) & modules
+    assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
+        *(f"moorage.cli.{name}" for name in ("access", "command", "deploy", "doctor", "login")),
+        *(f"moorage.cli.{name}" for name in ("main", "options", "output", "serve")),
+        *("moorage.cli", "moorage.common", "moorage.common.errors", "chalicelib.errors"),
+    }
+    assert len(modules) < 250
 
 
 def test_the_proxy_loads_no_sdk() -> None:
     """`moorage proxy` starts without boto3, moto, chalice or the registry."""
-    script = (
-        "import sys; from moorage.cli import main; from moorage.proxy import server; "
-        "print([m for m in ('boto3', 'moto', 'chalice', 'app') if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
+    _, modules = loaded_by("from moorage.cli import main; from moorage.proxy import server")
+    assert not (SDK - {"aiohttp"} | {"app"}) & modules

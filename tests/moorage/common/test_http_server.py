@@ -1,10 +1,11 @@
-"""What servers allow their clients: how many connections, how slow, how much memory."""
+"""The limits for clients: connections, slowness, memory."""
 
 from __future__ import annotations
 
 import base64
 import resource
 import socket
+import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,18 @@ import pytest
 
 from moorage.common import http_server as connections
 from moorage.common.http_server import Pace, most_connections
-from moorage.common.memory import Memory
+from moorage.common.memory import BodyMemory
 from moorage.gateway import server as gateway
 from moorage.gateway.server import GatewayOptions
-from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.moorage.proxy.proxies import run_proxy
+from tests.support.fake_registry import run_fake_registry
+from tests.support.servers import Recorder, connect, exchange, run_gateway
+from tests.support.servers import request as ask
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from aiohttp import web
 
@@ -35,20 +40,20 @@ LARGE = {
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
-    """What gateways hold: one for each gateway of the test, in order."""
-    made: list[Memory] = []
+def held(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemory]:
+    """The memory of each gateway of the test, in order."""
+    made: list[BodyMemory] = []
 
-    def make(most: int) -> Memory:
-        made.append(Memory(most))
+    def make(most: int) -> BodyMemory:
+        made.append(BodyMemory(most))
         return made[-1]
 
-    monkeypatch.setattr(gateway, "Memory", make)
+    monkeypatch.setattr(gateway, "BodyMemory", make)
     return made
 
 
 def deaf(url: str, buffer: int = 4096) -> socket.socket:
-    """Ask for the answer and be a client that doesn't read it; few bytes wait in its kernel."""
+    """Send a request and don't read the answer; the kernel takes few bytes of it."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -69,12 +74,42 @@ def received(connection: socket.socket) -> int:
     return count
 
 
+@pytest.fixture(params=["gateway", "proxy"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gateway, and a proxy with one upload session behind it; both linger for a minute."""
+    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
+    if request.param == "gateway":
+        with run_gateway(Recorder({"statusCode": 202})) as url:
+            yield url
+        return
+    with run_fake_registry() as registry, run_proxy(registry.url) as url:
+        assert ask(url, "POST", "/v2/x/blobs/uploads/")[0] == 202
+        yield url
+
+
+def test_expect_100_continue_is_answered(server: str) -> None:
+    """The client gets 100 before it sends the body, and a whole answer after it."""
+    with connect(server) as connection:
+        head = b"PATCH /v2/x/blobs/uploads/0?at=0 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+        connection.sendall(head + b"Content-Length: 3\r\n\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
+
+
+def test_a_tls_hello_is_refused_at_once(server: str) -> None:
+    """A client that tries HTTPS first loses a moment, and not the minute of lingering."""
+    began = time.monotonic()
+    with connect(server) as connection, pytest.raises((ssl.SSLError, OSError)):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+    exchange(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64))
+    assert time.monotonic() - began < 20
+
+
 @pytest.mark.parametrize("sent", [b"", GET[:20], GET], ids=["nothing", "part of a head", "a GET"])
-def test_a_connection_that_waits_for_long_is_closed(
-    sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether before its first request, in the head of one, or after one."""
-    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 2.0)
+def test_an_idle_connection_is_closed(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its first request, in the head of one, and after one."""
+    monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.7)
     with run_gateway(Recorder()) as url:
         began = time.monotonic()
         answer = exchange(url, sent)
@@ -82,8 +117,8 @@ def test_a_connection_that_waits_for_long_is_closed(
     assert answer.startswith(b"HTTP/1.1 200") if sent == GET else answer == b""
 
 
-def test_headers_that_trickle_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each new header is no reason to wait longer."""
+def test_a_client_that_sends_headers_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new header does not extend the time."""
     monkeypatch.setattr(connections, "_BETWEEN_REQUESTS_SECONDS", 0.5)
     with run_gateway(Recorder()) as url, connect(url) as connection:
         connection.sendall(GET[:-2])
@@ -125,16 +160,16 @@ def served(url: str) -> bool:
 @pytest.mark.parametrize(
     ("files", "most"), [(256, 96), (1024, 480), (1 << 20, 480), (resource.RLIM_INFINITY, 480)]
 )
-def test_connections_leave_files_for_the_way_on(
+def test_connections_leave_file_descriptors_for_upstream(
     files: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each may need another one to AWS or upstream."""
+    """Each may need another one, to AWS or upstream."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert most_connections() == most
 
 
-def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
-    """The answer isn't kept for a client that doesn't take it."""
+def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """Its answer must not stay in memory."""
     with run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=0.4)) as url:
         with deaf(url) as connection:
             until(lambda: "its client doesn't read" in caplog.text, "the connection is closed")
@@ -144,10 +179,10 @@ def test_who_never_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
             assert another.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that keeps up more than 16 KiB a second is waited for."""
+def test_a_client_that_reads_slowly_gets_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 16 KiB a second it is waited for."""
     keep_little_in_the_kernel(monkeypatch)
-    idle = 3.0
+    idle = 1.5
     with (
         run_gateway(Recorder(LARGE), GatewayOptions(port=0, idle_seconds=idle)) as url,
         deaf(url, 256 * 1024) as connection,
@@ -157,13 +192,13 @@ def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
             piece = connection.recv(65536)
             assert piece
             count += len(piece)
-            # Slow until it has been looked at twice, the second time for what went meanwhile.
+            # Slow until the server has looked twice for progress.
             if time.monotonic() - began < 2.2 * idle:
                 time.sleep(len(piece) / (MIB / 2))
 
 
 def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make servers wait for their clients: a kernel of today would take a whole answer at once."""
+    """Make the server's kernel buffer few bytes: by default it takes a whole answer at once."""
     made = connections.BoundedServer.connection_made
 
     def made_small(
@@ -178,8 +213,8 @@ def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections.BoundedServer, "connection_made", made_small)
 
 
-def test_a_body_that_trickles_is_given_up() -> None:
-    """Never pausing for long is not enough: it would hold memory for ever."""
+def test_a_body_that_is_sent_too_slowly_is_408() -> None:
+    """Also without a long pause: it would hold memory for ever."""
     function = Recorder()
     options = GatewayOptions(port=0, slow_seconds=0.5)
     with run_gateway(function, options) as url, connect(url) as connection:
@@ -197,8 +232,8 @@ def test_a_body_that_trickles_is_given_up() -> None:
     assert function.events == []
 
 
-def test_pace_grows_with_what_has_come() -> None:
-    """A second for each 16 KiB, on top of what everybody is given, and never below none."""
+def test_pace_gives_a_second_for_each_16_kib() -> None:
+    """On top of `slow`, at most `idle`, and never below 0."""
     now = time.monotonic()
     assert Pace(idle=60, slow=10).left(now, 0) == pytest.approx(10, abs=1)
     assert Pace(idle=60, slow=10).left(now - 10, 32 * 1024) == pytest.approx(2, abs=1)
@@ -206,26 +241,26 @@ def test_pace_grows_with_what_has_come() -> None:
     assert Pace(idle=60, slow=10).left(now - 100, 0) == 0
 
 
-def test_bodies_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
-    """Whole bodies and parts of others count; what is given back can be had again."""
+def test_bodies_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
+    """Whole bodies and parts of others count; memory that was given back is free again."""
     function = Recorder()
     with run_gateway(function, GatewayOptions(port=0, most_held=MIB)) as url:
         with connect(url) as holder:
             holder.sendall(PATCH % MIB + bytes(700_000))
             until(lambda: held[0].held == 700_000, "the part of a body is held")
-            status, headers, body = request(url, "PATCH", "/v2/a", bytes(500_000))
+            status, headers, body = ask(url, "PATCH", "/v2/a", bytes(500_000))
             assert (status, body) == (429, b'{"message":"Too Many Requests"}')
             assert headers["x-amzn-ErrorType"] == "TooManyRequestsException"
-            assert request(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
-        whole = partial(request, url, "PATCH", "/v2/a", bytes(900_000))
+            assert ask(url, "PATCH", "/v2/a", bytes(200_000))[0] == 200
+        whole = partial(ask, url, "PATCH", "/v2/a", bytes(900_000))
         until(lambda: whole()[0] == 200, "what its client left is given back")
         for _ in range(3):
             assert whole()[0] == 200
     assert len(function.events) == 5
 
 
-def test_answers_that_would_take_too_much_memory_are_429(held: list[Memory]) -> None:
-    """A client that doesn't read keeps others from what is large and from nothing else."""
+def test_answers_that_would_take_too_much_memory_are_429(held: list[BodyMemory]) -> None:
+    """A client that doesn't read delays large answers to others, and nothing else."""
 
     def function(event: dict[str, Any], _: object) -> object:
         return LARGE if event["httpMethod"] == "GET" else {"statusCode": 202}
@@ -233,6 +268,6 @@ def test_answers_that_would_take_too_much_memory_are_429(held: list[Memory]) -> 
     with run_gateway(function, GatewayOptions(port=0, most_held=5 * MIB)) as url:
         with deaf(url):
             until(lambda: held[0].held >= 4 * MIB, "the answer is held")
-            assert request(url, "GET", "/v2/")[0] == 429
-            assert request(url, "PATCH", "/v2/a", b"x")[0] == 202
-        until(lambda: request(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")
+            assert ask(url, "GET", "/v2/")[0] == 429
+            assert ask(url, "PATCH", "/v2/a", b"x")[0] == 202
+        until(lambda: ask(url, "GET", "/v2/")[0] == 200, "what nobody read is given back")

@@ -1,7 +1,7 @@
 """A registry in this process, and a gateway before it that breaks one thing.
 
 The registry is whole: app.py's routes, its authorizer and its token endpoint, behind moorage's own
-gateway, over memory. What stands before it must change nothing but what it was told to break; it
+gateway, over memory. The broken gateway must change only what a Break says; it
 serves presigned URLs too, for the one method that each was signed for, as S3 does.
 """
 
@@ -27,11 +27,14 @@ from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
-from chalicelib.api.options import ApiOptions, HeadStrategy
 from chalicelib.errors import RangeInvalidError
 from chalicelib.registry.service import Limits
+from chalicelib.settings import ApiOptions, HeadStrategy
+from moorage.common.http import registry_url
 from moorage.common.http_server import BoundedServer
-from moorage.gateway.front import front_of
+from moorage.doctor.visit import UserPassword, Visit
+from moorage.doctor.wire import Wire
+from moorage.gateway.rest_api import rest_api_of
 from moorage.gateway.server import GatewayOptions, HeadMode
 from moorage.local import ports
 from tests.support.access import AccessWorld
@@ -67,12 +70,26 @@ class LocalAccess(AccessWorld):
 
 
 @dataclass(frozen=True)
-class Running:
-    """A registry: where it is, what its objects are, and who may do what (nobody asked: None)."""
+class MemoryRegistry:
+    """A registry: its URL, its objects, and its access control (None: it is open)."""
 
     url: str = ""
     objects: MemoryObjectStore | None = None
     access: LocalAccess | None = None
+
+
+def visit_to(
+    registry: MemoryRegistry,
+    name: str,
+    grant: str = "team/**:pull,push,delete",
+    url: str = "",
+    **options: Any,  # noqa: ANN401 - `large` and `keep`
+) -> Visit:
+    """Visit a registry with an API token and a repository that no other visit has."""
+    assert registry.access is not None
+    login = UserPassword("somebody", registry.access.credential(name, grant))
+    repository = "team/" + re.sub("[^a-z0-9]+", "-", name.lower())
+    return Visit(Wire(registry_url(url or registry.url)), repository, login, **options)
 
 
 @contextlib.contextmanager
@@ -81,8 +98,8 @@ def run_registry(
     counts: bool,
     strategy: HeadStrategy,
     closed: bool = True,
-) -> Iterator[Running]:
-    """Serve a registry over memory; its gateway `counts` a HEAD's body, or says 0."""
+) -> Iterator[MemoryRegistry]:
+    """Serve a registry over memory; its gateway `counts` a HEAD's body, or sends length 0."""
     port = ports.free_port()
     url = f"http://{ports.LOOPBACK}:{port}"
     under = registry_in_memory(Limits())
@@ -97,8 +114,8 @@ def run_registry(
     environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
     head_mode = HeadMode.BODY if counts else HeadMode.ZERO
     listening = GatewayOptions(port=port, head_mode=head_mode)
-    with run_gateway(app, listening, front_of(app, environment)) as served:
-        yield Running(served, under.objects, access)
+    with run_gateway(app, listening, rest_api_of(app, environment)) as served:
+        yield MemoryRegistry(served, under.objects, access)
 
 
 def _chalice(api: Api, access: LocalAccess | None) -> MoorageChalice:
@@ -124,7 +141,7 @@ def _chalice(api: Api, access: LocalAccess | None) -> MoorageChalice:
 
 
 @dataclass
-class Asked:
+class SentRequest:
     """A request on its way; `state` lasts as long as the broken gateway does."""
 
     method: str
@@ -141,8 +158,8 @@ class Asked:
 
 
 @dataclass
-class Told:
-    """An answer on its way; a `length` is told in the place of the true one."""
+class Reply:
+    """An answer on its way; `length` is sent instead of the true one."""
 
     status: int
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
@@ -150,7 +167,7 @@ class Told:
     length: str | None = None
 
     @classmethod
-    def of(cls, status: int, body: bytes = b"", **headers: str) -> Told:
+    def of(cls, status: int, body: bytes = b"", **headers: str) -> Reply:
         """Write an answer; `_` stands for a hyphen."""
         return cls(status, CIMultiDict((k.replace("_", "-"), v) for k, v in headers.items()), body)
 
@@ -163,14 +180,14 @@ class Break:
     ConnectionAbortedError, which nobody answers; with `hang_up` none is answered.
     """
 
-    ask: Callable[[Asked], Told | None] = lambda _: None
-    tell: Callable[[Asked, Told], None] = lambda _asked, _told: None
+    on_request: Callable[[SentRequest], Reply | None] = lambda _: None
+    on_reply: Callable[[SentRequest, Reply], None] = lambda _sent, _reply: None
     hang_up: bool = False
     tls: ssl.SSLContext | None = None
 
 
 @contextlib.contextmanager
-def run_broken(registry: Running, broken: Break) -> Iterator[str]:
+def run_broken(registry: MemoryRegistry, broken: Break) -> Iterator[str]:
     """Serve a broken gateway before a registry, and give its URL."""
     gateway = _BrokenGateway(registry, broken)
     with in_background(gateway.start):
@@ -178,7 +195,7 @@ def run_broken(registry: Running, broken: Break) -> Iterator[str]:
 
 
 class _BrokenGateway:
-    def __init__(self, registry: Running, broken: Break) -> None:
+    def __init__(self, registry: MemoryRegistry, broken: Break) -> None:
         self._registry = registry
         self._broken = broken
         self._state: dict[str, Any] = {}
@@ -221,60 +238,60 @@ class _BrokenGateway:
             (k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP
         )
         chunked = "Transfer-Encoding" in request.headers
-        asked = Asked(request.method, request.raw_path, headers, body, self._state, chunked)
+        sent = SentRequest(request.method, request.raw_path, headers, body, self._state, chunked)
         try:
-            told = self._broken.ask(asked)
+            reply = self._broken.on_request(sent)
         except ConnectionAbortedError:
             transport.abort()
             return web.Response()
-        told = told or (
-            self._stored(asked) if asked.path.startswith(STORE) else await self._forwarded(asked)
+        reply = reply or (
+            self._stored(sent) if sent.path.startswith(STORE) else await self._forwarded(sent)
         )
-        self._broken.tell(asked, told)
+        self._broken.on_reply(sent, reply)
         # By hand: a server that knows HTTP would mend what is to be broken.
-        transport.write(_on_the_wire(asked, told))
+        transport.write(_on_the_wire(sent, reply))
         transport.close()
         return web.Response()
 
-    async def _forwarded(self, asked: Asked) -> Told:
-        headers = CIMultiDict((k, v) for k, v in asked.headers.items() if k.lower() != "host")
-        data = asked.body if "Content-Length" in headers or asked.chunked else None
+    async def _forwarded(self, sent: SentRequest) -> Reply:
+        headers = CIMultiDict((k, v) for k, v in sent.headers.items() if k.lower() != "host")
+        data = sent.body if "Content-Length" in headers or sent.chunked else None
         headers.popall("Content-Length", None)
         async with self._client.request(
-            asked.method,
-            URL(self._registry.url + asked.target, encoded=True),
+            sent.method,
+            URL(self._registry.url + sent.target, encoded=True),
             headers=headers,
             data=data,
             allow_redirects=False,
         ) as upstream:
-            told = Told(upstream.status, CIMultiDict(upstream.headers), await upstream.read())
-        if asked.method == "HEAD":
-            told.length = told.headers.get("Content-Length")
-        self._lead_here(told)
-        return told
+            reply = Reply(upstream.status, CIMultiDict(upstream.headers), await upstream.read())
+        if sent.method == "HEAD":
+            reply.length = reply.headers.get("Content-Length")
+        self._lead_here(reply)
+        return reply
 
-    def _stored(self, asked: Asked) -> Told:
-        """Answer for S3, whoever asks, if it is by the method that the URL was signed for."""
-        method, _, key = asked.path.removeprefix(f"{STORE}/").partition("/")
-        if method != asked.method or self._registry.objects is None:
-            return Told.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+    def _stored(self, sent: SentRequest) -> Reply:
+        """Answer as S3 does: without a login, for the method that the URL was signed for."""
+        method, _, key = sent.path.removeprefix(f"{STORE}/").partition("/")
+        if method != sent.method or self._registry.objects is None:
+            return Reply.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         data = self._registry.objects.get(key)
         try:
-            span = parse_range(asked.headers.get("Range"), len(data))
+            span = parse_range(sent.headers.get("Range"), len(data))
         except RangeInvalidError:
-            return Told.of(416)
+            return Reply.of(416)
         first, last = span or (0, len(data) - 1)
         part = data[first : last + 1]
-        told = Told.of(200 if span is None else 206, part)
+        reply = Reply.of(200 if span is None else 206, part)
         if span is not None:
-            told.headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-        if asked.method == "HEAD":
-            told.length = str(len(part))
-        return told
+            reply.headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        if sent.method == "HEAD":
+            reply.length = str(len(part))
+        return reply
 
-    def _lead_here(self, told: Told) -> None:
+    def _lead_here(self, reply: Reply) -> None:
         """Name this gateway where the registry names itself or S3."""
-        headers = told.headers
+        headers = reply.headers
         for name in ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate"):
             if name in headers:
                 headers[name] = _REALM.sub(f'realm="{self.url}', headers[name])
@@ -292,14 +309,14 @@ async def _read(request: web.BaseRequest) -> bytes:
     return bytes(body)
 
 
-def _on_the_wire(asked: Asked, told: Told) -> bytes:
-    headers = CIMultiDict(told.headers)
+def _on_the_wire(sent: SentRequest, reply: Reply) -> bytes:
+    headers = CIMultiDict(reply.headers)
     for name in (*_HOP_BY_HOP, "content-length"):
         headers.popall(name, None)
-    bodiless = asked.method == "HEAD" or told.status == 204
-    length = told.length if bodiless or told.length else str(len(told.body))
+    bodiless = sent.method == "HEAD" or reply.status == 204
+    length = reply.length if bodiless or reply.length else str(len(reply.body))
     if length is not None:
         headers["Content-Length"] = length
-    lines = [f"HTTP/1.1 {told.status} Told", *(f"{k}: {v}" for k, v in headers.items())]
+    lines = [f"HTTP/1.1 {reply.status} Answer", *(f"{k}: {v}" for k, v in headers.items())]
     head = "\r\n".join((*lines, "Connection: close", "", "")).encode()
-    return head if bodiless else head + told.body
+    return head if bodiless else head + reply.body

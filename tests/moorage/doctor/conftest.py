@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.api.options import HeadStrategy
-from tests.moorage.doctor.broken_gateway import Running, run_registry
+from chalicelib.settings import HeadStrategy
+from tests.moorage.doctor.broken_gateway import MemoryRegistry, run_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
-def counting() -> Iterator[Running]:
+def counting() -> Iterator[MemoryRegistry]:
     """A registry whose gateway counts a HEAD's body, set up for that."""
     with run_registry(counts=True, strategy=HeadStrategy.BODY) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def redirecting() -> Iterator[Running]:
+def redirecting() -> Iterator[MemoryRegistry]:
     """A registry whose gateway says 0 to every HEAD, set up for that."""
     with run_registry(counts=False, strategy=HeadStrategy.REDIRECT) as running:
         yield running

@@ -1,4 +1,4 @@
-"""`moorage doctor` in parts: what it may be asked, and that no answer makes it stumble."""
+"""`moorage doctor` in parts: its options, its table of checks, and answers that make no sense."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import pytest
 
 from moorage.cli import main as cli
 from moorage.common.checkout import CHECKOUT
-from moorage.doctor import run as doctor
+from moorage.common.http import HttpResponse, clean, registry_url
+from moorage.doctor.checklist import CHECKS
 from moorage.doctor.checks import uploads as doctor_checks_uploads
-from moorage.doctor.checks.login import challenge, reach
+from moorage.doctor.checks.access import challenge, reach
 from moorage.doctor.findings import FailedError, Status
-from moorage.doctor.visit import Credentials, Visit
-from moorage.doctor.wire import BROKEN, HttpResponse, Wire, clean
-from tests.moorage.doctor.broken_gateway import Asked, Break, Running, Told, run_broken
+from moorage.doctor.visit import UserPassword, Visit
+from moorage.doctor.wire import BROKEN, Wire
+from tests.moorage.doctor.broken_gateway import (
+    Break,
+    MemoryRegistry,
+    Reply,
+    SentRequest,
+    run_broken,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +49,14 @@ REPOSITORY = "team/doctor"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_asked_wrongly_is_2(
+def test_a_wrong_option_is_exit_status_2(
     arguments: list[str],
     says: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is sent, and what to write instead is told."""
+    """Nothing is sent, and the error says what to write instead."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert cli.main(["doctor", *arguments]) == 2
@@ -69,51 +76,51 @@ def test_what_is_asked_wrongly_is_2(
         ("http://registry.example", "http://registry.example"),
     ],
 )
-def test_an_address_is_read_as_clients_do(text: str, url: str) -> None:
-    """Without a scheme it is https, but on this machine."""
-    assert doctor.address(text).geturl() == url
+def test_an_address_without_a_scheme_is_https_but_on_this_machine(text: str, url: str) -> None:
+    """As client programs have it."""
+    assert registry_url(text).geturl() == url
 
 
-def test_the_document_has_every_check() -> None:
-    """docs/doctor.md names the checks, in their order."""
+def test_docs_doctor_has_every_check_in_order() -> None:
+    """Its table is that of checklist.py."""
     document = (CHECKOUT / "docs" / "doctor.md").read_text(encoding="utf-8")
     _, _, section = document.partition("## The checks")
     table = section.partition("\n## ")[0]
     named = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
-    assert named == [check.name for check in doctor.CHECKS]
+    assert named == [check.name for check in CHECKS]
 
 
-def test_a_check_needs_what_comes_before_it() -> None:
-    """So one pass does, and each has a reason and something to do."""
+def test_a_check_needs_only_checks_before_it() -> None:
+    """Each name is there once, and has a reason and advice."""
     done: set[str] = set()
-    for check in doctor.CHECKS:
+    for check in CHECKS:
         assert done >= set(check.needs)
         assert check.why
         assert check.todo
         done.add(check.name)
-    assert len(done) == len(doctor.CHECKS)
+    assert len(done) == len(CHECKS)
 
 
 def elsewhere(url: str) -> Visit:
-    """Come to a registry that is nowhere: whoever sends it something fails."""
-    return Visit(Wire(doctor.address(url)), REPOSITORY)
+    """Visit a registry that is nowhere: to send it anything fails."""
+    return Visit(Wire(registry_url(url)), REPOSITORY)
 
 
-def test_an_open_registry_elsewhere_is_a_warning() -> None:
-    """On this machine it is none."""
+def test_an_open_registry_is_a_warning_but_on_this_machine() -> None:
+    """Everybody could push to it."""
     visit = elsewhere("https://registry.example")
     visit.hello = HttpResponse(200, Message(), b"{}")
     assert challenge(visit).status is Status.WARN
 
 
 def test_nothing_is_sent_without_tls() -> None:
-    """Not even a question: http is for this machine."""
+    """Http is for this machine only."""
     with pytest.raises(FailedError, match="nothing was sent"):
         reach(elsewhere("http://registry.example"))
 
 
-def test_what_a_server_says_is_made_fit_to_be_shown() -> None:
-    """No control characters, nothing long, and no word that could be a token."""
+def test_a_servers_text_is_shown_short_printable_and_without_tokens() -> None:
+    """Control characters become spaces, and a long word is left out."""
     token = "moor_" + "a1" * 25
     shown = clean(f"your \x1b[31m{token}\r\n is {'bad ' * 100}")
     assert token not in shown
@@ -131,23 +138,23 @@ NONSENSE: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("headers", sorted(NONSENSE))
 @pytest.mark.parametrize("body", [b"", b"[1]", b'{"errors": [1], "tags": 1, "manifests": [1]}'])
 @pytest.mark.parametrize("status", [200, 202, 307])
-def test_nonsense_is_a_failure_and_no_accident(
+def test_no_answer_makes_a_check_raise_anything_unexpected(
     status: int,
     body: bytes,
     headers: str,
-    nonsense: tuple[str, list[Told]],
+    nonsense: tuple[str, list[Reply]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever a server answers, a check raises nothing but what says so."""
+    """A check returns a finding, or raises an error that becomes one."""
     monkeypatch.setattr(doctor_checks_uploads, "_WAIT_SECONDS", 0)
     url, answers = nonsense
-    told = Told.of(status, body)
-    told.headers.extend(NONSENSE[headers])
-    answers[:] = [told]
-    for check in doctor.CHECKS:
+    reply = Reply.of(status, body)
+    reply.headers.extend(NONSENSE[headers])
+    answers[:] = [reply]
+    for check in CHECKS:
         if check.name == "sizes":
             continue
-        visit = Visit(Wire(doctor.address(url)), REPOSITORY, Credentials("me", "secret"))
+        visit = Visit(Wire(registry_url(url)), REPOSITORY, UserPassword("me", "secret"))
         visit.hello = HttpResponse(status, Message(), body)
         visit.challenge = {"realm": f"{url}/v2/_token", "service": "s"}
         try:
@@ -157,13 +164,12 @@ def test_nonsense_is_a_failure_and_no_accident(
 
 
 @pytest.fixture(scope="module")
-def nonsense() -> Iterator[tuple[str, list[Told]]]:
+def nonsense() -> Iterator[tuple[str, list[Reply]]]:
     """A server that gives one answer to everything, and where to put that."""
-    answers: list[Told] = []
+    answers: list[Reply] = []
 
-    def answer(asked: Asked) -> Told:
-        del asked
-        return Told(answers[0].status, answers[0].headers, answers[0].body)
+    def answer(_: SentRequest) -> Reply:
+        return Reply(answers[0].status, answers[0].headers, answers[0].body)
 
-    with run_broken(Running(), Break(ask=answer)) as url:
+    with run_broken(MemoryRegistry(), Break(on_request=answer)) as url:
         yield url, answers

@@ -1,4 +1,4 @@
-"""`moorage doctor` and certificates: what it says of them, and that it trusts no others."""
+"""Certificates at `moorage doctor`: what it reports of them, and that it trusts no invalid one."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from moorage.common.http import registry_url
 from moorage.doctor import run as doctor
 from moorage.doctor.findings import Status
-from moorage.doctor.visit import Credentials, Visit
+from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
-from tests.moorage.doctor.broken_gateway import Break, Running, Told, run_broken
+from tests.moorage.doctor.broken_gateway import Break, MemoryRegistry, Reply, run_broken
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from moorage.doctor.findings import Finding
 
-NOWHERE = Running()
+NOWHERE = MemoryRegistry()
 SECRET = "moor_secret"  # noqa: S105 - made up
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that signs itself, and its key, in files."""
+    """A self-signed certificate with its key."""
 
     path: Path
     context: ssl.SSLContext
 
 
 def certificate(folder: Path, days: float, name: str = "localhost") -> Certificate:
-    """Make a certificate for a host that is good for some more days."""
+    """Make a certificate for a host that is good for `days` more."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -62,15 +63,15 @@ def certificate(folder: Path, days: float, name: str = "localhost") -> Certifica
 
 
 def found_at(used: Certificate) -> tuple[Finding, list[str]]:
-    """Examine the door of a registry with a certificate; return what it got to hear, too."""
+    """Connect to a registry with a certificate; return the finding, and the requests it got."""
     heard: list[str] = []
 
-    def answer(asked: object) -> Told:
-        heard.append(repr(asked))
-        return Told.of(401, b"{}", Docker_Distribution_Api_Version="registry/2.0")
+    def answer(sent: object) -> Reply:
+        heard.append(repr(sent))
+        return Reply.of(401, b"{}", Docker_Distribution_Api_Version="registry/2.0")
 
-    with run_broken(NOWHERE, Break(ask=answer, tls=used.context)) as url:
-        visit = Visit(Wire(doctor.address(url)), "team/tls", Credentials("me", SECRET))
+    with run_broken(NOWHERE, Break(on_request=answer, tls=used.context)) as url:
+        visit = Visit(Wire(registry_url(url)), "team/tls", UserPassword("me", SECRET))
         results = doctor.examine(visit, frozenset({"reach"}))
     return results[0].finding, heard
 
@@ -82,7 +83,7 @@ def found_at(used: Certificate) -> tuple[Finding, list[str]]:
 def test_a_certificate_that_ends_soon_is_a_warning(
     days: int, status: Status, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fortnight is what it takes to renew one by hand."""
+    """One of less than a fortnight is; each request is sent without the password."""
     used = certificate(tmp_path, days)
     monkeypatch.setenv("SSL_CERT_FILE", str(used.path))
     finding, heard = found_at(used)
@@ -96,7 +97,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(
     [(90, "localhost", False), (90, "registry.example", True), (-1, "localhost", True)],
     ids=["of nobody", "of another host", "expired"],
 )
-def test_a_certificate_that_proves_nothing_is_a_failure(
+def test_an_invalid_certificate_is_a_failure_and_gets_no_request(
     days: int,
     name: str,
     tmp_path: Path,
@@ -104,7 +105,7 @@ def test_a_certificate_that_proves_nothing_is_a_failure(
     *,
     trusted: bool,
 ) -> None:
-    """Nothing is sent to a server that could be anybody."""
+    """The server could be anybody."""
     used = certificate(tmp_path, days, name)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(used.path))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from moorage.gateway.event import MAX_EVENT_BYTES, Incoming, build_event, method_arn
-from moorage.gateway.fault import Fault, GatewayError
-from moorage.gateway.routes import Resources
+from moorage.gateway.event import MAX_EVENT_BYTES, GatewayRequest, build_event, method_arn
+from moorage.gateway.faults import GatewayError, GatewayFault
+from moorage.gateway.resources import Resources
 
-INCOMING = Incoming(
+INCOMING = GatewayRequest(
     method="PATCH",
     path="/v2/a/b/",
     query="",
@@ -28,12 +28,12 @@ ANY = ("GET", "PATCH", "POST")
 RESOURCES = Resources({"/": ANY, "/{proxy+}": ANY, "/_token": ANY})
 
 
-def event_of(incoming: Incoming, body: bytes = b"") -> dict[str, Any]:
+def event_of(incoming: GatewayRequest, body: bytes = b"") -> dict[str, Any]:
     """Route a request and build its event."""
     return build_event(incoming, RESOURCES.match(incoming.method, incoming.path), body)
 
 
-def test_the_event_says_where_the_request_went() -> None:
+def test_the_event_has_the_paths_and_the_context() -> None:
     """`path` is without the stage and keeps its slash, `requestContext.path` is whole."""
     event = event_of(INCOMING)
     context = event["requestContext"]
@@ -69,15 +69,15 @@ def test_the_root_has_no_path_parameters() -> None:
 
 
 def test_a_fixed_resource_has_no_path_parameters() -> None:
-    """At a path of its own a function is told that path, and nothing of `proxy`."""
+    """The event has its path, and no `proxy`."""
     event = event_of(replace(INCOMING, path="/v2/_token/"))
     assert (event["resource"], event["path"]) == ("/_token", "/_token/")
     assert event["pathParameters"] is None
     assert event["requestContext"]["resourcePath"] == "/_token"
 
 
-def test_what_the_authorizer_said_is_in_the_context() -> None:
-    """It is there if the method has an authorizer, and else there is no such key."""
+def test_the_authorizers_context_is_in_the_request_context() -> None:
+    """Without an authorizer there is no such key."""
     route = RESOURCES.match("PATCH", "/v2/a")
     told: dict[str, str | int] = {"principalId": "ann", "team": "blue", "integrationLatency": 3}
     assert build_event(INCOMING, route, b"", told)["requestContext"]["authorizer"] == told
@@ -87,8 +87,8 @@ def test_what_the_authorizer_said_is_in_the_context() -> None:
 @pytest.mark.parametrize(
     ("path", "arn"), [("/v2/", "PATCH/"), ("/v2", "PATCH/"), ("/v2/a/b%2Fc/", "PATCH/a/b%2Fc/")]
 )
-def test_a_method_has_an_arn(path: str, arn: str) -> None:
-    """Stage, method and the path as it was sent, below the API's own."""
+def test_the_arn_has_stage_method_and_raw_path(path: str, arn: str) -> None:
+    """Below the API's own."""
     incoming = replace(INCOMING, path=path)
     route = RESOURCES.match("PATCH", path)
     assert method_arn(incoming, route) == (
@@ -121,8 +121,8 @@ def test_the_last_value_of_a_repeated_header_wins() -> None:
 @pytest.mark.parametrize(
     "name", ["Transfer-Encoding", "Expect", "TE", "Connection", "Content-Length", "Upgrade"]
 )
-def test_headers_of_the_connection_do_not_reach_a_function(name: str) -> None:
-    """API Gateway ends the connection, so its headers end there too."""
+def test_hop_by_hop_headers_do_not_reach_a_function(name: str) -> None:
+    """API Gateway ends the connection."""
     event = event_of(replace(INCOMING, headers=((name, "x"), ("Host", "h"))))
     assert name not in event["headers"]
     assert name not in event["multiValueHeaders"]
@@ -130,7 +130,7 @@ def test_headers_of_the_connection_do_not_reach_a_function(name: str) -> None:
 
 
 def test_forwarding_headers_are_the_gateways_own() -> None:
-    """X-Forwarded-For is appended to; Port and Proto are overwritten."""
+    """X-Forwarded-For is appended to; Port and Proto are replaced."""
     sent = (
         ("X-Forwarded-For", "198.51.100.1"),
         ("X-Forwarded-Proto", "gopher"),
@@ -153,7 +153,7 @@ def test_every_body_is_base64_and_an_empty_one_is_null() -> None:
 
 
 def test_an_event_is_json_of_at_most_6_mib() -> None:
-    """The size that was computed is the size of the JSON: the last byte that fits is taken."""
+    """The computed size is that of the JSON: the last byte that fits is taken."""
     incoming = replace(INCOMING, headers=(), path="/v2/a")
     overhead = len(json.dumps(event_of(incoming, b"abc"), separators=(",", ":"))) - len("YWJj")
     room = (MAX_EVENT_BYTES - overhead) // 4 * 3
@@ -161,12 +161,12 @@ def test_an_event_is_json_of_at_most_6_mib() -> None:
     assert len(json.dumps(fits, separators=(",", ":"))) <= MAX_EVENT_BYTES
     with pytest.raises(GatewayError) as caught:
         event_of(incoming, b"x" * (room + 1))
-    assert caught.value.fault is Fault.EVENT_TOO_LARGE
+    assert caught.value.fault is GatewayFault.EVENT_TOO_LARGE
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 def test_the_computed_size_counts_padding(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event of exactly the limit passes and one of a byte more doesn't, whatever the padding."""
+    """An event of exactly the limit passes, and one of a byte more is refused."""
     body = b"\xff" * length
     size = len(json.dumps(event_of(INCOMING, body), separators=(",", ":")))
     monkeypatch.setattr("moorage.gateway.event.MAX_EVENT_BYTES", size)

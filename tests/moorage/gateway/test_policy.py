@@ -45,7 +45,7 @@ def result(*statements: object, **more: object) -> dict[str, Any]:
     ],
 )
 def test_a_resource_is_a_pattern(resource: object, *, allowed: bool) -> None:
-    """`*` stands for any text, slashes too, `?` for one character, the rest for itself."""
+    """`*` is any text, with slashes, `?` one character, and the rest itself."""
     assert read_result(result(statement(resource))).allows(GET) is allowed
 
 
@@ -61,13 +61,13 @@ def test_a_resource_is_a_pattern(resource: object, *, allowed: bool) -> None:
         ("s3:*", False),
     ],
 )
-def test_only_what_is_said_of_invoking_counts(action: object, *, allowed: bool) -> None:
+def test_only_statements_about_invoking_count(action: object, *, allowed: bool) -> None:
     """A statement about another action allows nothing."""
     assert read_result(result(statement("*", action=action))).allows(GET) is allowed
 
 
-def test_nothing_is_allowed_unless_said() -> None:
-    """A policy whose statements do not cover a method denies it."""
+def test_nothing_is_allowed_without_an_allow() -> None:
+    """A policy that only denies allows nothing."""
     assert not read_result(result(statement("*", effect="Deny"))).allows(GET)
 
 
@@ -86,8 +86,8 @@ def test_one_statement_needs_no_list() -> None:
     assert read_result(alone).allows(GET)
 
 
-def test_the_context_becomes_texts() -> None:
-    """A function behind the gateway gets numbers and booleans as texts."""
+def test_the_context_becomes_strings() -> None:
+    """A function behind the gateway gets numbers and booleans as strings."""
     given = {"text": "ä", "whole": 7, "part": 1.5, "yes": True, "empty": ""}
     assert read_result(result(statement("*"), context=given)).context == {
         "text": "ä",
@@ -128,8 +128,8 @@ def test_the_context_becomes_texts() -> None:
         result(statement("*"), context="text"),
     ],
 )
-def test_anything_else_is_an_error(returned: object) -> None:
-    """What can't be read allows nothing, not even what could be read of it."""
+def test_any_other_output_is_an_error(returned: object) -> None:
+    """What can be read of it allows nothing."""
     with pytest.raises(PolicyError):
         read_result(returned)
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from moorage.gateway.fault import Fault, GatewayError
+from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.response import (
     MAX_ANSWER_BYTES,
-    GatewayResponse,
     HeadMode,
     read_answer,
     to_http,
@@ -38,7 +37,7 @@ def returned(**fields: object) -> dict[str, Any]:
     ],
 )
 def test_headers_that_aws_renames_are_renamed(name: str) -> None:
-    """These come out as x-amzn-Remapped-*, from either map."""
+    """They become x-amzn-Remapped-*, from either map."""
     expected = (("x-amzn-Remapped-" + name, "7"),)
     assert read_answer(returned(headers={name: "7"})).headers == expected
     assert read_answer(returned(multiValueHeaders={name: ["7"]})).headers == expected
@@ -49,7 +48,7 @@ def test_headers_that_aws_renames_are_renamed(name: str) -> None:
     ["Transfer-Encoding", "Trailer", "Upgrade", "Host", "TE", "Expect", "proxy-authenticate"],
 )
 def test_headers_that_aws_drops_are_dropped(name: str) -> None:
-    """These never come out, and the ones beside them do."""
+    """The others beside them stay."""
     answer = read_answer(returned(headers={name: "x", "Location": "/a"}))
     assert answer.headers == (("Location", "/a"),)
 
@@ -121,7 +120,7 @@ def test_a_malformed_return_value_is_502(value: object) -> None:
     """What is no proxy response is the function's failure, with the reason for the log."""
     with pytest.raises(GatewayError) as caught:
         read_answer(value)
-    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert caught.value.fault is GatewayFault.FUNCTION_FAILED
     assert "malformed Lambda proxy response" in caught.value.detail
 
 
@@ -133,11 +132,11 @@ def test_an_answer_of_more_than_6_mib_of_json_is_502(is_base64: bool) -> None:  
     read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4)))
     with pytest.raises(GatewayError) as caught:
         read_answer(returned(isBase64Encoded=is_base64, body="A" * (room // 4 * 4 + 4)))
-    assert caught.value.fault is Fault.FUNCTION_FAILED
+    assert caught.value.fault is GatewayFault.FUNCTION_FAILED
     assert "bytes of JSON" in caught.value.detail
 
 
-def test_what_json_escapes_counts_as_escaped() -> None:
+def test_escaped_characters_count_as_escaped() -> None:
     """A text of half the limit, all quotes, is over it."""
     with pytest.raises(GatewayError):
         read_answer(returned(body='"' * (MAX_ANSWER_BYTES // 2)))
@@ -153,14 +152,14 @@ def test_what_json_escapes_counts_as_escaped() -> None:
     ],
 )
 def test_content_length_is_counted(method: str, mode: HeadMode, length: str) -> None:
-    """The body's own length, or nothing on a pessimist's HEAD."""
+    """It is the body's own length, or 0 for HeadMode.ZERO."""
     response = to_http(GatewayResponse(200, (), b"12345"), method, mode, "id")
     assert response.headers.getall("Content-Length") == [length]
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_an_answer_that_has_no_body_gets_none(status: int) -> None:
-    """A 204 or 304 is sent without the function's body and without a length."""
+def test_a_204_or_304_has_neither_body_nor_length(status: int) -> None:
+    """The function's body is not sent."""
     response = to_http(GatewayResponse(status, (), b"12345"), "GET", HeadMode.BODY, "id")
     assert response.body in (b"", None)
     assert "Content-Length" not in response.headers

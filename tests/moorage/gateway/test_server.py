@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import http.client
-import json
-import ssl
 import sys
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common import http_server as connections
+from moorage.gateway.faults import GatewayFault
 from moorage.gateway.server import GatewayOptions, HeadMode
-from tests.support.servers import Recorder, connect, exchange, request, run_gateway
+from tests.support.servers import Recorder, exchange, request, run_gateway
 
 
-def test_the_target_reaches_the_function_as_it_was_sent() -> None:
-    """Dots, encoded slashes and the trailing slash are not normalised on the way."""
-    function = Recorder()
+def test_a_target_is_not_normalised(url: str, recorder: Recorder) -> None:
+    """Dots, encoded slashes and the trailing slash reach the function as they were sent."""
     line = b"GET /v2/a/../%2e%2e/b%2Fc/?x=%3A HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-    with run_gateway(function) as url:
-        exchange(url, line)
-    [event] = function.events
+    exchange(url, line)
+    [event] = recorder.events
     assert event["path"] == "/a/../%2e%2e/b%2Fc/"
     assert event["pathParameters"] == {"proxy": "a/../%2e%2e/b%2Fc"}
     assert event["requestContext"]["path"] == "/v2/a/../%2e%2e/b%2Fc/"
@@ -33,35 +28,31 @@ def test_the_target_reaches_the_function_as_it_was_sent() -> None:
     assert event["headers"]["X-Forwarded-Port"] == str(urlsplit(url).port)
 
 
-def test_a_target_may_be_a_whole_url() -> None:
-    """The absolute form of RFC 9112 means the same path."""
-    function = Recorder()
-    with run_gateway(function) as url:
-        exchange(url, b"GET http://h/v2/a?n=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-    assert function.events[0]["path"] == "/a"
-    assert function.events[0]["queryStringParameters"] == {"n": "1"}
+def test_a_target_may_be_a_whole_url(url: str, recorder: Recorder) -> None:
+    """The absolute form of RFC 9112 names the same path."""
+    exchange(url, b"GET http://h/v2/a?n=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert recorder.events[0]["path"] == "/a"
+    assert recorder.events[0]["queryStringParameters"] == {"n": "1"}
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "message", "error"),
+    ("method", "target", "fault"),
     [
-        ("GET", "/", "Forbidden", "ForbiddenException"),
-        ("PUT", "/v1/a", "Forbidden", "ForbiddenException"),
-        ("OPTIONS", "/v2/", "Missing Authentication Token", "MissingAuthenticationTokenException"),
+        ("GET", "/", GatewayFault.FORBIDDEN),
+        ("PUT", "/v1/a", GatewayFault.FORBIDDEN),
+        ("OPTIONS", "/v2/", GatewayFault.NO_SUCH_METHOD),
     ],
 )
-def test_what_has_no_route_never_reaches_the_function(
-    method: str, target: str, message: str, error: str
+def test_a_request_without_a_route_is_403_and_calls_no_function(
+    method: str, target: str, fault: GatewayFault, url: str, recorder: Recorder
 ) -> None:
-    """The gateway refuses by itself, in API Gateway's words."""
-    function = Recorder()
-    with run_gateway(function) as url:
-        status, headers, body = request(url, method, target, b"x")
-    assert (status, json.loads(body)) == (403, {"message": message})
-    assert headers["x-amzn-ErrorType"] == error
+    """The gateway answers by itself, with API Gateway's text."""
+    status, headers, body = request(url, method, target, b"x")
+    assert (status, body) == (403, fault.body)
+    assert headers["x-amzn-ErrorType"] == fault.value.error_type
     assert headers["Content-Type"] == "application/json"
     assert headers["x-amzn-RequestId"]
-    assert function.events == []
+    assert recorder.events == []
 
 
 @pytest.mark.parametrize(("mode", "length"), [(HeadMode.BODY, "5"), (HeadMode.ZERO, "0")])
@@ -82,24 +73,21 @@ def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
         assert b"\r\nx-amzn-Remapped-Content-Length: 77\r\n" in answer
 
 
-def test_a_204_has_neither_body_nor_length() -> None:
+def test_a_204_has_neither_body_nor_length(url: str, recorder: Recorder) -> None:
     """A function's body on a 204 would be read as the next answer, so it is not sent."""
-    function = Recorder({"statusCode": 204, "body": "stray"})
-    with run_gateway(function) as url:
-        raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    recorder.answer = {"statusCode": 204, "body": "stray"}
+    raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 204")
     assert b"content-length" not in head.lower()
     assert rest == b""
 
 
-def test_headers_that_aws_renames_are_renamed_on_the_wire() -> None:
+def test_headers_that_aws_renames_are_renamed_on_the_wire(url: str, recorder: Recorder) -> None:
     """No WWW-Authenticate and no Server of the function's gets out under its own name."""
-    function = Recorder(
-        {"statusCode": 401, "headers": {"WWW-Authenticate": "Bearer x", "Server": "mine"}}
-    )
-    with run_gateway(function) as url:
-        status, headers, _ = request(url, "GET", "/v2/")
+    sent = {"WWW-Authenticate": "Bearer x", "Server": "mine"}
+    recorder.answer = {"statusCode": 401, "headers": sent}
+    status, headers, _ = request(url, "GET", "/v2/")
     assert status == 401
     assert headers["x-amzn-Remapped-WWW-Authenticate"] == "Bearer x"
     assert headers["x-amzn-Remapped-Server"] == "mine"
@@ -120,7 +108,7 @@ def exiting(_: dict[str, Any], __: object) -> object:
 
 @pytest.mark.parametrize("function", [raising, exiting, Recorder("no proxy response")])
 def test_a_function_that_fails_is_502(function: Any) -> None:  # noqa: ANN401 - any callable may stand here
-    """The client hears API Gateway's words and no detail, and the next request is served."""
+    """The answer is API Gateway's, without a detail, and the next request is served."""
     with run_gateway(function) as url:
         for _ in range(2):
             status, _, body = request(url, "GET", "/v2/")
@@ -128,63 +116,47 @@ def test_a_function_that_fails_is_502(function: Any) -> None:  # noqa: ANN401 - 
 
 
 def test_a_bug_in_the_gateway_is_500_and_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
     """The traceback is in the log and nowhere else."""
 
     def broken(*_: object) -> None:
         raise LookupError("a-secret-detail")
 
-    monkeypatch.setattr("moorage.gateway.routes.Resources.match", broken)
-    with run_gateway(Recorder()) as url:
-        status, _, body = request(url, "GET", "/v2/")
+    monkeypatch.setattr("moorage.gateway.resources.Resources.match", broken)
+    status, _, body = request(url, "GET", "/v2/")
     assert (status, body) == (500, b'{"message":"Internal server error"}')
     assert "a-secret-detail" in caplog.text
 
 
-@pytest.fixture
-def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
-    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
-
-
-@pytest.mark.usefixtures("lingering")
-def test_a_tls_hello_is_refused_at_once() -> None:
-    """A client that tries HTTPS first loses a moment and not ten seconds."""
-    with run_gateway(Recorder()) as url, connect(url) as connection:
-        context = ssl.create_default_context()
-        began = time.monotonic()
-        with pytest.raises((ssl.SSLError, OSError)):
-            context.wrap_socket(connection, server_hostname="localhost")
-        assert time.monotonic() - began < 20
-
-
-@pytest.mark.usefixtures("lingering")
-def test_a_tls_hello_closes_the_connection() -> None:
-    """The server itself closes within moments, without waiting for the rest of the hello."""
-    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
-    with run_gateway(Recorder()) as url:
-        began = time.monotonic()
-        exchange(url, hello)
-        assert time.monotonic() - began < 20
-
-
-def test_requests_follow_each_other_on_one_connection() -> None:
+def test_requests_follow_each_other_on_one_connection(url: str, recorder: Recorder) -> None:
     """A connection is kept alive, also after a refusal and after a body."""
-    function = Recorder({"statusCode": 200, "body": "ok"})
-    with run_gateway(function) as url:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
-        connection.connect()
-        used = connection.sock
-        for method, target, body in [
-            ("GET", "/v2/", None),
-            ("PATCH", "/v2/a", b"x" * 300_000),
-            ("OPTIONS", "/v2/a", b"x" * 300_000),
-            ("HEAD", "/v2/a", None),
-            ("GET", "/v2/a", None),
-        ]:
-            connection.request(method, target, body=body)
-            connection.getresponse().read()
-            assert connection.sock is used
-        connection.close()
-    assert len(function.events) == 4
+    recorder.answer = {"statusCode": 200, "body": "ok"}
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection.connect()
+    used = connection.sock
+    for method, target, body in [
+        ("GET", "/v2/", None),
+        ("PATCH", "/v2/a", b"x" * 300_000),
+        ("OPTIONS", "/v2/a", b"x" * 300_000),
+        ("HEAD", "/v2/a", None),
+        ("GET", "/v2/a", None),
+    ]:
+        connection.request(method, target, body=body)
+        connection.getresponse().read()
+        assert connection.sock is used
+    connection.close()
+    assert len(recorder.events) == 4
+
+
+TUNNELLED = b"GET /v2/secret HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def test_the_bytes_after_a_connect_are_no_request(url: str, recorder: Recorder) -> None:
+    """It is refused and the connection closed: there are no tunnels here."""
+    head = b"CONNECT /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(TUNNELLED)
+    told = exchange(url, head + TUNNELLED)
+    assert told.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert told.count(b"HTTP/1.1") == 1
+    assert b"Connection: close" in told
+    assert recorder.events == []

@@ -21,7 +21,7 @@ from tests.support.servers import run_gateway
 
 def function(event, context):
     data = pybase64.b64decode(event["body"])
-    time.sleep(0.1)
+    time.sleep(0.05)
     return {"statusCode": 202, "body": str(len(data))}
 
 with run_gateway(function) as url:
@@ -39,11 +39,10 @@ def resident_mib(pid: int, which: str) -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("clients", "bound"), [(1, 40), (8, 104)])
-def test_memory_stays_bounded_while_300_mb_pass(clients: int, bound: int) -> None:
-    """75 bodies of 4 MiB: peak memory grows by few bodies, not by what passed through.
+def test_memory_stays_bounded_while_bodies_pass(clients: int, bound: int) -> None:
+    """Of 40 bodies of 4 MiB memory holds those at once, and they are given back to the system.
 
-    And what was taken is given back, which is what the allocator is told to do. Eight at once
-    hold eight times 4 MiB of bytes and 5.3 MiB of base64, 75 MiB, when they meet.
+    Eight at once are eight times 4 MiB of bytes and 5.3 MiB of base64, 75 MiB, when they meet.
     """
     body = bytes(4 * MIB)
     with subprocess.Popen(
@@ -58,17 +57,17 @@ def test_memory_stays_bounded_while_300_mb_pass(clients: int, bound: int) -> Non
         request(url, "PATCH", "/v2/a", b"a")
         before = resident_mib(server.pid, "VmHWM")
         with ThreadPoolExecutor(clients) as pool:
-            statuses = list(pool.map(lambda _: request(url, "PATCH", "/v2/a", body)[0], range(75)))
+            statuses = list(pool.map(lambda _: request(url, "PATCH", "/v2/a", body)[0], range(40)))
         grown = resident_mib(server.pid, "VmHWM") - before
         kept = resident_mib(server.pid, "VmRSS") - before
         server.communicate()
-    assert statuses == [202] * 75
+    assert statuses == [202] * 40
     assert grown < bound
     assert kept < 32
 
 
-def test_the_allocator_can_be_told() -> None:
-    """On glibc the settings are accepted; elsewhere nothing happens and nothing fails."""
+def test_glibc_takes_the_settings() -> None:
+    """Elsewhere nothing happens, and nothing fails."""
     program = (
         "import ctypes, json, sys\n"
         "from moorage.common.memory import return_large_buffers\n"

@@ -1,24 +1,21 @@
-"""Runs `moorage.local.run.run` in a process of its own with fakes for the gateway and the proxy.
+"""Runs `moorage local` with fakes for the gateway and the proxy, here or in a process of its own.
 
-`start` is for tests; the module itself is what `start` runs. It never starts real children but
-moto.
+`start` runs this module as a program. No real child but moto is ever started.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import json
-import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from moorage.common.checkout import CHECKOUT
 from moorage.local import run as local
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,34 +24,45 @@ _PATIENCE = 60.0
 _FAKE = (sys.executable, "-m", "tests.moorage.local.fake_child")
 
 
+def fakes(log: Path, gateway: str = "serves", proxy: str = "serves") -> local.ChildCommands:
+    """Return the commands of fakes that behave as named, and note it in `log`."""
+    return local.ChildCommands(
+        gateway=(*_FAKE, "gateway", gateway, str(log)), proxy=(*_FAKE, "proxy", proxy, str(log))
+    )
+
+
+def noted(log: Path) -> list[str]:
+    """Return what the fakes noted, in order."""
+    return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+def ready(process: subprocess.Popen[str], file: Path) -> dict[str, Any]:
+    """Wait for the ready file of a `moorage local`, and return its content."""
+
+    def there() -> bool:
+        assert process.poll() is None, process.communicate()
+        return file.exists()
+
+    until(there, "the ready file is there", _PATIENCE)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
 @dataclass
 class Driven:
-    """A `moorage local` under test: its process, its ready file, what its fakes noted."""
+    """A `moorage local` with fakes: its process, its ready file, the notes of its fakes."""
 
     process: subprocess.Popen[str]
     ready_file: Path
     log: Path
 
     def ready(self) -> dict[str, Any]:
-        """Wait for the ready file and return what it says."""
-        deadline = time.monotonic() + _PATIENCE
-        while not self.ready_file.exists():
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.05)
-        content: dict[str, Any] = json.loads(self.ready_file.read_text(encoding="utf-8"))
-        return content
-
-    def noted(self) -> list[str]:
-        """Return what the fakes noted, in order."""
-        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        """Wait for the ready file and return its content."""
+        return ready(self.process, self.ready_file)
 
     def wait_for_note(self, line: str) -> None:
         """Wait until a fake noted `line`."""
-        deadline = time.monotonic() + _PATIENCE
-        while line not in self.noted():
-            assert time.monotonic() < deadline, f"{line!r} never came: {self.noted()}"
-            time.sleep(0.05)
+        until(lambda: line in noted(self.log), f"a fake notes {line!r}", _PATIENCE)
 
     def end(self) -> tuple[int, str, str]:
         """Wait for its end; return exit status, standard output and standard error."""
@@ -63,24 +71,18 @@ class Driven:
 
 
 def start(
-    folder: Path,
-    *,
-    gateway: str = "serves",
-    proxy: str = "serves",
-    options: Mapping[str, object] = MappingProxyType({}),
+    folder: Path, options: Mapping[str, object], gateway: str = "serves", proxy: str = "serves"
 ) -> Driven:
-    """Start it with fakes that behave as named; `options` are LocalOptions' fields, as JSON."""
+    """Start it with fakes; `options` are LocalOptions' fields, as JSON."""
     ready_file, log = folder / "ready.json", folder / "log"
     plan = {
-        "options": {"gateway_port": 0, "proxy_port": 0} | dict(options),
-        "gateway": [*_FAKE, "gateway", gateway, str(log)],
-        "proxy": [*_FAKE, "proxy", proxy, str(log)],
+        "options": {"gateway_port": 0, "proxy_port": 0, **options},
+        "fakes": [str(log), gateway, proxy],
         "ready_file": str(ready_file),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.moorage.local.driver", json.dumps(plan)],
         cwd=CHECKOUT,
-        env=dict(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -99,22 +101,20 @@ def alive(pid: int) -> bool:
 
 def wait_until_gone(*pids: int) -> None:
     """Fail unless all of them end soon."""
-    deadline = time.monotonic() + 15
-    while left := [pid for pid in pids if alive(pid)]:
-        assert time.monotonic() < deadline, f"still there: {left}"
-        time.sleep(0.1)
+    until(lambda: not any(map(alive, pids)), f"the processes {pids} have ended")
 
 
 def _main() -> int:
-    # Should it hang, whoever waits for it is told where.
+    # A program that hangs then shows where.
     faulthandler.dump_traceback_later(_PATIENCE - 5, exit=True)
     plan = json.loads(sys.argv[1])
+    log, gateway, proxy = plan["fakes"]
     options = plan["options"]
     if "admin_token_file" in options:
         options["admin_token_file"] = Path(options["admin_token_file"])
     return local.run(
         local.LocalOptions(**options, ready_file=Path(plan["ready_file"])),
-        programs=local.Programs(gateway=plan["gateway"], proxy=plan["proxy"]),
+        programs=fakes(Path(log), gateway, proxy),
     )
 
 

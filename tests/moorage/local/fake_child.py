@@ -1,7 +1,7 @@
-"""Stands for the gateway or the proxy below `moorage local`: answers 200, or misbehaves.
+"""A fake of the gateway or the proxy below `moorage local`: it answers 200, or misbehaves.
 
 `python -m tests.moorage.local.fake_child NAME BEHAVIOUR LOG --port N ...`; LOG gets a line when it
-starts and one when it is told to stop. Options that it doesn't know are ignored.
+starts and one at SIGTERM. Other options are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Ok(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Behave as told."""
+    """Behave as the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("behaviour", choices=["serves", "dies", "dies-later", "hangs", "talks"])
@@ -43,7 +43,7 @@ def main() -> None:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    # Only now: who reads this may tell it to stop at once.
+    # Only now: a test that reads this may stop it at once.
     _note(options.log, f"{options.name} up")
     if options.behaviour == "dies":
         sys.exit(f"{options.name}: no such luck")
@@ -53,22 +53,22 @@ def main() -> None:
     if options.behaviour == "dies-later":
         threading.Thread(target=_die, args=[options], daemon=True).start()
     if options.behaviour == "talks":
-        threading.Timer(1.0, _talk, [options]).start()
+        threading.Timer(0.5, _talk, [options]).start()
     server.serve_forever()
 
 
 def _talk(options: argparse.Namespace) -> None:
-    """Say, long after having answered, that this is ready, and then something else."""
+    """Print, long after the first answer, that it is ready, and then another line."""
     print(f"{options.name} ready on http://127.0.0.1:{options.port}", flush=True)
     print("and that is all", flush=True)
     _note(options.log, f"{options.name} talked")
 
 
 def _die(options: argparse.Namespace) -> None:
-    """Fall over when all the others are up, and a while after."""
+    """Fall over a while after all the others are up."""
     while "proxy up" not in options.log.read_text(encoding="utf-8"):
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(0.5)
     sys.stderr.write(f"{options.name}: fell over\n")
     sys.stderr.flush()
     os._exit(3)

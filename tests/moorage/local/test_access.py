@@ -16,23 +16,26 @@ from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.local import access
 from moorage.local.backend import BackendError
-from tests.emulators.backends import Backend, ministack_backend
 from tests.moorage.backends import ssm_of, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.emulators.backends import Backend
+
 NOW = 1_800_000_000.0
 
 
-def place_of(backend: Backend) -> access.Place:
+def place_of(backend: Backend) -> access.AccessBackend:
     """Name a place whose parameter is nobody else's."""
     key = f"/{backend.access_table}/key"
-    return access.Place(backend.endpoint_url, backend.environment, backend.access_table, key)
+    return access.AccessBackend(
+        backend.endpoint_url, backend.environment, backend.access_table, key
+    )
 
 
-def test_a_local_registry_gets_both(backend: Backend) -> None:
-    """Without a file the token is given back, and is found in no folder."""
+def test_setup_makes_a_key_and_an_admin(backend: Backend) -> None:
+    """Without a file the token is returned, and written nowhere."""
     place = place_of(backend)
     token = access.set_up(place, None)
     credential = store_of(backend).find(hash_of(token))
@@ -43,8 +46,10 @@ def test_a_local_registry_gets_both(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("before", [None, "moor_of-another-registry\n", "\xff" * 3])
-def test_the_file_is_its_owners_alone(backend: Backend, tmp_path: Path, before: str | None) -> None:
-    """Mode 0600 whatever the umask, also where a file that others could read was in its place."""
+def test_the_token_file_is_readable_by_its_owner_only(
+    backend: Backend, tmp_path: Path, before: str | None
+) -> None:
+    """Whatever the umask is, and whatever file was there before."""
     file = tmp_path / "token"
     if before is not None:
         file.write_text(before, encoding="latin-1")
@@ -60,7 +65,7 @@ def test_the_file_is_its_owners_alone(backend: Backend, tmp_path: Path, before: 
 
 
 def test_a_link_is_replaced_and_not_followed(backend: Backend, tmp_path: Path) -> None:
-    """What it points to is left alone."""
+    """The link's target stays as it was."""
     elsewhere, link = tmp_path / "elsewhere", tmp_path / "token"
     elsewhere.write_text("untouched")
     link.symlink_to(elsewhere)
@@ -70,8 +75,8 @@ def test_a_link_is_replaced_and_not_followed(backend: Backend, tmp_path: Path) -
     assert link.read_text() == f"{token}\n"
 
 
-def test_a_token_that_still_opens_everything_is_kept(backend: Backend, tmp_path: Path) -> None:
-    """Data that is kept gets no new admin each time, and the file's mode is mended."""
+def test_an_admins_token_that_is_still_good_is_kept(backend: Backend, tmp_path: Path) -> None:
+    """There is no new admin each time, and the mode of the file is corrected."""
     place, file = place_of(backend), tmp_path / "token"
     token = access.set_up(place, file)
     file.chmod(0o644)
@@ -81,8 +86,10 @@ def test_a_token_that_still_opens_everything_is_kept(backend: Backend, tmp_path:
 
 
 @pytest.mark.parametrize("change", ["revoked", "no admin"])
-def test_a_token_that_opens_less_is_replaced(backend: Backend, tmp_path: Path, change: str) -> None:
-    """The file is to hold an admin's token that can be used."""
+def test_a_token_that_is_revoked_or_no_admins_is_replaced(
+    backend: Backend, tmp_path: Path, change: str
+) -> None:
+    """The file is to hold an admin's token that is good."""
     place, file, store = place_of(backend), tmp_path / "token", store_of(backend)
     token = access.set_up(place, file)
     credential = store.find(hash_of(token))
@@ -102,7 +109,7 @@ def test_a_token_that_opens_less_is_replaced(backend: Backend, tmp_path: Path, c
 def test_no_level_of_logging_shows_a_secret(
     backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The SDK would log what it sends; and what is quieter already is not made louder."""
+    """The SDK would log what it sends; a logger that is quieter is not made louder."""
     place = place_of(backend)
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.NOTSET, "botocore"):
         token = access.set_up(place, None)
@@ -114,8 +121,8 @@ def test_no_level_of_logging_shows_a_secret(
         assert not logging.getLogger("botocore").isEnabledFor(logging.INFO)
 
 
-def test_a_folder_that_is_not_there_is_named(backend: Backend, tmp_path: Path) -> None:
-    """The error is about the file, and no admin is made whose token nobody has."""
+def test_a_missing_folder_is_an_error_and_makes_no_admin(backend: Backend, tmp_path: Path) -> None:
+    """Nobody would have its token."""
     place = place_of(backend)
     with pytest.raises(OSError, match="missing"):
         access.set_up(place, tmp_path / "missing" / "token")
@@ -123,18 +130,17 @@ def test_a_folder_that_is_not_there_is_named(backend: Backend, tmp_path: Path) -
     assert store.list_credentials(None, 10).items == []
 
 
-@pytest.mark.slow
-def test_an_endpoint_without_ssm_is_named() -> None:
-    """The error says which endpoint, and what it lacks."""
-    with ministack_backend() as backend, pytest.raises(BackendError) as caught:
-        access.set_up(place_of(backend), None)
-    assert backend.endpoint_url in str(caught.value)
+def test_an_endpoint_without_ssm_is_an_error(ministack: Backend) -> None:
+    """It names the endpoint and SSM."""
+    with pytest.raises(BackendError) as caught:
+        access.set_up(place_of(ministack), None)
+    assert ministack.endpoint_url in str(caught.value)
     assert "SSM" in str(caught.value)
 
 
-def test_a_table_that_is_not_there_is_an_error(backend: Backend) -> None:
-    """What the store says is put into words."""
-    place = access.Place(
+def test_a_missing_table_is_an_error(backend: Backend) -> None:
+    """It has the code of AWS's error."""
+    place = access.AccessBackend(
         backend.endpoint_url, backend.environment, "no-such-table", f"/{backend.access_table}/key"
     )
     with pytest.raises(BackendError, match="ResourceNotFound"):

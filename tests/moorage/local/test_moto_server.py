@@ -44,8 +44,8 @@ def ask(application: WholeCompletes, asked: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("later", [("HEAD", ""), ("GET", "uploadId=u"), ("POST", "uploadId=u")])
-def test_who_asks_for_an_object_that_is_being_completed_waits(later: tuple[str, str]) -> None:
-    """It is answered after the Complete, whether it asks for the object or for its upload."""
+def test_a_request_for_an_object_that_is_being_completed_waits(later: tuple[str, str]) -> None:
+    """Whether it is for the object or for its upload."""
     slow = Slow()
     application = WholeCompletes(slow)
     with ThreadPoolExecutor(2) as clients:
@@ -62,7 +62,7 @@ def test_who_asks_for_an_object_that_is_being_completed_waits(later: tuple[str, 
 
 
 def test_a_complete_that_fails_lets_others_go_on() -> None:
-    """Whatever moto raises, nobody waits for ever."""
+    """Whatever moto raises, no request waits for ever."""
 
     def broken(asked: dict[str, Any], _: object) -> Iterable[bytes]:
         if asked["REQUEST_METHOD"] == "POST":

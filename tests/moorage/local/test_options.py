@@ -1,18 +1,32 @@
-"""What `--auth` of `moorage local` decides: for the gateway, for people, and before all starts."""
+"""The options of `moorage local`: its ports, and the environment of its gateway."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from moorage.common.data import DataNames
-from moorage.local import guide
-from moorage.local import run as local
-from tests.emulators.backends import ministack_backend
-from tests.moorage.local import driver as local_driver
+from moorage.local import ports
+from moorage.local.options import (
+    LocalError,
+    LocalOptions,
+    gateway_environment,
+    port_problem,
+    with_ports,
+)
+from moorage.local.ready import LocalAddresses, closed
 
 ENDPOINT = "http://127.0.0.1:4566"
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIAREAL",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_PROFILE": "real",
+    "AWS_ENDPOINT_URL_S3": "http://elsewhere.invalid",
+    "PATH": "/bin",
+}
 STRAY = {
     "AUTH": "1",
     "ADMIN_TOKEN_FILE": "/elsewhere",
@@ -25,59 +39,144 @@ STRAY = {
 }
 
 
+@pytest.mark.parametrize("name", ["gateway", "proxy"])
+def test_a_taken_port_is_an_error_that_names_both_ways_to_move_it(name: str) -> None:
+    """It is one line, and there is one for each of the two ports."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        free = {"gateway_port": 0, "proxy_port": 0}
+        with pytest.raises(LocalError) as caught:
+            with_ports(LocalOptions(**{**free, f"{name}_port": port}))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"port {port} is already in use, and the {name} needs it")
+    assert f"`{name.upper()}_PORT={port + 1} make run`" in text
+    assert f"`moorage local --{name}-port {port + 1}`" in text
+
+
+@pytest.mark.parametrize(("system", "mentioned"), [("darwin", True), ("linux", False)])
+def test_airplay_is_mentioned_on_macos_alone(
+    monkeypatch: pytest.MonkeyPatch, system: str, *, mentioned: bool
+) -> None:
+    """The error about port 5000 names AirPlay where it exists."""
+    monkeypatch.setattr("sys.platform", system)
+    assert ("AirPlay" in port_problem("proxy", 5000, "is already in use")) is mentioned
+
+
+def test_one_port_for_both_is_refused() -> None:
+    """The gateway and the proxy can't have the same port."""
+    with pytest.raises(LocalError, match="can't both have port 18999"):
+        with_ports(LocalOptions(gateway_port=18999, proxy_port=18999))
+
+
+def test_a_token_file_without_access_control_is_refused() -> None:
+    """Somebody who names a file expects access control: an open registry would be a surprise."""
+    with pytest.raises(LocalError, match=r"--auth \(or AUTH=1\)"):
+        with_ports(LocalOptions(admin_token_file=Path("token")))
+
+
+def test_ports_that_may_be_any_become_free_ones() -> None:
+    """They differ, and the URL of the gateway has its port."""
+    options = with_ports(LocalOptions(gateway_port=0, proxy_port=0))
+    assert len({0, options.gateway_port, options.proxy_port}) == 3
+    assert options.gateway_url == f"http://127.0.0.1:{options.gateway_port}"
+
+
+def test_a_server_on_all_addresses_takes_the_port_of_loopback() -> None:
+    """A new server could start beside it, and clients would reach either."""
+    with socket.create_server(("", 0)) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    """And is then in use."""
+    with socket.create_server(("127.0.0.1", ports.free_port())) as server:
+        assert ports.problem(server.getsockname()[1]) == "is already in use"
+
+
+def test_a_free_port_is_never_the_excluded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two ports, both free, only the other is found."""
+    monkeypatch.setattr(ports, "problem", lambda _: None)
+    monkeypatch.setattr(ports, "_FIRST", 20_000)
+    monkeypatch.setattr(ports, "_LAST", 20_002)
+    assert {ports.free_port(20_000) for _ in range(20)} == {20_001}
+
+
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
-def test_without_access_control_the_gateway_is_told_so(endpoint: str | None) -> None:
-    """Whatever the shell has set, the option decides; nothing of another registry is left."""
-    options = local.LocalOptions(aws_endpoint=endpoint)
-    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
-    assert environment["MOORAGE_AUTH"] == "off"
+@pytest.mark.parametrize("auth", [False, True])
+def test_access_control_is_as_the_option_says(endpoint: str | None, *, auth: bool) -> None:
+    """Settings that the shell has for another registry don't reach the gateway."""
+    options = LocalOptions(gateway_port=8001, aws_endpoint=endpoint, auth=auth)
+    environment = gateway_environment(STRAY, options, DataNames(), ENDPOINT)
+    assert environment["MOORAGE_AUTH"] == ("on" if auth else "off")
     assert environment["MOORAGE_ACCESS_TABLE"] == "moorage-access"
+    assert environment.get("MOORAGE_URL") == ("http://127.0.0.1:8001" if auth else None)
+    assert environment.get("MOORAGE_SIGNING_KEY") == ("/moorage/signing-key" if auth else None)
     assert "elsewhere" not in "".join(environment.values())
     assert not {"AUTH", "ADMIN_TOKEN_FILE"} & set(environment)
 
 
-@pytest.mark.parametrize("endpoint", [None, ENDPOINT])
-def test_with_access_control_the_gateway_knows_its_url_and_key(endpoint: str | None) -> None:
-    """The URL is the gateway's, whatever the shell has set."""
-    options = local.LocalOptions(gateway_port=8001, aws_endpoint=endpoint, auth=True)
-    environment = local.gateway_environment(STRAY, options, DataNames(), ENDPOINT)
-    assert environment["MOORAGE_AUTH"] == "on"
-    assert environment["MOORAGE_URL"] == "http://127.0.0.1:8001"
-    assert environment["MOORAGE_SIGNING_KEY"] == "/moorage/signing-key"
-    assert environment["MOORAGE_ACCESS_TABLE"] == "moorage-access"
-    assert "elsewhere" not in "".join(environment.values())
+def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
+    """On moto, credentials are made up and no setting of the user's is left."""
+    environment = gateway_environment(SECRETS, LocalOptions(), DataNames(), "http://127.0.0.1:1")
+    assert "real" not in "".join(environment.values()).lower()
+    assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+    assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
+    assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "1"
+    assert environment["MALLOC_ARENA_MAX"] == "2"
+    assert "AWS_ENDPOINT_URL_S3" not in environment
+    assert environment["PATH"] == "/bin"
 
 
-def test_a_file_for_a_token_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    """Who names a file expects access control: an open registry would be a surprise."""
-    driven = local_driver.start(tmp_path, options={"admin_token_file": str(tmp_path / "token")})
-    status, output, errors = driven.end()
-    assert (status, output, driven.noted()) == (1, "", [])
-    assert "--auth (or AUTH=1)" in errors
+def test_another_endpoint_gets_the_users_credentials() -> None:
+    """With --aws-endpoint credentials and region stay, and only the endpoint is ours."""
+    base, options = (
+        SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"},
+        LocalOptions(aws_endpoint=ENDPOINT),
+    )
+    environment = gateway_environment(base, options, DataNames(), ENDPOINT)
+    assert environment["AWS_ACCESS_KEY_ID"] == "AKIAREAL"
+    assert environment["AWS_REGION"] == "eu-west-1"
+    assert environment["AWS_ENDPOINT_URL"] == ENDPOINT
+    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "0"
+    assert "AWS_ENDPOINT_URL_S3" not in environment
 
 
-@pytest.mark.slow
-def test_an_endpoint_without_ssm_is_refused(tmp_path: Path) -> None:
-    """Access control needs a place for its key; the error names the endpoint, and nothing runs."""
-    with ministack_backend() as other:
-        options = {"aws_endpoint": other.endpoint_url, "auth": True}
-        driven = local_driver.start(tmp_path, options=options)
-        status, output, errors = driven.end()
-    assert (status, output, driven.noted()) == (1, "", [])
-    assert f"access control could not be set up at {other.endpoint_url}" in errors
-    assert "SSM" in errors
+def test_another_endpoint_gets_made_up_credentials_if_there_are_none() -> None:
+    """With --aws-endpoint and no credentials, an emulator can still be used."""
+    options = LocalOptions(aws_endpoint=ENDPOINT)
+    environment = gateway_environment({}, options, DataNames(), ENDPOINT)
+    assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "local"
+    assert environment["AWS_REGION"] == "us-east-1"
 
 
-def test_the_guide_of_a_closed_registry_hides_the_token_that_is_in_a_file() -> None:
-    """Its lines read the file, whatever its name; only without a file is the token shown."""
-    kinds = {"proxy": "http://127.0.0.1:5000", "gateway": "http://127.0.0.1:8000", "user": "admin"}
-    file = Path("/tmp/a token")  # noqa: S108 - nothing is written there
-    text = guide.closed(**kinds, token="moor_secret", token_file=file)  # noqa: S106 - a test's
-    assert "moor_secret" not in text
+def test_names_and_limits_reach_the_gateway() -> None:
+    """They become the variables that chalicelib reads."""
+    environment = gateway_environment(
+        {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"},
+        LocalOptions(inline_limit=0),
+        DataNames("b", "r", "u"),
+        "http://127.0.0.1:1",
+    )
+    assert environment["MOORAGE_BUCKET"] == "b"
+    assert environment["MOORAGE_REGISTRY_TABLE"] == "r"
+    assert environment["MOORAGE_UPLOADS_TABLE"] == "u"
+    assert environment["MOORAGE_INLINE_LIMIT"] == "0"
+    assert "MOORAGE_COMMIT_FUNCTION" not in environment
+    assert environment["NO_PROXY"] == "intranet,127.0.0.1,localhost,::1"
+
+
+def test_a_token_that_is_in_a_file_is_not_printed() -> None:
+    """The login lines read the file, whatever its name; without a file the token is shown once."""
+    secret = "moor_secret"  # noqa: S105 - a test's
+    addresses = LocalAddresses("http://127.0.0.1:8000", "http://127.0.0.1:5000", "", secret)
+    text = closed(addresses, secret, Path("/tmp/a token"))  # noqa: S108 - nothing is written there
+    assert secret not in text
     for program in ("docker login", "podman login --tls-verify=false"):
         line = f"{program} -u admin 127.0.0.1:5000 --password-stdin < '/tmp/a token'"
         assert line in text
     assert "curl -K - http://127.0.0.1:8000/v2/_token" in text
-    text = guide.closed(**kinds, token="moor_secret", token_file=None)  # noqa: S106 - likewise
-    assert text.count("moor_secret") == 1
+    text = closed(addresses, secret, None)
+    assert text.count(secret) == 1
     assert "docker login -u admin 127.0.0.1:5000\n" in text

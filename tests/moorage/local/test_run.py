@@ -7,100 +7,100 @@ import signal
 import socket
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chalicelib.access.credentials import hash_of
 from moorage.common.data import DataNames
-from moorage.local import guide
+from moorage.local import access
 from moorage.local import run as local
+from moorage.local.backend import create_data
 from moorage.local.children import start as start_child
-from tests.emulators.backends import moto_backend
-from tests.moorage.local import driver as local_driver
+from tests.moorage.local import driver
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-ENDPOINT = "http://127.0.0.1:4566"
-SECRETS = {
-    "AWS_ACCESS_KEY_ID": "AKIAREAL",
-    "AWS_SECRET_ACCESS_KEY": "real",
-    "AWS_SESSION_TOKEN": "real",
-    "AWS_PROFILE": "real",
-    "AWS_ENDPOINT_URL_S3": "http://elsewhere.invalid",
-    "PATH": "/bin",
-}
+    from tests.emulators.backends import Backend
+
+    Run = Callable[..., tuple[int, str, list[str]]]
 
 
-@contextmanager
-def taken_port() -> Iterator[int]:
-    """Listen on a port until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+@pytest.fixture
+def run_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run it in this process until it fails; return exit status, errors and notes of the fakes."""
+
+    def run(gateway: str = "serves", proxy: str = "serves", **options: Any) -> Any:  # noqa: ANN401 - fields of LocalOptions
+        log = tmp_path / "log"
+        ports = {"gateway_port": 0, "proxy_port": 0, "ready_file": tmp_path / "ready.json"}
+        chosen = local.LocalOptions(**{**ports, **options})
+        status = local.run(chosen, programs=driver.fakes(log, gateway, proxy))
+        assert not (tmp_path / "ready.json").exists()
+        return status, capsys.readouterr().err, driver.noted(log)
+
+    return run
 
 
-@pytest.mark.parametrize(
-    ("option", "flag", "variable"),
-    [
-        ("gateway_port", "--gateway-port", "GATEWAY_PORT"),
-        ("proxy_port", "--proxy-port", "PROXY_PORT"),
-    ],
-)
-def test_a_taken_port_is_named_before_anything_starts(
-    tmp_path: Path, option: str, flag: str, variable: str
-) -> None:
-    """One line says which port is taken and both ways to move it; nothing was started."""
-    with taken_port() as port:
-        driven = local_driver.start(tmp_path, options={option: port})
-        status, output, errors = driven.end()
-    assert (status, output, driven.noted()) == (1, "", [])
-    assert errors.count("\n") == 1
-    assert f"port {port} is already in use" in errors
-    assert f"{variable}={port + 1} make run" in errors
-    assert f"moorage local {flag} {port + 1}" in errors
+def test_an_option_that_is_refused_starts_nothing(run_here: Run) -> None:
+    """The error is one line, and the exit status 1."""
+    status, errors, noted = run_here(gateway_port=18999, proxy_port=18999)
+    assert (status, errors.count("\n"), noted) == (1, 1, [])
+    assert errors.startswith("moorage local: the gateway and the proxy can't both have port 18999")
 
 
-@pytest.mark.parametrize(("system", "mentioned"), [("darwin", True), ("linux", False)])
-def test_airplay_is_mentioned_where_it_exists(
-    monkeypatch: pytest.MonkeyPatch, system: str, *, mentioned: bool
-) -> None:
-    """On macOS, and only there, the error about port 5000 says who holds it."""
-    monkeypatch.setattr("sys.platform", system)
-    line = guide.port_problem(
-        port=5000,
-        problem="is already in use",
-        who="the proxy",
-        option="--proxy-port",
-        variable="PROXY_PORT",
-    )
-    assert ("AirPlay" in line) is mentioned
+def test_an_endpoint_that_does_not_answer_is_named(run_here: Run) -> None:
+    """The error names the endpoint, and nothing else was started."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        status, errors, noted = run_here(aws_endpoint=url)
+    assert (status, noted) == (1, [])
+    assert url in errors
 
 
-def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
-    """The gateway and the proxy can't be given the same port."""
-    driven = local_driver.start(tmp_path, options={"gateway_port": 18999, "proxy_port": 18999})
-    status, _, errors = driven.end()
+def test_an_endpoint_without_ssm_is_refused(run_here: Run, ministack: Backend) -> None:
+    """Access control needs a place for its key; the error names the endpoint, and nothing runs."""
+    status, errors, noted = run_here(aws_endpoint=ministack.endpoint_url, auth=True)
+    assert (status, noted) == (1, [])
+    assert f"access control could not be set up at {ministack.endpoint_url}" in errors
+    assert "SSM" in errors
+
+
+def test_a_child_that_dies_while_starting_ends_everything(run_here: Run, moto: Backend) -> None:
+    """The error names the child, how it ended, and its last lines."""
+    status, errors, noted = run_here(proxy="dies", aws_endpoint=moto.endpoint_url)
     assert status == 1
-    assert "can't both have port 18999" in errors
-    assert driven.noted() == []
+    assert "moorage local: proxy ended (exit status 1)" in errors
+    assert "proxy: no such luck" in errors
+    assert noted == ["gateway up", "proxy up", "gateway down"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_children_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    """Ready, it tells where things are; told to stop, it stops the proxy first and exits 0."""
-    driven = local_driver.start(tmp_path)
+def test_a_child_that_dies_later_ends_everything(run_here: Run, moto: Backend) -> None:
+    """The other children are stopped as well, and the exit status is 1."""
+    status, errors, noted = run_here(gateway="dies-later", aws_endpoint=moto.endpoint_url)
+    assert status == 1
+    assert "gateway ended (exit status 3)" in errors
+    assert "gateway: fell over" in errors
+    assert noted == ["gateway up", "proxy up", "proxy down"]
+
+
+def test_a_signal_stops_children_in_order(tmp_path: Path) -> None:
+    """Ready, it says where things are; at a signal it stops the proxy first and exits with 0."""
+    driven = driver.start(tmp_path, {})
     ready = driven.ready()
     assert set(ready) == {"gateway", "proxy", "aws", "pids", "auth", "admin_token_file"}
     assert (ready["auth"], ready["admin_token_file"]) == (False, None)
     pids = [ready["pids"][name] for name in ("moto", "gateway", "proxy")]
-    assert all(local_driver.alive(pid) for pid in pids)
-    driven.process.send_signal(number)
+    assert all(driver.alive(pid) for pid in pids)
+    driven.process.send_signal(signal.SIGINT)
     status, output, errors = driven.end()
     assert (status, errors) == (0, "")
-    assert driven.noted() == ["gateway up", "proxy up", "proxy down", "gateway down"]
-    assert not any(local_driver.alive(pid) for pid in pids)
+    notes = driver.noted(driven.log)
+    assert notes == ["gateway up", "proxy up", "proxy down", "gateway down"]
+    assert not any(driver.alive(pid) for pid in pids)
     assert not driven.ready_file.exists()
     image = ready["proxy"].removeprefix("http://") + "/demo/my-image:1"
     for command in (f"docker push {image}", f"podman push --tls-verify=false my-image {image}"):
@@ -112,9 +112,9 @@ def test_a_signal_stops_children_in_order(tmp_path: Path, number: signal.Signals
     assert "login" not in output
 
 
-def test_a_child_that_is_ready_late_says_nothing_new(tmp_path: Path) -> None:
-    """That it is ready was told when it answered; what it says besides is shown."""
-    driven = local_driver.start(tmp_path, proxy="talks")
+def test_a_child_that_prints_ready_late_shows_the_rest_only(tmp_path: Path, moto: Backend) -> None:
+    """That it is ready was known when it answered; its other lines are shown."""
+    driven = driver.start(tmp_path, {"aws_endpoint": moto.endpoint_url}, proxy="talks")
     driven.ready()
     driven.wait_for_note("proxy talked")
     driven.process.terminate()
@@ -122,130 +122,51 @@ def test_a_child_that_is_ready_late_says_nothing_new(tmp_path: Path) -> None:
     assert (status, errors) == (0, "proxy | and that is all\n")
 
 
-def test_killing_it_leaves_no_child(tmp_path: Path) -> None:
-    """After kill -9 of the parent every child ends by itself."""
-    driven = local_driver.start(tmp_path)
-    pids = driven.ready()["pids"].values()
-    driven.process.kill()
-    local_driver.wait_until_gone(*pids)
-    driven.end()
-
-
-def test_a_child_that_dies_while_starting_ends_everything(tmp_path: Path) -> None:
-    """The error names the child, how it ended, and its last words."""
-    driven = local_driver.start(tmp_path, proxy="dies")
-    status, _, errors = driven.end()
-    assert status == 1
-    assert "moorage local: proxy ended (exit status 1)" in errors
-    assert "proxy: no such luck" in errors
-    assert driven.noted() == ["gateway up", "proxy up", "gateway down"]
-
-
-def test_a_child_that_dies_later_ends_everything(tmp_path: Path) -> None:
-    """What works without a child is stopped as well, and the exit status is 1."""
-    driven = local_driver.start(tmp_path, gateway="dies-later")
-    status, _, errors = driven.end()
-    assert status == 1
-    assert "gateway ended (exit status 3)" in errors
-    assert "gateway: fell over" in errors
-    assert driven.noted() == ["gateway up", "proxy up", "proxy down"]
-    assert not driven.ready_file.exists()
-
-
-def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
-    """Told to stop before it is ready, it exits 0 without ever saying ready."""
-    driven = local_driver.start(tmp_path, gateway="hangs")
+def test_a_signal_while_it_starts_stops_it(tmp_path: Path, moto: Backend) -> None:
+    """It exits with 0, and never prints that it is ready."""
+    driven = driver.start(tmp_path, {"aws_endpoint": moto.endpoint_url}, gateway="hangs")
     driven.wait_for_note("gateway up")
     driven.process.terminate()
     status, output, _ = driven.end()
     assert (status, output) == (0, "")
-    assert driven.noted() == ["gateway up", "gateway down"]
+    assert driver.noted(driven.log) == ["gateway up", "gateway down"]
 
 
-def test_another_endpoint_needs_no_moto(tmp_path: Path) -> None:
-    """With --aws-endpoint the data is made there and no moto is started."""
-    with moto_backend() as other:
-        driven = local_driver.start(tmp_path, options={"aws_endpoint": other.endpoint_url})
-        ready = driven.ready()
-        assert ready["aws"] == other.endpoint_url
-        assert ready["pids"]["moto"] is None
-        names = DataNames()
-        other.s3().head_bucket(Bucket=names.bucket)
-        tables = other.dynamodb().list_tables()["TableNames"]
-        assert {names.registry_table, names.uploads_table} <= set(tables)
-        driven.process.terminate()
-        status, output, _ = driven.end()
-    assert status == 0
+@pytest.mark.parametrize("to_file", [True, False])
+def test_access_control_at_another_endpoint(
+    tmp_path: Path, moto: Backend, *, to_file: bool
+) -> None:
+    """The data is made there; a good token in the file stays, and without a file one is printed."""
+    names, file = DataNames(), tmp_path / "token"
+    options: dict[str, object] = {"aws_endpoint": moto.endpoint_url, "auth": True}
+    if to_file:
+        create_data(moto.endpoint_url, names, moto.environment)
+        where = access.AccessBackend(moto.endpoint_url, moto.environment, names.access_table)
+        before = access.set_up(where, file)
+        options["admin_token_file"] = str(file)
+    driven = driver.start(tmp_path, options)
+    ready = driven.ready()
+    assert (ready["aws"], ready["auth"]) == (moto.endpoint_url, True)
+    assert ready["pids"]["moto"] is None
+    assert ready["admin_token_file"] == options.get("admin_token_file")
+    driven.process.terminate()
+    status, output, errors = driven.end()
+    assert (status, errors) == (0, "")
     assert "in memory" not in output
+    shown = [line.strip() for line in output.splitlines() if "moor_" in line]
+    if to_file:
+        assert shown == []
+        assert file.read_text() == f"{before}\n"
+    else:
+        assert not file.exists()
+        items = moto.dynamodb().scan(TableName=names.access_table)["Items"]
+        assert hash_of(shown[0]) in str(items)
+    moto.s3().head_bucket(Bucket=names.bucket)
+    tables = moto.dynamodb().list_tables()["TableNames"]
+    assert {names.registry_table, names.uploads_table} <= set(tables)
 
 
-def test_an_endpoint_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    """The error names the endpoint, and nothing else was started."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        driven = local_driver.start(tmp_path, options={"aws_endpoint": url})
-        status, _, errors = driven.end()
-    assert status == 1
-    assert url in errors
-    assert driven.noted() == []
-
-
-def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
-    """On moto, credentials are made up and no setting of the user's is left."""
-    environment = local.gateway_environment(
-        SECRETS, local.LocalOptions(), DataNames(), "http://127.0.0.1:1"
-    )
-    assert "real" not in "".join(environment.values()).lower()
-    assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
-    assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
-    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "1"
-    assert environment["MALLOC_ARENA_MAX"] == "2"
-    assert "AWS_ENDPOINT_URL_S3" not in environment
-    assert environment["PATH"] == "/bin"
-
-
-def test_another_endpoint_gets_the_users_credentials() -> None:
-    """With --aws-endpoint credentials and region stay, and only the endpoint is ours."""
-    environment = local.gateway_environment(
-        SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"},
-        local.LocalOptions(aws_endpoint=ENDPOINT),
-        DataNames(),
-        ENDPOINT,
-    )
-    assert environment["AWS_ACCESS_KEY_ID"] == "AKIAREAL"
-    assert environment["AWS_REGION"] == "eu-west-1"
-    assert environment["AWS_ENDPOINT_URL"] == ENDPOINT
-    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "0"
-    assert "AWS_ENDPOINT_URL_S3" not in environment
-
-
-def test_another_endpoint_gets_made_up_credentials_if_there_are_none() -> None:
-    """With --aws-endpoint and no credentials, an emulator can still be used."""
-    options = local.LocalOptions(aws_endpoint=ENDPOINT)
-    environment = local.gateway_environment({}, options, DataNames(), ENDPOINT)
-    assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "local"
-    assert environment["AWS_REGION"] == "us-east-1"
-
-
-def test_settings_reach_the_gateway() -> None:
-    """Names and limits become the variables that the registry reads."""
-    environment = local.gateway_environment(
-        {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"},
-        local.LocalOptions(inline_limit=0),
-        DataNames("b", "r", "u"),
-        "http://127.0.0.1:1",
-    )
-    assert environment["MOORAGE_BUCKET"] == "b"
-    assert environment["MOORAGE_REGISTRY_TABLE"] == "r"
-    assert environment["MOORAGE_UPLOADS_TABLE"] == "u"
-    assert environment["MOORAGE_INLINE_LIMIT"] == "0"
-    assert "MOORAGE_COMMIT_FUNCTION" not in environment
-    assert environment["NO_PROXY"] == "intranet,127.0.0.1,localhost,::1"
-
-
-def test_a_child_that_ignores_being_told_is_killed() -> None:
+def test_a_child_that_ignores_sigterm_is_killed() -> None:
     """SIGTERM comes first, SIGKILL after the grace."""
     script = (
         "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -253,8 +174,9 @@ def test_a_child_that_ignores_being_told_is_killed() -> None:
     )
     lines: list[str] = []
     child = start_child("deaf", [sys.executable, "-c", script], os.environ, echo=lines.append)
-    while not lines:
-        time.sleep(0.01)
+    until(lambda: lines, "the child prints its line")
+    began = time.monotonic()
     child.stop(grace_seconds=0.2)
-    assert not local_driver.alive(child.pid)
+    assert time.monotonic() - began >= 0.2
+    assert not driver.alive(child.pid)
     assert lines == ["deaf | deaf"]

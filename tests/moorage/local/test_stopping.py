@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from moorage.common.checkout import CHECKOUT
-from moorage.local.stopping import StopRequest
+from moorage.local.stopping import StopRequest, asked_to_stop
 
 # Waits again and again; in the Nth wait the signal comes at the Nth instruction of Python's that
 # the wait runs, until a wait has fewer than that. Prints how many places that were.
@@ -65,22 +66,22 @@ def _run(make: str, patience_seconds: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_signal_at_any_step_of_the_wait_is_seen() -> None:
-    """Nothing hangs and nothing is forgotten, whichever instruction the signal comes at."""
+    """At no instruction of the wait does a signal hang it or get lost."""
     done = _run(_OURS, 30)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 
 
-def test_an_event_of_threads_would_hang() -> None:
-    """The same places hang where the handler sets a threading.Event: the test above can fail."""
-    done = _run(_EVENT, 2)
+def test_threading_event_would_hang() -> None:
+    """The same program hangs with a threading.Event: the test above can fail."""
+    done = _run(_EVENT, 1)
     assert done.returncode != 0
     assert "Timeout" in done.stderr
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_wait_ends_at_once_when_asked_and_at_its_time_otherwise(*, asked: bool) -> None:
-    """The answer is whether it was asked for."""
+def test_a_wait_ends_at_a_request_or_at_its_time(*, asked: bool) -> None:
+    """It returns whether the stop was requested."""
     stopping = StopRequest()
     if asked:
         threading.Timer(0.1, stopping.set).start()
@@ -88,3 +89,14 @@ def test_a_wait_ends_at_once_when_asked_and_at_its_time_otherwise(*, asked: bool
     assert stopping.wait(20 if asked else 0.05) is asked
     assert time.monotonic() - began < 15
     assert stopping.wait(0) is stopping.is_set() is asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_signals_that_end_a_program_request_a_stop(number: signal.Signals) -> None:
+    """Until the block ends; then their handlers are the former ones."""
+    before = signal.getsignal(number)
+    with asked_to_stop() as stopping:
+        assert not stopping.is_set()
+        signal.raise_signal(number)
+        assert stopping.wait(5)
+    assert signal.getsignal(number) is before

@@ -1,6 +1,6 @@
 """Doubles for `moorage login`: a registry that asks for tokens, and client programs that log in.
 
-The registry runs on loopback in a thread; the programs are scripts. Both keep what they were given.
+The registry runs on loopback in a thread; the programs are scripts. Both keep what they get.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ISSUED = "issued.token.of-the-registry"
-"""What the registry gives for any proof."""
+"""The bearer token that the registry issues for any proof."""
+
+PROOF = "proof.of.somebody"
 
 _SCRIPT = """#!{python}
 import json, sys
@@ -31,12 +33,12 @@ sys.exit({status})
 
 
 @dataclass
-class FakeRegistry:
-    """A registry that answers as it is told to, and remembers who came to its token endpoint."""
+class LoginRegistry:
+    """A registry with answers to choose; it keeps the requests to its token endpoint."""
 
     url: str = ""
     service: str | None = None
-    """What it calls itself; None: its host."""
+    """The service that it names; None: its host."""
     challenge: str | None = None
     """The whole WWW-Authenticate header, if not the usual one."""
     ping: int = 401
@@ -47,7 +49,7 @@ class FakeRegistry:
     headers: dict[str, str] = field(default_factory=dict)
     forms: list[dict[str, str]] = field(default_factory=list)
     identities: list[tuple[str, str | None]] = field(default_factory=list)
-    """The audiences for which identity tokens were asked, and the Authorization headers."""
+    """The requested identity tokens: audiences and Authorization headers."""
 
     @property
     def host(self) -> str:
@@ -55,12 +57,12 @@ class FakeRegistry:
         return urlsplit(self.url).netloc
 
     def challenged(self) -> str:
-        """Return the header that tells where its tokens are."""
+        """Return the WWW-Authenticate header."""
         usual = f'Bearer realm="{self.url}/v2/_token",service="{self.service or self.host}"'
         return self.challenge if self.challenge is not None else usual
 
 
-def _handler(registry: FakeRegistry) -> type[http.server.BaseHTTPRequestHandler]:
+def _handler(registry: LoginRegistry) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -93,9 +95,9 @@ def _handler(registry: FakeRegistry) -> type[http.server.BaseHTTPRequestHandler]
 
 
 @contextmanager
-def fake_registry() -> Iterator[FakeRegistry]:
+def run_login_registry() -> Iterator[LoginRegistry]:
     """Run a registry until the block ends. `/identity` is GitHub's door, for its jobs."""
-    registry = FakeRegistry()
+    registry = LoginRegistry()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(registry)) as server:
         registry.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, name="fake-registry")

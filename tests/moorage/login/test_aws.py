@@ -42,8 +42,10 @@ def now() -> float:
 
 @pytest.mark.parametrize("session", [None, "IQoJ+/b3==" * 30])
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
-def test_what_the_client_makes(aws: pytest.MonkeyPatch, region: str, session: str | None) -> None:
-    """What the client makes of its credentials is taken as it is, in every region."""
+def test_the_registry_takes_the_clients_proof(
+    aws: pytest.MonkeyPatch, region: str, session: str | None
+) -> None:
+    """In every region, with a session token and without one."""
     aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     if session:
@@ -54,8 +56,8 @@ def test_what_the_client_makes(aws: pytest.MonkeyPatch, region: str, session: st
     assert "secret" not in url
 
 
-def test_the_name_is_signed(aws: pytest.MonkeyPatch) -> None:
-    """A proof for another registry has another signature, and the name itself is not in it."""
+def test_the_registrys_name_is_signed(aws: pytest.MonkeyPatch) -> None:
+    """A proof for another registry has another signature; the name is not in the URL."""
     aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     aws.setattr("botocore.auth.get_current_datetime", lambda: datetime(2026, 11, 24, tzinfo=UTC))
@@ -83,8 +85,8 @@ def as_sts_signs(presigned: PresignedCallerIdentity, service: str, secret: str) 
 
 
 @pytest.mark.parametrize("session", ["", "IQoJ+/b3" * 30 + "=="])
-def test_the_signature(aws: pytest.MonkeyPatch, session: str) -> None:
-    """STS finds the signature right if it is sent our name, and wrong for any other."""
+def test_the_signature_is_the_one_that_sts_computes(aws: pytest.MonkeyPatch, session: str) -> None:
+    """With the name of our registry, and with no other one."""
     aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     if session:
@@ -95,8 +97,8 @@ def test_the_signature(aws: pytest.MonkeyPatch, session: str) -> None:
     assert as_sts_signs(sent, "other.example.com", "secret") != signature
 
 
-def test_regions(aws: pytest.MonkeyPatch) -> None:
-    """The region is the one that is asked for, else the profile's, else us-east-1."""
+def test_the_region_is_the_given_one_or_the_profiles(aws: pytest.MonkeyPatch) -> None:
+    """Else it is us-east-1."""
     aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     hosts = [parse_presigned(presigned_identity(REGISTRY), now()).host]
@@ -107,8 +109,8 @@ def test_regions(aws: pytest.MonkeyPatch) -> None:
     assert hosts == [host_of("us-east-1"), host_of("eu-west-1"), host_of("eu-west-2")]
 
 
-def test_nobody_is_logged_in(aws: pytest.MonkeyPatch) -> None:
-    """Without credentials, or with a profile that there is not, it is said what to do."""
+def test_without_credentials_the_error_says_what_to_do(aws: pytest.MonkeyPatch) -> None:
+    """Also with a profile that does not exist."""
     with pytest.raises(AwsLoginError, match="aws configure"):
         presigned_identity(REGISTRY)
     aws.setenv("AWS_PROFILE", "nobody")
@@ -116,8 +118,8 @@ def test_nobody_is_logged_in(aws: pytest.MonkeyPatch) -> None:
         presigned_identity(REGISTRY)
 
 
-def test_credentials_that_can_not_be_renewed(aws: pytest.MonkeyPatch) -> None:
-    """Credentials that fail when they are used are told as what they are."""
+def test_credentials_that_can_not_be_renewed_are_an_error(aws: pytest.MonkeyPatch) -> None:
+    """Its text is that of the SDK."""
 
     class Session:
         region_name = None

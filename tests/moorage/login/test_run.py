@@ -14,59 +14,25 @@ from chalicelib.access.credentials import generate
 from moorage.login import aws as aws_login
 from moorage.login import tools as login_tools
 from moorage.login.tools import TOOLS
-from tests.moorage.login.doubles import ISSUED, FakeRegistry, Tools, fake_registry
-from tests.support.moorage_command import Command, forget_settings
+from tests.moorage.login.doubles import ISSUED, PROOF, LoginRegistry, Tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.moorage_command import Command
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name, not a secret
 AWS_IDENTITY = "urn:moorage:params:oauth:token-type:aws-identity"
-PROOF = "proof.of.somebody"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeRegistry]:
-    """One registry for all tests of this module."""
-    with fake_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def registry(running: FakeRegistry) -> FakeRegistry:
-    """A registry that answers as one does, and has seen nobody."""
-    running.__dict__.update({**FakeRegistry().__dict__, "url": running.url})
-    return running
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    """A PATH with nothing on it yet."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return Tools(folder)
-
-
-@pytest.fixture
-def moorage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Command:
-    """The command, with a proof in the variable PROOF."""
-    forget_settings(monkeypatch, tmp_path)
-    monkeypatch.setenv("PROOF", PROOF)
-    return Command(capsys)
 
 
 # where the proof comes from
 
 
-def test_an_identity_token_of_a_file(
-    moorage: Command, registry: FakeRegistry, tmp_path: Path
+def test_an_identity_token_in_a_file_is_exchanged(
+    moorage: Command, registry: LoginRegistry, tmp_path: Path
 ) -> None:
-    """The file's token is exchanged, and the registry's alone is on stdout."""
+    """Only the registry's token is on stdout."""
     (tmp_path / "proof").write_text(f"{PROOF}\n", encoding="ascii")
     result = moorage(f"login {registry.url} --print --oidc-token-file {tmp_path / 'proof'}")
     assert (result.status, result.out) == (0, f"{ISSUED}\n")
@@ -81,8 +47,10 @@ def test_an_identity_token_of_a_file(
     ]
 
 
-def test_an_identity_token_of_a_variable(moorage: Command, registry: FakeRegistry) -> None:
-    """GitLab puts it into a variable that the job names."""
+def test_an_identity_token_in_a_variable_is_exchanged(
+    moorage: Command, registry: LoginRegistry
+) -> None:
+    """As in GitLab; a variable that is not set is an error."""
     assert moorage(f"login {registry.url} --print --oidc-env PROOF").out == f"{ISSUED}\n"
     assert registry.forms[0]["subject_token"] == PROOF
     result = moorage(f"login {registry.url} --print --oidc-env NOT_THERE")
@@ -90,10 +58,10 @@ def test_an_identity_token_of_a_variable(moorage: Command, registry: FakeRegistr
     assert "$NOT_THERE is not set: in GitLab, name it under `id_tokens`" in result.err
 
 
-def test_an_identity_token_of_github(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+def test_an_identity_token_is_requested_from_github(
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GitHub is asked for one whose audience is the registry, as its job."""
+    """Its audience is the registry, and the request has the job's token."""
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{registry.url}/identity?api-version=2.0")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-job")
     assert moorage(f"login {registry.url} --print --oidc").out == f"{ISSUED}\n"
@@ -101,35 +69,37 @@ def test_an_identity_token_of_github(
     assert registry.forms[0]["subject_token"] == f"identity.for.{registry.host}"
 
 
-def test_no_job_of_github(moorage: Command, registry: FakeRegistry) -> None:
-    """Elsewhere, or without the permission, it is said what is missing."""
+def test_outside_of_github_actions_oidc_is_an_error(
+    moorage: Command, registry: LoginRegistry
+) -> None:
+    """The message says what is missing."""
     result = moorage(f"login {registry.url} --print --oidc")
     assert (result.status, result.out) == (1, "")
     assert "`permissions: id-token: write`" in result.err
 
 
-def test_a_proof_of_aws(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+def test_a_proof_from_aws_is_made_for_the_registry_and_exchanged(
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proof is made for the name of the registry."""
+    """Its type says so."""
     monkeypatch.setattr(aws_login, "presigned_identity", lambda service: f"https://sts/{service}")
     assert moorage(f"login {registry.url} --print --aws").out == f"{ISSUED}\n"
     assert registry.forms[0]["subject_token"] == f"https://sts/{registry.host}"
     assert registry.forms[0]["subject_token_type"] == AWS_IDENTITY
 
 
-def test_nobody_on_aws(moorage: Command, registry: FakeRegistry) -> None:
-    """Without AWS credentials it is said where they may come from."""
+def test_without_aws_credentials_aws_is_an_error(moorage: Command, registry: LoginRegistry) -> None:
+    """The message says where they may come from."""
     result = moorage(f"login {registry.url} --print --aws")
     assert (result.status, result.out) == (1, "")
     assert result.err.startswith("moorage login: no AWS credentials")
     assert result.err.count("\n") == 1
 
 
-def test_an_access_token_is_handed_on(
-    moorage: Command, registry: FakeRegistry, tools: Tools, monkeypatch: pytest.MonkeyPatch
+def test_an_api_token_is_passed_to_the_program(
+    moorage: Command, registry: LoginRegistry, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the password itself; the program asks for its own tokens with it."""
+    """It is the password: the program asks for its own bearer tokens with it."""
     token = generate()
     tools.add("docker")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{token}\n"))
@@ -141,10 +111,10 @@ def test_an_access_token_is_handed_on(
     assert registry.forms == []
 
 
-def test_an_access_token_for_a_printed_one(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+def test_an_api_token_is_exchanged_for_print(
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --print it is exchanged, as a password."""
+    """As a password."""
     token = generate()
     monkeypatch.setattr("sys.stdin", io.StringIO(token))
     registry.answer["scope"] = "repository:a:pull"
@@ -162,10 +132,10 @@ def test_an_access_token_for_a_printed_one(
 
 
 @pytest.mark.parametrize("text", ["", "my-password", "a\nb", "é"])
-def test_what_is_no_access_token_is_sent_nowhere(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, text: str
+def test_another_password_is_neither_sent_nor_shown(
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """Somebody's other password is neither sent nor shown."""
+    """It may be that of something else."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     result = moorage(f"login {registry.url} --password-stdin --print")
     assert (result.status, result.out) == (1, "")
@@ -173,16 +143,18 @@ def test_what_is_no_access_token_is_sent_nowhere(
     assert not text.strip() or text.strip() not in result.err
 
 
-def test_scopes_are_one_text(moorage: Command, registry: FakeRegistry) -> None:
-    """Several scopes are sent with spaces between them, as OAuth2 has it."""
+def test_scopes_are_joined_by_spaces(moorage: Command, registry: LoginRegistry) -> None:
+    """As OAuth2 has it."""
     registry.answer["scope"] = "repository:a:pull"
     words = "--scope repository:a:pull --scope repository:b:pull,push"
     assert moorage(f"login {registry.url} --print --oidc-env PROOF {words}").status == 0
     assert registry.forms[0]["scope"] == "repository:a:pull repository:b:pull,push"
 
 
-def test_a_token_for_nothing_is_an_error(moorage: Command, registry: FakeRegistry) -> None:
-    """Nothing of the scopes was granted: a script must not go on with it."""
+def test_a_token_without_a_granted_scope_is_an_error(
+    moorage: Command, registry: LoginRegistry
+) -> None:
+    """A script must not go on with it."""
     words = "--print --oidc-env PROOF --scope repository:a:pull"
     result = moorage(f"login {registry.url} {words}")
     assert (result.status, result.out) == (1, "")
@@ -200,8 +172,8 @@ def test_a_token_for_nothing_is_an_error(moorage: Command, registry: FakeRegistr
         "--oidc --password secret",
     ],
 )
-def test_a_wrong_word_is_status_2(moorage: Command, registry: FakeRegistry, words: str) -> None:
-    """Words that don't go together are refused before anybody is asked anything."""
+def test_wrong_usage_is_status_2(moorage: Command, registry: LoginRegistry, words: str) -> None:
+    """No request is sent."""
     assert moorage(f"login {registry.url} {words}").status == 2
     assert registry.forms == []
 
@@ -211,9 +183,9 @@ def test_a_wrong_word_is_status_2(moorage: Command, registry: FakeRegistry, word
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_tool_gets_the_token_by_stdin(
-    moorage: Command, registry: FakeRegistry, tools: Tools, tool: str
+    moorage: Command, registry: LoginRegistry, tools: Tools, tool: str
 ) -> None:
-    """The token is on no command line and in no output, only in the program's stdin."""
+    """The token is on no command line and in no output."""
     tools.add(tool)
     result = moorage(f"login {registry.url} --oidc-env PROOF --tool {tool}")
     given = tools.given(tool)
@@ -238,15 +210,15 @@ def test_every_tool_gets_the_token_by_stdin(
         ("helm", "registry login --username moorage --password-stdin r.example.com"),
     ],
 )
-def test_the_words_of_each_tool(tool: str, words: str) -> None:
-    """With TLS, nothing is said of TLS."""
+def test_the_login_command_of_each_tool(tool: str, words: str) -> None:
+    """At a registry with TLS it has no option about TLS."""
     assert login_tools.words(tool, "r.example.com", plain=False) == [tool, *words.split()]
 
 
-def test_the_first_tool_on_the_path_is_taken(
-    moorage: Command, registry: FakeRegistry, tools: Tools
+def test_without_tool_the_first_one_on_path_is_logged_in(
+    moorage: Command, registry: LoginRegistry, tools: Tools
 ) -> None:
-    """Without --tool it is the first of those that are there, in the order of the help."""
+    """In the order of the help."""
     for tool in ("helm", "oras", "skopeo"):
         tools.add(tool)
     assert moorage(f"login {registry.url} --oidc-env PROOF").status == 0
@@ -254,10 +226,10 @@ def test_the_first_tool_on_the_path_is_taken(
 
 
 @pytest.mark.parametrize("words", ["", "--tool docker"])
-def test_a_tool_that_is_not_there(
-    moorage: Command, registry: FakeRegistry, tools: Tools, words: str
+def test_a_missing_tool_is_an_error_before_any_request(
+    moorage: Command, registry: LoginRegistry, tools: Tools, words: str
 ) -> None:
-    """It is found out before a proof is given away."""
+    """No proof is sent."""
     del tools
     result = moorage(f"login {registry.url} --oidc-env PROOF {words}")
     assert (result.status, result.out) == (1, "")
@@ -265,8 +237,10 @@ def test_a_tool_that_is_not_there(
     assert registry.forms == []
 
 
-def test_a_tool_that_fails(moorage: Command, registry: FakeRegistry, tools: Tools) -> None:
-    """Its status is told, and the token is not."""
+def test_a_tool_that_fails_is_an_error_with_its_status(
+    moorage: Command, registry: LoginRegistry, tools: Tools
+) -> None:
+    """The token is not in it."""
     tools.add("podman", status=125)
     result = moorage(f"login {registry.url} --oidc-env PROOF")
     assert result.status == 1

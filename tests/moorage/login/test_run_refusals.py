@@ -8,37 +8,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common.http import HttpResponse, LoginError, host_of, require_safe
+from moorage.common.http import HttpResponse, host_of
 from moorage.login import run as login
-from tests.moorage.login.doubles import ISSUED, FakeRegistry, fake_registry
-from tests.support.moorage_command import Command, forget_settings
+from moorage.login.http import LoginError, require_safe
+from tests.moorage.login.doubles import ISSUED, PROOF, LoginRegistry, run_login_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.support.moorage_command import Command
 
-PROOF = "proof.of.somebody"
 LONG = "x" * 60
 
 
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    """A registry that answers as one does."""
-    with fake_registry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def moorage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Command:
-    """The command, with a proof in the variable PROOF."""
-    forget_settings(monkeypatch, tmp_path)
-    monkeypatch.setenv("PROOF", PROOF)
-    return Command(capsys)
-
-
-def at_home(registry: FakeRegistry, text: str) -> str:
+def at_home(registry: LoginRegistry, text: str) -> str:
     """Fill a registry's URL into a text."""
     return text.replace("URL", registry.url)
 
@@ -62,10 +43,10 @@ def at_home(registry: FakeRegistry, text: str) -> str:
         (401, 'Bearer realm="https://a:b@r.example.com/t",service="x"', "no address of a"),
     ],
 )
-def test_no_token_endpoint(
-    moorage: Command, registry: FakeRegistry, ping: int, challenge: str, told: str
+def test_a_registry_without_a_token_endpoint_is_an_error(
+    moorage: Command, registry: LoginRegistry, ping: int, challenge: str, told: str
 ) -> None:
-    """What is no registry with tokens is told apart, and gets no proof."""
+    """The message says what is there instead; no proof is sent."""
     registry.ping, registry.challenge = ping, at_home(registry, challenge)
     registry.headers = {"Location": f"{registry.url}/elsewhere"} if ping == 302 else {}
     result = moorage(f"login {registry.url} --print --oidc-env PROOF")
@@ -83,9 +64,9 @@ def test_no_token_endpoint(
     ],
 )
 def test_challenges_are_read_as_http_has_them(
-    moorage: Command, registry: FakeRegistry, challenge: str
+    moorage: Command, registry: LoginRegistry, challenge: str
 ) -> None:
-    """Names in any case, spaces, quoted commas and escapes don't matter."""
+    """Names in any case, spaces, quoted commas and escapes make no difference."""
     registry.challenge = at_home(registry, challenge).replace("HOST", registry.host)
     assert moorage(f"login {registry.url} --print --oidc-env PROOF").out == f"{ISSUED}\n"
 
@@ -104,16 +85,18 @@ def test_challenges_are_read_as_http_has_them(
         ("http://127.0.0.1:1", "http://127.0.0.1:1 does not answer"),
     ],
 )
-def test_addresses_that_are_refused(moorage: Command, address: str, told: str) -> None:
-    """What can't be a registry, or has no TLS, is refused; a password in it is not shown."""
+def test_an_address_that_is_no_registrys_or_has_no_tls_is_an_error(
+    moorage: Command, address: str, told: str
+) -> None:
+    """A password in it is not shown."""
     result = moorage(f"login {address} --print --oidc-env PROOF")
     assert (result.status, result.out) == (1, "")
     assert told in result.err
     assert "secret" not in result.err
 
 
-def test_an_address_needs_no_scheme(moorage: Command, registry: FakeRegistry) -> None:
-    """On this machine a host alone has no TLS, as client programs have it."""
+def test_an_address_needs_no_scheme(moorage: Command, registry: LoginRegistry) -> None:
+    """Without one, a host on this machine has no TLS, as client programs have it."""
     assert moorage(f"login {registry.host} --print --oidc-env PROOF").out == f"{ISSUED}\n"
 
 
@@ -128,8 +111,8 @@ def test_an_address_needs_no_scheme(moorage: Command, registry: FakeRegistry) ->
         ("http://[::1]:5000", "[::1]:5000"),
     ],
 )
-def test_hosts(url: str, host: str) -> None:
-    """A host is what clients write before a repository's name."""
+def test_a_host_has_its_port_unless_it_is_the_schemes(url: str, host: str) -> None:
+    """In lower case."""
     assert host_of(require_safe(url)) == host
 
 
@@ -155,7 +138,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, challenge: str) -> list[str]:
 def test_no_proof_is_made_for_another_service(
     moorage: Command, monkeypatch: pytest.MonkeyPatch, service: str, way: str
 ) -> None:
-    """A registry that calls itself something else would get a proof that is good there."""
+    """A registry that names another service would get a proof that is good there."""
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://identity.example.com/")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-job")
     challenge = f'Bearer realm="https://r.example.com/t",service="{service}"'
@@ -166,8 +149,8 @@ def test_no_proof_is_made_for_another_service(
     assert asked == ["https://r.example.com/v2/"]
 
 
-def test_the_service_can_be_named(moorage: Command, registry: FakeRegistry) -> None:
-    """Behind an address of this machine the registry's own name is named; another one is not it."""
+def test_the_service_can_be_named(moorage: Command, registry: LoginRegistry) -> None:
+    """Behind an address of this machine, --service names the registry's own host."""
     registry.service = "r.example.com"
     words = f"login {registry.url} --print --oidc"
     assert "--service" in moorage(words).err
@@ -175,16 +158,18 @@ def test_the_service_can_be_named(moorage: Command, registry: FakeRegistry) -> N
     assert "calls itself" in moorage(f"{words} --service s.example.com").err
 
 
-def test_a_local_registry_may_be_behind_its_proxy(moorage: Command, registry: FakeRegistry) -> None:
-    """Of two addresses of this machine, one may be called as the other."""
+def test_a_local_registry_may_be_behind_its_proxy(
+    moorage: Command, registry: LoginRegistry
+) -> None:
+    """Both addresses are of this machine."""
     registry.service = "127.0.0.1:8000"
     assert "calls itself" not in moorage(f"login {registry.url} --print --oidc").err
 
 
-def test_a_realm_on_this_machine_is_no_other_machines(
+def test_a_remote_registry_can_not_name_a_realm_on_this_machine(
     moorage: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A registry elsewhere can't send a login to whatever listens here."""
+    """Any program that listens here would get the proof."""
     challenge = 'Bearer realm="http://127.0.0.1:9/t",service="r.example.com"'
     asked = answering(monkeypatch, challenge)
     result = moorage("login r.example.com --print --oidc-env PROOF")
@@ -193,9 +178,9 @@ def test_a_realm_on_this_machine_is_no_other_machines(
     assert asked == ["https://r.example.com/v2/"]
 
 
-def test_a_redirect_is_not_followed(moorage: Command, registry: FakeRegistry) -> None:
-    """The proof goes to the realm, not to where the realm would send it."""
-    with fake_registry() as other:
+def test_a_redirect_is_not_followed(moorage: Command, registry: LoginRegistry) -> None:
+    """The proof goes to the realm, and no further."""
+    with run_login_registry() as other:
         registry.status, registry.headers = 307, {"Location": f"{other.url}/v2/_token"}
         result = moorage(f"login {registry.url} --print --oidc-env PROOF")
         assert (result.status, result.out) == (1, "")
@@ -204,9 +189,9 @@ def test_a_redirect_is_not_followed(moorage: Command, registry: FakeRegistry) ->
 
 
 def test_a_proxy_is_not_used_for_this_machine(
-    moorage: Command, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    moorage: Command, registry: LoginRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes to this machine in the clear doesn't leave it."""
+    """What goes to this machine in the clear must not leave it."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY"):
@@ -232,10 +217,10 @@ def test_a_proxy_is_not_used_for_this_machine(
     ],
     ids=range(9),
 )
-def test_no_token(
-    moorage: Command, registry: FakeRegistry, status: int, answer: dict[str, object], told: str
+def test_any_other_answer_than_a_token_is_one_line_without_the_proof(
+    moorage: Command, registry: LoginRegistry, status: int, answer: dict[str, object], told: str
 ) -> None:
-    """Whatever is answered instead of a token is told in one line, which holds no proof."""
+    """It has the status and the message of the registry."""
     registry.status, registry.answer, registry.headers = status, answer, {"Retry-After": "7"}
     result = moorage(f"login {registry.url} --print --oidc-env PROOF")
     assert (result.status, result.out) == (1, "")
@@ -245,8 +230,8 @@ def test_no_token(
     assert LONG not in result.err
 
 
-def test_no_url_is_followed_that_is_none() -> None:
-    """Control characters and spaces, which readers of URLs take differently, are refused."""
+def test_a_url_that_programs_read_differently_is_refused() -> None:
+    """With control characters, spaces, or other than ASCII."""
     for url in ("https://r.example.com\r\nHost: x", "https://r.exämple.com", "https://r\t.com"):
         with pytest.raises(LoginError):
             require_safe(url)

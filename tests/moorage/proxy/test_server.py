@@ -7,47 +7,40 @@ import http.client
 import logging
 import os
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common import http_server as connections
-from moorage.proxy.server import Proxy, ProxyOptions
-from tests.support.fake_registry import (
-    FakeRegistry,
-    RegistryFault,
-    in_background,
-    run_fake_registry,
-)
+from tests.moorage.proxy.proxies import CHUNK, run_proxy
+from tests.support.fake_registry import FakeRegistry, UploadFault, run_fake_registry
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
-
-CHUNK = 64 * 1024
+    from collections.abc import Iterable, Iterator
 
 
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    """A fake registry."""
-    with run_fake_registry() as registry:
-        yield registry
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[FakeRegistry, str]]:
+    """One fake registry, and a proxy before it, for all tests of this module."""
+    with run_fake_registry() as registry, run_proxy(registry.url) as url:
+        yield registry, urlsplit(url).netloc
 
 
 @pytest.fixture
-def proxy(fake: FakeRegistry) -> Iterator[str]:
-    """A proxy before it; returns its host and port."""
-    running = Proxy(ProxyOptions(fake.url, port=0, chunk_size=CHUNK, patience_seconds=2.0))
+def fake(running: tuple[FakeRegistry, str]) -> FakeRegistry:
+    """The registry, as if it were new."""
+    registry, _ = running
+    vars(registry).update(vars(FakeRegistry(url=registry.url)))
+    return registry
 
-    async def start() -> Callable[[], Awaitable[None]]:
-        await running.start()
-        return running.stop
 
-    with in_background(start):
-        yield urlsplit(running.url).netloc
+@pytest.fixture
+def proxy(running: tuple[FakeRegistry, str], fake: FakeRegistry) -> str:
+    """The proxy's host and port."""
+    assert fake.requests == []
+    return running[1]
 
 
 def ask(
@@ -116,13 +109,13 @@ def test_a_post_of_any_size_commits(proxy: str, fake: FakeRegistry, size: int) -
     assert len(fake.sessions) == (1 if size > CHUNK else 0)
 
 
-@pytest.mark.parametrize("fault", list(RegistryFault))
+@pytest.mark.parametrize("fault", list(UploadFault))
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize("where", [0, 1, 3])
 def test_a_failure_upstream_is_resumed(
-    proxy: str, fake: FakeRegistry, fault: RegistryFault, method: str, where: int
+    proxy: str, fake: FakeRegistry, fault: UploadFault, method: str, where: int
 ) -> None:
-    """Whatever breaks at whichever chunk, twice in a row, the blob is whole."""
+    """Whichever fault at whichever chunk, twice in a row: the blob is whole."""
     data = os.urandom(3 * CHUNK + 11)
     fake.faults = [None] * where + [fault, fault]
     at = start(proxy)
@@ -137,8 +130,8 @@ def test_a_failure_upstream_is_resumed(
 
 
 def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
-    """An upstream that never takes a chunk is 503 with Retry-After; what it kept is kept."""
-    fake.faults = [None, *[RegistryFault.BUSY] * 10_000]
+    """An upstream that never takes a chunk is 503 with Retry-After; its session stays."""
+    fake.faults = [None, *[UploadFault.BUSY] * 10_000]
     began = time.monotonic()
     at = start(proxy)
     answer = ask(proxy, "PATCH", at, os.urandom(3 * CHUNK))
@@ -149,7 +142,7 @@ def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
 
 
 def test_a_refusal_reaches_the_client(proxy: str, fake: FakeRegistry) -> None:
-    """A wrong digest, a chunk out of place and an unknown session come back as they are."""
+    """A wrong digest, a chunk out of place and an unknown session pass as they are."""
     data = os.urandom(2 * CHUNK)
     at = start(proxy)
     wrong = ask(proxy, "PUT", f"{at}&digest={digest_of(b'x')}", data)
@@ -164,7 +157,7 @@ def test_a_refusal_reaches_the_client(proxy: str, fake: FakeRegistry) -> None:
 def test_a_chunk_that_a_client_repeats_is_refused(
     proxy: str, fake: FakeRegistry, begin: int
 ) -> None:
-    """Bytes that the registry keeps already, all or some of them, are 416, as without a proxy."""
+    """Bytes that the registry has already, all or some of them, are 416, as without a proxy."""
     data = os.urandom(2 * CHUNK)
     at = start(proxy)
     assert ask(proxy, "PATCH", at, data).status == 202
@@ -175,8 +168,10 @@ def test_a_chunk_that_a_client_repeats_is_refused(
 
 
 @pytest.mark.parametrize("announced", ["0-4", "0-99999999", "x"])
-def test_a_range_unlike_its_body_is_refused(proxy: str, fake: FakeRegistry, announced: str) -> None:
-    """A body that is not as long as its Content-Range is 400, and its last chunk is not kept."""
+def test_a_content_range_unlike_its_body_is_400(
+    proxy: str, fake: FakeRegistry, announced: str
+) -> None:
+    """The last chunk of such a body is not kept."""
     at = start(proxy)
     assert ask(proxy, "PATCH", at, b"1234567", Content_Range=announced).status == 400
     assert next(iter(fake.sessions.values())) == b""
@@ -185,7 +180,7 @@ def test_a_range_unlike_its_body_is_refused(proxy: str, fake: FakeRegistry, anno
 def test_a_client_that_breaks_off_leaves_whole_chunks(
     proxy: str, fake: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a client is gone the session keeps the beginning of its bytes and nothing else."""
+    """The session has the beginning of the bytes, and nothing else."""
     caplog.set_level(logging.INFO, "moorage.proxy")
     data, at = os.urandom(2 * CHUNK + 100), start(proxy)
     with socket.create_connection(tuple(proxy.split(":"))) as raw:  # type: ignore[arg-type]
@@ -201,7 +196,7 @@ def test_a_client_that_breaks_off_leaves_whole_chunks(
 
 
 def test_everything_else_passes_through(proxy: str) -> None:
-    """A HEAD keeps its length, a redirect is not followed, our own places lead back here."""
+    """HEAD keeps its length, a redirect is not followed, a Location upstream leads here."""
     head = ask(proxy, "HEAD", "/v2/blob/plain")
     assert (head.status, head.headers["Content-Length"]) == (200, "123456")
     far = ask(proxy, "GET", "/v2/blob/far")
@@ -209,33 +204,9 @@ def test_everything_else_passes_through(proxy: str) -> None:
     assert ask(proxy, "GET", "/v2/blob/near").headers["Location"] == "/v2/here"
 
 
-@pytest.fixture
-def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute for what comes after a refusal: whoever is let go in less wasn't made to wait."""
-    monkeypatch.setattr(connections, "_LINGER_SECONDS", 60.0)
-
-
-def test_a_tls_hello_is_refused_at_once(lingering: None, proxy: str) -> None:  # noqa: ARG001
-    """A client that tries HTTPS first is not made to wait."""
-    host, _, port = proxy.partition(":")
-    began = time.monotonic()
-    with (
-        socket.create_connection((host, int(port))) as raw,
-        pytest.raises((ssl.SSLError, OSError)),
-    ):
-        ssl.create_default_context().wrap_socket(raw, server_hostname="localhost")
-    assert time.monotonic() - began < 20
-
-
 def test_an_absent_upstream_is_502() -> None:
-    """When nothing listens upstream the client is told what to look at."""
+    """The message says what to look at."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        running = Proxy(ProxyOptions(f"http://127.0.0.1:{closed.getsockname()[1]}", port=0))
-
-        async def begin() -> Callable[[], Awaitable[None]]:
-            await running.start()
-            return running.stop
-
-        with in_background(begin):
-            assert ask(urlsplit(running.url).netloc, "GET", "/v2/").status == 502
+        with run_proxy(f"http://127.0.0.1:{closed.getsockname()[1]}") as url:
+            assert ask(urlsplit(url).netloc, "GET", "/v2/").status == 502

@@ -16,42 +16,19 @@ import pytest
 from aiohttp import web
 
 from moorage.common.http_server import Pace
-from moorage.proxy.server import Proxy, ProxyOptions
-from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background, run_fake_registry
+from tests.moorage.proxy.proxies import CHUNK, run_proxy
+from tests.support.fake_registry import SHUTDOWN_SECONDS, run_fake_registry, run_runner
 from tests.support.servers import connect, exchange, request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
-CHUNK = 64 * 1024
 SESSION = "/v2/x/blobs/uploads/0"
 CHUNKED = f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 
 
-@contextmanager
-def running(upstream: str, pace: Pace | None = None, uploads: int = 64) -> Iterator[str]:
-    """Run a proxy before a registry; give its URL."""
-    proxy = Proxy(
-        ProxyOptions(
-            upstream,
-            port=0,
-            chunk_size=CHUNK,
-            patience_seconds=5.0,
-            pace=pace or Pace(),
-            uploads=uploads,
-        )
-    )
-
-    async def start() -> Callable[[], Awaitable[None]]:
-        await proxy.start()
-        return proxy.stop
-
-    with in_background(start):
-        yield proxy.url
-
-
 @dataclass
-class Script:
+class ScriptedRegistry:
     """A registry that answers with what is next in `answers`; None breaks the connection."""
 
     answers: list[web.Response | None]
@@ -72,21 +49,15 @@ class Script:
 
 
 @contextmanager
-def scripted(*answers: web.Response | None) -> Iterator[tuple[str, Script]]:
+def scripted(*answers: web.Response | None) -> Iterator[tuple[str, ScriptedRegistry]]:
     """Run such a registry with a proxy before it; give the proxy's URL and the registry."""
-    script = Script(list(answers))
-    urls: list[str] = []
+    script = ScriptedRegistry(list(answers))
 
-    async def start() -> Callable[[], Awaitable[None]]:
-        runner = web.ServerRunner(
-            web.Server(script.answer, auto_decompress=False), shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        return runner.cleanup
+    def make() -> web.ServerRunner:
+        server = web.Server(script.answer, auto_decompress=False)
+        return web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
 
-    with in_background(start), running(urls[0]) as url:
+    with run_runner(make) as upstream, run_proxy(upstream, patience=5.0) as url:
         yield url, script
 
 
@@ -102,10 +73,10 @@ LOST = (None, None)
 
 
 @pytest.mark.parametrize("lost", [LOST, (web.Response(status=504),), (kept(7, 503),)])
-def test_a_commit_whose_answer_is_lost_is_asked_for_again(
+def test_a_commit_whose_answer_is_lost_is_repeated(
     lost: tuple[web.Response | None, ...],
 ) -> None:
-    """The client hears 201 and has no reason to send the layer anew."""
+    """The client gets 201 and has no reason to send the layer again."""
     answers = (*lost, kept(7), kept(7, 503), kept(7), web.Response(status=201))
     with scripted(*answers) as (url, script):
         assert request(url, "PUT", f"{SESSION}?at=7&digest=sha256:x")[0] == 201
@@ -114,7 +85,7 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_again(
 
 
 def test_a_commit_is_repeated_without_knowing_an_offset() -> None:
-    """A registry whose Locations say none has its session closed all the same."""
+    """Also where the Locations of a registry have no offset."""
     told = web.Response(status=204, headers={"Location": "/v2/x/blobs/uploads/o", "Range": "0-6"})
     with scripted(*LOST, told, web.Response(status=201)) as (url, script):
         assert request(url, "PUT", "/v2/x/blobs/uploads/o?digest=sha256:x")[0] == 201
@@ -150,7 +121,7 @@ def test_a_session_that_is_further_on_is_no_success() -> None:
 
 
 def test_an_answer_that_breaks_off_upstream_breaks_off_here() -> None:
-    """No word of the proxy's own is mixed into the bytes of a blob."""
+    """No bytes of the proxy's own are mixed into those of a blob."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer_half() -> None:
@@ -160,7 +131,7 @@ def test_an_answer_that_breaks_off_upstream_breaks_off_here() -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
 
         threading.Thread(target=answer_half).start()
-        with running(f"http://127.0.0.1:{listener.getsockname()[1]}") as url:
+        with run_proxy(f"http://127.0.0.1:{listener.getsockname()[1]}") as url:
             connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
             connection.request("GET", "/v2/x/blobs/sha256:x")
             answer = connection.getresponse()
@@ -173,7 +144,7 @@ def test_an_answer_that_breaks_off_upstream_breaks_off_here() -> None:
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_body_that_passes_is_never_sent_in_part(*, length: bool) -> None:
-    """What broke after its bytes had gone is not repeated without them."""
+    """A request that broke after its body had gone is not repeated without it."""
     with scripted(None, web.Response(status=201)) as (url, script):
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
         body = b"manifest" if length else iter([b"manifest"])
@@ -183,8 +154,8 @@ def test_a_body_that_passes_is_never_sent_in_part(*, length: bool) -> None:
     assert [sent for _, _, sent in script.asked] == [8]
 
 
-def test_a_body_passes_whatever_its_encoding_says() -> None:
-    """The proxy doesn't unpack: a digest is of the bytes that were sent."""
+def test_a_body_is_not_decompressed() -> None:
+    """A digest is of the bytes that were sent."""
     with scripted(kept(3, 202)) as (url, script):
         body = b"Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
         raw = exchange(url, f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\n".encode() + body)
@@ -192,21 +163,11 @@ def test_a_body_passes_whatever_its_encoding_says() -> None:
     assert script.asked[0][2] == 3
 
 
-def test_a_client_that_expects_100_is_told_to_go_on() -> None:
-    """It hears 100 before it sends the body, and a whole answer after."""
-    with scripted(kept(3, 202)) as (url, _), connect(url) as connection:
-        head = f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
-        connection.sendall(head.encode() + b"Content-Length: 3\r\n\r\n")
-        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.sendall(b"abc")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
-
-
-@pytest.mark.parametrize("pace", [Pace(idle=2), Pace(slow=2)], ids=["idle", "slow"])
-def test_a_body_that_stalls_is_given_up(pace: Pace) -> None:
-    """The client hears 408, and the chunks before stay."""
+@pytest.mark.parametrize("pace", [Pace(idle=0.8), Pace(slow=0.8)], ids=["idle", "slow"])
+def test_a_body_that_stalls_is_408(pace: Pace) -> None:
+    """The chunks before it are kept."""
     data = os.urandom(CHUNK + 100)
-    with run_fake_registry() as fake, running(fake.url, pace) as url:
+    with run_fake_registry() as fake, run_proxy(fake.url, pace) as url:
         location = request(url, "POST", "/v2/x/blobs/uploads/")[1]["Location"]
         with connect(url) as connection:
             head = f"PATCH {location} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
@@ -219,8 +180,8 @@ def test_a_body_that_stalls_is_given_up(pace: Pace) -> None:
 
 @pytest.mark.parametrize("junk", [b"no-length\r\n", b"-5\r\n", b"5\r\nabc"])
 def test_broken_framing_keeps_nothing_of_its_chunk(junk: bytes) -> None:
-    """The client hears that its body is malformed, and nothing of it is handed on."""
-    with run_fake_registry() as fake, running(fake.url, Pace(idle=0.5)) as url:
+    """The body is 400 or 408, and nothing of it is passed on."""
+    with run_fake_registry() as fake, run_proxy(fake.url, Pace(idle=0.5)) as url:
         request(url, "POST", "/v2/x/blobs/uploads/")
         with connect(url) as connection:
             connection.sendall(CHUNKED + b"3\r\nabc\r\n")
@@ -231,8 +192,8 @@ def test_broken_framing_keeps_nothing_of_its_chunk(junk: bytes) -> None:
 
 
 def test_uploads_beyond_the_bound_wait() -> None:
-    """A second one is read when the first has gone; closing PUTs wait for nobody."""
-    with run_fake_registry() as fake, running(fake.url, uploads=1) as url:
+    """The second one is read when the first has gone; closing PUTs wait for none."""
+    with run_fake_registry() as fake, run_proxy(fake.url, uploads=1) as url:
         first, second = (request(url, "POST", "/v2/x/blobs/uploads/") for _ in range(2))
         with connect(url) as holder:
             path = first[1]["Location"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AccessTable:
+class DynamoAccess:
     """The store of DynamoDB, with a way past it to the table."""
 
     store: DynamoAccessStore
@@ -46,23 +46,23 @@ class AccessTable:
         )
 
 
-def over_a_table(stores: Stores) -> AccessTable:
+def over_a_table(stores: Stores) -> DynamoAccess:
     """Return a store over a new table, beside those that other stores have."""
     client = stores.client
     url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-access"
     names = DataNames(table, stores.registry_table, stores.uploads_table, table)
     create_data(url, names, aws_environment({}, url, emulated=True))
-    return AccessTable(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
+    return DynamoAccess(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
 
 
 @pytest.fixture(scope="module")
-def shared(running: Running) -> Callable[[str], AccessTable]:
+def shared(running: Running) -> Callable[[str], DynamoAccess]:
     """A store of each backend that most tests share: they take fresh ids, names and secrets."""
     return functools.cache(lambda name: over_a_table(running.stores(name)))
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
-def store(request: pytest.FixtureRequest, shared: Callable[[str], AccessTable]) -> AccessStore:
+def store(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> AccessStore:
     """Access stores of every kind."""
     return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
 
@@ -76,7 +76,7 @@ def fresh_store(request: pytest.FixtureRequest, running: Running) -> AccessStore
 
 
 @pytest.fixture(params=BACKENDS)
-def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], AccessTable]) -> AccessTable:
+def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> DynamoAccess:
     """The store of DynamoDB over every backend."""
     return shared(request.param)
 

@@ -1,6 +1,6 @@
-"""What every access store does: credentials, public repositories, failed logins.
+"""What every access store does: credentials, trusts, public repositories, failed logins.
 
-No test here may know which store it has: test_access_repeats.py is of DynamoDB alone.
+No test here may know which store it has: test_access.py is of DynamoDB alone.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,17 +18,20 @@ from chalicelib.access.ports import (
     CredentialMissingError,
     CredentialMovedError,
     Listed,
+    TooManyTrustsError,
 )
+from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
+from chalicelib.stores.dynamodb import access as dynamodb_access
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.dynamodb.access_tables import (
-    AccessTable,
+    DynamoAccess,
     a_hash,
     fresh_store,
     shared,
     store,
 )
-from tests.support.memory_access import MemoryAccessStore
+from tests.support import memory_access
 from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
@@ -41,9 +44,13 @@ __all__ = ["fresh_store", "shared", "store"]  # fixtures
 
 
 @pytest.fixture(params=["memory", "ministack"])
-def racing(request: pytest.FixtureRequest, shared: Callable[[str], AccessTable]) -> AccessStore:
+def racing(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> AccessStore:
     """Access stores whose backend can judge a race."""
-    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
+    return (
+        memory_access.MemoryAccessStore()
+        if request.param == "memory"
+        else shared(request.param).store
+    )
 
 
 @pytest.fixture
@@ -130,21 +137,16 @@ def test_rotate(store: AccessStore, credential: Credential, until: float | None)
 
 
 def test_rotating_again(store: AccessStore, credential: Credential) -> None:
-    """After the next replacement the secret before the last is found no more."""
-    first = store.rotate(credential, a_hash(), NOW + 9)
+    """A repeat counts once; after the next replacement the secret before the last is not found."""
+    new = a_hash()
+    first = store.rotate(credential, new, NOW + 9)
+    assert store.rotate(credential, new, NOW + 9) == first
     second = store.rotate(first, a_hash(), None)
     assert (second.version, second.previous_until) == (3, None)
     assert store.find(credential.secret_hash) is None
     assert store.find(first.secret_hash) == store.find(second.secret_hash) == second
     third = store.rotate(second, a_hash(), None)
     assert store.find(third.secret_hash) == third
-
-
-def test_rotating_twice(store: AccessStore, credential: Credential) -> None:
-    """The same replacement again succeeds and counts once."""
-    new = a_hash()
-    rotated = store.rotate(credential, new, NOW + 9)
-    assert store.rotate(credential, new, NOW + 9) == rotated
 
 
 def test_rotating_what_has_moved(store: AccessStore, credential: Credential) -> None:
@@ -206,6 +208,91 @@ def test_touch(store: AccessStore, credential: Credential) -> None:
     days = ["2026-11-24", "2026-11-24", "2026-11-23", "2026-11-25"]
     assert [store.touch(credential.id, day) for day in days] == [True, False, False, True]
     assert store.get(credential.id) == replace(credential, last_used_day="2026-11-25")
+
+
+# trusts
+
+
+def a_trust(**changes: Any) -> Trust:  # noqa: ANN401 - any field of a trust
+    """Return a trust under a name that no other has, with `changes`."""
+    trust = Trust.parse(
+        f"ci-{uuid.uuid4().hex}",
+        issuer="https://token.actions.example.com",
+        audience="registry.example.com",
+        subject="repo:org/app:environment:Über all/*",
+        grants=["team/**:pull,push", "**:pull"],
+    )
+    return replace(trust, **changes)
+
+
+def an_aws_trust() -> Trust:
+    """Return a trust in a role of AWS."""
+    return a_trust(issuer=AWS, audience="", subject="arn:aws:sts::123456789012:assumed-role/ci/*")
+
+
+@pytest.mark.parametrize("make", [a_trust, an_aws_trust])
+def test_a_trust_is_read_as_it_was_put(store: AccessStore, make: Callable[[], Trust]) -> None:
+    """Every field of a trust is kept, and putting it again changes nothing."""
+    made = make()
+    for _ in range(2):
+        store.put_trust(made)
+        assert store.get_trust(made.name) == made
+
+
+def test_a_trust_is_replaced(store: AccessStore) -> None:
+    """Putting another trust under the same name leaves nothing of the first."""
+    made = a_trust()
+    store.put_trust(made)
+    other = replace(an_aws_trust(), name=made.name, grants=Grants(admin=True))
+    store.put_trust(other)
+    assert store.get_trust(made.name) == other
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "a" * 63, "x" * 3000, "Ä\0", "CI"])
+def test_a_trust_that_is_not_there(store: AccessStore, name: str) -> None:
+    """A name that no trust has, or could have, is absent and can be deleted."""
+    assert store.get_trust(name) is None
+    store.delete_trust(name)
+
+
+def test_a_trust_is_deleted(store: AccessStore) -> None:
+    """A deleted trust is gone, however often it is deleted; others stay."""
+    made, other = a_trust(), a_trust()
+    store.put_trust(made)
+    store.put_trust(other)
+    for _ in range(2):
+        store.delete_trust(made.name)
+        assert store.get_trust(made.name) is None
+    assert store.get_trust(other.name) == other
+
+
+def test_trusts_are_listed_by_name(fresh_store: AccessStore) -> None:
+    """All trusts are listed, by name in byte order."""
+    assert list(fresh_store.list_trusts()) == []
+    made = [a_trust(name=name) for name in ("b", "a_b", "a-b", "a.b", "0", "a@b", "z" * 63)]
+    for one in made:
+        fresh_store.put_trust(one)
+    assert list(fresh_store.list_trusts()) == sorted(made, key=lambda one: one.name)
+
+
+def test_there_is_an_end_to_trusts(
+    fresh_store: AccessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trust comes beyond the last that fits, but one that is there is still replaced."""
+    monkeypatch.setattr(dynamodb_access, "MAX_TRUSTS", 3)
+    monkeypatch.setattr(memory_access, "MAX_TRUSTS", 3, raising=False)
+    made = [a_trust(name=f"t{number:03}") for number in range(3)]
+    for one in made:
+        fresh_store.put_trust(one)
+    with pytest.raises(TooManyTrustsError):
+        fresh_store.put_trust(a_trust(name="t-more"))
+    assert list(fresh_store.list_trusts()) == made
+    replaced = a_trust(name="t001", subject="somebody")
+    fresh_store.put_trust(replaced)
+    assert fresh_store.get_trust("t001") == replaced
+    fresh_store.delete_trust("t000")
+    fresh_store.put_trust(a_trust(name="t-more"))
+    assert len(fresh_store.list_trusts()) == 3
 
 
 # public repositories

@@ -72,7 +72,7 @@ def cancelled(*codes: str) -> ClientError:
     return error("TransactionCanceledException", CancellationReasons=reasons)
 
 
-IN_THE_WAY = [
+CONFLICTS = [
     error("TransactionConflictException"),
     error("TransactionInProgressException"),
     cancelled("None", "TransactionConflict"),
@@ -81,47 +81,40 @@ IN_THE_WAY = [
 ]
 
 
-@pytest.mark.parametrize("failure", IN_THE_WAY)
-def test_what_others_are_in_the_way_of_is_repeated(failure: Exception) -> None:
-    """A write that meets another one under way waits, longer each time, and is sent again."""
+@pytest.mark.parametrize("failure", CONFLICTS)
+def test_a_conflict_is_repeated_up_to_an_end(failure: Exception) -> None:
+    """A write that conflicts with others is sent again after rising waits, and then is 503."""
     script = Script(failure, failure, failure, {"Attributes": {"fence": {"N": "1"}}})
     assert script.dynamo.write(UPDATE) == {"fence": {"N": "1"}}
-    assert len(script.requests) == 4
-    assert all(request == script.requests[0] for request in script.requests)
+    assert script.requests == [script.requests[0]] * 4
     for number, wait in enumerate(script.waits):
         assert 0.01 * 2**number <= wait <= 0.03 * 2**number
-
-
-@pytest.mark.parametrize("failure", IN_THE_WAY)
-def test_repeating_has_an_end(failure: Exception) -> None:
-    """A write that others never let through is given up as 503, after seconds and not minutes."""
     script = Script(failure)
     with pytest.raises(UnavailableError):
         script.dynamo.transact([UPDATE])
-    assert len(script.requests) == ATTEMPTS
-    assert len(script.waits) == ATTEMPTS - 1
+    assert (len(script.requests), len(script.waits)) == (ATTEMPTS, ATTEMPTS - 1)
     assert sum(script.waits) < 2.5
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_condition_that_fails_beside_a_conflict_is_looked_at_again(*, first: bool) -> None:
-    """What others were in the way of is not known to hold: only all reasons together are told."""
+    """The transaction is sent again: only conditions that fail without a conflict are refused."""
     conflict, refused = {"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed"}
-    met = {**refused, "Item": {"pk": {"S": "a"}}}
-    mixed = [conflict, met] if first else [met, conflict]
+    found = {**refused, "Item": {"pk": {"S": "a"}}}
+    mixed = [conflict, found] if first else [found, conflict]
     script = Script(
         error("TransactionCanceledException", CancellationReasons=[*mixed, {"Code": "None"}]),
-        error("TransactionCanceledException", CancellationReasons=[met, refused]),
+        error("TransactionCanceledException", CancellationReasons=[found, refused]),
     )
     with pytest.raises(TransactionRefusedError) as caught:
         script.dynamo.transact([UPDATE])
-    assert caught.value.met == {0: {"pk": {"S": "a"}}, 1: None}
+    assert caught.value.items == {0: {"pk": {"S": "a"}}, 1: None}
     assert len(script.requests) == 2
 
 
 @pytest.mark.parametrize("item", [None, {"session": {"S": "s"}}])
-def test_a_failed_condition_tells_what_it_met(item: dict[str, Any] | None) -> None:
-    """A refused write has the item that it met, or None where there was none."""
+def test_a_failed_condition_has_the_item_that_it_found(item: dict[str, Any] | None) -> None:
+    """A refused write has the item that it found, or None where there is none."""
     response = {} if item is None else {"Item": item}
     script = Script(error("ConditionalCheckFailedException", **response))
     for change in (UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE)):
@@ -223,19 +216,15 @@ def batch(found: int, *unread: int) -> dict[str, Any]:
     return {"Responses": {"t": items}, "UnprocessedKeys": left if unread else {}}
 
 
-def test_unread_keys_of_a_batch_are_asked_for_again() -> None:
-    """What a batch leaves unread is read by further requests, with waits between them."""
+def test_unread_keys_of_a_batch_are_read_again() -> None:
+    """What a batch leaves unread is read by further requests, with waits; it is never absent."""
     script = Script(batch(1, 1, 2), batch(0, 1, 2), batch(1, 2), batch(1))
-    asked = [keys.session_key(str(number)) for number in range(3)]
-    assert len(script.dynamo.get_many("t", asked)) == 3
+    wanted = [keys.session_key(str(number)) for number in range(3)]
+    assert len(script.dynamo.get_many("t", wanted)) == 3
     sent = [len(request["RequestItems"]["t"]["Keys"]) for request in script.requests]
     assert sent == [3, 2, 2, 1]
     assert all(request["RequestItems"]["t"]["ConsistentRead"] for request in script.requests)
     assert len(script.waits) == 3
-
-
-def test_a_batch_that_is_never_read_is_no_absence() -> None:
-    """Keys that stay unread end in 503, and are not left out."""
     script = Script(batch(0, 1))
     with pytest.raises(UnavailableError):
         script.dynamo.get_many("t", [keys.session_key("1")])
@@ -283,7 +272,9 @@ def test_a_whole_range_goes_on_where_it_is_cut() -> None:
     "change",
     [UPDATE, Put("t", KEY, {}, CLAUSE), Delete("t", KEY, CLAUSE), ConditionCheck("t", KEY, CLAUSE)],
 )
-def test_every_condition_asks_what_it_met(change: Update | Put | Delete | ConditionCheck) -> None:
+def test_every_condition_requests_the_item_that_it_finds(
+    change: Update | Put | Delete | ConditionCheck,
+) -> None:
     """A write under a condition asks for the item that the condition fails on."""
     request = change.request()
     assert request["ConditionExpression"] == "#state = :state"
@@ -292,10 +283,10 @@ def test_every_condition_asks_what_it_met(change: Update | Put | Delete | Condit
     assert request["ExpressionAttributeValues"][":state"] == {"S": "open"}
 
 
-def test_a_silent_update_asks_for_nothing() -> None:
-    """What is under the same condition, and silent, is told neither what it met nor what it made.
+def test_a_silent_update_requests_no_item() -> None:
+    """A silent update requests neither the item that fails its condition nor the new one.
 
-    Whoever asks for more is refused by a policy that lets a function write one attribute only.
+    A policy that lets a function write one attribute only refuses requests for more.
     """
     script = Script({})
     assert script.dynamo.write(UPDATE._replace(silent=True)) == {}

@@ -114,7 +114,6 @@ def test_the_keys_are_as_they_are_drawn() -> None:
     """Every key is the one that the module's tree shows."""
     assert keys.session_key("id") == {"session": "id"}
     assert keys.record_key(DIGEST) == {"pk": f"BLOB#{DIGEST}", "sk": "RECORD"}
-    assert keys.garbage_key("blobs/x") == {"pk": "GARBAGE#blobs/x", "sk": "RECORD"}
     assert keys.catalog_key("a/b") == {"pk": "CATALOG", "sk": "a/b"}
     in_repository = {
         f"BLOB#{DIGEST}": keys.link_key("a/b", DIGEST),

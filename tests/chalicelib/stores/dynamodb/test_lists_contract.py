@@ -36,18 +36,18 @@ def test_all_tags_in_byte_order(tagged: Stores, repository: str) -> None:
     assert tagged.metadata.list_tags(repository, None, 1000) == page
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5, len(TAGS) - 1])
-def test_tags_page_by_page(tagged: Stores, repository: str, limit: int) -> None:
+def test_tags_page_by_page(tagged: Stores, repository: str) -> None:
     """Pages that go on from the last tag have every tag once and say rightly whether more come."""
-    seen: list[str] = []
-    more = True
-    while more:
-        page = tagged.metadata.list_tags(repository, seen[-1] if seen else None, limit)
-        assert len(page.items) <= limit
-        seen += page.items
-        more = page.more
-        assert more == (len(seen) < len(TAGS))
-    assert seen == TAGS
+    for limit in (1, 2, 5, len(TAGS) - 1):
+        seen: list[str] = []
+        more = True
+        while more:
+            page = tagged.metadata.list_tags(repository, seen[-1] if seen else None, limit)
+            assert len(page.items) <= limit
+            seen += page.items
+            more = page.more
+            assert more == (len(seen) < len(TAGS))
+        assert seen == TAGS
 
 
 # fmt: off
@@ -59,11 +59,12 @@ STRANGE = [
 # fmt: on
 
 
-@pytest.mark.parametrize("after", STRANGE)
-def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str, after: str) -> None:
+def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str) -> None:
     """Tags come after any text whatever, as bytes compare."""
-    expected = [tag for tag in TAGS if tag > after]
-    assert tagged.metadata.list_tags(repository, after, 100) == Page(expected, more=False)
+    for after in STRANGE:
+        expected = [tag for tag in TAGS if tag > after]
+        page = tagged.metadata.list_tags(repository, after, 100)
+        assert page == Page(expected, more=False), after
 
 
 def test_no_tags(stores: Stores, repository: str) -> None:

@@ -76,38 +76,26 @@ def test_a_pending_manifest_replaces_a_pending_one(stores: Stores) -> None:
     assert at(stores, first) == second
 
 
-def test_a_pending_manifest_does_not_replace_a_live_one(stores: Stores) -> None:
-    """A push of what is live is told what is there, and leaves it."""
-    live = push_manifest(stores.metadata, a_manifest())
-    again = replace(live, version="again", state=ManifestState.PENDING)
-    assert stores.metadata.put_pending(again) == live
-    assert at(stores, live) == live
-
-
-def test_a_pending_manifest_does_not_replace_a_deleting_one(stores: Stores) -> None:
-    """A push of what is being deleted is told so, and leaves it."""
-    begun = deleting(stores, push_manifest(stores.metadata, a_manifest()))
-    again = replace(begun, version="again", state=ManifestState.PENDING)
-    assert stores.metadata.put_pending(again) == begun
-    assert at(stores, begun) == begun
+@pytest.mark.parametrize("state", ["live", "deleting"])
+def test_a_pending_manifest_replaces_no_accepted_one(stores: Stores, state: str) -> None:
+    """A push of what is live, or being deleted, returns what is there, and leaves it."""
+    there = push_manifest(stores.metadata, a_manifest())
+    if state == "deleting":
+        there = deleting(stores, there)
+    again = replace(there, version="again", state=ManifestState.PENDING)
+    assert stores.metadata.put_pending(again) == there
+    assert at(stores, there) == there
 
 
 def test_removing_a_pending_manifest(stores: Stores) -> None:
-    """A refused push removes its own pending item, and may do so twice."""
-    manifest = a_manifest()
-    stores.metadata.put_pending(manifest)
-    stores.metadata.remove_pending(manifest)
-    assert at(stores, manifest) is None
-    stores.metadata.remove_pending(manifest)
-    assert at(stores, manifest) is None
-
-
-def test_removing_leaves_another_push_alone(stores: Stores) -> None:
-    """A refused push does not remove the pending item of another."""
+    """A refused push removes its own pending item, also twice, and not that of another push."""
     manifest = a_manifest()
     stores.metadata.put_pending(manifest)
     stores.metadata.remove_pending(replace(manifest, version="another"))
     assert at(stores, manifest) == manifest
+    for _ in range(2):
+        stores.metadata.remove_pending(manifest)
+        assert at(stores, manifest) is None
 
 
 def test_removing_leaves_a_live_manifest_alone(stores: Stores) -> None:
@@ -134,18 +122,6 @@ def test_making_live_with_tags_and_a_referrer_row(stores: Stores) -> None:
     assert page.items == [a_referrer(manifest, subject)]
 
 
-def test_a_tag_moves_with_its_way_back(stores: Stores, repository: str) -> None:
-    """A tag that moves to another manifest leaves no way back from the old one."""
-    old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "kept")
-    new = a_manifest(repository=repository)
-    stores.metadata.put_pending(new)
-    stores.metadata.make_live(new, {"v1": old.digest}, None)
-    assert named(stores, repository, "v1") == new.digest
-    assert named(stores, repository, "kept") == old.digest
-    assert stores.metadata.tags_of(repository, new.digest) == ["v1"]
-    assert stores.metadata.tags_of(repository, old.digest) == ["kept"]
-
-
 def test_making_live_again_keeps_a_tag_on_the_same_manifest(stores: Stores) -> None:
     """A live manifest can be pushed again with the tag that names it, from any version."""
     live = push_manifest(stores.metadata, a_manifest(), "v1")
@@ -155,16 +131,17 @@ def test_making_live_again_keeps_a_tag_on_the_same_manifest(stores: Stores) -> N
     assert stores.metadata.tags_of(live.repository, live.digest) == ["v1", "v2"]
 
 
-def test_making_live_is_idempotent(stores: Stores, repository: str) -> None:
-    """What took effect before takes effect again, tags that moved included."""
-    old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
+def test_a_tag_moves_with_its_way_back(stores: Stores, repository: str) -> None:
+    """A tag that moves leaves no way back from the old manifest, also when it moves twice."""
+    old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "kept")
     new = a_manifest(repository=repository)
     stores.metadata.put_pending(new)
     for _ in range(2):
         stores.metadata.make_live(new, {"v1": old.digest, "v2": None}, None)
     assert named(stores, repository, "v1") == named(stores, repository, "v2") == new.digest
-    assert stores.metadata.tags_of(repository, old.digest) == []
+    assert named(stores, repository, "kept") == old.digest
     assert stores.metadata.tags_of(repository, new.digest) == ["v1", "v2"]
+    assert stores.metadata.tags_of(repository, old.digest) == ["kept"]
 
 
 def test_only_what_was_put_becomes_live(stores: Stores) -> None:
@@ -284,24 +261,19 @@ def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
 # tags
 
 
-def test_deleting_a_tag(stores: Stores, repository: str) -> None:
-    """A deleted tag is gone with its way back, and the manifest and its other tags stay."""
+@pytest.mark.parametrize("how", ["delete_tag", "drop_tag"])
+def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
+    """A deleted tag is gone with its way back; the manifest and its other tags stay."""
     live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    assert stores.metadata.delete_tag(repository, "v1")
-    assert named(stores, repository, "v1") is None
-    assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
-    assert not stores.metadata.delete_tag(repository, "v1")
-    assert at(stores, live) == live
-
-
-def test_dropping_the_tags_of_a_deletion(stores: Stores, repository: str) -> None:
-    """A tag of a manifest that is being deleted goes with its way back, also a second time."""
-    live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    begun = deleting(stores, live)
-    for _ in range(2):
-        assert stores.metadata.drop_tag(begun, "v1")
+    begun = deleting(stores, live) if how == "drop_tag" else live
+    for first in (True, False):
+        if how == "drop_tag":
+            assert stores.metadata.drop_tag(begun, "v1")
+        else:
+            assert stores.metadata.delete_tag(repository, "v1") is first
         assert named(stores, repository, "v1") is None
         assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+    assert at(stores, live) == begun
 
 
 def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str) -> None:

@@ -1,12 +1,13 @@
-"""What others do between two requests of one operation: the conditions that no contract can see.
+"""Other writers between two requests of one operation: the conditions that no contract can see.
 
-Somebody acts at an exact point, so no test here depends on time.
+Each acts at an exact point, so no test here depends on time.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from chalicelib.errors import UnavailableError, UploadBusyError
 from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.blobs import TRIES
 from chalicelib.stores.dynamodb.codec import CorruptItemError
-from chalicelib.stores.dynamodb.links import TRIES
+from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed, record_of
 from tests.emulators.lost_answers import meanwhile
 from tests.support.calls import record_calls
 from tests.support.values import (
@@ -24,10 +26,7 @@ from tests.support.values import (
     a_manifest,
     a_session,
     begin,
-    fresh_digest,
-    fresh_name,
     key_of,
-    push,
     push_manifest,
 )
 
@@ -51,10 +50,7 @@ def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict
     session = a_session(holder="dead", lease_until=NOW, fence=1, next_part=7)
     dynamo.sessions.create(session)
     key = keys.session_key(session.id)
-
-    def move() -> None:
-        dynamo.change(key, **changes)
-
+    move = partial(dynamo.change, key, **changes)
     with (
         meanwhile(dynamo.client, "UpdateItem", move),
         pytest.raises(UploadBusyError) as caught,
@@ -79,65 +75,44 @@ def test_a_record_that_goes_between_two_forms_is_made_again(
     dynamo: Stores, repository: str
 ) -> None:
     """A publication that met a record which then goes publishes its own bytes."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    digest = pushed(dynamo)
     before, after = begin(dynamo.sessions, repository, digest)
-
-    def collect() -> None:
-        dynamo.drop(keys.record_key(digest))
-
+    collect = partial(dynamo.drop, keys.record_key(digest))
     with meanwhile(dynamo.client, TRANSACTION, collect):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
     assert written == replace(after, published_key=key_of(before))
-    record = dynamo.metadata.get_record(digest)
-    assert record is not None
+    record = record_of(dynamo, digest)
     assert (record.key, record.links) == (key_of(before), 1)
 
 
 def test_a_record_that_names_other_bytes_between_two_forms(dynamo: Stores, repository: str) -> None:
     """A publication links to the bytes that the record names when it is written."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    digest = pushed(dynamo)
     before, after = begin(dynamo.sessions, repository, digest)
-
-    def replaced() -> None:
-        dynamo.change(keys.record_key(digest), key={"S": "blobs/later"})
-
+    replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
     with meanwhile(dynamo.client, TRANSACTION, replaced):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    link = dynamo.metadata.get_link(repository, digest)
-    assert link is not None
+    link = link_to(dynamo, repository, digest)
     assert written.published_key == link.key == "blobs/later"
 
 
 def test_a_link_that_goes_between_two_forms_is_made_again(dynamo: Stores, repository: str) -> None:
     """A publication that met a link which then goes makes one, and counts it."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    digest = pushed(dynamo, repository)
     before, after = begin(dynamo.sessions, repository, digest)
-
-    def unlink() -> None:
-        assert dynamo.metadata.delete_link(repository, digest)
-
+    unlink = partial(dynamo.metadata.delete_link, repository, digest)
     with meanwhile(dynamo.client, TRANSACTION, unlink):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    link = dynamo.metadata.get_link(repository, digest)
-    record = dynamo.metadata.get_record(digest)
-    assert link is not None
-    assert record is not None
+    link, record = link_to(dynamo, repository, digest), record_of(dynamo, digest)
     assert record.links == 1
     assert written.published_key == link.key == record.key
 
 
 def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
     """A publication without bytes of its own writes nothing once the record is gone."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    digest = pushed(dynamo)
     before, after = begin(dynamo.sessions, repository, digest)
-
-    def collect() -> None:
-        dynamo.drop(keys.record_key(digest))
-
+    collect = partial(dynamo.drop, keys.record_key(digest))
     with meanwhile(dynamo.client, "BatchGetItem", collect), pytest.raises(RecordMissingError):
         dynamo.metadata.publish(before, after, None, NOW)
     assert dynamo.sessions.get(before.id) == before
@@ -146,9 +121,8 @@ def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, reposi
 
 
 def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository: str) -> None:
-    """Bytes of another size than the record's can't have its digest: that is told, loudly."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    """Bytes of another size than the record's can't have its digest: that raises."""
+    digest = pushed(dynamo)
     dynamo.change(keys.record_key(digest), size={"N": str(SIZE + 1)})
     before, after = begin(dynamo.sessions, repository, digest)
     with pytest.raises(CorruptItemError, match=str(digest)):
@@ -159,12 +133,8 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
 
 def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount whose record goes after it was read links nothing and makes no record."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
-
-    def collect() -> None:
-        dynamo.drop(keys.record_key(digest))
-
+    digest = pushed(dynamo)
+    collect = partial(dynamo.drop, keys.record_key(digest))
     with meanwhile(dynamo.client, "BatchGetItem", collect):
         assert dynamo.metadata.add_link(repository, digest, NOW) is None
     assert dynamo.metadata.get_link(repository, digest) is None
@@ -173,12 +143,8 @@ def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> N
 
 def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount names the bytes that the record names when it is written."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
-
-    def replaced() -> None:
-        dynamo.change(keys.record_key(digest), key={"S": "blobs/later"})
-
+    digest = pushed(dynamo)
+    replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
     with meanwhile(dynamo.client, "BatchGetItem", replaced):
         link = dynamo.metadata.add_link(repository, digest, NOW)
     assert link is not None
@@ -188,26 +154,18 @@ def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: st
 
 def test_a_link_that_comes_before_a_mount_is_counted_once(dynamo: Stores, repository: str) -> None:
     """A mount that finds another's link only touches it."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
-
-    def mount() -> None:
-        dynamo.metadata.add_link(repository, digest, NOW)
-
+    digest = pushed(dynamo)
+    mount = partial(dynamo.metadata.add_link, repository, digest, NOW)
     with meanwhile(dynamo.client, "BatchGetItem", mount):
         link = dynamo.metadata.add_link(repository, digest, NOW + 1)
-    record = dynamo.metadata.get_record(digest)
+    record = record_of(dynamo, digest)
     assert link is not None
-    assert record is not None
     assert (link.touched_at, record.links) == (NOW + 1, 2)
 
 
 def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
     """A mount that meets another world each time it looks ends with 503, in bounded time."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
-    link = dynamo.metadata.get_link(repository, digest)
-    assert link is not None
+    digest = pushed(dynamo, repository)
     moves = iter(range(1000))
 
     def move() -> None:
@@ -223,29 +181,22 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) ->
 
 def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
     """A deletion takes the link as it is, not as it was read."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
-    link = dynamo.metadata.get_link(repository, digest)
-    assert link is not None
-
-    def touch() -> None:
-        assert dynamo.metadata.touch_link(link, NOW + 1)
-
+    digest = pushed(dynamo, repository)
+    link = link_to(dynamo, repository, digest)
+    touch = partial(dynamo.metadata.touch_link, link, NOW + 1)
     with record_calls(dynamo.client) as calls, meanwhile(dynamo.client, "GetItem", touch):
         assert dynamo.metadata.delete_link(repository, digest)
     assert calls.count("dynamodb", TRANSACTION) == 2
-    record = dynamo.metadata.get_record(digest)
-    assert record is not None
+    record = record_of(dynamo, digest)
     assert record.links == 0
 
 
 @pytest.mark.parametrize("links", [None, {"N": "0"}])
-def test_a_link_that_no_record_counts_is_told(
+def test_a_link_that_no_record_counts_is_corrupt(
     dynamo: Stores, repository: str, links: dict[str, str] | None
 ) -> None:
     """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    digest = pushed(dynamo, repository)
     if links is None:
         dynamo.drop(keys.record_key(digest))
     else:
@@ -260,10 +211,7 @@ def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: 
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository)
     dynamo.metadata.put_pending(new)
-
-    def move() -> None:
-        dynamo.metadata.make_live(new, {"v1": live.digest}, None)
-
+    move = partial(dynamo.metadata.make_live, new, {"v1": live.digest}, None)
     with meanwhile(dynamo.client, "GetItem", move), pytest.raises(ManifestMovedError):
         dynamo.metadata.delete_tag(repository, "v1")
     assert dynamo.metadata.get_tags(repository, ["v1"]) == {"v1": new.digest}

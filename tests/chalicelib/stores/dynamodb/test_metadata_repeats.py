@@ -1,6 +1,6 @@
-"""Every write knows that it already happened: the SDK sends again what was answered in vain.
+"""Every write knows its own repeat: the SDK sends a request again whose answer was lost.
 
-moto ignores the token of a transaction, so there the item has to tell; on MiniStack the token does.
+moto ignores the token of a transaction: there the item says so, and on MiniStack the token.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.registry.model import ManifestState
 from chalicelib.registry.session import Session, UploadState
+from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed, record_of
 from tests.emulators.lost_answers import answer_lost
 from tests.support.values import (
     NOW,
@@ -27,7 +28,6 @@ from tests.support.values import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.digest import Digest
     from tests.chalicelib.stores.conftest import Stores
 
 
@@ -42,13 +42,6 @@ def leased(dynamo: Stores, session: Session, now: float = NOW) -> Session:
         now=now,
         until=now + 10,
     )
-
-
-def counted(dynamo: Stores, digest: Digest) -> int:
-    """Return how many links the record counts."""
-    record = dynamo.metadata.get_record(digest)
-    assert record is not None
-    return record.links
 
 
 def test_create(dynamo: Stores) -> None:
@@ -103,28 +96,26 @@ def test_publish(dynamo: Stores, repository: str, world: str) -> None:
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
     assert written.state is UploadState.COMMITTED
     assert dynamo.sessions.get(before.id) == written
-    assert counted(dynamo, digest) == (2 if world == "record live" else 1)
+    assert record_of(dynamo, digest).links == (2 if world == "record live" else 1)
 
 
 def test_add_link(dynamo: Stores, repository: str) -> None:
     """A mount that is sent twice is counted once."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, fresh_name(), digest)
+    digest = pushed(dynamo)
     with answer_lost(dynamo.client, "TransactWriteItems"):
         link = dynamo.metadata.add_link(repository, digest, NOW)
     assert link == dynamo.metadata.get_link(repository, digest)
-    assert counted(dynamo, digest) == 2
+    assert record_of(dynamo, digest).links == 2
 
 
 def test_delete_link(dynamo: Stores, repository: str) -> None:
     """A deletion that is sent twice has deleted, and is counted once."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
+    digest = pushed(dynamo, repository)
     dynamo.metadata.add_link(fresh_name(), digest, NOW)
     with answer_lost(dynamo.client, "TransactWriteItems"):
         assert dynamo.metadata.delete_link(repository, digest)
     assert dynamo.metadata.get_link(repository, digest) is None
-    assert counted(dynamo, digest) == 1
+    assert record_of(dynamo, digest).links == 1
 
 
 def test_put_pending(dynamo: Stores) -> None:
@@ -167,9 +158,7 @@ def test_remove_pending_and_touch(dynamo: Stores, repository: str) -> None:
     with answer_lost(dynamo.client, "DeleteItem"):
         dynamo.metadata.remove_pending(manifest)
     assert dynamo.metadata.get_manifest(manifest.repository, manifest.digest) is None
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
-    link = dynamo.metadata.get_link(repository, digest)
-    assert link is not None
+    digest = pushed(dynamo, repository)
+    link = link_to(dynamo, repository, digest)
     with answer_lost(dynamo.client, "UpdateItem"):
         assert dynamo.metadata.touch_link(link, NOW + 1)

@@ -13,6 +13,7 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import MANIFEST, RECORD, SESSION
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
+from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed
 from tests.emulators.lost_answers import answer_lost
 from tests.support.calls import record_calls
 from tests.support.values import (
@@ -175,8 +176,7 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: s
     )
     digest, other = fresh_digest(), fresh_name()
     push(dynamo.sessions, metadata, repository, digest)
-    link = metadata.get_link(repository, digest)
-    assert link is not None
+    link = link_to(dynamo, repository, digest)
     assert link.version == "one"
     assert metadata.touch_link(link, NOW)
     touched = metadata.get_link(repository, digest)
@@ -188,10 +188,8 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: s
 
 def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
     """Touching, mounting and pushing take the collector's mark from a link."""
-    digest = fresh_digest()
-    push(dynamo.sessions, dynamo.metadata, repository, digest)
-    link = dynamo.metadata.get_link(repository, digest)
-    assert link is not None
+    digest = pushed(dynamo, repository)
+    link = link_to(dynamo, repository, digest)
     touches: list[Callable[[], object]] = [
         lambda: dynamo.metadata.touch_link(link, NOW),
         lambda: dynamo.metadata.add_link(repository, digest, NOW),
@@ -199,13 +197,9 @@ def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
     ]
     for touch in touches:
         dynamo.change(keys.link_key(repository, digest), mark={"S": "a nonce"})
-        marked = dynamo.metadata.get_link(repository, digest)
-        assert marked is not None
-        assert marked.mark == "a nonce"
+        assert link_to(dynamo, repository, digest).mark == "a nonce"
         touch()
-        unmarked = dynamo.metadata.get_link(repository, digest)
-        assert unmarked is not None
-        assert unmarked.mark is None
+        assert link_to(dynamo, repository, digest).mark is None
 
 
 def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: Stores) -> None:
@@ -264,11 +258,11 @@ def test_what_can_not_be_asked_for_is_refused(dynamo: Stores) -> None:
 def test_a_record_item_is_as_it_is_drawn(dynamo: Stores, repository: str) -> None:
     """A record stands under its digest with key, size and links, numbers as numbers."""
     digest = fresh_digest()
-    pushed = push(dynamo.sessions, dynamo.metadata, repository, digest)
+    session = push(dynamo.sessions, dynamo.metadata, repository, digest)
     assert dynamo.item(keys.record_key(digest)) == {
         **key_attributes({"pk": f"BLOB#{digest}", "sk": "RECORD"}),
         "digest": {"S": str(digest)},
-        "key": {"S": pushed.published_key},
+        "key": {"S": session.published_key},
         "size": {"N": "5"},
         "links": {"N": "1"},
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from chalicelib.digest import Digest
 from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.support.registries import registry_over
@@ -28,26 +30,20 @@ def losing_first_answer() -> Callable[..., Any]:
     return lose
 
 
-def test_an_upload_that_was_opened_twice_is_told(strict_moto: Backend) -> None:
-    """Whoever opens a multipart upload hears whether a second one may be open."""
-    backend = strict_moto.fresh()
-    s3 = backend.s3()
-    store = S3ObjectStore(s3, backend.bucket)
-    assert not store.begin_multipart("uploads/x/data").repeated
-    s3.meta.events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
-    assert store.begin_multipart("uploads/x/data").repeated
-    assert not store.begin_multipart("uploads/x/data").repeated
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "PutObject"])
+def test_a_request_that_was_sent_twice_says_so(strict_moto: Backend, operation: str) -> None:
+    """`repeated` says that a second upload may be open, or an earlier sending may still arrive."""
+    s3 = strict_moto.s3()
+    store = S3ObjectStore(s3, strict_moto.bucket)
 
+    def repeated() -> bool:
+        if operation == "PutObject":
+            return store.put("uploads/x/tail-1", b"x").repeated
+        return store.begin_multipart("uploads/x/data").repeated
 
-def test_an_object_that_was_sent_twice_is_told(strict_moto: Backend) -> None:
-    """Whoever puts an object hears whether an earlier sending may still arrive."""
-    backend = strict_moto.fresh()
-    s3 = backend.s3()
-    store = S3ObjectStore(s3, backend.bucket)
-    assert not store.put("uploads/x/tail-1", b"x").repeated
-    s3.meta.events.register_first("needs-retry.s3.PutObject", losing_first_answer())
-    assert store.put("uploads/x/tail-1", b"x").repeated
-    assert not store.put("uploads/x/tail-1", b"x").repeated
+    assert not repeated()
+    s3.meta.events.register_first(f"needs-retry.s3.{operation}", losing_first_answer())
+    assert [repeated(), repeated()] == [True, False]
 
 
 def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> None:

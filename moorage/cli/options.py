@@ -1,0 +1,118 @@
+"""How options are declared, and what they hold: ports, sizes, times, addresses.
+
+What can't be read says what is wrong with it, and what would be right.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What click.option returns."""
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,5})([mhd])")
+
+
+class Parsed(click.ParamType[Any]):
+    """Text that a function reads. Its ValueError says what is wrong; `name` is shown in help."""
+
+    def __init__(self, name: str, read: Callable[[str], object]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> object:
+        """See click.ParamType.convert."""
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def option(
+    names: str,
+    kind: click.ParamType[Any] | str | None,
+    text: str,
+    default: str | Callable[[], bool] | None = None,
+    variable: str | None = None,
+    **more: Any,  # noqa: ANN401 - click's own
+) -> Decorator:
+    """Declare an option: its names, with that of the parameter if it differs, and its help.
+
+    `kind` is its type; or, of plain text, what help shows for it; or None for a flag. `variable`
+    sets the default; an empty one doesn't.
+    """
+    if kind is None:
+        more["is_flag"] = True
+    else:
+        more["metavar" if isinstance(kind, str) else "type"] = kind
+    if default is not None:
+        more["default"] = default
+    return click.option(*names.split(), envvar=variable, show_envvar=True, help=text, **more)
+
+
+def _number(name: str, least: int, most: float = math.inf) -> Parsed:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            limits = f"from {least} on" if most == math.inf else f"from {least} to {most}"
+            raise ValueError(f"{text!r} is no number {limits}")
+        return int(text)
+
+    return Parsed(name, read)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _duration(text: str) -> int:
+    form = _DURATION.fullmatch(text)
+    if text != "0" and form is None:
+        raise ValueError(f"{text!r} is no time: write it as 90d, 12h or 30m")
+    return int(form[1]) * _UNITS[form[2]] if form else 0
+
+
+def _life(text: str) -> int | None:
+    seconds = None if text == "never" else _duration(text)
+    if seconds == 0:
+        raise ValueError(f"{text!r} would be over at once: write it as 90d")
+    return seconds
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError(f"{text!r} is no URL: write it as http://127.0.0.1:4566")
+    return text
+
+
+PATH = click.Path(path_type=Path, readable=False)  # who opens it says what is wrong
+PORT = _number("port", 0, 65_535)
+SIZE = _number("bytes", 0)
+COUNT = _number("n", 1)
+SECONDS = Parsed("seconds", _seconds)
+DURATION = Parsed("time", _duration)
+"""Seconds, from text as in 90d; 0 is taken."""
+LIFE = Parsed("time", _life)
+"""Seconds above 0, or None for `never`."""
+URL = Parsed("url", _url)

@@ -1,0 +1,101 @@
+"""`moorage local`, `gateway` and `proxy`: what serves on this machine until it is stopped.
+
+The proxy must load no AWS SDK. What an option holds goes to the field of the same name.
+"""
+# ruff: noqa: PLC0415 - each command imports what it runs when it runs
+# ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
+
+import os
+from typing import Any
+
+import click
+
+from moorage.cli.command import Command
+from moorage.cli.options import COUNT, PATH, PORT, SECONDS, SIZE, option
+
+# Any other word turns access control on: it must not be off by mistake.
+_NO = frozenset({"", "0", "no", "off", "false"})
+
+
+def _watch_input(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - as click calls it
+    if value:
+        from moorage.local.children import exit_with_parent
+
+        exit_with_parent()
+
+
+_host = option("--host", "ADDRESS", "the address to listen on", "127.0.0.1")
+# `moorage local` starts its children with this; it is of no use to a person.
+_stop = option(
+    "--stop-with-input", None, "", hidden=True, expose_value=False, callback=_watch_input
+)
+_head_mode = option(
+    "--head-mode",
+    click.Choice(("body", "zero")),
+    "the Content-Length that the gateway gives on HEAD: the body's, or zero",
+    "body",
+)
+
+
+@click.command(cls=Command)
+@option(
+    "--gateway-port", PORT, "where the gateway listens; 0 takes a free port", "8000", "GATEWAY_PORT"
+)
+@option("--proxy-port", PORT, "where clients push; 0 takes a free port", "5000", "PROXY_PORT")
+@option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
+@_head_mode
+@option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")
+@option("--ready-file", PATH, "write the addresses and process ids here, as JSON, when ready")
+@option(
+    "--auth/--no-auth",
+    None,
+    "control access, as a deployment does; $AUTH sets the default",
+    default=lambda: os.environ.get("AUTH", "") not in _NO,
+    show_default=False,
+)
+@option(
+    "--admin-token-file",
+    PATH,
+    "write an admin's API token here, instead of showing it",
+    variable="ADMIN_TOKEN_FILE",
+)
+@click.pass_obj
+def local(log_level: str, /, **options: Any) -> int:
+    """Run a registry on this machine, with AWS emulated, until Ctrl-C."""
+    from moorage.local import run
+
+    return run.run(run.LocalOptions(**options, log_level=log_level))
+
+
+@click.command(cls=Command)
+@_host
+@option("--port", PORT, "0 takes a free port", "8000")
+@_stop
+@_head_mode
+@option("--threads", COUNT, "how many functions run at once", "8")
+@option(
+    "--timeout timeout_seconds", SECONDS, "the integration's, and the function's deadline", "29"
+)
+def gateway(head_mode: str, **options: Any) -> None:
+    """Serve app.py as API Gateway and Lambda would. MOORAGE_* and AWS_* variables configure it."""
+    import asyncio
+
+    from moorage.gateway.server import GatewayOptions, HeadMode, serve
+
+    asyncio.run(serve(GatewayOptions(**options, head_mode=HeadMode(head_mode))))
+
+
+@click.command(cls=Command)
+@option("--upstream", "URL", "the registry's address", required=True)
+@_host
+@option("--port", PORT, "0 takes a free port", "5000")
+@_stop
+@option("--chunk-size", SIZE, "how much of a layer to send in one request", "4194304")
+@option("--patience patience_seconds", SECONDS, "how long to try while the registry fails", "90")
+def proxy(**options: Any) -> None:
+    """Let any client push layers of any size to a Moorage registry."""
+    import asyncio
+
+    from moorage.proxy.server import ProxyOptions, serve
+
+    asyncio.run(serve(ProxyOptions(**options)))

@@ -1,0 +1,115 @@
+"""What `moorage local` announces when it is ready: a text for people, and a file for programs.
+
+Every line that is shown for pasting must work as it stands, but for the image's name.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from moorage.access import setup as access_setup
+from moorage.local.options import LocalOptions
+
+OPEN = """\
+The registry is open: whoever is on this machine may push, pull and delete everything (only
+loopback is listened on). `make run AUTH=1`, or `moorage local --auth`, turns access control on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddresses:
+    """The URLs of everything, without a path."""
+
+    gateway: str
+    proxy: str
+    aws: str
+    admin_token: str | None = field(repr=False)
+    """The admin's API token; None: the registry is open."""
+
+
+@contextlib.contextmanager
+def announced(
+    options: LocalOptions, addresses: LocalAddresses, pids: Mapping[str, int | None]
+) -> Iterator[None]:
+    """Announce that everything answers; the end of the block removes the file."""
+    sys.stdout.write(f"{_ready_text(options, addresses)}\n")
+    sys.stdout.flush()
+    path = options.ready_file
+    if path is None:
+        yield
+        return
+    content = {
+        "gateway": addresses.gateway,
+        "proxy": addresses.proxy,
+        "aws": addresses.aws,
+        "pids": dict(pids),
+        "auth": options.auth,
+        # Absolute: the reader of this file may be in another directory.
+        "admin_token_file": options.admin_token_file and str(options.admin_token_file.absolute()),
+    }
+    # Renamed into place: a program that sees the file can read all of it.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _ready_text(options: LocalOptions, addresses: LocalAddresses) -> str:
+    host = urlsplit(addresses.proxy).netloc
+    image = f"{host}/demo/my-image:1"
+    token = addresses.admin_token
+    access = OPEN if token is None else closed(addresses, token, options.admin_token_file)
+    in_memory = options.aws_endpoint is None
+    store = "moto: in memory, gone when this ends" if in_memory else "yours, and kept"
+    return f"""Moorage is ready.
+
+  clients push to and pull from  {addresses.proxy}
+  the gateway, as on AWS         {addresses.gateway}  (no request above 10 MB)
+  S3 and DynamoDB                {addresses.aws}  ({store})
+
+{access}
+
+Push and pull an image of yours, here called my-image:
+
+  docker tag my-image {image}
+  docker push {image}
+  docker pull {image}
+
+  podman push --tls-verify=false my-image {image}
+  podman pull --tls-verify=false {image}
+
+  skopeo copy --dest-tls-verify=false oci:my-image docker://{image}
+  skopeo copy --src-tls-verify=false docker://{image} oci:my-copy
+
+Ctrl-C stops it."""
+
+
+def closed(addresses: LocalAddresses, token: str, token_file: Path | None) -> str:
+    """Return how to log in as the admin, with the token in a file, or printed here this once."""
+    user, host = access_setup.ADMIN_NAME, urlsplit(addresses.proxy).netloc
+    if token_file is None:
+        intro = f"Access is controlled. The API token of {user}, shown this once:\n\n  {token}"
+        how, given = "each asks for the token as the password", ""
+        curl = f"curl -u {user}"
+    else:
+        path = shlex.quote(str(token_file))
+        intro = f"Access is controlled. The API token of {user} is in {path}"
+        how, given = "each reads the token from the file", f" --password-stdin < {path}"
+        # Not as an argument of curl: everybody on the machine can see arguments.
+        curl = f"""printf 'user = "{user}:%s"' "$(cat {path})" | curl -K -"""
+    return f"""{intro}
+
+Log in first ({how}):
+
+  docker login -u {user} {host}{given}
+  podman login --tls-verify=false -u {user} {host}{given}
+  skopeo login --tls-verify=false -u {user} {host}{given}
+  {curl} {addresses.gateway}/v2/_token"""

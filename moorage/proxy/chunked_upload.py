@@ -1,0 +1,196 @@
+"""One upload, sent upstream chunk by chunk and resumed wherever it breaks.
+
+The current chunk is held until the upstream's own status says that it has it. This module must
+never send a byte to two offsets, nor hold more than the current chunk.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+
+from moorage.common.http import last_kept_byte
+from moorage.proxy.upstream import Upstream, UpstreamResponse
+
+_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
+_AGAIN = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 5.0
+# The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
+_LONGEST_RETRY_AFTER = 40.0
+
+
+class UploadRefusedError(Exception):
+    """The upstream refuses the upload; the client must get its answer."""
+
+    def __init__(self, answer: UpstreamResponse) -> None:
+        super().__init__(f"refused with {answer.status}")
+        self.answer = answer
+
+
+class ExhaustedError(Exception):
+    """The upstream made no progress for longer than the patience; the session stays."""
+
+
+def offset_of(headers: Mapping[str, str]) -> int | None:
+    """Return how many bytes a session keeps, by its Location's `at`, else by its Range.
+
+    A Range of `0-0` is no byte or one; `at` tells them apart.
+    """
+    at = parse_qs(urlsplit(headers.get("Location", "")).query).get("at", [""])[-1]
+    if at.isdecimal():
+        return int(at)
+    last = last_kept_byte(headers)
+    return last + 1 if last else last
+
+
+class ChunkedUpload:
+    """An upload session upstream. `offset` is how many bytes it is known to keep."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        location: str,
+        headers: Mapping[str, str],
+        offset: int,
+        patience: float,
+    ) -> None:
+        self._upstream = upstream
+        self._location = location
+        self._headers = headers
+        self._patience = patience
+        self.offset = offset
+
+    async def append(self, chunk: memoryview) -> UpstreamResponse:
+        """Append a chunk at the offset; return the upstream's last answer (202, or a status).
+
+        Raises UploadRefusedError, ExhaustedError.
+        """
+        return await self._push("PATCH", "", chunk)
+
+    async def close(self, chunk: memoryview, query: str) -> UpstreamResponse:
+        """Close the session with its last chunk, which may be empty; `query` holds the digest.
+
+        A commit whose answer was lost is repeated: the registry answers a repeat.
+        """
+        return await self._push("PUT", query, chunk)
+
+    async def _push(self, method: str, query: str, chunk: memoryview) -> UpstreamResponse:
+        first, end = self.offset, self.offset + len(chunk)
+        patience = _Patience(self._patience)
+        furthest, in_doubt = self.offset, False
+        while True:
+            answer = await self._try(method, query, chunk[self.offset - first :])
+            if answer is not None and answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                self._moved(answer)
+                self.offset = end
+                return answer
+            failed = answer is None or answer.status in _AGAIN
+            if failed:
+                in_doubt = True
+                answer = await self._after(patience.delay(answer))
+            if answer is not None:
+                if method == "PATCH" and not in_doubt:
+                    # No answer was lost: the client itself repeats a chunk or leaves a gap.
+                    raise UploadRefusedError(answer)
+                if method == "PUT" and not chunk and answer.status == HTTPStatus.NO_CONTENT:
+                    # There is no chunk to resume: it is enough that the session is there.
+                    self._moved(answer)
+                    continue
+                self._resume(answer, first, end)
+                if method == "PATCH" and self.offset == end:
+                    return answer
+            if self.offset > furthest:
+                furthest = self.offset
+                patience.renew()
+            elif not failed:
+                # Refused without progress: the same request at once would be refused again.
+                await asyncio.sleep(patience.delay(answer))
+
+    def _resume(self, answer: UpstreamResponse, first: int, end: int) -> None:
+        """Go on from the offset of a status or a 416, if the chunk has the bytes from there."""
+        kept = offset_of(answer.headers)
+        out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if kept is None or answer.status not in {HTTPStatus.NO_CONTENT, out_of_place}:
+            raise UploadRefusedError(answer)
+        if not first <= kept <= end:
+            # The 204 of a status request must not pass for the success of a chunk.
+            raise UploadRefusedError(UpstreamResponse(out_of_place, answer.headers, answer.body))
+        self._moved(answer)
+        self.offset = kept
+
+    def _moved(self, answer: UpstreamResponse) -> None:
+        self._location = answer.headers.get("Location", self._location)
+
+    async def _try(self, method: str, query: str, rest: memoryview) -> UpstreamResponse | None:
+        """Send the rest of the chunk; None if no answer came."""
+        headers = dict(self._headers)
+        if rest:
+            headers["Content-Range"] = f"{self.offset}-{self.offset + len(rest) - 1}"
+            headers["Content-Type"] = "application/octet-stream"
+        path = self._location
+        if query:
+            path += ("&" if "?" in path else "?") + query
+        try:
+            return await self._upstream.ask(method, path, headers, rest)
+        except _FAILURES:
+            return None
+
+    async def _after(self, delay: float) -> UpstreamResponse | None:
+        """Wait, then return the session's status; sooner where its offset has moved meanwhile.
+
+        A status costs little. A chunk that is sent too early is refused and sent again.
+        """
+        until = time.monotonic() + delay
+        while True:
+            await asyncio.sleep(min(max(until - time.monotonic(), 0), _LONGEST_WAIT))
+            status = await self._status()
+            moved = status is not None and offset_of(status.headers) != self.offset
+            if moved or time.monotonic() >= until:
+                return status
+
+    async def _status(self) -> UpstreamResponse | None:
+        """Return the session's status; None if the upstream doesn't answer now."""
+        try:
+            answer = await self._upstream.ask("GET", self._location, self._headers)
+        except _FAILURES:
+            return None
+        return None if answer.status in _AGAIN else answer
+
+
+class _Patience:
+    """How long to go on without progress, and how long to wait before each try; in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Start the time again, after progress."""
+        self._given_up = time.monotonic() + self._seconds
+        self._wait = _FIRST_WAIT
+
+    def delay(self, answer: UpstreamResponse | None) -> float:
+        """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
+
+        Raises ExhaustedError when the patience is over.
+        """
+        if time.monotonic() > self._given_up:
+            raise ExhaustedError
+        named = answer.headers.get("Retry-After", "") if answer is not None else ""
+        seconds = min(float(named), _LONGEST_RETRY_AFTER) if named.isdecimal() else self._wait
+        self._wait = min(self._wait * 2, _LONGEST_WAIT)
+        return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret

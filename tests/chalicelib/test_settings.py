@@ -1,0 +1,156 @@
+"""What the environment says of access control, and what it is refused for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from chalicelib.settings import AccessSettings, HeadStrategy, Settings, SettingsError
+from moorage.common.checkout import CHECKOUT
+from moorage.common.data import DataNames
+from moorage.local import options as local
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+GIVEN = {
+    **DataNames().variables(),
+    "MOORAGE_URL": "https://abc123.execute-api.eu-central-1.amazonaws.com",
+    "MOORAGE_SIGNING_KEY": "/moorage/signing-key",
+}
+
+
+def read(**changes: str) -> AccessSettings | None:
+    """Read an environment with changes; an empty value is none."""
+    return AccessSettings.read({**GIVEN, **changes})
+
+
+def test_access_is_controlled_unless_it_is_said_otherwise() -> None:
+    """No variable is needed for it to be on, and the word for off is one."""
+    for unsaid in ({}, {"MOORAGE_AUTH": ""}, {"MOORAGE_AUTH": "on"}):
+        settings = read(**unsaid)
+        assert settings is not None
+        assert settings.service == "abc123.execute-api.eu-central-1.amazonaws.com"
+        assert settings.realm == f"{GIVEN['MOORAGE_URL']}/v2/_token"
+    assert read(MOORAGE_AUTH="off") is None
+
+
+def test_a_deployment_cannot_be_open() -> None:
+    """In Lambda the word for off stops every request."""
+    with pytest.raises(SettingsError, match="MOORAGE_AUTH"):
+        read(MOORAGE_AUTH="off", AWS_LAMBDA_FUNCTION_NAME="moorage-api")
+    assert read(AWS_LAMBDA_FUNCTION_NAME="moorage-api") is not None
+
+
+@pytest.mark.parametrize("auth", ["false", "0", "OFF", "off ", "none"])
+def test_another_word_is_refused(auth: str) -> None:
+    """Whoever mistypes does not open a registry."""
+    with pytest.raises(SettingsError, match="MOORAGE_AUTH"):
+        read(MOORAGE_AUTH=auth)
+
+
+@pytest.mark.parametrize("name", ["ACCESS_TABLE", "URL", "SIGNING_KEY"])
+def test_what_it_needs_is_named(name: str) -> None:
+    """A variable that is missing stops the registry, and the error names it."""
+    with pytest.raises(SettingsError, match=f"MOORAGE_{name}"):
+        read(**{f"MOORAGE_{name}": ""})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "registry.example.com",
+        "https://registry.example.com/",
+        "https://registry.example.com/v2",
+        "https://user@registry.example.com",
+        'https://registry.example.com"',
+        "https://registry.example.com\nX: y",
+        "ftp://registry.example.com",
+        "https://",
+    ],
+    ids=range(8),
+)
+def test_a_url_that_no_challenge_can_name(url: str) -> None:
+    """Only a host, with a port or without: what stands in a header and in tokens."""
+    with pytest.raises(SettingsError, match="MOORAGE_URL"):
+        read(MOORAGE_URL=url)
+
+
+def test_a_mount_from_anywhere_is_for_an_open_registry() -> None:
+    """It would find blobs in repositories that the caller may not see."""
+    with pytest.raises(SettingsError, match="MOORAGE_ANONYMOUS_MOUNT"):
+        read(MOORAGE_ANONYMOUS_MOUNT="1")
+    assert read(MOORAGE_ANONYMOUS_MOUNT="1", MOORAGE_AUTH="off") is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        ("", None),
+        ("http://127.0.0.1:4566/", "http://127.0.0.1:4566"),
+        ("http://localhost:4566", "http://localhost:4566"),
+        ("https://vpce-1.sts.eu-central-1.vpce.amazonaws.com", None),
+        ("http://127.0.0.1.evil.example", None),
+    ],
+)
+def test_only_an_emulator_on_this_machine_stands_in_for_sts(
+    endpoint: str, asked: str | None
+) -> None:
+    """What proves an AWS identity is asked of AWS, unless AWS is emulated here."""
+    settings = read(AWS_ENDPOINT_URL=endpoint)
+    assert settings is not None
+    assert settings.sts_endpoint == asked
+
+
+STRATEGY = "MOORAGE_HEAD_STRATEGY"
+REQUIRED = DataNames().variables()
+
+
+def strategy(environment: Mapping[str, str]) -> str:
+    """The strategy that a registry with these variables has."""
+    return Settings.read({**REQUIRED, **environment}).head_strategy
+
+
+def test_a_registry_redirects_unless_it_is_told_otherwise() -> None:
+    """The default is right behind any gateway, and an empty variable is none."""
+    assert strategy({}) == strategy({STRATEGY: ""}) == HeadStrategy.REDIRECT
+    assert Settings("bucket", "registry", "uploads").head_strategy == HeadStrategy.REDIRECT
+
+
+@pytest.mark.parametrize("chosen", HeadStrategy)
+def test_each_strategy_can_be_chosen(chosen: HeadStrategy) -> None:
+    """The variable takes the name of every strategy that the API knows."""
+    assert strategy({STRATEGY: chosen.value}) == chosen
+
+
+@pytest.mark.parametrize("unknown", ["zero", "Body", "redirect "])
+def test_an_unknown_strategy_is_refused(unknown: str) -> None:
+    """A word that is no strategy stops the registry, and the error names the variable."""
+    with pytest.raises(SettingsError, match=STRATEGY):
+        strategy({STRATEGY: unknown})
+
+
+def test_a_deployment_begins_with_redirects() -> None:
+    """The deployed template has it unless it is told otherwise: it is right before any gateway."""
+    template = yaml.safe_load((CHECKOUT / "infra" / "api.merge.yaml").read_text(encoding="utf-8"))
+    variables = template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]
+    parameter = template["Parameters"][variables[STRATEGY]["Ref"]]
+    assert parameter["Default"] == "redirect"
+    assert set(parameter["AllowedValues"]) == set(HeadStrategy)
+
+
+@pytest.mark.parametrize(
+    ("head_mode", "expected"), [("body", HeadStrategy.BODY), ("zero", HeadStrategy.REDIRECT)]
+)
+@pytest.mark.parametrize("inherited", [{}, {STRATEGY: "body"}, {STRATEGY: "redirect"}])
+def test_a_local_registry_is_set_for_its_gateway(
+    head_mode: str, expected: HeadStrategy, inherited: dict[str, str]
+) -> None:
+    """`moorage local` sets what its gateway's head mode needs, whatever the shell has set."""
+    environment = local.gateway_environment(
+        inherited, local.LocalOptions(head_mode=head_mode), DataNames(), "http://aws"
+    )
+    assert strategy(environment) == expected

@@ -1,0 +1,135 @@
+"""The functions beside the API, each called as Lambda does: what they do, log and measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
+from chalicelib.registry.session import UploadState
+from tests.chalicelib.telemetry.test_line_requests import has
+from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import as_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.emulators.backends import Backend
+
+MIB = 1024 * 1024
+
+RULE: dict[str, object] = {
+    "version": "0",
+    "account": "000000000000",
+    "region": "us-east-1",
+    "detail": {},
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "time": "2026-01-01T00:00:00Z",
+    "id": "an event",
+    "resources": [],
+}
+
+_PROGRAM = """
+import json, sys
+import app
+for line in sys.stdin:
+    name, event = json.loads(line)
+    try:
+        getattr(app, name)(event, None)
+    except Exception as error:
+        print("raised", error, file=sys.stderr)
+    print("done", flush=True)
+"""
+
+
+@contextmanager
+def functions(backend: Backend, **environment: str) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Yield a list of calls to fill; at the end they have been made, in a process as in Lambda."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    yield calls
+    ran = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        input="".join(json.dumps(call) + "\n" for call in calls),
+        env={
+            **os.environ,
+            **backend.environment,
+            "AWS_LAMBDA_FUNCTION_NAME": "moorage-commit",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    written = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    calls[:] = [("metrics" if "_aws" in line else "line", line) for line in written]
+
+
+def state_of(registry: RegistryUnderTest, session_id: str) -> UploadState:
+    """Return where a session stands."""
+    session = registry.ports.sessions.get(session_id)
+    assert session is not None
+    return session.state
+
+
+@pytest.mark.parametrize("metrics", ["0", "1"])
+def test_commit_and_sweep_do_their_work_and_log_it(strict_moto: Backend, metrics: str) -> None:
+    """A sealed session is committed by its id alone; each call has a line, and metrics if on.
+
+    The first call of the process is cold. Without MOORAGE_METRICS nothing but lines is written.
+    """
+    backend = strict_moto.fresh()
+    under = registry_over(backend)
+    data = b"x" * (6 * MIB)
+    session = under.registry.uploads.start("a/b", "ann")
+    deadline = under.clock.now() + 29
+    session = under.registry.uploads.append(session.owner, session.id, data, 0, deadline)
+    sealed = as_sealed(session, Digest.of(data), under.clock.now())
+    under.ports.sessions.write(session, sealed)
+    with functions(backend, MOORAGE_METRICS=metrics) as calls:
+        calls.append(("commit", {"session": session.id}))
+        calls.append(("sweep", RULE))
+        calls.append(("commit", {"session": "none"}))
+    assert state_of(under, session.id) is UploadState.COMMITTED
+    assert under.registry.blobs.stat("a/b", Digest.of(data)).size == len(data)
+    committed, swept, missing = (line for kind, line in calls if kind == "line")
+    assert has(committed, action="commit", status=200, cold_start=True, committed=True)
+    assert has(committed, session=session.id, repository="a/b", digest=str(Digest.of(data)))
+    assert committed["s3_calls"] >= 4
+    assert has(swept, action="sweep", status=200, cold_start=False, finished=True, swept={})
+    assert has(missing, action="commit", status=404, cold_start=False, dynamodb_calls=1)
+    emitted = [line for kind, line in calls if kind == "metrics"]
+    if metrics == "0":
+        assert emitted == []
+        return
+    first = emitted[0]
+    assert has(first, Pushes=[1.0], ColdStarts=[1.0], service="moorage")
+    assert first["CommitSeconds"][0] > 0
+    assert [line["ColdStarts"] for line in emitted if "ColdStarts" in line] == [[1.0]]
+
+
+def test_the_sweep_function_ends_what_is_due(strict_moto: Backend) -> None:
+    """An upload whose life has ended is cancelled, and one that may go on is left alone.
+
+    A mistyped MOORAGE_METRICS is an error in the log, and no more.
+    """
+    backend = strict_moto.fresh()
+    registry = registry_over(backend)
+    young = registry.registry.uploads.start("a/b", "ann")
+    registry.clock.offset = -Limits().session_life - 60
+    old = registry.registry.uploads.start("a/b", "ann")
+    with functions(backend, MOORAGE_METRICS="yes") as calls:
+        calls.append(("sweep", RULE))
+    assert state_of(registry, old.id) is UploadState.CANCELLED
+    assert state_of(registry, young.id) is UploadState.OPEN
+    error, line = (line for _, line in calls)
+    assert "MOORAGE_METRICS must be one of 0, 1" in error["message"]
+    assert has(line, action="sweep", status=200)

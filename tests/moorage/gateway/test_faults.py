@@ -1,0 +1,179 @@
+"""The gateway's own answers: those of infra/api.merge.yaml, and AWS's."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from chalicelib.errors import ErrorCode
+from moorage.common.checkout import API_TEMPLATE
+from moorage.gateway.authorizer import TokenAuthorizer
+from moorage.gateway.faults import (
+    GatewayAnswers,
+    GatewayFault,
+    TemplateError,
+    read_answers,
+    resolved,
+)
+from moorage.gateway.resources import Resources
+from moorage.gateway.server import RestApi
+from tests.support.servers import Recorder, request, run_gateway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "https://registry.example:8443"
+RESPONSES: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))["Resources"][
+    "RestAPI"
+]["Properties"]["GatewayResponses"]
+ANSWERS = read_answers(URL)
+
+WORDS = {
+    "UNAUTHORIZED": (401, "UNAUTHORIZED"),
+    "ACCESS_DENIED": (403, "DENIED"),
+    "AUTHORIZER_FAILURE": (503, "UNAVAILABLE"),
+    "AUTHORIZER_CONFIGURATION_ERROR": (503, "UNAVAILABLE"),
+    "INTEGRATION_TIMEOUT": (504, "UNAVAILABLE"),
+    "THROTTLED": (429, "TOOMANYREQUESTS"),
+}
+"""Each gateway response that the template words, with its status and the registry's code."""
+
+
+def test_the_template_replaces_these_answers_and_no_others() -> None:
+    """All others, the catch-all responses above all, stay as AWS has them."""
+    assert set(RESPONSES) == set(WORDS)
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_replaced_body_is_an_error_of_the_registry(name: str) -> None:
+    """It is JSON in the OCI spec's form, with a code that goes with this status elsewhere too."""
+    answer = ANSWERS.custom[name]
+    (error,) = json.loads(answer.body)["errors"]
+    assert (answer.status, error["code"]) == WORDS[name]
+    # Only a gateway knows the status 504; what it means for a client is what 503 means.
+    status = {504: 503}.get(answer.status, answer.status)
+    assert (error["code"], status) in {(known.code, known.status) for known in ErrorCode}
+    assert error["message"]
+    assert "\n" not in answer.body.decode()
+    assert dict(answer.headers)["Content-Type"] == "application/json"
+    assert dict(answer.headers)["Docker-Distribution-Api-Version"] == "registry/2.0"
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_header_is_quoted_text(name: str) -> None:
+    """API Gateway takes a value without single quotes for a variable."""
+    for value in RESPONSES[name]["ResponseParameters"]["Headers"].values():
+        text = value if isinstance(value, str) else value["Fn::Sub"][0]
+        assert re.fullmatch(r"'[^'\n]+'", text)
+
+
+@pytest.mark.parametrize("name", ["UNAUTHORIZED", "ACCESS_DENIED"])
+def test_a_challenge_has_realm_and_service(name: str) -> None:
+    """The realm is the token endpoint, and the service the host with its port."""
+    assert dict(ANSWERS.custom[name].headers)["WWW-Authenticate"] == (
+        'Bearer realm="https://registry.example:8443/v2/_token",service="registry.example:8443"'
+    )
+
+
+@pytest.mark.parametrize("name", ["AUTHORIZER_FAILURE", "INTEGRATION_TIMEOUT", "THROTTLED"])
+def test_a_temporary_fault_has_retry_after(name: str) -> None:
+    """In whole seconds."""
+    assert dict(ANSWERS.custom[name].headers)["Retry-After"].isdecimal()
+
+
+def test_an_empty_public_url_is_no_error() -> None:
+    """The first deployment has none; CloudFormation selects only parts that exist."""
+    challenge = dict(read_answers("").custom["UNAUTHORIZED"].headers)["WWW-Authenticate"]
+    assert challenge == 'Bearer realm="/v2/_token",service=""'
+
+
+@pytest.mark.parametrize("fault", GatewayFault)
+def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: GatewayFault) -> None:
+    """A replaced one keeps the x-amzn-ErrorType of AWS."""
+    answer = ANSWERS.to(fault)
+    if fault.response in WORDS:
+        assert answer.status == WORDS[fault.response][0]
+        assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
+        assert [name for name, _ in answer.headers].count("Content-Type") == 1
+    else:
+        assert answer == fault.answer()
+    assert GatewayAnswers().to(fault) == fault.answer()
+
+
+def test_every_response_of_the_template_is_some_faults() -> None:
+    """No name is misspelt."""
+    assert set(RESPONSES) <= {fault.response for fault in GatewayFault}
+
+
+def test_a_client_gets_the_templates_answer() -> None:
+    """The challenge has its own name, which a function's would lose."""
+    asked = TokenAuthorizer(Recorder())
+    api = RestApi(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
+    with run_gateway(Recorder(), api=api) as url:
+        status, headers, body = request(url, "GET", "/v2/")
+    assert status == 401
+    assert headers["WWW-Authenticate"].startswith('Bearer realm="https://registry.example:8443/')
+    assert headers["x-amzn-ErrorType"] == "UnauthorizedException"
+    assert headers["x-amzn-RequestId"]
+    assert body == ANSWERS.custom["UNAUTHORIZED"].body
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ({"Ref": "PublicUrl"}, "https://h"),
+        ({"Fn::Sub": "<${PublicUrl}>"}, "<https://h>"),
+        ({"Fn::Sub": ["${A}${PublicUrl}", {"A": {"Ref": "PublicUrl"}}]}, "https://hhttps://h"),
+        ({"Fn::Sub": ["${A}", {"A": "${PublicUrl}"}]}, "${PublicUrl}"),
+        ({"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "PublicUrl"}]}]}, "h"),
+    ],
+)
+def test_a_value_is_evaluated_as_cloudformation_does(value: object, text: str) -> None:
+    """A parameter's value is not evaluated again."""
+    assert resolved(value, {"PublicUrl": "https://h"}) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Ref": "Other"},
+        {"Fn::Sub": "${Other}"},
+        {"Fn::Sub": "${AWS::Region}"},
+        {"Fn::GetAtt": ["RestAPI", "Arn"]},
+        {"Fn::Select": [0, ["a", "b"]]},
+        7,
+    ],
+)
+def test_a_value_that_can_not_be_evaluated_is_an_error(value: object) -> None:
+    """No answer is sent with a hole in it."""
+    with pytest.raises(TemplateError):
+        resolved(value, {"PublicUrl": "https://h"})
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("'fine'", '{"message":"$context.error.message"}'),
+        ("fine", "{}"),
+        ("'it's'", "{}"),
+        ("'", "{}"),
+        ("context.requestId", "{}"),
+    ],
+)
+def test_a_template_with_variables_is_refused(tmp_path: Path, header: str, body: str) -> None:
+    """Only API Gateway can fill them in."""
+    response = {
+        "StatusCode": 401,
+        "ResponseParameters": {"Headers": {"X": header}},
+        "ResponseTemplates": {"application/json": body},
+    }
+    template = tmp_path / "api.yaml"
+    api = {"Properties": {"GatewayResponses": {"UNAUTHORIZED": response}}}
+    template.write_text(yaml.safe_dump({"Resources": {"RestAPI": api}}))
+    with pytest.raises(TemplateError, match="UNAUTHORIZED"):
+        read_answers(URL, template)

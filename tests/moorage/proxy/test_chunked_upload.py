@@ -1,0 +1,152 @@
+"""How long an upload is tried for: by a clock that moves only when the upload waits."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from multidict import CIMultiDict
+
+from moorage.proxy import chunked_upload
+from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError
+from moorage.proxy.upstream import Upstream, UpstreamResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+PATIENCE = 90.0
+CHUNK = memoryview(b"0123456789")
+# Waits of 0.1 s, each twice the last and none above 5 s: ninety seconds have room for so many.
+MOST_TRIES = 25
+
+
+@dataclass
+class SteppedClock:
+    """Stands in for the modules `time` and `asyncio`: to sleep is to move it."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Move the time, and let other tasks run."""
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
+    """The clock that the module under test goes by."""
+    clock = SteppedClock()
+    monkeypatch.setattr(chunked_upload, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(chunked_upload, "asyncio", SimpleNamespace(sleep=clock.sleep))
+    return clock
+
+
+@dataclass
+class ScriptedUpstream(Upstream):
+    """Answers each request with the next answer; `asked` has methods and lengths of bodies."""
+
+    answers: Iterator[UpstreamResponse]
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
+    ) -> UpstreamResponse:
+        """Answer one request; there is no wire."""
+        assert path
+        assert isinstance(headers, dict)
+        self.asked.append((method, len(body or b"")))
+        return next(self.answers)
+
+
+def kept(offset: int, status: int = 416, **headers: str) -> UpstreamResponse:
+    """Make the answer of a session that keeps so many bytes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return UpstreamResponse(
+        status, CIMultiDict({"Location": f"/session?at={offset}", **named}), b""
+    )
+
+
+def for_ever(*answers: UpstreamResponse) -> Iterator[UpstreamResponse]:
+    """Give the answers, and the last of them again and again."""
+    yield from answers
+    for _ in range(1000):
+        yield answers[-1]
+    pytest.fail("it asks without end")
+
+
+def upload(script: ScriptedUpstream) -> ChunkedUpload:
+    """Begin an upload at the start of its session."""
+    return ChunkedUpload(script, "/session?at=0", {}, 0, PATIENCE)
+
+
+def append(script: ScriptedUpstream) -> UpstreamResponse:
+    """Send the chunk as one of many."""
+    return asyncio.run(upload(script).append(CHUNK))
+
+
+def close(script: ScriptedUpstream) -> UpstreamResponse:
+    """Send the chunk as the last."""
+    return asyncio.run(upload(script).close(CHUNK, "digest=sha256:x"))
+
+
+def close_empty(script: ScriptedUpstream) -> UpstreamResponse:
+    """Close the session without a chunk."""
+    return asyncio.run(upload(script).close(CHUNK[:0], "digest=sha256:x"))
+
+
+@pytest.mark.parametrize(
+    ("send", "answers"),
+    [
+        (close, [kept(0)]),
+        (close, [kept(0, 503), kept(0, 204), kept(0)]),
+        (close, [kept(4), kept(4)]),
+        (close_empty, [kept(0)]),
+        (append, [kept(0, 503), kept(0, 204), kept(0)]),
+        (append, [kept(0, 503), kept(4, 204), kept(4)]),
+    ],
+    ids=["PUT", "PUT in doubt", "PUT with progress", "empty PUT", "PATCH", "PATCH with progress"],
+)
+def test_a_refusal_without_progress_is_given_up(
+    clock: SteppedClock,
+    send: Callable[[ScriptedUpstream], UpstreamResponse],
+    answers: list[UpstreamResponse],
+) -> None:
+    """A 416 whose offset stays is repeated, after longer waits, until the patience is over."""
+    script = ScriptedUpstream(for_ever(*answers))
+    began = clock.now
+    with pytest.raises(ExhaustedError):
+        send(script)
+    assert PATIENCE < clock.now - began < PATIENCE + 10
+    assert len(script.asked) <= MOST_TRIES + len(answers)
+
+
+def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> None:
+    """Only an offset that is further than ever before is progress."""
+    answers = (kept(offset) for _ in range(500) for offset in (4, 0))
+    script = ScriptedUpstream(answers)
+    began = clock.now
+    with pytest.raises(ExhaustedError):
+        close(script)
+    assert clock.now - began < PATIENCE + 10
+    assert len(script.asked) <= 2 * MOST_TRIES
+
+
+def test_progress_renews_patience(clock: SteppedClock) -> None:
+    """An upload that gets on, if slowly, lasts longer than patience; the first wait is short anew.
+
+    What is kept isn't sent again, and after progress nothing is waited for.
+    """
+    slowly = [kept(n, Retry_After="40") for n in range(len(CHUNK)) for _ in range(2)]
+    script = ScriptedUpstream(iter([*slowly, kept(10, 201)]))
+    began = clock.now
+    assert close(script).status == 201
+    # At 0 both are no progress; elsewhere the first is.
+    assert 11 * 40 <= clock.now - began <= 11 * 40 * 1.2
+    assert [sent for _, sent in script.asked] == [10, 10, *(10 - n // 2 for n in range(1, 20))]
