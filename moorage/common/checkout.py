@@ -1,9 +1,15 @@
-"""Where the project's own files are: app.py, the templates, and what Chalice packs."""
+"""Where the project's own files are: app.py, the templates, and what Chalice packs.
+
+In a checkout they are at its top, where Chalice wants them. setup.py puts them inside the wheel.
+"""
 
 from pathlib import Path
 from typing import Final
 
-CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "_project"
+
+CHECKOUT: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
 """The folder that holds app.py; commands that need the project run in it."""
 
 API_TEMPLATE: Final = CHECKOUT / "infra" / "api.merge.yaml"
