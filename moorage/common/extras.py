@@ -12,7 +12,7 @@ from moorage.common.errors import CommandError
 
 _DISTRIBUTION: Final = "moorage"
 _REQUIREMENT: Final = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)(?:\[(?P<extras>[^]]*)\])?[^;]*;.*\bextra == [\"'](?P<of>[^\"']+)[\"']"
+    r"(?P<name>[\w.-]+)(?:\[(?P<extras>[^]]*)\])?[^;]*;.*\bextra == ['\"](?P<of>[\w-]+)['\"]"
 )
 
 

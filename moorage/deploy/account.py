@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 from botocore.config import Config
 
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from boto3.session import Session

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from moorage.deploy.errors import DeployError
+from moorage.common.aws import is_missing
+from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from moorage.deploy.account import Account
 
-_MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
 # The one region that may not be named when a bucket is made.
 _UNNAMED_REGION = "us-east-1"
 
@@ -35,7 +35,7 @@ def upload(account: "Account", bucket: str, key: str, code: bytes, *, ours: bool
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=code, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             raise DeployError(
                 f"there is no bucket {bucket}: name one that is there by DEPLOY_BUCKET, or say"
                 " DEPLOY_BUCKET=none, and one is made"
@@ -71,7 +71,7 @@ def empty(s3: "S3Client", bucket: str, owner: str) -> int:
                 )
             count += len(batch)
     except ClientError as error:
-        if _code(error) not in _MISSING:
+        if not is_missing(error):
             raise
     return count
 
@@ -82,7 +82,7 @@ def stands(account: "Account", bucket: str) -> bool:
     try:
         s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             return False
         raise
     return True
@@ -95,7 +95,7 @@ def remove(account: "Account", bucket: str) -> bool:
     try:
         s3.delete_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             return False
         raise
     return True
@@ -154,7 +154,3 @@ def _everything(s3: "S3Client", bucket: str) -> "Iterator[Sequence[ObjectIdentif
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if found:
             yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -14,8 +14,8 @@ from typing import Any, Final
 import yaml
 
 from moorage.common.checkout import DATA_TEMPLATE
+from moorage.deploy import DeployError
 from moorage.deploy.account import Account
-from moorage.deploy.errors import DeployError
 
 BUCKET: Final = "AWS::S3::Bucket"
 TABLE: Final = "AWS::DynamoDB::Table"

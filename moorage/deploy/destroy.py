@@ -9,20 +9,18 @@ is gone: what was given another name can't be seen then.
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from moorage.common.aws import quiet_sdk
+from moorage.common.aws import is_missing, quiet_sdk
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account, Names
 from moorage.deploy.bucket import remove, stands
 from moorage.deploy.data import BUCKET, TABLE
-from moorage.deploy.errors import DeployError
-from moorage.deploy.run import say
+from moorage.deploy.run import explained, say
 from moorage.deploy.stacks import Stack, Stacks
-
-_GONE: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +117,9 @@ class Demolition:
             dynamodb.delete_table(TableName=table)
             dynamodb.get_waiter("table_not_exists").wait(TableName=table)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _GONE:
-                raise
-            return False
+            if is_missing(error):
+                return False
+            raise
         return True
 
     def _nothing(self, options: DestroyOptions) -> DeployError:
@@ -158,13 +156,17 @@ class Demolition:
 
 
 def destroy(options: DestroyOptions, environment: Mapping[str, str]) -> str:
-    """Take down what is in the account that the user's AWS settings name; see Demolition.run."""
+    """Take down what the user's AWS settings lead to, and return what to print.
+
+    Raises DeployError.
+    """
     quiet_sdk()
     names = Names.of(options.stage)
-    account = Account.of(environment)
-    say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
-    stacks = Stacks(account.client("cloudformation"), say)
-    return Demolition(names, account, stacks, say, _ask).run(options)
+    with explained():
+        account = Account.of(environment)
+        say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
+        stacks = Stacks(account.client("cloudformation"), say)
+        return Demolition(names, account, stacks, say, _ask).run(options)
 
 
 def _ask(question: str) -> str:

@@ -1,4 +1,4 @@
-"""What is deployed: the template that `make package` wrote, and the zip of the functions' code.
+"""What is deployed: the template that Chalice made, and the zip of the functions' code.
 
 This module must never let a package through that Lambda can't run: Chalice packs what it finds
 wheels for, for whatever Python it runs on, says so in a line of its output, and ends well.
@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from moorage.common.checkout import CHECKOUT
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 CODE = "deployment.zip"
 REQUIREMENTS = CHECKOUT / "requirements.txt"
@@ -71,7 +71,7 @@ def functions(template: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_package(folder: Path) -> Package:
-    """Read and check what `make package` left in a folder; raises DeployError."""
+    """Read and check the package in a folder; raises DeployError."""
     try:
         template = read_template(folder)
         code = (folder / CODE).read_bytes()
@@ -102,9 +102,9 @@ def read_template(folder: Path) -> dict[str, Any]:
     others = {str(each.get("Runtime")) for each in functions(template)} - set(RUNTIMES)
     if others:
         raise DeployError(
-            f"{path} is made for {', '.join(sorted(others))}, the Python of .venv; functions run on"
-            f" {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}. Remove .venv, and name one of these:"
-            " `make package PYTHON=python3.12`"
+            f"functions can't run on {', '.join(sorted(others))}, the Python that packaged them:"
+            f" install Moorage with {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]} (in a checkout"
+            " remove .venv, and name one: `make deploy PYTHON=python3.12`)"
         )
     return template
 

@@ -5,10 +5,11 @@ again. This module must never make a second key or admin, nor show a token twice
 """
 
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +17,18 @@ from typing import Any, Final
 import yaml
 
 from chalicelib.access.credentials import generate
+from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
-from moorage.common.aws import quiet_sdk
+from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
 from moorage.common.checkout import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, Names
 from moorage.deploy.bucket import upload
-from moorage.deploy.errors import DeployError
+from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, Wanted
 
@@ -33,6 +36,7 @@ NONE: Final = "none"
 """What takes an option away again: unsaid, it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
+_RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
 _DIGEST_CHARACTERS: Final = 32
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
@@ -46,7 +50,8 @@ class DeployOptions:
     """
 
     stage: str
-    package: Path
+    package: Path | None = None
+    """The folder of a package; None: one is made."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     bucket: str | None = None
     """Where packages are uploaded; None: as it was, at first a bucket of the stage's own.
@@ -71,7 +76,7 @@ class Deployment:
 
     def run(self, options: DeployOptions) -> deploy_texts.Deployed:
         """Do it all; raises DeployError, OSError, and what AWS raises."""
-        package = read_package(options.package)
+        package = self._package(options.package)
         before = self._standing(self.names.api_stack)
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
@@ -95,6 +100,14 @@ class Deployment:
             if not stack.parameters.get(_ZONE)
             else None,
         )
+
+    def _package(self, folder: Path | None) -> Package:
+        if folder is not None:
+            return read_package(folder)
+        self.echo("packaging the code (this takes a while)")
+        with tempfile.TemporaryDirectory(prefix="moorage-package-") as name:
+            build(Path(name))
+            return read_package(Path(name))
 
     def _package_bucket(self, before: Stack | None, given: str | None) -> str:
         """Return where packages go: what is given, else where they went, else our own bucket."""
@@ -182,13 +195,25 @@ class Deployment:
 
 
 def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
-    """Deploy to the account that the user's AWS settings name; see Deployment.run."""
+    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
     quiet_sdk()
     names = Names.of(options.stage)
-    account = Account.of(environment)
-    say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
-    stacks = Stacks(account.client("cloudformation"), say)
-    return Deployment(names, account, stacks, say).run(options)
+    with explained():
+        account = Account.of(environment)
+        say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
+        stacks = Stacks(account.client("cloudformation"), say)
+        return Deployment(names, account, stacks, say).run(options)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise DeployError for what AWS, or a store above it, raises in the block."""
+    try:
+        yield
+    except access_admin.AdminError as error:
+        raise DeployError(str(error)) from error
+    except (*AWS_ERRORS, RegistryError) as error:
+        raise DeployError(explain(error, rights=_RIGHTS)) from error
 
 
 def say(line: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 OPERATIONS: Final = {
     "dynamodb": frozenset(

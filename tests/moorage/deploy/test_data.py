@@ -12,9 +12,9 @@ from moto.cloudformation import parsing
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
-from moorage.deploy.errors import DeployError
 from tests.infra.conditions import decided
 from tests.moorage.deploy import test_run as test_deploy
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import sys
 import types
@@ -16,6 +17,8 @@ from chalicelib.access.credentials import hash_of
 from chalicelib.settings import Settings
 from moorage.access import admin as access_admin
 from moorage.cli import main as cli
+from moorage.deploy import DeployError
+from moorage.deploy import run as deploy_run
 from moorage.deploy.stacks import Stacks
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION, emulated
 from tests.support.moorage_command import TOKEN, Result, forget_settings
@@ -44,12 +47,12 @@ class Cloud:
         """Return a client."""
         return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
-    def run(self, *words: str) -> Result:
+    def run(self, *words: str, package: bool = True) -> Result:
         """Run a command of the stage x."""
         act, *others = words
-        package = ["--package", str(self._package)] if act == "deploy" else []
+        given = ["--package", str(self._package)] if act == "deploy" and package else []
         stage = [] if "--stage" in others else ["--stage", "x"]
-        status = cli.main([act, *stage, *package, *others])
+        status = cli.main([act, *stage, *given, *others])
         shown = self._captured.readouterr()
         assert "Traceback" not in shown.err
         assert not TOKEN.search(shown.err)
@@ -132,6 +135,28 @@ def test_a_registry_is_deployed(cloud: Cloud) -> None:
     (token,) = TOKEN.findall(made.out)
     (admin,) = cloud.credentials()
     assert (admin.name, admin.secret_hash, admin.grants.admin) == ("admin", hash_of(token), True)
+
+
+def test_a_package_is_made_if_none_is_given(
+    cloud: Cloud, light_package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is built into a folder that is gone afterwards; a failure is one line, and no stack."""
+    folders = []
+
+    def build(folder: Path) -> None:
+        folders.append(folder)
+        shutil.copytree(light_package, folder, dirs_exist_ok=True)
+        if len(folders) == 1:
+            raise DeployError("Chalice can't package the functions")
+
+    monkeypatch.setattr(deploy_run, "build", build)
+    failed = cloud.run("deploy", package=False)
+    assert (failed.status, cloud.find(STACK)) == (1, None)
+    assert failed.err.endswith("moorage deploy: Chalice can't package the functions\n")
+    made = cloud.run("deploy", package=False)
+    assert made.status == 0, made.err
+    assert cloud.stack().status == "UPDATE_COMPLETE"
+    assert not any(folder.exists() for folder in folders)
 
 
 def test_functions_are_told_what_was_made(cloud: Cloud) -> None:

@@ -10,7 +10,8 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
-from moorage.deploy.errors import DeployError, say
+from moorage.deploy import DeployError
+from moorage.deploy.run import explained
 from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, Wanted
 
 if TYPE_CHECKING:
@@ -230,5 +231,7 @@ def refusal(code: str, operation: str) -> ClientError:
 )
 def test_errors_of_aws_are_one_line(error: Exception, told: str) -> None:
     """Each says what happened and what to do."""
-    assert told in say(error)
-    assert "\n" not in say(error)
+    with pytest.raises(DeployError) as raised, explained():
+        raise error
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -20,8 +20,7 @@ from botocore.session import Session
 
 from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
-from moorage.deploy import finish_package as finishing
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
 from moorage.deploy.trim_sdk import OPERATIONS, cut
 from tests.infra.runtime import bare_environment
@@ -161,14 +160,22 @@ def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
         archive.write(task / "app.py", "app.py")
     before = (tmp_path / CODE).read_bytes()
     with pytest.raises(DeployError, match="event_handler"):
-        finishing.finish(tmp_path)
+        build.finish(tmp_path)
     assert (tmp_path / CODE).read_bytes() == before
 
 
-def test_no_package_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says what is wrong, and fails."""
-    assert finishing.main([str(tmp_path)]) == 1
-    assert "Chalice left no package" in capsys.readouterr().err
+def test_a_chalice_that_packages_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command shows what Chalice printed, and fails; so does a folder that it left empty."""
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    assert build.main([str(tmp_path / "package")]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("moorage: Chalice can't package the functions: ")
+    assert "Could not satisfy the requirement" in shown
+    with pytest.raises(DeployError, match="Chalice left no package"):
+        build.check(tmp_path)
 
 
 def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> Non
     for name in ("chalicelib", "cffi", "aws_lambda_powertools/utilities/batch"):
         (code / name).mkdir(parents=True)
         (code / name / "module.py").write_text("", encoding="utf-8")
-    finishing.compile_all(code)
+    build.compile_all(code)
     (compiled,) = code.rglob("*.pyc")
     assert compiled.parts[-3] == "chalicelib"
 
@@ -233,7 +240,7 @@ def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> No
         dates = {entry.date_time for entry in archive.infolist()}
     for bytecode in folder.rglob("*.pyc"):
         bytecode.unlink()
-    finishing.compile_all(folder)
-    finishing.write_zip(folder, tmp_path / "again.zip")
+    build.compile_all(folder)
+    build.write_zip(folder, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == (host_package / CODE).read_bytes()
     assert dates == {(1980, 1, 1, 0, 0, 0)}

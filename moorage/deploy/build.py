@@ -1,12 +1,14 @@
-"""Finishes the package that Chalice made, as `make package` does.
+"""Builds the package that is deployed: Chalice's own, in its final form.
 
-Run as `python -m moorage.deploy.finish_package FOLDER`.
+Run as `python -m moorage.deploy.build FOLDER`; `moorage deploy` does the same by itself.
 
 A function starts sooner from a zip that holds bytecode, which Lambda can't keep, and an SDK that is
-cut down to what is called. This module must never change what the code does.
+cut down to what is called. This module must never change what the code does, nor write anything
+beside the project's own files: they may be those of an installed package.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -19,9 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from moorage.deploy import trim_sdk as package_sdk
-from moorage.deploy.errors import DeployError
-from moorage.deploy.package import CODE, read_template
+import chalicelib
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from moorage.deploy import DeployError, trim_sdk
+from moorage.deploy.package import CODE, REQUIREMENTS, read_template
 
 TASK: Final = "/var/task"
 """Where Lambda unpacks a zip: tracebacks name files in there."""
@@ -34,6 +37,62 @@ _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_ut
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every file, the first one that a zip can tell: the same code is the same zip."""
+
+_CONFIG: Final = Path(".chalice", "config.json")
+# Chalice has no module that Python could run, and its program is not on every PATH.
+_CHALICE: Final = (sys.executable, "-c", "import sys, chalice.cli; sys.exit(chalice.cli.main())")
+# API Gateway's stage is always v2, for the URL's sake.
+_OPTIONS: Final = ("package", "--stage", "v2", "--merge-template", str(API_TEMPLATE))
+# A line of Chalice's output; its exit status is 0 all the same.
+_NOT_INSTALLED: Final = "Could not install"
+
+
+def build(folder: Path, machine: str | None = None) -> None:
+    """Write the package into a folder: the template, and the zip of the functions' code.
+
+    `machine`: what the functions run on, if not on what Chalice's configuration says. Packages of
+    Python are downloaded. Raises DeployError, OSError.
+    """
+    with tempfile.TemporaryDirectory(prefix="moorage-project-") as name:
+        project = Path(name)
+        _lay_out(project, machine)
+        _run_chalice(project, folder.absolute())
+    check(folder)
+    finish(folder)
+
+
+def _lay_out(project: Path, machine: str | None) -> None:
+    """Make a project as Chalice wants it, whatever this one's files are a part of."""
+    code = Path(str(chalicelib.__file__)).parent
+    shutil.copytree(code, project / code.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (CHECKOUT / "app.py", REQUIREMENTS, *(CHECKOUT / ".chalice").glob("*.json")):
+        target = project / path.relative_to(CHECKOUT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+    if machine is not None:
+        config = json.loads((project / _CONFIG).read_text(encoding="utf-8"))
+        config["lambda_architecture"] = machine
+        (project / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
+
+
+def _run_chalice(project: Path, folder: Path) -> None:
+    environment = {
+        # Chalice wants to be told one; nothing is called in it.
+        "AWS_DEFAULT_REGION": "us-east-1",
+        **os.environ,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(  # noqa: S603 - the words above
+        [*_CHALICE, *_OPTIONS, str(folder)],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or _NOT_INSTALLED in done.stdout + done.stderr:
+        raise DeployError(f"Chalice can't package the functions: {done.stdout}{done.stderr}")
 
 
 def check(folder: Path) -> None:
@@ -58,7 +117,7 @@ def finish(folder: Path) -> None:
             if not (code / each).is_dir():
                 raise DeployError(f"{path} has no {each}: does `LEFT_OUT` name what there was?")
             shutil.rmtree(code / each)
-        package_sdk.cut(code / "botocore" / "data")
+        trim_sdk.cut(code / "botocore" / "data")
         compile_all(code)
         whole = path.with_suffix(".new")
         write_zip(code, whole)
@@ -95,16 +154,14 @@ def write_zip(folder: Path, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check a package, and finish it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m moorage.deploy.finish_package", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, help="where `chalice package` wrote to")
+    """Build a package; return 0, or 1 after saying why there is none."""
+    parser = argparse.ArgumentParser(prog="python -m moorage.deploy.build")
+    parser.add_argument("folder", type=Path, help="where to write the package")
+    parser.add_argument("--machine", help="what the functions run on, if not on arm64")
     options = parser.parse_args(argv)
     try:
-        check(options.folder)
-        finish(options.folder)
-    except DeployError as error:
+        build(options.folder, options.machine)
+    except (DeployError, OSError) as error:
         sys.stderr.write(f"moorage: {error}\n")
         return 1
     path = options.folder / CODE
