@@ -30,17 +30,17 @@ def require(extra: str) -> None:
 
 
 def _missing(extra: str) -> list[str]:
-    found = []
+    found: dict[str, None] = {}
     for line in _requirements():
         needed = _REQUIREMENT.fullmatch(line)
         if needed is None or needed["of"] != extra:
             continue
         if needed["name"] == _DISTRIBUTION:
             for other in needed["extras"].split(","):
-                found += _missing(other)
+                found.update(dict.fromkeys(_missing(other)))
         elif not _installed(needed["name"]):
-            found.append(needed["name"])
-    return found
+            found[needed["name"]] = None
+    return list(found)
 
 
 def _requirements() -> list[str]:

@@ -38,7 +38,8 @@ _SOURCES: Final = (
     ".chalice/*.json",
     "infra/api.merge.yaml",
     "chalicelib/**/*.py",
-    "moorage/deploy/*.py",
+    "moorage/deploy/build.py",
+    "moorage/deploy/trim_sdk.py",
 )
 # The first is Chalice's; the second is what pip says of a package that exists when PyPI doesn't
 # answer.
