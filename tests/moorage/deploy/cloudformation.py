@@ -10,12 +10,15 @@ domain.
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import botocore.session
+from botocore.loaders import Loader, create_loader
 from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.cloudformation.models import (
@@ -77,6 +80,8 @@ def emulated() -> Iterator[None]:
             (Stack, "has_parameters", _has_parameters),
             (parsing, "parse_and_update_resource", _updated),
             (FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL),
+            # Each run of the command makes a session, which would read the SDK's models anew.
+            (botocore.session, "create_loader", _loader),
         )
         for where, name, new in patches:
             stack.enter_context(mock.patch.object(where, name, new))
@@ -94,6 +99,11 @@ def _makeable(template: dict[str, Any]) -> dict[str, Any]:
         if not any(f'"{each}"' in json.dumps(output["Value"]) for each in gone)
     }
     return {**template, "Resources": kept, "Outputs": outputs}
+
+
+@functools.cache
+def _loader(search_path: str | None = None) -> Loader:
+    return create_loader(search_path)
 
 
 _update_resource = parsing.parse_and_update_resource
