@@ -6,7 +6,6 @@ stack automatically"). This module must never name anything otherwise than that 
 name is another, empty bucket or table.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.intrinsics import TemplateError, resolved
 from moorage.deploy import DeployError
 from moorage.deploy.account import Account
 
@@ -22,7 +22,6 @@ TABLE: Final = "AWS::DynamoDB::Table"
 
 # The property that holds a name, by type of resource.
 _NAMES: Final = {BUCKET: "BucketName", TABLE: "TableName"}
-_HOLE = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +72,14 @@ def named(template: Mapping[str, Any], things: tuple[Kept, ...]) -> dict[str, An
     return {**template, "Resources": resources}
 
 
-def _text(logical: str, value: object, known: Mapping[str, str]) -> str:
-    """Work out a name. A condition is taken for "the first name is given", as all of ours are."""
+def _text(logical: str, value: object, names: Mapping[str, str]) -> str:
+    """Work out a name. All our conditions are "the first name is given"."""
     match value:
-        case str():
-            return value
-        case {"Ref": str(name)} if name in known:
-            return known[name]
-        case {"Fn::Sub": str(text)} if set(_HOLE.findall(text)) <= known.keys():
-            return _HOLE.sub(lambda hole: known[hole[1]], text)
         case {"Fn::If": [_, given, otherwise]}:
-            return _text(logical, given, known) or _text(logical, otherwise, known)
-    raise DeployError(f"infra/data.yaml names {logical} in a way that is not known here: {value}")
+            return _text(logical, given, names) or _text(logical, otherwise, names)
+    try:
+        return resolved(value, names)
+    except TemplateError as error:
+        raise DeployError(
+            f"infra/data.yaml names {logical} in a way that is not known here: {error}"
+        ) from None
