@@ -1,22 +1,19 @@
-"""What is merged into the template of the API: variables, parameters, and who may do what."""
+"""What is merged into the template of the API: variables, parameters."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import re
 from typing import Any
 
 import pytest
-import yaml
 
 from chalicelib.settings import Settings, SettingsError
 from moorage.access import setup as access_setup
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from tests.infra.templates import API
 
-TEMPLATE: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
-PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+PARAMETERS: dict[str, Any] = API["Parameters"]
 ACCESS = {"MOORAGE_ACCESS_TABLE", "MOORAGE_URL", "MOORAGE_SIGNING_KEY"}
 WATCHED = {
     "MOORAGE_METRICS",
@@ -35,14 +32,8 @@ DATA = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 
 def variables(function: str) -> dict[str, Any]:
     """Return a function's environment."""
-    found: dict[str, Any] = TEMPLATE["Resources"][function]["Properties"]["Environment"]
+    found: dict[str, Any] = API["Resources"][function]["Properties"]["Environment"]
     return dict(found["Variables"])
-
-
-def statements(policy: str) -> dict[str, dict[str, Any]]:
-    """Return a policy's statements by their Sid."""
-    text = (CHECKOUT / ".chalice" / policy).read_text(encoding="utf-8")
-    return {each["Sid"]: each for each in json.loads(text)["Statement"]}
 
 
 def test_a_deployment_controls_access() -> None:
@@ -120,50 +111,3 @@ def test_the_signing_key_has_one_name() -> None:
     assert re.search(parameter["AllowedPattern"], access_setup.SIGNING_KEY)
     for name in ("", "/", "signing-key", "/a//b", "/a*", "/a/"):
         assert not re.search(parameter["AllowedPattern"], name)
-
-
-@pytest.mark.parametrize(
-    ("policy", "actions"),
-    [
-        ("policy-authorizer.json", {"Access": {"GetItem"}, "DayOfUse": {"UpdateItem"}}),
-        (
-            "policy-api.json",
-            {
-                "Access": {"BatchGetItem", "GetItem", "Query"},
-                "FailureCounters": {"PutItem", "UpdateItem"},
-                "DayOfUse": {"UpdateItem"},
-            },
-        ),
-    ],
-)
-def test_who_may_do_what_with_access(policy: str, actions: dict[str, set[str]]) -> None:
-    """Neither can delete anything there, nor write a key; and only the one key can be read.
-
-    What writes does so under a condition: tests/policies/test_fine_grained.py.
-    """
-    table = {"Fn::ImportValue": {"Fn::Sub": "${DataStack}-AccessTableArn"}}
-    found = {sid: each for sid, each in statements(policy).items() if each["Resource"] == table}
-    assert found.keys() == actions.keys()
-    for sid, names in actions.items():
-        listed = found[sid]["Action"]
-        assert {*([listed] if isinstance(listed, str) else listed)} == {
-            f"dynamodb:{name}" for name in names
-        }
-        assert ("Condition" in found[sid]) is (sid != "Access")
-    key = statements(policy)["SigningKey"]
-    assert key["Action"] == "ssm:GetParameter"
-    assert key["Resource"]["Fn::Sub"].endswith(":parameter${SigningKeyParameter}")
-
-
-def test_the_authorizer_may_do_nothing_else() -> None:
-    """It never touches the data."""
-    own = {"Logs", "Access", "DayOfUse", "SigningKey"}
-    assert set(statements("policy-authorizer.json")) == own
-
-
-@pytest.mark.parametrize("policy", ["policy-commit.json", "policy-sweep.json"])
-def test_functions_that_nobody_calls_know_nobody(policy: str) -> None:
-    """They have no way to the access table, nor to the key."""
-    text = json.dumps(statements(policy))
-    assert "AccessTable" not in text
-    assert "ssm:" not in text

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from chalicelib.stores.dynamodb.access import CREDENTIAL
-from moorage.common.checkout import DATA_TEMPLATE
+from tests.infra.templates import DATA
 
-TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+RESOURCES: dict[str, Any] = DATA["Resources"]
 
 
 def properties(name: str) -> dict[str, Any]:
     """Return a resource's properties."""
     found: dict[str, Any] = RESOURCES[name]["Properties"]
     return found
-
-
-def test_cfn_lint_finds_nothing() -> None:
-    """The template is one that CloudFormation takes."""
-    linter = Path(sys.executable).with_name("cfn-lint")
-    result = subprocess.run(
-        [linter, "--include-checks", "I", "--", DATA_TEMPLATE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", sorted(RESOURCES))
@@ -136,10 +119,10 @@ def test_tables_cost_nothing_when_idle(name: str) -> None:
 def test_names_go_in_and_come_out() -> None:
     """Each of the four names is a parameter, and an output that other stacks can import."""
     names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
-    assert set(TEMPLATE["Parameters"]) == names
-    assert names < set(TEMPLATE["Outputs"])
-    assert {TEMPLATE["Parameters"][name]["Default"] for name in names} == {""}
-    for output in TEMPLATE["Outputs"].values():
+    assert set(DATA["Parameters"]) == names
+    assert names < set(DATA["Outputs"])
+    assert {DATA["Parameters"][name]["Default"] for name in names} == {""}
+    for output in DATA["Outputs"].values():
         assert output["Export"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
 
 

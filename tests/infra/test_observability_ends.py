@@ -16,9 +16,10 @@ import pytest
 
 from moorage.common.checkout import CHECKOUT
 from tests.infra.filter_patterns import matches
+from tests.infra.templates import API, CONFIG
 from tests.infra.test_observability_alarms import ERRORS, REQUESTS, UNKNOWN, function, rings
-from tests.infra.test_observability_metrics import CONFIG, FUNCTIONS
-from tests.infra.test_observability_template import ALARMS, API, API_STACK, Metric, filters
+from tests.infra.test_observability_metrics import FUNCTIONS
+from tests.infra.test_observability_template import ALARMS, API_STACK, Metric, filters
 
 _PROGRAM = """
 import json, os, sys

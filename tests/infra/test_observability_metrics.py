@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from chalicelib.api.routes import Action
 from chalicelib.settings import TelemetrySettings
 from chalicelib.telemetry.metrics import NAMESPACE, OUTCOMES, MetricsPrinter
-from moorage.common.checkout import CHECKOUT
 from tests.chalicelib.telemetry.test_metrics import a_line
+from tests.infra.templates import API, CONFIG, DATA
 from tests.infra.test_observability_template import (
     ALARMS,
-    API,
     API_STACK,
-    DATA,
     STACK,
     Metric,
     dashboard,
@@ -29,7 +27,6 @@ from tests.infra.test_observability_template import (
 if TYPE_CHECKING:
     import pytest
 
-CONFIG: dict[str, Any] = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
 FUNCTIONS = [
     name for name, each in API["Resources"].items() if "LoggingConfig" in each["Properties"]
 ]

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import yaml
-
 from chalicelib.telemetry.metrics import BILLED, NAMESPACE
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
+from moorage.common.checkout import CHECKOUT
 from tests.infra.intrinsics import Stack
+from tests.infra.templates import API, DATA
+from tests.infra.templates import OBSERVABILITY as TEMPLATE
+from tests.infra.templates import OBSERVABILITY_TEXT as TEXT
 
-TEXT = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
-TEMPLATE: dict[str, Any] = yaml.safe_load(TEXT)
-API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
-DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
 DOCS = (CHECKOUT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
@@ -188,15 +182,3 @@ def test_what_an_alarm_does_not_see_is_documented() -> None:
     """A row for each alarm, and for nothing else."""
     rows = DOCS.partition("| alarm | sees | does not see |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", rows, re.MULTILINE) == list(ALARMS)
-
-
-def test_cfn_lint_finds_nothing() -> None:
-    """The template is one that CloudFormation takes."""
-    linter = Path(sys.executable).with_name("cfn-lint")
-    result = subprocess.run(
-        [linter, "--include-checks", "I", "--", OBSERVABILITY_TEMPLATE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stdout) == (0, "")

@@ -7,22 +7,17 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 from aws_lambda_powertools.shared import constants
 
 from chalicelib.settings import AccessSettings, Settings, SettingsError
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
+from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from tests.infra.templates import API, CONFIG, DATA, POLICIES
 
-API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
-DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-CONFIG: dict[str, Any] = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
-POLICIES = {path.name: path for path in (CHECKOUT / ".chalice").glob("policy-*.json")}
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8")
     for path in [CHECKOUT / "app.py", *sorted((CHECKOUT / "chalicelib").rglob("*.py"))]
 )
 IMPORTED = re.compile(r"\$\{DataStack\}-(\w+)")
-FROM_API = re.compile(r"\$\{ApiStack\}-(\w+)")
 OPTIONAL = {
     "MOORAGE_COMMIT_FUNCTION",
     "MOORAGE_HEAD_STRATEGY",
@@ -90,19 +85,6 @@ def test_every_import_has_an_export() -> None:
     texts += [path.read_text(encoding="utf-8") for path in POLICIES.values()]
     imported = {name for text in texts for name in IMPORTED.findall(text)}
     assert imported == exports(DATA)
-
-
-def test_what_the_alarms_import_is_exported() -> None:
-    """The stack of alarms finds functions, log groups and tables under the names they have."""
-    text = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
-    assert set(IMPORTED.findall(text)) <= exports(DATA)
-    groups = {
-        each["Properties"]["LogGroupName"]["Fn::Sub"].removeprefix("/aws/lambda/${AWS::StackName}-")
-        for each in API["Resources"].values()
-        if each.get("Type") == "AWS::Logs::LogGroup"
-    }
-    assert set(FROM_API.findall(text)) <= exports(API) | groups
-    assert API["Resources"]["RestAPI"]["Properties"]["Name"] == {"Ref": "AWS::StackName"}
 
 
 def test_every_policy_is_a_functions_own() -> None:

@@ -19,7 +19,7 @@ from moorage.deploy.package import read_package
 from moorage.gateway.event import GatewayRequest, build_event
 from moorage.gateway.resources import MatchedResource
 from tests.infra import test_runtime
-from tests.infra.conditions import decided
+from tests.infra.intrinsics import decided
 from tests.infra.runtime import Function, running
 from tests.infra.sam import transformed
 from tests.policies.function_policies import Function as Named

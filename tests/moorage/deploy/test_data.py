@@ -15,7 +15,7 @@ from moto.s3.models import s3_backends
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
-from tests.infra.conditions import decided
+from tests.infra.intrinsics import decided
 from tests.moorage.deploy import test_run as test_deploy
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.moorage.deploy.test_run import BUCKET, DATA

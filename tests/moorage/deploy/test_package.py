@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
 from moorage.deploy import DeployError, build
 from moorage.deploy import package as deploy_package
 from moorage.deploy.package import binaries, functions, read_package, zip_problems
 from moorage.deploy.stacks import LONGEST_TEMPLATE
 from tests.infra.sam import transformed
+from tests.infra.templates import CONFIG
 
 MEGABYTE = 1000 * 1000
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com"
@@ -109,18 +108,7 @@ def test_the_package_is_taken(package: Path) -> None:
     assert len(json.dumps(placed)) < LONGEST_TEMPLATE * 0.8
 
 
-def test_cfn_lint_finds_nothing(package: Path) -> None:
-    """The template is one that CloudFormation takes."""
-    linter = Path(sys.executable).with_name("cfn-lint")
-    done = subprocess.run(
-        [linter, "--include-checks", "I", "--", package / "sam.yaml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "")
-
-
+@functools.cache
 def resources(package: Path, url: str) -> dict[str, Any]:
     """Return the resources of an API that is found at `url`, after the transform."""
     template = read_package(package).placed("bucket", "key", url)
@@ -188,11 +176,10 @@ def test_every_log_expires(package: Path) -> None:
 
 def test_memory_is_said_once(package: Path) -> None:
     """The template's parameters begin with what Chalice's configuration says."""
-    config = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
     parameters = read_package(package).template["Parameters"]
-    assert parameters["ApiMemory"]["Default"] == config["lambda_memory_size"]
-    assert parameters["WorkerMemory"]["Default"] == config["lambda_memory_size"]
-    authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
+    assert parameters["ApiMemory"]["Default"] == CONFIG["lambda_memory_size"]
+    assert parameters["WorkerMemory"]["Default"] == CONFIG["lambda_memory_size"]
+    authorizer = CONFIG["stages"]["v2"]["lambda_functions"]["authorizer"]
     assert parameters["AuthorizerMemory"]["Default"] == authorizer["lambda_memory_size"]
 
 
