@@ -74,10 +74,11 @@ def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object: 
     def keep(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         headers = {n: v for n, v in request.headers.items() if n not in OF_ONE_SENDING}
         kept = {name: v for name, v in headers.items() if not name.startswith("amz-sdk-")}
-        whole = request.body.read() if hasattr(request.body, "read") else request.body
+        body: Any = request.body
+        whole = body.read() if hasattr(body, "read") else body
         sent.append((request.method, request.url, kept, whole))
-        body: Any = _Empty()
-        return AWSResponse(request.url, 200, HTTPHeaders(), body)
+        empty: Any = _Empty()
+        return AWSResponse(request.url, 200, HTTPHeaders(), empty)
 
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=1))  # a token of each sending
