@@ -1,7 +1,7 @@
 """AWS for the commands that use it: clients, and what its errors mean.
 
-This module must never send anything of the user's AWS settings to an endpoint that is given by
-hand, nor let the SDK log what it sends: signing keys are among it.
+This module must never send anything of the user's AWS settings to an endpoint given by hand, nor
+let the SDK log its requests: they contain signing keys.
 """
 
 import logging
@@ -46,7 +46,7 @@ _NO_CREDENTIALS = (
 )
 _LOGIN_OVER = (exceptions.SSOError, exceptions.TokenRetrievalError)
 _NO_ANSWER = (exceptions.ConnectionError, exceptions.HTTPClientError)
-# What a profile or variable of the user's would add. An explicit None overrides both.
+# What the user's profile or variables would add. An explicit None overrides both.
 _NOTHING_OF_THE_USERS: Mapping[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
@@ -56,12 +56,12 @@ _NOTHING_OF_THE_USERS: Mapping[str, tuple[None, None, str | None, None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """AWS as the user's settings say; or, at an `endpoint`, an emulator with nothing of theirs."""
+    """AWS by the user's settings; or an emulator at `endpoint`, without those settings."""
 
     endpoint: str | None = None
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
-        """Return a client; raises BotoCoreError where the settings can't make one."""
+        """Return a client; raises BotoCoreError if the settings don't suffice."""
         config = Config(
             connect_timeout=5,
             read_timeout=20,
@@ -84,7 +84,7 @@ class Aws:
 
 
 def quiet_sdk() -> None:
-    """Keep the SDK from logging its requests: at the level of debug it logs all that is sent."""
+    """Keep the SDK from logging its requests, as it does at the level of debug."""
     logger = logging.getLogger("botocore")
     logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
 
@@ -97,7 +97,7 @@ def is_missing(error: BaseException) -> bool:
 def explain(
     error: BaseException, table: str | None = None, *, rights: str = "ask who manages the account"
 ) -> str:
-    """Say in one line what an error of AWS, or of a store above it, means and what to do.
+    """Return one line: what an error of AWS, or of a store above it, means and what to do.
 
     `rights`: what to do where AWS denies an action.
     """
@@ -116,8 +116,8 @@ def _of_answer(error: ClientError, table: str | None, rights: str) -> str:
         return f"AWS asks to slow down ({operation}): wait a minute and run it again"
     if code in _NO_TABLE:
         return (
-            f"there is no table {table}: name it by --table or $MOORAGE_ACCESS_TABLE, and see that"
-            " AWS_REGION and AWS_PROFILE say where it is"
+            f"there is no table {table}: name it by --table or $MOORAGE_ACCESS_TABLE, and check"
+            " AWS_REGION and AWS_PROFILE"
         )
     if code in _DENIED:
         other = "name the table by --table, or " if operation == _LIST_EXPORTS else ""

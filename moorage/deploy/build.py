@@ -1,10 +1,10 @@
-"""Builds the package that is deployed: Chalice's own, in its final form.
+"""Builds the package that is deployed: what Chalice packages, made smaller and compiled.
 
 Run as `python -m moorage.deploy.build FOLDER`; `moorage deploy` does the same by itself.
 
-A function starts sooner from a zip that holds bytecode, which Lambda can't keep, and an SDK that is
-cut down to what is called. This module must never change what the code does, nor write anything
-beside the project's own files: they may be those of an installed package.
+A function starts sooner from a zip with bytecode, which Lambda can't write, and with an SDK cut
+down to what is called. This module must never change what the code does, nor write beside the
+project's own files, which may be those of an installed package.
 """
 
 import argparse
@@ -27,31 +27,31 @@ from moorage.deploy import DeployError, trim_sdk
 from moorage.deploy.package import CODE, REQUIREMENTS, read_template
 
 TASK: Final = "/var/task"
-"""Where Lambda unpacks a zip: tracebacks name files in there."""
+"""Where Lambda unpacks a zip: tracebacks name files by this folder."""
 
 LEFT_OUT: Final = ("aws_lambda_powertools/event_handler",)
-"""What no function imports, and is large."""
+"""Large folders that no function imports."""
 
 _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_utils)[a-z_]+)/"
-"""What no function imports, below the code's folder, and is not compiled either."""
+"""What no function imports and stays: it is not compiled. A pattern, below the code's folder."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The date of every file, the first one that a zip can tell: the same code is the same zip."""
+"""The date of every file, so that the same code is the same zip; a zip knows none before."""
 
 _CONFIG: Final = Path(".chalice", "config.json")
-# Chalice has no module that Python could run, and its program is not on every PATH.
+# Chalice has no `python -m`, and its program need not be on the PATH.
 _CHALICE: Final = (sys.executable, "-c", "import sys, chalice.cli; sys.exit(chalice.cli.main())")
 # API Gateway's stage is always v2, for the URL's sake.
 _OPTIONS: Final = ("package", "--stage", "v2", "--merge-template", str(API_TEMPLATE))
-# A line of Chalice's output; its exit status is 0 all the same.
+# Chalice prints this of packages without a wheel, and still exits with 0.
 _NOT_INSTALLED: Final = "Could not install"
 
 
 def build(folder: Path, machine: str | None = None) -> None:
     """Write the package into a folder: the template, and the zip of the functions' code.
 
-    `machine`: what the functions run on, if not on what Chalice's configuration says. Packages of
-    Python are downloaded. Raises DeployError, OSError.
+    `machine`: the functions' architecture, if it is not the one in Chalice's configuration. The
+    requirements are downloaded. Raises DeployError, OSError.
     """
     with tempfile.TemporaryDirectory(prefix="moorage-project-") as name:
         project = Path(name)
@@ -62,7 +62,7 @@ def build(folder: Path, machine: str | None = None) -> None:
 
 
 def _lay_out(project: Path, machine: str | None) -> None:
-    """Make a project as Chalice wants it, whatever this one's files are a part of."""
+    """Copy the project's files into a folder as Chalice wants them."""
     code = Path(str(chalicelib.__file__)).parent
     shutil.copytree(code, project / code.name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (CHECKOUT / "app.py", REQUIREMENTS, *(CHECKOUT / ".chalice").glob("*.json")):
@@ -77,13 +77,13 @@ def _lay_out(project: Path, machine: str | None) -> None:
 
 def _run_chalice(project: Path, folder: Path) -> None:
     environment = {
-        # Chalice wants to be told one; nothing is called in it.
+        # Chalice needs a region, though it calls nothing there.
         "AWS_DEFAULT_REGION": "us-east-1",
         **os.environ,
         "AWS_EC2_METADATA_DISABLED": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    done = subprocess.run(  # noqa: S603 - the words above
+    done = subprocess.run(  # noqa: S603 - the command above
         [*_CHALICE, *_OPTIONS, str(folder)],
         cwd=project,
         env=environment,
@@ -96,7 +96,7 @@ def _run_chalice(project: Path, folder: Path) -> None:
 
 
 def check(folder: Path) -> None:
-    """Raise DeployError for a package of functions that no runtime of Lambda's would run."""
+    """Raise DeployError for a package that no runtime of Lambda can run."""
     try:
         read_template(folder)
     except OSError as error:
@@ -104,7 +104,7 @@ def check(folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Put the zip of a package in its final form; raises DeployError."""
+    """Shrink and compile the zip of a package; raises DeployError."""
     path = folder / CODE
     with tempfile.TemporaryDirectory(prefix="moorage-package-") as name:
         code = Path(name)
@@ -115,7 +115,7 @@ def finish(folder: Path) -> None:
             raise DeployError(f"Chalice left no package in {folder}: {error}") from error
         for each in LEFT_OUT:
             if not (code / each).is_dir():
-                raise DeployError(f"{path} has no {each}: does `LEFT_OUT` name what there was?")
+                raise DeployError(f"{path} has no {each}: LEFT_OUT is out of date")
             shutil.rmtree(code / each)
         trim_sdk.cut(code / "botocore" / "data")
         compile_all(code)
@@ -125,17 +125,17 @@ def finish(folder: Path) -> None:
 
 
 def compile_all(code: Path) -> None:
-    """Put bytecode beside every module that may be imported; raises DeployError.
+    """Compile every module that may be imported; raises DeployError.
 
-    Lambda gives files dates of its own, so that bytecode is neither checked by dates nor, since
-    nobody can change the one without the other there, by hashes.
+    Bytecode is not checked against its source: Lambda changes the files' dates, and no source
+    changes there.
     """
     command = [sys.executable, "-m", "compileall", "-q", "-f", "--invalidation-mode"]
     seldom = f"^{re.escape(str(code))}/{_SELDOM}"
     command += ["unchecked-hash", "-s", str(code), "-p", TASK, "-x", seldom, str(code)]
-    # The order of a set's members in bytecode is that of their hashes.
+    # In bytecode the members of a set are in the order of their hashes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(  # noqa: S603 - the words above
+    done = subprocess.run(  # noqa: S603 - the command above
         command, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
@@ -143,12 +143,12 @@ def compile_all(code: Path) -> None:
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Write all files of a folder into a zip that depends on nothing else."""
+    """Write all files of a folder into a zip that depends on their names and content alone."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(each for each in folder.rglob("*") if each.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            # Whoever the function runs as may read it.
+            # Readable for any user: the function runs as one that Lambda chooses.
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, file.read_bytes())
 
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build a package; return 0, or 1 after saying why there is none."""
     parser = argparse.ArgumentParser(prog="python -m moorage.deploy.build")
     parser.add_argument("folder", type=Path, help="where to write the package")
-    parser.add_argument("--machine", help="what the functions run on, if not on arm64")
+    parser.add_argument("--machine", help="the functions' architecture (default: arm64)")
     options = parser.parse_args(argv)
     try:
         build(options.folder, options.machine)

@@ -1,4 +1,4 @@
-"""What `make package` does to Chalice's zip: bytecode, and an SDK cut down to what is called."""
+"""Chalice's zip after `moorage.deploy.build`: compiled, with an SDK cut down to what is called."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 
 @pytest.fixture(scope="module")
 def whole() -> Loader:
-    """Read what botocore comes with."""
+    """A loader of all of botocore's data."""
     return Loader()
 
 
 @pytest.fixture(scope="module")
 def small(task: Path) -> Loader:
-    """Read what is in the zip, and nothing else."""
+    """A loader of the zip's data alone."""
     path = str(task / "botocore" / "data")
     return Loader(extra_search_paths=[path], include_default_search_paths=False)
 
@@ -60,7 +60,7 @@ class _Empty:
 
 @functools.cache
 def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - made at run time
-    """Return a client that is made by what a loader reads."""
+    """Return a client made from a loader's data."""
     session = Session()
     session.register_component("data_loader", loader)
     session.set_credentials("AKIDEXAMPLE", "not-a-secret")
@@ -68,7 +68,7 @@ def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - 
 
 
 def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object:  # noqa: ANN401 - likewise
-    """Return what is sent when an operation is called, or why nothing is."""
+    """Return the request that a call sends, or the error for which it sends none."""
     sent: list[object] = []
 
     def keep(request: AWSPreparedRequest, **_: object) -> AWSResponse:
@@ -95,7 +95,7 @@ def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object: 
 
 
 def sample(shape: Shape, *, required_only: bool, depth: int = 6) -> Any:  # noqa: ANN401 - any value
-    """Return a value of a shape: with all its members, or those that it must have."""
+    """Return a value of a shape, with all members or the required ones."""
     known: Any = shape
     if shape.type_name == "structure":
         names = known.required_members if required_only else known.members
@@ -123,8 +123,10 @@ def sample(shape: Shape, *, required_only: bool, depth: int = 6) -> Any:  # noqa
     ("service", "operation"),
     [(service, each) for service, names in OPERATIONS.items() for each in sorted(names)],
 )
-def test_calls_are_the_same(whole: Loader, small: Loader, service: str, operation: str) -> None:
-    """Method, URL, headers and body, or the complaint, whatever the SDK knows besides."""
+def test_calls_with_the_cut_sdk_are_the_same(
+    whole: Loader, small: Loader, service: str, operation: str
+) -> None:
+    """Method, URL, headers and body, or the error."""
     for region in REGIONS:
         clients = [client(loader, service, region) for loader in (whole, small)]
         shape = clients[0].meta.service_model.operation_model(operation).input_shape
@@ -140,8 +142,8 @@ def test_calls_are_the_same(whole: Loader, small: Loader, service: str, operatio
         assert wrong[0] == wrong[1]
 
 
-def test_nothing_else_is_known(small: Loader) -> None:
-    """Of other services, and other operations, there is nothing: that is what takes the time."""
+def test_the_cut_sdk_knows_no_other_service_or_operation(small: Loader) -> None:
+    """Reading them would take the time that is saved."""
     assert set(small.list_available_services("service-2")) == set(OPERATIONS)
     with pytest.raises(UnknownServiceError):
         client(small, "ec2", "us-east-1")
@@ -150,11 +152,11 @@ def test_nothing_else_is_known(small: Loader) -> None:
         assert set(known) == operations
 
 
-def test_an_operation_that_is_none_is_told(
+def test_a_changed_botocore_is_an_error(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Botocore has renamed an operation, or moved its files: no package, and why."""
-    with pytest.raises(DeployError, match="has botocore another layout now"):
+    """Moved files or a renamed operation: there is no package."""
+    with pytest.raises(DeployError, match="did botocore's layout change"):
         cut(tmp_path)
     shutil.copytree(task / "botocore" / "data", tmp_path / "data")
     monkeypatch.setitem(OPERATIONS, "s3", OPERATIONS["s3"] | {"RenamedObject"})
@@ -162,8 +164,8 @@ def test_an_operation_that_is_none_is_told(
         cut(tmp_path / "data")
 
 
-def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
-    """What is to be left out is not there: no package, and the zip stays as Chalice left it."""
+def test_a_missing_folder_to_leave_out_is_an_error(task: Path, tmp_path: Path) -> None:
+    """The zip stays as Chalice left it."""
     with zipfile.ZipFile(tmp_path / CODE, "w") as archive:
         archive.write(task / "app.py", "app.py")
     before = (tmp_path / CODE).read_bytes()
@@ -175,7 +177,7 @@ def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
 def test_a_chalice_that_packages_nothing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command shows what Chalice printed, and fails; so does a folder that it left empty."""
+    """The command prints Chalice's output and fails; an empty folder is an error too."""
     for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path))):
         monkeypatch.setenv(name, value)
     assert build.main([str(tmp_path / "package")]) == 1
@@ -186,8 +188,8 @@ def test_a_chalice_that_packages_nothing_is_an_error(
         build.check(tmp_path)
 
 
-def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
-    """Every module that a first request loads has bytecode, whatever dates its files have."""
+def test_every_module_of_a_first_request_has_bytecode(task: Path, tmp_path: Path) -> None:
+    """It is used whatever the dates of the files are."""
     program = (
         "import importlib.machinery, os, sys\n"
         "def compiling(self, data, path, **_):\n"
@@ -229,8 +231,8 @@ def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
     assert "digest.py has to be compiled" in load().stderr
 
 
-def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> None:
-    """Wherever the folder lies that the code is compiled in."""
+def test_modules_are_left_uncompiled_by_their_place_in_the_package(tmp_path: Path) -> None:
+    """The path of the folder in which the code is compiled makes no difference."""
     code = tmp_path / "cffi"
     for name in ("chalicelib", "cffi", "aws_lambda_powertools/utilities/batch"):
         (code / name).mkdir(parents=True)
@@ -241,7 +243,7 @@ def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> Non
 
 
 def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> None:
-    """A deployment that changes nothing uploads nothing: not even bytecode differs."""
+    """A deployment without changes uploads nothing: not even bytecode differs."""
     folder = tmp_path / "code"
     with zipfile.ZipFile(host_package / CODE) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
