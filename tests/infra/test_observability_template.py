@@ -157,23 +157,23 @@ def test_what_is_asked_of_the_other_stacks() -> None:
 def test_prices_are_those_of_what_there_is() -> None:
     """The numbers in the documentation and in the template are counted here."""
     on_board = {shown.watched.metric for shown in dashboard()}
-    ours = [metric for metric in on_board if metric.namespace == NAMESPACE]
+    own = [metric for metric in on_board if metric.namespace == NAMESPACE]
     assert len(on_board) <= 50
     for text in (TEXT, DOCS):
         assert f"this one has {len(on_board)}" in text
-    assert f"Of the dashboard, {len(ours)} metrics are ours" in DOCS
+    assert f"Of the dashboard, {len(own)} metrics are Moorage's own" in DOCS
     number = sum(len(watched(alarm)) for alarm in ALARMS.values())
     price = f"{number * 0.10:.2f} USD"
     assert f"(ten are free): {number}, so {price}" in TEXT
     assert TEMPLATE["Parameters"]["Alarms"]["Description"].startswith(
         f"Whether there are alarms ({price} a month"
     )
-    assert f"These look at {number}: {price}." in DOCS
+    assert f"These use {number}: {price}." in DOCS
     for name, alarm in ALARMS.items():
         assert re.search(rf"^\| `{name}` \| .* \| {len(watched(alarm))} \|$", DOCS, re.MULTILINE)
     made = ("none", "one", "two", "three", "four")[len({each.metric for each in filters()})]
     assert f"or a login was not known: {made}\n" in TEXT
-    assert f"and at {made} that" in DOCS
+    assert f"and {made} that CloudWatch makes" in DOCS
     assert f"these are {BILLED} at most" in DOCS
     assert f"{(BILLED - 10) * 0.30:.2f} USD a month with all in use" in DOCS
 
