@@ -1,6 +1,6 @@
 """CloudFormation's functions: of names, as far as the policies use them, and of conditions.
 
-It must never leave one unresolved: a function or a name that is not known is an error.
+It must never leave one unresolved: an unknown function or name is an error.
 Sources: AWS CloudFormation User Guide, "Intrinsic function reference" and "Condition functions".
 """
 
@@ -20,12 +20,12 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 class UnresolvedError(ValueError):
-    """A function that is not known here, or one that names something unknown."""
+    """An unknown function, or one that refers to an unknown name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What a stack knows by name. `values`: parameters and pseudo parameters, as `Ref` has them."""
+    """A stack's names. `values`: parameters and pseudo parameters, by which `Ref` resolves."""
 
     values: Mapping[str, str]
     exports: Mapping[str, str] = field(default_factory=dict)
@@ -45,10 +45,10 @@ class Stack:
         return self._called(functions[0], value[functions[0]])
 
     def text(self, value: object) -> str:
-        """Return what a value comes to, which has to be a text; raises UnresolvedError."""
+        """Return a value resolved to a string; raises UnresolvedError."""
         found = self.resolved(value)
         if not isinstance(found, str):
-            raise UnresolvedError(f"{value} comes to {found}, which is no text")
+            raise UnresolvedError(f"{value} resolves to {found}, which is no string")
         return found
 
     def _called(self, name: str, argument: object) -> str:
@@ -88,7 +88,7 @@ def _known(table: Mapping[Name, str], name: Name) -> str:
 
 
 def decided(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """Return the resources that are made, with each Fn::If taken one way or the other.
+    """Return the resources whose conditions hold, with each Fn::If decided.
 
     `given` are parameters; others have their defaults.
     """

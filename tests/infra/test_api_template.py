@@ -36,14 +36,14 @@ def variables(function: str) -> dict[str, Any]:
     return dict(found["Variables"])
 
 
-def test_a_deployment_controls_access() -> None:
-    """No function is told otherwise: what opens a registry is for a laptop."""
+def test_no_function_is_deployed_without_access_control() -> None:
+    """MOORAGE_AUTH, which opens a registry, is for a laptop."""
     for function in ("APIHandler", "Authorizer", "Commit", "Sweep"):
         assert "MOORAGE_AUTH" not in variables(function)
 
 
-def test_functions_are_told_what_they_need() -> None:
-    """The authorizer knows nothing of the data, and those that nobody calls nothing of access."""
+def test_each_function_has_the_variables_that_it_needs() -> None:
+    """The authorizer has none of the data's, the background functions none of access."""
     commit = {"MOORAGE_COMMIT_FUNCTION"}
     assert set(variables("APIHandler")) == DATA | ACCESS | WATCHED | commit | set(CHOICES)
     assert set(variables("Authorizer")) == ACCESS | WATCHED
@@ -53,13 +53,13 @@ def test_functions_are_told_what_they_need() -> None:
 
 
 def settings(**choices: str) -> Settings:
-    """Return what the code makes of an environment with these variables."""
+    """Return the code's settings for an environment with these variables."""
     return Settings.read(dict.fromkeys(DATA, "x") | choices)
 
 
 @pytest.mark.parametrize("variable", CHOICES)
-def test_a_choice_is_one_that_the_code_takes(variable: str) -> None:
-    """A parameter's default is the code's own; whatever the parameter allows, the code takes."""
+def test_every_allowed_value_of_a_parameter_is_accepted_by_the_code(variable: str) -> None:
+    """The parameter's default is the code's own, and its bounds are the code's."""
     parameter = PARAMETERS[variables("APIHandler")[variable]["Ref"]]
     field = CHOICES[variable]
     default = str(parameter["Default"])
@@ -75,15 +75,15 @@ def test_a_choice_is_one_that_the_code_takes(variable: str) -> None:
     assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
 
 
-def test_whatever_is_logged_alarms_have_their_lines() -> None:
-    """No level above the one of what alarms count can be chosen."""
+def test_no_log_level_hides_the_lines_that_alarms_count() -> None:
+    """They are written at WARNING."""
     levels = PARAMETERS["LogLevel"]["AllowedValues"]
     assert PARAMETERS["LogLevel"]["Default"] == "INFO"
     assert max(logging.getLevelNamesMapping()[name] for name in levels) == logging.WARNING
 
 
 @pytest.mark.parametrize(
-    ("url", "taken"),
+    ("url", "allowed"),
     [
         ("", True),
         ("https://abc123.execute-api.eu-west-1.amazonaws.com", True),
@@ -98,14 +98,14 @@ def test_whatever_is_logged_alarms_have_their_lines() -> None:
         ("https://${x}", False),
     ],
 )
-def test_a_public_url_is_checked(url: str, *, taken: bool) -> None:
-    """Only what stands in a challenge as it is: no path, no quotes, and never without TLS."""
+def test_only_a_url_without_a_path_is_allowed_as_public_url(url: str, *, allowed: bool) -> None:
+    """It is copied into the challenge: no quotes, and never without TLS."""
     assert PARAMETERS["PublicUrl"]["Default"] == ""
-    assert bool(re.search(PARAMETERS["PublicUrl"]["AllowedPattern"], url)) is taken
+    assert bool(re.search(PARAMETERS["PublicUrl"]["AllowedPattern"], url)) is allowed
 
 
-def test_the_signing_key_has_one_name() -> None:
-    """The commands look where the functions do, and the name fits behind `parameter` in an ARN."""
+def test_the_signing_keys_default_name_is_that_of_the_commands() -> None:
+    """A name must fit behind `parameter` in an ARN."""
     parameter = PARAMETERS["SigningKeyParameter"]
     assert parameter["Default"] == access_setup.SIGNING_KEY
     assert re.search(parameter["AllowedPattern"], access_setup.SIGNING_KEY)

@@ -1,4 +1,4 @@
-"""What infra/data.yaml promises: data outlives the stack, and only staging ever expires."""
+"""infra/data.yaml: data outlives the stack, and only staging ever expires."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_bucket_is_private_and_encrypted() -> None:
     assert "VersioningConfiguration" not in bucket
 
 
-def test_bucket_refuses_what_is_not_tls() -> None:
+def test_bucket_denies_requests_without_tls() -> None:
     """Every action on the bucket and its objects is denied without TLS."""
     (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
@@ -116,8 +116,8 @@ def test_tables_cost_nothing_when_idle(name: str) -> None:
     assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_names_go_in_and_come_out() -> None:
-    """Each of the four names is a parameter, and an output that other stacks can import."""
+def test_each_name_is_a_parameter_and_an_export() -> None:
+    """Other stacks import the names; an empty parameter means the usual name."""
     names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
     assert set(DATA["Parameters"]) == names
     assert names < set(DATA["Outputs"])

@@ -1,6 +1,6 @@
-"""Each alarm rings when its metrics are as they should not be, after as long as is said, and tells.
+"""When each alarm rings, after how long, and who is notified.
 
-Its expression is evaluated here. What the functions make of its metrics is the next module's.
+This module evaluates the alarms' expressions; test_observability_ends.py has the functions' part.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MATH: Final = {
     "IF": lambda condition, then, otherwise: then if condition else otherwise,
     "FILL": lambda series, _: series,
 }
-"""Metric math as far as it is used: its operators are Python's. What is missing is 0 here."""
+"""Metric math as far as it is used: its operators are Python's. Missing data is 0."""
 
 
 def rings(alarm: dict[str, Any], data: dict[Metric, float]) -> bool:
-    """Say whether one period's sums breach an alarm; what has no data is 0."""
+    """Return whether one period's sums breach an alarm; missing data is 0."""
     series = {key: data.get(each.metric, 0) for key, each in watched(alarm).items()}
     value = series.get("", 0)
     if "Metrics" in alarm:
@@ -49,7 +49,7 @@ def function(name: str, of: str) -> Metric:
 
 
 def logged(name: str) -> Metric:
-    """Return a metric that a filter makes."""
+    """Return the metric of a filter."""
     (found,) = {each.metric for each in filters() if each.metric.name == name}
     return found
 
@@ -78,7 +78,7 @@ ERRORS, UNKNOWN = function("Errors", "Authorizer"), logged("UnknownLogins")
         ("AuthorizerErrorAlarm", {}, False),
         ("AuthorizerErrorAlarm", {ERRORS: 1}, True),
         ("AuthorizerErrorAlarm", {ERRORS: 1, UNKNOWN: 1}, False),
-        # The line of an error may fall into the next spell, or that of another into this one.
+        # An error's line may fall into the next period, or another one's line into this.
         ("AuthorizerErrorAlarm", {ERRORS: 1000, UNKNOWN: 901}, False),
         ("AuthorizerErrorAlarm", {ERRORS: 1000, UNKNOWN: 899}, True),
         ("AuthorizerErrorAlarm", {ERRORS: 1000, UNKNOWN: 1001}, False),
@@ -88,13 +88,15 @@ ERRORS, UNKNOWN = function("Errors", "Authorizer"), logged("UnknownLogins")
         ("CommitAlarm", {function("Errors", "Commit"): 3}, True),
     ],
 )
-def test_what_rings_an_alarm(name: str, data: dict[Metric, float], *, expected: bool) -> None:
-    """Just above its threshold, and not at it."""
+def test_an_alarm_rings_just_above_its_threshold(
+    name: str, data: dict[Metric, float], *, expected: bool
+) -> None:
+    """And not at it."""
     assert rings(ALARMS[name], data) is expected
 
 
-def test_any_table_rings_the_alarm() -> None:
-    """One request that one of them turned away is enough."""
+def test_a_throttled_request_of_any_table_rings_the_alarm() -> None:
+    """One is enough."""
     alarm = ALARMS["TableThrottleAlarm"]
     for each in watched(alarm).values():
         assert rings(alarm, {each.metric: 1})
@@ -113,8 +115,10 @@ def test_any_table_rings_the_alarm() -> None:
         ("CommitAlarm", 3600, 1, 1),
     ],
 )
-def test_how_long_it_takes(name: str, seconds: int, bad: int, of: int) -> None:
-    """Spells are as long as the documentation says; a spell without data is a good one."""
+def test_an_alarm_rings_after_the_documented_time(
+    name: str, seconds: int, bad: int, of: int
+) -> None:
+    """A period without data is a good one."""
     alarm = ALARMS[name]
     assert {each.period for each in watched(alarm).values()} == {seconds}
     assert alarm["EvaluationPeriods"] == of
@@ -122,10 +126,10 @@ def test_how_long_it_takes(name: str, seconds: int, bad: int, of: int) -> None:
     assert alarm["TreatMissingData"] == "notBreaching"
 
 
-def test_an_alarm_tells_somebody() -> None:
-    """That it rings, and that it is over: by the topic that has the address."""
-    told = {"Fn::If": ["HasEmail", [{"Ref": "Topic"}], {"Ref": "AWS::NoValue"}]}
+def test_every_alarm_notifies_the_topic() -> None:
+    """When it rings and when it is over."""
+    topic = {"Fn::If": ["HasEmail", [{"Ref": "Topic"}], {"Ref": "AWS::NoValue"}]}
     for name, alarm in ALARMS.items():
         assert RESOURCES[name]["Condition"] == "HasAlarms"
-        assert (alarm["AlarmActions"], alarm["OKActions"]) == (told, told)
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == (topic, topic)
         assert alarm.get("ActionsEnabled", True) is True

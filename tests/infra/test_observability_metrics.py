@@ -1,6 +1,6 @@
-"""Alarms and dashboard look at metrics that AWS documents, or that we emit, of what there is.
+"""Alarms and dashboard use metrics that AWS documents or Moorage emits, of existing resources.
 
-A name that is wrong by a letter is a metric without data: an alarm on it is never anything but OK.
+A misspelt name is a metric without data: an alarm on it never rings.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PERCENTILE: Final = r"p\d\d"
 
 
 class Documented(NamedTuple):
-    """What AWS says of metrics: each set of dimensions that they have, and what to take of them."""
+    """AWS's documentation of metrics: their sets of dimensions, and their statistic."""
 
     names: frozenset[str]
     dimensions: tuple[frozenset[str], ...]
@@ -80,11 +80,11 @@ DOCUMENTED: Final = {
         _documented("SuccessfulRequestLatency", *OPERATION, statistic=PERCENTILE),
     ),
 }
-"""As far as one might look at them here."""
+"""Those that the templates might use."""
 
 
 def there_is() -> dict[str, list[dict[str, str]]]:
-    """Return what the stacks make that AWS counts for, as its metrics name it."""
+    """Return the dimensions of the stacks' resources, by namespace."""
     api = API_STACK.text(API["Resources"]["RestAPI"]["Properties"]["Name"])
     return {
         "AWS/ApiGateway": [{"ApiName": api, "Stage": CONFIG["api_gateway_stage"]}],
@@ -94,13 +94,13 @@ def there_is() -> dict[str, list[dict[str, str]]]:
 
 
 def everything() -> list[Any]:
-    """Return all that is watched: by an alarm, or on the dashboard."""
+    """Return everything that an alarm or the dashboard uses."""
     by_alarms = [each for alarm in ALARMS.values() for each in watched(alarm).values()]
     return by_alarms + [shown.watched for shown in dashboard()]
 
 
 def test_metrics_of_aws_are_documented() -> None:
-    """Name, dimensions and statistic are what AWS's guides have for the namespace."""
+    """With these names, dimensions and statistics, for the namespace."""
     seen = [each for each in everything() if each.metric.namespace.startswith("AWS/")]
     assert {each.metric.namespace for each in seen} == set(DOCUMENTED)
     for metric, statistic, _ in seen:
@@ -109,16 +109,16 @@ def test_metrics_of_aws_are_documented() -> None:
         assert re.fullmatch(row.statistic, statistic), metric
 
 
-def test_metrics_of_aws_are_of_what_there_is() -> None:
-    """The API by its own name and stage, functions and tables that the stacks make."""
+def test_metrics_of_aws_are_of_existing_resources() -> None:
+    """The API's name and stage, and the stacks' functions and tables."""
     present = there_is()
     for metric, _, _ in everything():
         if metric.namespace.startswith("AWS/"):
             assert dict(metric.dimensions) in present[metric.namespace], metric
 
 
-def test_no_metric_is_of_anything_else() -> None:
-    """What AWS does not count, we emit, or a filter makes of log lines: nobody else is there."""
+def test_every_metric_is_of_aws_of_a_filter_or_emitted() -> None:
+    """Nothing else would send its data."""
     made = {each.metric for each in filters()}
     assert {metric.namespace for metric in made} == {STACK.text({"Fn::Sub": "Moorage/${ApiStack}"})}
     for alarm in ALARMS.values():
@@ -130,8 +130,8 @@ def test_no_metric_is_of_anything_else() -> None:
         assert shown.watched.metric.namespace in {*DOCUMENTED, NAMESPACE}
 
 
-def test_functions_on_the_dashboard_are_labelled_as_they_are() -> None:
-    """A label begins with the function that its metric is of."""
+def test_labels_on_the_dashboard_name_the_right_function() -> None:
+    """A label begins with its metric's function."""
     functions = {"API": "APIHandler", "commit": "Commit", "sweep": "Sweep"}
     rows = [each for each in dashboard() if each.watched.metric.namespace == "AWS/Lambda"]
     assert {row.label.partition(":")[0] for row in rows} == set(functions)
@@ -140,8 +140,8 @@ def test_functions_on_the_dashboard_are_labelled_as_they_are() -> None:
         assert row.watched.metric.dimensions == {("FunctionName", name)}
 
 
-def test_every_table_is_looked_at() -> None:
-    """By alarm and dashboard, both ways: a hot item is one of any table."""
+def test_every_table_is_watched() -> None:
+    """Reads and writes, by alarm and dashboard: any table may have a hot item."""
     expected = {
         Metric("AWS/DynamoDB", name, frozenset({("TableName", table)}))
         for name in ("ReadThrottleEvents", "WriteThrottleEvents")
@@ -154,7 +154,7 @@ def test_every_table_is_looked_at() -> None:
 
 
 def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
-    """Let a deployment's meter print all that it can print, and return which metrics those are."""
+    """Return every metric that a deployment's meter can print."""
     services = {
         API_STACK.text(
             API["Resources"][function]["Properties"]["Environment"]["Variables"][
@@ -184,10 +184,12 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
     return found
 
 
-def test_our_metrics_are_those_that_are_emitted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Namespace, name and each dimension's value; all are shown but what nobody asks S3 for."""
+def test_moorages_own_metrics_are_those_that_are_emitted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With each dimension's value; all are shown but one that is always 0."""
     shown = {each.watched.metric for each in dashboard()}
-    ours = {metric for metric in shown if metric.namespace == NAMESPACE}
-    (unshown,) = emitted(capsys) ^ ours
+    own = {metric for metric in shown if metric.namespace == NAMESPACE}
+    (unshown,) = emitted(capsys) ^ own
     assert unshown.name == "S3Calls"
     assert ("work", "other") in unshown.dimensions

@@ -1,7 +1,7 @@
-"""infra/observability.yaml is a template, names what other stacks have, and costs what is said.
+"""infra/observability.yaml imports what other stacks export, and costs what the docs say.
 
-Its alarms and its dashboard are read here, for the modules beside this one too: resolved, as in a
-deployment whose resources are named as their template names them.
+This module also reads its alarms and its dashboard for the modules beside it, resolved as in a
+deployment whose resources have their names in the template.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DATA_STACK: Final = Stack({"AWS::StackName": "moorage-x-data"})
 
 
 def exports(template: dict[str, Any], stack: Stack) -> dict[str, str]:
-    """Return what a stack exports by name: the resources, by their names in the template."""
+    """Return a stack's exports: resources' names in the template, by the export's name."""
     return {
         stack.text(output["Export"]["Name"]): output["Value"]["Ref"]
         for output in template["Outputs"].values()
@@ -51,7 +51,7 @@ STACK: Final = Stack(
 
 
 class Metric(NamedTuple):
-    """A metric of CloudWatch's, which is another one with each other set of dimensions."""
+    """A metric of CloudWatch; another set of dimensions is another metric."""
 
     namespace: str
     name: str
@@ -59,7 +59,7 @@ class Metric(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A metric and what is taken of it, in an alarm or on the dashboard. `period`: seconds."""
+    """A metric and its statistic, in an alarm or on the dashboard. `period`: seconds."""
 
     metric: Metric
     statistic: str
@@ -67,7 +67,7 @@ class Watched(NamedTuple):
 
 
 def watched(alarm: dict[str, Any]) -> dict[str, Watched]:
-    """Return what an alarm looks at, by the names that its expression has for it."""
+    """Return an alarm's metrics, by their names in its expression."""
     if "Metrics" not in alarm:
         statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         return {"": Watched(_metric(alarm), statistic, alarm["Period"])}
@@ -82,9 +82,11 @@ def watched(alarm: dict[str, Any]) -> dict[str, Watched]:
     }
 
 
-def _metric(told: dict[str, Any]) -> Metric:
-    dimensions = {each["Name"]: STACK.text(each["Value"]) for each in told.get("Dimensions", [])}
-    return Metric(STACK.text(told["Namespace"]), told["MetricName"], frozenset(dimensions.items()))
+def _metric(found: dict[str, Any]) -> Metric:
+    dimensions = {each["Name"]: STACK.text(each["Value"]) for each in found.get("Dimensions", [])}
+    return Metric(
+        STACK.text(found["Namespace"]), found["MetricName"], frozenset(dimensions.items())
+    )
 
 
 class Shown(NamedTuple):
@@ -95,7 +97,7 @@ class Shown(NamedTuple):
 
 
 def dashboard() -> list[Shown]:
-    """Return what the dashboard shows."""
+    """Return the dashboard's metrics."""
     body = STACK.text(RESOURCES["Board"]["Properties"]["DashboardBody"])
     found = []
     for widget in json.loads(body)["widgets"]:
@@ -110,7 +112,7 @@ def dashboard() -> list[Shown]:
 
 
 class Filter(NamedTuple):
-    """What makes a metric of a log group's events: `value` for each that the pattern means."""
+    """A filter that makes a metric: `value` for each event of a log group that matches."""
 
     log_group: str
     pattern: str
@@ -123,26 +125,28 @@ def filters() -> list[Filter]:
     found = []
     for resource in RESOURCES.values():
         if resource["Type"] == "AWS::Logs::MetricFilter":
-            told = resource["Properties"]
-            (made,) = told["MetricTransformations"]
-            # With a dimension it would be a metric for each value; with a default, one always.
+            properties = resource["Properties"]
+            (made,) = properties["MetricTransformations"]
+            # A dimension would make a metric for each value; a default would send one always.
             assert set(made) == {"MetricNamespace", "MetricName", "MetricValue", "Unit"}
             metric = Metric(STACK.text(made["MetricNamespace"]), made["MetricName"])
-            group = STACK.text(told["LogGroupName"])
-            found.append(Filter(group, told["FilterPattern"], metric, int(made["MetricValue"])))
+            group = STACK.text(properties["LogGroupName"])
+            found.append(
+                Filter(group, properties["FilterPattern"], metric, int(made["MetricValue"]))
+            )
     return found
 
 
-def test_the_dashboard_knows_every_name_that_it_uses() -> None:
-    """What stands in ${} is a parameter, a name that is imported, or AWS's."""
+def test_the_dashboard_uses_known_names_only() -> None:
+    """Each ${} is a parameter, an import, or a pseudo parameter."""
     body, names = RESOURCES["Board"]["Properties"]["DashboardBody"]["Fn::Sub"]
     used = set(re.findall(r"\$\{([^}]+)\}", body))
     assert used <= {*names, *TEMPLATE["Parameters"], "AWS::Region"}
     assert set(names) <= used
 
 
-def test_what_is_asked_of_the_other_stacks() -> None:
-    """Each name that it imports is exported; all functions, and all tables, are among them."""
+def test_every_import_is_exported_by_the_other_stacks() -> None:
+    """All functions and all tables are imported."""
     for stack, template in (("ApiStack", API), ("DataStack", DATA)):
         imported = set(re.findall(rf"ImportValue:\s+Fn::Sub: \$\{{{stack}\}}-(\w+)", TEXT))
         named = {
@@ -154,8 +158,8 @@ def test_what_is_asked_of_the_other_stacks() -> None:
             assert exported == {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
 
 
-def test_prices_are_those_of_what_there_is() -> None:
-    """The numbers in the documentation and in the template are counted here."""
+def test_prices_are_counted_from_the_template() -> None:
+    """In the documentation and in the template's own comments."""
     on_board = {shown.watched.metric for shown in dashboard()}
     own = [metric for metric in on_board if metric.namespace == NAMESPACE]
     assert len(on_board) <= 50
@@ -178,7 +182,7 @@ def test_prices_are_those_of_what_there_is() -> None:
     assert f"{(BILLED - 10) * 0.30:.2f} USD a month with all in use" in DOCS
 
 
-def test_what_an_alarm_does_not_see_is_documented() -> None:
-    """A row for each alarm, and for nothing else."""
+def test_every_alarm_has_a_row_in_the_documentation() -> None:
+    """And nothing else has."""
     rows = DOCS.partition("| alarm | sees | does not see |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", rows, re.MULTILINE) == list(ALARMS)

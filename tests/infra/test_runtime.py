@@ -1,7 +1,7 @@
 """The packaged zip at work: under AWS's runtime client, on what the data stack's template made.
 
-Which functions there are, the template says: one that has no run here fails. X-Ray's daemon is a
-socket here: what X-Ray makes of the documents, no test sees.
+The template lists the functions: one without a run here fails the tests. A socket replaces X-Ray's
+daemon: no test sees what X-Ray makes of the documents.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ world = deployed.world
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 
 CHUNK = 4 * 1024 * 1024
-"""Two are more than a part of S3's has to be, and one is less than a function can be sent."""
+"""Two are larger than S3's smallest part; one fits into a function's event."""
 
 HOURLY = {
     "version": "0",
@@ -55,7 +55,7 @@ HOURLY = {
     "resources": ["arn:aws:events:us-east-1:123456789012:rule/moorage-x-SweepSweepEvent-1A2B3C"],
     "detail": {},
 }
-"""What a rule with a schedule sends if it is given no input of its own.
+"""The event of a rule with a schedule and without an input of its own.
 
 Source: Amazon EventBridge User Guide, "Creating a rule that runs on a schedule".
 """
@@ -64,8 +64,8 @@ TRACE, SEGMENT = "1-5bef4de7-ad49b0e87f6ef6c87fc2e700", "53995c3f42cd8ad8"
 SAMPLED = f"Root={TRACE};Parent={SEGMENT};Sampled=1"
 
 
-def test_the_zip_needs_nothing_but_python(paths: tuple[Path, ...]) -> None:
-    """In an empty folder it is imported and answers, though Lambda has an SDK of its own."""
+def test_the_zip_runs_without_other_packages(paths: tuple[Path, ...]) -> None:
+    """It does not use Lambda's own SDK either."""
     program = (
         "import sys, json, app\n"
         "event = json.load(sys.stdin)\n"
@@ -117,16 +117,16 @@ def test_the_zip_needs_nothing_but_python(paths: tuple[Path, ...]) -> None:
     assert [name for name in json.loads(files) if "/site-packages/" in name] == []
 
 
-def test_nobody_is_asked_to_log_in(world: World) -> None:
-    """The ping without a login is 401, with a challenge that names the registry's address."""
+def test_a_ping_without_a_login_is_401_with_a_challenge(world: World) -> None:
+    """The challenge has the registry's URL."""
     status, headers, _ = world.ask("GET", "/v2/")
     assert status == 401
     realm = f'Bearer realm="{world.url}/v2/_token",service="{urlsplit(world.url).netloc}"'
     assert headers["WWW-Authenticate"] == realm
 
 
-def test_a_login_is_known(world: World) -> None:
-    """The authorizer lets an API token in and refuses another, and a token is issued for it."""
+def test_the_authorizer_accepts_known_tokens_only(world: World) -> None:
+    """An API token, and the bearer token that the token endpoint issues for it."""
     assert world.ask("GET", "/v2/", Authorization=world.basic)[0] == 200
     wrong = f"Basic {base64.b64encode(f'admin:{generate()}'.encode()).decode()}"
     assert world.ask("GET", "/v2/", Authorization=wrong)[0] == 401
@@ -148,7 +148,7 @@ def push(world: World, name: str, data: bytes) -> dict[str, Any]:
 
 
 def test_an_image_is_pushed_and_pulled(world: World) -> None:
-    """Every byte comes back, through the packaged code and what the data stack made."""
+    """Every byte is the same, through the packaged code and the data stack's resources."""
     layer, config = bytes(range(256)) * 400, b"{}"
     manifest = json.dumps(
         {
@@ -176,8 +176,8 @@ def test_an_image_is_pushed_and_pulled(world: World) -> None:
     assert (status, body) == (200, layer)
 
 
-def test_a_domain_changes_nothing(world: World) -> None:
-    """Behind a base path mapping `path` begins with it: what is answered is the same."""
+def test_a_domains_base_path_changes_no_answer(world: World) -> None:
+    """Behind a base path mapping the event's `path` begins with it."""
     assert world.ask("GET", "/v2/_catalog", Authorization=world.basic)[0] == 200
     event = world.events[-1]
     mapped = {
@@ -194,7 +194,7 @@ def test_a_domain_changes_nothing(world: World) -> None:
 
 
 def uploaded(world: World, name: str, *chunks: bytes) -> tuple[str, str]:
-    """Open an upload and send chunks; return where it goes on, and its session."""
+    """Open an upload and send chunks; return its next location, and its session."""
     location = world.start(name)
     for chunk in chunks:
         location = world.append(location, chunk)
@@ -202,7 +202,7 @@ def uploaded(world: World, name: str, *chunks: bytes) -> tuple[str, str]:
 
 
 class Stored:
-    """What the functions keep, behind their backs."""
+    """The functions' stored state, read directly."""
 
     def __init__(self, world: World, cloud: Backend) -> None:
         self._bucket = world.environment["MOORAGE_BUCKET"]
@@ -210,13 +210,13 @@ class Stored:
         self._s3, self._dynamodb = cloud.s3(), cloud.dynamodb()
 
     def state(self, session: str) -> str:
-        """Return where a session stands."""
+        """Return a session's state."""
         key = {"session": {"S": session}}
         item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)["Item"]
         return item["state"]["S"]
 
     def age(self, session: str, seconds: float) -> None:
-        """End a session's life so many seconds ago."""
+        """Make a session's life end so many seconds ago."""
         self._dynamodb.update_item(
             TableName=self._table,
             Key={"session": {"S": session}},
@@ -226,7 +226,7 @@ class Stored:
         )
 
     def staged(self, session: str) -> list[str]:
-        """Return the keys of what a session keeps in S3, uploads that are not over among them."""
+        """Return the keys of a session's objects and open multipart uploads."""
         prefix = f"uploads/{session}/"
         found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
         begun = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix)
@@ -234,8 +234,8 @@ class Stored:
         return sorted(each["Key"].removeprefix(prefix) for each in listed)
 
 
-def a_stranger_is_let_in(world: World, _: Stored) -> None:
-    """A bearer token that the gateway has never seen is looked at, and its request is answered."""
+def a_new_bearer_token_is_authorized(world: World, _: Stored) -> None:
+    """The gateway has no cached answer for it, and asks the authorizer."""
     query = f"service={urlsplit(world.url).netloc}"
     status, _headers, body = world.ask("GET", f"/v2/_token?{query}", Authorization=world.basic)
     assert status == 200
@@ -243,10 +243,10 @@ def a_stranger_is_let_in(world: World, _: Stored) -> None:
     assert world.ask("GET", "/v2/", Authorization=bearer)[0] == 200
 
 
-def a_commit_is_handed_over(world: World, stored: Stored) -> None:
-    """A PUT that has no time hands its commit over; repeated, it finds that done.
+def a_commit_is_handed_to_the_commit_function(world: World, stored: Stored) -> None:
+    """A PUT without enough time hands its commit over; a repeated PUT finds it done.
 
-    The digest is not the one that was kept along the way, so that every state is walked through.
+    The digest is in another algorithm than the saved hash, so that the session passes every state.
     """
     chunks = [bytes([number]) * CHUNK for number in range(2)] + [b"the tail"]
     content = b"".join(chunks)
@@ -256,7 +256,7 @@ def a_commit_is_handed_over(world: World, stored: Stored) -> None:
     with world.hurried(1.0):
         status, headers, body = world.close(location, digest)
     assert (status, headers["Retry-After"]) == (503, "1"), body
-    # An SDK whose answer is late asks again.
+    # The SDK repeats a call whose answer is late.
     calls = world.invoked.calls
     assert [call.event for call in calls] == [{"session": session}] * max(len(calls), 1)
     assert world.functions["Commit"].result(calls[0]) is None
@@ -271,8 +271,8 @@ def a_commit_is_handed_over(world: World, stored: Stored) -> None:
     assert (status, body) == (200, content)
 
 
-def what_expired_is_cancelled(world: World, stored: Stored) -> None:
-    """An upload whose life has ended is cancelled and what it stored goes; another lives on."""
+def an_expired_upload_is_cancelled(world: World, stored: Stored) -> None:
+    """What it stored is deleted; another upload stays open."""
     chunks = [bytes(CHUNK), bytes(CHUNK), b"the tail"]
     (_, old), (location, young) = (uploaded(world, "team/left", *chunks) for _ in range(2))
     kept = stored.staged(young)
@@ -286,21 +286,21 @@ def what_expired_is_cancelled(world: World, stored: Stored) -> None:
 
 
 RUNS: dict[str, Callable[[World, Stored], None]] = {
-    "APIHandler": a_stranger_is_let_in,
-    "Authorizer": a_stranger_is_let_in,
-    "Commit": a_commit_is_handed_over,
-    "Sweep": what_expired_is_cancelled,
+    "APIHandler": a_new_bearer_token_is_authorized,
+    "Authorizer": a_new_bearer_token_is_authorized,
+    "Commit": a_commit_is_handed_to_the_commit_function,
+    "Sweep": an_expired_upload_is_cancelled,
 }
 
 
 def test_every_function_has_a_run(world: World) -> None:
-    """The table names the functions of the packaged template, all of them and no other."""
+    """The table has exactly the functions of the packaged template."""
     assert set(RUNS) == set(world.functions)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_function_runs(world: World, cloud: Backend, name: str) -> None:
-    """The zip's own code was invoked, by its handler, and did what it is for."""
+    """The template's handler in the zip is invoked, and does its work."""
     function = world.functions[name]
     before = function.returned
     RUNS[name](world, Stored(world, cloud))
@@ -308,30 +308,30 @@ def test_a_function_runs(world: World, cloud: Backend, name: str) -> None:
     assert function.failed == []
 
 
-def test_a_schedule_has_no_input_of_its_own(world: World) -> None:
-    """What the sweep function is sent above is what the packaged rule sends."""
+def test_the_sweeps_rule_sends_no_input_of_its_own(world: World) -> None:
+    """So the event above is the one that it sends."""
     events = deployed.packaged_functions(world.template)["Sweep"]["Events"].values()
     assert [(each["Type"], set(each["Properties"])) for each in events] == [
         ("Schedule", {"Schedule"})
     ]
 
 
-def test_a_commit_function_is_invoked_by_its_name(world: World) -> None:
-    """The API can invoke that one, and the other functions are told of none."""
+def test_only_the_api_gets_the_commit_functions_name(world: World) -> None:
+    """No other function invokes one."""
     named = "MOORAGE_COMMIT_FUNCTION"
-    told = {name: each[named] for name, each in world.environments.items() if named in each}
-    assert told == {"APIHandler": deployed.called("Commit")}
+    given = {name: each[named] for name, each in world.environments.items() if named in each}
+    assert given == {"APIHandler": deployed.called("Commit")}
 
 
 class Daemon:
-    """A socket in the place of Lambda's daemon."""
+    """A socket that replaces Lambda's daemon."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._socket = listening
         self.address = "{}:{}".format(*listening.getsockname())
 
     def taken(self) -> list[dict[str, Any]]:
-        """Return what has come since the last look: a datagram on loopback is there at once."""
+        """Return the documents since the last call: datagrams on loopback arrive at once."""
         found: list[dict[str, Any]] = []
         while True:
             try:
@@ -345,7 +345,7 @@ class Daemon:
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    """A daemon that nobody has spoken to."""
+    """A daemon that has received nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.settimeout(0)
@@ -353,7 +353,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 def push_to(function: Function, world: World, blob: bytes) -> None:
-    """Push a blob in one request, let in by the authorizer that stands before the world."""
+    """Push a blob in one request, with the principal that the authorizer returned."""
     assert world.ask("GET", "/v2/", Authorization=world.basic)[0] == 200
     principal = world.events[-1]["requestContext"]["authorizer"]
     path = "/team/app/blobs/uploads"
@@ -367,19 +367,19 @@ def push_to(function: Function, world: World, blob: bytes) -> None:
 def packaged(
     paths: tuple[Path, ...], world: World, daemon: Daemon, tracing: str
 ) -> Iterator[Function]:
-    """Run the packaged API's function once more, before the same data."""
-    told = {"MOORAGE_TRACING": tracing, "AWS_XRAY_DAEMON_ADDRESS": daemon.address}
-    with running("app.app", paths, world.environment | told) as function:
+    """Run another process of the packaged API's function, on the same data."""
+    given = {"MOORAGE_TRACING": tracing, "AWS_XRAY_DAEMON_ADDRESS": daemon.address}
+    with running("app.app", paths, world.environment | given) as function:
         yield function
 
 
-def test_calls_of_the_packaged_code_are_told(
+def test_each_aws_call_of_a_sampled_request_is_a_subsegment(
     paths: tuple[Path, ...],
     world: World,
     daemon: Daemon,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Each call of a sampled request is one subsegment below Lambda's segment; no other's is."""
+    """Below Lambda's segment; a request that is not sampled sends none."""
     with packaged(paths, world, daemon, "1") as function:
         function.trace = SAMPLED.replace("Sampled=1", "Sampled=0")
         push_to(function, world, b"not sampled")
@@ -402,10 +402,10 @@ def test_calls_of_the_packaged_code_are_told(
     assert Digest.of(b"sampled").hex not in json.dumps(told)
 
 
-def test_nothing_is_told_where_tracing_is_off(
+def test_without_tracing_no_subsegment_is_sent(
     paths: tuple[Path, ...], world: World, daemon: Daemon
 ) -> None:
-    """Though somebody else, API Gateway say, has the request traced."""
+    """Even if the request is traced by API Gateway, say."""
     with packaged(paths, world, daemon, "0") as function:
         function.trace = SAMPLED
         push_to(function, world, b"off")

@@ -1,4 +1,4 @@
-"""Tracing as it is deployed: what the template turns on, and who may send."""
+"""Tracing in the template: what the parameter switches on, and who may send traces."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 ACTIONS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-"""What Lambda's daemon does as the function, which an execution role of a traced one must allow."""
+"""The daemon's actions with the function's role, which must allow them."""
 
 
 @pytest.fixture(params=["0", "1"])
 def asked(request: pytest.FixtureRequest) -> str:
-    """What the parameter says."""
+    """The parameter's value."""
     return str(request.param)
 
 
 @pytest.fixture
 def made(package: Path, asked: str) -> dict[str, Any]:
-    """The resources that CloudFormation makes then."""
+    """The resources that CloudFormation then creates."""
     template = read_package(package).placed("bucket", "key", "https://registry.example")
     return decided(transformed(template, {"Tracing": asked}), {"Tracing": asked})
 
@@ -39,13 +39,13 @@ def properties(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     return {name: each["Properties"] for name, each in made.items() if each["Type"] == kind}
 
 
-def test_tracing_is_off_unless_it_is_asked_for(package: Path) -> None:
-    """A deployment that says nothing has no price."""
+def test_tracing_is_off_by_default(package: Path) -> None:
+    """Since it has a price."""
     assert read_package(package).template["Parameters"]["Tracing"]["Default"] == "0"
 
 
 def test_every_function_is_traced_or_none(made: dict[str, Any], asked: str) -> None:
-    """Lambda's part and ours are on together, in all four functions and at the API's stage."""
+    """Lambda's tracing and Moorage's own are switched together, and so is the API's stage."""
     functions = properties(made, "AWS::Lambda::Function")
     assert set(functions) == {"APIHandler", "Authorizer", "Commit", "Sweep"}
     for function in functions.values():
@@ -57,10 +57,10 @@ def test_every_function_is_traced_or_none(made: dict[str, Any], asked: str) -> N
 
 
 def test_only_a_traced_function_may_send_traces(made: dict[str, Any], asked: str) -> None:
-    """The two actions, on "*" for want of resources, in a policy that stands only while it is on.
+    """Two actions on "*", for they have no resources, in a policy that exists only with tracing.
 
-    A role that names the policy exists after it, and a function after its role: Lambda refuses to
-    trace a function whose role does not allow it.
+    A role that names the policy is created after it, and a function after its role: Lambda refuses
+    to trace a function whose role does not allow it.
     """
     policies = properties(made, "AWS::IAM::ManagedPolicy")
     roles = properties(made, "AWS::IAM::Role")
@@ -79,7 +79,7 @@ def test_only_a_traced_function_may_send_traces(made: dict[str, Any], asked: str
 
 
 @pytest.mark.parametrize("function", Named)
-def test_no_policy_of_a_function_holds_it(function: Named) -> None:
-    """What stands in .chalice/ is allowed always."""
+def test_no_policy_without_tracing_allows_it(function: Named) -> None:
+    """The policies in .chalice/ are always in force."""
     text = (CHECKOUT / ".chalice" / f"policy-{function}.json").read_text(encoding="utf-8")
     assert "xray" not in text
