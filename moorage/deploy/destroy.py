@@ -63,7 +63,7 @@ class Demolition:
         wanted = self.names.data_stack
         if confirmed is None:
             confirmed = self.ask(
-                f"Every image, access token and grant of {self.names.stage}, in account"
+                f"Every image, API token and grant of {self.names.stage}, in account"
                 f" {self.account.id}, region {self.account.region}, will be deleted for good.\n"
                 f"Type {wanted} to delete them: "
             )

@@ -204,8 +204,6 @@ def explained() -> Iterator[None]:
     """Raise DeployError for what AWS, or a store above it, raises in the block."""
     try:
         yield
-    except access_admin.AdminError as error:
-        raise DeployError(str(error)) from error
     except (*AWS_ERRORS, RegistryError) as error:
         raise DeployError(explain(error, rights=_RIGHTS)) from error
 

@@ -178,8 +178,8 @@ def test_core_says_what_else_to_install(
     refused = core.run(*words)
     assert (refused.returncode, refused.stdout) == (1, "")
     (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"moorage {words[0]}: ")
-    assert line.endswith(f"not installed: pip install 'moorage[{extra}]'")
+    assert line.startswith(f"moorage {words[0]}")
+    assert line.endswith(f" not installed: pip install 'moorage[{extra}]'")
     assert core.run(*words, "--help").returncode == 0
 
 
