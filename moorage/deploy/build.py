@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import chalicelib
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from moorage.common.project import API_TEMPLATE, PROJECT
 from moorage.deploy import DeployError, trim_sdk
 from moorage.deploy.package import CODE, REQUIREMENTS, read_template
 
@@ -65,8 +65,8 @@ def _lay_out(project: Path, machine: str | None) -> None:
     """Copy the project's files into a folder as Chalice wants them."""
     code = Path(str(chalicelib.__file__)).parent
     shutil.copytree(code, project / code.name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (CHECKOUT / "app.py", REQUIREMENTS, *(CHECKOUT / ".chalice").glob("*.json")):
-        target = project / path.relative_to(CHECKOUT)
+    for path in (PROJECT / "app.py", REQUIREMENTS, *(PROJECT / ".chalice").glob("*.json")):
+        target = project / path.relative_to(PROJECT)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
     if machine is not None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import DATA_TEMPLATE
 from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import DATA_TEMPLATE
 from moorage.deploy import DeployError
 from moorage.deploy.account import Account
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from moorage.deploy import DeployError
 
 CODE = "deployment.zip"
-REQUIREMENTS = CHECKOUT / "requirements.txt"
+REQUIREMENTS = PROJECT / "requirements.txt"
 
 LARGEST_ZIP = 50 * 1000 * 1000
 """Bytes; Lambda's limit for an upload. Unpacked it is 250 MB."""

@@ -21,7 +21,7 @@ from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
 from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
-from moorage.common.checkout import OBSERVABILITY_TEMPLATE
+from moorage.common.project import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from moorage.common.checkout import API_TEMPLATE
 from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import API_TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

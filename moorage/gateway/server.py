@@ -14,7 +14,6 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Final, cast
 
-from moorage.common.checkout import CHECKOUT
 from moorage.common.http_server import (
     BoundedServer,
     Pace,
@@ -24,6 +23,7 @@ from moorage.common.http_server import (
     url_of,
 )
 from moorage.common.memory import MOST_HELD, BodyMemory, return_large_buffers
+from moorage.common.project import PROJECT
 from moorage.gateway.authorizer import RunningAuthorizer
 from moorage.gateway.body import receive
 from moorage.gateway.event import GatewayRequest, build_event
@@ -219,7 +219,7 @@ def load_function() -> LambdaFunction:
     By its path, so that no other module named `app` is taken for it; and only when called, so that a
     program that needs only the gateway loads no registry.
     """
-    loader = SourceFileLoader("app", str(CHECKOUT / "app.py"))
+    loader = SourceFileLoader("app", str(PROJECT / "app.py"))
     module = module_from_spec(cast("ModuleSpec", spec_from_loader("app", loader)))
     loader.exec_module(module)
     return cast("LambdaFunction", module.app)

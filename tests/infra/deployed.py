@@ -23,7 +23,7 @@ import yaml
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE
 from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import read_answers

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
+from moorage.common.project import API_TEMPLATE, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, PROJECT
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -21,6 +21,6 @@ OBSERVABILITY_TEXT: Final = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
 OBSERVABILITY: Final = _read(OBSERVABILITY_TEXT)
 
 CONFIG: Final[dict[str, Any]] = json.loads(
-    (CHECKOUT / ".chalice" / "config.json").read_text(encoding="utf-8")
+    (PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8")
 )
-POLICIES: Final = {path.name: path for path in (CHECKOUT / ".chalice").glob("policy-*.json")}
+POLICIES: Final = {path.name: path for path in (PROJECT / ".chalice").glob("policy-*.json")}

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.infra.filter_patterns import matches
 from tests.infra.templates import API, CONFIG
 from tests.infra.test_observability_alarms import ERRORS, REQUESTS, UNKNOWN, function, rings
@@ -138,7 +138,7 @@ def ends(request: pytest.FixtureRequest) -> dict[tuple[str, str], End]:
     pytest.importorskip("awslambdaric", reason="Lambda's runtime client is Linux's")
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
-        cwd=CHECKOUT,
+        cwd=PROJECT,
         env={
             "PATH": os.environ["PATH"],
             "PYTHONUTF8": "1",

@@ -11,13 +11,13 @@ import re
 from typing import Any, Final, NamedTuple
 
 from chalicelib.telemetry.metrics import BILLED, NAMESPACE
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
 from tests.infra.templates import API, DATA
 from tests.infra.templates import OBSERVABILITY as TEMPLATE
 from tests.infra.templates import OBSERVABILITY_TEXT as TEXT
 
-DOCS = (CHECKOUT / "docs" / "observability.md").read_text(encoding="utf-8")
+DOCS = (PROJECT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 ALARMS: dict[str, dict[str, Any]] = {

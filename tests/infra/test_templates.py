@@ -10,12 +10,12 @@ import pytest
 from aws_lambda_powertools.shared import constants
 
 from chalicelib.settings import AccessSettings, Settings, SettingsError
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from moorage.common.project import API_TEMPLATE, PROJECT
 from tests.infra.templates import API, CONFIG, DATA, POLICIES
 
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8")
-    for path in [CHECKOUT / "app.py", *sorted((CHECKOUT / "chalicelib").rglob("*.py"))]
+    for path in [PROJECT / "app.py", *sorted((PROJECT / "chalicelib").rglob("*.py"))]
 )
 IMPORTED = re.compile(r"\$\{DataStack\}-(\w+)")
 OPTIONAL = {

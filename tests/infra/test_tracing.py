@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from moorage.deploy.package import read_package
 from tests.infra.intrinsics import decided
 from tests.infra.sam import transformed
@@ -81,5 +81,5 @@ def test_only_a_traced_function_may_send_traces(made: dict[str, Any], asked: str
 @pytest.mark.parametrize("function", Named)
 def test_no_policy_without_tracing_allows_it(function: Named) -> None:
     """The policies in .chalice/ are always in force."""
-    text = (CHECKOUT / ".chalice" / f"policy-{function}.json").read_text(encoding="utf-8")
+    text = (PROJECT / ".chalice" / f"policy-{function}.json").read_text(encoding="utf-8")
     assert "xray" not in text

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from moto.server import ThreadedMotoServer
-
-from moorage.common.checkout import CHECKOUT
-from tests.moorage.deploy.cloudformation import emulated
 from tests.moorage.local.test_run_end_to_end import ask, ready
+
+from moorage.common.project import PROJECT
+from tests.moorage.deploy.cloudformation import emulated
 from tests.support import network
 from tests.support.fake_registry import run_fake_registry
 from tests.support.moorage_command import TOKEN
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 UV = (sys.executable, "-m", "uv")
-CONSTRAINTS = ("--constraint", str(CHECKOUT / "constraints.txt"))
+CONSTRAINTS = ("--constraint", str(PROJECT / "constraints.txt"))
 LAYER = os.urandom(6 * 1024 * 1024)
 DIGEST = f"sha256:{hashlib.sha256(LAYER).hexdigest()}"
 HOSTILE = "raise SystemExit('an app.py that is not ours was run')\n"
@@ -108,7 +108,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that is made from the source distribution, and that from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("build", "dist", "__pycache__", "*.egg-info", ".[!c]*")
-    shutil.copytree(CHECKOUT, folder / "source", ignore=ignored)
+    shutil.copytree(PROJECT, folder / "source", ignore=ignored)
     _done([*UV, "build", folder / "source", "--out-dir", folder])
     (built,) = folder.glob("*.whl")
     return built
@@ -129,17 +129,17 @@ def test_the_wheel_holds_two_packages_and_the_projects_files(wheel: Path) -> Non
     """No top-level name but ours and Chalice's, every module, what a deployment is made of."""
     with zipfile.ZipFile(wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
-    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     information = f"moorage-{version}.dist-info"
     assert {name.partition("/")[0] for name in content} == {"chalicelib", "moorage", information}
     expected = {
-        f"moorage/_project/{path.relative_to(CHECKOUT).as_posix()}": path
+        f"moorage/_project/{path.relative_to(PROJECT).as_posix()}": path
         for pattern in ("app.py", "requirements.txt", ".chalice/*.json", "infra/*.yaml")
-        for path in CHECKOUT.glob(pattern)
+        for path in PROJECT.glob(pattern)
     }
     for package in ("chalicelib", "moorage"):
-        for path in [*(CHECKOUT / package).rglob("*.py"), CHECKOUT / package / "py.typed"]:
-            expected[path.relative_to(CHECKOUT).as_posix()] = path
+        for path in [*(PROJECT / package).rglob("*.py"), PROJECT / package / "py.typed"]:
+            expected[path.relative_to(PROJECT).as_posix()] = path
     packed = {name: each for name, each in content.items() if not name.startswith(information)}
     assert packed.keys() == expected.keys()
     assert all(each == expected[name].read_bytes() for name, each in packed.items())

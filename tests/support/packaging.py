@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.support import network
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ HOST: Final = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64
     platform.machine()
 ]
 
-_KEPT: Final = CHECKOUT / "build" / "tests" / "packages"
+_KEPT: Final = PROJECT / "build" / "tests" / "packages"
 _KEPT_SECONDS: Final = 86_400
 # What a package is made of, and what makes it.
 _SOURCES: Final = (
@@ -74,7 +74,7 @@ def package(machine: str) -> Path:
                     "--machine",
                     machine,
                 ],
-                cwd=CHECKOUT,
+                cwd=PROJECT,
                 capture_output=True,
                 text=True,
                 failed=_missed_the_network,
@@ -91,8 +91,8 @@ def _missed_the_network(done: subprocess.CompletedProcess[str]) -> bool:
 
 def _state() -> str:
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(path for pattern in _SOURCES for path in CHECKOUT.glob(pattern)):
-        digest.update(f"{path.relative_to(CHECKOUT)}\n".encode() + path.read_bytes())
+    for path in sorted(path for pattern in _SOURCES for path in PROJECT.glob(pattern)):
+        digest.update(f"{path.relative_to(PROJECT)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

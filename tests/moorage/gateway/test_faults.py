@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from chalicelib.errors import ErrorCode
-from moorage.common.checkout import API_TEMPLATE
 from moorage.common.intrinsics import TemplateError, resolved
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers

@@ -9,14 +9,14 @@ from typing import Final
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "_project"
 
-CHECKOUT: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
-"""The folder that holds app.py; commands that need the project run in it."""
+PROJECT: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+"""The folder of app.py, in which commands that need the project run."""
 
-API_TEMPLATE: Final = CHECKOUT / "infra" / "api.merge.yaml"
+API_TEMPLATE: Final = PROJECT / "infra" / "api.merge.yaml"
 """What is merged into the template that Chalice makes."""
 
-DATA_TEMPLATE: Final = CHECKOUT / "infra" / "data.yaml"
+DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
 """The stack that holds what is kept: the bucket and the tables."""
 
-OBSERVABILITY_TEMPLATE: Final = CHECKOUT / "infra" / "observability.yaml"
+OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
 """The stack of the dashboard and the alarms."""
