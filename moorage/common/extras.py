@@ -31,7 +31,7 @@ def require(extra: str) -> None:
 
 def _missing(extra: str) -> list[str]:
     found: dict[str, None] = {}
-    for line in _requirements():
+    for line in importlib.metadata.requires(_DISTRIBUTION) or []:
         needed = _REQUIREMENT.fullmatch(line)
         if needed is None or needed["of"] != extra:
             continue
@@ -41,13 +41,6 @@ def _missing(extra: str) -> list[str]:
         elif not _installed(needed["name"]):
             found[needed["name"]] = None
     return list(found)
-
-
-def _requirements() -> list[str]:
-    try:
-        return importlib.metadata.requires(_DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        return []  # run from its source: whoever does that installs what they need
 
 
 def _installed(name: str) -> bool:

@@ -24,7 +24,7 @@ from typing import Final
 import chalicelib
 from moorage.common.project import API_TEMPLATE, PROJECT
 from moorage.deploy import DeployError, trim_sdk
-from moorage.deploy.package import CODE, REQUIREMENTS, read_template
+from moorage.deploy.package import CODE, REQUIREMENTS, Package, read_package
 
 TASK: Final = "/var/task"
 """Where Lambda unpacks a zip: tracebacks name files by this folder."""
@@ -47,8 +47,8 @@ _OPTIONS: Final = ("package", "--stage", "v2", "--merge-template", str(API_TEMPL
 _NOT_INSTALLED: Final = "Could not install"
 
 
-def build(folder: Path, machine: str | None = None) -> None:
-    """Write the package into a folder: the template, and the zip of the functions' code.
+def build(folder: Path, machine: str | None = None) -> Package:
+    """Write the package into a folder, the template and the zip of the code, and return it.
 
     `machine`: the functions' architecture, if it is not the one in Chalice's configuration. The
     requirements are downloaded. Raises DeployError, OSError.
@@ -57,8 +57,8 @@ def build(folder: Path, machine: str | None = None) -> None:
         project = Path(name)
         _lay_out(project, machine)
         _run_chalice(project, folder.absolute())
-    check(folder)
     finish(folder)
+    return read_package(folder)
 
 
 def _lay_out(project: Path, machine: str | None) -> None:
@@ -93,14 +93,6 @@ def _run_chalice(project: Path, folder: Path) -> None:
     )
     if done.returncode or _NOT_INSTALLED in done.stdout + done.stderr:
         raise DeployError(f"Chalice can't package the functions: {done.stdout}{done.stderr}")
-
-
-def check(folder: Path) -> None:
-    """Raise DeployError for a package that no runtime of Lambda can run."""
-    try:
-        read_template(folder)
-    except OSError as error:
-        raise DeployError(f"Chalice left no package in {folder}: {error}") from error
 
 
 def finish(folder: Path) -> None:
@@ -160,12 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--machine", help="the functions' architecture (default: arm64)")
     options = parser.parse_args(argv)
     try:
-        build(options.folder, options.machine)
+        package = build(options.folder, options.machine)
     except (DeployError, OSError) as error:
         sys.stderr.write(f"moorage: {error}\n")
         return 1
-    path = options.folder / CODE
-    sys.stdout.write(f"{path}: {path.stat().st_size:,} bytes\n")
+    sys.stdout.write(f"{options.folder / CODE}: {len(package.code):,} bytes\n")
     return 0
 
 

@@ -100,8 +100,7 @@ class Deployment:
             return read_package(folder)
         self.echo("packaging the code (this takes a while)")
         with tempfile.TemporaryDirectory(prefix="moorage-package-") as name:
-            build(Path(name))
-            return read_package(Path(name))
+            return build(Path(name))
 
     def _package_bucket(self, before: Stack | None, given: str | None) -> str:
         """Return the bucket of packages: the given one, else the last one, else the stage's own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import NoReturn
 
 import pytest
 
@@ -48,13 +47,3 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     with pytest.raises(MissingExtraError) as raised:
         require(extra)
     assert str(raised.value) == f"{missing} not installed: pip install 'moorage[{extra}]'"
-
-
-def test_source_that_is_not_installed_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without metadata nothing is known, and nothing is refused."""
-
-    def requires(name: str) -> NoReturn:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "requires", requires)
-    require("aws")

@@ -185,7 +185,7 @@ def test_a_chalice_that_packages_nothing_is_an_error(
     assert shown.startswith("moorage: Chalice can't package the functions: ")
     assert "Could not satisfy the requirement" in shown
     with pytest.raises(DeployError, match="Chalice left no package"):
-        build.check(tmp_path)
+        build.finish(tmp_path)
 
 
 def test_every_module_of_a_first_request_has_bytecode(task: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from chalicelib.access.credentials import hash_of
 from chalicelib.settings import Settings
 from moorage.deploy import DeployError
 from moorage.deploy import run as deploy_run
+from moorage.deploy.package import Package, read_package
 from tests.moorage.deploy.cloud import BUCKET, CODE, DATA, KEY, STACK, WATCHING
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN
@@ -61,11 +62,12 @@ def test_deploy_without_a_package_builds_one(
     """Its folder is removed afterwards; a failed build is one line of error, and no stack."""
     folders = []
 
-    def build(folder: Path) -> None:
+    def build(folder: Path) -> Package:
         folders.append(folder)
-        shutil.copytree(light_package, folder, dirs_exist_ok=True)
         if len(folders) == 1:
             raise DeployError("Chalice can't package the functions")
+        shutil.copytree(light_package, folder, dirs_exist_ok=True)
+        return read_package(folder)
 
     monkeypatch.setattr(deploy_run, "build", build)
     failed = cloud.run("deploy", package=False)
