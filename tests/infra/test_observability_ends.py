@@ -17,9 +17,18 @@ import pytest
 from moorage.common.project import PROJECT
 from tests.infra.filter_patterns import matches
 from tests.infra.templates import API, CONFIG
-from tests.infra.test_observability_alarms import ERRORS, REQUESTS, UNKNOWN, function, rings
-from tests.infra.test_observability_metrics import FUNCTIONS
-from tests.infra.test_observability_template import ALARMS, API_STACK, Metric, filters
+from tests.infra.test_observability import (
+    ALARMS,
+    API_STACK,
+    ERRORS,
+    FUNCTIONS,
+    REQUESTS,
+    UNKNOWN,
+    Metric,
+    filters,
+    function,
+    rings,
+)
 
 _PROGRAM = """
 import json, os, sys
