@@ -216,8 +216,8 @@ class Gateway:
 def load_function() -> LambdaFunction:
     """Load the registry's own function: `app` in the project's app.py, a Chalice object.
 
-    By its path, so that no other module named `app` is taken for it; and only when called, so that a
-    program that needs only the gateway loads no registry.
+    By its path, so that no other module named `app` is taken for it; and only when called, so that
+    a program that needs only the gateway loads no registry.
     """
     loader = SourceFileLoader("app", str(PROJECT / "app.py"))
     module = module_from_spec(cast("ModuleSpec", spec_from_loader("app", loader)))

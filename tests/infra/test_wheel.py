@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.moorage.local.test_run_end_to_end import ask, ready
 
 from moorage.common.project import PROJECT
 from tests.moorage.deploy.cloudformation import emulated
+from tests.moorage.local.driver import ready
 from tests.support import network
 from tests.support.fake_registry import run_fake_registry
 from tests.support.moorage_command import TOKEN
+from tests.support.servers import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,8 +234,8 @@ def test_local_serves_a_registry(core: Installed, wheel: Path, tmp_path: Path) -
 
 def push(url: str) -> int:
     """Push the layer to a registry, in one request; return the status."""
-    status, headers = ask(url, "POST", "/v2/x/blobs/uploads/", b"")
+    status, headers, _ = request(url, "POST", "/v2/x/blobs/uploads/")
     assert status == 202
     location = urlsplit(headers["location"])
     query = f"{location.query}&digest={DIGEST}".lstrip("&")
-    return ask(url, "PUT", f"{location.path}?{query}", LAYER)[0]
+    return request(url, "PUT", f"{location.path}?{query}", LAYER)[0]

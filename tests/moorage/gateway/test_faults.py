@@ -11,6 +11,7 @@ import yaml
 
 from chalicelib.errors import ErrorCode
 from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import API_TEMPLATE
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers
 from moorage.gateway.resources import Resources
