@@ -6,17 +6,19 @@ STAGE ?= dev
 SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
-LOCAL := run test check format clients conformance drills bench package
+LOCAL := run test quick check-tools check format clients conformance drills bench package
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clients conformance drills bench package deploy destroy clean
+.PHONY: help run test quick check-tools check format clients conformance drills bench package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
 	@echo "              AUTH=1 asks for a login, ADMIN_TOKEN_FILE=path gets the first one)"
 	@echo "make test     the tests that need no other program (SEED=n: in another order)"
+	@echo "make quick    those of them that take a minute: no drills, MiniStack or packages"
+	@echo "make check-tools  the tests of the tools that the tests stand on"
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
@@ -41,8 +43,16 @@ run: $(VENV)/.run
 	@exec $(BIN)/moorage local
 
 # No test needs an order, and SEED draws another one; it stands, so that a commit's runs are alike.
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --randomly-seed=$(SEED)
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not clients" -n 2 --dist loadfile --randomly-seed=$(SEED) tests
+	$(PYTEST) -m "not clients" --ignore=tests/tools tests
+
+quick: $(VENV)/.dev
+	$(PYTEST) -m "not clients and not slow" --ignore=tests/tools --ignore=tests/drills tests
+
+check-tools: $(VENV)/.dev
+	$(PYTEST) tests/tools
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from bench import cost_image
 from bench.cost_image import CHUNK, REPOSITORY
-from bench.cost_meter import Meter, size_of
+from bench.cost_meter import CallMeter, size_of
 from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
@@ -74,7 +74,7 @@ class Counts:
 
 def measure(backend: Backend) -> dict[str, Counts]:
     """Count a push, a pull of what was pushed, and a run of the sweeper that finds nothing due."""
-    world = _World(backend)
+    world = _CostWorld(backend)
     for layer in cost_image.known_layers():
         world.store(layer)
     world.log_in("push")  # notes the day of use, once a day
@@ -102,7 +102,7 @@ class _Clock:
         return str(uuid.uuid4())
 
 
-class _World:
+class _CostWorld:
     """A registry with access control, and one credential that may push and pull."""
 
     def __init__(self, backend: Backend) -> None:
@@ -157,7 +157,7 @@ class _World:
 class _Client:
     """docker, the push proxy before it, and the gateway behind it."""
 
-    def __init__(self, world: _World) -> None:
+    def __init__(self, world: _CostWorld) -> None:
         self.gateway = self.api = self.authorizer = self.s3_reads = 0
         self.bytes_in = self.bytes_out = 0
         self._world = world
@@ -259,9 +259,9 @@ class _Client:
         return answer
 
 
-def _counted(world: _World, work: Callable[[_Client], None]) -> Counts:
+def _counted(world: _CostWorld, work: Callable[[_Client], None]) -> Counts:
     backend, client = world.backend, _Client(world)
-    meter = Meter(backend.dynamodb())
+    meter = CallMeter(backend.dynamodb())
     before = world.kept()
     tables = (backend.registry_table, backend.uploads_table, backend.access_table)
     with meter.watch(world.s3, world.dynamodb, *tables):

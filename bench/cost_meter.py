@@ -48,7 +48,7 @@ _FREE = frozenset({"AbortMultipartUpload", "DeleteObject", "DeleteObjects"})
 
 
 @dataclass
-class Meter:
+class CallMeter:
     """What was billed so far; units as DynamoDB counts them, requests as S3 classes them."""
 
     looker: DynamoDBClient
@@ -152,10 +152,10 @@ class Meter:
         return _read(total, consistent=request.get("ConsistentRead", False))
 
 
-_READS: Mapping[str, Callable[[Meter, Mapping[str, Any], Mapping[str, Any]], float]] = {
-    "GetItem": Meter._get,  # noqa: SLF001 - the class's own table
-    "BatchGetItem": Meter._batch_get,  # noqa: SLF001 - likewise
-    "Query": Meter._query,  # noqa: SLF001 - likewise
+_READS: Mapping[str, Callable[[CallMeter, Mapping[str, Any], Mapping[str, Any]], float]] = {
+    "GetItem": CallMeter._get,  # noqa: SLF001 - the class's own table
+    "BatchGetItem": CallMeter._batch_get,  # noqa: SLF001 - likewise
+    "Query": CallMeter._query,  # noqa: SLF001 - likewise
 }
 
 

@@ -5,10 +5,13 @@ Every test is watched besides: what runs in Lambda calls AWS only as a policy of
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
@@ -40,13 +43,38 @@ os.environ.pop("AWS_PROFILE", None)
 for _name in ("NO_PROXY", "no_proxy"):
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost")))
 
+# A client's model is a file of a megabyte, which botocore reads again for each session.
+_read = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda self, file_path: _read(file_path)  # type: ignore[method-assign]  # noqa: ARG005 - botocore's own
+
 _WATCH = Watch()
+_DRILLS = Path(__file__).parent / "drills"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep hypothesis from our source's words, unless it explores: which, is what is loaded."""
+    config.addinivalue_line(
+        "markers", "slow: `make quick` leaves it out: a drill, MiniStack, a package"
+    )
     if config.getoption("hypothesis_profile", None) is None:
         providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - no setting does it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make quick` leaves out; those that package are marked elsewhere."""
+    for item in items:
+        if is_slow(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test is a drill or runs over MiniStack."""
+    return (
+        _DRILLS in item.path.parents
+        or "ministack" in item.name
+        or "ministack" in getattr(item, "fixturenames", ())
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

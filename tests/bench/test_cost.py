@@ -11,7 +11,7 @@ import yaml
 
 from bench import cost
 from bench.cost_measure import Counts, measure
-from bench.cost_meter import Meter, size_of
+from bench.cost_meter import CallMeter, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,7 @@ def test_a_session_enters_and_leaves_the_index(
 
     The entry moves to the time of its cleaning up, which is two writes, and goes: one.
     """
-    meter = Meter(strict_moto.dynamodb())
+    meter = CallMeter(strict_moto.dynamodb())
     with meter.watch(registry.s3, registry.dynamodb, registry.uploads_table):
         session = registry.registry.uploads.start("a/b", "")
         assert meter.dynamodb_writes == 2
@@ -131,7 +131,7 @@ def test_large_items_and_transactions_take_more_units(
     registry: RegistryUnderTest, strict_moto: Backend
 ) -> None:
     """A write is a unit for each KB begun, twice that in a transaction; a read for each 4 KB."""
-    table, meter = registry.registry_table, Meter(strict_moto.dynamodb())
+    table, meter = registry.registry_table, CallMeter(strict_moto.dynamodb())
     item = {"pk": {"S": "p"}, "sk": {"S": "s"}, "text": {"S": "x" * 5000}}
     with meter.watch(registry.s3, registry.dynamodb, table):
         registry.dynamodb.put_item(TableName=table, Item=item)
@@ -148,7 +148,7 @@ def test_large_items_and_transactions_take_more_units(
 
 def test_a_signed_url_is_no_request(registry: RegistryUnderTest, strict_moto: Backend) -> None:
     """S3 is asked by whoever is given it."""
-    meter = Meter(strict_moto.dynamodb())
+    meter = CallMeter(strict_moto.dynamodb())
     with meter.watch(registry.s3, registry.dynamodb):
         registry.ports.objects.presign("blobs/x", method="GET", seconds=60)
         assert meter.s3_reads == 0

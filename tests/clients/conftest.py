@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.adapters.base import Client, Workspace
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
     from tests.clients.logins import World
 
 
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="module")
-def registry() -> Iterator[Registry]:
+def registry() -> Iterator[RegistryProcess]:
     """Give the registry under test; a new one for each module, since moto slows as it fills."""
     with daemons.registry() as running:
         yield running

@@ -35,7 +35,7 @@ class NotStartedError(Exception):
 
 
 @dataclass(frozen=True)
-class Registry:
+class RegistryProcess:
     """A registry to test: where its two doors are, and the ids of its processes if known."""
 
     proxy: str
@@ -56,7 +56,7 @@ class Registry:
 
 
 @contextmanager
-def registry() -> Iterator[Registry]:
+def registry() -> Iterator[RegistryProcess]:
     """Give the registry that ``MOORAGE_CLIENTS_URLS`` names, else start one of our own.
 
     The variable reads ``proxy=http://HOST:PORT gateway=http://HOST:PORT``.
@@ -64,14 +64,14 @@ def registry() -> Iterator[Registry]:
     named = os.environ.get(URLS_VARIABLE)
     if named:
         urls = dict(part.split("=", 1) for part in named.split())
-        yield Registry(proxy=urls["proxy"], gateway=urls["gateway"])
+        yield RegistryProcess(proxy=urls["proxy"], gateway=urls["gateway"])
     else:
         with start_moorage() as started:
             yield started
 
 
 @contextmanager
-def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Registry]:
+def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterator[RegistryProcess]:
     """Run ``moorage local`` with more options on free ports until the block ends.
 
     ``env`` is added to this process's environment: that is how the registry's own settings go in.
@@ -86,7 +86,7 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
         ]
         with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT, environment):
             ready = json.loads(ready_file.read_text())
-            yield Registry(ready["proxy"], ready["gateway"], ready["aws"], ready["pids"])
+            yield RegistryProcess(ready["proxy"], ready["gateway"], ready["aws"], ready["pids"])
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from tests.clients.tools import ClientError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
 
 PRIVATE, PUBLIC, HIDDEN = "clients/kept", "open/kept", "other/kept"
 """Repositories that hold an image under the tag 1."""
@@ -83,10 +83,10 @@ SAYS = {
 
 
 @dataclass(frozen=True)
-class Owner:
+class RegistryOwner:
     """The owner of a registry with access control."""
 
-    registry: Registry
+    registry: RegistryProcess
     token: str
     """An API token that may do everything."""
 
@@ -108,19 +108,19 @@ class Owner:
 
 
 @contextmanager
-def guarded() -> Iterator[Owner]:
+def guarded() -> Iterator[RegistryOwner]:
     """Run a registry with access control until the block ends."""
     with tempfile.TemporaryDirectory(prefix="moorage-owner-") as folder:
         file = Path(folder) / "token"
         with daemons.start_moorage("--auth", "--admin-token-file", str(file)) as running:
-            yield Owner(running, file.read_text().strip())
+            yield RegistryOwner(running, file.read_text().strip())
 
 
 @dataclass(frozen=True)
 class World:
     """A registry with one image in three repositories, and API tokens for people."""
 
-    owner: Owner
+    owner: RegistryOwner
     writer: str
     """May pull, push and delete below clients/."""
     pusher: str

@@ -30,7 +30,7 @@ _LIMIT = 60.0
 
 
 @dataclass
-class Exchange:
+class TappedExchange:
     """One request and its answer's status; ``sent`` counts the bytes of the request's body."""
 
     method: str
@@ -44,10 +44,10 @@ class Tap:
     """What has passed; ``host`` is where clients knock, as it stands in a reference."""
 
     host: str
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[TappedExchange] = field(default_factory=list)
 
     @property
-    def mounts(self) -> list[Exchange]:
+    def mounts(self) -> list[TappedExchange]:
         """Requests to mount a blob that were granted."""
         return [seen for seen in self.exchanges if _is_mount(seen)]
 
@@ -57,7 +57,7 @@ class Tap:
         return sum(seen.sent for seen in self.exchanges if "/blobs/" in seen.path)
 
 
-def _is_mount(seen: Exchange) -> bool:
+def _is_mount(seen: TappedExchange) -> bool:
     """Whether an exchange is a mount that made an upload unnecessary."""
     return seen.method == "POST" and "mount=" in seen.path and seen.status == 201
 
@@ -104,7 +104,7 @@ class _Passing:
         await self._session.close()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
-        seen = Exchange(request.method, request.raw_path)
+        seen = TappedExchange(request.method, request.raw_path)
         self._tap.exchanges.append(seen)
         body = None if request.method in _NO_BODY else _counted(request.content, seen)
         async with self._session.request(
@@ -123,7 +123,7 @@ class _Passing:
             return response
 
 
-async def _counted(content: StreamReader, seen: Exchange) -> AsyncIterator[bytes]:
+async def _counted(content: StreamReader, seen: TappedExchange) -> AsyncIterator[bytes]:
     async for piece in content.iter_chunked(_READ):
         seen.sent += len(piece)
         yield piece

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.adapters.base import Client, Workspace
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -59,7 +59,7 @@ COPIES = {
 
 
 @pytest.fixture(scope="module")
-def zero() -> Iterator[Registry]:
+def zero() -> Iterator[RegistryProcess]:
     """Give a registry whose gateway says 0, set as `moorage local` sets it: to redirect."""
     with daemons.start_moorage("--head-mode", "zero") as running:
         yield running
@@ -121,7 +121,7 @@ def test_a_repeated_push_stays_right_where_heads_have_no_length(  # noqa: PLR091
     name: str,
     image_name: str,
     door: str,
-    zero: Registry,
+    zero: RegistryProcess,
     pushing: Pushing,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -143,7 +143,7 @@ def test_redirects_are_right_before_an_honest_gateway(
 def test_a_digest_is_pulled_where_heads_have_no_length(  # noqa: PLR0913  likewise
     name: str,
     image_name: str,
-    zero: Registry,
+    zero: RegistryProcess,
     client: Callable[[str], Client],
     image: Callable[[str], Path],
     repository: str,
@@ -162,7 +162,7 @@ def test_a_digest_is_pulled_where_heads_have_no_length(  # noqa: PLR0913  likewi
 @pytest.mark.parametrize("name", COPIES)
 def test_a_repeated_copy_stays_right_where_heads_have_no_length(
     name: str,
-    zero: Registry,
+    zero: RegistryProcess,
     image: Callable[[str], Path],
     repository: str,
     workspace: Workspace,

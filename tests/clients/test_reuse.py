@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.adapters.base import Client, Workspace
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
     from tests.clients.tap import Tap
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
@@ -52,7 +52,7 @@ COPIES = {
 
 
 @pytest.fixture
-def listening(registry: Registry) -> Iterator[Tap]:
+def listening(registry: RegistryProcess) -> Iterator[Tap]:
     """Give a tap before the registry's proxy."""
     with tap(registry.proxy) as between:
         yield between

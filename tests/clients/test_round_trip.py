@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.adapters.base import Client, Workspace
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -66,7 +66,7 @@ CASES = [
 def test_what_a_client_pulls_equals_what_it_pushed(  # noqa: PLR0913  fixtures, not options
     row: Row,
     image_name: str,
-    registry: Registry,
+    registry: RegistryProcess,
     client: Callable[[str], Client],
     image: Callable[[str], Path],
     repository: str,
@@ -94,7 +94,7 @@ def test_what_a_client_pulls_equals_what_it_pushed(  # noqa: PLR0913  fixtures, 
 @pytest.mark.parametrize("name", ["docker", "podman"])
 def test_a_client_finds_its_platform_in_an_index(  # noqa: PLR0913  fixtures, not options
     name: str,
-    registry: Registry,
+    registry: RegistryProcess,
     client: Callable[[str], Client],
     image: Callable[[str], Path],
     repository: str,

@@ -24,7 +24,7 @@ from tests.support.servers import request
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(400)]
 
@@ -92,7 +92,7 @@ def schemathesis(
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_every_answer_is_as_described(registry: Registry, name: str, tmp_path: Path) -> None:
+def test_every_answer_is_as_described(registry: RegistryProcess, name: str, tmp_path: Path) -> None:
     """No request gets a 5xx, or a status, header, type or body that the description lacks."""
     least, options = RUNS[name]
     document = with_session(description.load(), stock(registry.gateway))
@@ -122,7 +122,7 @@ def _with_another_code(document: dict[str, Any]) -> None:
     ids=lambda f: f.__name__,
 )
 def test_an_answer_that_is_not_described_is_noticed(
-    registry: Registry, spoil: Callable[[dict[str, Any]], None], tmp_path: Path
+    registry: RegistryProcess, spoil: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
     """Against a description that is wrong the run fails: it looks at what it says it looks at."""
     document = description.load()

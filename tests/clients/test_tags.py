@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.adapters.base import Workspace
-    from tests.clients.daemons import Registry
+    from tests.clients.daemons import RegistryProcess
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -25,7 +25,7 @@ TAGS = ["a", "b", "c"]
 
 @pytest.fixture
 def pushed(
-    registry: Registry, image: Callable[[str], Path], repository: str, workspace: Workspace
+    registry: RegistryProcess, image: Callable[[str], Path], repository: str, workspace: Workspace
 ) -> Path:
     """Push one image under three tags and give its layout."""
     layout = image("two-platforms")
@@ -35,13 +35,13 @@ def pushed(
 
 
 @pytest.fixture
-def name(registry: Registry, repository: str) -> str:
+def name(registry: RegistryProcess, repository: str) -> str:
     """Give the repository's name with its host before it, as clients write it."""
     return f"{registry.proxy_host}/{repository}"
 
 
 @pytest.fixture
-def regctl(registry: Registry, workspace: Workspace) -> Callable[..., str]:
+def regctl(registry: RegistryProcess, workspace: Workspace) -> Callable[..., str]:
     """Give a runner of regctl that knows the registry speaks plain HTTP."""
     host = f"reg={registry.proxy_host},tls=disabled"
     return lambda *arguments: workspace.run("regctl", "--host", host, *arguments)
@@ -67,7 +67,7 @@ def test_every_client_lists_the_tags_that_were_pushed(
 
 @pytest.mark.usefixtures("pushed")
 def test_the_catalog_names_the_repository(
-    registry: Registry, repository: str, workspace: Workspace, regctl: Callable[..., str]
+    registry: RegistryProcess, repository: str, workspace: Workspace, regctl: Callable[..., str]
 ) -> None:
     """Crane, regctl and oras find a repository in the catalog once something was pushed to it."""
     host = registry.proxy_host

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.drills.mutants import run as mutants
 from tests.drills.mutants.clauses import CLAUSES
 from tests.drills.mutants.rules import RULES
 from tests.drills.support.schedule import following, read
-from tests.drills.support.worlds import AwsWorld, MemoryWorld, TablesWorld, moto_world
+from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
 
 if TYPE_CHECKING:
@@ -37,12 +38,20 @@ SLICES = 8
 
 TESTS = (
     "tests/drills/test_disconnects.py",
+    "tests/fuzz/test_fuzz.py",
     "tests/moorage/common/test_http_server.py",
     "tests/moorage/gateway/test_body.py",
     "tests/moorage/proxy/test_server_limits.py",
     "tests/chalicelib/registry/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""
+
+MORE = {
+    "MOORAGE_FUZZ_REQUESTS": "20000",
+    "MOORAGE_ATTACK_SECONDS": "5",
+    "MOORAGE_BACKLOG": "10000",
+}
+"""What makes some of these tests longer than they are in `make test`."""
 
 Job = tuple[str, int]
 """What a worker does, and on which slice of the rows."""
@@ -56,7 +65,6 @@ def jobs() -> list[Job]:
         "moto throttling",
         "long throttling",
         "moto crowds",
-        "memory",
         "crashes",
         "faults",
         "crowds",
@@ -80,7 +88,6 @@ def do(job: Job, seed: int) -> Figures:
         "long throttling": lambda: _throttling(TablesWorld(), throttling.LONG, [1]),
         "moto crowds": lambda: crowds.drill(moto_world(), range(seed, seed + 2)),
         "moto throttling": lambda: _throttling(moto_world(), throttling.SHORT, [1]),
-        "memory": lambda: _in_memory(seed),
         "moto crashes": lambda: crashes.drill(moto_world(), rows),
         "moto faults": lambda: faults.drill(moto_world(), rows, every=True),
         "ministack": lambda: _on_ministack(number, seed),
@@ -102,16 +109,6 @@ def _on_ministack(number: int, seed: int) -> Figures:
 
 def _throttling(world: World, seconds: float, every: Sequence[int]) -> Figures:
     return throttling.drill(world, throttling.cases(world, seconds, every))
-
-
-def _in_memory(seed: int) -> Figures:
-    """Drill the stores in memory, which other tests trust."""
-    figures = crashes.drill(MemoryWorld(), operations.ALL)
-    figures.add(faults.drill(MemoryWorld(), operations.ALL, every=True))
-    figures.add(crowds.drill(MemoryWorld(), range(seed, seed + 4)))
-    figures.add(_throttling(MemoryWorld(), throttling.SHORT, [1, 2]))
-    figures.add(races.drill(MemoryWorld(), pairs.ALL, races.Bounds(changes=1, seed=seed)))
-    return figures
 
 
 def run(seed: int, kills: int) -> Figures:
@@ -142,7 +139,9 @@ def tested(whole: Figures, tests: Sequence[str]) -> None:
     """Run the drills that are tests, while nothing else runs; one that fails is a loss."""
     for test in tests:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | MORE, capture_output=True, text=True, check=False
+        )
         lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
         print(f"{test}: {lines[-1]}", flush=True)
         # No test found is a failure too, and so is one that was skipped.
@@ -151,7 +150,6 @@ def tested(whole: Figures, tests: Sequence[str]) -> None:
 
 
 WORLDS: dict[str, Callable[[], World]] = {
-    "memory": MemoryWorld,
     "tables": TablesWorld,
     "moto": moto_world,
     "ministack": moto_world,  # one call at a time, moto judges as well

@@ -63,6 +63,8 @@ class Bounds:
     changes: int = 2
     chances: int = 100
     seed: int = 0
+    acts: str = "rba"
+    """What may disturb a call, by letters of ACTS."""
     first_loss: bool = False
     """Whether to end with the first loss."""
 
@@ -104,7 +106,7 @@ def _attempts(
     if race.late:
         for schedule in _late(attempt):
             yield attempt(following(schedule))
-    yield from explore(attempt, bounds.within)
+    yield from explore(attempt, bounds.within, bounds.acts)
     for number in range(bounds.chances):
         yield attempt(at_random(bounds.seed + number, disturb=0.1 if number % 2 else 0.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 
 from tests.drills import disconnects
@@ -10,6 +11,8 @@ from tests.drills.support.hostile.stack import running
 MIB = 1 << 20
 CHUNK = MIB // 4
 SIZE = 350_000
+SECONDS = float(os.environ.get("MOORAGE_ATTACK_SECONDS", "2"))
+"""How long the attack lasts; `make drills` attacks for 5 seconds."""
 GROWTH = 150 * MIB
 """How much an attack may cost a server: some chunks of each client, or one large answer."""
 
@@ -22,7 +25,7 @@ def test_servers_stay_bounded_and_uploads_resume_under_attack() -> None:
             "gateway", urlsplit(stack.gateway.url).netloc, stack.gateway.pid
         )
         proxy = disconnects.Server("proxy", urlsplit(stack.proxy).netloc, stack.proxy_pid)
-        watched, uploads = disconnects.attack([gateway, proxy], SIZE, seconds=5, seed=29)
+        watched, uploads = disconnects.attack([gateway, proxy], SIZE, seconds=SECONDS, seed=29)
         judged = disconnects.judge(uploads)
         for seen in watched:
             after = seen.settled()

@@ -39,10 +39,10 @@ def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
 
 @pytest.mark.parametrize("operation", throttling.OPERATIONS)
 def test_throttling_for_minutes_ends_no_upload(operation: str) -> None:
-    """From each call on, for more failures than any limit of failures in a session would allow."""
+    """For more failures than any limit of failures in a session would allow: every third case."""
     world = TablesWorld()
     rows = throttling.cases(world, throttling.SHORT)
-    cases = [case for case in rows if (case.operation, case.way) == (operation, "throttled")]
+    cases = [case for case in rows if (case.operation, case.way) == (operation, "throttled")][::3]
     figures = throttling.drill(world, cases)
     assert not figures.losses
     assert figures.faults > 64 * len(cases) / 2

@@ -54,15 +54,15 @@ class Backend:
 
     def s3(self, **config: Any) -> S3Client:  # noqa: ANN401 - botocore's own options
         """Return a client that fails at once instead of retrying; `config` changes that."""
-        return _session().client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            config=_config({"signature_version": "s3v4"} | config),
-        )
+        return _s3(self.endpoint_url, config)
 
     def dynamodb(self, **config: Any) -> DynamoDBClient:  # noqa: ANN401 - likewise
         """Return a client that fails at once instead of retrying; `config` changes that."""
-        return _session().client("dynamodb", endpoint_url=self.endpoint_url, config=_config(config))
+        return _dynamodb(self.endpoint_url, config)
+
+    def shared_clients(self) -> tuple[S3Client, DynamoDBClient]:
+        """Return the clients that all tests over this process share, with their connections."""
+        return _clients(self.endpoint_url)
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
         """Return a client of another service: SSM, STS."""
@@ -80,6 +80,20 @@ def _session() -> boto3.session.Session:
         aws_secret_access_key="local",  # noqa: S106 - emulators know no secrets
         region_name=REGION,
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _clients(endpoint_url: str) -> tuple[S3Client, DynamoDBClient]:
+    return _s3(endpoint_url, {}), _dynamodb(endpoint_url, {})
+
+
+def _s3(endpoint_url: str, changes: dict[str, Any]) -> S3Client:
+    config = _config({"signature_version": "s3v4"} | changes)
+    return _session().client("s3", endpoint_url=endpoint_url, config=config)
+
+
+def _dynamodb(endpoint_url: str, changes: dict[str, Any]) -> DynamoDBClient:
+    return _session().client("dynamodb", endpoint_url=endpoint_url, config=_config(changes))
 
 
 def _config(changes: dict[str, Any]) -> Config:

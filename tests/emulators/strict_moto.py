@@ -10,10 +10,9 @@ import argparse
 import copy
 import sys
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from moto.dynamodb import models as moto_dynamodb
+import moto.backends as moto_backends
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.s3.models import FakeKey, FakeMultipart, S3Backend
@@ -75,38 +74,55 @@ def list_parts_by_number() -> None:
     S3Backend.is_truncated = is_truncated  # type: ignore[method-assign, assignment]
 
 
-def transactions_copy_only_their_items() -> None:
-    """Make a transaction put back the items that it names, where moto copies whole tables first.
+def transactions_copy_items() -> None:
+    """Make a transaction that fails put back the items that it names.
 
-    A copy takes as long as there are items in the table, most of a test's time.
+    moto: copies whole tables before each transaction, once for each action, which in a table that
+    many tests share is most of all the time that moto takes.
     """
-    transact = DynamoDBBackend.transact_write_items
+    whole = DynamoDBBackend.transact_write_items
 
-    def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        before = []
-        for action in transact_items:
-            (operation,) = action.values()
-            table = self.tables.get(operation.get("TableName", ""))
-            if table is not None:
-                keys = self.get_keys_value(table, operation.get("Key") or operation["Item"])
-                before.append((table, keys, copy.deepcopy(table.get_item(*keys))))
+    def transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        kept = [place for action in transact_items for place in _named(self, action)]
         try:
-            transact(self, transact_items)
+            whole(self, transact_items)
         except Exception:
-            for table, (hash_key, range_key), item in before:
+            for items, key, item in kept:
                 if item is None:
-                    table.delete_item(hash_key, range_key)
-                elif range_key is None:
-                    table.items[hash_key] = item  # type: ignore[assignment] # as moto does
+                    items.pop(key, None)
                 else:
-                    table.items[hash_key][range_key] = item
+                    items[key] = item
             raise
 
-    def deep(value: object) -> object:
-        return value if isinstance(value, Table) else copy.deepcopy(value)
+    DynamoDBBackend.transact_write_items = transact  # type: ignore[method-assign]
+    Table.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
 
-    moto_dynamodb.copy = SimpleNamespace(deepcopy=deep)  # type: ignore[attr-defined, assignment]
-    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign]
+
+def _named(
+    backend: DynamoDBBackend, action: dict[str, dict[str, Any]]
+) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
+    """Where the item stands that an action names, its key there, and a copy of it or None."""
+    for request in action.values():
+        table = backend.tables.get(request["TableName"])
+        if table is not None:
+            key = request["Key"] if "Key" in request else request["Item"]
+            partition, sort = backend.get_keys_value(table, key)
+            items = table.items[partition] if table.has_range_key else table.items
+            place = sort if table.has_range_key else partition
+            yield items, place, copy.deepcopy(items.get(place))
+
+
+def look_for_modules_once() -> None:
+    """Make moto remember what it supports. moto: looks in its folder for every request."""
+    modules = tuple(moto_backends.list_of_moto_modules())
+    moto_backends.list_of_moto_modules = lambda: modules
+
+
+def correct_moto() -> None:
+    """Make all corrections of this process's moto."""
+    list_parts_by_number()
+    transactions_copy_items()
+    look_for_modules_once()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,8 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--copy-limit", type=int, default=COPY_LIMIT)
     options, others = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-    list_parts_by_number()
-    transactions_copy_only_their_items()
+    correct_moto()
     return moto_server.main(others, wrap=lambda moto: StrictMoto(moto, options.copy_limit))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Asked:
+class FuzzRequest:
     """A request on its way: `path` and the pairs of `query` are as they go over the wire."""
 
     method: bytes
@@ -43,12 +43,12 @@ class Asked:
         return b"\r\n".join([*lines, b"", self.body])
 
 
-def spoil(rng: Random, asked: Asked) -> None:
+def spoil(rng: Random, asked: FuzzRequest) -> None:
     """Spoil one thing of a request."""
     rng.choices(list(_SPOILERS), weights=list(_SPOILERS.values()))[0](rng, asked)
 
 
-def _bad_path(rng: Random, asked: Asked) -> None:
+def _bad_path(rng: Random, asked: FuzzRequest) -> None:
     parts = asked.path.split(b"/")
     # Above the stage's name nothing reaches the registry.
     at = rng.randrange(min(2, len(parts) - 1) if rng.random() < 0.9 else 0, len(parts))
@@ -71,7 +71,7 @@ def _bad_path(rng: Random, asked: Asked) -> None:
     asked.path = b"/".join(parts)
 
 
-def _bad_query(rng: Random, asked: Asked) -> None:
+def _bad_query(rng: Random, asked: FuzzRequest) -> None:
     names = (b"n", b"last", b"digest", b"mount", b"from", b"at", b"tag", b"artifactType")
     name = rng.choice((*names, b"digest-algorithm", b"_state", b"", b"%00", b"a" * 500))
     at = rng.randrange(len(asked.query) + 1)
@@ -81,21 +81,21 @@ def _bad_query(rng: Random, asked: Asked) -> None:
         asked.query.insert(at, (name, junk.escaped(rng, junk.text(rng))))
 
 
-def _bad_header(rng: Random, asked: Asked) -> None:
+def _bad_header(rng: Random, asked: FuzzRequest) -> None:
     name = rng.choice(junk.HEADER_NAMES).encode()
     for _ in range(rng.choice((1, 1, 1, 1, 1, 2, 30))):
         asked.headers.append((rng.choice((name, name.lower())), junk.header_value(rng)))
 
 
-def _bad_method(rng: Random, asked: Asked) -> None:
+def _bad_method(rng: Random, asked: FuzzRequest) -> None:
     asked.method = junk.method(rng)
 
 
-def _bad_body(rng: Random, asked: Asked) -> None:
+def _bad_body(rng: Random, asked: FuzzRequest) -> None:
     asked.body = junk.spoilt(rng, asked.body)
 
 
-_SPOILERS: dict[Callable[[Random, Asked], None], int] = {
+_SPOILERS: dict[Callable[[Random, FuzzRequest], None], int] = {
     _bad_path: 8,
     _bad_query: 6,
     _bad_header: 5,

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from chalicelib.digest import Algorithm, Digest
 from tests.fuzz import junk, world
-from tests.fuzz.asked import Asked, spoil
+from tests.fuzz.asked import FuzzRequest, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.fuzz.world import Fuzzed
 
 
-def make(fuzzed: Fuzzed, seed: int, number: int) -> Asked:
+def make(fuzzed: Fuzzed, seed: int, number: int) -> FuzzRequest:
     """Make a request and the state that it meets."""
     rng = random.Random(f"{seed}:{number}")  # noqa: S311 - repeatable, not a secret
     name = f"fuzz/n{number}"
@@ -33,16 +33,16 @@ def make(fuzzed: Fuzzed, seed: int, number: int) -> Asked:
     return asked
 
 
-def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     target = rng.choice(("/v2/", "/v2", "/v2/_catalog", f"/v2/{name}/tags/list"))
     if rng.random() < 0.5:
         fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
     query = [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
     query += [(b"last", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.5 else []
-    return Asked(rng.choice((b"GET", b"GET", b"HEAD")), target.encode(), query)
+    return FuzzRequest(rng.choice((b"GET", b"GET", b"HEAD")), target.encode(), query)
 
 
-def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     subject = fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
     for kind in ("a/b", "c/d"):
         document = fuzzed.image(name, subject=subject, artifactType=kind, annotations={"k": kind})
@@ -55,24 +55,26 @@ def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
         last = rng.choice((str(subject["digest"]), junk.text(rng)))
         query.append((b"last", junk.escaped(rng, last)))
     digest = rng.choice((subject["digest"], f"sha256:{junk.ZEROS}"))
-    return Asked(b"GET", f"/v2/{name}/referrers/{digest}".encode(), query)
+    return FuzzRequest(b"GET", f"/v2/{name}/referrers/{digest}".encode(), query)
 
 
-def _blob(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _blob(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     stored = fuzzed.blob(name, rng.choice((world.SMALL, world.LARGE, b"")))
     digest = rng.choice((stored["digest"], stored["digest"], Digest.of(b"nowhere")))
-    asked = Asked(rng.choice((b"GET", b"HEAD", b"DELETE")), f"/v2/{name}/blobs/{digest}".encode())
+    asked = FuzzRequest(
+        rng.choice((b"GET", b"HEAD", b"DELETE")), f"/v2/{name}/blobs/{digest}".encode()
+    )
     if rng.random() < 0.7:
         unit = rng.choice(("bytes=", "bytes=", rng.choice(junk.UNITS)))
         asked.headers.append((b"Range", (unit + rng.choice(junk.RANGES)).encode()))
     return asked
 
 
-def _start(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _start(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     data = rng.choice((b"", b"{}", world.CHUNK))
     right = Digest.of(data, rng.choice(list(Algorithm)))
     fuzzed.blob(f"{name}/source", data)
-    asked = Asked(b"POST", f"/v2/{name}/blobs/uploads/".encode(), body=data)
+    asked = FuzzRequest(b"POST", f"/v2/{name}/blobs/uploads/".encode(), body=data)
     choices: list[tuple[bytes, str]] = [
         (b"digest", str(right)),
         (b"digest", junk.text(rng)),
@@ -85,12 +87,12 @@ def _start(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
     return asked
 
 
-def _session(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _session(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     state = rng.choice(list(world.SESSIONS))
     session = fuzzed.session(name, state)
     offset = session.offset
     method = rng.choice((b"PATCH", b"PATCH", b"PUT", b"PUT", b"PUT", b"GET", b"DELETE"))
-    asked = Asked(method, f"/v2/{name}/blobs/uploads/{session.id}".encode())
+    asked = FuzzRequest(method, f"/v2/{name}/blobs/uploads/{session.id}".encode())
     asked.busy = state == world.HELD
     asked.body = rng.choice((b"", b"x", world.CHUNK, world.CHUNK * 3))
     end = offset + len(asked.body) - 1
@@ -108,15 +110,15 @@ def _session(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
     return asked
 
 
-def _pull(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _pull(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     document = fuzzed.image(name, note="x" * rng.choice((0, 2000)))
     stored = fuzzed.manifest(name, "v1", document, world.IMAGE)
     reference = rng.choice(("v1", stored["digest"], "none", f"sha256:{junk.ZEROS}"))
     method = rng.choice((b"GET", b"HEAD", b"DELETE"))
-    return Asked(method, f"/v2/{name}/manifests/{reference}".encode())
+    return FuzzRequest(method, f"/v2/{name}/manifests/{reference}".encode())
 
 
-def _push(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _push(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     """A manifest of which most often something is wrong."""
     document, media_type = _document(fuzzed, rng, name)
     for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
@@ -133,7 +135,7 @@ def _push(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
         body += b" " * world.OPTIONS.manifest_limit
     digest = Digest.of(body, rng.choice(list(Algorithm)))
     reference = rng.choice(("v1", "v1", str(digest), str(digest), f"sha256:{junk.ZEROS}"))
-    asked = Asked(b"PUT", f"/v2/{name}/manifests/{reference}".encode(), body=body)
+    asked = FuzzRequest(b"PUT", f"/v2/{name}/manifests/{reference}".encode(), body=body)
     sent = rng.choice((media_type, media_type, media_type, "", rng.choice(junk.MEDIA_TYPES)))
     asked.headers.append((b"Content-Type", sent.encode()))
     for _ in range(rng.choice((0, 0, 1, 2, 40))):
@@ -160,7 +162,7 @@ def _document(fuzzed: Fuzzed, rng: Random, name: str) -> tuple[dict[str, Any], s
     return image, media_type
 
 
-def _wire(fuzzed: Fuzzed, rng: Random, name: str) -> Asked:
+def _wire(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     """What may not be HTTP at all."""
     asked = rng.choice((_lists, _blob, _session, _push))(fuzzed, rng, name)
     raw = asked.raw()
@@ -206,7 +208,7 @@ _CHUNKED = (
     b"ffffffffffffffffff\r\nabc\r\n0\r\n\r\n",
 )
 
-_MAKERS: dict[Callable[[Fuzzed, Random, str], Asked], int] = {
+_MAKERS: dict[Callable[[Fuzzed, Random, str], FuzzRequest], int] = {
     _lists: 12,
     _referrers: 8,
     _blob: 14,

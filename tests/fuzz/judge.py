@@ -18,8 +18,8 @@ from tests.support.description import Operation, operations, template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.fuzz.asked import Asked
-    from tests.fuzz.wire import Told
+    from tests.fuzz.asked import FuzzRequest
+    from tests.fuzz.wire import FuzzAnswer
 
 _VERSION = "docker-distribution-api-version"
 _FAILED = 500
@@ -36,13 +36,13 @@ class Judge:
         default_factory=lambda: operations(description.load())
     )
 
-    def code(self, asked: Asked, told: Told) -> str | None:
+    def code(self, asked: FuzzRequest, told: FuzzAnswer) -> str | None:
         """Return the error code that an answer tells; None if it has none, or no body for it."""
         if told.status < _REFUSED or _VERSION not in told.headers or _is_head(asked):
             return None
         return str(json.loads(told.body)["errors"][0]["code"])
 
-    def faults(self, asked: Asked, told: Told) -> Iterator[str]:
+    def faults(self, asked: FuzzRequest, told: FuzzAnswer) -> Iterator[str]:
         """Say everything that is wrong with an answer."""
         busy = (
             asked.busy and told.status == ErrorCode.UNAVAILABLE.status and _VERSION in told.headers
@@ -57,7 +57,7 @@ class Judge:
             if asked.wire is None:
                 yield from self._description_faults(asked, told)
 
-    def _description_faults(self, asked: Asked, told: Told) -> Iterator[str]:
+    def _description_faults(self, asked: FuzzRequest, told: FuzzAnswer) -> Iterator[str]:
         operation = self._operation(asked)
         if operation is None:
             if told.status not in _UNSUPPORTED:
@@ -68,7 +68,7 @@ class Judge:
             response = operation.responses[told.status]
             yield from response.faults(told.headers, self.code(asked, told))
 
-    def _operation(self, asked: Asked) -> Operation | None:
+    def _operation(self, asked: FuzzRequest) -> Operation | None:
         path = asked.path.removeprefix(b"/v2").removeprefix(b"/").decode("latin-1").rstrip("/")
         for route in ROUTES:
             if route.method.encode() == asked.method and route.pattern.fullmatch(path):
@@ -76,11 +76,11 @@ class Judge:
         return None
 
 
-def _is_head(asked: Asked) -> bool:
+def _is_head(asked: FuzzRequest) -> bool:
     return (asked.wire or asked.method).startswith(b"HEAD")
 
 
-def _shape_faults(told: Told, *, head: bool) -> Iterator[str]:
+def _shape_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
     """An error of the registry is JSON in the spec's shape, and its code has its status."""
     if told.headers.get("content-type") != "application/json":
         yield f"an error of type {told.headers.get('content-type')}"
@@ -97,7 +97,7 @@ def _shape_faults(told: Told, *, head: bool) -> Iterator[str]:
         yield f"{code} is told with {told.status} and {message!r}"
 
 
-def _gateway_faults(told: Told, *, head: bool) -> Iterator[str]:
+def _gateway_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
     """What the gateway says by itself is in its table, or a line that its parser refused."""
     known = told.status in {fault.status for fault in GatewayFault} if head else None
     if known is None:

@@ -1,4 +1,4 @@
-"""Twenty thousand requests that go wrong, through the gateway, Chalice and the dispatcher.
+"""Thousands of requests that go wrong, through the gateway, Chalice and the dispatcher.
 
 A failure names the seed and the numbers: set MOORAGE_FUZZ_SEED, and MOORAGE_FUZZ_NUMBER to make
 one request alone. Below stands memory, so that nothing but a request can be at fault.
@@ -21,20 +21,21 @@ from chalicelib.digest import Digest
 from chalicelib.wiring import registry as wiring
 from tests.fuzz.cases import make
 from tests.fuzz.judge import Judge
-from tests.fuzz.wire import Wire
+from tests.fuzz.wire import FuzzWire
 from tests.fuzz.world import IMAGE, fuzzed
 from tests.support.servers import request, run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.fuzz.asked import Asked
-    from tests.fuzz.wire import Told
+    from tests.fuzz.asked import FuzzRequest
+    from tests.fuzz.wire import FuzzAnswer
     from tests.fuzz.world import Fuzzed
 
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
 ALONE = os.environ.get("MOORAGE_FUZZ_NUMBER")
-REQUESTS = 20_000
+REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "5000"))
+"""`make drills` makes 20,000."""
 THREADS = 4
 CODES_REACHED = 14
 _SHOWN = 20
@@ -83,7 +84,7 @@ class Campaign:
             thread.join()
 
     def _run(self, numbers: Sequence[int]) -> None:
-        wire = Wire(self.url)
+        wire = FuzzWire(self.url)
         for number in numbers:
             try:
                 asked = make(self.world, SEED, number)
@@ -92,7 +93,7 @@ class Campaign:
                 self._note(number, None, None, [traceback.format_exc()])
         wire.close()
 
-    def _answered(self, wire: Wire, asked: Asked) -> tuple[Told | None, list[str]]:
+    def _answered(self, wire: FuzzWire, asked: FuzzRequest) -> tuple[FuzzAnswer | None, list[str]]:
         if asked.wire is not None:
             told = wire.try_anything(asked.wire)
             return told, [] if told is None else list(self.judge.faults(asked, told))
@@ -106,7 +107,7 @@ class Campaign:
         return told, faults
 
     def _note(
-        self, number: int, asked: Asked | None, told: Told | None, faults: Sequence[str]
+        self, number: int, asked: FuzzRequest | None, told: FuzzAnswer | None, faults: Sequence[str]
     ) -> None:
         code = None
         if asked is not None and told is not None and not faults:

@@ -21,7 +21,7 @@ _NO_HTTP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Told:
+class FuzzAnswer:
     """An answer; headers by lower-case name, repeated ones joined by commas."""
 
     status: int
@@ -29,14 +29,14 @@ class Told:
     body: bytes
 
 
-class Wire:
+class FuzzWire:
     """One connection at a time, opened again whenever the server closes it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._socket: socket.socket | None = None
 
-    def ask(self, raw: bytes, *, head: bool = False) -> Told:
+    def ask(self, raw: bytes, *, head: bool = False) -> FuzzAnswer:
         """Send a request on the kept connection; raises OSError or HTTPException."""
         if self._socket is None:
             self._socket = connect(self._url, _ANSWER_SECONDS)
@@ -49,7 +49,7 @@ class Wire:
             self.close()
         return told
 
-    def try_anything(self, raw: bytes) -> Told | None:
+    def try_anything(self, raw: bytes) -> FuzzAnswer | None:
         """Send bytes on a connection of their own; None where no answer to them comes."""
         with connect(self._url, _NO_HTTP_SECONDS) as alone:
             try:
@@ -64,7 +64,7 @@ class Wire:
             self._socket = None
 
 
-def _exchange(connection: socket.socket, raw: bytes, *, head: bool) -> tuple[Told, bool]:
+def _exchange(connection: socket.socket, raw: bytes, *, head: bool) -> tuple[FuzzAnswer, bool]:
     """Return the answer, and whether it is the connection's last one."""
     connection.sendall(raw)
     response = http.client.HTTPResponse(connection, method="HEAD" if head else "GET")
@@ -74,4 +74,4 @@ def _exchange(connection: socket.socket, raw: bytes, *, head: bool) -> tuple[Tol
     for name, value in response.headers.items():
         before = headers.get(name.lower())
         headers[name.lower()] = value if before is None else f"{before}, {value}"
-    return Told(response.status, headers, body), response.will_close
+    return FuzzAnswer(response.status, headers, body), response.will_close

@@ -15,18 +15,15 @@ from chalicelib.api.dispatch import Api
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import parse_reference
 from chalicelib.registry.manifests import ManifestPush
-from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import ApiOptions, HeadStrategy
-from tests.support.memory_metadata import MemoryMetadataStore
-from tests.support.memory_objects import MemoryObjectStore
-from tests.support.memory_sessions import MemorySessionStore
-from tests.support.registries import RecordedWorkers, TestClock
+from tests.support.registries import registry_in_memory
 from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
 
 PART_MINIMUM = 16
@@ -104,15 +101,9 @@ class Fuzzed:
 
 def fuzzed() -> Fuzzed:
     """Return a registry with nothing in it."""
-    sessions = MemorySessionStore()
-    ports = Ports(
-        objects=MemoryObjectStore(part_minimum=PART_MINIMUM),
-        sessions=sessions,
-        metadata=MemoryMetadataStore(sessions),
-        workers=RecordedWorkers(),
-        clock=TestClock(),
-    )
-    return Fuzzed(Registry(ports, LIMITS), ports)
+    memory = registry_in_memory(LIMITS)
+    ports = Ports(memory.objects, memory.sessions, memory.metadata, memory.workers, memory.clock)
+    return Fuzzed(memory.registry, ports)
 
 
 def _tail(world: Fuzzed, opened: Session) -> Session:

@@ -25,9 +25,15 @@ from botocore.client import BaseClient
 
 from chalicelib import stores
 from moorage.deploy.trim_sdk import OPERATIONS
-from tests.policies.function_policies import COMMIT_FUNCTION, SIGNING_KEY, Function, Names, policy
+from tests.policies.function_policies import (
+    COMMIT_FUNCTION,
+    SIGNING_KEY,
+    DeployedNames,
+    Function,
+    policy,
+)
 from tests.policies.iam_actions import HERE, Need, UnmappedCallError, needs, presigned_needs
-from tests.policies.policy import Decision, Policy, UnsupportedPolicyError
+from tests.policies.policy import Policy, UnsupportedPolicyError, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +61,7 @@ No function may call these: the replay says so of each flow.
 """
 
 
-class Caller(enum.Enum):
+class Origin(enum.Enum):
     """Who makes a call."""
 
     FUNCTION = "what runs in Lambda"
@@ -70,7 +76,7 @@ class AwsCall:
     service: str
     operation: str
     parameters: Mapping[str, Any]
-    caller: Caller
+    caller: Origin
     presigned: bool = False
 
     def needs(self) -> frozenset[Need]:
@@ -102,21 +108,21 @@ def each_call(note: Callable[[AwsCall], None]) -> Iterator[None]:
         yield
 
 
-def _caller() -> Caller:
+def _caller() -> Origin:
     """Find out by the stack: a function's calls are made by its stores, or by its wiring."""
-    caller = Caller.TEST
+    caller = Origin.TEST
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way to look
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith(_STORES):
-            caller = Caller.FUNCTION
+            caller = Origin.FUNCTION
             if code.co_filename == _ACCESS_STORE and code.co_name in OWNERS_METHODS:
-                return Caller.OWNER
+                return Origin.OWNER
         frame = frame.f_back
     return caller
 
 
-_NAMES = Names("test-x", "test-x-registry", "test-x-uploads", "test-x-access")
+_NAMES = DeployedNames("test-x", "test-x-registry", "test-x-uploads", "test-x-access")
 _FOR_A_NAME = re.compile("(test|drill)-[0-9a-f]{12}")
 _NAMED_AT_WILL = {"ssm": HERE.parameter(SIGNING_KEY), "lambda": HERE.function(COMMIT_FUNCTION)}
 """The things of which a deployment has one, whatever a test calls it."""
@@ -125,8 +131,8 @@ _NAMED_AT_WILL = {"ssm": HERE.parameter(SIGNING_KEY), "lambda": HERE.function(CO
 def may_any_function(need: Need) -> bool:
     """Whether a function has a permission, over things with names as backends of tests have them.
 
-    Names: tests/emulators/backends.py and tests/drills/support/worlds.py; a name that nobody there
-    gives is none of ours. Raises UnsupportedPolicyError if that can't be known.
+    Those backends: tests/emulators/backends.py and tests/drills/support/worlds.py. Raises
+    UnsupportedPolicyError if a condition can't be evaluated.
     """
     resource = _NAMED_AT_WILL.get(need.action.partition(":")[0])
     if resource is None:
@@ -135,7 +141,7 @@ def may_any_function(need: Need) -> bool:
         each.decide(need.action, resource, need.context)
         for each in _policies_about(need.action, resource)
     ]
-    return Decision.ALLOWED in decisions
+    return Verdict.ALLOWED in decisions
 
 
 @lru_cache(maxsize=4096)
@@ -159,7 +165,7 @@ class Watch:
 
     def look(self, call: AwsCall) -> None:
         """Keep what is wrong with a call, if something is: whoever made it could swallow it."""
-        if call.caller is not Caller.FUNCTION:
+        if call.caller is not Origin.FUNCTION:
             return
         try:
             missing = sorted(need for need in call.needs() if not may_any_function(need))

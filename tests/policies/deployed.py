@@ -33,7 +33,7 @@ from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
 from moorage.access.setup import ensure_signing_key
-from tests.policies.function_policies import COMMIT_FUNCTION, Function, Names
+from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
 from tests.policies.replay import Replay
 from tests.support.registries import RegistryUnderTest, registry_over
 
@@ -65,7 +65,7 @@ _CACHES = (
 )
 
 
-class Deployment:
+class ReplayedDeployment:
     """Four functions over one backend, and what arranges the world for them."""
 
     def __init__(self, backend: Backend, replay: Replay) -> None:
@@ -172,11 +172,11 @@ def basic(password: str) -> str:
 
 
 @contextmanager
-def deployed(backend: Backend) -> Iterator[Deployment]:
+def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
     """Have chalicelib/wiring build for a backend until the block ends."""
     key = f"/moorage/{uuid.uuid4().hex}"
     assert ensure_signing_key(backend.client("ssm"), key)
-    names = Names(
+    names = DeployedNames(
         backend.bucket,
         backend.registry_table,
         backend.uploads_table,
@@ -192,7 +192,7 @@ def deployed(backend: Backend) -> Iterator[Deployment]:
         "MOORAGE_COMMIT_FUNCTION": COMMIT_FUNCTION,
         "MOORAGE_INLINE_LIMIT": "1024",
     }
-    deployment = Deployment(backend, Replay(names))
+    deployment = ReplayedDeployment(backend, Replay(names))
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
         stack.enter_context(_smaller(deployment))
@@ -203,7 +203,7 @@ def deployed(backend: Backend) -> Iterator[Deployment]:
 
 
 @contextmanager
-def _smaller(deployment: Deployment) -> Iterator[None]:
+def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
     limits = partial(Limits, commit_inline=COMMIT_INLINE, copy_whole=COPY_WHOLE)
     objects = partial(S3ObjectStore, copy_limit=COPY_WHOLE, copy_part=COPY_PART)
     with ExitStack() as stack:

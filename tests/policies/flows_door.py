@@ -15,7 +15,7 @@ from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Digest
 from moorage.login.aws import presigned_identity
-from tests.policies.deployed import SERVICE, Deployment, basic
+from tests.policies.deployed import SERVICE, ReplayedDeployment, basic
 from tests.policies.leftovers import published
 from tests.support.issuer import jwk, rsa_key, serving, token
 from tests.support.values import fresh_name
@@ -36,7 +36,7 @@ def issued(response: Response) -> dict[str, str]:
     return told
 
 
-def the_authorizer(deployment: Deployment) -> None:
+def the_authorizer(deployment: ReplayedDeployment) -> None:
     """Basic and Bearer headers of somebody and of nobody; the day of use is noted once a day."""
     header = deployment.credential("team/*:pull")
     scope = "scope=repository:team/app:pull&scope=registry:catalog:*"
@@ -49,7 +49,7 @@ def the_authorizer(deployment: Deployment) -> None:
         assert deployment.identify(header) is not None
 
 
-def passwords(deployment: Deployment) -> None:
+def passwords(deployment: ReplayedDeployment) -> None:
     """GET and POST with an API token; a refresh token; nobody in particular."""
     header = deployment.credential("team/*:pull")
     query = "scope=registry:catalog:*&offline_token=true"
@@ -62,7 +62,7 @@ def passwords(deployment: Deployment) -> None:
         assert deployment.token("POST", form).status == 401
 
 
-def public_repositories(deployment: Deployment) -> None:
+def public_repositories(deployment: ReplayedDeployment) -> None:
     """Whether a repository is public is looked up where grants don't say enough."""
     name, header = published(deployment, DATA), deployment.credential("other/*:pull")
     target = f"{name}/blobs/{Digest.of(DATA)}"
@@ -72,7 +72,7 @@ def public_repositories(deployment: Deployment) -> None:
     assert deployment.ask("GET", "_catalog", by=header).status == 200
 
 
-def an_identity_token(deployment: Deployment) -> None:
+def an_identity_token(deployment: ReplayedDeployment) -> None:
     """Another issuer's user gets a token, and comes with it."""
     with serving() as server:
         server.publish(jwk(rsa_key(), kid="one", alg="RS256", use="sig"))
@@ -92,7 +92,7 @@ def an_identity_token(deployment: Deployment) -> None:
         deployment.access.delete_trust(name)
 
 
-def an_aws_identity(deployment: Deployment) -> None:
+def an_aws_identity(deployment: ReplayedDeployment) -> None:
     """Somebody in a trusted role of AWS, whom STS knows, gets a token, and comes with it."""
     trust = Trust.parse(
         "aws", issuer=AWS, audience="", subject=f"{ROLE}/*", grants=["team/**:push"]
@@ -111,7 +111,7 @@ def an_aws_identity(deployment: Deployment) -> None:
     comes_in(deployment, SubjectTokenType.AWS_IDENTITY, proof)
 
 
-def comes_in(deployment: Deployment, kind: SubjectTokenType, shown: str) -> None:
+def comes_in(deployment: ReplayedDeployment, kind: SubjectTokenType, shown: str) -> None:
     """Exchange a proof for a login token and for a token with scopes, and use both."""
     form = {"grant_type": EXCHANGE, "subject_token_type": kind.value, "subject_token": shown}
     login = issued(deployment.token("POST", form))["access_token"]

@@ -9,7 +9,7 @@ from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
-from tests.policies.deployed import COPY_WHOLE, MIB, Deployment
+from tests.policies.deployed import COPY_WHOLE, MIB, ReplayedDeployment
 from tests.policies.leftovers import (
     PART,
     WHO,
@@ -36,33 +36,33 @@ LARGE = (PART, PART, 2 * MIB)
 
 
 def commits(
-    deployment: Deployment, session: Session, state: UploadState = UploadState.COMMITTED
+    deployment: ReplayedDeployment, session: Session, state: UploadState = UploadState.COMMITTED
 ) -> None:
     """Have the commit function drive a session, which ends there."""
     deployment.commit(session.id)
     assert state_of(deployment, session) is state
 
 
-def a_commit_with_a_tail(deployment: Deployment) -> None:
+def a_commit_with_a_tail(deployment: ReplayedDeployment) -> None:
     """Parts and a tail become one object, which is copied to where blobs are."""
     session, data = sealed(deployment, PART, 1000)
     commits(deployment, session)
     assert keys_of(deployment, session) == [published_key(session, data)]
 
 
-def a_commit_that_reads(deployment: Deployment) -> None:
+def a_commit_that_reads(deployment: ReplayedDeployment) -> None:
     """The digest was claimed in another algorithm than was hashed: the bytes are read."""
     session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512)
     commits(deployment, session)
 
 
-def a_commit_of_a_wrong_claim(deployment: Deployment) -> None:
+def a_commit_of_a_wrong_claim(deployment: ReplayedDeployment) -> None:
     """The bytes are read and have another digest: the session stays."""
     session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other bytes")
     commits(deployment, session, UploadState.ASSEMBLED)
 
 
-def a_commit_of_what_is_live(deployment: Deployment) -> None:
+def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
     """Another repository has the blob, and then this one too: what was sent is not needed."""
     session, data = sealed(deployment, PART)
     published(deployment, data)
@@ -72,19 +72,19 @@ def a_commit_of_what_is_live(deployment: Deployment) -> None:
     commits(deployment, again)
 
 
-def a_commit_in_parts(deployment: Deployment) -> None:
+def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
     """More than one copy takes is copied in parts; what an equal has begun is looked for."""
     session, _ = sealed(deployment, *LARGE)
     copy_begun(deployment, session)
     commits(deployment, session)
 
 
-def a_commit_of_changed_bytes(deployment: Deployment) -> None:
+def a_commit_of_changed_bytes(deployment: ReplayedDeployment) -> None:
     """A copy in parts that fails is given up."""
     commits(deployment, changed_under_a_copy(deployment), UploadState.CANCELLED)
 
 
-def a_commit_after_a_death(deployment: Deployment) -> None:
+def a_commit_after_a_death(deployment: ReplayedDeployment) -> None:
     """What a dead request may have written goes by prefix."""
     session, data = sealed(deployment, PART, disturbed=True)
     written_late(deployment, session)
@@ -92,7 +92,7 @@ def a_commit_after_a_death(deployment: Deployment) -> None:
     assert keys_of(deployment, session) == [published_key(session, data)]
 
 
-def a_commit_of_lost_bytes(deployment: Deployment) -> None:
+def a_commit_of_lost_bytes(deployment: ReplayedDeployment) -> None:
     """The parts are gone, and there is no object either: that has to be told from a failure."""
     session, _ = sealed(deployment, PART)
     assert session.upload_id is not None
@@ -101,14 +101,14 @@ def a_commit_of_lost_bytes(deployment: Deployment) -> None:
     commits(deployment, session, UploadState.CANCELLED)
 
 
-def a_commit_of_nothing(deployment: Deployment) -> None:
+def a_commit_of_nothing(deployment: ReplayedDeployment) -> None:
     """A session that is gone, or open, is left alone."""
     deployment.commit("no session")
     session, _ = opened(deployment, 10)
     commits(deployment, session, UploadState.OPEN)
 
 
-def a_sweep_of_abandoned_sessions(deployment: Deployment) -> None:
+def a_sweep_of_abandoned_sessions(deployment: ReplayedDeployment) -> None:
     """Sessions whose life is over end, with parts and tails, and what a dead request left."""
     with deployment.earlier(LIMITS.session_life + DAY):
         left = [opened(deployment, PART, 10)[0], opened(deployment)[0], died(deployment, PART)]
@@ -120,7 +120,7 @@ def a_sweep_of_abandoned_sessions(deployment: Deployment) -> None:
         assert keys_of(deployment, session) == []
 
 
-def a_sweep_of_sealed_sessions(deployment: Deployment) -> None:
+def a_sweep_of_sealed_sessions(deployment: ReplayedDeployment) -> None:
     """Commits whose driver has died are driven on, along every path."""
     with deployment.earlier(2 * DAY):
         ways = [
@@ -138,7 +138,7 @@ def a_sweep_of_sealed_sessions(deployment: Deployment) -> None:
     assert state_of(deployment, changed) is UploadState.CANCELLED
 
 
-def a_sweep_a_second_time(deployment: Deployment) -> None:
+def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:
     """Where a late writer may exist, a second look finds what it wrote."""
     with deployment.earlier(2 * DAY):
         session, data = sealed(deployment, PART, disturbed=True)
@@ -148,7 +148,7 @@ def a_sweep_a_second_time(deployment: Deployment) -> None:
     assert keys_of(deployment, session) == [published_key(session, data)]
 
 
-def a_sweep_of_manifests(deployment: Deployment) -> None:
+def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
     """A push that died before its manifest went live, and a deletion that died, are ended."""
     registry, name = deployment.arranged, fresh_name()
     with deployment.earlier(2 * DAY):

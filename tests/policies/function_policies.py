@@ -14,7 +14,7 @@ from typing import Any
 
 from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
-from tests.policies.iam_actions import HERE, Place
+from tests.policies.iam_actions import HERE, ResourceNames
 from tests.policies.policy import Policy
 
 _STACK, _DATA_STACK = "moorage", "moorage-data"
@@ -31,7 +31,7 @@ class Function(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class DeployedNames:
     """What a deployment's things are called."""
 
     bucket: str
@@ -41,7 +41,7 @@ class Names:
     signing_key: str = SIGNING_KEY
     commit_function: str = COMMIT_FUNCTION
 
-    def stack(self, place: Place = HERE) -> Stack:
+    def stack(self, place: ResourceNames = HERE) -> Stack:
         """Return the stack of the functions, beside one of the data with these names."""
         tables = {
             "RegistryTable": self.registry_table,
@@ -82,7 +82,7 @@ def document(function: Function) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def policy(function: Function, names: Names) -> Policy:
+def policy(function: Function, names: DeployedNames) -> Policy:
     """Return a function's policy over things of these names; raises UnresolvedError."""
     resolved = names.stack().resolved(document(function))
     assert isinstance(resolved, dict)

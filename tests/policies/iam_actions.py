@@ -27,7 +27,7 @@ from tests.policies.policy import NO_CONTEXT, Context
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Needs = Callable[["Place", Mapping[str, Any]], Iterable["Need"]]
+    Needs = Callable[["ResourceNames", Mapping[str, Any]], Iterable["Need"]]
 
 
 class UnmappedCallError(Exception):
@@ -48,7 +48,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResourceNames:
     """Where calls are made: an account, a region, its partition."""
 
     partition: str = "aws"
@@ -79,11 +79,11 @@ class Place:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-HERE = Place()
+HERE = ResourceNames()
 
 
 def needs(
-    service: str, operation: str, parameters: Mapping[str, Any], place: Place = HERE
+    service: str, operation: str, parameters: Mapping[str, Any], place: ResourceNames = HERE
 ) -> frozenset[Need]:
     """Return the permissions that a call needs; raises UnmappedCallError."""
     call = _CALLS.get((service, operation))
@@ -102,7 +102,7 @@ def needs(
 
 
 def presigned_needs(
-    service: str, operation: str, parameters: Mapping[str, Any], place: Place = HERE
+    service: str, operation: str, parameters: Mapping[str, Any], place: ResourceNames = HERE
 ) -> frozenset[Need]:
     """Return what whoever signs a URL must be permitted, for it to be of use.
 
@@ -113,11 +113,11 @@ def presigned_needs(
     return frozenset({_on_key(place, "GetObject", parameters)})
 
 
-def _on_key(place: Place, action: str, parameters: Mapping[str, Any]) -> Need:
+def _on_key(place: ResourceNames, action: str, parameters: Mapping[str, Any]) -> Need:
     return Need(f"s3:{action}", f"{place.bucket(parameters['Bucket'])}/{parameters['Key']}")
 
 
-def _on_bucket(place: Place, action: str, parameters: Mapping[str, Any]) -> Need:
+def _on_bucket(place: ResourceNames, action: str, parameters: Mapping[str, Any]) -> Need:
     return Need(f"s3:{action}", place.bucket(parameters["Bucket"]))
 
 
@@ -129,19 +129,19 @@ def _bucket(action: str) -> Needs:
     return lambda place, parameters: [_on_bucket(place, action, parameters)]
 
 
-def _read(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _read(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A read needs to list the bucket too: else an absent key is a failure and not an answer."""
     yield _on_key(place, "GetObject", parameters)
     yield _on_bucket(place, "ListBucket", parameters)
 
 
-def _copy(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _copy(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A copy is a read and a write. Tags would need more: no object of ours has any."""
     yield from _read(place, parameters["CopySource"])
     yield _on_key(place, "PutObject", parameters)
 
 
-def _delete(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _delete(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     for item in parameters["Delete"]["Objects"]:
         if item.keys() != {"Key"}:
             raise UnmappedCallError("deleting a version needs s3:DeleteObjectVersion")
@@ -158,14 +158,14 @@ def _item(action: str) -> Needs:
     ]
 
 
-def _query(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _query(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A query of an index is one of the index, and needs nothing on its table."""
     table, index = place.table(parameters["TableName"]), parameters.get("IndexName")
     resource = table if index is None else f"{table}/index/{index}"
     yield Need("dynamodb:Query", resource, in_a_query(parameters))
 
 
-def _batch(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _batch(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     for table, asked in parameters["RequestItems"].items():
         yield Need("dynamodb:BatchGetItem", place.table(table), in_a_batch(asked))
 
@@ -178,7 +178,7 @@ _IN_TRANSACTIONS = {
 }
 
 
-def _transaction(place: Place, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _transaction(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
     for item in parameters["TransactItems"]:
         for kind, action in item.items():
             table = place.table(action["TableName"])

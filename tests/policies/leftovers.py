@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import Session, StoredObject, UploadState
-from tests.policies.deployed import COPY_PART, COPY_WHOLE, MIB, Deployment
+from tests.policies.deployed import COPY_PART, COPY_WHOLE, MIB, ReplayedDeployment
 from tests.support.values import a_session, as_sealed, fresh_name
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PART = 5 * MIB
 
 
 def opened(
-    deployment: Deployment, *sizes: int, data: bytes | None = None, name: str | None = None
+    deployment: ReplayedDeployment, *sizes: int, data: bytes | None = None, name: str | None = None
 ) -> tuple[Session, bytes]:
     """Open a session and append chunks of random bytes, or of `data`; return it, and the bytes."""
     registry = deployment.arranged
@@ -37,7 +37,7 @@ def opened(
 
 
 def sealed(  # noqa: PLR0913 - whatever a flow varies
-    deployment: Deployment,
+    deployment: ReplayedDeployment,
     *sizes: int,
     algorithm: Algorithm = Algorithm.SHA256,
     claimed: bytes | None = None,
@@ -53,7 +53,7 @@ def sealed(  # noqa: PLR0913 - whatever a flow varies
     return deployment.arranged.ports.sessions.write(session, closed), data
 
 
-def published(deployment: Deployment, data: bytes, name: str | None = None) -> str:
+def published(deployment: ReplayedDeployment, data: bytes, name: str | None = None) -> str:
     """Push a blob into a repository whole; return the repository."""
     registry, name = deployment.arranged, name or fresh_name()
     deadline = registry.clock.now() + 29
@@ -61,7 +61,7 @@ def published(deployment: Deployment, data: bytes, name: str | None = None) -> s
     return name
 
 
-def died(deployment: Deployment, *sizes: int) -> Session:
+def died(deployment: ReplayedDeployment, *sizes: int) -> Session:
     """Leave a session whose request has died in the middle, with bytes of it that nobody knows."""
     session, data = opened(deployment, *sizes)
     now = deployment.arranged.clock.now()
@@ -78,14 +78,14 @@ def died(deployment: Deployment, *sizes: int) -> Session:
     return session
 
 
-def written_late(deployment: Deployment, session: Session) -> None:
+def written_late(deployment: ReplayedDeployment, session: Session) -> None:
     """Write what a dead request of this session may yet write: a tail, and a multipart upload."""
     objects = deployment.arranged.ports.objects
     objects.put(f"uploads/{session.id}/tail-99", b"late")
     objects.begin_multipart(f"uploads/{session.id}/data")
 
 
-def changed_under_a_copy(deployment: Deployment) -> Session:
+def changed_under_a_copy(deployment: ReplayedDeployment) -> Session:
     """Leave an assembled session whose bytes, too many for one copy, are not those that it names.
 
     Another driver of its commit has begun a copy in parts besides, and left that.
@@ -110,7 +110,7 @@ def changed_under_a_copy(deployment: Deployment) -> Session:
     return session
 
 
-def copy_begun(deployment: Deployment, session: Session) -> None:
+def copy_begun(deployment: ReplayedDeployment, session: Session) -> None:
     """Leave a copy in parts to the canonical key of a session."""
     claim = session.claim
     assert claim is not None
@@ -118,13 +118,13 @@ def copy_begun(deployment: Deployment, session: Session) -> None:
     deployment.arranged.ports.objects.begin_multipart(key)
 
 
-def state_of(deployment: Deployment, session: Session) -> UploadState:
+def state_of(deployment: ReplayedDeployment, session: Session) -> UploadState:
     """Return where a session stands by now."""
     found = deployment.arranged.ports.sessions.get(session.id)
     assert found is not None
     return found.state
 
 
-def keys_of(deployment: Deployment, session: Session) -> Sequence[str]:
+def keys_of(deployment: ReplayedDeployment, session: Session) -> Sequence[str]:
     """Return the keys of all objects of a session."""
     return [key for key in deployment.arranged.stored() if session.id in key]

@@ -45,7 +45,7 @@ class Effect(enum.StrEnum):
     DENY = "Deny"
 
 
-class Decision(enum.StrEnum):
+class Verdict(enum.StrEnum):
     """What a policy says of a request."""
 
     ALLOWED = "allowed"
@@ -172,12 +172,12 @@ class Policy:
         listed = statements if isinstance(statements, list) else [statements]
         return cls(tuple(each for statement in listed for each in _permissions(statement)))
 
-    def decide(self, action: str, resource: str, context: Context = NO_CONTEXT) -> Decision:
+    def decide(self, action: str, resource: str, context: Context = NO_CONTEXT) -> Verdict:
         """Decide on a request; `resource` is a whole ARN. Raises UnsupportedPolicyError."""
         effects = {each.effect for each in self.covering(action, resource, context)}
         if Effect.DENY in effects:
-            return Decision.DENIED
-        return Decision.ALLOWED if Effect.ALLOW in effects else Decision.NOT_ALLOWED
+            return Verdict.DENIED
+        return Verdict.ALLOWED if Effect.ALLOW in effects else Verdict.NOT_ALLOWED
 
     def covering(
         self, action: str, resource: str, context: Context = NO_CONTEXT

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.policies.aws_calls import AwsCall, Caller, each_call
+from tests.policies.aws_calls import AwsCall, Origin, each_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chalicelib.api.routes import Route
-    from tests.policies.function_policies import Function, Names
+    from tests.policies.function_policies import DeployedNames, Function
     from tests.policies.iam_actions import Need
 
 
 @dataclass(frozen=True, order=True)
-class Use:
+class StatementUse:
     """A permission that a function needed in a flow."""
 
     function: Function
@@ -33,8 +33,8 @@ class Use:
 class Replay:
     """All that was needed, over things of these names."""
 
-    names: Names
-    uses: set[Use] = field(default_factory=set)
+    names: DeployedNames
+    uses: set[StatementUse] = field(default_factory=set)
     routes: list[Route] = field(default_factory=list)
     """The rows of the table of routes that were asked."""
     operations: set[tuple[str, str]] = field(default_factory=set)
@@ -67,9 +67,9 @@ class Replay:
     def _note(self, call: AwsCall) -> None:
         if self._function is None:
             return
-        if call.caller is not Caller.FUNCTION:
+        if call.caller is not Origin.FUNCTION:
             told = f"{self._flow}: {call.caller.value} calls {call.service}:{call.operation}"
             self.faults.append(f"{told} while the function {self._function} runs")
         self.operations.add((call.service, call.operation))
         # An operation that is not mapped is raised where it is called, and told by the watch.
-        self.uses |= {Use(self._function, need, self._flow) for need in call.needs()}
+        self.uses |= {StatementUse(self._function, need, self._flow) for need in call.needs()}

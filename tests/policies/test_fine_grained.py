@@ -21,9 +21,9 @@ from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from moorage.common.project import DATA_TEMPLATE
 from tests.policies.aws_calls import OWNERS_METHODS, AwsCall, each_call
-from tests.policies.function_policies import Function, Names, document, policy
+from tests.policies.function_policies import DeployedNames, Function, document, policy
 from tests.policies.iam_actions import needs
-from tests.policies.policy import ATTRIBUTES, Decision, UnsupportedPolicyError
+from tests.policies.policy import ATTRIBUTES, UnsupportedPolicyError, Verdict
 from tests.support.values import NOW
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
     from tests.policies.iam_actions import Need
 
-NAMES = Names("b", "registry", "uploads", "access")
+NAMES = DeployedNames("b", "registry", "uploads", "access")
 READS = {f"dynamodb:{each}" for each in ("BatchGetItem", "GetItem", "Query")}
 AT_THE_DOOR = (Function.API, Function.AUTHORIZER)
 CREDENTIAL = keys.credential_key("c0ffee")
@@ -53,7 +53,9 @@ ELSEWHERE = {
 COUNTER = keys.failures_key("192.0.2.1 somebody", 7)
 
 
-def decisions(function: Function, asked: Iterable[Need], names: Names = NAMES) -> list[Decision]:
+def decisions(
+    function: Function, asked: Iterable[Need], names: DeployedNames = NAMES
+) -> list[Verdict]:
     """Return what a function's policy says of what a call needs."""
     granted = policy(function, names)
     return [granted.decide(each.action, each.resource, each.context) for each in asked]
@@ -89,7 +91,7 @@ def writes(key: Key) -> list[Need]:
 @pytest.mark.parametrize("kind", ELSEWHERE)
 def test_what_owners_write_is_refused(function: Function, kind: str) -> None:
     """No put, update or delete of such an item is allowed, nor one in a transaction."""
-    assert set(decisions(function, writes(ELSEWHERE[kind]))) == {Decision.NOT_ALLOWED}
+    assert set(decisions(function, writes(ELSEWHERE[kind]))) == {Verdict.NOT_ALLOWED}
 
 
 @pytest.mark.parametrize("function", AT_THE_DOOR)
@@ -112,7 +114,7 @@ def test_other_attributes_of_a_credential_are_refused(function: Function, text: 
     """A request that names anything but the day of use is not allowed, whatever it does with it."""
     names = {"ExpressionAttributeNames": {"#last_used_day": "expires_at"}}
     asked = needs("dynamodb", "UpdateItem", request(CREDENTIAL, text, **names))
-    assert decisions(function, asked) == [Decision.NOT_ALLOWED]
+    assert decisions(function, asked) == [Verdict.NOT_ALLOWED]
 
 
 @pytest.mark.parametrize("function", AT_THE_DOOR)
@@ -121,17 +123,17 @@ def test_a_condition_on_other_attributes_is_refused(function: Function) -> None:
     asked = request(
         CREDENTIAL, "SET last_used_day = :day", ConditionExpression="secret_hash = :hash"
     )
-    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Decision.NOT_ALLOWED]
+    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Verdict.NOT_ALLOWED]
 
 
 @pytest.mark.parametrize("function", AT_THE_DOOR)
 def test_the_day_of_use_is_allowed(function: Function) -> None:
     """That attribute alone may be written, and no more be asked for in return."""
     asked = request(CREDENTIAL, "SET last_used_day = :day")
-    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Decision.ALLOWED]
+    assert decisions(function, needs("dynamodb", "UpdateItem", asked)) == [Verdict.ALLOWED]
     for values in ("ALL_OLD", "ALL_NEW", "UPDATED_NEW"):
         more = needs("dynamodb", "UpdateItem", {**asked, "ReturnValues": values})
-        assert decisions(function, more) == [Decision.NOT_ALLOWED]
+        assert decisions(function, more) == [Verdict.NOT_ALLOWED]
     met = {**asked, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
     with pytest.raises(UnsupportedPolicyError):
         decisions(function, needs("dynamodb", "UpdateItem", met))
@@ -141,10 +143,10 @@ def test_counters_are_the_apis() -> None:
     """It puts and raises them, and deletes none; the authorizer does not touch them."""
     calls = [("PutItem", put(COUNTER)), ("UpdateItem", request(COUNTER, "SET a = :a"))]
     asked = [need for name, each in calls for need in needs("dynamodb", name, each)]
-    assert decisions(Function.API, asked) == [Decision.ALLOWED] * 2
-    assert decisions(Function.AUTHORIZER, asked) == [Decision.NOT_ALLOWED] * 2
+    assert decisions(Function.API, asked) == [Verdict.ALLOWED] * 2
+    assert decisions(Function.AUTHORIZER, asked) == [Verdict.NOT_ALLOWED] * 2
     deleted = needs("dynamodb", "DeleteItem", request(COUNTER))
-    assert decisions(Function.API, deleted) == [Decision.NOT_ALLOWED]
+    assert decisions(Function.API, deleted) == [Verdict.NOT_ALLOWED]
 
 
 @pytest.mark.parametrize("function", Function)
@@ -157,7 +159,7 @@ def test_writes_that_name_no_item_are_refused(function: Function) -> None:
     (table,) = {need.resource for need in writes(CREDENTIAL)}
     others = ("BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete", "UpdateTable")
     for action in ("PutItem", "UpdateItem", "DeleteItem", *others):
-        assert granted.decide(f"dynamodb:{action}", table) is Decision.NOT_ALLOWED
+        assert granted.decide(f"dynamodb:{action}", table) is Verdict.NOT_ALLOWED
 
 
 def owners_writes(backend: Backend) -> dict[str, list[Need]]:
@@ -199,14 +201,14 @@ def owners_writes(backend: Backend) -> dict[str, list[Need]]:
 def test_the_owners_own_requests_are_refused(function: Function, strict_moto: Backend) -> None:
     """Each write that a command of the owner sends would be refused if a function sent it."""
     backend = strict_moto.fresh()
-    names = Names(
+    names = DeployedNames(
         backend.bucket, backend.registry_table, backend.uploads_table, backend.access_table
     )
     found = owners_writes(backend)
     assert OWNERS_METHODS - found.keys() == {"list_credentials", "list_public"}
     for asked in found.values():
         assert asked
-        assert set(decisions(function, asked, names)) == {Decision.NOT_ALLOWED}
+        assert set(decisions(function, asked, names)) == {Verdict.NOT_ALLOWED}
 
 
 @pytest.mark.parametrize("function", AT_THE_DOOR)

@@ -27,10 +27,10 @@ from chalicelib.stores.dynamodb.keys import credential_key
 from moorage.common.project import API_TEMPLATE
 from moorage.deploy.trim_sdk import OPERATIONS
 from tests.policies import flows_api, flows_door, flows_work
-from tests.policies.aws_calls import AwsCall, Caller, Watch
+from tests.policies.aws_calls import AwsCall, Origin, Watch
 from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed
-from tests.policies.function_policies import Function, Names, document, policy
-from tests.policies.policy import MAX_CHARACTERS, Decision, Effect
+from tests.policies.function_policies import DeployedNames, Function, document, policy
+from tests.policies.policy import MAX_CHARACTERS, Effect, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def replay(strict_moto: Backend) -> Iterator[Replay]:
         yield deployment.replay
 
 
-def permissions(function: Function, names: Names) -> list[Permission]:
+def permissions(function: Function, names: DeployedNames) -> list[Permission]:
     """Return what a function may do, but for what botocore can't see."""
     listed = policy(function, names).permissions
     return [each for each in listed if each.sid not in UNSEEN]
@@ -75,7 +75,7 @@ def test_every_call_is_allowed(function: Function, replay: Replay) -> None:
         for use in sorted(replay.uses)
         if use.function is function
         and granted.decide(use.need.action, use.need.resource, use.need.context)
-        is not Decision.ALLOWED
+        is not Verdict.ALLOWED
     ]
     assert refused == []
     assert replay.of(function)
@@ -117,7 +117,7 @@ def test_policies_name_what_they_grant(function: Function, replay: Replay) -> No
 @pytest.mark.parametrize("function", Function)
 def test_a_policy_fits_into_its_role(function: Function) -> None:
     """IAM takes so many characters, with names as long as they can be."""
-    long = Names("b" * 63, "r" * 255, "u" * 255, "a" * 255, "/" + "k" * 1010, "c" * 64)
+    long = DeployedNames("b" * 63, "r" * 255, "u" * 255, "a" * 255, "/" + "k" * 1010, "c" * 64)
     text = json.dumps(long.stack().resolved(document(function)), separators=(",", ":"))
     assert len(text) <= MAX_CHARACTERS
 
@@ -161,7 +161,7 @@ ACCESS = f"test-{'0' * 12}-access"
 def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN401 - any field
     """Return a call that functions make, with changes."""
     name = f"test-{'0' * 12}-registry"
-    fields = {"parameters": {"TableName": name, "Key": {}}, "caller": Caller.FUNCTION, **changes}
+    fields = {"parameters": {"TableName": name, "Key": {}}, "caller": Origin.FUNCTION, **changes}
     return AwsCall("dynamodb", operation, **fields)
 
 
@@ -193,8 +193,8 @@ def test_the_watch_tells(call: AwsCall, told: str) -> None:
     watch.check()
 
 
-@pytest.mark.parametrize("caller", [Caller.OWNER, Caller.TEST])
-def test_the_watch_is_of_functions(caller: Caller) -> None:
+@pytest.mark.parametrize("caller", [Origin.OWNER, Origin.TEST])
+def test_the_watch_is_of_functions(caller: Origin) -> None:
     """What tests and owners' commands call is none of the functions' business."""
     watch = Watch()
     watch.look(a_call("Scan", caller=caller))

@@ -26,7 +26,7 @@ _SETTINGS = ("AWS_", "MOORAGE_", "ACTIONS_")
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """What a run of the command left behind."""
 
     status: int | str | None
@@ -41,7 +41,7 @@ class Command:
     captured: pytest.CaptureFixture[str]
     more: Sequence[str] = field(default=())
 
-    def __call__(self, words: str) -> Result:
+    def __call__(self, words: str) -> CommandResult:
         """Run it, and look at what it shows; words are separated by white space."""
         try:
             status: int | str | None = cli.main([*words.split(), *self.more])
@@ -51,7 +51,7 @@ class Command:
         assert not _HASH.search(shown.out + shown.err)
         assert not TOKEN.search(shown.err)
         assert "Traceback" not in shown.err
-        return Result(status, shown.out, shown.err)
+        return CommandResult(status, shown.out, shown.err)
 
 
 def forget_settings(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

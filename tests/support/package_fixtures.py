@@ -20,13 +20,15 @@ _FIXTURES = frozenset({"package", "host_package", "task", "light_package"})
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test that needs a package 900 seconds: its time includes its fixtures'.
+    """Mark each test that needs a package as slow, and give it 900 seconds with its fixtures.
 
     Packaging waits for another worker's, and then for PyPI.
     """
     for item in items:
-        used = _FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        if used and item.get_closest_marker("timeout") is None:
+        if _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            continue
+        item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(900))
 
 

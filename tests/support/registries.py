@@ -8,25 +8,29 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import ApiOptions, HeadStrategy
+from chalicelib.stores.dynamodb.items import session_item
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
-from tests.support.memory_metadata import MemoryMetadataStore
+from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
-from tests.support.memory_sessions import MemorySessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
+    from chalicelib.registry.session import Session
     from tests.emulators.backends import Backend
+
+REGISTRY: Final = "registry"
+UPLOADS: Final = "uploads"
 
 
 class TestClock:
@@ -102,22 +106,48 @@ class RegistryUnderTest:
 
 @dataclass
 class MemoryRegistry:
-    """A registry over stores in memory, and those stores."""
+    """A registry over tables and an object store in this process, and what it stands on."""
 
     registry: Registry
     objects: MemoryObjectStore
-    sessions: MemorySessionStore
-    metadata: MemoryMetadataStore
+    tables: MemoryTables
+    sessions: DynamoSessionStore
+    metadata: DynamoMetadataStore
     workers: RecordedWorkers
     clock: TestClock
 
+    def session(self, session_id: str) -> Session:
+        """Return a session that is stored."""
+        session = self.sessions.get(session_id)
+        assert session is not None
+        return session
+
+    def replace(self, session: Session) -> None:
+        """Replace a session behind the registry's back."""
+        self.tables.put_item(TableName=UPLOADS, Item=session_item(session))
+
+    def rows(self, *kinds: str) -> list[str]:
+        """Return the sort keys in the table `registry` of some kinds: MANIFEST, TAG, REFERRER."""
+        keys = [item["sk"]["S"] for item in self.tables.rows(REGISTRY)]
+        return [sort for sort in keys if sort.partition("#")[0] in kinds]
+
 
 def registry_in_memory(limits: Limits) -> MemoryRegistry:
-    """Build a registry over empty stores in memory, whose parts are as small as `limits` says."""
-    objects, sessions = MemoryObjectStore(part_minimum=limits.part_minimum), MemorySessionStore()
-    metadata, workers, clock = MemoryMetadataStore(sessions), RecordedWorkers(), TestClock()
-    ports = Ports(objects, sessions, metadata, workers, clock)
-    return MemoryRegistry(Registry(ports, limits), objects, sessions, metadata, workers, clock)
+    """Build an empty registry in this process, whose parts are as small as `limits` says."""
+    objects, tables = MemoryObjectStore(part_minimum=limits.part_minimum), MemoryTables()
+    sessions, metadata = stores_over(tables)
+    workers, clock = RecordedWorkers(), TestClock()
+    registry = Registry(Ports(objects, sessions, metadata, workers, clock), limits)
+    return MemoryRegistry(registry, objects, tables, sessions, metadata, workers, clock)
+
+
+def stores_over(tables: MemoryTables) -> tuple[DynamoSessionStore, DynamoMetadataStore]:
+    """Return the stores of a registry over tables in this process; they never sleep."""
+    client: Any = tables
+    return (
+        DynamoSessionStore(client, UPLOADS, sleep=lambda _: None),
+        DynamoMetadataStore(client, REGISTRY, UPLOADS, sleep=lambda _: None),
+    )
 
 
 def registry_over(
@@ -127,7 +157,8 @@ def registry_over(
     inline_limit: int = 1024 * 1024,
 ) -> RegistryUnderTest:
     """Build a registry on a backend's bucket and tables."""
-    s3, dynamodb, clock = backend.s3(), backend.dynamodb(), TestClock()
+    s3, dynamodb = backend.shared_clients()
+    clock = TestClock()
     ports = Ports(
         objects=S3ObjectStore(s3, backend.bucket),
         sessions=DynamoSessionStore(dynamodb, backend.uploads_table),

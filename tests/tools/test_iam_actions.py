@@ -8,13 +8,13 @@ import pytest
 
 from tests.policies.iam_actions import (
     Need,
-    Place,
+    ResourceNames,
     UnmappedCallError,
     needs,
     presigned_needs,
 )
 
-PLACE = Place("aws-cn", "cn-north-1", "123456789012")
+PLACE = ResourceNames("aws-cn", "cn-north-1", "123456789012")
 AT = {"Bucket": "b", "Key": "k/1"}
 UPLOAD = {**AT, "UploadId": "u"}
 SOURCE = {"CopySource": {"Bucket": "b", "Key": "s"}, "CopySourceIfMatch": "e"}

@@ -11,12 +11,12 @@ from tests.policies.policy import (
     LEADING_KEYS,
     RETURN_VALUES,
     Context,
-    Decision,
     Policy,
     UnsupportedPolicyError,
+    Verdict,
 )
 
-ALLOWED, NOT_ALLOWED = Decision.ALLOWED, Decision.NOT_ALLOWED
+ALLOWED, NOT_ALLOWED = Verdict.ALLOWED, Verdict.NOT_ALLOWED
 TABLE = "arn:aws:dynamodb:us-east-1:0:table/t"
 LIKE, EQUAL, IF_THERE = (
     "ForAllValues:StringLike",
@@ -41,7 +41,7 @@ def there(*keys: str) -> dict[str, Any]:
     return {"Null": dict.fromkeys(keys, "false")}
 
 
-def under(conditions: dict[str, Any], asked: Context, effect: str = "Allow") -> Decision:
+def under(conditions: dict[str, Any], asked: Context, effect: str = "Allow") -> Verdict:
     """Decide on a request under conditions."""
     policy = parsed(statement("dynamodb:*", conditions, effect))
     return policy.decide("dynamodb:PutItem", TABLE, asked)
@@ -76,7 +76,7 @@ def asking(*unknown: str, **values: tuple[str, ...]) -> Context:
     ],
 )
 def test_conditions_on_sets(
-    operator: str, listed: object, leading: tuple[str, ...], decision: Decision
+    operator: str, listed: object, leading: tuple[str, ...], decision: Verdict
 ) -> None:
     """Every value that is asked for has to be among those listed, and there has to be one."""
     conditions = {operator: {LEADING_KEYS: listed}, **there(LEADING_KEYS)}
@@ -89,7 +89,7 @@ def test_conditions_on_sets(
     ("values", "decision"),
     [((), ALLOWED), (("NONE",), ALLOWED), (("ALL_NEW",), NOT_ALLOWED), (("none",), NOT_ALLOWED)],
 )
-def test_a_condition_on_what_may_be_absent(values: tuple[str, ...], decision: Decision) -> None:
+def test_a_condition_on_what_may_be_absent(values: tuple[str, ...], decision: Verdict) -> None:
     """A value is compared only if there is one."""
     conditions = {IF_THERE: {RETURN_VALUES: ["NONE", "UPDATED_NEW"]}}
     assert under(conditions, asking(ReturnValues=values)) is decision

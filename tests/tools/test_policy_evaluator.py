@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.infra.intrinsics import Stack, UnresolvedError
-from tests.policies.policy import Decision, Policy, UnsupportedPolicyError
+from tests.policies.policy import Policy, UnsupportedPolicyError, Verdict
 
 BUCKET = "arn:aws:s3:::bucket"
-ALLOWED, DENIED, NOT_ALLOWED = Decision.ALLOWED, Decision.DENIED, Decision.NOT_ALLOWED
+ALLOWED, DENIED, NOT_ALLOWED = Verdict.ALLOWED, Verdict.DENIED, Verdict.NOT_ALLOWED
 
 
 def statement(
@@ -45,7 +45,7 @@ def parsed(*statements: dict[str, Any]) -> Policy:
         (["s3:GetObject", "s3:PutObject"], "s3:PutObject", ALLOWED),
     ],
 )
-def test_actions(pattern: object, action: str, decision: Decision) -> None:
+def test_actions(pattern: object, action: str, decision: Verdict) -> None:
     """Actions are compared whatever their case; wildcards stand for any run, or any one."""
     assert parsed(statement(pattern)).decide(action, f"{BUCKET}/blobs/x") is decision
 
@@ -72,7 +72,7 @@ def test_actions(pattern: object, action: str, decision: Decision) -> None:
         ([BUCKET, f"{BUCKET}/*"], f"{BUCKET}/x", ALLOWED),
     ],
 )
-def test_resources(pattern: object, resource: str, decision: Decision) -> None:
+def test_resources(pattern: object, resource: str, decision: Verdict) -> None:
     """Resources are compared part by part, with their case."""
     assert parsed(statement("*", pattern)).decide("s3:GetObject", resource) is decision
 

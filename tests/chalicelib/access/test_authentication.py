@@ -64,7 +64,7 @@ class World:
 
     def change(self, **changes: object) -> None:
         """Change the stored credential."""
-        self.store.credentials[self.credential.id] = replace(self.credential, **changes)  # type: ignore[arg-type]
+        self.store.replace(replace(self.credential, **changes))  # type: ignore[arg-type]
 
     def identify(self, header: str | None, now: float = NOW) -> Principal:
         """Return who sent a header."""
@@ -216,7 +216,7 @@ def test_a_bearer_token_needs_its_own_credential(world: World) -> None:
     ):
         reason = refusal(lambda forged=forged: bearer(forged, world.store, NOW))  # type: ignore[misc]
         assert reason in {Reason.CREDENTIAL_UNKNOWN, Reason.JWT_CLAIMS}
-    world.store.credentials.clear()
+    world.store.forget()
     assert world.refusal(f"Bearer {access}") is Reason.CREDENTIAL_UNKNOWN
 
 

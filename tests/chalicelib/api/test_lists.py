@@ -24,10 +24,9 @@ from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import REFERRER
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, described, image, put
+from tests.emulators.dynamodb import MemoryTables
 from tests.support.calls import record_calls
-from tests.support.memory_metadata import MemoryMetadataStore
-from tests.support.memory_sessions import MemorySessionStore
-from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.registries import REGISTRY, RegistryUnderTest, registry_over, stores_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -178,12 +177,23 @@ class Shelf:
     """An API over a metadata store that a test fills."""
 
     def __init__(self) -> None:
-        sessions = MemorySessionStore()
-        self.metadata = MemoryMetadataStore(sessions)
+        self._tables = MemoryTables()
+        sessions, self.metadata = stores_over(self._tables)
         unused = cast("Any", None)
         ports = Ports(unused, sessions, self.metadata, unused, unused)
         options = ApiOptions(1024, HeadStrategy.BODY, 1024)
         self._api = Api(lambda: Registry(ports, Limits()), options)
+
+    def tag(self, name: str) -> None:
+        """Put a tag of SUBJECT, as if a manifest had been pushed."""
+        self._put(keys.tag_key(NAME, name), {"digest": codec.DIGEST.encode(SUBJECT)})
+
+    def refer(self, row: Referrer) -> None:
+        """Put a referrer of SUBJECT, as if it had been pushed."""
+        self._put(keys.referrer_key(NAME, SUBJECT, row.digest), REFERRER.encode(row))
+
+    def _put(self, key: keys.Key, attributes: codec.Item) -> None:
+        self._tables.put_item(TableName=REGISTRY, Item={**attributes, **key_attributes(key)})
 
     def get(self, path: str, query: dict[str, list[str]]) -> Response:
         """Send a GET."""
@@ -234,7 +244,7 @@ def test_the_tags_are_seen_once_and_in_order(
     shelf = Shelf()
     shelf.metadata.add_repository(NAME)
     for tag in names:
-        shelf.metadata.tags[NAME, tag] = SUBJECT
+        shelf.tag(tag)
     with mock.patch.object(lists, "PAGE", 7):
         pages = [page["tags"] for page in shelf.pages(f"/v2/{NAME}/tags/list", n=n, last=last)]
     assert pages == in_pages(names, last, min(n or 7, 7))
@@ -246,7 +256,7 @@ def test_a_page_of_none_is_the_last(names: set[str], n: str, last: str | None) -
     shelf = Shelf()
     for tag in names:
         shelf.metadata.add_repository(tag.lower())
-        shelf.metadata.tags[NAME, tag] = SUBJECT
+        shelf.tag(tag)
     shelf.metadata.add_repository(NAME)
     assert [page["tags"] for page in shelf.pages(f"/v2/{NAME}/tags/list", n=n, last=last)] == [[]]
     assert [page["repositories"] for page in shelf.pages("/v2/_catalog", n=n)] == [[]]
@@ -260,8 +270,7 @@ def test_the_referrers_are_seen_once_and_in_order(
     shelf = Shelf()
     digests = {Digest.of(str(number).encode()): kind for number, kind in enumerate(stored)}
     for digest, kind in digests.items():
-        row = Referrer(NAME, SUBJECT, digest, "m/t", 1, kind)
-        shelf.metadata.referrers[NAME, SUBJECT, digest] = row
+        shelf.refer(Referrer(NAME, SUBJECT, digest, "m/t", 1, kind))
     last = None if skipped is None else str(Digest.of(str(skipped).encode()))
     expected = [
         str(digest)

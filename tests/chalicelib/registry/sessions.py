@@ -39,7 +39,7 @@ def commit(memory: MemoryRegistry, session: Session, claim: Digest, data: bytes 
 
 def stored(memory: MemoryRegistry, session: Session) -> Session:
     """Return a session as it is stored."""
-    return memory.sessions.sessions[session.id]
+    return memory.session(session.id)
 
 
 def die_holding(memory: MemoryRegistry, session: Session, claim: Digest | None = None) -> None:

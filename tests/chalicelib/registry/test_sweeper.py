@@ -5,6 +5,7 @@ No test may wait: the clock is moved.
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def test_a_manifest_that_was_left_pending_is_removed(memory: MemoryRegistry) -> 
     memory.metadata.put_pending(manifest)
     assert sweep(memory, LIMITS.manifest_grace - 60) == {}
     assert sweep(memory, 60) == {SweepOutcome.MANIFEST: 1}
-    assert memory.metadata.manifests == {}
+    assert memory.rows("MANIFEST") == []
 
 
 def test_a_session_that_fails_keeps_no_other_session_waiting(
@@ -227,9 +228,13 @@ def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry)
     assert sweep(memory) == {SweepOutcome.CANCELLED: 3}
 
 
+BACKLOG = int(os.environ.get("MOORAGE_BACKLOG", "2000"))
+"""How many sessions wait; `make drills` sweeps among 10,000."""
+
+
 @pytest.mark.timeout(280)
 def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
-    """Among 10,000 sessions that wait, those due are found by pages of the index, never by a scan.
+    """Among thousands of sessions, those due are found by pages of the index, never by a scan.
 
     Each costs one read and the writes of its end, however many others there are.
     """
@@ -243,7 +248,7 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
                 sweep_at=now + (-1 if number < due else 9999),
             )
         )
-        for number in range(10_000)
+        for number in range(BACKLOG)
     ]
     for start in range(0, len(items), 25):
         batch: list[Any] = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]

@@ -1,49 +1,37 @@
-"""The stores under test: the ones in memory, and those of DynamoDB over moto and over MiniStack.
+"""The stores under test, over tables in this process, over moto and over MiniStack.
 
 One process of each backend and one pair of tables serve all tests, which take fresh names instead.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.emulators.backends import Backend, ministack_backend, moto_backend
-from tests.support.memory_metadata import MemoryMetadataStore
-from tests.support.memory_sessions import MemorySessionStore
+from tests.emulators.backends import Backend, ministack_backend
+from tests.emulators.dynamodb import MemoryTables
+from tests.support.registries import REGISTRY, UPLOADS
 from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from chalicelib.registry.ports import MetadataStore, SessionStore
     from chalicelib.stores.dynamodb.keys import Key
 
-BACKENDS: dict[str, Callable[[], AbstractContextManager[Backend]]] = {
-    "moto": moto_backend,
-    "ministack": ministack_backend,
-}
+BACKENDS = ("moto", "ministack")
 
 
 @dataclass(frozen=True)
 class Stores:
-    """A session store and a metadata store over the same world."""
-
-    sessions: SessionStore
-    metadata: MetadataStore
-
-
-@dataclass(frozen=True)
-class DynamoStores(Stores):
-    """The stores of DynamoDB, with a way past them to the tables."""
+    """A session store and a metadata store over the same tables, with a way past them."""
 
     sessions: DynamoSessionStore
     metadata: DynamoMetadataStore
@@ -76,32 +64,33 @@ class DynamoStores(Stores):
 
 
 class Running:
-    """Backends that are started when first asked for."""
+    """The session's moto, and MiniStack, which is started when first asked for."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._stores: dict[str, tuple[Backend, DynamoStores]] = {}
+    def __init__(self, strict_moto: Backend, stack: ExitStack) -> None:
+        self._strict_moto, self._stack = strict_moto, stack
+        self._stores: dict[str, tuple[Backend, Stores]] = {}
 
-    def stores(self, name: str) -> DynamoStores:
+    def stores(self, name: str) -> Stores:
         """Return stores over the tables that all tests share."""
         return self._started(name)[1]
 
-    def fresh(self, name: str) -> DynamoStores:
+    def fresh(self, name: str) -> Stores:
         """Return stores over tables of their own."""
-        return over(self._started(name)[0].fresh())
+        return over_backend(self._started(name)[0].fresh())
 
-    def _started(self, name: str) -> tuple[Backend, DynamoStores]:
+    def _started(self, name: str) -> tuple[Backend, Stores]:
         if name not in self._stores:
-            backend = self._stack.enter_context(BACKENDS[name]())
-            self._stores[name] = backend, over(backend)
+            backend = self._strict_moto
+            if name == "ministack":
+                backend = self._stack.enter_context(ministack_backend())
+            self._stores[name] = backend, over_backend(backend)
         return self._stores[name]
 
 
-def over(backend: Backend) -> DynamoStores:
-    """Return the stores over a backend's tables, which note how long they would sleep."""
-    client, waits = backend.dynamodb(), list[float]()
-    registry, uploads = backend.registry_table, backend.uploads_table
-    return DynamoStores(
+def over(client: DynamoDBClient, registry: str, uploads: str) -> Stores:
+    """Return stores over a client's tables, which note how long they would sleep."""
+    waits = list[float]()
+    return Stores(
         DynamoSessionStore(client, uploads, sleep=waits.append),
         DynamoMetadataStore(client, registry, uploads, sleep=waits.append),
         client,
@@ -111,17 +100,21 @@ def over(backend: Backend) -> DynamoStores:
     )
 
 
+def over_backend(backend: Backend) -> Stores:
+    """Return stores over a backend's tables."""
+    return over(backend.dynamodb(), backend.registry_table, backend.uploads_table)
+
+
 def in_memory() -> Stores:
-    """Return new stores in memory."""
-    sessions = MemorySessionStore()
-    return Stores(sessions, MemoryMetadataStore(sessions))
+    """Return stores over new tables in this process."""
+    return over(cast("Any", MemoryTables()), REGISTRY, UPLOADS)
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Running]:
+def running(strict_moto: Backend) -> Iterator[Running]:
     """Backends, stopped when all tests are over."""
     with ExitStack() as stack:
-        yield Running(stack)
+        yield Running(strict_moto, stack)
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
@@ -143,7 +136,7 @@ def racing_stores(request: pytest.FixtureRequest, running: Running) -> Stores:
 
 
 @pytest.fixture(params=BACKENDS)
-def dynamo(request: pytest.FixtureRequest, running: Running) -> DynamoStores:
+def dynamo(request: pytest.FixtureRequest, running: Running) -> Stores:
     """The stores of DynamoDB over every backend, which have not slept yet."""
     stores = running.stores(request.param)
     stores.waits.clear()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
-import moto.backends as moto_backends
 import moto.s3.models as moto_s3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
@@ -23,7 +22,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 
 from tests.emulators import s3_refusals
-from tests.emulators.strict_moto import StrictMoto, list_parts_by_number
+from tests.emulators.strict_moto import StrictMoto, correct_moto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,10 +40,7 @@ class MotoWire:
     def __init__(self, part_minimum: int) -> None:
         moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
         s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
-        list_parts_by_number()
-        # moto lists its folder for every request, which takes a tenth of a drill's time.
-        modules = tuple(moto_backends.list_of_moto_modules())
-        moto_backends.list_of_moto_modules = lambda: modules
+        correct_moto()
         self.fault: Callable[[Any, Callable[[], Any]], Any] | None = None
         self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
         session = boto3.session.Session(

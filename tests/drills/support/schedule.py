@@ -1,11 +1,12 @@
 """Schedules: tasks that run one call at a time in an order that is chosen, and can be replayed.
 
-Each task is a thread that waits at every point for its turn, so only one ever runs. Nothing here
-may depend on time or on which thread the machine wakes first.
+Each task is a thread that runs only when it has the turn, so only one ever runs. Nothing here may
+depend on time or on which thread the machine wakes first.
 """
 
 from __future__ import annotations
 
+import _thread
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,55 +84,85 @@ def read(text: str) -> list[Choice]:
     return [Choice(int(part.rstrip(_LETTERS)), part.lstrip(_DIGITS)) for part in parts]
 
 
-class _Task:
-    """A thread that does one step each time it is let go."""
+class _Relay:
+    """Tasks in threads of their own, of which the one that has the turn runs.
 
-    def __init__(self, body: Body) -> None:
-        self.over = False
-        self.error: BaseException | None = None
-        self._body = body
-        self._act: Act | None = None
-        self._mine, self._yours = threading.Semaphore(0), threading.Semaphore(0)
-        threading.Thread(target=self._run, daemon=True).start()
+    At each of its calls a task chooses who goes on. It hands the turn over only if that is
+    another one: most calls cost no switch of threads.
+    """
 
-    def step(self, act: Act | None) -> None:
-        """Make the call that the task waits at, and run it to the next one or to its end."""
-        self._act = act
-        self._mine.release()
-        self._yours.acquire()
+    def __init__(self, choose: Chooser, acts: Mapping[str, Act | None]) -> None:
+        self.steps: list[Step] = []
+        self.errors: dict[int, BaseException] = {}
+        self._choose = choose
+        self._acts = acts
+        self._waiting: dict[int, threading.Lock] = {}
+        """The tasks that are not over, and the lock at which each waits for its turn."""
+        self._current: int | None = None
+        self._main = _taken()
 
-    def _run(self) -> None:
-        self._mine.acquire()
+    def run(self, bodies: Sequence[Body]) -> None:
+        """Take each task up to its first call, when nothing has happened yet; then let them go."""
+        for number, body in enumerate(bodies):
+            self._waiting[number] = _taken()
+            _thread.start_new_thread(self._run, (number, body))
+            self._main.acquire()
+        self._pass_on(None)
+        self._main.acquire()
+
+    def _run(self, number: int, body: Body) -> None:
+        first = True
+
+        def turn() -> Act | None:
+            nonlocal first
+            if first:
+                first = False
+                self._main.release()
+                self._waiting[number].acquire()
+            else:
+                self._pass_on(number)
+            return self._acts[self.steps[-1].choice.act]
+
         try:
-            self._body(Gate(turn=self._turn))
+            body(Gate(turn=turn))
         except Stopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - `run` returns it
-            self.error = error
-        self.over = True
-        self._yours.release()
+        except BaseException as error:  # noqa: BLE001 - whoever runs the schedule judges it
+            self.errors[number] = error
+        del self._waiting[number]
+        if first:  # it made no call at all
+            self._main.release()
+        else:
+            self._pass_on(None)
 
-    def _turn(self) -> Act | None:
-        self._yours.release()
-        self._mine.acquire()
-        return self._act
+    def _pass_on(self, giver: int | None) -> None:
+        """Choose who goes on; if that is another one, `giver` waits until it has the turn again."""
+        if not self._waiting:
+            self._main.release()
+            return
+        alive = tuple(self._waiting)
+        choice = self._choose(len(self.steps), alive, self._current)
+        self.steps.append(Step(choice, alive, self._current))
+        self._current = choice.task
+        if choice.task != giver:
+            self._waiting[choice.task].release()
+            if giver is not None:
+                self._waiting[giver].acquire()
+
+
+def _taken() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def run(
     bodies: Sequence[Body], choose: Chooser, acts: Mapping[str, Act | None] = ACTS
 ) -> tuple[list[Step], list[BaseException]]:
     """Run tasks to their ends; returns the steps, and what tasks raised."""
-    tasks = [_Task(body) for body in bodies]
-    for task in tasks:  # up to its first call: nothing has happened yet
-        task.step(None)
-    steps: list[Step] = []
-    current: int | None = None
-    while alive := tuple(number for number, task in enumerate(tasks) if not task.over):
-        choice = choose(len(steps), alive, current)
-        tasks[choice.task].step(acts[choice.act])
-        steps.append(Step(choice, alive, current))
-        current = choice.task
-    return steps, [task.error for task in tasks if task.error is not None]
+    relay = _Relay(choose, acts)
+    relay.run(bodies)
+    return relay.steps, [error for _, error in sorted(relay.errors.items())]
 
 
 def following(schedule: Sequence[Choice]) -> Chooser:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from chalicelib.registry.model import Link, Manifest, Record, Referrer
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.codec import Item
-    from tests.support.memory_metadata import MemoryMetadataStore
     from tests.support.memory_objects import MemoryObjectStore
 
 
@@ -40,21 +39,6 @@ class Snapshot:
     tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
     referrers: dict[tuple[str, Digest, Digest], Referrer] = field(default_factory=dict)
-
-
-def of_memory(objects: MemoryObjectStore, metadata: MemoryMetadataStore) -> Snapshot:
-    """Look at the stores in memory."""
-    seen = Snapshot(
-        sessions=dict(metadata.sessions.sessions),
-        links=dict(metadata.links),
-        records=dict(metadata.records),
-        manifests=dict(metadata.manifests),
-        tags=dict(metadata.tags),
-        tagged=set(metadata.tagged),
-        referrers=dict(metadata.referrers),
-    )
-    add_objects(seen, objects)
-    return seen
 
 
 def add_objects(seen: Snapshot, objects: MemoryObjectStore) -> None:

@@ -1,7 +1,7 @@
 """The worlds of the drills: a registry's stores with every call behind a gate, and a clock.
 
-In memory a point is a call of a port; over AWS it is an API call of botocore's. Nothing here may
-run on real time.
+A point is a request to DynamoDB or an API call of botocore's; a call of the port where the object
+store is in memory. Nothing here may run on real time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
@@ -21,10 +22,9 @@ from moorage.common.project import DATA_TEMPLATE
 from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, gated
-from tests.drills.support.tables import MemoryTables
-from tests.support.memory_metadata import MemoryMetadataStore
+from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
-from tests.support.memory_sessions import MemorySessionStore
+from tests.support.registries import REGISTRY, UPLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
+    from chalicelib.stores.dynamodb.keys import Key
     from tests.drills.support.snapshot import Snapshot
 
 PART = 8
@@ -102,36 +103,6 @@ class World(Protocol):
         """Make another one with nothing in it; the old one may be gone by that."""
 
 
-class MemoryWorld:
-    """The stores in memory."""
-
-    name = "memory"
-
-    def __init__(self, limits: Limits = SMALL) -> None:
-        self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
-        self._objects = MemoryObjectStore(part_minimum=limits.part_minimum)
-        self._sessions = MemorySessionStore()
-        self._metadata = MemoryMetadataStore(self._sessions)
-
-    def ports(self, gate: Gate) -> Ports:
-        """Return the ports, each call of which is a point."""
-        return Ports(
-            objects=gated(self._objects, "objects", gate),
-            sessions=gated(self._sessions, "sessions", gate),
-            metadata=gated(self._metadata, "metadata", gate),
-            workers=gated(self.workers, "workers", gate),
-            clock=self.clock,
-        )
-
-    def snapshot(self) -> Snapshot:
-        """Look."""
-        return drill_snapshot.of_memory(self._objects, self._metadata)
-
-    def fresh(self, limits: Limits) -> MemoryWorld:
-        """Make another."""
-        return MemoryWorld(limits)
-
-
 class TablesWorld:
     """The stores of DynamoDB over tables in this process, and the object store in memory.
 
@@ -151,16 +122,15 @@ class TablesWorld:
         sleep = self.clock.sleep
         return Ports(
             objects=gated(self._objects, "objects", gate),
-            sessions=DynamoSessionStore(client, "uploads", sleep=sleep),
-            metadata=DynamoMetadataStore(client, "registry", "uploads", sleep=sleep),
+            sessions=DynamoSessionStore(client, UPLOADS, sleep=sleep),
+            metadata=DynamoMetadataStore(client, REGISTRY, UPLOADS, sleep=sleep),
             workers=gated(self.workers, "workers", gate),
             clock=self.clock,
         )
 
     def snapshot(self) -> Snapshot:
         """Look."""
-        rows = {name: list(table.values()) for name, table in self._tables.items.items()}
-        seen = drill_snapshot.of_items(rows.get("uploads", []), rows.get("registry", []))
+        seen = drill_snapshot.of_items(self._tables.rows(UPLOADS), self._tables.rows(REGISTRY))
         drill_snapshot.add_objects(seen, self._objects)
         return seen
 
@@ -168,11 +138,11 @@ class TablesWorld:
         """Make another."""
         return TablesWorld(limits)
 
-    def spoil(self, key: Mapping[str, str], /, **attributes: dict[str, str]) -> None:
+    def spoil(self, key: Key, /, **attributes: dict[str, str]) -> None:
         """Change an item of the table `registry` behind the stores' back."""
-        rows = self._tables.items["registry"]
-        place = key["pk"], key["sk"]
-        rows[place] = {**rows[place], **attributes}
+        where = {"TableName": REGISTRY, "Key": key_attributes(key)}
+        item = self._tables.get_item(**where)["Item"]
+        self._tables.put_item(TableName=REGISTRY, Item={**item, **attributes})
 
 
 class AwsWorld:

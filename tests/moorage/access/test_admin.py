@@ -109,8 +109,10 @@ def test_all_pages_are_listed(store: MemoryAccessStore) -> None:
     listed = admin.credentials(store)
     assert len(listed) == 250
     assert listed == sorted(listed, key=lambda one: (one.name, one.created_at))
-    store.public |= {f"team/app-{number}" for number in range(250)}
-    assert admin.public(store) == sorted(store.public)
+    names = {f"team/app-{number}" for number in range(250)}
+    for name in names:
+        store.set_public(name, public=True)
+    assert admin.public(store) == sorted(names)
 
 
 def test_a_token_is_found_by_id_and_by_name(store: MemoryAccessStore) -> None:

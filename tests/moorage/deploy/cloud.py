@@ -10,7 +10,7 @@ from moorage.access import admin as access_admin
 from moorage.cli import main as cli
 from moorage.deploy.stacks import Stacks
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
-from tests.support.moorage_command import TOKEN, Result
+from tests.support.moorage_command import TOKEN, CommandResult
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ class Cloud:
         """Return a client."""
         return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
-    def run(self, *words: str, package: bool = True) -> Result:
+    def run(self, *words: str, package: bool = True) -> CommandResult:
         """Run a command of the stage x."""
         act, *others = words
         given = ["--package", str(self._package)] if act == "deploy" and package else []
@@ -45,7 +45,7 @@ class Cloud:
         shown = self._captured.readouterr()
         assert "Traceback" not in shown.err
         assert not TOKEN.search(shown.err)
-        return Result(status, shown.out, shown.err)
+        return CommandResult(status, shown.out, shown.err)
 
     def stack(self, name: str = STACK) -> deploy_stacks.Stack:
         """Return a stack, which must exist."""

@@ -92,7 +92,7 @@ def test_a_chunk_past_the_last_part_is_refused_and_the_session_can_be_closed(
     """Nothing was sent to S3, so the session is as it was; the tail has a number of its own."""
     session = opened(memory, BYTES[:16], b"tail")
     full = replace(stored(memory, session), next_part=LAST_PART, burned=tuple(range(2, LAST_PART)))
-    memory.sessions.sessions[session.id] = full
+    memory.replace(full)
     for _ in range(3):
         with pytest.raises(UploadInvalidError, match="larger chunks"):
             append(memory, session, BYTES)
@@ -112,7 +112,7 @@ def test_a_put_whose_session_is_cancelled_under_another_claim_is_404(
     def lose(_seconds: float) -> None:
         sealed = stored(memory, session)
         lost = replace(sealed, claim=wrong, fence=sealed.fence + 1, state=UploadState.CANCELLED)
-        memory.sessions.sessions[session.id] = lost
+        memory.replace(lost)
 
     with mock.patch.object(memory.clock, "sleep", lose), pytest.raises(UploadUnknownError):
         commit(memory, session, right)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chalicelib.access.ports import AccessStore
     from chalicelib.stores.dynamodb.keys import Key
-    from tests.chalicelib.stores.conftest import DynamoStores, Running
+    from tests.chalicelib.stores.conftest import Running, Stores
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DynamoAccess:
         )
 
 
-def over_a_table(stores: DynamoStores) -> DynamoAccess:
+def over_a_table(stores: Stores) -> DynamoAccess:
     """Return a store over a new table, beside those that other stores have."""
     client = stores.client
     url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-access"

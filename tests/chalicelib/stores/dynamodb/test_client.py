@@ -23,7 +23,8 @@ from chalicelib.stores.dynamodb.client import (
 from chalicelib.stores.dynamodb.expressions import Clause, ConditionCheck, Delete, Put, Update
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.support.memory_sessions import MemorySessionStore
+from tests.emulators.dynamodb import MemoryTables
+from tests.support.registries import stores_over
 from tests.support.values import NOW, a_manifest, a_session, begin, fresh_digest
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
     client = cast("Any", Script(EndpointConnectionError(endpoint_url="http://nowhere")))
     sessions = DynamoSessionStore(client, "uploads")
     metadata = DynamoMetadataStore(client, "registry", "uploads")
-    before, after = begin(MemorySessionStore(), "a", fresh_digest())
+    before, after = begin(stores_over(MemoryTables())[0], "a", fresh_digest())
     session, manifest, digest = a_session(), a_manifest(), fresh_digest()
     link = Link("a", digest, 1, "key", NOW, "version")
     arguments: dict[Callable[..., object], tuple[object, ...]] = {

@@ -31,7 +31,7 @@ from tests.support.values import (
 )
 
 if TYPE_CHECKING:
-    from tests.chalicelib.stores.conftest import DynamoStores
+    from tests.chalicelib.stores.conftest import Stores
 
 TRANSACTION = "TransactWriteItems"
 
@@ -45,9 +45,7 @@ TRANSACTION = "TransactWriteItems"
         {"fence": {"N": "2"}},
     ],
 )
-def test_a_dead_lease_that_moves_is_not_taken_over(
-    dynamo: DynamoStores, changes: dict[str, Any]
-) -> None:
+def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict[str, Any]) -> None:
     """A lease is taken over only from the very holder, fence and state that were seen."""
     session = a_session(holder="dead", lease_until=NOW, fence=1, next_part=7)
     dynamo.sessions.create(session)
@@ -74,7 +72,7 @@ def test_a_dead_lease_that_moves_is_not_taken_over(
 
 
 def test_a_record_that_goes_between_two_forms_is_made_again(
-    dynamo: DynamoStores, repository: str
+    dynamo: Stores, repository: str
 ) -> None:
     """A publication that met a record which then goes publishes its own bytes."""
     digest = pushed(dynamo)
@@ -87,9 +85,7 @@ def test_a_record_that_goes_between_two_forms_is_made_again(
     assert (record.key, record.links) == (key_of(before), 1)
 
 
-def test_a_record_that_names_other_bytes_between_two_forms(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_record_that_names_other_bytes_between_two_forms(dynamo: Stores, repository: str) -> None:
     """A publication links to the bytes that the record names when it is written."""
     digest = pushed(dynamo)
     before, after = begin(dynamo.sessions, repository, digest)
@@ -100,9 +96,7 @@ def test_a_record_that_names_other_bytes_between_two_forms(
     assert written.published_key == link.key == "blobs/later"
 
 
-def test_a_link_that_goes_between_two_forms_is_made_again(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_link_that_goes_between_two_forms_is_made_again(dynamo: Stores, repository: str) -> None:
     """A publication that met a link which then goes makes one, and counts it."""
     digest = pushed(dynamo, repository)
     before, after = begin(dynamo.sessions, repository, digest)
@@ -114,9 +108,7 @@ def test_a_link_that_goes_between_two_forms_is_made_again(
     assert written.published_key == link.key == record.key
 
 
-def test_a_record_that_goes_while_only_a_link_may_be_made(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
     """A publication without bytes of its own writes nothing once the record is gone."""
     digest = pushed(dynamo)
     before, after = begin(dynamo.sessions, repository, digest)
@@ -128,9 +120,7 @@ def test_a_record_that_goes_while_only_a_link_may_be_made(
     assert dynamo.metadata.get_record(digest) is None
 
 
-def test_a_digest_of_two_sizes_is_published_by_nobody(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository: str) -> None:
     """Bytes of another size than the record's can't have its digest: that raises."""
     digest = pushed(dynamo)
     dynamo.change(keys.record_key(digest), size={"N": str(SIZE + 1)})
@@ -141,7 +131,7 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(
     assert dynamo.metadata.get_link(repository, digest) is None
 
 
-def test_a_record_that_goes_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount whose record goes after it was read links nothing and makes no record."""
     digest = pushed(dynamo)
     collect = partial(dynamo.drop, keys.record_key(digest))
@@ -151,7 +141,7 @@ def test_a_record_that_goes_before_a_mount(dynamo: DynamoStores, repository: str
     assert dynamo.metadata.get_record(digest) is None
 
 
-def test_a_record_that_is_replaced_before_a_mount(dynamo: DynamoStores, repository: str) -> None:
+def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount names the bytes that the record names when it is written."""
     digest = pushed(dynamo)
     replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
@@ -162,9 +152,7 @@ def test_a_record_that_is_replaced_before_a_mount(dynamo: DynamoStores, reposito
     assert dynamo.metadata.get_link(repository, digest) == link
 
 
-def test_a_link_that_comes_before_a_mount_is_counted_once(
-    dynamo: DynamoStores, repository: str
-) -> None:
+def test_a_link_that_comes_before_a_mount_is_counted_once(dynamo: Stores, repository: str) -> None:
     """A mount that finds another's link only touches it."""
     digest = pushed(dynamo)
     mount = partial(dynamo.metadata.add_link, repository, digest, NOW)
@@ -175,7 +163,7 @@ def test_a_link_that_comes_before_a_mount_is_counted_once(
     assert (link.touched_at, record.links) == (NOW + 1, 2)
 
 
-def test_a_link_that_keeps_going_is_given_up(dynamo: DynamoStores, repository: str) -> None:
+def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
     """A mount that meets another world each time it looks ends with 503, in bounded time."""
     digest = pushed(dynamo, repository)
     moves = iter(range(1000))
@@ -191,7 +179,7 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: DynamoStores, repository: s
     assert next(moves) == TRIES
 
 
-def test_a_link_that_is_touched_before_its_deletion(dynamo: DynamoStores, repository: str) -> None:
+def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
     """A deletion takes the link as it is, not as it was read."""
     digest = pushed(dynamo, repository)
     link = link_to(dynamo, repository, digest)
@@ -205,7 +193,7 @@ def test_a_link_that_is_touched_before_its_deletion(dynamo: DynamoStores, reposi
 
 @pytest.mark.parametrize("links", [None, {"N": "0"}])
 def test_a_link_that_no_record_counts_is_corrupt(
-    dynamo: DynamoStores, repository: str, links: dict[str, str] | None
+    dynamo: Stores, repository: str, links: dict[str, str] | None
 ) -> None:
     """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
     digest = pushed(dynamo, repository)
@@ -218,7 +206,7 @@ def test_a_link_that_no_record_counts_is_corrupt(
     assert dynamo.metadata.get_link(repository, digest) is not None
 
 
-def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, repository: str) -> None:
+def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: str) -> None:
     """A tag that moves after it was read is not deleted, and its way back stays."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository)
@@ -231,7 +219,7 @@ def test_a_tag_that_moves_before_its_deletion_stays(dynamo: DynamoStores, reposi
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_stray_way_back_is_deleted(dynamo: DynamoStores, repository: str, *, named: bool) -> None:
+def test_a_stray_way_back_is_deleted(dynamo: Stores, repository: str, *, named: bool) -> None:
     """A way back that no tag answers to goes, whether the tag names another manifest or is gone."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository))
     if named:

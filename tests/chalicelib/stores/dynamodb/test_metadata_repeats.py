@@ -28,10 +28,10 @@ from tests.support.values import (
 )
 
 if TYPE_CHECKING:
-    from tests.chalicelib.stores.conftest import DynamoStores
+    from tests.chalicelib.stores.conftest import Stores
 
 
-def leased(dynamo: DynamoStores, session: Session, now: float = NOW) -> Session:
+def leased(dynamo: Stores, session: Session, now: float = NOW) -> Session:
     """Take a lease of ten seconds."""
     return dynamo.sessions.take_lease(
         session.id,
@@ -44,7 +44,7 @@ def leased(dynamo: DynamoStores, session: Session, now: float = NOW) -> Session:
     )
 
 
-def test_create(dynamo: DynamoStores) -> None:
+def test_create(dynamo: Stores) -> None:
     """A creation that is sent twice makes the session."""
     session = a_session()
     with answer_lost(dynamo.client, "PutItem"):
@@ -52,7 +52,7 @@ def test_create(dynamo: DynamoStores) -> None:
     assert dynamo.sessions.get(session.id) == session
 
 
-def test_take_lease(dynamo: DynamoStores) -> None:
+def test_take_lease(dynamo: Stores) -> None:
     """A lease that is sent twice is the caller's, under one fence."""
     session = a_session()
     dynamo.sessions.create(session)
@@ -62,7 +62,7 @@ def test_take_lease(dynamo: DynamoStores) -> None:
     assert dynamo.sessions.get(session.id) == taken
 
 
-def test_take_over(dynamo: DynamoStores) -> None:
+def test_take_over(dynamo: Stores) -> None:
     """A lease that is taken over by a write sent twice burns one part number."""
     session = a_session(holder="dead", lease_until=NOW, fence=4)
     dynamo.sessions.create(session)
@@ -72,7 +72,7 @@ def test_take_over(dynamo: DynamoStores) -> None:
     assert dynamo.sessions.get(session.id) == taken
 
 
-def test_write(dynamo: DynamoStores) -> None:
+def test_write(dynamo: Stores) -> None:
     """A write that is sent twice succeeds, also when it moves state and fence."""
     session = a_session()
     dynamo.sessions.create(session)
@@ -84,7 +84,7 @@ def test_write(dynamo: DynamoStores) -> None:
 
 
 @pytest.mark.parametrize("world", ["all new", "record live", "link there"])
-def test_publish(dynamo: DynamoStores, repository: str, world: str) -> None:
+def test_publish(dynamo: Stores, repository: str, world: str) -> None:
     """A publication that is sent twice counts its link once, in every form that it takes."""
     digest = fresh_digest()
     if world != "all new":
@@ -99,7 +99,7 @@ def test_publish(dynamo: DynamoStores, repository: str, world: str) -> None:
     assert record_of(dynamo, digest).links == (2 if world == "record live" else 1)
 
 
-def test_add_link(dynamo: DynamoStores, repository: str) -> None:
+def test_add_link(dynamo: Stores, repository: str) -> None:
     """A mount that is sent twice is counted once."""
     digest = pushed(dynamo)
     with answer_lost(dynamo.client, "TransactWriteItems"):
@@ -108,7 +108,7 @@ def test_add_link(dynamo: DynamoStores, repository: str) -> None:
     assert record_of(dynamo, digest).links == 2
 
 
-def test_delete_link(dynamo: DynamoStores, repository: str) -> None:
+def test_delete_link(dynamo: Stores, repository: str) -> None:
     """A deletion that is sent twice has deleted, and is counted once."""
     digest = pushed(dynamo, repository)
     dynamo.metadata.add_link(fresh_name(), digest, NOW)
@@ -118,14 +118,14 @@ def test_delete_link(dynamo: DynamoStores, repository: str) -> None:
     assert record_of(dynamo, digest).links == 1
 
 
-def test_put_pending(dynamo: DynamoStores) -> None:
+def test_put_pending(dynamo: Stores) -> None:
     """A pending manifest that is sent twice is the caller's own."""
     manifest = a_manifest()
     with answer_lost(dynamo.client, "PutItem"):
         assert dynamo.metadata.put_pending(manifest) == manifest
 
 
-def test_make_live(dynamo: DynamoStores, repository: str) -> None:
+def test_make_live(dynamo: Stores, repository: str) -> None:
     """A manifest that is made live twice has its tags and its row."""
     old = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository, subject=(subject := fresh_digest()))
@@ -138,7 +138,7 @@ def test_make_live(dynamo: DynamoStores, repository: str) -> None:
     assert there == replace(new, state=ManifestState.LIVE, sweep_at=None)
 
 
-def test_the_end_of_a_manifest(dynamo: DynamoStores) -> None:
+def test_the_end_of_a_manifest(dynamo: Stores) -> None:
     """A deletion that is sent twice at every step deletes tag, row and item."""
     live = push_manifest(dynamo.metadata, a_manifest(subject=fresh_digest()), "v1")
     with answer_lost(dynamo.client, "UpdateItem"):
@@ -151,7 +151,7 @@ def test_the_end_of_a_manifest(dynamo: DynamoStores) -> None:
     assert dynamo.metadata.get_manifest(live.repository, live.digest) is None
 
 
-def test_remove_pending_and_touch(dynamo: DynamoStores, repository: str) -> None:
+def test_remove_pending_and_touch(dynamo: Stores, repository: str) -> None:
     """A removal that is sent twice removes, and a touch that is sent twice touches."""
     manifest = a_manifest()
     dynamo.metadata.put_pending(manifest)

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.registry.session import Session
-    from tests.chalicelib.stores.conftest import DynamoStores
+    from tests.chalicelib.stores.conftest import Stores
 
 READS = {"GetItem", "BatchGetItem", "Query"}
 
 
-def sent(dynamo: DynamoStores, act: Callable[[], object]) -> dict[str, int]:
+def sent(dynamo: Stores, act: Callable[[], object]) -> dict[str, int]:
     """Return how many requests of each operation an act takes."""
     with record_calls(dynamo.client) as calls:
         act()
     return dict(calls.operations("dynamodb"))
 
 
-def lease(dynamo: DynamoStores, session: Session, holder: str, now: float) -> Session:
+def lease(dynamo: Stores, session: Session, holder: str, now: float) -> Session:
     """Take a lease of one second."""
     return dynamo.sessions.take_lease(
         session.id,
@@ -58,7 +58,7 @@ def lease(dynamo: DynamoStores, session: Session, holder: str, now: float) -> Se
     )
 
 
-def test_an_append_is_two_writes_and_no_read(dynamo: DynamoStores) -> None:
+def test_an_append_is_two_writes_and_no_read(dynamo: Stores) -> None:
     """Creating, leasing and writing a session take one request each, a take-over two."""
     session = a_session()
     assert sent(dynamo, lambda: dynamo.sessions.create(session)) == {"PutItem": 1}
@@ -72,7 +72,7 @@ def test_an_append_is_two_writes_and_no_read(dynamo: DynamoStores) -> None:
     assert dynamo.waits == []
 
 
-def test_a_publication_is_one_transaction(dynamo: DynamoStores, repository: str) -> None:
+def test_a_publication_is_one_transaction(dynamo: Stores, repository: str) -> None:
     """What is new takes one transaction and no read; what is there, one more or one read."""
     digest = fresh_digest()
 
@@ -89,7 +89,7 @@ def test_a_publication_is_one_transaction(dynamo: DynamoStores, repository: str)
     assert published(repository, whole=False) == linked
 
 
-def test_manifest_requests(dynamo: DynamoStores, repository: str) -> None:
+def test_manifest_requests(dynamo: Stores, repository: str) -> None:
     """Making a manifest live takes one transaction, however many tags and links it has."""
     manifest = a_manifest(repository=repository)
     put = sent(dynamo, lambda: push_manifest(dynamo.metadata, manifest, "a", "b"))
@@ -100,7 +100,7 @@ def test_manifest_requests(dynamo: DynamoStores, repository: str) -> None:
     assert sent(dynamo, lambda: dynamo.metadata.list_tags(repository, None, 1)) == {"Query": 1}
 
 
-def test_the_catalog_is_asked_twice_only_for_what_it_lacks(dynamo: DynamoStores) -> None:
+def test_the_catalog_is_asked_twice_only_for_what_it_lacks(dynamo: Stores) -> None:
     """A repository that is found takes one cheap read; an absent one a consistent read more."""
     name = fresh_name()
     with record_calls(dynamo.client) as calls:
@@ -112,7 +112,7 @@ def test_the_catalog_is_asked_twice_only_for_what_it_lacks(dynamo: DynamoStores)
     assert [call.params["ConsistentRead"] for call in calls.of("dynamodb")] == [False]
 
 
-def test_all_other_reads_are_strongly_consistent(dynamo: DynamoStores, repository: str) -> None:
+def test_all_other_reads_are_strongly_consistent(dynamo: Stores, repository: str) -> None:
     """Whatever a client may have just written is read as it was written."""
     digest = fresh_digest()
     metadata = dynamo.metadata
@@ -140,7 +140,7 @@ def test_all_other_reads_are_strongly_consistent(dynamo: DynamoStores, repositor
         assert all(table.get("ConsistentRead") for table in tables), params
 
 
-def test_bodies_are_not_sent_with_many_manifests(dynamo: DynamoStores, repository: str) -> None:
+def test_bodies_are_not_sent_with_many_manifests(dynamo: Stores, repository: str) -> None:
     """Reading many manifests asks for every attribute but the body."""
     with record_calls(dynamo.client) as calls:
         dynamo.metadata.get_manifests(repository, [fresh_digest()])
@@ -150,7 +150,7 @@ def test_bodies_are_not_sent_with_many_manifests(dynamo: DynamoStores, repositor
     assert asked == {field.stored_as for field in MANIFEST.fields} - {"body"}
 
 
-def test_a_repeated_transaction_has_one_token(dynamo: DynamoStores, repository: str) -> None:
+def test_a_repeated_transaction_has_one_token(dynamo: Stores, repository: str) -> None:
     """A transaction is sent again under the token that it had, and the next under its own."""
     tokens = []
 
@@ -168,7 +168,7 @@ def test_a_repeated_transaction_has_one_token(dynamo: DynamoStores, repository: 
     assert first == again != other
 
 
-def test_versions_come_from_the_ids_that_are_given(dynamo: DynamoStores, repository: str) -> None:
+def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: str) -> None:
     """Each write of a link takes its version from the source of fresh ids."""
     ids = iter(["one", "two", "three"])
     metadata = DynamoMetadataStore(
@@ -186,7 +186,7 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: DynamoStores, reposit
     assert mounted.version == "three"
 
 
-def test_a_mark_goes_with_a_touch(dynamo: DynamoStores, repository: str) -> None:
+def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
     """Touching, mounting and pushing take the collector's mark from a link."""
     digest = pushed(dynamo, repository)
     link = link_to(dynamo, repository, digest)
@@ -202,7 +202,7 @@ def test_a_mark_goes_with_a_touch(dynamo: DynamoStores, repository: str) -> None
         assert link_to(dynamo, repository, digest).mark is None
 
 
-def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: DynamoStores) -> None:
+def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: Stores) -> None:
     """A session enters the queue with its sweep_at and leaves it when it loses that."""
 
     def due(at: float) -> bool:
@@ -221,7 +221,7 @@ def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: DynamoSt
     assert due(NOW + 600)
 
 
-def test_a_session_item_is_small(dynamo: DynamoStores) -> None:
+def test_a_session_item_is_small(dynamo: Stores) -> None:
     """A session with everything in it is two write units, however long its upload."""
     session = replace(a_full_session(), burned=tuple(range(9_900, 9_964)), hash_state=bytes(204))
     dynamo.sessions.create(session)
@@ -232,7 +232,7 @@ def test_a_session_item_is_small(dynamo: DynamoStores) -> None:
 
 
 @pytest.mark.parametrize("attribute", ["offset", "state", "burned", "fence"])
-def test_a_corrupt_item_is_never_taken_for_absent(dynamo: DynamoStores, attribute: str) -> None:
+def test_a_corrupt_item_is_never_taken_for_absent(dynamo: Stores, attribute: str) -> None:
     """A session item that lost an attribute is told by every operation that meets it."""
     session = a_session(holder="other", lease_until=NOW + 9)
     dynamo.sessions.create(session)
@@ -246,7 +246,7 @@ def test_a_corrupt_item_is_never_taken_for_absent(dynamo: DynamoStores, attribut
         dynamo.sessions.write(replace(session, fence=7), replace(session, offset=1))
 
 
-def test_what_can_not_be_asked_for_is_refused(dynamo: DynamoStores) -> None:
+def test_what_can_not_be_asked_for_is_refused(dynamo: Stores) -> None:
     """More tags than a transaction takes, or a claim of nothing, is a mistake of the caller."""
     with pytest.raises(ValueError, match="31 tags"):
         dynamo.metadata.make_live(a_manifest(), {str(n): None for n in range(31)}, None)
@@ -255,7 +255,7 @@ def test_what_can_not_be_asked_for_is_refused(dynamo: DynamoStores) -> None:
         dynamo.metadata.publish(before, replace(after, claim=None), "key", NOW)
 
 
-def test_a_record_item_is_as_it_is_drawn(dynamo: DynamoStores, repository: str) -> None:
+def test_a_record_item_is_as_it_is_drawn(dynamo: Stores, repository: str) -> None:
     """A record stands under its digest with key, size and links, numbers as numbers."""
     digest = fresh_digest()
     session = push(dynamo.sessions, dynamo.metadata, repository, digest)

@@ -1,16 +1,17 @@
 """DynamoDB in this process: a client that takes the requests of the stores, in microseconds.
 
-It evaluates the very expressions that go over the wire, so that what a condition says is what is
-drilled. It must never take an expression that it does not know for a true one; moto and MiniStack
-judge whether DynamoDB reads them so too.
+It evaluates the expressions that the stores send, so what a test finds is what a condition says.
+It must never accept an expression that it does not know; moto and MiniStack judge whether DynamoDB
+reads an expression the same way. It is safe for threads: each request is one step.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from operator import eq, ge, gt, le, lt
+from operator import eq, ge, gt, itemgetter, le, lt
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -20,9 +21,11 @@ Test = Callable[[Attributes, Attributes], bool]
 """Given an item's attributes and the expression's values."""
 
 _TOKEN = re.compile(
-    r"\s*(\(|\)|AND\b|OR\b|NOT\b|attribute_not_exists\(#\w+\)|#\w+ (?:=|>=|<=|>|<) :\w+)"
+    r"\s*(\(|\)|AND\b|OR\b|NOT\b"
+    r"|attribute_(?:not_)?exists\(#\w+\)|#\w+ (?:=|<>|>=|<=|>|<) :\w+)"
 )
 _ASSIGNMENT = re.compile(r"#(\w+) = (?:#(\w+) \+ )?(:\w+)")
+_INDEXED = ("pk", "sk", "session", "sweep_shard", "sweep_at")
 _COMPARE = {"=": eq, ">": gt, ">=": ge, "<": lt, "<=": le}
 
 
@@ -30,11 +33,22 @@ class MemoryTables:
     """The part of a boto3 DynamoDB client that the stores use."""
 
     def __init__(self) -> None:
-        self.items: dict[str, dict[tuple[str, ...], Attributes]] = {}
+        self._items: dict[str, dict[str, dict[str, Attributes]]] = {}
+        """By table, partition and sort key, which is empty where a table has none."""
+        self._lock = threading.Lock()
+
+    def rows(self, table: str) -> list[Attributes]:
+        """Return every item of a table."""
+        with self._lock:
+            return [item for part in self._items.get(table, {}).values() for item in part.values()]
+
+    def clear(self) -> None:
+        """Forget every item."""
+        self._items.clear()
 
     def get_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - botocore's parameters
         """Read an item."""
-        item = self._table(request).get(_place(request["Key"]))
+        item = self._item(request["TableName"], request["Key"])
         return {} if item is None else {"Item": item}
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
@@ -43,25 +57,28 @@ class MemoryTables:
         # DynamoDB ends a batch at 16 MB, and no drill's items come to that.
         now = max(2, len(wanted["Keys"]) * 2 // 3)
         keys, left = wanted["Keys"][:now], wanted["Keys"][now:]
-        found = [self.items.get(table, {}).get(_place(key)) for key in keys]
+        found = [self._item(table, key) for key in keys]
         names = wanted.get("ExpressionAttributeNames", {}).values()
         items = [_only(item, names) for item in found if item is not None]
         unread = {table: {**wanted, "Keys": left}} if left else {}
         return {"Responses": {table: items}, "UnprocessedKeys": unread}
 
     def query(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
-        """Read a range of a partition, or of a shard of the sweeper's queue, all in one page."""
+        """Read a range of a partition, or of a shard of the sweeper's queue, up to the limit."""
         values = request["ExpressionAttributeValues"]
-        rows = self._table(request).values()
         if "IndexName" in request:
             due = float(values[":now"]["N"])
-            shard = [row for row in rows if row.get("sweep_shard") == values[":shard"]]
-            items = [row for row in shard if float(row["sweep_at"]["N"]) <= due]
-            return {"Items": sorted(items, key=lambda row: float(row["sweep_at"]["N"]))}
-        first, last = values[":first"]["S"], values[":last"]["S"]
-        inside = [row for row in rows if row["pk"] == values[":pk"]]
-        items = [row for row in inside if first <= row["sk"]["S"] <= last]
-        return {"Items": sorted(items, key=lambda row: str(row["sk"]["S"]))}
+            queued = [
+                (float(row["sweep_at"]["N"]), *_place(row), _only(row, _INDEXED))
+                for row in self.rows(request["TableName"])
+                if row.get("sweep_shard") == values[":shard"]
+            ]
+            return _page([row for row in queued if row[0] <= due], request)
+        partition, first, last = (values[name]["S"] for name in (":pk", ":first", ":last"))
+        with self._lock:
+            rows = list(self._partition(request["TableName"], partition).items())
+        inside = [(0.0, partition, sort, row) for sort, row in rows if first <= sort <= last]
+        return _page(inside, request)
 
     def put_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
         """Put an item."""
@@ -81,47 +98,56 @@ class MemoryTables:
         places = [(of["TableName"], _place(_key(of))) for _, of in actions]
         if len(set(places)) < len(places) or len(places) > 100:
             raise _error("ValidationException")
-        refused = [not self._allows(of) for _, of in actions]
-        if any(refused):
-            reasons = [
-                {"Code": "ConditionalCheckFailed", **self._met(of)} if no else {"Code": "None"}
-                for no, (_, of) in zip(refused, actions, strict=True)
-            ]
-            raise _error("TransactionCanceledException", CancellationReasons=reasons)
-        for kind, of in actions:
-            self._do(kind, of)
+        with self._lock:
+            refused = [not self._allows(of) for _, of in actions]
+            if any(refused):
+                reasons = [
+                    {"Code": "ConditionalCheckFailed", **self._met(of)} if no else {"Code": "None"}
+                    for no, (_, of) in zip(refused, actions, strict=True)
+                ]
+                raise _error("TransactionCanceledException", CancellationReasons=reasons)
+            for kind, of in actions:
+                self._do(kind, of)
         return {}
 
     def _alone(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._allows(request):
-            raise _error("ConditionalCheckFailedException", **self._met(request))
-        self._do(kind, request)
-        after = self._table(request).get(_place(_key(request)))
-        return {} if after is None else {"Attributes": after}
+        with self._lock:
+            if not self._allows(request):
+                raise _error("ConditionalCheckFailedException", **self._met(request))
+            self._do(kind, request)
+            if request.get("ReturnValues") != "ALL_NEW":
+                return {}
+            return {"Attributes": self._item(request["TableName"], _key(request))}
 
-    def _table(self, request: Mapping[str, Any]) -> dict[tuple[str, ...], Attributes]:
-        return self.items.setdefault(request["TableName"], {})
+    def _partition(self, table: str, partition: str) -> dict[str, Attributes]:
+        return self._items.setdefault(table, {}).setdefault(partition, {})
+
+    def _item(self, table: str, key: Attributes) -> Attributes | None:
+        partition, sort = _place(key)
+        return self._items.get(table, {}).get(partition, {}).get(sort)
 
     def _met(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        item = self._table(request).get(_place(_key(request)))
-        return {} if item is None else {"Item": item}
+        """Return the item that a condition failed on, for who asked for it."""
+        item = self._item(request["TableName"], _key(request))
+        asked = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+        return {"Item": item} if asked and item is not None else {}
 
     def _allows(self, request: Mapping[str, Any]) -> bool:
         text = request.get("ConditionExpression")
         if text is None:
             return True
-        item = self._table(request).get(_place(_key(request)), {})
+        item = self._item(request["TableName"], _key(request)) or {}
         return _read(text)(item, request.get("ExpressionAttributeValues", {}))
 
     def _do(self, kind: str, request: Mapping[str, Any]) -> None:
-        table, place = self._table(request), _place(_key(request))
+        partition, sort = _place(_key(request))
+        items = self._partition(request["TableName"], partition)
         if kind == "Put":
-            table[place] = dict(request["Item"])
+            items[sort] = dict(request["Item"])
         elif kind == "Delete":
-            table.pop(place, None)
+            items.pop(sort, None)
         elif kind == "Update":
-            before = table.get(place, request["Key"])
-            table[place] = _updated(before, request)
+            items[sort] = _updated(items.get(sort, request["Key"]), request)
 
 
 def _updated(before: Attributes, request: Mapping[str, Any]) -> Attributes:
@@ -138,6 +164,18 @@ def _updated(before: Attributes, request: Mapping[str, Any]) -> Attributes:
     return after
 
 
+def _page(
+    rows: Iterable[tuple[float, str, str, Attributes]], request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the rows after the start key in their order, as many as the limit says."""
+    start = request.get("ExclusiveStartKey", ())
+    rest = [row for row in sorted(rows, key=itemgetter(0, 1, 2)) if row[:3] > start]
+    shown = rest[: request.get("Limit")]
+    # The key is opaque to the stores, which only hand it back.
+    more = {"LastEvaluatedKey": shown[-1][:3]} if len(shown) < len(rest) else {}
+    return {"Items": [row[3] for row in shown], **more}
+
+
 def _only(item: Attributes, names: Sequence[str]) -> Attributes:
     return {name: item[name] for name in names if name in item} if names else item
 
@@ -147,9 +185,10 @@ def _key(request: Mapping[str, Any]) -> Attributes:
     return key
 
 
-def _place(key: Attributes) -> tuple[str, ...]:
-    names = ("session",) if "session" in key else ("pk", "sk")
-    return tuple(key[name]["S"] for name in names)
+def _place(key: Attributes) -> tuple[str, str]:
+    if "session" in key:
+        return key["session"]["S"], ""
+    return key["pk"]["S"], key["sk"]["S"]
 
 
 def _error(code: str, **more: Any) -> ClientError:  # noqa: ANN401 - as botocore has it
@@ -210,10 +249,12 @@ def _single(word: str, rest: Iterator[str]) -> tuple[Test, str]:
 
 
 def _atom(word: str) -> Test:
-    if word.startswith("attribute_not_exists"):
-        absent = word.partition("#")[2].rstrip(")")
-        return lambda item, _values: absent not in item
+    if word.startswith("attribute_"):
+        named, wanted = word.partition("#")[2].rstrip(")"), word.startswith("attribute_exists")
+        return lambda item, _values: (named in item) is wanted
     name, sign, value = word.split(" ")
+    if sign == "<>":
+        return lambda item, values: item.get(name[1:]) != values[value]
     return lambda item, values: _compared(item.get(name[1:]), sign, values[value])
 
 
