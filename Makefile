@@ -28,12 +28,12 @@ help:
 	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"
 	@echo "make destroy  STAGE=x: takes it down; keeps its data (docs/deploy.md)"
 
-$(VENV)/.run: pyproject.toml constraints.txt Makefile
+$(VENV)/.run: pyproject.toml setup.py constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deploy,local]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt Makefile
+$(VENV)/.dev: pyproject.toml setup.py constraints.txt Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,clients,bench]'
 	touch $@ $(VENV)/.run
@@ -60,7 +60,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory package STAGE=check
-	$(BIN)/cfn-lint build/check/sam.yaml infra/data.yaml infra/observability.yaml
+	$(BIN)/cfn-lint --include-checks I -- build/check/sam.yaml infra/data.yaml infra/observability.yaml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -81,15 +81,12 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m bench
 
-# API Gateway's stage is always v2, for the URL's sake; STAGE names the stacks.
 package: $(VENV)/.run
-	$(BIN)/chalice package --stage v2 --merge-template infra/api.merge.yaml build/$(STAGE)
-	$(BIN)/python -m moorage.deploy.finish_package build/$(STAGE)
+	$(BIN)/python -m moorage.deploy.build build/$(STAGE)
 
 # Options come by variables (DOMAIN, CERTIFICATE, ...): docs/deploy.md has them all.
-deploy:
-	@$(MAKE) --no-print-directory package
-	@$(BIN)/moorage deploy --stage "$(STAGE)" --package "build/$(STAGE)"
+deploy: $(VENV)/.run
+	@$(BIN)/moorage deploy --stage "$(STAGE)"
 
 destroy: $(VENV)/.run
 	@$(BIN)/moorage destroy --stage "$(STAGE)"

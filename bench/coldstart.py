@@ -156,8 +156,7 @@ class Code:
     @classmethod
     def laid_out(cls, folder: Path) -> Code:
         """Package the functions for this machine, and copy what the baseline would pack."""
-        packaging.package(packaging.HOST, folder / "package")
-        with zipfile.ZipFile(folder / "package" / CODE) as archive:
+        with zipfile.ZipFile(packaging.package(packaging.HOST) / CODE) as archive:
             archive.extractall(folder / "task")
         installed, bare = Path(sysconfig.get_path("purelib")), shutil.ignore_patterns("__pycache__")
         for name in ("chalice", "aws_lambda_powertools", "boto3", "botocore", "s3transfer"):

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from chalicelib.errors import RegistryError
 from moorage.cli import output
 from moorage.cli.command import Command
 from moorage.cli.options import PATH, Decorator, option
@@ -83,7 +82,7 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
 
 @click.command(cls=Command, exclusive=("observability", "no_observability"))
 @_stage
-@option("--package", PATH, "the folder that `make package` wrote", required=True)
+@option("--package", PATH, "the folder that `make package` wrote; without it one is made now")
 @_of_templates
 @option("--bucket", "NAME", f"a bucket of yours for packages; {_EMPTIED}", variable="DEPLOY_BUCKET")
 @_option("admin-token-file", PATH, "where the first API token goes")
@@ -106,7 +105,7 @@ def deploy(no_observability: bool, **options: Any) -> None:  # noqa: FBT001 - by
     del no_observability  # see _switch
     parameters, watching = (_taken(options, rows) for rows in (_PARAMETERS, _WATCHING))
     wanted = run.DeployOptions(**options, parameters=parameters, watching=watching)
-    with _explained(), output.progress("deploying"):
+    with _interrupted(), output.progress("deploying"):
         result = run.deploy(wanted, os.environ)
     click.echo(texts.deployed(result), nl=False)
 
@@ -120,7 +119,7 @@ def destroy(*, stage: str, data: bool, confirm: str | None) -> None:
     from moorage.deploy import destroy as demolition
 
     options = demolition.DestroyOptions(stage, data=data, confirmed=confirm)
-    with _explained():
+    with _interrupted():
         text = demolition.destroy(options, os.environ)
     click.echo(text, nl=False)
 
@@ -132,14 +131,10 @@ def _taken(options: dict[str, Any], rows: Sequence[Sequence[str]]) -> dict[str, 
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what AWS raises in the block, and Ctrl-C, into a CommandError."""
-    from moorage.deploy.errors import AWS_ERRORS, say
-
+def _interrupted() -> Iterator[None]:
+    """Turn Ctrl-C into a CommandError."""
     try:
         yield
-    except (*AWS_ERRORS, RegistryError) as error:
-        raise CommandError(say(error)) from error
     except KeyboardInterrupt:
         raise CommandError(
             "stopped; what CloudFormation has begun goes on: see the console, or run it again"

@@ -1,7 +1,7 @@
-"""AWS for the commands that use it: clients, and errors put into words.
+"""AWS for the commands that use it: clients, and what its errors mean.
 
-This module must never send anything of the user's AWS settings to an endpoint that is given by
-hand, nor let the SDK log what it sends: signing keys are among it.
+This module must never send anything of the user's AWS settings to an endpoint given by hand, nor
+let the SDK log its requests: they contain signing keys.
 """
 
 import logging
@@ -14,20 +14,22 @@ import boto3
 import botocore.session
 from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError
+from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from moorage.common.data import REGION
 
-AWS_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError)
+__all__ = ["AWS_ERRORS", "Aws", "explain", "is_missing", "quiet_sdk"]
 
 _LIST_EXPORTS = "ListExports"
+# The answer to a HEAD has no code but its status.
 _DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"}
+    {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"}
 )
-_NOT_TAKEN = frozenset(
+_NO_TABLE = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
+_MISSING = _NO_TABLE | {"404", "NoSuchBucket", "NotFound"}
+_REFUSED_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
@@ -44,7 +46,7 @@ _NO_CREDENTIALS = (
 )
 _LOGIN_OVER = (exceptions.SSOError, exceptions.TokenRetrievalError)
 _NO_ANSWER = (exceptions.ConnectionError, exceptions.HTTPClientError)
-# What a profile or variable of the user's would add. An explicit None overrides both.
+# What the user's profile or variables would add. An explicit None overrides both.
 _NOTHING_OF_THE_USERS: Mapping[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
@@ -54,12 +56,12 @@ _NOTHING_OF_THE_USERS: Mapping[str, tuple[None, None, str | None, None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """AWS as the user's settings say; or, at an `endpoint`, an emulator with nothing of theirs."""
+    """AWS by the user's settings; or an emulator at `endpoint`, without those settings."""
 
     endpoint: str | None = None
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
-        """Return a client; raises BotoCoreError where the settings can't make one."""
+        """Return a client; raises BotoCoreError if the settings don't suffice."""
         config = Config(
             connect_timeout=5,
             read_timeout=20,
@@ -82,44 +84,54 @@ class Aws:
 
 
 def quiet_sdk() -> None:
-    """Keep the SDK from logging its requests: at the level of debug it logs all that is sent."""
+    """Keep the SDK from logging its requests, as it does at the level of debug."""
     logger = logging.getLogger("botocore")
     logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
 
 
-def explain(error: BaseException, table: str | None = None) -> str:
-    """Say in one line what an error of AWS, or of a store above it, means and what to do."""
+def is_missing(error: BaseException) -> bool:
+    """Return whether AWS answered that there is no such bucket or table."""
+    return code_of(error) in _MISSING
+
+
+def explain(
+    error: BaseException, table: str | None = None, *, rights: str = "ask who manages the account"
+) -> str:
+    """Return one line: what an error of AWS, or of a store above it, means and what to do.
+
+    `rights`: what to do where AWS denies an action.
+    """
     if isinstance(error, RegistryError):
-        if isinstance(error, TooManyRequestsError):
-            return "AWS asks to slow down: wait a moment and try again"
         if not isinstance(error.__cause__, AWS_ERRORS):
             return f"{error.message}: try again"
         error = error.__cause__
-    text = _of_answer(error, table) if isinstance(error, ClientError) else _of_sdk(error)
+    text = _of_answer(error, table, rights) if isinstance(error, ClientError) else _of_sdk(error)
     return " ".join(text.split())
 
 
-def _of_answer(error: ClientError, table: str | None) -> str:
-    details = error.response.get("Error", {})
-    code, message = details.get("Code", "an error"), details.get("Message", "")
-    if code == "ResourceNotFoundException":
+def _of_answer(error: ClientError, table: str | None, rights: str) -> str:
+    code = code_of(error) or "an error"
+    message, operation = error.response.get("Error", {}).get("Message", ""), error.operation_name
+    if isinstance(translate(error), TooManyRequestsError):
+        return f"AWS asks to slow down ({operation}): wait a minute and run it again"
+    if code in _NO_TABLE:
         return (
-            f"there is no table {table}: name it by --table or $MOORAGE_ACCESS_TABLE, and see that"
-            " AWS_REGION and AWS_PROFILE say where it is"
+            f"there is no table {table}: name it by --table or $MOORAGE_ACCESS_TABLE, and check"
+            " AWS_REGION and AWS_PROFILE"
         )
     if code in _DENIED:
-        other = "name the table by --table, or " if error.operation_name == _LIST_EXPORTS else ""
-        return f"AWS denies {error.operation_name}: {other}ask who manages the account ({message})"
-    if code in _NOT_TAKEN:
-        return f"AWS doesn't take these credentials: log in to AWS again ({code}: {message})"
-    return f"AWS answers {error.operation_name} with {code}: {message}"
+        other = "name the table by --table, or " if operation == _LIST_EXPORTS else ""
+        return f"AWS denies {operation}: {other}{rights} ({message})"
+    if code in _REFUSED_CREDENTIALS:
+        return f"AWS refuses these credentials: log in to AWS again ({code}: {message})"
+    return f"AWS answers {operation} with {code}: {message}"
 
 
 def _of_sdk(error: BaseException) -> str:
     if isinstance(error, _NO_CREDENTIALS):
         return (
-            "no AWS credentials: log in to AWS, or set AWS_PROFILE; for a local registry give"
-            f" --aws-endpoint ({error})"
+            "no AWS credentials: log in to AWS, or set AWS_PROFILE; a command that has"
+            f" --aws-endpoint reaches a local registry by it ({error})"
         )
     if isinstance(error, _LOGIN_OVER):
         return f"the login to AWS is over: log in again, as by `aws sso login` ({error})"

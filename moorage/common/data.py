@@ -1,14 +1,14 @@
-"""What the bucket and the tables of a local registry are called, and where they are said to be."""
+"""The names of a local registry's bucket and tables, and their region."""
 
 from dataclasses import dataclass
 
 REGION = "us-east-1"
-"""The region that emulators are told, and that signatures for them name."""
+"""The region that requests to emulators name."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataNames:
-    """What the bucket and the three tables of infra/data.yaml are called."""
+    """The names of the bucket and the three tables of infra/data.yaml."""
 
     bucket: str = "moorage-local"
     registry_table: str = "moorage-registry"
@@ -16,7 +16,7 @@ class DataNames:
     access_table: str = "moorage-access"
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that tell the registry these names."""
+        """Return the environment variables that give the registry these names."""
         return {
             "MOORAGE_BUCKET": self.bucket,
             "MOORAGE_REGISTRY_TABLE": self.registry_table,

@@ -1,4 +1,4 @@
-"""The account and region that a deployment goes to, and what it makes there is called.
+"""The account and region of a deployment, and the names of what it makes there.
 
 This module must never choose a region: a registry in the wrong place is paid for and not found.
 """
@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 from botocore.config import Config
 
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from boto3.session import Session
 
 _STAGE = re.compile(r"[a-z][a-z0-9]{0,19}")
-# The bucket's name, at most 63 characters long, is the longest that is made of a stage's.
+# The longest name made of it is the bucket's, which may have 63 characters.
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a stage's stacks, key and buckets are called. `stage`: a lower-case word."""
+    """The names of a stage's stacks, key and buckets. `stage`: a lower-case word."""
 
     stage: str
 
     @classmethod
     def of(cls, stage: str) -> Self:
-        """Take a stage's name; raises DeployError for one that can't stand in all the others."""
+        """Check a stage's name; raises DeployError for one that does not fit into every name."""
         if not _STAGE.fullmatch(stage):
             raise DeployError(
-                f"a stage can't be called {stage!r}: take 1 to 20 lower-case letters and digits,"
+                f"a stage can't be called {stage!r}: use 1 to 20 lower-case letters and digits,"
                 " a letter first"
             )
         return cls(stage)
@@ -53,22 +53,22 @@ class Names:
 
     @property
     def signing_key(self) -> str:
-        """The parameter that holds the keys of tokens."""
+        """The parameter that holds the keys that sign tokens."""
         return f"/moorage/{self.stage}/signing-key"
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What everything is tagged with."""
+        """The tags of all stacks and their resources."""
         return {"moorage-stage": self.stage}
 
     def code_bucket(self, account: "Account") -> str:
-        """Return the name of the bucket of packages, if nobody names one."""
+        """Return the name of the stage's own bucket of packages."""
         return f"{self.api_stack}-code-{account.id}-{account.region}"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An AWS account and a region of it, with the credentials of whoever runs the command."""
+    """An AWS account and a region, with the credentials of the person who runs the command."""
 
     session: "Session"
     id: str
@@ -76,7 +76,7 @@ class Account:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
-        """Ask AWS who this is; raises DeployError, BotoCoreError, ClientError.
+        """Ask AWS for the account; raises DeployError, BotoCoreError, ClientError.
 
         `environment` may name the region: boto3 itself doesn't read AWS_REGION.
         """

@@ -1,7 +1,7 @@
-"""Buckets: the private one that a stage's packages are uploaded to, and how a bucket is emptied.
+"""Buckets: a stage's own for packages is created and uploaded to; any can be emptied.
 
-This module must never change the settings of a bucket that somebody named, nor write to one of
-another account: names of buckets can be guessed, and taken first.
+This module must never change the settings of a bucket that the user named, nor write to one of
+another account: anybody may guess a bucket's name and create it first.
 """
 
 import json
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from moorage.deploy.errors import DeployError
+from moorage.common.aws import is_missing
+from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,34 +20,33 @@ if TYPE_CHECKING:
 
     from moorage.deploy.account import Account
 
-_MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
-# The one region that may not be named when a bucket is made.
+# The one region that a request to create a bucket may not name.
 _UNNAMED_REGION = "us-east-1"
 
 
-def upload(account: "Account", bucket: str, key: str, code: bytes, *, ours: bool) -> None:
-    """Put a package there. A bucket that is `ours` is made and closed before, if need be.
+def upload(account: "Account", bucket: str, key: str, code: bytes, *, own: bool) -> None:
+    """Upload a package. The stage's `own` bucket is first created and closed, if need be.
 
     Raises DeployError, ClientError.
     """
     s3: S3Client = account.client("s3")
-    if ours:
+    if own:
         _ensure(s3, account, bucket)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=code, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             raise DeployError(
-                f"there is no bucket {bucket}: name one that is there by DEPLOY_BUCKET, or say"
-                " DEPLOY_BUCKET=none, and one is made"
+                f"there is no bucket {bucket}: name an existing one by DEPLOY_BUCKET, or give"
+                " DEPLOY_BUCKET=none, and one is created"
             ) from None
         raise
 
 
 def empty(s3: "S3Client", bucket: str, owner: str) -> int:
-    """Delete all that is in a bucket, uploads under way and old versions too; return how many.
+    """Delete all objects, old versions and open uploads; return the number of objects.
 
-    No bucket is an empty one. Raises DeployError, ClientError.
+    A bucket that does not exist is empty. Raises DeployError, ClientError.
     """
     count = 0
     try:
@@ -66,43 +66,43 @@ def empty(s3: "S3Client", bucket: str, owner: str) -> int:
             )
             for failed in answer.get("Errors", []):
                 raise DeployError(
-                    f"S3 did not delete {failed.get('Key')} of {bucket}: {failed.get('Message')}:"
-                    " run it again"
+                    f"S3 did not delete {failed.get('Key')} of {bucket} ({failed.get('Message')}):"
+                    " run the command again"
                 )
             count += len(batch)
     except ClientError as error:
-        if _code(error) not in _MISSING:
+        if not is_missing(error):
             raise
     return count
 
 
-def stands(account: "Account", bucket: str) -> bool:
-    """Return whether the account has such a bucket; raises ClientError, also for another's."""
+def exists(account: "Account", bucket: str) -> bool:
+    """Return whether the account has a bucket; raises ClientError, also for another account's."""
     s3: S3Client = account.client("s3")
     try:
         s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             return False
         raise
     return True
 
 
 def remove(account: "Account", bucket: str) -> bool:
-    """Empty and delete a bucket; return whether there was one. Raises DeployError, ClientError."""
+    """Empty and delete a bucket; return whether it existed. Raises DeployError, ClientError."""
     s3: S3Client = account.client("s3")
     empty(s3, bucket, account.id)
     try:
         s3.delete_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        if _code(error) in _MISSING:
+        if is_missing(error):
             return False
         raise
     return True
 
 
 def tls_only(bucket: str, partition: str) -> str:
-    """Return the policy of a bucket that nobody reaches without TLS, as JSON."""
+    """Return a bucket policy, as JSON, that denies every request without TLS."""
     arn = f"arn:{partition}:s3:::{bucket}"
     statement = {
         "Sid": "RefuseAnythingButTLS",
@@ -117,7 +117,7 @@ def tls_only(bucket: str, partition: str) -> str:
 
 def _ensure(s3: "S3Client", account: "Account", bucket: str) -> None:
     region = account.region
-    if not stands(account, bucket):
+    if not exists(account, bucket):
         if region == _UNNAMED_REGION:
             s3.create_bucket(Bucket=bucket)
         else:
@@ -125,7 +125,7 @@ def _ensure(s3: "S3Client", account: "Account", bucket: str) -> None:
                 Bucket=bucket,
                 CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
             )
-    # Each time: the run that made it may have ended right there.
+    # At each run: the one that created the bucket may have been interrupted here.
     s3.put_public_access_block(
         Bucket=bucket,
         PublicAccessBlockConfiguration={
@@ -154,7 +154,3 @@ def _everything(s3: "S3Client", bucket: str) -> "Iterator[Sequence[ObjectIdentif
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if found:
             yield [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

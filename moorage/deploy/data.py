@@ -1,33 +1,32 @@
-"""The data stack's template as it is sent: bucket and tables have their names in plain text.
+"""The data stack's template as it is sent: with the names of bucket and tables in plain text.
 
-infra/data.yaml works the names out. CloudFormation takes what a deleted stack left behind into a
+infra/data.yaml computes the names. CloudFormation imports what a deleted stack left behind into a
 new stack only by a name in plain text (User Guide, "Import AWS resources into a CloudFormation
-stack automatically"). This module must never name anything otherwise than that file does: another
-name is another, empty bucket or table.
+stack automatically"). This module must never choose another name than that file does: it would be
+another, empty bucket or table.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import DATA_TEMPLATE
+from moorage.deploy import DeployError
 from moorage.deploy.account import Account
-from moorage.deploy.errors import DeployError
 
 BUCKET: Final = "AWS::S3::Bucket"
 TABLE: Final = "AWS::DynamoDB::Table"
 
-# The property that holds a name, by type of resource.
+# By type of resource, the property that holds its name.
 _NAMES: Final = {BUCKET: "BucketName", TABLE: "TableName"}
-_HOLE = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A bucket or a table that outlives the stack. `logical`: what the template calls it."""
+class DataResource:
+    """A bucket or a table. `logical`: its name in the template."""
 
     logical: str
     kind: str
@@ -40,12 +39,12 @@ def read() -> dict[str, Any]:
     return template
 
 
-def kept(
+def resources(
     template: Mapping[str, Any], stack: str, account: Account, parameters: Mapping[str, str]
-) -> tuple[Kept, ...]:
-    """Return the buckets and tables of a template, named as CloudFormation would name them.
+) -> tuple[DataResource, ...]:
+    """Return a template's buckets and tables, with the names that CloudFormation would give them.
 
-    `parameters` are those that are passed. Raises DeployError for a name that can't be worked out.
+    `parameters` are the stack's. Raises DeployError for a name that can't be computed.
     """
     known = {
         "AWS::StackName": stack,
@@ -59,29 +58,30 @@ def kept(
         kind = resource["Type"]
         if kind in _NAMES:
             value = resource["Properties"][_NAMES[kind]]
-            found.append(Kept(logical, kind, _text(logical, value, known)))
+            found.append(DataResource(logical, kind, _text(logical, value, known)))
     return tuple(found)
 
 
-def named(template: Mapping[str, Any], things: tuple[Kept, ...]) -> dict[str, Any]:
-    """Return a template that says these names in plain text, and is otherwise the same."""
-    resources = dict(template["Resources"])
-    for each in things:
-        resource = resources[each.logical]
+def with_plain_names(
+    template: Mapping[str, Any], named: tuple[DataResource, ...]
+) -> dict[str, Any]:
+    """Return the template with these names in plain text, and otherwise unchanged."""
+    found = dict(template["Resources"])
+    for each in named:
+        resource = found[each.logical]
         properties = {**resource["Properties"], _NAMES[each.kind]: each.name}
-        resources[each.logical] = {**resource, "Properties": properties}
-    return {**template, "Resources": resources}
+        found[each.logical] = {**resource, "Properties": properties}
+    return {**template, "Resources": found}
 
 
-def _text(logical: str, value: object, known: Mapping[str, str]) -> str:
-    """Work out a name. A condition is taken for "the first name is given", as all of ours are."""
+def _text(logical: str, value: object, names: Mapping[str, str]) -> str:
+    """Compute a name. Every condition of the template means "the first name is given"."""
     match value:
-        case str():
-            return value
-        case {"Ref": str(name)} if name in known:
-            return known[name]
-        case {"Fn::Sub": str(text)} if set(_HOLE.findall(text)) <= known.keys():
-            return _HOLE.sub(lambda hole: known[hole[1]], text)
         case {"Fn::If": [_, given, otherwise]}:
-            return _text(logical, given, known) or _text(logical, otherwise, known)
-    raise DeployError(f"infra/data.yaml names {logical} in a way that is not known here: {value}")
+            return _text(logical, given, names) or _text(logical, otherwise, names)
+    try:
+        return resolved(value, names)
+    except TemplateError as error:
+        raise DeployError(
+            f"infra/data.yaml names {logical} in a way that is not supported: {error}"
+        ) from None

@@ -1,33 +1,30 @@
-"""`moorage destroy`: takes a registry down. Its data stays, unless it is said twice that it goes.
+"""`moorage destroy`: takes a registry down. Its data stays, unless its deletion is confirmed.
 
-This module must never delete data before it is sure that it was meant, nor end a stack whose
-bucket or tables are still there: that stack is how a second run finds them. Without a stack it may
-take for data only what has the names that a deployment gives by itself, and may never say that all
-is gone: what was given another name can't be seen then.
+This module must never delete data without a confirmation, nor delete a stack whose bucket or tables
+still exist: a second run finds them by that stack. Without a stack it may delete only what has the
+usual names, and must never report that all data is gone: data with other names can't be found then.
 """
 
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from moorage.common.aws import quiet_sdk
+from moorage.common.aws import is_missing, quiet_sdk
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account, Names
-from moorage.deploy.bucket import remove, stands
+from moorage.deploy.bucket import exists, remove
 from moorage.deploy.data import BUCKET, TABLE
-from moorage.deploy.errors import DeployError
-from moorage.deploy.run import say
+from moorage.deploy.run import explained, say
 from moorage.deploy.stacks import Stack, Stacks
-
-_GONE: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 
 
 @dataclass(frozen=True, slots=True)
 class DestroyOptions:
-    """What is to go. `confirmed`: the data stack's name, if it was given beforehand."""
+    """What to delete. `confirmed`: the data stack's name, if it was given beforehand."""
 
     stage: str
     data: bool = False
@@ -36,7 +33,7 @@ class DestroyOptions:
 
 @dataclass(frozen=True)
 class Demolition:
-    """One run of the command, in an account. `ask` puts a question to a person."""
+    """One run of the command, in an account. `ask` asks the user a question."""
 
     names: Names
     account: Account
@@ -45,40 +42,40 @@ class Demolition:
     ask: Callable[[str], str]
 
     def run(self, options: DestroyOptions) -> str:
-        """Do it and return what to print; raises DeployError, and what AWS raises."""
+        """Delete, and return what to print; raises DeployError, and what AWS raises."""
         if options.data:
-            self._require_meant(options.confirmed)
+            self._require_confirmation(options.confirmed)
         data = self.stacks.find(self.names.data_stack)
         gone = [
             self.stacks.delete(name)
             for name in (self.names.observability_stack, self.names.api_stack)
         ]
-        # Only now: CloudFormation takes a stack back to the code that it had.
+        # Only now: a rollback of the API's stack would need its code.
         gone.append(remove(self.account, self.names.code_bucket(self.account)))
         deleted = self._destroy_data(data) if options.data else []
         if not any(gone) and not deleted:
             raise self._nothing(options)
-        if data is None or not data.stands:
-            return self._told_without(options, deleted)
-        return self._told(options)
+        if data is None or not data.was_created:
+            return self._summary_without_stack(options, deleted)
+        return self._summary(options)
 
-    def _require_meant(self, confirmed: str | None) -> None:
+    def _require_confirmation(self, confirmed: str | None) -> None:
         wanted = self.names.data_stack
         if confirmed is None:
             confirmed = self.ask(
-                f"Every image, access token and grant of {self.names.stage}, in account"
-                f" {self.account.id}, region {self.account.region}, will be gone for good.\n"
+                f"Every image, API token and grant of {self.names.stage}, in account"
+                f" {self.account.id}, region {self.account.region}, will be deleted for good.\n"
                 f"Type {wanted} to delete them: "
             )
         if confirmed.strip() != wanted:
-            raise DeployError(f"nothing was deleted: that was not {wanted}")
+            raise DeployError(f"nothing was deleted: the answer was not {wanted}")
 
     def _destroy_data(self, stack: Stack | None) -> list[str]:
-        """Delete the bucket, the tables, the key and then the stack; return what was there."""
-        known = self._in_stack() if stack is not None and stack.stands else self._by_name()
+        """Delete the bucket, the tables, the key and then the stack; return what existed."""
+        known = self._in_stack() if stack is not None and stack.was_created else self._by_name()
         deleted = [name for kind, name in known if self._delete(kind, name)]
         ssm: Any = self.account.client("ssm")
-        # Unlike DeleteParameter this one says nothing of a name that isn't there.
+        # Unlike DeleteParameter, this is no error for a name that does not exist.
         answer = ssm.delete_parameters(Names=[self.names.signing_key])
         deleted += answer["DeletedParameters"]
         if self.stacks.delete(self.names.data_stack):
@@ -94,16 +91,16 @@ class Demolition:
         ]
 
     def _by_name(self) -> list[tuple[str, str]]:
-        """Return what a deployment's data is called, if nobody gave it other names.
+        """Return the types and usual names of a deployment's data.
 
-        What a creation that failed lists is left out: it may be what stood in the way, and ours or
-        not.
+        A failed creation's list of resources is not used: it may name a bucket or table of
+        somebody else, which was in the way.
         """
-        things = deploy_data.kept(deploy_data.read(), self.names.data_stack, self.account, {})
-        return [(each.kind, each.name) for each in things]
+        usual = deploy_data.resources(deploy_data.read(), self.names.data_stack, self.account, {})
+        return [(each.kind, each.name) for each in usual]
 
     def _delete(self, kind: str, name: str) -> bool:
-        if kind == BUCKET and stands(self.account, name):
+        if kind == BUCKET and exists(self.account, name):
             self.echo(f"{name}: deleting all objects, and the bucket")
             return remove(self.account, name)
         return kind == TABLE and self._drop_table(name)
@@ -119,52 +116,56 @@ class Demolition:
             dynamodb.delete_table(TableName=table)
             dynamodb.get_waiter("table_not_exists").wait(TableName=table)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _GONE:
-                raise
-            return False
+            if is_missing(error):
+                return False
+            raise
         return True
 
     def _nothing(self, options: DestroyOptions) -> DeployError:
-        data = ", nor data by the names that a deployment gives" if options.data else ""
+        data = ", nor data with the usual names" if options.data else ""
         return DeployError(
             f"there is no {self.names.api_stack} in account {self.account.id}, region"
             f" {self.account.region}{data}: is it another stage or region? (`--stage`, AWS_REGION)"
         )
 
-    def _told_without(self, options: DestroyOptions, deleted: list[str]) -> str:
-        """Say what became of data that no stack holds."""
+    def _summary_without_stack(self, options: DestroyOptions, deleted: list[str]) -> str:
+        """Return what to print where no stack lists the data."""
         api, stack, stage = self.names.api_stack, self.names.data_stack, self.names.stage
         if not options.data:
             return (
-                f"{api} is gone. No stack {stack} stands: a bucket and tables that one left behind"
-                f" are kept. `make deploy STAGE={stage}` takes them in again, `make destroy"
-                f" STAGE={stage} DATA=delete` deletes them\n"
+                f"{api} is deleted. There is no stack {stack}: a bucket and tables that one left"
+                f" behind are kept. `moorage deploy --stage {stage}` uses them again, `moorage"
+                f" destroy --stage {stage} --data delete` deletes them\n"
             )
-        found = f"deleted {', '.join(deleted)}" if deleted else "and there was none"
+        found = f"deleted {', '.join(deleted)}" if deleted else "found none"
         return (
-            f"{api} is gone. No stack {stack} stood to say what its data is, so it was looked for"
-            f" by the names that a deployment gives: {found}. A bucket or table that was given"
-            " another name would still be there\n"
+            f"{api} is deleted. There was no stack {stack} to list its data, so the usual names"
+            f" were tried: {found}. A bucket or table with another name would still exist\n"
         )
 
-    def _told(self, options: DestroyOptions) -> str:
+    def _summary(self, options: DestroyOptions) -> str:
         if options.data:
-            return f"{self.names.api_stack} is gone, and all its data\n"
+            return f"{self.names.api_stack} and all its data are deleted\n"
+        stage = self.names.stage
         return (
-            f"{self.names.api_stack} is gone. Its data is kept in {self.names.data_stack}: `make"
-            f" deploy STAGE={self.names.stage}` puts a registry before it again, `make destroy"
-            f" STAGE={self.names.stage} DATA=delete` deletes it\n"
+            f"{self.names.api_stack} is deleted. Its data is kept in {self.names.data_stack}:"
+            f" `moorage deploy --stage {stage}` uses it again, `moorage destroy --stage {stage}"
+            f" --data delete` deletes it\n"
         )
 
 
 def destroy(options: DestroyOptions, environment: Mapping[str, str]) -> str:
-    """Take down what is in the account that the user's AWS settings name; see Demolition.run."""
+    """Take a registry down in the account of the user's AWS settings, and return what to print.
+
+    Raises DeployError.
+    """
     quiet_sdk()
     names = Names.of(options.stage)
-    account = Account.of(environment)
-    say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
-    stacks = Stacks(account.client("cloudformation"), say)
-    return Demolition(names, account, stacks, say, _ask).run(options)
+    with explained():
+        account = Account.of(environment)
+        say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
+        stacks = Stacks(account.client("cloudformation"), say)
+        return Demolition(names, account, stacks, say, _ask).run(options)
 
 
 def _ask(question: str) -> str:

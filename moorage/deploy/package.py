@@ -1,7 +1,7 @@
-"""What is deployed: the template that `make package` wrote, and the zip of the functions' code.
+"""What is deployed: the template that Chalice made, and the zip of the functions' code.
 
-This module must never let a package through that Lambda can't run: Chalice packs what it finds
-wheels for, for whatever Python it runs on, says so in a line of its output, and ends well.
+This module must never let a package through that Lambda can't run: Chalice exits with 0 even where
+a requirement has no wheel, and packages for any Python that it runs on.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
-from moorage.deploy.errors import DeployError
+from moorage.common.project import PROJECT
+from moorage.deploy import DeployError
 
 CODE = "deployment.zip"
-REQUIREMENTS = CHECKOUT / "requirements.txt"
+REQUIREMENTS = PROJECT / "requirements.txt"
 
 LARGEST_ZIP = 50 * 1000 * 1000
-"""Bytes; Lambda takes this, and 250 MB unpacked."""
+"""Bytes; Lambda's limit for an upload. Unpacked it is 250 MB."""
 
 RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
-"""Lambda's names of what functions may run on: all that is pinned has wheels for these."""
+"""The runtimes of Lambda for which every pinned requirement has wheels."""
 
 PACKAGE_BUCKET: Final = "PackageBucket"
-"""The output that says where the packages are, so that the next deployment knows."""
+"""The stack's output with the bucket of packages, for the next deployment."""
 
 _TEMPLATES = ("sam.json", "sam.yaml")
 _FUNCTION = "AWS::Serverless::Function"
@@ -48,13 +48,13 @@ class Package:
     digest: str
 
     def placed(self, bucket: str, key: str, url: str) -> dict[str, Any]:
-        """Return the template for code that lies in S3, and an API that is found at `url`."""
+        """Return the template for code in S3 and an API at `url`."""
         template: dict[str, Any] = json.loads(json.dumps(self.template))
         for function in functions(template):
             function["CodeUri"] = {"Bucket": bucket, "Key": key}
-        # An API's answers are frozen in a deployment, and the transform makes another one only if
-        # the definition's text differs: a parameter that answers name is none of it. Without this
-        # the challenge would go on naming the URL of the first deployment, which is empty.
+        # API Gateway freezes the API's answers in a deployment, and the transform makes a new
+        # deployment only if the definition's text differs; parameters are not part of that text.
+        # Without this the challenge would keep the first deployment's URL, which is empty.
         definition = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
         definition["info"]["description"] = f"A Moorage registry, at {url or 'no address yet'}"
         template["Outputs"][PACKAGE_BUCKET] = {
@@ -71,12 +71,14 @@ def functions(template: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_package(folder: Path) -> Package:
-    """Read and check what `make package` left in a folder; raises DeployError."""
+    """Read and check the package in a folder; raises DeployError."""
     try:
         template = read_template(folder)
         code = (folder / CODE).read_bytes()
     except OSError as error:
-        raise DeployError(f"there is no package in {folder}: `make package` ({error})") from None
+        raise DeployError(
+            f"there is no package in {folder}: `make package` makes one ({error})"
+        ) from None
     machines = {name for each in functions(template) for name in each["Architectures"]}
     problems = zip_problems(code, machines, REQUIREMENTS.read_text(encoding="utf-8"))
     if problems:
@@ -85,10 +87,10 @@ def read_package(folder: Path) -> Package:
 
 
 def read_template(folder: Path) -> dict[str, Any]:
-    """Read the template in a folder; raises OSError if there is none, DeployError if it won't do.
+    """Read the template in a folder; raises OSError if there is none, DeployError for a bad one.
 
-    The runtime of its functions is the Python that packaged them, for which Chalice has a name
-    even where Lambda, or a package that is pinned, has nothing.
+    Chalice names the Python that packaged the functions as their runtime, also where Lambda has
+    no such runtime, or a requirement no wheels for it.
     """
     path = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
     if path is None:
@@ -102,21 +104,21 @@ def read_template(folder: Path) -> dict[str, Any]:
     others = {str(each.get("Runtime")) for each in functions(template)} - set(RUNTIMES)
     if others:
         raise DeployError(
-            f"{path} is made for {', '.join(sorted(others))}, the Python of .venv; functions run on"
-            f" {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}. Remove .venv, and name one of these:"
-            " `make package PYTHON=python3.12`"
+            f"functions can't run on {', '.join(sorted(others))}, the Python that packaged them:"
+            f" install Moorage with {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]} (in a checkout"
+            " remove .venv, and name one: `make deploy PYTHON=python3.12`)"
         )
     return template
 
 
 def zip_problems(code: bytes, machines: set[str], requirements: str) -> list[str]:
-    """Return what is wrong with a zip for Lambda of these machines: nothing, if it will load."""
+    """Return why functions on these machines can't load a zip; nothing if they can."""
     if len(code) > LARGEST_ZIP:
-        return [f"it has {len(code)} bytes, and Lambda takes {LARGEST_ZIP}"]
+        return [f"it has {len(code)} bytes, more than Lambda's {LARGEST_ZIP}"]
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             problems = [
-                f"{name} is made for {machine}, the functions run on {', '.join(sorted(machines))}"
+                f"{name} is for {machine}, the functions run on {', '.join(sorted(machines))}"
                 for name, machine in binaries(archive).items()
                 if {machine} != machines
             ]
@@ -128,7 +130,7 @@ def zip_problems(code: bytes, machines: set[str], requirements: str) -> list[str
 
 
 def binaries(archive: zipfile.ZipFile) -> dict[str, str]:
-    """Return the machine that each native library and program in a zip is made for."""
+    """Return the machine of each native library and program in a zip."""
     found = {}
     for name in archive.namelist():
         with archive.open(name) as file:

@@ -1,14 +1,15 @@
-"""`moorage deploy`: a registry in an AWS account, made or brought up to date by one command.
+"""`moorage deploy`: creates a registry in an AWS account, or updates it.
 
-What is there is kept: data, the signing key, access tokens, and every option that isn't given
-again. This module must never make a second key or admin, nor show a token twice.
+Data, the signing key, API tokens, and every option that isn't given again stay as they are. This
+module must never create a second key or admin, nor show a token twice.
 """
 
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,23 +17,26 @@ from typing import Any, Final
 import yaml
 
 from chalicelib.access.credentials import generate
+from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
-from moorage.common.aws import quiet_sdk
-from moorage.common.checkout import OBSERVABILITY_TEMPLATE
+from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
+from moorage.common.project import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, Names
 from moorage.deploy.bucket import upload
-from moorage.deploy.errors import DeployError
+from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, Wanted
 
 NONE: Final = "none"
-"""What takes an option away again: unsaid, it stays as it is."""
+"""The value that empties an option. Without a value it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
+_RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
 _DIGEST_CHARACTERS: Final = 32
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
@@ -40,24 +44,19 @@ _ENDPOINT: Final = "EndpointURL"
 
 @dataclass(frozen=True, slots=True)
 class DeployOptions:
-    """What a deployment is asked for.
-
-    `parameters` are those of the API's template that were given; NONE empties one.
-    """
+    """What to deploy. `parameters`: those of the API's template that are given."""
 
     stage: str
-    package: Path
+    package: Path | None = None
+    """The folder of a package; None: build one."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     bucket: str | None = None
-    """Where packages are uploaded; None: as it was, at first a bucket of the stage's own.
-
-    NONE goes back to that one.
-    """
+    """Where to upload packages; None: unchanged, and at first the stage's own bucket."""
     admin_token_file: Path | None = None
     observability: bool | None = None
-    """Whether there is to be a stack of alarms; None: if there is one, it is brought up to date."""
+    """Whether to have the stack of alarms; None: update it if it exists."""
     watching: Mapping[str, str] = field(default_factory=dict)
-    """The parameters of its template that were given; NONE empties one."""
+    """The parameters of its template that are given."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,14 @@ class Deployment:
     echo: Callable[[str], None]
 
     def run(self, options: DeployOptions) -> deploy_texts.Deployed:
-        """Do it all; raises DeployError, OSError, and what AWS raises."""
-        package = read_package(options.package)
+        """Deploy; raises DeployError, OSError, and what AWS raises."""
+        package = self._package(options.package)
         before = self._standing(self.names.api_stack)
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
         data = self.stacks.put(self._data())
         if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
-            self.echo(f"{self.names.signing_key}: made the key that signs tokens")
+            self.echo(f"{self.names.signing_key}: created the key that signs tokens")
         stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
         if watched:
             self.stacks.put(self._observability(options.watching))
@@ -96,48 +95,55 @@ class Deployment:
             else None,
         )
 
+    def _package(self, folder: Path | None) -> Package:
+        if folder is not None:
+            return read_package(folder)
+        self.echo("packaging the code (this takes a while)")
+        with tempfile.TemporaryDirectory(prefix="moorage-package-") as name:
+            return build(Path(name))
+
     def _package_bucket(self, before: Stack | None, given: str | None) -> str:
-        """Return where packages go: what is given, else where they went, else our own bucket."""
+        """Return the bucket of packages: the given one, else the last one, else the stage's own."""
         if given is None and before is not None:
             given = before.outputs.get(PACKAGE_BUCKET)
         return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
 
     def _put_api(self, package: Package, bucket: str, parameters: Mapping[str, str]) -> Stack:
-        ours = bucket == self.names.code_bucket(self.account)
+        own = bucket == self.names.code_bucket(self.account)
         key = f"{self.names.api_stack}/{package.digest[:_DIGEST_CHARACTERS]}.zip"
         self.echo(f"{bucket}: uploading the code, {len(package.code) / 1e6:.1f} MB")
-        upload(self.account, bucket, key, package.code, ours=ours)
+        upload(self.account, bucket, key, package.code, own=own)
 
         def put(url: str) -> Stack:
             template = package.placed(bucket, key, url)
             wanted = {**parameters, _URL: url}
-            # What an older or a newer template knows and this one doesn't can't be passed.
+            # An older or newer template's parameters can't be passed to this one.
             known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
             return self.stacks.put(Wanted(self.names.api_stack, template, known, self.names.tags))
 
         stack = put(parameters[_URL])
-        # An API can't name itself in its own template: the first time, its name is known now.
+        # A template can't name its own API: after the first creation its name is known.
         url = _url(parameters.get(_DOMAIN, ""), stack)
         if url == parameters[_URL]:
             return stack
-        self.echo(f"{self.names.api_stack}: telling it its address, {url}")
+        self.echo(f"{self.names.api_stack}: setting its address, {url}")
         return put(url)
 
     def _data(self) -> Wanted:
         template = deploy_data.read()
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
-        # The same names as the template's own, but such as CloudFormation finds what is left by.
-        things = deploy_data.kept(template, name, self.account, parameters)
-        template = deploy_data.named(template, things)
+        # The template's own names, in the form by which CloudFormation imports what exists.
+        named = deploy_data.resources(template, name, self.account, parameters)
+        template = deploy_data.with_plain_names(template, named)
         return Wanted(name, template, parameters, self.names.tags, keeps_data=True)
 
     def _standing(self, name: str) -> Stack | None:
         stack = self.stacks.find(name)
-        return stack if stack is not None and stack.stands else None
+        return stack if stack is not None and stack.was_created else None
 
     def _watched(self, options: DeployOptions) -> bool:
-        """Whether there is to be a stack of alarms; raises DeployError if there is a doubt."""
+        """Return whether to have the stack of alarms; raises DeployError for a contradiction."""
         watched = options.observability
         if watched is None:
             watched = self._standing(self.names.observability_stack) is not None
@@ -148,32 +154,32 @@ class Deployment:
             )
         return watched
 
-    def _observability(self, said: Mapping[str, str]) -> Wanted:
+    def _observability(self, given: Mapping[str, str]) -> Wanted:
         name = self.names.observability_stack
         template = yaml.safe_load(OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8"))
-        ours = {
+        fixed = {
             "ApiStack": self.names.api_stack,
             "DataStack": self.names.data_stack,
             "Service": self.names.api_stack,
         }
-        parameters = self._kept(name, template, {**_emptied(said), **ours})
+        parameters = self._kept(name, template, {**_emptied(given), **fixed})
         return Wanted(name, template, parameters, self.names.tags)
 
     def _kept(
-        self, name: str, template: Mapping[str, Any], said: Mapping[str, str]
+        self, name: str, template: Mapping[str, Any], given: Mapping[str, str]
     ) -> Mapping[str, str]:
-        """Return the parameters of a stack as they stand, but for what is said."""
+        """Return a stack's present parameters, changed by those that are given."""
         before = self._standing(name)
-        parameters = {**({} if before is None else before.parameters), **said}
+        parameters = {**({} if before is None else before.parameters), **given}
         return {each: parameters[each] for each in template["Parameters"] if each in parameters}
 
     def _first_admin(self, table: str, token_file: Path | None) -> str | None:
-        """Make an admin's access token if there is no access token at all; return it."""
+        """Create an admin's API token if there is no API token at all; return it."""
         store = access_admin.open_store(self.account.client("dynamodb"), table)
         if access_admin.credentials(store):
             return None
         token = generate()
-        # The file first: an admin whose token nobody has is of no use, and not without danger.
+        # The file first: an admin whose token nobody has is useless, and a risk.
         with nullcontext() if token_file is None else placed(token_file, token):
             access_setup.create_admin(
                 store, token, access_setup.ADMIN_NAME, _OWNER, time.time(), uuid.uuid4().hex
@@ -182,36 +188,46 @@ class Deployment:
 
 
 def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
-    """Deploy to the account that the user's AWS settings name; see Deployment.run."""
+    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
     quiet_sdk()
     names = Names.of(options.stage)
-    account = Account.of(environment)
-    say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
-    stacks = Stacks(account.client("cloudformation"), say)
-    return Deployment(names, account, stacks, say).run(options)
+    with explained():
+        account = Account.of(environment)
+        say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
+        stacks = Stacks(account.client("cloudformation"), say)
+        return Deployment(names, account, stacks, say).run(options)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise DeployError for what AWS, or a store above it, raises in the block."""
+    try:
+        yield
+    except (*AWS_ERRORS, RegistryError) as error:
+        raise DeployError(explain(error, rights=_RIGHTS)) from error
 
 
 def say(line: str) -> None:
-    """Tell a person what goes on."""
+    """Print a line of progress."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the parameters to pass: those that stand, what is given, and what we say ourselves.
+    """Return the parameters of the API's stack: the present ones, the given ones, the fixed ones.
 
-    Raises DeployError where they don't go together.
+    Raises DeployError where they contradict each other.
     """
-    standing = before.parameters if before is not None else {}
-    said = _emptied(given)
-    if said.get(_DOMAIN) == "":
-        said = {_CERTIFICATE: "", _ZONE: "", **said}
-    ours = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key}
-    parameters = {**standing, **said, **ours}
+    present = before.parameters if before is not None else {}
+    changed = _emptied(given)
+    if changed.get(_DOMAIN) == "":
+        changed = {_CERTIFICATE: "", _ZONE: "", **changed}
+    fixed = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key}
+    parameters = {**present, **changed, **fixed}
     domain, certificate = parameters.get(_DOMAIN, ""), parameters.get(_CERTIFICATE, "")
     if bool(domain) is not bool(certificate):
         raise DeployError(
-            "a domain needs a certificate of that region, and the other way round: give both"
+            "a domain needs a certificate in the same region, and a certificate a domain: give both"
             " DOMAIN and CERTIFICATE"
         )
     return {**parameters, _URL: _url(domain, before)}
@@ -222,7 +238,7 @@ def _emptied(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _url(domain: str, stack: Stack | None) -> str:
-    """Return where clients reach the registry; empty while nobody can know."""
+    """Return the registry's URL; empty before the API exists."""
     if domain:
         return f"https://{domain}"
     return "" if stack is None else stack.outputs.get(_ENDPOINT, "").removesuffix("/v2/")

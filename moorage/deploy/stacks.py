@@ -1,7 +1,7 @@
-"""CloudFormation: stacks are made, changed and deleted by change sets, and waited for.
+"""CloudFormation: creates, updates and deletes stacks, and waits for them.
 
-This module must never execute a change set that would lose sight of data, nor say less about a
-failure than CloudFormation knows.
+This module must never execute a change set that would replace or remove data, nor withhold what
+CloudFormation knows about a failure.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
@@ -25,14 +25,14 @@ LONGEST_TEMPLATE = 51_200
 
 _MOST_POLLS = 720
 _NOT_CHANGED = ("didn't contain changes", "No updates are to be performed")
-_REPEAT_OF_ANOTHER = "cancelled"
+_CONSEQUENCE = "cancelled"
 _DONE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _NOTHING_IN_IT = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack as it stands."""
+    """A stack's present state."""
 
     name: str
     status: str
@@ -40,14 +40,14 @@ class Stack:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def stands(self) -> bool:
-        """Whether it was ever made: a first creation that failed leaves a name behind."""
+    def was_created(self) -> bool:
+        """Whether its creation ever succeeded: one that failed leaves the stack's name behind."""
         return self.status not in _NOTHING_IN_IT
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a stack is to be. With `keeps_data` nothing in it may be replaced or removed."""
+    """What a stack is to be. With `keeps_data`, nothing in it may be replaced or removed."""
 
     name: str
     template: Mapping[str, Any]
@@ -58,13 +58,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Stacks:
-    """The stacks of an account and region. `echo` is told what goes on, line by line."""
+    """The stacks of an account and region. `echo` gets the lines of progress."""
 
     client: "CloudFormationClient"
     echo: Callable[[str], None]
     pause: Callable[[float], None] = time.sleep
     seconds: float = 5.0
-    """Between two looks at what CloudFormation does."""
+    """Between two polls."""
 
     def find(self, name: str) -> Stack | None:
         """Return a stack, or None if there is none; raises ClientError."""
@@ -77,14 +77,14 @@ class Stacks:
         return _read(found)
 
     def put(self, wanted: Wanted) -> Stack:
-        """Make a stack, or make it what is wanted, and wait; raises DeployError, ClientError."""
+        """Create or update a stack and wait; raises DeployError, ClientError."""
         before = self.find(wanted.name)
         if before is not None:
             _require_settled(before)
         if before is not None and before.status == "ROLLBACK_COMPLETE":
-            # What is left of a first creation that failed: CloudFormation can only delete it.
+            # The rest of a first creation that failed, which can only be deleted.
             self.delete(wanted.name)
-        new = before is None or not before.stands
+        new = before is None or not before.was_created
         change_set = self._change_set(wanted, new=new)
         if change_set is None:
             self.echo(f"{wanted.name}: nothing changed")
@@ -95,7 +95,7 @@ class Stacks:
         return self._settled(wanted.name, token)
 
     def delete(self, name: str) -> bool:
-        """Delete a stack and wait; return whether there was one; raises as `put` does."""
+        """Delete a stack and wait; return whether it existed; raises as `put` does."""
         before = self.find(name)
         if before is None:
             return False
@@ -112,16 +112,16 @@ class Stacks:
         raise _too_long(name, "DELETE_IN_PROGRESS")
 
     def _change_set(self, wanted: Wanted, *, new: bool) -> str | None:
-        """Let CloudFormation work out the changes; return their ARN, or None for none."""
+        """Create a change set and return its ARN; None if nothing would change."""
         body = json.dumps(wanted.template, separators=(",", ":"))
         if len(body.encode()) > LONGEST_TEMPLATE:
             raise DeployError(
                 f"the template of {wanted.name} is {len(body.encode())} bytes long, and"
                 f" CloudFormation takes {LONGEST_TEMPLATE}: is it this project's own?"
             )
-        # A bucket or table that a deleted stack left behind is taken in again, if the template has
-        # its name in plain text.
-        taking_in: dict[str, Any] = {"ImportExistingResources": True} if wanted.keeps_data else {}
+        # CloudFormation imports a bucket or table that a deleted stack left behind, if the template
+        # has its name in plain text.
+        importing: dict[str, Any] = {"ImportExistingResources": True} if wanted.keeps_data else {}
         made = self.client.create_change_set(
             StackName=wanted.name,
             ChangeSetName=f"moorage-{uuid.uuid4().hex[:12]}",
@@ -133,17 +133,17 @@ class Stacks:
             ],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Tags=[{"Key": key, "Value": value} for key, value in wanted.tags.items()],
-            **taking_in,
+            **importing,
         )
         arn = made["Id"]
-        changes = self._worked_out(wanted.name, arn)
+        changes = self._changes(wanted.name, arn)
         if changes is None:
             return None
         if wanted.keeps_data and not new:
             _require_harmless(wanted.name, changes)
         return arn
 
-    def _worked_out(self, name: str, arn: str) -> Sequence[Mapping[str, Any]] | None:
+    def _changes(self, name: str, arn: str) -> Sequence[Mapping[str, Any]] | None:
         for _ in range(_MOST_POLLS):
             pages = [self.client.describe_change_set(ChangeSetName=arn)]
             status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
@@ -163,9 +163,7 @@ class Stacks:
                     self.client.delete_change_set(ChangeSetName=arn)
                 if any(text in reason for text in _NOT_CHANGED):
                     return None
-                raise DeployError(
-                    f"CloudFormation can't work out what to change in {name}: {reason}"
-                )
+                raise DeployError(f"CloudFormation can't compute the changes of {name}: {reason}")
             self.pause(self.seconds)
         raise _too_long(name, "CREATE_PENDING")
 
@@ -182,7 +180,7 @@ class Stacks:
     def _found(self, name: str) -> Stack:
         stack = self.find(name)
         if stack is None:
-            raise DeployError(f"the stack {name} is gone: did somebody delete it? run it again")
+            raise DeployError(f"the stack {name} no longer exists: run the command again")
         return stack
 
     def _failure(self, stack: Stack, token: str) -> DeployError:
@@ -193,8 +191,8 @@ class Stacks:
             for event in reversed(events)
             if event.get("ClientRequestToken") == token and _is_cause(event)
         ]
-        told = "".join(f"\n  {line}" for line in lines) or " no event says why"
-        return DeployError(f"CloudFormation left {stack.name} in {stack.status}:{told}")
+        causes = "".join(f"\n  {line}" for line in lines) or " no event says why"
+        return DeployError(f"CloudFormation left {stack.name} in {stack.status}:{causes}")
 
 
 def _read(found: "StackTypeDef") -> Stack:
@@ -207,7 +205,7 @@ def _read(found: "StackTypeDef") -> Stack:
 
 
 def _require_settled(stack: Stack) -> None:
-    """Return if a stack can be changed; raises DeployError, which says how it could be."""
+    """Raise DeployError, with what to do, for a stack that can't be changed now."""
     status = stack.status
     if status in _NOTHING_IN_IT or (status.endswith("_COMPLETE") and "DELETE" not in status):
         return
@@ -216,11 +214,11 @@ def _require_settled(stack: Stack) -> None:
     if status == "UPDATE_ROLLBACK_FAILED":
         raise DeployError(
             f"{stack.name} is in {status}: see its events in the console, then `aws cloudformation"
-            f" continue-update-rollback --stack-name {stack.name}`, and run it again"
+            f" continue-update-rollback --stack-name {stack.name}`, and run the command again"
         )
     raise DeployError(
-        f"{stack.name} is in {status}: see its events in the console, mend what they name, and"
-        " delete the stack there (its data is kept); then run it again"
+        f"{stack.name} is in {status}: see its events in the console, correct what they name, and"
+        " delete the stack there (its data is kept); then run the command again"
     )
 
 
@@ -233,14 +231,14 @@ def _require_harmless(name: str, changes: Sequence[Mapping[str, Any]]) -> None:
     if lost:
         raise DeployError(
             f"nothing was changed: {name} would lose {', '.join(sorted(lost))}, and the registry"
-            " would stand empty beside its data; are names or keys in infra/data.yaml others?"
+            " would be empty; did names or keys in infra/data.yaml change?"
         )
 
 
 def _is_cause(event: "StackEventTypeDef") -> bool:
     reason = event.get("ResourceStatusReason", "")
     failed = event.get("ResourceStatus", "").endswith("_FAILED")
-    return failed and _REPEAT_OF_ANOTHER not in reason.lower()
+    return failed and _CONSEQUENCE not in reason.lower()
 
 
 def _event_line(event: "StackEventTypeDef") -> str:
@@ -251,6 +249,6 @@ def _event_line(event: "StackEventTypeDef") -> str:
 
 def _too_long(name: str, status: str) -> DeployError:
     return DeployError(
-        f"{name} is still {status} after an hour: CloudFormation goes on by itself, see the"
-        " console; run it again when it is done"
+        f"{name} is still {status} after an hour: CloudFormation continues by itself, see the"
+        " console; run the command again when it is done"
     )

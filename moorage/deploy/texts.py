@@ -1,6 +1,6 @@
-"""What `moorage deploy` and `moorage destroy` tell a person at the end.
+"""What `moorage deploy` prints at its end.
 
-Every line for pasting must work as it stands, but for the image's name.
+Every command in it must work as it is printed, but for the image's name.
 """
 
 import shlex
@@ -15,7 +15,7 @@ _PROXY = "127.0.0.1:5000"
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What a deployment came to. `token` is the first admin's, or None if there was one."""
+    """The result of a deployment. `token` is the first admin's; None if there was an admin."""
 
     url: str
     data_stack: str
@@ -23,11 +23,11 @@ class Deployed:
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     domain_target: str | None = None
-    """What a CNAME record of the domain has to name, if the user makes it."""
+    """The name that a CNAME record of the domain needs, if the user makes that record."""
 
 
 def deployed(result: Deployed) -> str:
-    """Return what to print when the registry stands."""
+    """Return what to print when the registry is there."""
     host = urlsplit(result.url).netloc
     path = None if result.token_file is None else shlex.quote(str(result.token_file))
     given = f" --password-stdin < {path}" if result.token and path else ""
@@ -35,7 +35,7 @@ def deployed(result: Deployed) -> str:
     moorage = shlex.quote(program())
     return f"""The registry is at {result.url}/v2/
 {_record(host, result.domain_target)}{_admin(result, path)}
-Pull from {host}; push through the push proxy, which any layer's size fits:
+Pull from {host}; push through the push proxy, which takes layers of any size:
 
   docker login -u admin {host}{given}
   {moorage} proxy --upstream {result.url} &
@@ -44,7 +44,7 @@ Pull from {host}; push through the push proxy, which any layer's size fits:
   docker push {image}
   docker pull {host}/demo/my-image:1
 
-Who else may do what (docs/access.md):
+Give access to others (docs/access.md):
 
   {moorage} token create ci --grant 'team/**:pull,push' --stack {result.data_stack}
   {moorage} key show --signing-key {result.signing_key}
@@ -52,7 +52,7 @@ Who else may do what (docs/access.md):
 
 
 def program() -> str:
-    """Return how the user's shell finds this command: by its name, or only by its path."""
+    """Return how the user's shell finds this command: by its name, or by its path."""
     mine = Path(sys.executable).with_name("moorage")
     found = shutil.which("moorage")
     if found is not None and mine.exists() and Path(found).samefile(mine):
@@ -71,5 +71,5 @@ def _admin(result: Deployed, path: str | None) -> str:
     if result.token is None:
         return ""
     if path is not None:
-        return f"The access token of admin is in {path}\n"
-    return f"The access token of admin, shown this once:\n\n  {result.token}\n"
+        return f"The API token of admin is in {path}\n"
+    return f"The API token of admin, shown only this once:\n\n  {result.token}\n"

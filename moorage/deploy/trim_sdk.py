@@ -1,9 +1,9 @@
-"""botocore's data, cut down to what the functions call: they start sooner by that.
+"""Cuts botocore's data down to what the functions call, so that they start sooner.
 
-botocore describes some 400 services. Before it makes its first client it looks for all of them in
-the file system; then it reads all that can be asked of the one, its documentation too, and the
-endpoints of all. `docs/coldstart.md` has the figures. This module must never change what it keeps:
-a call is validated, signed and sent as with the whole.
+botocore describes some 400 services. Before its first client it looks for all of them in the file
+system; then it reads every operation of the one service, documentation too, and the endpoints of
+all. `docs/coldstart.md` has the figures. This module must never change what it keeps: calls are
+validated, signed and sent as before.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError
 
 OPERATIONS: Final = {
     "dynamodb": frozenset(
@@ -48,13 +48,13 @@ OPERATIONS: Final = {
     ),
     "ssm": frozenset({"GetParameter"}),
 }
-"""By service, what the functions may call: every test is watched for calls of something else."""
+"""By service, what the functions call; every test fails on a call of anything else."""
 
 _COMMON = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
-"""Files that are no service's."""
+"""Files that belong to no service."""
 
 _OF_A_SERVICE = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
-"""Files that a client is made of. Paginators, waiters and examples are others."""
+"""Files that a client needs: no paginators, waiters or examples."""
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -78,7 +78,7 @@ def cut(data: Path) -> None:
 def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any]]:
     versions = sorted(each.name for each in _folders(folder) if _VERSION.fullmatch(each.name))
     if not versions:
-        raise DeployError(f"{folder} describes no service: has botocore another layout now?")
+        raise DeployError(f"{folder} describes no service: did botocore's layout change?")
     latest = versions[-1]
     files = {
         name: _read(folder / latest, name) for name in _OF_A_SERVICE if _find(folder / latest, name)
@@ -88,7 +88,7 @@ def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any
 
 
 def _only(model: dict[str, Any], kept: frozenset[str], service: str) -> dict[str, Any]:
-    """Return a service's model with some operations, and the shapes that these need."""
+    """Return a service's model with some operations and the shapes that they need."""
     if missing := kept - model["operations"].keys():
         raise DeployError(f"botocore's {service} has no {', '.join(sorted(missing))}")
     operations = {name: each for name, each in model["operations"].items() if name in kept}
@@ -116,7 +116,7 @@ def _shapes_named(part: object) -> Iterator[str]:
 
 
 def _undocumented(part: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON without its documentation. A member of that name is an object."""
+    """Return JSON without documentation texts; a member called `documentation` stays."""
     if isinstance(part, dict):
         return {
             key: _undocumented(value)
@@ -138,7 +138,7 @@ def _find(folder: Path, name: str) -> Path | None:
 def _read(folder: Path, name: str) -> Any:  # noqa: ANN401 - JSON
     path = _find(folder, name)
     if path is None:
-        raise DeployError(f"{folder} has no {name}.json: has botocore another layout now?")
+        raise DeployError(f"{folder} has no {name}.json: did botocore's layout change?")
     content = path.read_bytes()
     return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from moorage.common.checkout import API_TEMPLATE
+from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import API_TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _URL_PARAMETER: Final = "PublicUrl"
-_VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,6 @@ class GatewayError(Exception):
         self.close = close
 
 
-class TemplateError(ValueError):
-    """The template holds something that can't be read here; the text says what, and where."""
-
-
 @dataclass(frozen=True)
 class GatewayAnswers:
     """The answers of a template by the name of the gateway response; the rest are AWS's own."""
@@ -188,30 +183,3 @@ def _unquoted(what: str, text: str) -> str:
     if text != f"'{inner}'" or "'" in inner:
         raise TemplateError(f"{what} is no text in single quotes")
     return inner
-
-
-def resolved(value: object, parameters: Mapping[str, str]) -> str:
-    """Evaluate Ref, Fn::Sub and a Fn::Select of a Fn::Split, as CloudFormation does.
-
-    Raises TemplateError for any other function, and for a parameter that is not given.
-    """
-    match value:
-        case str():
-            return value
-        case {"Ref": str(name)} if name in parameters:
-            return parameters[name]
-        case {"Fn::Sub": str(text)}:
-            return _substituted(text, parameters)
-        case {"Fn::Sub": [str(text), dict(more)]}:
-            named = {name: resolved(inner, parameters) for name, inner in more.items()}
-            return _substituted(text, {**parameters, **named})
-        case {"Fn::Select": [int(index), {"Fn::Split": [str(separator), source]}]}:
-            return resolved(source, parameters).split(separator)[index]
-    raise TemplateError(f"{value!r} can't be evaluated here")
-
-
-def _substituted(text: str, values: Mapping[str, str]) -> str:
-    unknown = set(_VARIABLE.findall(text)) - set(values)
-    if unknown:
-        raise TemplateError(f"no value is given for {', '.join(sorted(unknown))}")
-    return _VARIABLE.sub(lambda found: values[found[1]], text)

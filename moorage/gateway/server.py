@@ -1,16 +1,17 @@
 """An HTTP server that behaves as API Gateway and Lambda do, in front of any Lambda function.
 
 The local registry runs behind it, so that what works on a laptop works on AWS. Only load_function
-imports `app`, and chalicelib never imports this module.
+loads app.py, and chalicelib never imports this module.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import time
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Final, cast
 
 from moorage.common.http_server import (
@@ -22,6 +23,7 @@ from moorage.common.http_server import (
     url_of,
 )
 from moorage.common.memory import MOST_HELD, BodyMemory, return_large_buffers
+from moorage.common.project import PROJECT
 from moorage.gateway.authorizer import RunningAuthorizer
 from moorage.gateway.body import receive
 from moorage.gateway.event import GatewayRequest, build_event
@@ -32,6 +34,7 @@ from moorage.gateway.rest_api import RestApi, rest_api_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.machinery import ModuleSpec
     from typing import Any
 
     from aiohttp import web
@@ -211,11 +214,15 @@ class Gateway:
 
 
 def load_function() -> LambdaFunction:
-    """Import the registry's own function: `app` in `app.py`, a Chalice object.
+    """Load the registry's own function: `app` in the project's app.py, a Chalice object.
 
-    By name and only when called, so that a program that needs only the gateway loads no registry.
+    By its path, so that no other module named `app` is taken for it; and only when called, so that
+    a program that needs only the gateway loads no registry.
     """
-    return cast("LambdaFunction", importlib.import_module("app").app)
+    loader = SourceFileLoader("app", str(PROJECT / "app.py"))
+    module = module_from_spec(cast("ModuleSpec", spec_from_loader("app", loader)))
+    loader.exec_module(module)
+    return cast("LambdaFunction", module.app)
 
 
 async def serve(options: GatewayOptions) -> None:

@@ -17,8 +17,8 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from moorage.common.checkout import DATA_TEMPLATE
 from moorage.common.data import REGION, DataNames
+from moorage.common.project import DATA_TEMPLATE
 from moorage.local import children
 
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")

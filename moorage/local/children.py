@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from moorage.local.stopping import StopRequest
 
 _TAIL_LINES = 20
@@ -101,7 +101,7 @@ def start(
     echo: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Child:
-    """Start a child in the checkout, in a process group of its own.
+    """Start a child in the project's folder, in a process group of its own.
 
     With its own group, a terminal's Ctrl-C reaches only the parent, which stops its children in
     order. `echo` gets each line of output, from a thread.
@@ -112,7 +112,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=dict(environment),
-        cwd=CHECKOUT,
+        cwd=PROJECT,
         pass_fds=pass_fds,
         process_group=0,
     )

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.access.credentials import is_api_token
 from moorage.common.errors import UsageError
+from moorage.common.extras import require
 from moorage.common.http import (
     AddressError,
     HttpResponse,
@@ -169,6 +170,7 @@ def _own_service(registry: LoginTarget, named: str | None) -> str:
 
 def _from_aws(service: str) -> str:
     # The SDK is slow to load, and only --aws needs it.
+    require("aws")
     from moorage.common.aws import quiet_sdk  # noqa: PLC0415
     from moorage.login.aws import AwsLoginError, presigned_identity  # noqa: PLC0415
 

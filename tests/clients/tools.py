@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REPOSITORY = CHECKOUT
+REPOSITORY = PROJECT
 TOOLS = REPOSITORY / ".tools"
 GO_BIN = TOOLS / "bin"
 DEFAULT_TIMEOUT = 280

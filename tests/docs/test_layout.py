@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGES = ("chalicelib", "moorage")
-TESTS = CHECKOUT / "tests"
+TESTS = PROJECT / "tests"
 LARGEST_FOLDER = 25
 """Python files that a folder holds at most."""
 
@@ -40,8 +40,8 @@ def mirrored() -> list[Path]:
 @pytest.mark.parametrize("folder", mirrored(), ids=lambda folder: str(folder.relative_to(TESTS)))
 def test_a_folder_of_tests_stands_for_a_package(folder: Path) -> None:
     """Each of its files is named test_MODULE or test_MODULE_ASPECT, for a module of the package."""
-    package = CHECKOUT / folder.relative_to(TESTS)
-    assert package.is_dir(), f"there is no package {package.relative_to(CHECKOUT)}"
+    package = PROJECT / folder.relative_to(TESTS)
+    assert package.is_dir(), f"there is no package {package.relative_to(PROJECT)}"
     known = modules(package)
     stray = [
         file.name
@@ -49,14 +49,14 @@ def test_a_folder_of_tests_stands_for_a_package(folder: Path) -> None:
         if not any(f"{file.stem}_".startswith(f"test_{name}_") for name in known)
         and file.relative_to(TESTS).as_posix() not in OF_THE_PACKAGE
     ]
-    assert stray == [], f"{package.relative_to(CHECKOUT)} has no module that these are named for"
+    assert stray == [], f"{package.relative_to(PROJECT)} has no module that these are named for"
 
 
 def test_no_folder_is_too_long_to_read() -> None:
     """Whoever opens a folder sees what is in it."""
-    tops = [CHECKOUT / name for name in (*PACKAGES, "tests", "bench", "infra")]
+    tops = [PROJECT / name for name in (*PACKAGES, "tests", "bench", "infra")]
     counts = {
-        folder.relative_to(CHECKOUT): len(list(folder.glob("*.py")))
+        folder.relative_to(PROJECT): len(list(folder.glob("*.py")))
         for top in tops
         for folder in (top, *top.rglob("*"))
         if folder.is_dir()

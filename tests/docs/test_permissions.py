@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from moorage.common.project import API_TEMPLATE, PROJECT
 from tests.policies.function_policies import Function, document
 from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES, Operator
 
-DOCUMENT = CHECKOUT / "docs" / "permissions.md"
+DOCUMENT = PROJECT / "docs" / "permissions.md"
 
 
 def table(name: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
-TESTS = CHECKOUT / "tests"
+TESTS = PROJECT / "tests"
 DOCUMENT = TESTS.parent / "docs" / "security.md"
 _NAMED = re.compile(r"`(test_\w+\.py)?(?:::(test_\w+))?`")
 

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.drills import crashes, crowds, faults, operations, pairs, races, throttling
 from tests.drills.figures import Figures, reached_rows
 from tests.drills.mutants import run as mutants
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.drills.support.worlds import World
 
-ROOT = CHECKOUT
+ROOT = PROJECT
 WORKERS = 2
 SLICES = 8
 """The operations and pairs of the slow worlds are divided among so many jobs."""

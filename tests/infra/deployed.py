@@ -1,9 +1,9 @@
 """A registry as the packaged template deploys it, on this machine, and fixtures to stand on it.
 
-Each function runs the zip under AWS's runtime client, with the handler, the time and the variables
-that the template gives it; they find what the data stack's template made, and each other. In front
-stands the gateway, with the template's routes and authorizers. Nothing here may tell a function
-what a deployment would not, but where AWS is.
+Each function runs the zip under AWS's runtime client, with the handler, the timeout and the
+variables of the template, on the bucket and tables of the data stack's template. In front is the
+gateway, with the template's routes and authorizers. Nothing here may give a function what a
+deployment would not, except the address of AWS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import setup as access_setup
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE
 from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import read_answers
@@ -54,7 +54,7 @@ Answer = tuple[int, http.client.HTTPMessage, bytes]
 
 @pytest.fixture(scope="module")
 def paths(task: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """The unpacked zip, and what Lambda has beside it."""
+    """The unpacked zip, Lambda's SDK and its runtime client."""
     folder = tmp_path_factory.mktemp("lambda")
     lay_out(folder / "runtime", SDK)
     lay_out(folder / "client", CLIENT)
@@ -63,7 +63,7 @@ def paths(task: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, .
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Backend]:
-    """An S3 and DynamoDB of a module's own: the data stack is made in it."""
+    """An S3 and DynamoDB of a module's own, for the data stack."""
     with moto_backend() as backend:
         yield backend
 
@@ -77,9 +77,9 @@ class World:
     template: dict[str, Any]
     environments: dict[str, dict[str, str]]
     functions: dict[str, Function]
-    """By the names that they have in the template."""
+    """By their names in the template."""
     invoked: Lambda
-    """What the functions asked of each other."""
+    """The functions' invocations of each other."""
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -94,7 +94,7 @@ class World:
 
     @property
     def basic(self) -> str:
-        """The admin's login, as clients send it first."""
+        """The admin's Authorization header, as clients first send it."""
         return f"Basic {base64.b64encode(f'admin:{self.token}'.encode()).decode()}"
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
@@ -108,13 +108,13 @@ class World:
         return answer.status, answer.headers, content
 
     def start(self, name: str) -> str:
-        """Open an upload as the admin, and return where it goes on."""
+        """Open an upload as the admin, and return its location."""
         return self._accepted(
             self.ask("POST", f"/v2/{name}/blobs/uploads/", Authorization=self.basic)
         )
 
     def append(self, location: str, data: bytes) -> str:
-        """Send a chunk, and return where the upload goes on."""
+        """Send a chunk, and return the upload's next location."""
         kind = "application/octet-stream"
         return self._accepted(
             self.ask("PATCH", location, data, Authorization=self.basic, Content_Type=kind)
@@ -132,7 +132,7 @@ class World:
 
     @contextmanager
     def hurried(self, seconds: float) -> Iterator[None]:
-        """Give what answers requests so much time until the block ends."""
+        """Give the API's function this timeout until the block ends."""
         usual, self.api.seconds = self.api.seconds, seconds
         try:
             yield
@@ -151,13 +151,13 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
     access_setup.create_admin(store, token, "admin", "a test", 0.0, "an-id")
     port = ports.free_port()
     url = f"http://127.0.0.1:{port}"
-    told = {"DataStack": DATA, "PublicUrl": url, "SigningKeyParameter": KEY}
+    given = {"DataStack": DATA, "PublicUrl": url, "SigningKeyParameter": KEY}
     with ExitStack() as stack:
         invoked = stack.enter_context(lambda_api.serving())
         here = where_aws_is(cloud, invoked)
         environments, functions = {}, {}
         for name, properties in packaged_functions(template).items():
-            found = environments[name] = {**variables(template, name, told, exports), **here}
+            found = environments[name] = {**variables(template, name, given, exports), **here}
             function = stack.enter_context(running(properties["Handler"], paths, found))
             function.seconds = properties["Timeout"]
             functions[name] = invoked.functions[called(name)] = function
@@ -176,7 +176,7 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
 
 
 def data_stack(cloud: Backend) -> dict[str, str]:
-    """Make the data stack, and return what it exports."""
+    """Create the data stack, and return its exports."""
     cloudformation = cloud.client("cloudformation")
     template = DATA_TEMPLATE.read_text(encoding="utf-8")
     cloudformation.create_stack(StackName=DATA, TemplateBody=template)
@@ -184,7 +184,7 @@ def data_stack(cloud: Backend) -> dict[str, str]:
 
 
 def where_aws_is(cloud: Backend, invoked: Lambda) -> dict[str, str]:
-    """Return what functions are told here and not in a deployment."""
+    """Return the variables that functions have here and not in a deployment."""
     aws = {name: v for name, v in cloud.environment.items() if not name.startswith("MOORAGE_")}
     return {**aws, "AWS_ENDPOINT_URL_LAMBDA": invoked.url, "MOORAGE_SERIAL_DYNAMODB": "1"}
 
@@ -196,24 +196,24 @@ def packaged_functions(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 
 def called(function: str) -> str:
-    """Return the name of a function of the stack, as its Ref has it."""
+    """Return the name of a function of the stack, as its Ref gives it."""
     return f"{STACK}-{function}-1A2B3C"
 
 
 def variables(
-    template: Mapping[str, Any], function: str, told: Mapping[str, str], exports: Mapping[str, str]
+    template: Mapping[str, Any], function: str, given: Mapping[str, str], exports: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what the template has a function find in its environment; `told` are parameters."""
+    """Return a function's environment by the template; `given` are parameters."""
     parameters = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
     functions = packaged_functions(template)
     references = {"AWS::StackName": STACK, **{name: called(name) for name in functions}}
-    stack = Stack({**parameters, **told, **references}, exports)
+    stack = Stack({**parameters, **given, **references}, exports)
     wanted = functions[function]["Environment"]["Variables"]
     return {name: str(stack.resolved(value)) for name, value in wanted.items()}
 
 
 def packaged_api(template: Mapping[str, Any], authorizer: Function, url: str) -> RestApi:
-    """Return what the packaged template puts before the function."""
+    """Return the packaged template's routes, authorizers and answers."""
     routes = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
     guard = TokenAuthorizer(authorizer, 60)
     guarded = {

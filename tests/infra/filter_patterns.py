@@ -1,7 +1,7 @@
-"""CloudWatch Logs' filter patterns against a log event, as far as filters of ours use them.
+"""CloudWatch Logs' filter patterns, as far as the templates use them, against a log event.
 
 Two forms: a phrase in double quotes, and comparisons of a JSON object's own fields. It must never
-guess: a pattern outside of this grammar is an error, were CloudWatch to take it or not.
+guess: a pattern outside of this grammar is an error, even if CloudWatch accepts it.
 Source: Amazon CloudWatch Logs User Guide, "Filter pattern syntax for metric filters, subscription
 filters, filter log events, and Live Tail".
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Test: TypeAlias = "Callable[[Mapping[str, Any]], bool]"
-"""Whether a JSON object is one that a part of a pattern means."""
+"""Whether a part of a pattern matches a JSON object."""
 
 _PHRASE: Final = re.compile(r'"([^"\\]+)"')
 _TOKEN: Final = re.compile(
@@ -49,11 +49,11 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 
 class PatternError(ValueError):
-    """A pattern that is none of the grammar above."""
+    """A pattern outside of the grammar above."""
 
 
 def matches(pattern: str, event: str) -> bool:
-    """Say whether a log event is one that a pattern means; raises PatternError.
+    """Return whether a pattern matches a log event; raises PatternError.
 
     A phrase may stand anywhere in it. A comparison is true only of an event that is a JSON object,
     and has the field, as a string or a number just as the pattern has it.
@@ -74,7 +74,7 @@ def _tokens(pattern: str) -> list[tuple[str, str]]:
     while position < len(pattern):
         token = _TOKEN.match(pattern, position)
         if token is None:
-            raise PatternError(f"{pattern[position:]!r} is not known here, in {pattern!r}")
+            raise PatternError(f"{pattern[position:]!r} is not supported, in {pattern!r}")
         kind = str(token.lastgroup)
         found.append((kind, token[kind]))
         position = token.end()

@@ -1,30 +1,31 @@
-"""CloudFormation's intrinsic functions, as far as the policies use them, against a table of names.
+"""CloudFormation's functions: of names, as far as the policies use them, and of conditions.
 
-It must never leave one unresolved: a function or a name that is not known is an error.
-Source: AWS CloudFormation User Guide, "Intrinsic function reference".
+It must never leave one unresolved: an unknown function or name is an error.
+Sources: AWS CloudFormation User Guide, "Intrinsic function reference" and "Condition functions".
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Name = TypeVar("Name")
 
+_NO_VALUE = {"Ref": "AWS::NoValue"}
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 class UnresolvedError(ValueError):
-    """A function that is not known here, or one that names something unknown."""
+    """An unknown function, or one that refers to an unknown name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What a stack knows by name. `values`: parameters and pseudo parameters, as `Ref` has them."""
+    """A stack's names. `values`: parameters and pseudo parameters, by which `Ref` resolves."""
 
     values: Mapping[str, str]
     exports: Mapping[str, str] = field(default_factory=dict)
@@ -44,10 +45,10 @@ class Stack:
         return self._called(functions[0], value[functions[0]])
 
     def text(self, value: object) -> str:
-        """Return what a value comes to, which has to be a text; raises UnresolvedError."""
+        """Return a value resolved to a string; raises UnresolvedError."""
         found = self.resolved(value)
         if not isinstance(found, str):
-            raise UnresolvedError(f"{value} comes to {found}, which is no text")
+            raise UnresolvedError(f"{value} resolves to {found}, which is no string")
         return found
 
     def _called(self, name: str, argument: object) -> str:
@@ -84,3 +85,55 @@ def _known(table: Mapping[Name, str], name: Name) -> str:
         return table[name]
     except KeyError:
         raise UnresolvedError(f"{name} is not known here") from None
+
+
+def decided(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the resources whose conditions hold, with each Fn::If decided.
+
+    `given` are parameters; others have their defaults.
+    """
+    parameters = {name: each.get("Default") for name, each in template["Parameters"].items()}
+    holds = _Conditions(template["Conditions"], {**parameters, **given})
+    made = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if "Condition" not in resource or holds.named(resource["Condition"])
+    }
+    found: dict[str, Any] = holds.chosen(made)
+    return found
+
+
+class _Conditions:
+    def __init__(self, conditions: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        self._conditions, self._parameters = conditions, parameters
+
+    def named(self, name: str) -> bool:
+        return self._holds(self._conditions[name])
+
+    def chosen(self, value: Any) -> Any:  # noqa: ANN401 - any part of a template
+        if isinstance(value, list):
+            return [self.chosen(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"Fn::If"}:
+            name, yes, no = value["Fn::If"]
+            return self.chosen(yes if self.named(name) else no)
+        parts = {name: self.chosen(each) for name, each in value.items()}
+        return {name: each for name, each in parts.items() if each != _NO_VALUE}
+
+    def _holds(self, condition: Mapping[str, Any]) -> bool:
+        ((function, argument),) = condition.items()
+        match function:
+            case "Condition":
+                return self.named(argument)
+            case "Fn::And":
+                return all(map(self._holds, argument))
+            case "Fn::Not":
+                return not self._holds(argument[0])
+            case "Fn::Equals":
+                one, other = map(self._value, argument)
+                return bool(one == other)
+        raise ValueError(f"{function} is not known here")
+
+    def _value(self, value: Any) -> Any:  # noqa: ANN401 - a text, or what names one
+        return self._parameters[value["Ref"]] if isinstance(value, dict) else value

@@ -1,7 +1,7 @@
-"""Lambda as functions call it: Invoke, for an event that nobody waits for, and nothing else.
+"""Lambda's API as functions call it: asynchronous Invoke, and nothing else.
 
 Source: AWS Lambda API Reference, "Invoke". It must never wait for the function that it invokes, nor
-take what Lambda would refuse.
+accept what Lambda would refuse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INVOCATIONS: Final = re.compile("/2015-03-31/functions/([^/?]+)/invocations")
 
 @dataclass
 class Lambda:
-    """The functions that can be invoked, by their names, and what came of it."""
+    """The functions that can be invoked, by their names, and their invocations."""
 
     functions: dict[str, Function] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)

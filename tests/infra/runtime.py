@@ -1,7 +1,7 @@
 """Lambda on this machine: the runtime API, and AWS's own runtime client with the packaged zip.
 
-The function's process sees the unpacked zip, boto3 with what it needs, and Python's own library:
-nothing of this project's, nor of the environment that the tests run in.
+The function's process sees the unpacked zip, boto3 with its requirements, and Python's own library:
+nothing of the checkout, nor of the tests' environment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SDK: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
-"""What Lambda's runtime has beside Python: boto3 and what that needs."""
+"""What Lambda's runtime has beside Python: boto3 and its requirements."""
 
 CLIENT: Final = ("awslambdaric", "simplejson", "snapshot-restore-py")
 
@@ -39,7 +39,7 @@ class FunctionError(Exception):
 
 @dataclass
 class Call:
-    """One invocation and what it came to."""
+    """One invocation and its result."""
 
     event: dict[str, Any]
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -50,20 +50,20 @@ class Call:
 
 @dataclass
 class Function:
-    """A function whose process asks for invocations; calling it waits for the result."""
+    """A function whose process polls for invocations; calling it waits for the result."""
 
     seconds: float = 29.0
-    """How long it is told that it may take, from when its process is given the event."""
+    """Its timeout, from when its process receives the event."""
     waiting: queue.Queue[Call | None] = field(default_factory=queue.Queue)
     known: dict[str, Call] = field(default_factory=dict)
     returned: int = 0
-    """How many invocations have ended without an error."""
+    """The number of invocations without an error."""
     failed: list[str] = field(default_factory=list)
     trace: str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0"
-    """The header of the trace that invocations are part of."""
+    """The trace header of its invocations."""
 
     def begin(self, event: dict[str, Any]) -> Call:
-        """Invoke it, and wait for nothing."""
+        """Invoke it without waiting."""
         call = Call(json.loads(json.dumps(event)))
         self.known[call.id] = call
         self.waiting.put(call)
@@ -126,7 +126,7 @@ def bare_environment(path: tuple[Path, ...]) -> dict[str, str]:
 
 
 def lay_out(folder: Path, distributions: tuple[str, ...]) -> None:
-    """Put links to installed distributions into a folder, and to nothing else."""
+    """Link installed distributions, and nothing else, into a folder."""
     folder.mkdir()
     for name in distributions:
         distribution = importlib.metadata.distribution(name)
@@ -150,7 +150,7 @@ def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
                     "Lambda-Runtime-Aws-Request-Id": call.id,
                     "Lambda-Runtime-Deadline-Ms": str(int((time.time() + function.seconds) * 1000)),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:0:function:f",
-                    # The client ends without a word where these are missing.
+                    # Without these the client exits silently.
                     "Lambda-Runtime-Trace-Id": function.trace,
                     "Content-Type": "application/json",
                 },

@@ -1,22 +1,19 @@
-"""What is merged into the template of the API: variables, parameters, and who may do what."""
+"""What is merged into the template of the API: variables, parameters."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import re
 from typing import Any
 
 import pytest
-import yaml
 
 from chalicelib.settings import Settings, SettingsError
 from moorage.access import setup as access_setup
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT
+from tests.infra.templates import API
 
-TEMPLATE: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
-PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+PARAMETERS: dict[str, Any] = API["Parameters"]
 ACCESS = {"MOORAGE_ACCESS_TABLE", "MOORAGE_URL", "MOORAGE_SIGNING_KEY"}
 WATCHED = {
     "MOORAGE_METRICS",
@@ -35,24 +32,18 @@ DATA = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 
 def variables(function: str) -> dict[str, Any]:
     """Return a function's environment."""
-    found: dict[str, Any] = TEMPLATE["Resources"][function]["Properties"]["Environment"]
+    found: dict[str, Any] = API["Resources"][function]["Properties"]["Environment"]
     return dict(found["Variables"])
 
 
-def statements(policy: str) -> dict[str, dict[str, Any]]:
-    """Return a policy's statements by their Sid."""
-    text = (CHECKOUT / ".chalice" / policy).read_text(encoding="utf-8")
-    return {each["Sid"]: each for each in json.loads(text)["Statement"]}
-
-
-def test_a_deployment_controls_access() -> None:
-    """No function is told otherwise: what opens a registry is for a laptop."""
+def test_no_function_is_deployed_without_access_control() -> None:
+    """MOORAGE_AUTH, which opens a registry, is for a laptop."""
     for function in ("APIHandler", "Authorizer", "Commit", "Sweep"):
         assert "MOORAGE_AUTH" not in variables(function)
 
 
-def test_functions_are_told_what_they_need() -> None:
-    """The authorizer knows nothing of the data, and those that nobody calls nothing of access."""
+def test_each_function_has_the_variables_that_it_needs() -> None:
+    """The authorizer has none of the data's, the background functions none of access."""
     commit = {"MOORAGE_COMMIT_FUNCTION"}
     assert set(variables("APIHandler")) == DATA | ACCESS | WATCHED | commit | set(CHOICES)
     assert set(variables("Authorizer")) == ACCESS | WATCHED
@@ -62,13 +53,13 @@ def test_functions_are_told_what_they_need() -> None:
 
 
 def settings(**choices: str) -> Settings:
-    """Return what the code makes of an environment with these variables."""
+    """Return the code's settings for an environment with these variables."""
     return Settings.read(dict.fromkeys(DATA, "x") | choices)
 
 
 @pytest.mark.parametrize("variable", CHOICES)
-def test_a_choice_is_one_that_the_code_takes(variable: str) -> None:
-    """A parameter's default is the code's own; whatever the parameter allows, the code takes."""
+def test_every_allowed_value_of_a_parameter_is_accepted_by_the_code(variable: str) -> None:
+    """The parameter's default is the code's own, and its bounds are the code's."""
     parameter = PARAMETERS[variables("APIHandler")[variable]["Ref"]]
     field = CHOICES[variable]
     default = str(parameter["Default"])
@@ -84,15 +75,15 @@ def test_a_choice_is_one_that_the_code_takes(variable: str) -> None:
     assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
 
 
-def test_whatever_is_logged_alarms_have_their_lines() -> None:
-    """No level above the one of what alarms count can be chosen."""
+def test_no_log_level_hides_the_lines_that_alarms_count() -> None:
+    """They are written at WARNING."""
     levels = PARAMETERS["LogLevel"]["AllowedValues"]
     assert PARAMETERS["LogLevel"]["Default"] == "INFO"
     assert max(logging.getLevelNamesMapping()[name] for name in levels) == logging.WARNING
 
 
 @pytest.mark.parametrize(
-    ("url", "taken"),
+    ("url", "allowed"),
     [
         ("", True),
         ("https://abc123.execute-api.eu-west-1.amazonaws.com", True),
@@ -107,63 +98,16 @@ def test_whatever_is_logged_alarms_have_their_lines() -> None:
         ("https://${x}", False),
     ],
 )
-def test_a_public_url_is_checked(url: str, *, taken: bool) -> None:
-    """Only what stands in a challenge as it is: no path, no quotes, and never without TLS."""
+def test_only_a_url_without_a_path_is_allowed_as_public_url(url: str, *, allowed: bool) -> None:
+    """It is copied into the challenge: no quotes, and never without TLS."""
     assert PARAMETERS["PublicUrl"]["Default"] == ""
-    assert bool(re.search(PARAMETERS["PublicUrl"]["AllowedPattern"], url)) is taken
+    assert bool(re.search(PARAMETERS["PublicUrl"]["AllowedPattern"], url)) is allowed
 
 
-def test_the_signing_key_has_one_name() -> None:
-    """The commands look where the functions do, and the name fits behind `parameter` in an ARN."""
+def test_the_signing_keys_default_name_is_that_of_the_commands() -> None:
+    """A name must fit behind `parameter` in an ARN."""
     parameter = PARAMETERS["SigningKeyParameter"]
     assert parameter["Default"] == access_setup.SIGNING_KEY
     assert re.search(parameter["AllowedPattern"], access_setup.SIGNING_KEY)
     for name in ("", "/", "signing-key", "/a//b", "/a*", "/a/"):
         assert not re.search(parameter["AllowedPattern"], name)
-
-
-@pytest.mark.parametrize(
-    ("policy", "actions"),
-    [
-        ("policy-authorizer.json", {"Access": {"GetItem"}, "DayOfUse": {"UpdateItem"}}),
-        (
-            "policy-api.json",
-            {
-                "Access": {"BatchGetItem", "GetItem", "Query"},
-                "FailureCounters": {"PutItem", "UpdateItem"},
-                "DayOfUse": {"UpdateItem"},
-            },
-        ),
-    ],
-)
-def test_who_may_do_what_with_access(policy: str, actions: dict[str, set[str]]) -> None:
-    """Neither can delete anything there, nor write a key; and only the one key can be read.
-
-    What writes does so under a condition: tests/policies/test_fine_grained.py.
-    """
-    table = {"Fn::ImportValue": {"Fn::Sub": "${DataStack}-AccessTableArn"}}
-    found = {sid: each for sid, each in statements(policy).items() if each["Resource"] == table}
-    assert found.keys() == actions.keys()
-    for sid, names in actions.items():
-        listed = found[sid]["Action"]
-        assert {*([listed] if isinstance(listed, str) else listed)} == {
-            f"dynamodb:{name}" for name in names
-        }
-        assert ("Condition" in found[sid]) is (sid != "Access")
-    key = statements(policy)["SigningKey"]
-    assert key["Action"] == "ssm:GetParameter"
-    assert key["Resource"]["Fn::Sub"].endswith(":parameter${SigningKeyParameter}")
-
-
-def test_the_authorizer_may_do_nothing_else() -> None:
-    """It never touches the data."""
-    own = {"Logs", "Access", "DayOfUse", "SigningKey"}
-    assert set(statements("policy-authorizer.json")) == own
-
-
-@pytest.mark.parametrize("policy", ["policy-commit.json", "policy-sweep.json"])
-def test_functions_that_nobody_calls_know_nobody(policy: str) -> None:
-    """They have no way to the access table, nor to the key."""
-    text = json.dumps(statements(policy))
-    assert "AccessTable" not in text
-    assert "ssm:" not in text

@@ -1,38 +1,21 @@
-"""What infra/data.yaml promises: data outlives the stack, and only staging ever expires."""
+"""infra/data.yaml: data outlives the stack, and only staging ever expires."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from chalicelib.stores.dynamodb.access import CREDENTIAL
-from moorage.common.checkout import DATA_TEMPLATE
+from tests.infra.templates import DATA
 
-TEMPLATE: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+RESOURCES: dict[str, Any] = DATA["Resources"]
 
 
 def properties(name: str) -> dict[str, Any]:
     """Return a resource's properties."""
     found: dict[str, Any] = RESOURCES[name]["Properties"]
     return found
-
-
-def test_cfn_lint_finds_nothing() -> None:
-    """The template is one that CloudFormation takes."""
-    linter = Path(sys.executable).with_name("cfn-lint")
-    result = subprocess.run(
-        [linter, "--include-checks", "I", "--", DATA_TEMPLATE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", sorted(RESOURCES))
@@ -72,7 +55,7 @@ def test_bucket_is_private_and_encrypted() -> None:
     assert "VersioningConfiguration" not in bucket
 
 
-def test_bucket_refuses_what_is_not_tls() -> None:
+def test_bucket_denies_requests_without_tls() -> None:
     """Every action on the bucket and its objects is denied without TLS."""
     (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
@@ -133,13 +116,13 @@ def test_tables_cost_nothing_when_idle(name: str) -> None:
     assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_names_go_in_and_come_out() -> None:
-    """Each of the four names is a parameter, and an output that other stacks can import."""
+def test_each_name_is_a_parameter_and_an_export() -> None:
+    """Other stacks import the names; an empty parameter means the usual name."""
     names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
-    assert set(TEMPLATE["Parameters"]) == names
-    assert names < set(TEMPLATE["Outputs"])
-    assert {TEMPLATE["Parameters"][name]["Default"] for name in names} == {""}
-    for output in TEMPLATE["Outputs"].values():
+    assert set(DATA["Parameters"]) == names
+    assert names < set(DATA["Outputs"])
+    assert {DATA["Parameters"][name]["Default"] for name in names} == {""}
+    for output in DATA["Outputs"].values():
         assert output["Export"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
 
 

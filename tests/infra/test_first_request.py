@@ -1,4 +1,4 @@
-"""What a new process loads before its first answer: what that answer needs, and nothing else."""
+"""A new process loads what its first answer needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 SELDOM = ("boto3", "cryptography", "jwt", "s3transfer")
-"""What takes a while to load, and which requests need is said below."""
+"""Slow to import; the table below has the requests that need them."""
 
 _PROGRAM = """
 import json, sys
@@ -44,10 +44,10 @@ NEEDS = {
     "authorizer": (["dynamodb", "ssm"], set(), set()),
     "token endpoint": (["dynamodb", "ssm"], {"token"}, set()),
 }
-"""By first request: clients, handlers' modules, the registry's services."""
+"""By first request: AWS clients, modules of handlers, modules of services."""
 
 VERIFYING = {"authorizer", "token endpoint"}
-"""Which load what verifies tokens."""
+"""The requests that verify tokens."""
 
 HANDLERS = {"blobs", "lists", "manifests", "token", "uploads"}
 SERVICES = {"blobs", "lists", "manifests", "sweeper"} | UPLOAD
@@ -55,7 +55,7 @@ SERVICES = {"blobs", "lists", "manifests", "sweeper"} | UPLOAD
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_a_first_request_loads_what_it_needs(name: str, task: Path, strict_moto: Backend) -> None:
-    """Its handler, its services, its clients, and verifying tokens only where there may be one."""
+    """Its handler, services and clients, and the code for tokens only where it verifies one."""
     token, backend = generate(), strict_moto.fresh()
     environment = coldstart.deployed(backend, token)
     code = coldstart.Code((task,), (), ())

@@ -1,7 +1,7 @@
-"""However a function ends, the alarms that should ring do, and no other: by what it really writes.
+"""Which alarms ring for each way in which the authorizer and the commit function can end.
 
-The authorizer and the commit function run as in Lambda, under its runtime client, and end in each
-way that they can. What they print goes through the filters, and that into the alarms' expressions.
+The functions run under Lambda's runtime client. Their output goes through the templates' filters,
+and the results into the alarms' expressions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.infra.filter_patterns import matches
-from tests.infra.test_observability_alarms import ERRORS, REQUESTS, UNKNOWN, function, rings
-from tests.infra.test_observability_metrics import CONFIG, FUNCTIONS
-from tests.infra.test_observability_template import ALARMS, API, API_STACK, Metric, filters
+from tests.infra.templates import API, CONFIG
+from tests.infra.test_observability import (
+    ALARMS,
+    API_STACK,
+    ERRORS,
+    FUNCTIONS,
+    REQUESTS,
+    UNKNOWN,
+    Metric,
+    filters,
+    function,
+    rings,
+)
 
 _PROGRAM = """
 import json, os, sys
@@ -95,11 +105,11 @@ for name, handler, told, ways in (
         )
         print("ended", json.dumps([name, way, bool(failed)]))
 """
-"""Lets functions end in each way; behind what each prints stands whether Lambda has an error."""
+"""Ends the functions in each way; a line after each output says whether Lambda counts an error."""
 
 
 class End(NamedTuple):
-    """How an invocation ended: what its function logged, and whether Lambda counts an error."""
+    """The end of an invocation: its log events, and whether Lambda counts an error."""
 
     events: tuple[str, ...]
     is_error: bool
@@ -126,18 +136,18 @@ ENDS: Final = {
     ("Commit", "fault"): {"CommitAlarm"},
     ("Commit", "timed out"): {"CommitAlarm"},
 }
-"""Every way that a function ends in, and the alarms that ring when it does so three times."""
+"""Every way to end, and the alarms that ring after three such ends."""
 
 LEVELS: Final = API["Parameters"]["LogLevel"]["AllowedValues"]
 
 
 @pytest.fixture(scope="module", params=LEVELS)
 def ends(request: pytest.FixtureRequest) -> dict[tuple[str, str], End]:
-    """Return how invocations end in a deployment that logs at some level."""
+    """Return the ends of invocations at a log level."""
     pytest.importorskip("awslambdaric", reason="Lambda's runtime client is Linux's")
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
-        cwd=CHECKOUT,
+        cwd=PROJECT,
         env={
             "PATH": os.environ["PATH"],
             "PYTHONUTF8": "1",
@@ -161,7 +171,7 @@ def ends(request: pytest.FixtureRequest) -> dict[tuple[str, str], End]:
         else:
             events.append(line)
     for name in ("Authorizer", "Commit"):
-        # Lambda stops it where it is: what it logs of that is Lambda's own.
+        # Lambda stops the function, and logs this line itself.
         seconds = CONFIG["stages"]["v2"]["lambda_functions"][name.lower()]["lambda_timeout"]
         found[name, "timed out"] = End(
             (f"Task timed out after {seconds}.00 seconds",), is_error=True
@@ -170,7 +180,7 @@ def ends(request: pytest.FixtureRequest) -> dict[tuple[str, str], End]:
 
 
 def log_group(name: str) -> str:
-    """Return the name of a function's log group, whose lines are text: nothing says otherwise."""
+    """Return the name of a function's log group, whose format is the default: text."""
     config = API["Resources"][name]["Properties"]["LoggingConfig"]
     assert set(config) == {"LogGroup"}
     group = API["Resources"][config["LogGroup"]["Ref"]]
@@ -178,7 +188,7 @@ def log_group(name: str) -> str:
 
 
 def counted(name: str, end: End, times: int) -> dict[Metric, float]:
-    """Return what CloudWatch has when a function ended in a way so many times."""
+    """Return CloudWatch's data after so many such ends of a function."""
     data: dict[Metric, float] = {function("Errors", name): float(end.is_error * times)}
     for each in filters():
         if each.log_group == log_group(name):
@@ -188,25 +198,25 @@ def counted(name: str, end: End, times: int) -> dict[Metric, float]:
 
 
 def ringing(name: str, end: End, times: int) -> set[str]:
-    """Return which alarms ring when a function ended in a way so many times, and nothing else."""
+    """Return the alarms that ring after so many such ends of a function, and no other event."""
     data = {REQUESTS: 100.0, **counted(name, end, times)}
-    return {alarm for alarm, told in ALARMS.items() if rings(told, data)}
+    return {alarm for alarm, properties in ALARMS.items() if rings(properties, data)}
 
 
 def test_every_end_rings_its_alarms(ends: dict[tuple[str, str], End]) -> None:
-    """Unknown logins and commits that go on ring none; failures do, with a line and without."""
+    """Unknown logins and unfinished commits ring none; failures do, with a line and without."""
     assert {key: ringing(key[0], end, 3) for key, end in ends.items()} == ENDS
 
 
 def test_no_failure_counts_twice(ends: dict[tuple[str, str], End]) -> None:
-    """Commits that failed are three when they are three: a line or an error is one, not two."""
+    """A line and an error of one commit are one failure, not two."""
     for (name, way), end in ends.items():
         if name == "Commit":
             assert "CommitAlarm" not in ringing(name, end, 2), way
 
 
-def test_an_unknown_login_is_an_error_of_lambdas(ends: dict[tuple[str, str], End]) -> None:
-    """That is why errors alone are no alarm: each is one error, and one line takes it away."""
+def test_an_unknown_login_is_one_error_and_one_line(ends: dict[tuple[str, str], End]) -> None:
+    """So the alarm can subtract the lines from the errors; no other end writes that line."""
     data = counted("Authorizer", ends["Authorizer", "unknown"], 1)
     assert (data[ERRORS], data[UNKNOWN]) == (1, 1)
     for (name, way), end in ends.items():
@@ -214,7 +224,7 @@ def test_an_unknown_login_is_an_error_of_lambdas(ends: dict[tuple[str, str], End
             assert not counted(name, end, 1).get(UNKNOWN), way
 
 
-def test_every_filter_reads_a_functions_log() -> None:
-    """No other log group has events at all."""
+def test_every_filter_reads_the_log_group_of_a_function() -> None:
+    """No other log group has events."""
     groups = {log_group(name) for name in FUNCTIONS}
     assert {each.log_group for each in filters()} <= groups

@@ -1,6 +1,6 @@
-"""The host that a presigned URL names: where S3 takes the signature, in every region from day one.
+"""A presigned URL has the host at which its region's S3 accepts the signature.
 
-An emulator has one host, so no other test can see this.
+An emulator has one host, so no other test covers this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ print(json.dumps(made))
 
 
 def urls(task: Path, region: str, **changes: str) -> dict[str, str]:
-    """Return what a function of the package presigns in a region, with the environment changed."""
+    """Return the URLs that a packaged function presigns in a region; `changes` are variables."""
     environment = {
         "MOORAGE_BUCKET": "moorage-x-data-123456789012",
         "MOORAGE_REGISTRY_TABLE": "registry",
@@ -56,7 +56,7 @@ def urls(task: Path, region: str, **changes: str) -> dict[str, str]:
 HOSTS = [
     ("us-east-1", "s3.us-east-1.amazonaws.com"),
     ("eu-west-1", "s3.eu-west-1.amazonaws.com"),
-    # younger than the host that all regions share, which knows nothing of them
+    # younger regions, which the global host does not serve
     ("eu-south-1", "s3.eu-south-1.amazonaws.com"),
     ("ap-southeast-7", "s3.ap-southeast-7.amazonaws.com"),
     ("us-gov-west-1", "s3.us-gov-west-1.amazonaws.com"),
@@ -67,7 +67,7 @@ HOSTS = [
 
 @pytest.mark.parametrize(("region", "host"), HOSTS)
 def test_a_url_names_the_regions_own_host(task: Path, region: str, host: str) -> None:
-    """The host and the signature are the region's: a client is sent nowhere else."""
+    """And the region's signature."""
     for url in urls(task, region).values():
         parts = urlsplit(url)
         assert parts.netloc == f"moorage-x-data-123456789012.{host}"
@@ -76,8 +76,8 @@ def test_a_url_names_the_regions_own_host(task: Path, region: str, host: str) ->
         assert scope.split("/")[2:] == [region, "s3", "aws4_request"]
 
 
-def test_a_bucket_whose_name_has_dots(task: Path) -> None:
-    """No certificate covers its host: it is in the path of the region's."""
+def test_a_bucket_with_dots_in_its_name_is_in_the_path(task: Path) -> None:
+    """No certificate covers a host with more dots."""
     for url in urls(task, "eu-south-1", MOORAGE_BUCKET="images.example.com").values():
         parts = urlsplit(url)
         assert parts.netloc == "s3.eu-south-1.amazonaws.com"
@@ -85,8 +85,8 @@ def test_a_bucket_whose_name_has_dots(task: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
-def test_an_emulator_is_asked_at_its_own_host(task: Path, variable: str) -> None:
-    """Its buckets have no hosts: `bucket.localhost` is nothing that every machine finds."""
+def test_a_url_of_an_emulator_has_the_emulators_host(task: Path, variable: str) -> None:
+    """Not every machine resolves `bucket.localhost`."""
     for url in urls(task, "eu-south-1", **{variable: "http://localhost:4566"}).values():
         parts = urlsplit(url)
         assert parts.netloc == "localhost:4566"

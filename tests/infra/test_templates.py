@@ -1,4 +1,4 @@
-"""The templates, the policies and the settings name the same things."""
+"""Templates, policies and settings use the same names."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 from aws_lambda_powertools.shared import constants
 
 from chalicelib.settings import AccessSettings, Settings, SettingsError
-from moorage.common.checkout import API_TEMPLATE, CHECKOUT, DATA_TEMPLATE, OBSERVABILITY_TEMPLATE
+from moorage.common.project import API_TEMPLATE, PROJECT
+from tests.infra.templates import API, CONFIG, DATA, POLICIES
 
-API: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
-DATA: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-CONFIG: dict[str, Any] = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
-POLICIES = {path.name: path for path in (CHECKOUT / ".chalice").glob("policy-*.json")}
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8")
-    for path in [CHECKOUT / "app.py", *sorted((CHECKOUT / "chalicelib").rglob("*.py"))]
+    for path in [PROJECT / "app.py", *sorted((PROJECT / "chalicelib").rglob("*.py"))]
 )
 IMPORTED = re.compile(r"\$\{DataStack\}-(\w+)")
-FROM_API = re.compile(r"\$\{ApiStack\}-(\w+)")
 OPTIONAL = {
     "MOORAGE_COMMIT_FUNCTION",
     "MOORAGE_HEAD_STRATEGY",
@@ -34,7 +29,7 @@ OPTIONAL = {
     "POWERTOOLS_LOG_LEVEL",
     "POWERTOOLS_SERVICE_NAME",
 }
-"""What a function can do without: its settings have a default, which a deployment changes."""
+"""Variables whose settings have a default."""
 
 
 def variables(function: str) -> set[str]:
@@ -43,14 +38,14 @@ def variables(function: str) -> set[str]:
 
 
 def exports(template: dict[str, Any]) -> set[str]:
-    """Return what a template exports, less the stack's name."""
+    """Return the names of a template's exports, without the stack's name."""
     names = (output.get("Export", {}).get("Name", {}) for output in template["Outputs"].values())
     return {name["Fn::Sub"].removeprefix("${AWS::StackName}-") for name in names if name}
 
 
 def needed(kind: type[Settings | AccessSettings], given: set[str]) -> set[str]:
-    """Return which of the variables given a reader of settings fails without."""
-    # What has a form is left at its default: a template's parameters are held to it elsewhere.
+    """Return those of the given variables that settings can't be read without."""
+    # Optional ones keep their defaults: another test checks the values that parameters allow.
     environment = dict.fromkeys(given - OPTIONAL, "x") | {"MOORAGE_URL": "https://a"}
     kind.read(environment)
     without = set()
@@ -64,8 +59,8 @@ def needed(kind: type[Settings | AccessSettings], given: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("function", ["APIHandler", "Authorizer", "Commit", "Sweep"])
-def test_a_function_is_told_what_it_reads_and_no_more(function: str) -> None:
-    """Each variable is one that settings fail without, or one whose default is changed."""
+def test_a_function_has_the_variables_that_it_reads_and_no_more(function: str) -> None:
+    """Each variable is required, or changes a default."""
     given = variables(function)
     read: set[str] = set()
     if function != "Authorizer":
@@ -76,8 +71,8 @@ def test_a_function_is_told_what_it_reads_and_no_more(function: str) -> None:
     assert read <= given
 
 
-def test_every_variable_is_one_that_the_code_knows() -> None:
-    """A misspelt one would be set and never read."""
+def test_every_variable_is_read_by_the_code() -> None:
+    """A misspelt one would never be read."""
     for function in ("APIHandler", "Authorizer", "Commit", "Sweep"):
         for name in variables(function):
             ours = f'"{name.removeprefix("MOORAGE_")}"' in SOURCES or f'"{name}"' in SOURCES
@@ -85,28 +80,15 @@ def test_every_variable_is_one_that_the_code_knows() -> None:
 
 
 def test_every_import_has_an_export() -> None:
-    """What the API's stack and its policies take, the data stack gives; and nothing in vain."""
+    """The API's stack and its policies import each export of the data stack, and nothing else."""
     texts = [API_TEMPLATE.read_text(encoding="utf-8")]
     texts += [path.read_text(encoding="utf-8") for path in POLICIES.values()]
     imported = {name for text in texts for name in IMPORTED.findall(text)}
     assert imported == exports(DATA)
 
 
-def test_what_the_alarms_import_is_exported() -> None:
-    """The stack of alarms finds functions, log groups and tables under the names they have."""
-    text = OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8")
-    assert set(IMPORTED.findall(text)) <= exports(DATA)
-    groups = {
-        each["Properties"]["LogGroupName"]["Fn::Sub"].removeprefix("/aws/lambda/${AWS::StackName}-")
-        for each in API["Resources"].values()
-        if each.get("Type") == "AWS::Logs::LogGroup"
-    }
-    assert set(FROM_API.findall(text)) <= exports(API) | groups
-    assert API["Resources"]["RestAPI"]["Properties"]["Name"] == {"Ref": "AWS::StackName"}
-
-
-def test_every_policy_is_a_functions_own() -> None:
-    """No file is left over, and no two functions share one."""
+def test_every_policy_belongs_to_one_function() -> None:
+    """No file is unused, and no two functions share one."""
     stage = CONFIG["stages"]["v2"]
     used = [stage["iam_policy_file"]]
     used += [each["iam_policy_file"] for each in stage["lambda_functions"].values()]
@@ -114,14 +96,13 @@ def test_every_policy_is_a_functions_own() -> None:
 
 
 def test_the_stage_is_v2() -> None:
-    """The URL that AWS gives is a registry's: clients look for one at /v2/."""
+    """AWS's own URL is then a registry's: clients look for one at /v2/."""
     assert CONFIG["api_gateway_stage"] == "v2"
-    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-    assert "chalice package --stage v2 " in makefile
+    assert list(CONFIG["stages"]) == ["v2"]
 
 
-def test_nothing_costs_while_idle() -> None:
-    """No stack that is made unasked holds a thing that is paid for by the hour or month."""
+def test_no_resource_has_a_price_by_the_hour() -> None:
+    """In the stacks that every deployment creates."""
     free_or_by_use = {
         "AWS::ApiGateway::BasePathMapping",
         "AWS::ApiGateway::DomainName",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
 from tests.policies.iam_actions import HERE, ResourceNames
 from tests.policies.policy import Policy
@@ -76,7 +76,7 @@ def _log_of(function: Function) -> str:
 
 def document(function: Function) -> dict[str, Any]:
     """Return a function's policy as it is written."""
-    path = CHECKOUT / ".chalice" / f"policy-{function}.json"
+    path = PROJECT / ".chalice" / f"policy-{function}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

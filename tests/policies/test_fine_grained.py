@@ -19,7 +19,7 @@ from chalicelib.access.trusts import Trust
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE
 from tests.policies.aws_calls import OWNERS_METHODS, AwsCall, each_call
 from tests.policies.function_policies import DeployedNames, Function, document, policy
 from tests.policies.iam_actions import needs

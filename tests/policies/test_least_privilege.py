@@ -24,7 +24,7 @@ from chalicelib.limits import COPY_MAXIMUM
 from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
-from moorage.common.checkout import API_TEMPLATE
+from moorage.common.project import API_TEMPLATE
 from moorage.deploy.trim_sdk import OPERATIONS
 from tests.policies import flows_api, flows_door, flows_work
 from tests.policies.aws_calls import AwsCall, Origin, Watch

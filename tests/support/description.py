@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from chalicelib.api.routes import Route
 
-PATH = CHECKOUT / "docs" / "openapi.yaml"
+PATH = PROJECT / "docs" / "openapi.yaml"
 # What a row's pattern takes from a path, and what it must not be.
 _GROUP = re.compile(r"\(\?P<(\w+)>[^)]*\)")
 _LOOK_AHEAD = re.compile(r"\(\?![^)]*\)")

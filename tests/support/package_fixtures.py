@@ -1,4 +1,4 @@
-"""Packages are made once for a session: that takes seconds, and PyPI the first time."""
+"""Packages: making one takes seconds, and PyPI the first time."""
 
 from __future__ import annotations
 
@@ -33,19 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package() -> Path:
     """The folder that `make package` fills."""
-    folder = tmp_path_factory.mktemp("package")
-    packaging.package(packaging.LAMBDA, folder)
-    return folder
+    return packaging.package(packaging.LAMBDA)
 
 
 @pytest.fixture(scope="session")
-def host_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def host_package() -> Path:
     """The same for functions that would run on this machine."""
-    folder = tmp_path_factory.mktemp("host-package")
-    packaging.package(packaging.HOST, folder)
-    return folder
+    return packaging.package(packaging.HOST)
 
 
 @pytest.fixture(scope="session")

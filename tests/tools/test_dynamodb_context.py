@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE
 from tests.policies.dynamodb_context import PARTITION_KEYS
 from tests.policies.iam_actions import needs
 from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES

@@ -20,7 +20,7 @@ from chalicelib.api import messages
 from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, Request, Response, current, to_chalice
 from chalicelib.wiring import registry as wiring
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +173,7 @@ def test_the_deadline_is_the_invocations(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [seen.deadline for seen in echo.seen] == [1010.0, 1029.0]
 
 
-ROOT = CHECKOUT
+ROOT = PROJECT
 SECRET = "the name of a bucket"  # noqa: S105 - what an answer must not hold
 
 

@@ -21,14 +21,14 @@ from chalicelib.telemetry import log
 from chalicelib.telemetry.line import LogLine, line_of
 from chalicelib.telemetry.tally import StoreEvent, Tally, current, note, tallied
 from chalicelib.wiring.access import LoggedAuthenticator
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.access.authentication import Authenticator
 
-ROOT = CHECKOUT
+ROOT = PROJECT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 LOG = logging.getLogger("moorage.test")
 SECRET = "Basic hunter2"  # noqa: S105 - what must be nowhere

@@ -19,9 +19,9 @@ from chalicelib.telemetry.metrics import (
     MetricsPrinter,
     measured,
 )
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
-ROOT = CHECKOUT
+ROOT = PROJECT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 

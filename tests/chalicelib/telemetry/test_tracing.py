@@ -17,12 +17,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from chalicelib.telemetry.tracing import Trace, Tracer
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = CHECKOUT
+ROOT = PROJECT
 TRACE, SEGMENT = "1-5bef4de7-ad49b0e87f6ef6c87fc2e700", "53995c3f42cd8ad8"
 HEADER = f"Root={TRACE};Parent={SEGMENT};Sampled=1;Lineage=1:a87bd80c:0"
 SECRET = "sha256/5e/c4e7"  # noqa: S105 - what must be nowhere

@@ -18,7 +18,7 @@ from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
-from moorage.common.checkout import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE
 from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, gated

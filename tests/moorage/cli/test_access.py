@@ -103,7 +103,7 @@ def test_what_is_asked_wrongly_is_status_2(moorage: Command, words: str, told: s
     [
         ("AccessDeniedException", "AWS denies Query: ask who manages the account (of AWS)"),
         ("ExpiredTokenException", "log in to AWS again (ExpiredTokenException: of AWS)"),
-        ("UnrecognizedClientException", "AWS doesn't take these credentials"),
+        ("UnrecognizedClientException", "AWS refuses these credentials"),
         ("ResourceNotFoundException", "there is no table registry-access: name it by --table"),
         ("ThrottlingException", "AWS asks to slow down"),
         ("Strange", "AWS answers Query with Strange: of AWS"),

@@ -1,21 +1,24 @@
-"""moto's CloudFormation in this process, mended where it is less than CloudFormation.
+"""moto's CloudFormation in this process, corrected where it differs from CloudFormation.
 
-moto: executes a change set without making outputs and exports, or seeing those of other stacks;
-knows no transform; refuses a change set that changes nothing instead of letting it fail; takes a
-default that is given for a change, and forgets a resource that it can't change; takes a bucket's
-policy without its conditions, so that "not without TLS" is never. What it does not do, and so no
-test over it shows: rollbacks, replacements, policies of buckets, an API's methods and stage, a
-domain.
+moto executes a change set without creating outputs and exports, or reading those of other stacks;
+has no transform; refuses a change set without changes instead of reporting it as failed; mistakes
+a default that is given for a change; forgets a resource that it can't change; and ignores the
+conditions of a bucket's policy, so that "deny without TLS" denies everything. These it lacks, and
+no test over it shows them: rollbacks, replacements, bucket policies, an API's methods and stage,
+domains.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import botocore.session
+from botocore.loaders import Loader, create_loader
 from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.cloudformation.models import (
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 
-# moto takes no methods out of an API's definition, won't deploy an API that has none, and can't
-# give an output of what it doesn't know.
+# moto reads no methods from an API's definition, refuses to deploy an API without methods, and has
+# no outputs of resources that it doesn't know.
 _NOT_MADE = (
     "AWS::ApiGateway::BasePathMapping",
     "AWS::ApiGateway::Deployment",
@@ -77,6 +80,8 @@ def emulated() -> Iterator[None]:
             (Stack, "has_parameters", _has_parameters),
             (parsing, "parse_and_update_resource", _updated),
             (FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL),
+            # Each run of the command makes a session, which would read the SDK's models again.
+            (botocore.session, "create_loader", _loader),
         )
         for where, name, new in patches:
             stack.enter_context(mock.patch.object(where, name, new))
@@ -96,6 +101,11 @@ def _makeable(template: dict[str, Any]) -> dict[str, Any]:
     return {**template, "Resources": kept, "Outputs": outputs}
 
 
+@functools.cache
+def _loader(search_path: str | None = None) -> Loader:
+    return create_loader(search_path)
+
+
 _update_resource = parsing.parse_and_update_resource
 
 
@@ -104,7 +114,7 @@ def _updated(logical_id: str, resource: Any, known: Any, **place: str) -> Any:  
 
 
 def _parse(self: Any) -> None:  # noqa: ANN401 - likewise
-    # Ours are JSON; moto would take them for YAML, which takes it half a second each time.
+    # All templates here are JSON; moto would read them as YAML, for half a second each.
     self.template_dict = json.loads(self.template)
 
 

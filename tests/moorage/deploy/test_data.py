@@ -1,4 +1,4 @@
-"""The data's names are sent in plain text: by them CloudFormation takes in what was left behind."""
+"""The data stack's names in plain text, by which CloudFormation imports what was left behind."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from moto.cloudformation import parsing
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
+from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
-from moorage.deploy.errors import DeployError
-from tests.infra.conditions import decided
-from tests.moorage.deploy import test_run as test_deploy
+from tests.infra.intrinsics import decided
+from tests.moorage.deploy.cloud import BUCKET, DATA
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
-from tests.moorage.deploy.test_run import BUCKET, DATA
 from tests.support.moorage_command import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.moorage.deploy.test_run import Cloud
-
-cloud = test_deploy.cloud
+    from tests.moorage.deploy.cloud import Cloud
 
 TEMPLATE = deploy_data.read()
 PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
@@ -42,7 +39,7 @@ OBJECT = {"Bucket": BUCKET, "Key": "blobs/sha256/00/a"}
 
 
 def names(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a template says that its buckets and tables are called."""
+    """Return the names of a template's buckets and tables, as it has them."""
     return {
         name: each["Properties"][PROPERTIES[each["Type"]]]
         for name, each in template["Resources"].items()
@@ -58,7 +55,7 @@ def sent(cloud: Cloud) -> dict[str, Any]:
 
 
 def physical(cloud: Cloud) -> dict[str, str]:
-    """Return what the data stack's buckets and tables are."""
+    """Return the physical names of the data stack's buckets and tables."""
     listed = cloud.client("cloudformation").describe_stack_resources(StackName=DATA)
     return {
         each["LogicalResourceId"]: each["PhysicalResourceId"]
@@ -68,8 +65,8 @@ def physical(cloud: Cloud) -> dict[str, str]:
     }
 
 
-def made_by_hand(cloud: Cloud, given: Mapping[str, str]) -> None:
-    """Make the data stack of infra/data.yaml as it stands, as an older deployment did."""
+def create_as_an_older_deployment(cloud: Cloud, given: Mapping[str, str]) -> None:
+    """Create the data stack from infra/data.yaml without changes."""
     cloud.client("cloudformation").create_stack(
         StackName=DATA,
         TemplateBody=json.dumps(TEMPLATE),
@@ -78,14 +75,14 @@ def made_by_hand(cloud: Cloud, given: Mapping[str, str]) -> None:
 
 
 @pytest.fixture
-def taking_in() -> Iterator[None]:
-    """CloudFormation's import, which moto has not, by the rules of its User Guide.
+def importing() -> Iterator[None]:
+    """CloudFormation's import, which moto lacks, by the rules of the User Guide.
 
-    What exists is taken in if the template has its name in plain text, and a DeletionPolicy.
+    What exists is imported if the template has its name in plain text, and a DeletionPolicy.
     """
     create = parsing.parse_and_create_resource
 
-    def taken_in(logical: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - moto's own
+    def imported(logical: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - moto's own
         name = resource["Properties"].get(PROPERTIES.get(resource["Type"]))
         kept = resource.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
         tables = dynamodb_backends[ACCOUNT][REGION].tables
@@ -96,20 +93,22 @@ def taking_in() -> Iterator[None]:
         found.cf_resource_type, found.logical_resource_id = resource["Type"], logical
         return found
 
-    with mock.patch.object(parsing, "parse_and_create_resource", taken_in):
+    with mock.patch.object(parsing, "parse_and_create_resource", imported):
         yield
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, USUAL), (GIVEN, CHOSEN)])
-def test_names_are_those_of_the_template(given: dict[str, str], expected: dict[str, str]) -> None:
-    """What is sent names what infra/data.yaml would by itself, and differs in nothing else."""
+def test_plain_names_are_those_that_the_template_computes(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
+    """Nothing else in the template differs."""
     account = Account(boto3.session.Session(), ACCOUNT, REGION)
-    things = deploy_data.kept(TEMPLATE, DATA, account, given)
-    template = deploy_data.named(TEMPLATE, things)
+    things = deploy_data.resources(TEMPLATE, DATA, account, given)
+    template = deploy_data.with_plain_names(TEMPLATE, things)
     assert names(template) == expected
     place = {"AWS::StackName": DATA, "AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
 
-    def worked_out(name: Any) -> str:  # noqa: ANN401 - a name as the template has it
+    def computed(name: Any) -> str:  # noqa: ANN401 - a name as the template has it
         if isinstance(name, str):
             return name
         text = str(name["Fn::Sub"] if "Fn::Sub" in name else given[name["Ref"]])
@@ -118,7 +117,7 @@ def test_names_are_those_of_the_template(given: dict[str, str], expected: dict[s
         return text
 
     resources = decided(TEMPLATE, given)
-    itself = {name: worked_out(each) for name, each in names({"Resources": resources}).items()}
+    itself = {name: computed(each) for name, each in names({"Resources": resources}).items()}
     assert itself == expected
     for name, plain in expected.items():
         resources[name]["Properties"][PROPERTIES[resources[name]["Type"]]] = plain
@@ -126,21 +125,21 @@ def test_names_are_those_of_the_template(given: dict[str, str], expected: dict[s
     assert {**template, "Resources": 0} == {**TEMPLATE, "Resources": 0}
 
 
-def test_a_name_in_another_way_is_refused() -> None:
-    """A name that can't be worked out is not guessed."""
+def test_a_name_that_cannot_be_computed_is_refused() -> None:
+    """It is not guessed."""
     account = Account(boto3.session.Session(), ACCOUNT, REGION)
     table = {"Type": "AWS::DynamoDB::Table", "Properties": {"TableName": {"Fn::Sub": "${Other}"}}}
     template = {"Parameters": {}, "Resources": {"T": table}}
-    with pytest.raises(DeployError, match="names T in a way that is not known"):
-        deploy_data.kept(template, DATA, account, {})
+    with pytest.raises(DeployError, match="names T in a way that is not supported"):
+        deploy_data.resources(template, DATA, account, {})
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, USUAL), (GIVEN, CHOSEN)])
-def test_a_stack_that_stands_keeps_its_names(
+def test_an_existing_stack_keeps_its_names(
     cloud: Cloud, given: dict[str, str], expected: dict[str, str]
 ) -> None:
-    """One that an older deployment made is told them in plain text, and nothing is replaced."""
-    made_by_hand(cloud, given)
+    """An older deployment's stack gets them in plain text, and nothing is replaced."""
+    create_as_an_older_deployment(cloud, given)
     assert physical(cloud) == expected
     content = OBJECT | {"Bucket": expected["Bucket"]}
     cloud.client("s3").put_object(**content, Body=b"x")
@@ -158,9 +157,9 @@ def test_a_stack_that_stands_keeps_its_names(
     assert set(cloud.tables()) == set(expected.values()) - {expected["Bucket"]}
 
 
-@pytest.mark.usefixtures("taking_in")
-def test_what_was_left_behind_is_taken_in(cloud: Cloud) -> None:
-    """After the data stack was deleted by hand, a deployment stands before the same data."""
+@pytest.mark.usefixtures("importing")
+def test_data_left_behind_is_imported(cloud: Cloud) -> None:
+    """After the data stack was deleted by hand, a deployment uses the same data."""
     assert cloud.run("deploy").status == 0
     assert names(sent(cloud)) == USUAL
     cloud.client("s3").put_object(**OBJECT, Body=b"x")

@@ -1,4 +1,4 @@
-"""Destroying what no data stack holds any more: only what is sure to be meant, and told truly."""
+"""`moorage destroy` where no data stack lists the data: what is deleted, and what is reported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.deploy import data as deploy_data
-from tests.moorage.deploy import test_run as test_deploy
-from tests.moorage.deploy.test_run import BUCKET, DATA, KEY, STACK
+from tests.moorage.deploy.cloud import BUCKET, DATA, KEY, STACK
 
 if TYPE_CHECKING:
-    from tests.moorage.deploy.test_run import Cloud
-
-cloud = test_deploy.cloud
+    from tests.moorage.deploy.cloud import Cloud
 
 ALL = ("destroy", "--data", "delete", "--confirm", DATA)
 LEFT = (BUCKET, f"{DATA}-registry", f"{DATA}-uploads", f"{DATA}-access")
@@ -37,22 +34,24 @@ def nothing_is_left(cloud: Cloud) -> bool:
 
 
 @pytest.mark.parametrize("stacks", [(DATA,), (STACK, DATA)])
-def test_data_that_a_stack_left_behind_is_found(cloud: Cloud, stacks: tuple[str, ...]) -> None:
-    """It is deleted by the names that a deployment gives, and each is told; then there is none."""
+def test_data_that_a_deleted_stack_left_behind_is_deleted(
+    cloud: Cloud, stacks: tuple[str, ...]
+) -> None:
+    """It is found by the usual names, and each is reported; a second run finds nothing."""
     left_behind(cloud, *stacks)
     ended = cloud.run(*ALL)
     assert ended.status == 0, ended.err
     assert nothing_is_left(cloud)
     assert "all its data" not in ended.out
     assert f"deleted {', '.join((*LEFT, KEY))}. " in ended.out
-    assert "given another name would still be there" in ended.out
+    assert "with another name would still exist" in ended.out
     again = cloud.run(*ALL)
     assert again.status == 1
     assert f"there is no {STACK} in account" in again.err
 
 
-def test_data_left_behind_is_not_deleted_unless_it_is_meant(cloud: Cloud) -> None:
-    """Without its stack, too, the stack's name has to be given; another one deletes nothing."""
+def test_data_left_behind_is_deleted_only_after_confirmation(cloud: Cloud) -> None:
+    """Without its stack, too, the stack's name has to be given."""
     left_behind(cloud, STACK, DATA)
     refused = cloud.run("destroy", "--data", "delete", "--confirm", "x")
     assert refused.status == 1
@@ -61,8 +60,8 @@ def test_data_left_behind_is_not_deleted_unless_it_is_meant(cloud: Cloud) -> Non
     assert BUCKET in cloud.buckets()
 
 
-def test_a_creation_that_came_to_nothing_hides_no_data(cloud: Cloud) -> None:
-    """A stack that never stood lists nothing: what an older one left behind is found by name."""
+def test_a_stack_whose_creation_failed_hides_no_data(cloud: Cloud) -> None:
+    """It lists no resources: what an older one left behind is found by name."""
     left_behind(cloud, DATA)
     cloud.client("cloudformation").create_change_set(
         StackName=DATA,
@@ -76,8 +75,8 @@ def test_a_creation_that_came_to_nothing_hides_no_data(cloud: Cloud) -> None:
     assert f"deleted {', '.join((*LEFT, KEY, DATA))}. " in ended.out
 
 
-def test_data_of_other_names_is_not_said_to_be_gone(cloud: Cloud) -> None:
-    """Names that only the stack knew can't be found without it, and that is said."""
+def test_data_with_other_names_is_not_reported_as_deleted(cloud: Cloud) -> None:
+    """It can't be found without its stack, and the report says so."""
     cloud.client("cloudformation").create_stack(
         StackName=DATA,
         TemplateBody=json.dumps(deploy_data.read()),
@@ -88,11 +87,11 @@ def test_data_of_other_names_is_not_said_to_be_gone(cloud: Cloud) -> None:
     assert ended.status == 0, ended.err
     assert cloud.tables() == ["my-images"]
     assert "all its data" not in ended.out
-    assert "given another name would still be there" in ended.out
+    assert "with another name would still exist" in ended.out
 
 
-def test_where_there_was_no_data_none_is_said_to_be_deleted(cloud: Cloud) -> None:
-    """The API goes alone, and the command says that it found no data."""
+def test_missing_data_is_not_reported_as_deleted(cloud: Cloud) -> None:
+    """The API is deleted, and the command reports that it found no data."""
     left_behind(cloud, DATA)
     dynamodb, s3 = cloud.client("dynamodb"), cloud.client("s3")
     for table in cloud.tables():
@@ -103,22 +102,22 @@ def test_where_there_was_no_data_none_is_said_to_be_deleted(cloud: Cloud) -> Non
     cloud.client("ssm").delete_parameter(Name=KEY)
     ended = cloud.run(*ALL)
     assert ended.status == 0, ended.err
-    assert "by the names that a deployment gives: and there was none." in ended.out
+    assert "the usual names were tried: found none." in ended.out
 
 
-def test_kept_data_is_not_said_to_be_in_a_stack_that_is_gone(cloud: Cloud) -> None:
-    """What is left behind is kept, and what would take it in or delete it is said."""
+def test_data_left_behind_is_kept_and_reported(cloud: Cloud) -> None:
+    """The report names the commands that use it again or delete it."""
     left_behind(cloud, DATA)
     ended = cloud.run("destroy")
     assert ended.status == 0, ended.err
     assert f"kept in {DATA}" not in ended.out
-    assert f"No stack {DATA} stands" in ended.out
-    assert "`make deploy STAGE=x` takes them in again" in ended.out
+    assert f"There is no stack {DATA}" in ended.out
+    assert "`moorage deploy --stage x` uses them again" in ended.out
     assert len(cloud.tables()) == 3
 
 
-def test_data_of_a_stack_that_stands_is_all_gone(cloud: Cloud) -> None:
-    """Its stack knows what it holds, other names too."""
+def test_all_data_of_an_existing_stack_is_deleted(cloud: Cloud) -> None:
+    """The stack lists its data, whatever the names are."""
     cloud.client("cloudformation").create_stack(
         StackName=DATA,
         TemplateBody=json.dumps(deploy_data.read()),
@@ -126,5 +125,5 @@ def test_data_of_a_stack_that_stands_is_all_gone(cloud: Cloud) -> None:
     )
     ended = cloud.run(*ALL)
     assert ended.status == 0, ended.err
-    assert ended.out == f"{STACK} is gone, and all its data\n"
+    assert ended.out == f"{STACK} and all its data are deleted\n"
     assert nothing_is_left(cloud)

@@ -1,27 +1,25 @@
-"""The package: what Lambda can load, small, and a template that CloudFormation takes."""
+"""The package: code that Lambda can load, small, and a template that CloudFormation accepts."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
-from moorage.deploy import finish_package as finishing
+from moorage.deploy import DeployError
 from moorage.deploy import package as deploy_package
-from moorage.deploy.errors import DeployError
 from moorage.deploy.package import binaries, functions, read_package, zip_problems
 from moorage.deploy.stacks import LONGEST_TEMPLATE
 from tests.infra.sam import transformed
+from tests.infra.templates import CONFIG
 
 MEGABYTE = 1000 * 1000
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com"
@@ -42,7 +40,7 @@ def elf(machine: int) -> bytes:
 
 
 def test_every_native_library_is_for_arm64(package: Path) -> None:
-    """Wheels are those of Lambda's machine, whatever machine packed them."""
+    """Wheels are Lambda's, whatever machine packaged them."""
     with zipfile.ZipFile(package / deploy_package.CODE) as archive:
         found = binaries(archive)
         libraries = {name for name in archive.namelist() if ".so" in Path(name).suffixes}
@@ -56,13 +54,13 @@ def test_every_native_library_is_for_arm64(package: Path) -> None:
     assert set(found.values()) == {"arm64"}
 
 
-def test_the_zip_is_small(package: Path) -> None:
-    """It is under 10 MB, since every cold start waits for it."""
+def test_the_zip_is_under_10_mb(package: Path) -> None:
+    """Every cold start waits for it."""
     assert (package / deploy_package.CODE).stat().st_size < 10 * MEGABYTE
 
 
-def test_the_zip_holds_what_is_ours_and_no_more(package: Path) -> None:
-    """Neither the tools for a person's machine, nor tests, nor what only boto3 needs."""
+def test_the_zip_holds_the_functions_and_their_requirements_only(package: Path) -> None:
+    """No tools for a person's machine, no tests, no boto3."""
     with zipfile.ZipFile(package / deploy_package.CODE) as archive:
         names = archive.namelist()
     top = {name.partition("/")[0] for name in names}
@@ -72,25 +70,25 @@ def test_the_zip_holds_what_is_ours_and_no_more(package: Path) -> None:
 
 
 def required() -> list[str]:
-    """Return the requirements of what Lambda gets, as they are written."""
+    """Return the lines of requirements.txt."""
     lines = deploy_package.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def normal(name: str) -> str:
-    """Return a distribution's name in its one spelling: PyPA's specification of names."""
+    """Return a distribution's normalized name (PyPA, "Names and normalization")."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize("line", required())
-def test_what_is_packed_is_what_was_tested(line: str) -> None:
-    """The versions that Lambda gets are those that all other tests run with."""
+def test_packaged_releases_are_the_tested_ones(line: str) -> None:
+    """All other tests run with the versions that Lambda gets."""
     name, _, _ = line.partition("==")
     assert line == f"{name}=={importlib.metadata.version(name)}"
 
 
-def test_all_that_is_packed_is_pinned(package: Path) -> None:
-    """What a pinned package needs is pinned as well, and nothing is pinned that is not packed."""
+def test_exactly_what_is_packaged_is_pinned(package: Path) -> None:
+    """The requirements of requirements are pinned too, and nothing else."""
     with zipfile.ZipFile(package / deploy_package.CODE) as archive:
         folders = [each for each in zipfile.Path(archive).iterdir() if each.suffix == ".dist-info"]
         packed = [importlib.metadata.PathDistribution(each) for each in folders]
@@ -99,8 +97,8 @@ def test_all_that_is_packed_is_pinned(package: Path) -> None:
     assert found == sorted(f"{normal(name)}=={version}" for name, _, version in pins)
 
 
-def test_the_package_is_taken(package: Path) -> None:
-    """What `make package` leaves is what `moorage deploy` takes, and fits in one request."""
+def test_the_package_is_accepted(package: Path) -> None:
+    """`moorage deploy` reads it, and its template fits into one request."""
     read = read_package(package)
     assert [each["Architectures"] for each in functions(read.template)] == [["arm64"]] * 4
     placed = read.placed("bucket", "key", URL)
@@ -110,27 +108,16 @@ def test_the_package_is_taken(package: Path) -> None:
     assert len(json.dumps(placed)) < LONGEST_TEMPLATE * 0.8
 
 
-def test_cfn_lint_finds_nothing(package: Path) -> None:
-    """The template is one that CloudFormation takes."""
-    linter = Path(sys.executable).with_name("cfn-lint")
-    done = subprocess.run(
-        [linter, "--include-checks", "I", "--", package / "sam.yaml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "")
-
-
+@functools.cache
 def resources(package: Path, url: str) -> dict[str, Any]:
-    """Return the resources of an API that is found at `url`, after the transform."""
+    """Return the resources of an API at `url`, after the SAM transform."""
     template = read_package(package).placed("bucket", "key", url)
     found: dict[str, Any] = transformed(template, {"PublicUrl": url})["Resources"]
     return found
 
 
 def test_there_is_one_stage_named_v2(package: Path) -> None:
-    """The default URL is a registry's, and there is no second way in beside it."""
+    """The default URL is a registry's, and no second stage gives another."""
     found = resources(package, URL)
     stages = [each for each in found.values() if each["Type"] == "AWS::ApiGateway::Stage"]
     assert [stage["Properties"]["StageName"] for stage in stages] == ["v2"]
@@ -138,10 +125,10 @@ def test_there_is_one_stage_named_v2(package: Path) -> None:
     assert "StageName" not in deployment["Properties"]
 
 
-def test_an_address_is_deployed(package: Path) -> None:
-    """Once the URL is known the API is deployed again: its challenge names it.
+def test_a_new_url_makes_a_new_deployment(package: Path) -> None:
+    """The challenge names the URL, and API Gateway answers by the last deployment.
 
-    API Gateway answers with what it was deployed with, and the transform deploys a definition once.
+    The transform makes no new deployment of an unchanged definition.
     """
 
     def deployments(url: str) -> set[str]:
@@ -153,14 +140,14 @@ def test_an_address_is_deployed(package: Path) -> None:
 
 
 def test_the_api_has_the_name_that_alarms_know(package: Path) -> None:
-    """By its properties and by its definition's title: whichever API Gateway takes last."""
+    """In its properties and in its definition's title: API Gateway uses the later of the two."""
     api = resources(package, URL)["RestAPI"]["Properties"]
     name = {"Ref": "AWS::StackName"}
     assert (api["Name"], api["Body"]["info"]["title"]) == (name, name)
 
 
 def test_a_domain_leads_to_the_stage(package: Path) -> None:
-    """https://DOMAIN/v2/ is the stage, which is there before it is named."""
+    """https://DOMAIN/v2/ is the stage, which is created before the mapping."""
     found = resources(package, URL)
     assert found["DomainMapping"]["Properties"] == {
         "BasePath": "v2",
@@ -177,7 +164,7 @@ def test_a_domain_leads_to_the_stage(package: Path) -> None:
 
 
 def test_every_log_expires(package: Path) -> None:
-    """Each function writes to a group of its own, declared, with an end."""
+    """Each function writes to a declared log group of its own, with a retention."""
     found = resources(package, URL)
     groups = {name for name, each in found.items() if each["Type"] == "AWS::Logs::LogGroup"}
     lambdas = [e["Properties"] for e in found.values() if e["Type"] == "AWS::Lambda::Function"]
@@ -187,13 +174,12 @@ def test_every_log_expires(package: Path) -> None:
         assert found[name]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_memory_is_said_once(package: Path) -> None:
-    """The template's parameters begin with what Chalice's configuration says."""
-    config = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+def test_memory_is_the_same_in_chalices_configuration(package: Path) -> None:
+    """The template's defaults are Chalice's values."""
     parameters = read_package(package).template["Parameters"]
-    assert parameters["ApiMemory"]["Default"] == config["lambda_memory_size"]
-    assert parameters["WorkerMemory"]["Default"] == config["lambda_memory_size"]
-    authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
+    assert parameters["ApiMemory"]["Default"] == CONFIG["lambda_memory_size"]
+    assert parameters["WorkerMemory"]["Default"] == CONFIG["lambda_memory_size"]
+    authorizer = CONFIG["stages"]["v2"]["lambda_functions"]["authorizer"]
     assert parameters["AuthorizerMemory"]["Default"] == authorizer["lambda_memory_size"]
 
 
@@ -205,21 +191,21 @@ def test_memory_is_said_once(package: Path) -> None:
         (made(**{"Re_Hashes-0.3.0.dist-info/WHEEL": b""}), "rehashes-0.3.0 is not in it"),
         (made(**{"rehashes-0.2.0.dist-info/WHEEL": b""}), "rehashes-0.3.0 is not in it"),
         (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(183)}), ""),
-        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(62)}), "made for x86_64"),
-        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(3)}), "made for ELF machine"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(62)}), "is for x86_64"),
+        (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.so": elf(3)}), "is for ELF machine"),
         (made(**{"rehashes-0.3.0.dist-info/WHEEL": b"", "a.dylib": b"\xca\xfe"}), "no Linux"),
-        (b"x" * (deploy_package.LARGEST_ZIP + 1), "bytes, and Lambda takes"),
+        (b"x" * (deploy_package.LARGEST_ZIP + 1), "bytes, more than Lambda's"),
     ],
 )
 def test_a_zip_that_would_not_run_is_refused(code: bytes, problem: str) -> None:
-    """A wheel that Chalice did not find, or one for another machine, stops a deployment."""
+    """A missing wheel, or one for another machine, stops a deployment."""
     problems = zip_problems(code, {"arm64"}, "# pins\nrehashes==0.3.0\nboto3\n")
     assert bool(problems) is bool(problem)
     assert problem in "; ".join(problems)
 
 
-def test_no_package_is_said(tmp_path: Path) -> None:
-    """A folder without one names the command that makes one."""
+def test_a_folder_without_a_package_is_an_error(tmp_path: Path) -> None:
+    """The error names the command that makes one."""
     with pytest.raises(DeployError, match="make package"):
         read_package(tmp_path)
     (tmp_path / "sam.json").write_text('{"Resources": {', encoding="utf-8")
@@ -229,7 +215,7 @@ def test_no_package_is_said(tmp_path: Path) -> None:
 
 
 def made_for(light_package: Path, folder: Path, runtime: str | None) -> Path:
-    """Return a package in which one function has another runtime; None: it has none."""
+    """Return a package in which one function has another runtime, or none."""
     template = json.loads((light_package / "sam.json").read_text(encoding="utf-8"))
     functions(template)[-1]["Runtime"] = runtime
     (folder / "sam.json").write_text(json.dumps(template), encoding="utf-8")
@@ -238,28 +224,25 @@ def made_for(light_package: Path, folder: Path, runtime: str | None) -> Path:
 
 
 @pytest.mark.parametrize("runtime", ["python3.11", "python3.12", "python3.13", "python3.14"])
-def test_a_runtime_with_wheels_is_taken(light_package: Path, tmp_path: Path, runtime: str) -> None:
-    """Each Python that docs/deploy.md names packages what can be deployed."""
+def test_a_runtime_with_wheels_is_accepted(
+    light_package: Path, tmp_path: Path, runtime: str
+) -> None:
+    """Those are the Pythons that docs/deploy.md names."""
     package = made_for(light_package, tmp_path, runtime)
-    finishing.check(package)
     read = read_package(package)
     assert functions(read.template)[-1]["Runtime"] == runtime
 
 
 @pytest.mark.parametrize("runtime", ["python3.10", "python3.15", "python3.1", None])
 def test_another_runtime_is_refused(
-    light_package: Path, tmp_path: Path, runtime: str | None, capsys: pytest.CaptureFixture[str]
+    light_package: Path, tmp_path: Path, runtime: str | None
 ) -> None:
-    """Chalice has a name for whatever Python it runs on: it is told, with how to choose another."""
+    """Chalice packages for any Python; the error says how to choose another."""
     package = made_for(light_package, tmp_path, runtime)
-    before = (package / deploy_package.CODE).read_bytes()
     with pytest.raises(DeployError) as raised:
         read_package(package)
-    assert finishing.main([str(package)]) == 1
-    assert capsys.readouterr().err == f"moorage: {raised.value}\n"
-    assert (package / deploy_package.CODE).read_bytes() == before
     assert str(raised.value) == (
-        f"{package / 'sam.json'} is made for {runtime}, the Python of .venv; functions run on"
-        " python3.11, python3.12, python3.13 or python3.14. Remove .venv, and name one of these:"
-        " `make package PYTHON=python3.12`"
+        f"functions can't run on {runtime}, the Python that packaged them: install Moorage with"
+        " python3.11, python3.12, python3.13 or python3.14 (in a checkout remove .venv, and name"
+        " one: `make deploy PYTHON=python3.12`)"
     )

@@ -1,114 +1,36 @@
-"""Deploying and destroying, against moto: its CloudFormation, S3, DynamoDB, SSM and STS."""
+"""`moorage deploy` and `moorage destroy` against moto's CloudFormation, S3, DynamoDB, SSM, STS."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.access.credentials import hash_of
 from chalicelib.settings import Settings
-from moorage.access import admin as access_admin
-from moorage.cli import main as cli
-from moorage.deploy.stacks import Stacks
-from tests.moorage.deploy.cloudformation import ACCOUNT, REGION, emulated
-from tests.support.moorage_command import TOKEN, CommandResult, forget_settings
+from moorage.deploy import DeployError
+from moorage.deploy import run as deploy_run
+from moorage.deploy.package import Package, read_package
+from tests.moorage.deploy.cloud import BUCKET, CODE, DATA, KEY, STACK, WATCHING
+from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.support.moorage_command import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from moorage.deploy import stacks as deploy_stacks
+    from tests.moorage.deploy.cloud import Cloud
 
-STACK, DATA = "moorage-x", "moorage-x-data"
-BUCKET = f"{DATA}-{ACCOUNT}-{REGION}"
-CODE = f"{STACK}-code-{ACCOUNT}-{REGION}"
-WATCHING = f"{STACK}-observability"
-KEY = "/moorage/x/signing-key"
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class Cloud:
-    """An account of moto's, the command, and clients to look at what it did."""
-
-    def __init__(self, package: Path, captured: pytest.CaptureFixture[str]) -> None:
-        self._package, self._captured = package, captured
-
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
-        """Return a client."""
-        return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
-
-    def run(self, *words: str) -> CommandResult:
-        """Run a command of the stage x."""
-        act, *others = words
-        package = ["--package", str(self._package)] if act == "deploy" else []
-        stage = [] if "--stage" in others else ["--stage", "x"]
-        status = cli.main([act, *stage, *package, *others])
-        shown = self._captured.readouterr()
-        assert "Traceback" not in shown.err
-        assert not TOKEN.search(shown.err)
-        return CommandResult(status, shown.out, shown.err)
-
-    def stack(self, name: str = STACK) -> deploy_stacks.Stack:
-        """Return a stack that has to be there."""
-        found = self.find(name)
-        assert found is not None
-        return found
-
-    def find(self, name: str) -> deploy_stacks.Stack | None:
-        """Return a stack, if there is one."""
-        return Stacks(self.client("cloudformation"), print).find(name)
-
-    def tables(self) -> list[str]:
-        """Return the names of all tables."""
-        return sorted(self.client("dynamodb").list_tables()["TableNames"])
-
-    def buckets(self) -> list[str]:
-        """Return the names of all buckets."""
-        return sorted(bucket["Name"] for bucket in self.client("s3").list_buckets()["Buckets"])
-
-    def credentials(self) -> list[Any]:
-        """Return the access tokens that are known."""
-        store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
-        return access_admin.credentials(store)
-
-
-@pytest.fixture
-def cloud(
-    light_package: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Cloud]:
-    """An empty account."""
-    forget_settings(monkeypatch, tmp_path)
-    for name in (
-        "DOMAIN",
-        "CERTIFICATE",
-        "DATA",
-        "CONFIRM",
-        "ADMIN_TOKEN_FILE",
-        "DEPLOY_BUCKET",
-        "METRICS",
-        "TRACING",
-        "OBSERVABILITY",
-        "ALARM_EMAIL",
-        "HEAD_STRATEGY",
-        "FUNCTION_LOG_LEVEL",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    with emulated():
-        yield Cloud(light_package, capsys)
-
-
-def test_a_registry_is_deployed(cloud: Cloud) -> None:
-    """One command makes it, and says how to push; the API learns its own address at once."""
+def test_deploy_creates_a_registry_and_prints_how_to_push(cloud: Cloud) -> None:
+    """The functions get the API's address in a second pass, since the first does not know it."""
     made = cloud.run("deploy")
     assert made.status == 0, made.err
     assert f"account {ACCOUNT}, region {REGION}" in made.err
@@ -118,7 +40,7 @@ def test_a_registry_is_deployed(cloud: Cloud) -> None:
     # The second pass: the first could not know the API's name.
     assert stack.status == "UPDATE_COMPLETE"
     assert stack.parameters["PublicUrl"] == url
-    assert f"telling it its address, {url}" in made.err
+    assert f"setting its address, {url}" in made.err
     for line in (
         f"The registry is at {url}/v2/",
         f"docker login -u admin {api}.execute-api.{REGION}.amazonaws.com",
@@ -134,17 +56,40 @@ def test_a_registry_is_deployed(cloud: Cloud) -> None:
     assert (admin.name, admin.secret_hash, admin.grants.admin) == ("admin", hash_of(token), True)
 
 
-def test_functions_are_told_what_was_made(cloud: Cloud) -> None:
-    """Names that the data stack exports, and the URL, are in the functions' environment."""
+def test_deploy_without_a_package_builds_one(
+    cloud: Cloud, light_package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is removed afterwards; a failed build is one line of error, and no stack."""
+    folders = []
+
+    def build(folder: Path) -> Package:
+        folders.append(folder)
+        if len(folders) == 1:
+            raise DeployError("Chalice can't package the functions")
+        shutil.copytree(light_package, folder, dirs_exist_ok=True)
+        return read_package(folder)
+
+    monkeypatch.setattr(deploy_run, "build", build)
+    failed = cloud.run("deploy", package=False)
+    assert (failed.status, cloud.find(STACK)) == (1, None)
+    assert failed.err.endswith("moorage deploy: Chalice can't package the functions\n")
+    made = cloud.run("deploy", package=False)
+    assert made.status == 0, made.err
+    assert cloud.stack().status == "UPDATE_COMPLETE"
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
+    """Each function has what it needs in its environment, and a log group that expires."""
     assert cloud.run("deploy").status == 0
     functions = cloud.client("lambda").list_functions()["Functions"]
     url = cloud.stack().parameters["PublicUrl"]
-    told = {f["Handler"]: f["Environment"]["Variables"] for f in functions}
-    assert set(told) == {"app.app", "app.authorize", "app.commit", "app.sweep"}
-    assert told["app.app"]["MOORAGE_URL"] == url
-    assert told["app.app"]["MOORAGE_BUCKET"] == told["app.sweep"]["MOORAGE_BUCKET"] == BUCKET
-    assert told["app.app"]["MOORAGE_COMMIT_FUNCTION"] in {f["FunctionName"] for f in functions}
-    assert told["app.authorize"] == {
+    given = {f["Handler"]: f["Environment"]["Variables"] for f in functions}
+    assert set(given) == {"app.app", "app.authorize", "app.commit", "app.sweep"}
+    assert given["app.app"]["MOORAGE_URL"] == url
+    assert given["app.app"]["MOORAGE_BUCKET"] == given["app.sweep"]["MOORAGE_BUCKET"] == BUCKET
+    assert given["app.app"]["MOORAGE_COMMIT_FUNCTION"] in {f["FunctionName"] for f in functions}
+    assert given["app.authorize"] == {
         "MOORAGE_URL": url,
         "MOORAGE_ACCESS_TABLE": f"{DATA}-access",
         "MOORAGE_SIGNING_KEY": KEY,
@@ -160,8 +105,8 @@ def test_functions_are_told_what_was_made(cloud: Cloud) -> None:
     }
 
 
-def test_what_is_there_is_kept(cloud: Cloud) -> None:
-    """A second deployment makes no key and no admin, and what isn't said stays as it is."""
+def test_a_second_deployment_keeps_key_admin_and_options(cloud: Cloud) -> None:
+    """It creates no key and no admin, and changes only the options that are given."""
     assert cloud.run("deploy").status == 0
     url = cloud.stack().parameters["PublicUrl"]
     again = cloud.run("deploy")
@@ -174,22 +119,24 @@ def test_what_is_there_is_kept(cloud: Cloud) -> None:
     assert len(cloud.credentials()) == 1
     changed = cloud.run("deploy", "--log-days", "7", "--api-memory", "2048")
     assert changed.status == 0, changed.err
-    assert "telling it its address" not in changed.err
+    assert "setting its address" not in changed.err
     assert cloud.run("deploy", "--api-memory", "1769").status == 0
     kept = cloud.stack().parameters
     assert (kept["LogRetentionDays"], kept["ApiMemory"], kept["PublicUrl"]) == ("7", "1769", url)
 
 
-def test_metrics_and_traces_are_asked_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either is on from when it is asked for until it is asked not to be, and asks for no other."""
+def test_metrics_and_tracing_are_switched_on_and_off_apart(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stays on, in all functions, until it is switched off."""
 
     def on() -> tuple[set[str], set[str]]:
         functions = cloud.client("lambda").list_functions()["Functions"]
         assert len(functions) == 4
-        told = [each["Environment"]["Variables"] for each in functions]
+        variables = [each["Environment"]["Variables"] for each in functions]
         return (
-            {each["MOORAGE_METRICS"] for each in told},
-            {each["MOORAGE_TRACING"] for each in told},
+            {each["MOORAGE_METRICS"] for each in variables},
+            {each["MOORAGE_TRACING"] for each in variables},
         )
 
     assert cloud.run("deploy", "--tracing", "1").status == 0
@@ -205,8 +152,8 @@ def test_metrics_and_traces_are_asked_for(cloud: Cloud, monkeypatch: pytest.Monk
     assert (parameters["Metrics"], parameters["Tracing"]) == ("1", "0")
 
 
-def test_data_outlives_a_registry(cloud: Cloud) -> None:
-    """Destroying takes down what answers, and the next deployment stands before the same data."""
+def test_destroy_keeps_the_data_for_the_next_deployment(cloud: Cloud) -> None:
+    """The functions and the API are deleted; the next deployment finds bucket, tables and key."""
     assert cloud.run("deploy").status == 0
     cloud.client("s3").put_object(Bucket=BUCKET, Key="blobs/sha256/00/a", Body=b"x")
     gone = cloud.run("destroy")
@@ -223,8 +170,10 @@ def test_data_outlives_a_registry(cloud: Cloud) -> None:
     assert cloud.client("s3").get_object(Bucket=BUCKET, Key="blobs/sha256/00/a")
 
 
-def test_data_goes_if_it_is_said_twice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack's name has to be typed; then all goes, uploads under way and the key too."""
+def test_data_is_deleted_only_after_its_stacks_name_is_typed(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then open uploads and the signing key are deleted too."""
     assert cloud.run("deploy").status == 0
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(readline=lambda: "yes\n"))
     refused = cloud.run("destroy", "--data", "delete")
@@ -245,8 +194,8 @@ def test_data_goes_if_it_is_said_twice(cloud: Cloud, monkeypatch: pytest.MonkeyP
     assert f"there is no {STACK} in account {ACCOUNT}" in nothing.err
 
 
-def test_what_doctor_advises_can_be_set(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How HEADs are answered, limits and log level are options, and outlive other changes."""
+def test_what_doctor_advises_is_an_option(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strategy for HEAD, limits and log level stay through later deployments."""
     monkeypatch.setenv("HEAD_STRATEGY", "body")
     words = ("--inline-limit", "0", "--manifest-limit", "4700000", "--sparse-index", "1")
     made = cloud.run("deploy", *words, "--function-log-level", "WARNING")
@@ -254,16 +203,16 @@ def test_what_doctor_advises_can_be_set(cloud: Cloud, monkeypatch: pytest.Monkey
     monkeypatch.delenv("HEAD_STRATEGY")
     assert cloud.run("deploy", "--metrics", "1").status == 0
     functions = cloud.client("lambda").list_functions()["Functions"]
-    told = {each["Handler"]: each["Environment"]["Variables"] for each in functions}
-    assert {each["POWERTOOLS_LOG_LEVEL"] for each in told.values()} == {"WARNING"}
-    # moto leaves numbers as numbers; CloudFormation makes texts of them.
-    read = Settings.read({name: str(value) for name, value in told["app.app"].items()})
+    given = {each["Handler"]: each["Environment"]["Variables"] for each in functions}
+    assert {each["POWERTOOLS_LOG_LEVEL"] for each in given.values()} == {"WARNING"}
+    # moto leaves numbers as numbers; CloudFormation makes them strings.
+    read = Settings.read({name: str(value) for name, value in given["app.app"].items()})
     assert (read.head_strategy, read.inline_limit) == ("body", 0)
     assert (read.manifest_limit, read.sparse_index) == (4_700_000, True)
 
 
-def test_alarms_are_a_stack_of_their_own(cloud: Cloud) -> None:
-    """They are made if they are asked for, know the two others, and go with the API."""
+def test_observability_is_a_stack_of_its_own(cloud: Cloud) -> None:
+    """It is created if it is wanted, refers to the two others, and is deleted with the API."""
     made = cloud.run("deploy", "--observability", "--alarm-email", "ops@example.com")
     assert made.status == 0, made.err
     parameters = cloud.stack(WATCHING).parameters
@@ -275,10 +224,10 @@ def test_alarms_are_a_stack_of_their_own(cloud: Cloud) -> None:
     assert cloud.find(WATCHING) is None
 
 
-def test_alarms_are_kept_up_to_date_until_they_are_taken_away(
+def test_observability_is_updated_until_it_is_switched_off(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unsaid, the stack has the newest template and what it was told; 0 deletes it."""
+    """Without the option the stack keeps its parameters; 0 deletes it."""
     monkeypatch.setenv("OBSERVABILITY", "1")
     assert cloud.run("deploy", "--alarm-email", "ops@example.com").status == 0
     monkeypatch.setenv("OBSERVABILITY", "")
@@ -299,8 +248,8 @@ def test_alarms_are_kept_up_to_date_until_they_are_taken_away(
 
 
 @pytest.mark.parametrize("words", [(), ("--no-observability",)])
-def test_alarms_that_are_not_there_cant_be_changed(cloud: Cloud, words: tuple[str, ...]) -> None:
-    """An address that nobody would ever write to is refused before anything is made."""
+def test_options_of_alarms_need_the_stack_of_alarms(cloud: Cloud, words: tuple[str, ...]) -> None:
+    """An address without alarms is refused before anything is created."""
     refused = cloud.run("deploy", *words, "--alarm-email", "ops@example.com")
     assert refused.status == 1
     assert "give OBSERVABILITY=1 too" in refused.err
@@ -308,7 +257,7 @@ def test_alarms_that_are_not_there_cant_be_changed(cloud: Cloud, words: tuple[st
 
 
 def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:
-    """Nothing of one is the other's, and a file gets the token of each, for its owner alone."""
+    """They share nothing, and each token is in a file that only its owner can read."""
     for stage in ("x", "y"):
         path = tmp_path / stage
         made = cloud.run("deploy", "--stage", stage, "--admin-token-file", str(path))
@@ -326,8 +275,8 @@ def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:
     assert cloud.stack("moorage-y").status == "UPDATE_COMPLETE"
 
 
-def test_a_domain_is_the_address(cloud: Cloud) -> None:
-    """It is known beforehand, so that one pass is enough; it stays until it is taken away."""
+def test_a_domain_becomes_the_registrys_url(cloud: Cloud) -> None:
+    """One pass is enough; the domain stays until it is removed."""
     certificate = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1"
     alone = cloud.run("deploy", "--domain", "registry.example.com")
     assert alone.status == 1
@@ -348,8 +297,8 @@ def test_a_domain_is_the_address(cloud: Cloud) -> None:
     assert re.fullmatch(r"https://\w+\.execute-api\.\S+\.com", parameters["PublicUrl"])
 
 
-def test_the_bucket_of_packages_is_closed(cloud: Cloud) -> None:
-    """It is private, encrypted and reached by TLS only; one that is named is used as it is."""
+def test_the_stages_bucket_of_packages_is_private(cloud: Cloud) -> None:
+    """It is encrypted and needs TLS; a bucket that the user names is used as it is."""
     assert cloud.run("deploy").status == 0
     s3 = cloud.client("s3")
     block = s3.get_public_access_block(Bucket=CODE)["PublicAccessBlockConfiguration"]
@@ -358,15 +307,15 @@ def test_the_bucket_of_packages_is_closed(cloud: Cloud) -> None:
     assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=CODE)["Policy"]
     named = cloud.run("deploy", "--bucket", "nobody-s")
     assert named.status == 1
-    assert "there is no bucket nobody-s: name one" in named.err
+    assert "there is no bucket nobody-s: name an existing one" in named.err
     s3.create_bucket(Bucket="somebody-s")
     assert cloud.run("deploy", "--bucket", "somebody-s").status == 0
     (item,) = s3.list_objects_v2(Bucket="somebody-s")["Contents"]
     assert re.fullmatch(r"moorage-x/[0-9a-f]{32}\.zip", item["Key"])
 
 
-def test_the_bucket_of_packages_is_kept(cloud: Cloud) -> None:
-    """Unsaid, packages go where they went before; `none` goes back to the stage's own bucket."""
+def test_the_bucket_of_packages_stays_the_same(cloud: Cloud) -> None:
+    """Without the option packages go to the last bucket; `none` selects the stage's own."""
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="somebody-s")
     assert cloud.run("deploy", "--bucket", "somebody-s").status == 0
@@ -374,7 +323,7 @@ def test_the_bucket_of_packages_is_kept(cloud: Cloud) -> None:
     assert again.status == 0, again.err
     assert "somebody-s: uploading the code" in again.err
     assert cloud.buckets() == [BUCKET, "somebody-s"]
-    # Nobody asked for the settings of somebody's bucket to be changed.
+    # The settings of the user's bucket are unchanged.
     with pytest.raises(ClientError, match="NoSuchPublicAccessBlockConfiguration"):
         s3.get_public_access_block(Bucket="somebody-s")
     back = cloud.run("deploy", "--bucket", "none")
@@ -385,8 +334,8 @@ def test_the_bucket_of_packages_is_kept(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("stage", ["", "X", "1a", "a-data", "a_b", "a" * 21])
-def test_a_stage_has_a_name_that_fits(cloud: Cloud, stage: str) -> None:
-    """One that would make a bucket's name impossible, or be another's data stack, is refused."""
+def test_a_stages_name_must_fit_into_all_names(cloud: Cloud, stage: str) -> None:
+    """One that makes an invalid bucket name, or another stage's data stack, is refused."""
     refused = cloud.run("deploy", "--stage", stage)
     assert refused.status == 1
     assert "1 to 20 lower-case letters and digits" in refused.err

@@ -1,4 +1,4 @@
-"""What stops a deployment is said in one line, or one for each resource that failed."""
+"""What stops a deployment is one line, or one for each resource that failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
-from moorage.deploy.errors import DeployError, say
+from moorage.deploy import DeployError
+from moorage.deploy.run import explained
 from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, Wanted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ DATA = Wanted(NAME, {"Resources": {}}, {}, {}, keeps_data=True)
 
 
 class Script:
-    """CloudFormation that answers one call after the other, as it is told to."""
+    """CloudFormation with a script of answers, one for each call."""
 
     def __init__(self) -> None:
         self.client: Any = boto3.client(
@@ -38,7 +39,7 @@ class Script:
         self.stacks = Stacks(self.client, self.lines.append, self.waited.append)
 
     def stack(self, status: str | None) -> None:
-        """Answer that the stack is in a status; None: that there is none."""
+        """Answer with a stack in a status; None: with no stack."""
         if status is None:
             self.stubber.add_client_error(
                 "describe_stacks", "ValidationError", f"Stack with id {NAME} does not exist"
@@ -48,7 +49,7 @@ class Script:
         self.stubber.add_response("describe_stacks", {"Stacks": [found]}, {"StackName": NAME})
 
     def change_set(self, kind: str, status: str = "CREATE_COMPLETE", **more: object) -> None:
-        """Answer with a change set of a kind that comes to a status."""
+        """Answer with a change set of a kind that ends in a status."""
         expected: dict[str, Any] = dict.fromkeys(
             ("StackName", "ChangeSetName", "TemplateBody", "Parameters", "Capabilities", "Tags"),
             ANY,
@@ -62,21 +63,23 @@ class Script:
         self.stubber.add_response("describe_change_set", {"Status": status, **more})
 
     def executed(self) -> None:
-        """Answer that a change set is begun."""
+        """Accept the execution of a change set."""
         self.stubber.add_response("execute_change_set", {})
 
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    """A script, which has to be played to its end."""
+    """A script; the test has to make all its calls."""
     made = Script()
     with made.stubber:
         yield made
         made.stubber.assert_no_pending_responses()
 
 
-def test_a_failure_says_what_failed(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each resource that failed in this run has a line; what was only cancelled has none."""
+def test_a_failure_names_each_resource_that_failed(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this run; a resource that was only cancelled is left out."""
     monkeypatch.setattr("uuid.uuid4", lambda: SimpleNamespace(hex="a-token"))
     script.stack(None)
     script.change_set("CREATE")
@@ -122,8 +125,8 @@ def test_a_failure_says_what_failed(script: Script, monkeypatch: pytest.MonkeyPa
     assert script.waited == [5.0, 5.0]
 
 
-def test_what_failed_at_first_is_made_again(script: Script) -> None:
-    """A stack whose creation was taken back can only be deleted: it is, and made anew."""
+def test_a_stack_whose_creation_failed_is_deleted_and_created_again(script: Script) -> None:
+    """CloudFormation can't update it."""
     script.stack("ROLLBACK_COMPLETE")
     script.stack("ROLLBACK_COMPLETE")
     script.stubber.add_response("delete_stack", {})
@@ -136,8 +139,8 @@ def test_what_failed_at_first_is_made_again(script: Script) -> None:
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "IMPORT_COMPLETE"])
-def test_what_is_left_behind_may_be_taken_in(script: Script, status: str) -> None:
-    """A new data stack asks for it, and stands however CloudFormation calls that."""
+def test_a_new_data_stack_imports_what_exists(script: Script, status: str) -> None:
+    """Both statuses that CloudFormation may give it are a success."""
     script.stack(None)
     script.change_set("CREATE", keeps_data=True, Changes=[{"ResourceChange": {"Action": "Import"}}])
     script.executed()
@@ -146,24 +149,28 @@ def test_what_is_left_behind_may_be_taken_in(script: Script, status: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "text"),
     [
         ("UPDATE_IN_PROGRESS", "is being changed (UPDATE_IN_PROGRESS): wait"),
         ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name moorage-x"),
         ("DELETE_FAILED", "delete the stack there (its data is kept)"),
     ],
 )
-def test_a_stack_that_cannot_be_changed(script: Script, status: str, told: str) -> None:
-    """It is left alone, and what would help is said."""
+def test_a_stack_that_cannot_be_changed_is_an_error_with_advice(
+    script: Script, status: str, text: str
+) -> None:
+    """Nothing is changed."""
     script.stack(status)
     with pytest.raises(DeployError) as raised:
         script.stacks.put(WANTED)
-    assert told in str(raised.value)
+    assert text in str(raised.value)
 
 
 @pytest.mark.parametrize("change", [{"Action": "Remove"}, {"Replacement": "True"}])
-def test_data_is_not_lost_sight_of(script: Script, change: dict[str, str]) -> None:
-    """A change set that would replace or remove a table is worked out, and not executed."""
+def test_a_change_set_that_loses_data_is_not_executed(
+    script: Script, change: dict[str, str]
+) -> None:
+    """Neither the replacement nor the removal of a table."""
     table = {"LogicalResourceId": "RegistryTable", "ResourceType": "AWS::DynamoDB::Table"}
     harmless = {"Action": "Modify", "LogicalResourceId": "Bucket", "Replacement": "False"}
     changes = [
@@ -183,8 +190,8 @@ def test_data_is_not_lost_sight_of(script: Script, change: dict[str, str]) -> No
         "No updates are to be performed.",
     ],
 )
-def test_nothing_to_change_is_no_failure(script: Script, reason: str) -> None:
-    """CloudFormation fails a change set without changes; the stack stands as it did."""
+def test_a_change_set_without_changes_is_no_failure(script: Script, reason: str) -> None:
+    """CloudFormation reports it as failed, in two ways."""
     script.stack("UPDATE_COMPLETE")
     script.change_set("UPDATE", "FAILED", StatusReason=reason)
     script.stubber.add_response("delete_change_set", {})
@@ -193,8 +200,8 @@ def test_nothing_to_change_is_no_failure(script: Script, reason: str) -> None:
     assert script.lines == [f"{NAME}: nothing changed"]
 
 
-def test_changes_that_cannot_be_worked_out(script: Script) -> None:
-    """The reason is CloudFormation's own."""
+def test_a_failed_change_set_is_an_error_with_cloudformations_reason(script: Script) -> None:
+    """No stack is created."""
     script.stack(None)
     script.change_set("CREATE", "FAILED", StatusReason="Transform AWS::Serverless failed: ...")
     script.stubber.add_response("delete_change_set", {})
@@ -202,20 +209,20 @@ def test_changes_that_cannot_be_worked_out(script: Script) -> None:
         script.stacks.put(WANTED)
 
 
-def test_a_template_that_is_too_long(script: Script) -> None:
-    """It is not sent: CloudFormation would only say that a parameter is invalid."""
+def test_a_template_that_is_too_long_is_not_sent(script: Script) -> None:
+    """CloudFormation would only report an invalid parameter."""
     script.stack(None)
     with pytest.raises(DeployError, match="CloudFormation takes 51200"):
         script.stacks.put(Wanted(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
 
 
 def refusal(code: str, operation: str) -> ClientError:
-    """Return an error of AWS's."""
+    """Return an error of AWS."""
     return ClientError({"Error": {"Code": code, "Message": "a\n reason"}}, operation)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "text"),
     [
         (refusal("AccessDenied", "CreateChangeSet"), "AWS denies CreateChangeSet: docs/deploy.md"),
         (refusal("403", "HeadBucket"), "AWS denies HeadBucket: docs/deploy.md"),
@@ -228,7 +235,9 @@ def refusal(code: str, operation: str) -> ClientError:
         (NoCredentialsError(), "no AWS credentials: log in to AWS"),
     ],
 )
-def test_errors_of_aws_are_one_line(error: Exception, told: str) -> None:
-    """Each says what happened and what to do."""
-    assert told in say(error)
-    assert "\n" not in say(error)
+def test_errors_of_aws_are_one_line(error: Exception, text: str) -> None:
+    """It says what happened and what to do."""
+    with pytest.raises(DeployError) as raised, explained():
+        raise error
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)

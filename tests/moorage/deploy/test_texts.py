@@ -1,4 +1,4 @@
-"""What a deployment says at its end: lines that a shell takes as they stand."""
+"""The commands that `moorage deploy` prints work when they are pasted into a shell."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ BIN = Path(sys.executable).parent
 
 
 def commands() -> list[list[str]]:
-    """Return the words of each line that calls this project's command."""
+    """Return the arguments of each printed call of `moorage`."""
     lines = (line.strip().removesuffix(" &") for line in deployed(RESULT).splitlines())
     words = [shlex.split(line) for line in lines if line.startswith((program(), "'"))]
     return [each for each in words if Path(each[0]).name == "moorage"]
 
 
 @pytest.mark.parametrize("place", ["here", "elsewhere", "spaces in it"])
-def test_lines_call_a_program_that_is_there(
+def test_printed_commands_can_be_run(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it on the PATH it is named by its path, from where the user stands."""
+    """A program that is not on the PATH is named by its path, from the current directory."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if place == "here":
         monkeypatch.chdir(BIN.parent.parent)
@@ -39,22 +39,22 @@ def test_lines_call_a_program_that_is_there(
     called = commands()
     assert [each[1] for each in called] == ["proxy", "token", "key"]
     for words in called:
-        # Its help, for what the line asks is not on this machine.
-        told = subprocess.run([*words, "--help"], capture_output=True, text=True, check=False)
-        assert told.returncode == 0, told.stderr
+        # Its help: the registry of the printed command does not exist.
+        shown = subprocess.run([*words, "--help"], capture_output=True, text=True, check=False)
+        assert shown.returncode == 0, shown.stderr
     assert all(Path(words[0]).is_absolute() is (place == "elsewhere") for words in called)
 
 
-def test_a_program_on_the_path_is_named_as_people_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And only if it is this one: another installation may be older."""
+def test_a_program_on_the_path_is_printed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is this installation's."""
     monkeypatch.setenv("PATH", f"/usr/bin:{BIN}")
     assert program() == "moorage"
 
 
-def test_another_program_on_the_path_is_not_called(
+def test_another_installation_on_the_path_is_not_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lines call the one that printed them."""
+    """The commands call the program that printed them."""
     other = tmp_path / "moorage"
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)

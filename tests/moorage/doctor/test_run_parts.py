@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.cli import main as cli
-from moorage.common.checkout import CHECKOUT
 from moorage.common.http import HttpResponse, clean, registry_url
+from moorage.common.project import PROJECT
 from moorage.doctor.checklist import CHECKS
 from moorage.doctor.checks import uploads as doctor_checks_uploads
 from moorage.doctor.checks.access import challenge, reach
@@ -83,7 +83,7 @@ def test_an_address_without_a_scheme_is_https_but_on_this_machine(text: str, url
 
 def test_docs_doctor_has_every_check_in_order() -> None:
     """Its table is that of checklist.py."""
-    document = (CHECKOUT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    document = (PROJECT / "docs" / "doctor.md").read_text(encoding="utf-8")
     _, _, section = document.partition("## The checks")
     table = section.partition("\n## ")[0]
     named = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)

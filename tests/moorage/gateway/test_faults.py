@@ -10,15 +10,10 @@ import pytest
 import yaml
 
 from chalicelib.errors import ErrorCode
-from moorage.common.checkout import API_TEMPLATE
+from moorage.common.intrinsics import TemplateError, resolved
+from moorage.common.project import API_TEMPLATE
 from moorage.gateway.authorizer import TokenAuthorizer
-from moorage.gateway.faults import (
-    GatewayAnswers,
-    GatewayFault,
-    TemplateError,
-    read_answers,
-    resolved,
-)
+from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers
 from moorage.gateway.resources import Resources
 from moorage.gateway.server import RestApi
 from tests.support.servers import Recorder, request, run_gateway

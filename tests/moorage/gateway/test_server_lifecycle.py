@@ -120,11 +120,10 @@ def test_a_gateway_can_be_stopped_before_it_started() -> None:
     asyncio.run(Gateway(Recorder(), GatewayOptions()).stop())
 
 
-def test_load_function_imports_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is `app` of the module `app`."""
-    function = Recorder()
-    monkeypatch.setitem(sys.modules, "app", SimpleNamespace(app=function))
-    assert load_function() is function
+def test_load_function_takes_the_projects_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `app` of the project's app.py, whatever else is named `app`."""
+    monkeypatch.setitem(sys.modules, "app", SimpleNamespace(app=Recorder()))
+    assert type(load_function()).__name__ == "MoorageChalice"
 
 
 def test_importing_the_gateway_loads_no_app() -> None:
@@ -137,10 +136,10 @@ def test_importing_the_gateway_loads_no_app() -> None:
 def test_serve_prints_that_it_is_ready_and_ends_on_a_signal(number: signal.Signals) -> None:
     """It prints one line with the URL, serves, and exits with 0."""
     program = (
-        "import asyncio, sys, types\n"
-        "sys.modules['app'] = types.SimpleNamespace(app=lambda event, _: {'statusCode': 202})\n"
-        "from moorage.gateway.server import GatewayOptions, serve\n"
-        "asyncio.run(serve(GatewayOptions(port=0)))\n"
+        "import asyncio\n"
+        "from moorage.gateway import server\n"
+        "server.load_function = lambda: lambda event, _: {'statusCode': 202}\n"
+        "asyncio.run(server.serve(server.GatewayOptions(port=0)))\n"
     )
     with started(program) as (server, url):
         assert request(url, "GET", "/v2/")[0] == 202
@@ -151,9 +150,10 @@ def test_serve_prints_that_it_is_ready_and_ends_on_a_signal(number: signal.Signa
 def test_a_function_that_never_ends_does_not_keep_the_gateway_from_ending() -> None:
     """After Ctrl-C the process ends once the time of the call is over."""
     program = (
-        "import sys, threading, types\n"
+        "import sys, threading\n"
         "def function(event, _): threading.Event().wait()\n"
-        "sys.modules['app'] = types.SimpleNamespace(app=function)\n"
+        "from moorage.gateway import server\n"
+        "server.load_function = lambda: function\n"
         "from moorage.cli.main import main\n"
         "sys.exit(main(['gateway', '--port', '0', '--timeout', '0.5']))\n"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.support.servers import request
 
 MIB = 1024 * 1024
@@ -50,7 +50,7 @@ def test_memory_stays_bounded_while_bodies_pass(clients: int, bound: int) -> Non
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=CHECKOUT,
+        cwd=PROJECT,
     ) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from moorage.local import run as local
 from tests.support.waiting import until
 
@@ -82,7 +82,7 @@ def start(
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.moorage.local.driver", json.dumps(plan)],
-        cwd=CHECKOUT,
+        cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

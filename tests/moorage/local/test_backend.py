@@ -16,8 +16,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from moorage.common.checkout import DATA_TEMPLATE
 from moorage.common.data import DataNames
+from moorage.common.project import DATA_TEMPLATE
 from moorage.local import backend as local_backend
 from moorage.local import children
 from tests.emulators.backends import Backend, ministack_backend

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from moorage.common.checkout import CHECKOUT
 from moorage.common.http import bearer_challenge
+from moorage.common.project import PROJECT
 from moorage.doctor.checklist import CHECKS
 from tests.moorage.local import driver
 from tests.support.servers import request
@@ -198,5 +198,5 @@ def check_doctor(registry: LocalRegistry) -> None:
 
 def test_the_checkout_holds_the_app() -> None:
     """Children run where app.py and infra/ are."""
-    assert (CHECKOUT / "app.py").exists()
-    assert (CHECKOUT / "infra" / "data.yaml").exists()
+    assert (PROJECT / "app.py").exists()
+    assert (PROJECT / "infra" / "data.yaml").exists()

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from moorage.local.stopping import StopRequest, asked_to_stop
 
 # Waits again and again; in the Nth wait the signal comes at the Nth instruction of Python's that
@@ -57,7 +57,7 @@ def made():
 def _run(make: str, patience_seconds: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _SIGNAL_AT_EVERY_STEP.format(make=make, patience=patience_seconds)],
-        cwd=CHECKOUT,
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         timeout=60,

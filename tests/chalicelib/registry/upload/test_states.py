@@ -8,10 +8,10 @@ import pytest
 
 from chalicelib.registry.session import TERMINAL, UploadState
 from chalicelib.registry.upload.states import TABLE, Event, IllegalMoveError, after
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.chalicelib.registry.upload.state_diagram import mermaid
 
-DOCS = CHECKOUT / "docs"
+DOCS = PROJECT / "docs"
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(UploadState, Event)))

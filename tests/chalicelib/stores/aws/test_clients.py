@@ -19,7 +19,7 @@ from chalicelib.stores.aws import clients
 from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.aws.workers import FunctionWorkers, function_workers_config
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_a_commit_that_cant_be_handed_over_is_told(service: Service) -> None:
 
 def test_waits_fit_into_the_functions() -> None:
     """After the longest waits between repeats a function still has time to answer."""
-    config = json.loads((CHECKOUT / ".chalice/config.json").read_text(encoding="utf-8"))
+    config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
     authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
     assert _longest(signing_keys_config()) < authorizer["lambda_timeout"]
     assert _longest(function_workers_config()) < config["lambda_timeout"]

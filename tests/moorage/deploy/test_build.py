@@ -1,9 +1,11 @@
-"""What `make package` does to Chalice's zip: bytecode, and an SDK cut down to what is called."""
+"""Chalice's zip after `moorage.deploy.build`: compiled, with an SDK cut down to what is called."""
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +22,7 @@ from botocore.session import Session
 
 from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
-from moorage.deploy import finish_package as finishing
-from moorage.deploy.errors import DeployError
+from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
 from moorage.deploy.trim_sdk import OPERATIONS, cut
 from tests.infra.runtime import bare_environment
@@ -41,13 +42,13 @@ UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 
 @pytest.fixture(scope="module")
 def whole() -> Loader:
-    """Read what botocore comes with."""
+    """A loader of all of botocore's data."""
     return Loader()
 
 
 @pytest.fixture(scope="module")
 def small(task: Path) -> Loader:
-    """Read what is in the zip, and nothing else."""
+    """A loader of the zip's data alone."""
     path = str(task / "botocore" / "data")
     return Loader(extra_search_paths=[path], include_default_search_paths=False)
 
@@ -57,8 +58,9 @@ class _Empty:
         return iter(())
 
 
+@functools.cache
 def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - made at run time
-    """Return a client that is made by what a loader reads."""
+    """Return a client made from a loader's data."""
     session = Session()
     session.register_component("data_loader", loader)
     session.set_credentials("AKIDEXAMPLE", "not-a-secret")
@@ -66,31 +68,34 @@ def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - 
 
 
 def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object:  # noqa: ANN401 - likewise
-    """Return what is sent when an operation is called, or why nothing is."""
+    """Return the request that a call sends, or the error for which it sends none."""
     sent: list[object] = []
 
     def keep(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         headers = {n: v for n, v in request.headers.items() if n not in OF_ONE_SENDING}
         kept = {name: v for name, v in headers.items() if not name.startswith("amz-sdk-")}
-        sent.append((request.method, request.url, kept, request.body))
-        body: Any = _Empty()
-        return AWSResponse(request.url, 200, HTTPHeaders(), body)
+        body: Any = request.body
+        whole = body.read() if hasattr(body, "read") else body
+        sent.append((request.method, request.url, kept, whole))
+        empty: Any = _Empty()
+        return AWSResponse(request.url, 200, HTTPHeaders(), empty)
 
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=1))  # a token of each sending
-    client.meta.events.register_first("before-send", keep, unique_id="keep")
+    client.meta.events.register_first("before-send", keep)
     names = {api: name for name, api in client.meta.method_to_api_mapping.items()}
     try:
         getattr(client, names[operation])(**parameters)
     except (BotoCoreError, ClientError) as error:
         return sent or str(error)
     finally:
+        client.meta.events.unregister("before-send", keep)
         monkeypatch.undo()
     return sent
 
 
 def sample(shape: Shape, *, required_only: bool, depth: int = 6) -> Any:  # noqa: ANN401 - any value
-    """Return a value of a shape: with all its members, or those that it must have."""
+    """Return a value of a shape, with all members or the required ones."""
     known: Any = shape
     if shape.type_name == "structure":
         names = known.required_members if required_only else known.members
@@ -118,8 +123,10 @@ def sample(shape: Shape, *, required_only: bool, depth: int = 6) -> Any:  # noqa
     ("service", "operation"),
     [(service, each) for service, names in OPERATIONS.items() for each in sorted(names)],
 )
-def test_calls_are_the_same(whole: Loader, small: Loader, service: str, operation: str) -> None:
-    """Method, URL, headers and body, or the complaint, whatever the SDK knows besides."""
+def test_calls_with_the_cut_sdk_are_the_same(
+    whole: Loader, small: Loader, service: str, operation: str
+) -> None:
+    """Method, URL, headers and body, or the error."""
     for region in REGIONS:
         clients = [client(loader, service, region) for loader in (whole, small)]
         shape = clients[0].meta.service_model.operation_model(operation).input_shape
@@ -127,14 +134,16 @@ def test_calls_are_the_same(whole: Loader, small: Loader, service: str, operatio
         sent = [outcome(each, operation, few) for each in clients]
         assert isinstance(sent[0], list)
         assert sent[0] == sent[1]
-        assert outcome(clients[0], operation, many) == outcome(clients[1], operation, many)
+        sent = [outcome(each, operation, many) for each in clients]
+        assert sent[0]
+        assert sent[0] == sent[1]
         wrong = [outcome(each, operation, {**few, "Nonsense": 1}) for each in clients]
         assert "Nonsense" in str(wrong[0])
         assert wrong[0] == wrong[1]
 
 
-def test_nothing_else_is_known(small: Loader) -> None:
-    """Of other services, and other operations, there is nothing: that is what takes the time."""
+def test_the_cut_sdk_knows_no_other_service_or_operation(small: Loader) -> None:
+    """Reading them would take the time that is saved."""
     assert set(small.list_available_services("service-2")) == set(OPERATIONS)
     with pytest.raises(UnknownServiceError):
         client(small, "ec2", "us-east-1")
@@ -143,11 +152,11 @@ def test_nothing_else_is_known(small: Loader) -> None:
         assert set(known) == operations
 
 
-def test_an_operation_that_is_none_is_told(
+def test_a_changed_botocore_is_an_error(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Botocore has renamed an operation, or moved its files: no package, and why."""
-    with pytest.raises(DeployError, match="has botocore another layout now"):
+    """Moved files or a renamed operation: there is no package."""
+    with pytest.raises(DeployError, match="did botocore's layout change"):
         cut(tmp_path)
     shutil.copytree(task / "botocore" / "data", tmp_path / "data")
     monkeypatch.setitem(OPERATIONS, "s3", OPERATIONS["s3"] | {"RenamedObject"})
@@ -155,24 +164,32 @@ def test_an_operation_that_is_none_is_told(
         cut(tmp_path / "data")
 
 
-def test_a_package_that_has_changed_is_told(task: Path, tmp_path: Path) -> None:
-    """What is to be left out is not there: no package, and the zip stays as Chalice left it."""
+def test_a_missing_folder_to_leave_out_is_an_error(task: Path, tmp_path: Path) -> None:
+    """The zip stays as Chalice left it."""
     with zipfile.ZipFile(tmp_path / CODE, "w") as archive:
         archive.write(task / "app.py", "app.py")
     before = (tmp_path / CODE).read_bytes()
     with pytest.raises(DeployError, match="event_handler"):
-        finishing.finish(tmp_path)
+        build.finish(tmp_path)
     assert (tmp_path / CODE).read_bytes() == before
 
 
-def test_no_package_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says what is wrong, and fails."""
-    assert finishing.main([str(tmp_path)]) == 1
-    assert "Chalice left no package" in capsys.readouterr().err
+def test_a_chalice_that_packages_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command prints Chalice's output and fails; an empty folder is an error too."""
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    assert build.main([str(tmp_path / "package")]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("moorage: Chalice can't package the functions: ")
+    assert "Could not satisfy the requirement" in shown
+    with pytest.raises(DeployError, match="Chalice left no package"):
+        build.finish(tmp_path)
 
 
-def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
-    """Every module that a first request loads has bytecode, whatever dates its files have."""
+def test_every_module_of_a_first_request_has_bytecode(task: Path, tmp_path: Path) -> None:
+    """It is used whatever the dates of the files are."""
     program = (
         "import importlib.machinery, os, sys\n"
         "def compiling(self, data, path, **_):\n"
@@ -214,26 +231,32 @@ def test_nothing_is_compiled_at_run_time(task: Path, tmp_path: Path) -> None:
     assert "digest.py has to be compiled" in load().stderr
 
 
-def test_what_is_seldom_is_so_by_its_place_in_the_package(tmp_path: Path) -> None:
-    """Wherever the folder lies that the code is compiled in."""
+def test_modules_are_left_uncompiled_by_their_place_in_the_package(tmp_path: Path) -> None:
+    """The path of the folder in which the code is compiled makes no difference."""
     code = tmp_path / "cffi"
     for name in ("chalicelib", "cffi", "aws_lambda_powertools/utilities/batch"):
         (code / name).mkdir(parents=True)
         (code / name / "module.py").write_text("", encoding="utf-8")
-    finishing.compile_all(code)
+    build.compile_all(code)
     (compiled,) = code.rglob("*.pyc")
     assert compiled.parts[-3] == "chalicelib"
 
 
 def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> None:
-    """A deployment that changes nothing uploads nothing."""
+    """A deployment without changes uploads nothing: not even bytecode differs."""
     folder = tmp_path / "code"
     with zipfile.ZipFile(host_package / CODE) as archive:
-        archive.extractall(folder)
-        dates = {entry.date_time for entry in archive.infolist()}
-    for bytecode in folder.rglob("*.pyc"):
-        bytecode.unlink()
-    finishing.compile_all(folder)
-    finishing.write_zip(folder, tmp_path / "again.zip")
-    assert (tmp_path / "again.zip").read_bytes() == (host_package / CODE).read_bytes()
-    assert dates == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        names = [name for name in archive.namelist() if name.startswith(("chalice", "jwt/"))]
+        for name in names:
+            if not name.endswith(".pyc"):
+                archive.extract(name, folder)
+        build.compile_all(folder)
+        for again in ("one.zip", "other.zip"):
+            build.write_zip(folder, tmp_path / again)
+            for path in folder.rglob("*"):
+                os.utime(path, (0, 0))
+        with zipfile.ZipFile(tmp_path / "one.zip") as made:
+            assert {n: made.read(n) for n in names} == {n: archive.read(n) for n in names}
+            assert made.namelist() == names
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "other.zip").read_bytes()

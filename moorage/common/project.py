@@ -1,0 +1,22 @@
+"""Where the project's own files are: app.py, the templates, and what Chalice packs.
+
+In a checkout they are at its top, where Chalice wants them. setup.py puts them inside the wheel.
+"""
+
+from pathlib import Path
+from typing import Final
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "_project"
+
+PROJECT: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+"""The folder of app.py, in which commands that need the project run."""
+
+API_TEMPLATE: Final = PROJECT / "infra" / "api.merge.yaml"
+"""What is merged into the template that Chalice makes."""
+
+DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
+"""The stack that holds what is kept: the bucket and the tables."""
+
+OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
+"""The stack of the dashboard and the alarms."""

@@ -1,0 +1,71 @@
+"""An AWS account for the tests of deployments, and the command that deploys to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from moorage.access import admin as access_admin
+from moorage.cli import main as cli
+from moorage.deploy.stacks import Stacks
+from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.support.moorage_command import TOKEN, CommandResult
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from moorage.deploy import stacks as deploy_stacks
+
+STACK, DATA = "moorage-x", "moorage-x-data"
+BUCKET = f"{DATA}-{ACCOUNT}-{REGION}"
+CODE = f"{STACK}-code-{ACCOUNT}-{REGION}"
+WATCHING = f"{STACK}-observability"
+KEY = "/moorage/x/signing-key"
+
+
+class Cloud:
+    """An account in moto, the command, and clients to examine the results."""
+
+    def __init__(self, package: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self._package, self._captured = package, captured
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
+        """Return a client."""
+        return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
+
+    def run(self, *words: str, package: bool = True) -> CommandResult:
+        """Run a command of the stage x."""
+        act, *others = words
+        given = ["--package", str(self._package)] if act == "deploy" and package else []
+        stage = [] if "--stage" in others else ["--stage", "x"]
+        status = cli.main([act, *stage, *given, *others])
+        shown = self._captured.readouterr()
+        assert "Traceback" not in shown.err
+        assert not TOKEN.search(shown.err)
+        return CommandResult(status, shown.out, shown.err)
+
+    def stack(self, name: str = STACK) -> deploy_stacks.Stack:
+        """Return a stack, which must exist."""
+        found = self.find(name)
+        assert found is not None
+        return found
+
+    def find(self, name: str) -> deploy_stacks.Stack | None:
+        """Return a stack, if there is one."""
+        return Stacks(self.client("cloudformation"), print).find(name)
+
+    def tables(self) -> list[str]:
+        """Return the names of all tables."""
+        return sorted(self.client("dynamodb").list_tables()["TableNames"])
+
+    def buckets(self) -> list[str]:
+        """Return the names of all buckets."""
+        return sorted(bucket["Name"] for bucket in self.client("s3").list_buckets()["Buckets"])
+
+    def credentials(self) -> list[Any]:
+        """Return the API tokens."""
+        store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
+        return access_admin.credentials(store)

@@ -1,0 +1,43 @@
+"""The account that deployments of these tests go to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.moorage.deploy.cloud import Cloud
+from tests.moorage.deploy.cloudformation import emulated
+from tests.support.moorage_command import forget_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def cloud(
+    light_package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Cloud]:
+    """An empty account."""
+    forget_settings(monkeypatch, tmp_path)
+    for name in (
+        "DOMAIN",
+        "CERTIFICATE",
+        "DATA",
+        "CONFIRM",
+        "ADMIN_TOKEN_FILE",
+        "DEPLOY_BUCKET",
+        "METRICS",
+        "TRACING",
+        "OBSERVABILITY",
+        "ALARM_EMAIL",
+        "HEAD_STRATEGY",
+        "FUNCTION_LOG_LEVEL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    with emulated():
+        yield Cloud(light_package, capsys)
