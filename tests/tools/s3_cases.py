@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 SMALL_COPY_LIMIT = 6 * MIB
 """Stands for S3's 5 GiB in these tests."""
+UNKNOWN = "unknown"
 OTHER_ETAG = '"00000000000000000000000000000000"'
 
 
@@ -33,41 +34,50 @@ class Scene:
     bucket: str
     upload: str
 
-    def part(self, number: int, body: bytes = b"x") -> str:
+    def upload_to(self, upload: str | None = None) -> Any:  # noqa: ANN401 - boto3's own options
+        """Return the parameters that name the open upload, or another one of its key."""
+        return {"Bucket": self.bucket, "Key": "mp", "UploadId": upload or self.upload}
+
+    def part(self, number: int, body: bytes = b"x", **more: Any) -> str:  # noqa: ANN401 - likewise
         """Upload a part to the open upload and return its ETag."""
-        return self.s3.upload_part(
-            Bucket=self.bucket, Key="mp", UploadId=self.upload, PartNumber=number, Body=body
-        )["ETag"]
+        options = {**self.upload_to(), "PartNumber": number, "Body": body, **more}
+        return str(self.s3.upload_part(**options)["ETag"])
 
-    def copy_part(self, source: str = "big", number: int = 1, **more: Any) -> object:  # noqa: ANN401 - boto3's own options
+    def copy_part(self, source: str = "big", number: int = 1, **more: Any) -> object:  # noqa: ANN401 - likewise
         """Copy (a range of) an object into the open upload."""
+        whence: Any = {"Bucket": self.bucket, "Key": source}
         return self.s3.upload_part_copy(
-            Bucket=self.bucket,
-            Key="mp",
-            UploadId=self.upload,
-            PartNumber=number,
-            CopySource={"Bucket": self.bucket, "Key": source},
-            **more,
+            **self.upload_to(), PartNumber=number, CopySource=whence, **more
         )
 
-    def copy(self, source: str = "small", key: str = "copy", **more: Any) -> object:  # noqa: ANN401 - boto3's own options
+    def copy(self, source: str = "small", key: str = "copy", **more: Any) -> object:  # noqa: ANN401 - likewise
         """Copy an object."""
-        return self.s3.copy_object(
-            Bucket=self.bucket,
-            Key=key,
-            CopySource={"Bucket": self.bucket, "Key": source},
-            **more,
-        )
+        whence: Any = {"Bucket": self.bucket, "Key": source}
+        return self.s3.copy_object(Bucket=self.bucket, Key=key, CopySource=whence, **more)
 
-    def complete(self, *parts: tuple[int, str], **more: Any) -> object:  # noqa: ANN401 - boto3's own options
+    def put(self, key: str, body: bytes, **more: Any) -> object:  # noqa: ANN401 - likewise
+        """Put an object."""
+        return self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, **more)
+
+    def get(self, key: str, **more: Any) -> object:  # noqa: ANN401 - likewise
+        """Get an object."""
+        return self.s3.get_object(Bucket=self.bucket, Key=key, **more)
+
+    def complete(self, *parts: tuple[int, str], **more: Any) -> object:  # noqa: ANN401 - likewise
         """Complete the open upload."""
-        return self.s3.complete_multipart_upload(
-            Bucket=self.bucket,
-            Key="mp",
-            UploadId=self.upload,
-            MultipartUpload={"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in parts]},
-            **more,
-        )
+        listed: Any = {"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in parts]}
+        return self.s3.complete_multipart_upload(**self.upload_to(), MultipartUpload=listed, **more)
+
+
+Refusal = tuple[str, int]
+"""S3's error code, and the status."""
+
+ARGUMENT: Refusal = ("InvalidArgument", 400)
+REQUEST: Refusal = ("InvalidRequest", 400)
+CHANGED: Refusal = ("PreconditionFailed", 412)
+NO_UPLOAD: Refusal = ("NoSuchUpload", 404)
+DIGEST: Refusal = ("BadDigest", 400)
+PART: Refusal = ("InvalidPart", 400)
 
 
 @dataclass(frozen=True)
@@ -75,16 +85,15 @@ class Case:
     """What S3 refuses, with which code and status."""
 
     name: str
+    refusal: Refusal
     act: Callable[[Scene], object]
-    code: str
-    status: int
 
 
 def complete_with(**more: Any) -> Callable[[Scene], object]:  # noqa: ANN401 - boto3's own options
     """Complete an upload of one 3-byte part, over an object that exists."""
 
     def act(scene: Scene) -> object:
-        scene.s3.put_object(Bucket=scene.bucket, Key="mp", Body=b"before")
+        scene.put("mp", b"before")
         return scene.complete((1, scene.part(1, b"abc")), **more)
 
     return act
@@ -103,51 +112,14 @@ def complete_out_of_order(scene: Scene) -> object:
     return scene.complete((2, second), (1, first))
 
 
-def put(**more: Any) -> Callable[[Scene], object]:  # noqa: ANN401 - boto3's own options
-    """Put `abc` with a checksum of its own."""
+def aborted(act: Callable[[Scene], object]) -> Callable[[Scene], object]:
+    """Do something to the upload after it was aborted."""
 
-    def act(scene: Scene) -> object:
-        return scene.s3.put_object(Bucket=scene.bucket, Key="new", Body=b"abc", **more)
+    def act_late(scene: Scene) -> object:
+        scene.s3.abort_multipart_upload(**scene.upload_to())
+        return act(scene)
 
-    return act
-
-
-def part_with_checksum(scene: Scene) -> object:
-    """Upload a part with another part's SHA-256."""
-    return scene.s3.upload_part(
-        Bucket=scene.bucket,
-        Key="mp",
-        UploadId=scene.upload,
-        PartNumber=1,
-        Body=b"abc",
-        ChecksumSHA256=OTHER_SHA256,
-    )
-
-
-def to_another_key(scene: Scene) -> object:
-    """Upload a part to a key that the upload isn't for."""
-    return scene.s3.upload_part(
-        Bucket=scene.bucket, Key="other", UploadId=scene.upload, PartNumber=1, Body=b"x"
-    )
-
-
-def to_unknown(scene: Scene) -> object:
-    """Upload a part to an upload that was aborted."""
-    scene.s3.abort_multipart_upload(Bucket=scene.bucket, Key="mp", UploadId=scene.upload)
-    return scene.part(1)
-
-
-def copy_to_unknown(scene: Scene) -> object:
-    """Copy a part to an upload that was aborted."""
-    scene.s3.abort_multipart_upload(Bucket=scene.bucket, Key="mp", UploadId=scene.upload)
-    return scene.copy_part()
-
-
-def complete_unknown(scene: Scene) -> object:
-    """Complete an upload that was aborted."""
-    etag = scene.part(1)
-    scene.s3.abort_multipart_upload(Bucket=scene.bucket, Key="mp", UploadId=scene.upload)
-    return scene.complete((1, etag))
+    return act_late
 
 
 OTHER_SHA256 = base64.b64encode(hashlib.sha256(b"others").digest()).decode()
@@ -157,109 +129,61 @@ OUTSIDE = f"bytes={7 * MIB}-{8 * MIB}"
 WHOLE = f"bytes=0-{6 * MIB - 1}"
 
 CASES = [
-    # moto copies what there is of the range.
-    Case("range-beyond", lambda s: s.copy_part(CopySourceRange=BEYOND), "InvalidArgument", 400),
-    # moto makes an empty part.
-    Case("range-outside", lambda s: s.copy_part(CopySourceRange=OUTSIDE), "InvalidArgument", 400),
+    # moto copies what there is of the range, or an empty part.
+    Case("range-beyond", ARGUMENT, lambda s: s.copy_part(CopySourceRange=BEYOND)),
+    Case("range-outside", ARGUMENT, lambda s: s.copy_part(CopySourceRange=OUTSIDE)),
     # moto copies the whole object.
-    Case("range-open", lambda s: s.copy_part(CopySourceRange="bytes=5-"), "InvalidArgument", 400),
+    Case("range-open", ARGUMENT, lambda s: s.copy_part(CopySourceRange="bytes=5-")),
     # moto copies ranges of any object.
-    Case(
-        "range-of-small",
-        lambda s: s.copy_part("small", CopySourceRange="bytes=0-1"),
-        "InvalidRequest",
-        400,
-    ),
+    Case("range-of-small", REQUEST, lambda s: s.copy_part("small", CopySourceRange="bytes=0-1")),
     # moto ignores the header in both operations.
-    Case(
-        "copy-source-if-match",
-        lambda s: s.copy(CopySourceIfMatch=OTHER_ETAG),
-        "PreconditionFailed",
-        412,
-    ),
-    Case(
-        "part-copy-source-if-match",
-        lambda s: s.copy_part(CopySourceIfMatch=OTHER_ETAG),
-        "PreconditionFailed",
-        412,
-    ),
+    Case("copy-source-if-match", CHANGED, lambda s: s.copy(CopySourceIfMatch=OTHER_ETAG)),
+    Case("part-copy-source-if-match", CHANGED, lambda s: s.copy_part(CopySourceIfMatch=OTHER_ETAG)),
     # moto answers 404 without a code.
-    Case("part-copy-of-missing", lambda s: s.copy_part("missing"), "NoSuchKey", 404),
+    Case("part-copy-of-missing", ("NoSuchKey", 404), lambda s: s.copy_part("missing")),
     # moto ignores both headers.
-    Case(
-        "copy-if-none-match",
-        lambda s: s.copy(key="big", IfNoneMatch="*"),
-        "PreconditionFailed",
-        412,
-    ),
-    Case(
-        "copy-if-match", lambda s: s.copy(key="big", IfMatch=OTHER_ETAG), "PreconditionFailed", 412
-    ),
+    Case("copy-if-none-match", CHANGED, lambda s: s.copy(key="big", IfNoneMatch="*")),
+    Case("copy-if-match", CHANGED, lambda s: s.copy(key="big", IfMatch=OTHER_ETAG)),
     # moto copies objects of any size in one piece.
-    Case("copy-too-large", lambda s: s.copy("huge"), "InvalidRequest", 400),
-    Case("part-copy-too-large", lambda s: s.copy_part("huge"), "InvalidRequest", 400),
+    Case("copy-too-large", REQUEST, lambda s: s.copy("huge")),
+    Case("part-copy-too-large", REQUEST, lambda s: s.copy_part("huge")),
     # moto ignores both headers.
-    Case("complete-if-match", complete_with(IfMatch=OTHER_ETAG), "PreconditionFailed", 412),
-    Case("complete-size", complete_with(MpuObjectSize=4), "InvalidRequest", 400),
+    Case("complete-if-match", CHANGED, complete_with(IfMatch=OTHER_ETAG)),
+    Case("complete-size", REQUEST, complete_with(MpuObjectSize=4)),
     # moto's check of the order compares every number with 0.
-    Case("complete-order", complete_out_of_order, "InvalidPartOrder", 400),
+    Case("complete-order", ("InvalidPartOrder", 400), complete_out_of_order),
     # moto answers 200 again.
-    Case("complete-twice", complete_twice, "NoSuchUpload", 404),
+    Case("complete-twice", NO_UPLOAD, complete_twice),
     # moto answers 500.
-    Case("part-of-unknown", to_unknown, "NoSuchUpload", 404),
-    Case("part-copy-to-unknown", copy_to_unknown, "NoSuchUpload", 404),
-    Case("complete-unknown", complete_unknown, "NoSuchUpload", 404),
+    Case("part-of-unknown", NO_UPLOAD, aborted(lambda s: s.part(1))),
+    Case("part-copy-to-unknown", NO_UPLOAD, aborted(lambda s: s.copy_part())),
+    Case("complete-unknown", NO_UPLOAD, aborted(lambda s: s.complete((1, OTHER_ETAG)))),
     # moto finds the upload by its id alone.
-    Case("part-of-another-key", to_another_key, "NoSuchUpload", 404),
-    # moto stores the bytes, and tells their wrong checksum to whoever asks.
-    Case("put-sha256", put(ChecksumSHA256=OTHER_SHA256), "BadDigest", 400),
-    Case("put-md5", put(ContentMD5=OTHER_MD5), "BadDigest", 400),
-    Case("part-sha256", part_with_checksum, "BadDigest", 400),
+    Case("part-of-another-key", NO_UPLOAD, lambda s: s.part(1, Key="other")),
+    # moto stores the bytes, and gives their wrong checksum to anyone who asks.
+    Case("put-sha256", DIGEST, lambda s: s.put("new", b"abc", ChecksumSHA256=OTHER_SHA256)),
+    Case("put-md5", DIGEST, lambda s: s.put("new", b"abc", ContentMD5=OTHER_MD5)),
+    Case("part-sha256", DIGEST, lambda s: s.part(1, b"abc", ChecksumSHA256=OTHER_SHA256)),
 ]
 
 MOTO_AGREES = [
-    Case(
-        "get-if-match",
-        lambda s: s.s3.get_object(Bucket=s.bucket, Key="big", IfMatch=OTHER_ETAG),
-        "PreconditionFailed",
-        412,
-    ),
-    Case(
-        "put-if-none-match",
-        lambda s: s.s3.put_object(Bucket=s.bucket, Key="big", Body=b"", IfNoneMatch="*"),
-        "PreconditionFailed",
-        412,
-    ),
-    Case("complete-if-none-match", complete_with(IfNoneMatch="*"), "PreconditionFailed", 412),
-    Case(
-        "complete-etag",
-        lambda s: (s.part(1), s.complete((1, OTHER_ETAG))),
-        "InvalidPart",
-        400,
-    ),
+    Case("get-if-match", CHANGED, lambda s: s.get("big", IfMatch=OTHER_ETAG)),
+    Case("put-if-none-match", CHANGED, lambda s: s.put("big", b"", IfNoneMatch="*")),
+    Case("complete-if-none-match", CHANGED, complete_with(IfNoneMatch="*")),
+    Case("complete-etag", PART, lambda s: (s.part(1), s.complete((1, OTHER_ETAG)))),
     Case(
         "complete-part-replaced",
+        PART,
         lambda s: s.complete((1, (s.part(1, b"first"), s.part(1, b"second"))[0])),
-        "InvalidPart",
-        400,
     ),
     Case(
         "complete-small-part",
+        ("EntityTooSmall", 400),
         lambda s: s.complete((1, s.part(1)), (2, s.part(2))),
-        "EntityTooSmall",
-        400,
     ),
+    Case("list-unknown", NO_UPLOAD, lambda s: s.s3.list_parts(**s.upload_to("unknown"))),
     Case(
-        "list-unknown",
-        lambda s: s.s3.list_parts(Bucket=s.bucket, Key="mp", UploadId="unknown"),
-        "NoSuchUpload",
-        404,
-    ),
-    Case(
-        "abort-unknown",
-        lambda s: s.s3.abort_multipart_upload(Bucket=s.bucket, Key="mp", UploadId="unknown"),
-        "NoSuchUpload",
-        404,
+        "abort-unknown", NO_UPLOAD, lambda s: s.s3.abort_multipart_upload(**s.upload_to("unknown"))
     ),
 ]
 
