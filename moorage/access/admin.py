@@ -27,6 +27,9 @@ from moorage.common.errors import CommandError
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
+ADMIN_NAME = "admin"
+"""The name of a registry's first API token."""
+
 T = TypeVar("T")
 
 _PAGE = 100
@@ -60,11 +63,20 @@ def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
 # API tokens
 
 
-def make(
-    name: str, owner: str, grants: Grants, *, now: float, expires_at: float | None = None
+def make(  # noqa: PLR0913 - what an API token has
+    name: str,
+    owner: str,
+    grants: Grants,
+    *,
+    now: float,
+    expires_at: float | None = None,
+    token: str | None = None,
 ) -> Made:
-    """Make an API token that nothing knows of yet: see `register`. Times in seconds."""
-    token = generate()
+    """Make an API token that is not stored yet: see `register`. Times in seconds.
+
+    `token`: its secret; None: a new one.
+    """
+    token = token or generate()
     credential = Credential(
         id=uuid.uuid4().hex,
         name=name,
@@ -93,11 +105,16 @@ def require_free(store: AccessStore, name: str, now: float) -> None:
 
 
 def register(store: AccessStore, credential: Credential) -> None:
-    """Make a new API token count from now on; raises AdminError."""
+    """Store a new API token: from now on it can be used. Raises AdminError."""
     try:
         store.create(credential)
     except CredentialExistsError:
         raise AdminError("an API token of this id is there already: try again") from None
+
+
+def create_admin(store: AccessStore, token: str, owner: str, now: float) -> None:
+    """Store an API token that may do everything, whose secret is `token`; raises AdminError."""
+    register(store, make(ADMIN_NAME, owner, Grants(admin=True), now=now, token=token).credential)
 
 
 def credentials(store: AccessStore) -> list[Credential]:

@@ -9,7 +9,6 @@ import getpass
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +22,10 @@ from chalicelib.reference import parse_name
 from moorage.access import admin, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
 from moorage.access.texts import Listing
-from moorage.common import secret_file
 from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
 from moorage.common.data import DataNames
 from moorage.common.errors import CommandError, UsageError
+from moorage.common.secret_file import placed
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
@@ -69,7 +68,7 @@ class AccessTable:
         with self._opened() as store:
             admin.require_free(store, name, now)
             made = admin.make(name, owner, granted, now=now, expires_at=expires_at)
-            with _placed(token_file, made.token):
+            with placed(token_file, made.token):
                 admin.register(store, made.credential)
         message = (
             f"made the API token {name} (id {made.credential.id}): it may"
@@ -102,7 +101,7 @@ class AccessTable:
         with self._opened() as store:
             before = admin.find(store, wanted, now)
             admin.require_usable(before, now)
-            with _placed(token_file, token):
+            with placed(token_file, token):
                 after = admin.rotate(store, before, token, now=now, grace=grace)
         return texts.rotated(before, after, now), None if token_file else token
 
@@ -252,11 +251,6 @@ def _grants(wanted: Sequence[str]) -> Grants:
     if not grants:
         raise UsageError("it could do nothing: give --grant PATTERN:RIGHTS, or --admin")
     return grants
-
-
-def _placed(path: Path | None, token: str) -> AbstractContextManager[None]:
-    """Put a new secret into a file, if there is to be one and the block ends well."""
-    return contextlib.nullcontext() if path is None else secret_file.placed(path, token)
 
 
 def _owner(given: str | None) -> str:

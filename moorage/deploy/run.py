@@ -7,9 +7,8 @@ module must never create a second key or admin, nor show a token twice.
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ import yaml
 from chalicelib.access.credentials import generate
 from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
-from moorage.access import setup as access_setup
+from moorage.access import signing_key
 from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
 from moorage.common.project import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
@@ -75,7 +74,7 @@ class Deployment:
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
         data = self.stacks.put(self._data())
-        if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
+        if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
         stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
         if watched:
@@ -180,10 +179,8 @@ class Deployment:
             return None
         token = generate()
         # The file first: an admin whose token nobody has is useless, and a risk.
-        with nullcontext() if token_file is None else placed(token_file, token):
-            access_setup.create_admin(
-                store, token, access_setup.ADMIN_NAME, _OWNER, time.time(), uuid.uuid4().hex
-            )
+        with placed(token_file, token):
+            access_admin.create_admin(store, token, _OWNER, time.time())
         return token
 
 

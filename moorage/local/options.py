@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moorage.access import setup as access_setup
-from moorage.common.data import DataNames
+from moorage.common.data import SIGNING_KEY, DataNames
 from moorage.local import backend, ports
 
 # These are for another registry, or for `moorage local` itself.
@@ -107,7 +106,7 @@ def _access_environment(options: LocalOptions) -> dict[str, str]:
     return {
         "MOORAGE_AUTH": "on",
         "MOORAGE_URL": options.gateway_url,
-        "MOORAGE_SIGNING_KEY": access_setup.SIGNING_KEY,
+        "MOORAGE_SIGNING_KEY": SIGNING_KEY,
     }
 
 

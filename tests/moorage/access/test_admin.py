@@ -59,6 +59,17 @@ def test_a_token_that_was_made_opens_its_credential(store: MemoryAccessStore) ->
     assert made.token not in repr(made) + repr(store.credentials)
 
 
+def test_an_admin_is_found_by_its_token_and_may_do_everything(store: MemoryAccessStore) -> None:
+    """The store has the token's hash, not the token."""
+    token = generate()
+    admin.create_admin(store, token, "ann", NOW)
+    found = store.find(hash_of(token))
+    assert found is not None
+    assert (found.name, found.owner, found.grants) == ("admin", "ann", Grants(admin=True))
+    assert (found.created_at, verify(token, found, NOW)) == (NOW, 1)
+    assert token not in repr(store.credentials)
+
+
 def test_no_two_made_tokens_are_alike() -> None:
     """Each has an id and a secret of its own."""
     made = [admin.make("ci", "ops", PULL, now=NOW) for _ in range(20)]

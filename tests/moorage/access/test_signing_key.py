@@ -66,9 +66,19 @@ def value(ssm: SSMClient, name: str) -> Callable[[], str]:
 
 
 def ids(text: str) -> list[str]:
-    """Return the ids of a ring's keys."""
-    ring = SigningKeySet.parse(text)
-    return [key.id for key in (ring.signing, ring.other) if key is not None]
+    """Return the ids of the keys in a text."""
+    keys = SigningKeySet.parse(text)
+    return [key.id for key in (keys.signing, keys.other) if key is not None]
+
+
+def test_a_key_is_stored_once(ssm: SSMClient, name: str, value: Callable[[], str]) -> None:
+    """The first call stores a new secret key, and after that nothing changes it."""
+    assert signing_key.ensure(ssm, name) is True
+    first = value()
+    assert signing_key.ensure(ssm, name) is False
+    assert value() == first
+    assert len(ids(first)) == 1
+    assert signing_key.read(ssm, name).version == 1
 
 
 # the command
@@ -137,7 +147,7 @@ def test_a_parameter_that_is_not_there(at_name: Command, words: str, name: str) 
     ],
     ids=["in-the-clear", "no-key"],
 )
-def test_a_parameter_that_is_no_key_ring(  # noqa: PLR0913 - fixtures, and a row of the table
+def test_a_parameter_that_holds_no_signing_keys(  # noqa: PLR0913 - fixtures, and a row of the table
     at_name: Command,
     ssm: SSMClient,
     name: str,
@@ -191,7 +201,7 @@ def test_waits(ssm: SSMClient, name: str, steps: int, phase: Phase, wait: int) -
     current = stored(ssm, name, steps)
     assert (current.phase, current.next_at - current.changed_at) == (phase, wait)
     read = signing_key.read(ssm, name)
-    assert (read.phase, read.ring, read.version) == (phase, current.ring, steps + 1)
+    assert (read.phase, read.keys, read.version) == (phase, current.keys, steps + 1)
     if wait:
         with pytest.raises(SigningKeyError):
             signing_key.rotate(ssm, current, current.next_at - 0.1)
