@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from chalicelib.access.grants import Grant, Grants, Pattern, Right, allowed
+from chalicelib.access.grants import Grants, Right, allowed
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
 
@@ -133,17 +133,6 @@ def granted(requested: Scopes, grants: Grants, public: Collection[str] = ()) -> 
         _with_actions(scope, actions)
         for scope in requested
         if (actions := _granted_actions(scope, grants, public))
-    )
-
-
-def as_grants(scopes: Scopes) -> Grants:
-    """Return the grants that hold these scopes and no more, less the catalog."""
-    return Grants(
-        tuple(
-            Grant(Pattern(scope.name), frozenset(map(Right, scope.actions)))
-            for scope in scopes
-            if scope.resource is Resource.REPOSITORY
-        )
     )
 
 

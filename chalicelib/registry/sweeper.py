@@ -54,11 +54,6 @@ class Swept:
     outcomes: Mapping[SweepOutcome, int]
     finished: bool
 
-    @property
-    def looked(self) -> int:
-        """How many things were due."""
-        return sum(self.outcomes.values())
-
 
 class Sweeper:
     """Sweeps sessions and manifests."""

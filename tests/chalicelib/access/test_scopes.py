@@ -18,7 +18,6 @@ from chalicelib.access.scopes import (
     Scope,
     Scopes,
     ScopesTooLongError,
-    as_grants,
     covers,
     granted,
     on_repository,
@@ -149,15 +148,6 @@ def test_granting_again_changes_nothing(requested: Scopes, held: Grants) -> None
     once = granted(requested, held)
     assert granted(once, held) == once
     assert granted(once, NOTHING) == ()
-
-
-@given(scopes, names)
-def test_scopes_as_grants_allow_the_same(value: Scopes, name: str) -> None:
-    """And nothing else."""
-    held = as_grants(value)
-    assert not held.admin
-    for right in Right:
-        assert allowed(held, right, name) == covers(value, right, name)
 
 
 def test_a_repository_named_catalog_is_not_the_catalog() -> None:
