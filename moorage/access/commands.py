@@ -17,12 +17,12 @@ from chalicelib.access.credentials import CredentialNameError, generate, parse_c
 from chalicelib.access.grants import GrantError, Grants
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
-from chalicelib.errors import NameInvalidError, RegistryError
+from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
 from moorage.access import admin, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
 from moorage.access.texts import Listing
-from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
+from moorage.common.aws import Aws, explained
 from moorage.common.data import DataNames
 from moorage.common.errors import CommandError, UsageError
 from moorage.common.secret_file import placed
@@ -170,11 +170,11 @@ class AccessTable:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[AccessStore]:
-        with _explained():
+        with explained():
             aws = Aws(self.endpoint)
             table = self.table or _table_name(aws, self.stack)
             client = aws.client("dynamodb")
-        with _explained(table):
+        with explained(table):
             yield admin.open_store(client, table)
 
 
@@ -206,18 +206,8 @@ class SigningKeyParameter:
 
     @contextlib.contextmanager
     def _opened(self) -> "Iterator[SSMClient]":
-        with _explained():
+        with explained():
             yield Aws(self.endpoint).client("ssm")
-
-
-@contextlib.contextmanager
-def _explained(table: str | None = None) -> Iterator[None]:
-    """Turn what the store and AWS raise in the block into a CommandError."""
-    quiet_sdk()
-    try:
-        yield
-    except (RegistryError, *AWS_ERRORS) as error:
-        raise CommandError(explain(error, table)) from error
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from email.message import Message
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from moorage.common.errors import CommandError
+
 _PORTS = {"http": 80, "https": 443}
 # A server may quote the token that it was sent. No word of this length is shown, but URLs are.
 _LONG_WORD = re.compile(r"[A-Za-z0-9+=_-]{40,}")
@@ -22,7 +24,7 @@ _PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _ESCAPED = re.compile(r"\\(.)")
 
 
-class AddressError(ValueError):
+class AddressError(CommandError):
     """A text is no registry's address; the message is one line that says what to write instead."""
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from moorage.common.aws import is_missing, quiet_sdk
+from moorage.common.aws import explained, is_missing
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account, Names
 from moorage.deploy.bucket import exists, remove
 from moorage.deploy.data import BUCKET, TABLE
-from moorage.deploy.run import explained, say
+from moorage.deploy.run import RIGHTS, say
 from moorage.deploy.stacks import Stack, Stacks
 
 
@@ -159,9 +159,8 @@ def destroy(options: DestroyOptions, environment: Mapping[str, str]) -> str:
 
     Raises DeployError.
     """
-    quiet_sdk()
     names = Names.of(options.stage)
-    with explained():
+    with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)

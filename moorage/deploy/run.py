@@ -7,8 +7,7 @@ module must never create a second key or admin, nor show a token twice.
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +15,9 @@ from typing import Any, Final
 import yaml
 
 from chalicelib.access.credentials import generate
-from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
-from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
+from moorage.common.aws import explained
 from moorage.common.project import OBSERVABILITY_TEMPLATE
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
@@ -35,7 +33,7 @@ NONE: Final = "none"
 """The value that empties an option. Without a value it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
-_RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
+RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
 _DIGEST_CHARACTERS: Final = 32
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
@@ -186,22 +184,12 @@ class Deployment:
 
 def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
     """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
-    quiet_sdk()
     names = Names.of(options.stage)
-    with explained():
+    with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
         return Deployment(names, account, stacks, say).run(options)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Raise DeployError for what AWS, or a store above it, raises in the block."""
-    try:
-        yield
-    except (*AWS_ERRORS, RegistryError) as error:
-        raise DeployError(explain(error, rights=_RIGHTS)) from error
 
 
 def say(line: str) -> None:

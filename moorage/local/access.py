@@ -17,7 +17,8 @@ from moorage.access.admin import create_admin, open_store
 from moorage.common.aws import AWS_ERRORS, quiet_sdk
 from moorage.common.data import SIGNING_KEY
 from moorage.common.secret_file import placed
-from moorage.local.backend import BackendError, client
+from moorage.local import LocalError
+from moorage.local.backend import client
 
 _OWNER = "moorage local"
 _LONGEST_TOKEN_FILE = 4096
@@ -37,7 +38,7 @@ def set_up(where: AccessBackend, token_file: Path | None) -> str:
     """Set up access control, and return the API token of an admin.
 
     With `token_file` the token is written there, mode 0600. An admin's token that is there and
-    still good is kept: data that outlives a start gets no new admin each time. Raises BackendError,
+    still good is kept: data that outlives a start gets no new admin each time. Raises LocalError,
     and OSError when the file can't be written.
     """
     quiet_sdk()
@@ -50,7 +51,7 @@ def set_up(where: AccessBackend, token_file: Path | None) -> str:
         return _admin(store, token_file, time.time())
     except (*AWS_ERRORS, RegistryError) as error:
         cause = error.__cause__ if isinstance(error, RegistryError) else error
-        raise BackendError(
+        raise LocalError(
             f"access control could not be set up at {where.endpoint_url}: it needs SSM (Parameter"
             f" Store) and DynamoDB there: {' '.join(str(cause or error).split())}"
         ) from error

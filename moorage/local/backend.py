@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from moorage.common.data import REGION, DataNames
 from moorage.common.project import DATA_TEMPLATE
-from moorage.local import children
+from moorage.local import LocalError, children
 
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
 
@@ -41,10 +41,6 @@ _STRAY_ENDPOINTS = (
     "AWS_ENDPOINT_URL_STS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 )
-
-
-class BackendError(RuntimeError):
-    """The bucket, a table or access control can't be created; the text says where and why."""
 
 
 def aws_environment(
@@ -108,7 +104,7 @@ def start_moto(
 def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, str]) -> None:
     """Create the bucket and the tables of infra/data.yaml that are missing; wait for them.
 
-    `environment` gives credentials and region. Raises BackendError.
+    `environment` gives credentials and region. Raises LocalError.
     """
     resources = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
     try:
@@ -121,7 +117,7 @@ def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, s
         ):
             _create_table(dynamodb, table, resources[resource]["Properties"])
     except (BotoCoreError, ClientError) as error:
-        raise BackendError(
+        raise LocalError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"
         ) from error
 

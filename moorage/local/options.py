@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moorage.common.data import SIGNING_KEY, DataNames
-from moorage.local import backend, ports
+from moorage.local import LocalError, backend, ports
 
 # These are for another registry, or for `moorage local` itself.
 _NOT_INHERITED = (
@@ -21,10 +21,6 @@ _NOT_INHERITED = (
     "MOORAGE_URL",
 )
 _AIRPLAY_PORT = 5000
-
-
-class LocalError(Exception):
-    """The local registry can't start; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
+from moorage.common.aws import explained
 from moorage.deploy import DeployError
-from moorage.deploy.run import explained
+from moorage.deploy.run import RIGHTS
 from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, Wanted
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def refusal(code: str, operation: str) -> ClientError:
 )
 def test_errors_of_aws_are_one_line(error: Exception, text: str) -> None:
     """It says what happened and what to do."""
-    with pytest.raises(DeployError) as raised, explained():
+    with pytest.raises(DeployError) as raised, explained(kind=DeployError, rights=RIGHTS):
         raise error
     assert text in str(raised.value)
     assert "\n" not in str(raised.value)
