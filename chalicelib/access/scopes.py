@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from chalicelib.access.grants import Grants, Right, allowed
-from chalicelib.errors import NameInvalidError
-from chalicelib.reference import parse_name
+from chalicelib.reference import is_name, parse_name
 
 MAX_SCOPES = 32
 """Most scopes in one token."""
@@ -184,9 +183,7 @@ def _scope(text: str) -> Scope | None:
         return CATALOG if (typed[2], name, actions) == (None, _CATALOG, CATALOG.actions) else None
     if typed[1] != Resource.REPOSITORY:
         return None
-    try:
-        parse_name(name)
-    except NameInvalidError:
+    if not is_name(name):
         return None
     known = frozenset(map(str, Right))
     wanted = known if _ALL in actions else known & actions
@@ -218,7 +215,5 @@ def _mount_source(query: Mapping[str, Sequence[str]]) -> str | None:
     """
     if not query.get("mount") or not query.get("from"):
         return None
-    try:
-        return parse_name(query["from"][-1])
-    except NameInvalidError:
-        return None
+    source = query["from"][-1]
+    return source if is_name(source) else None

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from chalicelib.access.authorizer_context import PRINCIPAL, from_context
-from chalicelib.access.decision import Decision, Principal, decide, look_up, visible
+from chalicelib.access.decision import Decision, Principal, decide, look_up
+from chalicelib.access.grants import allowed
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import required_scopes
@@ -62,7 +63,8 @@ class PrincipalCaller(NamedTuple):
 
     def visible(self, repositories: Sequence[str]) -> list[str]:
         """See AuthorizedCaller.visible: those that the principal may pull from."""
-        hidden = [name for name in repositories if not visible(self.principal, name, public=False)]
+        grants = self.principal.grants
+        hidden = [name for name in repositories if not allowed(grants, "pull", name)]
         unseen = set(hidden) - self.store.public_among(hidden) if hidden else set()
         return [name for name in repositories if name not in unseen]
 

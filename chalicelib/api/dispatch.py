@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import content_range, upload_headers
+from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import Match, MethodUnknownError, RouteUnknownError, match
+from chalicelib.content_range import content_range
 from chalicelib.errors import (
     ErrorCode,
     RangeInvalidError,

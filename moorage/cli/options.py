@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -96,13 +95,12 @@ def _life(text: str) -> int | None:
 
 
 def _url(text: str) -> str:
+    from moorage.common.http import http_url  # noqa: PLC0415 - help and completion need none
+
     try:
-        parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        http_url(text)
     except ValueError:
-        fine = False
-    if not fine:
-        raise ValueError(f"{text!r} is no URL: write it as http://127.0.0.1:4566")
+        raise ValueError(f"{text!r} is no URL: write it as http://127.0.0.1:4566") from None
     return text
 
 

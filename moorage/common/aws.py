@@ -7,7 +7,7 @@ let the SDK log its requests: they contain signing keys.
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from moorage.common.data import REGION
 from moorage.common.errors import CommandError
 
-__all__ = ["AWS_ERRORS", "Aws", "explained", "is_missing", "quiet_sdk"]
+__all__ = ["AWS_ERRORS", "Aws", "explained", "found", "is_missing", "quiet_sdk"]
 
 _LIST_EXPORTS = "ListExports"
 # The answer to a HEAD has no code but its status.
@@ -94,6 +94,17 @@ def quiet_sdk() -> None:
 def is_missing(error: BaseException) -> bool:
     """Return whether AWS answered that there is no such bucket or table."""
     return code_of(error) in _MISSING
+
+
+def found(call: Callable[[], object]) -> bool:
+    """Call AWS; return False where there is no such bucket or table. Raises ClientError."""
+    try:
+        call()
+    except ClientError as error:
+        if is_missing(error):
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager

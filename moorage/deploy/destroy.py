@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from moorage.common.aws import explained, is_missing
+from moorage.common.aws import explained, found
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account, Names
@@ -107,19 +105,17 @@ class Demolition:
 
     def _drop_table(self, table: str) -> bool:
         dynamodb: Any = self.account.client("dynamodb")
-        try:
-            found = dynamodb.describe_table(TableName=table)["Table"]
+
+        def drop() -> None:
+            present = dynamodb.describe_table(TableName=table)["Table"]
             self.echo(f"{table}: deleting the table")
-            if found.get("DeletionProtectionEnabled"):
+            if present.get("DeletionProtectionEnabled"):
                 dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
                 dynamodb.get_waiter("table_exists").wait(TableName=table)
             dynamodb.delete_table(TableName=table)
             dynamodb.get_waiter("table_not_exists").wait(TableName=table)
-        except ClientError as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
+
+        return found(drop)
 
     def _nothing(self, options: DestroyOptions) -> DeployError:
         data = ", nor data with the usual names" if options.data else ""
@@ -137,10 +133,10 @@ class Demolition:
                 f" behind are kept. `moorage deploy --stage {stage}` uses them again, `moorage"
                 f" destroy --stage {stage} --data delete` deletes them\n"
             )
-        found = f"deleted {', '.join(deleted)}" if deleted else "found none"
+        done = f"deleted {', '.join(deleted)}" if deleted else "found none"
         return (
             f"{api} is deleted. There was no stack {stack} to list its data, so the usual names"
-            f" were tried: {found}. A bucket or table with another name would still exist\n"
+            f" were tried: {done}. A bucket or table with another name would still exist\n"
         )
 
     def _summary(self, options: DestroyOptions) -> str:

@@ -93,16 +93,6 @@ class GatewayFault(enum.Enum):
     GATEWAY_FAILED = _Text(500, "Internal server error", "InternalServerErrorException")
 
     @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.value.status
-
-    @property
-    def response(self) -> str | None:
-        """The gateway response by which a template can replace this answer; None: it can't."""
-        return self.value.response
-
-    @property
     def error_headers(self) -> tuple[tuple[str, str], ...]:
         """`x-amzn-ErrorType` where AWS sends it; a template that replaces the body leaves it."""
         error_type = self.value.error_type
@@ -118,7 +108,7 @@ class GatewayFault(enum.Enum):
     def answer(self) -> GatewayResponse:
         """Return the answer that AWS gives where no template replaces it."""
         content_type = ("Content-Type", self.value.content_type)
-        return GatewayResponse(self.status, (content_type, *self.error_headers), self.body)
+        return GatewayResponse(self.value.status, (content_type, *self.error_headers), self.body)
 
 
 class GatewayError(Exception):
@@ -142,7 +132,7 @@ class GatewayAnswers:
 
     def to(self, fault: GatewayFault) -> GatewayResponse:
         """Return the answer to a request that a fault ended."""
-        custom = self.custom.get(fault.response or "")
+        custom = self.custom.get(fault.value.response or "")
         if custom is None:
             return fault.answer()
         return GatewayResponse(custom.status, (*fault.error_headers, *custom.headers), custom.body)

@@ -42,16 +42,6 @@ if TYPE_CHECKING:
     from moorage.common.memory import MemoryShare
     from moorage.gateway.resources import MatchedResource
 
-__all__ = [
-    "Gateway",
-    "GatewayOptions",
-    "HeadMode",
-    "LambdaFunction",
-    "RestApi",
-    "load_function",
-    "serve",
-]
-
 # How long connections may finish their request after the last function has ended.
 _SHUTDOWN_SECONDS: Final = 1.0
 _OPEN: Final = RestApi()

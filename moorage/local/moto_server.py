@@ -24,10 +24,8 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+from chalicelib.limits import PART_MINIMUM
 from moorage.local.children import exit_with_parent
-
-MINIMUM_PART_BYTES = 5 * 1024 * 1024
-"""The smallest part that S3 takes, but for the last one of an upload."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -192,7 +190,7 @@ def main(
     listen.add_argument("--fd", type=int, default=None, help="a listening socket to take over")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if settings.S3_UPLOAD_PART_MIN_SIZE != MINIMUM_PART_BYTES:
+    if settings.S3_UPLOAD_PART_MIN_SIZE != PART_MINIMUM:
         sys.stderr.write("S3_UPLOAD_PART_MIN_SIZE is set: parts must be judged as S3 does\n")
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -28,7 +28,8 @@ from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import read_answers
 from moorage.gateway.resources import Resources
-from moorage.gateway.server import GatewayOptions, RestApi
+from moorage.gateway.rest_api import RestApi
+from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.emulators.backends import Backend, moto_backend
 from tests.infra import lambda_api

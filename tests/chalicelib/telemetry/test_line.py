@@ -53,10 +53,10 @@ def test_a_call_counts_once_and_its_repeats_are_retries() -> None:
     """Three requests for two calls are one retry; a call that was never sent is none."""
     tally = Tally()
     for _ in range(2):
-        tally.called("s3")
+        tally.count(tally.calls, "s3")
     assert tally.retries == 0
     for _ in range(3):
-        tally.sending("s3")
+        tally.count(tally.sent, "s3")
     assert (tally.calls["s3"], tally.retries) == (2, 1)
 
 
@@ -151,7 +151,7 @@ def test_counting_from_many_threads_loses_nothing() -> None:
     """Parts are copied eight at a time."""
     with tallied() as tally, ThreadPoolExecutor(8) as pool:
         for _ in range(8000):
-            pool.submit(tally.called, "s3")
+            pool.submit(tally.count, tally.calls, "s3")
     assert tally.calls["s3"] == 8000
 
 
@@ -159,8 +159,8 @@ def test_a_line_sums_up_its_tally() -> None:
     """Services other than the two are counted together."""
     tally = Tally(cold_start=True)
     for service in ("s3", "dynamodb", "dynamodb", "ssm", "lambda"):
-        tally.called(service)
-    tally.saw(StoreEvent.TAKEN_OVER)
+        tally.count(tally.calls, service)
+    tally.count(tally.events, StoreEvent.TAKEN_OVER)
     made = line_of(tally, action="push", status=201, repository="a/b")
     assert (made.s3_calls, made.dynamodb_calls, made.other_calls) == (1, 2, 2)
     assert (made.cold_start, made.taken_over, made.resumed) == (True, True, False)
