@@ -135,8 +135,8 @@ def deployed(backend: Backend, token: str) -> dict[str, str]:
     key = f"/moorage/{uuid.uuid4().hex}"
     signing_key.ensure(backend.client("ssm"), key)
     store = DynamoAccessStore(backend.dynamodb(), backend.environment["MOORAGE_ACCESS_TABLE"])
-    made = admin.make("admin", "bench", Grants(admin=True), now=time.time(), token=token)
-    store.create(replace(made.credential, id=ADMIN))
+    credential = admin.credential_of(token, "admin", "bench", Grants(admin=True), now=time.time())
+    store.create(replace(credential, id=ADMIN))
     return {
         **backend.environment,
         "MOORAGE_AUTH": "on",

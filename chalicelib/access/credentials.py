@@ -117,9 +117,14 @@ def day_of(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
+def is_credential_name(text: str) -> bool:
+    """Whether a text can name a credential, or a trust; there need not be one."""
+    return _NAME.fullmatch(text) is not None
+
+
 def parse_credential_name(text: str) -> str:
     """Return a credential's name unchanged; raises CredentialNameError."""
-    if not _NAME.fullmatch(text):
+    if not is_credential_name(text):
         raise CredentialNameError(
             f"{text[:100]!r} can't name an API token: lower-case letters, digits, '.', '_', '@'"
             " and '-', beginning with a letter or digit, at most 63 characters"

@@ -69,24 +69,23 @@ class PrincipalCaller(NamedTuple):
         return [name for name in repositories if name not in unseen]
 
 
-class GrantedAccess:
+class GrantedAccess(NamedTuple):
     """A principal may do what was granted, and anybody may pull what is public.
 
     `now` gives seconds since the epoch.
     """
 
-    def __init__(self, store: AccessStore, now: Callable[[], float]) -> None:
-        self._store = store
-        self._now = now
+    store: AccessStore
+    now: Callable[[], float]
 
     def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
         """See AccessControl.admit. The credential or trust is read again: revoked means refused."""
         scopes = required_scopes(action, repository, request.method, request.query).challenge()
         try:
-            principal = look_up(from_context(request.authorizer), self._store, self._now())
+            principal = look_up(from_context(request.authorizer), self.store, self.now())
         except AuthenticationError as refused:
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
-        caller = PrincipalCaller(principal, self._store)
+        caller = PrincipalCaller(principal, self.store)
         decision = caller.decision(action, repository)
         if decision is Decision.CHALLENGE:
             raise UnauthorizedError(scopes=scopes)

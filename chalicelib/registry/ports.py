@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Link, Manifest, Page, Record, Referrer
+from chalicelib.page import Page
+from chalicelib.registry.model import Link, Manifest, Record, Referrer
 from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, Written
 from chalicelib.registry.session import Owner, Session
 

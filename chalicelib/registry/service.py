@@ -17,9 +17,7 @@ class Limits(NamedTuple):
     """Sizes in bytes, times in seconds."""
 
     part_minimum: int = PART_MINIMUM
-    """S3's smallest part, the last one excepted."""
     part_count: int = PART_COUNT
-    """S3's most parts in one multipart upload."""
     lease_grace: float = 5.0
     """How long a lease outlasts its invocation's deadline."""
     session_life: float = 7 * 24 * _HOUR

@@ -1,26 +1,26 @@
 """What the owner of a registry does about access, over its store: tokens, grants, trusts, names.
 
 Whoever may use the table may do all of this, and nobody else: AWS decides. This module must never
-keep, show or return a hash; a secret is in what it makes, once, and nowhere else.
+keep or show a secret, nor show a hash.
 """
 
 import enum
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.credentials import Credential, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
 from chalicelib.access.ports import (
     AccessStore,
     CredentialExistsError,
     CredentialMissingError,
     CredentialMovedError,
-    Listed,
     TooManyTrustsError,
 )
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
+from chalicelib.page import Page
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.common.errors import CommandError
 
@@ -47,14 +47,6 @@ class CredentialState(enum.StrEnum):
     REVOKED = "revoked"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A new API token and what is to be kept of it."""
-
-    credential: Credential
-    token: str = field(repr=False)
-
-
 def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
     """Return the store that a registry's functions use."""
     return DynamoAccessStore(client, table)
@@ -63,21 +55,17 @@ def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
 # API tokens
 
 
-def make(  # noqa: PLR0913 - what an API token has
+def credential_of(  # noqa: PLR0913 - what a credential has
+    token: str,
     name: str,
     owner: str,
     grants: Grants,
     *,
     now: float,
     expires_at: float | None = None,
-    token: str | None = None,
-) -> Made:
-    """Make an API token that is not stored yet: see `register`. Times in seconds.
-
-    `token`: its secret; None: a new one.
-    """
-    token = token or generate()
-    credential = Credential(
+) -> Credential:
+    """Return what is to be kept of a new API token: see `register`. Times in seconds."""
+    return Credential(
         id=uuid.uuid4().hex,
         name=name,
         owner=owner,
@@ -86,7 +74,6 @@ def make(  # noqa: PLR0913 - what an API token has
         secret_hash=hash_of(token),
         expires_at=expires_at,
     )
-    return Made(credential, token)
 
 
 def require_free(store: AccessStore, name: str, now: float) -> None:
@@ -114,7 +101,7 @@ def register(store: AccessStore, credential: Credential) -> None:
 
 def create_admin(store: AccessStore, token: str, owner: str, now: float) -> None:
     """Store an API token that may do everything, whose secret is `token`; raises AdminError."""
-    register(store, make(ADMIN_NAME, owner, Grants(admin=True), now=now, token=token).credential)
+    register(store, credential_of(token, ADMIN_NAME, owner, Grants(admin=True), now=now))
 
 
 def credentials(store: AccessStore) -> list[Credential]:
@@ -266,9 +253,7 @@ def _gone(credential: Credential) -> AdminError:
     return AdminError(f"the API token {credential.id} is gone: see `moorage token list`")
 
 
-def _pages(
-    read: Callable[[str | None, int], Listed[T]], name_of: Callable[[T], str]
-) -> Iterator[T]:
+def _pages(read: Callable[[str | None, int], Page[T]], name_of: Callable[[T], str]) -> Iterator[T]:
     after = None
     more = True
     while more:

@@ -67,15 +67,18 @@ class AccessTable:
         expires_at = None if life is None else now + life
         with self._opened() as store:
             admin.require_free(store, name, now)
-            made = admin.make(name, owner, granted, now=now, expires_at=expires_at)
-            with placed(token_file, made.token):
-                admin.register(store, made.credential)
+            token = generate()
+            credential = admin.credential_of(
+                token, name, owner, granted, now=now, expires_at=expires_at
+            )
+            with placed(token_file, token):
+                admin.register(store, credential)
         message = (
-            f"made the API token {name} (id {made.credential.id}): it may"
+            f"made the API token {name} (id {credential.id}): it may"
             f" {texts.granted(granted)}, and expires {texts.until(expires_at)}; it is shown this"
             " once and kept nowhere"
         )
-        return message, None if token_file else made.token
+        return message, None if token_file else token
 
     def list_tokens(self) -> Listing:
         """Return all API tokens by name, without their secrets."""

@@ -44,13 +44,17 @@ class HttpResponse:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def error(self) -> dict[str, Any]:
+        """Return the first error of a body in the OCI spec's form; empty if it has none."""
+        errors = self.json().get("errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        return first if isinstance(first, dict) else {}
+
     def message(self) -> str:
         """Return the status and the error message of the body, in a form that can be shown."""
         content = self.json()
-        errors = content.get("errors")
-        first = errors[0] if isinstance(errors, list) and errors else {}
-        text = first.get("message") if isinstance(first, dict) else None
-        text = text or content.get("error_description") or content.get("error")
+        text = self.error().get("message") or content.get("error_description")
+        text = text or content.get("error")
         if not isinstance(text, str):
             return f"status {self.status}"
         return f"status {self.status}: {clean(text, 300, _LONG_WORD_OR_URL)}"

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Self
 from urllib.parse import quote, unquote, urlencode
 
 from chalicelib.access.refusals import AuthenticationError, Reason
@@ -74,20 +73,15 @@ class PresignedCallerIdentity:
         return f"https://{self.host}/?{self.query}"
 
 
-@dataclass(frozen=True, slots=True)
-class AwsCaller:
-    """Who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`."""
+def parse_caller(arn: object, account: object) -> str:
+    """Return who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`.
 
-    arn: str
-    account: str
-
-    @classmethod
-    def parse(cls, arn: object, account: object) -> Self:
-        """Read both as STS gives them; raises AwsCallerError where they are not of one account."""
-        form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
-        if form is None or form[1] != account:
-            raise AwsCallerError("no ARN of a caller, or one of another account than is named")
-        return cls(form[0], form[1])
+    Raises AwsCallerError for no ARN, and for one of another account than is named beside it.
+    """
+    form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
+    if form is None or form[1] != account:
+        raise AwsCallerError("no ARN of a caller, or one of another account than is named")
+    return form[0]
 
 
 def parse_presigned(text: str, now: float) -> PresignedCallerIdentity:

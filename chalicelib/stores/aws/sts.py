@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 
 from chalicelib.access.federation.aws_identity import (
     REGISTRY_HEADER,
-    AwsCaller,
     AwsCallerError,
     PresignedCallerIdentity,
+    parse_caller,
 )
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import UnavailableError
@@ -45,7 +45,7 @@ class StsClient:
         self._endpoint = endpoint
         self._fetch = fetch
 
-    def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
+    def caller(self, presigned: PresignedCallerIdentity, service: str) -> str:
         """See Sts.caller."""
         headers = {REGISTRY_HEADER: service, "Accept": "application/json"}
         url = presigned.url
@@ -73,11 +73,11 @@ def _is_refusal(answer: FetchedResponse) -> bool:
     return answer.status in _REFUSALS and not is_throttled
 
 
-def _caller(body: bytes) -> AwsCaller:
-    """Read an answer: STS gives JSON, as Accept asks, and emulators give XML all the same."""
+def _caller(body: bytes) -> str:
+    """Return the ARN in an answer: JSON of STS, as Accept asks; XML of emulators nevertheless."""
     text = body.decode()
     result = _from_xml(text) if text.lstrip().startswith("<") else _from_json(text)
-    return AwsCaller.parse(result.get("Arn"), result.get("Account"))
+    return parse_caller(result.get("Arn"), result.get("Account"))
 
 
 def _from_json(text: str) -> Mapping[str, Any]:

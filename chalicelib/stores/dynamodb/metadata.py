@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Page, Referrer
+from chalicelib.page import Page
+from chalicelib.registry.model import Referrer
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
-def fresh_id() -> str:
-    """Return 128 random bits in hexadecimal."""
-    return uuid.uuid4().hex
-
-
 class DynamoMetadataStore(BlobItems, ManifestItems):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""
 
@@ -45,7 +41,7 @@ class DynamoMetadataStore(BlobItems, ManifestItems):
         uploads_table: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        new_id: Callable[[], str] = fresh_id,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._dynamo = Dynamo(client, sleep)
         self._registry = registry_table
