@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 from chalicelib.reference import MAX_NAME_LENGTH, is_name
 
 MAX_GRANTS = 64
-"""Most grants of one credential: they stand in its item, which is read whole."""
+"""Most grants of one credential: they are in its item, which is read whole."""
 
 _ADMIN = "admin"
 _QUOTED = 300

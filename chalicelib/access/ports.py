@@ -1,4 +1,4 @@
-"""The store that access control stands on, as a port.
+"""The port of access control: its store.
 
 Nothing here may name DynamoDB or an SDK. Every method may also raise UnavailableError or
 TooManyRequestsError (nothing lost) when the world fails; a failure is never answered as "absent".

@@ -55,7 +55,7 @@ class IssuedToken:
     """A token, and a refresh token if one was wanted. Times in seconds since the epoch."""
 
     kind: str
-    """What kind of token it is, as RFC 8693 (3) names them; a login token is a kind of ours."""
+    """The token's type, as RFC 8693 (3) names them; that of a login token is Moorage's own."""
     token: str
     scopes: Scopes
     issued_at: float

@@ -34,7 +34,7 @@ EARLY = 10
 """Seconds before its issue from which a token is valid: hosts' clocks differ."""
 
 _LONGEST_HEADER = 200
-"""More characters than our header has, and too few for a deeply nested one."""
+"""More characters than this registry's header has, and too few for a deeply nested one."""
 
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _CLAIMS = ("iss", "aud", "sub", "scope", "iat", "nbf", "exp", "jti")

@@ -57,7 +57,7 @@ class Manifest:
     references: tuple[Digest, ...] | None
     subject: Digest | None
     body: bytes | None
-    """The bytes, when small enough to stand in the item; else None: they are stored as a blob."""
+    """The bytes, when small enough for the item; else None: they are stored as a blob."""
     pushed_at: float
     version: str
     state: ManifestState = ManifestState.PENDING

@@ -74,7 +74,7 @@ class ObjectStore(Protocol):
         """
 
     def abort_all(self, key: str) -> None:
-        """Abort every multipart upload of one key; an object that stands there stays."""
+        """Abort every multipart upload of one key; an object at that key stays."""
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort; an upload that is over is no error."""

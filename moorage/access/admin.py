@@ -1,6 +1,6 @@
 """What the owner of a registry does about access, over its store: tokens, grants, trusts, names.
 
-Whoever may use the table may do all of this, and nobody else: AWS decides. This module must never
+Those whom AWS lets use the table may do all of this, and nobody else may. This module must never
 keep or show a secret, nor show a hash.
 """
 

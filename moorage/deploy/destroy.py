@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moorage.common.aws import explained, found
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account, Names
@@ -94,7 +95,9 @@ class Demolition:
         A failed creation's list of resources is not used: it may name a bucket or table of
         somebody else, which was in the way.
         """
-        usual = deploy_data.resources(deploy_data.read(), self.names.data_stack, self.account, {})
+        usual = deploy_data.resources(
+            load_template(DATA_TEMPLATE), self.names.data_stack, self.account, {}
+        )
         return [(each.kind, each.name) for each in usual]
 
     def _delete(self, kind: str, name: str) -> bool:

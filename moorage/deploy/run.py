@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
 from moorage.common.aws import explained
-from moorage.common.project import OBSERVABILITY_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
@@ -127,7 +125,7 @@ class Deployment:
         return put(url)
 
     def _data(self) -> Wanted:
-        template = deploy_data.read()
+        template = load_template(DATA_TEMPLATE)
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
         # The template's own names, in the form by which CloudFormation imports what exists.
@@ -153,7 +151,7 @@ class Deployment:
 
     def _observability(self, given: Mapping[str, str]) -> Wanted:
         name = self.names.observability_stack
-        template = yaml.safe_load(OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8"))
+        template = load_template(OBSERVABILITY_TEMPLATE)
         fixed = {
             "ApiStack": self.names.api_stack,
             "DataStack": self.names.data_stack,

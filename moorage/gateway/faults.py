@@ -12,10 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from moorage.common.intrinsics import TemplateError, resolved
-from moorage.common.project import API_TEMPLATE
+from moorage.common.project import API_TEMPLATE, load_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,7 +141,7 @@ def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswe
 
     Raises TemplateError.
     """
-    content = yaml.safe_load(template.read_text(encoding="utf-8"))
+    content = load_template(template)
     responses = content["Resources"]["RestAPI"]["Properties"]["GatewayResponses"]
     parameters = {_URL_PARAMETER: public_url}
     return GatewayAnswers(

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import boto3
-import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from moorage.common.data import REGION, DataNames
-from moorage.common.project import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.local import LocalError, children
 
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
@@ -48,7 +47,7 @@ def aws_environment(
 ) -> dict[str, str]:
     """Return `base`, changed so that an AWS SDK calls `endpoint_url` directly.
 
-    `emulated` says that the endpoint is an emulator that we started: none of the user's AWS
+    `emulated` says that `moorage local` started the endpoint, an emulator: none of the user's AWS
     settings, and no credentials, go there. For another endpoint they stay, and credentials are
     made up only where there are none.
     """
@@ -106,7 +105,7 @@ def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, s
 
     `environment` gives credentials and region. Raises LocalError.
     """
-    resources = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+    resources = load_template(DATA_TEMPLATE)["Resources"]
     try:
         _create_bucket(client("s3", endpoint_url, environment), names.bucket)
         dynamodb = client("dynamodb", endpoint_url, environment)
@@ -147,7 +146,7 @@ def _cached_client(
         read_timeout=30,
         retries={"total_max_attempts": 3, "mode": "standard"},
         s3={"addressing_style": "path"},
-        # No proxy stands before a local registry's backend.
+        # A local registry's backend is behind no proxy.
         proxies={},
     )
     made: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]

@@ -1,6 +1,6 @@
 """What `moorage local` announces when it is ready: a text for people, and a file for programs.
 
-Every line that is shown for pasting must work as it stands, but for the image's name.
+Every line that is shown for pasting must work as it is shown, but for the image's name.
 """
 
 import contextlib

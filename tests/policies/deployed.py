@@ -93,7 +93,7 @@ class ReplayedDeployment:
     def identify(self, header: str) -> Principal | None:
         """Call the authorizer."""
         with self.replay.running(Function.AUTHORIZER):
-            return wiring_access.authenticator().identify(header)
+            return wiring_access.identify(header)
 
     def ask(
         self,

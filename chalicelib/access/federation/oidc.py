@@ -124,7 +124,7 @@ def _key(keys: KeySet, key_id: str | None) -> jwt.PyJWK:
         if len(keys) != 1:
             raise AuthenticationError(Reason.IDENTITY_HEADER)
         return next(iter(keys.values()))
-    # A key that the issuer published without an id stands under '', which no token may name.
+    # A key that the issuer published without an id has the id '', which no token may name.
     if not key_id or key_id not in keys:
         raise AuthenticationError(Reason.IDENTITY_KEY)
     return keys[key_id]

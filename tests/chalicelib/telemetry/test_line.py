@@ -20,13 +20,12 @@ from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.telemetry import log
 from chalicelib.telemetry.line import LogLine, line_of
 from chalicelib.telemetry.tally import StoreEvent, Tally, current, note, tallied
-from chalicelib.wiring.access import LoggedAuthenticator
+from chalicelib.wiring import access
 from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.access.authentication import Authenticator
 
 ROOT = PROJECT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -218,7 +217,8 @@ class FixedAuthenticator:
         (ZeroDivisionError(), 500, "UNKNOWN", None),
     ],
 )
-def test_the_authorizer_has_a_line(
+def test_the_authorizer_has_a_line(  # noqa: PLR0913 - fixtures, and a row of the table
+    monkeypatch: pytest.MonkeyPatch,
     lines: Callable[[], list[dict[str, Any]]],
     found: Principal | Exception | None,
     status: int,
@@ -226,12 +226,12 @@ def test_the_authorizer_has_a_line(
     principal: str | None,
 ) -> None:
     """Who was let in, who was not, and that it could not be told; never the header."""
-    authenticator = LoggedAuthenticator(cast("Authenticator", FixedAuthenticator(found)))
+    monkeypatch.setattr(access, "authenticator", lambda: FixedAuthenticator(found))
     if isinstance(found, Exception):
         with pytest.raises(type(found)):
-            authenticator.identify(SECRET)
+            access.identify(SECRET)
     else:
-        assert authenticator.identify(SECRET) is found
+        assert access.identify(SECRET) is found
     (told,) = lines()
     assert (told["action"], told["status"], told["error"]) == ("authorize", status, error)
     assert told["principal"] == principal
