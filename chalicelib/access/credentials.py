@@ -65,12 +65,8 @@ class Credential:
 
     def takes_version(self, version: int, now: float) -> bool:
         """Whether the secret of that version is valid at `now`."""
-        return version == self.version or (
-            version == self.version - 1 and self._previous_counts(now)
-        )
-
-    def _previous_counts(self, now: float) -> bool:
-        return self.previous_until is not None and now < self.previous_until
+        previous_counts = self.previous_until is not None and now < self.previous_until
+        return version == self.version or (previous_counts and version == self.version - 1)
 
 
 def generate() -> str:

@@ -4,6 +4,8 @@ This module must never allow an action other than the route's, nor let an answer
 repository or blob exists.
 """
 
+# ruff: noqa: D102 - AccessControl and AuthorizedCaller say what each method does
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -28,7 +30,6 @@ class OpenAccess:
     """Anybody may do everything: a local registry on loopback."""
 
     def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        """See AccessControl.admit."""
         del action, repository
         return UnrestrictedCaller(request.authorizer.get(PRINCIPAL, ""))
 
@@ -41,12 +42,10 @@ class PrincipalCaller(NamedTuple):
 
     @property
     def id(self) -> str:
-        """See AuthorizedCaller.id."""
         return self.principal.id
 
     @property
     def sees_all(self) -> bool:
-        """See AuthorizedCaller.sees_all."""
         return self.principal.grants.admin
 
     def decision(self, action: str, repository: str | None) -> Decision:
@@ -58,11 +57,9 @@ class PrincipalCaller(NamedTuple):
         return decide(self.principal, action, repository, public=public)
 
     def may_pull(self, repository: str) -> bool:
-        """See AuthorizedCaller.may_pull."""
         return self.decision("pull", repository) is Decision.ALLOWED
 
     def visible(self, repositories: Sequence[str]) -> list[str]:
-        """See AuthorizedCaller.visible: those that the principal may pull from."""
         grants = self.principal.grants
         hidden = [name for name in repositories if not allowed(grants, "pull", name)]
         unseen = set(hidden) - self.store.public_among(hidden) if hidden else set()
@@ -79,7 +76,7 @@ class GrantedAccess(NamedTuple):
     now: Callable[[], float]
 
     def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        """See AccessControl.admit. The credential or trust is read again: revoked means refused."""
+        # The credential or trust is read again: a revoked one is refused.
         scopes = required_scopes(action, repository, request.method, request.query).challenge()
         try:
             principal = look_up(from_context(request.authorizer), self.store, self.now())

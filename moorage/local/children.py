@@ -47,7 +47,8 @@ class Child:
         code = self._process.poll()
         if code is not None:
             self._pump.join(timeout=1)
-            raise LocalError(f"{self.name} ended ({_reason(code)}){self._tail()}")
+            how = f"exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            raise LocalError(f"{self.name} ended ({how}){self._tail()}")
 
     def stop(self, grace_seconds: float = 5.0) -> None:
         """End it by SIGTERM, and by SIGKILL after `grace_seconds`; it may have ended already."""
@@ -82,12 +83,6 @@ class Child:
                 self._lines.append(line)
                 if self._echo is not None:
                     self._echo(f"{self.name} | {line}")
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        return f"by {signal.Signals(-code).name}"
-    return f"exit status {code}"
 
 
 def start(

@@ -34,10 +34,6 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _log = logging.getLogger(__name__)
 
 
-class ShortBodyError(ConnectionError):
-    """The client left before it had sent the whole body."""
-
-
 class KeepAliveHandler(MotoRequestHandler):
     """Answers many requests on one connection.
 
@@ -76,7 +72,7 @@ class KeepAliveHandler(MotoRequestHandler):
         body = self.rfile.read(length)
         if len(body) != length:
             self.close_connection = True
-            raise ShortBodyError(f"{len(body)} of {length} bytes arrived")
+            raise ConnectionError(f"{len(body)} of {length} bytes arrived")
         return body
 
     def _answer(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
@@ -171,13 +167,10 @@ def _call(application: Application, environ: Environ) -> tuple[str, list[tuple[s
     try:
         content = b"".join(application(environ, answer.start))
     except Exception:  # noqa: BLE001 - moto may raise anything, and its client must get an answer
-        _log.error("%s %s\n%s", environ["REQUEST_METHOD"], environ["PATH_INFO"], _innermost())
+        innermost = "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
+        _log.error("%s %s\n%s", environ["REQUEST_METHOD"], environ["PATH_INFO"], innermost)
         return "500 Internal Server Error", [("Content-Type", "application/xml")], answer.FAILED
     return answer.status, answer.headers, content
-
-
-def _innermost() -> str:
-    return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
 
 
 def main(

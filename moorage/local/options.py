@@ -93,7 +93,12 @@ def gateway_environment(
     environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
-    return environment | _process_environment(options)
+    return environment | {
+        # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
+        "MALLOC_ARENA_MAX": "2",
+        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _access_environment(options: LocalOptions) -> dict[str, str]:
@@ -103,13 +108,4 @@ def _access_environment(options: LocalOptions) -> dict[str, str]:
         "MOORAGE_AUTH": "on",
         "MOORAGE_URL": options.gateway_url,
         "MOORAGE_SIGNING_KEY": SIGNING_KEY,
-    }
-
-
-def _process_environment(options: LocalOptions) -> dict[str, str]:
-    return {
-        # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
-        "MALLOC_ARENA_MAX": "2",
-        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
-        "PYTHONUNBUFFERED": "1",
     }

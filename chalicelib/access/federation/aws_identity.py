@@ -54,10 +54,6 @@ _OPTIONAL: Mapping[str, re.Pattern[str]] = {
 _ARN = re.compile(r"arn:aws(?:-[a-z]{1,16}){0,3}:(?:sts|iam)::([0-9]{12}):[!-~]{1,512}")
 
 
-class AwsCallerError(ValueError):
-    """An answer of STS that names no caller."""
-
-
 @dataclass(frozen=True, slots=True)
 class PresignedCallerIdentity:
     """A presigned GetCallerIdentity that was checked: the host to send it to, and the query."""
@@ -76,11 +72,11 @@ class PresignedCallerIdentity:
 def parse_caller(arn: object, account: object) -> str:
     """Return who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`.
 
-    Raises AwsCallerError for no ARN, and for one of another account than is named beside it.
+    Raises ValueError for no ARN, and for one of another account than is named beside it.
     """
     form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
     if form is None or form[1] != account:
-        raise AwsCallerError("no ARN of a caller, or one of another account than is named")
+        raise ValueError("no ARN of a caller, or one of another account than is named")
     return form[0]
 
 

@@ -13,7 +13,6 @@ from xml.etree import ElementTree as ET
 
 from chalicelib.access.federation.aws_identity import (
     REGISTRY_HEADER,
-    AwsCallerError,
     PresignedCallerIdentity,
     parse_caller,
 )
@@ -84,15 +83,15 @@ def _from_json(text: str) -> Mapping[str, Any]:
     match json.loads(text):
         case {"GetCallerIdentityResponse": {"GetCallerIdentityResult": dict(result)}}:
             return result
-    raise AwsCallerError("STS answered with another operation's result")
+    raise ValueError("STS answered with another operation's result")
 
 
 def _from_xml(text: str) -> Mapping[str, str | None]:
     # No document type, and so no entities, of which a short text can make a long one.
     if "<!" in text:
-        raise AwsCallerError("STS answered with XML that has a document type")
+        raise ValueError("STS answered with XML that has a document type")
     root = ET.fromstring(text)  # noqa: S314 - see above
     if root.tag != _NAMESPACE + _ANSWER:
-        raise AwsCallerError("STS answered with another operation's result")
+        raise ValueError("STS answered with another operation's result")
     names = ("Arn", "Account")
     return {name: root.findtext(f"{_NAMESPACE}{_RESULT}/{_NAMESPACE}{name}") for name in names}

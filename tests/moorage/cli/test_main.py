@@ -232,7 +232,7 @@ def test_what_a_shell_waits_for_loads_little(words: str) -> None:
     assert shown.startswith(starts[words])
     assert not (SDK | {"asyncio", "logging", "rich"}) & modules
     assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
-        *(f"moorage.cli.{name}" for name in ("access", "command", "deploy", "doctor", "login")),
+        *(f"moorage.cli.{name}" for name in ("access", "client", "command", "deploy")),
         *(f"moorage.cli.{name}" for name in ("main", "options", "output", "serve")),
         *("moorage.cli", "moorage.common", "moorage.common.errors"),
     }
