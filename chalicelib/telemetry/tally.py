@@ -82,7 +82,7 @@ def tallied() -> Iterator[Tally]:
 
 
 def current() -> Tally | None:
-    """Return the tally that this thread counts into; None if there is none, or which is unclear.
+    """Return the tally that this thread counts into; None if none is open, or it is unclear which.
 
     A thread that an invocation starts (copies in parts do) has no tally of its own: it counts into
     the one that is open, if there is only one. In Lambda there never are more. On the local gateway

@@ -157,8 +157,8 @@ def start(environment: Mapping[str, str]) -> None:
 def _pass_on(params: dict[str, Any], context: Mapping[str, Any], **_: object) -> None:
     """Make the subsegment the parent in the header: the commit function's segment hangs below it.
 
-    botocore has put Lambda's header there, quoted. The rest of it stays: Lambda finds functions
-    that call each other for ever by its lineage.
+    botocore has put Lambda's header there, quoted. The rest of it stays: by its lineage Lambda
+    finds functions that call each other for ever.
     """
     with _harmless():
         begun: Subsegment | None = context.get(_SUBSEGMENT)

@@ -148,7 +148,7 @@ def revoke(store: AccessStore, credential: Credential) -> None:
 
 
 def require_usable(credential: Credential, now: float) -> None:
-    """Return if it is of use to change an API token; raises AdminError."""
+    """Return if an API token can still be used, and so changed; raises AdminError."""
     state = state_of(credential, now)
     if state is not CredentialState.LIVE:
         raise AdminError(

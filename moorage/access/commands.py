@@ -1,7 +1,7 @@
 """What the owner of a registry does by a command about access: each act, whole, at AWS.
 
-What AWS refuses becomes a CommandError, and so does what can't be. A new secret is returned, or put
-into a file of mode 0600, once; this module must never log one, nor return a hash or a key.
+What AWS refuses, and what can't be done, is a CommandError. A new secret is returned, or put into a
+file of mode 0600, once; this module must never log one, nor return a hash or a key.
 """
 
 import contextlib
@@ -215,7 +215,7 @@ class SigningKeyParameter:
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Turn names, grants and trusts that can't be into an UsageError."""
+    """Turn the errors of names, grants and trusts that can't be read into a UsageError."""
     try:
         yield
     except (CredentialNameError, GrantError, NameInvalidError, TrustError) as error:

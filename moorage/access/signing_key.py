@@ -194,7 +194,7 @@ def _put(
     ssm: "SSMClient", name: str, keys: SigningKeySet, kms_key: str | None, *, overwrite: bool
 ) -> int:
     texts = [key.text() for key in (keys.signing, keys.other) if key is not None]
-    # Unsaid, a new version would be under the account's default key, whatever the last one had.
+    # Without it the account's default key would encrypt a new version, whatever the last one had.
     encryption: dict[str, Any] = {} if kms_key is None else {"KeyId": kms_key}
     answer = ssm.put_parameter(
         Name=name, Value=" ".join(texts), Type=_SECURE, Overwrite=overwrite, **encryption

@@ -1,4 +1,4 @@
-"""`moorage login` and `moorage doctor`: what those run who use a registry.
+"""`moorage login` and `moorage doctor`: for the people who use a registry.
 
 No secret may come by an option: all on the machine can read those.
 """

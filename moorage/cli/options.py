@@ -1,6 +1,6 @@
 """How options are declared, and what they hold: ports, sizes, times, addresses.
 
-What can't be read says what is wrong with it, and what would be right.
+An error says what is wrong with a value, and what would be right.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What of the optional dependencies a command needs, and what to say where it is missing.
+"""Checks that the optional dependencies of a command are installed.
 
 pyproject.toml alone says what each extra holds. A package that needs one says so in its
 `__init__.py`, before it imports anything: `require("local")`.

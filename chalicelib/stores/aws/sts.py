@@ -1,7 +1,7 @@
 """Asks AWS STS who signed a request, by sending that request with this registry's name.
 
-This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor take an
-answer for a refusal that is none: only a 4xx of STS is one.
+This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor treat
+an answer as a refusal unless it is a 4xx of STS.
 """
 
 import json
