@@ -10,14 +10,14 @@ from typing import Protocol
 from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import Link, Manifest, Record, Referrer
-from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, Written
+from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, WrittenObject
 from chalicelib.registry.session import Owner, Session
 
 
 class ObjectStore(Protocol):
     """Bytes by key."""
 
-    def put(self, key: str, data: bytes) -> Written:
+    def put(self, key: str, data: bytes) -> WrittenObject:
         """Store an object whole, in one request."""
 
     def get(

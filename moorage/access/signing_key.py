@@ -32,7 +32,7 @@ class SigningKeyError(CommandError):
     """The signing key can't be changed so; the text says nothing of a key."""
 
 
-class Phase(enum.Enum):
+class KeyPhase(enum.Enum):
     """How far a replacement is."""
 
     STEADY = enum.auto()
@@ -43,7 +43,7 @@ class Phase(enum.Enum):
     """`new old`: the new key signs, and what the old one signed is still taken."""
 
 
-_WAITS = {Phase.STEADY: 0, Phase.BEGUN: KEY_CACHE, Phase.SWAPPED: KEY_CACHE + LONGEST_LIFE}
+_WAITS = {KeyPhase.STEADY: 0, KeyPhase.BEGUN: KEY_CACHE, KeyPhase.SWAPPED: KEY_CACHE + LONGEST_LIFE}
 """Seconds from a step to the next one."""
 
 
@@ -53,7 +53,7 @@ class StoredKeySet:
 
     name: str
     keys: SigningKeySet = field(repr=False)
-    phase: Phase
+    phase: KeyPhase
     version: int
     changed_at: float
     kms_key: str | None = None
@@ -80,9 +80,9 @@ def read(ssm: "SSMClient", name: str) -> StoredKeySet:
     keys = _keys_of(current)
     earlier = {_keys_of(version).signing.id for version in history[:-1] if _is_readable(version)}
     if keys.other is None:
-        phase = Phase.STEADY
+        phase = KeyPhase.STEADY
     else:
-        phase = Phase.SWAPPED if keys.other.id in earlier else Phase.BEGUN
+        phase = KeyPhase.SWAPPED if keys.other.id in earlier else KeyPhase.BEGUN
     changed_at = float(current["LastModifiedDate"].timestamp())
     version, kms_key = int(current["Version"]), current.get("KeyId")
     return StoredKeySet(name, keys, phase, version, changed_at, kms_key)
@@ -101,7 +101,7 @@ def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) 
             f"the parameter {name} is there already: `moorage key show` tells its state, and"
             " `moorage key rotate` replaces the key"
         ) from None
-    return StoredKeySet(name, keys, Phase.STEADY, version, now, kms_key)
+    return StoredKeySet(name, keys, KeyPhase.STEADY, version, now, kms_key)
 
 
 def ensure(ssm: "SSMClient", name: str) -> bool:
@@ -139,17 +139,17 @@ def rotate(
     return StoredKeySet(before.name, keys, phase, version, now, before.kms_key)
 
 
-def _next(stored: StoredKeySet) -> tuple[SigningKeySet, Phase]:
+def _next(stored: StoredKeySet) -> tuple[SigningKeySet, KeyPhase]:
     signing, other = stored.keys.signing, stored.keys.other
     if other is None:
-        return SigningKeySet(signing, SigningKey.generate()), Phase.BEGUN
-    if stored.phase is Phase.BEGUN:
-        return SigningKeySet(other, signing), Phase.SWAPPED
-    return SigningKeySet(signing), Phase.STEADY
+        return SigningKeySet(signing, SigningKey.generate()), KeyPhase.BEGUN
+    if stored.phase is KeyPhase.BEGUN:
+        return SigningKeySet(other, signing), KeyPhase.SWAPPED
+    return SigningKeySet(signing), KeyPhase.STEADY
 
 
 def _early(stored: StoredKeySet) -> str:
-    if stored.phase is Phase.BEGUN:
+    if stored.phase is KeyPhase.BEGUN:
         return "until then a function may not know the new key, and would refuse its tokens"
     return "until then there may be tokens that the old key signed, and they would be refused"
 

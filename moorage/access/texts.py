@@ -11,16 +11,16 @@ from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
 from moorage.access.admin import CredentialState, state_of
-from moorage.access.signing_key import Phase, StoredKeySet, moment
+from moorage.access.signing_key import KeyPhase, StoredKeySet, moment
 
 _NEVER = "never"
 _NEXT = {
-    Phase.STEADY: "no replacement is under way: `moorage key rotate` begins one",
-    Phase.BEGUN: (
+    KeyPhase.STEADY: "no replacement is under way: `moorage key rotate` begins one",
+    KeyPhase.BEGUN: (
         "step 1 of 3 is done, the new key is known: from {when} on, `moorage key rotate` lets it"
         " sign"
     ),
-    Phase.SWAPPED: (
+    KeyPhase.SWAPPED: (
         "step 2 of 3 is done, the new key signs: from {when} on, `moorage key rotate` drops the"
         " old one"
     ),

@@ -14,7 +14,7 @@ from moorage.common.aws import explained, found
 from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
-from moorage.deploy.account import Account, Names
+from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import exists, remove
 from moorage.deploy.data import BUCKET, TABLE
 from moorage.deploy.run import RIGHTS, say
@@ -31,10 +31,10 @@ class DestroyOptions:
 
 
 @dataclass(frozen=True)
-class Demolition:
+class Teardown:
     """One run of the command, in an account. `ask` asks the user a question."""
 
-    names: Names
+    names: StageNames
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
@@ -95,9 +95,8 @@ class Demolition:
         A failed creation's list of resources is not used: it may name a bucket or table of
         somebody else, which was in the way.
         """
-        usual = deploy_data.resources(
-            load_template(DATA_TEMPLATE), self.names.data_stack, self.account, {}
-        )
+        template = load_template(DATA_TEMPLATE)
+        usual = deploy_data.resources(template, self.names.data_stack, self.account, {})
         return [(each.kind, each.name) for each in usual]
 
     def _delete(self, kind: str, name: str) -> bool:
@@ -158,12 +157,12 @@ def destroy(options: DestroyOptions, environment: Mapping[str, str]) -> str:
 
     Raises DeployError.
     """
-    names = Names.of(options.stage)
+    names = StageNames.of(options.stage)
     with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
-        return Demolition(names, account, stacks, say, _ask).run(options)
+        return Teardown(names, account, stacks, say, _ask).run(options)
 
 
 def _ask(question: str) -> str:

@@ -21,11 +21,11 @@ from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
-from moorage.deploy.account import Account, Names
+from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import upload
 from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
-from moorage.deploy.stacks import Stack, Stacks, Wanted
+from moorage.deploy.stacks import Stack, Stacks, WantedStack
 
 NONE: Final = "none"
 """The value that empties an option. Without a value it stays as it is."""
@@ -58,12 +58,12 @@ class DeployOptions:
 class Deployment:
     """One run of the command, in an account."""
 
-    names: Names
+    names: StageNames
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
 
-    def run(self, options: DeployOptions) -> deploy_texts.Deployed:
+    def run(self, options: DeployOptions) -> deploy_texts.DeployResult:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
         package = self._package(options.package)
         before = self._standing(self.names.api_stack)
@@ -77,17 +77,15 @@ class Deployment:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
             self.stacks.delete(self.names.observability_stack)
-        url = stack.parameters[_URL]
+        url, target = stack.parameters[_URL], stack.outputs.get("DomainTarget")
         token = self._first_admin(data.outputs["AccessTableName"], options.admin_token_file)
-        return deploy_texts.Deployed(
+        return deploy_texts.DeployResult(
             url=url,
             data_stack=self.names.data_stack,
             signing_key=self.names.signing_key,
             token=token,
             token_file=options.admin_token_file,
-            domain_target=stack.outputs.get("DomainTarget")
-            if not stack.parameters.get(_ZONE)
-            else None,
+            domain_target=None if stack.parameters.get(_ZONE) else target,
         )
 
     def _package(self, folder: Path | None) -> Package:
@@ -114,7 +112,8 @@ class Deployment:
             wanted = {**parameters, _URL: url}
             # An older or newer template's parameters can't be passed to this one.
             known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
-            return self.stacks.put(Wanted(self.names.api_stack, template, known, self.names.tags))
+            name, tags = self.names.api_stack, self.names.tags
+            return self.stacks.put(WantedStack(name, template, known, tags))
 
         stack = put(parameters[_URL])
         # A template can't name its own API: after the first creation its name is known.
@@ -124,14 +123,14 @@ class Deployment:
         self.echo(f"{self.names.api_stack}: setting its address, {url}")
         return put(url)
 
-    def _data(self) -> Wanted:
+    def _data(self) -> WantedStack:
         template = load_template(DATA_TEMPLATE)
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
         # The template's own names, in the form by which CloudFormation imports what exists.
         named = deploy_data.resources(template, name, self.account, parameters)
         template = deploy_data.with_plain_names(template, named)
-        return Wanted(name, template, parameters, self.names.tags, keeps_data=True)
+        return WantedStack(name, template, parameters, self.names.tags, keeps_data=True)
 
     def _standing(self, name: str) -> Stack | None:
         stack = self.stacks.find(name)
@@ -149,7 +148,7 @@ class Deployment:
             )
         return watched
 
-    def _observability(self, given: Mapping[str, str]) -> Wanted:
+    def _observability(self, given: Mapping[str, str]) -> WantedStack:
         name = self.names.observability_stack
         template = load_template(OBSERVABILITY_TEMPLATE)
         fixed = {
@@ -158,7 +157,7 @@ class Deployment:
             "Service": self.names.api_stack,
         }
         parameters = self._kept(name, template, {**_emptied(given), **fixed})
-        return Wanted(name, template, parameters, self.names.tags)
+        return WantedStack(name, template, parameters, self.names.tags)
 
     def _kept(
         self, name: str, template: Mapping[str, Any], given: Mapping[str, str]
@@ -180,9 +179,9 @@ class Deployment:
         return token
 
 
-def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
+def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.DeployResult:
     """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
-    names = Names.of(options.stage)
+    names = StageNames.of(options.stage)
     with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
@@ -196,7 +195,9 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) -> Mapping[str, str]:
+def _parameters(
+    names: StageNames, before: Stack | None, given: Mapping[str, str]
+) -> Mapping[str, str]:
     """Return the parameters of the API's stack: the present ones, the given ones, the fixed ones.
 
     Raises DeployError where they contradict each other.

@@ -19,7 +19,7 @@ from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import REFERRER
 from chalicelib.stores.dynamodb.keys import (
-    Span,
+    KeyRange,
     catalog_key,
     referrers_after,
     repositories_after,
@@ -71,6 +71,6 @@ class DynamoMetadataStore(BlobItems, ManifestItems):
     def add_repository(self, repository: str) -> None:
         self._dynamo.write(Put(self._registry, catalog_key(repository), {}))
 
-    def _names(self, span: Span, limit: int) -> Page[str]:
+    def _names(self, span: KeyRange, limit: int) -> Page[str]:
         items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([item["sk"]["S"].removeprefix(span.prefix) for item in items], more)

@@ -24,7 +24,7 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
-    Written,
+    WrittenObject,
 )
 from chalicelib.stores.aws.failures import failures, status_of
 
@@ -87,12 +87,12 @@ class S3ObjectStore:
         self._copy_limit = copy_limit
         self._copy_part = copy_part
 
-    def put(self, key: str, data: bytes) -> Written:
+    def put(self, key: str, data: bytes) -> WrittenObject:
         with failures():
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
             )
-        return Written(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
+        return WrittenObject(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -160,9 +160,17 @@ class S3ObjectStore:
         def copy_range(index: int) -> Part:
             first = index * self._copy_part
             last = min(first + self._copy_part, size) - 1
-            wanted = {"CopySourceRange": f"bytes={first}-{last}"}
-            made = self._copied_part(target, upload_id, index + 1, source, etag, **wanted)
-            return Part(index + 1, last - first + 1, made)
+            with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+                answer = self._client.upload_part_copy(
+                    Bucket=self._bucket,
+                    Key=target,
+                    UploadId=upload_id,
+                    PartNumber=index + 1,
+                    CopySource=self._source(source),
+                    CopySourceIfMatch=etag,
+                    CopySourceRange=f"bytes={first}-{last}",
+                )
+            return Part(index + 1, last - first + 1, answer["CopyPartResult"]["ETag"])
 
         try:
             with ThreadPoolExecutor(_COPY_THREADS) as pool:
@@ -194,28 +202,15 @@ class S3ObjectStore:
             )
 
     def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
-        self._copied_part(key, upload_id, number, source, etag)
-
-    def _copied_part(
-        self,
-        key: str,
-        upload_id: str,
-        number: int,
-        source: str,
-        etag: str,
-        **wanted: Any,  # noqa: ANN401 - see above
-    ) -> str:
         with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
-            answer = self._client.upload_part_copy(
+            self._client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
                 CopySource=self._source(source),
                 CopySourceIfMatch=etag,
-                **wanted,
             )
-        return answer["CopyPartResult"]["ETag"]
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         request = {"Key": key, "UploadId": upload_id, "MaxParts": S3_KEYS}

@@ -14,7 +14,7 @@ from chalicelib.access.scopes import (
     CATALOG,
     MAX_SCOPES,
     RequiredScopes,
-    Resource,
+    ResourceType,
     Scope,
     Scopes,
     ScopesTooLongError,
@@ -152,7 +152,7 @@ def test_granting_again_changes_nothing(requested: Scopes, held: Grants) -> None
 
 def test_a_repository_named_catalog_is_not_the_catalog() -> None:
     """Whatever its scope says."""
-    odd = Scope(Resource.REPOSITORY, "catalog", frozenset({"*", "pull"}))
+    odd = Scope(ResourceType.REPOSITORY, "catalog", frozenset({"*", "pull"}))
     assert covers((CATALOG,), "*", None)
     assert not covers((odd,), "*", None)
     assert not covers((replace(CATALOG, actions=odd.actions),), "pull", "catalog")

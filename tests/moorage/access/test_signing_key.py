@@ -16,7 +16,7 @@ import pytest
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
-from moorage.access.signing_key import Phase, SigningKeyError, StoredKeySet
+from moorage.access.signing_key import KeyPhase, SigningKeyError, StoredKeySet
 from tests.moorage.backends import ssm_of
 from tests.support.moorage_command import Command
 
@@ -193,10 +193,14 @@ def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeySet:
 
 @pytest.mark.parametrize(
     ("steps", "phase", "wait"),
-    [(0, Phase.STEADY, 0), (1, Phase.BEGUN, 300), (2, Phase.SWAPPED, 300 + MONTH)],
+    [
+        (0, KeyPhase.STEADY, 0),
+        (1, KeyPhase.BEGUN, 300),
+        (2, KeyPhase.SWAPPED, 300 + MONTH),
+    ],
     ids=["steady", "begun", "swapped"],
 )
-def test_waits(ssm: SSMClient, name: str, steps: int, phase: Phase, wait: int) -> None:
+def test_waits(ssm: SSMClient, name: str, steps: int, phase: KeyPhase, wait: int) -> None:
     """A step waits until all functions know the last one, and for tokens of the old key to end."""
     current = stored(ssm, name, steps)
     assert (current.phase, current.next_at - current.changed_at) == (phase, wait)
@@ -216,8 +220,8 @@ def test_the_wait_is_as_long_as_the_functions_keep_a_key() -> None:
 def test_a_second_replacement_is_told_from_the_first(ssm: SSMClient, name: str) -> None:
     """Keys of earlier replacements don't confuse the reading of the history."""
     current = stored(ssm, name, 4)
-    assert current.phase is Phase.BEGUN
-    assert signing_key.read(ssm, name).phase is Phase.BEGUN
+    assert current.phase is KeyPhase.BEGUN
+    assert signing_key.read(ssm, name).phase is KeyPhase.BEGUN
 
 
 def test_two_who_rotate_at_once(ssm: SSMClient, name: str) -> None:
