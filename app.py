@@ -35,7 +35,7 @@ def authorize(request: AuthRequest) -> AuthResponse:
     """Tell the gateway who sent a request; what they may do, dispatch decides at each request."""
     from chalicelib.wiring import access  # noqa: PLC0415 - it loads PyJWT, which the API needs seldom
 
-    principal = access.authenticator().identify(request.token)
+    principal = access.identify(request.token)
     if principal is None:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
     return AuthResponse(["*"], principal.id, to_context(principal))

@@ -2,7 +2,7 @@
 
 Chalice wants them at the top of its project, and there they stay in a checkout and in a source
 distribution. In a wheel they go inside the package `moorage`: at the top of somebody's
-site-packages they would take names that are not ours, `app` first of all.
+site-packages they would take names that belong to no one project, such as `app`.
 """
 
 import shutil

@@ -23,16 +23,17 @@ import time
 import uuid
 import zipfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.access.credentials import generate
+from chalicelib.access.grants import Grants
 from chalicelib.digest import Digest
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
-from moorage.access.setup import create_admin, ensure_signing_key
+from moorage.access import admin, signing_key
 from moorage.deploy.package import CODE
 from tests.emulators.backends import moto_backend
 from tests.infra.runtime import bare_environment
@@ -132,9 +133,10 @@ def _verdict(ratio: float) -> str:
 def deployed(backend: Backend, token: str) -> dict[str, str]:
     """Set access control up, with an API token, and return a function's environment."""
     key = f"/moorage/{uuid.uuid4().hex}"
-    ensure_signing_key(backend.client("ssm"), key)
+    signing_key.ensure(backend.client("ssm"), key)
     store = DynamoAccessStore(backend.dynamodb(), backend.environment["MOORAGE_ACCESS_TABLE"])
-    create_admin(store, token, "admin", "bench", time.time(), ADMIN)
+    credential = admin.credential_of(token, "admin", "bench", Grants(admin=True), now=time.time())
+    store.create(replace(credential, id=ADMIN))
     return {
         **backend.environment,
         "MOORAGE_AUTH": "on",

@@ -36,12 +36,17 @@ Reference = Tag | Digest
 
 def parse_name(text: str) -> str:
     """Return a repository name unchanged; raises NameInvalidError, saying what is allowed."""
-    if len(text) > MAX_NAME_LENGTH or not _NAME.fullmatch(text):
+    if not is_name(text):
         raise NameInvalidError(
             f"{text[:300]!r} is not a repository name: lower-case letters and digits, separated by"
             f" '.', '_', '__', '-' or '/', at most {MAX_NAME_LENGTH} characters"
         )
     return text
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a repository name; there need not be such a repository."""
+    return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def parse_tag(text: str) -> Tag:

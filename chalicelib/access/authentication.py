@@ -42,32 +42,30 @@ class Login:
     until: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Authenticator:
     """Identifies the holders of API tokens, login tokens and bearer tokens."""
 
-    def __init__(
-        self, store: AccessStore, token_issuer: TokenIssuer, now: Callable[[], float]
-    ) -> None:
-        self._store = store
-        self._token_issuer = token_issuer
-        self._now = now
+    store: AccessStore
+    token_issuer: TokenIssuer
+    now: Callable[[], float]
 
     def identify(self, header: str) -> Principal | None:
         """Return who sent an Authorization header; None if it names nobody, or is refused.
 
         Raises UnavailableError and TooManyRequestsError.
         """
-        now = self._now()
+        now = self.now()
         try:
-            principal = self._token_issuer.verified(
-                lambda tokens: identify(header, self._store, tokens, now)
+            principal = self.token_issuer.verified(
+                lambda tokens: identify(header, self.store, tokens, now)
             )
         except AuthenticationError as refused:
             _log.info("not let in: %s", refused.reason)
             return None
         if principal.limit is None and not principal.is_known:
             return None
-        note_use(self._store, principal, now)
+        note_use(self.store, principal, now)
         return principal
 
 

@@ -1,6 +1,6 @@
 """Reads the Authorization header. Nothing is verified here.
 
-This module must never show what a header holds. Source: RFC 7617, RFC 6750.
+This module must never show what a header holds, by `repr` either. Source: RFC 7617, RFC 6750.
 """
 
 import base64
@@ -23,25 +23,19 @@ class Anonymous:
     """No credentials: no header, or `Basic Og==`, which is an empty name and password."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Basic:
     """A user name, which decides nothing, and a password: an API token or a login token."""
 
     user: str
     password: str
 
-    def __repr__(self) -> str:
-        return "Basic(...)"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bearer:
     """A bearer token."""
 
     token: str
-
-    def __repr__(self) -> str:
-        return "Bearer(...)"
 
 
 def read_authorization(header: str | None) -> Anonymous | Basic | Bearer:

@@ -65,12 +65,8 @@ class Credential:
 
     def takes_version(self, version: int, now: float) -> bool:
         """Whether the secret of that version is valid at `now`."""
-        return version == self.version or (
-            version == self.version - 1 and self._previous_counts(now)
-        )
-
-    def _previous_counts(self, now: float) -> bool:
-        return self.previous_until is not None and now < self.previous_until
+        previous_counts = self.previous_until is not None and now < self.previous_until
+        return version == self.version or (previous_counts and version == self.version - 1)
 
 
 def generate() -> str:
@@ -117,9 +113,14 @@ def day_of(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
+def is_credential_name(text: str) -> bool:
+    """Whether a text can name a credential, or a trust; there need not be one."""
+    return _NAME.fullmatch(text) is not None
+
+
 def parse_credential_name(text: str) -> str:
     """Return a credential's name unchanged; raises CredentialNameError."""
-    if not _NAME.fullmatch(text):
+    if not is_credential_name(text):
         raise CredentialNameError(
             f"{text[:100]!r} can't name an API token: lower-case letters, digits, '.', '_', '@'"
             " and '-', beginning with a letter or digit, at most 63 characters"

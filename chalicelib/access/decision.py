@@ -148,11 +148,6 @@ def decide(
     return Decision.DENIED if principal.is_known and not permitted else Decision.CHALLENGE
 
 
-def visible(principal: Principal, repository: str, *, public: bool) -> bool:
-    """Whether a list shows a repository: only to a principal who may pull from it."""
-    return allowed(principal.grants, "pull", repository, public=public)
-
-
 def _within(principal: Principal, action: str, repository: str | None) -> bool:
     """Whether a token's scopes cover an action; those that cover push cover delete too.
 

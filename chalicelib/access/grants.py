@@ -19,11 +19,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from chalicelib.errors import NameInvalidError
-from chalicelib.reference import MAX_NAME_LENGTH, parse_name
+from chalicelib.reference import MAX_NAME_LENGTH, is_name
 
 MAX_GRANTS = 64
-"""Most grants of one credential: they stand in its item, which is read whole."""
+"""Most grants of one credential: they are in its item, which is read whole."""
 
 _ADMIN = "admin"
 _QUOTED = 300
@@ -71,18 +70,13 @@ class Pattern:
 
         A letter can stand wherever a wildcard can, so a pattern is valid if that makes a name.
         """
-        try:
-            if len(text) > MAX_NAME_LENGTH:
-                raise NameInvalidError  # noqa: TRY301 - both are reported below
-            parts = [part if part != _DEEP else _STAR for part in text.split("/")]
-            if any(_DEEP in part for part in parts):
-                raise NameInvalidError  # noqa: TRY301 - likewise
-            parse_name("/".join(parts).replace(_STAR, "a"))
-        except NameInvalidError:
+        parts = [part if part != _DEEP else _STAR for part in text.split("/")]
+        has_form = len(text) <= MAX_NAME_LENGTH and not any(_DEEP in part for part in parts)
+        if not (has_form and is_name("/".join(parts).replace(_STAR, "a"))):
             raise GrantError(
                 f"{text[:_QUOTED]!r} is no pattern of repository names: a name in which `*` stands"
                 " for a part of a component and `**` for one or more whole components"
-            ) from None
+            )
         return cls(text)
 
     def matches(self, name: str) -> bool:
@@ -91,7 +85,7 @@ class Pattern:
         One step for each character of the name, whatever the pattern: the positions at which the
         pattern may stand are the bits of one number, all moved at once.
         """
-        if not _is_name(name):
+        if not is_name(name):
             return False
         program = _compiled(self.text)
         standing = 1 | (1 & program.star) << 1
@@ -165,19 +159,11 @@ NOTHING = Grants()
 
 def allowed(grants: Grants, right: str, repository: str, *, public: bool = False) -> bool:
     """Whether `right` may be used on `repository`; anybody may pull from a `public` one."""
-    if right not in _RIGHTS or not _is_name(repository):
+    if right not in _RIGHTS or not is_name(repository):
         return False
     if grants.admin or (public and right == Right.PULL):
         return True
     return any(grant.allows(right, repository) for grant in grants.rows)
-
-
-def _is_name(text: str) -> bool:
-    try:
-        parse_name(text)
-    except NameInvalidError:
-        return False
-    return True
 
 
 @functools.lru_cache(maxsize=1024)

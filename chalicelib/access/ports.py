@@ -1,4 +1,4 @@
-"""The store that access control stands on, as a port.
+"""The port of access control: its store.
 
 Nothing here may name DynamoDB or an SDK. Every method may also raise UnavailableError or
 TooManyRequestsError (nothing lost) when the world fails; a failure is never answered as "absent".
@@ -6,14 +6,12 @@ Reads are strongly consistent: what was revoked is refused at the next request.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
-
-T = TypeVar("T")
+from chalicelib.page import Page
 
 
 class CredentialExistsError(Exception):
@@ -30,14 +28,6 @@ class CredentialMovedError(Exception):
 
 class TooManyTrustsError(Exception):
     """There are MAX_TRUSTS trusts already: one has to be deleted before another is put."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed(Generic[T]):
-    """One page of a list, and whether more come after its last item."""
-
-    items: Sequence[T]
-    more: bool
 
 
 class AccessStore(Protocol):
@@ -60,7 +50,7 @@ class AccessStore(Protocol):
         Whether it can still be used is decided by `credentials.verify`.
         """
 
-    def list_credentials(self, after: str | None, limit: int) -> Listed[Credential]:
+    def list_credentials(self, after: str | None, limit: int) -> Page[Credential]:
         """Credentials by id in byte order after `after` (it need not exist), at most `limit` >= 1.
 
         One request a page; revoked and expired ones are among them.
@@ -121,7 +111,7 @@ class AccessStore(Protocol):
     def public_among(self, repositories: Collection[str]) -> frozenset[str]:
         """Return those of some repositories that anybody may pull from."""
 
-    def list_public(self, after: str | None, limit: int) -> Listed[str]:
+    def list_public(self, after: str | None, limit: int) -> Page[str]:
         """Public repositories in byte order after `after` (it need not exist), `limit` >= 1."""
 
     # failed logins

@@ -9,7 +9,7 @@ from chalicelib.errors import UnauthorizedError
 
 
 class Reason(enum.StrEnum):
-    """Why a login was refused, for the log; the client is not told."""
+    """Why a login was refused: for the log, and never in an answer."""
 
     HEADER = "the Authorization header can't be read"
     SCHEME = "a scheme other than Basic and Bearer"
@@ -19,9 +19,9 @@ class Reason(enum.StrEnum):
     CREDENTIAL_EXPIRED = "an expired API token"
     CREDENTIAL_REPLACED = "from an API token that was rotated since"
     TRUST_GONE = "let in by a trust that was removed or changed since"
-    JWT_LENGTH = "longer than any token of ours"
+    JWT_LENGTH = "longer than any token of this registry"
     JWT_FORM = "no JSON web token"
-    JWT_HEADER = "another algorithm than ours, or a header we never write"
+    JWT_HEADER = "another algorithm than this registry's, or a header that it never writes"
     JWT_KEY = "signed with a key that this registry does not have"
     JWT_SIGNATURE = "a wrong signature"
     JWT_ISSUER = "issued by another issuer"
@@ -40,7 +40,7 @@ class Reason(enum.StrEnum):
     IDENTITY_CLAIMS = "an identity token whose claims are missing, or of another kind"
     IDENTITY_EARLY = "an identity that is not valid yet"
     IDENTITY_EXPIRED = "an expired identity"
-    AWS_FORM = "no presigned GetCallerIdentity, or one whose signature does not cover our name"
+    AWS_FORM = "no presigned GetCallerIdentity, or its signature leaves the registry's name out"
     AWS_REFUSED = "a presigned GetCallerIdentity that STS refuses: forged, or for another registry"
 
 

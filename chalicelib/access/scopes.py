@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from chalicelib.access.grants import Grant, Grants, Pattern, Right, allowed
-from chalicelib.errors import NameInvalidError
-from chalicelib.reference import parse_name
+from chalicelib.access.grants import Grants, Right, allowed
+from chalicelib.reference import is_name, parse_name
 
 MAX_SCOPES = 32
 """Most scopes in one token."""
@@ -32,7 +31,7 @@ class ScopesTooLongError(ValueError):
     """More scopes than fit a token."""
 
 
-class Resource(enum.StrEnum):
+class ResourceType(enum.StrEnum):
     """The types of resources that this registry has."""
 
     REPOSITORY = "repository"
@@ -43,14 +42,14 @@ class Resource(enum.StrEnum):
 class Scope:
     """One resource and the actions on it; make it by the functions below, which check it."""
 
-    resource: Resource
+    resource: ResourceType
     name: str
     actions: frozenset[str]
     resource_class: str = ""
     """The class that a client gives a repository, such as `plugin`: repeated, and not used."""
 
     @property
-    def key(self) -> tuple[Resource, str, str]:
+    def key(self) -> tuple[ResourceType, str, str]:
         """Equal for two scopes of the same resource, which are merged."""
         return self.resource, self.resource_class, self.name
 
@@ -62,13 +61,13 @@ class Scope:
 
 Scopes = tuple[Scope, ...]
 
-CATALOG = Scope(Resource.REGISTRY, _CATALOG, frozenset({_ALL}))
+CATALOG = Scope(ResourceType.REGISTRY, _CATALOG, frozenset({_ALL}))
 """Listing the repositories."""
 
 
 def on_repository(name: str, *rights: Right) -> Scope:
     """Return the scope of some rights on a repository; raises NameInvalidError."""
-    return Scope(Resource.REPOSITORY, parse_name(name), frozenset(map(str, rights)))
+    return Scope(ResourceType.REPOSITORY, parse_name(name), frozenset(map(str, rights)))
 
 
 def parse_scopes(texts: Iterable[str]) -> Scopes:
@@ -99,7 +98,7 @@ def bounded(scopes: Scopes) -> Scopes:
 
 def merged(scopes: Iterable[Scope]) -> Scopes:
     """Return one scope for each resource, with all actions on it; none without an action."""
-    found: dict[tuple[Resource, str, str], Scope] = {}
+    found: dict[tuple[ResourceType, str, str], Scope] = {}
     for scope in scopes:
         before = found.get(scope.key)
         actions = scope.actions | (before.actions if before else frozenset())
@@ -115,7 +114,7 @@ def text_of(scopes: Scopes) -> str:
 
 def covers(scopes: Scopes, action: str, repository: str | None) -> bool:
     """Whether these scopes name an action on a repository; None: on the registry's catalog."""
-    resource = Resource.REGISTRY if repository is None else Resource.REPOSITORY
+    resource = ResourceType.REGISTRY if repository is None else ResourceType.REPOSITORY
     name = _CATALOG if repository is None else repository
     return any(
         scope.resource is resource and scope.name == name and action in scope.actions
@@ -133,17 +132,6 @@ def granted(requested: Scopes, grants: Grants, public: Collection[str] = ()) -> 
         _with_actions(scope, actions)
         for scope in requested
         if (actions := _granted_actions(scope, grants, public))
-    )
-
-
-def as_grants(scopes: Scopes) -> Grants:
-    """Return the grants that hold these scopes and no more, less the catalog."""
-    return Grants(
-        tuple(
-            Grant(Pattern(scope.name), frozenset(map(Right, scope.actions)))
-            for scope in scopes
-            if scope.resource is Resource.REPOSITORY
-        )
     )
 
 
@@ -191,21 +179,19 @@ def _scope(text: str) -> Scope | None:
     actions = frozenset(listed.split(","))
     if typed is None:
         return None
-    if typed[1] == Resource.REGISTRY:
+    if typed[1] == ResourceType.REGISTRY:
         return CATALOG if (typed[2], name, actions) == (None, _CATALOG, CATALOG.actions) else None
-    if typed[1] != Resource.REPOSITORY:
+    if typed[1] != ResourceType.REPOSITORY:
         return None
-    try:
-        parse_name(name)
-    except NameInvalidError:
+    if not is_name(name):
         return None
     known = frozenset(map(str, Right))
     wanted = known if _ALL in actions else known & actions
-    return Scope(Resource.REPOSITORY, name, wanted, typed[2] or "") if wanted else None
+    return Scope(ResourceType.REPOSITORY, name, wanted, typed[2] or "") if wanted else None
 
 
 def _granted_actions(scope: Scope, grants: Grants, public: Collection[str]) -> frozenset[str]:
-    if scope.resource is Resource.REGISTRY:
+    if scope.resource is ResourceType.REGISTRY:
         return scope.actions & CATALOG.actions if grants and scope == CATALOG else frozenset()
     is_public = scope.name in public
     return frozenset(
@@ -229,7 +215,5 @@ def _mount_source(query: Mapping[str, Sequence[str]]) -> str | None:
     """
     if not query.get("mount") or not query.get("from"):
         return None
-    try:
-        return parse_name(query["from"][-1])
-    except NameInvalidError:
-        return None
+    source = query["from"][-1]
+    return source if is_name(source) else None

@@ -10,6 +10,7 @@ user name as it came: it is any text, and people type passwords into the wrong f
 import hashlib
 import ipaddress
 import math
+from dataclasses import dataclass
 
 from chalicelib.access.ports import AccessStore
 from chalicelib.errors import TooManyRequestsError
@@ -26,15 +27,15 @@ KEPT = 3600
 _IPV6_NETWORK = 64
 
 
+@dataclass(frozen=True, slots=True)
 class Throttle:
     """Counts failed logins."""
 
-    def __init__(self, store: AccessStore) -> None:
-        self._store = store
+    store: AccessStore
 
     def check(self, source: str, name: str, now: float) -> None:
         """Return if a login may be looked at; raises TooManyRequestsError with when to retry."""
-        if self._store.failures(counter_key(source, name), window_of(now)) >= LIMIT:
+        if self.store.failures(counter_key(source, name), window_of(now)) >= LIMIT:
             raise TooManyRequestsError(
                 "too many failed logins from this address: wait, and check user name and password",
                 retry_after=max(1, math.ceil((window_of(now) + 1) * WINDOW - now)),
@@ -44,7 +45,7 @@ class Throttle:
         """Count a failed login; `attempt` is fresh for each, so that none is counted twice."""
         window = window_of(now)
         drop_at = (window + 1) * WINDOW + KEPT
-        self._store.add_failure(counter_key(source, name), window, attempt, drop_at)
+        self.store.add_failure(counter_key(source, name), window, attempt, drop_at)
 
 
 def window_of(now: float) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chalicelib.access.authentication import Login, log_in, note_use, refresh
-from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind, of_trust
+from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind
 from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
 from chalicelib.access.grants import Right
 from chalicelib.access.ports import AccessStore
@@ -50,37 +50,27 @@ class TokenRequest:
     offline: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class IssuedToken:
     """A token, and a refresh token if one was wanted. Times in seconds since the epoch."""
 
     kind: str
-    """What kind of token it is, as RFC 8693 (3) names them; a login token is a kind of ours."""
+    """The token's type, as RFC 8693 (3) names them; that of a login token is Moorage's own."""
     token: str
     scopes: Scopes
     issued_at: float
     expires_at: int
     refresh_token: str | None = None
 
-    def __repr__(self) -> str:
-        return "IssuedToken(...)"
 
-
+@dataclass(frozen=True, slots=True)
 class TokenService:
     """Issues the tokens of one registry. `now` gives seconds since the epoch."""
 
-    def __init__(
-        self,
-        store: AccessStore,
-        token_issuer: TokenIssuer,
-        exchange: TokenExchange,
-        now: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._token_issuer = token_issuer
-        self._exchange = exchange
-        self._now = now
-        self._throttle = Throttle(store)
+    store: AccessStore
+    token_issuer: TokenIssuer
+    token_exchange: TokenExchange
+    now: Callable[[], float]
 
     def anonymous(self, request: TokenRequest) -> IssuedToken:
         """Return a token for what is public, without a login."""
@@ -95,8 +85,8 @@ class TokenService:
         return self._attempt(
             request,
             user,
-            lambda now: self._token_issuer.verified(
-                lambda tokens: log_in(password, self._store, tokens, now)
+            lambda now: self.token_issuer.verified(
+                lambda tokens: log_in(password, self.store, tokens, now)
             ),
         )
 
@@ -106,7 +96,7 @@ class TokenService:
             request,
             GrantType.REFRESH,
             lambda now: Login(
-                self._token_issuer.verified(lambda tokens: refresh(token, self._store, tokens, now))
+                self.token_issuer.verified(lambda tokens: refresh(token, self.store, tokens, now))
             ),
         )
 
@@ -123,8 +113,7 @@ class TokenService:
             raise RequestInvalidError(f"subject_token_type must be one of {kinds}") from None
 
         def identified(now: float) -> Login:
-            found = self._exchange.exchange(known, presented, now)
-            return Login(of_trust(found.id, found.trust))
+            return Login(self.token_exchange.exchange(known, presented, now))
 
         use = TokenUse.LOGIN if request.scopes is None else TokenUse.BEARER
         return self._attempt(request, GrantType.EXCHANGE, identified, use)
@@ -136,26 +125,26 @@ class TokenService:
         identified: Callable[[float], Login],
         use: TokenUse = TokenUse.BEARER,
     ) -> IssuedToken:
-        now = self._now()
-        self._throttle.check(request.source, name, now)
+        now, throttle = self.now(), Throttle(self.store)
+        throttle.check(request.source, name, now)
         try:
             login = identified(now)
         except AuthenticationError as refused:
             _log.info("login refused: %s", refused.reason)
-            self._throttle.failed(request.source, name, now, attempt=uuid.uuid4().hex)
+            throttle.failed(request.source, name, now, attempt=uuid.uuid4().hex)
             raise
-        note_use(self._store, login.principal, now)
+        note_use(self.store, login.principal, now)
         return self._issued(login, request, use)
 
     def _issued(
         self, login: Login, request: TokenRequest, use: TokenUse = TokenUse.BEARER
     ) -> IssuedToken:
-        now, principal = self._now(), login.principal
+        now, principal = self.now(), login.principal
         scopes = () if use is TokenUse.LOGIN else self._granted(principal, request.scopes)
-        token = self._token_issuer.issue(principal, scopes, now, use=use, until=login.until)
+        token = self.token_issuer.issue(principal, scopes, now, use=use, until=login.until)
         refresh_token = None
         if request.offline and principal.kind is PrincipalKind.CREDENTIAL:
-            refresh_token = self._token_issuer.issue(principal, (), now, use=TokenUse.REFRESH)
+            refresh_token = self.token_issuer.issue(principal, (), now, use=TokenUse.REFRESH)
         return IssuedToken(
             _KINDS[use], token, scopes, now, expiry(use, now, login.until), refresh_token
         )
@@ -167,5 +156,5 @@ class TokenService:
         """
         scopes = (CATALOG,) if requested is None else requested
         pulled = {scope.name for scope in scopes if Right.PULL in scope.actions}
-        public = self._store.public_among(pulled) if pulled and not principal.grants.admin else ()
+        public = self.store.public_among(pulled) if pulled and not principal.grants.admin else ()
         return granted(scopes, principal.grants, public)

@@ -34,7 +34,7 @@ EARLY = 10
 """Seconds before its issue from which a token is valid: hosts' clocks differ."""
 
 _LONGEST_HEADER = 200
-"""More characters than our header has, and too few for a deeply nested one."""
+"""More characters than this registry's header has, and too few for a deeply nested one."""
 
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _CLAIMS = ("iss", "aud", "sub", "scope", "iat", "nbf", "exp", "jti")
@@ -179,23 +179,23 @@ class Tokens:
         return key
 
 
+@dataclass(frozen=True, slots=True)
 class TokenIssuer:
     """Issues and verifies the tokens of one registry with the signing keys as they are now.
 
     `issuer` and `service` are as in `Tokens`.
     """
 
-    def __init__(self, keys: SigningKeySource, issuer: str, service: str) -> None:
-        self._keys = keys
-        self._issuer = issuer
-        self.service = service
+    keys: SigningKeySource
+    issuer: str
+    service: str
 
     def verified(self, verify: Callable[[Tokens], T]) -> T:
         """Return what `verify` returns; if it meets an unknown key, read the keys again, once."""
         try:
             return verify(self._tokens())
         except AuthenticationError as refused:
-            if refused.reason is not Reason.JWT_KEY or not self._keys.renew():
+            if refused.reason is not Reason.JWT_KEY or not self.keys.renew():
                 raise
         return verify(self._tokens())
 
@@ -221,7 +221,7 @@ class TokenIssuer:
         )
 
     def _tokens(self) -> Tokens:
-        return Tokens(self._keys.current(), self._issuer, self.service)
+        return Tokens(self.keys.current(), self.issuer, self.service)
 
 
 def expiry(use: TokenUse, now: float, until: float | None = None) -> int:

@@ -4,11 +4,14 @@ This module must never allow an action other than the route's, nor let an answer
 repository or blob exists.
 """
 
+# ruff: noqa: D102 - AccessControl and AuthorizedCaller say what each method does
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from chalicelib.access.authorizer_context import PRINCIPAL, from_context
-from chalicelib.access.decision import Decision, Principal, decide, look_up, visible
+from chalicelib.access.decision import Decision, Principal, decide, look_up
+from chalicelib.access.grants import allowed
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import required_scopes
@@ -27,7 +30,6 @@ class OpenAccess:
     """Anybody may do everything: a local registry on loopback."""
 
     def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        """See AccessControl.admit."""
         del action, repository
         return UnrestrictedCaller(request.authorizer.get(PRINCIPAL, ""))
 
@@ -40,12 +42,10 @@ class PrincipalCaller(NamedTuple):
 
     @property
     def id(self) -> str:
-        """See AuthorizedCaller.id."""
         return self.principal.id
 
     @property
     def sees_all(self) -> bool:
-        """See AuthorizedCaller.sees_all."""
         return self.principal.grants.admin
 
     def decision(self, action: str, repository: str | None) -> Decision:
@@ -57,34 +57,32 @@ class PrincipalCaller(NamedTuple):
         return decide(self.principal, action, repository, public=public)
 
     def may_pull(self, repository: str) -> bool:
-        """See AuthorizedCaller.may_pull."""
         return self.decision("pull", repository) is Decision.ALLOWED
 
     def visible(self, repositories: Sequence[str]) -> list[str]:
-        """See AuthorizedCaller.visible: those that the principal may pull from."""
-        hidden = [name for name in repositories if not visible(self.principal, name, public=False)]
+        grants = self.principal.grants
+        hidden = [name for name in repositories if not allowed(grants, "pull", name)]
         unseen = set(hidden) - self.store.public_among(hidden) if hidden else set()
         return [name for name in repositories if name not in unseen]
 
 
-class GrantedAccess:
+class GrantedAccess(NamedTuple):
     """A principal may do what was granted, and anybody may pull what is public.
 
     `now` gives seconds since the epoch.
     """
 
-    def __init__(self, store: AccessStore, now: Callable[[], float]) -> None:
-        self._store = store
-        self._now = now
+    store: AccessStore
+    now: Callable[[], float]
 
     def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        """See AccessControl.admit. The credential or trust is read again: revoked means refused."""
+        # The credential or trust is read again: a revoked one is refused.
         scopes = required_scopes(action, repository, request.method, request.query).challenge()
         try:
-            principal = look_up(from_context(request.authorizer), self._store, self._now())
+            principal = look_up(from_context(request.authorizer), self.store, self.now())
         except AuthenticationError as refused:
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
-        caller = PrincipalCaller(principal, self._store)
+        caller = PrincipalCaller(principal, self.store)
         decision = caller.decision(action, repository)
         if decision is Decision.CHALLENGE:
             raise UnauthorizedError(scopes=scopes)

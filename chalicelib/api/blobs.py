@@ -3,8 +3,9 @@
 Source: OCI distribution spec, "Pulling blobs" (end-2, 10); RFC 9110, "Range Requests".
 """
 
-from chalicelib.api.headers import content_range, parse_range
+from chalicelib.api.headers import parse_range
 from chalicelib.api.messages import Request, Response
+from chalicelib.content_range import content_range
 from chalicelib.reference import parse_digest
 from chalicelib.registry.model import Link
 from chalicelib.registry.registry import Registry

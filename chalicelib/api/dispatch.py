@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import content_range, upload_headers
+from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.routes import Match, MethodUnknownError, RouteUnknownError, match
+from chalicelib.api.routes import MethodUnknownError, RouteMatch, RouteUnknownError, match
+from chalicelib.content_range import content_range
 from chalicelib.errors import (
     ErrorCode,
     RangeInvalidError,
@@ -64,7 +65,7 @@ class Api:
             return self._answered(request, tally)
 
     def _answered(self, request: Request, tally: Tally) -> Response:
-        found: Match | None = None
+        found: RouteMatch | None = None
         code: str | None = None
         try:
             found = match(request.method, request.path)
@@ -133,7 +134,7 @@ def _write(line: LogLine) -> None:
 
 
 def _line(
-    request: Request, found: Match | None, response: Response, tally: Tally, code: str | None
+    request: Request, found: RouteMatch | None, response: Response, tally: Tally, code: str | None
 ) -> LogLine:
     session = response.headers.get("Docker-Upload-UUID") or _named(found, "session")
     redirected = response.status == _REDIRECT and request.method == "GET"
@@ -158,11 +159,11 @@ def _line(
     )
 
 
-def _named(found: Match | None, parameter: str) -> str | None:
+def _named(found: RouteMatch | None, parameter: str) -> str | None:
     return found.parameters.get(parameter) if found else None
 
 
-def _digest(found: Match | None, response: Response) -> str | None:
+def _digest(found: RouteMatch | None, response: Response) -> str | None:
     """Return the digest of the answer, or else of the request; None if neither has a valid one."""
     answered = response.headers.get("Docker-Content-Digest")
     named = (
@@ -174,7 +175,7 @@ def _digest(found: Match | None, response: Response) -> str | None:
         return None
 
 
-def _refusal(error: RegistryError, found: Match | None) -> Response:
+def _refusal(error: RegistryError, found: RouteMatch | None) -> Response:
     status = 404 if isinstance(error, RouteUnknownError) else error.code.status
     headers: dict[str, str | list[str]] = {}
     if error.code in _TRY_AGAIN:
@@ -194,7 +195,7 @@ def _fault() -> Response:
     return _body(500, _FAULT, "the registry failed: see its log", None)
 
 
-def _session_headers(error: UploadError, found: Match | None) -> dict[str, str]:
+def _session_headers(error: UploadError, found: RouteMatch | None) -> dict[str, str]:
     if found is None or "session" not in found.parameters:
         return {}
     parameters = found.parameters

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # 19 digits are more bytes than anything can have; int() itself refuses 4,301 and more.
 _OFFSET = re.compile(r"\d{1,19}", re.ASCII)
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
-_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?", re.ASCII)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -37,20 +36,6 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     if span[0] >= size or span[1] < span[0]:
         raise RangeInvalidError(f"the blob has {size} bytes", size=size)
     return span
-
-
-def content_range(span: tuple[int, int] | None, size: int) -> str:
-    """Return a Content-Range of an answer: `span` inclusive, None where no byte can be served."""
-    return f"bytes {f'{span[0]}-{span[1]}' if span else '*'}/{size}"
-
-
-def parse_content_range(header: str) -> tuple[int, int] | None:
-    """Read a chunk's Content-Range (`first-last`, inclusive); None if it is malformed."""
-    found = _CONTENT_RANGE.fullmatch(header.strip())
-    if found is None:
-        return None
-    first, last = int(found[1]), int(found[2])
-    return (first, last) if first <= last else None
 
 
 def parse_offset(text: str) -> int | None:

@@ -11,8 +11,9 @@ from chalicelib.api.headers import next_link
 from chalicelib.api.messages import Request, Response
 from chalicelib.descriptor import MediaType
 from chalicelib.errors import PaginationNumberInvalidError
+from chalicelib.page import Page
 from chalicelib.reference import MAX_NAME_LENGTH, MAX_TAG_LENGTH, parse_digest
-from chalicelib.registry.model import Page, Referrer
+from chalicelib.registry.model import Referrer
 from chalicelib.registry.registry import Registry
 
 

@@ -81,7 +81,7 @@ class Route(NamedTuple):
         return cast("Handler", getattr(import_module(f"chalicelib.api.{module}"), name))
 
 
-class Match(NamedTuple):
+class RouteMatch(NamedTuple):
     """A row that fits a request, and what its pattern took from the path, decoded."""
 
     route: Route
@@ -138,7 +138,7 @@ ROUTES = (
 )
 
 
-def match(method: str, path: str) -> Match:
+def match(method: str, path: str) -> RouteMatch:
     """Find the row for a request and decode what its path names.
 
     Raises RouteUnknownError, MethodUnknownError, NameInvalidError.
@@ -146,7 +146,7 @@ def match(method: str, path: str) -> Match:
     fitting = [(route, found) for route in ROUTES if (found := route.pattern.fullmatch(path))]
     for route, found in fitting:
         if route.method == method:
-            return Match(route, _decoded(found.groupdict()))
+            return RouteMatch(route, _decoded(found.groupdict()))
     if fitting:
         raise MethodUnknownError(sorted({route.method for route, _ in fitting}))
     raise RouteUnknownError("no endpoint of the registry has this path")

@@ -6,7 +6,7 @@ Source: Docker Registry v2 token authentication; its OAuth2 form; RFC 6749, RFC 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
@@ -53,32 +53,19 @@ def post(token_service: TokenService, request: Request) -> Response:
         grant = GrantType(name or "")
     except ValueError:
         raise RequestInvalidError(f"grant_type must be one of {', '.join(GrantType)}") from None
-    issued = _BY_GRANT_TYPE[grant](token_service, form, wanted)
+    match grant:
+        case GrantType.PASSWORD:
+            user, password = _required(form, "username"), _required(form, "password")
+            issued = token_service.password(user, password, wanted)
+        case GrantType.REFRESH:
+            issued = token_service.refresh(_required(form, "refresh_token"), wanted)
+        case GrantType.EXCHANGE:
+            kind, proof = _required(form, "subject_token_type"), _required(form, "subject_token")
+            issued = token_service.exchange(kind, proof, wanted)
     more = {"scope": text_of(issued.scopes)}
     if grant is GrantType.EXCHANGE:
         more["issued_token_type"] = issued.kind
     return _answer(issued, {"token_type": "Bearer", **more})
-
-
-def _password(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
-    return token_service.password(_required(form, "username"), _required(form, "password"), wanted)
-
-
-def _refresh(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
-    return token_service.refresh(_required(form, "refresh_token"), wanted)
-
-
-def _exchange(token_service: TokenService, form: Parameters, wanted: TokenRequest) -> IssuedToken:
-    kind = _required(form, "subject_token_type")
-    return token_service.exchange(kind, _required(form, "subject_token"), wanted)
-
-
-_Issue = Callable[[TokenService, Parameters, TokenRequest], IssuedToken]
-_BY_GRANT_TYPE: Mapping[GrantType, _Issue] = {
-    GrantType.PASSWORD: _password,
-    GrantType.REFRESH: _refresh,
-    GrantType.EXCHANGE: _exchange,
-}
 
 
 def _read(request: Request) -> Parameters:

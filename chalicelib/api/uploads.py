@@ -3,13 +3,9 @@
 Source: OCI distribution spec, "Pushing blobs" (end-4a, 4b, 4c, 5, 6, 11, 13, 14).
 """
 
-from chalicelib.api.headers import (
-    blob_location,
-    parse_content_range,
-    parse_offset,
-    session_headers,
-)
+from chalicelib.api.headers import blob_location, parse_offset, session_headers
 from chalicelib.api.messages import Request, Response
+from chalicelib.content_range import parse_content_range
 from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, parse_algorithm
 from chalicelib.errors import DigestInvalidError, UploadInvalidError
 from chalicelib.reference import parse_digest, parse_name

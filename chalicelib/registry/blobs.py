@@ -25,8 +25,8 @@ class Blobs:
     def stat(self, repository: str, digest: Digest) -> Link:
         """Find a blob; raises BlobUnknownError.
 
-        A client that was told of a blob relies on it, so a link that the collector may be about
-        to delete is touched first.
+        A client relies on a blob that this answer reports, so a link that the collector may be
+        about to delete is touched first.
         """
         link = self._ports.metadata.get_link(repository, digest)
         if link is None or not self._kept(link):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from chalicelib.digest import Digest
 from chalicelib.errors import NameUnknownError, UnavailableError
-from chalicelib.registry.model import Page, Referrer
+from chalicelib.page import Page
+from chalicelib.registry.model import Referrer
 from chalicelib.registry.service import Ports
 
 PAGE = 1000
@@ -18,7 +19,6 @@ PAGE = 1000
 An answer must fit in the 6 MB that Lambda returns: names are at most 255 bytes long, and a page of
 referrers, which carry their manifests' annotations, ends at 1 MB.
 """
-
 
 _SPARE = 5.0
 """Seconds before the deadline at which no further page is read."""

@@ -1,16 +1,13 @@
-"""The values of the metadata store: links, records, manifests, referrers, pages.
+"""The values of the metadata store: links, records, manifests, referrers.
 
 This module must never do I/O, and holds no rule.
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from chalicelib.digest import Digest
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class Manifest:
     references: tuple[Digest, ...] | None
     subject: Digest | None
     body: bytes | None
-    """The bytes, when small enough to stand in the item; else None: they are stored as a blob."""
+    """The bytes, when small enough for the item; else None: they are stored as a blob."""
     pushed_at: float
     version: str
     state: ManifestState = ManifestState.PENDING
@@ -79,11 +76,3 @@ class Referrer:
     size: int
     artifact_type: str | None
     annotations: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list, and whether there are items after its last one."""
-
-    items: Sequence[T]
-    more: bool

@@ -66,7 +66,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenObject:
     """An object that was written.
 
     `repeated`: the request was sent again because no answer came, so that the first one may still

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Link, Manifest, Page, Record, Referrer
-from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, Written
+from chalicelib.page import Page
+from chalicelib.registry.model import Link, Manifest, Record, Referrer
+from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, WrittenObject
 from chalicelib.registry.session import Owner, Session
 
 
 class ObjectStore(Protocol):
     """Bytes by key."""
 
-    def put(self, key: str, data: bytes) -> Written:
+    def put(self, key: str, data: bytes) -> WrittenObject:
         """Store an object whole, in one request."""
 
     def get(
@@ -73,7 +74,7 @@ class ObjectStore(Protocol):
         """
 
     def abort_all(self, key: str) -> None:
-        """Abort every multipart upload of one key; an object that stands there stays."""
+        """Abort every multipart upload of one key; an object at that key stays."""
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort; an upload that is over is no error."""

@@ -17,9 +17,7 @@ class Limits(NamedTuple):
     """Sizes in bytes, times in seconds."""
 
     part_minimum: int = PART_MINIMUM
-    """S3's smallest part, the last one excepted."""
     part_count: int = PART_COUNT
-    """S3's most parts in one multipart upload."""
     lease_grace: float = 5.0
     """How long a lease outlasts its invocation's deadline."""
     session_life: float = 7 * 24 * _HOUR
@@ -46,9 +44,9 @@ class Limits(NamedTuple):
     verify_inline: int = 64 * MIB
     """The same for bytes that must be read back, which takes longer than a copy."""
     body_inline: int = 100 * 1024
-    """The largest manifest whose bytes stand in its item (an item holds 400 KB)."""
+    """The largest manifest whose bytes are in its item (an item holds 400 KB)."""
     references_inline: int = 1000
-    """Most references of a manifest that stand in its item (71 to 135 bytes each)."""
+    """Most references of a manifest that are in its item (71 to 135 bytes each)."""
     referrer_row: int = 128 * 1024
     """Most bytes of annotations and artifact type, as JSON, in an entry of a referrers list."""
     sparse_index: bool = False

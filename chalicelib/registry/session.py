@@ -95,7 +95,7 @@ class Session:
     disturbed: bool = False
     """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
     sweep_at: float | None = None
-    """When the sweeper comes to it; None once there is nothing left to clean up."""
+    """When the sweeper is to look at it; None once there is nothing left to clean up."""
     expires_at: float | None = None
     """The TTL attribute: set only when over and cleaned up."""
 

@@ -48,16 +48,11 @@ class SweepOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepReport:
     """The result of one run. `finished`: the queue was read to its end before time ran out."""
 
     outcomes: Mapping[SweepOutcome, int]
     finished: bool
-
-    @property
-    def looked(self) -> int:
-        """How many things were due."""
-        return sum(self.outcomes.values())
 
 
 class Sweeper:
@@ -70,7 +65,7 @@ class Sweeper:
         self._leftovers = Leftovers(ports, limits)
         self._driver = CommitDriver(ports, limits)
 
-    def sweep(self, until: float) -> Swept:
+    def sweep(self, until: float) -> SweepReport:
         """Work through all that is due, one after the other, until done or `until` (epoch seconds).
 
         What is not reached stays due for the next run. Raises UnavailableError when the queue
@@ -79,9 +74,9 @@ class Sweeper:
         outcomes: Counter[SweepOutcome] = Counter()
         for work in self._due(until):
             if self._ports.clock.now() >= until:
-                return Swept(outcomes, finished=False)
+                return SweepReport(outcomes, finished=False)
             outcomes[self._guarded(work)] += 1
-        return Swept(outcomes, finished=True)
+        return SweepReport(outcomes, finished=True)
 
     def _due(self, until: float) -> Iterator[partial[SweepOutcome]]:
         now = self._ports.clock.now()

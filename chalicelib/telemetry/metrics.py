@@ -50,9 +50,6 @@ METRICS: Mapping[str, Metric] = {
     "Swept": Metric("Count", "outcome", OUTCOMES),
 }
 
-BILLED = sum(len(metric.values) for metric in METRICS.values())
-"""How many custom metrics CloudWatch counts when all of them are in use."""
-
 _PULLED = frozenset({200, 206, 307})
 _PULLS = frozenset({"blobs.get", "manifests.get"})
 _WORK_OF = {"pull": "pull", "push": "push", "commit": "background", "sweep": "background"}

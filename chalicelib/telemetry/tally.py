@@ -41,25 +41,15 @@ class Tally:
     """API calls by service, as botocore names it; one that is sent again is still one call."""
     sent: Counter[str] = field(default_factory=Counter)
     """HTTP requests by service; those beyond the calls are botocore's retries."""
-    events: Counter[StoreEvent] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     linked_bytes: int = 0
     """The size of the blob whose link was read last."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def called(self, service: str) -> None:
-        """Count an API call."""
+    def count(self, counter: Counter[str], name: str) -> None:
+        """Add one to a counter of this tally."""
         with self._lock:
-            self.calls[service] += 1
-
-    def sending(self, service: str) -> None:
-        """Count an HTTP request, first or repeated."""
-        with self._lock:
-            self.sent[service] += 1
-
-    def saw(self, event: StoreEvent) -> None:
-        """Count an event."""
-        with self._lock:
-            self.events[event] += 1
+            counter[name] += 1
 
     @property
     def milliseconds(self) -> float:
@@ -92,7 +82,7 @@ def tallied() -> Iterator[Tally]:
 
 
 def current() -> Tally | None:
-    """Return the tally that this thread counts into; None if there is none, or which is unclear.
+    """Return the tally that this thread counts into; None if none is open, or it is unclear which.
 
     A thread that an invocation starts (copies in parts do) has no tally of its own: it counts into
     the one that is open, if there is only one. In Lambda there never are more. On the local gateway
@@ -109,7 +99,7 @@ def note(event: StoreEvent) -> None:
     """Count an event into the tally that is open."""
     tally = current()
     if tally is not None:
-        tally.saw(event)
+        tally.count(tally.events, event)
 
 
 def watch(watcher: Callable[[Any], None]) -> None:
@@ -124,12 +114,12 @@ def counted(client: Any) -> Any:  # noqa: ANN401 - boto3's clients are made at r
     def called(**_: object) -> None:
         tally = current()
         if tally is not None:
-            tally.called(service)
+            tally.count(tally.calls, service)
 
     def sending(**_: object) -> None:
         tally = current()
         if tally is not None:
-            tally.sending(service)
+            tally.count(tally.sent, service)
 
     # A handler that returns something would take the call's place: these return None. A URL that is
     # only signed is no call, and neither event is emitted for it.

@@ -83,16 +83,13 @@ class Subsegment:
         }
 
 
+@dataclass(frozen=True, slots=True)
 class Tracer:
     """Sends a document for each call of clients. Lambda changes `environment` between calls."""
 
-    def __init__(
-        self,
-        environment: Mapping[str, str],
-        send: Callable[[bytes], object],
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._environment, self._send, self._now = environment, send, now
+    environment: Mapping[str, str]
+    send: Callable[[bytes], object]
+    now: Callable[[], float] = time.time
 
     def watch(self, client: Any) -> None:  # noqa: ANN401 - botocore's clients are made at run time
         """Trace each call of a client, from what it is given to the head of the answer.
@@ -103,12 +100,12 @@ class Tracer:
 
         def begin(params: Mapping[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - botocore's
             with _harmless():
-                trace = Trace.read(self._environment.get(_INVOCATION, ""))
+                trace = Trace.read(self.environment.get(_INVOCATION, ""))
                 if trace is not None:
                     about = {"operation": model.name, "region": region} | {
                         to: params[at] for at, to in _RESOURCES.items() if at in params
                     }
-                    begun = Subsegment(service, trace, _new_id(), self._now(), about)
+                    begun = Subsegment(service, trace, _new_id(), self.now(), about)
                     context[_SUBSEGMENT] = begun
 
         # A handler that returned something would take the call's place: these return None.
@@ -139,8 +136,8 @@ class Tracer:
     def _end(self, context: dict[str, Any], outcome: Callable[[], Mapping[str, Any]]) -> None:
         begun: Subsegment | None = context.pop(_SUBSEGMENT, None)
         if begun is not None:
-            document = begun.document(self._now(), outcome())
-            self._send(_PREFIX + json.dumps(document, separators=(",", ":")).encode())
+            document = begun.document(self.now(), outcome())
+            self.send(_PREFIX + json.dumps(document, separators=(",", ":")).encode())
 
 
 def start(environment: Mapping[str, str]) -> None:
@@ -160,8 +157,8 @@ def start(environment: Mapping[str, str]) -> None:
 def _pass_on(params: dict[str, Any], context: Mapping[str, Any], **_: object) -> None:
     """Make the subsegment the parent in the header: the commit function's segment hangs below it.
 
-    botocore has put Lambda's header there, quoted. The rest of it stays: Lambda finds functions
-    that call each other for ever by its lineage.
+    botocore has put Lambda's header there, quoted. The rest of it stays: by its lineage Lambda
+    finds functions that call each other for ever.
     """
     with _harmless():
         begun: Subsegment | None = context.get(_SUBSEGMENT)

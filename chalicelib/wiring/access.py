@@ -27,25 +27,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger("moorage.access")
 
 
-class LoggedAuthenticator:
-    """An authenticator that writes the line of each invocation of the authorizer to the log."""
-
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
-
-    def identify(self, header: str) -> Principal | None:
-        """See Authenticator.identify."""
-        with log.invocation(_log, "authorize", status=401, error="UNAUTHORIZED") as fields:
-            principal = self._authenticator.identify(header)
-            if principal is not None:
-                fields.update(status=200, error=None, principal=principal.id)
-            return principal
+def identify(header: str) -> Principal | None:
+    """See Authenticator.identify: what the authorizer does, with its line in the log."""
+    built = authenticator()
+    with log.invocation(_log, "authorize", status=401, error="UNAUTHORIZED") as fields:
+        principal = built.identify(header)
+        if principal is not None:
+            fields.update(status=200, error=None, principal=principal.id)
+        return principal
 
 
 @lru_cache(maxsize=1)
-def authenticator() -> LoggedAuthenticator:
+def authenticator() -> Authenticator:
     """Build what the authorizer calls."""
-    return LoggedAuthenticator(Authenticator(_store(), _token_issuer(), SystemClock().now))
+    return Authenticator(_store(), _token_issuer(), SystemClock().now)
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
-    from chalicelib.registry.sweeper import Swept
+    from chalicelib.registry.sweeper import SweepReport
 
 # ruff: noqa: PLC0415 - what a new process's first request does not need is imported later
 
@@ -75,7 +75,7 @@ def _outcome(session: "Session") -> dict[str, object]:
     }
 
 
-def sweep(seconds: float = SWEEP_SECONDS) -> "Swept":
+def sweep(seconds: float = SWEEP_SECONDS) -> "SweepReport":
     """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
     with log.invocation(_log, "sweep") as fields:
         swept = registry().sweeper.sweep(time.time() + seconds)

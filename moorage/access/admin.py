@@ -1,31 +1,34 @@
 """What the owner of a registry does about access, over its store: tokens, grants, trusts, names.
 
-Whoever may use the table may do all of this, and nobody else: AWS decides. This module must never
-keep, show or return a hash; a secret is in what it makes, once, and nowhere else.
+Those whom AWS lets use the table may do all of this, and nobody else may. This module must never
+keep or show a secret, nor show a hash.
 """
 
 import enum
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.credentials import Credential, hash_of
 from chalicelib.access.grants import Grant, Grants, Pattern, Right
 from chalicelib.access.ports import (
     AccessStore,
     CredentialExistsError,
     CredentialMissingError,
     CredentialMovedError,
-    Listed,
     TooManyTrustsError,
 )
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
+from chalicelib.page import Page
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.common.errors import CommandError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+
+ADMIN_NAME = "admin"
+"""The name of a registry's first API token."""
 
 T = TypeVar("T")
 
@@ -44,14 +47,6 @@ class CredentialState(enum.StrEnum):
     REVOKED = "revoked"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A new API token and what is to be kept of it."""
-
-    credential: Credential
-    token: str = field(repr=False)
-
-
 def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
     """Return the store that a registry's functions use."""
     return DynamoAccessStore(client, table)
@@ -60,12 +55,17 @@ def open_store(client: "DynamoDBClient", table: str) -> AccessStore:
 # API tokens
 
 
-def make(
-    name: str, owner: str, grants: Grants, *, now: float, expires_at: float | None = None
-) -> Made:
-    """Make an API token that nothing knows of yet: see `register`. Times in seconds."""
-    token = generate()
-    credential = Credential(
+def credential_of(  # noqa: PLR0913 - what a credential has
+    token: str,
+    name: str,
+    owner: str,
+    grants: Grants,
+    *,
+    now: float,
+    expires_at: float | None = None,
+) -> Credential:
+    """Return what is to be kept of a new API token: see `register`. Times in seconds."""
+    return Credential(
         id=uuid.uuid4().hex,
         name=name,
         owner=owner,
@@ -74,7 +74,6 @@ def make(
         secret_hash=hash_of(token),
         expires_at=expires_at,
     )
-    return Made(credential, token)
 
 
 def require_free(store: AccessStore, name: str, now: float) -> None:
@@ -93,11 +92,16 @@ def require_free(store: AccessStore, name: str, now: float) -> None:
 
 
 def register(store: AccessStore, credential: Credential) -> None:
-    """Make a new API token count from now on; raises AdminError."""
+    """Store a new API token: from now on it can be used. Raises AdminError."""
     try:
         store.create(credential)
     except CredentialExistsError:
         raise AdminError("an API token of this id is there already: try again") from None
+
+
+def create_admin(store: AccessStore, token: str, owner: str, now: float) -> None:
+    """Store an API token that may do everything, whose secret is `token`; raises AdminError."""
+    register(store, credential_of(token, ADMIN_NAME, owner, Grants(admin=True), now=now))
 
 
 def credentials(store: AccessStore) -> list[Credential]:
@@ -144,7 +148,7 @@ def revoke(store: AccessStore, credential: Credential) -> None:
 
 
 def require_usable(credential: Credential, now: float) -> None:
-    """Return if it is of use to change an API token; raises AdminError."""
+    """Return if an API token can still be used, and so changed; raises AdminError."""
     state = state_of(credential, now)
     if state is not CredentialState.LIVE:
         raise AdminError(
@@ -249,9 +253,7 @@ def _gone(credential: Credential) -> AdminError:
     return AdminError(f"the API token {credential.id} is gone: see `moorage token list`")
 
 
-def _pages(
-    read: Callable[[str | None, int], Listed[T]], name_of: Callable[[T], str]
-) -> Iterator[T]:
+def _pages(read: Callable[[str | None, int], Page[T]], name_of: Callable[[T], str]) -> Iterator[T]:
     after = None
     more = True
     while more:

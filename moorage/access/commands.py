@@ -1,7 +1,7 @@
 """What the owner of a registry does by a command about access: each act, whole, at AWS.
 
-What AWS refuses becomes a CommandError, and so does what can't be. A new secret is returned, or put
-into a file of mode 0600, once; this module must never log one, nor return a hash or a key.
+What AWS refuses, and what can't be done, is a CommandError. A new secret is returned, or put into a
+file of mode 0600, once; this module must never log one, nor return a hash or a key.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import getpass
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +17,15 @@ from chalicelib.access.credentials import CredentialNameError, generate, parse_c
 from chalicelib.access.grants import GrantError, Grants
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
-from chalicelib.errors import NameInvalidError, RegistryError
+from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
 from moorage.access import admin, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
 from moorage.access.texts import Listing
-from moorage.common import secret_file
-from moorage.common.aws import AWS_ERRORS, Aws, explain, quiet_sdk
+from moorage.common.aws import Aws, explained
 from moorage.common.data import DataNames
 from moorage.common.errors import CommandError, UsageError
+from moorage.common.secret_file import placed
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
@@ -68,15 +67,18 @@ class AccessTable:
         expires_at = None if life is None else now + life
         with self._opened() as store:
             admin.require_free(store, name, now)
-            made = admin.make(name, owner, granted, now=now, expires_at=expires_at)
-            with _placed(token_file, made.token):
-                admin.register(store, made.credential)
+            token = generate()
+            credential = admin.credential_of(
+                token, name, owner, granted, now=now, expires_at=expires_at
+            )
+            with placed(token_file, token):
+                admin.register(store, credential)
         message = (
-            f"made the API token {name} (id {made.credential.id}): it may"
+            f"made the API token {name} (id {credential.id}): it may"
             f" {texts.granted(granted)}, and expires {texts.until(expires_at)}; it is shown this"
             " once and kept nowhere"
         )
-        return message, None if token_file else made.token
+        return message, None if token_file else token
 
     def list_tokens(self) -> Listing:
         """Return all API tokens by name, without their secrets."""
@@ -102,7 +104,7 @@ class AccessTable:
         with self._opened() as store:
             before = admin.find(store, wanted, now)
             admin.require_usable(before, now)
-            with _placed(token_file, token):
+            with placed(token_file, token):
                 after = admin.rotate(store, before, token, now=now, grace=grace)
         return texts.rotated(before, after, now), None if token_file else token
 
@@ -171,11 +173,11 @@ class AccessTable:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[AccessStore]:
-        with _explained():
+        with explained():
             aws = Aws(self.endpoint)
             table = self.table or _table_name(aws, self.stack)
             client = aws.client("dynamodb")
-        with _explained(table):
+        with explained(table):
             yield admin.open_store(client, table)
 
 
@@ -207,23 +209,13 @@ class SigningKeyParameter:
 
     @contextlib.contextmanager
     def _opened(self) -> "Iterator[SSMClient]":
-        with _explained():
+        with explained():
             yield Aws(self.endpoint).client("ssm")
 
 
 @contextlib.contextmanager
-def _explained(table: str | None = None) -> Iterator[None]:
-    """Turn what the store and AWS raise in the block into a CommandError."""
-    quiet_sdk()
-    try:
-        yield
-    except (RegistryError, *AWS_ERRORS) as error:
-        raise CommandError(explain(error, table)) from error
-
-
-@contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Turn names, grants and trusts that can't be into an UsageError."""
+    """Turn the errors of names, grants and trusts that can't be read into a UsageError."""
     try:
         yield
     except (CredentialNameError, GrantError, NameInvalidError, TrustError) as error:
@@ -252,11 +244,6 @@ def _grants(wanted: Sequence[str]) -> Grants:
     if not grants:
         raise UsageError("it could do nothing: give --grant PATTERN:RIGHTS, or --admin")
     return grants
-
-
-def _placed(path: Path | None, token: str) -> AbstractContextManager[None]:
-    """Put a new secret into a file, if there is to be one and the block ends well."""
-    return contextlib.nullcontext() if path is None else secret_file.placed(path, token)
 
 
 def _owner(given: str | None) -> str:

@@ -6,13 +6,14 @@ The steps are those of chalicelib/access/signing_keys.py: `old`, `old new`, `new
 """
 
 import enum
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySetError
 from chalicelib.access.tokens import LIFE
 from moorage.common.errors import CommandError
-from moorage.common.times import moment
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
@@ -31,7 +32,7 @@ class SigningKeyError(CommandError):
     """The signing key can't be changed so; the text says nothing of a key."""
 
 
-class Phase(enum.Enum):
+class KeyPhase(enum.Enum):
     """How far a replacement is."""
 
     STEADY = enum.auto()
@@ -42,17 +43,17 @@ class Phase(enum.Enum):
     """`new old`: the new key signs, and what the old one signed is still taken."""
 
 
-_WAITS = {Phase.STEADY: 0, Phase.BEGUN: KEY_CACHE, Phase.SWAPPED: KEY_CACHE + LONGEST_LIFE}
+_WAITS = {KeyPhase.STEADY: 0, KeyPhase.BEGUN: KEY_CACHE, KeyPhase.SWAPPED: KEY_CACHE + LONGEST_LIFE}
 """Seconds from a step to the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKeySet:
-    """A parameter's key ring. `changed_at`: seconds since the epoch; `kms_key` encrypts it."""
+    """The keys in a parameter. `changed_at`: seconds since the epoch; `kms_key` encrypts it."""
 
     name: str
-    ring: SigningKeySet = field(repr=False)
-    phase: Phase
+    keys: SigningKeySet = field(repr=False)
+    phase: KeyPhase
     version: int
     changed_at: float
     kms_key: str | None = None
@@ -63,23 +64,28 @@ class StoredKeySet:
         return self.changed_at + _WAITS[self.phase]
 
 
+def moment(seconds: float) -> str:
+    """Return a time since the epoch for people, rounded down: `2026-11-24 17:46 UTC`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def read(ssm: "SSMClient", name: str) -> StoredKeySet:
-    """Read the key ring and how far its replacement is; raises SigningKeyError, ClientError.
+    """Read the keys and how far a replacement is; raises SigningKeyError, ClientError.
 
     Two keys alone don't tell which is older, but the parameter's history does: the second of them
     has signed before, or not yet.
     """
     history = _history(ssm, name)
     current = history[-1]
-    ring = _ring(current)
-    earlier = {_ring(version).signing.id for version in history[:-1] if _is_readable(version)}
-    if ring.other is None:
-        phase = Phase.STEADY
+    keys = _keys_of(current)
+    earlier = {_keys_of(version).signing.id for version in history[:-1] if _is_readable(version)}
+    if keys.other is None:
+        phase = KeyPhase.STEADY
     else:
-        phase = Phase.SWAPPED if ring.other.id in earlier else Phase.BEGUN
+        phase = KeyPhase.SWAPPED if keys.other.id in earlier else KeyPhase.BEGUN
     changed_at = float(current["LastModifiedDate"].timestamp())
     version, kms_key = int(current["Version"]), current.get("KeyId")
-    return StoredKeySet(name, ring, phase, version, changed_at, kms_key)
+    return StoredKeySet(name, keys, phase, version, changed_at, kms_key)
 
 
 def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) -> StoredKeySet:
@@ -87,15 +93,27 @@ def create(ssm: "SSMClient", name: str, now: float, kms_key: str | None = None) 
 
     `kms_key`: what encrypts it, an id, ARN or alias; None is the account's key for parameters.
     """
-    ring = SigningKeySet(SigningKey.generate())
+    keys = SigningKeySet(SigningKey.generate())
     try:
-        version = _put(ssm, name, ring, kms_key, overwrite=False)
+        version = _put(ssm, name, keys, kms_key, overwrite=False)
     except ssm.exceptions.ParameterAlreadyExists:
         raise SigningKeyError(
             f"the parameter {name} is there already: `moorage key show` tells its state, and"
             " `moorage key rotate` replaces the key"
         ) from None
-    return StoredKeySet(name, ring, Phase.STEADY, version, now, kms_key)
+    return StoredKeySet(name, keys, KeyPhase.STEADY, version, now, kms_key)
+
+
+def ensure(ssm: "SSMClient", name: str) -> bool:
+    """Store a registry's first key unless there is one; return whether it was stored.
+
+    One conditional write: two who do this at the same moment use the same key. Raises ClientError.
+    """
+    try:
+        create(ssm, name, time.time())
+    except SigningKeyError:
+        return False
+    return True
 
 
 def rotate(
@@ -110,28 +128,28 @@ def rotate(
             f"the next step can be taken from {moment(before.next_at + 60)} on: {_early(before)};"
             " --force takes it now, as for a key that was stolen"
         )
-    ring, phase = _next(before)
-    version = _put(ssm, before.name, ring, before.kms_key, overwrite=True)
+    keys, phase = _next(before)
+    version = _put(ssm, before.name, keys, before.kms_key, overwrite=True)
     if version != before.version + 1:
         raise SigningKeyError(
             f"somebody else changed {before.name} at the same moment: see `moorage key show`"
             " before anything else"
         )
     # Not read again: the history may lag behind what was just written.
-    return StoredKeySet(before.name, ring, phase, version, now, before.kms_key)
+    return StoredKeySet(before.name, keys, phase, version, now, before.kms_key)
 
 
-def _next(stored: StoredKeySet) -> tuple[SigningKeySet, Phase]:
-    signing, other = stored.ring.signing, stored.ring.other
+def _next(stored: StoredKeySet) -> tuple[SigningKeySet, KeyPhase]:
+    signing, other = stored.keys.signing, stored.keys.other
     if other is None:
-        return SigningKeySet(signing, SigningKey.generate()), Phase.BEGUN
-    if stored.phase is Phase.BEGUN:
-        return SigningKeySet(other, signing), Phase.SWAPPED
-    return SigningKeySet(signing), Phase.STEADY
+        return SigningKeySet(signing, SigningKey.generate()), KeyPhase.BEGUN
+    if stored.phase is KeyPhase.BEGUN:
+        return SigningKeySet(other, signing), KeyPhase.SWAPPED
+    return SigningKeySet(signing), KeyPhase.STEADY
 
 
 def _early(stored: StoredKeySet) -> str:
-    if stored.phase is Phase.BEGUN:
+    if stored.phase is KeyPhase.BEGUN:
         return "until then a function may not know the new key, and would refuse its tokens"
     return "until then there may be tokens that the old key signed, and they would be refused"
 
@@ -151,7 +169,7 @@ def _history(ssm: "SSMClient", name: str) -> "list[ParameterHistoryTypeDef]":
     return sorted(versions, key=lambda version: int(version["Version"]))
 
 
-def _ring(version: "ParameterHistoryTypeDef") -> SigningKeySet:
+def _keys_of(version: "ParameterHistoryTypeDef") -> SigningKeySet:
     name = version["Name"]
     if version["Type"] != _SECURE:
         raise SigningKeyError(
@@ -166,19 +184,19 @@ def _ring(version: "ParameterHistoryTypeDef") -> SigningKeySet:
 
 def _is_readable(version: "ParameterHistoryTypeDef") -> bool:
     try:
-        _ring(version)
+        _keys_of(version)
     except SigningKeyError:
         return False
     return True
 
 
 def _put(
-    ssm: "SSMClient", name: str, ring: SigningKeySet, kms_key: str | None, *, overwrite: bool
+    ssm: "SSMClient", name: str, keys: SigningKeySet, kms_key: str | None, *, overwrite: bool
 ) -> int:
-    keys = [key.text() for key in (ring.signing, ring.other) if key is not None]
-    # Unsaid, a new version would be under the account's default key, whatever the last one had.
+    texts = [key.text() for key in (keys.signing, keys.other) if key is not None]
+    # Without it the account's default key would encrypt a new version, whatever the last one had.
     encryption: dict[str, Any] = {} if kms_key is None else {"KeyId": kms_key}
     answer = ssm.put_parameter(
-        Name=name, Value=" ".join(keys), Type=_SECURE, Overwrite=overwrite, **encryption
+        Name=name, Value=" ".join(texts), Type=_SECURE, Overwrite=overwrite, **encryption
     )
     return int(answer["Version"])

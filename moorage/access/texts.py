@@ -11,17 +11,16 @@ from chalicelib.access.credentials import Credential
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
 from moorage.access.admin import CredentialState, state_of
-from moorage.access.signing_key import Phase, StoredKeySet
-from moorage.common.times import moment
+from moorage.access.signing_key import KeyPhase, StoredKeySet, moment
 
 _NEVER = "never"
 _NEXT = {
-    Phase.STEADY: "no replacement is under way: `moorage key rotate` begins one",
-    Phase.BEGUN: (
+    KeyPhase.STEADY: "no replacement is under way: `moorage key rotate` begins one",
+    KeyPhase.BEGUN: (
         "step 1 of 3 is done, the new key is known: from {when} on, `moorage key rotate` lets it"
         " sign"
     ),
-    Phase.SWAPPED: (
+    KeyPhase.SWAPPED: (
         "step 2 of 3 is done, the new key signs: from {when} on, `moorage key rotate` drops the"
         " old one"
     ),
@@ -117,27 +116,27 @@ def rotated(before: Credential, after: Credential, now: float) -> str:
 
 
 def key_state(stored: StoredKeySet) -> str:
-    """Show a key ring's state by its keys' ids, and the next step."""
+    """Show the signing keys by their ids, and the next step of a replacement."""
     lines = [
         f"{stored.name}, version {stored.version}, of {moment(stored.changed_at)}",
-        f"  signs and verifies  {stored.ring.signing.id}",
+        f"  signs and verifies  {stored.keys.signing.id}",
     ]
-    if stored.ring.other is not None:
-        lines.append(f"  verifies            {stored.ring.other.id}")
+    if stored.keys.other is not None:
+        lines.append(f"  verifies            {stored.keys.other.id}")
     # Rounded up: at the minute that is shown, it is time.
     return "\n".join([*lines, _NEXT[stored.phase].format(when=moment(stored.next_at + 60))])
 
 
 def key_values(stored: StoredKeySet) -> dict[str, object]:
     """Return the same for JSON."""
-    other = stored.ring.other
+    other = stored.keys.other
     return {
         "parameter": stored.name,
         "version": stored.version,
         "changed_at": _iso(stored.changed_at),
         "phase": stored.phase.name.lower(),
-        "signs": stored.ring.signing.id,
-        "verifies": [key.id for key in (stored.ring.signing, other) if key is not None],
+        "signs": stored.keys.signing.id,
+        "verifies": [key.id for key in (stored.keys.signing, other) if key is not None],
         "next_step_at": _iso(stored.next_at + 60),
     }
 

@@ -65,7 +65,7 @@ def _at_table(act: Callable[..., None]) -> Callable[..., None]:
 
 
 def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
-    """Likewise which parameter; and show the keys that the function returns."""
+    """Add the options that say which parameter, and show the keys that the function returns."""
 
     @_json
     @option("--signing-key", "NAME", "the SSM parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")

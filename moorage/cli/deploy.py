@@ -1,7 +1,7 @@
 """`moorage deploy` and `moorage destroy`: the options, and what each calls.
 
-`make deploy` gives all of them but the stage by variables. No value may be taken for another, given
-or in a variable: a word that is neither yes nor no, or not `delete`, stops the command.
+`make deploy` gives all of them but the stage by variables. A word that
+is neither yes nor no, or not `delete`, stops the command, in a variable too.
 """
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: both load the AWS SDK
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them

@@ -1,6 +1,6 @@
 """How options are declared, and what they hold: ports, sizes, times, addresses.
 
-What can't be read says what is wrong with it, and what would be right.
+An error says what is wrong with a value, and what would be right.
 """
 
 import math
@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -19,7 +18,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,5})([mhd])")
 
 
-class Parsed(click.ParamType[Any]):
+class ParsedText(click.ParamType[Any]):
     """Text that a function reads. Its ValueError says what is wrong; `name` is shown in help."""
 
     def __init__(self, name: str, read: Callable[[str], object]) -> None:
@@ -61,14 +60,14 @@ def option(
     return click.option(*names.split(), envvar=variable, show_envvar=True, help=text, **more)
 
 
-def _number(name: str, least: int, most: float = math.inf) -> Parsed:
+def _number(name: str, least: int, most: float = math.inf) -> ParsedText:
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
             limits = f"from {least} on" if most == math.inf else f"from {least} to {most}"
             raise ValueError(f"{text!r} is no number {limits}")
         return int(text)
 
-    return Parsed(name, read)
+    return ParsedText(name, read)
 
 
 def _seconds(text: str) -> float:
@@ -96,13 +95,12 @@ def _life(text: str) -> int | None:
 
 
 def _url(text: str) -> str:
+    from moorage.common.http import http_url  # noqa: PLC0415 - help and completion need none
+
     try:
-        parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        http_url(text)
     except ValueError:
-        fine = False
-    if not fine:
-        raise ValueError(f"{text!r} is no URL: write it as http://127.0.0.1:4566")
+        raise ValueError(f"{text!r} is no URL: write it as http://127.0.0.1:4566") from None
     return text
 
 
@@ -110,9 +108,9 @@ PATH = click.Path(path_type=Path, readable=False)  # who opens it says what is w
 PORT = _number("port", 0, 65_535)
 SIZE = _number("bytes", 0)
 COUNT = _number("n", 1)
-SECONDS = Parsed("seconds", _seconds)
-DURATION = Parsed("time", _duration)
+SECONDS = ParsedText("seconds", _seconds)
+DURATION = ParsedText("time", _duration)
 """Seconds, from text as in 90d; 0 is taken."""
-LIFE = Parsed("time", _life)
+LIFE = ParsedText("time", _life)
 """Seconds above 0, or None for `never`."""
-URL = Parsed("url", _url)
+URL = ParsedText("url", _url)

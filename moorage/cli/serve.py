@@ -80,7 +80,8 @@ def gateway(head_mode: str, **options: Any) -> None:
     """Serve app.py as API Gateway and Lambda would. MOORAGE_* and AWS_* variables configure it."""
     import asyncio
 
-    from moorage.gateway.server import GatewayOptions, HeadMode, serve
+    from moorage.gateway.response import HeadMode
+    from moorage.gateway.server import GatewayOptions, serve
 
     asyncio.run(serve(GatewayOptions(**options, head_mode=HeadMode(head_mode))))
 

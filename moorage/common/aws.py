@@ -4,9 +4,10 @@ This module must never send anything of the user's AWS settings to an endpoint g
 let the SDK log its requests: they contain signing keys.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import RegistryError, TooManyRequestsError
 from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from moorage.common.data import REGION
+from moorage.common.errors import CommandError
 
-__all__ = ["AWS_ERRORS", "Aws", "explain", "is_missing", "quiet_sdk"]
+__all__ = ["AWS_ERRORS", "Aws", "explained", "found", "is_missing", "quiet_sdk"]
 
 _LIST_EXPORTS = "ListExports"
 # The answer to a HEAD has no code but its status.
@@ -94,13 +96,37 @@ def is_missing(error: BaseException) -> bool:
     return code_of(error) in _MISSING
 
 
-def explain(
-    error: BaseException, table: str | None = None, *, rights: str = "ask who manages the account"
-) -> str:
-    """Return one line: what an error of AWS, or of a store above it, means and what to do.
+def found(call: Callable[[], object]) -> bool:
+    """Call AWS; return False where there is no such bucket or table. Raises ClientError."""
+    try:
+        call()
+    except ClientError as error:
+        if is_missing(error):
+            return False
+        raise
+    return True
 
-    `rights`: what to do where AWS denies an action.
+
+@contextlib.contextmanager
+def explained(
+    table: str | None = None,
+    *,
+    kind: type[CommandError] = CommandError,
+    rights: str = "ask who manages the account",
+) -> Iterator[None]:
+    """Raise a CommandError of this kind for what AWS, or a store above it, raises in the block.
+
+    Its text is one line: what the error means and what to do. `rights`: what to do where AWS denies
+    an action.
     """
+    quiet_sdk()
+    try:
+        yield
+    except (RegistryError, *AWS_ERRORS) as error:
+        raise kind(_explanation(error, table, rights)) from error
+
+
+def _explanation(error: BaseException, table: str | None, rights: str) -> str:
     if isinstance(error, RegistryError):
         if not isinstance(error.__cause__, AWS_ERRORS):
             return f"{error.message}: try again"

@@ -1,14 +1,17 @@
-"""The names of a local registry's bucket and tables, and their region."""
+"""The usual names of a registry's data, and the region of emulators."""
 
 from dataclasses import dataclass
 
 REGION = "us-east-1"
 """The region that requests to emulators name."""
 
+SIGNING_KEY = "/moorage/signing-key"
+"""The parameter that holds the signing keys; infra/api.merge.yaml and moorage.cli have it, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataNames:
-    """The names of the bucket and the three tables of infra/data.yaml."""
+    """The names of the bucket and the tables of infra/data.yaml; by default a local registry's."""
 
     bucket: str = "moorage-local"
     registry_table: str = "moorage-registry"

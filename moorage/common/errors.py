@@ -6,4 +6,4 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The options don't go together, or hold what can't be; the text says what would be right."""
+    """The options don't fit together, or a value can't be read; the text says what is right."""

@@ -1,4 +1,4 @@
-"""What of the optional dependencies a command needs, and what to say where it is missing.
+"""Checks that the optional dependencies of a command are installed.
 
 pyproject.toml alone says what each extra holds. A package that needs one says so in its
 `__init__.py`, before it imports anything: `require("local")`.
@@ -16,15 +16,11 @@ _REQUIREMENT: Final = re.compile(
 )
 
 
-class MissingExtraError(CommandError):
-    """An extra is not installed; the text says how to install it."""
-
-
 def require(extra: str) -> None:
-    """Return if everything that an extra names is installed; raises MissingExtraError."""
+    """Return if all that an extra names is installed; else the CommandError says how to do it."""
     missing = _missing(extra)
     if missing:
-        raise MissingExtraError(
+        raise CommandError(
             f"{', '.join(missing)} not installed: pip install '{_DISTRIBUTION}[{extra}]'"
         )
 

@@ -12,6 +12,8 @@ from email.message import Message
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from moorage.common.errors import CommandError
+
 _PORTS = {"http": 80, "https": 443}
 # A server may quote the token that it was sent. No word of this length is shown, but URLs are.
 _LONG_WORD = re.compile(r"[A-Za-z0-9+=_-]{40,}")
@@ -22,7 +24,7 @@ _PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _ESCAPED = re.compile(r"\\(.)")
 
 
-class AddressError(ValueError):
+class AddressError(CommandError):
     """A text is no registry's address; the message is one line that says what to write instead."""
 
 
@@ -42,13 +44,17 @@ class HttpResponse:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def error(self) -> dict[str, Any]:
+        """Return the first error of a body in the OCI spec's form; empty if it has none."""
+        errors = self.json().get("errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        return first if isinstance(first, dict) else {}
+
     def message(self) -> str:
         """Return the status and the error message of the body, in a form that can be shown."""
         content = self.json()
-        errors = content.get("errors")
-        first = errors[0] if isinstance(errors, list) and errors else {}
-        text = first.get("message") if isinstance(first, dict) else None
-        text = text or content.get("error_description") or content.get("error")
+        text = self.error().get("message") or content.get("error_description")
+        text = text or content.get("error")
         if not isinstance(text, str):
             return f"status {self.status}"
         return f"status {self.status}: {clean(text, 300, _LONG_WORD_OR_URL)}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 BYTES_PER_SECOND: Final = 16 * 1024
-"""A client that is slower for long is cut off: it would hold our memory at no cost to itself."""
+"""A client that is slower for long is cut off: it would hold memory here at no cost to itself."""
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -192,7 +192,7 @@ async def send_continue(request: web.BaseRequest) -> None:
 async def deliver(request: web.BaseRequest, response: web.StreamResponse, pace: Pace) -> None:
     """Send the rest of a response; break the connection of a client that doesn't read it.
 
-    Without a bound, a client that never reads would keep its answer in our memory for good.
+    Without a bound, a client that never reads would keep its answer in memory for good.
     """
     transport = request.transport
     if transport is None:

@@ -1,4 +1,4 @@
-"""CloudFormation's functions in a template's values, worked out as far as ours use them.
+"""CloudFormation's functions in a template's values, worked out as far as Moorage's use them.
 
 It must never guess: what is not known here is an error. Source: AWS CloudFormation User Guide,
 "Intrinsic function reference".

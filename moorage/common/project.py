@@ -4,7 +4,9 @@ In a checkout they are at its top, where Chalice wants them. setup.py puts them 
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "_project"
@@ -20,3 +22,9 @@ DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
 
 OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
 """The stack of the dashboard and the alarms."""
+
+
+def load_template(path: Path) -> dict[str, Any]:
+    """Return one of these templates; raises OSError."""
+    template: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return template

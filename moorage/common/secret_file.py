@@ -10,13 +10,18 @@ _MODE = 0o600
 
 
 @contextlib.contextmanager
-def placed(path: Path, text: str) -> Iterator[None]:
+def placed(path: Path | None, text: str) -> Iterator[None]:
     """Put a line of text at `path`, mode 0600, if the block ends well; else change nothing.
+
+    Without a `path` only the block is run.
 
     The text is written to another file before the block, so that a folder that can't be written to
     is found before the block does what needs the text. Raises OSError; if only the last step fails,
     the error names the other file.
     """
+    if path is None:
+        yield
+        return
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file")
     if not path.parent.is_dir():

@@ -21,7 +21,7 @@ _STAGE = re.compile(r"[a-z][a-z0-9]{0,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class StageNames:
     """The names of a stage's stacks, key and buckets. `stage`: a lower-case word."""
 
     stage: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from moorage.common.aws import is_missing
+from moorage.common.aws import found, is_missing
 from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
@@ -79,26 +79,14 @@ def empty(s3: "S3Client", bucket: str, owner: str) -> int:
 def exists(account: "Account", bucket: str) -> bool:
     """Return whether the account has a bucket; raises ClientError, also for another account's."""
     s3: S3Client = account.client("s3")
-    try:
-        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
-    except ClientError as error:
-        if is_missing(error):
-            return False
-        raise
-    return True
+    return found(lambda: s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id))
 
 
 def remove(account: "Account", bucket: str) -> bool:
     """Empty and delete a bucket; return whether it existed. Raises DeployError, ClientError."""
     s3: S3Client = account.client("s3")
     empty(s3, bucket, account.id)
-    try:
-        s3.delete_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
-    except ClientError as error:
-        if is_missing(error):
-            return False
-        raise
-    return True
+    return found(lambda: s3.delete_bucket(Bucket=bucket, ExpectedBucketOwner=account.id))
 
 
 def tls_only(bucket: str, partition: str) -> str:

@@ -33,7 +33,7 @@ LEFT_OUT: Final = ("aws_lambda_powertools/event_handler",)
 """Large folders that no function imports."""
 
 _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_utils)[a-z_]+)/"
-"""What no function imports and stays: it is not compiled. A pattern, below the code's folder."""
+"""What stays although no function imports it: not compiled. A pattern, below the code's folder."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every file, so that the same code is the same zip; a zip knows none before."""

@@ -10,10 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yaml
-
 from moorage.common.intrinsics import TemplateError, resolved
-from moorage.common.project import DATA_TEMPLATE
 from moorage.deploy import DeployError
 from moorage.deploy.account import Account
 
@@ -31,12 +28,6 @@ class DataResource:
     logical: str
     kind: str
     name: str
-
-
-def read() -> dict[str, Any]:
-    """Return infra/data.yaml; raises OSError."""
-    template: dict[str, Any] = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-    return template
 
 
 def resources(

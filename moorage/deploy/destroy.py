@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from moorage.common.aws import is_missing, quiet_sdk
+from moorage.common.aws import explained, found
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
-from moorage.deploy.account import Account, Names
+from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import exists, remove
 from moorage.deploy.data import BUCKET, TABLE
-from moorage.deploy.run import explained, say
+from moorage.deploy.run import RIGHTS, say
 from moorage.deploy.stacks import Stack, Stacks
 
 
@@ -32,10 +31,10 @@ class DestroyOptions:
 
 
 @dataclass(frozen=True)
-class Demolition:
+class Teardown:
     """One run of the command, in an account. `ask` asks the user a question."""
 
-    names: Names
+    names: StageNames
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
@@ -96,7 +95,8 @@ class Demolition:
         A failed creation's list of resources is not used: it may name a bucket or table of
         somebody else, which was in the way.
         """
-        usual = deploy_data.resources(deploy_data.read(), self.names.data_stack, self.account, {})
+        template = load_template(DATA_TEMPLATE)
+        usual = deploy_data.resources(template, self.names.data_stack, self.account, {})
         return [(each.kind, each.name) for each in usual]
 
     def _delete(self, kind: str, name: str) -> bool:
@@ -107,19 +107,17 @@ class Demolition:
 
     def _drop_table(self, table: str) -> bool:
         dynamodb: Any = self.account.client("dynamodb")
-        try:
-            found = dynamodb.describe_table(TableName=table)["Table"]
+
+        def drop() -> None:
+            present = dynamodb.describe_table(TableName=table)["Table"]
             self.echo(f"{table}: deleting the table")
-            if found.get("DeletionProtectionEnabled"):
+            if present.get("DeletionProtectionEnabled"):
                 dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
                 dynamodb.get_waiter("table_exists").wait(TableName=table)
             dynamodb.delete_table(TableName=table)
             dynamodb.get_waiter("table_not_exists").wait(TableName=table)
-        except ClientError as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
+
+        return found(drop)
 
     def _nothing(self, options: DestroyOptions) -> DeployError:
         data = ", nor data with the usual names" if options.data else ""
@@ -137,10 +135,10 @@ class Demolition:
                 f" behind are kept. `moorage deploy --stage {stage}` uses them again, `moorage"
                 f" destroy --stage {stage} --data delete` deletes them\n"
             )
-        found = f"deleted {', '.join(deleted)}" if deleted else "found none"
+        done = f"deleted {', '.join(deleted)}" if deleted else "found none"
         return (
             f"{api} is deleted. There was no stack {stack} to list its data, so the usual names"
-            f" were tried: {found}. A bucket or table with another name would still exist\n"
+            f" were tried: {done}. A bucket or table with another name would still exist\n"
         )
 
     def _summary(self, options: DestroyOptions) -> str:
@@ -159,13 +157,12 @@ def destroy(options: DestroyOptions, environment: Mapping[str, str]) -> str:
 
     Raises DeployError.
     """
-    quiet_sdk()
-    names = Names.of(options.stage)
-    with explained():
+    names = StageNames.of(options.stage)
+    with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"destroying {names.api_stack} in account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
-        return Demolition(names, account, stacks, say, _ask).run(options)
+        return Teardown(names, account, stacks, say, _ask).run(options)
 
 
 def _ask(question: str) -> str:

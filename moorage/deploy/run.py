@@ -7,36 +7,31 @@ module must never create a second key or admin, nor show a token twice.
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from chalicelib.access.credentials import generate
-from chalicelib.errors import RegistryError
 from moorage.access import admin as access_admin
-from moorage.access import setup as access_setup
-from moorage.common.aws import AWS_ERRORS, explain, quiet_sdk
-from moorage.common.project import OBSERVABILITY_TEMPLATE
+from moorage.access import signing_key
+from moorage.common.aws import explained
+from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
-from moorage.deploy.account import Account, Names
+from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import upload
 from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
-from moorage.deploy.stacks import Stack, Stacks, Wanted
+from moorage.deploy.stacks import Stack, Stacks, WantedStack
 
 NONE: Final = "none"
 """The value that empties an option. Without a value it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
-_RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
+RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
 _DIGEST_CHARACTERS: Final = 32
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
@@ -63,36 +58,34 @@ class DeployOptions:
 class Deployment:
     """One run of the command, in an account."""
 
-    names: Names
+    names: StageNames
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
 
-    def run(self, options: DeployOptions) -> deploy_texts.Deployed:
+    def run(self, options: DeployOptions) -> deploy_texts.DeployResult:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
         package = self._package(options.package)
         before = self._standing(self.names.api_stack)
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
         data = self.stacks.put(self._data())
-        if access_setup.ensure_signing_key(self.account.client("ssm"), self.names.signing_key):
+        if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
         stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
             self.stacks.delete(self.names.observability_stack)
-        url = stack.parameters[_URL]
+        url, target = stack.parameters[_URL], stack.outputs.get("DomainTarget")
         token = self._first_admin(data.outputs["AccessTableName"], options.admin_token_file)
-        return deploy_texts.Deployed(
+        return deploy_texts.DeployResult(
             url=url,
             data_stack=self.names.data_stack,
             signing_key=self.names.signing_key,
             token=token,
             token_file=options.admin_token_file,
-            domain_target=stack.outputs.get("DomainTarget")
-            if not stack.parameters.get(_ZONE)
-            else None,
+            domain_target=None if stack.parameters.get(_ZONE) else target,
         )
 
     def _package(self, folder: Path | None) -> Package:
@@ -119,7 +112,8 @@ class Deployment:
             wanted = {**parameters, _URL: url}
             # An older or newer template's parameters can't be passed to this one.
             known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
-            return self.stacks.put(Wanted(self.names.api_stack, template, known, self.names.tags))
+            name, tags = self.names.api_stack, self.names.tags
+            return self.stacks.put(WantedStack(name, template, known, tags))
 
         stack = put(parameters[_URL])
         # A template can't name its own API: after the first creation its name is known.
@@ -129,14 +123,14 @@ class Deployment:
         self.echo(f"{self.names.api_stack}: setting its address, {url}")
         return put(url)
 
-    def _data(self) -> Wanted:
-        template = deploy_data.read()
+    def _data(self) -> WantedStack:
+        template = load_template(DATA_TEMPLATE)
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
         # The template's own names, in the form by which CloudFormation imports what exists.
         named = deploy_data.resources(template, name, self.account, parameters)
         template = deploy_data.with_plain_names(template, named)
-        return Wanted(name, template, parameters, self.names.tags, keeps_data=True)
+        return WantedStack(name, template, parameters, self.names.tags, keeps_data=True)
 
     def _standing(self, name: str) -> Stack | None:
         stack = self.stacks.find(name)
@@ -154,16 +148,16 @@ class Deployment:
             )
         return watched
 
-    def _observability(self, given: Mapping[str, str]) -> Wanted:
+    def _observability(self, given: Mapping[str, str]) -> WantedStack:
         name = self.names.observability_stack
-        template = yaml.safe_load(OBSERVABILITY_TEMPLATE.read_text(encoding="utf-8"))
+        template = load_template(OBSERVABILITY_TEMPLATE)
         fixed = {
             "ApiStack": self.names.api_stack,
             "DataStack": self.names.data_stack,
             "Service": self.names.api_stack,
         }
         parameters = self._kept(name, template, {**_emptied(given), **fixed})
-        return Wanted(name, template, parameters, self.names.tags)
+        return WantedStack(name, template, parameters, self.names.tags)
 
     def _kept(
         self, name: str, template: Mapping[str, Any], given: Mapping[str, str]
@@ -180,31 +174,19 @@ class Deployment:
             return None
         token = generate()
         # The file first: an admin whose token nobody has is useless, and a risk.
-        with nullcontext() if token_file is None else placed(token_file, token):
-            access_setup.create_admin(
-                store, token, access_setup.ADMIN_NAME, _OWNER, time.time(), uuid.uuid4().hex
-            )
+        with placed(token_file, token):
+            access_admin.create_admin(store, token, _OWNER, time.time())
         return token
 
 
-def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.Deployed:
+def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.DeployResult:
     """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
-    quiet_sdk()
-    names = Names.of(options.stage)
-    with explained():
+    names = StageNames.of(options.stage)
+    with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
         return Deployment(names, account, stacks, say).run(options)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Raise DeployError for what AWS, or a store above it, raises in the block."""
-    try:
-        yield
-    except (*AWS_ERRORS, RegistryError) as error:
-        raise DeployError(explain(error, rights=_RIGHTS)) from error
 
 
 def say(line: str) -> None:
@@ -213,7 +195,9 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _parameters(names: Names, before: Stack | None, given: Mapping[str, str]) -> Mapping[str, str]:
+def _parameters(
+    names: StageNames, before: Stack | None, given: Mapping[str, str]
+) -> Mapping[str, str]:
     """Return the parameters of the API's stack: the present ones, the given ones, the fixed ones.
 
     Raises DeployError where they contradict each other.

@@ -46,7 +46,7 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedStack:
     """What a stack is to be. With `keeps_data`, nothing in it may be replaced or removed."""
 
     name: str
@@ -76,7 +76,7 @@ class Stacks:
             raise
         return _read(found)
 
-    def put(self, wanted: Wanted) -> Stack:
+    def put(self, wanted: WantedStack) -> Stack:
         """Create or update a stack and wait; raises DeployError, ClientError."""
         before = self.find(wanted.name)
         if before is not None:
@@ -111,7 +111,7 @@ class Stacks:
             self.pause(self.seconds)
         raise _too_long(name, "DELETE_IN_PROGRESS")
 
-    def _change_set(self, wanted: Wanted, *, new: bool) -> str | None:
+    def _change_set(self, wanted: WantedStack, *, new: bool) -> str | None:
         """Create a change set and return its ARN; None if nothing would change."""
         body = json.dumps(wanted.template, separators=(",", ":"))
         if len(body.encode()) > LONGEST_TEMPLATE:

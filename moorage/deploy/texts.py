@@ -14,7 +14,7 @@ _PROXY = "127.0.0.1:5000"
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class DeployResult:
     """The result of a deployment. `token` is the first admin's; None if there was an admin."""
 
     url: str
@@ -26,7 +26,7 @@ class Deployed:
     """The name that a CNAME record of the domain needs, if the user makes that record."""
 
 
-def deployed(result: Deployed) -> str:
+def deployed(result: DeployResult) -> str:
     """Return what to print when the registry is there."""
     host = urlsplit(result.url).netloc
     path = None if result.token_file is None else shlex.quote(str(result.token_file))
@@ -67,7 +67,7 @@ def _record(host: str, target: str | None) -> str:
     return f"once a CNAME record of {host} names {target}\n"
 
 
-def _admin(result: Deployed, path: str | None) -> str:
+def _admin(result: DeployResult, path: str | None) -> str:
     if result.token is None:
         return ""
     if path is not None:

@@ -108,7 +108,5 @@ def require_kept(answer: HttpResponse, size: int, what: str) -> None:
 
 def error_code(answer: HttpResponse) -> str:
     """Return the first error code of a body in the OCI spec's form; empty if it has none."""
-    errors = answer.json().get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else None
-    code = first.get("code") if isinstance(first, dict) else None
+    code = answer.error().get("code")
     return code if isinstance(code, str) else ""

@@ -4,7 +4,6 @@ This module must never send a token to another server than the registry's, nor l
 pushed: all of that is deleted at the end.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -14,13 +13,14 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
+from chalicelib.descriptor import MediaType
+from chalicelib.digest import Digest
 from moorage.common.http import HttpResponse, clean, is_loopback, origin
 from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
 from moorage.doctor.findings import FailedError
 from moorage.doctor.wire import BROKEN, Body, Wire, wire_of
 
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
+IMAGE, INDEX = MediaType.OCI_MANIFEST.value, MediaType.OCI_INDEX.value
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 BYTES: Mapping[str, str] = {"Content-Type": "application/octet-stream"}
@@ -48,7 +48,7 @@ class Blob:
 
     @property
     def digest(self) -> str:
-        """The digest, as it stands in URLs and manifests."""
+        """The digest, as URLs and manifests have it."""
         return digest_of(self.data)
 
     def descriptor(self, media_type: str = _LAYER) -> dict[str, Any]:
@@ -250,8 +250,8 @@ def with_digest(target: str, digest: str) -> str:
 
 
 def digest_of(data: bytes) -> str:
-    """Return the SHA-256 digest of some bytes, as it stands in URLs and manifests."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    """Return the SHA-256 digest of some bytes, as URLs and manifests have it."""
+    return str(Digest.of(data))
 
 
 def _seconds(text: str) -> float:

@@ -41,16 +41,6 @@ class ReceivedBody:
     ended: bool = True
     crowded: bool = False
 
-    @property
-    def fits_gateway(self) -> bool:
-        """Whether API Gateway takes a body of this length."""
-        return self.length <= MAX_BODY_BYTES
-
-    @property
-    def fits_event(self) -> bool:
-        """Whether an event could hold a body of this length."""
-        return self.length <= MAX_EVENT_BODY
-
 
 async def receive(request: web.BaseRequest, pace: Pace, share: MemoryShare) -> ReceivedBody:
     """Read a body to its end, or to MAX_DISCARDED_BYTES; what is kept counts in `share`.

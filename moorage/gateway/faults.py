@@ -12,10 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from moorage.common.intrinsics import TemplateError, resolved
-from moorage.common.project import API_TEMPLATE
+from moorage.common.project import API_TEMPLATE, load_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,16 +91,6 @@ class GatewayFault(enum.Enum):
     GATEWAY_FAILED = _Text(500, "Internal server error", "InternalServerErrorException")
 
     @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self.value.status
-
-    @property
-    def response(self) -> str | None:
-        """The gateway response by which a template can replace this answer; None: it can't."""
-        return self.value.response
-
-    @property
     def error_headers(self) -> tuple[tuple[str, str], ...]:
         """`x-amzn-ErrorType` where AWS sends it; a template that replaces the body leaves it."""
         error_type = self.value.error_type
@@ -118,7 +106,7 @@ class GatewayFault(enum.Enum):
     def answer(self) -> GatewayResponse:
         """Return the answer that AWS gives where no template replaces it."""
         content_type = ("Content-Type", self.value.content_type)
-        return GatewayResponse(self.status, (content_type, *self.error_headers), self.body)
+        return GatewayResponse(self.value.status, (content_type, *self.error_headers), self.body)
 
 
 class GatewayError(Exception):
@@ -142,7 +130,7 @@ class GatewayAnswers:
 
     def to(self, fault: GatewayFault) -> GatewayResponse:
         """Return the answer to a request that a fault ended."""
-        custom = self.custom.get(fault.response or "")
+        custom = self.custom.get(fault.value.response or "")
         if custom is None:
             return fault.answer()
         return GatewayResponse(custom.status, (*fault.error_headers, *custom.headers), custom.body)
@@ -153,7 +141,7 @@ def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswe
 
     Raises TemplateError.
     """
-    content = yaml.safe_load(template.read_text(encoding="utf-8"))
+    content = load_template(template)
     responses = content["Resources"]["RestAPI"]["Properties"]["GatewayResponses"]
     parameters = {_URL_PARAMETER: public_url}
     return GatewayAnswers(

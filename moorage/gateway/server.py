@@ -25,8 +25,8 @@ from moorage.common.http_server import (
 from moorage.common.memory import MOST_HELD, BodyMemory, return_large_buffers
 from moorage.common.project import PROJECT
 from moorage.gateway.authorizer import RunningAuthorizer
-from moorage.gateway.body import receive
-from moorage.gateway.event import GatewayRequest, build_event
+from moorage.gateway.body import MAX_BODY_BYTES, receive
+from moorage.gateway.event import MAX_EVENT_BODY, GatewayRequest, build_event
 from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.function import Invoker, LambdaFunction
 from moorage.gateway.response import HeadMode, read_answer, to_http
@@ -41,16 +41,6 @@ if TYPE_CHECKING:
 
     from moorage.common.memory import MemoryShare
     from moorage.gateway.resources import MatchedResource
-
-__all__ = [
-    "Gateway",
-    "GatewayOptions",
-    "HeadMode",
-    "LambdaFunction",
-    "RestApi",
-    "load_function",
-    "serve",
-]
 
 # How long connections may finish their request after the last function has ended.
 _SHUTDOWN_SECONDS: Final = 1.0
@@ -174,11 +164,11 @@ class Gateway:
     ) -> GatewayResponse:
         received = await receive(request, self._pace, share)
         self._require_running()
-        if not received.fits_gateway:
+        if received.length > MAX_BODY_BYTES:
             raise GatewayError(GatewayFault.BODY_TOO_LARGE, close=not received.ended)
         route = self._api.resources.match(incoming.method, incoming.path)
         caller = await self._authorize(incoming, route)
-        if not received.fits_event:
+        if received.length > MAX_EVENT_BODY:
             raise GatewayError(GatewayFault.EVENT_TOO_LARGE)
         if received.crowded:
             raise GatewayError(GatewayFault.TOO_MANY, "requests hold all the memory for bodies")

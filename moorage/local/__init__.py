@@ -1,3 +1,8 @@
+from moorage.common.errors import CommandError
 from moorage.common.extras import require
 
 require("local")
+
+
+class LocalError(CommandError):
+    """The local registry can't start or go on; the text says why."""

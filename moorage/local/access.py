@@ -4,9 +4,7 @@ This module must never replace an API token that is there and still works.
 """
 
 import time
-import uuid
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +12,13 @@ from chalicelib.access.credentials import generate, hash_of, verify
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.errors import RegistryError
-from moorage.access.admin import open_store
-from moorage.access.setup import ADMIN_NAME, SIGNING_KEY, create_admin, ensure_signing_key
+from moorage.access import signing_key
+from moorage.access.admin import create_admin, open_store
 from moorage.common.aws import AWS_ERRORS, quiet_sdk
+from moorage.common.data import SIGNING_KEY
 from moorage.common.secret_file import placed
-from moorage.local.backend import BackendError, client
+from moorage.local import LocalError
+from moorage.local.backend import client
 
 _OWNER = "moorage local"
 _LONGEST_TOKEN_FILE = 4096
@@ -38,7 +38,7 @@ def set_up(where: AccessBackend, token_file: Path | None) -> str:
     """Set up access control, and return the API token of an admin.
 
     With `token_file` the token is written there, mode 0600. An admin's token that is there and
-    still good is kept: data that outlives a start gets no new admin each time. Raises BackendError,
+    still good is kept: data that outlives a start gets no new admin each time. Raises LocalError,
     and OSError when the file can't be written.
     """
     quiet_sdk()
@@ -47,11 +47,11 @@ def set_up(where: AccessBackend, token_file: Path | None) -> str:
     )
     store = open_store(dynamodb, where.table)
     try:
-        ensure_signing_key(ssm, where.signing_key)
+        signing_key.ensure(ssm, where.signing_key)
         return _admin(store, token_file, time.time())
     except (*AWS_ERRORS, RegistryError) as error:
         cause = error.__cause__ if isinstance(error, RegistryError) else error
-        raise BackendError(
+        raise LocalError(
             f"access control could not be set up at {where.endpoint_url}: it needs SSM (Parameter"
             f" Store) and DynamoDB there: {' '.join(str(cause or error).split())}"
         ) from error
@@ -61,9 +61,9 @@ def _admin(store: AccessStore, token_file: Path | None, now: float) -> str:
     kept = _kept(store, token_file, now)
     token = kept or generate()
     # The file first: an admin whose token nobody has is useless, and a risk.
-    with nullcontext() if token_file is None else placed(token_file, token):
+    with placed(token_file, token):
         if kept is None:
-            create_admin(store, token, ADMIN_NAME, _OWNER, now, uuid.uuid4().hex)
+            create_admin(store, token, _OWNER, now)
     return token
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import boto3
-import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from moorage.common.data import REGION, DataNames
-from moorage.common.project import DATA_TEMPLATE
-from moorage.local import children
+from moorage.common.project import DATA_TEMPLATE, load_template
+from moorage.local import LocalError, children
 
 MOTO_COMMAND = (sys.executable, "-m", "moorage.local.moto_server")
 
@@ -43,16 +42,12 @@ _STRAY_ENDPOINTS = (
 )
 
 
-class BackendError(RuntimeError):
-    """The bucket, a table or access control can't be created; the text says where and why."""
-
-
 def aws_environment(
     base: Mapping[str, str], endpoint_url: str, *, emulated: bool
 ) -> dict[str, str]:
     """Return `base`, changed so that an AWS SDK calls `endpoint_url` directly.
 
-    `emulated` says that the endpoint is an emulator that we started: none of the user's AWS
+    `emulated` says that `moorage local` started the endpoint, an emulator: none of the user's AWS
     settings, and no credentials, go there. For another endpoint they stay, and credentials are
     made up only where there are none.
     """
@@ -108,9 +103,9 @@ def start_moto(
 def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, str]) -> None:
     """Create the bucket and the tables of infra/data.yaml that are missing; wait for them.
 
-    `environment` gives credentials and region. Raises BackendError.
+    `environment` gives credentials and region. Raises LocalError.
     """
-    resources = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+    resources = load_template(DATA_TEMPLATE)["Resources"]
     try:
         _create_bucket(client("s3", endpoint_url, environment), names.bucket)
         dynamodb = client("dynamodb", endpoint_url, environment)
@@ -121,7 +116,7 @@ def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, s
         ):
             _create_table(dynamodb, table, resources[resource]["Properties"])
     except (BotoCoreError, ClientError) as error:
-        raise BackendError(
+        raise LocalError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"
         ) from error
 
@@ -151,7 +146,7 @@ def _cached_client(
         read_timeout=30,
         retries={"total_max_attempts": 3, "mode": "standard"},
         s3={"addressing_style": "path"},
-        # No proxy stands before a local registry's backend.
+        # A local registry's backend is behind no proxy.
         proxies={},
     )
     made: Any = session.client(service, endpoint_url=endpoint_url, config=config)  # type: ignore[call-overload]

@@ -17,14 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from moorage.common.project import PROJECT
+from moorage.local import LocalError
 from moorage.local.stopping import StopRequest
 
 _TAIL_LINES = 20
 _POLL_SECONDS = 0.05
-
-
-class ChildError(RuntimeError):
-    """A child ended, or did not answer in time; the text shows its last lines of output."""
 
 
 class Child:
@@ -46,11 +43,12 @@ class Child:
         return self._process.pid
 
     def require_alive(self) -> None:
-        """Raise ChildError if it has ended."""
+        """Raise LocalError if it has ended."""
         code = self._process.poll()
         if code is not None:
             self._pump.join(timeout=1)
-            raise ChildError(f"{self.name} ended ({_reason(code)}){self._tail()}")
+            how = f"exit status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            raise LocalError(f"{self.name} ended ({how}){self._tail()}")
 
     def stop(self, grace_seconds: float = 5.0) -> None:
         """End it by SIGTERM, and by SIGKILL after `grace_seconds`; it may have ended already."""
@@ -66,9 +64,9 @@ class Child:
                 self._process.stdin.close()
         self._pump.join(timeout=1)
 
-    def give_up(self, what: str) -> ChildError:
+    def give_up(self, what: str) -> LocalError:
         """Return the error of a child that runs but did not do `what`."""
-        return ChildError(f"{self.name} did not {what}{self._tail()}")
+        return LocalError(f"{self.name} did not {what}{self._tail()}")
 
     def _tail(self) -> str:
         if not self._lines:
@@ -85,12 +83,6 @@ class Child:
                 self._lines.append(line)
                 if self._echo is not None:
                     self._echo(f"{self.name} | {line}")
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        return f"by {signal.Signals(-code).name}"
-    return f"exit status {code}"
 
 
 def start(
@@ -129,7 +121,7 @@ def wait_until_answers(
 ) -> bool:
     """Poll `GET url` until its status is one of `statuses`.
 
-    Return True then; False when `stopping` was set first. Raises ChildError when the child ended or
+    Return True then; False when `stopping` was set first. Raises LocalError when the child ended or
     the time was over.
     """
     stopping = stopping or StopRequest()

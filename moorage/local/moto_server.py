@@ -24,20 +24,14 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+from chalicelib.limits import PART_MINIMUM
 from moorage.local.children import exit_with_parent
-
-MINIMUM_PART_BYTES = 5 * 1024 * 1024
-"""The smallest part that S3 takes, but for the last one of an upload."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _log = logging.getLogger(__name__)
-
-
-class ShortBodyError(ConnectionError):
-    """The client left before it had sent the whole body."""
 
 
 class KeepAliveHandler(MotoRequestHandler):
@@ -78,7 +72,7 @@ class KeepAliveHandler(MotoRequestHandler):
         body = self.rfile.read(length)
         if len(body) != length:
             self.close_connection = True
-            raise ShortBodyError(f"{len(body)} of {length} bytes arrived")
+            raise ConnectionError(f"{len(body)} of {length} bytes arrived")
         return body
 
     def _answer(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
@@ -173,13 +167,10 @@ def _call(application: Application, environ: Environ) -> tuple[str, list[tuple[s
     try:
         content = b"".join(application(environ, answer.start))
     except Exception:  # noqa: BLE001 - moto may raise anything, and its client must get an answer
-        _log.error("%s %s\n%s", environ["REQUEST_METHOD"], environ["PATH_INFO"], _innermost())
+        innermost = "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
+        _log.error("%s %s\n%s", environ["REQUEST_METHOD"], environ["PATH_INFO"], innermost)
         return "500 Internal Server Error", [("Content-Type", "application/xml")], answer.FAILED
     return answer.status, answer.headers, content
-
-
-def _innermost() -> str:
-    return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
 
 
 def main(
@@ -192,7 +183,7 @@ def main(
     listen.add_argument("--fd", type=int, default=None, help="a listening socket to take over")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if settings.S3_UPLOAD_PART_MIN_SIZE != MINIMUM_PART_BYTES:
+    if settings.S3_UPLOAD_PART_MIN_SIZE != PART_MINIMUM:
         sys.stderr.write("S3_UPLOAD_PART_MIN_SIZE is set: parts must be judged as S3 does\n")
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

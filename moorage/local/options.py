@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from moorage.access import setup as access_setup
-from moorage.common.data import DataNames
-from moorage.local import backend, ports
+from moorage.common.data import SIGNING_KEY, DataNames
+from moorage.local import LocalError, backend, ports
 
 # These are for another registry, or for `moorage local` itself.
 _NOT_INHERITED = (
@@ -22,10 +21,6 @@ _NOT_INHERITED = (
     "MOORAGE_URL",
 )
 _AIRPLAY_PORT = 5000
-
-
-class LocalError(Exception):
-    """The local registry can't start; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,12 @@ def gateway_environment(
     environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
-    return environment | _process_environment(options)
+    return environment | {
+        # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
+        "MALLOC_ARENA_MAX": "2",
+        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _access_environment(options: LocalOptions) -> dict[str, str]:
@@ -107,14 +107,5 @@ def _access_environment(options: LocalOptions) -> dict[str, str]:
     return {
         "MOORAGE_AUTH": "on",
         "MOORAGE_URL": options.gateway_url,
-        "MOORAGE_SIGNING_KEY": access_setup.SIGNING_KEY,
-    }
-
-
-def _process_environment(options: LocalOptions) -> dict[str, str]:
-    return {
-        # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
-        "MALLOC_ARENA_MAX": "2",
-        "POWERTOOLS_LOG_LEVEL": options.log_level.upper(),
-        "PYTHONUNBUFFERED": "1",
+        "MOORAGE_SIGNING_KEY": SIGNING_KEY,
     }

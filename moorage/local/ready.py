@@ -1,6 +1,6 @@
 """What `moorage local` announces when it is ready: a text for people, and a file for programs.
 
-Every line that is shown for pasting must work as it stands, but for the image's name.
+Every line that is shown for pasting must work as it is shown, but for the image's name.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moorage.access import setup as access_setup
+from moorage.access.admin import ADMIN_NAME
 from moorage.local.options import LocalOptions
 
 OPEN = """\
-The registry is open: whoever is on this machine may push, pull and delete everything (only
+The registry is open: everybody on this machine may push, pull and delete everything (only
 loopback is listened on). `make run AUTH=1`, or `moorage local --auth`, turns access control on."""
 
 
@@ -94,7 +94,7 @@ Ctrl-C stops it."""
 
 def closed(addresses: LocalAddresses, token: str, token_file: Path | None) -> str:
     """Return how to log in as the admin, with the token in a file, or printed here this once."""
-    user, host = access_setup.ADMIN_NAME, urlsplit(addresses.proxy).netloc
+    user, host = ADMIN_NAME, urlsplit(addresses.proxy).netloc
     if token_file is None:
         intro = f"Access is controlled. The API token of {user}, shown this once:\n\n  {token}"
         how, given = "each asks for the token as the password", ""

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moorage.common.data import DataNames
-from moorage.local import access, backend, children, ports
-from moorage.local.options import LocalError, LocalOptions, gateway_environment, with_ports
+from moorage.local import LocalError, access, backend, children, ports
+from moorage.local.options import LocalOptions, gateway_environment, with_ports
 from moorage.local.ready import LocalAddresses, announced
 from moorage.local.stopping import StopRequest, asked_to_stop
 
@@ -57,7 +57,7 @@ def run(
             if addresses is not None:
                 with announced(options, addresses, local.pids()):
                     local.watch(stopping)
-    except (LocalError, children.ChildError, backend.BackendError, OSError) as error:
+    except (LocalError, OSError) as error:
         sys.stderr.write(f"moorage local: {error}\n")
         return 1
     return 0
@@ -96,7 +96,7 @@ class _Local:
         return LocalAddresses(gateway, proxy, aws, admin_token)
 
     def watch(self, stopping: StopRequest) -> None:
-        """Wait for a signal; raises ChildError as soon as a child has ended."""
+        """Wait for a signal; raises LocalError as soon as a child has ended."""
         self.ready.set()
         while not stopping.wait(_WATCH_SECONDS):
             for child in self.started:

@@ -14,6 +14,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.access.federation.aws_identity import REGISTRY_HEADER, VERSION, host_of
+from moorage.login.http import LoginError
 
 LIFE: Final = 300
 """Seconds for which a proof is good: enough for a clock that is some minutes behind."""
@@ -21,27 +22,24 @@ LIFE: Final = 300
 _DEFAULT_REGION = "us-east-1"
 
 
-class AwsLoginError(RuntimeError):
-    """There are no usable AWS credentials; the text says what to do."""
-
-
 def presigned_identity(service: str, region: str | None = None) -> str:
     """Return a proof of this machine's AWS identity for the registry `service` (host[:port]).
 
     Credentials are found as every AWS program finds them. `region` is STS's (default: the profile's
-    region, else us-east-1). Raises AwsLoginError.
+    region, else us-east-1). Raises LoginError.
     """
     try:
         session = boto3.session.Session()
         found = session.get_credentials()
         credentials = None if found is None else found.get_frozen_credentials()
     except (BotoCoreError, ClientError) as error:
-        raise AwsLoginError(
-            f"your AWS credentials can't be used: {error}; `aws sts get-caller-identity` should"
-            " work before this does"
+        why = " ".join(str(error).split())
+        raise LoginError(
+            f"your AWS credentials can't be used: {why}; `aws sts get-caller-identity` should work"
+            " before this does"
         ) from error
     if credentials is None:
-        raise AwsLoginError(
+        raise LoginError(
             "no AWS credentials were found: set AWS_PROFILE, run `aws configure` or `aws sso"
             " login`, or run this where a role is given to the machine"
         )

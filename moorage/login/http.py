@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode
 
 from moorage.common.errors import CommandError
-from moorage.common.http import AddressError, HttpResponse, is_loopback, origin, safe_url
+from moorage.common.http import HttpResponse, is_loopback, origin, safe_url
 
 TIMEOUT = 20
 """Seconds to wait for a connection, and for each piece of an answer."""
@@ -59,11 +59,8 @@ def _open(opener: urllib.request.OpenerDirector, request: urllib.request.Request
 
 
 def require_safe(url: str) -> SplitResult:
-    """Return the parts of a URL to which a token may be sent; raises LoginError."""
-    try:
-        parts = safe_url(url)
-    except AddressError as error:
-        raise LoginError(str(error)) from None
+    """Return the parts of a URL to which a token may be sent; raises LoginError, AddressError."""
+    parts = safe_url(url)
     if parts.scheme == "http" and not is_loopback(parts):
         raise LoginError(
             f"{origin(parts)} has no TLS, and a token must not be sent in the clear: write https://"

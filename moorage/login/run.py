@@ -17,7 +17,6 @@ from chalicelib.access.credentials import is_api_token
 from moorage.common.errors import UsageError
 from moorage.common.extras import require
 from moorage.common.http import (
-    AddressError,
     HttpResponse,
     bearer_challenge,
     host_of,
@@ -104,10 +103,7 @@ def discover(address: str) -> LoginTarget:
 
     Source: Docker Registry v2 token authentication.
     """
-    try:
-        url = registry_url(address)
-    except AddressError as error:
-        raise LoginError(str(error)) from None
+    url = registry_url(address)
     answer = call(f"{origin(url)}/v2/")
     if answer.status == _OK:
         raise LoginError(f"{origin(url)} is open: it lets everybody in, without logging in")
@@ -172,13 +168,10 @@ def _from_aws(service: str) -> str:
     # The SDK is slow to load, and only --aws needs it.
     require("aws")
     from moorage.common.aws import quiet_sdk  # noqa: PLC0415
-    from moorage.login.aws import AwsLoginError, presigned_identity  # noqa: PLC0415
+    from moorage.login.aws import presigned_identity  # noqa: PLC0415
 
     quiet_sdk()
-    try:
-        return presigned_identity(service)
-    except AwsLoginError as error:
-        raise LoginError(" ".join(str(error).split())) from None
+    return presigned_identity(service)
 
 
 def _from_github(audience: str) -> str:

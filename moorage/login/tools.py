@@ -67,7 +67,7 @@ def words(tool: str, host: str, *, plain: bool) -> list[str]:
 
 
 def log_in(tool: str, host: str, password: str, *, plain: bool) -> None:
-    """Run a tool's login command; its output goes where ours goes. Raises LoginError."""
+    """Run a tool's login command; its output is this process's own. Raises LoginError."""
     command = words(tool, host, plain=plain)
     try:
         done = subprocess.run(command, input=password, text=True, check=False)  # noqa: S603 - a command of the table above

@@ -4,17 +4,17 @@ This module must never hold more than two chunks, nor yield the last chunk of a 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aiohttp import web
 
+from chalicelib.content_range import parse_content_range
+from chalicelib.limits import MIB
 from moorage.common.http_server import Pace
 
-_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?")
-_DRAIN_LIMIT = 64 * 1024 * 1024
+_DRAIN_LIMIT = 64 * MIB
 _PIECE = 256 * 1024
 
 Chunk = tuple[memoryview, bool]
@@ -34,10 +34,10 @@ def announced(request: web.BaseRequest) -> tuple[int, int] | None:
     header = request.headers.get("Content-Range")
     if header is None:
         return None
-    found = _CONTENT_RANGE.fullmatch(header.strip())
-    if found is None or int(found[1]) > int(found[2]):
+    span = parse_content_range(header)
+    if span is None:
         raise BodyError(f"Content-Range {header[:100]!r} is not `first-last`")
-    return int(found[1]), int(found[2])
+    return span
 
 
 async def chunks(request: web.BaseRequest, size: int, pace: Pace) -> AsyncGenerator[Chunk, None]:

@@ -25,7 +25,7 @@ _VERSION = "docker-distribution-api-version"
 _FAILED = 500
 _REFUSED = 400
 _UNSUPPORTED = {404, 405}
-_GATEWAY = {(fault.status, fault.body) for fault in GatewayFault}
+_GATEWAY = {(fault.value.status, fault.body) for fault in GatewayFault}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _shape_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
 
 def _gateway_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
     """What the gateway says by itself is in its table, or a line that its parser refused."""
-    known = told.status in {fault.status for fault in GatewayFault} if head else None
+    known = told.status in {fault.value.status for fault in GatewayFault} if head else None
     if known is None:
         known = (told.status, told.body) in _GATEWAY
     unread = told.status == _REFUSED and told.headers.get("content-type", "").startswith("text/")

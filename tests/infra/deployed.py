@@ -22,13 +22,14 @@ import yaml
 
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
-from moorage.access import setup as access_setup
+from moorage.access import signing_key
 from moorage.common.project import DATA_TEMPLATE
 from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import read_answers
 from moorage.gateway.resources import Resources
-from moorage.gateway.server import GatewayOptions, RestApi
+from moorage.gateway.rest_api import RestApi
+from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.emulators.backends import Backend, moto_backend
 from tests.infra import lambda_api
@@ -145,10 +146,10 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
     """The data stack, a key, an admin, the template's functions and the gateway."""
     template = yaml.safe_load((host_package / "sam.yaml").read_text(encoding="utf-8"))
     exports = data_stack(cloud)
-    access_setup.ensure_signing_key(cloud.client("ssm"), KEY)
+    signing_key.ensure(cloud.client("ssm"), KEY)
     token = generate()
     store = access_admin.open_store(cloud.dynamodb(), exports[f"{DATA}-AccessTableName"])
-    access_setup.create_admin(store, token, "admin", "a test", 0.0, "an-id")
+    access_admin.create_admin(store, token, "a test", 0.0)
     port = ports.free_port()
     url = f"http://127.0.0.1:{port}"
     given = {"DataStack": DATA, "PublicUrl": url, "SigningKeyParameter": KEY}

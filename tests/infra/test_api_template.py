@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.settings import Settings, SettingsError
-from moorage.access import setup as access_setup
+from moorage.common.data import SIGNING_KEY
 from tests.infra.templates import API
 
 PARAMETERS: dict[str, Any] = API["Parameters"]
@@ -107,7 +107,7 @@ def test_only_a_url_without_a_path_is_allowed_as_public_url(url: str, *, allowed
 def test_the_signing_keys_default_name_is_that_of_the_commands() -> None:
     """A name must fit behind `parameter` in an ARN."""
     parameter = PARAMETERS["SigningKeyParameter"]
-    assert parameter["Default"] == access_setup.SIGNING_KEY
-    assert re.search(parameter["AllowedPattern"], access_setup.SIGNING_KEY)
+    assert parameter["Default"] == SIGNING_KEY
+    assert re.search(parameter["AllowedPattern"], SIGNING_KEY)
     for name in ("", "/", "signing-key", "/a//b", "/a*", "/a/"):
         assert not re.search(parameter["AllowedPattern"], name)

@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.api.routes import Action
 from chalicelib.settings import TelemetrySettings
-from chalicelib.telemetry.metrics import BILLED, NAMESPACE, OUTCOMES, MetricsPrinter
+from chalicelib.telemetry.metrics import METRICS, NAMESPACE, OUTCOMES, MetricsPrinter
 from moorage.common.project import PROJECT
 from tests.chalicelib.telemetry.test_metrics import a_line
 from tests.infra.intrinsics import Stack
@@ -185,8 +185,9 @@ def test_prices_are_counted_from_the_template() -> None:
     made = ("none", "one", "two", "three", "four")[len({each.metric for each in filters()})]
     assert f"or a login was not known: {made}\n" in TEXT
     assert f"and {made} that CloudWatch makes" in DOCS
-    assert f"these are {BILLED} at most" in DOCS
-    assert f"{(BILLED - 10) * 0.30:.2f} USD a month with all in use" in DOCS
+    billed = sum(len(metric.values) for metric in METRICS.values())
+    assert f"these are {billed} at most" in DOCS
+    assert f"{(billed - 10) * 0.30:.2f} USD a month with all in use" in DOCS
 
 
 def test_every_alarm_has_a_row_in_the_documentation() -> None:

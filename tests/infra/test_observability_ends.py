@@ -51,7 +51,7 @@ def ending(outcome):
     return end
 
 def asking(outcome):
-    authenticator = access.LoggedAuthenticator(Double(identify=ending(outcome)))
+    authenticator = Double(identify=ending(outcome))
     return lambda: setattr(access, "authenticator", lambda: authenticator)
 
 def driving(outcome):

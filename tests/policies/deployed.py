@@ -32,7 +32,7 @@ from chalicelib.stores.s3 import objects as s3
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
-from moorage.access.setup import ensure_signing_key
+from moorage.access import signing_key
 from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
 from tests.policies.replay import Replay
 from tests.support.registries import RegistryUnderTest, registry_over
@@ -93,7 +93,7 @@ class ReplayedDeployment:
     def identify(self, header: str) -> Principal | None:
         """Call the authorizer."""
         with self.replay.running(Function.AUTHORIZER):
-            return wiring_access.authenticator().identify(header)
+            return wiring_access.identify(header)
 
     def ask(
         self,
@@ -175,7 +175,7 @@ def basic(password: str) -> str:
 def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
     """Have chalicelib/wiring build for a backend until the block ends."""
     key = f"/moorage/{uuid.uuid4().hex}"
-    assert ensure_signing_key(backend.client("ssm"), key)
+    assert signing_key.ensure(backend.client("ssm"), key)
     names = DeployedNames(
         backend.bucket,
         backend.registry_table,

@@ -19,7 +19,7 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
-    Written,
+    WrittenObject,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class MemoryObjectStore:
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def put(self, key: str, data: bytes) -> Written:
+    def put(self, key: str, data: bytes) -> WrittenObject:
         """Store an object."""
         with self._lock:
             self.objects[key] = bytes(data)
-        return Written(etag_of(data))
+        return WrittenObject(etag_of(data))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None

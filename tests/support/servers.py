@@ -11,13 +11,15 @@ import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from moorage.gateway.server import Gateway, GatewayOptions, LambdaFunction, RestApi
+from moorage.gateway.rest_api import RestApi
+from moorage.gateway.server import Gateway, GatewayOptions
 from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from moorage.common.http_server import Startable
+    from moorage.gateway.function import LambdaFunction
 
 ANY_PORT = GatewayOptions(port=0)
 OPEN = RestApi()

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Self
 from urllib.parse import quote, unquote, urlencode
 
 from chalicelib.access.refusals import AuthenticationError, Reason
@@ -55,10 +54,6 @@ _OPTIONAL: Mapping[str, re.Pattern[str]] = {
 _ARN = re.compile(r"arn:aws(?:-[a-z]{1,16}){0,3}:(?:sts|iam)::([0-9]{12}):[!-~]{1,512}")
 
 
-class AwsCallerError(ValueError):
-    """An answer of STS that names no caller."""
-
-
 @dataclass(frozen=True, slots=True)
 class PresignedCallerIdentity:
     """A presigned GetCallerIdentity that was checked: the host to send it to, and the query."""
@@ -74,20 +69,15 @@ class PresignedCallerIdentity:
         return f"https://{self.host}/?{self.query}"
 
 
-@dataclass(frozen=True, slots=True)
-class AwsCaller:
-    """Who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`."""
+def parse_caller(arn: object, account: object) -> str:
+    """Return who signed a request, as STS says: `arn:aws:sts::123456789012:assumed-role/ci/run-7`.
 
-    arn: str
-    account: str
-
-    @classmethod
-    def parse(cls, arn: object, account: object) -> Self:
-        """Read both as STS gives them; raises AwsCallerError where they are not of one account."""
-        form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
-        if form is None or form[1] != account:
-            raise AwsCallerError("no ARN of a caller, or one of another account than is named")
-        return cls(form[0], form[1])
+    Raises ValueError for no ARN, and for one of another account than is named beside it.
+    """
+    form = _ARN.fullmatch(arn) if isinstance(arn, str) else None
+    if form is None or form[1] != account:
+        raise ValueError("no ARN of a caller, or one of another account than is named")
+    return form[0]
 
 
 def parse_presigned(text: str, now: float) -> PresignedCallerIdentity:

@@ -1,8 +1,8 @@
 """Token exchange: verifies an identity of another issuer and finds the trust that lets it in.
 
 Build services and AWS roles log in this way, without a secret that could leak. Only one unverified
-claim is used: a proof's issuer, to see whether a trust names it. This module must never have an
-issuer asked that no trust names.
+claim is used: a proof's issuer, to see whether a trust names it. This module must never send a
+request to an issuer that no trust names.
 Source: RFC 8693 for the types of tokens.
 """
 
@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.access.decision import federated_subject
+from chalicelib.access.decision import Principal, federated_subject, of_trust
 from chalicelib.access.federation import oidc
-from chalicelib.access.federation.aws_identity import (
-    AwsCaller,
-    PresignedCallerIdentity,
-    parse_presigned,
-)
+from chalicelib.access.federation.aws_identity import PresignedCallerIdentity, parse_presigned
 from chalicelib.access.federation.oidc import KeySets, VerifiedIdentity
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
@@ -37,25 +33,11 @@ class SubjectTokenType(enum.StrEnum):
 class Sts(Protocol):
     """AWS Security Token Service, which knows who signed a request."""
 
-    def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
-        """Send a presigned request with this registry's name, `service`; return its signer.
+    def caller(self, presigned: PresignedCallerIdentity, service: str) -> str:
+        """Send a presigned request with this registry's name, `service`; return its signer's ARN.
 
-        Raises AuthenticationError where STS refuses it, UnavailableError where STS can't be asked.
+        Raises AuthenticationError where STS refuses it, UnavailableError where STS gives no answer.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedIdentity:
-    """An identity, which `issuer` knows as `subject`, and the trust that lets it in."""
-
-    issuer: str
-    subject: str
-    trust: Trust
-
-    @property
-    def id(self) -> str:
-        """The principal's id in tokens, sessions and logs."""
-        return federated_subject(self.issuer, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +49,11 @@ class TokenExchange:
     sts: Sts
     service: str
 
-    def exchange(self, kind: SubjectTokenType, presented: str, now: float) -> TrustedIdentity:
-        """Return the identity that a proof is of, and the trust that lets it in.
+    def exchange(self, kind: SubjectTokenType, presented: str, now: float) -> Principal:
+        """Return the principal that a trust makes of the identity that was proven.
 
         Of several trusts that match, the first by name (in byte order) gives the grants, alone.
-        Raises AuthenticationError, and UnavailableError where the issuer can't be asked.
+        Raises AuthenticationError, and UnavailableError where the issuer gives no answer.
         """
         match kind:
             case SubjectTokenType.ID_TOKEN | SubjectTokenType.JWT:
@@ -79,7 +61,7 @@ class TokenExchange:
             case SubjectTokenType.AWS_IDENTITY:
                 return self._by_aws(presented, now)
 
-    def _by_token(self, token: str, now: float) -> TrustedIdentity:
+    def _by_token(self, token: str, now: float) -> Principal:
         issuer = oidc.claimed_issuer(token)
         # A token may claim the issuer `aws`, like any other text; that issuer has no keys.
         trusts = [] if issuer == AWS else self._trusts_in(issuer)
@@ -90,13 +72,13 @@ class TokenExchange:
         identity = oidc.verify(token, trusts[0].issuer, audiences, self.key_sets, now)
         return _let_in(identity, trusts)
 
-    def _by_aws(self, url: str, now: float) -> TrustedIdentity:
+    def _by_aws(self, url: str, now: float) -> Principal:
         presigned = parse_presigned(url, now)
         trusts = self._trusts_in(AWS)
         if not trusts:
             raise AuthenticationError(Reason.IDENTITY_ISSUER)
-        caller = self.sts.caller(presigned, self.service)
-        return _let_in(VerifiedIdentity(AWS, frozenset(), caller.arn), trusts)
+        arn = self.sts.caller(presigned, self.service)
+        return _let_in(VerifiedIdentity(AWS, frozenset(), arn), trusts)
 
     def _trusts_in(self, issuer: str) -> list[Trust]:
         """Return the trusts in an issuer, by name."""
@@ -104,8 +86,8 @@ class TokenExchange:
         return sorted(found, key=lambda trust: trust.name)
 
 
-def _let_in(identity: VerifiedIdentity, trusts: Sequence[Trust]) -> TrustedIdentity:
+def _let_in(identity: VerifiedIdentity, trusts: Sequence[Trust]) -> Principal:
     for trust in trusts:
         if trust.matches(identity.issuer, identity.audiences, identity.subject):
-            return TrustedIdentity(identity.issuer, identity.subject, trust)
+            return of_trust(federated_subject(identity.issuer, identity.subject), trust)
     raise AuthenticationError(Reason.IDENTITY_SUBJECT)

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 
 KeySet = Mapping[str, jwt.PyJWK]
-"""Keys, each bound to its algorithm, by their ids (`kid`); a key without one stands under ''."""
+"""Keys, each bound to its algorithm, by their ids (`kid`); a key without an id has the id ''."""
 
 RSA_BITS = range(2048, 8193)
 """Sizes of RSA keys that are taken: below, they can be broken; above, each signature is work."""

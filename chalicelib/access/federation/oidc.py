@@ -21,7 +21,7 @@ MAX_LENGTH = 8192
 """Most characters of an identity token; those of build services have some 2,000."""
 
 LEEWAY = 30
-"""Seconds by which an issuer's clock and ours may differ."""
+"""Seconds by which an issuer's clock and this one may differ."""
 
 MAX_SUBJECT = 1024
 """Most characters of a subject: it names a principal, in each session and each line of the log."""
@@ -37,8 +37,8 @@ class KeySets(Protocol):
     def keys(self, issuer: str, key_id: str | None) -> KeySet:
         """Return an issuer's keys, read again if `key_id` is not among them, though not often.
 
-        `issuer` must be one that a trust names. Raises UnavailableError where the issuer can't be
-        asked: that is never answered as "there is no such key".
+        `issuer` must be one that a trust names. Raises UnavailableError where the issuer gives
+        no answer: that is never answered as "there is no such key".
         """
 
 
@@ -124,7 +124,7 @@ def _key(keys: KeySet, key_id: str | None) -> jwt.PyJWK:
         if len(keys) != 1:
             raise AuthenticationError(Reason.IDENTITY_HEADER)
         return next(iter(keys.values()))
-    # A key that the issuer published without an id stands under '', which no token may name.
+    # A key that the issuer published without an id has the id '', which no token may name.
     if not key_id or key_id not in keys:
         raise AuthenticationError(Reason.IDENTITY_KEY)
     return keys[key_id]

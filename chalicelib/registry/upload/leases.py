@@ -130,7 +130,7 @@ class Leases:
     def end(self, session: Session, event: Event) -> Session:
         """Cancel a session by `event` and clean up after it; raises SessionMovedError.
 
-        Its lease is freed and its fence rises; the sweeper comes to it once again.
+        Its lease is freed and its fence rises; the sweeper looks at it once again.
         """
         ended = replace(
             freed(session),

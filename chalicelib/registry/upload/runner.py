@@ -2,7 +2,7 @@
 
 Each move is one write conditional on state and fence, each effect can be repeated: so any number
 of drivers (requests, the commit function, the sweeper) may drive one session at once. This module
-must never publish a session that was neither hashed by us nor verified.
+must never publish a session that was neither hashed as it came nor verified.
 """
 
 from dataclasses import replace

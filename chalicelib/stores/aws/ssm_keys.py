@@ -19,7 +19,7 @@ KEPT_SECONDS = 300.0
 """How long the keys are used before they are read again: rotating a key waits for that."""
 
 RENEWED_SECONDS = 30.0
-"""How often at most tokens with unknown keys make us read it: forged ones cost nothing more."""
+"""Seconds between two readings for tokens with unknown keys: forged ones cost nothing more."""
 
 
 def signing_keys_config() -> Config:

@@ -1,7 +1,7 @@
 """Asks AWS STS who signed a request, by sending that request with this registry's name.
 
-This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor take an
-answer for a refusal that is none: only a 4xx of STS is one.
+This module must never send anything but a `PresignedCallerIdentity`, which was checked, nor treat
+an answer as a refusal unless it is a 4xx of STS.
 """
 
 import json
@@ -13,9 +13,8 @@ from xml.etree import ElementTree as ET
 
 from chalicelib.access.federation.aws_identity import (
     REGISTRY_HEADER,
-    AwsCaller,
-    AwsCallerError,
     PresignedCallerIdentity,
+    parse_caller,
 )
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import UnavailableError
@@ -45,7 +44,7 @@ class StsClient:
         self._endpoint = endpoint
         self._fetch = fetch
 
-    def caller(self, presigned: PresignedCallerIdentity, service: str) -> AwsCaller:
+    def caller(self, presigned: PresignedCallerIdentity, service: str) -> str:
         """See Sts.caller."""
         headers = {REGISTRY_HEADER: service, "Accept": "application/json"}
         url = presigned.url
@@ -73,26 +72,26 @@ def _is_refusal(answer: FetchedResponse) -> bool:
     return answer.status in _REFUSALS and not is_throttled
 
 
-def _caller(body: bytes) -> AwsCaller:
-    """Read an answer: STS gives JSON, as Accept asks, and emulators give XML all the same."""
+def _caller(body: bytes) -> str:
+    """Return the ARN in an answer: JSON of STS, as Accept asks; XML of emulators nevertheless."""
     text = body.decode()
     result = _from_xml(text) if text.lstrip().startswith("<") else _from_json(text)
-    return AwsCaller.parse(result.get("Arn"), result.get("Account"))
+    return parse_caller(result.get("Arn"), result.get("Account"))
 
 
 def _from_json(text: str) -> Mapping[str, Any]:
     match json.loads(text):
         case {"GetCallerIdentityResponse": {"GetCallerIdentityResult": dict(result)}}:
             return result
-    raise AwsCallerError("STS answered with another operation's result")
+    raise ValueError("STS answered with another operation's result")
 
 
 def _from_xml(text: str) -> Mapping[str, str | None]:
     # No document type, and so no entities, of which a short text can make a long one.
     if "<!" in text:
-        raise AwsCallerError("STS answered with XML that has a document type")
+        raise ValueError("STS answered with XML that has a document type")
     root = ET.fromstring(text)  # noqa: S314 - see above
     if root.tag != _NAMESPACE + _ANSWER:
-        raise AwsCallerError("STS answered with another operation's result")
+        raise ValueError("STS answered with another operation's result")
     names = ("Arn", "Account")
     return {name: root.findtext(f"{_NAMESPACE}{_RESULT}/{_NAMESPACE}{name}") for name in names}

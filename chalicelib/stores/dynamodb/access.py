@@ -10,23 +10,22 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.access.credentials import Credential
+from chalicelib.access.credentials import Credential, is_credential_name
 from chalicelib.access.grants import Grants
 from chalicelib.access.ports import (
     CredentialExistsError,
     CredentialMissingError,
     CredentialMovedError,
-    Listed,
     TooManyTrustsError,
 )
 from chalicelib.access.trusts import (
     MAX_TRUSTS,
     Trust,
-    is_trust_name,
     parse_issuer,
     parse_subject,
 )
 from chalicelib.errors import UnavailableError
+from chalicelib.page import Page
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import (
     ConditionFailedError,
@@ -161,9 +160,9 @@ class DynamoAccessStore:
         hashes = () if credential is None else (credential.secret_hash, credential.previous_hash)
         return credential if secret_hash in hashes else None
 
-    def list_credentials(self, after: str | None, limit: int) -> Listed[Credential]:
+    def list_credentials(self, after: str | None, limit: int) -> Page[Credential]:
         items, more = self._dynamo.query_page(self._table, credentials_after(after), limit)
-        return Listed([CREDENTIAL.decode(item) for item in items], more)
+        return Page([CREDENTIAL.decode(item) for item in items], more)
 
     def rotate(
         self, before: Credential, secret_hash: str, previous_until: float | None
@@ -215,7 +214,7 @@ class DynamoAccessStore:
         self._dynamo.write(Put(self._table, trust_key(trust.name), TRUST.encode(trust)))
 
     def get_trust(self, name: str) -> Trust | None:
-        if not is_trust_name(name):
+        if not is_credential_name(name):
             return None
         return TRUST.decode_found(self._dynamo.get(self._table, trust_key(name)))
 
@@ -223,7 +222,7 @@ class DynamoAccessStore:
         return [TRUST.decode(item) for item in self._dynamo.query(self._table, all_trusts())]
 
     def delete_trust(self, name: str) -> None:
-        if is_trust_name(name):
+        if is_credential_name(name):
             self._dynamo.write(Delete(self._table, trust_key(name)))
 
     def set_public(self, repository: str, *, public: bool) -> None:
@@ -234,9 +233,9 @@ class DynamoAccessStore:
         keys = [public_key(repository) for repository in repositories]
         return frozenset(str(item["sk"]["S"]) for item in self._dynamo.get_many(self._table, keys))
 
-    def list_public(self, after: str | None, limit: int) -> Listed[str]:
+    def list_public(self, after: str | None, limit: int) -> Page[str]:
         items, more = self._dynamo.query_page(self._table, public_after(after), limit)
-        return Listed([str(item["sk"]["S"]) for item in items], more)
+        return Page([str(item["sk"]["S"]) for item in items], more)
 
     def failures(self, key: str, window: int) -> int:
         return _count(self._dynamo.get(self._table, failures_key(key, window)))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
     from chalicelib.stores.dynamodb.codec import Item
-    from chalicelib.stores.dynamodb.keys import Key, Span
+    from chalicelib.stores.dynamodb.keys import Key, KeyRange
 
 T = TypeVar("T")
 
@@ -125,11 +125,11 @@ class Dynamo:
             found += self._get_batch(table, wanted[start : start + BATCH_KEYS], options)
         return found
 
-    def query(self, table: str, span: "Span") -> "list[Item]":
+    def query(self, table: str, span: "KeyRange") -> "list[Item]":
         """Read a range of one partition in the order of its sort keys."""
         return [] if span.first > span.last else list(self._pages(_query(table, span)))
 
-    def query_page(self, table: str, span: "Span", limit: int) -> "tuple[list[Item], bool]":
+    def query_page(self, table: str, span: "KeyRange", limit: int) -> "tuple[list[Item], bool]":
         """Read the first items of a range in one request, and say whether more come.
 
         At most `limit` items, and no more than the 1 MB at which DynamoDB ends a request's work.
@@ -243,7 +243,7 @@ class Dynamo:
         self._sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
 
-def _query(table: str, span: "Span") -> dict[str, Any]:
+def _query(table: str, span: "KeyRange") -> dict[str, Any]:
     """Return the parameters that read a range of one partition, strongly consistent."""
     condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
     return {

@@ -106,17 +106,17 @@ REFERRER = Schema(
 
 
 def session_item(session: Session) -> Item:
-    """Return a session's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
+    """Return a session's whole item; it is in the index `sweep` while it has a `sweep_at`."""
     return _queued(SESSION.encode(session), session.id)
 
 
 def manifest_item(manifest: Manifest) -> Item:
-    """Return a manifest's whole item; it stands in the index `sweep` while it has a `sweep_at`."""
+    """Return a manifest's whole item; it is in the index `sweep` while it has a `sweep_at`."""
     return _queued(MANIFEST.encode(manifest), str(manifest.digest))
 
 
 def sweep_attributes(name: str, at: float) -> Item:
-    """Return the attributes by which an item stands in its table's index `sweep`."""
+    """Return the attributes by which an item is in its table's index `sweep`."""
     return _queued({"sweep_at": codec.TIME.encode(at)}, name)
 
 

@@ -49,7 +49,7 @@ _LONGEST = 512
 """More characters than any name has; DynamoDB refuses a sort key above 1,024 bytes."""
 
 
-class Span(NamedTuple):
+class KeyRange(NamedTuple):
     """A range of sort keys in one partition, `first` to `last` inclusive, below one prefix."""
 
     partition: str
@@ -109,23 +109,23 @@ def catalog_key(repository: str) -> Key:
     return {"pk": _CATALOG, "sk": repository}
 
 
-def tags_after(repository: str, after: str | None) -> Span:
+def tags_after(repository: str, after: str | None) -> KeyRange:
     """All tags of a repository that come after `after`, which need not exist nor be a tag."""
     return _span(f"REPO#{repository}", "TAG#", after)
 
 
-def tagged_of(repository: str, digest: Digest) -> Span:
+def tagged_of(repository: str, digest: Digest) -> KeyRange:
     """The rows of all tags of one manifest."""
     return _span(f"REPO#{repository}", f"TAGGED#{digest}#", None)
 
 
-def referrers_after(repository: str, subject: Digest, after: Digest | None) -> Span:
+def referrers_after(repository: str, subject: Digest, after: Digest | None) -> KeyRange:
     """All referrers of a subject whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
     return _span(f"REPO#{repository}", f"REFERRER#{subject}#", text)
 
 
-def repositories_after(after: str | None) -> Span:
+def repositories_after(after: str | None) -> KeyRange:
     """All repositories of the catalog whose names come after `after`, which need not exist."""
     return _span(_CATALOG, "", after)
 
@@ -155,17 +155,17 @@ def failures_key(key: str, window: int) -> Key:
     return {"pk": f"FAILURES#{key}", "sk": str(window)}
 
 
-def credentials_after(after: str | None) -> Span:
+def credentials_after(after: str | None) -> KeyRange:
     """All credentials whose ids come after `after`, which need not exist."""
     return _span(_CREDENTIAL, "", after)
 
 
-def all_trusts() -> Span:
+def all_trusts() -> KeyRange:
     """All trusts."""
     return _span(_TRUST, "", None)
 
 
-def public_after(after: str | None) -> Span:
+def public_after(after: str | None) -> KeyRange:
     """All public repositories whose names come after `after`, which need not exist."""
     return _span(_PUBLIC, "", after)
 
@@ -174,8 +174,8 @@ def _in_repository(repository: str, sort: str) -> Key:
     return {"pk": f"REPO#{repository}", "sk": sort}
 
 
-def _span(partition: str, prefix: str, after: str | None) -> Span:
-    return Span(partition, prefix, prefix + _above(after or ""), prefix + _CEILING)
+def _span(partition: str, prefix: str, after: str | None) -> KeyRange:
+    return KeyRange(partition, prefix, prefix + _above(after or ""), prefix + _CEILING)
 
 
 def _above(after: str) -> str:

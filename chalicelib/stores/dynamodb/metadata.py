@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Page, Referrer
+from chalicelib.page import Page
+from chalicelib.registry.model import Referrer
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import REFERRER
 from chalicelib.stores.dynamodb.keys import (
-    Span,
+    KeyRange,
     catalog_key,
     referrers_after,
     repositories_after,
@@ -28,11 +29,6 @@ from chalicelib.stores.dynamodb.manifests import ManifestItems
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
-
-
-def fresh_id() -> str:
-    """Return 128 random bits in hexadecimal."""
-    return uuid.uuid4().hex
 
 
 class DynamoMetadataStore(BlobItems, ManifestItems):
@@ -45,7 +41,7 @@ class DynamoMetadataStore(BlobItems, ManifestItems):
         uploads_table: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        new_id: Callable[[], str] = fresh_id,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._dynamo = Dynamo(client, sleep)
         self._registry = registry_table
@@ -75,6 +71,6 @@ class DynamoMetadataStore(BlobItems, ManifestItems):
     def add_repository(self, repository: str) -> None:
         self._dynamo.write(Put(self._registry, catalog_key(repository), {}))
 
-    def _names(self, span: Span, limit: int) -> Page[str]:
+    def _names(self, span: KeyRange, limit: int) -> Page[str]:
         items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([item["sk"]["S"].removeprefix(span.prefix) for item in items], more)

@@ -24,7 +24,7 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
-    Written,
+    WrittenObject,
 )
 from chalicelib.stores.aws.failures import failures, status_of
 
@@ -87,12 +87,12 @@ class S3ObjectStore:
         self._copy_limit = copy_limit
         self._copy_part = copy_part
 
-    def put(self, key: str, data: bytes) -> Written:
+    def put(self, key: str, data: bytes) -> WrittenObject:
         with failures():
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
             )
-        return Written(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
+        return WrittenObject(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None

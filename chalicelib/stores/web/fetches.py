@@ -1,4 +1,4 @@
-"""Fetches a URL, with nothing of what an HTTP library does of its own accord.
+"""Fetches a URL, without the redirects and proxies that an HTTP library adds.
 
 This module must never follow a redirect, use a proxy that the environment names, or read a URL of
 another kind than http and https. The caller decides whether a URL may be fetched at all.

@@ -1,6 +1,6 @@
 """The keys of other issuers, fetched from where they publish them and kept for an hour.
 
-Nobody can make the registry fetch them often: an unknown key, and a failure, each stand for a time.
+Nobody can make the registry fetch them often: after an unknown key, or a failure, it waits a while.
 Its callers must never name an issuer that no trust names. This module must never say that a key
 does not exist because an issuer did not answer.
 Source: OpenID Connect Discovery 1.0 (4).
@@ -18,7 +18,7 @@ from chalicelib.errors import UnavailableError
 from chalicelib.stores.web.fetches import Fetch, FetchError, fetch
 
 KEPT = 3600
-"""Seconds from one reading of keys to the next: a key that is withdrawn counts so long."""
+"""Seconds from one reading of keys to the next: a withdrawn key is accepted that long."""
 
 UNKNOWN_FOR = 60
 """Seconds from one reading to the next that an unknown key can cause."""
@@ -50,7 +50,7 @@ class _Reading:
     failed: bool = False
 
     def is_fresh(self, now: float) -> bool:
-        """Whether these keys count."""
+        """Whether these keys are still used."""
         return self.read_at is not None and now < self.read_at + KEPT
 
     def is_resting(self, now: float) -> bool:

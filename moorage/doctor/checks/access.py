@@ -250,5 +250,5 @@ def _at_realm(
 
 def _hello(visit: Visit) -> HttpResponse:
     if visit.hello is None:
-        raise FailedError("/v2/ was not asked for yet")
+        raise FailedError("/v2/ was not requested yet")
     return visit.hello

@@ -8,14 +8,15 @@ import os
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from chalicelib.limits import MIB, PART_MINIMUM
 from moorage.common.http import HttpResponse, is_loopback
 from moorage.doctor.answers import error_code, fault, require, require_bytes
 from moorage.doctor.findings import FailedError, Finding, ok, skip
 from moorage.doctor.visit import BYTES, Blob, Visit, digest_of
 from moorage.doctor.wire import quoted
 
-_PIECE = 4 * 1024 * 1024
-_LARGE = 5 * 1024 * 1024 + 1
+_PIECE = 4 * MIB
+_LARGE = PART_MINIMUM + 1
 _GZIP: Mapping[str, str] = {"Accept-Encoding": "gzip"}
 _Getter = Callable[[Mapping[str, str]], HttpResponse]
 _ACCEPTS = (None, "application/json", "text/html, */*;q=0.8", "application/octet-stream, */*")

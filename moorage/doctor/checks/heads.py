@@ -6,20 +6,14 @@ anything but the header as it came over the wire.
 
 from dataclasses import dataclass
 
+from chalicelib.descriptor import MediaType
 from moorage.common.http import HttpResponse, clean
 from moorage.doctor.answers import in_log, require, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
 from moorage.doctor.wire import quoted
 
-RESOLVER = ", ".join(
-    (
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        IMAGE,
-        f"{INDEX}, */*",
-    )
-)
+RESOLVER = f"{MediaType.DOCKER_MANIFEST}, {MediaType.DOCKER_LIST}, {IMAGE}, {INDEX}, */*"
 """The Accept header of containerd's resolver, which buildkit and docker use too."""
 
 CRANE = "go-containerregistry/0.22.1"

@@ -5,20 +5,21 @@ This module must never send more requests than it needs: each has megabytes.
 
 import os
 
+from chalicelib.limits import MIB
 from moorage.common.http import clean
 from moorage.doctor.answers import require, require_kept
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import BYTES, Visit
 from moorage.doctor.wire import BROKEN, quoted
 
-CHUNK = 4 * 1024 * 1024
+CHUNK = 4 * MIB
 """Bytes that `moorage proxy` sends in one request."""
 
 LADDER = (4_400_000, 4_500_000, 4_700_000, 6_000_000, 9_500_000)
 ABOVE = 10_500_000
 """Above the 10 MB that API Gateway takes."""
 
-_BELOW = (2 * 1024 * 1024, 1024 * 1024)
+_BELOW = (2 * MIB, MIB)
 
 
 def sizes(visit: Visit) -> Finding:

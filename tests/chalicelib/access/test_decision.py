@@ -14,7 +14,6 @@ from chalicelib.access.decision import (
     Principal,
     PrincipalKind,
     decide,
-    visible,
 )
 from chalicelib.access.grants import NOTHING, Grants, Right, allowed
 from chalicelib.access.scopes import Scopes, covers, parse_scopes
@@ -96,4 +95,3 @@ def test_nothing_is_allowed_that_no_grant_holds(
         decision = decide(principal, right, name, public=public)
         assert (decision is Decision.ALLOWED) == (permitted and named)
         assert (decision is Decision.DENIED) == (not permitted)
-    assert visible(principal, name, public=public) == (allowed(held, "pull", name) or public)

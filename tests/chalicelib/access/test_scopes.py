@@ -14,11 +14,10 @@ from chalicelib.access.scopes import (
     CATALOG,
     MAX_SCOPES,
     RequiredScopes,
-    Resource,
+    ResourceType,
     Scope,
     Scopes,
     ScopesTooLongError,
-    as_grants,
     covers,
     granted,
     on_repository,
@@ -151,18 +150,9 @@ def test_granting_again_changes_nothing(requested: Scopes, held: Grants) -> None
     assert granted(once, NOTHING) == ()
 
 
-@given(scopes, names)
-def test_scopes_as_grants_allow_the_same(value: Scopes, name: str) -> None:
-    """And nothing else."""
-    held = as_grants(value)
-    assert not held.admin
-    for right in Right:
-        assert allowed(held, right, name) == covers(value, right, name)
-
-
 def test_a_repository_named_catalog_is_not_the_catalog() -> None:
     """Whatever its scope says."""
-    odd = Scope(Resource.REPOSITORY, "catalog", frozenset({"*", "pull"}))
+    odd = Scope(ResourceType.REPOSITORY, "catalog", frozenset({"*", "pull"}))
     assert covers((CATALOG,), "*", None)
     assert not covers((odd,), "*", None)
     assert not covers((replace(CATALOG, actions=odd.actions),), "pull", "catalog")

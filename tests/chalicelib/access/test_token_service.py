@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from chalicelib.access.credentials import generate, hash_of
-from chalicelib.access.decision import federated_subject
-from chalicelib.access.federation.exchange import SubjectTokenType, TrustedIdentity
+from chalicelib.access.decision import Principal, federated_subject, of_trust
+from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, parse_scopes
@@ -64,11 +64,11 @@ def federated(world: World) -> World:
     """A world in which every exchange finds the same identity: test_exchange.py has the others."""
 
     class FixedExchange:
-        def exchange(self, *_: object) -> TrustedIdentity:
-            return TrustedIdentity(ISSUER, SUBJECT, TRUST)
+        def exchange(self, *_: object) -> Principal:
+            return of_trust(federated_subject(ISSUER, SUBJECT), TRUST)
 
     world.access.store.put_trust(TRUST)
-    world.tokens._exchange = FixedExchange()  # type: ignore[assignment]  # noqa: SLF001 - as said
+    world.tokens = replace(world.tokens, token_exchange=FixedExchange())  # type: ignore[arg-type]
     return world
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.access.credentials import is_credential_name
 from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import (
     AWS,
     Trust,
     TrustError,
-    is_trust_name,
     parse_issuer,
     parse_subject,
     parse_trust_name,
@@ -138,7 +138,7 @@ def test_a_trust_has_the_name_that_a_credential_may_have() -> None:
     """And no other."""
     assert parse_trust_name("ci.main_2@x-y") == "ci.main_2@x-y"
     names = ["a", "0", "-a", "", "A", "a" * 63, "a" * 64, "a/b", "a\n"]
-    assert [name for name in names if is_trust_name(name)] == ["a", "0", "a" * 63]
+    assert [name for name in names if is_credential_name(name)] == ["a", "0", "a" * 63]
 
 
 # fmt: off

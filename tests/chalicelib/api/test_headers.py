@@ -6,12 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chalicelib.api.headers import (
-    parse_content_range,
-    parse_offset,
-    parse_range,
-    upload_headers,
-)
+from chalicelib.api.headers import parse_offset, parse_range, upload_headers
+from chalicelib.content_range import parse_content_range
 from chalicelib.errors import RangeInvalidError
 from moorage.proxy.chunked_upload import offset_of
 

@@ -224,7 +224,7 @@ def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry)
         opened(memory)
     memory.clock.offset += LIMITS.session_life
     swept = memory.registry.sweeper.sweep(memory.clock.now())
-    assert (swept.looked, swept.finished) == (0, False)
+    assert (swept.outcomes, swept.finished) == ({}, False)
     assert sweep(memory) == {SweepOutcome.CANCELLED: 3}
 
 
@@ -260,5 +260,5 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     assert calls.operations("dynamodb") == {"Query": 8, "GetItem": due, "UpdateItem": 2 * due}
     assert calls.count("s3") == 0
     with record_calls(registry.dynamodb) as again:
-        assert registry.registry.sweeper.sweep(now + 600).looked == 0
+        assert registry.registry.sweeper.sweep(now + 600).outcomes == {}
     assert again.count() == 8

@@ -19,7 +19,7 @@ from chalicelib.errors import (
     UploadUnknownError,
 )
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.outcomes import SessionMovedError, Written
+from chalicelib.registry.outcomes import SessionMovedError, WrittenObject
 from chalicelib.registry.upload import chunks, leftovers
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
@@ -293,8 +293,8 @@ def _(_: Original, self: BlobItems, digest: Digest, _key: str) -> Update:
 def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
     put = self._ports.objects.put
 
-    def once(key: str, body: bytes) -> Written:
-        return Written(put(key, body).etag)
+    def once(key: str, body: bytes) -> WrittenObject:
+        return WrittenObject(put(key, body).etag)
 
     with mock.patch.object(self._ports.objects, "put", once):
         return publish(self, leased, data)

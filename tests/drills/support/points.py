@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from chalicelib.registry.outcomes import MultipartUpload, Written
+from chalicelib.registry.outcomes import MultipartUpload, WrittenObject
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def repeat(call: Call) -> Any:  # noqa: ANN401 - likewise
 
 def _repeated_answer(answer: Any) -> Any:  # noqa: ANN401 - likewise
     """Return an answer as the SDK does after a call that it sent twice."""
-    if isinstance(answer, (MultipartUpload, Written)):
+    if isinstance(answer, (MultipartUpload, WrittenObject)):
         return replace(answer, repeated=True)
     if isinstance(answer, dict) and "ResponseMetadata" in answer:
         answer["ResponseMetadata"]["RetryAttempts"] = 1

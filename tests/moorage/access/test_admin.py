@@ -48,21 +48,34 @@ def a_trust(name: str = "ci", grant: str = "team/**:push") -> Trust:
 
 def test_a_token_that_was_made_opens_its_credential(store: MemoryAccessStore) -> None:
     """The token is found by its hash, has the grants asked for, and is kept nowhere."""
-    made = admin.make("ci", "ops", PULL, now=NOW, expires_at=NOW + DAY)
-    admin.register(store, made.credential)
-    found = store.find(hash_of(made.token))
-    assert is_api_token(made.token)
-    assert found == made.credential
-    assert verify(made.token, found, NOW) == 1
+    token = generate()
+    made = admin.credential_of(token, "ci", "ops", PULL, now=NOW, expires_at=NOW + DAY)
+    admin.register(store, made)
+    found = store.find(hash_of(token))
+    assert found == made
+    assert verify(token, found, NOW) == 1
     assert (found.name, found.owner, found.grants) == ("ci", "ops", PULL)
     assert (found.created_at, found.expires_at) == (NOW, NOW + DAY)
-    assert made.token not in repr(made) + repr(store.credentials)
+    assert token not in repr(made) + repr(store.credentials)
+
+
+def test_an_admin_is_found_by_its_token_and_may_do_everything(store: MemoryAccessStore) -> None:
+    """The store has the token's hash, not the token."""
+    token = generate()
+    admin.create_admin(store, token, "ann", NOW)
+    found = store.find(hash_of(token))
+    assert found is not None
+    assert (found.name, found.owner, found.grants) == ("admin", "ann", Grants(admin=True))
+    assert (found.created_at, verify(token, found, NOW)) == (NOW, 1)
+    assert token not in repr(store.credentials)
 
 
 def test_no_two_made_tokens_are_alike() -> None:
     """Each has an id and a secret of its own."""
-    made = [admin.make("ci", "ops", PULL, now=NOW) for _ in range(20)]
-    assert len({one.token for one in made}) == len({one.credential.id for one in made}) == 20
+    tokens = {generate() for _ in range(20)}
+    made = [admin.credential_of(token, "ci", "ops", PULL, now=NOW) for token in tokens]
+    assert len(tokens) == len({each.id for each in made}) == 20
+    assert all(map(is_api_token, tokens))
 
 
 def test_the_name_of_a_live_token_is_taken(store: MemoryAccessStore) -> None:
@@ -141,26 +154,27 @@ def test_an_ambiguous_name_lists_the_ids(
 
 def test_revoking_ends_it(store: MemoryAccessStore) -> None:
     """What is revoked opens nothing, whatever its secret."""
-    made = admin.make("ci", "ops", PULL, now=NOW)
-    admin.register(store, made.credential)
-    admin.revoke(store, made.credential)
+    token = generate()
+    made = admin.credential_of(token, "ci", "ops", PULL, now=NOW)
+    admin.register(store, made)
+    admin.revoke(store, made)
     with pytest.raises(AuthenticationError):
-        verify(made.token, store.credentials[made.credential.id], NOW)
+        verify(token, store.credentials[made.id], NOW)
 
 
 @pytest.mark.parametrize("grace", [0, 3600], ids=["at-once", "an-hour"])
 def test_rotating_replaces_the_secret(store: MemoryAccessStore, grace: int) -> None:
     """The new secret works at once; the old one until the grace ends, exclusive."""
-    made = admin.make("ci", "ops", PULL, now=NOW)
-    admin.register(store, made.credential)
-    token = generate()
-    after = admin.rotate(store, made.credential, token, now=NOW, grace=grace)
+    old, token = generate(), generate()
+    made = admin.credential_of(old, "ci", "ops", PULL, now=NOW)
+    admin.register(store, made)
+    after = admin.rotate(store, made, token, now=NOW, grace=grace)
     assert verify(token, after, NOW) == 2
     for moment in (NOW, NOW + 3599.9):
         if moment < NOW + grace:
-            assert verify(made.token, after, moment) == 1
+            assert verify(old, after, moment) == 1
     with pytest.raises(AuthenticationError):
-        verify(made.token, after, NOW + grace)
+        verify(old, after, NOW + grace)
     assert texts.replaced_until(after, NOW) == (NOW + grace if grace else None)
 
 

@@ -16,7 +16,7 @@ import pytest
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.stores.aws.ssm_keys import KEPT_SECONDS
 from moorage.access import signing_key
-from moorage.access.signing_key import Phase, SigningKeyError, StoredKeySet
+from moorage.access.signing_key import KeyPhase, SigningKeyError, StoredKeySet
 from tests.moorage.backends import ssm_of
 from tests.support.moorage_command import Command
 
@@ -66,9 +66,19 @@ def value(ssm: SSMClient, name: str) -> Callable[[], str]:
 
 
 def ids(text: str) -> list[str]:
-    """Return the ids of a ring's keys."""
-    ring = SigningKeySet.parse(text)
-    return [key.id for key in (ring.signing, ring.other) if key is not None]
+    """Return the ids of the keys in a text."""
+    keys = SigningKeySet.parse(text)
+    return [key.id for key in (keys.signing, keys.other) if key is not None]
+
+
+def test_a_key_is_stored_once(ssm: SSMClient, name: str, value: Callable[[], str]) -> None:
+    """The first call stores a new secret key, and after that nothing changes it."""
+    assert signing_key.ensure(ssm, name) is True
+    first = value()
+    assert signing_key.ensure(ssm, name) is False
+    assert value() == first
+    assert len(ids(first)) == 1
+    assert signing_key.read(ssm, name).version == 1
 
 
 # the command
@@ -137,7 +147,7 @@ def test_a_parameter_that_is_not_there(at_name: Command, words: str, name: str) 
     ],
     ids=["in-the-clear", "no-key"],
 )
-def test_a_parameter_that_is_no_key_ring(  # noqa: PLR0913 - fixtures, and a row of the table
+def test_a_parameter_that_holds_no_signing_keys(  # noqa: PLR0913 - fixtures, and a row of the table
     at_name: Command,
     ssm: SSMClient,
     name: str,
@@ -183,15 +193,19 @@ def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeySet:
 
 @pytest.mark.parametrize(
     ("steps", "phase", "wait"),
-    [(0, Phase.STEADY, 0), (1, Phase.BEGUN, 300), (2, Phase.SWAPPED, 300 + MONTH)],
+    [
+        (0, KeyPhase.STEADY, 0),
+        (1, KeyPhase.BEGUN, 300),
+        (2, KeyPhase.SWAPPED, 300 + MONTH),
+    ],
     ids=["steady", "begun", "swapped"],
 )
-def test_waits(ssm: SSMClient, name: str, steps: int, phase: Phase, wait: int) -> None:
+def test_waits(ssm: SSMClient, name: str, steps: int, phase: KeyPhase, wait: int) -> None:
     """A step waits until all functions know the last one, and for tokens of the old key to end."""
     current = stored(ssm, name, steps)
     assert (current.phase, current.next_at - current.changed_at) == (phase, wait)
     read = signing_key.read(ssm, name)
-    assert (read.phase, read.ring, read.version) == (phase, current.ring, steps + 1)
+    assert (read.phase, read.keys, read.version) == (phase, current.keys, steps + 1)
     if wait:
         with pytest.raises(SigningKeyError):
             signing_key.rotate(ssm, current, current.next_at - 0.1)
@@ -206,8 +220,8 @@ def test_the_wait_is_as_long_as_the_functions_keep_a_key() -> None:
 def test_a_second_replacement_is_told_from_the_first(ssm: SSMClient, name: str) -> None:
     """Keys of earlier replacements don't confuse the reading of the history."""
     current = stored(ssm, name, 4)
-    assert current.phase is Phase.BEGUN
-    assert signing_key.read(ssm, name).phase is Phase.BEGUN
+    assert current.phase is KeyPhase.BEGUN
+    assert signing_key.read(ssm, name).phase is KeyPhase.BEGUN
 
 
 def test_two_who_rotate_at_once(ssm: SSMClient, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from moorage.deploy import destroy as deploy_destroy
 from moorage.deploy import run as deploy
-from moorage.deploy.texts import Deployed
+from moorage.deploy.texts import DeployResult
 
 if TYPE_CHECKING:
     from tests.support.moorage_command import Command
@@ -45,9 +45,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.delenv(name, raising=False)
     options: list[Any] = []
 
-    def deployed(wanted: deploy.DeployOptions, _: object) -> Deployed:
+    def deployed(wanted: deploy.DeployOptions, _: object) -> DeployResult:
         options.append(wanted)
-        return Deployed("https://r.example.com", "moorage-x-data", "/moorage/x/signing-key")
+        return DeployResult("https://r.example.com", "moorage-x-data", "/moorage/x/signing-key")
 
     def destroyed(wanted: deploy_destroy.DestroyOptions, _: object) -> str:
         options.append(wanted)

@@ -12,8 +12,9 @@ import pytest
 
 from moorage.cli import main as cli
 from moorage.gateway import server as gateway
+from moorage.gateway.response import HeadMode
 from moorage.local import run as local
-from moorage.local.run import LocalOptions
+from moorage.local.options import LocalOptions
 
 if TYPE_CHECKING:
     from tests.support.moorage_command import Command
@@ -95,7 +96,7 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
     assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
     assert asked == [
         gateway.GatewayOptions(timeout_seconds=29),
-        gateway.GatewayOptions("::1", 1, gateway.HeadMode.ZERO, 2, 0.5),
+        gateway.GatewayOptions("::1", 1, HeadMode.ZERO, 2, 0.5),
     ]
 
 
@@ -231,7 +232,7 @@ def test_what_a_shell_waits_for_loads_little(words: str) -> None:
     assert shown.startswith(starts[words])
     assert not (SDK | {"asyncio", "logging", "rich"}) & modules
     assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
-        *(f"moorage.cli.{name}" for name in ("access", "command", "deploy", "doctor", "login")),
+        *(f"moorage.cli.{name}" for name in ("access", "client", "command", "deploy")),
         *(f"moorage.cli.{name}" for name in ("main", "options", "output", "serve")),
         *("moorage.cli", "moorage.common", "moorage.common.errors"),
     }

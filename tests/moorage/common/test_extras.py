@@ -6,7 +6,8 @@ import importlib.metadata
 
 import pytest
 
-from moorage.common.extras import MissingExtraError, require
+from moorage.common.errors import CommandError
+from moorage.common.extras import require
 
 REQUIREMENTS = [
     "aiohttp<4,>=3.14",
@@ -44,6 +45,6 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     if missing is None:
         require(extra)
         return
-    with pytest.raises(MissingExtraError) as raised:
+    with pytest.raises(CommandError) as raised:
         require(extra)
     assert str(raised.value) == f"{missing} not installed: pip install 'moorage[{extra}]'"

@@ -12,6 +12,7 @@ from moto.cloudformation import parsing
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.moorage.deploy.cloud import Cloud
 
-TEMPLATE = deploy_data.read()
+TEMPLATE = load_template(DATA_TEMPLATE)
 PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
 USUAL = {
     "Bucket": BUCKET,

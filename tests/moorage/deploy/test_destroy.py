@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.deploy import data as deploy_data
+from moorage.common.project import DATA_TEMPLATE, load_template
 from tests.moorage.deploy.cloud import BUCKET, DATA, KEY, STACK
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_a_stack_whose_creation_failed_hides_no_data(cloud: Cloud) -> None:
         StackName=DATA,
         ChangeSetName="never-executed",
         ChangeSetType="CREATE",
-        TemplateBody=json.dumps(deploy_data.read()),
+        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
     )
     ended = cloud.run(*ALL)
     assert ended.status == 0, ended.err
@@ -79,7 +79,7 @@ def test_data_with_other_names_is_not_reported_as_deleted(cloud: Cloud) -> None:
     """It can't be found without its stack, and the report says so."""
     cloud.client("cloudformation").create_stack(
         StackName=DATA,
-        TemplateBody=json.dumps(deploy_data.read()),
+        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
         Parameters=[{"ParameterKey": "RegistryTableName", "ParameterValue": "my-images"}],
     )
     cloud.client("cloudformation").delete_stack(StackName=DATA)
@@ -120,7 +120,7 @@ def test_all_data_of_an_existing_stack_is_deleted(cloud: Cloud) -> None:
     """The stack lists its data, whatever the names are."""
     cloud.client("cloudformation").create_stack(
         StackName=DATA,
-        TemplateBody=json.dumps(deploy_data.read()),
+        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
         Parameters=[{"ParameterKey": "RegistryTableName", "ParameterValue": "my-images"}],
     )
     ended = cloud.run(*ALL)

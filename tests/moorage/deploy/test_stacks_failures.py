@@ -10,17 +10,18 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
+from moorage.common.aws import explained
 from moorage.deploy import DeployError
-from moorage.deploy.run import explained
-from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, Wanted
+from moorage.deploy.run import RIGHTS
+from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, WantedStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "moorage-x"
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:changeSet/c/1"
-WANTED = Wanted(NAME, {"Resources": {}}, {}, {})
-DATA = Wanted(NAME, {"Resources": {}}, {}, {}, keeps_data=True)
+WANTED = WantedStack(NAME, {"Resources": {}}, {}, {})
+DATA = WantedStack(NAME, {"Resources": {}}, {}, {}, keeps_data=True)
 
 
 class Script:
@@ -213,7 +214,7 @@ def test_a_template_that_is_too_long_is_not_sent(script: Script) -> None:
     """CloudFormation would only report an invalid parameter."""
     script.stack(None)
     with pytest.raises(DeployError, match="CloudFormation takes 51200"):
-        script.stacks.put(Wanted(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
+        script.stacks.put(WantedStack(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
 
 
 def refusal(code: str, operation: str) -> ClientError:
@@ -237,7 +238,7 @@ def refusal(code: str, operation: str) -> ClientError:
 )
 def test_errors_of_aws_are_one_line(error: Exception, text: str) -> None:
     """It says what happened and what to do."""
-    with pytest.raises(DeployError) as raised, explained():
+    with pytest.raises(DeployError) as raised, explained(kind=DeployError, rights=RIGHTS):
         raise error
     assert text in str(raised.value)
     assert "\n" not in str(raised.value)

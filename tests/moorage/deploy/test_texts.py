@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from moorage.deploy.texts import Deployed, deployed, program
+from moorage.deploy.texts import DeployResult, deployed, program
 
-RESULT = Deployed("https://r.example.com", "moorage-x-data", "/moorage/x/signing-key")
+RESULT = DeployResult("https://r.example.com", "moorage-x-data", "/moorage/x/signing-key")
 BIN = Path(sys.executable).parent
 
 

@@ -34,8 +34,9 @@ from moorage.common.http import registry_url
 from moorage.common.http_server import BoundedServer
 from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
+from moorage.gateway.response import HeadMode
 from moorage.gateway.rest_api import rest_api_of
-from moorage.gateway.server import GatewayOptions, HeadMode
+from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.support.access import AccessWorld
 from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background

@@ -15,7 +15,7 @@ from moorage.common.project import API_TEMPLATE
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers
 from moorage.gateway.resources import Resources
-from moorage.gateway.server import RestApi
+from moorage.gateway.rest_api import RestApi
 from tests.support.servers import Recorder, request, run_gateway
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def test_an_empty_public_url_is_no_error() -> None:
 def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: GatewayFault) -> None:
     """A replaced one keeps the x-amzn-ErrorType of AWS."""
     answer = ANSWERS.to(fault)
-    if fault.response in WORDS:
-        assert answer.status == WORDS[fault.response][0]
+    if fault.value.response in WORDS:
+        assert answer.status == WORDS[fault.value.response][0]
         assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
         assert [name for name, _ in answer.headers].count("Content-Type") == 1
     else:
@@ -101,7 +101,7 @@ def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: Gatew
 
 def test_every_response_of_the_template_is_some_faults() -> None:
     """No name is misspelt."""
-    assert set(RESPONSES) <= {fault.response for fault in GatewayFault}
+    assert set(RESPONSES) <= {fault.value.response for fault in GatewayFault}
 
 
 def test_a_client_gets_the_templates_answer() -> None:

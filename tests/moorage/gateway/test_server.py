@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from moorage.gateway.faults import GatewayFault
-from moorage.gateway.server import GatewayOptions, HeadMode
+from moorage.gateway.response import HeadMode
+from moorage.gateway.server import GatewayOptions
 from tests.support.servers import Recorder, exchange, request, run_gateway
 
 

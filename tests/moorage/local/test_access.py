@@ -14,8 +14,7 @@ from chalicelib.access.credentials import hash_of, verify
 from chalicelib.access.grants import Grants
 from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
-from moorage.local import access
-from moorage.local.backend import BackendError
+from moorage.local import LocalError, access
 from tests.moorage.backends import ssm_of, store_of
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def test_a_missing_folder_is_an_error_and_makes_no_admin(backend: Backend, tmp_p
 
 def test_an_endpoint_without_ssm_is_an_error(ministack: Backend) -> None:
     """It names the endpoint and SSM."""
-    with pytest.raises(BackendError) as caught:
+    with pytest.raises(LocalError) as caught:
         access.set_up(place_of(ministack), None)
     assert ministack.endpoint_url in str(caught.value)
     assert "SSM" in str(caught.value)
@@ -143,5 +142,5 @@ def test_a_missing_table_is_an_error(backend: Backend) -> None:
     place = access.AccessBackend(
         backend.endpoint_url, backend.environment, "no-such-table", f"/{backend.access_table}/key"
     )
-    with pytest.raises(BackendError, match="ResourceNotFound"):
+    with pytest.raises(LocalError, match="ResourceNotFound"):
         access.set_up(place, None)

@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 
 from moorage.common.data import DataNames
 from moorage.common.project import DATA_TEMPLATE
+from moorage.local import LocalError, children
 from moorage.local import backend as local_backend
-from moorage.local import children
 from tests.emulators.backends import Backend, ministack_backend
 from tests.moorage.local.driver import alive
 from tests.support.waiting import until
@@ -161,7 +161,7 @@ def test_moto_does_not_start_with_another_part_minimum() -> None:
     """A test environment could weaken S3's 5 MiB."""
     environment = os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1"}
     moto, url = local_backend.start_moto(environment)
-    with pytest.raises(children.ChildError, match="S3_UPLOAD_PART_MIN_SIZE"):
+    with pytest.raises(LocalError, match="S3_UPLOAD_PART_MIN_SIZE"):
         children.wait_until_answers(moto, url, statuses=frozenset({200}))
     moto.stop()
 
@@ -175,7 +175,7 @@ def test_a_child_that_never_answers_is_an_error() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-        with pytest.raises(children.ChildError, match=r"(?s)thinker did not answer.*thinking"):
+        with pytest.raises(LocalError, match=r"(?s)thinker did not answer.*thinking"):
             children.wait_until_answers(child, url, statuses=frozenset({200}), timeout_seconds=1.0)
     child.stop()
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from moorage.common.data import DataNames
-from moorage.local import ports
+from moorage.local import LocalError, ports
 from moorage.local.options import (
-    LocalError,
     LocalOptions,
     gateway_environment,
     port_problem,

@@ -107,7 +107,7 @@ def test_a_signal_stops_children_in_order(tmp_path: Path) -> None:
         assert command in output
     assert f"docker://{image}" in output
     assert "in memory, gone when this ends" in output
-    assert "The registry is open: whoever is on this machine" in output
+    assert "The registry is open: everybody on this machine" in output
     assert "make run AUTH=1" in output
     assert "login" not in output
 

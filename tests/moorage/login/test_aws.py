@@ -16,7 +16,8 @@ from chalicelib.access.federation.aws_identity import (
     host_of,
     parse_presigned,
 )
-from moorage.login.aws import AwsLoginError, presigned_identity
+from moorage.login.aws import presigned_identity
+from moorage.login.http import LoginError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,10 +112,10 @@ def test_the_region_is_the_given_one_or_the_profiles(aws: pytest.MonkeyPatch) ->
 
 def test_without_credentials_the_error_says_what_to_do(aws: pytest.MonkeyPatch) -> None:
     """Also with a profile that does not exist."""
-    with pytest.raises(AwsLoginError, match="aws configure"):
+    with pytest.raises(LoginError, match="aws configure"):
         presigned_identity(REGISTRY)
     aws.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(AwsLoginError, match="get-caller-identity"):
+    with pytest.raises(LoginError, match="get-caller-identity"):
         presigned_identity(REGISTRY)
 
 
@@ -128,5 +129,5 @@ def test_credentials_that_can_not_be_renewed_are_an_error(aws: pytest.MonkeyPatc
             raise ProfileNotFound(profile="sso")
 
     aws.setattr("moorage.login.aws.boto3.session.Session", Session)
-    with pytest.raises(AwsLoginError, match="sso"):
+    with pytest.raises(LoginError, match="sso"):
         presigned_identity(REGISTRY)

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moorage.common.http import HttpResponse, host_of
+from moorage.common.http import AddressError, HttpResponse, host_of
 from moorage.login import run as login
-from moorage.login.http import LoginError, require_safe
+from moorage.login.http import require_safe
 from tests.moorage.login.doubles import ISSUED, PROOF, LoginRegistry, run_login_registry
 
 if TYPE_CHECKING:
@@ -233,6 +233,6 @@ def test_any_other_answer_than_a_token_is_one_line_without_the_proof(
 def test_a_url_that_programs_read_differently_is_refused() -> None:
     """With control characters, spaces, or other than ASCII."""
     for url in ("https://r.example.com\r\nHost: x", "https://r.exämple.com", "https://r\t.com"):
-        with pytest.raises(LoginError):
+        with pytest.raises(AddressError):
             require_safe(url)
     assert require_safe("https://r.example.com") == urlsplit("https://r.example.com")

@@ -11,7 +11,6 @@ import boto3
 import pytest
 
 from chalicelib.access.federation.aws_identity import (
-    AwsCaller,
     PresignedCallerIdentity,
     parse_presigned,
 )
@@ -70,14 +69,14 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def asked(server: Server) -> AwsCaller:
+def asked(server: Server) -> str:
     """Ask it."""
     return StsClient(endpoint=server.url).caller(PRESIGNED, SERVICE)
 
 
 def test_what_is_sent(server: Server) -> None:
     """The checked question is sent with our name in the header that is signed."""
-    assert asked(server) == AwsCaller(ARN, ACCOUNT)
+    assert asked(server) == ARN
     path, headers = server.received[0]
     assert path == f"/?{PRESIGNED.query}"
     assert headers["x-moorage-registry"] == SERVICE
@@ -96,7 +95,7 @@ def test_where_it_is_sent() -> None:
         urls.append(url)
         return FetchedResponse(200, in_json())
 
-    assert StsClient(fetch=answer).caller(PRESIGNED, SERVICE).arn == ARN
+    assert StsClient(fetch=answer).caller(PRESIGNED, SERVICE) == ARN
     assert urls == [presigned()]
 
 
@@ -142,7 +141,7 @@ UNREADABLE = [
 def test_answers(server: Server, body: bytes) -> None:
     """An answer may be JSON, which is asked for, or XML."""
     server.pages["/"] = StubResponse(body)
-    assert asked(server) == AwsCaller(ARN, ACCOUNT)
+    assert asked(server) == ARN
 
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=range(len(UNREADABLE)))
@@ -231,7 +230,7 @@ def test_the_whole_way(whole: TokenExchange, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_SESSION_TOKEN", assumed["SessionToken"])
     proof = presigned_identity(SERVICE, "eu-central-1")
     found = whole.exchange(SubjectTokenType.AWS_IDENTITY, proof, time.time())
-    assert (found.trust.name, found.id) == ("ci", f"federated:aws#{ROLE}/run-7")
+    assert (found.source, found.id) == ("ci", f"federated:aws#{ROLE}/run-7")
 
 
 def test_the_whole_way_of_somebody_else(whole: TokenExchange) -> None:

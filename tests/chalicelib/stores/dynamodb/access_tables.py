@@ -82,5 +82,5 @@ def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]
 
 
 def a_hash() -> str:
-    """Return the hash of a new access token."""
+    """Return the hash of a new API token."""
     return hash_of(generate())

@@ -17,11 +17,11 @@ from chalicelib.access.ports import (
     CredentialExistsError,
     CredentialMissingError,
     CredentialMovedError,
-    Listed,
     TooManyTrustsError,
 )
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
+from chalicelib.page import Page
 from chalicelib.stores.dynamodb import access as dynamodb_access
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.dynamodb.access_tables import (
@@ -109,12 +109,12 @@ def test_lists(fresh_store: AccessStore) -> None:
     for one in made:
         store.create(one)
     made.sort(key=lambda one: one.id)
-    assert store.list_credentials(None, 4) == Listed(made, more=False)
-    assert store.list_credentials(None, 3) == Listed(made[:3], more=True)
-    assert store.list_credentials("id-2", 2) == Listed(made[2:], more=False)
-    assert store.list_credentials("id-11", 1) == Listed([made[1]], more=True)
-    assert store.list_credentials("id-4", 1) == Listed([], more=False)
-    assert store.list_credentials("é\0" * 900, 1) == Listed([], more=False)
+    assert store.list_credentials(None, 4) == Page(made, more=False)
+    assert store.list_credentials(None, 3) == Page(made[:3], more=True)
+    assert store.list_credentials("id-2", 2) == Page(made[2:], more=False)
+    assert store.list_credentials("id-11", 1) == Page([made[1]], more=True)
+    assert store.list_credentials("id-4", 1) == Page([], more=False)
+    assert store.list_credentials("é\0" * 900, 1) == Page([], more=False)
 
 
 # replacing secrets
@@ -307,12 +307,12 @@ def test_public(fresh_store: AccessStore) -> None:
         store.set_public(name, public=True)
     assert store.public_among([one, one, two, three]) == {one, two}
     assert store.public_among([]) == frozenset()
-    assert store.list_public(None, 2) == Listed([one, two], more=False)
-    assert store.list_public(None, 1) == Listed([one], more=True)
-    assert store.list_public(one, 1) == Listed([two], more=False)
+    assert store.list_public(None, 2) == Page([one, two], more=False)
+    assert store.list_public(None, 1) == Page([one], more=True)
+    assert store.list_public(one, 1) == Page([two], more=False)
     for name in (one, one, three):
         store.set_public(name, public=False)
-    assert store.list_public(None, 5) == Listed([two], more=False)
+    assert store.list_public(None, 5) == Page([two], more=False)
 
 
 # failed logins

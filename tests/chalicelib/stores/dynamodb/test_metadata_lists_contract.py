@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.registry.model import Page
+from chalicelib.page import Page
 from tests.support.values import a_manifest, a_referrer, fresh_digest, push_manifest
 
 if TYPE_CHECKING:

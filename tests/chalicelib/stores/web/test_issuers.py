@@ -257,7 +257,7 @@ def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
     )
     exchange = TokenExchange(store, issuers, StsClient(), "registry.example.com")
     found = exchange.exchange(SubjectTokenType.ID_TOKEN, token(iss=server.url), NOW)
-    assert found.trust.name == "ci"
+    assert found.source == "ci"
     with serving() as evil:
         evil.publish(jwk(rsa_key(1), kid="one"))
         forged = [
