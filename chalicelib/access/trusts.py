@@ -26,7 +26,7 @@ AWS = "aws"
 """The issuer of AWS identities, which STS confirms."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
-"""The hosts that may be asked without TLS: nobody can listen on the way to them."""
+"""The hosts that a request may go to without TLS: it does not leave this machine."""
 
 _STAR = "*"
 _QUOTED = 300
