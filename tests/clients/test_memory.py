@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clients import daemons
-from tests.clients.adapters.copying import Skopeo
 from tests.clients.contents import read_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.clients.adapters.base import Workspace
+    from tests.clients.workshop import Workshop
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -37,20 +36,17 @@ def peak_memory(pid: int) -> int:
     reason=f"{daemons.URLS_VARIABLE} names a registry whose processes can't be measured from here",
 )
 def test_proxy_and_gateway_hold_no_layer_in_memory(
-    image: Callable[[str], Path],
-    repository: str,
-    workspace: Workspace,
-    record_property: Callable[[str, object], None],
+    workshop: Workshop, record_property: Callable[[str, object], None]
 ) -> None:
     """Pushing 300 MB through fresh processes raises the peak of each by less than 64 MB."""
-    layout = image("one-big")
+    layout = workshop.image("one-big")
     with daemons.start_moorage() as registry:
         assert registry.pids["moto"] not in {registry.pids[name] for name in MEASURED}
         before = {name: peak_memory(registry.pids[name]) for name in MEASURED}
-        reference = f"{registry.proxy_host}/{repository}:latest"
-        Skopeo(workspace).push(layout, reference)
+        reference = f"{registry.proxy_host}/{workshop.repository}:latest"
+        workshop.skopeo.push(layout, reference)
         growth = {name: peak_memory(registry.pids[name]) - before[name] for name in MEASURED}
-        assert Skopeo(workspace).pull(reference) == read_layout(layout)
+        assert workshop.skopeo.pull(reference) == read_layout(layout)
 
     for name, grown in growth.items():
         record_property(f"{name} growth in bytes", grown)
