@@ -17,7 +17,7 @@ from aiohttp import web
 
 from moorage.common.http_server import Pace
 from tests.moorage.proxy.proxies import CHUNK, run_proxy
-from tests.support.fake_registry import SHUTDOWN_SECONDS, run_fake_registry, run_runner
+from tests.support.fake_registry import run_fake_registry, run_handler
 from tests.support.servers import connect, exchange, request
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ class ScriptedRegistry:
 def scripted(*answers: web.Response | None) -> Iterator[tuple[str, ScriptedRegistry]]:
     """Run such a registry with a proxy before it; give the proxy's URL and the registry."""
     script = ScriptedRegistry(list(answers))
-
-    def make() -> web.ServerRunner:
-        server = web.Server(script.answer, auto_decompress=False)
-        return web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-
-    with run_runner(make) as upstream, run_proxy(upstream, patience=5.0) as url:
+    with run_handler(script.answer) as upstream, run_proxy(upstream, patience=5.0) as url:
         yield url, script
 
 
