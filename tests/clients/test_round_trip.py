@@ -1,15 +1,20 @@
 """Every client pushes real images and pulls them back; what arrives equals what was sent.
 
 After a client has pushed, skopeo fetches everything the registry holds with digests preserved, and
-every blob is hashed again here: a client's own word that all is well is not enough.
+every blob is hashed again here: a client's own word that all is well is not enough. One push is
+measured: how much memory the registry's own processes take for a layer of 300 MB.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clients import daemons
 from tests.clients.contents import read_layout
 
 if TYPE_CHECKING:
@@ -81,3 +86,38 @@ def test_a_client_finds_its_platform_in_an_index(
 
     amd64 = read_layout(layout).images[0]
     assert pulled.unpacked() == {(amd64.config, amd64.diff_ids)}
+
+
+GROWTH_LIMIT = 64_000_000
+MEASURED = ("gateway", "proxy")
+
+
+def peak_memory(pid: int) -> int:
+    """Peak resident memory of a process so far, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found, f"process {pid} has no VmHWM"
+    return int(found[1]) * 1024
+
+
+@pytest.mark.skipif(
+    daemons.URLS_VARIABLE in os.environ,
+    reason=f"{daemons.URLS_VARIABLE} names a registry whose processes can't be measured from here",
+)
+def test_proxy_and_gateway_hold_no_layer_in_memory(
+    workshop: Workshop, record_property: Callable[[str, object], None]
+) -> None:
+    """Pushing 300 MB through fresh processes raises the peak of each by less than 64 MB."""
+    layout = workshop.image("one-big")
+    with daemons.start_moorage() as registry:
+        assert registry.pids["moto"] not in {registry.pids[name] for name in MEASURED}
+        before = {name: peak_memory(registry.pids[name]) for name in MEASURED}
+        reference = f"{registry.proxy_host}/{workshop.repository}:latest"
+        workshop.skopeo.push(layout, reference)
+        growth = {name: peak_memory(registry.pids[name]) - before[name] for name in MEASURED}
+        assert workshop.skopeo.pull(reference) == read_layout(layout)
+
+    for name, grown in growth.items():
+        record_property(f"{name} growth in bytes", grown)
+        print(f"{name}: {before[name] / 1e6:.0f} MB before, peak grew by {grown / 1e6:.0f} MB")
+    assert max(growth.values()) < GROWTH_LIMIT
