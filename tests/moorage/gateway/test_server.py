@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import logging
 import signal
@@ -14,7 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,9 +23,6 @@ from moorage.gateway.faults import GatewayFault
 from moorage.gateway.response import HeadMode
 from moorage.gateway.server import Gateway, GatewayOptions, load_function
 from tests.support.servers import Recorder, connect, exchange, request, run_gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_a_target_is_not_normalised(url: str, recorder: Recorder) -> None:
@@ -291,40 +287,26 @@ def test_importing_the_gateway_loads_no_app() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_prints_that_it_is_ready_and_ends_on_a_signal(number: signal.Signals) -> None:
-    """It prints one line with the URL, serves, and exits with 0."""
-    program = (
-        "import asyncio\n"
-        "from moorage.gateway import server\n"
-        "server.load_function = lambda: lambda event, _: {'statusCode': 202}\n"
-        "asyncio.run(server.serve(server.GatewayOptions(port=0)))\n"
-    )
-    with started(program) as (server, url):
-        assert request(url, "GET", "/v2/")[0] == 202
-        server.send_signal(number)
-        assert server.wait(20) == 0
-
-
-def test_a_function_that_never_ends_does_not_keep_the_gateway_from_ending() -> None:
-    """After Ctrl-C the process ends once the time of the call is over."""
+@pytest.mark.parametrize(
+    ("function", "status", "number"),
+    [
+        ("lambda event, _: {'statusCode': 202}", 202, signal.SIGINT),
+        ("lambda event, _: {'statusCode': 202}", 202, signal.SIGTERM),
+        # A function that never ends does not keep the gateway from ending.
+        ("lambda event, _: threading.Event().wait()", 504, signal.SIGINT),
+    ],
+)
+def test_the_command_prints_that_it_is_ready_and_ends_on_a_signal(
+    function: str, status: int, number: signal.Signals
+) -> None:
+    """It prints one line with the URL, serves, and exits with 0 once the time of a call is over."""
     program = (
         "import sys, threading\n"
-        "def function(event, _): threading.Event().wait()\n"
-        "from moorage.gateway import server\n"
-        "server.load_function = lambda: function\n"
         "from moorage.cli.main import main\n"
+        "from moorage.gateway import server\n"
+        f"server.load_function = lambda: {function}\n"
         "sys.exit(main(['gateway', '--port', '0', '--timeout', '0.5']))\n"
     )
-    with started(program) as (server, url):
-        assert request(url, "GET", "/v2/")[0] == 504
-        server.send_signal(signal.SIGINT)
-        assert server.wait(60) == 0
-
-
-@contextlib.contextmanager
-def started(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a program that serves a gateway; give the process and the URL that it prints."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
     ) as server:
@@ -332,6 +314,8 @@ def started(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             assert server.stdout is not None
             words = server.stdout.readline().split()
             assert words[:3] == ["gateway", "ready", "on"]
-            yield server, words[3]
+            assert request(words[3], "GET", "/v2/")[0] == status
+            server.send_signal(number)
+            assert server.wait(60) == 0
         finally:
             server.kill()
