@@ -9,7 +9,6 @@ import base64
 import json
 import re
 import sys
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -107,15 +106,6 @@ class RegistryOwner:
         return tools.run(_MOORAGE, *words, "--aws-endpoint", self.registry.aws)
 
 
-@contextmanager
-def guarded() -> Iterator[RegistryOwner]:
-    """Run a registry with access control until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="moorage-owner-") as folder:
-        file = Path(folder) / "token"
-        with daemons.start_moorage("--auth", "--admin-token-file", str(file)) as running:
-            yield RegistryOwner(running, file.read_text().strip())
-
-
 @dataclass(frozen=True)
 class World:
     """A registry with one image in three repositories, and API tokens for people."""
@@ -137,19 +127,22 @@ class World:
 @contextmanager
 def furnished() -> Iterator[World]:
     """Run such a registry with an image in it until the block ends."""
-    with guarded() as owner, temporary_workspace() as workspace:
-        skopeo = Skopeo(workspace)
-        host = owner.registry.gateway_host
-        skopeo.log_in(host, "admin", owner.token)
-        for repository in (PRIVATE, PUBLIC, HIDDEN):
-            skopeo.push(recipes.layout("tiny"), f"{host}/{repository}:1")
-        owner.publish(PUBLIC)
-        yield World(
-            owner,
-            writer=owner.make("writer", "clients/**:pull,push,delete"),
-            pusher=owner.make("pusher", "clients/**:pull,push"),
-            reader=owner.make("reader", "clients/**:pull"),
-        )
+    with temporary_workspace() as workspace:
+        file = workspace.fresh("token")
+        with daemons.start_moorage("--auth", "--admin-token-file", str(file)) as running:
+            owner = RegistryOwner(running, file.read_text().strip())
+            skopeo = Skopeo(workspace)
+            host = owner.registry.gateway_host
+            skopeo.log_in(host, "admin", owner.token)
+            for repository in (PRIVATE, PUBLIC, HIDDEN):
+                skopeo.push(recipes.layout("tiny"), f"{host}/{repository}:1")
+            owner.publish(PUBLIC)
+            yield World(
+                owner,
+                writer=owner.make("writer", "clients/**:pull,push,delete"),
+                pusher=owner.make("pusher", "clients/**:pull,push"),
+                reader=owner.make("reader", "clients/**:pull"),
+            )
 
 
 def refused(says: str) -> pytest.RaisesExc[ClientError | ValueError]:

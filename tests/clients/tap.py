@@ -13,7 +13,7 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background
+from tests.support.fake_registry import in_background, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -78,17 +78,12 @@ class _Passing:
         """Listen; return what ends it."""
         # Bytes pass as they are: nothing is unpacked, no redirect followed, no cookie kept.
         self._session = ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar())
-        runner = web.ServerRunner(
-            web.Server(self._pass, access_log=None, auto_decompress=False),
-            shutdown_timeout=SHUTDOWN_SECONDS,
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        self.tap.host = f"{host}:{port}"
+        server = web.Server(self._pass, access_log=None, auto_decompress=False)
+        port, end = await listen(server)
+        self.tap.host = f"127.0.0.1:{port}"
 
         async def close() -> None:
-            await runner.cleanup()
+            await end()
             await self._session.close()
 
         return close

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
 CHUNK_LIMIT = 6_000_000
@@ -156,18 +157,25 @@ def run_handler(
     answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> Iterator[str]:
     """Serve on a free port of loopback what answers requests; give its URL."""
-    urls: list[str] = []
+    ports: list[int] = []
 
     async def start() -> Callable[[], Awaitable[None]]:
-        server = web.Server(answer, access_log=None, auto_decompress=False)
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        return runner.cleanup
+        port, end = await listen(web.Server(answer, access_log=None, auto_decompress=False))
+        ports.append(port)
+        return end
 
     with in_background(start):
-        yield urls[0]
+        yield f"http://127.0.0.1:{ports[0]}"
+
+
+async def listen(
+    server: web.Server, tls: ssl.SSLContext | None = None
+) -> tuple[int, Callable[[], Awaitable[None]]]:
+    """Serve on a free port of loopback; return the port, and what ends it."""
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    return runner.addresses[0][1], runner.cleanup
 
 
 @contextmanager

@@ -24,10 +24,7 @@ from tests.support.servers import request as ask
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
-
-    from aiohttp import web
 
 MIB = 1 << 20
 GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -201,14 +198,10 @@ def keep_little_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the server's kernel buffer few bytes: by default it takes a whole answer at once."""
     made = connections.BoundedServer.connection_made
 
-    def made_small(
-        server: connections.BoundedServer,
-        handler: web.RequestHandler,
-        transport: asyncio.Transport,
-    ) -> None:
-        peer = transport.get_extra_info("socket")
+    def made_small(*given: Any) -> None:  # noqa: ANN401 - as aiohttp calls it
+        peer = given[-1].get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
-        made(server, handler, transport)
+        made(*given)
 
     monkeypatch.setattr(connections.BoundedServer, "connection_made", made_small)
 

@@ -40,7 +40,7 @@ from moorage.gateway.rest_api import rest_api_of
 from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.support.access import AccessWorld
-from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background, read_body
+from tests.support.fake_registry import in_background, listen, read_body
 from tests.support.registries import registry_in_memory
 from tests.support.servers import run_gateway
 
@@ -212,20 +212,16 @@ class _BrokenGateway:
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        runner = web.ServerRunner(
-            BoundedServer(self._handle, handler_cancellation=False),
-            shutdown_timeout=SHUTDOWN_SECONDS,
-        )
-        await runner.setup()
-        await web.TCPSite(runner, ports.LOOPBACK, 0, ssl_context=self._broken.tls).start()
+        server = BoundedServer(self._handle, handler_cancellation=False)
+        port, end = await listen(server, self._broken.tls)
         scheme = "http" if self._broken.tls is None else "https"
-        self.url = f"{scheme}://localhost:{runner.addresses[0][1]}"
+        self.url = f"{scheme}://localhost:{port}"
 
-        async def end() -> None:
+        async def close() -> None:
             await self._client.close()
-            await runner.cleanup()
+            await end()
 
-        return end
+        return close
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         transport = request.transport
