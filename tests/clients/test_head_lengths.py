@@ -19,8 +19,7 @@ import pytest
 from moorage.local import ports
 from tests.clients import daemons
 from tests.clients.adapters.copying import COPIES
-from tests.clients.contents import read_layout
-from tests.clients.held import described, over_http, untrue
+from tests.clients.contents import described, over_http, read_layout, untrue
 from tests.clients.images import root_of
 from tests.clients.tap import tap
 from tests.clients.tools import ClientError

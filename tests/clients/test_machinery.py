@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.contents import CorruptError, read_directory, read_docker_archive, read_layout
-from tests.clients.held import described, untrue
+from tests.clients.contents import (
+    CorruptError,
+    described,
+    read_directory,
+    read_docker_archive,
+    read_layout,
+    untrue,
+)
 from tests.clients.images import (
     add_file,
     blob_path,

@@ -17,9 +17,8 @@ from moorage.common.http_server import Pace, most_connections
 from moorage.common.memory import BodyMemory
 from moorage.gateway import server as gateway
 from moorage.gateway.server import GatewayOptions
-from tests.moorage.proxy.proxies import run_proxy
 from tests.support.fake_registry import run_fake_registry
-from tests.support.servers import Recorder, connect, exchange, run_gateway
+from tests.support.servers import Recorder, connect, exchange, run_gateway, run_proxy
 from tests.support.servers import request as ask
 from tests.support.waiting import until
 

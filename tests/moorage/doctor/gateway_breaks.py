@@ -122,17 +122,15 @@ def take_again(sent: SentRequest) -> Reply | None:
     return Reply.of(202, Range="0-270000", Location=sent.target) if seen else None
 
 
-def elsewhere(reply: Reply) -> None:
-    """Lead to another host."""
-    location = reply.headers.get("Location", "")
-    if location.startswith("/"):
-        reply.headers["Location"] = f"http://registry.invalid{location}"
+def leading_to(origin: str) -> Callable[[Reply], None]:
+    """Name another host, or another port, in a Location that names none."""
 
+    def change(reply: Reply) -> None:
+        location = reply.headers.get("Location", "")
+        if location.startswith("/"):
+            reply.headers["Location"] = origin + location
 
-def absolute_without_tls(reply: Reply) -> None:
-    """Name the host, and another port of it."""
-    if "Location" in reply.headers:
-        reply.headers["Location"] = f"http://localhost:1{reply.headers['Location']}"
+    return change
 
 
 def off_by_one(reply: Reply) -> None:
@@ -210,6 +208,7 @@ IN_LOG, THROTTLED, REFUSED = "the function's log", "throttling", "firewall"
 AT_S3 = "the URL at S3 fails"
 TO_REDIRECT = "MOORAGE_HEAD_STRATEGY=redirect"
 WITHOUT_TLS = header("Location", "http://s3.invalid/")
+ELSEWHERE = leading_to("http://registry.invalid")
 NO_DIGEST = header("Docker-Content-Digest", None)
 NETWORK = "the network from here to the registry"
 IS_BLOB = method("GET", has="/blobs/sha256")
@@ -254,8 +253,8 @@ BROKEN = {
     ),
     "expired Date": Row("clock", on(IS_V2, header("Date", "Wed, 01 Jan 2020 00:00:00 GMT")), "NTP"),
     "has tags already": Row("scratch", on(TAGS, instead(200, b'{"tags": ["latest"]}'))),
-    "leads to another host": Row("location", on(method("POST", "PATCH", "PUT"), elsewhere)),
-    "leads to another port": Row("location", on(method("PUT"), absolute_without_tls)),
+    "leads to another host": Row("location", on(method("POST", "PATCH", "PUT"), ELSEWHERE)),
+    "leads to another port": Row("location", on(method("PUT"), leading_to("http://localhost:1"))),
     "leads nowhere": Row("location", on(method("PATCH"), header("Location", None))),
     "no digest": Row("upload", on(method("PUT"), NO_DIGEST)),
     "loses the query": Row("upload", asking(method("PUT"), lose_query)),
@@ -389,7 +388,7 @@ FAILING = {
     "a firewall refuses POST": Row(
         "location", asking(method("POST", has="/blobs/"), refuse(403)), REFUSED
     ),
-    "an upload leads elsewhere": Row("upload", on(method("POST"), elsewhere), "Location"),
+    "an upload leads elsewhere": Row("upload", on(method("POST"), ELSEWHERE), "Location"),
     "may not push": Row("upload", on(method("PUT"), instead(403, DENIED)), "docs/access.md"),
     "a wrong digest fails": Row("wrong-digest", on(empty_put, instead(500)), IN_LOG),
     "a wrong digest is an error of another's": Row(

@@ -22,9 +22,8 @@ import pytest
 from aiohttp import web
 
 from moorage.common.http_server import Pace
-from tests.moorage.proxy.proxies import CHUNK, run_proxy
 from tests.support.fake_registry import FakeRegistry, UploadFault, run_fake_registry, run_handler
-from tests.support.servers import connect, exchange, request
+from tests.support.servers import CHUNK, connect, exchange, request, run_proxy
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from moorage.proxy.upstream import returned
-from tests.moorage.proxy.proxies import run_proxy
-from tests.support.servers import Recorder, request, run_gateway
+from tests.support.servers import Recorder, request, run_gateway, run_proxy
 
 UPSTREAM = "http://127.0.0.1:8000"
 HOST = "127.0.0.1:5000"
