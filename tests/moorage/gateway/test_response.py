@@ -137,6 +137,14 @@ def test_escaped_characters_count_as_escaped() -> None:
         read_answer(returned(body='"' * (MAX_ANSWER_BYTES // 2)))
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_204_or_304_has_neither_body_nor_length(status: int) -> None:
+    """The function's body is not sent."""
+    response = to_http(GatewayResponse(status, (), b"12345"), "GET", HeadMode.BODY, "id")
+    assert response.body in (b"", None)
+    assert "Content-Length" not in response.headers
+
+
 def test_the_gateway_adds_its_own_headers() -> None:
     """Request ids always; a Content-Type only where the function set none."""
     bare = to_http(GatewayResponse(200, (), b"{}"), "GET", HeadMode.BODY, "an-id")

@@ -88,15 +88,12 @@ def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
         assert b"\r\nx-amzn-Remapped-Content-Length: 77\r\n" in answer + b"\r\n"
 
 
-@pytest.mark.parametrize("status", [204, 304])
-def test_a_204_or_304_has_neither_body_nor_length(
-    status: int, url: str, recorder: Recorder
-) -> None:
-    """A function's body on one would be read as the next answer, so it is not sent."""
-    recorder.answer = {"statusCode": status, "body": "stray"}
+def test_a_204_has_neither_body_nor_length_on_the_wire(url: str, recorder: Recorder) -> None:
+    """A function's body on a 204 would be read as the next answer, so it is not sent."""
+    recorder.answer = {"statusCode": 204, "body": "stray"}
     raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
-    assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert head.startswith(b"HTTP/1.1 204")
     assert b"content-length" not in head.lower()
     assert rest == b""
 
