@@ -11,15 +11,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.clients import daemons, images, logins, recipes
+from tests.clients import daemons, logins
 from tests.clients.adapters.base import temporary_workspace
-from tests.clients.adapters.catalogue import DAEMON_OF, make
+from tests.clients.workshop import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from tests.clients.adapters.base import Client, Workspace
     from tests.clients.daemons import RegistryProcess
     from tests.clients.logins import World
 
@@ -69,57 +68,25 @@ def world() -> Iterator[World]:
 @pytest.fixture(scope="session")
 def dockerd() -> Iterator[str]:
     """Give the address of a docker daemon of our own; skips, saying why, where it can't run."""
-    try:
-        with daemons.dockerd() as address:
-            yield address
-    except daemons.NotStartedError as reason:
-        pytest.skip(f"dockerd DID NOT START on this machine: {reason}")
+    yield from _started(daemons.dockerd())
 
 
 @pytest.fixture(scope="session")
 def containerd() -> Iterator[str]:
     """Give the socket of a containerd of our own; skips, saying why, where it can't run."""
+    yield from _started(daemons.containerd())
+
+
+def _started(daemon: AbstractContextManager[str]) -> Iterator[str]:
     try:
-        with daemons.containerd() as address:
+        with daemon as address:
             yield address
     except daemons.NotStartedError as reason:
-        pytest.skip(f"containerd DID NOT START on this machine: {reason}")
+        pytest.skip(f"a daemon DID NOT START on this machine: {reason}")
 
 
 @pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """Give a workspace of the test's own."""
+def workshop(request: pytest.FixtureRequest) -> Iterator[Workshop]:
+    """Give a test its own workspace, repository, clients and images."""
     with temporary_workspace() as own:
-        yield own
-
-
-@pytest.fixture
-def client(request: pytest.FixtureRequest, workspace: Workspace) -> Callable[[str], Client]:
-    """Give a maker of clients by name, which starts the daemon that a client needs."""
-
-    def maker(name: str) -> Client:
-        daemon = DAEMON_OF.get(name)
-        address = request.getfixturevalue(daemon) if daemon else ""
-        return make(name, workspace, address)
-
-    return maker
-
-
-@pytest.fixture
-def image(workspace: Workspace) -> Callable[[str], Path]:
-    """Give a maker of layouts by image name, with layers that nobody has pushed before."""
-
-    def maker(name: str) -> Path:
-        try:
-            kept = recipes.layout(name)
-        except recipes.CannotMakeError as reason:
-            pytest.skip(f"image {name} CAN'T BE MADE on this machine: {reason}")
-        return images.stamp(kept, workspace.fresh(name), uuid4().hex)
-
-    return maker
-
-
-@pytest.fixture
-def repository() -> str:
-    """Give the name of a repository that nobody has used."""
-    return f"clients/{uuid4().hex[:12]}"
+        yield Workshop(own, f"clients/{uuid4().hex[:12]}", request.getfixturevalue)

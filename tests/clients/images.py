@@ -164,7 +164,8 @@ def write_docker_archive(layout: Path, archive: Path, name: str) -> Path:
     """Write a layout's only image as the archive that ``docker load`` takes, named ``name``."""
     manifest = read_json(layout, root_of(layout))
     blobs = [manifest["config"], *manifest["layers"]]
-    paths = [f"{blob['digest'].partition(':')[2]}.{kind}" for blob, kind in _kinds(blobs)]
+    names = [blob["digest"].partition(":")[2] for blob in blobs]
+    paths = [f"{names[0]}.json", *(f"{name}.tar" for name in names[1:])]
     listing = [{"Config": paths[0], "RepoTags": [name], "Layers": paths[1:]}]
     with tarfile.open(archive, "w") as tar:
         for blob, path in zip(blobs, paths, strict=True):
@@ -183,10 +184,6 @@ def read_json(layout: Path, descriptor: Json) -> Json:
     """Document behind a descriptor, unverified: for layouts that this module wrote."""
     document: Json = json.loads(blob_path(layout, descriptor["digest"]).read_bytes())
     return document
-
-
-def _kinds(blobs: Sequence[Json]) -> list[tuple[Json, str]]:
-    return [(blob, "tar" if position else "json") for position, blob in enumerate(blobs)]
 
 
 def _stamp_descriptor(source: Path, target: Path, descriptor: Json, nonce: str) -> Json:

@@ -6,11 +6,9 @@ It never verifies anything itself, and makes API tokens by the owner's own comma
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
 import sys
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -22,11 +20,13 @@ import pytest
 
 from tests.clients import daemons, images, recipes, tools
 from tests.clients.adapters.base import temporary_workspace
-from tests.clients.adapters.catalogue import make
+from tests.clients.adapters.copying import Skopeo
 from tests.clients.tools import ClientError
+from tests.support.servers import request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from email.message import Message
 
     from tests.clients.daemons import RegistryProcess
 
@@ -34,7 +34,6 @@ PRIVATE, PUBLIC, HIDDEN = "clients/kept", "open/kept", "other/kept"
 """Repositories that hold an image under the tag 1."""
 
 _MOORAGE = str(Path(sys.executable).with_name("moorage"))
-_TIMEOUT = 60
 _DENIED = "denied: this login may not do that here"
 _WRONG = "the user name, password or token is not valid"
 
@@ -107,15 +106,6 @@ class RegistryOwner:
         return tools.run(_MOORAGE, *words, "--aws-endpoint", self.registry.aws)
 
 
-@contextmanager
-def guarded() -> Iterator[RegistryOwner]:
-    """Run a registry with access control until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="moorage-owner-") as folder:
-        file = Path(folder) / "token"
-        with daemons.start_moorage("--auth", "--admin-token-file", str(file)) as running:
-            yield RegistryOwner(running, file.read_text().strip())
-
-
 @dataclass(frozen=True)
 class World:
     """A registry with one image in three repositories, and API tokens for people."""
@@ -137,33 +127,27 @@ class World:
 @contextmanager
 def furnished() -> Iterator[World]:
     """Run such a registry with an image in it until the block ends."""
-    with guarded() as owner, temporary_workspace() as workspace:
-        skopeo = make("skopeo", workspace, "")
-        host = owner.registry.gateway_host
-        skopeo.log_in(host, "admin", owner.token)
-        for repository in (PRIVATE, PUBLIC, HIDDEN):
-            skopeo.push(recipes.layout("tiny"), f"{host}/{repository}:1")
-        owner.publish(PUBLIC)
-        yield World(
-            owner,
-            writer=owner.make("writer", "clients/**:pull,push,delete"),
-            pusher=owner.make("pusher", "clients/**:pull,push"),
-            reader=owner.make("reader", "clients/**:pull"),
-        )
+    with temporary_workspace() as workspace:
+        file = workspace.fresh("token")
+        with daemons.start_moorage("--auth", "--admin-token-file", str(file)) as running:
+            owner = RegistryOwner(running, file.read_text().strip())
+            skopeo = Skopeo(workspace)
+            host = owner.registry.gateway_host
+            skopeo.log_in(host, "admin", owner.token)
+            for repository in (PRIVATE, PUBLIC, HIDDEN):
+                skopeo.push(recipes.layout("tiny"), f"{host}/{repository}:1")
+            owner.publish(PUBLIC)
+            yield World(
+                owner,
+                writer=owner.make("writer", "clients/**:pull,push,delete"),
+                pusher=owner.make("pusher", "clients/**:pull,push"),
+                reader=owner.make("reader", "clients/**:pull"),
+            )
 
 
 def refused(says: str) -> pytest.RaisesExc[ClientError | ValueError]:
     """Expect that a client fails and says so; its command line comes before its output."""
     return pytest.raises(REFUSED, match=re.compile(says, re.DOTALL))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A status, the headers in lower case, and the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True)
@@ -181,24 +165,19 @@ class Plain:
 
     def bearer(self, scope: str) -> Plain:
         """Fetch a token, and say it by that from then on."""
-        answer = self.ask("GET", f"/v2/_token?{urlencode({'scope': scope})}")
-        return replace(self, authorization=f"Bearer {json.loads(answer.body)['token']}")
+        _, _, body = self.ask("GET", f"/v2/_token?{urlencode({'scope': scope})}")
+        return replace(self, authorization=f"Bearer {json.loads(body)['token']}")
 
-    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> Answer:
+    def ask(
+        self, method: str, path: str, body: bytes = b"", kind: str = ""
+    ) -> tuple[int, Message, bytes]:
         """Send a request; ``path`` may be a whole URL, ``kind`` is the body's media type."""
-        target = urlsplit(urljoin(self.url, path))
+        whole = urljoin(self.url, path)
+        target = urlsplit(whole)._replace(scheme="", netloc="").geturl()
         headers = {"Authorization": self.authorization, **({"Content-Type": kind} if kind else {})}
-        connection = http.client.HTTPConnection(target.netloc, timeout=_TIMEOUT)
-        try:
-            wanted = target._replace(scheme="", netloc="").geturl()
-            connection.request(method, wanted, body, headers)
-            answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read())
-        finally:
-            connection.close()
+        return request(whole, method, target, body, headers)
 
-    def manifest(self, repository: str, reference: str) -> Answer:
+    def manifest(self, repository: str, reference: str) -> tuple[int, Message, bytes]:
         """Ask for a manifest."""
         return self.ask("GET", f"/v2/{repository}/manifests/{reference}")
 
@@ -208,20 +187,20 @@ class Plain:
         document = images.read_json(layout, root)
         statuses = []
         for blob in (document["config"], *document["layers"]):
-            opened = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
-            place = opened.headers.get("location", "")
+            opened, headers, _ = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
+            place = headers.get("Location", "")
             query = f"{'&' if '?' in place else '?'}{urlencode({'digest': blob['digest']})}"
             content = images.blob_path(layout, blob["digest"]).read_bytes()
-            closed = self.ask("PUT", place + query, content, "application/octet-stream")
-            statuses += [opened.status, closed.status]
+            closed, *_ = self.ask("PUT", place + query, content, "application/octet-stream")
+            statuses += [opened, closed]
         content = images.blob_path(layout, root["digest"]).read_bytes()
         path = f"/v2/{repository}/manifests/{tag}"
-        return [*statuses, self.ask("PUT", path, content, root["mediaType"]).status]
+        return [*statuses, self.ask("PUT", path, content, root["mediaType"])[0]]
 
     def pull(self, repository: str, tag: str) -> dict[str, bytes]:
         """Pull an image's manifest and blobs by the digests of what came."""
-        manifest = self.manifest(repository, tag).body
+        manifest = self.manifest(repository, tag)[2]
         document = json.loads(manifest)
         digests = [blob["digest"] for blob in (document["config"], *document["layers"])]
-        blobs = [self.ask("GET", f"/v2/{repository}/blobs/{each}").body for each in digests]
+        blobs = [self.ask("GET", f"/v2/{repository}/blobs/{each}")[2] for each in digests]
         return {f"sha256:{sha256(each).hexdigest()}": each for each in (manifest, *blobs)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -24,11 +23,7 @@ if TYPE_CHECKING:
 CACHE = TOOLS / "images"
 MIB = 1 << 20
 SUITE = "bookworm"
-MANY_LAYERS = 30
 FEW_LAYERS = 3
-SMALL_LAYER_SIZE = 200_000
-TINY_LAYER_SIZE = 100
-BIG_LAYER_SIZE = 300_000_000
 _DEBOOTSTRAP_TIMEOUT = 600
 # Part of the cache's folder names: raise it when a recipe changes.
 _EDITION = "1"
@@ -100,31 +95,10 @@ def _add_tree(tar: tarfile.TarFile, root: Path) -> None:
         tar.add(path, path.name, filter=plain)
 
 
-def _many_small(target: Path) -> None:
-    """Make thirty layers of 200 KB that don't compress."""
-    _small_layers(target, MANY_LAYERS)
-
-
-def _few_small(target: Path) -> None:
-    """Make three such layers, for tests of which requests a client makes."""
-    _small_layers(target, FEW_LAYERS)
-
-
-def _tiny(target: Path) -> None:
-    """Make one layer of one small file, for tests of who may push it."""
-    layer = _random_layer(target, 0, TINY_LAYER_SIZE)
-    images.finish_layout(target, images.write_manifest(target, [layer]))
-
-
-def _small_layers(target: Path, number: int) -> None:
-    made = [_random_layer(target, seed, SMALL_LAYER_SIZE) for seed in range(number)]
+def _random(target: Path, seeds: range, size: int, *, compress: bool = True) -> None:
+    """Make a layer of random bytes for each seed."""
+    made = [_random_layer(target, seed, size, compress=compress) for seed in seeds]
     images.finish_layout(target, images.write_manifest(target, made))
-
-
-def _one_big(target: Path) -> None:
-    """Make one layer of 300 MB of random bytes, stored as a plain tar."""
-    layer = _random_layer(target, 300, BIG_LAYER_SIZE, compress=False)
-    images.finish_layout(target, images.write_manifest(target, [layer]))
 
 
 def _two_platforms(target: Path) -> None:
@@ -147,14 +121,12 @@ def _random_layer(target: Path, seed: int, size: int, *, compress: bool = True) 
 
 RECIPES: dict[str, Callable[[Path], None]] = {
     "debian": _debian,
-    "many-small": _many_small,
-    "few-small": _few_small,
-    "tiny": _tiny,
-    "one-big": _one_big,
+    "many-small": lambda target: _random(target, range(30), 200_000),
+    # For tests of which requests a client makes.
+    "few-small": lambda target: _random(target, range(FEW_LAYERS), 200_000),
+    # For tests of who may push it.
+    "tiny": lambda target: _random(target, range(1), 100),
+    # One layer of 300 MB, stored as a plain tar.
+    "one-big": lambda target: _random(target, range(300, 301), 300_000_000, compress=False),
     "two-platforms": _two_platforms,
 }
-
-
-def forget() -> None:
-    """Delete every cached image."""
-    shutil.rmtree(CACHE, ignore_errors=True)

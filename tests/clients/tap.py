@@ -5,8 +5,6 @@ It changes nothing but the hop, so that a test can say what a client did not hav
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,8 +13,10 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from multidict import CIMultiDict
 from yarl import URL
 
+from tests.support.fake_registry import in_background, listen
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from aiohttp import StreamReader
     from multidict import CIMultiDictProxy
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 _HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "TE", "Trailer")
 _NO_BODY = ("GET", "HEAD", "DELETE")
 _READ = 1 << 18
-_SHUTDOWN_SECONDS = 1.0
-# How long opening or closing may take: far more than it needs.
-_LIMIT = 60.0
 
 
 @dataclass
@@ -65,17 +62,9 @@ def _is_mount(seen: TappedExchange) -> bool:
 @contextmanager
 def tap(upstream: str) -> Iterator[Tap]:
     """Listen on a free loopback port, passing on to the registry at the URL ``upstream``."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="tap")
-    thread.start()
     passing = _Passing(upstream)
-    try:
-        yield asyncio.run_coroutine_threadsafe(passing.open(), loop).result(_LIMIT)
-    finally:
-        asyncio.run_coroutine_threadsafe(passing.close(), loop).result(_LIMIT)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with in_background(passing.open):
+        yield passing.tap
 
 
 class _Passing:
@@ -83,29 +72,25 @@ class _Passing:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream.rstrip("/")
+        self.tap = Tap("")
 
-    async def open(self) -> Tap:
+    async def open(self) -> Callable[[], Awaitable[None]]:
+        """Listen; return what ends it."""
         # Bytes pass as they are: nothing is unpacked, no redirect followed, no cookie kept.
         self._session = ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar())
-        application = web.Application(client_max_size=0)
-        application.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(
-            application, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self._tap = Tap(f"{host}:{port}")
-        return self._tap
+        server = web.Server(self._pass, access_log=None, auto_decompress=False)
+        port, end = await listen(server)
+        self.tap.host = f"127.0.0.1:{port}"
 
-    async def close(self) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
+        async def close() -> None:
+            await end()
+            await self._session.close()
 
-    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        return close
+
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         seen = TappedExchange(request.method, request.raw_path)
-        self._tap.exchanges.append(seen)
+        self.tap.exchanges.append(seen)
         body = None if request.method in _NO_BODY else _counted(request.content, seen)
         async with self._session.request(
             request.method,

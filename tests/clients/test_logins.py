@@ -1,7 +1,8 @@
 """Every client logs in as it does elsewhere, and one that does not is refused what is private.
 
 The registry has access control. Clients log in by their own commands with an API token as the
-password; the user name is anything.
+password; the user name is anything. Who is logged in may push, pull, delete, list and copy what was
+granted, and no more.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.access.credentials import generate
-from tests.clients import recipes
+from tests.clients import recipes, tools
 from tests.clients.contents import read_layout
-from tests.clients.logins import PRIVATE, PUBLIC, SAYS, Plain, refused
+from tests.clients.images import root_of
+from tests.clients.logins import HIDDEN, PRIVATE, PUBLIC, SAYS, Plain, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from tests.clients.adapters.base import Client
     from tests.clients.logins import World
+    from tests.clients.workshop import Workshop
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -31,20 +31,15 @@ ROWS = [(name, door) for name in SAYS for door in ("proxy", "gateway")]
 
 
 @pytest.mark.parametrize(("name", "door"), ROWS)
-def test_a_client_that_logged_in_pushes_and_pulls(  # noqa: PLR0913  fixtures, not options
-    name: str,
-    door: str,
-    world: World,
-    client: Callable[[str], Client],
-    image: Callable[[str], Path],
-    repository: str,
+def test_a_client_that_logged_in_pushes_and_pulls(
+    name: str, door: str, world: World, workshop: Workshop
 ) -> None:
     """What comes back is what was sent, through the proxy and straight from the gateway."""
     registry = world.owner.registry
     host = registry.proxy_host if door == "proxy" else registry.gateway_host
-    reference = f"{host}/{repository}:1"
-    using = client(name)
-    layout = image("tiny")
+    reference = f"{host}/{workshop.repository}:1"
+    using = workshop.client(name)
+    layout = workshop.image("tiny")
 
     using.log_in(host, f"anybody-{name}", world.writer)
     using.push(layout, reference)
@@ -59,12 +54,12 @@ def test_a_client_that_logged_in_pushes_and_pulls(  # noqa: PLR0913  fixtures, n
 @pytest.mark.parametrize("mistake", ["unknown", "mistyped"])
 @pytest.mark.parametrize("name", SAYS)
 def test_a_wrong_password_is_refused(
-    name: str, mistake: str, world: World, client: Callable[[str], Client]
+    name: str, mistake: str, world: World, workshop: Workshop
 ) -> None:
     """A token that nobody has and one with a slip in it fail, in the client's own words."""
     slip = world.writer[:-1] + ("a" if world.writer[-1] != "a" else "b")
     password = generate() if mistake == "unknown" else slip
-    using = client(name)
+    using = workshop.client(name)
     host = world.host
     # A user name of its own: too many failures under one are answered with 429.
     user = f"{name}-{mistake}"
@@ -81,12 +76,12 @@ def _log_in_and_pull(using: Client, host: str, user: str, password: str) -> None
 
 @pytest.mark.parametrize("name", SAYS)
 def test_who_does_not_log_in_gets_nothing_that_is_private(
-    name: str, world: World, client: Callable[[str], Client], image: Callable[[str], Path]
+    name: str, world: World, workshop: Workshop
 ) -> None:
     """Neither pulling a private image nor pushing one works."""
-    using = client(name)
+    using = workshop.client(name)
     host = world.host
-    layout = image("tiny")
+    layout = workshop.image("tiny")
     with refused(SAYS[name].nobody):
         using.pull(f"{host}/{PRIVATE}:1")
     with refused(SAYS[name].nobody):
@@ -94,20 +89,16 @@ def test_who_does_not_log_in_gets_nothing_that_is_private(
 
 
 @pytest.mark.parametrize("name", [name for name in SAYS if name != "oras-py"])
-def test_anybody_pulls_what_is_public(
-    name: str, world: World, client: Callable[[str], Client]
-) -> None:
+def test_anybody_pulls_what_is_public(name: str, world: World, workshop: Workshop) -> None:
     """A public image comes without a login."""
-    pulled = client(name).pull(f"{world.host}/{PUBLIC}:1")
+    pulled = workshop.client(name).pull(f"{world.host}/{PUBLIC}:1")
     assert pulled.unpacked() == read_layout(recipes.layout("tiny")).unpacked()
 
 
-def test_what_is_public_is_not_open_to_a_push(
-    world: World, client: Callable[[str], Client], image: Callable[[str], Path]
-) -> None:
+def test_what_is_public_is_not_open_to_a_push(world: World, workshop: Workshop) -> None:
     """Pushing there needs a login that may push there."""
-    using = client("skopeo")
-    layout, host = image("tiny"), world.host
+    using = workshop.client("skopeo")
+    layout, host = workshop.image("tiny"), world.host
     with refused(SAYS["skopeo"].nobody):
         using.push(layout, f"{host}/{PUBLIC}:2")
     using.log_in(host, "elsewhere", world.writer)
@@ -115,15 +106,13 @@ def test_what_is_public_is_not_open_to_a_push(
         using.push(layout, f"{host}/{PUBLIC}:2")
 
 
-def test_oras_python_gets_no_token_for_a_repository(
-    world: World, client: Callable[[str], Client]
-) -> None:
+def test_oras_python_gets_no_token_for_a_repository(world: World, workshop: Workshop) -> None:
     """It keeps the token that the first challenge leads to, and that one names no repository."""
     from oras.client import OrasClient  # noqa: PLC0415  of an extra that other tests do without
 
     host = world.host
     with pytest.raises(ValueError, match="Unauthorized"):
-        client("oras-py").pull(f"{host}/{PUBLIC}:1")
+        workshop.client("oras-py").pull(f"{host}/{PUBLIC}:1")
     theirs = OrasClient(hostname=host, insecure=True)
     theirs.auth.set_basic_auth("anybody", world.writer)
     with pytest.raises(ValueError, match="Unauthorized"):
@@ -131,51 +120,43 @@ def test_oras_python_gets_no_token_for_a_repository(
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_who_may_only_pull_is_denied_a_push(
-    name: str,
-    world: World,
-    client: Callable[[str], Client],
-    image: Callable[[str], Path],
-    repository: str,
-) -> None:
+def test_who_may_only_pull_is_denied_a_push(name: str, world: World, workshop: Workshop) -> None:
     """Pulling works; pushing, to a new repository and over a tag, is denied and says so."""
-    using = client(name)
+    using = workshop.client(name)
     host = world.host
     using.log_in(host, f"reader-{name}", world.reader)
 
     pulled = using.pull(f"{host}/{PRIVATE}:1")
     assert pulled.unpacked() == read_layout(recipes.layout("tiny")).unpacked()
 
-    layout = image("tiny")
-    for target in (f"{repository}:1", f"{PRIVATE}:1"):
+    layout = workshop.image("tiny")
+    for target in (f"{workshop.repository}:1", f"{PRIVATE}:1"):
         with refused(SAYS[name].denied):
             using.push(layout, f"{host}/{target}")
 
 
 @pytest.mark.parametrize("door", ["proxy", "gateway"])
 def test_a_client_that_always_sends_basic_pushes_and_pulls(
-    door: str, world: World, image: Callable[[str], Path], repository: str
+    door: str, world: World, workshop: Workshop
 ) -> None:
     """Whoever sends user name and password with each request needs no token."""
     url = getattr(world.owner.registry, door)
     plain = Plain.basic(url, world.writer)
-    layout = image("tiny")
+    layout = workshop.image("tiny")
 
-    assert plain.push(layout, repository, "1") == [202, 201, 202, 201, 201]
+    assert plain.push(layout, workshop.repository, "1") == [202, 201, 202, 201, 201]
 
     (sent,) = read_layout(layout).images
-    assert set(plain.pull(repository, "1")) == {sent.manifest, sent.config, *sent.layers}
-    assert Plain.basic(url, generate()).manifest(repository, "1").status == 401
+    assert set(plain.pull(workshop.repository, "1")) == {sent.manifest, sent.config, *sent.layers}
+    assert Plain.basic(url, generate()).manifest(workshop.repository, "1")[0] == 401
 
 
 @pytest.mark.parametrize("name", ["docker", "podman", "crane", "regctl", "oras", "ctr"])
-def test_a_revoked_login_ends_at_once(
-    name: str, world: World, client: Callable[[str], Client]
-) -> None:
+def test_a_revoked_login_ends_at_once(name: str, world: World, workshop: Workshop) -> None:
     """After the owner's command the next pull of a client that is logged in fails."""
     token = world.owner.make(f"leaver-{name}", "clients/**:pull")
     host = world.host
-    using = client(name)
+    using = workshop.client(name)
     using.log_in(host, f"leaver-{name}", token)
     using.pull(f"{host}/{PRIVATE}:1")
 
@@ -190,10 +171,90 @@ def test_a_token_ends_with_the_login_it_was_given_to(world: World) -> None:
     password = world.owner.make("leaver", "clients/**:pull")
     basic = Plain.basic(world.owner.registry.gateway, password)
     bearer = basic.bearer(f"repository:{PRIVATE}:pull")
-    assert [each.manifest(PRIVATE, "1").status for each in (basic, bearer)] == [200, 200]
+    assert [each.manifest(PRIVATE, "1")[0] for each in (basic, bearer)] == [200, 200]
 
     world.owner.revoke("leaver")
 
     began = time.monotonic()
-    assert [each.manifest(PRIVATE, "1").status for each in (basic, bearer)] == [401, 401]
+    assert [each.manifest(PRIVATE, "1")[0] for each in (basic, bearer)] == [401, 401]
     assert time.monotonic() - began < AT_ONCE
+
+
+DELETIONS = {
+    "crane-tag": "crane delete --insecure {name}:1",
+    "crane-digest": "crane delete --insecure {name}@{digest}",
+    "regctl-tag": "regctl tag rm {name}:1",
+    "regctl-digest": "regctl manifest rm {name}@{digest}",
+    "oras": "oras manifest delete --force --plain-http {name}:1",
+    "skopeo": "skopeo delete --tls-verify=false docker://{name}:1",
+}
+"""Ways to delete; ``{name}`` is the repository with its host, ``{digest}`` the image's."""
+
+
+@pytest.mark.parametrize("way", DELETIONS)
+def test_only_who_may_delete_deletes(way: str, world: World, workshop: Workshop) -> None:
+    """Who may push and not delete is denied, and nothing is gone; who may delete deletes."""
+    layout = workshop.image("tiny")
+    digest = root_of(layout)["digest"]
+    repository = workshop.repository
+    name = f"{world.host}/{repository}"
+    plain = Plain.basic(world.owner.registry.gateway, world.reader)
+    using = workshop.client(way.partition("-")[0])
+
+    using.log_in(world.host, f"pusher-{way}", world.pusher)
+    using.push(layout, f"{name}:1")
+    with refused("(?i)denied"):
+        workshop.workspace.run_line(DELETIONS[way], name=name, digest=digest)
+    assert plain.manifest(repository, digest)[0] == 200
+    # Refused, regctl tries what deletes a tag elsewhere: an empty image in its place, and delete
+    # that. Whoever may push may do the first half.
+    tagged = plain.manifest(repository, "1")[1]["Docker-Content-Digest"]
+    assert (tagged != digest) is (way == "regctl-tag")
+
+    using.log_in(world.host, f"writer-{way}", world.writer)
+    workshop.workspace.run_line(DELETIONS[way], name=name, digest=digest)
+    assert plain.manifest(repository, "1")[0] == 404
+
+
+LISTS = {
+    "crane": ("crane catalog --insecure", "crane ls --insecure"),
+    "regctl": ("regctl repo ls", "regctl tag ls"),
+    "oras": ("oras repo ls --plain-http", "oras repo tags --plain-http"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_show_what_may_be_seen(name: str, world: World, workshop: Workshop) -> None:
+    """A reader's catalog has what it may pull, and no tags of another; an admin's has all."""
+    repositories, tags = LISTS[name]
+    host = world.host
+    using = workshop.client(name)
+    run = workshop.workspace.run_line
+
+    using.log_in(host, f"lists-{name}", world.reader)
+    shown = set(run(f"{repositories} {host}").split())
+    assert shown >= {PRIVATE, PUBLIC}
+    assert all(each == PUBLIC or each.startswith("clients/") for each in shown)
+    assert run(f"{tags} {host}/{PRIVATE}").split() == ["1"]
+    with refused("(?i)denied"):
+        run(f"{tags} {host}/{HIDDEN}")
+
+    using.log_in(host, f"lists-{name}", world.owner.token)
+    assert set(run(f"{repositories} {host}").split()) >= {PRIVATE, PUBLIC, HIDDEN}
+
+
+def test_crane_mounts_what_both_grants_allow(world: World, workshop: Workshop) -> None:
+    """Copied between two repositories a layer is mounted; what may not be pulled is not copied."""
+    copier = world.owner.make("copier", f"{PRIVATE}:pull", "copies/**:pull,push")
+    host = world.host
+    workshop.client("crane").log_in(host, "copier", copier)
+    # It tells of a mount on its standard error.
+    program = tools.program("crane") or "crane"
+    copy = ("sh", "-c", '"$@" 2>&1', "sh", program, "copy", "--insecure")
+
+    told = workshop.workspace.run(*copy, f"{host}/{PRIVATE}:1", f"{host}/copies/one:1")
+
+    assert "mounted blob" in told
+    assert "pushed blob" not in told
+    with refused("DENIED"):
+        workshop.workspace.run(*copy, f"{host}/{HIDDEN}:1", f"{host}/copies/two:1")

@@ -1,4 +1,4 @@
-"""The client tests' own parts: images are repeatable and valid, damage is noticed, the tap counts.
+"""The client tests' own parts: images are valid, damage and wrong sizes are noticed, taps count.
 
 These need no client program and run with every other test.
 """
@@ -6,15 +6,21 @@ These need no client program and run with every other test.
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import tarfile
-import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.contents import CorruptError, read_directory, read_docker_archive, read_layout
+from tests.clients.contents import (
+    CorruptError,
+    described,
+    read_directory,
+    read_docker_archive,
+    read_layout,
+    untrue,
+)
 from tests.clients.images import (
     add_file,
     blob_path,
@@ -28,10 +34,13 @@ from tests.clients.images import (
     write_manifest,
 )
 from tests.clients.tap import tap
+from tests.support.servers import Recorder, request, run_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.clients.images import Json
 
 
 def small_layout(target: Path, *, compress: bool) -> Path:
@@ -98,14 +107,12 @@ def test_a_damaged_layer_is_noticed(damage: str, tmp_path: Path) -> None:
 
 def test_a_layer_unlike_its_diff_id_is_noticed(tmp_path: Path) -> None:
     """Reading fails when a layer matches its descriptor but not the config's diff_id."""
-    tmp_path.joinpath("layout").mkdir()
-    layout = tmp_path / "layout"
-    layer = write_layer(layout, lambda tar: add_file(tar, "a", b"right"), compress=False)
-    other = write_layer(layout, lambda tar: add_file(tar, "a", b"wrong"), compress=False)
+    layer = write_layer(tmp_path, lambda tar: add_file(tar, "a", b"right"), compress=False)
+    other = write_layer(tmp_path, lambda tar: add_file(tar, "a", b"wrong"), compress=False)
     lying = type(layer)(layer.descriptor, other.diff_id)
-    finish_layout(layout, write_manifest(layout, [lying]))
+    finish_layout(tmp_path, write_manifest(tmp_path, [lying]))
     with pytest.raises(CorruptError, match="the config says"):
-        read_layout(layout)
+        read_layout(tmp_path)
 
 
 def test_every_form_of_an_image_reads_the_same(tmp_path: Path) -> None:
@@ -136,53 +143,80 @@ def test_a_gzipped_layer_is_repeatable(tmp_path: Path) -> None:
     assert gzip.decompress(content)
 
 
-class _Registry(BaseHTTPRequestHandler):
-    """Answers every POST with 201, and reads its body by its length or in HTTP chunks."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Read the body and answer."""
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            while size := int(self.rfile.readline(), 16):
-                self.rfile.read(size + 2)
-            self.rfile.readline()
-        else:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(201)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def upstream() -> Iterator[str]:
-    """Give the URL of a server that accepts everything."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Registry) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_the_tap_tells_mounts_from_uploads_and_counts_bytes(upstream: str) -> None:
+def test_the_tap_tells_mounts_from_uploads_and_counts_bytes() -> None:
     """The tap counts a blob's bytes once, and only a granted mount is a mount."""
-    with tap(upstream) as listening:
-        base = f"http://{listening.host}/v2/name"
+    mount = "/v2/name/blobs/uploads/?mount=sha256:a&from=b"
+    with run_gateway(Recorder({"statusCode": 201})) as upstream, tap(upstream) as listening:
         for path, body in (
-            ("/blobs/uploads/?mount=sha256:a&from=b", b""),
-            ("/blobs/uploads/x", b"12345"),
-            ("/manifests/x", b"manifest"),
+            (mount, b""),
+            ("/v2/name/blobs/uploads/x", b"12345"),
+            ("/v2/name/manifests/x", b"manifest"),
         ):
-            with urllib.request.urlopen(  # noqa: S310  our own loopback server
-                urllib.request.Request(base + path, data=body, method="POST")  # noqa: S310
-            ) as answer:
-                assert answer.status == 201
+            assert request(f"http://{listening.host}", "POST", path, body)[0] == 201
 
-    assert [seen.path for seen in listening.mounts] == [
-        "/v2/name/blobs/uploads/?mount=sha256:a&from=b"
-    ]
+    assert [seen.path for seen in listening.mounts] == [mount]
     assert listening.blob_bytes == 5
+
+
+class Shelf:
+    """Contents by kind and reference, fetched as a registry's would be."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], bytes] = {}
+
+    def add(self, kind: str, content: bytes, tag: str = "") -> Json:
+        """Keep content under its digest, and a tag if it has one; return its descriptor."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.held[kind, digest] = self.held[kind, tag or digest] = content
+        return {"digest": digest, "size": len(content)}
+
+    def __call__(self, kind: str, reference: str) -> bytes:
+        """Fetch."""
+        return self.held[kind, reference]
+
+
+def image(shelf: Shelf, tag: str = "", **changed: object) -> Json:
+    """Keep an image of a config and a layer, with something changed in its layer's descriptor."""
+    config = shelf.add("blobs", b"{}")
+    layer = shelf.add("blobs", b"layer") | changed
+    document = {"config": config, "layers": [{k: v for k, v in layer.items() if v is not None}]}
+    return shelf.add("manifests", json.dumps(document).encode(), tag)
+
+
+@pytest.mark.parametrize("said", [0, None, 4, 6, "5"])
+def test_a_wrong_size_of_a_layer_is_noticed(said: object) -> None:
+    """A layer's size that is 0, missing, too small, too large or no number is found."""
+    shelf = Shelf()
+    image(shelf, "v1", size=said)
+    (found,) = untrue(described(shelf, "v1"))
+    assert (found.said, found.true) == (said, 5)
+
+
+@pytest.mark.parametrize("name", ["config", "subject", "manifests"])
+def test_a_size_of_zero_is_noticed_wherever_it_stands(name: str) -> None:
+    """A size of 0 is found in a config, a subject and an index's child."""
+    shelf = Shelf()
+    child = image(shelf) if name != "config" else shelf.add("blobs", b"{}")
+    child["size"] = 0
+    document = {name: [child] if name == "manifests" else child}
+    shelf.add("manifests", json.dumps(document).encode(), "v1")
+    assert [found.digest for found in untrue(described(shelf, "v1"))] == [child["digest"]]
+
+
+def test_what_an_index_holds_is_measured_through_and_through() -> None:
+    """Every descriptor of an index of images counts once, and right ones are not complained of."""
+    shelf = Shelf()
+    index = {"manifests": [image(shelf), image(shelf)]}
+    shelf.add("manifests", json.dumps(index).encode(), "v1")
+    found = described(shelf, "v1")
+    assert len(found) == 6
+    assert untrue(found) == []
+
+
+def test_other_bytes_than_a_digest_names_are_noticed() -> None:
+    """A blob of the right length and other bytes fails."""
+    shelf = Shelf()
+    image(shelf, "v1")
+    shelf.held["blobs", f"sha256:{hashlib.sha256(b'layer').hexdigest()}"] = b"LAYER"
+    with pytest.raises(CorruptError):
+        described(shelf, "v1")

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from bench.registries import PEER
 from tests.clients.daemons import NotStartedError
 from tests.clients.install import install_debian_packages
-from tests.conformance import programs, registries, summary
+from tests.conformance import programs, runs, summary
 from tests.conformance.runs import Outcome, run
 from tests.conformance.suites import SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tests.conformance.runs import Door
     from tests.conformance.suites import Suite
 
 
@@ -54,7 +55,7 @@ def _compare(suites: Sequence[Suite], *, with_peer: bool) -> int:
             theirs += list(_theirs(suite, command))
     print()
     if theirs:
-        print(f"{summary.side_by_side(ours, theirs, registries.peer_version())}\n")
+        print(f"{summary.side_by_side(ours, theirs, runs.peer_version())}\n")
     for outcome in ours:
         print(summary.line(outcome))
     broken = [f"{outcome.suite} {outcome.door}" for outcome in ours if not outcome.verdict.holds]
@@ -66,25 +67,23 @@ def _compare(suites: Sequence[Suite], *, with_peer: bool) -> int:
 
 def _ours(suite: Suite, command: Sequence[str]) -> Iterator[Outcome]:
     """Run a suite at each door of a Moorage of its own: moto slows down as it fills."""
-    with registries.moorage() as doors:
-        for door in doors:
-            outcome = run(suite, door, command)
-            _tell(outcome)
+    with runs.moorage() as doors:
+        for outcome in _at_each(doors, suite, command):
             if not outcome.verdict.holds:
                 print(summary.details(outcome), flush=True)
             yield outcome
 
 
 def _theirs(suite: Suite, command: Sequence[str]) -> Iterator[Outcome]:
-    with registries.peer() as doors:
-        for door in doors:
-            outcome = run(suite, door, command)
-            _tell(outcome)
-            yield outcome
+    with runs.peer() as doors:
+        yield from _at_each(doors, suite, command)
 
 
-def _tell(outcome: Outcome) -> None:
-    print(f"conformance: {summary.line(outcome)}", flush=True)
+def _at_each(doors: Sequence[Door], suite: Suite, command: Sequence[str]) -> Iterator[Outcome]:
+    for door in doors:
+        outcome = run(suite, door, command)
+        print(f"conformance: {summary.line(outcome)}", flush=True)
+        yield outcome
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.conformance.gate import Verdict
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.conformance.gate import Verdict
     from tests.conformance.runs import Outcome
 
 # A message may quote a manifest of megabytes.
@@ -41,12 +42,9 @@ def details(outcome: Outcome) -> str:
 
 def closing(outcomes: Iterable[Outcome]) -> str:
     """All runs added up."""
-    verdicts = [outcome.verdict for outcome in outcomes]
-    passed, failed, skipped = (
-        sum(numbers)
-        for numbers in zip(*((v.passed, v.failed, v.skipped) for v in verdicts), strict=True)
-    )
-    return f"{passed} passed, {failed} failed, {skipped} skipped"
+    all_of = [outcome.verdict for outcome in outcomes]
+    passed, failed = sum(each.passed for each in all_of), sum(each.failed for each in all_of)
+    return counts(Verdict(passed, failed, sum(each.skipped for each in all_of)))
 
 
 def side_by_side(outcomes: Sequence[Outcome], peers: Sequence[Outcome], peer: str) -> str:

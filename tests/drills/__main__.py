@@ -41,7 +41,7 @@ TESTS = (
     "tests/fuzz/test_fuzz.py",
     "tests/moorage/common/test_http_server.py",
     "tests/moorage/gateway/test_body.py",
-    "tests/moorage/proxy/test_server_limits.py",
+    "tests/moorage/proxy/test_server.py",
     "tests/chalicelib/registry/test_sweeper.py::test_a_backlog_costs_what_is_due_in_it",
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""

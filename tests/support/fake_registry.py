@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
 CHUNK_LIMIT = 6_000_000
@@ -55,9 +56,9 @@ class FakeRegistry:
     keep_bytes: bool = True
     url: str = ""
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        body = await request.read()
+        body = await read_body(request)
         self.requests.append((request.method, len(body)))
         self.authorizations.add(request.headers.get("Authorization", ""))
         if len(body) > CHUNK_LIMIT:
@@ -68,7 +69,7 @@ class FakeRegistry:
             return self._start(request, body)
         return self._session(request, body)
 
-    def _blob(self, request: web.Request) -> web.Response:
+    def _blob(self, request: web.BaseRequest) -> web.Response:
         if request.path.endswith("far"):
             return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/bytes"})
         if request.path.endswith("near"):
@@ -76,7 +77,7 @@ class FakeRegistry:
         headers = {"Content-Length": "123456", "Docker-Content-Digest": "sha256:x"}
         return web.Response(headers=headers)
 
-    def _start(self, request: web.Request, body: bytes) -> web.Response:
+    def _start(self, request: web.BaseRequest, body: bytes) -> web.Response:
         digest = request.query.get("digest")
         if digest is not None and body:
             self.blobs[digest] = body
@@ -91,7 +92,7 @@ class FakeRegistry:
         return web.Response(status=status, headers=told)
 
     def _session(  # noqa: PLR0911 - a fault is an answer of its own
-        self, request: web.Request, body: bytes
+        self, request: web.BaseRequest, body: bytes
     ) -> web.StreamResponse:
         path = request.path
         if path not in self.sessions:
@@ -113,7 +114,7 @@ class FakeRegistry:
             return self._break(request)
         return self._told(202, path) if request.method == "PATCH" else self._commit(request)
 
-    def _commit(self, request: web.Request) -> web.Response:
+    def _commit(self, request: web.BaseRequest) -> web.Response:
         digest = request.query.get("digest", "")
         data = bytes(self.sessions[request.path])
         if digest != f"sha256:{hashlib.sha256(data).hexdigest()}":
@@ -122,13 +123,13 @@ class FakeRegistry:
         return web.Response(status=201, headers={"Docker-Content-Digest": digest})
 
     @staticmethod
-    def _break(request: web.Request) -> web.Response:
+    def _break(request: web.BaseRequest) -> web.Response:
         assert request.transport is not None
         request.transport.abort()
         return web.Response()
 
 
-def _begin(request: web.Request) -> int:
+def _begin(request: web.BaseRequest) -> int:
     found = re.fullmatch(r"(\d+)-\d+", request.headers.get("Content-Range", ""))
     if found:
         return int(found[1])
@@ -139,28 +140,42 @@ def _begin(request: web.Request) -> int:
 def run_fake_registry() -> Iterator[FakeRegistry]:
     """Serve a fake registry on a free port of loopback."""
     fake = FakeRegistry()
-    app = web.Application(client_max_size=1 << 30)
-    app.router.add_route("*", "/{path:.*}", fake.answer)
-    with run_runner(
-        lambda: web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    ) as fake.url:
+    with run_handler(fake.answer) as fake.url:
         yield fake
 
 
+async def read_body(request: web.BaseRequest) -> bytes:
+    """Read a body of any size; request.read() has a limit of its own."""
+    body = bytearray()
+    while piece := await request.content.readany():
+        body += piece
+    return bytes(body)
+
+
 @contextmanager
-def run_runner(make: Callable[[], web.BaseRunner]) -> Iterator[str]:
-    """Run one of aiohttp's servers on a free port of loopback; give its URL."""
-    urls: list[str] = []
+def run_handler(
+    answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Iterator[str]:
+    """Serve on a free port of loopback what answers requests; give its URL."""
+    ports: list[int] = []
 
     async def start() -> Callable[[], Awaitable[None]]:
-        runner = make()
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        return runner.cleanup
+        port, end = await listen(web.Server(answer, access_log=None, auto_decompress=False))
+        ports.append(port)
+        return end
 
     with in_background(start):
-        yield urls[0]
+        yield f"http://127.0.0.1:{ports[0]}"
+
+
+async def listen(
+    server: web.Server, tls: ssl.SSLContext | None = None
+) -> tuple[int, Callable[[], Awaitable[None]]]:
+    """Serve on a free port of loopback; return the port, and what ends it."""
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    return runner.addresses[0][1], runner.cleanup
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Servers for tests: a Gateway in a thread's own event loop, and raw bytes to talk to it with.
+"""Servers for tests: a gateway or a proxy in a thread of its own, and bytes to talk to it with.
 
 Nothing here is shared between tests, and nothing here outlives its `with` block.
 """
@@ -8,21 +8,25 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import Gateway, GatewayOptions
+from moorage.proxy.server import Proxy, ProxyOptions
 from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    from moorage.common.http_server import Startable
+    from moorage.common.http_server import Pace, Startable
     from moorage.gateway.function import LambdaFunction
 
 ANY_PORT = GatewayOptions(port=0)
 OPEN = RestApi()
+CHUNK = 64 * 1024
+"""The chunks of a proxy that `run_proxy` runs, in bytes."""
 
 
 @contextlib.contextmanager
@@ -31,6 +35,18 @@ def run_gateway(
 ) -> Iterator[str]:
     """Run a Gateway until the block ends, and give its URL; what `start` raises is raised here."""
     with run_server(Gateway(function, options, api)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def run_proxy(
+    upstream: str, pace: Pace | None = None, uploads: int = 64, patience: float = 2.0
+) -> Iterator[str]:
+    """Run a proxy before a registry until the block ends, and give its URL."""
+    options = ProxyOptions(
+        upstream, port=0, chunk_size=CHUNK, patience_seconds=patience, uploads=uploads
+    )
+    with run_server(Proxy(options if pace is None else replace(options, pace=pace))) as url:
         yield url
 
 

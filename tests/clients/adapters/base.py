@@ -69,6 +69,10 @@ class Workspace:
         }
         return tools.run(name, *arguments, env=env, given=given)
 
+    def run_line(self, line: str, given: str = "", **values: object) -> str:
+        """Run a command line, with values for the ``{names}`` in its words."""
+        return self.run(*(word.format(**values) for word in line.split()), given=given)
+
 
 @contextmanager
 def temporary_workspace() -> Iterator[Workspace]:

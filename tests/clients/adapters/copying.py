@@ -15,125 +15,93 @@ if TYPE_CHECKING:
 
     from tests.clients.adapters.base import Workspace
 
-CHUNK = "4194304"
+_SKOPEO = "skopeo --insecure-policy copy --all --preserve-digests"
+COPIES = {
+    "skopeo": f"{_SKOPEO} --src-tls-verify=false --dest-tls-verify=false"
+    " docker://{source} docker://{target}",
+    "crane": "crane copy --insecure {source} {target}",
+    "regctl": "regctl --host reg={host},tls=disabled image copy {source} {target}",
+    "oras": "oras cp --from-plain-http --to-plain-http {source} {target}",
+}
+"""The command lines that copy from one repository of a registry to another."""
 
 
-class Skopeo:
+class CopyingClient:
+    """A client by its command lines: {layout}, {tag} and {reference} stand for what is copied."""
+
+    keeps_digests = True
+    _log_in: str
+    _push: str
+    _pull: str
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Work in ``workspace``."""
+        self._workspace = workspace
+
+    def log_in(self, host: str, user: str, password: str) -> None:
+        """Log in; all but crane ask the registry."""
+        self._run(self._log_in, password, host=host, user=user)
+
+    def push(self, layout: Path, reference: str) -> None:
+        """Push the image or index of an OCI layout."""
+        self._copy(self._push, layout, reference)
+
+    def pull(self, reference: str) -> Contents:
+        """Pull into a layout that holds nothing."""
+        into = self._workspace.fresh("layout")
+        self._copy(self._pull, into, reference)
+        return read_layout(into)
+
+    def _copy(self, line: str, layout: Path, reference: str) -> None:
+        host = reference.partition("/")[0]
+        self._run(line, host=host, layout=layout, tag=TAG, reference=reference)
+
+    def _run(self, line: str, given: str = "", **values: object) -> None:
+        self._workspace.run_line(line, given, **values)
+
+
+class Skopeo(CopyingClient):
     """Debian's skopeo, which uploads a blob in one PATCH of any size."""
 
-    keeps_digests = True
-    _COPY = ("--insecure-policy", "copy", "--all", "--preserve-digests")
-
-    def __init__(self, workspace: Workspace) -> None:
-        """Work in ``workspace``."""
-        self._workspace = workspace
-
-    def log_in(self, host: str, user: str, password: str) -> None:
-        """Log in, which it does by asking the registry."""
-        words = ("login", "--tls-verify=false", "--username", user, "--password-stdin", host)
-        self._workspace.run("skopeo", *words, given=password)
-
-    def push(self, layout: Path, reference: str) -> None:
-        """Push the image or index of an OCI layout."""
-        target = f"docker://{reference}"
-        self._run(*self._COPY, "--dest-tls-verify=false", f"oci:{layout}:{TAG}", target)
-
-    def pull(self, reference: str) -> Contents:
-        """Pull into a layout that holds nothing."""
-        into = self._workspace.fresh("skopeo")
-        source = f"docker://{reference}"
-        self._run(*self._COPY, "--src-tls-verify=false", source, f"oci:{into}:{TAG}")
-        return read_layout(into)
-
-    def _run(self, *arguments: str) -> None:
-        self._workspace.run("skopeo", *arguments)
+    _log_in = "skopeo login --tls-verify=false --username {user} --password-stdin {host}"
+    _push = f"{_SKOPEO} --dest-tls-verify=false oci:{{layout}}:{{tag}} docker://{{reference}}"
+    _pull = f"{_SKOPEO} --src-tls-verify=false docker://{{reference}} oci:{{layout}}:{{tag}}"
 
 
-class Crane:
+class Crane(CopyingClient):
     """go-containerregistry's crane, which streams a blob in one PATCH."""
 
-    keeps_digests = True
-
-    def __init__(self, workspace: Workspace) -> None:
-        """Work in ``workspace``."""
-        self._workspace = workspace
-
-    def log_in(self, host: str, user: str, password: str) -> None:
-        """Keep a login for later; the registry isn't asked."""
-        words = ("auth", "login", "--insecure", "--username", user, "--password-stdin", host)
-        self._workspace.run("crane", *words, given=password)
-
-    def push(self, layout: Path, reference: str) -> None:
-        """Push the image or index of an OCI layout."""
-        # Not --index: that pushes the layout's index.json itself, as an index around ours.
-        self._workspace.run("crane", "push", "--insecure", layout, reference)
-
-    def pull(self, reference: str) -> Contents:
-        """Pull into a layout that holds nothing."""
-        into = self._workspace.fresh("crane")
-        self._workspace.run("crane", "pull", "--insecure", "--format=oci", reference, into)
-        return read_layout(into)
+    _log_in = "crane auth login --insecure --username {user} --password-stdin {host}"
+    # Not --index: that pushes the layout's index.json itself, as an index around ours.
+    _push = "crane push --insecure {layout} {reference}"
+    _pull = "crane pull --insecure --format=oci {reference} {layout}"
 
 
-class Regctl:
+class Regctl(CopyingClient):
     """regclient's regctl, which PUTs a blob whole, or in chunks when a host asks for them."""
 
-    keeps_digests = True
-    _HOST = ("--tls", "disabled", "--skip-check")
+    _log_in = "regctl registry login --user {user} --pass-stdin {host}"
+    _push = "regctl image copy ocidir://{layout}:{tag} {reference}"
+    _pull = "regctl image copy {reference} ocidir://{layout}:{tag}"
+    _chunks = ""
 
-    def __init__(self, workspace: Workspace, *, chunked: bool = False) -> None:
-        """Work in ``workspace``; ``chunked`` sends every blob above 4 MiB in 4 MiB chunks."""
-        self._workspace = workspace
-        self._chunks = ("--blob-max", CHUNK, "--blob-chunk", CHUNK) if chunked else ()
-
-    def log_in(self, host: str, user: str, password: str) -> None:
-        """Log in: the login is kept, and then the registry is asked."""
-        self._set(host)
-        words = ("registry", "login", "--user", user, "--pass-stdin", host)
-        self._workspace.run("regctl", *words, given=password)
-
-    def push(self, layout: Path, reference: str) -> None:
-        """Push the image or index of an OCI layout."""
-        self._copy(reference, f"ocidir://{layout}:{TAG}", reference)
-
-    def pull(self, reference: str) -> Contents:
-        """Pull into a layout that holds nothing."""
-        into = self._workspace.fresh("regctl")
-        self._copy(reference, reference, f"ocidir://{into}:{TAG}")
-        return read_layout(into)
-
-    def _copy(self, reference: str, source: str, target: str) -> None:
-        self._set(reference.partition("/")[0])
-        self._workspace.run("regctl", "image", "copy", source, target)
-
-    def _set(self, host: str) -> None:
-        self._workspace.run("regctl", "registry", "set", host, *self._HOST, *self._chunks)
+    def _run(self, line: str, given: str = "", **values: object) -> None:
+        host = values["host"]
+        self._workspace.run_line(
+            f"regctl registry set {host} --tls disabled --skip-check {self._chunks}"
+        )
+        super()._run(line, given, **values)
 
 
-class Oras:
+class ChunkedRegctl(Regctl):
+    """regctl that sends every blob above 4 MiB in 4 MiB chunks."""
+
+    _chunks = "--blob-max 4194304 --blob-chunk 4194304"
+
+
+class Oras(CopyingClient):
     """The oras command, which PUTs a blob whole."""
 
-    keeps_digests = True
-
-    def __init__(self, workspace: Workspace) -> None:
-        """Work in ``workspace``."""
-        self._workspace = workspace
-
-    def log_in(self, host: str, user: str, password: str) -> None:
-        """Log in, which it does by asking the registry."""
-        words = ("login", "--plain-http", "--username", user, "--password-stdin", host)
-        self._workspace.run("oras", *words, given=password)
-
-    def push(self, layout: Path, reference: str) -> None:
-        """Push the image or index of an OCI layout."""
-        source = f"{layout}:{TAG}"
-        self._run("--from-oci-layout", source, "--to-plain-http", reference)
-
-    def pull(self, reference: str) -> Contents:
-        """Pull into a layout that holds nothing."""
-        into = self._workspace.fresh("oras")
-        self._run("--from-plain-http", reference, "--to-oci-layout", f"{into}:{TAG}")
-        return read_layout(into)
-
-    def _run(self, *arguments: str) -> None:
-        self._workspace.run("oras", "cp", "--no-tty", *arguments)
+    _log_in = "oras login --plain-http --username {user} --password-stdin {host}"
+    _push = "oras cp --no-tty --from-oci-layout {layout}:{tag} --to-plain-http {reference}"
+    _pull = "oras cp --no-tty --from-plain-http {reference} --to-oci-layout {layout}:{tag}"

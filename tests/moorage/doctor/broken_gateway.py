@@ -32,6 +32,7 @@ from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
 from moorage.common.http import registry_url
 from moorage.common.http_server import BoundedServer
+from moorage.doctor import run as doctor
 from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import Wire
 from moorage.gateway.response import HeadMode
@@ -39,7 +40,7 @@ from moorage.gateway.rest_api import rest_api_of
 from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.support.access import AccessWorld
-from tests.support.fake_registry import SHUTDOWN_SECONDS, in_background
+from tests.support.fake_registry import in_background, listen, read_body
 from tests.support.registries import registry_in_memory
 from tests.support.servers import run_gateway
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
+    from moorage.doctor.checklist import CheckResult
     from tests.support.memory_objects import MemoryObjectStore
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -93,12 +95,14 @@ def visit_to(
     return Visit(Wire(registry_url(url or registry.url)), repository, login, **options)
 
 
+def examined(visit: Visit, *only: str) -> dict[str, CheckResult]:
+    """Run some checks, and those that they need; return the results by the checks' names."""
+    return {result.check.name: result for result in doctor.examine(visit, frozenset(only))}
+
+
 @contextlib.contextmanager
 def run_registry(
-    *,
-    counts: bool,
-    strategy: HeadStrategy,
-    closed: bool = True,
+    *, counts: bool, strategy: HeadStrategy, closed: bool = True
 ) -> Iterator[MemoryRegistry]:
     """Serve a registry over memory; its gateway `counts` a HEAD's body, or sends length 0."""
     port = ports.free_port()
@@ -208,20 +212,16 @@ class _BrokenGateway:
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        runner = web.ServerRunner(
-            BoundedServer(self._handle, handler_cancellation=False),
-            shutdown_timeout=SHUTDOWN_SECONDS,
-        )
-        await runner.setup()
-        await web.TCPSite(runner, ports.LOOPBACK, 0, ssl_context=self._broken.tls).start()
+        server = BoundedServer(self._handle, handler_cancellation=False)
+        port, end = await listen(server, self._broken.tls)
         scheme = "http" if self._broken.tls is None else "https"
-        self.url = f"{scheme}://localhost:{runner.addresses[0][1]}"
+        self.url = f"{scheme}://localhost:{port}"
 
-        async def end() -> None:
+        async def close() -> None:
             await self._client.close()
-            await runner.cleanup()
+            await end()
 
-        return end
+        return close
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         transport = request.transport
@@ -230,7 +230,7 @@ class _BrokenGateway:
             transport.abort()
             return web.Response()
         try:
-            body = await _read(request)
+            body = await read_body(request)
         except (ConnectionError, web.RequestPayloadError):
             self._state["cut"] = request.raw_path.partition("?")[0]
             transport.abort()
@@ -300,14 +300,6 @@ class _BrokenGateway:
         if signed:
             method, seconds, key = signed.groups()
             headers["Location"] = f"{self.url}{STORE}/{method}/{key}?X-Amz-Expires={seconds}"
-
-
-async def _read(request: web.BaseRequest) -> bytes:
-    """Read a body of any size; request.read() has a limit of its own."""
-    body = bytearray()
-    while piece := await request.content.readany():
-        body += piece
-    return bytes(body)
 
 
 def _on_the_wire(sent: SentRequest, reply: Reply) -> bytes:

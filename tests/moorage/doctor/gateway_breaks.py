@@ -1,4 +1,4 @@
-"""What a broken gateway breaks: small changes of requests and answers, to be put together.
+"""What a broken gateway breaks: small changes of requests and answers, and the tables of them.
 
 Each says what some program before a registry does that it should not do.
 """
@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -79,11 +80,11 @@ def fields(**changes: Any) -> Callable[[Reply], None]:  # noqa: ANN401 - JSON
     return body(lambda text: json.dumps({**json.loads(text), **changes}).encode())
 
 
-def length(value: str) -> Callable[[Reply], None]:
-    """Tell another length on a good HEAD."""
+def length(value: str, status: int = 200) -> Callable[[Reply], None]:
+    """Tell another length on the HEADs that have this status."""
 
     def change(reply: Reply) -> None:
-        if reply.status == 200:
+        if reply.status == status:
             reply.length = value
 
     return change
@@ -121,42 +122,15 @@ def take_again(sent: SentRequest) -> Reply | None:
     return Reply.of(202, Range="0-270000", Location=sent.target) if seen else None
 
 
-def decode(sent: SentRequest) -> Reply | None:
-    """Refuse what is encoded, as gateways do that look for attacks."""
-    return Reply.of(403) if unquote(sent.path) != sent.path else None
+def leading_to(origin: str) -> Callable[[Reply], None]:
+    """Name another host, or another port, in a Location that names none."""
 
+    def change(reply: Reply) -> None:
+        location = reply.headers.get("Location", "")
+        if location.startswith("/"):
+            reply.headers["Location"] = origin + location
 
-def everybody(sent: SentRequest) -> Reply | None:
-    """Issue a token for any password."""
-    return Reply.of(200, b'{"token": "t"}') if b"not-a-password" in sent.body else None
-
-
-def corrupt(data: bytes) -> bytes:
-    """Change one byte."""
-    return data[:-1] + bytes([data[-1] ^ 1]) if data else data
-
-
-def indented(data: bytes) -> bytes:
-    """Write JSON anew."""
-    return json.dumps(json.loads(data), indent=1).encode()
-
-
-def gunzip(data: bytes) -> bytes:
-    """Unpack what is packed."""
-    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-
-
-def elsewhere(reply: Reply) -> None:
-    """Lead to another host."""
-    location = reply.headers.get("Location", "")
-    if location.startswith("/"):
-        reply.headers["Location"] = f"http://registry.invalid{location}"
-
-
-def absolute_without_tls(reply: Reply) -> None:
-    """Name the host, and another port of it."""
-    if "Location" in reply.headers:
-        reply.headers["Location"] = f"http://localhost:1{reply.headers['Location']}"
+    return change
 
 
 def off_by_one(reply: Reply) -> None:
@@ -176,21 +150,14 @@ def capped(limit: int) -> Break:
     return asking(lambda sent: len(sent.body) > limit, refuse(413))
 
 
-def zero_everywhere(sent: SentRequest, reply: Reply) -> None:
-    """Say length 0 to every HEAD, as a gateway does that doesn't count, but for S3's."""
-    if sent.method == "HEAD" and not sent.path.startswith(STORE):
-        length("0")(reply)
-
-
 def as_text(sent: SentRequest, reply: Reply) -> None:
     """Take an answer for text where JSON is sent for first, as API Gateway can."""
     if sent.headers.get("Accept", "").startswith("application/json") and "/blobs/" in sent.target:
         reply.body = base64.b64encode(reply.body)
 
 
-def follow_redirects(sent: SentRequest, reply: Reply) -> None:
+def followed(reply: Reply) -> None:
     """Answer with what is behind a redirect, as far as this can be made up."""
-    del sent
     if reply.status == 307:
         instead(200, b"x" * 64)(reply)
 
@@ -202,7 +169,237 @@ def zipped(reply: Reply) -> None:
         reply.headers["Content-Encoding"] = "deflate"
 
 
-def length_of_204(sent: SentRequest, reply: Reply) -> None:
-    """Tell length 0 with a 204."""
-    if sent.method == "HEAD" and reply.status == 204:
-        reply.length = "0"
+def lost(sent: SentRequest, reply: Reply) -> None:
+    """Fail for an upload whose connection broke."""
+    if sent.method == "GET" and sent.state.get("cut") == sent.path:
+        instead(500)(reply)
+
+
+def has_no_password(sent: SentRequest) -> bool:
+    """Choose what asks for a token with the password that doctor makes up."""
+    return sent.method == "POST" and b"not-a-password" in sent.body
+
+
+def empty_put(sent: SentRequest) -> bool:
+    """Choose what closes an upload that is whole."""
+    return sent.method == "PUT" and not sent.body
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is broken, the check that must fail for it, and a part of its advice."""
+
+    check: str
+    broken: Break
+    says: str = ""
+    redirecting: bool = False
+    large: bool = False
+
+
+def before_s3(check: str, broken: Break, says: str = "") -> Row:
+    """Break something before a registry that redirects every HEAD of a blob."""
+    return Row(check, broken, says, redirecting=True)
+
+
+CHALLENGE = "WWW-Authenticate"
+VERSION = {"Docker_Distribution_Api_Version": "registry/2.0"}
+NOWHERE = "http://127.0.0.1:1/bucket"
+IN_LOG, THROTTLED, REFUSED = "the function's log", "throttling", "firewall"
+AT_S3 = "the URL at S3 fails"
+TO_REDIRECT = "MOORAGE_HEAD_STRATEGY=redirect"
+WITHOUT_TLS = header("Location", "http://s3.invalid/")
+ELSEWHERE = leading_to("http://registry.invalid")
+NO_DIGEST = header("Docker-Content-Digest", None)
+NETWORK = "the network from here to the registry"
+IS_BLOB = method("GET", has="/blobs/sha256")
+IS_STORED_BLOB = method("GET", has=STORE)
+IS_V2 = method("GET", has="/v2/")
+BLOB_HEAD, MANIFEST_HEAD = method("HEAD", has="/blobs/"), method("HEAD", has="/manifests/")
+AT_STORE = method("HEAD", has=STORE)
+TOKEN = method("POST", has="_token")
+DELETE, TAGS = method("DELETE"), method("GET", has="/tags/")
+DENIED = b'{"errors": [{"code": "DENIED", "message": "this login may not do that here"}]}'
+IS_MANIFEST = method("GET", has="/manifests/")
+REALM = method("GET", has="/v2/_token")
+
+BROKEN = {
+    "hangs up": Row("reach", Break(hang_up=True)),
+    "wrong stage": Row(
+        "version", on(IS_V2, instead(403, b'{"message":"Forbidden"}')), "stage `v2`"
+    ),
+    "no version": Row("version", on(IS_V2, header("Docker-Distribution-Api-Version", None))),
+    "strips the challenge": Row("challenge", on(IS_V2, header(CHALLENGE, None))),
+    "renames the challenge": Row(
+        "challenge",
+        on(IS_V2, instead(401, b"{}", x_amzn_Remapped_WWW_Authenticate="Bearer", **VERSION)),
+    ),
+    "asks for Basic": Row("challenge", on(IS_V2, header(CHALLENGE, 'Basic realm="x"'))),
+    "realm without TLS": Row(
+        "challenge",
+        on(IS_V2, header(CHALLENGE, 'Bearer realm="http://r.invalid/_token",service="r"')),
+    ),
+    "realm of nobody": Row("challenge", asking(REALM, refuse(404)), "PublicUrl"),
+    "realm that is no URL": Row(
+        "challenge", on(IS_V2, header(CHALLENGE, 'Bearer realm="http://[x",service="r"'))
+    ),
+    "short tokens": Row("token", on(TOKEN, fields(expires_in=10))),
+    "no tokens": Row("token", on(TOKEN, instead(200, b"{}"))),
+    "void tokens": Row("token", on(TOKEN, fields(token="void"))),  # noqa: S106
+    "grants less": Row(
+        "token", on(TOKEN, fields(scope="repository:team/grants-less:pull")), "moorage grant"
+    ),
+    "knows everybody": Row(
+        "refusal", asking(has_no_password, lambda _: Reply.of(200, b'{"token": "t"}'))
+    ),
+    "expired Date": Row("clock", on(IS_V2, header("Date", "Wed, 01 Jan 2020 00:00:00 GMT")), "NTP"),
+    "has tags already": Row("scratch", on(TAGS, instead(200, b'{"tags": ["latest"]}'))),
+    "leads to another host": Row("location", on(method("POST", "PATCH", "PUT"), ELSEWHERE)),
+    "leads to another port": Row("location", on(method("PUT"), leading_to("http://localhost:1"))),
+    "leads nowhere": Row("location", on(method("PATCH"), header("Location", None))),
+    "no digest": Row("upload", on(method("PUT"), NO_DIGEST)),
+    "loses the query": Row("upload", asking(method("PUT"), lose_query)),
+    "tells a wrong Range": Row("chunks", on(method("PATCH"), off_by_one)),
+    "takes a chunk twice": Row(
+        "chunks", asking(lambda sent: sent.headers.get("Content-Range") == "0-99999", take_again)
+    ),
+    "needs a length": Row("streamed", asking(lambda sent: sent.chunked, refuse(411))),
+    "knows no chunked bodies": Row(
+        "streamed", asking(lambda sent: sent.chunked, refuse(501)), "moorage proxy"
+    ),
+    "fails for a wrong digest": Row("wrong-digest", on(empty_put, instead(500))),
+    "takes a wrong digest": Row("wrong-digest", on(empty_put, instead(201)), "must not be used"),
+    "loses a cut chunk": Row("resume", Break(on_reply=boast)),
+    "takes 1 MB": Row("sizes", capped(1_000_000), "WAF"),
+    "corrupts a byte": Row(
+        "bytes", on(IS_BLOB, body(lambda data: data[:-1] + bytes([data[-1] ^ 1])))
+    ),
+    "gunzips": Row(
+        "bytes",
+        on(IS_BLOB, body(lambda data: gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)),
+        "binaryMediaTypes",
+    ),
+    "packs": Row(
+        "bytes", on(lambda a: IS_BLOB(a) and "gzip" in a.headers.get("Accept-Encoding", ""), zipped)
+    ),
+    "guesses text by Accept": Row("accept", Break(on_reply=as_text)),
+    "needs an Accept": Row(
+        "accept", asking(lambda a: IS_BLOB(a) and "Accept" not in a.headers, refuse(406))
+    ),
+    "drops Range": Row("range", asking(IS_BLOB, without("Range"))),
+    "wrong Content-Range": Row("range", on(IS_BLOB, header("Content-Range", "bytes 0-1/2"))),
+    "follows redirects": Row("redirect", on(lambda _: True, followed), large=True),
+    "S3 refuses": before_s3("redirect", asking(lambda a: STORE in a.target, refuse(403))),
+    "S3 drops Range": Row("redirect", asking(IS_STORED_BLOB, without("Range")), large=True),
+    "redirects nowhere": before_s3("redirect", on(method("HEAD"), header("Location", "nowhere"))),
+    "redirects without TLS": before_s3("redirect", on(method("HEAD"), WITHOUT_TLS)),
+    "has every blob": Row("missing", on(BLOB_HEAD, instead(200))),
+    "HTML errors": Row(
+        "missing", on(IS_BLOB, instead(404, b"<html>Not Found</html>", Content_Type="text/html"))
+    ),
+    "errors of another code": Row("missing", on(IS_BLOB, instead(404, b'{"errors":["x"]}'))),
+    "refuses what is encoded": Row(
+        "paths", asking(lambda a: unquote(a.path) != a.path, refuse(403))
+    ),
+    "fails for slashes": Row(
+        "paths", asking(lambda a: a.method == "GET" and a.path[4:].endswith("/"), refuse(404))
+    ),
+    "lies in a blob's HEAD": Row("blob-head", on(BLOB_HEAD, length("7"))),
+    "says 0 in a blob's HEAD": Row("blob-head", on(BLOB_HEAD, length("0")), TO_REDIRECT),
+    "lies in S3's HEAD": before_s3("blob-head", on(AT_STORE, length("0"))),
+    "lies in a manifest's HEAD": Row("manifest-head", on(MANIFEST_HEAD, length("7"))),
+    "says 0 beside a digest": Row("manifest-head", on(MANIFEST_HEAD, length("0")), TO_REDIRECT),
+    "strips the digest": Row("manifest-head", on(method("HEAD"), NO_DIGEST)),
+    "a 204 with a length": before_s3("manifest-head", on(method("HEAD"), length("0", 204))),
+    "says 0 to every HEAD": Row(
+        "head-strategy",
+        on(lambda a: a.method == "HEAD" and not AT_STORE(a), length("0")),
+        TO_REDIRECT,
+    ),
+    "rewrites JSON": Row(
+        "manifest",
+        on(IS_MANIFEST, body(lambda data: json.dumps(json.loads(data), indent=1).encode())),
+    ),
+    "another type": Row("manifest", on(IS_MANIFEST, header("Content-Type", "text/plain"))),
+    "no Link": Row("tags", on(TAGS, header("Link", None))),
+    "Link to another host": Row(
+        "tags", on(TAGS, header("Link", '<http://r.invalid/v2/x>; rel="next"'))
+    ),
+    "Link past the domain": Row("tags", on(TAGS, header("Link", '</prod/x>; rel="next"'))),
+    "no referrers": Row("referrers", on(method("GET", has="/referrers/"), fields(manifests=[]))),
+    "no OCI-Subject": Row("referrers", on(method("PUT"), header("OCI-Subject", None))),
+    "ignores mounts": Row("mount", asking(method("POST", has="mount="), lose_query)),
+    "tells what is there": Row("no-leak", on(lambda a: "not-there" in a.target, instead(404))),
+    "lets everybody see": Row("no-leak", on(lambda a: "/tags/" in a.target, instead(200, b"[]"))),
+    "deletes nothing": Row("delete", asking(DELETE, lambda _: Reply.of(202))),
+    "keeps what was deleted": Row(
+        "cleanup", asking(DELETE, lambda _: Reply.of(202)), "delete what is left"
+    ),
+    "refuses to delete": Row("cleanup", asking(DELETE, refuse(405))),
+}
+"""A gateway that breaks what the check looks at."""
+
+FAILING = {
+    "a pull is cut": Row("bytes", cut(IS_BLOB), NETWORK),
+    "a refusal is cut": Row(
+        "refusal", cut(lambda a: a.headers.get("Authorization") == "Bearer x.y.z"), NETWORK
+    ),
+    "a push is cut": Row("upload", cut(method("PUT")), NETWORK),
+    "a stream is cut": Row("streamed", cut(lambda sent: sent.chunked), "moorage proxy"),
+    "S3 refuses HEAD": before_s3("blob-head", asking(AT_STORE, refuse(403)), AT_S3),
+    "S3 knows no such region": before_s3("blob-head", asking(AT_STORE, refuse(400)), AT_S3),
+    "S3 leads to the bucket's region": before_s3(
+        "blob-head",
+        on(AT_STORE, instead(307, x_amz_bucket_region="eu-south-2")),
+        "the bucket is in eu-south-2",
+    ),
+    "S3 is slow": before_s3("blob-head", asking(AT_STORE, refuse(503)), "try again"),
+    "S3 is out of reach": before_s3(
+        "blob-head", on(BLOB_HEAD, header("Location", NOWHERE)), "the network from here to S3"
+    ),
+    "a blob's HEAD is lost": Row("blob-head", on(BLOB_HEAD, instead(404)), IN_LOG),
+    "a blob's HEAD fails": Row(
+        "blob-head", on(BLOB_HEAD, instead(500, x_amzn_RequestId="r-1")), "request_id r-1"
+    ),
+    "a redirect is without TLS": before_s3(
+        "blob-head", on(BLOB_HEAD, WITHOUT_TLS), "must be https"
+    ),
+    "a manifest's HEAD fails": Row("manifest-head", on(MANIFEST_HEAD, instead(500)), IN_LOG),
+    "a manifest's HEAD is lost": Row("manifest-head", on(MANIFEST_HEAD, instead(404)), IN_LOG),
+    "the strategy's HEAD fails": Row("head-strategy", on(MANIFEST_HEAD, instead(500)), IN_LOG),
+    "the strategy's HEAD is lost": Row(
+        "head-strategy", on(MANIFEST_HEAD, instead(404)), "must pass HEAD on"
+    ),
+    "the strategy's blob fails": Row("head-strategy", on(BLOB_HEAD, instead(502)), IN_LOG),
+    "S3 refuses a redirect": before_s3("redirect", asking(AT_STORE, refuse(403)), AT_S3),
+    "a redirect fails": before_s3("redirect", on(BLOB_HEAD, instead(500)), IN_LOG),
+    "a large blob is refused": Row(
+        "redirect", capped(1_000_000), "`--only sizes` finds", large=True
+    ),
+    "blobs are out of reach": Row("bytes", on(IS_BLOB, instead(307, Location=NOWHERE)), AT_S3),
+    "chunks are out of reach": Row("chunks", on(IS_BLOB, instead(307, Location=NOWHERE)), AT_S3),
+    "drops Authorization": Row("range", on(IS_BLOB, instead(401)), "drop Authorization"),
+    "fails for %2F": Row("paths", asking(lambda a: "%2F" in a.path, refuse(500)), IN_LOG),
+    "the door fails": Row("version", on(IS_V2, instead(500)), IN_LOG),
+    "the door is busy": Row("version", on(IS_V2, instead(429, Retry_After="0")), THROTTLED),
+    "the realm fails": Row("challenge", asking(REALM, refuse(502)), IN_LOG),
+    "no tokens for a firewall's sake": Row("token", asking(TOKEN, refuse(403)), REFUSED),
+    "fails for whom it doesn't know": Row("refusal", asking(has_no_password, refuse(500)), IN_LOG),
+    "lists are throttled": Row("scratch", on(TAGS, instead(429, Retry_After="0")), THROTTLED),
+    "a firewall refuses POST": Row(
+        "location", asking(method("POST", has="/blobs/"), refuse(403)), REFUSED
+    ),
+    "an upload leads elsewhere": Row("upload", on(method("POST"), ELSEWHERE), "Location"),
+    "may not push": Row("upload", on(method("PUT"), instead(403, DENIED)), "docs/access.md"),
+    "a wrong digest fails": Row("wrong-digest", on(empty_put, instead(500)), IN_LOG),
+    "a wrong digest is an error of another's": Row(
+        "wrong-digest", on(empty_put, instead(400)), "errors on as they are"
+    ),
+    "a status fails": Row("resume", Break(on_reply=lost), IN_LOG),
+    "large bodies fail": Row(
+        "sizes", asking(lambda a: len(a.body) > 1_000_000, refuse(502)), IN_LOG
+    ),
+    "fails for what isn't there": Row(
+        "no-leak", on(lambda a: "not-there" in a.target, instead(500)), IN_LOG
+    ),
+}
+"""A failure for another reason: the check's own advice would be wrong."""

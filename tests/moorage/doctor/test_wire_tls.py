@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -28,16 +27,8 @@ NOWHERE = MemoryRegistry()
 SECRET = "moor_secret"  # noqa: S105 - made up
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """A self-signed certificate with its key."""
-
-    path: Path
-    context: ssl.SSLContext
-
-
-def certificate(folder: Path, days: float, name: str = "localhost") -> Certificate:
-    """Make a certificate for a host that is good for `days` more."""
+def certificate(folder: Path, days: float, name: str = "localhost") -> Path:
+    """Make a self-signed certificate with its key, for a host, that is good for `days` more."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -57,59 +48,52 @@ def certificate(folder: Path, days: float, name: str = "localhost") -> Certifica
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(secret + made.public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return Certificate(path, context)
+    return path
 
 
-def found_at(used: Certificate) -> tuple[Finding, list[str]]:
+def found_at(used: Path) -> tuple[Finding, list[str]]:
     """Connect to a registry with a certificate; return the finding, and the requests it got."""
     heard: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(used)
 
     def answer(sent: object) -> Reply:
         heard.append(repr(sent))
         return Reply.of(401, b"{}", Docker_Distribution_Api_Version="registry/2.0")
 
-    with run_broken(NOWHERE, Break(on_request=answer, tls=used.context)) as url:
+    with run_broken(NOWHERE, Break(on_request=answer, tls=context)) as url:
         visit = Visit(Wire(registry_url(url)), "team/tls", UserPassword("me", SECRET))
         results = doctor.examine(visit, frozenset({"reach"}))
     return results[0].finding, heard
 
 
 @pytest.mark.parametrize(
-    ("days", "status", "says"),
-    [(90, Status.OK, "TLSv1.3; the certificate is good for 90 days"), (5, Status.WARN, "5 days")],
+    ("days", "name", "trusted", "status", "says"),
+    [
+        (90, "localhost", True, Status.OK, "tlsv1.3; the certificate is good for 90 days"),
+        # Less than a fortnight is a warning.
+        (5, "localhost", True, Status.WARN, "5 days"),
+        (90, "localhost", False, Status.FAIL, "certificate"),
+        (90, "registry.example", True, Status.FAIL, "certificate"),
+        (-1, "localhost", True, Status.FAIL, "certificate"),
+    ],
+    ids=["good", "ends soon", "of nobody", "of another host", "expired"],
 )
-def test_a_certificate_that_ends_soon_is_a_warning(
-    days: int, status: Status, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One of less than a fortnight is; each request is sent without the password."""
-    used = certificate(tmp_path, days)
-    monkeypatch.setenv("SSL_CERT_FILE", str(used.path))
-    finding, heard = found_at(used)
-    assert (finding.status, says in finding.seen) == (status, True), finding
-    assert len(heard) == 1
-    assert SECRET not in heard[0]
-
-
-@pytest.mark.parametrize(
-    ("days", "name", "trusted"),
-    [(90, "localhost", False), (90, "registry.example", True), (-1, "localhost", True)],
-    ids=["of nobody", "of another host", "expired"],
-)
-def test_an_invalid_certificate_is_a_failure_and_gets_no_request(
+def test_an_invalid_certificate_is_a_failure_and_gets_no_request(  # noqa: PLR0913 - a table's columns
     days: int,
     name: str,
+    status: Status,
+    says: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
     trusted: bool,
 ) -> None:
-    """The server could be anybody."""
+    """The server could be anybody; with a valid one the first request is without the password."""
     used = certificate(tmp_path, days, name)
     if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(used.path))
+        monkeypatch.setenv("SSL_CERT_FILE", str(used))
     finding, heard = found_at(used)
-    assert finding.status is Status.FAIL
-    assert "certificate" in finding.seen.lower()
-    assert heard == []
+    assert (finding.status, says in finding.seen.lower()) == (status, True), finding
+    assert len(heard) == (status is not Status.FAIL)
+    assert SECRET not in str(heard)

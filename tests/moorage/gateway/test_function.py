@@ -7,14 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from moorage.common import http_server as connections
+from moorage.common.http_server import BoundedServer
 from moorage.gateway.server import GatewayOptions
 from tests.support.servers import connect, request, run_gateway
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import pytest
-    from aiohttp import web
 
 
 def test_a_function_that_runs_too_long_is_504() -> None:
@@ -106,7 +105,14 @@ def test_a_queued_request_is_served_though_its_client_has_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """API Gateway calls Lambda at once, and nothing takes a call back."""
-    left = connections_lost(monkeypatch)
+    left: list[object] = []
+    see = BoundedServer.connection_lost
+
+    def seen(*given: Any) -> None:  # noqa: ANN401 - as aiohttp calls it
+        see(*given)
+        left.append(given)
+
+    monkeypatch.setattr(BoundedServer, "connection_lost", seen)
     inside, release, both = threading.Event(), threading.Event(), threading.Event()
     paths: list[str] = []
 
@@ -129,20 +135,3 @@ def test_a_queued_request_is_served_though_its_client_has_left(
         release.set()
         assert both.wait(20)
     assert paths == ["/first", "/second"]
-
-
-def connections_lost(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Give what grows by one with each connection that a server sees closed."""
-    lost: list[object] = []
-    see = connections.BoundedServer.connection_lost
-
-    def seen(
-        server: connections.BoundedServer,
-        handler: web.RequestHandler,
-        error: BaseException | None = None,
-    ) -> None:
-        see(server, handler, error)
-        lost.append(error)
-
-    monkeypatch.setattr(connections.BoundedServer, "connection_lost", seen)
-    return lost

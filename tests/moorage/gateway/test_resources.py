@@ -8,6 +8,7 @@ from moorage.gateway.faults import GatewayError, GatewayFault
 from moorage.gateway.resources import EVERYTHING, MatchedResource, Resources
 
 ROOT, GREEDY = "/", "/{proxy+}"
+ONLY = Resources({"/a": ("GET",)})
 SOME = Resources({ROOT: ("GET",), GREEDY: ("GET", "PUT"), "/_token": ("GET", "POST")})
 
 
@@ -47,11 +48,11 @@ def test_a_path_matches_the_root_or_the_greedy_resource(
     ],
 )
 def test_a_fixed_path_wins(path: str, route: MatchedResource) -> None:
-    """Exactly this path matches its own resource, and any other the greedy one."""
+    """Exactly this path matches its own resource, and any other the greedy one, if there is one."""
     assert SOME.match("GET", path) == route
+    assert ONLY.match("GET", "/v2/a") == MatchedResource("/a", "/a", None)
 
 
-ONLY = Resources({"/a": ("GET",)})
 OUTSIDE = ["/", "", "/v1/", "/v2x", "/V2/", "/%76%32/", "//v2/", "/a/v2/"]
 NOT_THERE = ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"]
 
@@ -83,11 +84,6 @@ def test_a_request_that_matches_nothing_is_refused(
 def test_the_methods_of_a_registry_have_routes(method: str, path: str) -> None:
     """Both resources take the six methods."""
     assert EVERYTHING.match(method, path).resource in {ROOT, GREEDY}
-
-
-def test_a_fixed_resource_may_be_all_there_is() -> None:
-    """Then only its path matches."""
-    assert ONLY.match("GET", "/v2/a") == MatchedResource("/a", "/a", None)
 
 
 @pytest.mark.parametrize("resource", ["/{name}", "/a/{proxy+}", "a", "", "/a/", "//"])

@@ -5,17 +5,19 @@ The registry runs on loopback in a thread; the programs are scripts. Both keep w
 
 from __future__ import annotations
 
-import http.server
 import json
 import sys
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from aiohttp import web
+
+from tests.support.fake_registry import run_handler
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 ISSUED = "issued.token.of-the-registry"
@@ -61,52 +63,26 @@ class LoginRegistry:
         usual = f'Bearer realm="{self.url}/v2/_token",service="{self.service or self.host}"'
         return self.challenge if self.challenge is not None else usual
 
-
-def _handler(registry: LoginRegistry) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path == "/identity":
-                audience = parse_qs(parts.query)["audience"][0]
-                registry.identities.append((audience, self.headers["Authorization"]))
-                self._answer(200, {"value": f"identity.for.{audience}"}, {})
-            elif parts.path == "/v2/":
-                headers = {"WWW-Authenticate": registry.challenged()}
-                self._answer(registry.ping, {}, headers | registry.headers)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            registry.forms.append({name: one for name, (one,) in parse_qs(body).items()})
-            self._answer(registry.status, registry.answer, registry.headers)
-
-        def _answer(self, status: int, content: object, headers: Mapping[str, str]) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            pass
-
-    return Handler
+    async def respond(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request. `/identity` is GitHub's door, for its jobs."""
+        if request.path == "/identity":
+            audience = request.query["audience"]
+            self.identities.append((audience, request.headers.get("Authorization")))
+            return web.json_response({"value": f"identity.for.{audience}"})
+        if request.method == "POST":
+            body = (await request.read()).decode()
+            self.forms.append({name: one for name, (one,) in parse_qs(body).items()})
+            return web.json_response(self.answer, status=self.status, headers=self.headers)
+        headers = {"WWW-Authenticate": self.challenged()} | self.headers
+        return web.json_response({}, status=self.ping, headers=headers)
 
 
 @contextmanager
 def run_login_registry() -> Iterator[LoginRegistry]:
-    """Run a registry until the block ends. `/identity` is GitHub's door, for its jobs."""
+    """Run a registry until the block ends."""
     registry = LoginRegistry()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(registry)) as server:
-        registry.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, name="fake-registry")
-        thread.start()
-        try:
-            yield registry
-        finally:
-            server.shutdown()
-            thread.join()
+    with run_handler(registry.respond) as registry.url:
+        yield registry
 
 
 @dataclass(frozen=True)

@@ -36,32 +36,24 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.fixture
+def logged_in(aws: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine on which somebody is."""
+    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    return aws
+
+
 def now() -> float:
     """Return the time: botocore signs for that."""
     return datetime.now(UTC).timestamp()
 
 
-@pytest.mark.parametrize("session", [None, "IQoJ+/b3==" * 30])
-@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
-def test_the_registry_takes_the_clients_proof(
-    aws: pytest.MonkeyPatch, region: str, session: str | None
-) -> None:
-    """In every region, with a session token and without one."""
-    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    if session:
-        aws.setenv("AWS_SESSION_TOKEN", session)
-    url = presigned_identity(REGISTRY, region)
-    parsed = parse_presigned(url, now())
-    assert (parsed.host, parsed.url) == (host_of(region), url)
-    assert "secret" not in url
-
-
-def test_the_registrys_name_is_signed(aws: pytest.MonkeyPatch) -> None:
+def test_the_registrys_name_is_signed(logged_in: pytest.MonkeyPatch) -> None:
     """A proof for another registry has another signature; the name is not in the URL."""
-    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    aws.setattr("botocore.auth.get_current_datetime", lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    logged_in.setattr(
+        "botocore.auth.get_current_datetime", lambda: datetime(2026, 11, 24, tzinfo=UTC)
+    )
     one, two = presigned_identity(REGISTRY), presigned_identity("other.example.com")
     assert one.partition("X-Amz-Signature=")[0] == two.partition("X-Amz-Signature=")[0]
     assert one != two
@@ -86,24 +78,26 @@ def as_sts_signs(presigned: PresignedCallerIdentity, service: str, secret: str) 
 
 
 @pytest.mark.parametrize("session", ["", "IQoJ+/b3" * 30 + "=="])
-def test_the_signature_is_the_one_that_sts_computes(aws: pytest.MonkeyPatch, session: str) -> None:
-    """With the name of our registry, and with no other one."""
-    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
+def test_the_registry_takes_the_proof_and_its_signature_is_the_one_that_sts_computes(
+    logged_in: pytest.MonkeyPatch, region: str, session: str
+) -> None:
+    """In every region, with a session token and without; for our registry and no other one."""
     if session:
-        aws.setenv("AWS_SESSION_TOKEN", session)
-    sent = parse_presigned(presigned_identity(REGISTRY, "eu-central-1"), now())
+        logged_in.setenv("AWS_SESSION_TOKEN", session)
+    url = presigned_identity(REGISTRY, region)
+    sent = parse_presigned(url, now())
+    assert (sent.host, sent.url) == (host_of(region), url)
+    assert "secret" not in url
     signature = sent.query.rpartition("X-Amz-Signature=")[2]
     assert as_sts_signs(sent, REGISTRY, "secret") == signature
     assert as_sts_signs(sent, "other.example.com", "secret") != signature
 
 
-def test_the_region_is_the_given_one_or_the_profiles(aws: pytest.MonkeyPatch) -> None:
+def test_the_region_is_the_given_one_or_the_profiles(logged_in: pytest.MonkeyPatch) -> None:
     """Else it is us-east-1."""
-    aws.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     hosts = [parse_presigned(presigned_identity(REGISTRY), now()).host]
-    aws.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    logged_in.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     hosts += [
         parse_presigned(presigned_identity(REGISTRY, to), now()).host for to in (None, "eu-west-2")
     ]

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from moorage.proxy.chunked_upload import offset_of
-from tests.support.fake_registry import in_background
+from tests.support.fake_registry import in_background, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -69,15 +69,12 @@ class _Passing:
 
     async def open(self) -> Callable[[], Awaitable[None]]:
         self._session = aiohttp.ClientSession(auto_decompress=False)
-        runner = web.ServerRunner(
-            web.Server(self._pass, handler_cancellation=True, access_log=None), shutdown_timeout=1
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._watch.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        server = web.Server(self._pass, handler_cancellation=True, access_log=None)
+        port, end = await listen(server)
+        self._watch.url = f"http://127.0.0.1:{port}"
 
         async def close() -> None:
-            await runner.cleanup()
+            await end()
             await self._session.close()
 
         return close
