@@ -1,6 +1,7 @@
 """Requests that go wrong, each made from its number: valid ones first, then spoilt.
 
-A request's state is its own (a repository named for its number), so that any of them can be made
+What spoils one is its path, query, headers, method or body, whatever state the request meets. That
+state is its own (a repository named for its number), so that any of them can be made
 again alone. It must never judge an answer.
 """
 
@@ -8,18 +9,47 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from chalicelib.digest import Algorithm, Digest
+from tests.chalicelib.api.pushing import DOCKER, IMAGE, INDEX
 from tests.fuzz import junk, world
-from tests.fuzz.asked import FuzzRequest, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from tests.fuzz.world import Fuzzed
+
+
+@dataclass
+class FuzzRequest:
+    """A request on its way: `path` and the pairs of `query` are as they go over the wire."""
+
+    method: bytes
+    path: bytes
+    query: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    busy: bool = False
+    """Whether a 503 is a right answer: the session is held by another request."""
+    wire: bytes | None = None
+    """What is sent instead of all this: something that may not be HTTP."""
+
+    def raw(self) -> bytes:
+        """Write the request; its length is said unless a header says something of it."""
+        if self.wire is not None:
+            return self.wire
+        query = b"&".join(name + b"=" + value for name, value in self.query)
+        target = self.path + (b"?" + query if self.query else b"")
+        headers = [(b"Host", b"registry.test"), *self.headers]
+        if self.body or self.method in {b"POST", b"PUT", b"PATCH"}:
+            headers.append((b"Content-Length", b"%d" % len(self.body)))
+        lines = [b"%s %s HTTP/1.1" % (self.method, target)]
+        lines += [name + b": " + value for name, value in headers]
+        return b"\r\n".join([*lines, b"", self.body])
 
 
 def make(fuzzed: Fuzzed, seed: int, number: int) -> FuzzRequest:
@@ -36,17 +66,17 @@ def make(fuzzed: Fuzzed, seed: int, number: int) -> FuzzRequest:
 def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     target = rng.choice(("/v2/", "/v2", "/v2/_catalog", f"/v2/{name}/tags/list"))
     if rng.random() < 0.5:
-        fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
+        fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)
     query = [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
     query += [(b"last", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.5 else []
     return FuzzRequest(rng.choice((b"GET", b"GET", b"HEAD")), target.encode(), query)
 
 
 def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
-    subject = fuzzed.manifest(name, "v1", fuzzed.image(name), world.IMAGE)
+    subject = fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)
     for kind in ("a/b", "c/d"):
         document = fuzzed.image(name, subject=subject, artifactType=kind, annotations={"k": kind})
-        fuzzed.manifest(name, kind[0], document, world.IMAGE)
+        fuzzed.manifest(name, kind[0], document, IMAGE)
     query = []
     if rng.random() < 0.6:
         kind = rng.choice(("a/b", junk.text(rng)))
@@ -61,9 +91,8 @@ def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
 def _blob(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     stored = fuzzed.blob(name, rng.choice((world.SMALL, world.LARGE, b"")))
     digest = rng.choice((stored["digest"], stored["digest"], Digest.of(b"nowhere")))
-    asked = FuzzRequest(
-        rng.choice((b"GET", b"HEAD", b"DELETE")), f"/v2/{name}/blobs/{digest}".encode()
-    )
+    method = rng.choice((b"GET", b"HEAD", b"DELETE"))
+    asked = FuzzRequest(method, f"/v2/{name}/blobs/{digest}".encode())
     if rng.random() < 0.7:
         unit = rng.choice(("bytes=", "bytes=", rng.choice(junk.UNITS)))
         asked.headers.append((b"Range", (unit + rng.choice(junk.RANGES)).encode()))
@@ -112,7 +141,7 @@ def _session(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
 
 def _pull(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     document = fuzzed.image(name, note="x" * rng.choice((0, 2000)))
-    stored = fuzzed.manifest(name, "v1", document, world.IMAGE)
+    stored = fuzzed.manifest(name, "v1", document, IMAGE)
     reference = rng.choice(("v1", stored["digest"], "none", f"sha256:{junk.ZEROS}"))
     method = rng.choice((b"GET", b"HEAD", b"DELETE"))
     return FuzzRequest(method, f"/v2/{name}/manifests/{reference}".encode())
@@ -147,15 +176,15 @@ def _push(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
 def _document(fuzzed: Fuzzed, rng: Random, name: str) -> tuple[dict[str, Any], str]:
     image = fuzzed.image(name)
     if rng.random() < 0.4:
-        stored = fuzzed.manifest(name, "child", image, world.IMAGE)
+        stored = fuzzed.manifest(name, "child", image, IMAGE)
         platform = {"architecture": "arm64", "os": "linux", "variant": "v8"}
-        media_type = rng.choice((world.INDEX, world.DOCKER_LIST))
+        media_type = rng.choice((INDEX, world.DOCKER_LIST))
         manifests = [{**stored, "platform": platform}]
         return {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}, media_type
-    media_type = rng.choice((world.IMAGE, world.IMAGE, world.DOCKER))
+    media_type = rng.choice((IMAGE, IMAGE, DOCKER))
     image |= {"mediaType": media_type, "annotations": {"a": "b"}, "artifactType": "x/y"}
     if rng.random() < 0.4:
-        image["subject"] = {"mediaType": world.IMAGE, "digest": str(Digest.of(b"s")), "size": 1}
+        image["subject"] = {"mediaType": IMAGE, "digest": str(Digest.of(b"s")), "size": 1}
     if rng.random() < 0.2:
         foreign = {"mediaType": "f/f", "digest": str(Digest.of(b"f")), "size": 9, "urls": ["u:u"]}
         image["layers"].append(foreign)
@@ -174,21 +203,17 @@ def _wire(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
         case 1:
             asked.wire = rng.randbytes(rng.randrange(1, 200)) + b"\r\n\r\n"
         case 2:
-            asked.wire = line.replace(
-                b"HTTP/1.1", rng.choice((b"", b"HTTP/9.9", b"HTTP/1.0", b"x"))
-            )
+            version = rng.choice((b"", b"HTTP/9.9", b"HTTP/1.0", b"x"))
+            asked.wire = line.replace(b"HTTP/1.1", version)
             asked.wire += b"\r\n" + headers + b"\r\n\r\n" + body
         case 3:
-            asked.wire = (
-                head + b"\r\nX: " + b"a" * rng.choice((9_000, 11_000, 70_000)) + b"\r\n\r\n"
-            )
+            long = b"a" * rng.choice((9_000, 11_000, 70_000))
+            asked.wire = head + b"\r\nX: " + long + b"\r\n\r\n"
         case 4:
             asked.wire = line + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + rng.choice(_CHUNKED)
         case 5:
-            length = rng.choice(
-                (b"-1", b"x", b"1, 2", b"0x3", b"9" * 30, b"3\r\nContent-Length: 4")
-            )
-            asked.wire = line + b"\r\nContent-Length: " + length + b"\r\n\r\nabc"
+            lengths = (b"-1", b"x", b"1, 2", b"0x3", b"9" * 30, b"3\r\nContent-Length: 4")
+            asked.wire = line + b"\r\nContent-Length: " + rng.choice(lengths) + b"\r\n\r\nabc"
         case 6:
             asked.wire = line + b"\r\n" + junk.header_value(rng) + b"\r\n\r\n"
         case 7:
@@ -222,3 +247,56 @@ _MAKERS: dict[Callable[[Fuzzed, Random, str], FuzzRequest], int] = {
 
 def _quoted(text: str) -> bytes:
     return urlencode({"": text.encode("utf-8", "surrogatepass")})[1:].encode()
+
+
+def spoil(rng: Random, asked: FuzzRequest) -> None:
+    """Spoil one thing of a request."""
+    rng.choices(list(_SPOILERS), weights=list(_SPOILERS.values()))[0](rng, asked)
+
+
+def _bad_path(rng: Random, asked: FuzzRequest) -> None:
+    parts = asked.path.split(b"/")
+    # Above the stage's name nothing reaches the registry.
+    at = rng.randrange(min(2, len(parts) - 1) if rng.random() < 0.9 else 0, len(parts))
+    piece = junk.escaped(rng, junk.text(rng))
+    match rng.randrange(7):
+        case 0:
+            parts[at] = piece
+        case 1:
+            parts.insert(at, piece)
+        case 2:
+            parts.insert(at, rng.choice((b"", b".", b"..", b"%2e%2e", b"a" * 300, b"a/" * 200)))
+        case 3:
+            parts[at] = parts[at].upper()
+        case 4:
+            parts[at] += piece
+        case 5:
+            del parts[at]
+        case _:
+            parts[at] = b"".join(b"%%%02X" % byte for byte in parts[at])
+    asked.path = b"/".join(parts)
+
+
+def _bad_query(rng: Random, asked: FuzzRequest) -> None:
+    names = (b"n", b"last", b"digest", b"mount", b"from", b"at", b"tag", b"artifactType")
+    name = rng.choice((*names, b"digest-algorithm", b"_state", b"", b"%00", b"a" * 500))
+    at = rng.randrange(len(asked.query) + 1)
+    if asked.query and rng.random() < 0.3:
+        del asked.query[rng.randrange(len(asked.query))]
+    else:
+        asked.query.insert(at, (name, junk.escaped(rng, junk.text(rng))))
+
+
+def _bad_header(rng: Random, asked: FuzzRequest) -> None:
+    name = rng.choice(junk.HEADER_NAMES).encode()
+    for _ in range(rng.choice((1, 1, 1, 1, 1, 2, 30))):
+        asked.headers.append((rng.choice((name, name.lower())), junk.header_value(rng)))
+
+
+_SPOILERS: dict[Callable[[Random, FuzzRequest], None], int] = {
+    _bad_path: 8,
+    _bad_query: 6,
+    _bad_header: 5,
+    lambda rng, asked: setattr(asked, "method", junk.method(rng)): 3,
+    lambda rng, asked: setattr(asked, "body", junk.spoilt(rng, asked.body)): 3,
+}

@@ -6,11 +6,13 @@ one request alone. Below stands memory, so that nothing but a request can be at 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 import traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,17 +21,17 @@ import pytest
 import app as application
 from chalicelib.digest import Digest
 from chalicelib.wiring import registry as wiring
+from tests.chalicelib.api.pushing import IMAGE
+from tests.fuzz.answers import FuzzWire, Judge
 from tests.fuzz.cases import make
-from tests.fuzz.judge import Judge
-from tests.fuzz.wire import FuzzWire
-from tests.fuzz.world import IMAGE, fuzzed
+from tests.fuzz.world import fuzzed
 from tests.support.servers import request, run_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from tests.fuzz.asked import FuzzRequest
-    from tests.fuzz.wire import FuzzAnswer
+    from tests.fuzz.answers import FuzzAnswer
+    from tests.fuzz.cases import FuzzRequest
     from tests.fuzz.world import Fuzzed
 
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
@@ -39,25 +41,6 @@ REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "4000"))
 THREADS = 4
 CODES_REACHED = 14
 _SHOWN = 20
-
-
-class Faults(logging.Handler):
-    """Keeps every traceback and every error that anything logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record that must not be."""
-        if record.exc_info or record.levelno >= logging.ERROR:
-            self.told.append(self.format(record))
-
-
-def is_no_refusal(record: logging.LogRecord) -> bool:
-    """Whether a record is more than the name of what the parser refused: there are thousands."""
-    refusal = record.getMessage().startswith("Error handling request from")
-    return not refusal or record.exc_info is not None
 
 
 @dataclass
@@ -74,14 +57,8 @@ class Campaign:
 
     def run(self, numbers: Sequence[int]) -> None:
         """Make every request of these numbers, in as many threads as there are."""
-        threads = [
-            threading.Thread(target=self._run, args=(numbers[first::THREADS],))
-            for first in range(THREADS)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._run, (numbers[first::THREADS] for first in range(THREADS))))
 
     def _run(self, numbers: Sequence[int]) -> None:
         wire = FuzzWire(self.url)
@@ -119,30 +96,15 @@ class Campaign:
             self.faults += [f"seed {SEED}, number {number}: {why}\n  {raw!r}" for why in faults]
 
 
-@pytest.fixture
-def log() -> Iterator[Faults]:
-    """What anything logs from now on and must not."""
-    faults, root, parser = Faults(), logging.getLogger(), logging.getLogger("moorage.http")
-    root.addHandler(faults)
-    parser.addFilter(is_no_refusal)
-    yield faults
-    parser.removeFilter(is_no_refusal)
-    root.removeHandler(faults)
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Fuzzed:
-    """A registry over memory, which the deployed app serves."""
-    made = fuzzed()
-    api = made.api
-    monkeypatch.setattr(wiring, "api", lambda: api)
-    return made
-
-
 @pytest.mark.timeout(900)
-def test_no_request_makes_the_registry_fail(world: Fuzzed, log: Faults) -> None:
+def test_no_request_makes_the_registry_fail(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Every answer is one that is described, nothing is logged as a fault, and all goes on."""
     numbers = range(REQUESTS) if ALONE is None else [int(ALONE)]
+    world = fuzzed()
+    api = world.api
+    monkeypatch.setattr(wiring, "api", lambda: api)
     with run_gateway(application.app) as url:
         campaign = Campaign(world, url)
         campaign.run(numbers)
@@ -150,30 +112,28 @@ def test_no_request_makes_the_registry_fail(world: Fuzzed, log: Faults) -> None:
     print(f"\nseed {SEED}: {dict(sorted(campaign.seen.items()))}\n{dict(campaign.codes)}")
     shown = "\n".join(campaign.faults[:_SHOWN])
     assert not campaign.faults, f"{len(campaign.faults)} faults:\n{shown}"
-    assert log.told == []
+    assert [record.getMessage() for record in caplog.records if is_fault(record)] == []
     assert sum(campaign.seen.values()) == len(numbers)
     assert ALONE is not None or len(campaign.codes) >= CODES_REACHED, campaign.codes
 
 
+def is_fault(record: logging.LogRecord) -> bool:
+    """Whether a traceback or an error was logged, and not only what the parser refused."""
+    refusal = record.getMessage().startswith("Error handling request from")
+    return record.exc_info is not None or (record.levelno >= logging.ERROR and not refusal)
+
+
 def push_and_pull(url: str) -> None:
     """Push an image as clients do, and pull it."""
-    data, config = b"a layer", b"{}"
-    for content in (data, config):
-        status, headers, _ = request(url, "POST", "/v2/after/all/blobs/uploads/")
-        assert status == 202
-        status, headers, _ = request(url, "PATCH", headers["Location"], content)
-        assert status == 202
-        closing = f"{headers['Location']}&digest={Digest.of(content)}"
-        assert request(url, "PUT", closing)[0] == 201
-        assert request(url, "GET", f"/v2/after/all/blobs/{Digest.of(content)}")[2] == content
-    media = "application/octet-stream"
-    described = [
-        f'{{"mediaType":"{media}","digest":"{Digest.of(content)}","size":{len(content)}}}'
-        for content in (config, data)
-    ]
-    manifest = (
-        f'{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{described[0]},'
-        f'"layers":[{described[1]}]}}'
-    ).encode()
-    assert request(url, "PUT", "/v2/after/all/manifests/v1", manifest)[0] == 201
+    descriptors = []
+    for data in (b"{}", b"a layer"):
+        digest = Digest.of(data)
+        _, headers, _ = request(url, "POST", "/v2/after/all/blobs/uploads/")
+        _, headers, _ = request(url, "PATCH", headers["Location"], data)
+        assert request(url, "PUT", f"{headers['Location']}&digest={digest}")[0] == 201
+        assert request(url, "GET", f"/v2/after/all/blobs/{digest}")[2] == data
+        descriptors.append({"mediaType": "a/b", "digest": str(digest), "size": len(data)})
+    document = {"schemaVersion": 2, "config": descriptors[0], "layers": descriptors[1:]}
+    manifest, sent = json.dumps(document).encode(), {"Content-Type": IMAGE}
+    assert request(url, "PUT", "/v2/after/all/manifests/v1", manifest, sent)[0] == 201
     assert request(url, "GET", "/v2/after/all/manifests/v1")[2] == manifest

@@ -7,7 +7,6 @@ registry's own rules under a repository of the caller's: it must never be shared
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,10 @@ from chalicelib.api.dispatch import Api
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import parse_reference
 from chalicelib.registry.manifests import ManifestPush
-from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
-from tests.support.registries import registry_in_memory
+from tests.chalicelib.api.pushing import IMAGE, hold
+from tests.support.registries import MemoryRegistry, registry_in_memory
 from tests.support.values import as_sealed
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ PART_MINIMUM = 16
 OPTIONS = ApiOptions(inline_limit=64, head_strategy=HeadStrategy.BODY, manifest_limit=20_000)
 LIMITS = Limits(part_minimum=PART_MINIMUM, body_inline=1200, commit_wait=2.0)
 
-IMAGE = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 SMALL = b"0123456789"
 LARGE = b"above the inline limit: " * 4
@@ -44,8 +41,12 @@ WHOLE = CHUNK * 3 + b"end"
 class Fuzzed:
     """A registry with its API."""
 
-    registry: Registry
-    ports: Ports
+    memory: MemoryRegistry
+
+    @property
+    def registry(self) -> Registry:
+        """What stands below the API."""
+        return self.memory.registry
 
     @property
     def api(self) -> Api:
@@ -55,21 +56,20 @@ class Fuzzed:
     @property
     def deadline(self) -> float:
         """When a request that is made now has to end."""
-        return self.ports.clock.now() + 29
+        return self.memory.clock.now() + 29
 
     def blob(self, name: str, data: bytes) -> dict[str, Any]:
         """Put a blob into a repository, as a mount does where it can; return its descriptor."""
         digest = Digest.of(data)
-        if self.ports.metadata.add_link(name, digest, self.ports.clock.now()) is None:
+        if self.memory.metadata.add_link(name, digest, self.memory.clock.now()) is None:
             self.registry.uploads.put_whole(name, "", digest, data, self.deadline)
         return {"mediaType": "application/octet-stream", "digest": str(digest), "size": len(data)}
 
     def manifest(self, name: str, reference: str, document: Any, media_type: str) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Push a manifest and return its descriptor."""
         body = json.dumps(document).encode()
-        push = ManifestPush(
-            name, parse_reference(reference), media_type, body, (), "", self.deadline
-        )
+        parsed = parse_reference(reference)
+        push = ManifestPush(name, parsed, media_type, body, (), "", self.deadline)
         digest = self.registry.manifests.put(push).digest
         return {"mediaType": media_type, "digest": str(digest), "size": len(body)}
 
@@ -96,14 +96,12 @@ class Fuzzed:
 
     def change(self, session: Session, **fields: Any) -> Session:  # noqa: ANN401 - any field
         """Set fields of a session behind the registry's back."""
-        return self.ports.sessions.write(session, replace(session, **fields))
+        return self.memory.sessions.write(session, replace(session, **fields))
 
 
 def fuzzed() -> Fuzzed:
     """Return a registry with nothing in it."""
-    memory = registry_in_memory(LIMITS)
-    ports = Ports(memory.objects, memory.sessions, memory.metadata, memory.workers, memory.clock)
-    return Fuzzed(memory.registry, ports)
+    return Fuzzed(registry_in_memory(LIMITS))
 
 
 def _tail(world: Fuzzed, opened: Session) -> Session:
@@ -112,14 +110,6 @@ def _tail(world: Fuzzed, opened: Session) -> Session:
 
 def _parts(world: Fuzzed, opened: Session) -> Session:
     return world.append(opened, CHUNK * 2, CHUNK, b"end")
-
-
-def _unhashed(world: Fuzzed, opened: Session) -> Session:
-    return world.change(_parts(world, opened), hash_state=None)
-
-
-def _corrupt(world: Fuzzed, opened: Session) -> Session:
-    return world.change(_tail(world, opened), hash_state=b"sha\x03 and no more")
 
 
 def _committed(world: Fuzzed, opened: Session) -> Session:
@@ -133,36 +123,18 @@ def _cancelled(world: Fuzzed, opened: Session) -> Session:
     return opened
 
 
-def _expired(world: Fuzzed, opened: Session) -> Session:
-    return world.change(_tail(world, opened), life_until=1.0)
-
-
 def _lost(world: Fuzzed, opened: Session) -> Session:
     """A session whose tail and parts are gone."""
     session = _parts(world, opened)
-    world.ports.objects.purge(f"uploads/{session.id}/")
+    world.memory.objects.purge(f"uploads/{session.id}/")
     return session
 
 
 def _sealed(world: Fuzzed, opened: Session) -> Session:
     """A session whose commit was begun and left."""
     session = _parts(world, opened)
-    sealed = as_sealed(session, Digest.of(WHOLE), world.ports.clock.now())
-    return world.ports.sessions.write(session, sealed)
-
-
-def _held(world: Fuzzed, opened: Session) -> Session:
-    """A session that another request holds."""
-    now = world.ports.clock.now()
-    return world.ports.sessions.take_lease(
-        opened.id,
-        owner=opened.owner,
-        at=0,
-        claim=None,
-        holder=uuid.uuid4().hex,
-        now=now,
-        until=now + 3600,
-    )
+    sealed = as_sealed(session, Digest.of(WHOLE), world.memory.clock.now())
+    return world.memory.sessions.write(session, sealed)
 
 
 HELD = "held by another"
@@ -171,12 +143,14 @@ SESSIONS: dict[str, Callable[[Fuzzed, Session], Session]] = {
     "of sha512": _tail,
     "with a tail": _tail,
     "with parts": _parts,
-    "unhashed": _unhashed,
-    "of a corrupt hash": _corrupt,
+    "unhashed": lambda world, opened: world.change(_parts(world, opened), hash_state=None),
+    "of a corrupt hash": lambda world, opened: world.change(
+        _tail(world, opened), hash_state=b"sha\x03 and no more"
+    ),
     "committed": _committed,
     "cancelled": _cancelled,
-    "expired": _expired,
+    "expired": lambda world, opened: world.change(_tail(world, opened), life_until=1.0),
     "of lost bytes": _lost,
     "sealed": _sealed,
-    HELD: _held,
+    HELD: lambda world, opened: hold(world.memory.sessions, opened, world.memory.clock.now(), 3600),
 }

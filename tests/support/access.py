@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
-from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.errors import UnavailableError
+from tests.chalicelib.access.values import a_credential
 from tests.support.memory_access import MemoryAccessStore
 
 if TYPE_CHECKING:
@@ -82,15 +83,9 @@ class AccessWorld:
     def credential(self, name: str, *grants: str) -> str:
         """Make a credential; returns its API token."""
         token = generate()
-        record = Credential(
-            id=f"id-of-{name}",
-            name=name,
-            owner="a test",
-            created_at=self.now(),
-            grants=Grants.parse(grants),
-            secret_hash=hash_of(token),
-        )
-        self.store.create(record)
+        named = {"id": f"id-of-{name}", "name": name, "created_at": self.now()}
+        held = {"grants": Grants.parse(grants), "secret_hash": hash_of(token)}
+        self.store.create(a_credential(**named, **held))
         return token
 
     def authorizer(self, header: str) -> Mapping[str, str] | None:

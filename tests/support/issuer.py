@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import jwt
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.chalicelib.access.values import NOW
@@ -54,6 +55,12 @@ def ec_key(number: int = 0) -> ec.EllipticCurvePrivateKey:
     """Return a key on P-256, likewise."""
     del number
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: rsa.RSAPrivateKey) -> bytes:
+    """Return the public half of a private key as PEM."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form)
 
 
 def jwk(key: Any, **members: Any) -> dict[str, Any]:  # noqa: ANN401 - a key of any kind, any member
@@ -169,16 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(page.body)), **page.headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        step = 1 if page.pause else max(1, len(page.body))
         with contextlib.suppress(ConnectionError):
-            self._write(page)
+            for start in range(0, len(page.body), step):
+                self.wfile.write(page.body[start : start + step])
+                time.sleep(page.pause)
 
     def log_message(self, *_: object) -> None:
         """Keep the access log silent."""
-
-    def _write(self, page: StubResponse) -> None:
-        if not page.pause:
-            self.wfile.write(page.body)
-            return
-        for byte in page.body:
-            self.wfile.write(bytes([byte]))
-            time.sleep(page.pause)

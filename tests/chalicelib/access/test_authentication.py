@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -25,24 +25,13 @@ from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import parse_scopes
 from chalicelib.access.tokens import TokenUse
 from chalicelib.access.trusts import Trust
-from tests.chalicelib.access.values import NOW, TOKENS, a_credential
+from tests.chalicelib.access.values import NOW, TOKENS, a_credential, reason_of
 from tests.support.access import basic
 from tests.support.memory_access import MemoryAccessStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ISSUER = "https://issuer.example"
 MAIN = "repo:team/app:ref:refs/heads/main"
 TRUST = Trust("ci", ISSUER, "moorage", "repo:team/app:*", Grants.parse(["a:pull,push"]))
-
-
-def refusal(call: Callable[[], object]) -> Reason:
-    """Return the reason for which a call refuses."""
-    with pytest.raises(AuthenticationError) as caught:
-        call()
-    assert caught.value.__cause__ is None
-    return caught.value.reason
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,7 @@ class World:
 
     def refusal(self, header: str | None, now: float = NOW) -> Reason:
         """Return why a header is refused."""
-        return refusal(lambda: self.identify(header, now))
+        return reason_of(self.identify, header, now)
 
 
 @pytest.fixture
@@ -110,8 +99,10 @@ OTHER_SCHEMES = ["Digest a=b", "Token a", "Bearerer a", "Negotiate abc"]
 def test_a_header_has_a_password_or_a_token_or_nothing(
     header: str | None, expected: object
 ) -> None:
-    """The scheme is read in any letter case, and what follows is kept as it is."""
-    assert read_authorization(header) == expected
+    """The scheme is read in any letter case; what follows is kept as it is, and not in a repr."""
+    read = read_authorization(header)
+    assert read == expected
+    assert not re.search("moor_x|a:b|a.b.c", repr(read))
 
 
 @pytest.mark.parametrize(
@@ -138,17 +129,6 @@ def test_any_header_is_read_or_refused(text: str) -> None:
         assert principal == ANONYMOUS
 
 
-def test_nothing_presented_is_in_a_repr() -> None:
-    """Neither a password nor a token."""
-    assert "moor_" not in repr(Basic("ci", "moor_x"))
-    assert "a.b.c" not in repr(Bearer("a.b.c"))
-
-
-def test_no_header_and_an_empty_one_are_anonymous(world: World) -> None:
-    """So is an empty user name with an empty password."""
-    assert world.identify(None) == world.identify("Basic Og==") == ANONYMOUS
-
-
 @pytest.mark.parametrize("user", ["ci", "", "anybody", "é", "x" * 200])
 def test_an_api_token_identifies_its_holder_under_any_user_name(world: World, user: str) -> None:
     """The user name decides nothing."""
@@ -164,8 +144,7 @@ def test_a_password_that_is_no_known_api_token_is_refused(world: World) -> None:
         assert world.refusal(basic("ci", wrong)) is Reason.CREDENTIAL_FORM
     assert world.refusal(basic("ci", generate())) is Reason.CREDENTIAL_UNKNOWN
     assert world.refusal(f"Bearer {world.password}") is Reason.JWT_FORM
-    with pytest.raises(AuthenticationError):
-        log_in("moor_" + "0" * 49, None, TOKENS, NOW)  # type: ignore[arg-type]
+    reason_of(log_in, "moor_" + "0" * 49, None, TOKENS, NOW)
 
 
 # fmt: off
@@ -191,7 +170,7 @@ def test_a_change_of_the_credential_takes_effect_at_once(
     world.change(**changes)
     assert world.refusal(basic("ci", world.password)) is by_password
     assert world.refusal(header) is by_token
-    assert refusal(lambda: refresh(refresh_token, world.store, TOKENS, NOW)) is by_token
+    assert reason_of(refresh, refresh_token, world.store, TOKENS, NOW) is by_token
 
 
 def test_a_replaced_secret_is_valid_for_its_grace(world: World) -> None:
@@ -204,7 +183,7 @@ def test_a_replaced_secret_is_valid_for_its_grace(world: World) -> None:
 
 
 def test_a_bearer_token_needs_its_own_credential(world: World) -> None:
-    """One for another credential's subject or id is refused, and so is one whose is gone."""
+    """One of another subject or id is refused, and so is one whose credential is gone."""
     access, other = world.token(), a_credential()
     world.store.create(other)
     claims = TOKENS.verify(access, NOW)
@@ -213,8 +192,12 @@ def test_a_bearer_token_needs_its_own_credential(world: World) -> None:
         replace(claims, subject=f"credential:{other.id}"),
         replace(claims, source=""),
         replace(claims, subject="anonymous"),
+        *(
+            replace(claims, subject=subject, source=None, version=0)
+            for subject in ("", "credential:1", "admin", "Anonymous", "anonymous ")
+        ),
     ):
-        reason = refusal(lambda forged=forged: bearer(forged, world.store, NOW))  # type: ignore[misc]
+        reason = reason_of(bearer, forged, world.store, NOW)
         assert reason in {Reason.CREDENTIAL_UNKNOWN, Reason.JWT_CLAIMS}
     world.store.forget()
     assert world.refusal(f"Bearer {access}") is Reason.CREDENTIAL_UNKNOWN
@@ -232,9 +215,10 @@ def test_a_bearer_token_has_the_grants_of_today(world: World) -> None:
 
 
 def test_an_anonymous_token_pulls_what_is_public_within_its_scopes(world: World) -> None:
-    """It has no grants of its own."""
+    """It has no grants of its own, and neither has a request without a header."""
     token = TOKENS.issue("anonymous", parse_scopes(["repository:a:pull"]), NOW, jti="t")
     principal = world.identify(f"Bearer {token}")
+    assert world.identify(None) == world.identify("Basic Og==") == ANONYMOUS
     assert principal == replace(ANONYMOUS, limit=parse_scopes(["repository:a:pull"]))
     assert decide(principal, "ping", None) is Decision.ALLOWED
     assert decide(principal, "pull", "a", public=True) is Decision.ALLOWED
@@ -278,15 +262,8 @@ def test_a_login_token_is_a_password_and_nothing_else(world: World) -> None:
     assert login.until == int(NOW) + 3600
     assert world.identify(basic("moorage", token)) == login.principal
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
-    assert refusal(lambda: log_in(token, world.store, TOKENS, NOW + 3600)) is Reason.JWT_EXPIRED
-    assert refusal(lambda: refresh(token, world.store, TOKENS, NOW)) is Reason.JWT_AUDIENCE
-
-
-@pytest.mark.parametrize("subject", ["", "credential:1", "admin", "Anonymous", "anonymous "])
-def test_a_token_of_an_unknown_subject_is_refused(world: World, subject: str) -> None:
-    """It has neither a credential nor a subject that this registry writes."""
-    token = TOKENS.issue(subject, (), NOW, jti="t")
-    assert world.refusal(f"Bearer {token}") in {Reason.JWT_CLAIMS, Reason.CREDENTIAL_UNKNOWN}
+    assert reason_of(log_in, token, world.store, TOKENS, NOW + 3600) is Reason.JWT_EXPIRED
+    assert reason_of(refresh, token, world.store, TOKENS, NOW) is Reason.JWT_AUDIENCE
 
 
 def test_a_refresh_token_is_for_the_token_endpoint_only(world: World) -> None:
@@ -295,10 +272,9 @@ def test_a_refresh_token_is_for_the_token_endpoint_only(world: World) -> None:
     assert world.refusal(f"Bearer {token}") is Reason.JWT_AUDIENCE
     assert world.refusal(basic("ci", token)) is Reason.JWT_AUDIENCE
     claims = TOKENS.verify(token, NOW, TokenUse.REFRESH)
-    assert refusal(lambda: bearer(claims, world.store, NOW)) is Reason.JWT_AUDIENCE
+    assert reason_of(bearer, claims, world.store, NOW) is Reason.JWT_AUDIENCE
     anonymous = TOKENS.issue("anonymous", (), NOW, jti="t", use=TokenUse.REFRESH)
     for wrong in (world.token(), anonymous):
-        with pytest.raises(AuthenticationError):
-            refresh(wrong, world.store, TOKENS, NOW)
+        reason_of(refresh, wrong, world.store, TOKENS, NOW)
     principal = refresh(token, world.store, TOKENS, NOW)
     assert (principal.limit, principal.grants) == (None, world.credential.grants)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.access.credentials import (
-    Credential,
     CredentialNameError,
     day_of,
     generate,
@@ -19,8 +18,8 @@ from chalicelib.access.credentials import (
     parse_credential_name,
     verify,
 )
-from chalicelib.access.refusals import AuthenticationError, Reason
-from tests.chalicelib.access.values import NOW, a_credential, check_tells_only_why
+from chalicelib.access.refusals import Reason
+from tests.chalicelib.access.values import NOW, a_credential, reason_of
 
 OLD, NEW = generate(), generate()
 GOOD = "moor_" + "0" * 43 + "3oxYb9"
@@ -61,14 +60,12 @@ NO_TOKENS = [
 def test_another_text_is_no_api_token(text: str) -> None:
     """And is refused by its form, whatever the credential."""
     assert not is_api_token(text)
-    with pytest.raises(AuthenticationError) as caught:
-        verify(text, a_credential(), NOW)
-    assert caught.value.reason is Reason.CREDENTIAL_FORM
-    check_tells_only_why(caught.value)
+    assert reason_of(verify, text, a_credential(), NOW) is Reason.CREDENTIAL_FORM
 
 
+ROTATED: dict[str, object] = {"version": 2, "previous_hash": hash_of(OLD)}
 # fmt: off
-VERIFIED = [
+VERIFIED: list[tuple[str, dict[str, object], int | Reason]] = [
     # presented, what the credential has, the result: the version, or the reason
     (NEW, {}, 1),
     (NEW, {"version": 5}, 5),
@@ -79,13 +76,11 @@ VERIFIED = [
     (OLD, {"revoked": True}, Reason.CREDENTIAL_UNKNOWN),
     (OLD, {"previous_hash": hash_of(generate()), "previous_until": NOW + 9},
      Reason.CREDENTIAL_UNKNOWN),
-    (OLD, {"version": 2, "previous_hash": hash_of(OLD), "previous_until": NOW + 0.001}, 1),
-    (OLD, {"version": 2, "previous_hash": hash_of(OLD), "previous_until": NOW},
-     Reason.CREDENTIAL_REPLACED),
-    (OLD, {"version": 2, "previous_hash": hash_of(OLD)}, Reason.CREDENTIAL_REPLACED),
-    (OLD, {"version": 2, "previous_hash": hash_of(OLD), "previous_until": NOW + 9,
-           "revoked": True}, Reason.CREDENTIAL_REVOKED),
-    (NEW, {"version": 2, "previous_hash": hash_of(OLD), "previous_until": NOW}, 2),
+    (OLD, ROTATED | {"previous_until": NOW + 0.001}, 1),
+    (OLD, ROTATED | {"previous_until": NOW}, Reason.CREDENTIAL_REPLACED),
+    (OLD, ROTATED, Reason.CREDENTIAL_REPLACED),
+    (OLD, ROTATED | {"previous_until": NOW + 9, "revoked": True}, Reason.CREDENTIAL_REVOKED),
+    (NEW, ROTATED | {"previous_until": NOW}, 2),
     # the hash is not the secret
     (hash_of(NEW), {}, Reason.CREDENTIAL_FORM),
 ]
@@ -98,13 +93,8 @@ def test_an_api_token_is_verified_by_its_credential(
 ) -> None:
     """While that is valid; a replaced API token until the end of its grace."""
     record = a_credential(secret_hash=hash_of(NEW), **changes)
-    if isinstance(expected, int):
-        assert verify(presented, record, NOW) == expected
-        return
-    with pytest.raises(AuthenticationError) as caught:
-        verify(presented, record, NOW)
-    assert caught.value.reason is expected
-    check_tells_only_why(caught.value)
+    call = verify if isinstance(expected, int) else partial(reason_of, verify)
+    assert call(presented, record, NOW) == expected
 
 
 # fmt: off
@@ -128,8 +118,7 @@ def test_a_token_of_a_replaced_secret_is_valid_as_long_as_that(
 
 def test_a_credential_shows_no_hash() -> None:
     """A credential's repr has neither of its hashes: it may stand in a log."""
-    record = replace(a_credential(), previous_hash="b" * 64)
-    assert isinstance(record, Credential)
+    record = a_credential(previous_hash="b" * 64)
     assert record.secret_hash not in repr(record)
     assert "b" * 64 not in repr(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -14,69 +15,59 @@ from tests.support.memory_access import MemoryAccessStore
 HERE = "192.0.2.1"
 
 
-def throttled(throttle: Throttle, now: float) -> bool:
-    """Whether a login as `ci` from HERE would have to wait."""
-    try:
-        throttle.check(HERE, "ci", now)
-    except TooManyRequestsError:
-        return True
-    return False
+@dataclass
+class Login:
+    """Logins as `ci` from HERE, before which there were none."""
+
+    throttle: Throttle = field(default_factory=lambda: Throttle(MemoryAccessStore()))
+
+    def fail(self, times: int, now: float = NOW) -> None:
+        """Fail so many times."""
+        for _ in range(times):
+            self.throttle.failed(HERE, "ci", now, uuid.uuid4().hex)
+
+    def wait(self, now: float = NOW) -> int:
+        """Return how many seconds another login would have to wait."""
+        try:
+            self.throttle.check(HERE, "ci", now)
+        except TooManyRequestsError as error:
+            return error.retry_after
+        return 0
 
 
-def fail(throttle: Throttle, times: int, now: float = NOW) -> None:
-    """Fail to log in as `ci` from HERE."""
-    for _ in range(times):
-        throttle.failed(HERE, "ci", now, uuid.uuid4().hex)
+def test_after_limit_failures_logins_wait_for_the_end_of_the_window() -> None:
+    """Fewer failures change nothing, and those of the window before do not count."""
+    login, end = Login(), (window_of(NOW) + 1) * WINDOW
+    login.fail(LIMIT - 1)
+    assert login.wait() == 0
+    login.fail(1)
+    assert 1 <= login.wait() <= WINDOW
+    assert login.wait(end - 0.001) == 1
+    assert login.wait(NOW + login.wait()) == login.wait(end) == 0
 
 
-@pytest.fixture
-def throttle() -> Throttle:
-    """A throttle that has seen nothing."""
-    return Throttle(MemoryAccessStore())
-
-
-def test_after_limit_failures_logins_wait_for_the_end_of_the_window(throttle: Throttle) -> None:
-    """Fewer failures change nothing."""
-    fail(throttle, LIMIT - 1)
-    assert not throttled(throttle, NOW)
-    fail(throttle, 1)
-    with pytest.raises(TooManyRequestsError) as caught:
-        throttle.check(HERE, "ci", NOW)
-    assert 1 <= caught.value.retry_after <= WINDOW
-    assert not throttled(throttle, NOW + caught.value.retry_after)
-
-
-def test_an_attempt_counts_once(throttle: Throttle) -> None:
+def test_an_attempt_counts_once() -> None:
     """Even if the write is repeated."""
+    login = Login()
     for _ in range(LIMIT):
-        throttle.failed(HERE, "ci", NOW, "the same")
-    assert not throttled(throttle, NOW)
+        login.throttle.failed(HERE, "ci", NOW, "the same")
+    assert login.wait() == 0
 
 
-def test_a_new_window_begins_at_zero(throttle: Throttle) -> None:
-    """Failures of the window before it do not count."""
-    end = (window_of(NOW) + 1) * WINDOW
-    fail(throttle, LIMIT, end - 0.001)
-    assert throttled(throttle, end - 0.001)
-    assert not throttled(throttle, end)
+NETWORKS = {
+    "192.0.2.1": "192.0.2.1",
+    "2001:db8::1": "2001:db8::",
+    "2001:db8:0:0:ffff:ffff:ffff:ffff": "2001:db8::",
+    "2001:db8:0:1::1": "2001:db8:0:1::",
+    "::ffff:192.0.2.1": "192.0.2.1",
+    **dict.fromkeys(("", "192.0.2.1, 10.0.0.1", "192.0.2.1\n"), "unknown"),
+}
 
 
-@pytest.mark.parametrize(
-    ("source", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::"),
-        ("2001:db8:0:0:ffff:ffff:ffff:ffff", "2001:db8::"),
-        ("2001:db8:0:1::1", "2001:db8:0:1::"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("", "unknown"),
-        ("192.0.2.1, 10.0.0.1", "unknown"),
-        ("192.0.2.1\n", "unknown"),
-    ],
-)
-def test_a_source_is_an_address_or_the_network_of_one_host(source: str, network: str) -> None:
+@pytest.mark.parametrize("source", NETWORKS)
+def test_a_source_is_an_address_or_the_network_of_one_host(source: str) -> None:
     """Which for IPv6 is a /64; anything else is unknown."""
-    assert network_of(source) == network
+    assert network_of(source) == NETWORKS[source]
 
 
 def test_a_counters_key_hides_the_name() -> None:

@@ -5,10 +5,13 @@ Nothing here may repeat an id or a secret, so that tests can share tables.
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 
 from chalicelib.access.credentials import Credential, generate, hash_of
@@ -20,6 +23,8 @@ from chalicelib.access.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from _pytest.mark import ParameterSet
 
 NOW = 1_764_000_000.123456
 
@@ -57,22 +62,63 @@ scopes = st.lists(
 ).map(merged)
 
 
-def forgeries(
-    made: Callable[[dict[str, Any]], str], changes: Mapping[Reason, Sequence[dict[str, Any]]]
-) -> dict[str, tuple[str, Reason]]:
-    """Return tokens made by changes, each with the reason of its refusal, by an ASCII name."""
+def misshapen(good: str) -> dict[str, str]:
+    """Return texts that look like a good token and have not its form, by what is wrong."""
+    head, body, signature = good.split(".")
+    none = json.dumps({"alg": "none", "typ": "JWT"}).encode()
     return {
-        f"{made.__name__} {change!a}"[:80]: (made(change), reason)
-        for reason, listed in changes.items()
-        for change in listed
+        "unsigned": f"{base64.urlsafe_b64encode(none).decode().rstrip('=')}.{body}.",
+        "no signature": f"{head}.{body}.",
+        "two segments": f"{head}.{body}",
+        "four segments": f"{good}.AAAA",
+        "five segments": f"{good}.{body}.{body}",
+        "an empty segment before": f".{good}",
+        "no claims": f"{head}..{signature}",
+        "a letter too many": f"{head}A.{body}.{signature}",
+        "a space before": f" {good}",
+        "a line end behind": f"{good}\n",
+        "padded": f"{good}=",
+        "plus and slash": f"{head}.{body}.a+/a",
+        "another alphabet": f"{head}.{body}.\u0430\u0431",
+        "full-width dots": good.replace(".", "\uff0e"),
+        "not ASCII": good.replace("e", "\u00e9", 1),
+        "a lone surrogate": f"{good}\ud800",
+        "empty": "",
+        "dots": "..",
+        "NUL": "\0",
     }
 
 
-def check_tells_only_why(error: AuthenticationError) -> None:
-    """Fail if a refusal says or holds more than its reason: anything of what was presented."""
-    alone = AuthenticationError(error.reason)
+def forgeries(
+    others: Mapping[Reason, Mapping[str, str]],
+    *changed: tuple[Callable[[dict[str, Any]], str], Mapping[Reason, Sequence[dict[str, Any]]]],
+) -> list[ParameterSet]:
+    """Return forged tokens, each with its reason: `others` by name, and those made by changes."""
+    return [
+        *(
+            pytest.param(token, reason, id=name)
+            for reason, named in others.items()
+            for name, token in named.items()
+        ),
+        *(
+            pytest.param(made(change), reason, id=f"{made.__name__} {change!a}"[:80])
+            for made, changes in changed
+            for reason, listed in changes.items()
+            for change in listed
+        ),
+    ]
+
+
+def reason_of(call: Callable[..., object], *given: object) -> Reason:
+    """Return why a call refuses; its error may say and hold nothing of what was presented."""
+    with pytest.raises(AuthenticationError) as refused:
+        call(*given)
+    error, alone = refused.value, AuthenticationError(refused.value.reason)
     assert (repr(error), str(error), vars(error)) == (repr(alone), str(alone), vars(alone))
+    # What a library's error says may quote what was presented: no traceback is to show it.
     assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+    return error.reason
 
 
 def a_credential(**changes: Any) -> Credential:  # noqa: ANN401 - any field of a credential

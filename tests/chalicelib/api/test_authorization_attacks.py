@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.coldstart import ADMIN, asked_for, event
+from bench.coldstart import ADMIN, asked_for, event, logging_in
 from bench.coldstart import deployed as environment_of
 from chalicelib.access.credentials import generate
 from chalicelib.access.scopes import parse_scopes
@@ -69,20 +69,16 @@ class DeployedFunctions:
         """Ask the authorizer about an Authorization header."""
         return self.call("authorize", {**asked_for(""), "authorizationToken": header})
 
-    def ask(self, path: str, context: dict[str, Any]) -> dict[str, Any]:
-        """Send the API a GET with an authorizer's context."""
-        sent = event("GET", path)
-        sent["requestContext"]["authorizer"] = context
-        return self.call("app", sent)
+    def ask(self, sent: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Send the API an event; return the status and the JSON of its answer."""
+        answer = self.call("app", sent)
+        return answer["statusCode"], json.loads(base64.b64decode(answer["body"]))
 
-    def ask_for_token(self, method: str, header: tuple[str, str], **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of an event
-        """Send a request to the token endpoint."""
-        sent = event(method, "_token")
-        sent["resource"] = sent["requestContext"]["resourcePath"] = "/_token"
-        sent["requestContext"]["authorizer"] = None
-        name, value = header
-        headers = {"headers": {name: value}, "multiValueHeaders": {name: [value]}}
-        return self.call("app", {**sent, "pathParameters": None, **headers, **more})
+    def log_in(self, header: str) -> tuple[int, dict[str, Any]]:
+        """Ask the token endpoint for tokens with a password."""
+        query = {"scope": ["registry:catalog:*"], "offline_token": ["true"]}
+        many = {"multiValueHeaders": {"Authorization": [header]}}
+        return self.ask(logging_in("") | many | {"multiValueQueryStringParameters": query})
 
     def logged(self) -> str:
         """End it and return all that it has logged."""
@@ -100,14 +96,13 @@ def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[DeployedFunctions
     )
     keys = SigningKeySet.parse(parameter["Parameter"]["Value"])
     with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-        )
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": file,
+        }
+        program, variables = [sys.executable, "-c", _PROGRAM], {**os.environ, **environment}
+        process = subprocess.Popen(program, env=variables, text=True, **pipes)
     try:
         yield DeployedFunctions(process, log, keys, admin)
     finally:
@@ -115,29 +110,20 @@ def deployed(strict_moto: Backend, tmp_path: Path) -> Iterator[DeployedFunctions
         process.communicate()
 
 
-def body_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer's JSON."""
-    body: dict[str, Any] = json.loads(base64.b64decode(answer["body"]))
-    return body
-
-
 def forged(deployed: DeployedFunctions, token: str) -> list[str]:
-    """Return Bearer headers that only a wrongly built verifier accepts: see test_tokens_attacks."""
+    """Return Bearer headers that only a wrongly built verifier accepts: see test_tokens."""
     tokens, subject = Tokens(deployed.keys, URL, SERVICE), f"credential:{ADMIN}"
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
+    wrong: list[dict[str, Any]] = [
+        {"keys": SigningKeySet(SigningKey.generate())},
+        {"issuer": "https://evil.example"},
+        {"service": "evil.example"},
+    ]
+    claims: dict[str, Any] = {"jti": "t", "source": ADMIN, "version": 1}
     texts = [
         f"{token}x",
         f"{none}.{token.split('.')[1]}.",
-        *(
-            replace(tokens, **other).issue(
-                subject, (), time.time(), jti="t", source=ADMIN, version=1
-            )
-            for other in (
-                {"keys": SigningKeySet(SigningKey.generate())},
-                {"issuer": "https://evil.example"},
-                {"service": "evil.example"},
-            )
-        ),
+        *(replace(tokens, **other).issue(subject, (), time.time(), **claims) for other in wrong),
     ]
     return [f"Bearer {text}" for text in texts]
 
@@ -149,26 +135,27 @@ def test_the_functions_of_a_deployment(deployed: DeployedFunctions) -> None:
     assert identified["principalId"] == f"credential:{ADMIN}"
     (statement,) = identified["policyDocument"]["Statement"]
     assert statement["Effect"] == "Allow"
-    query = {"scope": ["registry:catalog:*"], "offline_token": ["true"]}
-    logged_in = deployed.ask_for_token(
-        "GET", ("Authorization", admin), multiValueQueryStringParameters=query
-    )
-    assert logged_in["statusCode"] == 200
-    issued = body_of(logged_in)
+    status, issued = deployed.log_in(admin)
+    assert status == 200
     form = f"grant_type=password&username=me&password={deployed.admin}&access_type=offline"
-    content_type = ("Content-Type", "application/x-www-form-urlencoded")
-    posted = body_of(deployed.ask_for_token("POST", content_type, body=form))
+    content_type = {"multiValueHeaders": {"Content-Type": ["application/x-www-form-urlencoded"]}}
+    post = logging_in("") | content_type | {"body": form}
+    post["requestContext"]["httpMethod"] = "POST"
+    _, posted = deployed.ask(post)
     assert posted["scope"] == "registry:catalog:*"
     by_token = deployed.identify(f"Bearer {issued['token']}")
-    context = {"principalId": by_token["principalId"], **by_token["context"]}
-    catalog = deployed.ask("_catalog", context)
-    assert (catalog["statusCode"], body_of(catalog)) == (200, {"repositories": []})
-    assert deployed.ask("_catalog", {})["statusCode"] == 401
+    asked = event("GET", "_catalog")
+    for context, expected in (
+        ({"principalId": by_token["principalId"], **by_token["context"]}, 200),
+        ({}, 401),
+    ):
+        asked["requestContext"]["authorizer"] = context
+        status, catalog = deployed.ask(asked)
+        assert (status, catalog.get("repositories")) == (expected, [] if expected == 200 else None)
     wrong = "moor_" + "x" * 49
     for header in (basic("me", wrong), f"Digest {wrong}", *forged(deployed, issued["token"])):
         assert deployed.identify(header) == {"raised": "Unauthorized"}
-    refused = deployed.ask_for_token("GET", ("Authorization", basic("me", wrong)))
-    assert refused["statusCode"] == 401
+    assert deployed.log_in(basic("me", wrong))[0] == 401
     log = deployed.logged()
     secrets = {
         "the API token": deployed.admin,

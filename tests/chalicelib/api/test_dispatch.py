@@ -1,52 +1,60 @@
-"""The one exit of the API: who is asked, how a refusal looks, what is logged, what never leaks."""
+"""The one exit of the API: who is asked, which refusal has which code, what is logged.
+
+ROWS is THE table of how each error code comes about; a code without a row fails a test.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request
-from chalicelib.api.routes import ROUTES, Action, Route
+from chalicelib.api.messages import Request, UnrestrictedCaller
+from chalicelib.api.routes import ROUTES, Action, match
+from chalicelib.digest import Digest
 from chalicelib.errors import (
     DeniedError,
+    ErrorCode,
     RegistryError,
     TooManyRequestsError,
+    UnauthorizedError,
     UnavailableError,
     UploadBusyError,
     UploadOffsetError,
 )
+from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
-from tests.chalicelib.api.pushing import code
+from tests.chalicelib.api.pushing import DOCKER, IMAGE, NAME, a_request, code, described, hold
+from tests.support.access import AccessWorld
+from tests.support.registries import REGISTRY, MemoryRegistry, registry_in_memory
 
 if TYPE_CHECKING:
-    from chalicelib.api.messages import AuthorizedCaller
+    from collections.abc import Callable, Mapping
+
+    from chalicelib.api.messages import AuthorizedCaller, Response
     from chalicelib.registry.registry import Registry
+
+    Refused = tuple[str, str, bytes, Mapping[str, str]]
+    Prepare = Callable[["World"], Refused]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SECRET = "hunter2"  # noqa: S105 - what must be nowhere
-OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 1024)
+OPTIONS = ApiOptions(inline_limit=1024, head_strategy=HeadStrategy.BODY, manifest_limit=100_000)
 
+PULLED = {"GET": Action.PULL, "HEAD": Action.PULL}
 ENDPOINTS = {
     "": {"GET": Action.PING, "HEAD": Action.PING},
     "_catalog": {"GET": Action.CATALOG},
     "_token": {"GET": Action.TOKEN, "POST": Action.TOKEN},
     "a/b/blobs/uploads": {"POST": Action.PUSH},
     "a/b/blobs/uploads/x": dict.fromkeys(("GET", "PATCH", "PUT", "DELETE"), Action.PUSH),
-    f"a/b/blobs/sha256:{'0' * 64}": {
-        "GET": Action.PULL,
-        "HEAD": Action.PULL,
-        "DELETE": Action.DELETE,
-    },
-    "a/b/manifests/v1": {
-        "GET": Action.PULL,
-        "HEAD": Action.PULL,
-        "PUT": Action.PUSH,
-        "DELETE": Action.DELETE,
-    },
+    f"a/b/blobs/sha256:{'0' * 64}": PULLED | {"DELETE": Action.DELETE},
+    "a/b/manifests/v1": PULLED | {"PUT": Action.PUSH, "DELETE": Action.DELETE},
     "a/b/tags/list": {"GET": Action.PULL},
     f"a/b/referrers/sha256:{'0' * 64}": {"GET": Action.PULL},
 }
@@ -85,17 +93,10 @@ def api(error: Exception, authorizer: Deny | None = None) -> Api:
     return Api(lambda: cast("Registry", Failing(error)), OPTIONS, authorizer)
 
 
-def request(method: str, path: str, **changes: Any) -> Request:  # noqa: ANN401 - any field
+def request(method: str, path: str) -> Request:
     """Return a request of somebody with a secret in its header, query and body."""
-    fields: dict[str, Any] = {
-        "query": {"token": [SECRET]},
-        "headers": {"authorization": f"Bearer {SECRET}"},
-        "body": SECRET.encode(),
-        "deadline": 0.0,
-        "request_id": "r-1",
-        **changes,
-    }
-    return Request(method=method, path=path, **fields)
+    headers = {"authorization": f"Bearer {SECRET}"}
+    return Request(method, path, {"token": [SECRET]}, headers, SECRET.encode(), 0.0, "r-1")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -117,15 +118,7 @@ def test_nothing_is_done_before_it_is_allowed(path: str, method: str, action: Ac
 
 def test_every_route_is_of_an_endpoint_that_is_tested_here() -> None:
     """No row of the table is missing in ENDPOINTS: each names its action, and is denied above."""
-
-    def tested(route: Route) -> bool:
-        return any(
-            route.pattern.fullmatch(path) and has.get(route.method) is route.action
-            for path, has in ENDPOINTS.items()
-        )
-
-    assert [route for route in ROUTES if not tested(route)] == []
-    assert len(HAD) == len(ROUTES)
+    assert {match(method, path).route for path, method, _ in HAD} == set(ROUTES)
 
 
 @pytest.mark.parametrize(("path", "method"), LACKED)
@@ -150,6 +143,21 @@ def test_a_name_may_hold_the_words_of_an_endpoint(name: str) -> None:
         assert [asked for _, _, asked in deny.asked] == [name]
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize("session", ["x" * 65, "x" * 2049, "%F0%9F%98%80" * 65])
+def test_an_id_that_no_session_has_asks_no_store(method: str, session: str) -> None:
+    """An id longer than ours is unknown at once: DynamoDB takes no key above 2,048 bytes."""
+    response = api(AssertionError())(request(method, f"a/b/blobs/uploads/{session}"))
+    assert (response.status, code(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+@pytest.mark.parametrize("path", ["nothing", "a/b/c", "_token"])
+def test_a_path_that_is_no_endpoint_is_404(path: str) -> None:
+    """An open registry issues no tokens."""
+    response = api(AssertionError())(request("GET", path))
+    assert (response.status, code(response)) == (404, "UNSUPPORTED")
+
+
 def test_a_fault_is_500_and_says_nothing_of_its_cause(caplog: pytest.LogCaptureFixture) -> None:
     """An exception that nobody foresaw is UNKNOWN to the client, a traceback in the log."""
     response = api(ZeroDivisionError("table of ann"))(request("GET", "a/b/tags/list"))
@@ -160,28 +168,21 @@ def test_a_fault_is_500_and_says_nothing_of_its_cause(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "expected", "seconds"),
+    ("error", "seconds"),
     [
-        (TooManyRequestsError(retry_after=7), 429, "TOOMANYREQUESTS", "7"),
-        (UnavailableError(retry_after=3), 503, "UNAVAILABLE", "3"),
-        (UploadBusyError(offset=5, retry_after=9), 503, "UNAVAILABLE", "9"),
-        (UploadBusyError(offset=5), 503, "UNAVAILABLE", "1"),
-        (UploadOffsetError(offset=5), 416, "RANGE_INVALID", None),
+        (TooManyRequestsError(retry_after=7), "7"),
+        (UnavailableError(retry_after=3), "3"),
+        (UploadBusyError(offset=5, retry_after=9), "9"),
+        (UploadBusyError(offset=5), "1"),
+        (UploadOffsetError(offset=5), None),
     ],
 )
-@pytest.mark.parametrize("path", ["a/b/blobs/uploads", "a/b/blobs/uploads/x"])
-def test_a_refusal_says_when_and_where_to_go_on(
-    path: str, error: RegistryError, status: int, expected: str, seconds: str | None
-) -> None:
-    """429 and 503 always carry Retry-After; what concerns a session carries its place too."""
-    method = "PATCH" if path.endswith("/x") else "POST"
-    response = api(error)(request(method, path))
-    assert (response.status, code(response)) == (status, expected)
+def test_a_refusal_says_when_to_try_again(error: RegistryError, seconds: str | None) -> None:
+    """429 and 503 always carry Retry-After; there is a place to go on at in a session only."""
+    response = api(error)(request("POST", "a/b/blobs/uploads"))
+    assert (response.status, code(response)) == (error.code.status, error.code.code)
     assert response.headers.get("Retry-After") == seconds
-    in_session = path.endswith("/x") and hasattr(error, "offset")
-    place = (f"/v2/{path}?at=5", "0-4", "x") if in_session else (None, None, None)
-    names = ("Location", "Range", "Docker-Upload-UUID")
-    assert tuple(response.headers.get(name) for name in names) == place
+    assert not {*PLACE} & {*response.headers}
 
 
 @pytest.mark.parametrize(("path", "status"), [("", 200), ("nothing", 404), ("a/b/tags/list", 503)])
@@ -199,3 +200,218 @@ def test_a_request_is_one_line_of_the_log(
     assert fields["milliseconds"] >= 0
     assert re.fullmatch(rf"r-1 GET {path} {status} \d+ ms", record.getMessage())
     assert SECRET not in str(fields)
+
+
+BLOB = b"a blob"
+DIGEST, NOWHERE = Digest.of(BLOB), Digest.of(b"nowhere")
+WHOLE = Digest.of(b"abcdef")
+
+
+@dataclass
+class World:
+    """A registry in memory with one blob, the authorizer before it, and what a row may need."""
+
+    memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
+    refusal: Exception | None = None
+
+    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
+        """Let everybody do everything, as ann, unless a row said otherwise."""
+        del request, action, repository
+        if self.refusal is not None:
+            raise self.refusal
+        return UnrestrictedCaller("ann")
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Send a request; `target` is the path after /v2/ with its query."""
+        tokens = AccessWorld(self.memory.clock.now).token_service
+        api = Api(lambda: self.memory.registry, OPTIONS, self, tokens)
+        return api(a_request(method, target, self.memory.clock.now(), body, **headers))
+
+    def upload(self) -> str:
+        """Open a session and append three bytes, without an offset; return the session's path."""
+        opened = str(self.ask("POST", f"{NAME}/blobs/uploads").headers["Location"])
+        session = opened.partition("?")[0]
+        assert self.ask("PATCH", session, b"abc").status == 202
+        return session
+
+    def stored(self) -> object:
+        """Return all that others may see: blobs, manifests, tags and names."""
+        blobs = {key for key in self.memory.objects.objects if key.startswith("blobs/")}
+        return blobs, self.memory.tables.rows(REGISTRY)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request that is refused: `prepare` stores what it needs and gives the request."""
+
+    code: ErrorCode
+    prepare: Prepare
+    headers: tuple[str, ...] = ()
+    """Headers that the answer must have."""
+
+
+def asked(method: str, target: str, body: bytes = b"", **headers: str) -> Prepare:
+    """Return a request that needs nothing stored."""
+    return lambda _: (method, target, body, headers)
+
+
+def in_session(method: str, body: bytes, query: str = "", **headers: str) -> Prepare:
+    """Return a request about a session that holds three bytes."""
+    return lambda world: (method, world.upload() + query, body, headers)
+
+
+def refused_by(error: Exception) -> Prepare:
+    """Return a request that the authorizer refuses."""
+
+    def prepare(world: World) -> Refused:
+        world.refusal = error
+        return "GET", f"{NAME}/tags/list", b"", {}
+
+    return prepare
+
+
+def throttled(world: World) -> Refused:
+    """Return a request that meets a store that is asked too much."""
+
+    def fail(*_: object) -> NoReturn:
+        raise TooManyRequestsError(retry_after=2)
+
+    world.memory.metadata.get_link = fail  # type: ignore[method-assign, assignment]
+    return "GET", f"{NAME}/blobs/{NOWHERE}", b"", {}
+
+
+def leased(world: World) -> Refused:
+    """Return a request about a session to which another one is appending."""
+    path, memory = world.upload(), world.memory
+    hold(memory.sessions, memory.session(path.rpartition("/")[2]), memory.clock.now(), 9)
+    return "PATCH", f"{path}?at=3", b"def", {}
+
+
+def put(document: object, reference: str = "v1") -> Prepare:
+    """Return a PUT of a manifest."""
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return asked("PUT", f"{NAME}/manifests/{reference}", body, content_type=IMAGE)
+
+
+def blob(digest: object = DIGEST, size: int = 6, media_type: str = "a/b") -> dict[str, object]:
+    """Return a descriptor, by default of the blob that is there."""
+    return {"mediaType": media_type, "digest": str(digest), "size": size}
+
+
+def image(**changes: object) -> dict[str, object]:
+    """Return a manifest that could be put, with `changes`."""
+    return {"schemaVersion": 2, "mediaType": IMAGE, "config": blob(), "layers": [], **changes}
+
+
+PLACE = ("Location", "Range", "Docker-Upload-UUID")
+HALF = "\ud83d"
+"""Half a surrogate pair: JSON can escape what is no text, and no store takes it."""
+CLOSING = f"digest={WHOLE}"
+E = ErrorCode
+
+# fmt: off
+NO_RANGES = ["3-9", "3-4", "5-3", "a-b", "3"]
+NO_OFFSETS = ["zz", "", "-1", "1.0", "\u0661", "9" * 20, "9" * 5000]
+NO_DIGESTS = [f"digest={NOWHERE}", "digest-algorithm=md5", "digest=md5:00", "mount=sha256:bad"]
+NOT_THERE = [
+    ("GET", "v1"), ("HEAD", NOWHERE), ("DELETE", "v1"), ("DELETE", NOWHERE), ("GET", "-x"),
+    ("HEAD", "t" * 129),
+]
+NO_NAMES = [
+    "Team/tags/list", "UPPER/manifests/v1", "a/../b/manifests/v1", "a%2Fb/manifests/v1",
+    "a%00b/manifests/v1", "a%ff/manifests/v1", "a\ud800/manifests/v1", "a//b/manifests/v1",
+    "a/%2e%2e/b/manifests/v1", "a/manifests/%2e%2e", "a/manifests/v1%2Fx", "a/blobs/uploads/%00",
+    "a/blobs/uploads/..", "a/blobs/uploads/x%2Fy", f"{'a' * 256}/manifests/v1",
+]
+NO_MANIFESTS: list[object] = [
+    b"", b"{", b"not json", b"[]", b"\xff\xfe", b"[" * 100_000,
+    image(config=blob(size=7)), image(layers=[blob(size=0)]), image(layers=[{"mediaType": "a/b"}]),
+    image(layers={}), image(config=None), image(schemaVersion=1), image(mediaType=DOCKER),
+    image(annotations={"a": 1}), image(subject=5), image(artifactType=HALF),
+    image(config=blob(media_type=f"a/{HALF}")), image(layers=[blob(media_type=f"a/{HALF}")]),
+    image(subject=described(b"", f"a/{HALF}")),
+]
+# fmt: on
+ROWS = (
+    *(Row(E.BLOB_UNKNOWN, asked(m, f"{NAME}/blobs/{NOWHERE}")) for m in ("GET", "HEAD", "DELETE")),
+    *(
+        Row(E.BLOB_UPLOAD_INVALID, in_session("PATCH", b"def", content_range=span), PLACE)
+        for span in NO_RANGES
+    ),
+    *(
+        Row(E.BLOB_UPLOAD_INVALID, in_session(method, b"def", f"?at={at}&{more}"), PLACE)
+        for method, more in (("PATCH", ""), ("PUT", CLOSING))
+        for at in NO_OFFSETS
+    ),
+    Row(E.BLOB_UPLOAD_UNKNOWN, asked("GET", f"{NAME}/blobs/uploads/x")),
+    Row(E.BLOB_UPLOAD_UNKNOWN, asked("PATCH", f"{NAME}/blobs/uploads/x", b"abc")),
+    Row(E.BLOB_UPLOAD_UNKNOWN, asked("PUT", f"{NAME}/blobs/uploads/x?digest={NOWHERE}")),
+    Row(E.BLOB_UPLOAD_UNKNOWN, asked("DELETE", f"{NAME}/blobs/uploads/x")),
+    Row(E.DENIED, refused_by(DeniedError())),
+    Row(E.DIGEST_INVALID, asked("GET", f"{NAME}/blobs/sha256:short")),
+    Row(E.DIGEST_INVALID, asked("GET", f"{NAME}/manifests/sha256:bad")),
+    Row(E.DIGEST_INVALID, asked("GET", f"{NAME}/referrers/sha256:bad")),
+    Row(E.DIGEST_INVALID, asked("PUT", f"{NAME}/blobs/uploads/none")),
+    *(
+        Row(E.DIGEST_INVALID, asked("POST", f"{NAME}/blobs/uploads?{query}", b"abc"))
+        for query in NO_DIGESTS
+    ),
+    Row(E.DIGEST_INVALID, in_session("PUT", b"", f"?digest={NOWHERE}"), PLACE),
+    Row(E.DIGEST_INVALID, put(image(), str(NOWHERE))),
+    Row(E.DIGEST_INVALID, put(image(layers=[blob("sha256:bad")]))),
+    Row(E.MANIFEST_BLOB_UNKNOWN, put(image(config=blob(NOWHERE)))),
+    Row(E.MANIFEST_BLOB_UNKNOWN, put(image(layers=[blob(NOWHERE)]))),
+    *(Row(E.MANIFEST_INVALID, put(document)) for document in NO_MANIFESTS),
+    *(
+        Row(E.MANIFEST_UNKNOWN, asked(method, f"{NAME}/manifests/{reference}"))
+        for method, reference in NOT_THERE
+    ),
+    *(Row(E.NAME_INVALID, asked("GET", target)) for target in NO_NAMES),
+    Row(E.NAME_UNKNOWN, asked("GET", f"{NAME}/tags/list")),
+    *(Row(E.PAGINATION_NUMBER_INVALID, asked("GET", f"_catalog?n={n}")) for n in ("-1", "x")),
+    *(
+        Row(E.RANGE_INVALID, in_session(method, b"def", more, content_range=span), PLACE)
+        for method, more in (("PATCH", ""), ("PUT", f"?{CLOSING}"))
+        for span in ("0-2", "2-4", "4-6", "9-11")
+    ),
+    Row(E.RANGE_INVALID, in_session("PATCH", b"def"), PLACE),
+    Row(E.RANGE_INVALID, in_session("PUT", b"de", f"?at=1&{CLOSING}"), PLACE),
+    Row(
+        E.RANGE_INVALID,
+        asked("GET", f"{NAME}/blobs/{DIGEST}", range="bytes=6-"),
+        ("Content-Range",),
+    ),
+    Row(E.REQUEST_INVALID, asked("POST", "_token", b"grant_type=password")),
+    Row(E.SIZE_TOO_LARGE, put(b" " * 100_001)),
+    Row(E.TAG_INVALID, asked("DELETE", f"{NAME}/manifests/-x")),
+    Row(E.TAG_INVALID, asked("PUT", f"{NAME}/manifests/{'t' * 129}")),
+    Row(E.TAG_INVALID, asked("PUT", f"{NAME}/manifests/{NOWHERE}?tag=-x", b"{}")),
+    Row(E.TOOMANYREQUESTS, throttled, ("Retry-After",)),
+    Row(E.UNAUTHORIZED, refused_by(UnauthorizedError())),
+    Row(E.UNAVAILABLE, leased, ("Retry-After", *PLACE)),
+    Row(E.UNSUPPORTED, asked("POST", f"{NAME}/tags/list"), ("Allow",)),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code.name)
+def test_a_refusal_has_its_codes_status_and_headers_and_changes_nothing(row: Row) -> None:
+    """An upload goes on where the refusal says, with the same bytes."""
+    world = World()
+    assert world.ask("POST", f"{NAME}/blobs/uploads?digest={DIGEST}", BLOB).status == 201
+    method, target, body, headers = row.prepare(world)
+    before = world.stored()
+    answer = world.ask(method, target, body, **headers)
+    assert (answer.status, code(answer)) == (row.code.status, row.code.code)
+    assert set(row.headers) <= set(answer.headers)
+    assert world.stored() == before
+    if "Location" in row.headers:
+        session = target.partition("?")[0]
+        place = (f"{session}?at=3", "0-2", session.rpartition("/")[2])
+        assert tuple(answer.headers[name] for name in PLACE) == place
+        world.memory.clock.offset += 10  # until any lease has ended
+        assert world.ask("PUT", f"{place[0]}&{CLOSING}", b"def").status == 201
+
+
+def test_every_code_has_a_row() -> None:
+    """No code is in the table that no request is answered with."""
+    assert {row.code for row in ROWS} == set(ErrorCode)

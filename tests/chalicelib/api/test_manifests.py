@@ -1,4 +1,7 @@
-"""Manifests, tags, referrers and the catalog over the API."""
+"""Manifests, tags and referrers over the API: which are stored, where, and how they are answered.
+
+What is refused stands in the table of test_dispatch.py, and lists page by page in test_lists.py.
+"""
 
 from __future__ import annotations
 
@@ -8,95 +11,127 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.model import Link
 from chalicelib.registry.service import Limits
-from tests.chalicelib.api.pushing import DOCKER, IMAGE, INDEX, NAME, code, described, image, put
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import LINK
+from chalicelib.stores.dynamodb.keys import link_key
+from tests.chalicelib.api.pushing import (
+    DOCKER,
+    IMAGE,
+    INDEX,
+    NAME,
+    code,
+    described,
+    fill,
+    image,
+    index,
+    put,
+)
+from tests.support.calls import record_calls
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
+LIMITS = Limits()
 
-def test_docker_types_and_sha512_round_trip(shared: RegistryUnderTest) -> None:
-    """A Docker manifest put by its sha512 digest is answered under that digest."""
-    body = image(shared, b"layer").replace(IMAGE.encode(), DOCKER.encode())
-    digest = Digest.of(body, Algorithm.SHA512)
-    assert put(shared, digest, body, DOCKER).status == 201
-    assert shared.ask("GET", f"{NAME}/manifests/{digest}").body == body
+
+def padded(registry: RegistryUnderTest, size: int, media_type: str) -> bytes:
+    """Push an image's blobs and return its manifest, of exactly `size` bytes."""
+    short = image(registry, b"layer", annotations={"padding": ""}, mediaType=media_type)
+    padding = {"padding": "x" * (size - len(short))}
+    return image(registry, b"layer", annotations=padding, mediaType=media_type)
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "expected"),
-    [
-        (
-            {"layers": [{"mediaType": "a/b", "digest": "sha256:" + "0" * 64, "size": 1}]},
-            404,
-            "MANIFEST_BLOB_UNKNOWN",
-        ),
-        (
-            {"layers": [{"mediaType": "a/b", "digest": "sha256:bad", "size": 1}]},
-            400,
-            "DIGEST_INVALID",
-        ),
-        ({"layers": [{"mediaType": "a/b", "size": 1}]}, 400, "MANIFEST_INVALID"),
-        ({"layers": {}}, 400, "MANIFEST_INVALID"),
-        ({"config": None}, 400, "MANIFEST_INVALID"),
-        ({"schemaVersion": 1}, 400, "MANIFEST_INVALID"),
-        ({"mediaType": DOCKER}, 400, "MANIFEST_INVALID"),
-        ({"annotations": {"a": 1}}, 400, "MANIFEST_INVALID"),
-        ({"subject": 5}, 400, "MANIFEST_INVALID"),
-    ],
+    ("algorithm", "media_type"), [(Algorithm.SHA256, IMAGE), (Algorithm.SHA512, DOCKER)]
 )
-def test_a_manifest_that_can_not_be_stored(
-    registry: RegistryUnderTest, change: dict[str, Any], status: int, expected: str
+@pytest.mark.parametrize("size", [LIMITS.body_inline, LIMITS.body_inline + 1, 4_500_000])
+def test_a_manifest_of_any_size_is_answered_byte_for_byte(
+    registry: RegistryUnderTest, size: int, algorithm: Algorithm, media_type: str
 ) -> None:
-    """What is malformed or refers to what is not there is refused, and is not there afterwards."""
-    body = json.dumps(json.loads(image(registry, b"layer")) | change).encode()
-    response = put(registry, "v1", body)
-    assert (response.status, code(response)) == (status, expected)
+    """A pull by tag reads DynamoDB twice, and S3 only for a manifest too long for an item."""
+    body = padded(registry, size, media_type)
+    digest = Digest.of(body, algorithm)
+    target = f"{NAME}/manifests/{digest}"
+    answer = registry.ask("PUT", f"{target}?tag=v1", body, content_type=media_type)
+    assert (answer.status, answer.headers["Docker-Content-Digest"]) == (201, str(digest))
+    with record_calls(registry.dynamodb, registry.s3) as calls:
+        registry.ask("GET", f"{NAME}/manifests/v1")
+    for reference in ("v1", digest):
+        for method in ("GET", "HEAD"):
+            got = registry.ask(method, f"{NAME}/manifests/{reference}")
+            assert (got.status, got.body, len(body)) == (200, body, size)
+            assert got.headers["Content-Type"] == media_type
+            assert got.headers["Docker-Content-Digest"] == str(digest)
+    in_item = size <= LIMITS.body_inline
+    assert calls.count("dynamodb") == (2 if in_item else 3)
+    assert calls.operations("s3") == ({} if in_item else {"GetObject": 1})
+    assert registry.ask("DELETE", target).status == 202
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
-    assert registry.ports.metadata.get_manifest(NAME, Digest.of(body)) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_manifest_is_refused(shared: RegistryUnderTest, body: bytes) -> None:
-    """Bytes that are no JSON object are 400."""
-    response = put(shared, "v1", body)
-    assert (response.status, code(response)) == (400, "MANIFEST_INVALID")
+FILES = [Digest.of(str(number).encode()) for number in range(LIMITS.references_inline + 100)]
+"""More than a manifest's item names."""
 
 
-def test_a_size_and_a_digest_must_be_the_bytes_own(shared: RegistryUnderTest) -> None:
-    """A descriptor with another size than the blob has is 400, and a PUT by another digest."""
-    body = image(shared, b"layer")
-    document = json.loads(body)
-    document["layers"][0]["size"] = 0
-    response = put(shared, "v1", json.dumps(document).encode())
-    assert (response.status, code(response)) == (400, "MANIFEST_INVALID")
-    response = put(shared, Digest.of(b"other"), body)
-    assert (response.status, code(response)) == (400, "DIGEST_INVALID")
+def many_layers(digests: list[Digest]) -> bytes:
+    """Return a manifest with a layer of one byte for each digest."""
+    layers = [{"mediaType": "a/b", "digest": str(digest), "size": 1} for digest in digests]
+    document = {"schemaVersion": 2, "config": layers[0], "layers": layers}
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
-def test_foreign_layers_need_not_be_here(registry: RegistryUnderTest) -> None:
-    """A layer with URLs is accepted though its blob is elsewhere."""
-    document = json.loads(image(registry))
-    document["layers"] = [
-        {"mediaType": "a/b", "digest": f"sha256:{'1' * 64}", "size": 9, "urls": ["http://h/x"]}
-    ]
-    assert put(registry, "v1", json.dumps(document).encode()).status == 201
+def test_a_manifest_of_more_layers_than_its_item_names(registry: RegistryUnderTest) -> None:
+    """It is stored whole, and needs every one of its layers."""
+    links = [Link(NAME, digest, 1, "key", registry.clock.now(), "version") for digest in FILES]
+    keys = [key_attributes(link_key(NAME, digest)) for digest in FILES]
+    fill(registry, [key | LINK.encode(link) for key, link in zip(keys, links, strict=True)])
+    body = many_layers(FILES)
+    assert put(registry, "v1", body).status == 201
+    assert registry.ask("GET", f"{NAME}/manifests/v1").body == body
+    stored = registry.ports.metadata.get_manifest(NAME, Digest.of(body))
+    assert stored is not None
+    assert stored.references is None
+    answer = put(registry, "v2", many_layers([*FILES[:200], Digest.of(b"not there")]))
+    assert (answer.status, code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
 
 
-def test_an_index_needs_its_manifests_unless_sparse(strict_moto: Backend) -> None:
-    """A missing child is refused by default and accepted where sparse indexes are on."""
-    index = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": INDEX,
-            "manifests": [{"mediaType": IMAGE, "digest": f"sha256:{'2' * 64}", "size": 3}],
-        }
-    ).encode()
-    strict = registry_over(strict_moto.fresh())
-    assert code(put(strict, "v1", index, INDEX)) == "MANIFEST_BLOB_UNKNOWN"
-    sparse = registry_over(strict_moto.fresh(), Limits(sparse_index=True))
-    assert put(sparse, "v1", index, INDEX).status == 201
+@pytest.mark.parametrize("field", ["annotations", "artifactType"])
+def test_a_referrer_that_says_too_much_is_413(registry: RegistryUnderTest, field: str) -> None:
+    """What no referrers list could show is refused with its limit, and only where it is listed."""
+    text = "x" * (LIMITS.referrer_row + 1)
+    extra: dict[str, Any] = {field: {"a": text} if field == "annotations" else text}
+    body = image(registry, b"layer", **extra)
+    assert put(registry, "plain", body).status == 201
+    answer = put(registry, "referrer", image(registry, subject=described(body), **extra))
+    assert (answer.status, code(answer)) == (413, "SIZE_INVALID")
+    assert str(LIMITS.referrer_row) in answer.body.decode()
+
+
+def test_a_manifest_needs_what_it_names_unless_sparse(strict_moto: Backend) -> None:
+    """A missing layer or child is accepted where sparse images or indexes are on, a wrong never.
+
+    A layer with URLs is elsewhere.
+    """
+    there = {"mediaType": IMAGE, "digest": str(Digest.of(b"{}")), "size": 2}
+    missing = {"mediaType": IMAGE, "digest": str(Digest.of(b"missing")), "size": 7}
+    strict, sparse_image, sparse_index = (
+        registry_over(strict_moto.fresh(), limits)
+        for limits in (LIMITS, Limits(sparse_image=True), Limits(sparse_index=True))
+    )
+    for registry, layer, status in (
+        (strict, there, 201),
+        (strict, missing, 404),
+        (strict, {**missing, "urls": ["http://h/x"]}, 201),
+        (sparse_image, missing, 201),
+        (sparse_image, {**there, "size": 3}, 400),
+        (sparse_index, missing, 404),
+    ):
+        assert put(registry, "v1", image(registry, layers=[layer])).status == status
+    for registry, status in ((strict, 404), (sparse_image, 404), (sparse_index, 201)):
+        assert put(registry, "v2", index(missing), INDEX).status == status
 
 
 def test_an_index_of_two_platforms(registry: RegistryUnderTest) -> None:
@@ -104,36 +139,29 @@ def test_an_index_of_two_platforms(registry: RegistryUnderTest) -> None:
     children = [image(registry, layer) for layer in (b"amd64", b"arm64")]
     for child in children:
         assert put(registry, Digest.of(child), child).status == 201
-    index = json.dumps(
-        {"schemaVersion": 2, "mediaType": INDEX, "manifests": [described(c) for c in children]}
-    ).encode()
-    assert put(registry, "multi", index, INDEX).status == 201
-    assert registry.ask("GET", f"{NAME}/manifests/multi").body == index
+    body = index(*map(described, children))
+    assert put(registry, "multi", body, INDEX).status == 201
+    assert registry.ask("GET", f"{NAME}/manifests/multi").body == body
 
 
 def test_a_tag_moves_and_the_way_back_with_it(registry: RegistryUnderTest) -> None:
-    """Deleting a manifest drops the tags that name it and no other."""
+    """Deleting a manifest drops the tags that name it and no other; a tag's leaves the manifest."""
     first, second = image(registry, b"1"), image(registry, b"2")
-    put(registry, "kept", first)
-    put(registry, "moved", first)
-    put(registry, "moved", second)
-    put(registry, "also", second)
-    assert registry.ask("DELETE", f"{NAME}/manifests/{Digest.of(second)}").status == 202
+    assert json.loads(registry.ask("GET", "_catalog").body) == {"repositories": []}
+    for tag, body in (("kept", first), ("moved", first), ("moved", second), ("also", second)):
+        put(registry, tag, body)
+    assert json.loads(registry.ask("GET", "_catalog?n=5").body) == {"repositories": [NAME]}
+    for status in (202, 404):
+        target = f"{NAME}/manifests/{Digest.of(second)}"
+        assert registry.ask("DELETE", target).status == status
     tags = json.loads(registry.ask("GET", f"{NAME}/tags/list").body)
     assert tags == {"name": NAME, "tags": ["kept"]}
     for reference in ("moved", "also", Digest.of(second)):
         assert registry.ask("GET", f"{NAME}/manifests/{reference}").status == 404
-    assert registry.ask("DELETE", f"{NAME}/manifests/{Digest.of(second)}").status == 404
     assert put(registry, "again", second).status == 201
-
-
-def test_deleting_a_tag_leaves_the_manifest(registry: RegistryUnderTest) -> None:
-    """A deleted tag is gone at once; its manifest is not."""
-    body = image(registry, b"1")
-    put(registry, "v1", body)
-    assert registry.ask("DELETE", f"{NAME}/manifests/v1").status == 202
-    assert registry.ask("DELETE", f"{NAME}/manifests/v1").status == 404
-    assert registry.ask("GET", f"{NAME}/manifests/{Digest.of(body)}").status == 200
+    for status in (202, 404):
+        assert registry.ask("DELETE", f"{NAME}/manifests/kept").status == status
+    assert registry.ask("GET", f"{NAME}/manifests/{Digest.of(first)}").status == 200
 
 
 def test_a_manifest_by_digest_takes_many_tags(registry: RegistryUnderTest) -> None:
@@ -141,78 +169,33 @@ def test_a_manifest_by_digest_takes_many_tags(registry: RegistryUnderTest) -> No
     body = image(registry, b"1")
     tags = [f"t{number:02}" for number in range(40)]
     query = "&".join(f"tag={tag}" for tag in tags)
-    target = f"{NAME}/manifests/{Digest.of(body)}?{query}"
-    response = registry.ask("PUT", target, body, content_type=IMAGE)
+    response = put(registry, f"{Digest.of(body)}?{query}", body)
     assert (response.status, response.headers["OCI-Tag"]) == (201, tags)
     assert json.loads(registry.ask("GET", f"{NAME}/tags/list").body)["tags"] == tags
 
 
-@pytest.fixture(scope="module")
-def tagged(strict_moto: Backend) -> RegistryUnderTest:
-    """A registry with one manifest under four tags."""
-    registry = registry_over(strict_moto.fresh())
-    body = image(registry, b"1")
-    for tag in "dbca":
-        put(registry, tag, body)
-    return registry
-
-
-@pytest.mark.parametrize(
-    ("query", "expected", "link"),
-    [
-        ("", ["a", "b", "c", "d"], None),
-        ("?n=2", ["a", "b"], f'</v2/{NAME}/tags/list?n=2&last=b>; rel="next"'),
-        ("?n=2&last=b", ["c", "d"], None),
-        ("?last=bb", ["c", "d"], None),
-        ("?n=0", [], None),
-        ("?n=99", ["a", "b", "c", "d"], None),
-        ("?n=" + "9" * 5000, ["a", "b", "c", "d"], None),
-        ("?n=0000000002&last=b", ["c", "d"], None),
-        ("?n=000", [], None),
-        ("?last=b" + "x" * 3000, ["c", "d"], None),
-        ("?last=", ["a", "b", "c", "d"], None),
-    ],
-)
-def test_tags_come_in_pages(
-    tagged: RegistryUnderTest, query: str, expected: list[str], link: str | None
-) -> None:
-    """Tags are sorted; `n` and `last` bound the page, and Link names the next."""
-    response = tagged.ask("GET", f"{NAME}/tags/list{query}")
-    assert json.loads(response.body)["tags"] == expected
-    assert response.headers.get("Link") == link
-
-
-def test_the_catalog_names_repositories(registry: RegistryUnderTest) -> None:
-    """A repository is listed once it holds a manifest; tags of an unknown one are 404."""
-    assert json.loads(registry.ask("GET", "_catalog").body) == {"repositories": []}
-    assert code(registry.ask("GET", f"{NAME}/tags/list")) == "NAME_UNKNOWN"
-    put(registry, "v1", image(registry, b"1"))
-    assert json.loads(registry.ask("GET", "_catalog?n=5").body) == {"repositories": [NAME]}
-    assert code(registry.ask("GET", "_catalog?n=x")) == "PAGINATION_NUMBER_INVALID"
-
-
 def test_referrers_are_listed_filtered_and_deleted(registry: RegistryUnderTest) -> None:
-    """Referrers of a subject, present or not, are an index; a deleted referrer leaves it."""
-    subject = image(registry, b"subject")
-    pushed = [
-        image(
-            registry, b"sig", subject=described(subject), artifactType=kind, annotations={"k": kind}
-        )
-        for kind in ("a/sig", "a/sbom")
-    ]
-    for body in pushed:
-        response = put(registry, Digest.of(body), body)
-        assert response.headers["OCI-Subject"] == str(Digest.of(subject))
-    target = f"{NAME}/referrers/{Digest.of(subject)}"
+    """Referrers of a subject, present or not, are an index; a deleted referrer leaves it.
+
+    Annotations are kept escaped, so any text may stand in one: half a surrogate pair, too.
+    """
+    subject = described(b"a subject that is not there")
+    target = f"{NAME}/referrers/{subject['digest']}"
+    pushed = {}
+    for kind in ("a/sig", "a/sbom"):
+        annotations = {"k": kind, "\ud83d": "\0", "": "\U0001f600", "\u2028": ""}
+        extra = {"subject": subject, "artifactType": kind, "annotations": annotations}
+        body = image(registry, b"sig", **extra)
+        assert put(registry, Digest.of(body), body).headers["OCI-Subject"] == subject["digest"]
+        pushed[kind] = {**described(body), "artifactType": kind, "annotations": annotations}
     listed = registry.ask("GET", target)
     assert listed.headers["Content-Type"] == INDEX
     found = {item["artifactType"]: item for item in json.loads(listed.body)["manifests"]}
-    assert found["a/sig"]["digest"] == str(Digest.of(pushed[0]))
-    assert found["a/sbom"]["annotations"] == {"k": "a/sbom"}
+    assert found == pushed
     filtered = registry.ask("GET", f"{target}?artifactType=a/sig")
     assert filtered.headers["OCI-Filters-Applied"] == "artifactType"
-    assert len(json.loads(filtered.body)["manifests"]) == 1
-    registry.ask("DELETE", f"{NAME}/manifests/{Digest.of(pushed[0])}")
-    assert len(json.loads(registry.ask("GET", target).body)["manifests"]) == 1
+    assert json.loads(filtered.body)["manifests"] == [pushed["a/sig"]]
+    registry.ask("DELETE", f"{NAME}/manifests/{pushed['a/sig']['digest']}")
+    assert json.loads(registry.ask("GET", target).body)["manifests"] == [pushed["a/sbom"]]
     empty = registry.ask("GET", f"nobody/knows/referrers/{Digest.of(b'x')}")
     assert (empty.status, json.loads(empty.body)["manifests"]) == (200, [])

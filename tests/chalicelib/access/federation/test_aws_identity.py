@@ -11,7 +11,8 @@ from chalicelib.access.federation.aws_identity import (
     parse_caller,
     parse_presigned,
 )
-from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.access.refusals import Reason
+from tests.chalicelib.access import values
 from tests.chalicelib.access.values import NOW
 from tests.support.presigned import SIGNED_AT, parameters, presigned, query, stamp
 
@@ -26,13 +27,8 @@ GOOD = presigned()
 
 
 def reason_of(url: str, now: float = NOW) -> Reason:
-    """Return why a URL is refused; the error must not quote it."""
-    with pytest.raises(AuthenticationError) as refused:
-        parse_presigned(url, now)
-    shown = f"{refused.value!r} {refused.value} {refused.value.reason}"
-    assert refused.value.__cause__ is None
-    assert "amazonaws" not in shown
-    return refused.value.reason
+    """Return why a URL is refused."""
+    return values.reason_of(parse_presigned, url, now)
 
 
 def test_a_presigned_request_comes_out_as_it_went_in() -> None:
@@ -130,19 +126,14 @@ URLS = [
     presigned(X_Amz_Expires="6e1"), presigned(X_Amz_Expires="60.0"),
     presigned(X_Amz_Expires="\u0666\u0660"), presigned(X_Amz_Expires=""),
     *map(lacking, parameters()),
+    *(f"https://{host}/?{query()}" for host in HOSTS),
 ]
 # fmt: on
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=range(len(HOSTS)))
-def test_no_other_host_is_accepted(host: str) -> None:
-    """However it is written."""
-    assert reason_of(f"https://{host}/?{query()}") == Reason.AWS_FORM
-
-
 @pytest.mark.parametrize("url", URLS, ids=range(len(URLS)))
 def test_another_request_is_refused(url: str) -> None:
-    """All but a GetCallerIdentity, signed for our header, with each parameter once."""
+    """All but a GetCallerIdentity at STS, signed for our header, with each parameter once."""
     assert reason_of(url) == Reason.AWS_FORM
 
 

@@ -1,10 +1,12 @@
-"""Whether an answer to any request is one that the registry may give.
+"""Answers: a client that sends any bytes and reads what comes back, and a judge of that.
 
-It must never excuse an answer: what is not described in docs/openapi.yaml is a fault.
+The client must never mend what it is told to send, nor wait for ever. The judge must never excuse
+an answer: what is not described in docs/openapi.yaml is a fault.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,12 +16,75 @@ from chalicelib.errors import ErrorCode
 from moorage.gateway.faults import GatewayFault
 from tests.support import description
 from tests.support.description import Operation, operations, template
+from tests.support.servers import connect
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping
 
-    from tests.fuzz.asked import FuzzRequest
-    from tests.fuzz.wire import FuzzAnswer
+    from tests.fuzz.cases import FuzzRequest
+
+_ANSWER_SECONDS = 30.0
+_NO_HTTP_SECONDS = 1.0
+"""How long an answer to what is no HTTP is waited for: there may be none."""
+
+
+@dataclass(frozen=True)
+class FuzzAnswer:
+    """An answer; headers by lower-case name, repeated ones joined by commas."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class FuzzWire:
+    """One connection at a time, opened again whenever the server closes it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._socket: socket.socket | None = None
+
+    def ask(self, raw: bytes, *, head: bool = False) -> FuzzAnswer:
+        """Send a request on the kept connection; raises OSError or HTTPException."""
+        if self._socket is None:
+            self._socket = connect(self._url, _ANSWER_SECONDS)
+        try:
+            told, last = _exchange(self._socket, raw, head=head)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        if last:
+            self.close()
+        return told
+
+    def try_anything(self, raw: bytes) -> FuzzAnswer | None:
+        """Send bytes on a connection of their own; None where no answer to them comes."""
+        with connect(self._url, _NO_HTTP_SECONDS) as alone:
+            try:
+                return _exchange(alone, raw, head=raw.startswith(b"HEAD "))[0]
+            except (OSError, http.client.HTTPException):
+                return None
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _exchange(connection: socket.socket, raw: bytes, *, head: bool) -> tuple[FuzzAnswer, bool]:
+    """Return the answer, and whether it is the connection's last one."""
+    connection.sendall(raw)
+    response = http.client.HTTPResponse(connection, method="HEAD" if head else "GET")
+    response.begin()
+    body = response.read()
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        before = headers.get(name.lower())
+        headers[name.lower()] = value if before is None else f"{before}, {value}"
+    return FuzzAnswer(response.status, headers, body), response.will_close
+
 
 _VERSION = "docker-distribution-api-version"
 _FAILED = 500
@@ -44,10 +109,8 @@ class Judge:
 
     def faults(self, asked: FuzzRequest, told: FuzzAnswer) -> Iterator[str]:
         """Say everything that is wrong with an answer."""
-        busy = (
-            asked.busy and told.status == ErrorCode.UNAVAILABLE.status and _VERSION in told.headers
-        )
-        if told.status >= _FAILED and not busy:
+        busy = asked.busy and told.status == ErrorCode.UNAVAILABLE.status
+        if told.status >= _FAILED and not (busy and _VERSION in told.headers):
             yield f"{told.status} {told.body[:200]!r}"
         elif _VERSION not in told.headers:
             yield from _gateway_faults(told, head=_is_head(asked))
@@ -99,9 +162,8 @@ def _shape_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
 
 def _gateway_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
     """What the gateway says by itself is in its table, or a line that its parser refused."""
-    known = told.status in {fault.value.status for fault in GatewayFault} if head else None
-    if known is None:
-        known = (told.status, told.body) in _GATEWAY
+    statuses = {status for status, _ in _GATEWAY}
+    known = told.status in statuses if head else (told.status, told.body) in _GATEWAY
     unread = told.status == _REFUSED and told.headers.get("content-type", "").startswith("text/")
     if not known and not unread:
         yield f"neither the registry's nor the gateway's: {told.status} {told.body[:200]!r}"
