@@ -159,11 +159,7 @@ def test_an_image_is_pushed_and_pulled(world: World) -> None:
         }
     ).encode()
     put = world.ask(
-        "PUT",
-        "/v2/team/app/manifests/1",
-        manifest,
-        Authorization=world.basic,
-        Content_Type=IMAGE,
+        "PUT", "/v2/team/app/manifests/1", manifest, Authorization=world.basic, Content_Type=IMAGE
     )
     assert put[0] == 201, put[2]
     status, headers, body = world.ask(
@@ -374,10 +370,7 @@ def packaged(
 
 
 def test_each_aws_call_of_a_sampled_request_is_a_subsegment(
-    paths: tuple[Path, ...],
-    world: World,
-    daemon: Daemon,
-    capfd: pytest.CaptureFixture[str],
+    paths: tuple[Path, ...], world: World, daemon: Daemon, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Below Lambda's segment; a request that is not sampled sends none."""
     with packaged(paths, world, daemon, "1") as function:

@@ -96,13 +96,7 @@ class ReplayedDeployment:
             return wiring_access.identify(header)
 
     def ask(
-        self,
-        method: str,
-        target: str,
-        body: bytes = b"",
-        *,
-        by: str | None = None,
-        **headers: str,
+        self, method: str, target: str, body: bytes = b"", *, by: str | None = None, **headers: str
     ) -> Response:
         """Send a request by way of the authorizer; `by`: its Authorization, None: the admin's."""
         principal = self.identify(self.admin if by is None else by)

@@ -121,10 +121,4 @@ def comes_in(deployment: ReplayedDeployment, kind: SubjectTokenType, shown: str)
         assert deployment.ask("POST", f"{name}/blobs/uploads", by=header).status == 202
 
 
-FLOWS = (
-    the_authorizer,
-    passwords,
-    public_repositories,
-    an_identity_token,
-    an_aws_identity,
-)
+FLOWS = (the_authorizer, passwords, public_repositories, an_identity_token, an_aws_identity)

@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 
 FLOWS = (*flows_api.FLOWS, *flows_door.FLOWS, *flows_work.FLOWS)
 
-UNSEEN = {
-    "Logs": "Lambda itself writes the log, as the function; botocore sees nothing of it",
-}
+UNSEEN = {"Logs": "Lambda itself writes the log, as the function; botocore sees nothing of it"}
 """Statements whose permissions no call of ours needs, and why they are there."""
 
 

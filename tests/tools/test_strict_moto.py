@@ -102,10 +102,7 @@ def pages_of_parts(backend: Backend) -> list[int]:
     for number in (9, 1, 10_000, 5):
         stage.part(number)
     pages = stage.s3.get_paginator("list_parts").paginate(
-        Bucket=stage.bucket,
-        Key="mp",
-        UploadId=stage.upload,
-        PaginationConfig={"PageSize": 2},
+        Bucket=stage.bucket, Key="mp", UploadId=stage.upload, PaginationConfig={"PageSize": 2}
     )
     return [part["PartNumber"] for page in pages for part in page.get("Parts", [])]
 
