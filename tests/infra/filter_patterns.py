@@ -67,5 +67,6 @@ def _holds(term: re.Match[str], fields: dict[str, Any]) -> bool:
     value = fields.get(name)
     if text is not None:
         return bool(value == text)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and bool(_OPERATORS[sign](value, int(number)))
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return bool(_OPERATORS[sign](value, int(number)))
