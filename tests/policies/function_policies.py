@@ -57,14 +57,12 @@ class DeployedNames:
                 "AWS::StackName": _STACK,
                 "DataStack": _DATA_STACK,
                 "SigningKeyParameter": self.signing_key,
+                "Commit.Arn": place.function(self.commit_function),
+                **{f"{each.title()}Logs.Arn": place.log(_log_of(each)) for each in Function},
             },
             exports={
                 f"{_DATA_STACK}-{name}Arn": arn
                 for name, arn in {**arns, "Bucket": place.bucket(self.bucket)}.items()
-            },
-            attributes={
-                ("Commit", "Arn"): place.function(self.commit_function),
-                **{(f"{each.title()}Logs", "Arn"): place.log(_log_of(each)) for each in Function},
             },
         )
 
@@ -83,7 +81,7 @@ def document(function: Function) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def policy(function: Function, names: DeployedNames) -> Policy:
-    """Return a function's policy over things of these names; raises UnresolvedError."""
+    """Return a function's policy over things of these names; raises TemplateError."""
     resolved = names.stack().resolved(document(function))
     assert isinstance(resolved, dict)
     return Policy.parse(resolved)

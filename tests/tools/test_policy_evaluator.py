@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.infra.intrinsics import Stack, UnresolvedError
+from moorage.common.intrinsics import TemplateError
+from tests.infra.intrinsics import Stack
 from tests.policies.policy import Policy, UnsupportedPolicyError, Verdict
 
 BUCKET = "arn:aws:s3:::bucket"
@@ -143,9 +144,8 @@ def test_other_documents(document: dict[str, Any]) -> None:
 
 
 STACK = Stack(
-    values={"AWS::Region": "here", "Data": "data"},
+    values={"AWS::Region": "here", "Data": "data", "Commit.Arn": "arn:of-commit"},
     exports={"data-Arn": "arn:of-data"},
-    attributes={("Commit", "Arn"): "arn:of-commit"},
 )
 
 
@@ -193,5 +193,5 @@ def test_intrinsics(value: object, text: str) -> None:
 )
 def test_what_is_not_resolved(value: object) -> None:
     """A function or a name that is not known is an error, never left as it is."""
-    with pytest.raises(UnresolvedError):
+    with pytest.raises(TemplateError):
         STACK.resolved([value])
