@@ -1,4 +1,8 @@
-"""The functions of a deployment in this process, built by chalicelib/wiring itself.
+"""The functions of a deployment in this process, built by chalicelib/wiring itself, and a replay.
+
+The replay is of what they ask of AWS: which function asked it, and in which flow. One function runs
+at a time, so that their threads need not be told apart. No call that a test makes to arrange things
+may count.
 
 Only numbers are smaller than in a deployment, so that a copy in parts takes 12 MiB and not 6 GiB,
 in the same order as theirs; and the clock can be moved. It must never call AWS for a function.
@@ -10,6 +14,7 @@ import base64
 import os
 import uuid
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -19,7 +24,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
-from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import match
@@ -33,8 +38,9 @@ from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
 from moorage.access import signing_key
+from tests.chalicelib.access.values import a_credential
+from tests.policies.aws_calls import AwsCall, Origin, each_call
 from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
-from tests.policies.replay import Replay
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
@@ -44,7 +50,9 @@ if TYPE_CHECKING:
 
     from chalicelib.access.decision import Principal
     from chalicelib.access.ports import AccessStore
+    from chalicelib.api.routes import Route
     from tests.emulators.backends import Backend
+    from tests.policies.iam_actions import Need
 
 MIB = 1024 * 1024
 COMMIT_INLINE, COPY_WHOLE, COPY_PART = 8 * MIB, 10 * MIB, 5 * MIB
@@ -65,6 +73,61 @@ _CACHES = (
 )
 
 
+@dataclass(frozen=True, order=True)
+class StatementUse:
+    """A permission that a function needed in a flow."""
+
+    function: Function
+    need: Need
+    flow: str
+
+
+@dataclass
+class Replay:
+    """All that was needed, over things of these names."""
+
+    names: DeployedNames
+    uses: set[StatementUse] = field(default_factory=set)
+    routes: list[Route] = field(default_factory=list)
+    """The rows of the table of routes that were asked."""
+    operations: set[tuple[str, str]] = field(default_factory=set)
+    """What was called, by service."""
+    faults: list[str] = field(default_factory=list)
+    _flow: str = ""
+    _function: Function | None = None
+
+    @contextmanager
+    def flow(self, name: str) -> Iterator[None]:
+        """Note every call until the block ends as one of this flow."""
+        self._flow = name
+        with each_call(self._note):
+            yield
+
+    @contextmanager
+    def running(self, function: Function) -> Iterator[None]:
+        """Take every call until the block ends for one of this function."""
+        assert self._function is None, "one function runs at a time"
+        self._function = function
+        try:
+            yield
+        finally:
+            self._function = None
+
+    def of(self, function: Function) -> set[Need]:
+        """Return what a function needed."""
+        return {use.need for use in self.uses if use.function is function}
+
+    def _note(self, call: AwsCall) -> None:
+        if self._function is None:
+            return
+        if call.caller is not Origin.FUNCTION:
+            told = f"{self._flow}: {call.caller.value} calls {call.service}:{call.operation}"
+            self.faults.append(f"{told} while the function {self._function} runs")
+        self.operations.add((call.service, call.operation))
+        # An operation that is not mapped is raised where it is called, and told by the watch.
+        self.uses |= {StatementUse(self._function, need, self._flow) for need in call.needs()}
+
+
 class ReplayedDeployment:
     """Four functions over one backend, and what arranges the world for them."""
 
@@ -79,13 +142,9 @@ class ReplayedDeployment:
     def credential(self, *grants: str) -> str:
         """Make a credential with grants; returns a Basic header."""
         token = generate()
-        record = Credential(
-            id=str(uuid.uuid4()),
-            name="somebody",
-            owner="a test",
-            created_at=self.arranged.clock.now(),
-            grants=Grants.parse(grants),
-            secret_hash=hash_of(token),
+        now = self.arranged.clock.now()
+        record = a_credential(
+            owner="a test", created_at=now, grants=Grants.parse(grants), secret_hash=hash_of(token)
         )
         self.access.create(record)
         return basic(token)
