@@ -1,13 +1,17 @@
-"""CloudFormation's functions in whole documents, and its conditions.
+"""What CloudFormation makes of a template: its functions, its conditions, and the SAM transform.
 
-It must never leave one unresolved: an unknown function or name is an error.
+The transform is by the library that AWS publishes. No function may be left unresolved: an unknown
+function or name is an error.
 Sources: AWS CloudFormation User Guide, "Intrinsic function reference" and "Condition functions".
 """
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from moorage.common import intrinsics
 from moorage.common.intrinsics import TemplateError
@@ -106,3 +110,25 @@ class _Conditions:
 
     def _value(self, value: Any) -> Any:  # noqa: ANN401 - a text, or what names one
         return self._parameters[value["Ref"]] if isinstance(value, dict) else value
+
+
+_REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class _NoManagedPolicies:
+    """Our roles name no managed policy."""
+
+    def load(self) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+
+def transformed(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return a template of CloudFormation's own resources; raises what the library raises."""
+    # The watch over all tests imports this module, and few of them need what is slow to load.
+    from samtranslator.translator.transform import transform  # noqa: PLC0415 - as said
+
+    copy = json.loads(json.dumps(template))
+    with mock.patch.dict(os.environ, _REGION):
+        result: dict[str, Any] = transform(copy, dict(parameters), _NoManagedPolicies())
+    return result

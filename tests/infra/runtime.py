@@ -125,6 +125,36 @@ def bare_environment(path: tuple[Path, ...]) -> dict[str, str]:
     }
 
 
+def function_environment(path: tuple[Path, ...], **more: str) -> dict[str, str]:
+    """Return what a function's process needs to start with `path` alone, and more variables."""
+    return {
+        **bare_environment(path),
+        "MOORAGE_BUCKET": "moorage-x-data-123456789012",
+        "MOORAGE_REGISTRY_TABLE": "registry",
+        "MOORAGE_UPLOADS_TABLE": "uploads",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        **more,
+    }
+
+
+def run_bare(
+    program: str, environment: Mapping[str, str], *words: str, cwd: Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python's in a bare environment; `given` is its standard input."""
+    return subprocess.run(
+        [sys.executable, "-S", "-c", program, *words],
+        cwd=cwd,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def lay_out(folder: Path, distributions: tuple[str, ...]) -> None:
     """Link installed distributions, and nothing else, into a folder."""
     folder.mkdir()

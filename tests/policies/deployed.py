@@ -11,6 +11,7 @@ in the same order as theirs; and the clock can be moved. It must never call AWS 
 from __future__ import annotations
 
 import base64
+import io
 import os
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from urllib3 import HTTPResponse
 
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import generate, hash_of
@@ -229,13 +231,6 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
     """Have chalicelib/wiring build for a backend until the block ends."""
     key = f"/moorage/{uuid.uuid4().hex}"
     assert signing_key.ensure(backend.client("ssm"), key)
-    names = DeployedNames(
-        backend.bucket,
-        backend.registry_table,
-        backend.uploads_table,
-        backend.access_table,
-        signing_key=key,
-    )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         **backend.environment,
@@ -245,7 +240,7 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
         "MOORAGE_COMMIT_FUNCTION": COMMIT_FUNCTION,
         "MOORAGE_INLINE_LIMIT": "1024",
     }
-    deployment = ReplayedDeployment(backend, Replay(names))
+    deployment = ReplayedDeployment(backend, Replay(DeployedNames.of(backend, key)))
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
         stack.enter_context(_smaller(deployment))
@@ -271,19 +266,13 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
         yield
 
 
-class _Empty:
-    """The body of an answer that has none."""
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        """Give nothing."""
-        return iter(())
-
-
 def _lambda_takes_events() -> None:
     """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
 
     def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - see below
-        return AWSResponse(request.url, 202, HTTPHeaders(), _Empty())
+        return AWSResponse(
+            request.url, 202, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False)
+        )
 
     # The stubs know of no handler that answers; botocore does.
     handler: Any = taken

@@ -1,7 +1,7 @@
 """Flows of the functions: every row of the table of routes, every grant type, every leftover.
 
-First the API's, with every way in which an upload goes; then logging in; then the functions that
-nobody waits for, with every way of a commit. A function that takes a deployment alone is a flow.
+First what requests leave behind; then the flows of the API, with every way in which an upload goes;
+then of logging in; then of the commit and sweep functions. A flow takes a deployment and no more.
 """
 
 from __future__ import annotations
@@ -668,4 +668,4 @@ FLOWS = tuple(
     and each is not changed_under_a_copy
     and [*inspect.signature(each).parameters] == ["deployment"]
 )
-"""Every function above that takes a deployment and nothing else."""
+"""Every function above that takes a deployment and nothing else, but for the one named."""

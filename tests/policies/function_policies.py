@@ -10,12 +10,15 @@ import enum
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
 from tests.policies.iam_actions import HERE, ResourceNames
 from tests.policies.policy import Policy
+
+if TYPE_CHECKING:
+    from tests.emulators.backends import Backend
 
 _STACK, _DATA_STACK = "moorage", "moorage-data"
 SIGNING_KEY, COMMIT_FUNCTION = "/moorage/signing-key", "moorage-commit"
@@ -40,6 +43,12 @@ class DeployedNames:
     access_table: str
     signing_key: str = SIGNING_KEY
     commit_function: str = COMMIT_FUNCTION
+
+    @classmethod
+    def of(cls, backend: Backend, signing_key: str = SIGNING_KEY) -> Self:
+        """Return the names of a backend's bucket and tables."""
+        tables = (backend.registry_table, backend.uploads_table, backend.access_table)
+        return cls(backend.bucket, *tables, signing_key)
 
     def stack(self, place: ResourceNames = HERE) -> Stack:
         """Return the stack of the functions, beside one of the data with these names."""

@@ -196,38 +196,33 @@ def test_what_doctor_advises_is_an_option(cloud: Cloud, monkeypatch: pytest.Monk
     assert (read.manifest_limit, read.sparse_index) == (4_700_000, True)
 
 
-def test_observability_is_a_stack_of_its_own(cloud: Cloud) -> None:
-    """It is created if it is wanted, refers to the two others, and is deleted with the API."""
-    cloud.done("deploy", "--observability", "--alarm-email", "ops@example.com")
+def test_observability_is_a_stack_of_its_own_until_it_is_switched_off(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refers to the two others, keeps its parameters, and is deleted by 0 or with the API."""
+    monkeypatch.setenv("OBSERVABILITY", "1")
+    cloud.done("deploy", "--alarm-email", "ops@example.com")
     parameters = cloud.stack(WATCHING).parameters
     assert (parameters["ApiStack"], parameters["DataStack"]) == (STACK, DATA)
     assert (parameters["Service"], parameters["AlarmEmail"]) == (STACK, "ops@example.com")
-    cloud.done("deploy", "--observability")
+    cloud.done("deploy")
     assert cloud.stack(WATCHING).parameters == parameters
-    cloud.done("destroy")
-    assert cloud.find(WATCHING) is None
-
-
-def test_observability_is_updated_until_it_is_switched_off(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the option the stack keeps its parameters; 0 deletes it."""
-    monkeypatch.setenv("OBSERVABILITY", "1")
-    cloud.done("deploy", "--alarm-email", "ops@example.com")
     monkeypatch.setenv("OBSERVABILITY", "")
     monkeypatch.setenv("DASHBOARD", "off")
     cloud.done("deploy")
-    parameters = cloud.stack(WATCHING).parameters
-    assert (parameters["Dashboard"], parameters["Alarms"]) == ("off", "on")
-    assert parameters["AlarmEmail"] == "ops@example.com"
+    assert cloud.stack(WATCHING).parameters == {**parameters, "Dashboard": "off"}
+    assert (parameters["Dashboard"], parameters["Alarms"]) == ("on", "on")
     monkeypatch.delenv("DASHBOARD")
     cloud.done("deploy", "--alarm-email", "none")
-    parameters = cloud.stack(WATCHING).parameters
-    assert (parameters["Dashboard"], parameters["AlarmEmail"]) == ("off", "")
+    changed = cloud.stack(WATCHING).parameters
+    assert (changed["Dashboard"], changed["AlarmEmail"]) == ("off", "")
     monkeypatch.setenv("OBSERVABILITY", "0")
-    cloud.done("deploy")
+    for _ in range(2):
+        cloud.done("deploy")
+        assert cloud.find(WATCHING) is None
+    cloud.done("deploy", "--observability")
+    cloud.done("destroy")
     assert cloud.find(WATCHING) is None
-    cloud.done("deploy")
 
 
 @pytest.mark.parametrize(
