@@ -32,16 +32,15 @@ from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import GatewayOptions
 from moorage.local import ports
 from tests.emulators.backends import Backend, moto_backend
-from tests.infra import lambda_api
 from tests.infra.intrinsics import Stack
-from tests.infra.runtime import CLIENT, SDK, Function, lay_out, running
+from tests.infra.runtime import CLIENT, SDK, Function, invoking, lay_out, running
 from tests.support.servers import run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tests.infra.lambda_api import Lambda
+    from tests.infra.runtime import Lambda
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client is Linux's")
 
@@ -154,7 +153,7 @@ def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterat
     url = f"http://127.0.0.1:{port}"
     given = {"DataStack": DATA, "PublicUrl": url, "SigningKeyParameter": KEY}
     with ExitStack() as stack:
-        invoked = stack.enter_context(lambda_api.serving())
+        invoked = stack.enter_context(invoking())
         here = where_aws_is(cloud, invoked)
         environments, functions = {}, {}
         for name, properties in packaged_functions(template).items():

@@ -13,39 +13,23 @@ filters, filter log events, and Live Tail".
     operator   = "=" | ">" | ">="
 
 A phrase is of anything but quotes and backslashes, names and strings are of letters, digits and
-underscores, numbers of digits.
+underscores, numbers of digits. `&&` binds more than `||`, as Python's `and` and `or` do: once each
+comparison is decided, Python reads the rest.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import operator
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-Test: TypeAlias = "Callable[[Mapping[str, Any]], bool]"
-"""Whether a part of a pattern matches a JSON object."""
+from typing import Any, Final
 
 _PHRASE: Final = re.compile(r'"([^"\\]+)"')
-_TOKEN: Final = re.compile(
-    r"""\s*(?:
-        (?P<sign>[{}()]|&&|\|\|)
-      | \$\.(?P<selector>[A-Za-z0-9_]+)
-      | (?P<operator>>=|>|=)
-      | "(?P<string>[A-Za-z0-9_]+)"
-      | (?P<number>[0-9]+)(?![\w.+*-])
-    )\s*""",
-    re.VERBOSE,
-)
-_OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "=": operator.eq,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_TERM: Final = re.compile(r'\$\.(\w+)\s*(?:=\s*"(\w+)"|(>=|>|=)\s*(\d+)(?![\w.+*-]))', re.ASCII)
+_JOINING: Final = re.compile(r"\{(?:[\s()]|&&|\|\|)*\}")
+_NODES: Final = (ast.Expression, ast.BoolOp, ast.boolop, ast.Constant)
+_OPERATORS: Final = {"=": operator.eq, ">": operator.gt, ">=": operator.ge}
 
 
 class PatternError(ValueError):
@@ -61,86 +45,28 @@ def matches(pattern: str, event: str) -> bool:
     phrase = _PHRASE.fullmatch(pattern)
     if phrase:
         return phrase[1] in event
-    means = _Reader(_tokens(pattern)).pattern()
     try:
         fields = json.loads(event)
     except ValueError:
+        fields = {}
+    found = fields if isinstance(fields, dict) else {}
+    if not _JOINING.fullmatch(_TERM.sub("", pattern)):
+        raise PatternError(f"{pattern!r} is not supported")
+    text = _TERM.sub(lambda term: f" {_holds(term, found)} ", pattern)[1:-1]
+    try:
+        tree = ast.parse(text.replace("&&", " and ").replace("||", " or ").strip(), mode="eval")
+    except SyntaxError as error:
+        raise PatternError(f"{pattern!r} does not join comparisons") from error
+    if not all(isinstance(node, _NODES) for node in ast.walk(tree)):
+        raise PatternError(f"{pattern!r} does not join comparisons")
+    return bool(eval(compile(tree, "a pattern", "eval")))  # noqa: S307 - True, False, and, or
+
+
+def _holds(term: re.Match[str], fields: dict[str, Any]) -> bool:
+    name, text, sign, number = term.groups()
+    value = fields.get(name)
+    if text is not None:
+        return bool(value == text)
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return isinstance(fields, dict) and means(fields)
-
-
-def _tokens(pattern: str) -> list[tuple[str, str]]:
-    found, position = [], 0
-    while position < len(pattern):
-        token = _TOKEN.match(pattern, position)
-        if token is None:
-            raise PatternError(f"{pattern[position:]!r} is not supported, in {pattern!r}")
-        kind = str(token.lastgroup)
-        found.append((kind, token[kind]))
-        position = token.end()
-    return found
-
-
-@dataclass
-class _Reader:
-    """Reads tokens from the left: `||` binds less than `&&`, and that less than parentheses."""
-
-    tokens: list[tuple[str, str]]
-    position: int = 0
-
-    def pattern(self) -> Test:
-        self._sign("{")
-        means = self._either()
-        self._sign("}")
-        if self.position != len(self.tokens):
-            raise PatternError(f"{self.tokens[self.position :]} follow the end")
-        return means
-
-    def _either(self) -> Test:
-        tests = self._parted(self._both, "||")
-        return lambda fields: any(test(fields) for test in tests)
-
-    def _both(self) -> Test:
-        tests = self._parted(self._term, "&&")
-        return lambda fields: all(test(fields) for test in tests)
-
-    def _parted(self, part: Callable[[], Test], sign: str) -> list[Test]:
-        tests = [part()]
-        while self._is_next(sign):
-            self.position += 1
-            tests.append(part())
-        return tests
-
-    def _term(self) -> Test:
-        if self._is_next("("):
-            self.position += 1
-            means = self._either()
-            self._sign(")")
-            return means
-        name, sign = self._take("selector"), self._take("operator")
-        if sign == "=" and self._kind() == "string":
-            text = self._take("string")
-            return lambda fields: fields.get(name) == text
-        number, compare = int(self._take("number")), _OPERATORS[sign]
-        return lambda fields: _is_number(fields.get(name)) and compare(fields[name], number)
-
-    def _kind(self) -> str | None:
-        return self.tokens[self.position][0] if self.position < len(self.tokens) else None
-
-    def _is_next(self, sign: str) -> bool:
-        return self.tokens[self.position : self.position + 1] == [("sign", sign)]
-
-    def _sign(self, sign: str) -> None:
-        if not self._is_next(sign):
-            raise PatternError(f"{sign} has to stand before {self.tokens[self.position :]}")
-        self.position += 1
-
-    def _take(self, kind: str) -> str:
-        if self._kind() != kind:
-            raise PatternError(f"a {kind} has to stand before {self.tokens[self.position :]}")
-        self.position += 1
-        return self.tokens[self.position - 1][1]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return bool(_OPERATORS[sign](value, int(number)))

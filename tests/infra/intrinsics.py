@@ -1,90 +1,63 @@
-"""CloudFormation's functions: of names, as far as the policies use them, and of conditions.
+"""What CloudFormation makes of a template: its functions, its conditions, and the SAM transform.
 
-It must never leave one unresolved: an unknown function or name is an error.
+The transform is by the library that AWS publishes. No function may be left unresolved: an unknown
+function or name is an error.
 Sources: AWS CloudFormation User Guide, "Intrinsic function reference" and "Condition functions".
 """
 
 from __future__ import annotations
 
-import re
+import json
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from moorage.common import intrinsics
+from moorage.common.intrinsics import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Name = TypeVar("Name")
-
 _NO_VALUE = {"Ref": "AWS::NoValue"}
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-
-
-class UnresolvedError(ValueError):
-    """An unknown function, or one that refers to an unknown name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack's names. `values`: parameters and pseudo parameters, by which `Ref` resolves."""
+    """A stack's names. `values`: parameters, pseudo parameters, and attributes as `Name.Attribute`.
+
+    Names in the stack are resolved by the product's own code; the imports are resolved here.
+    """
 
     values: Mapping[str, str]
     exports: Mapping[str, str] = field(default_factory=dict)
-    attributes: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def resolved(self, value: object) -> object:
-        """Return a document with every function in it resolved; raises UnresolvedError."""
+        """Return a document with every function in it resolved; raises TemplateError."""
         if isinstance(value, list):
             return [self.resolved(each) for each in value]
         if not isinstance(value, dict):
             return value
-        functions = [name for name in value if name == "Ref" or name.startswith("Fn::")]
-        if not functions:
+        if not any(name == "Ref" or name.startswith("Fn::") for name in value):
             return {name: self.resolved(each) for name, each in value.items()}
         if len(value) != 1:
-            raise UnresolvedError(f"a function stands alone: {value}")
-        return self._called(functions[0], value[functions[0]])
+            raise TemplateError(f"a function stands alone: {value}")
+        called, names = value, self.values
+        match value:
+            case {"Fn::ImportValue": name}:
+                called, names = {"Ref": self.text(name)}, self.exports
+            case {"Fn::GetAtt": [str(resource), str(attribute)]}:
+                called = {"Ref": f"{resource}.{attribute}"}
+            case {"Fn::Sub": [str(text), dict(more)]}:
+                called = {"Fn::Sub": [text, {key: self.text(each) for key, each in more.items()}]}
+        return intrinsics.resolved(called, names)
 
     def text(self, value: object) -> str:
-        """Return a value resolved to a string; raises UnresolvedError."""
+        """Return a value resolved to a string; raises TemplateError."""
         found = self.resolved(value)
         if not isinstance(found, str):
-            raise UnresolvedError(f"{value} resolves to {found}, which is no string")
+            raise TemplateError(f"{value} resolves to {found}, which is no string")
         return found
-
-    def _called(self, name: str, argument: object) -> str:
-        match name, argument:
-            case "Ref", str(value):
-                return _known(self.values, value)
-            case "Fn::ImportValue", _:
-                return _known(self.exports, self.text(argument))
-            case "Fn::GetAtt", [str(resource), str(attribute)]:
-                return _known(self.attributes, (resource, attribute))
-            case "Fn::Sub", str(text):
-                return self._substituted(text, {})
-            case "Fn::Sub", [str(text), dict(names)]:
-                return self._substituted(
-                    text, {key: self.text(each) for key, each in names.items()}
-                )
-        raise UnresolvedError(f"{name} of {argument} is not known here")
-
-    def _substituted(self, text: str, names: Mapping[str, str]) -> str:
-        def value(found: re.Match[str]) -> str:
-            name = found[1]
-            if name in names:
-                return names[name]
-            resource, dot, attribute = name.partition(".")
-            if dot:
-                return _known(self.attributes, (resource, attribute))
-            return _known(self.values, name)
-
-        return _VARIABLE.sub(value, text)
-
-
-def _known(table: Mapping[Name, str], name: Name) -> str:
-    try:
-        return table[name]
-    except KeyError:
-        raise UnresolvedError(f"{name} is not known here") from None
 
 
 def decided(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
@@ -137,3 +110,25 @@ class _Conditions:
 
     def _value(self, value: Any) -> Any:  # noqa: ANN401 - a text, or what names one
         return self._parameters[value["Ref"]] if isinstance(value, dict) else value
+
+
+_REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class _NoManagedPolicies:
+    """Our roles name no managed policy."""
+
+    def load(self) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+
+def transformed(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return a template of CloudFormation's own resources; raises what the library raises."""
+    # The watch over all tests imports this module, and few of them need what is slow to load.
+    from samtranslator.translator.transform import transform  # noqa: PLC0415 - as said
+
+    copy = json.loads(json.dumps(template))
+    with mock.patch.dict(os.environ, _REGION):
+        result: dict[str, Any] = transform(copy, dict(parameters), _NoManagedPolicies())
+    return result

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -17,8 +18,11 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from tests.support.fake_http import FakeRequest, run_fake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +34,7 @@ SDK: Final = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", 
 CLIENT: Final = ("awslambdaric", "simplejson", "snapshot-restore-py")
 
 _NEXT: Final = "/2018-06-01/runtime/invocation/next"
+_INVOCATIONS: Final = re.compile("/2015-03-31/functions/([^/?]+)/invocations")
 _SECONDS: Final = 60.0
 
 
@@ -87,32 +92,27 @@ def running(
 ) -> Iterator[Function]:
     """Run `handler` under the runtime client until the block ends; `path` is its Python path."""
     function = Function()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _answering(function))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    process = subprocess.Popen(
-        [sys.executable, "-S", "-m", "awslambdaric", handler],
-        cwd=path[0],
-        env={
-            **bare_environment(path),
-            **environment,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_address[1]}",
-            "AWS_LAMBDA_FUNCTION_NAME": f"test-{handler}",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "LAMBDA_TASK_ROOT": str(path[0]),
-            "_HANDLER": handler,
-        },
-    )
-    try:
-        yield function
-    finally:
-        process.kill()
-        process.wait()
-        function.waiting.put(None)
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with run_fake(partial(_polled, function)) as url:
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-m", "awslambdaric", handler],
+            cwd=path[0],
+            env={
+                **bare_environment(path),
+                **environment,
+                "AWS_LAMBDA_RUNTIME_API": url.removeprefix("http://"),
+                "AWS_LAMBDA_FUNCTION_NAME": f"test-{handler}",
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "LAMBDA_TASK_ROOT": str(path[0]),
+                "_HANDLER": handler,
+            },
+        )
+        try:
+            yield function
+        finally:
+            process.kill()
+            process.wait()
+            function.waiting.put(None)
 
 
 def bare_environment(path: tuple[Path, ...]) -> dict[str, str]:
@@ -125,6 +125,36 @@ def bare_environment(path: tuple[Path, ...]) -> dict[str, str]:
     }
 
 
+def function_environment(path: tuple[Path, ...], **more: str) -> dict[str, str]:
+    """Return what a function's process needs to start with `path` alone, and more variables."""
+    return {
+        **bare_environment(path),
+        "MOORAGE_BUCKET": "moorage-x-data-123456789012",
+        "MOORAGE_REGISTRY_TABLE": "registry",
+        "MOORAGE_UPLOADS_TABLE": "uploads",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        **more,
+    }
+
+
+def run_bare(
+    program: str, environment: Mapping[str, str], *words: str, cwd: Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python's in a bare environment; `given` is its standard input."""
+    return subprocess.run(
+        [sys.executable, "-S", "-c", program, *words],
+        cwd=cwd,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def lay_out(folder: Path, distributions: tuple[str, ...]) -> None:
     """Link installed distributions, and nothing else, into a folder."""
     folder.mkdir()
@@ -135,51 +165,73 @@ def lay_out(folder: Path, distributions: tuple[str, ...]) -> None:
             (folder / top).symlink_to(str(distribution.locate_file(top)))
 
 
-def _answering(function: Function) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _polled(function: Function, asked: FakeRequest) -> None:
+    if asked.command == "GET":
+        call = function.waiting.get() if asked.path == _NEXT else None
+        if call is None:
+            asked.close_connection = True
+            return
+        asked.answer(
+            200,
+            json.dumps(call.event).encode(),
+            Lambda_Runtime_Aws_Request_Id=call.id,
+            Lambda_Runtime_Deadline_Ms=str(int((time.time() + function.seconds) * 1000)),
+            Lambda_Runtime_Invoked_Function_Arn="arn:aws:lambda:us-east-1:0:function:f",
+            # Without these the client exits silently.
+            Lambda_Runtime_Trace_Id=function.trace,
+            Content_Type="application/json",
+        )
+        return
+    body = asked.body()
+    *_, call_id, outcome = asked.path.split("/")
+    ended = function.known.get(call_id)
+    if ended is None:
+        function.failed.append(body.decode())
+    elif outcome == "response":
+        ended.value = json.loads(body)
+        function.returned += 1
+        ended.done.set()
+    else:
+        ended.error = str(json.loads(body)["errorMessage"])
+        ended.done.set()
+    asked.answer(202, b'{"status":"OK"}')
 
-        def do_GET(self) -> None:
-            call = function.waiting.get() if self.path == _NEXT else None
-            if call is None:
-                self.close_connection = True
-                return
-            self._send(
-                json.dumps(call.event).encode(),
-                {
-                    "Lambda-Runtime-Aws-Request-Id": call.id,
-                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + function.seconds) * 1000)),
-                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:0:function:f",
-                    # Without these the client exits silently.
-                    "Lambda-Runtime-Trace-Id": function.trace,
-                    "Content-Type": "application/json",
-                },
-            )
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            *_, call_id, outcome = self.path.split("/")
-            call = function.known.get(call_id)
-            if call is None:
-                function.failed.append(body.decode())
-            elif outcome == "response":
-                call.value = json.loads(body)
-                function.returned += 1
-                call.done.set()
-            else:
-                call.error = str(json.loads(body)["errorMessage"])
-                call.done.set()
-            self._send(b'{"status":"OK"}', {}, 202)
+@dataclass
+class Lambda:
+    """Lambda's API as functions call it: asynchronous Invoke, and nothing else.
 
-        def _send(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    Source: AWS Lambda API Reference, "Invoke". It must never wait for the function that it invokes,
+    nor accept what Lambda would refuse.
+    """
 
-        def log_message(self, *_: object) -> None:
-            """Stay silent."""
+    functions: dict[str, Function] = field(default_factory=dict)
+    """The functions that can be invoked, by their names."""
+    calls: list[Call] = field(default_factory=list)
+    url: str = ""
 
-    return Handler
+    def invoke(self, path: str, kind: str, body: bytes) -> tuple[int, str]:
+        """Invoke a function; return the status, and the error's type."""
+        found = _INVOCATIONS.fullmatch(path)
+        function = self.functions.get(unquote(found[1])) if found else None
+        if function is None:
+            return 404, "ResourceNotFoundException"
+        if kind != "Event":
+            return 400, "InvalidParameterValueException"
+        self.calls.append(function.begin(json.loads(body)))
+        return 202, ""
+
+
+@contextmanager
+def invoking() -> Iterator[Lambda]:
+    """Serve Lambda's API until the block ends."""
+    served = Lambda()
+
+    def respond(asked: FakeRequest) -> None:
+        kind = asked.headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        status, error = served.invoke(asked.path, kind, asked.body())
+        content = json.dumps({"Message": error}).encode() if error else b""
+        asked.answer(status, content, **({"X_Amzn_ErrorType": error} if error else {}))
+
+    with run_fake(respond) as served.url:
+        yield served

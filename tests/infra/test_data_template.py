@@ -67,33 +67,29 @@ def test_bucket_denies_requests_without_tls() -> None:
     ]
 
 
-def test_registry_table_can_be_recovered() -> None:
-    """The registry table has point-in-time recovery and can't be deleted by accident."""
-    table = properties("RegistryTable")
-    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["DeletionProtectionEnabled"] is True
-    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
+@pytest.mark.parametrize(
+    ("name", "key", "recovered", "lifetime"),
+    [
+        ("RegistryTable", {"pk": "HASH", "sk": "RANGE"}, True, None),
+        ("UploadsTable", {"session": "HASH"}, False, "expires_at"),
+        ("AccessTable", {"pk": "HASH", "sk": "RANGE"}, True, "drop_at"),
+    ],
+)
+def test_tables_are_protected_and_cost_nothing_when_idle(
+    name: str, key: dict[str, str], lifetime: str | None, *, recovered: bool
+) -> None:
+    """No table can be deleted by accident; each is paid for by request; sessions expire.
 
-
-def test_uploads_table_has_a_lifetime() -> None:
-    """Sessions are found by id, and expire by themselves; only the table can't be deleted."""
-    table = properties("UploadsTable")
-    assert table["DeletionProtectionEnabled"] is True
-    assert "PointInTimeRecoverySpecification" not in table
-    assert keys(table) == {"session": "HASH"}
-    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
-
-
-def test_access_table_can_be_recovered() -> None:
-    """The access table can be recovered, can't be deleted by accident, and keeps credentials.
-
-    Only what carries drop_at expires: no field of a credential has that name.
+    Only what carries drop_at expires in the access table: no field of a credential has that name.
     """
-    table = properties("AccessTable")
-    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    table = properties(name)
+    point = {"PointInTimeRecoveryEnabled": True} if recovered else None
+    assert table.get("PointInTimeRecoverySpecification") == point
     assert table["DeletionProtectionEnabled"] is True
-    assert keys(table) == {"pk": "HASH", "sk": "RANGE"}
-    assert table["TimeToLiveSpecification"] == {"AttributeName": "drop_at", "Enabled": True}
+    assert keys(table) == key
+    expiry = {"AttributeName": lifetime, "Enabled": True} if lifetime else None
+    assert table.get("TimeToLiveSpecification") == expiry
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert "drop_at" not in {field.stored_as for field in CREDENTIAL.fields}
 
 
@@ -108,12 +104,6 @@ def test_each_table_has_a_sparse_queue(name: str) -> None:
     types = {item["AttributeName"]: item["AttributeType"] for item in table["AttributeDefinitions"]}
     own = dict.fromkeys(keys(table), "S")
     assert types == own | {"sweep_shard": "S", "sweep_at": "N"}
-
-
-@pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable", "AccessTable"])
-def test_tables_cost_nothing_when_idle(name: str) -> None:
-    """Tables are paid for by request."""
-    assert properties(name)["BillingMode"] == "PAY_PER_REQUEST"
 
 
 def test_each_name_is_a_parameter_and_an_export() -> None:

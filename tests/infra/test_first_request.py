@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import coldstart
 from chalicelib.access.credentials import generate
-from tests.infra.runtime import bare_environment
+from tests.infra.runtime import bare_environment, run_bare
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
@@ -57,19 +55,11 @@ SERVICES = {"blobs", "lists", "manifests", "sweeper"} | UPLOAD
 def test_a_first_request_loads_what_it_needs(name: str, task: Path, strict_moto: Backend) -> None:
     """Its handler, services and clients, and the code for tokens only where it verifies one."""
     token, backend = generate(), strict_moto.fresh()
-    environment = coldstart.deployed(backend, token)
     code = coldstart.Code((task,), (), ())
     kinds = {each.name: each for each in coldstart.kinds(registry_over(backend), code, token)}
     kind = kinds[name]
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _PROGRAM, json.dumps(kind.event()), kind.function],
-        cwd=task,
-        env={**environment, **bare_environment(kind.path)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {**coldstart.deployed(backend, token), **bare_environment(kind.path)}
+    done = run_bare(_PROGRAM, environment, json.dumps(kind.event()), kind.function, cwd=task)
     assert done.returncode == 0, done.stderr
     status, made, loaded = json.loads(done.stdout.splitlines()[-1])
     assert status == kind.status, done.stdout

@@ -6,14 +6,12 @@ An emulator has one host, so no other test covers this.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.infra.runtime import bare_environment
+from tests.infra.runtime import function_environment, run_bare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,24 +28,12 @@ print(json.dumps(made))
 def urls(task: Path, region: str, **changes: str) -> dict[str, str]:
     """Return the URLs that a packaged function presigns in a region; `changes` are variables."""
     environment = {
-        "MOORAGE_BUCKET": "moorage-x-data-123456789012",
-        "MOORAGE_REGISTRY_TABLE": "registry",
-        "MOORAGE_UPLOADS_TABLE": "uploads",
         "AWS_LAMBDA_FUNCTION_NAME": "a-function",
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
         "AWS_SESSION_TOKEN": "a-token",
     }
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", PROGRAM],
-        env=bare_environment((task,)) | environment | changes,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run_bare(PROGRAM, function_environment((task,), **environment, **changes), cwd=task)
     made: dict[str, str] = json.loads(done.stdout)
     return made
 

@@ -8,8 +8,7 @@ import pytest
 
 from moorage.common.project import PROJECT
 from moorage.deploy.package import read_package
-from tests.infra.intrinsics import decided
-from tests.infra.sam import transformed
+from tests.infra.intrinsics import decided, transformed
 from tests.policies.function_policies import Function as Named
 from tests.policies.policy import Policy
 

@@ -1,4 +1,8 @@
-"""The functions of a deployment in this process, built by chalicelib/wiring itself.
+"""The functions of a deployment in this process, built by chalicelib/wiring itself, and a replay.
+
+The replay is of what they ask of AWS: which function asked it, and in which flow. One function runs
+at a time, so that their threads need not be told apart. No call that a test makes to arrange things
+may count.
 
 Only numbers are smaller than in a deployment, so that a copy in parts takes 12 MiB and not 6 GiB,
 in the same order as theirs; and the clock can be moved. It must never call AWS for a function.
@@ -7,9 +11,11 @@ in the same order as theirs; and the clock can be moved. It must never call AWS 
 from __future__ import annotations
 
 import base64
+import io
 import os
 import uuid
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -17,9 +23,10 @@ from urllib.parse import quote, unquote
 
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from urllib3 import HTTPResponse
 
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
-from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
 from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import match
@@ -33,8 +40,9 @@ from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
 from moorage.access import signing_key
+from tests.chalicelib.access.values import a_credential
+from tests.policies.aws_calls import AwsCall, Origin, each_call
 from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
-from tests.policies.replay import Replay
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
@@ -44,7 +52,9 @@ if TYPE_CHECKING:
 
     from chalicelib.access.decision import Principal
     from chalicelib.access.ports import AccessStore
+    from chalicelib.api.routes import Route
     from tests.emulators.backends import Backend
+    from tests.policies.iam_actions import Need
 
 MIB = 1024 * 1024
 COMMIT_INLINE, COPY_WHOLE, COPY_PART = 8 * MIB, 10 * MIB, 5 * MIB
@@ -65,6 +75,61 @@ _CACHES = (
 )
 
 
+@dataclass(frozen=True, order=True)
+class StatementUse:
+    """A permission that a function needed in a flow."""
+
+    function: Function
+    need: Need
+    flow: str
+
+
+@dataclass
+class Replay:
+    """All that was needed, over things of these names."""
+
+    names: DeployedNames
+    uses: set[StatementUse] = field(default_factory=set)
+    routes: list[Route] = field(default_factory=list)
+    """The rows of the table of routes that were asked."""
+    operations: set[tuple[str, str]] = field(default_factory=set)
+    """What was called, by service."""
+    faults: list[str] = field(default_factory=list)
+    _flow: str = ""
+    _function: Function | None = None
+
+    @contextmanager
+    def flow(self, name: str) -> Iterator[None]:
+        """Note every call until the block ends as one of this flow."""
+        self._flow = name
+        with each_call(self._note):
+            yield
+
+    @contextmanager
+    def running(self, function: Function) -> Iterator[None]:
+        """Take every call until the block ends for one of this function."""
+        assert self._function is None, "one function runs at a time"
+        self._function = function
+        try:
+            yield
+        finally:
+            self._function = None
+
+    def of(self, function: Function) -> set[Need]:
+        """Return what a function needed."""
+        return {use.need for use in self.uses if use.function is function}
+
+    def _note(self, call: AwsCall) -> None:
+        if self._function is None:
+            return
+        if call.caller is not Origin.FUNCTION:
+            told = f"{self._flow}: {call.caller.value} calls {call.service}:{call.operation}"
+            self.faults.append(f"{told} while the function {self._function} runs")
+        self.operations.add((call.service, call.operation))
+        # An operation that is not mapped is raised where it is called, and told by the watch.
+        self.uses |= {StatementUse(self._function, need, self._flow) for need in call.needs()}
+
+
 class ReplayedDeployment:
     """Four functions over one backend, and what arranges the world for them."""
 
@@ -79,13 +144,9 @@ class ReplayedDeployment:
     def credential(self, *grants: str) -> str:
         """Make a credential with grants; returns a Basic header."""
         token = generate()
-        record = Credential(
-            id=str(uuid.uuid4()),
-            name="somebody",
-            owner="a test",
-            created_at=self.arranged.clock.now(),
-            grants=Grants.parse(grants),
-            secret_hash=hash_of(token),
+        now = self.arranged.clock.now()
+        record = a_credential(
+            owner="a test", created_at=now, grants=Grants.parse(grants), secret_hash=hash_of(token)
         )
         self.access.create(record)
         return basic(token)
@@ -96,13 +157,7 @@ class ReplayedDeployment:
             return wiring_access.identify(header)
 
     def ask(
-        self,
-        method: str,
-        target: str,
-        body: bytes = b"",
-        *,
-        by: str | None = None,
-        **headers: str,
+        self, method: str, target: str, body: bytes = b"", *, by: str | None = None, **headers: str
     ) -> Response:
         """Send a request by way of the authorizer; `by`: its Authorization, None: the admin's."""
         principal = self.identify(self.admin if by is None else by)
@@ -176,13 +231,6 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
     """Have chalicelib/wiring build for a backend until the block ends."""
     key = f"/moorage/{uuid.uuid4().hex}"
     assert signing_key.ensure(backend.client("ssm"), key)
-    names = DeployedNames(
-        backend.bucket,
-        backend.registry_table,
-        backend.uploads_table,
-        backend.access_table,
-        signing_key=key,
-    )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         **backend.environment,
@@ -192,7 +240,7 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
         "MOORAGE_COMMIT_FUNCTION": COMMIT_FUNCTION,
         "MOORAGE_INLINE_LIMIT": "1024",
     }
-    deployment = ReplayedDeployment(backend, Replay(names))
+    deployment = ReplayedDeployment(backend, Replay(DeployedNames.of(backend, key)))
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
         stack.enter_context(_smaller(deployment))
@@ -218,19 +266,13 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
         yield
 
 
-class _Empty:
-    """The body of an answer that has none."""
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        """Give nothing."""
-        return iter(())
-
-
 def _lambda_takes_events() -> None:
     """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
 
     def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - see below
-        return AWSResponse(request.url, 202, HTTPHeaders(), _Empty())
+        return AWSResponse(
+            request.url, 202, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False)
+        )
 
     # The stubs know of no handler that answers; botocore does.
     handler: Any = taken

@@ -76,12 +76,7 @@ def in_a_query(parameters: Mapping[str, Any]) -> Context:
         if names.get(name, name) in PARTITION_KEYS
     ]
     known = leading and "IndexName" not in parameters
-    return _context(
-        {
-            LEADING_KEYS: leading if known else None,
-            ATTRIBUTES: _attributes(parameters),
-        }
-    )
+    return _context({LEADING_KEYS: leading if known else None, ATTRIBUTES: _attributes(parameters)})
 
 
 def _of_items(items: Iterable[Mapping[str, Any]], parameters: Mapping[str, Any]) -> Values:

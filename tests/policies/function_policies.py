@@ -10,12 +10,15 @@ import enum
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
 from tests.policies.iam_actions import HERE, ResourceNames
 from tests.policies.policy import Policy
+
+if TYPE_CHECKING:
+    from tests.emulators.backends import Backend
 
 _STACK, _DATA_STACK = "moorage", "moorage-data"
 SIGNING_KEY, COMMIT_FUNCTION = "/moorage/signing-key", "moorage-commit"
@@ -41,6 +44,12 @@ class DeployedNames:
     signing_key: str = SIGNING_KEY
     commit_function: str = COMMIT_FUNCTION
 
+    @classmethod
+    def of(cls, backend: Backend, signing_key: str = SIGNING_KEY) -> Self:
+        """Return the names of a backend's bucket and tables."""
+        tables = (backend.registry_table, backend.uploads_table, backend.access_table)
+        return cls(backend.bucket, *tables, signing_key)
+
     def stack(self, place: ResourceNames = HERE) -> Stack:
         """Return the stack of the functions, beside one of the data with these names."""
         tables = {
@@ -57,14 +66,12 @@ class DeployedNames:
                 "AWS::StackName": _STACK,
                 "DataStack": _DATA_STACK,
                 "SigningKeyParameter": self.signing_key,
+                "Commit.Arn": place.function(self.commit_function),
+                **{f"{each.title()}Logs.Arn": place.log(_log_of(each)) for each in Function},
             },
             exports={
                 f"{_DATA_STACK}-{name}Arn": arn
                 for name, arn in {**arns, "Bucket": place.bucket(self.bucket)}.items()
-            },
-            attributes={
-                ("Commit", "Arn"): place.function(self.commit_function),
-                **{(f"{each.title()}Logs", "Arn"): place.log(_log_of(each)) for each in Function},
             },
         )
 
@@ -83,7 +90,7 @@ def document(function: Function) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def policy(function: Function, names: DeployedNames) -> Policy:
-    """Return a function's policy over things of these names; raises UnresolvedError."""
+    """Return a function's policy over things of these names; raises TemplateError."""
     resolved = names.stack().resolved(document(function))
     assert isinstance(resolved, dict)
     return Policy.parse(resolved)

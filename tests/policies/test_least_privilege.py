@@ -26,9 +26,9 @@ from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
 from moorage.common.project import API_TEMPLATE
 from moorage.deploy.trim_sdk import OPERATIONS
-from tests.policies import flows_api, flows_door, flows_work
 from tests.policies.aws_calls import AwsCall, Origin, Watch
-from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, deployed
+from tests.policies.deployed import COMMIT_INLINE, COPY_WHOLE, Replay, deployed
+from tests.policies.flows import FLOWS
 from tests.policies.function_policies import DeployedNames, Function, document, policy
 from tests.policies.policy import MAX_CHARACTERS, Effect, Verdict
 
@@ -37,13 +37,8 @@ if TYPE_CHECKING:
 
     from tests.emulators.backends import Backend
     from tests.policies.policy import Permission
-    from tests.policies.replay import Replay
 
-FLOWS = (*flows_api.FLOWS, *flows_door.FLOWS, *flows_work.FLOWS)
-
-UNSEEN = {
-    "Logs": "Lambda itself writes the log, as the function; botocore sees nothing of it",
-}
+UNSEEN = {"Logs": "Lambda itself writes the log, as the function; botocore sees nothing of it"}
 """Statements whose permissions no call of ours needs, and why they are there."""
 
 

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import click
+
 from moorage.cli import main as cli
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ TOKEN = re.compile(r"moor_[0-9A-Za-z]{49}")
 """An API token, wherever it stands."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_SETTINGS = ("AWS_", "MOORAGE_", "ACTIONS_")
+_SETTINGS = ("AUTH", "AWS_", "MOORAGE_", "ACTIONS_")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,17 @@ class Command:
 
 
 def forget_settings(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """Make the environment one that names no AWS, no registry and no job; `home` is empty."""
+    """Make the environment one that sets no option and names no AWS, no job; `home` is empty."""
+    options = _variables(cli._moorage)  # noqa: SLF001 - `main` alone is public
     for name in os.environ:
-        if name.startswith(_SETTINGS):
+        if name.startswith(_SETTINGS) or name in options:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def _variables(command: click.Command) -> set[str]:
+    """Return the variables that set options of a command, or of the commands in a group."""
+    found = {each.envvar for each in command.params if isinstance(each.envvar, str)}
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union(*map(_variables, inner))

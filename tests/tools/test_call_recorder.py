@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.emulators.backends import Backend, moto_backend
 from tests.support.calls import record_calls
+from tests.support.fake_http import run_fake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,20 +69,8 @@ def failing_once() -> Iterator[str]:
     """Serve 503 to the first request and 200 to the rest; give the URL."""
     statuses = iter([503])
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(next(statuses, 200))
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with run_fake(lambda asked: asked.answer(next(statuses, 200))) as url:
+        yield url
 
 
 @pytest.mark.parametrize("made", ["before", "inside"])

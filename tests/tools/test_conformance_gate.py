@@ -38,14 +38,13 @@ def right(**counts: int) -> Report:
 
 
 def test_a_right_report_holds() -> None:
-    """Each check counts, not each test case; what a suite disables counts as skipped."""
+    """Each check counts, not each test case; what a suite disables counts as skipped.
+
+    A floor is no ceiling: a newer suite may ask more.
+    """
     verdict = judge(right(), CURRENT, BEGAN)
     assert (verdict.passed, verdict.failed, verdict.skipped) == (5, 0, 1)
     assert verdict.holds
-
-
-def test_more_passes_than_the_floor_hold() -> None:
-    """A floor is no ceiling: a newer suite may ask more."""
     assert judge(right(tests=9), CURRENT, BEGAN).holds
 
 
@@ -156,14 +155,11 @@ def outcome(door: str, verdict: Verdict, suite: str = "dev") -> Outcome:
     return Outcome(suite, door, verdict, Path("build/x"))
 
 
-def test_a_run_is_told_in_one_line() -> None:
-    """The line has the suite, the door and the counts, as test runners write them."""
-    told = summary.line(outcome("gateway", Verdict(986, 0, 0)))
-    assert told == "dev gateway: 986 passed, 0 failed, 0 skipped"
-
-
-def test_runs_are_added_up() -> None:
-    """The closing line is the sum of all runs."""
+def test_runs_are_told_in_a_line_each_and_added_up() -> None:
+    """A line has the suite, the door and the counts, as test runners write them."""
+    assert summary.line(outcome("gateway", Verdict(986, 0, 0))) == (
+        "dev gateway: 986 passed, 0 failed, 0 skipped"
+    )
     runs = [outcome("gateway", Verdict(3, 1, 2)), outcome("proxy", Verdict(4, 0, 2))]
     assert summary.closing(runs) == "7 passed, 1 failed, 4 skipped"
 

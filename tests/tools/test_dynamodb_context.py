@@ -78,11 +78,7 @@ ROWS: list[tuple[str, dict[str, Any], Told]] = [
     ),
     ("BatchGetItem", {"RequestItems": {"t": {"Keys": [KEY, {}]}}}, (None, KEYS, NOTHING)),
     ("BatchGetItem", {"RequestItems": {"t": {}}}, (None, NOTHING, NOTHING)),
-    (
-        "TransactWriteItems",
-        {"TransactItems": [{"Update": SILENT}]},
-        ({"a#1"}, SET_ALL, None),
-    ),
+    ("TransactWriteItems", {"TransactItems": [{"Update": SILENT}]}, ({"a#1"}, SET_ALL, None)),
     (
         "TransactWriteItems",
         {"TransactItems": [{"Put": {"TableName": "t", "Item": {**OTHER, "hash": {"S": "h"}}}}]},

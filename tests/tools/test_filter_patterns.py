@@ -34,16 +34,7 @@ LINE = json.dumps(
         ("{ $.cold_start = 1 }", False),
         ("{ $.action = 503 }", False),
         ('{ $.status = "503" }', False),
-    ],
-)
-def test_a_comparison(pattern: str, *, expected: bool) -> None:
-    """Names, texts and numbers are as they stand in the line, or there is no match."""
-    assert matches(pattern, LINE) is expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
+        # Both, either, and which of them is first.
         ('{ $.action = "commit" && $.status = 503 }', True),
         ('{ $.action = "commit" && $.status = 404 }', False),
         ('{ $.action = "sweep" || $.status = 503 }', True),
@@ -56,8 +47,8 @@ def test_a_comparison(pattern: str, *, expected: bool) -> None:
         ('{ $.status = 1 || $.status = 2 || ($.action = "commit" && ($.status > 1)) }', True),
     ],
 )
-def test_what_joins_comparisons(pattern: str, *, expected: bool) -> None:
-    """Both, either, and which of them is first."""
+def test_comparisons(pattern: str, *, expected: bool) -> None:
+    """Names, texts and numbers are as they stand in the line, or there is no match."""
     assert matches(pattern, LINE) is expected
 
 

@@ -21,45 +21,33 @@ SOURCE = {"CopySource": {"Bucket": "b", "Key": "s"}, "CopySourceIfMatch": "e"}
 OBJECT, ORIGIN = "arn:aws-cn:s3:::b/k/1", "arn:aws-cn:s3:::b/s"
 BUCKET = "arn:aws-cn:s3:::b"
 TABLE = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/t"
-NAMED = {"TableName": "t"}
+INDEX, NAMED = f"{TABLE}/index/sweep", {"TableName": "t"}
+PUT, GET, LIST = ("s3:PutObject", OBJECT), ("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)
+READ = ("s3:GetObject", ORIGIN)
+UPLOADS = ("s3:ListBucketMultipartUploads", BUCKET)
+RANGE = {"PartNumber": 1, "CopySourceRange": "bytes=0-1"}
+TWO = {"Objects": [{"Key": "k/1"}, {"Key": "s"}]}
+PARAMETER = ("ssm:GetParameter", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/a/b")
+FUNCTION = "arn:aws-cn:lambda:cn-north-1:123456789012:function:f"
+EVENT = {"InvocationType": "Event", "Payload": b""}
 
 ROWS: list[tuple[str, str, dict[str, Any], set[tuple[str, str]]]] = [
-    ("s3", "PutObject", {**AT, "Body": b""}, {("s3:PutObject", OBJECT)}),
-    ("s3", "GetObject", AT, {("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)}),
-    ("s3", "HeadObject", AT, {("s3:GetObject", OBJECT), ("s3:ListBucket", BUCKET)}),
-    (
-        "s3",
-        "CopyObject",
-        {**AT, **SOURCE},
-        {("s3:PutObject", OBJECT), ("s3:GetObject", ORIGIN), ("s3:ListBucket", BUCKET)},
-    ),
-    (
-        "s3",
-        "UploadPartCopy",
-        {**UPLOAD, **SOURCE, "PartNumber": 1, "CopySourceRange": "bytes=0-1"},
-        {("s3:PutObject", OBJECT), ("s3:GetObject", ORIGIN), ("s3:ListBucket", BUCKET)},
-    ),
-    ("s3", "CreateMultipartUpload", AT, {("s3:PutObject", OBJECT)}),
-    ("s3", "UploadPart", {**UPLOAD, "PartNumber": 1, "Body": b""}, {("s3:PutObject", OBJECT)}),
-    (
-        "s3",
-        "CompleteMultipartUpload",
-        {**UPLOAD, "MultipartUpload": {}},
-        {("s3:PutObject", OBJECT)},
-    ),
+    ("s3", "PutObject", {**AT, "Body": b""}, {PUT}),
+    ("s3", "GetObject", AT, {GET, LIST}),
+    ("s3", "HeadObject", AT, {GET, LIST}),
+    ("s3", "CopyObject", {**AT, **SOURCE}, {PUT, READ, LIST}),
+    ("s3", "UploadPartCopy", {**UPLOAD, **SOURCE, **RANGE}, {PUT, READ, LIST}),
+    ("s3", "CreateMultipartUpload", AT, {PUT}),
+    ("s3", "UploadPart", {**UPLOAD, "PartNumber": 1, "Body": b""}, {PUT}),
+    ("s3", "CompleteMultipartUpload", {**UPLOAD, "MultipartUpload": {}}, {PUT}),
     ("s3", "AbortMultipartUpload", UPLOAD, {("s3:AbortMultipartUpload", OBJECT)}),
     ("s3", "ListParts", UPLOAD, {("s3:ListMultipartUploadParts", OBJECT)}),
-    (
-        "s3",
-        "ListMultipartUploads",
-        {"Bucket": "b", "Prefix": "k"},
-        {("s3:ListBucketMultipartUploads", BUCKET)},
-    ),
-    ("s3", "ListObjectsV2", {"Bucket": "b", "Prefix": "k"}, {("s3:ListBucket", BUCKET)}),
+    ("s3", "ListMultipartUploads", {"Bucket": "b", "Prefix": "k"}, {UPLOADS}),
+    ("s3", "ListObjectsV2", {"Bucket": "b", "Prefix": "k"}, {LIST}),
     (
         "s3",
         "DeleteObjects",
-        {"Bucket": "b", "Delete": {"Objects": [{"Key": "k/1"}, {"Key": "s"}]}},
+        {"Bucket": "b", "Delete": TWO},
         {("s3:DeleteObject", OBJECT), ("s3:DeleteObject", ORIGIN)},
     ),
     ("dynamodb", "GetItem", {**NAMED, "Key": {}}, {("dynamodb:GetItem", TABLE)}),
@@ -67,12 +55,7 @@ ROWS: list[tuple[str, str, dict[str, Any], set[tuple[str, str]]]] = [
     ("dynamodb", "UpdateItem", {**NAMED, "Key": {}}, {("dynamodb:UpdateItem", TABLE)}),
     ("dynamodb", "DeleteItem", {**NAMED, "Key": {}}, {("dynamodb:DeleteItem", TABLE)}),
     ("dynamodb", "Query", NAMED, {("dynamodb:Query", TABLE)}),
-    (
-        "dynamodb",
-        "Query",
-        {**NAMED, "IndexName": "sweep"},
-        {("dynamodb:Query", f"{TABLE}/index/sweep")},
-    ),
+    ("dynamodb", "Query", {**NAMED, "IndexName": "sweep"}, {("dynamodb:Query", INDEX)}),
     (
         "dynamodb",
         "BatchGetItem",
@@ -97,18 +80,8 @@ ROWS: list[tuple[str, str, dict[str, Any], set[tuple[str, str]]]] = [
             ("dynamodb:ConditionCheckItem", TABLE),
         },
     ),
-    (
-        "ssm",
-        "GetParameter",
-        {"Name": "/a/b", "WithDecryption": True},
-        {("ssm:GetParameter", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/a/b")},
-    ),
-    (
-        "lambda",
-        "Invoke",
-        {"FunctionName": "f", "InvocationType": "Event", "Payload": b""},
-        {("lambda:InvokeFunction", "arn:aws-cn:lambda:cn-north-1:123456789012:function:f")},
-    ),
+    ("ssm", "GetParameter", {"Name": "/a/b", "WithDecryption": True}, {PARAMETER}),
+    ("lambda", "Invoke", {"FunctionName": "f", **EVENT}, {("lambda:InvokeFunction", FUNCTION)}),
     ("sts", "GetCallerIdentity", {}, set()),
 ]
 

@@ -230,7 +230,9 @@ def test_trusts(at_table: Command, store: DynamoAccessStore) -> None:
         r"main +https://gitlab.com +r.example.com +project_path:a/b:\* +a/\*\*:push",
         at_table("trust list").out,
     )
-    assert at_table(f"{words} other --admin").status == 1
+    refused = at_table(f"{words} other --admin")
+    assert (refused.status, "--replace" in refused.err) == (1, True)
+    assert [trust.subject for trust in store.list_trusts()] == ["project_path:a/b:*"]
     assert at_table(f"{words} other --admin --replace").status == 0
     role = "arn:aws:sts::123456789012:assumed-role/ci/*"
     assert at_table(f"trust add role --issuer aws --subject {role} --grant a:pull").status == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ import pytest
 
 from moorage.common.data import DataNames
 from moorage.local.backend import create_data
+from tests.support.fake_http import FakeRequest, run_fake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,27 +40,13 @@ def answering(status: int, answer: dict[str, object]) -> Iterator[tuple[str, lis
     """Run an endpoint of AWS that always answers that; give its URL and the headers it gets."""
     seen: list[dict[str, str]] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            seen.append(dict(self.headers))
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def respond(asked: FakeRequest) -> None:
+        asked.body()
+        seen.append(dict(asked.headers))
+        asked.answer(status, json.dumps(answer).encode())
 
-        def log_message(self, *_args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="fake-aws")
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", seen
-        finally:
-            server.shutdown()
-            thread.join()
+    with run_fake(respond) as url:
+        yield url, seen
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,12 @@ VARIABLES = {
     "SPARSE_INDEX": "SparseIndex",
 }
 WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
-OTHERS = ("OBSERVABILITY", "DATA", "CONFIRM", "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What either command was asked for; neither does anything."""
-    for name in (*OTHERS, *VARIABLES, *WATCHING):
-        monkeypatch.delenv(name, raising=False)
+    del moorage
     options: list[Any] = []
 
     def deployed(wanted: deploy.DeployOptions, _: object) -> DeployResult:

@@ -23,8 +23,9 @@ SDK = frozenset({"aiohttp", "boto3", "botocore", "chalice", "cryptography", "mot
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[LocalOptions]:
+def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOptions]:
     """What `moorage local` was asked for; it does nothing."""
+    del moorage
     calls: list[LocalOptions] = []
 
     def run(options: LocalOptions) -> int:
@@ -32,8 +33,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[LocalOptions]:
         return 7
 
     monkeypatch.setattr(local, "run", run)
-    for name in ("GATEWAY_PORT", "PROXY_PORT", "AUTH", "ADMIN_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
     return calls
 
 

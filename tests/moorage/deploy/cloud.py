@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
 from moorage.access import admin as access_admin
 from moorage.cli import main as cli
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy.stacks import Stacks
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN, CommandResult
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pytest
@@ -40,12 +43,29 @@ class Cloud:
         """Run a command of the stage x."""
         act, *others = words
         given = ["--package", str(self._package)] if act == "deploy" and package else []
-        stage = [] if "--stage" in others else ["--stage", "x"]
+        stage = [] if "--stage" in " ".join(others) else ["--stage", "x"]
         status = cli.main([act, *stage, *given, *others])
         shown = self._captured.readouterr()
         assert "Traceback" not in shown.err
         assert not TOKEN.search(shown.err)
         return CommandResult(status, shown.out, shown.err)
+
+    def done(self, *words: str, package: bool = True) -> CommandResult:
+        """Run a command, which must succeed."""
+        result = self.run(*words, package=package)
+        assert result.status == 0, result.err
+        return result
+
+    def refused(self, *words: str) -> CommandResult:
+        """Run a command, which must fail."""
+        result = self.run(*words)
+        assert result.status == 1
+        return result
+
+    def variables(self) -> dict[str, dict[str, str]]:
+        """Return the environments of the functions, by their handlers."""
+        functions = self.client("lambda").list_functions()["Functions"]
+        return {each["Handler"]: each["Environment"]["Variables"] for each in functions}
 
     def stack(self, name: str = STACK) -> deploy_stacks.Stack:
         """Return a stack, which must exist."""
@@ -69,3 +89,12 @@ class Cloud:
         """Return the API tokens."""
         store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
         return access_admin.credentials(store)
+
+
+def create_data_stack(cloud: Cloud, given: Mapping[str, str]) -> None:
+    """Create the data stack from infra/data.yaml without changes, as older deployments did."""
+    cloud.client("cloudformation").create_stack(
+        StackName=DATA,
+        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
+    )

@@ -31,7 +31,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 
-from tests.infra.sam import transformed
+from tests.infra.intrinsics import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,20 +24,5 @@ def cloud(
 ) -> Iterator[Cloud]:
     """An empty account."""
     forget_settings(monkeypatch, tmp_path)
-    for name in (
-        "DOMAIN",
-        "CERTIFICATE",
-        "DATA",
-        "CONFIRM",
-        "ADMIN_TOKEN_FILE",
-        "DEPLOY_BUCKET",
-        "METRICS",
-        "TRACING",
-        "OBSERVABILITY",
-        "ALARM_EMAIL",
-        "HEAD_STRATEGY",
-        "FUNCTION_LOG_LEVEL",
-    ):
-        monkeypatch.delenv(name, raising=False)
     with emulated():
         yield Cloud(light_package, capsys)

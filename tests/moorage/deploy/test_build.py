@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.util
+import io
 import os
 import shutil
-import subprocess
-import sys
 import uuid
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -19,16 +18,16 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import BotoCoreError, ClientError, UnknownServiceError
 from botocore.loaders import Loader
 from botocore.session import Session
+from urllib3 import HTTPResponse
 
 from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
 from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
 from moorage.deploy.trim_sdk import OPERATIONS, cut
-from tests.infra.runtime import bare_environment
+from tests.infra.runtime import function_environment, run_bare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from botocore.awsrequest import AWSPreparedRequest
@@ -53,11 +52,6 @@ def small(task: Path) -> Loader:
     return Loader(extra_search_paths=[path], include_default_search_paths=False)
 
 
-class _Empty:
-    def stream(self, **_: object) -> Iterator[bytes]:
-        return iter(())
-
-
 @functools.cache
 def client(loader: Loader, service: str, region: str) -> Any:  # noqa: ANN401 - made at run time
     """Return a client made from a loader's data."""
@@ -77,8 +71,9 @@ def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object: 
         body: Any = request.body
         whole = body.read() if hasattr(body, "read") else body
         sent.append((request.method, request.url, kept, whole))
-        empty: Any = _Empty()
-        return AWSResponse(request.url, 200, HTTPHeaders(), empty)
+        return AWSResponse(
+            request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False)
+        )
 
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=1))  # a token of each sending
@@ -203,25 +198,9 @@ def test_every_module_of_a_first_request_has_bytecode(task: Path, tmp_path: Path
     )
     code = tmp_path / "task"
     shutil.copytree(task, code, copy_function=shutil.copyfile)
-    environment = {
-        "MOORAGE_BUCKET": "bucket",
-        "MOORAGE_REGISTRY_TABLE": "registry",
-        "MOORAGE_UPLOADS_TABLE": "uploads",
-        "AWS_LAMBDA_FUNCTION_NAME": "a-function",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
 
-    def load() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-S", "-c", program],
-            cwd=code,
-            env=bare_environment((code,)) | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
+    environment = function_environment((code,), AWS_LAMBDA_FUNCTION_NAME="a-function")
+    load = functools.partial(run_bare, program, environment, cwd=code)
     done = load()
     assert done.returncode == 0, done.stderr
     (bytecode,) = (code / "chalicelib" / "__pycache__").glob("digest.*.pyc")

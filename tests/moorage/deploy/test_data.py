@@ -17,7 +17,7 @@ from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
 from tests.infra.intrinsics import decided
-from tests.moorage.deploy.cloud import BUCKET, DATA
+from tests.moorage.deploy.cloud import BUCKET, DATA, create_data_stack
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN
 
@@ -64,15 +64,6 @@ def physical(cloud: Cloud) -> dict[str, str]:
         # moto knows no type of what it doesn't make.
         if each.get("ResourceType") in PROPERTIES
     }
-
-
-def create_as_an_older_deployment(cloud: Cloud, given: Mapping[str, str]) -> None:
-    """Create the data stack from infra/data.yaml without changes."""
-    cloud.client("cloudformation").create_stack(
-        StackName=DATA,
-        TemplateBody=json.dumps(TEMPLATE),
-        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
-    )
 
 
 @pytest.fixture
@@ -140,15 +131,14 @@ def test_an_existing_stack_keeps_its_names(
     cloud: Cloud, given: dict[str, str], expected: dict[str, str]
 ) -> None:
     """An older deployment's stack gets them in plain text, and nothing is replaced."""
-    create_as_an_older_deployment(cloud, given)
+    create_data_stack(cloud, given)
     assert physical(cloud) == expected
     content = OBJECT | {"Bucket": expected["Bucket"]}
     cloud.client("s3").put_object(**content, Body=b"x")
     seed = {"pk": {"S": "p"}, "sk": {"S": "s"}}
     cloud.client("dynamodb").put_item(TableName=expected["RegistryTable"], Item=seed)
     for _ in range(2):
-        done = cloud.run("deploy")
-        assert done.status == 0, done.err
+        done = cloud.done("deploy")
         assert names(sent(cloud)) == physical(cloud) == expected
         parameters = cloud.stack(DATA).parameters
         assert {name: value for name, value in parameters.items() if value} == given
@@ -161,15 +151,13 @@ def test_an_existing_stack_keeps_its_names(
 @pytest.mark.usefixtures("importing")
 def test_data_left_behind_is_imported(cloud: Cloud) -> None:
     """After the data stack was deleted by hand, a deployment uses the same data."""
-    assert cloud.run("deploy").status == 0
+    cloud.done("deploy")
     assert names(sent(cloud)) == USUAL
     cloud.client("s3").put_object(**OBJECT, Body=b"x")
     cloud.client("cloudformation").delete_stack(StackName=DATA)
     assert cloud.find(DATA) is None
     assert BUCKET in cloud.buckets()
-    again = cloud.run("deploy")
-    assert again.status == 0, again.err
-    assert not TOKEN.search(again.out)
+    assert not TOKEN.search(cloud.done("deploy").out)
     assert physical(cloud) == USUAL
     assert len(cloud.credentials()) == 1
     assert cloud.client("s3").get_object(**OBJECT)

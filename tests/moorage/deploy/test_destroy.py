@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.common.project import DATA_TEMPLATE, load_template
-from tests.moorage.deploy.cloud import BUCKET, DATA, KEY, STACK
+from tests.moorage.deploy.cloud import BUCKET, DATA, KEY, STACK, create_data_stack
 
 if TYPE_CHECKING:
     from tests.moorage.deploy.cloud import Cloud
@@ -19,7 +19,7 @@ LEFT = (BUCKET, f"{DATA}-registry", f"{DATA}-uploads", f"{DATA}-access")
 
 def left_behind(cloud: Cloud, *stacks: str) -> None:
     """Deploy, fill the bucket, and delete stacks by hand."""
-    assert cloud.run("deploy").status == 0
+    cloud.done("deploy")
     cloud.client("s3").put_object(Bucket=BUCKET, Key="blobs/sha256/00/a", Body=b"x")
     for stack in stacks:
         cloud.client("cloudformation").delete_stack(StackName=stack)
@@ -39,22 +39,19 @@ def test_data_that_a_deleted_stack_left_behind_is_deleted(
 ) -> None:
     """It is found by the usual names, and each is reported; a second run finds nothing."""
     left_behind(cloud, *stacks)
-    ended = cloud.run(*ALL)
-    assert ended.status == 0, ended.err
+    ended = cloud.done(*ALL)
     assert nothing_is_left(cloud)
     assert "all its data" not in ended.out
     assert f"deleted {', '.join((*LEFT, KEY))}. " in ended.out
     assert "with another name would still exist" in ended.out
-    again = cloud.run(*ALL)
-    assert again.status == 1
+    again = cloud.refused(*ALL)
     assert f"there is no {STACK} in account" in again.err
 
 
 def test_data_left_behind_is_deleted_only_after_confirmation(cloud: Cloud) -> None:
     """Without its stack, too, the stack's name has to be given."""
     left_behind(cloud, STACK, DATA)
-    refused = cloud.run("destroy", "--data", "delete", "--confirm", "x")
-    assert refused.status == 1
+    refused = cloud.refused("destroy", "--data", "delete", "--confirm", "x")
     assert "nothing was deleted" in refused.err
     assert len(cloud.tables()) == 3
     assert BUCKET in cloud.buckets()
@@ -69,22 +66,16 @@ def test_a_stack_whose_creation_failed_hides_no_data(cloud: Cloud) -> None:
         ChangeSetType="CREATE",
         TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
     )
-    ended = cloud.run(*ALL)
-    assert ended.status == 0, ended.err
+    ended = cloud.done(*ALL)
     assert nothing_is_left(cloud)
     assert f"deleted {', '.join((*LEFT, KEY, DATA))}. " in ended.out
 
 
 def test_data_with_other_names_is_not_reported_as_deleted(cloud: Cloud) -> None:
     """It can't be found without its stack, and the report says so."""
-    cloud.client("cloudformation").create_stack(
-        StackName=DATA,
-        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
-        Parameters=[{"ParameterKey": "RegistryTableName", "ParameterValue": "my-images"}],
-    )
+    create_data_stack(cloud, {"RegistryTableName": "my-images"})
     cloud.client("cloudformation").delete_stack(StackName=DATA)
-    ended = cloud.run(*ALL)
-    assert ended.status == 0, ended.err
+    ended = cloud.done(*ALL)
     assert cloud.tables() == ["my-images"]
     assert "all its data" not in ended.out
     assert "with another name would still exist" in ended.out
@@ -100,16 +91,14 @@ def test_missing_data_is_not_reported_as_deleted(cloud: Cloud) -> None:
     s3.delete_object(Bucket=BUCKET, Key="blobs/sha256/00/a")
     s3.delete_bucket(Bucket=BUCKET)
     cloud.client("ssm").delete_parameter(Name=KEY)
-    ended = cloud.run(*ALL)
-    assert ended.status == 0, ended.err
+    ended = cloud.done(*ALL)
     assert "the usual names were tried: found none." in ended.out
 
 
 def test_data_left_behind_is_kept_and_reported(cloud: Cloud) -> None:
     """The report names the commands that use it again or delete it."""
     left_behind(cloud, DATA)
-    ended = cloud.run("destroy")
-    assert ended.status == 0, ended.err
+    ended = cloud.done("destroy")
     assert f"kept in {DATA}" not in ended.out
     assert f"There is no stack {DATA}" in ended.out
     assert "`moorage deploy --stage x` uses them again" in ended.out
@@ -118,12 +107,7 @@ def test_data_left_behind_is_kept_and_reported(cloud: Cloud) -> None:
 
 def test_all_data_of_an_existing_stack_is_deleted(cloud: Cloud) -> None:
     """The stack lists its data, whatever the names are."""
-    cloud.client("cloudformation").create_stack(
-        StackName=DATA,
-        TemplateBody=json.dumps(load_template(DATA_TEMPLATE)),
-        Parameters=[{"ParameterKey": "RegistryTableName", "ParameterValue": "my-images"}],
-    )
-    ended = cloud.run(*ALL)
-    assert ended.status == 0, ended.err
+    create_data_stack(cloud, {"RegistryTableName": "my-images"})
+    ended = cloud.done(*ALL)
     assert ended.out == f"{STACK} and all its data are deleted\n"
     assert nothing_is_left(cloud)

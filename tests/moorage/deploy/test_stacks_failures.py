@@ -77,6 +77,21 @@ def script() -> Iterator[Script]:
         made.stubber.assert_no_pending_responses()
 
 
+def event(status: str, name: str, reason: str = "", run: str = "a-token") -> dict[str, str]:
+    """Return an event of a resource, as CloudFormation lists it."""
+    return {
+        "StackId": NAME,
+        "EventId": "e",
+        "StackName": NAME,
+        "Timestamp": "2026-01-01T00:00:00Z",
+        "ClientRequestToken": run,
+        "ResourceStatus": status,
+        "LogicalResourceId": name,
+        "ResourceType": "AWS::IAM::Role",
+        "ResourceStatusReason": reason,
+    }
+
+
 def test_a_failure_names_each_resource_that_failed(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,34 +102,11 @@ def test_a_failure_names_each_resource_that_failed(
     script.executed()
     script.stack("CREATE_IN_PROGRESS")
     script.stack("ROLLBACK_COMPLETE")
-    common = {
-        "StackId": NAME,
-        "EventId": "e",
-        "StackName": NAME,
-        "Timestamp": "2026-01-01T00:00:00Z",
-        "ClientRequestToken": "a-token",
-    }
     events = [
-        common | {"ResourceStatus": "ROLLBACK_COMPLETE", "LogicalResourceId": NAME},
-        common
-        | {
-            "ResourceStatus": "CREATE_FAILED",
-            "LogicalResourceId": "Commit",
-            "ResourceStatusReason": "Resource creation cancelled",
-        },
-        common
-        | {
-            "ResourceStatus": "CREATE_FAILED",
-            "LogicalResourceId": "ApiHandlerRole",
-            "ResourceType": "AWS::IAM::Role",
-            "ResourceStatusReason": "not authorized to perform:\n iam:CreateRole",
-        },
-        common
-        | {
-            "ClientRequestToken": "another",
-            "ResourceStatus": "CREATE_FAILED",
-            "LogicalResourceId": "Old",
-        },
+        event("ROLLBACK_COMPLETE", NAME),
+        event("CREATE_FAILED", "Commit", "Resource creation cancelled"),
+        event("CREATE_FAILED", "ApiHandlerRole", "not authorized to perform:\n iam:CreateRole"),
+        event("CREATE_FAILED", "Old", run="another"),
     ]
     script.stubber.add_response("describe_stack_events", {"StackEvents": events})
     with pytest.raises(DeployError) as raised:

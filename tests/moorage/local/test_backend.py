@@ -42,11 +42,7 @@ def emulator(request: pytest.FixtureRequest) -> Backend:
 def test_tables_are_as_the_template_says(emulator: Backend, resource: str) -> None:
     """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
     wanted = RESOURCES[resource]["Properties"]
-    table = {
-        "RegistryTable": emulator.registry_table,
-        "UploadsTable": emulator.uploads_table,
-        "AccessTable": emulator.access_table,
-    }[resource]
+    table = getattr(emulator, resource.replace("Table", "_table").lower())
     found: Any = emulator.dynamodb().describe_table(TableName=table)["Table"]
     assert found["TableStatus"] == "ACTIVE"
     assert found["KeySchema"] == wanted["KeySchema"]
@@ -95,8 +91,7 @@ def test_an_emulator_listens_on_loopback_only(emulator: Backend) -> None:
 
 def test_one_connection_serves_many_requests(moto: Backend) -> None:
     """Connections to moto stay open."""
-    parts = urlsplit(moto.endpoint_url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(moto.endpoint_url).netloc, timeout=10)
     connection.connect()
     before = connection.sock
     for method, path, body in (
@@ -113,8 +108,7 @@ def test_one_connection_serves_many_requests(moto: Backend) -> None:
 
 def test_bodies_of_unknown_length_arrive_whole(moto: Backend) -> None:
     """A chunked body is stored byte for byte, and the connection is usable after it."""
-    parts = urlsplit(moto.endpoint_url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(moto.endpoint_url).netloc, timeout=10)
     pieces = iter([b"a" * 70_000, b"b", b"c" * 3])
     headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
     connection.request("PUT", f"/{moto.bucket}/a", pieces, headers, encode_chunked=True)

@@ -69,22 +69,23 @@ def test_an_endpoint_without_ssm_is_refused(run_here: Run, ministack: Backend) -
     assert "SSM" in errors
 
 
-def test_a_child_that_dies_while_starting_ends_everything(run_here: Run, moto: Backend) -> None:
-    """The error names the child, how it ended, and its last lines."""
-    status, errors, noted = run_here(proxy="dies", aws_endpoint=moto.endpoint_url)
+@pytest.mark.parametrize(
+    ("gateway", "proxy", "told", "last", "other"),
+    [
+        ("serves", "dies", "proxy ended (exit status 1)", "proxy: no such luck", "gateway"),
+        ("dies-later", "serves", "gateway ended (exit status 3)", "gateway: fell over", "proxy"),
+    ],
+    ids=["while starting", "later"],
+)
+def test_a_child_that_dies_ends_everything(  # noqa: PLR0913 - fixtures, and a row of the table
+    run_here: Run, moto: Backend, gateway: str, proxy: str, told: str, last: str, other: str
+) -> None:
+    """The error names the child, how it ended, and its last lines; the other one is stopped."""
+    status, errors, noted = run_here(gateway, proxy, aws_endpoint=moto.endpoint_url)
     assert status == 1
-    assert "moorage local: proxy ended (exit status 1)" in errors
-    assert "proxy: no such luck" in errors
-    assert noted == ["gateway up", "proxy up", "gateway down"]
-
-
-def test_a_child_that_dies_later_ends_everything(run_here: Run, moto: Backend) -> None:
-    """The other children are stopped as well, and the exit status is 1."""
-    status, errors, noted = run_here(gateway="dies-later", aws_endpoint=moto.endpoint_url)
-    assert status == 1
-    assert "gateway ended (exit status 3)" in errors
-    assert "gateway: fell over" in errors
-    assert noted == ["gateway up", "proxy up", "proxy down"]
+    assert f"moorage local: {told}" in errors
+    assert last in errors
+    assert noted == ["gateway up", "proxy up", f"{other} down"]
 
 
 def test_a_signal_stops_children_in_order(tmp_path: Path) -> None:

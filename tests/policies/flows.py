@@ -1,0 +1,671 @@
+"""Flows of the functions: every row of the table of routes, every grant type, every leftover.
+
+First what requests leave behind; then the flows of the API, with every way in which an upload goes;
+then of logging in; then of the commit and sweep functions. A flow takes a deployment and no more.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import boto3
+
+from chalicelib.access.credentials import generate
+from chalicelib.access.federation.exchange import SubjectTokenType
+from chalicelib.access.trusts import AWS, Trust
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.reference import Tag
+from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.service import Limits
+from chalicelib.registry.session import Session, StoredObject, UploadState
+from moorage.login.aws import presigned_identity
+from tests.chalicelib.api.pushing import IMAGE, INDEX
+from tests.policies.deployed import (
+    COMMIT_INLINE,
+    COPY_PART,
+    COPY_WHOLE,
+    MIB,
+    SERVICE,
+    ReplayedDeployment,
+    basic,
+)
+from tests.support.issuer import jwk, rsa_key, serving, token
+from tests.support.values import (
+    a_manifest,
+    a_session,
+    as_sealed,
+    begin_delete,
+    fresh_digest,
+    fresh_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chalicelib.api.messages import Response
+
+SMALL = b"a blob that is answered with its bytes"
+WHO = "somebody"
+PART = 5 * MIB
+LARGE = bytes(2000)
+"""A blob that is answered with a URL."""
+
+TOO_LARGE = (PART, PART, 2 * MIB)
+"""Chunks of more than one copy takes here."""
+assert sum(TOO_LARGE) > COPY_WHOLE
+
+DAY = 24 * 3600.0
+ROLE = "arn:aws:sts::123456789012:assumed-role/ci"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+LIMITS = Limits()
+
+
+# What requests leave behind, in every state, for commit function and sweeper to go on with. A test
+# arranges all of it, so that nothing of it counts as a function's call.
+
+
+def opened(
+    deployment: ReplayedDeployment, *sizes: int, data: bytes | None = None, name: str | None = None
+) -> tuple[Session, bytes]:
+    """Open a session and append chunks of random bytes, or of `data`; return it, and the bytes."""
+    registry = deployment.arranged
+    uploads, data = registry.registry.uploads, data or os.urandom(sum(sizes))
+    session, at = uploads.start(name or fresh_name(), WHO), 0
+    for size in sizes:
+        deadline = registry.clock.now() + 29
+        session = uploads.append(session.owner, session.id, data[at : at + size], at, deadline)
+        at += size
+    return session, data
+
+
+def sealed(  # noqa: PLR0913 - whatever a flow varies
+    deployment: ReplayedDeployment,
+    *sizes: int,
+    algorithm: Algorithm = Algorithm.SHA256,
+    claimed: bytes | None = None,
+    data: bytes | None = None,
+    name: str | None = None,
+    disturbed: bool = False,
+) -> tuple[Session, bytes]:
+    """Leave a session that a request has closed with its digest, or with that of other bytes."""
+    session, data = opened(deployment, *sizes, data=data, name=name)
+    claim = Digest.of(data if claimed is None else claimed, algorithm)
+    closed = as_sealed(session, claim, deployment.arranged.clock.now())
+    closed = replace(closed, disturbed=disturbed)
+    return deployment.arranged.ports.sessions.write(session, closed), data
+
+
+def published(deployment: ReplayedDeployment, data: bytes, name: str | None = None) -> str:
+    """Push a blob into a repository whole; return the repository."""
+    registry, name = deployment.arranged, name or fresh_name()
+    deadline = registry.clock.now() + 29
+    registry.registry.uploads.put_whole(name, WHO, Digest.of(data), data, deadline)
+    return name
+
+
+def died(deployment: ReplayedDeployment, *sizes: int) -> Session:
+    """Leave a session whose request has died in the middle, with bytes of it that nobody knows."""
+    session, data = opened(deployment, *sizes)
+    now = deployment.arranged.clock.now()
+    deployment.arranged.ports.sessions.take_lease(
+        session.id,
+        owner=session.owner,
+        at=len(data),
+        claim=None,
+        holder="dead",
+        now=now - 60,
+        until=now - 1,
+    )
+    written_late(deployment, session)
+    return session
+
+
+def written_late(deployment: ReplayedDeployment, session: Session) -> None:
+    """Write what a dead request of this session may yet write: a tail, and a multipart upload."""
+    objects = deployment.arranged.ports.objects
+    objects.put(f"uploads/{session.id}/tail-99", b"late")
+    objects.begin_multipart(f"uploads/{session.id}/data")
+
+
+def changed_under_a_copy(deployment: ReplayedDeployment) -> Session:
+    """Leave an assembled session whose bytes, too many for one copy, are not those that it names.
+
+    Another driver of its commit has begun a copy in parts besides, and left that.
+    """
+    objects, size = deployment.arranged.ports.objects, COPY_WHOLE + COPY_PART
+    now, session_id = deployment.arranged.clock.now(), str(uuid.uuid4())
+    key = f"uploads/{session_id}/data"
+    objects.put(key, os.urandom(size))
+    session = a_session(
+        id=session_id,
+        state=UploadState.ASSEMBLED,
+        offset=size,
+        life_until=now + 3600,
+        upload_id="over",
+        next_part=3,
+        tail_part=2,
+        claim=Digest.of(session_id.encode()),
+        staged=StoredObject(key, size, '"another"'),
+        sweep_at=now - 1,
+    )
+    deployment.arranged.ports.sessions.create(session)
+    return session
+
+
+def copy_begun(deployment: ReplayedDeployment, session: Session) -> None:
+    """Leave a copy in parts to the canonical key of a session."""
+    claim = session.claim
+    assert claim is not None
+    key = f"blobs/{claim.algorithm.value}/{claim.hex[:2]}/{claim.hex}/{session.id}"
+    deployment.arranged.ports.objects.begin_multipart(key)
+
+
+def state_of(deployment: ReplayedDeployment, session: Session) -> UploadState:
+    """Return where a session stands by now."""
+    found = deployment.arranged.ports.sessions.get(session.id)
+    assert found is not None
+    return found.state
+
+
+def keys_of(deployment: ReplayedDeployment, session: Session) -> Sequence[str]:
+    """Return the keys of all objects of a session."""
+    return [key for key in deployment.arranged.stored() if session.id in key]
+
+
+# the API
+
+
+def located(response: Response, status: int) -> str:
+    """Return where an answer with this status leads to."""
+    assert response.status == status, response.body
+    return str(response.headers["Location"])
+
+
+def started(deployment: ReplayedDeployment, name: str, query: str = "") -> str:
+    """Start an upload; return its URL."""
+    return located(deployment.ask("POST", f"{name}/blobs/uploads{query}"), 202)
+
+
+def appended(deployment: ReplayedDeployment, at: str, *chunks: bytes) -> str:
+    """Append chunks; return where the upload goes on."""
+    for chunk in chunks:
+        at = located(deployment.ask("PATCH", at, chunk), 202)
+    return at
+
+
+def closed(
+    deployment: ReplayedDeployment, at: str, data: bytes, last: bytes = b"", status: int = 201
+) -> None:
+    """Close an upload with the digest of its bytes."""
+    response = deployment.ask("PUT", f"{at}&digest={Digest.of(data)}", last)
+    assert response.status == status, response.body
+
+
+def blob(deployment: ReplayedDeployment, name: str, data: bytes) -> dict[str, object]:
+    """Push a blob in one request; return its descriptor."""
+    digest = Digest.of(data)
+    located(deployment.ask("POST", f"{name}/blobs/uploads?digest={digest}", data), 201)
+    return {"mediaType": "application/octet-stream", "digest": str(digest), "size": len(data)}
+
+
+def image(deployment: ReplayedDeployment, name: str, **extra: object) -> bytes:
+    """Push what an image needs; return its manifest."""
+    config, layer = blob(deployment, name, b"{}"), blob(deployment, name, SMALL)
+    fields = {"mediaType": IMAGE, "config": config, "layers": [layer], **extra}
+    return json.dumps({"schemaVersion": 2, **fields}).encode()
+
+
+def put(
+    deployment: ReplayedDeployment, name: str, reference: object, body: bytes, kind: str = IMAGE
+) -> None:
+    """Put a manifest."""
+    target = f"{name}/manifests/{reference}"
+    located(deployment.ask("PUT", target, body, content_type=kind), 201)
+
+
+def an_upload_in_one_request(deployment: ReplayedDeployment) -> None:
+    """A blob by POST, twice, into two repositories: the second pushes delete what they brought."""
+    names, data = (fresh_name(), fresh_name()), os.urandom(1000)
+    for name in (*names, *names):
+        blob(deployment, name, data)
+
+
+def an_upload_in_two_requests(deployment: ReplayedDeployment) -> None:
+    """POST, and PUT with the bytes."""
+    at, data = started(deployment, fresh_name()), os.urandom(1000)
+    closed(deployment, f"{at}&x", data, data)
+
+
+def an_upload_of_a_tail(deployment: ReplayedDeployment) -> None:
+    """POST, PATCHes too small for a part, PUT; the superseded tails are deleted on the way."""
+    chunks = [os.urandom(10) for _ in range(18)]
+    at = appended(deployment, started(deployment, fresh_name()), *chunks)
+    assert deployment.ask("GET", at).status == 204
+    closed(deployment, at, b"".join(chunks))
+
+
+def an_upload_in_parts(deployment: ReplayedDeployment) -> None:
+    """POST, PATCHes of which some are parts, a last chunk with the PUT: assembled and copied."""
+    chunks = [os.urandom(size) for size in (1000, PART, 1000)]
+    at = appended(deployment, started(deployment, fresh_name()), *chunks[:2])
+    closed(deployment, at, b"".join(chunks), chunks[2])
+
+
+def an_upload_of_what_is_there(deployment: ReplayedDeployment) -> None:
+    """Parts of a blob that is live by now are given up, and the blob is linked."""
+    data = os.urandom(PART)
+    published(deployment, data)
+    closed(deployment, appended(deployment, started(deployment, fresh_name()), data), data)
+
+
+def an_upload_by_sha512(deployment: ReplayedDeployment) -> None:
+    """By a digest that was announced, and by one that was not: then the bytes are read."""
+    data = os.urandom(PART)
+    for query in ("?digest-algorithm=sha512", ""):
+        at = appended(deployment, started(deployment, fresh_name(), query), data)
+        digest = Digest.of(data, Algorithm.SHA512)
+        assert deployment.ask("PUT", f"{at}&digest={digest}").status == 201
+
+
+def an_upload_with_a_wrong_digest(deployment: ReplayedDeployment) -> None:
+    """The upload goes on, and is closed with the right one."""
+    at, data = started(deployment, fresh_name()), os.urandom(1000)
+    at = appended(deployment, at, data)
+    closed(deployment, at, b"another", status=400)
+    closed(deployment, at, data)
+
+
+def an_upload_that_is_cancelled(deployment: ReplayedDeployment) -> None:
+    """Parts and tails are deleted; after a dead request, all that is below the prefix."""
+    for chunks in ((b"tail",), (bytes(PART),), (bytes(PART), b"tail")):
+        at = appended(deployment, started(deployment, fresh_name()), *chunks)
+        assert deployment.ask("DELETE", at).status == 204
+    session = taken_by_the_admin(deployment, died(deployment, PART))
+    at = f"{session.repository}/blobs/uploads/{session.id}"
+    assert deployment.ask("DELETE", at).status == 204
+
+
+def an_upload_that_is_taken_over(deployment: ReplayedDeployment) -> None:
+    """Another request takes up what a dead one left, and closes it."""
+    session = taken_by_the_admin(deployment, died(deployment, 10))
+    at = f"{session.repository}/blobs/uploads/{session.id}?at=10"
+    at = located(deployment.ask("PATCH", at, b"more"), 202)
+    assert deployment.ask("DELETE", at).status == 204
+
+
+def an_upload_whose_bytes_are_lost(deployment: ReplayedDeployment) -> None:
+    """A tail that is gone ends the upload: S3 has to say that it is not there."""
+    at = appended(deployment, started(deployment, fresh_name()), b"tail")
+    gone = [key for key in deployment.arranged.stored() if "/tail-" in key]
+    deployment.arranged.ports.objects.delete(gone)
+    assert deployment.ask("PATCH", at, b"more").status == 404
+
+
+def an_upload_that_is_long_to_commit(deployment: ReplayedDeployment) -> None:
+    """More than a request can commit is handed to the commit function; the PUT is repeated."""
+    chunks = [os.urandom(PART), os.urandom(COMMIT_INLINE - PART + MIB)]
+    at, data = started(deployment, fresh_name()), b"".join(chunks)
+    at = appended(deployment, at, *chunks)
+    closed(deployment, at, data, status=503)
+    session_id = at.partition("?")[0].rpartition("/")[2]
+    deployment.commit(session_id)
+    closed(deployment, at, data)
+
+
+def blobs(deployment: ReplayedDeployment) -> None:
+    """Bytes, ranges and URLs; blobs that are not there; deletion."""
+    name = fresh_name()
+    for data in (SMALL, LARGE):
+        target = f"{name}/blobs/{blob(deployment, name, data)['digest']}"
+        status = 200 if data == SMALL else 307
+        assert deployment.ask("GET", target).status == status
+        assert deployment.ask("GET", target, range="bytes=0-3").status in {206, 307}
+        assert deployment.ask("HEAD", target).status == 307
+        assert deployment.ask("DELETE", target).status == 202
+        assert deployment.ask("GET", target).status == 404
+
+
+def an_old_link(deployment: ReplayedDeployment) -> None:
+    """A link that the collector might look at is touched before the answer."""
+    with deployment.earlier(20 * 3600):
+        name = published(deployment, SMALL)
+    target = f"{name}/blobs/{Digest.of(SMALL)}"
+    assert deployment.ask("HEAD", target).status == 307
+
+
+def a_mount(deployment: ReplayedDeployment) -> None:
+    """From a repository that has it, again, and from one that has not."""
+    source, name = published(deployment, LARGE), fresh_name()
+    mount = f"blobs/uploads?mount={Digest.of(LARGE)}&from="
+    for target, origin, status in (
+        (name, source, 201),
+        (name, source, 201),
+        (name, fresh_name(), 202),
+    ):
+        assert deployment.ask("POST", f"{target}/{mount}{origin}").status == status
+
+
+def manifests(deployment: ReplayedDeployment) -> None:
+    """Put, get and delete by tag and by digest; with a subject; with more tags; moved tags."""
+    name = fresh_name()
+    body = image(deployment, name)
+    digest = Digest.of(body)
+    put(deployment, name, f"{digest}?tag=v1&tag=v2", body)
+    put(deployment, name, "v1", body)
+    subject = {"mediaType": IMAGE, "digest": str(digest), "size": len(body)}
+    other = image(deployment, name, subject=subject)
+    put(deployment, name, "v2", other)
+    for reference in ("v1", "v2", digest):
+        for method in ("GET", "HEAD"):
+            assert deployment.ask(method, f"{name}/manifests/{reference}").status == 200
+    for listed in ("tags/list", f"referrers/{digest}"):
+        assert deployment.ask("GET", f"{name}/{listed}").status == 200
+    assert deployment.ask("DELETE", f"{name}/manifests/v1").status == 202
+    for each in (Digest.of(other), digest):
+        assert deployment.ask("DELETE", f"{name}/manifests/{each}").status == 202
+        assert deployment.ask("GET", f"{name}/manifests/{each}").status == 404
+
+
+def a_large_manifest(deployment: ReplayedDeployment) -> None:
+    """What is too long for an item is a blob."""
+    name = fresh_name()
+    body = image(deployment, name, annotations={"padding": "x" * 120_000})
+    put(deployment, name, "v1", body)
+    assert deployment.ask("GET", f"{name}/manifests/v1").body == body
+
+
+def a_manifest_that_is_refused(deployment: ReplayedDeployment) -> None:
+    """Its blobs are not there: what was begun is taken back."""
+    missing = {"mediaType": "a/b", "digest": str(Digest.of(b"missing")), "size": 7}
+    body = image(deployment, fresh_name(), layers=[missing])
+    target = f"{fresh_name()}/manifests/v1"
+    assert deployment.ask("PUT", target, body, content_type=IMAGE).status == 404
+
+
+def a_manifest_that_was_half_deleted(deployment: ReplayedDeployment) -> None:
+    """A push of it finishes the deletion first; an index asks for manifests."""
+    registry, name = deployment.arranged, fresh_name()
+    inner = b'{"schemaVersion":2,"manifests":[]}'
+    now = registry.clock.now()
+    push = ManifestPush(name, Tag("v1"), INDEX, inner, (), WHO, now + 29)
+    digest = registry.registry.manifests.put(push).digest
+    begin_delete(registry.ports.metadata, name, digest, now + 3600)
+    put(deployment, name, "v1", inner, INDEX)
+    listed = {"mediaType": INDEX, "digest": str(digest), "size": len(inner)}
+    outer = json.dumps({"schemaVersion": 2, "manifests": [listed]}).encode()
+    put(deployment, name, "v2", outer, INDEX)
+    registry.ports.metadata.put_pending(a_manifest(repository=name))
+
+
+def the_rest(deployment: ReplayedDeployment) -> None:
+    """The ping and the catalog."""
+    for target in ("", "_catalog"):
+        assert deployment.ask("GET", target).status == 200
+    assert deployment.ask("HEAD", "").status == 200
+
+
+def taken_by_the_admin(deployment: ReplayedDeployment, session: Session) -> Session:
+    """Make a session the admin's, as if the admin had opened it."""
+    principal = deployment.identify(deployment.admin)
+    assert principal is not None
+    assert session.state is UploadState.OPEN
+    deployment.arranged.dynamodb.update_item(
+        TableName=deployment.arranged.uploads_table,
+        Key={"session": {"S": session.id}},
+        UpdateExpression="SET principal = :who",
+        ExpressionAttributeValues={":who": {"S": principal.id}},
+    )
+    return session
+
+
+# logging in
+
+
+def issued(response: Response) -> dict[str, str]:
+    """Return what the token endpoint gave."""
+    assert response.status == 200, response.body
+    told: dict[str, str] = json.loads(response.body)
+    return told
+
+
+def the_authorizer(deployment: ReplayedDeployment) -> None:
+    """Basic and Bearer headers of somebody and of nobody; the day of use is noted once a day."""
+    header = deployment.credential("team/*:pull")
+    scope = "scope=repository:team/app:pull&scope=registry:catalog:*"
+    bearer = f"Bearer {issued(deployment.token('GET', {}, scope, header))['token']}"
+    for shown in (header, bearer):
+        assert deployment.identify(shown) is not None
+    for shown in (basic(generate()), f"{bearer}x", "Digest x"):
+        assert deployment.identify(shown) is None
+    with deployment.earlier(-DAY):
+        assert deployment.identify(header) is not None
+
+
+def passwords(deployment: ReplayedDeployment) -> None:
+    """GET and POST with an API token; a refresh token; nobody in particular."""
+    header = deployment.credential("team/*:pull")
+    query = "scope=registry:catalog:*&offline_token=true"
+    refresh = issued(deployment.token("GET", {}, query, header))["refresh_token"]
+    issued(deployment.token("POST", {"grant_type": "refresh_token", "refresh_token": refresh}))
+    issued(deployment.token("GET", {}, "scope=repository:open/app:pull"))
+    key = generate()
+    form = {"grant_type": "password", "username": "me", "password": key}
+    for _ in range(3):  # the counter is made, and then raised
+        assert deployment.token("POST", form).status == 401
+
+
+def public_repositories(deployment: ReplayedDeployment) -> None:
+    """Whether a repository is public is looked up where grants don't say enough."""
+    name, header = published(deployment, LARGE), deployment.credential("other/*:pull")
+    target = f"{name}/blobs/{Digest.of(LARGE)}"
+    assert deployment.ask("GET", target, by=header).status == 403
+    deployment.access.set_public(name, public=True)
+    assert deployment.ask("GET", target, by=header).status == 307
+    assert deployment.ask("GET", "_catalog", by=header).status == 200
+
+
+def an_identity_token(deployment: ReplayedDeployment) -> None:
+    """Another issuer's user gets a token, and comes with it."""
+    with serving() as server:
+        server.publish(jwk(rsa_key(), kid="one", alg="RS256", use="sig"))
+        now, name = int(time.time()), f"t-{os.urandom(4).hex()}"
+        deployment.access.put_trust(
+            Trust.parse(
+                name,
+                issuer=server.url,
+                audience=SERVICE,
+                subject="repo:org/app:*",
+                grants=["team/**:pull,push"],
+            )
+        )
+        shown = token(iss=server.url, aud=SERVICE, iat=now - 5, nbf=now - 5, exp=now + 300)
+        for kind in (SubjectTokenType.ID_TOKEN, SubjectTokenType.JWT):
+            comes_in(deployment, kind, shown)
+        deployment.access.delete_trust(name)
+
+
+def an_aws_identity(deployment: ReplayedDeployment) -> None:
+    """Somebody in a trusted role of AWS, whom STS knows, gets a token, and comes with it."""
+    trust = Trust.parse(
+        "aws", issuer=AWS, audience="", subject=f"{ROLE}/*", grants=["team/**:push"]
+    )
+    deployment.access.put_trust(trust)
+    assumed = deployment.backend.client("sts").assume_role(
+        RoleArn="arn:aws:iam::123456789012:role/ci", RoleSessionName="run-7"
+    )["Credentials"]
+    variables = {
+        "AWS_ACCESS_KEY_ID": assumed["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": assumed["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": assumed["SessionToken"],
+    }
+    with mock.patch.dict(os.environ, variables), mock.patch.object(boto3, "DEFAULT_SESSION", None):
+        proof = presigned_identity(SERVICE, "eu-central-1")
+    comes_in(deployment, SubjectTokenType.AWS_IDENTITY, proof)
+
+
+def comes_in(deployment: ReplayedDeployment, kind: SubjectTokenType, shown: str) -> None:
+    """Exchange a proof for a login token and for a token with scopes, and use both."""
+    form = {"grant_type": EXCHANGE, "subject_token_type": kind.value, "subject_token": shown}
+    login = issued(deployment.token("POST", form))["access_token"]
+    name = fresh_name()
+    scoped = issued(deployment.token("POST", {**form, "scope": f"repository:{name}:push"}))
+    for header in (basic(login), f"Bearer {scoped['access_token']}"):
+        assert deployment.ask("POST", f"{name}/blobs/uploads", by=header).status == 202
+
+
+# commits and sweeps
+
+
+def commits(
+    deployment: ReplayedDeployment, session: Session, state: UploadState = UploadState.COMMITTED
+) -> None:
+    """Have the commit function drive a session, which ends there."""
+    deployment.commit(session.id)
+    assert state_of(deployment, session) is state
+
+
+def a_commit_with_a_tail(deployment: ReplayedDeployment) -> None:
+    """Parts and a tail become one object, which is copied to where blobs are."""
+    session, data = sealed(deployment, PART, 1000)
+    commits(deployment, session)
+    assert keys_of(deployment, session) == [published_key(session, data)]
+
+
+def a_commit_that_reads(deployment: ReplayedDeployment) -> None:
+    """The digest was claimed in another algorithm than was hashed: the bytes are read."""
+    session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512)
+    commits(deployment, session)
+
+
+def a_commit_of_a_wrong_claim(deployment: ReplayedDeployment) -> None:
+    """The bytes are read and have another digest: the session stays."""
+    session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other bytes")
+    commits(deployment, session, UploadState.ASSEMBLED)
+
+
+def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
+    """Another repository has the blob, and then this one too: what was sent is not needed."""
+    session, data = sealed(deployment, PART)
+    published(deployment, data)
+    commits(deployment, session)
+    assert keys_of(deployment, session) == []
+    again, _ = sealed(deployment, PART, data=data, name=session.repository)
+    commits(deployment, again)
+
+
+def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
+    """More than one copy takes is copied in parts; what an equal has begun is looked for."""
+    session, _ = sealed(deployment, *TOO_LARGE)
+    copy_begun(deployment, session)
+    commits(deployment, session)
+
+
+def a_commit_of_changed_bytes(deployment: ReplayedDeployment) -> None:
+    """A copy in parts that fails is given up."""
+    commits(deployment, changed_under_a_copy(deployment), UploadState.CANCELLED)
+
+
+def a_commit_after_a_death(deployment: ReplayedDeployment) -> None:
+    """What a dead request may have written goes by prefix."""
+    session, data = sealed(deployment, PART, disturbed=True)
+    written_late(deployment, session)
+    commits(deployment, session)
+    assert keys_of(deployment, session) == [published_key(session, data)]
+
+
+def a_commit_of_lost_bytes(deployment: ReplayedDeployment) -> None:
+    """The parts are gone, and there is no object either: that has to be told from a failure."""
+    session, _ = sealed(deployment, PART)
+    assert session.upload_id is not None
+    key = f"uploads/{session.id}/data"
+    deployment.arranged.ports.objects.abort_multipart(key, session.upload_id)
+    commits(deployment, session, UploadState.CANCELLED)
+
+
+def a_commit_of_nothing(deployment: ReplayedDeployment) -> None:
+    """A session that is gone, or open, is left alone."""
+    deployment.commit("no session")
+    session, _ = opened(deployment, 10)
+    commits(deployment, session, UploadState.OPEN)
+
+
+def a_sweep_of_abandoned_sessions(deployment: ReplayedDeployment) -> None:
+    """Sessions whose life is over end, with parts and tails, and what a dead request left."""
+    with deployment.earlier(LIMITS.session_life + DAY):
+        left = [opened(deployment, PART, 10)[0], opened(deployment)[0], died(deployment, PART)]
+        large, _ = sealed(deployment, *TOO_LARGE)
+        copy_begun(deployment, large)
+    deployment.sweep()
+    for session in (*left, large):
+        assert state_of(deployment, session) is UploadState.CANCELLED
+        assert keys_of(deployment, session) == []
+
+
+def a_sweep_of_sealed_sessions(deployment: ReplayedDeployment) -> None:
+    """Commits whose driver has died are driven on, along every path."""
+    with deployment.earlier(2 * DAY):
+        ways = [
+            sealed(deployment, PART, 1000),
+            sealed(deployment, *TOO_LARGE),
+            sealed(deployment, PART, algorithm=Algorithm.SHA512),
+            sealed(deployment, PART),
+        ]
+        wrong, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other")
+    published(deployment, ways[-1][1])
+    changed = changed_under_a_copy(deployment)
+    deployment.sweep()
+    assert {state_of(deployment, session) for session, _ in ways} == {UploadState.COMMITTED}
+    assert state_of(deployment, wrong) is UploadState.ASSEMBLED
+    assert state_of(deployment, changed) is UploadState.CANCELLED
+
+
+def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:
+    """Where a late writer may exist, a second look finds what it wrote."""
+    with deployment.earlier(2 * DAY):
+        session, data = sealed(deployment, PART, disturbed=True)
+        commits(deployment, session)
+    written_late(deployment, session)
+    deployment.sweep()
+    assert keys_of(deployment, session) == [published_key(session, data)]
+
+
+def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
+    """A push that died before its manifest went live, and a deletion that died, are ended."""
+    registry, name = deployment.arranged, fresh_name()
+    with deployment.earlier(2 * DAY):
+        now = registry.clock.now()
+        pending = a_manifest(repository=name, sweep_at=now + LIMITS.manifest_grace)
+        registry.ports.metadata.put_pending(pending)
+        body = (
+            '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
+            f'"digest":"{fresh_digest()}"}}}}'
+        ).encode()
+        push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO, now + 29)
+        digest = registry.registry.manifests.put(push).digest
+        begin_delete(registry.ports.metadata, name, digest, now + LIMITS.manifest_grace)
+    deployment.sweep()
+    for each in (pending.digest, digest):
+        assert registry.ports.metadata.get_manifest(name, each) is None
+
+
+def published_key(session: Session, data: bytes) -> str:
+    """Return where a session's bytes are once they are a blob."""
+    digest = Digest.of(data)
+    return f"blobs/sha256/{digest.hex[:2]}/{digest.hex}/{session.id}"
+
+
+FLOWS = tuple(
+    each
+    for each in tuple(globals().values())
+    if inspect.isfunction(each)
+    and each is not changed_under_a_copy
+    and [*inspect.signature(each).parameters] == ["deployment"]
+)
+"""Every function above that takes a deployment and nothing else, but for the one named."""
