@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
-from chalicelib.registry.session import Owner, UploadState
+from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills.support.client import Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
 from tests.drills.support.worlds import SMALL
-from tests.support.values import as_sealed
+from tests.support.values import as_sealed, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,15 +78,8 @@ def leased(*sizes: int) -> Callable[[Stage], str]:
 
     def prepare(stage: Stage) -> str:
         session, clock = opened(*sizes)(stage), stage.world.clock
-        stage.world.ports(Gate()).sessions.take_lease(
-            session,
-            owner=Owner(HOME, DRILL),
-            at=None,
-            claim=None,
-            holder="dead",
-            now=clock.now(),
-            until=clock.now() + 34,
-        )
+        sessions, now = stage.world.ports(Gate()).sessions, clock.now()
+        take_lease(sessions, held(stage, session), holder="dead", now=now, until=now + 34)
         clock.sleep(60)
         return session
 

@@ -1,6 +1,6 @@
 """Standing between a DynamoDB client and its answers: repeats, and what others do meanwhile.
 
-What is set up here is undone when the block ends, used or not.
+What a block sets up is undone when it ends, used or not.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ def answer_lost(client: DynamoDBClient, operation: str, nth: int = 1) -> Iterato
     finally:
         client.meta.events.unregister(event, lose)
     assert lost == 1, f"there was no request {nth} of {operation}"
+
+
+def first_answers_lost(client: DynamoDBClient) -> None:
+    """Have botocore send every request of this client twice, from now on."""
+
+    def lose(attempts: int, **_: object) -> Any:  # noqa: ANN401 - likewise
+        return 0.0 if attempts == 1 else None
+
+    client.meta.events.register_first("needs-retry.dynamodb", lose)
 
 
 @contextmanager

@@ -16,17 +16,26 @@ from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.emulators.backends import Backend, ministack_backend
 from tests.emulators.dynamodb import MemoryTables
+from tests.emulators.lost_answers import first_answers_lost
 from tests.support.registries import REGISTRY, UPLOADS
-from tests.support.values import fresh_name
+from tests.support.values import a_session, fresh_digest, fresh_name, push, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.digest import Digest
+    from chalicelib.registry.model import Link, Record
+    from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.keys import Key
 
 BACKENDS = ("moto", "ministack")
+REPEATING = {f"{name}, sent twice": name for name in BACKENDS}
+"""Over these every request is sent again, as the SDK does when an answer is lost.
+
+moto ignores the token of a transaction: there the item shows a repeat, and on MiniStack the token.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,34 @@ class Stores:
         """Delete an item behind the stores' back."""
         self.client.delete_item(TableName=self.table(key), Key=key_attributes(key))
 
+    def stored(self, **changes: Any) -> Session:  # noqa: ANN401 - any field of a session
+        """Create a session with `changes`."""
+        session = a_session(**changes)
+        self.sessions.create(session)
+        return session
+
+    def lease(self, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
+        """Take a lease of 30 seconds as `holder`, with `changes`."""
+        return take_lease(self.sessions, session, **changes)
+
+    def pushed(self, repository: str | None = None) -> Digest:
+        """Publish a new blob in a repository (None: one of its own); returns its digest."""
+        digest = fresh_digest()
+        push(self.sessions, self.metadata, repository or fresh_name(), digest)
+        return digest
+
+    def link(self, repository: str, digest: Digest) -> Link:
+        """Return a link that must be there."""
+        link = self.metadata.get_link(repository, digest)
+        assert link is not None
+        return link
+
+    def record(self, digest: Digest) -> Record:
+        """Return a record that must be there."""
+        record = self.metadata.get_record(digest)
+        assert record is not None
+        return record
+
 
 class Running:
     """The session's moto, and MiniStack, which is started when first asked for."""
@@ -85,6 +122,13 @@ class Running:
                 backend = self._stack.enter_context(ministack_backend())
             self._stores[name] = backend, over_backend(backend)
         return self._stores[name]
+
+    def repeating(self, name: str) -> Stores:
+        """Return stores over the same tables, whose client sends every request twice."""
+        client = self._started(name)[0].dynamodb()
+        first_answers_lost(client)
+        stores = self.stores(name)
+        return over(client, stores.registry_table, stores.uploads_table)
 
 
 def over(client: DynamoDBClient, registry: str, uploads: str) -> Stores:
@@ -117,9 +161,11 @@ def running(strict_moto: Backend) -> Iterator[Running]:
         yield Running(strict_moto, stack)
 
 
-@pytest.fixture(params=["memory", *BACKENDS])
+@pytest.fixture(params=["memory", *BACKENDS, *REPEATING])
 def stores(request: pytest.FixtureRequest, running: Running) -> Stores:
     """Stores of every kind, one after the other."""
+    if request.param in REPEATING:
+        return running.repeating(REPEATING[request.param])
     return in_memory() if request.param == "memory" else running.stores(request.param)
 
 

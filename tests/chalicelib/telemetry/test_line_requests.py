@@ -20,7 +20,6 @@ from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import Owner
 from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -29,6 +28,7 @@ from chalicelib.telemetry.tally import counted, tallied
 from tests.chalicelib.api.pushing import IMAGE
 from tests.support.calls import record_calls
 from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,11 @@ def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
     return Told(replace(under, api=api, registry=registry, ports=ports), caplog)
 
 
+def session_of(location: str) -> str:
+    """Return the id of the session to which a Location leads."""
+    return location.rpartition("/")[2].partition("?")[0]
+
+
 def has(line: dict[str, Any], **fields: object) -> bool:
     """Whether a line has these fields; says which it has not."""
     assert {name: line[name] for name in fields} == fields
@@ -113,7 +118,7 @@ def test_a_blob_in_one_request(told: Told) -> None:
 def test_a_blob_in_a_closing_put(told: Told) -> None:
     """POST, then PUT with the body: both name the session, the second one the digest."""
     at, digest = told.start(), Digest.of(b"hello")
-    session = at.rpartition("/")[2].partition("?")[0]
+    session = session_of(at)
     assert has(told.line(), session=session, digest=None, committed=False, dynamodb_calls=1)
     told.ask("PUT", f"{at}&digest={digest}", b"hello")
     assert has(told.line(), session=session, digest=str(digest), committed=True, resumed=False)
@@ -213,7 +218,7 @@ def test_a_fault(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
     """A chunk that finds its hash state unusable says so; the commit reads the bytes again."""
     at = str(told.ask("PATCH", told.start(), b"abc").headers["Location"])
-    session_id = at.rpartition("/")[2].partition("?")[0]
+    session_id = session_of(at)
     sessions = told.registry.ports.sessions
     before = sessions.get(session_id)
     assert before is not None
@@ -227,16 +232,10 @@ def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
 def test_a_lease_that_is_taken_over_is_told(told: Told) -> None:
     """Whoever goes on after a request that died has taken its lease."""
     at = told.start()
-    now = told.registry.clock.now()
-    told.registry.ports.sessions.take_lease(
-        at.rpartition("/")[2].partition("?")[0],
-        owner=Owner("a/b", ""),
-        at=0,
-        claim=None,
-        holder="one that died",
-        now=now,
-        until=now - 1,
-    )
+    sessions, now = told.registry.ports.sessions, told.registry.clock.now()
+    session = sessions.get(session_of(at))
+    assert session is not None
+    take_lease(sessions, session, holder="one that died", now=now, until=now - 1)
     told.ask("PATCH", at, b"abc")
     assert has(told.line(), status=202, taken_over=True, resumed=False)
 
