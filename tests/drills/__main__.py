@@ -17,11 +17,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 from moorage.common.project import PROJECT
-from tests.drills import crashes, crowds, faults, operations, pairs, races, throttling
+from tests.drills import crashes, crowds, faults, mutants, operations, pairs, races, throttling
 from tests.drills.figures import Figures, reached_rows
-from tests.drills.mutants import run as mutants
-from tests.drills.mutants.clauses import CLAUSES
-from tests.drills.mutants.rules import RULES
 from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
@@ -80,7 +77,7 @@ def do(job: Job, seed: int) -> Figures:
     rows = operations.ALL[number::SLICES]
     work: dict[str, Callable[[], Figures]] = {
         "races": lambda: races.drill_one(TablesWorld(), pairs.ALL[number], races.Bounds(seed=seed)),
-        "mutants": lambda: mutants.drill([*CLAUSES, *RULES]),
+        "mutants": lambda: mutants.drill([*mutants.CLAUSES, *mutants.RULES]),
         "crashes": lambda: crashes.drill(TablesWorld(), operations.ALL),
         "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
         "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.drills.figures import Figures
-from tests.drills.support import sweep
+from tests.drills.support import invariants
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
@@ -109,7 +109,7 @@ def stop(world: World, operation: Operation, case: Case) -> list[int]:
 
 def judge(stage: Stage) -> None:
     """Assert the invariants, now and at the end, and pull every blob."""
-    sweep.judge(stage)
+    invariants.judge(stage)
     client = stage.client()
     for (repository, digest), data in stage.ledger.blobs.items():
         if client.pull(repository, digest) not in {data, None}:

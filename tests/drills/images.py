@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
-from tests.drills.steps import HOME
-from tests.drills.support.client import Upload
+from tests.drills.support.client import HOME, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, stop_before
 from tests.drills.support.requests import GaveUpError, expect

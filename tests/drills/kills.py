@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import random
 import threading
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.drills.support.hostile.stack import RegistryProcesses, ask, running
+from tests.drills.support.hostile.stack import RegistryProcesses, ask, pull, running
 from tests.drills.support.hostile.tap import Watch, watching
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ def push(plan: list[Moment], size: int, seed: int) -> int:
         # The chunk that was on its way: once to be refused while the dead request's lease lives,
         # once to be taken.
         assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
-        assert _pull(stack, digest) == (size, digest)
+        content = pull(urlsplit(stack.proxy).netloc, f"/v2/drill/blobs/{digest}")
+        assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (size, digest)
         return kills
 
 
@@ -174,29 +174,3 @@ def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
         block = source.randbytes(min(_BLOCK, size - begin))
         hasher.update(block)
         yield block
-
-
-def _pull(stack: RegistryProcesses, digest: str) -> tuple[int, str]:
-    """Pull a blob as a client does that follows its redirect; return its length and digest."""
-    url = f"{stack.proxy}/v2/drill/blobs/{digest}"
-    while True:
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE)
-        try:
-            connection.request("GET", parts._replace(scheme="", netloc="").geturl())
-            answer = connection.getresponse()
-            if answer.status == 307:
-                url = answer.headers["Location"]
-                continue
-            assert answer.status == 200, answer.status
-            return _measure(answer)
-        finally:
-            connection.close()
-
-
-def _measure(answer: http.client.HTTPResponse) -> tuple[int, str]:
-    length, hasher = 0, hashlib.sha256()
-    while block := answer.read(_BLOCK):
-        length += len(block)
-        hasher.update(block)
-    return length, f"sha256:{hasher.hexdigest()}"

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from chalicelib.registry.service import Limits
     from tests.drills.support.worlds import World
 
+HOME, AWAY = "team/home", "team/away"
+"""The repositories of the operations and races."""
+TEXT = b"The quick brown fox jumps over the lazy dog, and again."
+"""55 bytes: a few parts of 8 and a tail, and above what one copy takes."""
+
 _SESSIONS = 20
 """How often a client starts an upload anew before that is a violation."""
 

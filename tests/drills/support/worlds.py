@@ -7,9 +7,8 @@ store is in memory. Nothing here may run on real time.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -71,36 +70,15 @@ class DrillClock:
         return str(uuid.UUID(int=self._ids))
 
 
-@dataclass
 class DrillWorkers:
-    """Remembers which commits were asked for, and does them at once where `drive` is set."""
+    """Does the commits that are asked for as `drive` says, which is nothing by itself."""
 
-    asked: list[str] = field(default_factory=list)
     drive: Callable[[str], object] | None = None
 
     def commit(self, session_id: str) -> None:
-        """Remember, or do it."""
-        self.asked.append(session_id)
+        """Do it."""
         if self.drive is not None:
             self.drive(session_id)
-
-
-class World(Protocol):
-    """A registry's surroundings."""
-
-    name: str
-    limits: Limits
-    clock: DrillClock
-    workers: DrillWorkers
-
-    def ports(self, gate: Gate) -> Ports:
-        """Return the ports of one task."""
-
-    def snapshot(self) -> Snapshot:
-        """Look at everything that is stored."""
-
-    def fresh(self, limits: Limits) -> World:
-        """Make another one with nothing in it; the old one may be gone by that."""
 
 
 class TablesWorld:
@@ -198,6 +176,10 @@ class AwsWorld:
         if self.wire is not None:
             self.wire.forget()
         return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
+
+
+World = TablesWorld | AwsWorld
+"""A registry's surroundings."""
 
 
 def moto_world() -> AwsWorld:
