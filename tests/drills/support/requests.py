@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request, Response
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped
+from tests.support.registries import request_to
 
 if TYPE_CHECKING:
+    from chalicelib.api.messages import Response
     from chalicelib.registry.registry import Registry
     from tests.drills.support.worlds import DrillClock
 
@@ -59,23 +60,9 @@ class Requests:
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send one request; raises NoAnswerError if its invocation is stopped."""
-        path, _, query = target.removeprefix("/v2/").partition("?")
-        parameters: dict[str, list[str]] = {}
-        for part in filter(None, query.split("&")):
-            name, _, value = part.partition("=")
-            parameters.setdefault(name, []).append(value)
-        request = Request(
-            method=method,
-            path=path,
-            query=parameters,
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-            body=body,
-            authorizer={PRINCIPAL: self.principal},
-            deadline=self.clock.now() + 29,
-            request_id="drill",
-        )
+        request = request_to(method, target, body, headers, self.clock.now() + 29)
         try:
-            response = self._api(request)
+            response = self._api(request._replace(authorizer={PRINCIPAL: self.principal}))
         except Stopped:
             self.gate.revive()
             raise NoAnswerError from None
