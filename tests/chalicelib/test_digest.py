@@ -7,12 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.digest import (
-    Algorithm,
-    Digest,
-    Hasher,
-    UnusableStateError,
-)
+from chalicelib.digest import Algorithm, Digest, Hasher, UnusableStateError
 
 # Printed by a Go program: algorithm, how many bytes 0, 1, 2, ... were hashed, the state that
 # MarshalBinary gives, the digest.

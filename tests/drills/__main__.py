@@ -43,11 +43,7 @@ TESTS = (
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""
 
-MORE = {
-    "MOORAGE_FUZZ_REQUESTS": "20000",
-    "MOORAGE_ATTACK_SECONDS": "5",
-    "MOORAGE_BACKLOG": "10000",
-}
+MORE = {"MOORAGE_FUZZ_REQUESTS": "20000", "MOORAGE_ATTACK_SECONDS": "5", "MOORAGE_BACKLOG": "10000"}
 """What makes some of these tests longer than they are in `make test`."""
 
 Job = tuple[str, int]
@@ -58,14 +54,7 @@ def jobs() -> list[Job]:
     """All jobs, the long ones first."""
     sliced = ("ministack", "moto crashes", "moto faults")
     races_of = [("races", number) for number in range(len(pairs.ALL))]
-    short = (
-        "moto throttling",
-        "long throttling",
-        "moto crowds",
-        "crashes",
-        "faults",
-        "crowds",
-    )
+    short = ("moto throttling", "long throttling", "moto crowds", "crashes", "faults", "crowds")
     rest = [(name, 0) for name in (*short, "throttling", "mutants")]
     return [(name, number) for name in sliced for number in range(SLICES)] + races_of + rest
 
@@ -186,10 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", metavar="CASE", help="the name of a case, as a loss gives it")
     parser.add_argument("--seed", type=int, default=0, help="of the random choices")
     parser.add_argument(
-        "--kills",
-        type=int,
-        default=20,
-        help="of the gateway; with 0 the run fails",
+        "--kills", type=int, default=20, help="of the gateway; with 0 the run fails"
     )
     options = parser.parse_args(argv)
     if options.replay:

@@ -14,15 +14,7 @@ from tests.drills.crashes import judge, undisturbed
 from tests.drills.figures import Figures
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
-from tests.drills.support.points import (
-    Act,
-    Gate,
-    Late,
-    as_repeated,
-    failing,
-    failing_after,
-    repeat,
-)
+from tests.drills.support.points import Act, Gate, Late, as_repeated, failing, failing_after, repeat
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.wire import ways
 from tests.drills.support.worlds import AwsWorld

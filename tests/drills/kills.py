@@ -6,12 +6,13 @@ run on, as AWS and the client's machine do.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import random
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -71,12 +72,17 @@ def push(plan: list[Moment], size: int, seed: int) -> int:
 
     Returns how many kills there were: a push can be over before the last moment has come.
     """
-    with _watched(_deadline(size)) as (stack, watch):
-        killer = _Killer(stack, watch, plan)
-        with killer:
-            digest = _push(stack.proxy, size, seed)
+    watch, over = Watch(), Event()
+    between = functools.partial(watching, watch)
+    with running(("--timeout", str(_deadline(size))), between=between) as stack:
+        with ThreadPoolExecutor(1) as killer:
+            killing = killer.submit(_kill, stack, watch, plan, over)
+            try:
+                digest = _push(stack.proxy, size, seed)
+            finally:
+                over.set()
         assert not watch.again, watch.again
-        again, kills = watch.sent - size, killer.killed
+        again, kills = watch.sent - size, killing.result()
         print(f"kills: {kills} in a push of {size:,} bytes, {again:,} bytes sent again", flush=True)
         # The chunk that was on its way: once to be refused while the dead request's lease lives,
         # once to be taken.
@@ -95,55 +101,19 @@ def _deadline(size: int) -> float:
     return 3.0 + size / 60_000_000
 
 
-@contextlib.contextmanager
-def _watched(timeout: float) -> Iterator[tuple[RegistryProcesses, Watch]]:
-    seen: list[Watch] = []
-
-    @contextlib.contextmanager
-    def between(gateway: str) -> Iterator[str]:
-        with watching(gateway) as watch:
-            seen.append(watch)
-            yield watch.url
-
-    with running(("--timeout", str(timeout)), between=between) as stack:
-        yield stack, seen[0]
-
-
-class _Killer:
-    """A thread that kills the gateway at each moment of a plan."""
-
-    def __init__(self, stack: RegistryProcesses, watch: Watch, plan: list[Moment]) -> None:
-        self._stack = stack
-        self._watch = watch
-        self._plan = plan
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer")
-        self.killed = 0
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        for moment in self._plan:
-            while not self._has_come(moment):
-                if self._over.wait(0.005):
-                    return
-            if self._over.wait(moment.later):
-                return
-            kept = self._watch.durable
-            self._stack.gateway.kill()
-            self.killed += 1
-            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
-            self._stack.gateway.wait()
-
-    def _has_come(self, moment: Moment) -> bool:
-        if moment.after is None:
-            return self._watch.closing.is_set()
-        return self._watch.sent >= moment.after
+def _kill(stack: RegistryProcesses, watch: Watch, plan: list[Moment], over: Event) -> int:
+    """Kill the gateway at each moment of a plan until it is over; return how often."""
+    for killed, moment in enumerate(plan):
+        while not watch.closing.is_set() if moment.after is None else watch.sent < moment.after:
+            if over.wait(0.005):
+                return killed
+        if over.wait(moment.later):
+            return killed
+        kept = watch.durable
+        stack.gateway.kill()
+        print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
+        stack.gateway.wait()
+    return len(plan)
 
 
 def _push(proxy: str, size: int, seed: int) -> str:

@@ -405,10 +405,7 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 
 
 @rule(
-    "manifest accepted unchecked",
-    "_check",
-    Manifests,
-    crashed=["put a manifest that lacks a blob"],
+    "manifest accepted unchecked", "_check", Manifests, crashed=["put a manifest that lacks a blob"]
 )
 def _(_: Original, _self: Manifests, _repository: str, _parsed: object) -> None:
     return

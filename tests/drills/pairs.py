@@ -175,13 +175,7 @@ def pullable_from(*repositories: str) -> Body:
 
 def tagged(body: bytes) -> Body:
     """The tag names this manifest."""
-
-    def finish(client: Client, _: object) -> None:
-        response = expect(client.requests.insist("GET", f"{HOME}/manifests/v1"), 200)
-        if response.body != body:
-            raise Violation("the tag names another manifest")
-
-    return finish
+    return lambda client, _: images.require_named(client, body, ("v1",))
 
 
 def in_turn(*bodies: Body) -> Body:

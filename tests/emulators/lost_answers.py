@@ -1,17 +1,34 @@
-"""Standing between a DynamoDB client and its answers: repeats, and what others do meanwhile.
+"""Standing between a client and AWS's answers: repeats, what others do meanwhile, other answers.
 
 What a block sets up is undone when it ends, used or not.
 """
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from botocore.awsrequest import AWSResponse
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+def aws_answer(
+    url: str, status: int, content: bytes = b"", headers: Mapping[str, str] | None = None
+) -> AWSResponse:
+    """Return what botocore takes for an answer that came over the wire."""
+    return AWSResponse(url, status, dict(headers or {}), _Raw(content))  # type: ignore[arg-type]
+
+
+class _Raw(io.BytesIO):
+    """A body as urllib3 has it."""
+
+    def stream(self, **_: object) -> Any:  # noqa: ANN401 - an iterator of bytes
+        yield self.read()
 
 
 @contextmanager

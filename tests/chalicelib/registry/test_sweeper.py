@@ -6,7 +6,6 @@ No test may wait: the clock is moved.
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -239,16 +238,8 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     """
     registry = registry_over(strict_moto.fresh())
     now, due = registry.clock.now(), 40
-    items = [
-        session_item(
-            a_session(
-                id=str(uuid.uuid4()),
-                life_until=now + (-1 if number < due else 9999),
-                sweep_at=now + (-1 if number < due else 9999),
-            )
-        )
-        for number in range(BACKLOG)
-    ]
+    times = [now - 1] * due + [now + 9999] * (BACKLOG - due)
+    items = [session_item(a_session(life_until=at, sweep_at=at)) for at in times]
     for start in range(0, len(items), 25):
         batch: list[Any] = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
         registry.dynamodb.batch_write_item(RequestItems={registry.uploads_table: batch})

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
+from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -21,7 +23,7 @@ from tests.support.registries import REGISTRY, UPLOADS
 from tests.support.values import a_session, fresh_digest, fresh_name, push, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -100,6 +102,36 @@ class Stores:
         return record
 
 
+class Script:
+    """A client whose every call takes the next answer, or raises it; the last one for ever."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.requests: list[Mapping[str, Any]] = []
+        self.waits: list[float] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., object]:
+        def call(**request: object) -> object:
+            self.requests.append(dict(request))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+    @property
+    def dynamo(self) -> Dynamo:
+        """The wrapper of this client."""
+        return Dynamo(cast("Any", self), self.waits.append)
+
+
+def error(code: str, **response: object) -> ClientError:
+    """Return what botocore raises for an error code."""
+    answer: Any = {"Error": {"Code": code, "Message": "no"}, **response}
+    return ClientError(answer, "AnyOperation")
+
+
 class Running:
     """The session's moto, and MiniStack, which is started when first asked for."""
 
@@ -107,13 +139,17 @@ class Running:
         self._strict_moto, self._stack = strict_moto, stack
         self._stores: dict[str, tuple[Backend, Stores]] = {}
 
+    def backend(self, name: str) -> Backend:
+        """Return the backend that all tests share."""
+        return self._started(name)[0]
+
     def stores(self, name: str) -> Stores:
         """Return stores over the tables that all tests share."""
         return self._started(name)[1]
 
     def fresh(self, name: str) -> Stores:
         """Return stores over tables of their own."""
-        return over_backend(self._started(name)[0].fresh())
+        return over_backend(self.backend(name).fresh())
 
     def _started(self, name: str) -> tuple[Backend, Stores]:
         if name not in self._stores:
@@ -125,7 +161,7 @@ class Running:
 
     def repeating(self, name: str) -> Stores:
         """Return stores over the same tables, whose client sends every request twice."""
-        client = self._started(name)[0].dynamodb()
+        client = self.backend(name).dynamodb()
         first_answers_lost(client)
         stores = self.stores(name)
         return over(client, stores.registry_table, stores.uploads_table)

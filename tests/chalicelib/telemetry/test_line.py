@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 import pytest
 
@@ -25,7 +26,6 @@ from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 ROOT = PROJECT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -194,20 +194,6 @@ def test_a_fault_before_there_is_an_api_is_a_line_too(
     assert (told["status"], told["error"], told["path"]) == (500, "UNKNOWN", None)
 
 
-class FixedAuthenticator:
-    """An authenticator with one result: a principal, None, or an error that it raises."""
-
-    def __init__(self, found: Principal | Exception | None) -> None:
-        self._found = found
-
-    def identify(self, header: str) -> Principal | None:
-        """Return or raise the result."""
-        assert header == SECRET
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
-
-
 @pytest.mark.parametrize(
     ("found", "status", "error", "principal"),
     [
@@ -226,12 +212,15 @@ def test_the_authorizer_has_a_line(  # noqa: PLR0913 - fixtures, and a row of th
     principal: str | None,
 ) -> None:
     """Who was let in, who was not, and that it could not be told; never the header."""
-    monkeypatch.setattr(access, "authenticator", lambda: FixedAuthenticator(found))
+    fixed = mock.Mock()
+    fixed.identify.side_effect = [found]
+    monkeypatch.setattr(access, "authenticator", lambda: fixed)
     if isinstance(found, Exception):
         with pytest.raises(type(found)):
             access.identify(SECRET)
     else:
         assert access.identify(SECRET) is found
+    fixed.identify.assert_called_once_with(SECRET)
     (told,) = lines()
     assert (told["action"], told["status"], told["error"]) == ("authorize", status, error)
     assert told["principal"] == principal

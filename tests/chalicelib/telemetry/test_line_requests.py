@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
@@ -26,13 +24,12 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.telemetry.tally import counted, tallied
 from tests.chalicelib.api.pushing import IMAGE
+from tests.emulators.lost_answers import aws_answer
 from tests.support.calls import record_calls
 from tests.support.registries import RegistryUnderTest, registry_over
 from tests.support.values import take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from chalicelib.api.messages import Response
     from tests.emulators.backends import Backend
     from tests.support.calls import CallRecorder
@@ -282,16 +279,8 @@ def test_copies_in_parts_count_for_their_request(told: Told) -> None:
 def test_a_repeat_is_a_retry_and_no_call(strict_moto: Backend) -> None:
     """What botocore sends again is one call, sent twice."""
     client = counted(strict_moto.s3(retries={"mode": "standard", "total_max_attempts": 3}))
-    refusals = [AWSResponse("", 503, HTTPHeaders(), _Raw())]
+    refusals = [aws_answer("", 503)]
     client.meta.events.register("before-send", lambda **_: refusals.pop() if refusals else None)
     with tallied() as tally:
         client.list_objects_v2(Bucket=strict_moto.bucket)
     assert (tally.calls["s3"], tally.retries) == (1, 1)
-
-
-class _Raw:
-    """The body of an answer that says nothing."""
-
-    def stream(self) -> Iterator[bytes]:
-        """Return no bytes."""
-        return iter([b""])

@@ -45,10 +45,7 @@ def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
         ({"status": 404}, {"Refusals": 1}),
         ({"status": 429}, {"Throttled": 1}),
         ({"status": 503}, {"Faults": 1}),
-        (
-            {"action": "pull", "operation": "blobs.get", "bytes_out": 7},
-            {"Pulls": 1, "BytesOut": 7},
-        ),
+        ({"action": "pull", "operation": "blobs.get", "bytes_out": 7}, {"Pulls": 1, "BytesOut": 7}),
         (
             {"operation": "blobs.get", "status": 307, "bytes_redirected": 9},
             {"Pulls": 1, "BytesRedirected": 9},
@@ -103,10 +100,7 @@ def test_what_was_swept_is_counted_by_outcome() -> None:
     swept = {"cleaned": 4, "failed": 1, "nothing": 7, "cancelled": 0}
     found = measured(a_line(action="sweep", swept=swept))
     swept_only = {key: values for key, values in found.items() if key and key[0] == "outcome"}
-    assert swept_only == {
-        ("outcome", "cleaned"): {"Swept": 4},
-        ("outcome", "failed"): {"Swept": 1},
-    }
+    assert swept_only == {("outcome", "cleaned"): {"Swept": 4}, ("outcome", "failed"): {"Swept": 1}}
     assert set(OUTCOMES) == {each.value for each in SweepOutcome} - {"nothing"}
 
 

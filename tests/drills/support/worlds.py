@@ -41,12 +41,7 @@ SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
 BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
 """Every commit but the smallest is a worker's."""
 _START = 1_764_000_000.0
-_TABLE = (
-    "AttributeDefinitions",
-    "BillingMode",
-    "GlobalSecondaryIndexes",
-    "KeySchema",
-)
+_TABLE = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 
 
 class DrillClock:
@@ -145,10 +140,7 @@ class AwsWorld:
             f"drill-{tag}{end}" for end in ("", "-registry", "-uploads")
         )
         s3.create_bucket(Bucket=self._bucket)
-        for table, resource in (
-            (self._registry, "RegistryTable"),
-            (self._uploads, "UploadsTable"),
-        ):
+        for table, resource in ((self._registry, "RegistryTable"), (self._uploads, "UploadsTable")):
             dynamodb.create_table(TableName=table, **_properties(resource))
 
     def ports(self, gate: Gate) -> Ports:

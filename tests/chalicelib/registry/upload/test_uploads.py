@@ -20,12 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import LAST_PART, UploadState
-from tests.chalicelib.registry.sessions import (
-    BYTES,
-    append,
-    commit,
-    opened,
-)
+from tests.chalicelib.registry.sessions import BYTES, append, commit, opened
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 LIMITS = Limits(part_minimum=8, verify_inline=20)
@@ -49,10 +44,7 @@ def memory() -> MemoryRegistry:
     ],
 )
 def test_an_upload_goes_on_after_200_throttled_chunks_and_burns_numbers_of_parts_only(
-    memory: MemoryRegistry,
-    chunks: list[bytes],
-    chunk: bytes,
-    call: str,
+    memory: MemoryRegistry, chunks: list[bytes], chunk: bytes, call: str
 ) -> None:
     """A number is burned where a part may have been sent, and nowhere else."""
     session = opened(memory, *chunks)

@@ -19,14 +19,7 @@ from chalicelib.stores.dynamodb.blobs import TRIES
 from chalicelib.stores.dynamodb.codec import CorruptItemError
 from tests.emulators.lost_answers import meanwhile
 from tests.support.calls import record_calls
-from tests.support.values import (
-    NOW,
-    SIZE,
-    a_manifest,
-    begin,
-    key_of,
-    push_manifest,
-)
+from tests.support.values import NOW, SIZE, a_manifest, begin, key_of, push_manifest
 
 if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Stores
