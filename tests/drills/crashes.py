@@ -34,9 +34,6 @@ class Case(NamedTuple):
     side: str
     ending: str
 
-    def __str__(self) -> str:
-        return "/".join(map(str, self))
-
 
 def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Figures:
     """Stop every operation everywhere."""
@@ -66,7 +63,7 @@ def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Fig
         if brief and not _in_brief(case):
             continue
         figures.schedules += 1
-        with figures.losing(f"{name}/{case}"):
+        with figures.losing(name, *case):
             if case.point in stop(world, operation, case):
                 stopped[case.point].add((case.side, case.ending))
     figures.drilled = sum(len(seen) >= ways for seen in stopped.values())

@@ -63,16 +63,18 @@ OTHER = image(LAYERS, annotations={"age": "another"})
 
 def layers(stage: Stage) -> bytes:
     """Prepare an image's layers; returns the manifest."""
-    for data in dict.fromkeys([b"{}", *LAYERS]):
-        stage.client().push(HOME, Upload(data, whole=True))
-    return NEW
+    return _pushed(stage, LAYERS)
 
 
 def many_layers(stage: Stage) -> bytes:
     """Prepare the layers of a large image; returns the manifest."""
-    for data in dict.fromkeys([b"{}", *MANY]):
+    return _pushed(stage, MANY)
+
+
+def _pushed(stage: Stage, texts: list[bytes]) -> bytes:
+    for data in dict.fromkeys([b"{}", *texts]):
         stage.client().push(HOME, Upload(data, whole=True))
-    return image(MANY)
+    return image(texts)
 
 
 def live(stage: Stage) -> bytes:

@@ -74,7 +74,10 @@ def push(plan: list[Moment], size: int, seed: int) -> int:
     """
     watch, over = Watch(), Event()
     between = functools.partial(watching, watch)
-    with running(("--timeout", str(_deadline(size))), between=between) as stack:
+    # Long enough for moto to commit, and no longer. A killed request's lease ends 5 seconds after
+    # its deadline: with the 29 seconds of AWS each kill would cost 34.
+    timeout = 3.0 + size / 60_000_000
+    with running(("--timeout", str(timeout)), between=between) as stack:
         with ThreadPoolExecutor(1) as killer:
             killing = killer.submit(_kill, stack, watch, plan, over)
             try:
@@ -90,15 +93,6 @@ def push(plan: list[Moment], size: int, seed: int) -> int:
         content = pull(urlsplit(stack.proxy).netloc, f"/v2/drill/blobs/{digest}")
         assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (size, digest)
         return kills
-
-
-def _deadline(size: int) -> float:
-    """The gateway's timeout in seconds: long enough for moto to commit, and no longer.
-
-    A killed request's lease ends 5 seconds after it: with the 29 seconds of AWS each kill would
-    cost 34.
-    """
-    return 3.0 + size / 60_000_000
 
 
 def _kill(stack: RegistryProcesses, watch: Watch, plan: list[Moment], over: Event) -> int:

@@ -56,7 +56,7 @@ def putting(text: bytes, at: int, *, right: bool = True, **how: Any) -> Body:  #
         upload = Upload(text, **how)
         response = put(client, session, upload, at)
         if response.status == 201:
-            client.ledger.blob(HOME, upload.digest, text)
+            client.ledger.blobs[HOME, upload.digest] = text
         if response.status == 404:
             client.gone(session, upload.digest)
         expect(response, *((201,) if right else (201, 400, 404, 416)))
@@ -134,10 +134,6 @@ def ending_soon(*sizes: int) -> Callable[[Stage], str]:
     return prepare
 
 
-def nothing(_stage: Stage) -> None:
-    """Prepare nothing."""
-
-
 # What comes after
 
 
@@ -151,7 +147,7 @@ def holds_one_of(*texts: bytes) -> Body:
             upload = Upload(text)
             response = put(client, session, upload, held(client.stage, session).offset)
             if response.status == 201:
-                client.ledger.blob(HOME, upload.digest, text)
+                client.ledger.blobs[HOME, upload.digest] = text
                 if client.pull(HOME, upload.digest) != text:
                     raise Violation(f"{text!r} was accepted, and can't be pulled")
                 return
@@ -315,7 +311,7 @@ SWEEPS = [
          [putting(TEXT[:3], 0, right=False), sweeping(60)]),
     Race("PUT, sweeper past its lease", ending_soon(12, 3),
          [putting(TEXT[:20], 15, right=False), sweeping(60)]),
-    Race("POST whole, sweeper past its lease", nothing, [WHOLE_HOME, sweeping(WEEK)]),
+    Race("POST whole, sweeper past its lease", lambda _: None, [WHOLE_HOME, sweeping(WEEK)]),
     Race("DELETE, sweeper at the end", ending_soon(12, 3), [cancelling, sweeping(20)]),
     Race("sweeper, sweeper at the end", ending_soon(12, 3), [sweeping(20), sweeping(0)]),
     Race("push, sweeper", opened(), [pushing(55), sweeping(HOURS)], pullable_from(HOME)),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
 
 
 def aws_answer(
@@ -32,12 +33,13 @@ class _Raw(io.BytesIO):
 
 
 @contextmanager
-def answer_lost(client: DynamoDBClient, operation: str, nth: int = 1) -> Iterator[None]:
+def answer_lost(client: DynamoDBClient | S3Client, operation: str, nth: int = 1) -> Iterator[None]:
     """Have botocore send the nth request of an operation again, as it does for a lost answer.
 
     The first sending has taken effect, and its answer is thrown away. Fails if none was lost.
     """
-    event, answers, lost = f"needs-retry.dynamodb.{operation}", 0, 0
+    service = client.meta.service_model.service_name
+    event, answers, lost = f"needs-retry.{service}.{operation}", 0, 0
 
     def lose(**_: object) -> Any:  # noqa: ANN401 - a delay, though the stubs know of no answer
         nonlocal answers, lost

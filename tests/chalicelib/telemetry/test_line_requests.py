@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -189,16 +190,10 @@ def test_a_refusal(told: Told, method: str, target: str, error: str, action: str
 
 def test_who_was_refused_is_told(told: Told) -> None:
     """A denial names whom the gateway's authorizer named."""
-
-    class Deny:
-        """Lets nobody through."""
-
-        def admit(self, request: Request, action: str, repository: str | None) -> NoReturn:
-            """Refuse."""
-            raise DeniedError(f"{request.method} {action} {repository}")
-
+    deny = mock.Mock()
+    deny.admit.side_effect = DeniedError("no")
     options = ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024)
-    api = Api(lambda: told.registry.registry, options, Deny())
+    api = Api(lambda: told.registry.registry, options, deny)
     request = Request("GET", "a/b/tags/list", {}, {}, b"", deadline=0, request_id="r")
     api(request._replace(authorizer={PRINCIPAL: "credential:x"}))
     (line,) = told.lines()

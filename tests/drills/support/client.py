@@ -91,9 +91,9 @@ class Client:
                 work(self.stage.registry(self.requests.gate), self.stage.world.clock.now())
             except Stopped:
                 self.requests.gate.revive()
-                self.requests.unanswered()
+                self.requests.wait()
             except RegistryError:
-                self.requests.unanswered()
+                self.requests.wait()
             else:
                 return
         raise Violation(f"no end in {self.requests.tries} tries")
@@ -111,7 +111,7 @@ class Client:
                     break
             else:
                 raise Violation(f"no session of {_SESSIONS} ever took the blob")
-        self.ledger.blob(repository, upload.digest, upload.data)
+        self.ledger.blobs[repository, upload.digest] = upload.data
 
     def start(self, repository: str) -> str:
         """Open a session; returns its id."""
@@ -163,7 +163,7 @@ class Client:
         try:
             response = self.requests.ask("PATCH", target, chunk)
         except NoAnswerError:
-            self.requests.unanswered()
+            self.requests.wait()
             return None
         if response.status in LATER:
             self.requests.wait(response)
@@ -197,10 +197,10 @@ class Client:
             try:
                 response = self.requests.ask("PUT", target, upload.data[at:])
             except NoAnswerError:
-                self.requests.unanswered()
+                self.requests.wait()
             else:
                 if response.status == 201:
-                    self.ledger.blob(repository, upload.digest, upload.data)
+                    self.ledger.blobs[repository, upload.digest] = upload.data
                     return True
                 if response.status == 404:
                     return self.gone(session, upload.digest)
@@ -243,7 +243,7 @@ class Client:
         target = f"{repository}/blobs/uploads?mount={upload.digest}&from={source}"
         response = expect(self.requests.insist("POST", target), 201, 202)
         if response.status == 201:
-            self.ledger.blob(repository, upload.digest, upload.data)
+            self.ledger.blobs[repository, upload.digest] = upload.data
             return True
         if (source, upload.digest) not in self.ledger.unlinked:
             raise Violation(f"{target}: the source has it, and it was not mounted")
@@ -277,7 +277,7 @@ class Client:
             return False
         expect(response, 201)
         digest = Digest.parse(str(response.headers["Docker-Content-Digest"]))
-        self.ledger.manifest(repository, digest, body)
+        self.ledger.manifests[repository, digest] = body
         return True
 
     def delete_manifest(self, repository: str, reference: str) -> None:

@@ -82,24 +82,18 @@ class Requests:
             try:
                 response = self.ask(method, target, body, **headers)
             except NoAnswerError:
-                self.unanswered()
+                self.wait()
             else:
                 if response.status not in LATER:
                     return response
                 self.wait(response)
         raise Violation(f"{method} {target}: no answer in {self.tries} tries")
 
-    def unanswered(self) -> None:
-        """Wait a second after no answer, if this client is patient."""
+    def wait(self, response: Response | None = None) -> None:
+        """Wait as Retry-After says, or a second after no answer, if this client is patient."""
         if not self.patient:
             raise GaveUpError
-        self.clock.sleep(1)
-
-    def wait(self, response: Response) -> None:
-        """Wait for the time in Retry-After, if this client is patient."""
-        if not self.patient:
-            raise GaveUpError
-        self.clock.sleep(int(str(response.headers["Retry-After"])))
+        self.clock.sleep(int(str(response.headers["Retry-After"])) if response else 1)
 
 
 def expect(response: Response, *statuses: int) -> Response:

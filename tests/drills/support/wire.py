@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
@@ -17,8 +17,6 @@ from tests.drills.support.points import Act, Call, Late, repeat
 from tests.emulators.lost_answers import aws_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.drills.support.moto import MotoWire
 
 Send = Callable[[], Any]
@@ -89,24 +87,15 @@ def letters(wire: MotoWire) -> Mapping[str, Act]:
 def _over(wire: MotoWire, fault: Fault) -> Act:
     """Make the call while the wire does this to its first answer."""
 
-    def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
-        with _set(wire, fault):
-            return call()
-
-    return act
-
-
-@contextmanager
-def _set(wire: MotoWire, fault: Fault) -> Iterator[None]:
     def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
         wire.fault = None
         return fault(request, send)
 
-    wire.fault = once
-    try:
-        yield
-    finally:
-        wire.fault = None
+    def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
+        with mock.patch.object(wire, "fault", once):
+            return call()
+
+    return act
 
 
 def _refused(service: str, *, throttled: bool) -> Fault:

@@ -76,6 +76,13 @@ class DrillWorkers:
             self.drive(session_id)
 
 
+def _stores(
+    client: DynamoDBClient, registry: str, uploads: str, clock: DrillClock
+) -> tuple[DynamoSessionStore, DynamoMetadataStore]:
+    sessions = DynamoSessionStore(client, uploads, sleep=clock.sleep)
+    return sessions, DynamoMetadataStore(client, registry, uploads, sleep=clock.sleep)
+
+
 class TablesWorld:
     """The stores of DynamoDB over tables in this process, and the object store in memory.
 
@@ -92,14 +99,9 @@ class TablesWorld:
     def ports(self, gate: Gate) -> Ports:
         """Return the ports."""
         client: Any = gated(self._tables, "dynamodb", gate)
-        sleep = self.clock.sleep
-        return Ports(
-            objects=gated(self._objects, "objects", gate),
-            sessions=DynamoSessionStore(client, UPLOADS, sleep=sleep),
-            metadata=DynamoMetadataStore(client, REGISTRY, UPLOADS, sleep=sleep),
-            workers=gated(self.workers, "workers", gate),
-            clock=self.clock,
-        )
+        objects = gated(self._objects, "objects", gate)
+        workers = gated(self.workers, "workers", gate)
+        return Ports(objects, *_stores(client, REGISTRY, UPLOADS, self.clock), workers, self.clock)
 
     def snapshot(self) -> Snapshot:
         """Look."""
@@ -146,16 +148,10 @@ class AwsWorld:
     def ports(self, gate: Gate) -> Ports:
         """Return the ports, each API call below which is a point."""
         s3, dynamodb = gated(self._s3, "s3", gate), gated(self._dynamodb, "dynamodb", gate)
-        sleep = self.clock.sleep
-        return Ports(
-            objects=S3ObjectStore(
-                s3, self._bucket, copy_limit=self.limits.copy_whole, copy_part=2 * PART
-            ),
-            sessions=DynamoSessionStore(dynamodb, self._uploads, sleep=sleep),
-            metadata=DynamoMetadataStore(dynamodb, self._registry, self._uploads, sleep=sleep),
-            workers=gated(self.workers, "workers", gate),
-            clock=self.clock,
-        )
+        limit = self.limits.copy_whole
+        objects = S3ObjectStore(s3, self._bucket, copy_limit=limit, copy_part=2 * PART)
+        stores = _stores(dynamodb, self._registry, self._uploads, self.clock)
+        return Ports(objects, *stores, gated(self.workers, "workers", gate), self.clock)
 
     def snapshot(self) -> Snapshot:
         """Look."""

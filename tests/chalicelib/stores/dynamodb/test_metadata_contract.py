@@ -105,17 +105,6 @@ def test_publishing_without_bytes_needs_a_record(stores: Stores, repository: str
     assert_absent(stores, repository, digest)
 
 
-def test_publishing_again_what_took_effect(stores: Stores, repository: str) -> None:
-    """A publication that is repeated returns the session and counts no link twice."""
-    digest = fresh_digest()
-    before, after = begin(stores.sessions, repository, digest)
-    written = stores.metadata.publish(before, after, key_of(before), NOW)
-    link = stores.link(repository, digest)
-    assert stores.metadata.publish(before, after, key_of(before), NOW) == written
-    assert stores.record(digest).links == 1
-    assert stores.link(repository, digest) == link
-
-
 @pytest.mark.parametrize(
     "moved",
     [

@@ -22,6 +22,8 @@ from tests.support.calls import record_calls
 from tests.support.values import NOW, SIZE, a_manifest, begin, key_of, push_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.chalicelib.stores.conftest import Stores
 
 TRANSACTION = "TransactWriteItems"
@@ -50,41 +52,30 @@ def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict
     assert item.get("holder") == changes.get("holder", {"S": "dead"})
 
 
-def test_a_record_that_goes_between_two_forms_is_made_again(
-    dynamo: Stores, repository: str
+@pytest.mark.parametrize(
+    ("how", "links"), [("record goes", 1), ("record names other bytes", 2), ("link goes", 1)]
+)
+def test_what_a_publication_found_changes_before_it_is_written(
+    dynamo: Stores, repository: str, how: str, links: int
 ) -> None:
-    """A publication that met a record which then goes publishes its own bytes."""
-    digest = dynamo.pushed()
+    """It publishes its own bytes if the record goes, else those that the record names then."""
+    digest = dynamo.pushed(repository if how == "link goes" else None)
     before, after = begin(dynamo.sessions, repository, digest)
-    collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, TRANSACTION, collect):
-        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    assert written == replace(after, published_key=key_of(before))
-    record = dynamo.record(digest)
-    assert (record.key, record.links) == (key_of(before), 1)
-
-
-def test_a_record_that_names_other_bytes_between_two_forms(dynamo: Stores, repository: str) -> None:
-    """A publication links to the bytes that the record names when it is written."""
-    digest = dynamo.pushed()
-    before, after = begin(dynamo.sessions, repository, digest)
-    replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
-    with meanwhile(dynamo.client, TRANSACTION, replaced):
-        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    link = dynamo.link(repository, digest)
-    assert written.published_key == link.key == "blobs/later"
-
-
-def test_a_link_that_goes_between_two_forms_is_made_again(dynamo: Stores, repository: str) -> None:
-    """A publication that met a link which then goes makes one, and counts it."""
-    digest = dynamo.pushed(repository)
-    before, after = begin(dynamo.sessions, repository, digest)
-    unlink = partial(dynamo.metadata.delete_link, repository, digest)
-    with meanwhile(dynamo.client, TRANSACTION, unlink):
+    key, old = keys.record_key(digest), dynamo.record(digest).key
+    renamed = partial(dynamo.change, key, key={"S": "blobs/later"})
+    changes: dict[str, tuple[Callable[[], object], str | None]] = {
+        "record goes": (partial(dynamo.drop, key), key_of(before)),
+        "record names other bytes": (renamed, "blobs/later"),
+        "link goes": (partial(dynamo.metadata.delete_link, repository, digest), old),
+    }
+    change, expected = changes[how]
+    with meanwhile(dynamo.client, TRANSACTION, change):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
     link, record = dynamo.link(repository, digest), dynamo.record(digest)
-    assert record.links == 1
-    assert written.published_key == link.key == record.key
+    assert written.published_key == link.key == record.key == expected
+    assert record.links == links
+    if how == "record goes":
+        assert written == replace(after, published_key=expected)
 
 
 def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:

@@ -27,12 +27,6 @@ def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
     assert stores.sessions.get(session.id) == replace(session, expires_at=1_764_000_001.0)
 
 
-def test_a_session_with_nothing_optional_reads_back(stores: Stores) -> None:
-    """Fields that are None stay None."""
-    session = stores.stored(hash_state=None, sweep_at=None)
-    assert stores.sessions.get(session.id) == session
-
-
 def test_creating_again_with_the_same_nonce_succeeds_and_changes_nothing(stores: Stores) -> None:
     """A creation that is repeated after the session moved on leaves it as it is."""
     session = stores.stored()
@@ -210,6 +204,8 @@ def test_a_write_stores_what_differs(stores: Stores) -> None:
     back = replace(full, fence=11)
     assert stores.sessions.write(after, back) == back
     assert stores.sessions.get(full.id) == back
+    ended = stores.sessions.write(back, replace(back, expires_at=NOW))
+    assert ended == stores.sessions.get(full.id) == replace(back, expires_at=NOW // 1 + 1)
 
 
 def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
@@ -248,15 +244,6 @@ def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
         stores.sessions.write(session, replace(session, offset=9))
     assert caught.value.current is None
     assert stores.sessions.get(session.id) is None
-
-
-def test_a_write_that_took_effect_before_succeeds_again(stores: Stores) -> None:
-    """A write that is repeated finds its own result and succeeds."""
-    session = stores.stored()
-    after = replace(session, state=UploadState.SEALED, fence=1, expires_at=NOW)
-    first = stores.sessions.write(session, after)
-    assert stores.sessions.write(session, after) == first
-    assert stores.sessions.get(session.id) == first
 
 
 def test_the_oldest_is_due_first(stores: Stores) -> None:
