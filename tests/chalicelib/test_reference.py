@@ -104,6 +104,14 @@ def test_a_tag_is_taken_unchanged_or_refused(text: str) -> None:
 
 
 @given(near_digests | st.text(max_size=10))
+@example("sha256:")
+@example(":" + "a" * 64)
+@example(f"sha512:{HEX * 8}")
+@example("sha256:" + "A" * 64)
+@example("sha256:" + "a" * 63)
+@example("sha512:" + "a" * 64)
+@example("sha256:" + "a" * 64 + "\n")
+@example("SHA256:" + "a" * 64)
 def test_a_digest_is_read_back_or_refused(text: str) -> None:
     """Exactly the digests of our algorithms are taken, and print as they were."""
     if is_digest(text):
@@ -131,6 +139,7 @@ def test_a_digest_with_one_character_changed_is_another_or_none(
 
 
 @given(st.from_regex(r"[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+", fullmatch=True))
+@example("md5:d41d8cd98f00b204e9800998ecf8427e")
 def test_a_digest_of_another_algorithm_is_said_to_be_one(text: str) -> None:
     """A text of the image spec's grammar is unsupported if it is not of an algorithm of ours."""
     if text.partition(":")[0] not in LENGTHS:

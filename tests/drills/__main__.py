@@ -17,11 +17,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 from moorage.common.project import PROJECT
-from tests.drills import crashes, crowds, faults, operations, pairs, races, throttling
+from tests.drills import crashes, crowds, faults, mutants, operations, pairs, races, throttling
 from tests.drills.figures import Figures, reached_rows
-from tests.drills.mutants import run as mutants
-from tests.drills.mutants.clauses import CLAUSES
-from tests.drills.mutants.rules import RULES
 from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
@@ -46,11 +43,7 @@ TESTS = (
 )
 """Drills that `make test` runs whole: hostile clients, and the sweeper among 10,000 sessions."""
 
-MORE = {
-    "MOORAGE_FUZZ_REQUESTS": "20000",
-    "MOORAGE_ATTACK_SECONDS": "5",
-    "MOORAGE_BACKLOG": "10000",
-}
+MORE = {"MOORAGE_FUZZ_REQUESTS": "20000", "MOORAGE_ATTACK_SECONDS": "5", "MOORAGE_BACKLOG": "10000"}
 """What makes some of these tests longer than they are in `make test`."""
 
 Job = tuple[str, int]
@@ -61,14 +54,7 @@ def jobs() -> list[Job]:
     """All jobs, the long ones first."""
     sliced = ("ministack", "moto crashes", "moto faults")
     races_of = [("races", number) for number in range(len(pairs.ALL))]
-    short = (
-        "moto throttling",
-        "long throttling",
-        "moto crowds",
-        "crashes",
-        "faults",
-        "crowds",
-    )
+    short = ("moto throttling", "long throttling", "moto crowds", "crashes", "faults", "crowds")
     rest = [(name, 0) for name in (*short, "throttling", "mutants")]
     return [(name, number) for name in sliced for number in range(SLICES)] + races_of + rest
 
@@ -80,7 +66,7 @@ def do(job: Job, seed: int) -> Figures:
     rows = operations.ALL[number::SLICES]
     work: dict[str, Callable[[], Figures]] = {
         "races": lambda: races.drill_one(TablesWorld(), pairs.ALL[number], races.Bounds(seed=seed)),
-        "mutants": lambda: mutants.drill([*CLAUSES, *RULES]),
+        "mutants": lambda: mutants.drill([*mutants.CLAUSES, *mutants.RULES]),
         "crashes": lambda: crashes.drill(TablesWorld(), operations.ALL),
         "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
         "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),
@@ -189,10 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", metavar="CASE", help="the name of a case, as a loss gives it")
     parser.add_argument("--seed", type=int, default=0, help="of the random choices")
     parser.add_argument(
-        "--kills",
-        type=int,
-        default=20,
-        help="of the gateway; with 0 the run fails",
+        "--kills", type=int, default=20, help="of the gateway; with 0 the run fails"
     )
     options = parser.parse_args(argv)
     if options.replay:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.drills.figures import Figures
-from tests.drills.support import sweep
+from tests.drills.support import invariants
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after, stop_before
@@ -33,9 +33,6 @@ class Case(NamedTuple):
     point: int
     side: str
     ending: str
-
-    def __str__(self) -> str:
-        return "/".join(map(str, self))
 
 
 def drill(world: World, operations: Iterable[Operation], *, brief: bool = False) -> Figures:
@@ -66,7 +63,7 @@ def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Fig
         if brief and not _in_brief(case):
             continue
         figures.schedules += 1
-        with figures.losing(f"{name}/{case}"):
+        with figures.losing(name, *case):
             if case.point in stop(world, operation, case):
                 stopped[case.point].add((case.side, case.ending))
     figures.drilled = sum(len(seen) >= ways for seen in stopped.values())
@@ -109,7 +106,7 @@ def stop(world: World, operation: Operation, case: Case) -> list[int]:
 
 def judge(stage: Stage) -> None:
     """Assert the invariants, now and at the end, and pull every blob."""
-    sweep.judge(stage)
+    invariants.judge(stage)
     client = stage.client()
     for (repository, digest), data in stage.ledger.blobs.items():
         if client.pull(repository, digest) not in {data, None}:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from tests.drills import images
 from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage, Upload
+from tests.drills.support.invariants import judge
 from tests.drills.support.ledger import Violation
 from tests.drills.support.requests import expect
 from tests.drills.support.schedule import ACTS, at_random, run
-from tests.drills.support.sweep import judge
 from tests.drills.support.wire import letters
 from tests.drills.support.worlds import SMALL, AwsWorld
 

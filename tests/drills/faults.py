@@ -14,15 +14,7 @@ from tests.drills.crashes import judge, undisturbed
 from tests.drills.figures import Figures
 from tests.drills.support.client import Stage
 from tests.drills.support.ledger import Violation
-from tests.drills.support.points import (
-    Act,
-    Gate,
-    Late,
-    as_repeated,
-    failing,
-    failing_after,
-    repeat,
-)
+from tests.drills.support.points import Act, Gate, Late, as_repeated, failing, repeat
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.wire import ways
 from tests.drills.support.worlds import AwsWorld
@@ -49,9 +41,9 @@ _OBJECT_WRITES = frozenset(
 _PORTS: Mapping[str, Act | Late] = {
     "repeat": repeat,
     "unavailable": failing(UnavailableError),
-    "unavailable after": failing_after(UnavailableError),
+    "unavailable after": failing(UnavailableError, after=True),
     "throttled": failing(TooManyRequestsError),
-    "throttled after": failing_after(TooManyRequestsError),
+    "throttled after": failing(TooManyRequestsError, after=True),
 }
 _AFTER_ALL = 10_000
 """More calls than any operation makes."""

@@ -48,27 +48,24 @@ class Figures:
 
     def add(self, other: Figures) -> None:
         """Count another drill's figures too."""
-        self.points += other.points
-        self.drilled += other.drilled
-        self.schedules += other.schedules
-        self.faults += other.faults
-        self.kills += other.kills
-        self.mutants += other.mutants
-        self.caught += other.caught
-        self.rows |= other.rows
-        self.losses += other.losses
+        for name, more in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, mine | more if isinstance(more, set) else mine + more)
 
     def lose(self, case: str, error: BaseException) -> None:
         """Note a violation."""
         self.losses.append(Loss(case, f"{type(error).__name__}: {error}"))
 
     @contextmanager
-    def losing(self, case: object) -> Iterator[None]:
-        """Note whatever goes wrong in the block as a loss of this case, and go on after it."""
+    def losing(self, *case: object) -> Iterator[None]:
+        """Note whatever goes wrong in the block as a loss of this case, and go on after it.
+
+        The parts of a case's name are joined by slashes.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a drill asks for whatever goes wrong
-            self.lose(str(case), error)
+            self.lose("/".join(map(str, case)), error)
 
     @property
     def unreached(self) -> list[str]:

@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
-from tests.drills.steps import HOME
-from tests.drills.support.client import Upload
+from tests.drills.support.client import HOME, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, stop_before
 from tests.drills.support.requests import GaveUpError, expect
@@ -53,11 +52,7 @@ def image(layers: list[bytes], **extra: object) -> bytes:
 
 def index(body: bytes) -> bytes:
     """Write an index of one image."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [described(body, IMAGE)],
-    }
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [described(body, IMAGE)]}
     return json.dumps(document).encode()
 
 
@@ -68,16 +63,18 @@ OTHER = image(LAYERS, annotations={"age": "another"})
 
 def layers(stage: Stage) -> bytes:
     """Prepare an image's layers; returns the manifest."""
-    for data in dict.fromkeys([b"{}", *LAYERS]):
-        stage.client().push(HOME, Upload(data, whole=True))
-    return NEW
+    return _pushed(stage, LAYERS)
 
 
 def many_layers(stage: Stage) -> bytes:
     """Prepare the layers of a large image; returns the manifest."""
-    for data in dict.fromkeys([b"{}", *MANY]):
+    return _pushed(stage, MANY)
+
+
+def _pushed(stage: Stage, texts: list[bytes]) -> bytes:
+    for data in dict.fromkeys([b"{}", *texts]):
         stage.client().push(HOME, Upload(data, whole=True))
-    return image(MANY)
+    return image(texts)
 
 
 def live(stage: Stage) -> bytes:
@@ -123,7 +120,7 @@ def putting(*tags: str) -> Callable[[Client, bytes], None]:
         else:
             query = "&".join(f"tag={tag}" for tag in tags)
             client.put_manifest(HOME, f"{Digest.of(body)}?{query}", body)
-        _require_named(client, body, (tags[0], tags[-1]))
+        require_named(client, body, (tags[0], tags[-1]))
 
     return act
 
@@ -142,7 +139,7 @@ def lacking(client: Client, _: object) -> None:
 
 def pulling(client: Client, body: bytes) -> None:
     """Pull the manifest by its tag, then its layers and its list of tags and referrers."""
-    _require_named(client, body, TAGS)
+    require_named(client, body, TAGS)
     for data in LAYERS:
         if client.pull(HOME, Digest.of(data)) != data:
             raise Violation(f"{data!r} can't be pulled")
@@ -156,7 +153,7 @@ def deleting_tag(client: Client, body: bytes) -> None:
     """Delete one tag: the manifest and the other tag stay."""
     client.delete_manifest(HOME, TAGS[0])
     expect(client.requests.insist("GET", f"{HOME}/manifests/{TAGS[0]}"), 404)
-    _require_named(client, body, TAGS[1:])
+    require_named(client, body, TAGS[1:])
 
 
 def deleting(client: Client, body: bytes) -> None:
@@ -172,10 +169,11 @@ def replacing(client: Client, body: bytes) -> None:
     client.ledger.dropped.clear()
     client.ledger.manifests.clear()
     client.put_manifest(HOME, TAGS[0], body)
-    _require_named(client, body, TAGS[:1])
+    require_named(client, body, TAGS[:1])
 
 
-def _require_named(client: Client, body: bytes, tags: tuple[str, ...]) -> None:
+def require_named(client: Client, body: bytes, tags: tuple[str, ...]) -> None:
+    """Require that each of these tags names the manifest."""
     for tag in tags:
         response = expect(client.requests.insist("GET", f"{HOME}/manifests/{tag}"), 200)
         if response.body != body:

@@ -6,17 +6,17 @@ run on, as AWS and the client's machine do.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
-import http.client
 import random
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.drills.support.hostile.stack import RegistryProcesses, ask, running
+from tests.drills.support.hostile.stack import RegistryProcesses, ask, pull, running
 from tests.drills.support.hostile.tap import Watch, watching
 
 if TYPE_CHECKING:
@@ -72,78 +72,42 @@ def push(plan: list[Moment], size: int, seed: int) -> int:
 
     Returns how many kills there were: a push can be over before the last moment has come.
     """
-    with _watched(_deadline(size)) as (stack, watch):
-        killer = _Killer(stack, watch, plan)
-        with killer:
-            digest = _push(stack.proxy, size, seed)
+    watch, over = Watch(), Event()
+    between = functools.partial(watching, watch)
+    # Long enough for moto to commit, and no longer. A killed request's lease ends 5 seconds after
+    # its deadline: with the 29 seconds of AWS each kill would cost 34.
+    timeout = 3.0 + size / 60_000_000
+    with running(("--timeout", str(timeout)), between=between) as stack:
+        with ThreadPoolExecutor(1) as killer:
+            killing = killer.submit(_kill, stack, watch, plan, over)
+            try:
+                digest = _push(stack.proxy, size, seed)
+            finally:
+                over.set()
         assert not watch.again, watch.again
-        again, kills = watch.sent - size, killer.killed
+        again, kills = watch.sent - size, killing.result()
         print(f"kills: {kills} in a push of {size:,} bytes, {again:,} bytes sent again", flush=True)
         # The chunk that was on its way: once to be refused while the dead request's lease lives,
         # once to be taken.
         assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
-        assert _pull(stack, digest) == (size, digest)
+        content = pull(urlsplit(stack.proxy).netloc, f"/v2/drill/blobs/{digest}")
+        assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (size, digest)
         return kills
 
 
-def _deadline(size: int) -> float:
-    """The gateway's timeout in seconds: long enough for moto to commit, and no longer.
-
-    A killed request's lease ends 5 seconds after it: with the 29 seconds of AWS each kill would
-    cost 34.
-    """
-    return 3.0 + size / 60_000_000
-
-
-@contextlib.contextmanager
-def _watched(timeout: float) -> Iterator[tuple[RegistryProcesses, Watch]]:
-    seen: list[Watch] = []
-
-    @contextlib.contextmanager
-    def between(gateway: str) -> Iterator[str]:
-        with watching(gateway) as watch:
-            seen.append(watch)
-            yield watch.url
-
-    with running(("--timeout", str(timeout)), between=between) as stack:
-        yield stack, seen[0]
-
-
-class _Killer:
-    """A thread that kills the gateway at each moment of a plan."""
-
-    def __init__(self, stack: RegistryProcesses, watch: Watch, plan: list[Moment]) -> None:
-        self._stack = stack
-        self._watch = watch
-        self._plan = plan
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer")
-        self.killed = 0
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        for moment in self._plan:
-            while not self._has_come(moment):
-                if self._over.wait(0.005):
-                    return
-            if self._over.wait(moment.later):
-                return
-            kept = self._watch.durable
-            self._stack.gateway.kill()
-            self.killed += 1
-            print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
-            self._stack.gateway.wait()
-
-    def _has_come(self, moment: Moment) -> bool:
-        if moment.after is None:
-            return self._watch.closing.is_set()
-        return self._watch.sent >= moment.after
+def _kill(stack: RegistryProcesses, watch: Watch, plan: list[Moment], over: Event) -> int:
+    """Kill the gateway at each moment of a plan until it is over; return how often."""
+    for killed, moment in enumerate(plan):
+        while not watch.closing.is_set() if moment.after is None else watch.sent < moment.after:
+            if over.wait(0.005):
+                return killed
+        if over.wait(moment.later):
+            return killed
+        kept = watch.durable
+        stack.gateway.kill()
+        print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
+        stack.gateway.wait()
+    return len(plan)
 
 
 def _push(proxy: str, size: int, seed: int) -> str:
@@ -174,29 +138,3 @@ def _content(size: int, seed: int, hasher: hashlib._Hash) -> Iterator[bytes]:
         block = source.randbytes(min(_BLOCK, size - begin))
         hasher.update(block)
         yield block
-
-
-def _pull(stack: RegistryProcesses, digest: str) -> tuple[int, str]:
-    """Pull a blob as a client does that follows its redirect; return its length and digest."""
-    url = f"{stack.proxy}/v2/drill/blobs/{digest}"
-    while True:
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE)
-        try:
-            connection.request("GET", parts._replace(scheme="", netloc="").geturl())
-            answer = connection.getresponse()
-            if answer.status == 307:
-                url = answer.headers["Location"]
-                continue
-            assert answer.status == 200, answer.status
-            return _measure(answer)
-        finally:
-            connection.close()
-
-
-def _measure(answer: http.client.HTTPResponse) -> tuple[int, str]:
-    length, hasher = 0, hashlib.sha256()
-    while block := answer.read(_BLOCK):
-        length += len(block)
-        hasher.update(block)
-    return length, f"sha256:{hasher.hexdigest()}"

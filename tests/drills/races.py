@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.drills.figures import Figures
 from tests.drills.support.client import Client, Stage
-from tests.drills.support.invariants import check
+from tests.drills.support.invariants import check, judge
 from tests.drills.support.requests import GaveUpError
 from tests.drills.support.schedule import (
     Choice,
@@ -26,7 +26,6 @@ from tests.drills.support.schedule import (
     run,
     written,
 )
-from tests.drills.support.sweep import judge
 from tests.drills.support.worlds import SMALL
 
 if TYPE_CHECKING:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.expressions import Clause
-from tests.drills.mutants import run as mutants
-from tests.drills.mutants.clauses import CLAUSES
-from tests.drills.mutants.rules import RULES
+from tests.drills import mutants
+from tests.drills.mutants import CLAUSES, RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("mutant", [*CLAUSES, *RULES], ids=lambda mutant: mutant.name)
 def test_a_drill_catches_the_mutant(mutant: mutants.Mutant) -> None:
     """One of the drills that the mutant names finds a loss."""
     assert mutants.caught(mutant) is not None
+
+
+@pytest.mark.parametrize(
+    "check", dict.fromkeys(check for each in [*CLAUSES, *RULES] for check in each.checked)
+)
+def test_a_check_finds_nothing_in_the_program_as_it_is(check: Callable[[], None]) -> None:
+    """What a check finds is the mutant's doing."""
+    check()
 
 
 def test_every_named_clause_has_a_mutant() -> None:

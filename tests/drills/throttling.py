@@ -55,9 +55,6 @@ class Case(NamedTuple):
     every: int
     """1: each of its calls fails; 2: every second one, so that requests get half through."""
 
-    def __str__(self) -> str:
-        return "/".join(map(str, self))
-
 
 class ThrottledGate(Gate):
     """A gate at which calls of some services are throttled, from one call on, for some time."""
@@ -90,7 +87,7 @@ def drill(world: World, cases: Iterable[Case]) -> Figures:
     figures = Figures()
     for case in cases:
         figures.schedules += 1
-        with figures.losing(f"throttling/{world.name}/{case}"):
+        with figures.losing("throttling", world.name, *case):
             figures.faults += through(world, case)
     return figures
 

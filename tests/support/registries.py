@@ -23,6 +23,8 @@ from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
@@ -54,6 +56,19 @@ class TestClock:
         return str(uuid.uuid4())
 
 
+def request_to(
+    method: str, target: str, body: bytes, headers: Mapping[str, str], deadline: float
+) -> Request:
+    """Return a request; `target` is the path after /v2/ with its query, `_` in a header is `-`."""
+    path, _, query = target.removeprefix("/v2/").partition("?")
+    parameters: dict[str, list[str]] = {}
+    for part in filter(None, query.split("&")):
+        name, _, value = part.partition("=")
+        parameters.setdefault(name, []).append(value)
+    written = {name.lower().replace("_", "-"): value for name, value in headers.items()}
+    return Request(method, path.rstrip("/"), parameters, written, body, deadline, "test")
+
+
 @dataclass
 class RecordedWorkers:
     """Remembers what it was asked for."""
@@ -81,22 +96,7 @@ class RegistryUnderTest:
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send a request; `target` is the path after /v2/ with its query."""
-        path, _, query = target.removeprefix("/v2/").partition("?")
-        parameters: dict[str, list[str]] = {}
-        for part in filter(None, query.split("&")):
-            name, _, value = part.partition("=")
-            parameters.setdefault(name, []).append(value)
-        return self.api(
-            Request(
-                method=method,
-                path=path.rstrip("/"),
-                query=parameters,
-                headers={name.lower().replace("_", "-"): v for name, v in headers.items()},
-                body=body,
-                deadline=self.clock.now() + 29,
-                request_id="test",
-            )
-        )
+        return self.api(request_to(method, target, body, headers, self.clock.now() + 29))
 
     def stored(self) -> list[str]:
         """Every object key in the bucket."""

@@ -50,6 +50,19 @@ def a_session(**changes: Any) -> Session:  # noqa: ANN401 - any field of a sessi
     return replace(session, **changes)
 
 
+def take_lease(sessions: SessionStore, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
+    """Take a lease of 30 seconds as `holder`, at the session's offset, with `changes`."""
+    now = changes.setdefault("now", NOW)
+    given = {
+        "owner": session.owner,
+        "at": session.offset,
+        "claim": None,
+        "holder": "holder",
+        "until": now + 30,
+    }
+    return sessions.take_lease(session.id, **(given | changes))
+
+
 def as_sealed(session: Session, claim: Digest, now: float) -> Session:
     """Return a session as a closing PUT seals it: hashed if the claim has its hash's algorithm."""
     hasher = hasher_of(session) if claim.algorithm is session.algorithm else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.registry.session import Owner, Session
+from tests.support.values import take_lease
 
 if TYPE_CHECKING:
     from chalicelib.registry.sweeper import SweepOutcome
@@ -37,17 +38,11 @@ def commit(memory: MemoryRegistry, session: Session, claim: Digest, data: bytes 
     return memory.registry.uploads.commit(OWNER, session.id, claim, data, at, deadline)
 
 
-def stored(memory: MemoryRegistry, session: Session) -> Session:
-    """Return a session as it is stored."""
-    return memory.session(session.id)
-
-
 def die_holding(memory: MemoryRegistry, session: Session, claim: Digest | None = None) -> None:
     """Take the lease as a request does that then dies; it ends in 34 seconds."""
     now = memory.clock.now()
-    memory.sessions.take_lease(
-        session.id, owner=OWNER, at=None, claim=claim, holder="dead", now=now, until=now + 34
-    )
+    dead = {"at": None, "claim": claim, "holder": "dead", "now": now, "until": now + 34}
+    take_lease(memory.sessions, session, **dead)
 
 
 def sweep(memory: MemoryRegistry, wait: float = 0.0) -> dict[SweepOutcome, int]:

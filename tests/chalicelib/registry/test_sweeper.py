@@ -6,7 +6,6 @@ No test may wait: the clock is moved.
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +27,6 @@ from tests.chalicelib.registry.sessions import (
     commit,
     die_holding,
     opened,
-    stored,
     sweep,
 )
 from tests.support.calls import record_calls
@@ -76,7 +74,7 @@ def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: Memory
     assert memory.registry.uploads.status(OWNER, session.id).offset == len(BYTES)
     assert sweep(memory, 60) == {SweepOutcome.CANCELLED: 1}
     assert (memory.objects.objects, memory.objects.uploads) == ({}, {})
-    assert stored(memory, session).expires_at is not None
+    assert memory.session(session.id).expires_at is not None
     with pytest.raises(UploadUnknownError):
         memory.registry.uploads.status(OWNER, session.id)
     assert sweep(memory, LIMITS.session_life) == {}
@@ -91,7 +89,7 @@ def test_a_session_whose_holder_died_is_cleaned_up_twice(memory: MemoryRegistry)
     assert sweep(memory, LIMITS.sweep_again - 1) == {}
     assert sweep(memory, 1) == {SweepOutcome.CLEANED: 1}
     assert memory.objects.objects == {}
-    assert stored(memory, session).sweep_at is None
+    assert memory.session(session.id).sweep_at is None
 
 
 def test_a_session_with_a_live_lease_is_not_cancelled_at_the_end_of_its_life(
@@ -113,7 +111,7 @@ def test_a_sealed_session_is_driven_on(memory: MemoryRegistry) -> None:
     link = memory.registry.blobs.stat(NAME, CLAIM)
     assert memory.registry.blobs.read(link) == BYTES
     assert list(memory.objects.objects) == [link.key]
-    assert stored(memory, session).sweep_at is None
+    assert memory.session(session.id).sweep_at is None
 
 
 def test_a_session_with_a_digest_mismatch_waits_for_another_claim(memory: MemoryRegistry) -> None:
@@ -129,7 +127,7 @@ def test_a_session_with_a_digest_mismatch_waits_for_another_claim(memory: Memory
     assert memory.registry.blobs.stat(NAME, right).size == len(BYTES)
     other = sealed(memory, wrong)
     assert sweep(memory, LIMITS.session_life)[SweepOutcome.CANCELLED] == 1
-    assert stored(memory, other).state is UploadState.CANCELLED
+    assert memory.session(other.id).state is UploadState.CANCELLED
     sweep(memory, LIMITS.sweep_again)
     assert [key for key in memory.objects.objects if other.id in key] == []
 
@@ -186,7 +184,7 @@ def test_clean_up_that_is_slow_and_fails_keeps_no_other_session_waiting(
     for _ in range(12):
         memory.registry.sweeper.sweep(memory.clock.now() + 600)
         memory.clock.sleep(3600)
-    assert [stored(memory, each).sweep_at for each in others] == [None] * 4
+    assert [memory.session(each.id).sweep_at for each in others] == [None] * 4
     monkeypatch.setattr(memory.objects, "abort_multipart", abort)
     sweep(memory)
     assert not memory.objects.uploads
@@ -215,7 +213,7 @@ def test_a_commit_that_ends_the_run_keeps_no_other_session_waiting(
     # The next hourly run: it is due again, and so are the others, for longer.
     with pytest.raises(Killed):
         sweep(memory, 3600)
-    assert {stored(memory, other).state for other in others} == {UploadState.COMMITTED}
+    assert {memory.session(other.id).state for other in others} == {UploadState.COMMITTED}
 
 
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:
@@ -240,16 +238,8 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     """
     registry = registry_over(strict_moto.fresh())
     now, due = registry.clock.now(), 40
-    items = [
-        session_item(
-            a_session(
-                id=str(uuid.uuid4()),
-                life_until=now + (-1 if number < due else 9999),
-                sweep_at=now + (-1 if number < due else 9999),
-            )
-        )
-        for number in range(BACKLOG)
-    ]
+    times = [now - 1] * due + [now + 9999] * (BACKLOG - due)
+    items = [session_item(a_session(life_until=at, sweep_at=at)) for at in times]
     for start in range(0, len(items), 25):
         batch: list[Any] = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
         registry.dynamodb.batch_write_item(RequestItems={registry.uploads_table: batch})

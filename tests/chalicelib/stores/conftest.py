@@ -10,23 +10,34 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
+from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.emulators.backends import Backend, ministack_backend
 from tests.emulators.dynamodb import MemoryTables
+from tests.emulators.lost_answers import first_answers_lost
 from tests.support.registries import REGISTRY, UPLOADS
-from tests.support.values import fresh_name
+from tests.support.values import a_session, fresh_digest, fresh_name, push, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from chalicelib.digest import Digest
+    from chalicelib.registry.model import Link, Record
+    from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.keys import Key
 
 BACKENDS = ("moto", "ministack")
+REPEATING = {f"{name}, sent twice": name for name in BACKENDS}
+"""Over these every request is sent again, as the SDK does when an answer is lost.
+
+moto ignores the token of a transaction: there the item shows a repeat, and on MiniStack the token.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,64 @@ class Stores:
         """Delete an item behind the stores' back."""
         self.client.delete_item(TableName=self.table(key), Key=key_attributes(key))
 
+    def stored(self, **changes: Any) -> Session:  # noqa: ANN401 - any field of a session
+        """Create a session with `changes`."""
+        session = a_session(**changes)
+        self.sessions.create(session)
+        return session
+
+    def lease(self, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
+        """Take a lease of 30 seconds as `holder`, with `changes`."""
+        return take_lease(self.sessions, session, **changes)
+
+    def pushed(self, repository: str | None = None) -> Digest:
+        """Publish a new blob in a repository (None: one of its own); returns its digest."""
+        digest = fresh_digest()
+        push(self.sessions, self.metadata, repository or fresh_name(), digest)
+        return digest
+
+    def link(self, repository: str, digest: Digest) -> Link:
+        """Return a link that must be there."""
+        link = self.metadata.get_link(repository, digest)
+        assert link is not None
+        return link
+
+    def record(self, digest: Digest) -> Record:
+        """Return a record that must be there."""
+        record = self.metadata.get_record(digest)
+        assert record is not None
+        return record
+
+
+class Script:
+    """A client whose every call takes the next answer, or raises it; the last one for ever."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.requests: list[Mapping[str, Any]] = []
+        self.waits: list[float] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., object]:
+        def call(**request: object) -> object:
+            self.requests.append(dict(request))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+    @property
+    def dynamo(self) -> Dynamo:
+        """The wrapper of this client."""
+        return Dynamo(cast("Any", self), self.waits.append)
+
+
+def error(code: str, **response: object) -> ClientError:
+    """Return what botocore raises for an error code."""
+    answer: Any = {"Error": {"Code": code, "Message": "no"}, **response}
+    return ClientError(answer, "AnyOperation")
+
 
 class Running:
     """The session's moto, and MiniStack, which is started when first asked for."""
@@ -70,13 +139,17 @@ class Running:
         self._strict_moto, self._stack = strict_moto, stack
         self._stores: dict[str, tuple[Backend, Stores]] = {}
 
+    def backend(self, name: str) -> Backend:
+        """Return the backend that all tests share."""
+        return self._started(name)[0]
+
     def stores(self, name: str) -> Stores:
         """Return stores over the tables that all tests share."""
         return self._started(name)[1]
 
     def fresh(self, name: str) -> Stores:
         """Return stores over tables of their own."""
-        return over_backend(self._started(name)[0].fresh())
+        return over_backend(self.backend(name).fresh())
 
     def _started(self, name: str) -> tuple[Backend, Stores]:
         if name not in self._stores:
@@ -85,6 +158,13 @@ class Running:
                 backend = self._stack.enter_context(ministack_backend())
             self._stores[name] = backend, over_backend(backend)
         return self._stores[name]
+
+    def repeating(self, name: str) -> Stores:
+        """Return stores over the same tables, whose client sends every request twice."""
+        client = self.backend(name).dynamodb()
+        first_answers_lost(client)
+        stores = self.stores(name)
+        return over(client, stores.registry_table, stores.uploads_table)
 
 
 def over(client: DynamoDBClient, registry: str, uploads: str) -> Stores:
@@ -117,9 +197,11 @@ def running(strict_moto: Backend) -> Iterator[Running]:
         yield Running(strict_moto, stack)
 
 
-@pytest.fixture(params=["memory", *BACKENDS])
+@pytest.fixture(params=["memory", *BACKENDS, *REPEATING])
 def stores(request: pytest.FixtureRequest, running: Running) -> Stores:
     """Stores of every kind, one after the other."""
+    if request.param in REPEATING:
+        return running.repeating(REPEATING[request.param])
     return in_memory() if request.param == "memory" else running.stores(request.param)
 
 

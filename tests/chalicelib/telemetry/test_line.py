@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 import pytest
 
@@ -26,6 +27,7 @@ from moorage.common.project import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Lines = Callable[[], list[dict[str, Any]]]
 
 ROOT = PROJECT
 DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -34,7 +36,7 @@ SECRET = "Basic hunter2"  # noqa: S105 - what must be nowhere
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     """Give the lines written so far, as what they have for keys."""
     caplog.set_level(logging.INFO, logger="moorage")
     return lambda: [vars(record) for record in caplog.records if hasattr(record, "s3_calls")]
@@ -102,12 +104,7 @@ def test_an_event_counts_into_the_innermost_open_tally() -> None:
     ],
 )
 def test_failures_are_logged_as_warnings(
-    lines: Callable[[], list[dict[str, Any]]],
-    caplog: pytest.LogCaptureFixture,
-    action: str,
-    status: int,
-    *,
-    written: bool,
+    lines: Lines, caplog: pytest.LogCaptureFixture, action: str, status: int, *, written: bool
 ) -> None:
     """Alarms count these lines; a client's usual errors are left out."""
     caplog.set_level(logging.WARNING, logger="moorage")
@@ -181,9 +178,7 @@ def test_every_field_is_documented() -> None:
     assert sorted(name.strip("`") for name in named) == sorted(LogLine._fields)
 
 
-def test_a_fault_before_there_is_an_api_is_a_line_too(
-    lines: Callable[[], list[dict[str, Any]]],
-) -> None:
+def test_a_fault_before_there_is_an_api_is_a_line_too(lines: Lines) -> None:
     """A setting that is missing: status and error, and nothing of the request."""
 
     def build() -> Any:  # noqa: ANN401 - never returns
@@ -192,20 +187,6 @@ def test_a_fault_before_there_is_an_api_is_a_line_too(
     assert answer(build, lambda: cast("Any", None)).status == 500
     (told,) = lines()
     assert (told["status"], told["error"], told["path"]) == (500, "UNKNOWN", None)
-
-
-class FixedAuthenticator:
-    """An authenticator with one result: a principal, None, or an error that it raises."""
-
-    def __init__(self, found: Principal | Exception | None) -> None:
-        self._found = found
-
-    def identify(self, header: str) -> Principal | None:
-        """Return or raise the result."""
-        assert header == SECRET
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
 
 
 @pytest.mark.parametrize(
@@ -219,28 +200,29 @@ class FixedAuthenticator:
 )
 def test_the_authorizer_has_a_line(  # noqa: PLR0913 - fixtures, and a row of the table
     monkeypatch: pytest.MonkeyPatch,
-    lines: Callable[[], list[dict[str, Any]]],
+    lines: Lines,
     found: Principal | Exception | None,
     status: int,
     error: str | None,
     principal: str | None,
 ) -> None:
     """Who was let in, who was not, and that it could not be told; never the header."""
-    monkeypatch.setattr(access, "authenticator", lambda: FixedAuthenticator(found))
+    fixed = mock.Mock()
+    fixed.identify.side_effect = [found]
+    monkeypatch.setattr(access, "authenticator", lambda: fixed)
     if isinstance(found, Exception):
         with pytest.raises(type(found)):
             access.identify(SECRET)
     else:
         assert access.identify(SECRET) is found
+    fixed.identify.assert_called_once_with(SECRET)
     (told,) = lines()
     assert (told["action"], told["status"], told["error"]) == ("authorize", status, error)
     assert told["principal"] == principal
     assert SECRET not in str(told)
 
 
-def test_a_function_that_fails_has_its_line_and_its_failure(
-    lines: Callable[[], list[dict[str, Any]]],
-) -> None:
+def test_a_function_that_fails_has_its_line_and_its_failure(lines: Lines) -> None:
     """What it was about is told although it failed."""
 
     def fail() -> None:
@@ -254,9 +236,7 @@ def test_a_function_that_fails_has_its_line_and_its_failure(
 
 
 def test_metrics_that_fail_change_nothing(
-    lines: Callable[[], list[dict[str, Any]]],
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    lines: Lines, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is done by then: the error goes to the log, and other metrics are printed."""
     measured: list[LogLine] = []

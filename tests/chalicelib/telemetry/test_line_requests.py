@@ -7,11 +7,10 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
@@ -20,19 +19,18 @@ from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import Owner
 from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.telemetry.tally import counted, tallied
 from tests.chalicelib.api.pushing import IMAGE
+from tests.emulators.lost_answers import aws_answer
 from tests.support.calls import record_calls
 from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from chalicelib.api.messages import Response
     from tests.emulators.backends import Backend
     from tests.support.calls import CallRecorder
@@ -92,6 +90,11 @@ def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
     return Told(replace(under, api=api, registry=registry, ports=ports), caplog)
 
 
+def session_of(location: str) -> str:
+    """Return the id of the session to which a Location leads."""
+    return location.rpartition("/")[2].partition("?")[0]
+
+
 def has(line: dict[str, Any], **fields: object) -> bool:
     """Whether a line has these fields; says which it has not."""
     assert {name: line[name] for name in fields} == fields
@@ -113,7 +116,7 @@ def test_a_blob_in_one_request(told: Told) -> None:
 def test_a_blob_in_a_closing_put(told: Told) -> None:
     """POST, then PUT with the body: both name the session, the second one the digest."""
     at, digest = told.start(), Digest.of(b"hello")
-    session = at.rpartition("/")[2].partition("?")[0]
+    session = session_of(at)
     assert has(told.line(), session=session, digest=None, committed=False, dynamodb_calls=1)
     told.ask("PUT", f"{at}&digest={digest}", b"hello")
     assert has(told.line(), session=session, digest=str(digest), committed=True, resumed=False)
@@ -187,16 +190,10 @@ def test_a_refusal(told: Told, method: str, target: str, error: str, action: str
 
 def test_who_was_refused_is_told(told: Told) -> None:
     """A denial names whom the gateway's authorizer named."""
-
-    class Deny:
-        """Lets nobody through."""
-
-        def admit(self, request: Request, action: str, repository: str | None) -> NoReturn:
-            """Refuse."""
-            raise DeniedError(f"{request.method} {action} {repository}")
-
+    deny = mock.Mock()
+    deny.admit.side_effect = DeniedError("no")
     options = ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024)
-    api = Api(lambda: told.registry.registry, options, Deny())
+    api = Api(lambda: told.registry.registry, options, deny)
     request = Request("GET", "a/b/tags/list", {}, {}, b"", deadline=0, request_id="r")
     api(request._replace(authorizer={PRINCIPAL: "credential:x"}))
     (line,) = told.lines()
@@ -213,7 +210,7 @@ def test_a_fault(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
     """A chunk that finds its hash state unusable says so; the commit reads the bytes again."""
     at = str(told.ask("PATCH", told.start(), b"abc").headers["Location"])
-    session_id = at.rpartition("/")[2].partition("?")[0]
+    session_id = session_of(at)
     sessions = told.registry.ports.sessions
     before = sessions.get(session_id)
     assert before is not None
@@ -227,16 +224,10 @@ def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
 def test_a_lease_that_is_taken_over_is_told(told: Told) -> None:
     """Whoever goes on after a request that died has taken its lease."""
     at = told.start()
-    now = told.registry.clock.now()
-    told.registry.ports.sessions.take_lease(
-        at.rpartition("/")[2].partition("?")[0],
-        owner=Owner("a/b", ""),
-        at=0,
-        claim=None,
-        holder="one that died",
-        now=now,
-        until=now - 1,
-    )
+    sessions, now = told.registry.ports.sessions, told.registry.clock.now()
+    session = sessions.get(session_of(at))
+    assert session is not None
+    take_lease(sessions, session, holder="one that died", now=now, until=now - 1)
     told.ask("PATCH", at, b"abc")
     assert has(told.line(), status=202, taken_over=True, resumed=False)
 
@@ -283,16 +274,8 @@ def test_copies_in_parts_count_for_their_request(told: Told) -> None:
 def test_a_repeat_is_a_retry_and_no_call(strict_moto: Backend) -> None:
     """What botocore sends again is one call, sent twice."""
     client = counted(strict_moto.s3(retries={"mode": "standard", "total_max_attempts": 3}))
-    refusals = [AWSResponse("", 503, HTTPHeaders(), _Raw())]
+    refusals = [aws_answer("", 503)]
     client.meta.events.register("before-send", lambda **_: refusals.pop() if refusals else None)
     with tallied() as tally:
         client.list_objects_v2(Bucket=strict_moto.bucket)
     assert (tally.calls["s3"], tally.retries) == (1, 1)
-
-
-class _Raw:
-    """The body of an answer that says nothing."""
-
-    def stream(self) -> Iterator[bytes]:
-        """Return no bytes."""
-        return iter([b""])

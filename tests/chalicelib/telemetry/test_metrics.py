@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.api.routes import Action
 from chalicelib.registry.sweeper import SweepOutcome
-from chalicelib.telemetry.line import LogLine
+from chalicelib.telemetry.line import LogLine, line_of
 from chalicelib.telemetry.metrics import (
     METRICS,
     NAMESPACE,
@@ -19,6 +19,7 @@ from chalicelib.telemetry.metrics import (
     MetricsPrinter,
     measured,
 )
+from chalicelib.telemetry.tally import Tally
 from moorage.common.project import PROJECT
 
 ROOT = PROJECT
@@ -26,24 +27,9 @@ DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 
 def a_line(**changes: Any) -> LogLine:  # noqa: ANN401 - any field
-    """Return the line of a ping that did nothing."""
-    fields: dict[str, Any] = {
-        "action": "ping",
-        "operation": "routes.ping",
-        "status": 200,
-        "milliseconds": 1500.0,
-        "cold_start": False,
-        "s3_calls": 0,
-        "dynamodb_calls": 0,
-        "other_calls": 0,
-        "retries": 0,
-        "resumed": False,
-        "taken_over": False,
-        "unhashed": False,
-        "committed": False,
-        **changes,
-    }
-    return LogLine(**fields)
+    """Return the line of a ping that did nothing, with `changes`."""
+    line = line_of(Tally(), action="ping", status=200, operation="routes.ping")
+    return line._replace(milliseconds=1500.0, **changes)
 
 
 def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
@@ -59,10 +45,7 @@ def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
         ({"status": 404}, {"Refusals": 1}),
         ({"status": 429}, {"Throttled": 1}),
         ({"status": 503}, {"Faults": 1}),
-        (
-            {"action": "pull", "operation": "blobs.get", "bytes_out": 7},
-            {"Pulls": 1, "BytesOut": 7},
-        ),
+        ({"action": "pull", "operation": "blobs.get", "bytes_out": 7}, {"Pulls": 1, "BytesOut": 7}),
         (
             {"operation": "blobs.get", "status": 307, "bytes_redirected": 9},
             {"Pulls": 1, "BytesRedirected": 9},
@@ -117,10 +100,7 @@ def test_what_was_swept_is_counted_by_outcome() -> None:
     swept = {"cleaned": 4, "failed": 1, "nothing": 7, "cancelled": 0}
     found = measured(a_line(action="sweep", swept=swept))
     swept_only = {key: values for key, values in found.items() if key and key[0] == "outcome"}
-    assert swept_only == {
-        ("outcome", "cleaned"): {"Swept": 4},
-        ("outcome", "failed"): {"Swept": 1},
-    }
+    assert swept_only == {("outcome", "cleaned"): {"Swept": 4}, ("outcome", "failed"): {"Swept": 1}}
     assert set(OUTCOMES) == {each.value for each in SweepOutcome} - {"nothing"}
 
 

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from chalicelib.telemetry.tracing import Trace, Tracer
 from moorage.common.project import PROJECT
+from tests.emulators.lost_answers import aws_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from botocore.awsrequest import AWSResponse
 
 ROOT = PROJECT
 TRACE, SEGMENT = "1-5bef4de7-ad49b0e87f6ef6c87fc2e700", "53995c3f42cd8ad8"
@@ -68,9 +67,7 @@ class Traced:
         self.sent.append(header.decode() if isinstance(header, bytes) else header)
         if self.failure is not None:
             raise self.failure
-        headers = HTTPHeaders()
-        headers["x-amzn-requestid"] = "R1"
-        return AWSResponse(request.url, self.status, headers, _Raw(self.body))
+        return aws_answer(request.url, self.status, self.body, {"x-amzn-requestid": "R1"})
 
     def document(self) -> dict[str, Any]:
         """Return the one document that was sent."""
@@ -79,17 +76,6 @@ class Traced:
         assert json.loads(head) == {"format": "json", "version": 1}
         found: dict[str, Any] = json.loads(document)
         return found
-
-
-@dataclass
-class _Raw:
-    """The body of an answer."""
-
-    content: bytes
-
-    def stream(self) -> Iterator[bytes]:
-        """Return it."""
-        return iter([self.content])
 
 
 def get_item(traced: Traced) -> None:

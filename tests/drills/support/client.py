@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from chalicelib.registry.service import Limits
     from tests.drills.support.worlds import World
 
+HOME, AWAY = "team/home", "team/away"
+"""The repositories of the operations and races."""
+TEXT = b"The quick brown fox jumps over the lazy dog, and again."
+"""55 bytes: a few parts of 8 and a tail, and above what one copy takes."""
+
 _SESSIONS = 20
 """How often a client starts an upload anew before that is a violation."""
 
@@ -86,9 +91,9 @@ class Client:
                 work(self.stage.registry(self.requests.gate), self.stage.world.clock.now())
             except Stopped:
                 self.requests.gate.revive()
-                self.requests.unanswered()
+                self.requests.wait()
             except RegistryError:
-                self.requests.unanswered()
+                self.requests.wait()
             else:
                 return
         raise Violation(f"no end in {self.requests.tries} tries")
@@ -106,7 +111,7 @@ class Client:
                     break
             else:
                 raise Violation(f"no session of {_SESSIONS} ever took the blob")
-        self.ledger.blob(repository, upload.digest, upload.data)
+        self.ledger.blobs[repository, upload.digest] = upload.data
 
     def start(self, repository: str) -> str:
         """Open a session; returns its id."""
@@ -158,7 +163,7 @@ class Client:
         try:
             response = self.requests.ask("PATCH", target, chunk)
         except NoAnswerError:
-            self.requests.unanswered()
+            self.requests.wait()
             return None
         if response.status in LATER:
             self.requests.wait(response)
@@ -192,10 +197,10 @@ class Client:
             try:
                 response = self.requests.ask("PUT", target, upload.data[at:])
             except NoAnswerError:
-                self.requests.unanswered()
+                self.requests.wait()
             else:
                 if response.status == 201:
-                    self.ledger.blob(repository, upload.digest, upload.data)
+                    self.ledger.blobs[repository, upload.digest] = upload.data
                     return True
                 if response.status == 404:
                     return self.gone(session, upload.digest)
@@ -238,7 +243,7 @@ class Client:
         target = f"{repository}/blobs/uploads?mount={upload.digest}&from={source}"
         response = expect(self.requests.insist("POST", target), 201, 202)
         if response.status == 201:
-            self.ledger.blob(repository, upload.digest, upload.data)
+            self.ledger.blobs[repository, upload.digest] = upload.data
             return True
         if (source, upload.digest) not in self.ledger.unlinked:
             raise Violation(f"{target}: the source has it, and it was not mounted")
@@ -272,7 +277,7 @@ class Client:
             return False
         expect(response, 201)
         digest = Digest.parse(str(response.headers["Docker-Content-Digest"]))
-        self.ledger.manifest(repository, digest, body)
+        self.ledger.manifests[repository, digest] = body
         return True
 
     def delete_manifest(self, repository: str, reference: str) -> None:

@@ -53,11 +53,3 @@ class Ledger:
         """Note a chunk that was answered with 202."""
         self.chunks[session_id].append((at, chunk))
         self.durable(session_id, at + len(chunk))
-
-    def blob(self, repository: str, digest: Digest, data: bytes) -> None:
-        """Note a blob that was answered with 201."""
-        self.blobs[repository, digest] = data
-
-    def manifest(self, repository: str, digest: Digest, body: bytes) -> None:
-        """Note a manifest that was answered with 201."""
-        self.manifests[repository, digest] = body

@@ -69,21 +69,13 @@ def as_repeated(call: Call) -> Any:  # noqa: ANN401 - likewise
     return _repeated_answer(call())
 
 
-def failing(error: Callable[[], Exception]) -> Act:
-    """Fail with an error, and nothing was done."""
-
-    def act(_call: Call) -> Any:  # noqa: ANN401 - likewise
-        raise error()
-
-    return act
-
-
-def failing_after(error: Callable[[], Exception]) -> Act:
-    """Fail with an error after the call took effect."""
+def failing(error: Callable[[], Exception], *, after: bool = False) -> Act:
+    """Fail with an error, when nothing was done or `after` the call took effect."""
 
     def act(call: Call) -> Any:  # noqa: ANN401 - likewise
-        with suppress(Exception):
-            call()
+        if after:
+            with suppress(Exception):
+                call()
         raise error()
 
     return act

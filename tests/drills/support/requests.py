@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request, Response
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped
+from tests.support.registries import request_to
 
 if TYPE_CHECKING:
+    from chalicelib.api.messages import Response
     from chalicelib.registry.registry import Registry
     from tests.drills.support.worlds import DrillClock
 
@@ -59,23 +60,9 @@ class Requests:
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send one request; raises NoAnswerError if its invocation is stopped."""
-        path, _, query = target.removeprefix("/v2/").partition("?")
-        parameters: dict[str, list[str]] = {}
-        for part in filter(None, query.split("&")):
-            name, _, value = part.partition("=")
-            parameters.setdefault(name, []).append(value)
-        request = Request(
-            method=method,
-            path=path,
-            query=parameters,
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-            body=body,
-            authorizer={PRINCIPAL: self.principal},
-            deadline=self.clock.now() + 29,
-            request_id="drill",
-        )
+        request = request_to(method, target, body, headers, self.clock.now() + 29)
         try:
-            response = self._api(request)
+            response = self._api(request._replace(authorizer={PRINCIPAL: self.principal}))
         except Stopped:
             self.gate.revive()
             raise NoAnswerError from None
@@ -95,24 +82,18 @@ class Requests:
             try:
                 response = self.ask(method, target, body, **headers)
             except NoAnswerError:
-                self.unanswered()
+                self.wait()
             else:
                 if response.status not in LATER:
                     return response
                 self.wait(response)
         raise Violation(f"{method} {target}: no answer in {self.tries} tries")
 
-    def unanswered(self) -> None:
-        """Wait a second after no answer, if this client is patient."""
+    def wait(self, response: Response | None = None) -> None:
+        """Wait as Retry-After says, or a second after no answer, if this client is patient."""
         if not self.patient:
             raise GaveUpError
-        self.clock.sleep(1)
-
-    def wait(self, response: Response) -> None:
-        """Wait for the time in Retry-After, if this client is patient."""
-        if not self.patient:
-            raise GaveUpError
-        self.clock.sleep(int(str(response.headers["Retry-After"])))
+        self.clock.sleep(int(str(response.headers["Retry-After"])) if response else 1)
 
 
 def expect(response: Response, *statuses: int) -> Response:

@@ -19,7 +19,6 @@ from tests.drills.support.points import (
     Stopped,
     cut_short,
     failing,
-    failing_after,
     repeat,
     stop_after,
     stop_before,
@@ -31,9 +30,9 @@ ACTS: Mapping[str, Act | None] = {
     "b": stop_before,
     "a": stop_after,
     "f": failing(UnavailableError),
-    "F": failing_after(UnavailableError),
+    "F": failing(UnavailableError, after=True),
     "t": failing(TooManyRequestsError),
-    "T": failing_after(TooManyRequestsError),
+    "T": failing(TooManyRequestsError, after=True),
     "c": cut_short(UnavailableError),
 }
 """What can be done to a call of a schedule, by its letter; failures as the ports raise them."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from tests.drills.support.moto import MotoWire, answer
 from tests.drills.support.points import Act, Call, Late, repeat
+from tests.emulators.lost_answers import aws_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.drills.support.moto import MotoWire
 
 Send = Callable[[], Any]
 Fault = Callable[[Any, Send], Any]
@@ -87,34 +87,25 @@ def letters(wire: MotoWire) -> Mapping[str, Act]:
 def _over(wire: MotoWire, fault: Fault) -> Act:
     """Make the call while the wire does this to its first answer."""
 
-    def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
-        with _set(wire, fault):
-            return call()
-
-    return act
-
-
-@contextmanager
-def _set(wire: MotoWire, fault: Fault) -> Iterator[None]:
     def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request
         wire.fault = None
         return fault(request, send)
 
-    wire.fault = once
-    try:
-        yield
-    finally:
-        wire.fault = None
+    def act(call: Call) -> Any:  # noqa: ANN401 - each call has an answer of its own
+        with mock.patch.object(wire, "fault", once):
+            return call()
+
+    return act
 
 
 def _refused(service: str, *, throttled: bool) -> Fault:
     def fault(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
         if service == "s3":
             code = "SlowDown" if throttled else "InternalError"
-            return answer(request, 503 if throttled else 500, _xml(code))
+            return aws_answer(request.url, 503 if throttled else 500, _xml(code))
         if throttled:
-            return answer(request, 400, _json("ProvisionedThroughputExceededException"))
-        return answer(request, 500, _json("InternalServerError"))
+            return aws_answer(request.url, 400, _json("ProvisionedThroughputExceededException"))
+        return aws_answer(request.url, 500, _json("InternalServerError"))
 
     return fault
 
@@ -139,22 +130,22 @@ def _reset(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
 def _garbled(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
     """What a proxy in between may answer."""
     send()
-    return answer(request, 502, b"<html>Bad Gateway")
+    return aws_answer(request.url, 502, b"<html>Bad Gateway")
 
 
 def _cut_short(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
     whole = send()
     content = whole.content
-    return answer(request, whole.status_code, content[: len(content) // 2], whole.headers)
+    return aws_answer(request.url, whole.status_code, content[: len(content) // 2], whole.headers)
 
 
 def _error_in_200(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
-    return answer(request, 200, _xml("InternalError"))
+    return aws_answer(request.url, 200, _xml("InternalError"))
 
 
 def _conflict(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
     """Another Complete of the same upload is at it, and not done yet."""
-    return answer(request, 409, _xml("OperationAborted"))
+    return aws_answer(request.url, 409, _xml("OperationAborted"))
 
 
 def _conflict_lost(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
@@ -163,24 +154,29 @@ def _conflict_lost(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
     return _conflict(request, send)
 
 
+def _reasons(request: Any) -> list[dict[str, str]]:  # noqa: ANN401 - likewise
+    return [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"]]
+
+
+def _cancelled(request: Any, reasons: list[dict[str, str]]) -> Any:  # noqa: ANN401 - likewise
+    body = _json("TransactionCanceledException", CancellationReasons=reasons)
+    return aws_answer(request.url, 400, body)
+
+
 def _transaction_conflict(request: Any, _send: Send) -> Any:  # noqa: ANN401 - likewise
-    body = json.loads(request.body)
-    reasons = [{"Code": "None"} for _ in body["TransactItems"]]
-    reasons[-1] = {"Code": "TransactionConflict"}
-    return answer(request, 400, _json("TransactionCanceledException", CancellationReasons=reasons))
+    return _cancelled(request, [*_reasons(request)[1:], {"Code": "TransactionConflict"}])
 
 
 def _mixed(failed: int, busy: int) -> Fault:
     """One action's condition failed while another request was writing another action's item."""
 
     def fault(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
-        reasons = [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"]]
+        reasons = _reasons(request)
         if len(reasons) == 1:
             return _transaction_conflict(request, send)
         reasons[failed % len(reasons)] = {"Code": "ConditionalCheckFailed"}
         reasons[busy % len(reasons)] = {"Code": "TransactionConflict"}
-        body = _json("TransactionCanceledException", CancellationReasons=reasons)
-        return answer(request, 400, body)
+        return _cancelled(request, reasons)
 
     return fault
 
@@ -194,7 +190,7 @@ def _half_unread(request: Any, send: Send) -> Any:  # noqa: ANN401 - likewise
     request.body = json.dumps({"RequestItems": {table: {**wanted, "Keys": keys[:half]}}}).encode()
     read = json.loads(send().content)
     left = {table: {**wanted, "Keys": keys[half:]}} if keys[half:] else {}
-    return answer(request, 200, json.dumps({**read, "UnprocessedKeys": left}).encode())
+    return aws_answer(request.url, 200, json.dumps({**read, "UnprocessedKeys": left}).encode())
 
 
 def _xml(code: str) -> bytes:

@@ -7,9 +7,8 @@ store is in memory. Nothing here may run on real time.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -42,12 +41,7 @@ SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
 BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
 """Every commit but the smallest is a worker's."""
 _START = 1_764_000_000.0
-_TABLE = (
-    "AttributeDefinitions",
-    "BillingMode",
-    "GlobalSecondaryIndexes",
-    "KeySchema",
-)
+_TABLE = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 
 
 class DrillClock:
@@ -71,36 +65,22 @@ class DrillClock:
         return str(uuid.UUID(int=self._ids))
 
 
-@dataclass
 class DrillWorkers:
-    """Remembers which commits were asked for, and does them at once where `drive` is set."""
+    """Does the commits that are asked for as `drive` says, which is nothing by itself."""
 
-    asked: list[str] = field(default_factory=list)
     drive: Callable[[str], object] | None = None
 
     def commit(self, session_id: str) -> None:
-        """Remember, or do it."""
-        self.asked.append(session_id)
+        """Do it."""
         if self.drive is not None:
             self.drive(session_id)
 
 
-class World(Protocol):
-    """A registry's surroundings."""
-
-    name: str
-    limits: Limits
-    clock: DrillClock
-    workers: DrillWorkers
-
-    def ports(self, gate: Gate) -> Ports:
-        """Return the ports of one task."""
-
-    def snapshot(self) -> Snapshot:
-        """Look at everything that is stored."""
-
-    def fresh(self, limits: Limits) -> World:
-        """Make another one with nothing in it; the old one may be gone by that."""
+def _stores(
+    client: DynamoDBClient, registry: str, uploads: str, clock: DrillClock
+) -> tuple[DynamoSessionStore, DynamoMetadataStore]:
+    sessions = DynamoSessionStore(client, uploads, sleep=clock.sleep)
+    return sessions, DynamoMetadataStore(client, registry, uploads, sleep=clock.sleep)
 
 
 class TablesWorld:
@@ -119,14 +99,9 @@ class TablesWorld:
     def ports(self, gate: Gate) -> Ports:
         """Return the ports."""
         client: Any = gated(self._tables, "dynamodb", gate)
-        sleep = self.clock.sleep
-        return Ports(
-            objects=gated(self._objects, "objects", gate),
-            sessions=DynamoSessionStore(client, UPLOADS, sleep=sleep),
-            metadata=DynamoMetadataStore(client, REGISTRY, UPLOADS, sleep=sleep),
-            workers=gated(self.workers, "workers", gate),
-            clock=self.clock,
-        )
+        objects = gated(self._objects, "objects", gate)
+        workers = gated(self.workers, "workers", gate)
+        return Ports(objects, *_stores(client, REGISTRY, UPLOADS, self.clock), workers, self.clock)
 
     def snapshot(self) -> Snapshot:
         """Look."""
@@ -167,25 +142,16 @@ class AwsWorld:
             f"drill-{tag}{end}" for end in ("", "-registry", "-uploads")
         )
         s3.create_bucket(Bucket=self._bucket)
-        for table, resource in (
-            (self._registry, "RegistryTable"),
-            (self._uploads, "UploadsTable"),
-        ):
+        for table, resource in ((self._registry, "RegistryTable"), (self._uploads, "UploadsTable")):
             dynamodb.create_table(TableName=table, **_properties(resource))
 
     def ports(self, gate: Gate) -> Ports:
         """Return the ports, each API call below which is a point."""
         s3, dynamodb = gated(self._s3, "s3", gate), gated(self._dynamodb, "dynamodb", gate)
-        sleep = self.clock.sleep
-        return Ports(
-            objects=S3ObjectStore(
-                s3, self._bucket, copy_limit=self.limits.copy_whole, copy_part=2 * PART
-            ),
-            sessions=DynamoSessionStore(dynamodb, self._uploads, sleep=sleep),
-            metadata=DynamoMetadataStore(dynamodb, self._registry, self._uploads, sleep=sleep),
-            workers=gated(self.workers, "workers", gate),
-            clock=self.clock,
-        )
+        limit = self.limits.copy_whole
+        objects = S3ObjectStore(s3, self._bucket, copy_limit=limit, copy_part=2 * PART)
+        stores = _stores(dynamodb, self._registry, self._uploads, self.clock)
+        return Ports(objects, *stores, gated(self.workers, "workers", gate), self.clock)
 
     def snapshot(self) -> Snapshot:
         """Look."""
@@ -198,6 +164,10 @@ class AwsWorld:
         if self.wire is not None:
             self.wire.forget()
         return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
+
+
+World = TablesWorld | AwsWorld
+"""A registry's surroundings."""
 
 
 def moto_world() -> AwsWorld:

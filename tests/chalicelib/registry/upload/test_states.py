@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import product
 
 import pytest
@@ -9,9 +10,19 @@ import pytest
 from chalicelib.registry.session import TERMINAL, UploadState
 from chalicelib.registry.upload.states import TABLE, Event, IllegalMoveError, after
 from moorage.common.project import PROJECT
-from tests.chalicelib.registry.upload.state_diagram import mermaid
 
 DOCS = PROJECT / "docs"
+
+
+def mermaid() -> str:
+    """Draw the table in Mermaid's language: one arrow for each pair of states."""
+    arrows: dict[tuple[UploadState, UploadState], list[str]] = defaultdict(list)
+    for (state, event), then in TABLE.items():
+        arrows[state, then].append(event.value)
+    lines = ["stateDiagram-v2", f"    [*] --> {UploadState.OPEN}"]
+    lines += [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
+    lines += [f"    {state} --> [*]" for state in UploadState if state in TERMINAL]
+    return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(UploadState, Event)))

@@ -20,13 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import LAST_PART, UploadState
-from tests.chalicelib.registry.sessions import (
-    BYTES,
-    append,
-    commit,
-    opened,
-    stored,
-)
+from tests.chalicelib.registry.sessions import BYTES, append, commit, opened
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 LIMITS = Limits(part_minimum=8, verify_inline=20)
@@ -50,10 +44,7 @@ def memory() -> MemoryRegistry:
     ],
 )
 def test_an_upload_goes_on_after_200_throttled_chunks_and_burns_numbers_of_parts_only(
-    memory: MemoryRegistry,
-    chunks: list[bytes],
-    chunk: bytes,
-    call: str,
+    memory: MemoryRegistry, chunks: list[bytes], chunk: bytes, call: str
 ) -> None:
     """A number is burned where a part may have been sent, and nowhere else."""
     session = opened(memory, *chunks)
@@ -63,7 +54,7 @@ def test_an_upload_goes_on_after_200_throttled_chunks_and_burns_numbers_of_parts
             with pytest.raises(TooManyRequestsError):
                 append(memory, session, chunk)
             memory.clock.sleep(2)
-    met = stored(memory, session)
+    met = memory.session(session.id)
     assert (met.offset, met.holder) == (session.offset, None)
     part = call in {"put_part", "begin_multipart"}
     assert len(met.burned) == met.next_part - session.next_part == 200 * part
@@ -81,7 +72,7 @@ def test_a_small_blob_that_fails_to_close_burns_no_part_number(memory: MemoryReg
         for _ in range(100):
             with pytest.raises(UnavailableError):
                 commit(memory, session, Digest.of(b"small"))
-    met = stored(memory, session)
+    met = memory.session(session.id)
     assert (met.burned, met.earlier_claims, met.disturbed) == ((), (Digest.of(b"small"),), True)
     assert commit(memory, session, Digest.of(b"small")).state is UploadState.COMMITTED
 
@@ -91,12 +82,14 @@ def test_a_chunk_past_the_last_part_is_refused_and_the_session_can_be_closed(
 ) -> None:
     """Nothing was sent to S3, so the session is as it was; the tail has a number of its own."""
     session = opened(memory, BYTES[:16], b"tail")
-    full = replace(stored(memory, session), next_part=LAST_PART, burned=tuple(range(2, LAST_PART)))
+    full = replace(
+        memory.session(session.id), next_part=LAST_PART, burned=tuple(range(2, LAST_PART))
+    )
     memory.replace(full)
     for _ in range(3):
         with pytest.raises(UploadInvalidError, match="larger chunks"):
             append(memory, session, BYTES)
-    met = stored(memory, session)
+    met = memory.session(session.id)
     assert (met.burned, met.next_part, met.disturbed) == (full.burned, LAST_PART, False)
     done = commit(memory, session, Digest.of(BYTES[:16] + b"tail"))
     assert (done.state, done.tail_part) == (UploadState.COMMITTED, LAST_PART)
@@ -110,7 +103,7 @@ def test_a_put_whose_session_is_cancelled_under_another_claim_is_404(
     session = opened(memory, BYTES[:16], BYTES[16:])
 
     def lose(_seconds: float) -> None:
-        sealed = stored(memory, session)
+        sealed = memory.session(session.id)
         lost = replace(sealed, claim=wrong, fence=sealed.fence + 1, state=UploadState.CANCELLED)
         memory.replace(lost)
 
@@ -133,7 +126,7 @@ def test_bytes_that_must_be_read_back_are_left_to_a_worker(
         return
     with pytest.raises(UploadBusyError):
         commit(memory, session, claim)
-    assert stored(memory, session).state is UploadState.SEALED
+    assert memory.session(session.id).state is UploadState.SEALED
     assert memory.workers.asked == [session.id] * 2  # at once, and when the PUT waits no longer
     memory.registry.commits.resume(session.id, memory.clock.now() + 600)
     assert commit(memory, session, claim).state is UploadState.COMMITTED

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
-from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from botocore.session import get_session
 
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
@@ -20,9 +18,10 @@ from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.aws.workers import FunctionWorkers, function_workers_config
 from moorage.common.project import PROJECT
+from tests.emulators.lost_answers import aws_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from botocore.awsrequest import AWSResponse
 
 THROTTLED = (400, json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}))
 FAULT = (500, json.dumps({"__type": "InternalServerError"}))
@@ -37,49 +36,27 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service that stands for all of AWS."""
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A service that stands for all of AWS: nothing is sent."""
     told = Service()
-    with _serving(told) as url:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "NO_PROXY": "127.0.0.1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        # The process's own one may remember other credentials.
-        monkeypatch.setattr(clients, "session", get_session)
-        yield told
+
+    def send(_session: object, request: Any) -> AWSResponse:  # noqa: ANN401 - botocore's own
+        told.asked.append(f"{urlsplit(request.url).path} {request.body.decode()}")
+        status, text = told.answers[min(len(told.asked), len(told.answers)) - 1]
+        return aws_answer(request.url, status, text.encode())
+
+    monkeypatch.setattr(URLLib3Session, "send", send)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # The process's own one may remember other credentials.
+    monkeypatch.setattr(clients, "session", get_session)
+    return told
 
 
-@contextmanager
-def _serving(told: Service) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            told.asked.append(f"{self.path} {body.decode()}")
-            status, text = told.answers[min(len(told.asked), len(told.answers)) - 1]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def patient() -> Any:  # noqa: ANN401 - made at run time
-    """Return the client of keys, with more time for a service on a busy machine."""
-    return client("ssm", signing_keys_config().merge(Config(connect_timeout=20, read_timeout=20)))
+def keys() -> ParameterKeys:
+    """Return the signing keys as a function reads them."""
+    return ParameterKeys(client("ssm", signing_keys_config()), "/key")
 
 
 def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
@@ -87,9 +64,8 @@ def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
     ring = SigningKeySet(SigningKey.generate())
     held = (200, json.dumps({"Parameter": {"Value": ring.signing.text()}}))
     service.answers = [THROTTLED, THROTTLED, held]
-    keys = ParameterKeys(patient(), "/key")
-    assert keys.current() == ring
-    assert keys.current() == ring
+    read = keys()
+    assert read.current() == read.current() == ring
     assert len(service.asked) == 3
 
 
@@ -102,7 +78,7 @@ def test_a_key_that_cant_be_read_is_no_missing_key(
     """Four times refused, it says so: nobody is told that they may not come in."""
     service.answers = [answer]
     with pytest.raises(error):
-        ParameterKeys(patient(), "/key").current()
+        keys().current()
     assert len(service.asked) == 4
 
 

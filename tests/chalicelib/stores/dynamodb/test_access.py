@@ -1,33 +1,430 @@
-"""The access store on DynamoDB alone: writes that are sent twice, and what stands in the table."""
+"""What every access store does: credentials, trusts, public repositories, failed logins.
+
+Last, what the store of DynamoDB alone does: writes that are sent twice, and what is in the table.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chalicelib.access.credentials import generate, hash_of
+from chalicelib.access.grants import Grants
+from chalicelib.access.ports import (
+    CredentialExistsError,
+    CredentialMissingError,
+    CredentialMovedError,
+    TooManyTrustsError,
+)
+from chalicelib.access.trusts import AWS, Trust
+from chalicelib.errors import UnavailableError
+from chalicelib.page import Page
+from chalicelib.stores.dynamodb import access as dynamodb_access
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.codec import CorruptItemError
+from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret_key, trust_key
+from moorage.common.data import DataNames
+from moorage.local.backend import aws_environment, create_data
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.conftest import BACKENDS
-from tests.chalicelib.stores.dynamodb.access_tables import (
-    DynamoAccess,
-    a_hash,
-    dynamo,
-    fresh_store,
-    over_a_table,
-    shared,
-    store,
-)
-from tests.chalicelib.stores.dynamodb.test_access_contract import a_trust
 from tests.emulators.lost_answers import answer_lost, meanwhile
+from tests.support import memory_access
+from tests.support.memory_access import MemoryAccessStore
+from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
-    from tests.chalicelib.stores.conftest import Running
+    from collections.abc import Callable
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from chalicelib.access.credentials import Credential
+    from chalicelib.access.ports import AccessStore
+    from chalicelib.stores.dynamodb.keys import Key
+    from tests.chalicelib.stores.conftest import Running, Stores
 
 
-__all__ = ["dynamo", "fresh_store", "shared", "store"]  # fixtures
+@dataclass(frozen=True)
+class DynamoAccess:
+    """The store of DynamoDB, with a way past it to the table."""
+
+    store: DynamoAccessStore
+    client: DynamoDBClient
+    table: str
+
+    def set(self, key: Key, attribute: str, value: dict[str, Any]) -> None:
+        """Set an attribute of an item behind the store's back."""
+        self.client.update_item(
+            TableName=self.table,
+            Key=key_attributes(key),
+            UpdateExpression="SET #attribute = :value",
+            ExpressionAttributeNames={"#attribute": attribute},
+            ExpressionAttributeValues={":value": value},
+        )
+
+
+def over_a_table(stores: Stores) -> DynamoAccess:
+    """Return a store over a new table, beside those that other stores have."""
+    client = stores.client
+    url, table = client.meta.endpoint_url, f"test-{uuid.uuid4().hex[:12]}-access"
+    names = DataNames(table, stores.registry_table, stores.uploads_table, table)
+    create_data(url, names, aws_environment({}, url, emulated=True))
+    return DynamoAccess(DynamoAccessStore(client, table, sleep=lambda _: None), client, table)
+
+
+@pytest.fixture(scope="module")
+def shared(running: Running) -> Callable[[str], DynamoAccess]:
+    """A store of each backend that most tests share: they take fresh ids, names and secrets."""
+    return functools.cache(lambda name: over_a_table(running.stores(name)))
+
+
+@pytest.fixture(params=["memory", *BACKENDS])
+def store(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> AccessStore:
+    """Access stores of every kind."""
+    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
+
+
+@pytest.fixture(params=["memory", *BACKENDS])
+def fresh_store(request: pytest.FixtureRequest, running: Running) -> AccessStore:
+    """Access stores of every kind, with nothing in them."""
+    if request.param == "memory":
+        return MemoryAccessStore()
+    return over_a_table(running.stores(request.param)).store
+
+
+@pytest.fixture(params=BACKENDS)
+def dynamo(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> DynamoAccess:
+    """The store of DynamoDB over every backend."""
+    return shared(request.param)
+
+
+def a_hash() -> str:
+    """Return the hash of a new API token."""
+    return hash_of(generate())
+
+
+@pytest.fixture(params=["memory", "ministack"])
+def racing(request: pytest.FixtureRequest, shared: Callable[[str], DynamoAccess]) -> AccessStore:
+    """Access stores whose backend can judge a race."""
+    return MemoryAccessStore() if request.param == "memory" else shared(request.param).store
+
+
+@pytest.fixture
+def credential(store: AccessStore) -> Credential:
+    """A credential that is in the store."""
+    made = a_credential()
+    store.create(made)
+    return made
+
+
+# credentials
+
+
+@pytest.mark.parametrize("make", [a_credential, a_full_credential])
+def test_a_credential_is_read_as_it_was_put(
+    store: AccessStore, make: Callable[[], Credential]
+) -> None:
+    """Every field of a credential is kept, and found by its id and by its secret."""
+    made = make()
+    store.create(made)
+    assert store.get(made.id) == made
+    assert store.find(made.secret_hash) == made
+
+
+def test_what_is_not_there(store: AccessStore, credential: Credential) -> None:
+    """There is no credential of another id, nor one with another secret."""
+    for other in ("", uuid.uuid4().hex, credential.id[:-1], credential.secret_hash, "x" * 300):
+        assert store.get(other) is None
+    assert store.find(a_hash()) is None
+    assert store.find(credential.id) is None
+
+
+def test_creating_twice(store: AccessStore, credential: Credential) -> None:
+    """The same creation again succeeds and changes nothing that came in between."""
+    assert store.touch(credential.id, "2026-11-24")
+    store.create(credential)
+    assert store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
+
+
+def test_creating_what_another_has(store: AccessStore, credential: Credential) -> None:
+    """Neither an id nor a secret is given a second time, and nothing is left of the attempt."""
+    same_id = a_credential(id=credential.id)
+    same_secret = a_credential(secret_hash=credential.secret_hash)
+    for other in (same_id, same_secret):
+        with pytest.raises(CredentialExistsError):
+            store.create(other)
+    assert store.get(credential.id) == credential
+    assert store.get(same_secret.id) is None
+    assert store.find(same_id.secret_hash) is None
+
+
+def test_lists(fresh_store: AccessStore) -> None:
+    """Credentials are listed by id, page by page, those too that can't be used."""
+    store = fresh_store
+    made = [a_credential(id=f"id-{number}", revoked=number == 2) for number in (3, 1, 4, 2)]
+    for one in made:
+        store.create(one)
+    made.sort(key=lambda one: one.id)
+    assert store.list_credentials(None, 4) == Page(made, more=False)
+    assert store.list_credentials(None, 3) == Page(made[:3], more=True)
+    assert store.list_credentials("id-2", 2) == Page(made[2:], more=False)
+    assert store.list_credentials("id-11", 1) == Page([made[1]], more=True)
+    assert store.list_credentials("id-4", 1) == Page([], more=False)
+    assert store.list_credentials("é\0" * 900, 1) == Page([], more=False)
+
+
+# replacing secrets
+
+
+@pytest.mark.parametrize("until", [NOW + 3600.25, None])
+def test_rotate(store: AccessStore, credential: Credential, until: float | None) -> None:
+    """A replacement keeps the old hash for its time, and the credential is found by both."""
+    new = a_hash()
+    expected = replace(
+        credential,
+        secret_hash=new,
+        version=2,
+        previous_hash=credential.secret_hash,
+        previous_until=until,
+    )
+    assert store.rotate(credential, new, until) == expected
+    assert store.get(credential.id) == expected
+    assert store.find(new) == store.find(credential.secret_hash) == expected
+
+
+def test_rotating_again(store: AccessStore, credential: Credential) -> None:
+    """A repeat counts once; after the next replacement the secret before the last is not found."""
+    new = a_hash()
+    first = store.rotate(credential, new, NOW + 9)
+    assert store.rotate(credential, new, NOW + 9) == first
+    second = store.rotate(first, a_hash(), None)
+    assert (second.version, second.previous_until) == (3, None)
+    assert store.find(credential.secret_hash) is None
+    assert store.find(first.secret_hash) == store.find(second.secret_hash) == second
+    third = store.rotate(second, a_hash(), None)
+    assert store.find(third.secret_hash) == third
+
+
+def test_rotating_what_has_moved(store: AccessStore, credential: Credential) -> None:
+    """A secret that was replaced by another one since is not replaced by this one."""
+    rotated = store.rotate(credential, a_hash(), None)
+    new = a_hash()
+    with pytest.raises(CredentialMovedError):
+        store.rotate(credential, new, None)
+    assert store.get(credential.id) == rotated
+    assert store.find(new) is None
+
+
+def test_rotating_what_can_not_be(store: AccessStore, credential: Credential) -> None:
+    """No secret is given to a revoked or absent credential, nor one that another has."""
+    other = a_credential()
+    store.create(other)
+    with pytest.raises(CredentialMovedError):
+        store.rotate(credential, other.secret_hash, None)
+    assert store.find(other.secret_hash) == other
+    store.revoke(credential.id)
+    for before in (credential, a_credential()):
+        new = a_hash()
+        with pytest.raises(CredentialMovedError):
+            store.rotate(before, new, None)
+        assert store.find(new) is None
+
+
+# revoking, granting, noting use
+
+
+def test_revoke(store: AccessStore, credential: Credential) -> None:
+    """A revoked credential is still there, and says so at the next read; once is enough."""
+    for _ in range(2):
+        store.revoke(credential.id)
+        assert store.get(credential.id) == replace(credential, revoked=True)
+        assert store.find(credential.secret_hash) == replace(credential, revoked=True)
+
+
+def test_regrant(store: AccessStore, credential: Credential) -> None:
+    """Grants are replaced whole; there may be none."""
+    for grants in (Grants.parse(["a/*:delete"]), Grants()):
+        store.regrant(credential.id, grants)
+        assert store.get(credential.id) == replace(credential, grants=grants)
+
+
+def test_changing_what_is_absent(store: AccessStore) -> None:
+    """Nothing is made by revoking, granting to or using a credential that there is not."""
+    absent = uuid.uuid4().hex
+    with pytest.raises(CredentialMissingError):
+        store.revoke(absent)
+    with pytest.raises(CredentialMissingError):
+        store.regrant(absent, Grants(admin=True))
+    assert not store.touch(absent, "2026-11-24")
+    assert store.get(absent) is None
+
+
+def test_touch(store: AccessStore, credential: Credential) -> None:
+    """A day of use is noted once, and never an earlier one over a later one."""
+    days = ["2026-11-24", "2026-11-24", "2026-11-23", "2026-11-25"]
+    assert [store.touch(credential.id, day) for day in days] == [True, False, False, True]
+    assert store.get(credential.id) == replace(credential, last_used_day="2026-11-25")
+
+
+# trusts
+
+
+def a_trust(**changes: Any) -> Trust:  # noqa: ANN401 - any field of a trust
+    """Return a trust under a name that no other has, with `changes`."""
+    trust = Trust.parse(
+        f"ci-{uuid.uuid4().hex}",
+        issuer="https://token.actions.example.com",
+        audience="registry.example.com",
+        subject="repo:org/app:environment:Über all/*",
+        grants=["team/**:pull,push", "**:pull"],
+    )
+    return replace(trust, **changes)
+
+
+def an_aws_trust() -> Trust:
+    """Return a trust in a role of AWS."""
+    return a_trust(issuer=AWS, audience="", subject="arn:aws:sts::123456789012:assumed-role/ci/*")
+
+
+@pytest.mark.parametrize("make", [a_trust, an_aws_trust])
+def test_a_trust_is_read_as_it_was_put(store: AccessStore, make: Callable[[], Trust]) -> None:
+    """Every field of a trust is kept, and putting it again changes nothing."""
+    made = make()
+    for _ in range(2):
+        store.put_trust(made)
+        assert store.get_trust(made.name) == made
+
+
+def test_a_trust_is_replaced(store: AccessStore) -> None:
+    """Putting another trust under the same name leaves nothing of the first."""
+    made = a_trust()
+    store.put_trust(made)
+    other = replace(an_aws_trust(), name=made.name, grants=Grants(admin=True))
+    store.put_trust(other)
+    assert store.get_trust(made.name) == other
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "a" * 63, "x" * 3000, "Ä\0", "CI"])
+def test_a_trust_that_is_not_there(store: AccessStore, name: str) -> None:
+    """A name that no trust has, or could have, is absent and can be deleted."""
+    assert store.get_trust(name) is None
+    store.delete_trust(name)
+
+
+def test_a_trust_is_deleted(store: AccessStore) -> None:
+    """A deleted trust is gone, however often it is deleted; others stay."""
+    made, other = a_trust(), a_trust()
+    store.put_trust(made)
+    store.put_trust(other)
+    for _ in range(2):
+        store.delete_trust(made.name)
+        assert store.get_trust(made.name) is None
+    assert store.get_trust(other.name) == other
+
+
+def test_trusts_are_listed_by_name(fresh_store: AccessStore) -> None:
+    """All trusts are listed, by name in byte order."""
+    assert list(fresh_store.list_trusts()) == []
+    made = [a_trust(name=name) for name in ("b", "a_b", "a-b", "a.b", "0", "a@b", "z" * 63)]
+    for one in made:
+        fresh_store.put_trust(one)
+    assert list(fresh_store.list_trusts()) == sorted(made, key=lambda one: one.name)
+
+
+def test_there_is_an_end_to_trusts(
+    fresh_store: AccessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trust comes beyond the last that fits, but one that is there is still replaced."""
+    monkeypatch.setattr(dynamodb_access, "MAX_TRUSTS", 3)
+    monkeypatch.setattr(memory_access, "MAX_TRUSTS", 3, raising=False)
+    made = [a_trust(name=f"t{number:03}") for number in range(3)]
+    for one in made:
+        fresh_store.put_trust(one)
+    with pytest.raises(TooManyTrustsError):
+        fresh_store.put_trust(a_trust(name="t-more"))
+    assert list(fresh_store.list_trusts()) == made
+    replaced = a_trust(name="t001", subject="somebody")
+    fresh_store.put_trust(replaced)
+    assert fresh_store.get_trust("t001") == replaced
+    fresh_store.delete_trust("t000")
+    fresh_store.put_trust(a_trust(name="t-more"))
+    assert len(fresh_store.list_trusts()) == 3
+
+
+# public repositories
+
+
+def test_public(fresh_store: AccessStore) -> None:
+    """Repositories are opened to everybody and closed again, each as often as one likes."""
+    store = fresh_store
+    one, two, three = sorted(fresh_name() for _ in range(3))
+    assert store.public_among([one]) == frozenset()
+    for name in (one, two, two):
+        store.set_public(name, public=True)
+    assert store.public_among([one, one, two, three]) == {one, two}
+    assert store.public_among([]) == frozenset()
+    assert store.list_public(None, 2) == Page([one, two], more=False)
+    assert store.list_public(None, 1) == Page([one], more=True)
+    assert store.list_public(one, 1) == Page([two], more=False)
+    for name in (one, one, three):
+        store.set_public(name, public=False)
+    assert store.list_public(None, 5) == Page([two], more=False)
+
+
+# failed logins
+
+
+def test_failures(store: AccessStore) -> None:
+    """Failures are counted by key and window, each attempt once."""
+    key, other = a_hash(), a_hash()
+    assert store.failures(key, 7) == 0
+    counted = [store.add_failure(key, 7, attempt, NOW) for attempt in ("a", "b", "b", "c")]
+    assert counted == [1, 2, 2, 3]
+    assert store.add_failure(other, 7, "c", NOW) == 1
+    assert store.add_failure(key, 8, "c", NOW) == 1
+    assert [store.failures(key, window) for window in (6, 7, 8)] == [0, 3, 1]
+
+
+# races
+
+
+def test_racing_replacements(racing: AccessStore) -> None:
+    """Of many replacements of one secret one wins, and the losers' secrets are nobody's."""
+    credential = a_credential()
+    racing.create(credential)
+    hashes = [a_hash() for _ in range(8)]
+
+    def rotate(new: str) -> str | None:
+        try:
+            return racing.rotate(credential, new, None).secret_hash
+        except (CredentialMovedError, UnavailableError):
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [new for new in pool.map(rotate, hashes) if new]
+    current = racing.get(credential.id)
+    assert current is not None
+    assert (won, current.version) == ([current.secret_hash], 2)
+    assert [new for new in hashes if racing.find(new)] == won
+
+
+def test_racing_failures_and_uses(racing: AccessStore) -> None:
+    """No failure is lost to another at the same time, and a day of use is noted once."""
+    credential, key = a_credential(), a_hash()
+    racing.create(credential)
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda n: racing.add_failure(key, 1, f"{n}", NOW), range(24)))
+        touched = list(pool.map(lambda _: racing.touch(credential.id, "2026-11-24"), range(24)))
+    assert (racing.failures(key, 1), sorted(counts)) == (24, list(range(1, 25)))
+    assert touched.count(True) == 1
+
+
+# DynamoDB alone
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -66,9 +463,6 @@ def test_a_corrupt_trust_is_a_fault(
         dynamo.store.list_trusts()
     dynamo.store.put_trust(made)
     assert dynamo.store.list_trusts() == [made]
-
-
-__all__ = ["dynamo", "shared"]  # fixtures
 
 
 def test_writes_that_are_sent_twice(dynamo: DynamoAccess) -> None:
@@ -123,13 +517,8 @@ def test_no_way_is_left_of_an_old_secret(dynamo: DynamoAccess) -> None:
     store.create(first)
     second = store.rotate(first, a_hash(), None)
     third = store.rotate(second, a_hash(), None)
-    ways = [
-        dynamo.client.get_item(
-            TableName=dynamo.table,
-            Key={name: {"S": text} for name, text in secret_key(one.secret_hash).items()},
-        )
-        for one in (first, second, third)
-    ]
+    wanted = [key_attributes(secret_key(one.secret_hash)) for one in (first, second, third)]
+    ways = [dynamo.client.get_item(TableName=dynamo.table, Key=key) for key in wanted]
     assert ["Item" in way for way in ways] == [False, True, True]
     fourth = store.rotate(replace(third, previous_hash=a_hash()), a_hash(), None)
     assert (fourth.version, fourth.previous_hash) == (4, third.secret_hash)

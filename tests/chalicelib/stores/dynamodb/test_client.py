@@ -5,6 +5,7 @@ The client here answers from a script, so that failures come exactly where they 
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -17,53 +18,23 @@ from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.client import (
     ATTEMPTS,
     ConditionFailedError,
-    Dynamo,
     TransactionRefusedError,
 )
 from chalicelib.stores.dynamodb.expressions import Clause, ConditionCheck, Delete, Put, Update
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from tests.chalicelib.stores.conftest import Script, error
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.registries import stores_over
-from tests.support.values import NOW, a_manifest, a_session, begin, fresh_digest
+from tests.support.values import NOW, a_manifest, begin, fresh_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 CLAUSE = Clause("#state = :state", {"state": codec.TEXT.encode("open")})
 KEY = keys.session_key("s")
 UPDATE = Update("uploads", KEY, CLAUSE, set={"size": codec.WHOLE.encode(1)})
 SPAN = keys.tags_after("a", None)
-
-
-class Script:
-    """A client whose every call takes the next answer, or raises it; the last one for ever."""
-
-    def __init__(self, *answers: object) -> None:
-        self.answers = list(answers)
-        self.requests: list[Mapping[str, Any]] = []
-        self.waits: list[float] = []
-
-    def __getattr__(self, operation: str) -> Callable[..., object]:
-        def call(**request: object) -> object:
-            self.requests.append(dict(request))
-            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return call
-
-    @property
-    def dynamo(self) -> Dynamo:
-        """The wrapper of this client."""
-        return Dynamo(cast("Any", self), self.waits.append)
-
-
-def error(code: str, **response: object) -> ClientError:
-    """Return what botocore raises for an error code."""
-    answer: Any = {"Error": {"Code": code, "Message": "no"}, **response}
-    return ClientError(answer, "AnyOperation")
 
 
 def cancelled(*codes: str) -> ClientError:
@@ -162,51 +133,45 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
     sessions = DynamoSessionStore(client, "uploads")
     metadata = DynamoMetadataStore(client, "registry", "uploads")
     before, after = begin(stores_over(MemoryTables())[0], "a", fresh_digest())
-    session, manifest, digest = a_session(), a_manifest(), fresh_digest()
+    owner, manifest, digest = Owner("a", ""), a_manifest(), fresh_digest()
     link = Link("a", digest, 1, "key", NOW, "version")
-    arguments: dict[Callable[..., object], tuple[object, ...]] = {
-        sessions.create: (session,),
-        sessions.get: ("s",),
-        sessions.write: (before, after),
-        metadata.publish: (before, after, "key", NOW),
-        metadata.touch_link: (link, NOW),
-        metadata.put_pending: (manifest,),
-        metadata.remove_pending: (manifest,),
-        metadata.make_live: (manifest, {}, None),
-        metadata.finish_delete: (manifest,),
-        metadata.get_record: (digest,),
-        metadata.get_links: ("a", [digest]),
-        metadata.get_manifests: ("a", [digest]),
-        metadata.add_link: ("a", digest, NOW),
-        metadata.get_link: ("a", digest),
-        metadata.delete_link: ("a", digest),
-        metadata.get_manifest: ("a", digest),
-        metadata.begin_delete: (manifest, NOW),
-        metadata.drop_tag: (manifest, "v1"),
-        metadata.tags_of: ("a", digest),
-        metadata.delete_tag: ("a", "v1"),
-        metadata.get_tags: ("a", ["v1"]),
-        metadata.list_tags: ("a", None, 1),
-        metadata.list_referrers: ("a", digest, None, 1),
-        metadata.list_repositories: (None, 1),
-        metadata.has_repository: ("a",),
-        metadata.add_repository: ("a",),
+    given: dict[str, object] = {
+        "session": before,
+        "session_id": "s",
+        "before": before,
+        "after": after,
+        "owner": owner,
+        "at": None,
+        "claim": None,
+        "holder": "h",
+        "now": NOW,
+        "until": NOW + 1,
+        "key": "key",
+        "repository": "a",
+        "digest": digest,
+        "digests": [digest],
+        "subject": digest,
+        "manifest": manifest,
+        "sweep_at": NOW,
+        "referrer": None,
+        "link": link,
+        "limit": 1,
+        "tag": "v1",
+        "tags": {"v1": None},
     }
-    for operation, given in arguments.items():
+    operations = [
+        getattr(store, name)
+        for store in (sessions, metadata)
+        for name in dir(store)
+        if not name.startswith("_")
+    ]
+    assert len(operations) == 29
+    for operation in operations:
+        wanted = {name: given[name] for name in inspect.signature(operation).parameters}
+        if "limit" in wanted:
+            wanted["after"] = None
         with pytest.raises(UnavailableError):
-            operation(*given)
-    for due in (sessions.due, metadata.due_manifests):
-        with pytest.raises(UnavailableError):
-            list(due(NOW))
-    public = {
-        name for store in (sessions, metadata) for name in dir(store) if not name.startswith("_")
-    }
-    tried = {operation.__name__ for operation in arguments}
-    assert public - tried == {"take_lease", "due", "due_manifests"}
-    with pytest.raises(UnavailableError):
-        sessions.take_lease(
-            "s", owner=Owner("a", ""), at=None, claim=None, holder="h", now=NOW, until=NOW + 1
-        )
+            list(operation(**wanted))
 
 
 def batch(found: int, *unread: int) -> dict[str, Any]:

@@ -129,21 +129,22 @@ def test_the_keys_are_as_they_are_drawn() -> None:
 TAGS = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True)
 
 
-@given(TAGS, st.one_of(TAGS, st.text(), TAGS.map(lambda tag: tag[:-1] + "!"), st.none()))
-def test_a_span_has_just_what_comes_after(tag: str, after: str | None) -> None:
+NEAR = TAGS.flatmap(
+    lambda tag: st.tuples(
+        st.just(tag),
+        st.builds(lambda cut, rest: tag[:cut] + rest, st.integers(1, 128), st.text(max_size=3)),
+    )
+)
+
+
+@given(NEAR | st.tuples(TAGS, TAGS | st.text() | st.none()))
+def test_a_span_has_just_what_comes_after(tag_and_after: tuple[str, str | None]) -> None:
     """A tag's key is in the span after any text exactly if the tag is greater than the text."""
+    tag, after = tag_and_after
     span = keys.tags_after("a", after)
     inside = span.first <= keys.tag_key("a", tag)["sk"] <= span.last
     assert inside == (after is None or tag > after)
     assert len(span.first.encode()) <= 1024
-
-
-@given(TAGS, st.integers(1, 128), st.text(max_size=3))
-def test_a_span_after_something_near(tag: str, length: int, rest: str) -> None:
-    """Texts that begin as a tag does are told from it by what follows."""
-    after = tag[:length] + rest
-    span = keys.tags_after("a", after)
-    assert (keys.tag_key("a", tag)["sk"] >= span.first) == (tag > after)
 
 
 def test_spans_begin_with_their_own_rows_only() -> None:

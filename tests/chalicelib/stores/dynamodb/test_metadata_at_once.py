@@ -13,8 +13,7 @@ import pytest
 
 from chalicelib.errors import UploadBusyError
 from chalicelib.registry.session import Session, UploadState
-from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed, record_of
-from tests.support.values import NOW, a_session, begin, fresh_digest, fresh_name, key_of
+from tests.support.values import NOW, begin, fresh_digest, fresh_name, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,26 +21,6 @@ if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Stores
 
 T = TypeVar("T")
-
-
-def stored(stores: Stores, **changes: Any) -> Session:  # noqa: ANN401 - any field of a session
-    """Create a session with `changes`."""
-    session = a_session(**changes)
-    stores.sessions.create(session)
-    return session
-
-
-def lease(stores: Stores, session: Session, holder: str) -> Session:
-    """Take a lease of 30 seconds."""
-    return stores.sessions.take_lease(
-        session.id,
-        owner=session.owner,
-        at=0,
-        claim=None,
-        holder=holder,
-        now=NOW,
-        until=NOW + 30,
-    )
 
 
 def race(racers: int, run: Callable[[int], T]) -> list[T]:
@@ -65,11 +44,11 @@ def test_only_one_of_many_racers_gets_the_lease(
     racing_stores: Stores, dead: dict[str, Any], fence: int, burned: tuple[int, ...]
 ) -> None:
     """Of requests that come at once, one gets the lease, free or dead, and the others are busy."""
-    session = stored(racing_stores, **dead)
+    session = racing_stores.stored(**dead)
 
     def run(number: int) -> Session | None:
         try:
-            return lease(racing_stores, session, f"racer-{number}")
+            return racing_stores.lease(session, holder=f"racer-{number}")
         except UploadBusyError:
             return None
 
@@ -96,16 +75,16 @@ def test_racing_publications_count_every_link_once(
         return published.published_key
 
     keys = set(race(6, run))
-    record = record_of(racing_stores, digest)
+    record = racing_stores.record(digest)
     assert keys == {record.key}
     assert record.links == len(set(repositories))
     for name in repositories:
-        assert link_to(racing_stores, name, digest).key == record.key
+        assert racing_stores.link(name, digest).key == record.key
 
 
 def test_racing_links_and_unlinks_are_counted_exactly(racing_stores: Stores) -> None:
     """Mounts and deletions at once leave a record that counts the links that are left."""
-    digest, rooms = pushed(racing_stores), [fresh_name() for _ in range(3)]
+    digest, rooms = racing_stores.pushed(), [fresh_name() for _ in range(3)]
 
     def run(number: int) -> None:
         for room in rooms:
@@ -116,4 +95,4 @@ def test_racing_links_and_unlinks_are_counted_exactly(racing_stores: Stores) -> 
 
     race(6, run)
     left = [room for room in rooms if racing_stores.metadata.get_link(room, digest)]
-    assert record_of(racing_stores, digest).links == 1 + len(left)
+    assert racing_stores.record(digest).links == 1 + len(left)

@@ -17,20 +17,13 @@ from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.blobs import TRIES
 from chalicelib.stores.dynamodb.codec import CorruptItemError
-from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed, record_of
 from tests.emulators.lost_answers import meanwhile
 from tests.support.calls import record_calls
-from tests.support.values import (
-    NOW,
-    SIZE,
-    a_manifest,
-    a_session,
-    begin,
-    key_of,
-    push_manifest,
-)
+from tests.support.values import NOW, SIZE, a_manifest, begin, key_of, push_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.chalicelib.stores.conftest import Stores
 
 TRANSACTION = "TransactWriteItems"
@@ -47,23 +40,11 @@ TRANSACTION = "TransactWriteItems"
 )
 def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict[str, Any]) -> None:
     """A lease is taken over only from the very holder, fence and state that were seen."""
-    session = a_session(holder="dead", lease_until=NOW, fence=1, next_part=7)
-    dynamo.sessions.create(session)
+    session = dynamo.stored(holder="dead", lease_until=NOW, fence=1, next_part=7)
     key = keys.session_key(session.id)
     move = partial(dynamo.change, key, **changes)
-    with (
-        meanwhile(dynamo.client, "UpdateItem", move),
-        pytest.raises(UploadBusyError) as caught,
-    ):
-        dynamo.sessions.take_lease(
-            session.id,
-            owner=session.owner,
-            at=None,
-            claim=None,
-            holder="me",
-            now=NOW,
-            until=NOW + 9,
-        )
+    with meanwhile(dynamo.client, "UpdateItem", move), pytest.raises(UploadBusyError) as caught:
+        dynamo.lease(session, at=None)
     assert caught.value.retry_after == 1
     item = dynamo.item(key)
     assert item is not None
@@ -71,46 +52,35 @@ def test_a_dead_lease_that_moves_is_not_taken_over(dynamo: Stores, changes: dict
     assert item.get("holder") == changes.get("holder", {"S": "dead"})
 
 
-def test_a_record_that_goes_between_two_forms_is_made_again(
-    dynamo: Stores, repository: str
+@pytest.mark.parametrize(
+    ("how", "links"), [("record goes", 1), ("record names other bytes", 2), ("link goes", 1)]
+)
+def test_what_a_publication_found_changes_before_it_is_written(
+    dynamo: Stores, repository: str, how: str, links: int
 ) -> None:
-    """A publication that met a record which then goes publishes its own bytes."""
-    digest = pushed(dynamo)
+    """It publishes its own bytes if the record goes, else those that the record names then."""
+    digest = dynamo.pushed(repository if how == "link goes" else None)
     before, after = begin(dynamo.sessions, repository, digest)
-    collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, TRANSACTION, collect):
+    key, old = keys.record_key(digest), dynamo.record(digest).key
+    renamed = partial(dynamo.change, key, key={"S": "blobs/later"})
+    changes: dict[str, tuple[Callable[[], object], str | None]] = {
+        "record goes": (partial(dynamo.drop, key), key_of(before)),
+        "record names other bytes": (renamed, "blobs/later"),
+        "link goes": (partial(dynamo.metadata.delete_link, repository, digest), old),
+    }
+    change, expected = changes[how]
+    with meanwhile(dynamo.client, TRANSACTION, change):
         written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    assert written == replace(after, published_key=key_of(before))
-    record = record_of(dynamo, digest)
-    assert (record.key, record.links) == (key_of(before), 1)
-
-
-def test_a_record_that_names_other_bytes_between_two_forms(dynamo: Stores, repository: str) -> None:
-    """A publication links to the bytes that the record names when it is written."""
-    digest = pushed(dynamo)
-    before, after = begin(dynamo.sessions, repository, digest)
-    replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
-    with meanwhile(dynamo.client, TRANSACTION, replaced):
-        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    link = link_to(dynamo, repository, digest)
-    assert written.published_key == link.key == "blobs/later"
-
-
-def test_a_link_that_goes_between_two_forms_is_made_again(dynamo: Stores, repository: str) -> None:
-    """A publication that met a link which then goes makes one, and counts it."""
-    digest = pushed(dynamo, repository)
-    before, after = begin(dynamo.sessions, repository, digest)
-    unlink = partial(dynamo.metadata.delete_link, repository, digest)
-    with meanwhile(dynamo.client, TRANSACTION, unlink):
-        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
-    link, record = link_to(dynamo, repository, digest), record_of(dynamo, digest)
-    assert record.links == 1
-    assert written.published_key == link.key == record.key
+    link, record = dynamo.link(repository, digest), dynamo.record(digest)
+    assert written.published_key == link.key == record.key == expected
+    assert record.links == links
+    if how == "record goes":
+        assert written == replace(after, published_key=expected)
 
 
 def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
     """A publication without bytes of its own writes nothing once the record is gone."""
-    digest = pushed(dynamo)
+    digest = dynamo.pushed()
     before, after = begin(dynamo.sessions, repository, digest)
     collect = partial(dynamo.drop, keys.record_key(digest))
     with meanwhile(dynamo.client, "BatchGetItem", collect), pytest.raises(RecordMissingError):
@@ -122,7 +92,7 @@ def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, reposi
 
 def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository: str) -> None:
     """Bytes of another size than the record's can't have its digest: that raises."""
-    digest = pushed(dynamo)
+    digest = dynamo.pushed()
     dynamo.change(keys.record_key(digest), size={"N": str(SIZE + 1)})
     before, after = begin(dynamo.sessions, repository, digest)
     with pytest.raises(CorruptItemError, match=str(digest)):
@@ -133,7 +103,7 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
 
 def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount whose record goes after it was read links nothing and makes no record."""
-    digest = pushed(dynamo)
+    digest = dynamo.pushed()
     collect = partial(dynamo.drop, keys.record_key(digest))
     with meanwhile(dynamo.client, "BatchGetItem", collect):
         assert dynamo.metadata.add_link(repository, digest, NOW) is None
@@ -143,7 +113,7 @@ def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> N
 
 def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
     """A mount names the bytes that the record names when it is written."""
-    digest = pushed(dynamo)
+    digest = dynamo.pushed()
     replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
     with meanwhile(dynamo.client, "BatchGetItem", replaced):
         link = dynamo.metadata.add_link(repository, digest, NOW)
@@ -154,18 +124,18 @@ def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: st
 
 def test_a_link_that_comes_before_a_mount_is_counted_once(dynamo: Stores, repository: str) -> None:
     """A mount that finds another's link only touches it."""
-    digest = pushed(dynamo)
+    digest = dynamo.pushed()
     mount = partial(dynamo.metadata.add_link, repository, digest, NOW)
     with meanwhile(dynamo.client, "BatchGetItem", mount):
         link = dynamo.metadata.add_link(repository, digest, NOW + 1)
-    record = record_of(dynamo, digest)
+    record = dynamo.record(digest)
     assert link is not None
     assert (link.touched_at, record.links) == (NOW + 1, 2)
 
 
 def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
     """A mount that meets another world each time it looks ends with 503, in bounded time."""
-    digest = pushed(dynamo, repository)
+    digest = dynamo.pushed(repository)
     moves = iter(range(1000))
 
     def move() -> None:
@@ -181,13 +151,13 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) ->
 
 def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
     """A deletion takes the link as it is, not as it was read."""
-    digest = pushed(dynamo, repository)
-    link = link_to(dynamo, repository, digest)
+    digest = dynamo.pushed(repository)
+    link = dynamo.link(repository, digest)
     touch = partial(dynamo.metadata.touch_link, link, NOW + 1)
     with record_calls(dynamo.client) as calls, meanwhile(dynamo.client, "GetItem", touch):
         assert dynamo.metadata.delete_link(repository, digest)
     assert calls.count("dynamodb", TRANSACTION) == 2
-    record = record_of(dynamo, digest)
+    record = dynamo.record(digest)
     assert record.links == 0
 
 
@@ -196,7 +166,7 @@ def test_a_link_that_no_record_counts_is_corrupt(
     dynamo: Stores, repository: str, links: dict[str, str] | None
 ) -> None:
     """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
-    digest = pushed(dynamo, repository)
+    digest = dynamo.pushed(repository)
     if links is None:
         dynamo.drop(keys.record_key(digest))
     else:

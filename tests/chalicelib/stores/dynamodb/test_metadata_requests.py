@@ -13,7 +13,6 @@ from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import MANIFEST, RECORD, SESSION
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
-from tests.chalicelib.stores.dynamodb.blobs import link_to, pushed
 from tests.emulators.lost_answers import answer_lost
 from tests.support.calls import record_calls
 from tests.support.values import (
@@ -32,7 +31,6 @@ from tests.support.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.registry.session import Session
     from tests.chalicelib.stores.conftest import Stores
 
 READS = {"GetItem", "BatchGetItem", "Query"}
@@ -45,25 +43,12 @@ def sent(dynamo: Stores, act: Callable[[], object]) -> dict[str, int]:
     return dict(calls.operations("dynamodb"))
 
 
-def lease(dynamo: Stores, session: Session, holder: str, now: float) -> Session:
-    """Take a lease of one second."""
-    return dynamo.sessions.take_lease(
-        session.id,
-        owner=session.owner,
-        at=session.offset,
-        claim=None,
-        holder=holder,
-        now=now,
-        until=now + 1,
-    )
-
-
 def test_an_append_is_two_writes_and_no_read(dynamo: Stores) -> None:
     """Creating, leasing and writing a session take one request each, a take-over two."""
     session = a_session()
     assert sent(dynamo, lambda: dynamo.sessions.create(session)) == {"PutItem": 1}
-    assert sent(dynamo, lambda: lease(dynamo, session, "a", NOW)) == {"UpdateItem": 1}
-    assert sent(dynamo, lambda: lease(dynamo, session, "b", NOW + 1)) == {"UpdateItem": 2}
+    assert sent(dynamo, lambda: dynamo.lease(session, until=NOW + 1)) == {"UpdateItem": 1}
+    assert sent(dynamo, lambda: dynamo.lease(session, holder="b", now=NOW + 1)) == {"UpdateItem": 2}
     before = dynamo.sessions.get(session.id)
     assert before is not None
     after = replace(before, offset=3)
@@ -176,7 +161,7 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: s
     )
     digest, other = fresh_digest(), fresh_name()
     push(dynamo.sessions, metadata, repository, digest)
-    link = link_to(dynamo, repository, digest)
+    link = dynamo.link(repository, digest)
     assert link.version == "one"
     assert metadata.touch_link(link, NOW)
     touched = metadata.get_link(repository, digest)
@@ -188,8 +173,8 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: s
 
 def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
     """Touching, mounting and pushing take the collector's mark from a link."""
-    digest = pushed(dynamo, repository)
-    link = link_to(dynamo, repository, digest)
+    digest = dynamo.pushed(repository)
+    link = dynamo.link(repository, digest)
     touches: list[Callable[[], object]] = [
         lambda: dynamo.metadata.touch_link(link, NOW),
         lambda: dynamo.metadata.add_link(repository, digest, NOW),
@@ -197,9 +182,9 @@ def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
     ]
     for touch in touches:
         dynamo.change(keys.link_key(repository, digest), mark={"S": "a nonce"})
-        assert link_to(dynamo, repository, digest).mark == "a nonce"
+        assert dynamo.link(repository, digest).mark == "a nonce"
         touch()
-        assert link_to(dynamo, repository, digest).mark is None
+        assert dynamo.link(repository, digest).mark is None
 
 
 def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: Stores) -> None:
@@ -208,8 +193,7 @@ def test_a_session_is_in_the_sweepers_queue_while_it_has_a_time(dynamo: Stores) 
     def due(at: float) -> bool:
         return session.id in dynamo.sessions.due(at)
 
-    session = a_session(sweep_at=NOW + 600)
-    dynamo.sessions.create(session)
+    session = dynamo.stored(sweep_at=NOW + 600)
     assert (due(NOW + 599), due(NOW + 600)) == (False, True)
     done = dynamo.sessions.write(session, replace(session, sweep_at=None, expires_at=NOW + 1))
     assert not due(NOW + 600)
@@ -234,14 +218,13 @@ def test_a_session_item_is_small(dynamo: Stores) -> None:
 @pytest.mark.parametrize("attribute", ["offset", "state", "burned", "fence"])
 def test_a_corrupt_item_is_never_taken_for_absent(dynamo: Stores, attribute: str) -> None:
     """A session item that lost an attribute is told by every operation that meets it."""
-    session = a_session(holder="other", lease_until=NOW + 9)
-    dynamo.sessions.create(session)
+    session = dynamo.stored(holder="other", lease_until=NOW + 9)
     key = keys.session_key(session.id)
     dynamo.change(key, **{attribute: None})
     with pytest.raises(CorruptItemError, match=f"{session.id}.*{attribute}"):
         dynamo.sessions.get(session.id)
     with pytest.raises(CorruptItemError):
-        lease(dynamo, session, "me", NOW)
+        dynamo.lease(session)
     with pytest.raises(CorruptItemError):
         dynamo.sessions.write(replace(session, fence=7), replace(session, offset=1))
 

@@ -12,31 +12,11 @@ import pytest
 
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
-from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, Session, UploadState
+from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, UploadState
 from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
 
 if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Stores
-
-
-def lease(stores: Stores, session: Session, **changes: Any) -> Session:  # noqa: ANN401 - any argument of take_lease
-    """Take a lease of 30 seconds as `holder`, with `changes`."""
-    arguments: dict[str, Any] = {
-        "owner": session.owner,
-        "at": session.offset,
-        "claim": None,
-        "holder": "holder",
-        "now": NOW,
-        "until": NOW + 30,
-    }
-    return stores.sessions.take_lease(session.id, **(arguments | changes))
-
-
-def stored(stores: Stores, **changes: Any) -> Session:  # noqa: ANN401 - any field of a session
-    """Create a session with `changes`."""
-    session = a_session(**changes)
-    stores.sessions.create(session)
-    return session
 
 
 def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
@@ -47,23 +27,17 @@ def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
     assert stores.sessions.get(session.id) == replace(session, expires_at=1_764_000_001.0)
 
 
-def test_a_session_with_nothing_optional_reads_back(stores: Stores) -> None:
-    """Fields that are None stay None."""
-    session = stored(stores, hash_state=None, sweep_at=None)
-    assert stores.sessions.get(session.id) == session
-
-
 def test_creating_again_with_the_same_nonce_succeeds_and_changes_nothing(stores: Stores) -> None:
     """A creation that is repeated after the session moved on leaves it as it is."""
-    session = stored(stores)
-    leased = lease(stores, session)
+    session = stores.stored()
+    leased = stores.lease(session)
     stores.sessions.create(session)
     assert stores.sessions.get(session.id) == leased
 
 
 def test_creating_over_another_session_is_refused(stores: Stores) -> None:
     """An id that belongs to another creation is told, and the session there is kept."""
-    session = stored(stores)
+    session = stores.stored()
     with pytest.raises(SessionMovedError) as caught:
         stores.sessions.create(replace(session, nonce="other", offset=9))
     assert caught.value.current == session
@@ -73,24 +47,24 @@ def test_creating_over_another_session_is_refused(stores: Stores) -> None:
 @pytest.mark.parametrize("at", [3, None])
 def test_a_lease_names_its_holder_and_raises_the_fence(stores: Stores, at: int | None) -> None:
     """A lease sets holder, end and fence and nothing else, at the right offset or at any."""
-    session = stored(stores, offset=3, fence=4, claim=fresh_digest())
-    leased = lease(stores, session, at=at)
+    session = stores.stored(offset=3, fence=4, claim=fresh_digest())
+    leased = stores.lease(session, at=at)
     assert leased == replace(session, holder="holder", lease_until=NOW + 30, fence=5)
     assert stores.sessions.get(session.id) == leased
 
 
 def test_a_lease_can_carry_a_claim(stores: Stores) -> None:
     """A claim given with a lease is stored in the same write."""
-    session, claim = stored(stores, claim=fresh_digest()), fresh_digest()
-    assert lease(stores, session, claim=claim).claim == claim
-    assert stores.sessions.get(session.id) == lease(stores, session)
+    session, claim = stores.stored(claim=fresh_digest()), fresh_digest()
+    assert stores.lease(session, claim=claim).claim == claim
+    assert stores.sessions.get(session.id) == stores.lease(session)
 
 
 def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
     """A lease that is repeated by its holder returns the session and raises no fence."""
-    session = stored(stores)
-    first = lease(stores, session)
-    assert lease(stores, session, at=99, now=NOW + 40, until=NOW + 99) == first
+    session = stores.stored()
+    first = stores.lease(session)
+    assert stores.lease(session, at=99, now=NOW + 40, until=NOW + 99) == first
     assert stores.sessions.get(session.id) == first
 
 
@@ -106,18 +80,18 @@ def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
 )
 def test_a_session_that_serves_nobody_is_unknown(stores: Stores, changes: dict[str, Any]) -> None:
     """A session that is closed or past its life gives no lease."""
-    session = stored(stores, **changes)
+    session = stores.stored(**changes)
     with pytest.raises(UploadUnknownError):
-        lease(stores, session)
+        stores.lease(session)
     assert stores.sessions.get(session.id) == session
 
 
 @pytest.mark.parametrize("mixed_up", ["repository", "principal"])
 def test_a_session_is_unknown_to_everybody_else(stores: Stores, mixed_up: str) -> None:
     """A session's id opens nothing under another repository's name, nor to another principal."""
-    session = stored(stores)
+    session = stores.stored()
     with pytest.raises(UploadUnknownError):
-        lease(stores, session, owner=replace(session.owner, **{mixed_up: fresh_name()}))
+        stores.lease(session, owner=replace(session.owner, **{mixed_up: fresh_name()}))
     assert stores.sessions.get(session.id) == session
 
 
@@ -126,16 +100,16 @@ def test_an_absent_session_gives_no_lease_and_is_not_made(stores: Stores) -> Non
     session = a_session()
     assert stores.sessions.get(session.id) is None
     with pytest.raises(UploadUnknownError):
-        lease(stores, session)
+        stores.lease(session)
     assert stores.sessions.get(session.id) is None
 
 
 def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores) -> None:
     """A lease at another offset than the session's is refused with the true one."""
-    session = stored(stores, offset=10)
+    session = stores.stored(offset=10)
     for at in (9, 11):
         with pytest.raises(UploadOffsetError) as caught:
-            lease(stores, session, at=at)
+            stores.lease(session, at=at)
         assert caught.value.offset == 10
     assert stores.sessions.get(session.id) == session
 
@@ -143,20 +117,20 @@ def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores) -> None:
 @pytest.mark.parametrize(("rest", "retry_after"), [(30.0, 30), (4.2, 5), (0.001, 1)])
 def test_a_live_lease_keeps_others_out(stores: Stores, rest: float, retry_after: int) -> None:
     """While a lease lives, others are told to wait for its rest in whole seconds."""
-    session = stored(stores, offset=2)
-    leased = lease(stores, session, until=NOW + rest)
+    session = stores.stored(offset=2)
+    leased = stores.lease(session, until=NOW + rest)
     with pytest.raises(UploadBusyError) as caught:
-        lease(stores, session, holder="other")
+        stores.lease(session, holder="other")
     assert (caught.value.offset, caught.value.retry_after) == (2, retry_after)
     assert stores.sessions.get(session.id) == leased
 
 
 def test_a_dead_lease_is_taken_over_and_its_part_number_burned(stores: Stores) -> None:
     """Taking over at the very end of a lease burns the part number that its holder may write."""
-    session = stored(stores, next_part=4, burned=(2,))
-    dead = lease(stores, session, until=NOW + 5)
+    session = stores.stored(next_part=4, burned=(2,))
+    dead = stores.lease(session, until=NOW + 5)
     claim = fresh_digest()
-    taken = lease(stores, session, holder="other", now=NOW + 5, until=NOW + 60, claim=claim)
+    taken = stores.lease(session, holder="other", now=NOW + 5, until=NOW + 60, claim=claim)
     assert taken == replace(
         dead,
         holder="other",
@@ -172,20 +146,20 @@ def test_a_dead_lease_is_taken_over_and_its_part_number_burned(stores: Stores) -
 
 def test_a_dead_lease_is_not_taken_over_at_a_wrong_offset(stores: Stores) -> None:
     """A chunk that begins elsewhere burns no part number."""
-    session = stored(stores)
-    dead = lease(stores, session, until=NOW + 5)
+    session = stores.stored()
+    dead = stores.lease(session, until=NOW + 5)
     with pytest.raises(UploadOffsetError):
-        lease(stores, session, holder="other", at=1, now=NOW + 6)
+        stores.lease(session, holder="other", at=1, now=NOW + 6)
     assert stores.sessions.get(session.id) == dead
 
 
 def test_a_session_outlives_any_number_of_dead_requests(stores: Stores) -> None:
     """Each costs a part number and no more, up to the last one, which only the tail may take."""
     burned = tuple(range(1, LAST_PART - 1))
-    session = stored(stores, burned=burned, next_part=LAST_PART - 1, holder="dead", lease_until=NOW)
-    taken = lease(stores, session, until=NOW + 1)
+    session = stores.stored(burned=burned, next_part=LAST_PART - 1, holder="dead", lease_until=NOW)
+    taken = stores.lease(session, until=NOW + 1)
     assert (taken.next_part, taken.burned) == (LAST_PART, (*burned, LAST_PART - 1))
-    again = lease(stores, taken, holder="other", now=NOW + 1, until=NOW + 9)
+    again = stores.lease(taken, holder="other", now=NOW + 1, until=NOW + 9)
     assert (again.next_part, again.burned, again.fence) == (LAST_PART, taken.burned, 2)
     assert stores.sessions.get(session.id) == again
 
@@ -194,12 +168,12 @@ def test_a_session_of_too_many_claims_is_given_up(stores: Stores) -> None:
     """Whoever names another digest in each request that dies names so many, and no more."""
     claims = tuple(fresh_digest() for _ in range(MAX_CLAIMS))
     dead = {"earlier_claims": claims, "holder": "dead", "lease_until": NOW}
-    session = stored(stores, claim=fresh_digest(), **dead)
+    session = stores.stored(claim=fresh_digest(), **dead)
     with pytest.raises(UploadUnknownError):
-        lease(stores, session)
+        stores.lease(session)
     assert stores.sessions.get(session.id) == session
-    repeated = stored(stores, claim=claims[3], **dead)
-    assert lease(stores, repeated).earlier_claims == claims
+    repeated = stores.stored(claim=claims[3], **dead)
+    assert stores.lease(repeated).earlier_claims == claims
 
 
 def test_a_write_stores_what_differs(stores: Stores) -> None:
@@ -230,11 +204,13 @@ def test_a_write_stores_what_differs(stores: Stores) -> None:
     back = replace(full, fence=11)
     assert stores.sessions.write(after, back) == back
     assert stores.sessions.get(full.id) == back
+    ended = stores.sessions.write(back, replace(back, expires_at=NOW))
+    assert ended == stores.sessions.get(full.id) == replace(back, expires_at=NOW // 1 + 1)
 
 
 def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
     """Fields that a write leaves alone keep what another write under the same fence gave them."""
-    session = stored(stores)
+    session = stores.stored()
     stores.sessions.write(session, replace(session, upload_id="an upload"))
     stores.sessions.write(session, replace(session, offset=5))
     there = stores.sessions.get(session.id)
@@ -243,7 +219,7 @@ def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
 
 def test_a_write_of_nothing_changes_nothing(stores: Stores) -> None:
     """A write whose two sessions are equal returns and leaves the session as it is."""
-    session = stored(stores)
+    session = stores.stored()
     assert stores.sessions.write(session, session) == session
     assert stores.sessions.get(session.id) == session
 
@@ -253,7 +229,7 @@ def test_a_write_under_an_older_fence_or_state_is_refused(
     stores: Stores, change: dict[str, Any]
 ) -> None:
     """A request whose session has moved can't write, and gets what is there."""
-    session = stored(stores)
+    session = stores.stored()
     moved = stores.sessions.write(session, replace(session, **change))
     with pytest.raises(SessionMovedError) as caught:
         stores.sessions.write(session, replace(session, offset=9))
@@ -270,20 +246,11 @@ def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
     assert stores.sessions.get(session.id) is None
 
 
-def test_a_write_that_took_effect_before_succeeds_again(stores: Stores) -> None:
-    """A write that is repeated finds its own result and succeeds."""
-    session = stored(stores)
-    after = replace(session, state=UploadState.SEALED, fence=1, expires_at=NOW)
-    first = stores.sessions.write(session, after)
-    assert stores.sessions.write(session, after) == first
-    assert stores.sessions.get(session.id) == first
-
-
 def test_the_oldest_is_due_first(stores: Stores) -> None:
     """Wherever the index keeps it: what was put back into the queue stands behind the rest."""
     # Long before what other tests leave in the same tables.
     times = [NOW - 9_000_000 - at for at in (3.0, 1.0, 2.25, 2.5, 7.0, 5.0, 6.0, 4.0, 8.0, 0.5)]
-    sessions = [stored(stores, sweep_at=at) for at in times]
+    sessions = [stores.stored(sweep_at=at) for at in times]
     ids = {session.id: session.sweep_at for session in sessions}
     due = [ids[name] for name in stores.sessions.due(NOW - 9_000_000) if name in ids]
     assert due == sorted(times)

@@ -6,11 +6,10 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
 from chalicelib.registry.outcomes import (
@@ -21,31 +20,31 @@ from chalicelib.registry.outcomes import (
     ObjectStat,
 )
 from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
-from tests.emulators.backends import Backend, ministack_backend
+from tests.chalicelib.stores.conftest import BACKENDS, Script, error
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from chalicelib.registry.ports import ObjectStore
+    from tests.chalicelib.stores.conftest import Running
+    from tests.emulators.backends import Backend
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def ministack() -> Iterator[Backend]:
+@pytest.fixture
+def ministack(running: Running) -> Backend:
     """MiniStack, which verifies what is signed."""
-    with ministack_backend() as backend:
-        yield backend
+    return running.backend("ministack")
 
 
-@pytest.fixture(params=["memory", "moto", "ministack"])
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    """An object store."""
+@pytest.fixture(params=["memory", *BACKENDS])
+def store(request: pytest.FixtureRequest, running: Running) -> ObjectStore:
+    """Object stores of every kind."""
     if request.param == "memory":
         return MemoryObjectStore()
-    name = {"moto": "strict_moto", "ministack": "ministack"}[request.param]
-    backend: Backend = request.getfixturevalue(name)
+    backend = running.backend(request.param)
     return S3ObjectStore(backend.s3(), backend.bucket)
 
 
@@ -213,64 +212,38 @@ def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
         assert refused.value.code == 403
 
 
-class Paged:
-    """A client whose lists have two pages, the second behind the first one's marker."""
-
-    def __init__(self, *, lost: bool = False) -> None:
-        self.lost = lost
-
-    def list_parts(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - S3's own
-        """List two parts."""
-        number = {None: 7, 7: 3}[request.get("PartNumberMarker")]
-        part = {"PartNumber": number, "Size": 1, "ETag": "e"}
-        return self._page(number == 7, Parts=[part], NextPartNumberMarker=7)
-
-    def list_multipart_uploads(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
-        """List two uploads, of which only the last is of the key `k`."""
-        marker = request.get("KeyMarker"), request.get("UploadIdMarker")
-        key = {(None, None): "k-1", ("k-1", "u"): "k"}[marker]
-        upload = {"Key": key, "UploadId": "u"}
-        return self._page(key == "k-1", Uploads=[upload], NextKeyMarker=key, NextUploadIdMarker="u")
-
-    def abort_multipart_upload(self, **request: Any) -> None:  # noqa: ANN401 - likewise
-        """Abort the upload of `k`, and no other."""
-        assert request["Key"] == "k"
-
-    def _page(self, first: bool, **answer: Any) -> dict[str, Any]:  # noqa: ANN401, FBT001 - likewise
-        kept = {name: at for name, at in answer.items() if not (self.lost and "Next" in name)}
-        return {**kept, "IsTruncated": first}
-
-
-def test_a_list_is_followed_to_its_last_page() -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_list_is_followed_to_its_last_page(*, lost: bool) -> None:
     """Parts and uploads behind a marker are found; a page cut short without one is a failure."""
-    store = S3ObjectStore(Paged(), "bucket")  # type: ignore[arg-type]
+    markers = {"NextPartNumberMarker": 7, "NextKeyMarker": "k-1", "NextUploadIdMarker": "u"}
+    parts = [{"PartNumber": number, "Size": 1, "ETag": "e"} for number in (7, 3)]
+    uploads = [{"Key": key, "UploadId": "u"} for key in ("k-1", "k")]
+    more = {"IsTruncated": True} | ({} if lost else markers)
+    script = Script(
+        *({"Parts": [parts[0]], **more}, {"Parts": [parts[1]], "IsTruncated": False}),
+        *({"Uploads": [uploads[0]], **more}, {"Uploads": [uploads[1]], "IsTruncated": False}),
+        {},
+    )
+    store = S3ObjectStore(cast("Any", script), "bucket")
+    if lost:
+        with pytest.raises(UnavailableError):
+            store.list_parts("k", "u")
+        script.answers[:] = [{"Uploads": [uploads[0]], **more}]
+        with pytest.raises(UnavailableError):
+            store.abort_all("k")
+        return
     assert [part.number for part in store.list_parts("k", "u")] == [3, 7]
     store.abort_all("k")
-    store = S3ObjectStore(Paged(lost=True), "bucket")  # type: ignore[arg-type]
-    for call in (lambda: store.list_parts("k", "u"), lambda: store.abort_all("k")):
-        with pytest.raises(UnavailableError):
-            call()
+    _, more_parts, _, more_uploads, aborted = script.requests
+    assert more_parts["PartNumberMarker"] == 7
+    assert (more_uploads["KeyMarker"], more_uploads["UploadIdMarker"]) == ("k-1", "u")
+    assert aborted["Key"] == "k"
 
 
-class Failing:
-    """A client whose every call fails with one code."""
-
-    def __init__(self, code: str, status: int) -> None:
-        self.code, self.status = code, status
-
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        def call(**_: object) -> object:
-            raise ClientError(
-                {
-                    "Error": {"Code": self.code, "Message": ""},
-                    "ResponseMetadata": {  # type: ignore[typeddict-item]
-                        "HTTPStatusCode": self.status
-                    },
-                },
-                name,
-            )
-
-        return call
+def failing(code: str, status: int) -> S3ObjectStore:
+    """Return a store over a client whose every call fails with one code."""
+    script = Script(error(code, ResponseMetadata={"HTTPStatusCode": status}))
+    return S3ObjectStore(cast("Any", script), "bucket")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +261,7 @@ class Failing:
 )
 def test_a_failure_is_never_absence(code: str, status: int, expected: type[RegistryError]) -> None:
     """Whatever call fails, however: it is a failure to try again after, not an absent object."""
-    store = S3ObjectStore(Failing(code, status), "bucket")  # type: ignore[arg-type]
+    store = failing(code, status)
     calls: list[Callable[[], object]] = [
         lambda: store.get("k", etag="e"),
         lambda: store.put("k", b""),
@@ -309,11 +282,11 @@ def test_a_failure_is_never_absence(code: str, status: int, expected: type[Regis
 
 def test_a_head_has_nothing_but_a_status() -> None:
     """There the status is all that S3 says of an absent object."""
-    assert S3ObjectStore(Failing("404", 404), "bucket").stat("k") is None  # type: ignore[arg-type]
+    assert failing("404", 404).stat("k") is None
 
 
 def test_a_complete_beside_another_is_no_end_of_the_upload() -> None:
     """409 says that somebody else's is under way, and nothing of what came of it."""
-    store = S3ObjectStore(Failing("OperationAborted", 409), "bucket")  # type: ignore[arg-type]
+    store = failing("OperationAborted", 409)
     with pytest.raises(MultipartBusyError):
         store.complete_multipart("k", "u", [])

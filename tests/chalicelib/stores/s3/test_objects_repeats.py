@@ -8,26 +8,13 @@ import pytest
 
 from chalicelib.digest import Digest
 from chalicelib.stores.s3.objects import S3ObjectStore
+from tests.emulators.lost_answers import answer_lost
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.emulators.backends import Backend
 
 PART = b"x" * (6 * 1024 * 1024)
-
-
-def losing_first_answer() -> Callable[..., Any]:
-    """Return a handler that has botocore send the first request again, and no other."""
-    answers = 0
-
-    def lose(**_: object) -> Any:  # noqa: ANN401 - a delay, or nothing
-        nonlocal answers
-        answers += 1
-        return 0.0 if answers == 1 else None
-
-    return lose
 
 
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "PutObject"])
@@ -42,8 +29,8 @@ def test_a_request_that_was_sent_twice_says_so(strict_moto: Backend, operation: 
         return store.begin_multipart("uploads/x/data").repeated
 
     assert not repeated()
-    s3.meta.events.register_first(f"needs-retry.s3.{operation}", losing_first_answer())
-    assert [repeated(), repeated()] == [True, False]
+    with answer_lost(s3, operation):
+        assert [repeated(), repeated()] == [True, False]
 
 
 def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> None:
@@ -57,10 +44,9 @@ def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> 
     def seen(params: dict[str, Any], **_: object) -> None:
         sent.append(params["Key"])
 
-    events = registry.s3.meta.events
-    events.register("provide-client-params.s3.PutObject", seen)
-    events.register_first("needs-retry.s3.PutObject", losing_first_answer())
-    assert registry.ask("POST", f"c/d/{target}", b"hello").status == 201
+    registry.s3.meta.events.register("provide-client-params.s3.PutObject", seen)
+    with answer_lost(registry.s3, "PutObject"):
+        assert registry.ask("POST", f"c/d/{target}", b"hello").status == 201
     assert registry.stored() == [live]
     registry.s3.put_object(Bucket=registry.bucket, Key=sent[0], Body=b"hello")
     registry.clock.offset += 2 * 3600
@@ -71,10 +57,9 @@ def test_a_blob_that_was_sent_twice_is_looked_at_again(strict_moto: Backend) -> 
 def test_nothing_is_left_of_an_upload_that_was_opened_twice(strict_moto: Backend) -> None:
     """A session whose upload may have a double, with an id that nobody knows, ends without it."""
     registry = registry_over(strict_moto.fresh())
-    events = registry.s3.meta.events
-    events.register_first("needs-retry.s3.CreateMultipartUpload", losing_first_answer())
     at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"])
-    at = str(registry.ask("PATCH", at, PART).headers["Location"])
+    with answer_lost(registry.s3, "CreateMultipartUpload"):
+        at = str(registry.ask("PATCH", at, PART).headers["Location"])
     assert len(registry.s3.list_multipart_uploads(Bucket=registry.bucket)["Uploads"]) == 2
     assert registry.ask("PUT", f"{at}&digest={Digest.of(PART)}").status == 201
     assert "Uploads" not in registry.s3.list_multipart_uploads(Bucket=registry.bucket)

@@ -6,8 +6,8 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -41,17 +41,6 @@ if TYPE_CHECKING:
 ONE, TWO = jwk(rsa_key(), kid="one"), jwk(ec_key(), kid="two")
 
 
-@dataclass
-class Clock:
-    """A clock that a test moves."""
-
-    at: float = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.at
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     """An issuer that publishes one key."""
@@ -61,13 +50,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """A clock of its own for each test."""
-    return Clock()
+def clock() -> mock.Mock:
+    """A clock that a test moves."""
+    return mock.Mock(return_value=1000.0)
 
 
 @pytest.fixture
-def issuers(clock: Clock) -> Issuers:
+def issuers(clock: mock.Mock) -> Issuers:
     """Issuers of which nothing was read yet."""
     return Issuers(clock=clock)
 
@@ -81,22 +70,22 @@ def readings(server: Server) -> int:
 # reading and keeping
 
 
-def test_keys_are_read_once_an_hour(issuers: Issuers, server: Server, clock: Clock) -> None:
+def test_keys_are_read_once_an_hour(issuers: Issuers, server: Server, clock: mock.Mock) -> None:
     """Keys are kept for an hour from their reading, whoever asks for them."""
     for _ in range(3):
         assert set(issuers.keys(server.url, "one")) == {"one"}
-    clock.at += KEPT - 1
+    clock.return_value += KEPT - 1
     issuers.keys(server.url, "one")
     assert (server.asked[DISCOVERY], server.asked[KEYS]) == (1, 1)
     server.publish(TWO)
-    clock.at += 1
+    clock.return_value += 1
     assert set(issuers.keys(server.url, "two")) == {"two"}
     assert readings(server) == 2
     assert server.received[0][1]["accept"] == "application/json"
 
 
 def test_an_unknown_key_is_looked_for_once_a_minute(
-    issuers: Issuers, server: Server, clock: Clock
+    issuers: Issuers, server: Server, clock: mock.Mock
 ) -> None:
     """A new key is found a minute after the last reading at the latest, however many ask."""
     issuers.keys(server.url, "one")
@@ -104,7 +93,7 @@ def test_an_unknown_key_is_looked_for_once_a_minute(
     for number in range(20):
         assert set(issuers.keys(server.url, f"x{number}")) == {"one"}
     assert readings(server) == 1
-    clock.at += UNKNOWN_FOR
+    clock.return_value += UNKNOWN_FOR
     assert set(issuers.keys(server.url, "two")) == {"one", "two"}
     for number in range(20):
         issuers.keys(server.url, f"y{number}")
@@ -112,11 +101,11 @@ def test_an_unknown_key_is_looked_for_once_a_minute(
 
 
 def test_a_token_without_a_kid_is_no_reason_to_read_again(
-    issuers: Issuers, server: Server, clock: Clock
+    issuers: Issuers, server: Server, clock: mock.Mock
 ) -> None:
     """Keys are kept for their hour where no key is asked for by name."""
     issuers.keys(server.url, None)
-    clock.at += UNKNOWN_FOR * 2
+    clock.return_value += UNKNOWN_FOR * 2
     issuers.keys(server.url, None)
     assert readings(server) == 1
 
@@ -156,7 +145,7 @@ def test_an_issuer_with_a_path(issuers: Issuers, server: Server, path: str) -> N
 # failures
 
 
-def test_a_failure_stands_for_some_seconds(issuers: Issuers, server: Server, clock: Clock) -> None:
+def test_a_failure_stands_for_a_while(issuers: Issuers, server: Server, clock: mock.Mock) -> None:
     """An issuer that fails is left in peace for a while, and then asked again."""
     good = server.pages[KEYS]
     server.pages[KEYS] = StubResponse(b"", 500)
@@ -166,21 +155,21 @@ def test_a_failure_stands_for_some_seconds(issuers: Issuers, server: Server, clo
         assert failed.value.retry_after == FAILED_FOR
     assert readings(server) == 1
     server.pages[KEYS] = good
-    clock.at += FAILED_FOR
+    clock.return_value += FAILED_FOR
     assert set(issuers.keys(server.url, "one")) == {"one"}
 
 
-def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: Clock) -> None:
+def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: mock.Mock) -> None:
     """While an issuer fails its known keys count, and no other is called unknown."""
     issuers.keys(server.url, "one")
     server.pages[KEYS] = StubResponse(b"", 500)
-    clock.at += UNKNOWN_FOR
+    clock.return_value += UNKNOWN_FOR
     for _ in range(5):
         with pytest.raises(UnavailableError):
             issuers.keys(server.url, "two")
         assert set(issuers.keys(server.url, "one")) == {"one"}
     assert readings(server) == 2
-    clock.at += KEPT
+    clock.return_value += KEPT
     with pytest.raises(UnavailableError):
         issuers.keys(server.url, "one")
     assert readings(server) == 3

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from moorage.local import children, ports
 from tests.emulators import backends
@@ -137,3 +138,13 @@ def ask(
         return answer.status, answer.headers, answer.read()
     finally:
         connection.close()
+
+
+def pull(host: str, path: str) -> bytes:
+    """Return the bytes of a blob, from here or from where its redirect leads."""
+    status, headers, body = ask(host, "GET", path)
+    if status == 307:
+        parts = urlsplit(headers["Location"])
+        status, _, body = ask(parts.netloc, "GET", f"{parts.path}?{parts.query}")
+    assert status == 200, status
+    return body

@@ -33,7 +33,6 @@ _PIECE = 1 << 18
 class Watch:
     """What has passed, in bytes of upload bodies; `durable`: as many were answered as kept."""
 
-    url: str = ""
     sent: int = 0
     durable: int = 0
     again: list[str] = field(default_factory=list)
@@ -54,12 +53,11 @@ class Watch:
 
 
 @contextmanager
-def watching(upstream: str) -> Iterator[Watch]:
-    """Listen on a free port of loopback; one upload at a time may pass."""
-    watch = Watch()
+def watching(watch: Watch, upstream: str) -> Iterator[str]:
+    """Listen on a free port of loopback, whose URL is yielded; one upload at a time may pass."""
     passing = _Passing(upstream, watch)
     with in_background(passing.open):
-        yield watch
+        yield passing.url
 
 
 class _Passing:
@@ -71,7 +69,7 @@ class _Passing:
         self._session = aiohttp.ClientSession(auto_decompress=False)
         server = web.Server(self._pass, handler_cancellation=True, access_log=None)
         port, end = await listen(server)
-        self._watch.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
 
         async def close() -> None:
             await end()

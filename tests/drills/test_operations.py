@@ -1,17 +1,40 @@
-"""A bounded part of the fault drills; `make drills` runs all of them."""
+"""A bounded part of the crash and fault drills; `make drills` runs all of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.drills import crowds, faults, operations, throttling
+from chalicelib.registry.upload.states import TABLE
+from tests.drills import crashes, crowds, faults, operations, throttling
+from tests.drills.figures import reached_rows
 from tests.drills.support.worlds import TablesWorld, moto_world
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
 SHORT = [operation for operation in operations.ALL if operation.name not in LONG]
+CRASHED = {"append a part after a tail", "put an image anew, move a tag"}
+FAILED = {"append a part after a tail", "commit parts and a tail", "pull a blob"}
 CONFLICTS = {"commit parts and a tail", "delete a blob", "mount what is there"}
 BATCHES = {"put an image"}
-SAMPLE = {"append a part after a tail", "commit parts and a tail", "pull a blob"}
+
+
+def named(names: set[str]) -> list[operations.Operation]:
+    """Return the operations with these names."""
+    return [operation for operation in operations.ALL if operation.name in names]
+
+
+@pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
+def test_a_stop_between_any_two_calls_loses_nothing(operation: operations.Operation) -> None:
+    """A process that dies at any call leaves what its client, or the sweeper, can end."""
+    figures = crashes.drill_one(TablesWorld(), operation, brief=True)
+    assert not figures.losses
+    assert figures.drilled == figures.points > 0
+
+
+def test_a_stop_at_any_api_call_loses_nothing() -> None:
+    """Over botocore and moto it is the same: a sample."""
+    figures = crashes.drill(moto_world(), named(CRASHED), brief=True)
+    assert not figures.losses
+    assert figures.drilled == figures.points > 0
 
 
 @pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)
@@ -24,15 +47,13 @@ def test_a_failure_of_any_call_is_answered_and_survived(operation: operations.Op
 
 def test_a_failure_of_any_api_call_is_answered_and_survived() -> None:
     """Over botocore and moto, as AWS words its failures, it is the same: a sample."""
-    sample = [operation for operation in operations.ALL if operation.name in SAMPLE]
-    assert not faults.drill(moto_world(), sample, every=False).losses
+    assert not faults.drill(moto_world(), named(FAILED), every=False).losses
 
 
 @pytest.mark.parametrize(("names", "way"), [(CONFLICTS, "conflict"), (BATCHES, "unread")])
 def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
     """Another's Complete or transaction in the way, or a batch half read, is no answer."""
-    chosen = [operation for operation in operations.ALL if operation.name in names]
-    figures = faults.drill(moto_world(), chosen, every=True, only=way)
+    figures = faults.drill(moto_world(), named(names), every=True, only=way)
     assert not figures.losses
     assert figures.faults >= len(names)
 
@@ -57,3 +78,11 @@ def test_a_crowd_gets_through_over_the_wire() -> None:
 def test_a_crowd_gets_through(share: float) -> None:
     """Eight clients push and pull their images, though so many of all calls fail."""
     assert crowds.crowd(TablesWorld(), share, seed=1) > 0
+
+
+def test_every_row_of_the_state_table_is_reached_by_an_operation() -> None:
+    """A row that no operation reaches is dead, or is not drilled."""
+    with reached_rows() as reached:
+        for operation in operations.UPLOADS + operations.COMMITS + operations.SWEEPS:
+            crashes.undisturbed(TablesWorld(), operation)
+    assert reached == set(TABLE)

@@ -1,16 +1,19 @@
-"""The mutants that break a rule of the program: each function stands in place of another one.
+"""Drill 7: the program is changed where it matters, in this process only, and a drill must fail.
 
-Its first argument is the function that it replaces. This module must never hold a change that
-nobody could make by mistake.
+Each mutant names the drills that are to catch it: rows of the other drills, run over the DynamoDB
+stores on tables in memory. This module must never change a file, leave out a named clause
+(tests/drills/test_mutants.py compares), nor hold a change that nobody could make by mistake.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
+import logging
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from chalicelib.digest import Digest
 from chalicelib.errors import (
     RegistryError,
     TooManyRequestsError,
@@ -30,22 +33,221 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
+from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from tests.drills.corruptions import a_record_renamed
-from tests.drills.mutants.run import ALWAYS, PATCHES, Change, Mutant
+from tests.drills import crashes, faults, images, operations, pairs, races
+from tests.drills.figures import Figures
+from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
+from tests.drills.support.ledger import Ledger, Violation
+from tests.drills.support.points import Gate
+from tests.drills.support.worlds import TablesWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.digest import Digest
     from chalicelib.registry.model import Manifest
     from chalicelib.registry.session import Session
+    from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
+
+ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
+"""A clause that every item fulfils, and an absent one too."""
+
+PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One attribute of a module or class, and what stands there instead."""
+
+    owner: Any
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed program, and the rows of other drills that catch the change, likeliest first."""
+
+    name: str
+    changes: Sequence[Change]
+    crashed: Sequence[str] = ()
+    """Operations to be stopped everywhere."""
+    failed: Sequence[str] = ()
+    """Operations whose calls are to fail in every way."""
+    raced: Sequence[str] = ()
+    """Races to be run in every order."""
+    checked: Sequence[Callable[[], None]] = ()
+    """Checks of a store by itself, which raise Violation."""
+
+
+def drill(mutants: Iterable[Mutant]) -> Figures:
+    """Change the program in each way, one after the other; a mutant that survives is a loss."""
+    figures = Figures()
+    for mutant in mutants:
+        figures.mutants += 1
+        case = caught(mutant)
+        if case is None:
+            figures.lose(f"mutant/{mutant.name}", AssertionError("no drill caught it"))
+        else:
+            figures.caught += 1
+    return figures
+
+
+def caught(mutant: Mutant) -> str | None:
+    """Return the first case that catches the mutant; None if it survives."""
+    with ExitStack() as stack:
+        broken = stack.enter_context(_broken_mutants())
+        for change in mutant.changes:
+            stack.enter_context(mock.patch.object(change.owner, change.name, change.value))
+        for attempt in _attempts(mutant):
+            figures = attempt()
+            if broken:
+                raise AssertionError(f"the mutant {mutant.name!r} does not run: {broken[0]}")
+            if figures.losses:
+                return f"{figures.losses[0].case}: {figures.losses[0].what}"
+    return None
+
+
+@contextmanager
+def _broken_mutants() -> Iterator[list[str]]:
+    """Collect errors of a mutant that does not run at all: any drill would catch it."""
+    broken: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            if isinstance(error, (TypeError, AttributeError, NameError)):
+                broken.append(f"{type(error).__name__}: {error}")
+
+    collector, root = Collector(), logging.getLogger()
+    root.addHandler(collector)
+    try:
+        yield broken
+    finally:
+        root.removeHandler(collector)
+
+
+def _attempts(mutant: Mutant) -> Iterator[Callable[[], Figures]]:
+    for check in mutant.checked:
+        yield lambda check=check: _checked(check)  # type: ignore[misc]
+    world = TablesWorld()
+    rows = {operation.name: operation for operation in operations.ALL}
+    for name in mutant.crashed:
+        yield lambda name=name: crashes.drill_one(world, rows[name])  # type: ignore[misc]
+    for name in mutant.failed:
+        yield lambda name=name: faults.drill(world, [rows[name]], every=True)  # type: ignore[misc]
+    raced = {race.name: race for race in pairs.ALL}
+    for changes in (1, 2):
+        bounds = races.Bounds(changes=changes, chances=50 * (changes - 1), first_loss=True)
+        for name in mutant.raced:
+            yield lambda name=name, bounds=bounds: races.drill_one(  # type: ignore[misc]
+                world, raced[name], bounds
+            )
+
+
+def _checked(check: Callable[[], None]) -> Figures:
+    figures = Figures()
+    try:
+        check()
+    except Violation as loss:
+        figures.lose(f"check/{check.__name__}", loss)
+    return figures
+
+
+# Checks of states of the tables that no client and no order of requests leads to: each makes one,
+# as a fault elsewhere or a bad restore may.
+
+
+def a_link_without_count() -> None:
+    """Delete a link that its record does not count: refused."""
+    world = TablesWorld()
+    Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
+    digest = Digest.of(TEXT)
+    world.spoil(record_key(digest), links={"N": "0"})
+    with suppress(CorruptItemError):
+        world.ports(Gate()).metadata.delete_link(HOME, digest)
+        raise Violation("a record counts less than no link")
+
+
+def a_record_renamed() -> None:
+    """Link to a record that is changed to another object meanwhile: it is read anew."""
+    world, digest = TablesWorld(), Digest.of(TEXT)
+    Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
+
+    def renamed(call: Call) -> Any:  # noqa: ANN401 - as any act
+        world.spoil(record_key(digest), key={"S": "blobs/another"})
+        return call()
+
+    metadata = world.ports(Gate({1: renamed})).metadata
+    link, record = metadata.add_link(AWAY, digest, world.clock.now()), metadata.get_record(digest)
+    if link is None or record is None or (link.key, record.links) != (record.key, 2):
+        raise Violation(f"{link} is counted by {record}")
+
+
+def a_deletion_never_begun() -> None:
+    """End the deletion of a manifest that is live: nothing is done."""
+    stage = Stage(TablesWorld(), Ledger())
+    digest, metadata = Digest.of(images.live(stage)), stage.world.ports(Gate()).metadata
+    live = metadata.get_manifest(HOME, digest)
+    if live is None or metadata.drop_tag(live, images.TAGS[0]):
+        raise Violation(f"a tag of {live} was dropped")
+    metadata.finish_delete(live)
+    if metadata.get_manifest(HOME, digest) != live:
+        raise Violation(f"{live} was deleted")
+
+
+# The mutants that forget a condition of DynamoDB's writes: one row for each named clause.
+
+
+def _always(*_arguments: object) -> Clause:
+    return ALWAYS
+
+
+def clause(name: str, *modules: ModuleType, **drills: Any) -> Mutant:  # noqa: ANN401 - names of rows
+    """Forget a named clause wherever it is used."""
+    value = ALWAYS if name.isupper() else _always
+    home = modules[0].__name__.rpartition(".")[2]
+    changes = [Change(module, name, value) for module in modules]
+    return Mutant(f"{home}.{name} forgotten", changes, **drills)
+
+
+CLAUSES = [
+    clause("NEVER_CREATED", sessions, failed=["POST, PATCHes, PUT"]),
+    clause("NOBODY_HOLDS", sessions, raced=PATCHES),
+    clause("in_state", sessions, raced=["PATCH, PUT", "PUT, PUT", "DELETE, PATCH"]),
+    clause("under_fence", sessions, raced=["late tail", *PATCHES]),
+    clause("of_repository", sessions, crashed=["append under another name"]),
+    clause("opened_by", sessions, crashed=["append as another principal"]),
+    clause("alive_at", sessions, crashed=["append after the end"]),
+    clause("at_offset", sessions, crashed=["append the same again"]),
+    clause("held_by", sessions, raced=["late tail", *PATCHES]),
+    clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
+    clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
+    clause(
+        "naming",
+        blobs,
+        checked=[a_record_renamed],
+        raced=["push, delete", "mount, delete at the source"],
+    ),
+    clause("at_version", blobs, failed=["delete a blob"], raced=["delete, delete"]),
+    clause("ABSENT", manifests, crashed=["put an image that is there"]),
+    clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
+    clause("IS_LIVE", manifests, raced=["put, delete"]),
+    clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
+    clause("NO_TAG", manifests, raced=["tag, tag"]),
+    clause("of_version", manifests, raced=["delete, delete and put and delete"]),
+    clause("tag_names", manifests, raced=["tag, tag", "tag moves, tag is deleted"]),
+]
+
+
+# The mutants that break a rule of the program: each function stands in place of another one, which
+# is its first argument.
 
 RULES: list[Mutant] = []
 FAILURES = (UnavailableError, TooManyRequestsError)
@@ -203,10 +405,7 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 
 
 @rule(
-    "manifest accepted unchecked",
-    "_check",
-    Manifests,
-    crashed=["put a manifest that lacks a blob"],
+    "manifest accepted unchecked", "_check", Manifests, crashed=["put a manifest that lacks a blob"]
 )
 def _(_: Original, _self: Manifests, _repository: str, _parsed: object) -> None:
     return
