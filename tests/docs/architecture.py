@@ -12,13 +12,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-DOCUMENT = CHECKOUT / "docs" / "architecture.md"
+DOCUMENT = PROJECT / "docs" / "architecture.md"
 PACKAGES = ("chalicelib", "moorage")
 """What is listed down to its modules; of tests only the folders are."""
 
@@ -61,8 +61,8 @@ def listed(document: str) -> list[Entry]:
 
 def real() -> list[str]:
     """Return what the listing must name, in its order: files before folders, by name."""
-    modules = [path for package in PACKAGES for path in _below(CHECKOUT / package)]
-    folders = sorted(path for path in (CHECKOUT / "tests").iterdir() if _holds_python(path))
+    modules = [path for package in PACKAGES for path in _below(PROJECT / package)]
+    folders = sorted(path for path in (PROJECT / "tests").iterdir() if _holds_python(path))
     return [*modules, "tests/", *(f"tests/{folder.name}/" for folder in folders)]
 
 
@@ -76,13 +76,13 @@ def anew(document: str) -> str:
 
 
 def _below(folder: Path) -> Iterator[str]:
-    yield f"{folder.relative_to(CHECKOUT)}/"
+    yield f"{folder.relative_to(PROJECT)}/"
     inside = sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name))
     for path in inside:
         if path.is_dir() and _holds_python(path):
             yield from _below(path)
         elif path.suffix == ".py" and path.name != "__init__.py":
-            yield str(path.relative_to(CHECKOUT))
+            yield str(path.relative_to(PROJECT))
 
 
 def _holds_python(path: Path) -> bool:
@@ -95,11 +95,11 @@ def _words(path: str, words: Mapping[str, str]) -> str:
         return words[path]
     name = path.rstrip("/").rpartition("/")[2]
     for old, said in words.items():
-        if old.rstrip("/").endswith(f"/{name}") and not (CHECKOUT / old).exists():
+        if old.rstrip("/").endswith(f"/{name}") and not (PROJECT / old).exists():
             return said
     if path.endswith("/"):
         return ""
-    source = (CHECKOUT / path).read_text(encoding="utf-8")
+    source = (PROJECT / path).read_text(encoding="utf-8")
     first = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
     return first.replace("\n", " ").rstrip(".")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 from tests.docs.architecture import DOCUMENT, anew, listed, real
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def test_a_listing_written_anew_keeps_the_words_of_what_stayed_or_moved() -> Non
 
 def test_the_floors_are_those_of_the_contracts() -> None:
     """Each layer of the two layered contracts is a line of the document's drawings, in order."""
-    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+    with (PROJECT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
     layered = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     assert len(layered) == 2

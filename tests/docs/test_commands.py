@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 TARGETS = {
     target
     for line in re.findall(r"^\.PHONY:(.*)", MAKEFILE, re.MULTILINE)
     for target in line.split()
 }
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 CALLERS = sorted(
     [
         *WORKFLOWS,
-        *CHECKOUT.glob("*.md"),
-        *(CHECKOUT / "docs").glob("*.md"),
-        CHECKOUT / ".ci" / "run",
+        *PROJECT.glob("*.md"),
+        *(PROJECT / "docs").glob("*.md"),
+        PROJECT / ".ci" / "run",
     ]
 )
 _CALL = re.compile(r"(?:^|[`$>]|run:|[A-Z_]+=\S+)[ ]*make ([a-z][a-z-]*)", re.MULTILINE)
@@ -61,8 +61,8 @@ def test_every_target_has_its_row_in_the_readme() -> None:
 
 def test_the_version_has_its_section_in_the_changelog() -> None:
     """Below Unreleased stands the version that pyproject.toml says."""
-    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+    with (PROJECT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
-    changelog = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
+    changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## (\S+)(?: - \d{4}-\d\d-\d\d)?$", changelog, re.MULTILINE)
     assert sections[:2] == ["Unreleased", version]

@@ -6,13 +6,13 @@ import ast
 import re
 from collections import Counter
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
-GLOSSARY = CHECKOUT / "docs" / "glossary.md"
+GLOSSARY = PROJECT / "docs" / "glossary.md"
 SOURCES = sorted(
-    path for package in ("chalicelib", "moorage") for path in (CHECKOUT / package).rglob("*.py")
+    path for package in ("chalicelib", "moorage") for path in (PROJECT / package).rglob("*.py")
 )
-PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*")])
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*")])
 DROPPED = re.compile(r"(?<![a-z])(desk|gatehouse|mint|doorkeeper|vouching)(?![a-z])", re.IGNORECASE)
 """Metaphors that once stood for terms of the field: token endpoint, authorizer and others."""
 
@@ -38,9 +38,9 @@ def test_every_class_name_is_defined_once() -> None:
 
 def test_dropped_words_stand_nowhere() -> None:
     """Neither the product's code nor its pages use a metaphor for what has a term."""
-    app = CHECKOUT / "app.py"
+    app = PROJECT / "app.py"
     found = [
-        f"{path.relative_to(CHECKOUT)}:{number}: {line.strip()}"
+        f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
         for path in [app, *SOURCES, *PAGES]
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if DROPPED.search(line)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.common.checkout import CHECKOUT
+from moorage.common.project import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
-HISTORY = CHECKOUT / "CHANGELOG.md"
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
+HISTORY = PROJECT / "CHANGELOG.md"
 """It may name files that are gone."""
 
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -43,7 +43,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_file_that_is_named_exists(page: Path) -> None:
     """A path in a page is one of the tree's; a star in it stands for some name."""
     named = [path.partition("::")[0] for path in _PATH.findall(page.read_text(encoding="utf-8"))]
-    assert [path for path in named if not any(CHECKOUT.glob(path))] == []
+    assert [path for path in named if not any(PROJECT.glob(path))] == []
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {HISTORY}), ids=lambda page: page.name)
@@ -54,7 +54,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
         if not named and not function:
             continue
         file = named or file
-        found = list((CHECKOUT / "tests").rglob(file))
+        found = list((PROJECT / "tests").rglob(file))
         if not found or (function and f"def {function}(" not in found[0].read_text("utf-8")):
             missing.append(f"{file}::{function}")
     assert missing == []
