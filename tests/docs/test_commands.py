@@ -1,0 +1,68 @@
+"""Each `make` target that pages and workflows call exists, and the README tells of each."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from moorage.common.project import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+TARGETS = {
+    target
+    for line in re.findall(r"^\.PHONY:(.*)", MAKEFILE, re.MULTILINE)
+    for target in line.split()
+}
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+CALLERS = sorted(
+    [
+        *WORKFLOWS,
+        *PROJECT.glob("*.md"),
+        *(PROJECT / "docs").glob("*.md"),
+        PROJECT / ".ci" / "run",
+    ]
+)
+_CALL = re.compile(r"(?:^|[`$>]|run:|[A-Z_]+=\S+)[ ]*make ([a-z][a-z-]*)", re.MULTILINE)
+"""A command, at the beginning of a line, a code span, a prompt or a workflow's step."""
+
+
+@pytest.mark.parametrize("path", CALLERS, ids=lambda path: path.name)
+def test_every_target_that_is_called_exists(path: Path) -> None:
+    """No page and no workflow calls a target that the Makefile doesn't have."""
+    called = set(_CALL.findall(path.read_text(encoding="utf-8")))
+    assert called - TARGETS == set()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_is_bounded(path: Path) -> None:
+    """It may write only where a job says so, its jobs end in time, its actions are pinned."""
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] in ({}, {"contents": "read"})
+    assert workflow["concurrency"]
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 180
+        used = [step["uses"] for step in job["steps"] if "uses" in step]
+        assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each)] == []
+
+
+def test_every_target_has_its_row_in_the_readme() -> None:
+    """The table of commands has all targets and no other."""
+    rows = set(re.findall(r"^\| `make ([a-z-]+)", README, re.MULTILINE))
+    assert rows == TARGETS
+
+
+def test_the_version_has_its_section_in_the_changelog() -> None:
+    """Below Unreleased stands the version that pyproject.toml says."""
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (\S+)(?: - \d{4}-\d\d-\d\d)?$", changelog, re.MULTILINE)
+    assert sections[:2] == ["Unreleased", version]
