@@ -129,14 +129,6 @@ def test_a_missing_folder_is_an_error_and_makes_no_admin(backend: Backend, tmp_p
     assert store.list_credentials(None, 10).items == []
 
 
-def test_an_endpoint_without_ssm_is_an_error(ministack: Backend) -> None:
-    """It names the endpoint and SSM."""
-    with pytest.raises(LocalError) as caught:
-        access.set_up(place_of(ministack), None)
-    assert ministack.endpoint_url in str(caught.value)
-    assert "SSM" in str(caught.value)
-
-
 def test_a_missing_table_is_an_error(backend: Backend) -> None:
     """It has the code of AWS's error."""
     place = access.AccessBackend(
