@@ -13,18 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 
 from moorage.common.data import DataNames
-from moorage.common.project import DATA_TEMPLATE
 from moorage.local import LocalError, children
 from moorage.local import backend as local_backend
 from tests.emulators.backends import Backend, ministack_backend
+from tests.infra.templates import DATA
 from tests.moorage.local.driver import alive
 from tests.support.waiting import until
-
-RESOURCES = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
 
 PROC = Path("/proc")
 _LISTENING = "0A"
@@ -41,7 +38,7 @@ def emulator(request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable", "AccessTable"])
 def test_tables_are_as_the_template_says(emulator: Backend, resource: str) -> None:
     """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
-    wanted = RESOURCES[resource]["Properties"]
+    wanted = DATA["Resources"][resource]["Properties"]
     table = getattr(emulator, resource.replace("Table", "_table").lower())
     found: Any = emulator.dynamodb().describe_table(TableName=table)["Table"]
     assert found["TableStatus"] == "ACTIVE"
