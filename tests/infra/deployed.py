@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -34,7 +33,7 @@ from moorage.local import ports
 from tests.emulators.backends import Backend, moto_backend
 from tests.infra.intrinsics import Stack
 from tests.infra.runtime import CLIENT, SDK, Function, invoking, lay_out, running
-from tests.support.servers import run_gateway
+from tests.support.servers import request, run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -99,13 +98,8 @@ class World:
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """Send a request."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body or None, named)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, answer.headers, content
+        return request(self.url, method, path, body or None, named)
 
     def start(self, name: str) -> str:
         """Open an upload as the admin, and return its location."""

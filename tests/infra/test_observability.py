@@ -275,22 +275,16 @@ def everything() -> list[Any]:
     return by_alarms + [shown.watched for shown in dashboard()]
 
 
-def test_metrics_of_aws_are_documented() -> None:
-    """With these names, dimensions and statistics, for the namespace."""
+def test_metrics_of_aws_are_documented_and_of_existing_resources() -> None:
+    """With these names, dimensions and statistics; of the stacks' API, functions and tables."""
+    present = there_is()
     seen = [each for each in everything() if each.metric.namespace.startswith("AWS/")]
     assert {each.metric.namespace for each in seen} == set(DOCUMENTED)
     for metric, statistic, _ in seen:
         (row,) = (row for row in DOCUMENTED[metric.namespace] if metric.name in row.names)
         assert {name for name, _ in metric.dimensions} in row.dimensions, metric
         assert re.fullmatch(row.statistic, statistic), metric
-
-
-def test_metrics_of_aws_are_of_existing_resources() -> None:
-    """The API's name and stage, and the stacks' functions and tables."""
-    present = there_is()
-    for metric, _, _ in everything():
-        if metric.namespace.startswith("AWS/"):
-            assert dict(metric.dimensions) in present[metric.namespace], metric
+        assert dict(metric.dimensions) in present[metric.namespace], metric
 
 
 def test_every_metric_is_of_aws_of_a_filter_or_emitted() -> None:
@@ -331,15 +325,9 @@ def test_every_table_is_watched() -> None:
 
 def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
     """Return every metric that a deployment's meter can print."""
-    services = {
-        API_STACK.text(
-            API["Resources"][function]["Properties"]["Environment"]["Variables"][
-                "POWERTOOLS_SERVICE_NAME"
-            ]
-        )
-        for function in FUNCTIONS
-    }
-    (service,) = services
+    functions = (API["Resources"][each]["Properties"] for each in FUNCTIONS)
+    variables = [each["Environment"]["Variables"] for each in functions]
+    (service,) = {API_STACK.text(each["POWERTOOLS_SERVICE_NAME"]) for each in variables}
     meter = MetricsPrinter(TelemetrySettings.read({"POWERTOOLS_SERVICE_NAME": service}).service)
     did = ("retries", "s3_calls", "dynamodb_calls", "bytes_in", "bytes_out", "bytes_redirected")
     saw = ("cold_start", "resumed", "taken_over", "unhashed", "committed")
@@ -429,6 +417,11 @@ ERRORS, UNKNOWN = function("Errors", "Authorizer"), logged("UnknownLogins")
         ("ConcurrencyAlarm", {}, False),
         ("ConcurrencyAlarm", {function("Throttles", "APIHandler"): 1}, True),
         ("TableThrottleAlarm", {}, False),
+        # One throttled request of any table is enough.
+        *[
+            ("TableThrottleAlarm", {each.metric: 1}, True)
+            for each in watched(ALARMS["TableThrottleAlarm"]).values()
+        ],
         ("SweepAlarm", {}, False),
         ("SweepAlarm", {function("Errors", "Sweep"): 1}, True),
         ("AuthorizerAlarm", {}, False),
@@ -453,44 +446,29 @@ def test_an_alarm_rings_just_above_its_threshold(
     assert rings(ALARMS[name], data) is expected
 
 
-def test_a_throttled_request_of_any_table_rings_the_alarm() -> None:
-    """One is enough."""
-    alarm = ALARMS["TableThrottleAlarm"]
-    for each in watched(alarm).values():
-        assert rings(alarm, {each.metric: 1})
+USUAL_TIME: Final = (300, 2, 3)
+TIMES: Final = {
+    **dict.fromkeys(ALARMS, USUAL_TIME),
+    "ConcurrencyAlarm": (300, 1, 1),
+    "SweepAlarm": (3600, 2, 3),
+    "CommitAlarm": (3600, 1, 1),
+}
+"""A period's seconds, and of how many periods how many have to be bad."""
 
 
-@pytest.mark.parametrize(
-    ("name", "seconds", "bad", "of"),
-    [
-        ("ServerErrorAlarm", 300, 2, 3),
-        ("LatencyAlarm", 300, 2, 3),
-        ("ConcurrencyAlarm", 300, 1, 1),
-        ("TableThrottleAlarm", 300, 2, 3),
-        ("SweepAlarm", 3600, 2, 3),
-        ("AuthorizerAlarm", 300, 2, 3),
-        ("AuthorizerErrorAlarm", 300, 2, 3),
-        ("CommitAlarm", 3600, 1, 1),
-    ],
-)
-def test_an_alarm_rings_after_the_documented_time(
-    name: str, seconds: int, bad: int, of: int
-) -> None:
-    """A period without data is a good one."""
+@pytest.mark.parametrize("name", TIMES)
+def test_an_alarm_rings_after_the_documented_time(name: str) -> None:
+    """A period without data is a good one. The topic is notified then, and when it is over."""
     alarm = ALARMS[name]
+    topic = {"Fn::If": ["HasEmail", [{"Ref": "Topic"}], {"Ref": "AWS::NoValue"}]}
+    seconds, bad, of = TIMES[name]
     assert {each.period for each in watched(alarm).values()} == {seconds}
     assert alarm["EvaluationPeriods"] == of
     assert alarm.get("DatapointsToAlarm", of) == bad
     assert alarm["TreatMissingData"] == "notBreaching"
-
-
-def test_every_alarm_notifies_the_topic() -> None:
-    """When it rings and when it is over."""
-    topic = {"Fn::If": ["HasEmail", [{"Ref": "Topic"}], {"Ref": "AWS::NoValue"}]}
-    for name, alarm in ALARMS.items():
-        assert RESOURCES[name]["Condition"] == "HasAlarms"
-        assert (alarm["AlarmActions"], alarm["OKActions"]) == (topic, topic)
-        assert alarm.get("ActionsEnabled", True) is True
+    assert RESOURCES[name]["Condition"] == "HasAlarms"
+    assert (alarm["AlarmActions"], alarm["OKActions"]) == (topic, topic)
+    assert alarm.get("ActionsEnabled", True) is True
 
 
 _PROGRAM = """
@@ -578,26 +556,21 @@ class End(NamedTuple):
     is_error: bool
 
 
+FAILURES: Final = ("throttled", "unavailable", "fault")
 ENDS: Final = {
-    ("Authorizer", "known"): set(),
-    ("Authorizer", "unknown"): set(),
-    ("Authorizer", "throttled"): {"AuthorizerAlarm", "AuthorizerErrorAlarm"},
-    ("Authorizer", "unavailable"): {"AuthorizerAlarm", "AuthorizerErrorAlarm"},
-    ("Authorizer", "fault"): {"AuthorizerAlarm", "AuthorizerErrorAlarm"},
-    ("Authorizer", "fault like a 401"): {"AuthorizerAlarm", "AuthorizerErrorAlarm"},
-    ("Authorizer", "unset"): {"AuthorizerErrorAlarm"},
-    ("Authorizer", "unimportable"): {"AuthorizerErrorAlarm"},
-    ("Authorizer", "timed out"): {"AuthorizerErrorAlarm"},
-    ("Commit", "committed"): set(),
-    ("Commit", "unfinished"): set(),
-    ("Commit", "lost"): {"CommitAlarm"},
-    ("Commit", "gone"): {"CommitAlarm"},
-    ("Commit", "gone meanwhile"): {"CommitAlarm"},
-    ("Commit", "false"): set(),
-    ("Commit", "throttled"): {"CommitAlarm"},
-    ("Commit", "unavailable"): {"CommitAlarm"},
-    ("Commit", "fault"): {"CommitAlarm"},
-    ("Commit", "timed out"): {"CommitAlarm"},
+    (function, way): alarms
+    for function, alarms, ways in (
+        ("Authorizer", set[str](), ("known", "unknown")),
+        (
+            "Authorizer",
+            {"AuthorizerAlarm", "AuthorizerErrorAlarm"},
+            (*FAILURES, "fault like a 401"),
+        ),
+        ("Authorizer", {"AuthorizerErrorAlarm"}, ("unset", "unimportable", "timed out")),
+        ("Commit", set[str](), ("committed", "unfinished", "false")),
+        ("Commit", {"CommitAlarm"}, (*FAILURES, "lost", "gone", "gone meanwhile", "timed out")),
+    )
+    for way in ways
 }
 """Every way to end, and the alarms that ring after three such ends."""
 

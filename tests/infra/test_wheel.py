@@ -5,7 +5,6 @@ Each extra has an environment of its own, and each command runs in the one that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,18 +16,18 @@ import urllib.request
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 from moto.server import ThreadedMotoServer
 
+from chalicelib.digest import Digest
 from moorage.common.project import PROJECT
 from tests.moorage.deploy.cloudformation import emulated
 from tests.moorage.local.driver import ready
 from tests.support import network
 from tests.support.fake_registry import run_fake_registry
 from tests.support.moorage_command import TOKEN
-from tests.support.servers import request
+from tests.support.servers import push_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UV = (sys.executable, "-m", "uv")
 CONSTRAINTS = ("--constraint", str(PROJECT / "constraints.txt"))
 LAYER = os.urandom(6 * 1024 * 1024)
-DIGEST = f"sha256:{hashlib.sha256(LAYER).hexdigest()}"
+DIGEST = str(Digest.of(LAYER))
 HOSTILE = "raise SystemExit('an app.py that is not ours was run')\n"
 
 
@@ -157,7 +156,7 @@ def test_core_pushes_through_the_proxy(core: Installed) -> None:
         core.serving("proxy", "--upstream", fake.url, "--port", "0") as proxy,
     ):
         assert proxy.stdout is not None
-        assert push(proxy.stdout.readline().split()[-1]) == 201
+        assert push_blob(proxy.stdout.readline().split()[-1], "x", LAYER) == 201
         assert fake.blobs[DIGEST] == LAYER
 
 
@@ -225,17 +224,8 @@ def test_local_serves_a_registry(core: Installed, wheel: Path, tmp_path: Path) -
     words = ("--gateway-port", "0", "--proxy-port", "0", "--ready-file", "ready.json")
     with local.serving("local", *words) as server:
         addresses = ready(server, local.home / "ready.json")
-        assert push(addresses["proxy"]) == 201
+        assert push_blob(addresses["proxy"], "x", LAYER) == 201
         with urllib.request.urlopen(f"{addresses['proxy']}/v2/x/blobs/{DIGEST}") as pulled:  # noqa: S310 - on this machine
             assert pulled.read() == LAYER
         report = core.run("doctor", addresses["gateway"])
     assert report.returncode == 0, report.stdout
-
-
-def push(url: str) -> int:
-    """Push the layer to a registry, in one request; return the status."""
-    status, headers, _ = request(url, "POST", "/v2/x/blobs/uploads/")
-    assert status == 202
-    location = urlsplit(headers["location"])
-    query = f"{location.query}&digest={DIGEST}".lstrip("&")
-    return request(url, "PUT", f"{location.path}?{query}", LAYER)[0]

@@ -32,7 +32,14 @@ from tests.policies.function_policies import (
     Function,
     policy,
 )
-from tests.policies.iam_actions import HERE, Need, UnmappedCallError, needs, presigned_needs
+from tests.policies.iam_actions import (
+    Need,
+    UnmappedCallError,
+    function_arn,
+    needs,
+    parameter_arn,
+    presigned_needs,
+)
 from tests.policies.policy import Policy, UnsupportedPolicyError, Verdict
 
 if TYPE_CHECKING:
@@ -124,7 +131,7 @@ def _caller() -> Origin:
 
 _NAMES = DeployedNames("test-x", "test-x-registry", "test-x-uploads", "test-x-access")
 _FOR_A_NAME = re.compile("(test|drill)-[0-9a-f]{12}")
-_NAMED_AT_WILL = {"ssm": HERE.parameter(SIGNING_KEY), "lambda": HERE.function(COMMIT_FUNCTION)}
+_NAMED_AT_WILL = {"ssm": parameter_arn(SIGNING_KEY), "lambda": function_arn(COMMIT_FUNCTION)}
 """The things of which a deployment has one, whatever a test calls it."""
 
 

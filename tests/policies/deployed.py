@@ -11,7 +11,6 @@ in the same order as theirs; and the clock can be moved. It must never call AWS 
 from __future__ import annotations
 
 import base64
-import io
 import os
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -19,16 +18,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-from urllib.parse import quote, unquote
-
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
-from urllib3 import HTTPResponse
+from urllib.parse import quote
 
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
-from chalicelib.api.messages import Request, Response
 from chalicelib.api.routes import match
 from chalicelib.registry import service
 from chalicelib.registry.service import Limits
@@ -41,17 +35,19 @@ from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
 from moorage.access import signing_key
 from tests.chalicelib.access.values import a_credential
+from tests.emulators.lost_answers import aws_answer
 from tests.policies.aws_calls import AwsCall, Origin, each_call
 from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
-from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.registries import RegistryUnderTest, registry_over, request_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
     from chalicelib.access.decision import Principal
     from chalicelib.access.ports import AccessStore
+    from chalicelib.api.messages import Response
     from chalicelib.api.routes import Route
     from tests.emulators.backends import Backend
     from tests.policies.iam_actions import Need
@@ -200,22 +196,8 @@ class ReplayedDeployment:
         headers: Mapping[str, str],
         told: Mapping[str, str],
     ) -> Response:
-        path, _, query = target.removeprefix("/v2/").partition("?")
-        parameters: dict[str, list[str]] = {}
-        for part in filter(None, query.split("&")):
-            key, _, value = part.partition("=")
-            parameters.setdefault(key, []).append(unquote(value))
-        request = Request(
-            method=method,
-            path=path.rstrip("/"),
-            query=parameters,
-            headers={name.lower().replace("_", "-"): value for name, value in headers.items()},
-            body=body,
-            deadline=self.arranged.clock.now() + 29,
-            request_id="test",
-            source=_SOURCE,
-            authorizer=told,
-        )
+        sent = request_to(method, target, body, headers, self.arranged.clock.now() + 29)
+        request = sent._replace(source=_SOURCE, authorizer=told)
         self.replay.routes.append(match(method, request.path).route)
         with self.replay.running(Function.API):
             return wiring.api()(request)
@@ -269,10 +251,8 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
 def _lambda_takes_events() -> None:
     """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
 
-    def taken(request: AWSPreparedRequest, **_: object) -> Any:  # noqa: ANN401 - see below
-        return AWSResponse(
-            request.url, 202, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False)
-        )
+    def taken(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        return aws_answer(request.url, 202)
 
     # The stubs know of no handler that answers; botocore does.
     handler: Any = taken

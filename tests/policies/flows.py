@@ -44,6 +44,7 @@ from tests.support.values import (
     begin_delete,
     fresh_digest,
     fresh_name,
+    take_lease,
 )
 
 if TYPE_CHECKING:
@@ -112,17 +113,9 @@ def published(deployment: ReplayedDeployment, data: bytes, name: str | None = No
 
 def died(deployment: ReplayedDeployment, *sizes: int) -> Session:
     """Leave a session whose request has died in the middle, with bytes of it that nobody knows."""
-    session, data = opened(deployment, *sizes)
+    session, _ = opened(deployment, *sizes)
     now = deployment.arranged.clock.now()
-    deployment.arranged.ports.sessions.take_lease(
-        session.id,
-        owner=session.owner,
-        at=len(data),
-        claim=None,
-        holder="dead",
-        now=now - 60,
-        until=now - 1,
-    )
+    take_lease(deployment.arranged.ports.sessions, session, now=now - 60, until=now - 1)
     written_late(deployment, session)
     return session
 
@@ -161,10 +154,16 @@ def changed_under_a_copy(deployment: ReplayedDeployment) -> Session:
 
 def copy_begun(deployment: ReplayedDeployment, session: Session) -> None:
     """Leave a copy in parts to the canonical key of a session."""
-    claim = session.claim
-    assert claim is not None
-    key = f"blobs/{claim.algorithm.value}/{claim.hex[:2]}/{claim.hex}/{session.id}"
-    deployment.arranged.ports.objects.begin_multipart(key)
+    deployment.arranged.ports.objects.begin_multipart(published_key(session))
+
+
+def half_deleted(deployment: ReplayedDeployment, name: str, body: bytes) -> Digest:
+    """Leave an index whose deletion has begun; return its digest."""
+    registry, now = deployment.arranged, deployment.arranged.clock.now()
+    push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO, now + 29)
+    digest = registry.registry.manifests.put(push).digest
+    begin_delete(registry.ports.metadata, name, digest, now + LIMITS.manifest_grace)
+    return digest
 
 
 def state_of(deployment: ReplayedDeployment, session: Session) -> UploadState:
@@ -391,17 +390,13 @@ def a_manifest_that_is_refused(deployment: ReplayedDeployment) -> None:
 
 def a_manifest_that_was_half_deleted(deployment: ReplayedDeployment) -> None:
     """A push of it finishes the deletion first; an index asks for manifests."""
-    registry, name = deployment.arranged, fresh_name()
-    inner = b'{"schemaVersion":2,"manifests":[]}'
-    now = registry.clock.now()
-    push = ManifestPush(name, Tag("v1"), INDEX, inner, (), WHO, now + 29)
-    digest = registry.registry.manifests.put(push).digest
-    begin_delete(registry.ports.metadata, name, digest, now + 3600)
+    name, inner = fresh_name(), b'{"schemaVersion":2,"manifests":[]}'
+    digest = half_deleted(deployment, name, inner)
     put(deployment, name, "v1", inner, INDEX)
     listed = {"mediaType": INDEX, "digest": str(digest), "size": len(inner)}
     outer = json.dumps({"schemaVersion": 2, "manifests": [listed]}).encode()
     put(deployment, name, "v2", outer, INDEX)
-    registry.ports.metadata.put_pending(a_manifest(repository=name))
+    deployment.arranged.ports.metadata.put_pending(a_manifest(repository=name))
 
 
 def the_rest(deployment: ReplayedDeployment) -> None:
@@ -533,21 +528,17 @@ def commits(
 
 def a_commit_with_a_tail(deployment: ReplayedDeployment) -> None:
     """Parts and a tail become one object, which is copied to where blobs are."""
-    session, data = sealed(deployment, PART, 1000)
+    session, _ = sealed(deployment, PART, 1000)
     commits(deployment, session)
-    assert keys_of(deployment, session) == [published_key(session, data)]
+    assert keys_of(deployment, session) == [published_key(session)]
 
 
 def a_commit_that_reads(deployment: ReplayedDeployment) -> None:
-    """The digest was claimed in another algorithm than was hashed: the bytes are read."""
+    """Bytes are read if they were hashed in another algorithm; a wrong claim's session stays."""
     session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512)
     commits(deployment, session)
-
-
-def a_commit_of_a_wrong_claim(deployment: ReplayedDeployment) -> None:
-    """The bytes are read and have another digest: the session stays."""
-    session, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other bytes")
-    commits(deployment, session, UploadState.ASSEMBLED)
+    wrong, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other bytes")
+    commits(deployment, wrong, UploadState.ASSEMBLED)
 
 
 def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
@@ -574,10 +565,10 @@ def a_commit_of_changed_bytes(deployment: ReplayedDeployment) -> None:
 
 def a_commit_after_a_death(deployment: ReplayedDeployment) -> None:
     """What a dead request may have written goes by prefix."""
-    session, data = sealed(deployment, PART, disturbed=True)
+    session, _ = sealed(deployment, PART, disturbed=True)
     written_late(deployment, session)
     commits(deployment, session)
-    assert keys_of(deployment, session) == [published_key(session, data)]
+    assert keys_of(deployment, session) == [published_key(session)]
 
 
 def a_commit_of_lost_bytes(deployment: ReplayedDeployment) -> None:
@@ -629,36 +620,35 @@ def a_sweep_of_sealed_sessions(deployment: ReplayedDeployment) -> None:
 def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:
     """Where a late writer may exist, a second look finds what it wrote."""
     with deployment.earlier(2 * DAY):
-        session, data = sealed(deployment, PART, disturbed=True)
+        session, _ = sealed(deployment, PART, disturbed=True)
         commits(deployment, session)
     written_late(deployment, session)
     deployment.sweep()
-    assert keys_of(deployment, session) == [published_key(session, data)]
+    assert keys_of(deployment, session) == [published_key(session)]
 
 
 def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
     """A push that died before its manifest went live, and a deletion that died, are ended."""
-    registry, name = deployment.arranged, fresh_name()
+    metadata, name = deployment.arranged.ports.metadata, fresh_name()
     with deployment.earlier(2 * DAY):
-        now = registry.clock.now()
-        pending = a_manifest(repository=name, sweep_at=now + LIMITS.manifest_grace)
-        registry.ports.metadata.put_pending(pending)
+        grace_end = deployment.arranged.clock.now() + LIMITS.manifest_grace
+        pending = a_manifest(repository=name, sweep_at=grace_end)
+        metadata.put_pending(pending)
         body = (
             '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
             f'"digest":"{fresh_digest()}"}}}}'
         ).encode()
-        push = ManifestPush(name, Tag("v1"), INDEX, body, (), WHO, now + 29)
-        digest = registry.registry.manifests.put(push).digest
-        begin_delete(registry.ports.metadata, name, digest, now + LIMITS.manifest_grace)
+        digest = half_deleted(deployment, name, body)
     deployment.sweep()
     for each in (pending.digest, digest):
-        assert registry.ports.metadata.get_manifest(name, each) is None
+        assert metadata.get_manifest(name, each) is None
 
 
-def published_key(session: Session, data: bytes) -> str:
+def published_key(session: Session) -> str:
     """Return where a session's bytes are once they are a blob."""
-    digest = Digest.of(data)
-    return f"blobs/sha256/{digest.hex[:2]}/{digest.hex}/{session.id}"
+    claim = session.claim
+    assert claim is not None
+    return f"blobs/{claim.algorithm.value}/{claim.hex[:2]}/{claim.hex}/{session.id}"
 
 
 FLOWS = tuple(

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from moorage.common.project import PROJECT
 from tests.infra.intrinsics import Stack
-from tests.policies.iam_actions import HERE, ResourceNames
+from tests.policies.iam_actions import (
+    ACCOUNT,
+    PARTITION,
+    REGION,
+    arn,
+    bucket_arn,
+    function_arn,
+    table_arn,
+)
 from tests.policies.policy import Policy
 
 if TYPE_CHECKING:
@@ -50,35 +58,32 @@ class DeployedNames:
         tables = (backend.registry_table, backend.uploads_table, backend.access_table)
         return cls(backend.bucket, *tables, signing_key)
 
-    def stack(self, place: ResourceNames = HERE) -> Stack:
+    def stack(self) -> Stack:
         """Return the stack of the functions, beside one of the data with these names."""
-        tables = {
-            "RegistryTable": self.registry_table,
-            "UploadsTable": self.uploads_table,
-            "AccessTable": self.access_table,
+        arns = {
+            "Bucket": bucket_arn(self.bucket),
+            "RegistryTable": table_arn(self.registry_table),
+            "UploadsTable": table_arn(self.uploads_table),
+            "AccessTable": table_arn(self.access_table),
         }
-        arns = {name: place.table(table) for name, table in tables.items()}
         return Stack(
             values={
-                "AWS::Partition": place.partition,
-                "AWS::Region": place.region,
-                "AWS::AccountId": place.account,
+                "AWS::Partition": PARTITION,
+                "AWS::Region": REGION,
+                "AWS::AccountId": ACCOUNT,
                 "AWS::StackName": _STACK,
                 "DataStack": _DATA_STACK,
                 "SigningKeyParameter": self.signing_key,
-                "Commit.Arn": place.function(self.commit_function),
-                **{f"{each.title()}Logs.Arn": place.log(_log_of(each)) for each in Function},
+                "Commit.Arn": function_arn(self.commit_function),
+                **{f"{each.title()}Logs.Arn": _logs_of(each) for each in Function},
             },
-            exports={
-                f"{_DATA_STACK}-{name}Arn": arn
-                for name, arn in {**arns, "Bucket": place.bucket(self.bucket)}.items()
-            },
+            exports={f"{_DATA_STACK}-{name}Arn": each for name, each in arns.items()},
         )
 
 
-def _log_of(function: Function) -> str:
-    """Return the name of a function's log group, which infra/api.merge.yaml declares."""
-    return f"/aws/lambda/{_STACK}-{function}"
+def _logs_of(function: Function) -> str:
+    """Return the ARN of the log group that infra/api.merge.yaml declares, and of its streams."""
+    return arn("logs", f"log-group:/aws/lambda/{_STACK}-{function}:*")
 
 
 def document(function: Function) -> dict[str, Any]:

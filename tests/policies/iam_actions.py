@@ -27,7 +27,7 @@ from tests.policies.policy import NO_CONTEXT, Context
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Needs = Callable[["ResourceNames", Mapping[str, Any]], Iterable["Need"]]
+    Needs = Callable[[Mapping[str, Any]], Iterable["Need"]]
 
 
 class UnmappedCallError(Exception):
@@ -47,44 +47,35 @@ class Need:
         return " ".join([f"{self.action} on {self.resource}", *told])
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceNames:
-    """Where calls are made: an account, a region, its partition."""
-
-    partition: str = "aws"
-    region: str = "us-east-1"
-    account: str = "000000000000"
-
-    def bucket(self, name: str) -> str:
-        """Return the ARN of a bucket."""
-        return f"arn:{self.partition}:s3:::{name}"
-
-    def table(self, name: str) -> str:
-        """Return the ARN of a table."""
-        return self._here("dynamodb", f"table/{name}")
-
-    def parameter(self, name: str) -> str:
-        """Return the ARN of a parameter, whose name begins with a slash."""
-        return self._here("ssm", f"parameter{name}")
-
-    def function(self, name: str) -> str:
-        """Return the ARN of a function."""
-        return self._here("lambda", f"function:{name}")
-
-    def log(self, group: str) -> str:
-        """Return the ARN of a log group as CloudFormation has it: of the group and its streams."""
-        return self._here("logs", f"log-group:{group}:*")
-
-    def _here(self, service: str, resource: str) -> str:
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+PARTITION, REGION, ACCOUNT = "aws", "us-east-1", "000000000000"
 
 
-HERE = ResourceNames()
+def bucket_arn(name: str) -> str:
+    """Return the ARN of a bucket."""
+    return f"arn:{PARTITION}:s3:::{name}"
 
 
-def needs(
-    service: str, operation: str, parameters: Mapping[str, Any], place: ResourceNames = HERE
-) -> frozenset[Need]:
+def arn(service: str, resource: str) -> str:
+    """Return the ARN of a resource in the account and region."""
+    return f"arn:{PARTITION}:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+def table_arn(name: str) -> str:
+    """Return the ARN of a table."""
+    return arn("dynamodb", f"table/{name}")
+
+
+def parameter_arn(name: str) -> str:
+    """Return the ARN of a parameter, whose name begins with a slash."""
+    return arn("ssm", f"parameter{name}")
+
+
+def function_arn(name: str) -> str:
+    """Return the ARN of a function."""
+    return arn("lambda", f"function:{name}")
+
+
+def needs(service: str, operation: str, parameters: Mapping[str, Any]) -> frozenset[Need]:
     """Return the permissions that a call needs; raises UnmappedCallError."""
     call = _CALLS.get((service, operation))
     if call is None:
@@ -98,76 +89,74 @@ def needs(
             f"{service}:{operation} with {', '.join(sorted(unknown))}: look up whether AWS asks for"
             " more then, and add that to tests/policies/iam_actions.py"
         )
-    return frozenset(call.needs(place, parameters))
+    return frozenset(call.needs(parameters))
 
 
-def presigned_needs(
-    service: str, operation: str, parameters: Mapping[str, Any], place: ResourceNames = HERE
-) -> frozenset[Need]:
+def presigned_needs(service: str, operation: str, parameters: Mapping[str, Any]) -> frozenset[Need]:
     """Return what whoever signs a URL must be permitted, for it to be of use.
 
     Raises UnmappedCallError.
     """
     if (service, operation) not in {("s3", "GetObject"), ("s3", "HeadObject")}:
         raise UnmappedCallError(f"nobody has looked up what a URL for {service}:{operation} needs")
-    return frozenset({_on_key(place, "GetObject", parameters)})
+    return frozenset({_on_key("GetObject", parameters)})
 
 
-def _on_key(place: ResourceNames, action: str, parameters: Mapping[str, Any]) -> Need:
-    return Need(f"s3:{action}", f"{place.bucket(parameters['Bucket'])}/{parameters['Key']}")
+def _on_key(action: str, parameters: Mapping[str, Any]) -> Need:
+    return Need(f"s3:{action}", f"{bucket_arn(parameters['Bucket'])}/{parameters['Key']}")
 
 
-def _on_bucket(place: ResourceNames, action: str, parameters: Mapping[str, Any]) -> Need:
-    return Need(f"s3:{action}", place.bucket(parameters["Bucket"]))
+def _on_bucket(action: str, parameters: Mapping[str, Any]) -> Need:
+    return Need(f"s3:{action}", bucket_arn(parameters["Bucket"]))
 
 
 def _object(action: str) -> Needs:
-    return lambda place, parameters: [_on_key(place, action, parameters)]
+    return lambda parameters: [_on_key(action, parameters)]
 
 
 def _bucket(action: str) -> Needs:
-    return lambda place, parameters: [_on_bucket(place, action, parameters)]
+    return lambda parameters: [_on_bucket(action, parameters)]
 
 
-def _read(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _read(parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A read needs to list the bucket too: else an absent key is a failure and not an answer."""
-    yield _on_key(place, "GetObject", parameters)
-    yield _on_bucket(place, "ListBucket", parameters)
+    yield _on_key("GetObject", parameters)
+    yield _on_bucket("ListBucket", parameters)
 
 
-def _copy(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _copy(parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A copy is a read and a write. Tags would need more: no object of ours has any."""
-    yield from _read(place, parameters["CopySource"])
-    yield _on_key(place, "PutObject", parameters)
+    yield from _read(parameters["CopySource"])
+    yield _on_key("PutObject", parameters)
 
 
-def _delete(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _delete(parameters: Mapping[str, Any]) -> Iterable[Need]:
     for item in parameters["Delete"]["Objects"]:
         if item.keys() != {"Key"}:
             raise UnmappedCallError("deleting a version needs s3:DeleteObjectVersion")
-        yield _on_key(place, "DeleteObject", {**parameters, **item})
+        yield _on_key("DeleteObject", {**parameters, **item})
 
 
 def _item(action: str) -> Needs:
-    return lambda place, parameters: [
+    return lambda parameters: [
         Need(
             f"dynamodb:{action}",
-            place.table(parameters["TableName"]),
+            table_arn(parameters["TableName"]),
             on_an_item(action, parameters),
         )
     ]
 
 
-def _query(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _query(parameters: Mapping[str, Any]) -> Iterable[Need]:
     """A query of an index is one of the index, and needs nothing on its table."""
-    table, index = place.table(parameters["TableName"]), parameters.get("IndexName")
+    table, index = table_arn(parameters["TableName"]), parameters.get("IndexName")
     resource = table if index is None else f"{table}/index/{index}"
     yield Need("dynamodb:Query", resource, in_a_query(parameters))
 
 
-def _batch(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _batch(parameters: Mapping[str, Any]) -> Iterable[Need]:
     for table, asked in parameters["RequestItems"].items():
-        yield Need("dynamodb:BatchGetItem", place.table(table), in_a_batch(asked))
+        yield Need("dynamodb:BatchGetItem", table_arn(table), in_a_batch(asked))
 
 
 _IN_TRANSACTIONS = {
@@ -178,10 +167,10 @@ _IN_TRANSACTIONS = {
 }
 
 
-def _transaction(place: ResourceNames, parameters: Mapping[str, Any]) -> Iterable[Need]:
+def _transaction(parameters: Mapping[str, Any]) -> Iterable[Need]:
     for item in parameters["TransactItems"]:
         for kind, action in item.items():
-            table = place.table(action["TableName"])
+            table = table_arn(action["TableName"])
             yield Need(f"dynamodb:{_IN_TRANSACTIONS[kind]}", table, in_a_transaction(action))
 
 
@@ -247,20 +236,18 @@ _CALLS = {
     **_calls(
         "ssm",
         GetParameter=(
-            lambda place, parameters: [
-                Need("ssm:GetParameter", place.parameter(parameters["Name"]))
-            ],
+            lambda parameters: [Need("ssm:GetParameter", parameter_arn(parameters["Name"]))],
             "Name WithDecryption",
         ),
     ),
     **_calls(
         "lambda",
         Invoke=(
-            lambda place, parameters: [
-                Need("lambda:InvokeFunction", place.function(parameters["FunctionName"]))
+            lambda parameters: [
+                Need("lambda:InvokeFunction", function_arn(parameters["FunctionName"]))
             ],
             "FunctionName InvocationType Payload",
         ),
     ),
-    **_calls("sts", GetCallerIdentity=(lambda _place, _parameters: (), "")),
+    **_calls("sts", GetCallerIdentity=(lambda _: (), "")),
 }

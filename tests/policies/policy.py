@@ -38,21 +38,11 @@ class UnsupportedPolicyError(ValueError):
     """A policy with something in it that is not evaluated here; the message says what."""
 
 
-class Effect(enum.StrEnum):
-    """What a statement does."""
-
-    ALLOW = "Allow"
-    DENY = "Deny"
-
-
 class Verdict(enum.StrEnum):
     """What a policy says of a request."""
 
     ALLOWED = "allowed"
     NOT_ALLOWED = "not allowed"
-    """No statement is about it."""
-    DENIED = "denied"
-    """A statement refuses it, whatever others say."""
 
 
 class Operator(enum.StrEnum):
@@ -122,7 +112,6 @@ class Permission:
     """One action on one resource, as a statement has them: both may have wildcards."""
 
     sid: str
-    effect: Effect
     action: str
     resource: str
     conditions: tuple[Condition, ...] = ()
@@ -149,9 +138,6 @@ class Permission:
     def _is_about(self, resource: str) -> bool:
         if self.resource == "*":
             return True
-        if self.effect is Effect.DENY:
-            # Where AWS is not clear on how far an asterisk reaches, the wider reading refuses more.
-            return _matches(self.resource, resource)
         # Part by part: an asterisk that lets something does not reach over a colon but the last.
         mine, asked = (arn.split(":", _ARN_PARTS - 1) for arn in (self.resource, resource))
         return len(mine) == len(asked) and all(map(_matches, mine, asked))
@@ -174,10 +160,8 @@ class Policy:
 
     def decide(self, action: str, resource: str, context: Context = NO_CONTEXT) -> Verdict:
         """Decide on a request; `resource` is a whole ARN. Raises UnsupportedPolicyError."""
-        effects = {each.effect for each in self.covering(action, resource, context)}
-        if Effect.DENY in effects:
-            return Verdict.DENIED
-        return Verdict.ALLOWED if Effect.ALLOW in effects else Verdict.NOT_ALLOWED
+        covering = self.covering(action, resource, context)
+        return Verdict.ALLOWED if covering else Verdict.NOT_ALLOWED
 
     def covering(
         self, action: str, resource: str, context: Context = NO_CONTEXT
@@ -198,15 +182,15 @@ def _permissions(statement: Mapping[str, Any]) -> Iterable[Permission]:
             f"a statement has {', '.join(sorted(_ELEMENTS | _OPTIONAL))} and nothing else: "
             f"{sorted(unknown)} is not evaluated, {sorted(missing)} is missing"
         )
-    effect, sid = Effect(statement["Effect"]), statement.get("Sid", "")
+    if statement["Effect"] != "Allow":
+        raise UnsupportedPolicyError(f"a statement allows: {statement['Effect']} is not evaluated")
+    sid = statement.get("Sid", "")
     conditions = tuple(_conditions(statement["Condition"])) if "Condition" in statement else ()
-    if conditions and effect is Effect.DENY:
-        raise UnsupportedPolicyError("a refusal under a condition is not evaluated")
     for action in _texts(statement["Action"]):
         if action != "*" and not _ACTION.fullmatch(action):
             raise UnsupportedPolicyError(f"{action!r} is no action")
         for resource in _texts(statement["Resource"]):
-            yield Permission(sid, effect, action, _checked(resource), conditions)
+            yield Permission(sid, action, _checked(resource), conditions)
 
 
 def _conditions(block: object) -> Iterable[Condition]:

@@ -10,7 +10,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
@@ -18,8 +17,8 @@ from chalicelib.access.trusts import Trust
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from moorage.common.project import DATA_TEMPLATE
 from tests.chalicelib.access.values import NOW, a_credential
+from tests.infra.templates import DATA
 from tests.policies.aws_calls import OWNERS_METHODS, AwsCall, each_call
 from tests.policies.function_policies import DeployedNames, Function, document, policy
 from tests.policies.iam_actions import needs
@@ -201,8 +200,7 @@ def test_the_owners_own_requests_are_refused(function: Function, strict_moto: Ba
 @pytest.mark.parametrize("function", AT_THE_DOOR)
 def test_attributes_are_listed_with_the_keys(function: Function) -> None:
     """Where attributes are limited, AWS wants all key attributes of the table and its indexes."""
-    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
-    table = template["Resources"]["AccessTable"]["Properties"]
+    table = DATA["Resources"]["AccessTable"]["Properties"]
     assert not [name for name in table if name.endswith("SecondaryIndexes")]
     named = {key["AttributeName"] for key in table["KeySchema"]}
     (day,) = [each for each in document(function)["Statement"] if each["Sid"] == "DayOfUse"]

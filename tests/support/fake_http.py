@@ -50,14 +50,14 @@ class FakeRequest(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def run_fake(respond: Callable[[FakeRequest], None]) -> Iterator[str]:
+def run_fake(respond: Callable[[FakeRequest], None], port: int = 0) -> Iterator[str]:
     """Run a server until the block ends, and give its URL; `respond` answers each request."""
 
     class Handler(FakeRequest):
         def respond(self) -> None:
             respond(self)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from chalicelib.digest import Digest
 from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import Gateway, GatewayOptions
 from moorage.proxy.server import Proxy, ProxyOptions
@@ -112,3 +113,15 @@ def request(
         return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def push_blob(
+    url: str, repository: str, content: bytes, headers: Mapping[str, str] | None = None
+) -> int:
+    """Push a blob by POST and PUT; return the status of the PUT."""
+    target = f"/v2/{repository}/blobs/uploads/"
+    status, answered, _ = request(url, "POST", target, b"", headers)
+    assert status == 202
+    place = urlsplit(answered["Location"])
+    query = f"{place.query}&digest={Digest.of(content)}".lstrip("&")
+    return request(url, "PUT", f"{place.path}?{query}", content, headers)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.util
-import io
 import os
 import shutil
 import uuid
@@ -13,24 +12,22 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from botocore.exceptions import BotoCoreError, ClientError, UnknownServiceError
 from botocore.loaders import Loader
 from botocore.session import Session
-from urllib3 import HTTPResponse
 
 from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
 from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
 from moorage.deploy.trim_sdk import OPERATIONS, cut
+from tests.emulators.lost_answers import aws_answer
 from tests.infra.runtime import function_environment, run_bare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from botocore.model import Shape
 
 CONFIGS = {"s3": s3_config(), "dynamodb": dynamodb_config()}
@@ -71,9 +68,7 @@ def outcome(client: Any, operation: str, parameters: dict[str, Any]) -> object: 
         body: Any = request.body
         whole = body.read() if hasattr(body, "read") else body
         sent.append((request.method, request.url, kept, whole))
-        return AWSResponse(
-            request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False)
-        )
+        return aws_answer(request.url, 200)
 
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=1))  # a token of each sending

@@ -37,8 +37,12 @@ def nothing_is_left(cloud: Cloud) -> bool:
 def test_data_that_a_deleted_stack_left_behind_is_deleted(
     cloud: Cloud, stacks: tuple[str, ...]
 ) -> None:
-    """It is found by the usual names, and each is reported; a second run finds nothing."""
+    """After confirmation, by the usual names; each is reported, and a second run finds nothing."""
     left_behind(cloud, *stacks)
+    refused = cloud.refused("destroy", "--data", "delete", "--confirm", "x")
+    assert "nothing was deleted" in refused.err
+    assert len(cloud.tables()) == 3
+    assert BUCKET in cloud.buckets()
     ended = cloud.done(*ALL)
     assert nothing_is_left(cloud)
     assert "all its data" not in ended.out
@@ -46,15 +50,6 @@ def test_data_that_a_deleted_stack_left_behind_is_deleted(
     assert "with another name would still exist" in ended.out
     again = cloud.refused(*ALL)
     assert f"there is no {STACK} in account" in again.err
-
-
-def test_data_left_behind_is_deleted_only_after_confirmation(cloud: Cloud) -> None:
-    """Without its stack, too, the stack's name has to be given."""
-    left_behind(cloud, STACK, DATA)
-    refused = cloud.refused("destroy", "--data", "delete", "--confirm", "x")
-    assert "nothing was deleted" in refused.err
-    assert len(cloud.tables()) == 3
-    assert BUCKET in cloud.buckets()
 
 
 def test_a_stack_whose_creation_failed_hides_no_data(cloud: Cloud) -> None:

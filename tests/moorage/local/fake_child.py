@@ -7,25 +7,14 @@ starts and one at SIGTERM. Other options are ignored.
 from __future__ import annotations
 
 import argparse
-import http.server
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from moorage.local.children import exit_with_parent
-
-
-class _Ok(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Answer 200."""
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Keep silent."""
+from tests.support.fake_http import run_fake
 
 
 def main() -> None:
@@ -48,30 +37,20 @@ def main() -> None:
     if options.behaviour == "dies":
         sys.exit(f"{options.name}: no such luck")
     if options.behaviour == "hangs":
-        threading.Event().wait()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), _Ok)
-    if options.behaviour == "dies-later":
-        threading.Thread(target=_die, args=[options], daemon=True).start()
-    if options.behaviour == "talks":
-        threading.Timer(0.5, _talk, [options]).start()
-    server.serve_forever()
-
-
-def _talk(options: argparse.Namespace) -> None:
-    """Print, long after the first answer, that it is ready, and then another line."""
-    print(f"{options.name} ready on http://127.0.0.1:{options.port}", flush=True)
-    print("and that is all", flush=True)
-    _note(options.log, f"{options.name} talked")
-
-
-def _die(options: argparse.Namespace) -> None:
-    """Fall over a while after all the others are up."""
-    while "proxy up" not in options.log.read_text(encoding="utf-8"):
-        time.sleep(0.05)
-    time.sleep(0.5)
-    sys.stderr.write(f"{options.name}: fell over\n")
-    sys.stderr.flush()
-    os._exit(3)
+        signal.pause()
+    with run_fake(lambda asked: asked.answer(200), options.port) as url:
+        if options.behaviour == "dies-later":
+            while "proxy up" not in options.log.read_text(encoding="utf-8"):
+                time.sleep(0.05)
+            time.sleep(0.5)
+            print(f"{options.name}: fell over", file=sys.stderr, flush=True)
+            os._exit(3)
+        if options.behaviour == "talks":
+            # Long after the first answer.
+            time.sleep(0.5)
+            print(f"{options.name} ready on {url}\nand that is all", flush=True)
+            _note(options.log, f"{options.name} talked")
+        signal.pause()
 
 
 def _note(log: Path, line: str) -> None:

@@ -13,18 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 
 from moorage.common.data import DataNames
-from moorage.common.project import DATA_TEMPLATE
 from moorage.local import LocalError, children
 from moorage.local import backend as local_backend
 from tests.emulators.backends import Backend, ministack_backend
+from tests.infra.templates import DATA
 from tests.moorage.local.driver import alive
 from tests.support.waiting import until
-
-RESOURCES = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))["Resources"]
 
 PROC = Path("/proc")
 _LISTENING = "0A"
@@ -41,7 +38,7 @@ def emulator(request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.parametrize("resource", ["RegistryTable", "UploadsTable", "AccessTable"])
 def test_tables_are_as_the_template_says(emulator: Backend, resource: str) -> None:
     """Keys, indexes and lifetime on the emulator are those of infra/data.yaml."""
-    wanted = RESOURCES[resource]["Properties"]
+    wanted = DATA["Resources"][resource]["Properties"]
     table = getattr(emulator, resource.replace("Table", "_table").lower())
     found: Any = emulator.dynamodb().describe_table(TableName=table)["Table"]
     assert found["TableStatus"] == "ACTIVE"
@@ -90,36 +87,25 @@ def test_an_emulator_listens_on_loopback_only(emulator: Backend) -> None:
 
 
 def test_one_connection_serves_many_requests(moto: Backend) -> None:
-    """Connections to moto stay open."""
+    """Connections to moto stay open; a chunked body, of unknown length, arrives whole."""
     connection = http.client.HTTPConnection(urlsplit(moto.endpoint_url).netloc, timeout=10)
     connection.connect()
-    before = connection.sock
-    for method, path, body in (
-        ("PUT", f"/{moto.bucket}/a", b"abc"),
-        ("HEAD", f"/{moto.bucket}/a", None),
-        ("GET", f"/{moto.bucket}/missing", None),
-        ("DELETE", f"/{moto.bucket}/a", None),
+    before, pieces = connection.sock, [b"a" * 70_000, b"b", b"c" * 3]
+    usual = {"Authorization": "none"}
+    chunked = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
+    for method, key, body, headers in (
+        ("PUT", "a", b"abc", usual),
+        ("HEAD", "a", None, usual),
+        ("PUT", "chunked", iter(pieces), chunked),
+        ("GET", "missing", None, usual),
+        ("DELETE", "a", None, usual),
     ):
-        connection.request(method, path, body, {"Authorization": "none"})
+        connection.request(method, f"/{moto.bucket}/{key}", body, headers, encode_chunked=True)
         connection.getresponse().read()
         assert connection.sock is before, method
     connection.close()
-
-
-def test_bodies_of_unknown_length_arrive_whole(moto: Backend) -> None:
-    """A chunked body is stored byte for byte, and the connection is usable after it."""
-    connection = http.client.HTTPConnection(urlsplit(moto.endpoint_url).netloc, timeout=10)
-    pieces = iter([b"a" * 70_000, b"b", b"c" * 3])
-    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
-    connection.request("PUT", f"/{moto.bucket}/a", pieces, headers, encode_chunked=True)
-    assert connection.getresponse().read() == b""
-    before = connection.sock
-    stored = moto.s3().get_object(Bucket=moto.bucket, Key="a")["Body"].read()
-    assert stored == b"a" * 70_000 + b"bccc"
-    connection.request("HEAD", f"/{moto.bucket}/a")
-    connection.getresponse().read()
-    assert connection.sock is before
-    connection.close()
+    stored = moto.s3().get_object(Bucket=moto.bucket, Key="chunked")["Body"].read()
+    assert stored == b"".join(pieces)
 
 
 def test_a_failing_transaction_erases_nothing(moto: Backend) -> None:
@@ -166,11 +152,9 @@ def test_a_child_that_never_answers_is_an_error() -> None:
     said: list[str] = []
     child = children.start("thinker", [sys.executable, "-c", script], os.environ, echo=said.append)
     until(lambda: said, "the child says something")
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-        with pytest.raises(LocalError, match=r"(?s)thinker did not answer.*thinking"):
-            children.wait_until_answers(child, url, statuses=frozenset({200}), timeout_seconds=1.0)
+    url = "http://127.0.0.1:1/"
+    with pytest.raises(LocalError, match=r"(?s)thinker did not answer.*thinking"):
+        children.wait_until_answers(child, url, statuses=frozenset({200}), timeout_seconds=1.0)
     child.stop()
 
 

@@ -62,12 +62,6 @@ def test_airplay_is_mentioned_on_macos_alone(
     assert ("AirPlay" in port_problem("proxy", 5000, "is already in use")) is mentioned
 
 
-def test_one_port_for_both_is_refused() -> None:
-    """The gateway and the proxy can't have the same port."""
-    with pytest.raises(LocalError, match="can't both have port 18999"):
-        with_ports(LocalOptions(gateway_port=18999, proxy_port=18999))
-
-
 def test_a_token_file_without_access_control_is_refused() -> None:
     """Somebody who names a file expects access control: an open registry would be a surprise."""
     with pytest.raises(LocalError, match=r"--auth \(or AUTH=1\)"):
@@ -81,15 +75,10 @@ def test_ports_that_may_be_any_become_free_ones() -> None:
     assert options.gateway_url == f"http://127.0.0.1:{options.gateway_port}"
 
 
-def test_a_server_on_all_addresses_takes_the_port_of_loopback() -> None:
-    """A new server could start beside it, and clients would reach either."""
-    with socket.create_server(("", 0)) as server:
-        assert ports.problem(server.getsockname()[1]) == "is already in use"
-
-
-def test_a_free_port_can_be_listened_on() -> None:
-    """And is then in use."""
-    with socket.create_server(("127.0.0.1", ports.free_port())) as server:
+@pytest.mark.parametrize("address", [("", 0), ("127.0.0.1", ports.free_port())])
+def test_a_port_on_which_a_server_listens_is_in_use(address: tuple[str, int]) -> None:
+    """On all addresses too: a new server could start beside it, and clients would reach either."""
+    with socket.create_server(address) as server:
         assert ports.problem(server.getsockname()[1]) == "is already in use"
 
 
@@ -115,55 +104,34 @@ def test_access_control_is_as_the_option_says(endpoint: str | None, *, auth: boo
     assert not {"AUTH", "ADMIN_TOKEN_FILE"} & set(environment)
 
 
-def test_nothing_of_the_users_aws_settings_goes_to_moto() -> None:
-    """On moto, credentials are made up and no setting of the user's is left."""
-    environment = gateway_environment(SECRETS, LocalOptions(), DataNames(), "http://127.0.0.1:1")
-    assert "real" not in "".join(environment.values()).lower()
-    assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
-    assert environment["AWS_EC2_METADATA_DISABLED"] == "true"
-    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "1"
-    assert environment["MALLOC_ARENA_MAX"] == "2"
-    assert "AWS_ENDPOINT_URL_S3" not in environment
-    assert environment["PATH"] == "/bin"
+SET = {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"}
+IRISH = SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"}
+ON_MOTO, ELSEWHERE = LocalOptions(inline_limit=0), LocalOptions(aws_endpoint=ENDPOINT)
+ENVIRONMENTS: list[tuple[dict[str, str], LocalOptions, str]] = [
+    # On moto, credentials are made up and no setting of the user's is left.
+    (SECRETS, ON_MOTO, "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 PATH=/bin"),
+    (SECRETS, ON_MOTO, "AWS_EC2_METADATA_DISABLED=true MALLOC_ARENA_MAX=2"),
+    (SECRETS, ON_MOTO, "MOORAGE_SERIAL_DYNAMODB=1"),
+    # Names and limits become the variables that chalicelib reads.
+    (SET, ON_MOTO, "MOORAGE_BUCKET=b MOORAGE_REGISTRY_TABLE=r MOORAGE_UPLOADS_TABLE=u"),
+    (SET, ON_MOTO, "MOORAGE_INLINE_LIMIT=0 NO_PROXY=intranet,127.0.0.1,localhost,::1"),
+    # With --aws-endpoint credentials and region stay; made-up ones are enough for an emulator.
+    (IRISH, ELSEWHERE, "AWS_ACCESS_KEY_ID=AKIAREAL AWS_REGION=eu-west-1 MOORAGE_SERIAL_DYNAMODB=0"),
+    ({}, ELSEWHERE, "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1"),
+]
 
 
-def test_another_endpoint_gets_the_users_credentials() -> None:
-    """With --aws-endpoint credentials and region stay, and only the endpoint is ours."""
-    base, options = (
-        SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"},
-        LocalOptions(aws_endpoint=ENDPOINT),
-    )
-    environment = gateway_environment(base, options, DataNames(), ENDPOINT)
-    assert environment["AWS_ACCESS_KEY_ID"] == "AKIAREAL"
-    assert environment["AWS_REGION"] == "eu-west-1"
+@pytest.mark.parametrize(("base", "options", "expected"), ENVIRONMENTS)
+def test_the_gateways_environment(
+    base: dict[str, str], options: LocalOptions, expected: str
+) -> None:
+    """The user's AWS settings reach the gateway only with --aws-endpoint, and no endpoint does."""
+    environment = gateway_environment(base, options, DataNames("b", "r", "u"), ENDPOINT)
+    wanted = dict(each.split("=") for each in expected.split())
+    assert environment | wanted == environment
     assert environment["AWS_ENDPOINT_URL"] == ENDPOINT
-    assert environment["MOORAGE_SERIAL_DYNAMODB"] == "0"
-    assert "AWS_ENDPOINT_URL_S3" not in environment
-
-
-def test_another_endpoint_gets_made_up_credentials_if_there_are_none() -> None:
-    """With --aws-endpoint and no credentials, an emulator can still be used."""
-    options = LocalOptions(aws_endpoint=ENDPOINT)
-    environment = gateway_environment({}, options, DataNames(), ENDPOINT)
-    assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "local"
-    assert environment["AWS_REGION"] == "us-east-1"
-
-
-def test_names_and_limits_reach_the_gateway() -> None:
-    """They become the variables that chalicelib reads."""
-    environment = gateway_environment(
-        {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"},
-        LocalOptions(inline_limit=0),
-        DataNames("b", "r", "u"),
-        "http://127.0.0.1:1",
-    )
-    assert environment["MOORAGE_BUCKET"] == "b"
-    assert environment["MOORAGE_REGISTRY_TABLE"] == "r"
-    assert environment["MOORAGE_UPLOADS_TABLE"] == "u"
-    assert environment["MOORAGE_INLINE_LIMIT"] == "0"
-    assert "MOORAGE_COMMIT_FUNCTION" not in environment
-    assert environment["NO_PROXY"] == "intranet,127.0.0.1,localhost,::1"
+    assert not {"AWS_ENDPOINT_URL_S3", "MOORAGE_COMMIT_FUNCTION"} & set(environment)
+    assert ("real" in "".join(environment.values()).lower()) is (base is IRISH)
 
 
 def test_a_token_that_is_in_a_file_is_not_printed() -> None:

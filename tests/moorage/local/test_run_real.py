@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import json
 import re
@@ -16,16 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from chalicelib.digest import Digest
 from moorage.common.http import bearer_challenge
 from moorage.common.project import PROJECT
 from moorage.doctor.checklist import CHECKS
 from tests.moorage.local import driver
-from tests.support.servers import request
+from tests.support.servers import push_blob, request
 
 MOORAGE = str(Path(sys.executable).with_name("moorage"))
 REPOSITORY = "team/app"
 BLOB = b"a layer"
-DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
+DIGEST = Digest.of(BLOB)
 Answer = tuple[int, http.client.HTTPMessage, bytes]
 
 
@@ -62,14 +62,10 @@ def token_of(registry: LocalRegistry) -> str:
     return (registry.folder / "token").read_text().strip()
 
 
-def ask(
-    base: str, method: str, target: str, authorization: str | None = None, body: bytes | None = None
-) -> Answer:
+def ask(base: str, method: str, target: str, authorization: str | None = None) -> Answer:
     """Send a request to the gateway or the proxy."""
-    headers = {"Content-Type": "application/octet-stream"}
-    if authorization is not None:
-        headers["Authorization"] = authorization
-    return request(base, method, target, body, headers)
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return request(base, method, target, headers=headers)
 
 
 def challenge_of(answer: Answer) -> dict[str, str]:
@@ -87,16 +83,6 @@ def log_in(challenge: dict[str, str], token: str) -> Answer:
     return ask(f"{realm.scheme}://{realm.netloc}", "GET", target, f"Basic {basic}")
 
 
-def push(base: str, authorization: str | None = None) -> int:
-    """Push the blob by POST and PUT; return the status of the PUT."""
-    target = f"/v2/{REPOSITORY}/blobs/uploads/"
-    status, headers, _ = ask(base, "POST", target, authorization, b"")
-    assert status == 202
-    place = urlsplit(headers["Location"])
-    query = f"{place.query}&digest={DIGEST}".lstrip("&")
-    return ask(base, "PUT", f"{place.path}?{query}", authorization, BLOB)[0]
-
-
 def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> None:
     """A blob that was pushed at the proxy is at the gateway; after kill -9 all children end."""
     registry = start(tmp_path)
@@ -104,7 +90,7 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
     for door in (gateway, proxy):
         status, headers, _ = ask(door, "GET", "/v2/")
         assert (status, headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
-    assert push(proxy) == 201
+    assert push_blob(proxy, REPOSITORY, BLOB) == 201
     status, headers, _ = ask(gateway, "HEAD", f"/v2/{REPOSITORY}/blobs/{DIGEST}")
     assert (status, headers["Content-Length"]) == (200, str(len(BLOB)))
     assert len(registry.pids) == 3
@@ -166,7 +152,7 @@ def check_client(registry: LocalRegistry) -> None:
     wanted = challenge_of(ask(proxy, "POST", f"/v2/{REPOSITORY}/blobs/uploads/", first))
     assert wanted["scope"] == f"repository:{REPOSITORY}:pull,push"
     bearer = f"Bearer {json.loads(log_in(wanted, admin)[2])['token']}"
-    assert push(proxy, bearer) == 201
+    assert push_blob(proxy, REPOSITORY, BLOB, {"Authorization": bearer}) == 201
     status, _, pulled = ask(proxy, "GET", f"/v2/{REPOSITORY}/blobs/{DIGEST}", bearer)
     assert (status, pulled) == (200, BLOB)
 
