@@ -19,6 +19,7 @@ from moorage.local.options import LocalOptions
 if TYPE_CHECKING:
     from tests.support.moorage_command import Command
 
+DEPLOY = "deploy --stage x --package p"
 SDK = frozenset({"aiohttp", "boto3", "botocore", "chalice", "cryptography", "moto", "yaml"})
 
 
@@ -118,6 +119,10 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         ("login r", "moorage login", "Give one of '--aws', '--oidc'"),
         ("login r --aws --oidc", "moorage login", "'--aws' and '--oidc' don't go together"),
         ("login r --aws --scope a", "moorage login", "--scope is for --print"),
+        (f"{DEPLOY} --observability --no-observability", "moorage deploy", "don't go together"),
+        ("login r --aws --print --tool docker", "moorage login", "don't go together"),
+        ("login r --aws --tool nerdctl", "moorage login", "'nerdctl' is not one of"),
+        ("login r --oidc --password secret", "moorage login", "No such option"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_with_where_help_is(

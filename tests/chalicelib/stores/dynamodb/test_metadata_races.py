@@ -78,13 +78,20 @@ def test_what_a_publication_found_changes_before_it_is_written(
         assert written == replace(after, published_key=expected)
 
 
-def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
-    """A publication without bytes of its own writes nothing once the record is gone."""
+@pytest.mark.parametrize("how", ["publish", "mount"])
+def test_a_record_that_goes_while_only_a_link_may_be_made(
+    dynamo: Stores, repository: str, how: str
+) -> None:
+    """A mount, or a publication without bytes of its own, writes nothing then."""
     digest = dynamo.pushed()
     before, after = begin(dynamo.sessions, repository, digest)
     collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, "BatchGetItem", collect), pytest.raises(RecordMissingError):
-        dynamo.metadata.publish(before, after, None, NOW)
+    with meanwhile(dynamo.client, "BatchGetItem", collect):
+        if how == "mount":
+            assert dynamo.metadata.add_link(repository, digest, NOW) is None
+        else:
+            with pytest.raises(RecordMissingError):
+                dynamo.metadata.publish(before, after, None, NOW)
     assert dynamo.sessions.get(before.id) == before
     assert dynamo.metadata.get_link(repository, digest) is None
     assert dynamo.metadata.get_record(digest) is None
@@ -99,16 +106,6 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
         dynamo.metadata.publish(before, after, key_of(before), NOW)
     assert dynamo.sessions.get(before.id) == before
     assert dynamo.metadata.get_link(repository, digest) is None
-
-
-def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
-    """A mount whose record goes after it was read links nothing and makes no record."""
-    digest = dynamo.pushed()
-    collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, "BatchGetItem", collect):
-        assert dynamo.metadata.add_link(repository, digest, NOW) is None
-    assert dynamo.metadata.get_link(repository, digest) is None
-    assert dynamo.metadata.get_record(digest) is None
 
 
 def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
