@@ -19,6 +19,7 @@ from tests.policies.policy import (
 )
 
 BUCKET = "arn:aws:s3:::bucket"
+TABLE = "arn:aws:dynamodb:us-east-1:0:table/t"
 ALLOWED, DENIED, NOT_ALLOWED = Verdict.ALLOWED, Verdict.DENIED, Verdict.NOT_ALLOWED
 
 
@@ -98,17 +99,16 @@ def test_a_refusal_wins(order: int) -> None:
 
 
 def test_a_refusal_is_read_widely() -> None:
-    """An asterisk in a refusal reaches over colons: rather too much is refused than too little."""
+    """An asterisk in a refusal reaches over colons: rather too much is refused than too little.
+
+    A refusal alone allows nothing, not even what it does not refuse.
+    """
+    refusal = parsed(statement("s3:PutObject", "*", "Deny"))
+    assert refusal.decide("s3:GetObject", BUCKET) is NOT_ALLOWED
     pattern, resource = "arn:aws:sns:*:a:b", "arn:aws:sns:here:0:a:b"
     assert parsed(statement("*", pattern)).decide("sns:Publish", resource) is NOT_ALLOWED
     policy = parsed(statement("*", "*"), statement("*", pattern, "Deny"))
     assert policy.decide("sns:Publish", resource) is DENIED
-
-
-def test_a_refusal_alone_allows_nothing() -> None:
-    """Nothing is allowed that no statement allows."""
-    policy = parsed(statement("s3:PutObject", "*", "Deny"))
-    assert policy.decide("s3:GetObject", BUCKET) is NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,10 @@ def test_a_refusal_alone_allows_nothing() -> None:
         statement(resource={"Ref": "Bucket"}),
         statement(resource=f"{BUCKET}/${{aws:username}}"),
         statement(effect="Maybe"),
+        # AWS advises against refusals under a condition, and none is read here.
+        statement("dynamodb:*", TABLE, "Deny", Condition={"Null": {LEADING_KEYS: "true"}}),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_is_not_evaluated(bad: dict[str, Any]) -> None:
     """A statement with anything else in it makes the policy unusable."""
@@ -207,7 +209,6 @@ def test_what_is_not_resolved(value: object) -> None:
 
 # under conditions
 
-TABLE = "arn:aws:dynamodb:us-east-1:0:table/t"
 LIKE, EQUAL, IF_THERE = (
     "ForAllValues:StringLike",
     "ForAllValues:StringEquals",
@@ -220,9 +221,9 @@ def there(*keys: str) -> dict[str, Any]:
     return {"Null": dict.fromkeys(keys, "false")}
 
 
-def under(conditions: dict[str, Any], asked: Context, effect: str = "Allow") -> Verdict:
+def under(conditions: dict[str, Any], asked: Context) -> Verdict:
     """Decide on a request under conditions."""
-    policy = parsed(statement("dynamodb:*", TABLE, effect, Condition=conditions))
+    policy = parsed(statement("dynamodb:*", TABLE, Condition=conditions))
     return policy.decide("dynamodb:PutItem", TABLE, asked)
 
 
@@ -347,9 +348,3 @@ def test_conditions_that_are_not_evaluated(conditions: dict[str, Any]) -> None:
     """Another operator, another key, a variable, and a set that may be empty are refused."""
     with pytest.raises(UnsupportedPolicyError):
         under(conditions, Context())
-
-
-def test_no_refusal_under_a_condition() -> None:
-    """AWS advises against them, and none is read here."""
-    with pytest.raises(UnsupportedPolicyError):
-        under({"Null": {LEADING_KEYS: "true"}}, Context(), "Deny")
