@@ -37,15 +37,11 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
     return calls
 
 
-def test_local_needs_no_options(asked: list[LocalOptions]) -> None:
-    """`moorage local` alone means moto, port 8000 and port 5000; its status is the command's."""
-    assert cli.main(["local"]) == 7
-    assert asked == [LocalOptions(gateway_port=8000, proxy_port=5000)]
-
-
 @pytest.mark.parametrize(
     ("variables", "words", "expected"),
     [
+        # `moorage local` alone means moto, port 8000 and port 5000.
+        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000)),
         ("GATEWAY_PORT=8001 PROXY_PORT=5001", "--proxy-port 5002", LocalOptions(8001, 5002)),
         ("GATEWAY_PORT= PROXY_PORT=", "", LocalOptions()),
         *[(f"AUTH={word}", "", LocalOptions(auth=True)) for word in ("1", "yes", "anything", "No")],
@@ -64,10 +60,13 @@ def test_variables_are_defaults(
     words: str,
     expected: LocalOptions,
 ) -> None:
-    """An option outdoes its variable, an empty one is none, and only a clear no is off."""
+    """An option outdoes its variable, an empty one is none, and only a clear no is off.
+
+    The command ends with the status of what it runs.
+    """
     for variable in variables.split():
         monkeypatch.setenv(*variable.split("="))
-    cli.main(["local", *words.split()])
+    assert cli.main(["local", *words.split()]) == 7
     assert asked == [expected]
 
 

@@ -29,7 +29,7 @@ from tests.support.memory_access import MemoryAccessStore
 from tests.support.presigned import presigned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tests.emulators.backends import Backend
 
@@ -82,16 +82,10 @@ def test_what_is_sent(server: Server) -> None:
 
 def test_where_it_is_sent() -> None:
     """Without an emulator the question goes to STS itself, with TLS."""
-    urls: list[str] = []
-
-    def answer(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
-        assert limit == MAX_BYTES
-        assert headers == {"x-moorage-registry": SERVICE, "Accept": "application/json"}
-        urls.append(url)
-        return FetchedResponse(200, in_json())
-
-    assert StsClient(fetch=answer).caller(PRESIGNED, SERVICE) == ARN
-    assert urls == [presigned()]
+    fetch = mock.Mock(return_value=FetchedResponse(200, in_json()))
+    assert StsClient(fetch=fetch).caller(PRESIGNED, SERVICE) == ARN
+    headers = {"x-moorage-registry": SERVICE, "Accept": "application/json"}
+    fetch.assert_called_once_with(presigned(), limit=MAX_BYTES, headers=headers)
 
 
 @pytest.mark.parametrize(

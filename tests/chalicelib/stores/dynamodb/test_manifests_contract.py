@@ -88,7 +88,10 @@ def test_a_pending_manifest_replaces_no_accepted_one(stores: Stores, state: str)
 
 
 def test_removing_a_pending_manifest(stores: Stores) -> None:
-    """A refused push removes its own pending item, also twice, and not that of another push."""
+    """A refused push removes its own pending item, also twice, and not that of another push.
+
+    A manifest that became live is not removed, though its version is the same.
+    """
     manifest = a_manifest()
     stores.metadata.put_pending(manifest)
     stores.metadata.remove_pending(replace(manifest, version="another"))
@@ -96,11 +99,7 @@ def test_removing_a_pending_manifest(stores: Stores) -> None:
     for _ in range(2):
         stores.metadata.remove_pending(manifest)
         assert at(stores, manifest) is None
-
-
-def test_removing_leaves_a_live_manifest_alone(stores: Stores) -> None:
-    """A manifest that became live is not removed, though its version is the same."""
-    live = push_manifest(stores.metadata, a_manifest())
+    live = push_manifest(stores.metadata, manifest)
     stores.metadata.remove_pending(live)
     assert at(stores, live) == live
 

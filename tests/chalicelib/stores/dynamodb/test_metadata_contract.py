@@ -29,9 +29,12 @@ def assert_absent(stores: Stores, repository: str, digest: Digest) -> None:
 # reading
 
 
-def test_what_nobody_pushed_is_absent(stores: Stores, repository: str) -> None:
+def test_what_nobody_pushed_is_absent_and_a_mount_makes_none(
+    stores: Stores, repository: str
+) -> None:
     """Unknown links and records read as None, and as nothing among many."""
     digest = fresh_digest()
+    assert stores.metadata.add_link(repository, digest, NOW) is None
     assert_absent(stores, repository, digest)
     assert stores.metadata.get_links(repository, [digest]) == {}
     assert stores.metadata.get_links(repository, []) == {}
@@ -138,13 +141,6 @@ def test_mounting_a_live_blob(stores: Stores, repository: str) -> None:
     record = stores.record(digest)
     assert (link.key, link.size, link.touched_at) == (record.key, SIZE, NOW + 3)
     assert record.links == 2
-
-
-def test_mounting_what_is_not_live(stores: Stores, repository: str) -> None:
-    """A mount of a digest without a record links nothing."""
-    digest = fresh_digest()
-    assert stores.metadata.add_link(repository, digest, NOW) is None
-    assert_absent(stores, repository, digest)
 
 
 @pytest.mark.parametrize("how", ["touch", "mount"])
