@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ class FakeRequest(BaseHTTPRequestHandler):
     """A request, and the way to answer it."""
 
     protocol_version = "HTTP/1.1"
+    pause: float = 0
+    """Seconds after each byte of the answer's body; 0: the body is sent at once."""
 
     def respond(self) -> None:
         """Answer as the fake does."""
@@ -39,11 +42,13 @@ class FakeRequest(BaseHTTPRequestHandler):
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         """Send an answer; a header's name has underscores for hyphens."""
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):
+            for piece in [bytes([byte]) for byte in body] if self.pause else [body]:
+                self.wfile.write(piece)
+                time.sleep(self.pause)
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""

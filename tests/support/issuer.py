@@ -9,11 +9,8 @@ import base64
 import contextlib
 import functools
 import json
-import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -21,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.chalicelib.access.values import NOW
+from tests.support.fake_http import FakeRequest, run_fake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,46 +139,21 @@ class Server:
         self.pages[DISCOVERY] = StubResponse(json.dumps(kept).encode())
         self.pages[KEYS] = StubResponse(key_set(*keys))
 
+    def respond(self, request: FakeRequest) -> None:
+        """Answer with a page, one byte after the other if the page says so."""
+        path = request.path.partition("?")[0]
+        self.asked[path] += 1
+        received = {name.lower(): value for name, value in request.headers.items()}
+        self.received.append((request.path, received))
+        page = self.pages.get(path, StubResponse(b"there is nothing here", 404))
+        headers = {name.replace("-", "_"): value for name, value in page.headers.items()}
+        request.pause, request.close_connection = page.pause, True
+        request.answer(page.status, page.body, **headers)
+
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """Run a server until the block ends."""
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server = Server(f"http://127.0.0.1:{httpd.server_port}")
-    httpd.RequestHandlerClass = functools.partial(_Handler, server)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), name="test-issuer")
-    thread.start()
-    try:
+    server = Server("")
+    with run_fake(server.respond) as server.url:
         yield server
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers with a page."""
-
-    def __init__(self, server: Server, *arguments: Any) -> None:  # noqa: ANN401 - http.server's own
-        self.pages = server
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        """Answer, one byte after the other if the page says so."""
-        path = self.path.partition("?")[0]
-        self.pages.asked[path] += 1
-        told = {name.lower(): value for name, value in self.headers.items()}
-        self.pages.received.append((self.path, told))
-        page = self.pages.pages.get(path, StubResponse(b"there is nothing here", 404))
-        self.send_response(page.status)
-        for name, value in {"Content-Length": str(len(page.body)), **page.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        step = 1 if page.pause else max(1, len(page.body))
-        with contextlib.suppress(ConnectionError):
-            for start in range(0, len(page.body), step):
-                self.wfile.write(page.body[start : start + step])
-                time.sleep(page.pause)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the access log silent."""

@@ -182,7 +182,6 @@ def test_what_is_not_resolved(value: object) -> None:
 
 # under conditions
 
-TABLE = "arn:aws:dynamodb:us-east-1:0:table/t"
 LIKE, EQUAL, IF_THERE = (
     "ForAllValues:StringLike",
     "ForAllValues:StringEquals",

@@ -211,12 +211,6 @@ def fresh_stores(request: pytest.FixtureRequest, running: Running) -> Stores:
     return in_memory() if request.param == "memory" else running.fresh(request.param)
 
 
-@pytest.fixture(params=["memory", "ministack"])
-def racing_stores(request: pytest.FixtureRequest, running: Running) -> Stores:
-    """Stores whose backend can judge a race."""
-    return in_memory() if request.param == "memory" else running.stores(request.param)
-
-
 @pytest.fixture(params=BACKENDS)
 def dynamo(request: pytest.FixtureRequest, running: Running) -> Stores:
     """The stores of DynamoDB over every backend, which have not slept yet."""

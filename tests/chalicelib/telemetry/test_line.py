@@ -118,14 +118,11 @@ def _in_a_thread(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it 
         return pool.submit(contextvars.Context().run, work).result(30)
 
 
-def test_a_thread_of_the_only_invocation_counts_for_it() -> None:
-    """In Lambda there is one at a time: all that is done meanwhile is done for it."""
-    with tallied() as tally:
-        assert _in_a_thread(current) is tally
+def test_a_thread_counts_for_the_only_invocation_or_for_nobody() -> None:
+    """In Lambda there is one at a time: all that is done meanwhile is done for it.
 
-
-def test_a_thread_counts_for_nobody_when_it_could_be_anybodys() -> None:
-    """While two overlap, a call of neither's thread is left out and not given to the wrong one."""
+    While two overlap, a call of neither's thread is left out and not given to the wrong one.
+    """
     opened, over = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -135,6 +132,7 @@ def test_a_thread_counts_for_nobody_when_it_could_be_anybodys() -> None:
 
     thread = threading.Thread(target=other)
     with tallied() as mine:
+        assert _in_a_thread(current) is mine
         thread.start()
         assert opened.wait(30)
         assert (current(), _in_a_thread(current)) == (mine, None)
@@ -164,18 +162,14 @@ def test_a_line_sums_up_its_tally() -> None:
     assert made.milliseconds >= 0
 
 
-def test_every_event_is_a_field() -> None:
-    """What stores note, the line tells."""
-    assert {each.value for each in StoreEvent} <= set(LogLine._fields)
-
-
 def test_every_field_is_documented() -> None:
-    """docs/observability.md has a row for each, and for nothing else."""
+    """docs/observability.md has a row for each, and no other; what stores note is a field."""
     rows = DOCS.partition("## The line")[2].partition("## ")[0]
     named = [
         name for row in re.findall(r"^\| (`.+?) \|", rows, re.MULTILINE) for name in row.split(", ")
     ]
     assert sorted(name.strip("`") for name in named) == sorted(LogLine._fields)
+    assert {each.value for each in StoreEvent} <= set(LogLine._fields)
 
 
 def test_a_fault_before_there_is_an_api_is_a_line_too(lines: Lines) -> None:

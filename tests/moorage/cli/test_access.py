@@ -144,19 +144,13 @@ def test_an_endpoint_given_by_hand_gets_nothing_of_the_users(
     assert not any("of-the-user" in str(headers) or "eu-" in str(headers) for headers in seen)
 
 
-def test_a_local_registry_needs_no_table(moorage: Command, strict_moto: Backend) -> None:
-    """With an endpoint alone, the table is the one that `moorage local` makes."""
-    create_data(strict_moto.endpoint_url, DataNames(), strict_moto.environment)
-    at = f"--aws-endpoint {strict_moto.endpoint_url}"
-    assert moorage(f"public local/app {at}").status == 0
-    found = moorage(f"public --list {at} --table {DataNames().access_table}")
-    assert "local/app\n" in found.out
-
-
 def test_the_environment_names_the_table(
     moorage: Command, strict_moto: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """$MOORAGE_ACCESS_TABLE is the default of --table, and an empty one is none."""
+    """$MOORAGE_ACCESS_TABLE is the default of --table, and an empty one is none.
+
+    With an endpoint alone, the table is the one that `moorage local` makes.
+    """
     backend = strict_moto.fresh()
     monkeypatch.setenv("MOORAGE_ACCESS_TABLE", backend.access_table)
     at = f"--aws-endpoint {backend.endpoint_url}"
@@ -167,6 +161,9 @@ def test_the_environment_names_the_table(
     create_data(backend.endpoint_url, DataNames(), backend.environment)
     local = moorage(f"public --list {at}")
     assert (local.status, "named/app" in local.out) == (0, False)
+    assert moorage(f"public local/app {at}").status == 0
+    found = moorage(f"public --list {at} --table {DataNames().access_table}")
+    assert "local/app\n" in found.out
 
 
 def test_the_data_stack_names_the_table(

@@ -129,15 +129,6 @@ def test_an_unknown_word_is_refused(  # noqa: PLR0913 - a row of a table
     assert moorage("proxy --help").status == 0
 
 
-def test_no_observability_is_not_asked_for_with_observability(
-    asked: list[Any], moorage: Command
-) -> None:
-    """Both at once are refused."""
-    result = moorage(f"{DEPLOY} --observability --no-observability")
-    assert (result.status, asked) == (2, [])
-    assert "don't go together" in result.err
-
-
 def test_data_is_deleted_by_its_word(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
 ) -> None:

@@ -19,6 +19,7 @@ from moorage.local.options import LocalOptions
 if TYPE_CHECKING:
     from tests.support.moorage_command import Command
 
+DEPLOY = "deploy --stage x --package p"
 SDK = frozenset({"aiohttp", "boto3", "botocore", "chalice", "cryptography", "moto", "yaml"})
 
 
@@ -36,15 +37,11 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
     return calls
 
 
-def test_local_needs_no_options(asked: list[LocalOptions]) -> None:
-    """`moorage local` alone means moto, port 8000 and port 5000; its status is the command's."""
-    assert cli.main(["local"]) == 7
-    assert asked == [LocalOptions(gateway_port=8000, proxy_port=5000)]
-
-
 @pytest.mark.parametrize(
     ("variables", "words", "expected"),
     [
+        # `moorage local` alone means moto, port 8000 and port 5000.
+        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000)),
         ("GATEWAY_PORT=8001 PROXY_PORT=5001", "--proxy-port 5002", LocalOptions(8001, 5002)),
         ("GATEWAY_PORT= PROXY_PORT=", "", LocalOptions()),
         *[(f"AUTH={word}", "", LocalOptions(auth=True)) for word in ("1", "yes", "anything", "No")],
@@ -63,10 +60,13 @@ def test_variables_are_defaults(
     words: str,
     expected: LocalOptions,
 ) -> None:
-    """An option outdoes its variable, an empty one is none, and only a clear no is off."""
+    """An option outdoes its variable, an empty one is none, and only a clear no is off.
+
+    The command ends with the status of what it runs.
+    """
     for variable in variables.split():
         monkeypatch.setenv(*variable.split("="))
-    cli.main(["local", *words.split()])
+    assert cli.main(["local", *words.split()]) == 7
     assert asked == [expected]
 
 
@@ -118,6 +118,10 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         ("login r", "moorage login", "Give one of '--aws', '--oidc'"),
         ("login r --aws --oidc", "moorage login", "'--aws' and '--oidc' don't go together"),
         ("login r --aws --scope a", "moorage login", "--scope is for --print"),
+        (f"{DEPLOY} --observability --no-observability", "moorage deploy", "don't go together"),
+        ("login r --aws --print --tool docker", "moorage login", "don't go together"),
+        ("login r --aws --tool nerdctl", "moorage login", "'nerdctl' is not one of"),
+        ("login r --oidc --password secret", "moorage login", "No such option"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_with_where_help_is(

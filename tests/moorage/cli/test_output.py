@@ -34,27 +34,24 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, listing: Listing = LISTIN
     return [line.rstrip() for line in terminal.getvalue().splitlines()]
 
 
-def test_a_wide_terminal_shows_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line for each thing, below the head."""
-    assert shown(monkeypatch, 100) == [
-        f"NAME  ID{' ' * 32}GRANTS",
-        f"ci    {TOKEN_ID}  team/**:pull,push base/*:pull",
-    ]
+HEAD = f"NAME  ID{' ' * 32}GRANTS"
+BLOCK = ["NAME    ci", f"ID      {TOKEN_ID}", "GRANTS  team/**:pull,push base/*:pull", ""]
 
 
-def test_a_narrower_terminal_wraps_the_last_column_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between words, so that each can be copied."""
-    _, first, second = shown(monkeypatch, 60)
-    assert first.split() == ["ci", TOKEN_ID, "team/**:pull,push"]
-    assert second.strip() == "base/*:pull"
-
-
-def test_a_terminal_too_narrow_for_a_table_shows_a_block_for_each(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (100, [HEAD, f"ci    {TOKEN_ID}  team/**:pull,push base/*:pull"]),
+        # The last column alone is wrapped, between words, so that each can be copied.
+        (60, [HEAD, f"ci    {TOKEN_ID}  team/**:pull,push", f"{' ' * 40}base/*:pull"]),
+        (50, BLOCK),
+    ],
+)
+def test_a_terminal_shows_a_table_or_a_block_for_each_where_that_is_too_wide(
+    monkeypatch: pytest.MonkeyPatch, width: int, lines: list[str]
 ) -> None:
-    """A line for each column, and an empty one after each block."""
-    lines = ["NAME    ci", f"ID      {TOKEN_ID}", "GRANTS  team/**:pull,push base/*:pull", ""]
-    assert shown(monkeypatch, 50) == lines
+    """A table has one line for each thing, below the head; a block one for each column."""
+    assert shown(monkeypatch, width) == lines
 
 
 def test_names_alone_have_no_head(monkeypatch: pytest.MonkeyPatch) -> None:

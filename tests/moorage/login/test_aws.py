@@ -7,6 +7,7 @@ import hmac
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from botocore.exceptions import ProfileNotFound
@@ -115,13 +116,8 @@ def test_without_credentials_the_error_says_what_to_do(aws: pytest.MonkeyPatch) 
 
 def test_credentials_that_can_not_be_renewed_are_an_error(aws: pytest.MonkeyPatch) -> None:
     """Its text is that of the SDK."""
-
-    class Session:
-        region_name = None
-
-        def get_credentials(self) -> None:
-            raise ProfileNotFound(profile="sso")
-
-    aws.setattr("moorage.login.aws.boto3.session.Session", Session)
+    session = mock.Mock(region_name=None)
+    session.get_credentials.side_effect = ProfileNotFound(profile="sso")
+    aws.setattr("moorage.login.aws.boto3.session.Session", lambda: session)
     with pytest.raises(LoginError, match="sso"):
         presigned_identity(REGISTRY)

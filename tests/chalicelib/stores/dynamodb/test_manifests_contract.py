@@ -88,7 +88,10 @@ def test_a_pending_manifest_replaces_no_accepted_one(stores: Stores, state: str)
 
 
 def test_removing_a_pending_manifest(stores: Stores) -> None:
-    """A refused push removes its own pending item, also twice, and not that of another push."""
+    """A refused push removes its own pending item, also twice, and not that of another push.
+
+    A manifest that became live is not removed, though its version is the same.
+    """
     manifest = a_manifest()
     stores.metadata.put_pending(manifest)
     stores.metadata.remove_pending(replace(manifest, version="another"))
@@ -96,11 +99,7 @@ def test_removing_a_pending_manifest(stores: Stores) -> None:
     for _ in range(2):
         stores.metadata.remove_pending(manifest)
         assert at(stores, manifest) is None
-
-
-def test_removing_leaves_a_live_manifest_alone(stores: Stores) -> None:
-    """A manifest that became live is not removed, though its version is the same."""
-    live = push_manifest(stores.metadata, a_manifest())
+    live = push_manifest(stores.metadata, manifest)
     stores.metadata.remove_pending(live)
     assert at(stores, live) == live
 
@@ -205,28 +204,22 @@ def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
     assert at(stores, live) == begun
 
 
-def test_only_a_live_manifest_can_be_deleted(stores: Stores) -> None:
-    """A deletion of an absent or pending manifest is told so and changes nothing."""
+def test_only_the_live_manifest_that_was_seen_can_be_deleted(stores: Stores) -> None:
+    """One that is absent, pending or pushed anew since is not, and stays."""
     manifest = a_manifest()
     with pytest.raises(ManifestMovedError):
-        stores.metadata.begin_delete(manifest, NOW)
+        deleting(stores, manifest)
     assert at(stores, manifest) is None
     stores.metadata.put_pending(manifest)
     with pytest.raises(ManifestMovedError):
-        stores.metadata.begin_delete(manifest, NOW)
+        deleting(stores, manifest)
     assert at(stores, manifest) == manifest
-
-
-def test_a_deletion_is_of_the_version_that_was_seen(stores: Stores) -> None:
-    """A manifest that was pushed anew since is another one, and stays."""
-    old = push_manifest(stores.metadata, a_manifest(), "v1")
-    begun = deleting(stores, old)
-    assert stores.metadata.drop_tag(begun, "v1")
-    stores.metadata.finish_delete(begun)
-    new = push_manifest(stores.metadata, replace(old, state=ManifestState.PENDING, version="new"))
+    old = push_manifest(stores.metadata, manifest)
+    stores.metadata.finish_delete(deleting(stores, old))
+    new = push_manifest(stores.metadata, replace(manifest, version="new"))
     with pytest.raises(ManifestMovedError):
-        stores.metadata.begin_delete(old, NOW)
-    assert at(stores, old) == new
+        deleting(stores, old)
+    assert at(stores, new) == new
 
 
 @pytest.mark.parametrize("subject", [None, fresh_digest()])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.parametrize("stores", ["memory", "ministack"], indirect=True)
+
 
 def race(racers: int, run: Callable[[int], T]) -> list[T]:
     """Run numbered racers at once, and return what each returned."""
@@ -41,58 +43,56 @@ def race(racers: int, run: Callable[[int], T]) -> list[T]:
     ids=["free", "dead"],
 )
 def test_only_one_of_many_racers_gets_the_lease(
-    racing_stores: Stores, dead: dict[str, Any], fence: int, burned: tuple[int, ...]
+    stores: Stores, dead: dict[str, Any], fence: int, burned: tuple[int, ...]
 ) -> None:
     """Of requests that come at once, one gets the lease, free or dead, and the others are busy."""
-    session = racing_stores.stored(**dead)
+    session = stores.stored(**dead)
 
     def run(number: int) -> Session | None:
         try:
-            return racing_stores.lease(session, holder=f"racer-{number}")
+            return stores.lease(session, holder=f"racer-{number}")
         except UploadBusyError:
             return None
 
     (winner,) = filter(None, race(8, run))
-    assert racing_stores.sessions.get(session.id) == winner
+    assert stores.sessions.get(session.id) == winner
     assert (winner.fence, winner.burned, winner.next_part) == (fence, burned, len(burned) + 1)
 
 
 @pytest.mark.parametrize("same_repository", ["one repository", "many repositories"])
-def test_racing_publications_count_every_link_once(
-    racing_stores: Stores, same_repository: str
-) -> None:
+def test_racing_publications_count_every_link_once(stores: Stores, same_repository: str) -> None:
     """Pushes of one digest at once all succeed, name the same bytes, and are counted exactly."""
     digest, shared = fresh_digest(), fresh_name()
     repositories = [
         shared if same_repository == "one repository" else fresh_name() for _ in range(6)
     ]
-    begun = [begin(racing_stores.sessions, name, digest) for name in repositories]
+    begun = [begin(stores.sessions, name, digest) for name in repositories]
 
     def run(number: int) -> str | None:
         before, after = begun[number]
-        published = racing_stores.metadata.publish(before, after, key_of(before), NOW)
+        published = stores.metadata.publish(before, after, key_of(before), NOW)
         assert published.state is UploadState.COMMITTED
         return published.published_key
 
     keys = set(race(6, run))
-    record = racing_stores.record(digest)
+    record = stores.record(digest)
     assert keys == {record.key}
     assert record.links == len(set(repositories))
     for name in repositories:
-        assert racing_stores.link(name, digest).key == record.key
+        assert stores.link(name, digest).key == record.key
 
 
-def test_racing_links_and_unlinks_are_counted_exactly(racing_stores: Stores) -> None:
+def test_racing_links_and_unlinks_are_counted_exactly(stores: Stores) -> None:
     """Mounts and deletions at once leave a record that counts the links that are left."""
-    digest, rooms = racing_stores.pushed(), [fresh_name() for _ in range(3)]
+    digest, rooms = stores.pushed(), [fresh_name() for _ in range(3)]
 
     def run(number: int) -> None:
         for room in rooms:
             if number % 2:
-                racing_stores.metadata.add_link(room, digest, NOW + number)
+                stores.metadata.add_link(room, digest, NOW + number)
             else:
-                racing_stores.metadata.delete_link(room, digest)
+                stores.metadata.delete_link(room, digest)
 
     race(6, run)
-    left = [room for room in rooms if racing_stores.metadata.get_link(room, digest)]
-    assert racing_stores.record(digest).links == 1 + len(left)
+    left = [room for room in rooms if stores.metadata.get_link(room, digest)]
+    assert stores.record(digest).links == 1 + len(left)

@@ -29,9 +29,12 @@ def assert_absent(stores: Stores, repository: str, digest: Digest) -> None:
 # reading
 
 
-def test_what_nobody_pushed_is_absent(stores: Stores, repository: str) -> None:
+def test_what_nobody_pushed_is_absent_and_a_mount_makes_none(
+    stores: Stores, repository: str
+) -> None:
     """Unknown links and records read as None, and as nothing among many."""
     digest = fresh_digest()
+    assert stores.metadata.add_link(repository, digest, NOW) is None
     assert_absent(stores, repository, digest)
     assert stores.metadata.get_links(repository, [digest]) == {}
     assert stores.metadata.get_links(repository, []) == {}
@@ -61,38 +64,27 @@ def test_publishing_something_new(stores: Stores, repository: str) -> None:
     assert (link.repository, link.digest, link.mark) == (repository, digest, None)
 
 
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
 @pytest.mark.parametrize("whole", [True, False], ids=["with bytes", "without bytes"])
-def test_publishing_what_another_repository_has(
-    stores: Stores, repository: str, *, whole: bool
+def test_publishing_what_is_live(
+    stores: Stores, repository: str, *, linked: bool, whole: bool
 ) -> None:
-    """A second repository links to the bytes that are live, and its own are to be removed."""
-    digest = stores.pushed()
-    kept = stores.record(digest).key
-    before, after = begin(stores.sessions, repository, digest)
-    written = stores.metadata.publish(before, after, key_of(before) if whole else None, NOW + 1)
-    assert written == replace(after, published_key=kept, sweep_at=before.sweep_at, expires_at=None)
-    assert stores.sessions.get(before.id) == written
-    assert stores.record(digest) == Record(digest, kept, SIZE, links=2)
-    assert stores.link(repository, digest).key == kept
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["with bytes", "without bytes"])
-def test_publishing_what_the_repository_has(
-    stores: Stores, repository: str, *, whole: bool
-) -> None:
-    """A push of what is linked already only touches the link; its own bytes are to be removed."""
-    digest = stores.pushed(repository)
-    old, kept = stores.link(repository, digest), stores.record(digest)
+    """A push links to the bytes that are live, or touches the link; its own are to be removed."""
+    digest = stores.pushed(repository if linked else None)
+    kept, old = stores.record(digest), stores.metadata.get_link(repository, digest)
     before, after = begin(stores.sessions, repository, digest)
     written = stores.metadata.publish(before, after, key_of(before) if whole else None, NOW + 9)
     assert written == replace(
         after, published_key=kept.key, sweep_at=before.sweep_at, expires_at=None
     )
     assert stores.sessions.get(before.id) == written
-    assert stores.record(digest) == kept
+    assert stores.record(digest) == replace(kept, links=1 if linked else 2)
     new = stores.link(repository, digest)
-    assert new == replace(old, touched_at=NOW + 9, version=new.version)
-    assert new.version != old.version
+    assert (new.key, new.touched_at) == (kept.key, NOW + 9)
+    assert (old is not None) == linked
+    if old is not None:
+        assert new == replace(old, touched_at=NOW + 9, version=new.version)
+        assert new.version != old.version
 
 
 def test_publishing_without_bytes_needs_a_record(stores: Stores, repository: str) -> None:
@@ -151,13 +143,6 @@ def test_mounting_a_live_blob(stores: Stores, repository: str) -> None:
     assert record.links == 2
 
 
-def test_mounting_what_is_not_live(stores: Stores, repository: str) -> None:
-    """A mount of a digest without a record links nothing."""
-    digest = fresh_digest()
-    assert stores.metadata.add_link(repository, digest, NOW) is None
-    assert_absent(stores, repository, digest)
-
-
 @pytest.mark.parametrize("how", ["touch", "mount"])
 def test_touching_a_link(stores: Stores, repository: str, how: str) -> None:
     """A touch, and a mount of what is linked, set time and version, and count nothing."""
@@ -174,21 +159,17 @@ def test_touching_a_link(stores: Stores, repository: str, how: str) -> None:
     assert stores.record(digest).links == 1
 
 
-def test_touching_a_link_that_is_gone(stores: Stores, repository: str) -> None:
-    """A touch of a link that is gone returns False and makes none."""
-    digest = stores.pushed(repository)
-    link = stores.link(repository, digest)
-    assert stores.metadata.delete_link(repository, digest)
-    assert not stores.metadata.touch_link(link, NOW)
-    assert stores.metadata.get_link(repository, digest) is None
-
-
-def test_touching_a_link_that_names_other_bytes_by_now(stores: Stores, repository: str) -> None:
-    """A link that names another object than the one that was read is another link."""
+def test_touching_a_link_that_names_other_bytes_by_now_or_is_gone(
+    stores: Stores, repository: str
+) -> None:
+    """A link that names another object than the one that was read is another link; none is made."""
     digest = stores.pushed(repository)
     link = stores.link(repository, digest)
     assert not stores.metadata.touch_link(replace(link, key="blobs/elsewhere"), NOW + 5)
     assert stores.link(repository, digest) == link
+    assert stores.metadata.delete_link(repository, digest)
+    assert not stores.metadata.touch_link(link, NOW)
+    assert stores.metadata.get_link(repository, digest) is None
 
 
 def test_deleting_a_link(stores: Stores, repository: str) -> None:

@@ -78,13 +78,20 @@ def test_what_a_publication_found_changes_before_it_is_written(
         assert written == replace(after, published_key=expected)
 
 
-def test_a_record_that_goes_while_only_a_link_may_be_made(dynamo: Stores, repository: str) -> None:
-    """A publication without bytes of its own writes nothing once the record is gone."""
+@pytest.mark.parametrize("how", ["publish", "mount"])
+def test_a_record_that_goes_while_only_a_link_may_be_made(
+    dynamo: Stores, repository: str, how: str
+) -> None:
+    """A mount, or a publication without bytes of its own, writes nothing then."""
     digest = dynamo.pushed()
     before, after = begin(dynamo.sessions, repository, digest)
     collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, "BatchGetItem", collect), pytest.raises(RecordMissingError):
-        dynamo.metadata.publish(before, after, None, NOW)
+    with meanwhile(dynamo.client, "BatchGetItem", collect):
+        if how == "mount":
+            assert dynamo.metadata.add_link(repository, digest, NOW) is None
+        else:
+            with pytest.raises(RecordMissingError):
+                dynamo.metadata.publish(before, after, None, NOW)
     assert dynamo.sessions.get(before.id) == before
     assert dynamo.metadata.get_link(repository, digest) is None
     assert dynamo.metadata.get_record(digest) is None
@@ -101,36 +108,23 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
     assert dynamo.metadata.get_link(repository, digest) is None
 
 
-def test_a_record_that_goes_before_a_mount(dynamo: Stores, repository: str) -> None:
-    """A mount whose record goes after it was read links nothing and makes no record."""
+@pytest.mark.parametrize("how", ["record names other bytes", "link comes"])
+def test_what_a_mount_found_changes_before_it_is_written(
+    dynamo: Stores, repository: str, how: str
+) -> None:
+    """It names the bytes that the record names then, and only touches another's link."""
     digest = dynamo.pushed()
-    collect = partial(dynamo.drop, keys.record_key(digest))
-    with meanwhile(dynamo.client, "BatchGetItem", collect):
-        assert dynamo.metadata.add_link(repository, digest, NOW) is None
-    assert dynamo.metadata.get_link(repository, digest) is None
-    assert dynamo.metadata.get_record(digest) is None
-
-
-def test_a_record_that_is_replaced_before_a_mount(dynamo: Stores, repository: str) -> None:
-    """A mount names the bytes that the record names when it is written."""
-    digest = dynamo.pushed()
-    replaced = partial(dynamo.change, keys.record_key(digest), key={"S": "blobs/later"})
-    with meanwhile(dynamo.client, "BatchGetItem", replaced):
-        link = dynamo.metadata.add_link(repository, digest, NOW)
-    assert link is not None
-    assert link.key == "blobs/later"
-    assert dynamo.metadata.get_link(repository, digest) == link
-
-
-def test_a_link_that_comes_before_a_mount_is_counted_once(dynamo: Stores, repository: str) -> None:
-    """A mount that finds another's link only touches it."""
-    digest = dynamo.pushed()
-    mount = partial(dynamo.metadata.add_link, repository, digest, NOW)
-    with meanwhile(dynamo.client, "BatchGetItem", mount):
+    key, old = keys.record_key(digest), dynamo.record(digest).key
+    changes: dict[str, tuple[Callable[[], object], str]] = {
+        "record names other bytes": (partial(dynamo.change, key, key={"S": "later"}), "later"),
+        "link comes": (partial(dynamo.metadata.add_link, repository, digest, NOW), old),
+    }
+    change, expected = changes[how]
+    with meanwhile(dynamo.client, "BatchGetItem", change):
         link = dynamo.metadata.add_link(repository, digest, NOW + 1)
-    record = dynamo.record(digest)
-    assert link is not None
-    assert (link.touched_at, record.links) == (NOW + 1, 2)
+    assert link == dynamo.link(repository, digest)
+    assert (link.key, link.touched_at) == (expected, NOW + 1)
+    assert dynamo.record(digest).links == 2
 
 
 def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:

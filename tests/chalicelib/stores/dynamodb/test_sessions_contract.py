@@ -13,9 +13,10 @@ import pytest
 from chalicelib.errors import UploadBusyError, UploadOffsetError, UploadUnknownError
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.session import LAST_PART, MAX_CLAIMS, UploadState
-from tests.support.values import NOW, a_full_session, a_session, fresh_digest, fresh_name
+from tests.support.values import NOW, a_full_session, a_session, fresh_digest
 
 if TYPE_CHECKING:
+    from chalicelib.digest import Digest
     from tests.chalicelib.stores.conftest import Stores
 
 
@@ -27,37 +28,28 @@ def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
     assert stores.sessions.get(session.id) == replace(session, expires_at=1_764_000_001.0)
 
 
-def test_creating_again_with_the_same_nonce_succeeds_and_changes_nothing(stores: Stores) -> None:
-    """A creation that is repeated after the session moved on leaves it as it is."""
+def test_creating_again_changes_nothing(stores: Stores) -> None:
+    """With the same nonce it succeeds, though the session moved; else it is refused."""
     session = stores.stored()
     leased = stores.lease(session)
     stores.sessions.create(session)
     assert stores.sessions.get(session.id) == leased
-
-
-def test_creating_over_another_session_is_refused(stores: Stores) -> None:
-    """An id that belongs to another creation is told, and the session there is kept."""
-    session = stores.stored()
     with pytest.raises(SessionMovedError) as caught:
         stores.sessions.create(replace(session, nonce="other", offset=9))
-    assert caught.value.current == session
-    assert stores.sessions.get(session.id) == session
+    assert caught.value.current == stores.sessions.get(session.id) == leased
 
 
 @pytest.mark.parametrize("at", [3, None])
-def test_a_lease_names_its_holder_and_raises_the_fence(stores: Stores, at: int | None) -> None:
-    """A lease sets holder, end and fence and nothing else, at the right offset or at any."""
+@pytest.mark.parametrize("claim", [fresh_digest(), None])
+def test_a_lease_names_its_holder_and_raises_the_fence(
+    stores: Stores, at: int | None, claim: Digest | None
+) -> None:
+    """A lease sets holder, end, fence and a given claim, at the right offset or at any."""
     session = stores.stored(offset=3, fence=4, claim=fresh_digest())
-    leased = stores.lease(session, at=at)
-    assert leased == replace(session, holder="holder", lease_until=NOW + 30, fence=5)
+    leased = stores.lease(session, at=at, claim=claim)
+    expected = replace(session, holder="holder", lease_until=NOW + 30, fence=5)
+    assert leased == replace(expected, claim=claim or session.claim)
     assert stores.sessions.get(session.id) == leased
-
-
-def test_a_lease_can_carry_a_claim(stores: Stores) -> None:
-    """A claim given with a lease is stored in the same write."""
-    session, claim = stores.stored(claim=fresh_digest()), fresh_digest()
-    assert stores.lease(session, claim=claim).claim == claim
-    assert stores.sessions.get(session.id) == stores.lease(session)
 
 
 def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
@@ -69,44 +61,43 @@ def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "asker"),
     [
-        {"state": UploadState.SEALED},
-        {"state": UploadState.COMMITTED},
-        {"state": UploadState.CANCELLED},
-        {"life_until": NOW},
-        {"life_until": NOW - 1},
+        ({"state": UploadState.SEALED}, {}),
+        ({"state": UploadState.COMMITTED}, {}),
+        ({"state": UploadState.CANCELLED}, {}),
+        ({"life_until": NOW}, {}),
+        ({"life_until": NOW - 1}, {}),
+        ({}, {"repository": "another"}),
+        ({}, {"principal": "another"}),
     ],
 )
-def test_a_session_that_serves_nobody_is_unknown(stores: Stores, changes: dict[str, Any]) -> None:
-    """A session that is closed or past its life gives no lease."""
+def test_a_session_that_does_not_serve_its_asker_is_unknown(
+    stores: Stores, changes: dict[str, Any], asker: dict[str, str]
+) -> None:
+    """A session that is closed, past its life or another owner's gives no lease."""
     session = stores.stored(**changes)
     with pytest.raises(UploadUnknownError):
-        stores.lease(session)
+        stores.lease(session, owner=replace(session.owner, **asker))
     assert stores.sessions.get(session.id) == session
 
 
-@pytest.mark.parametrize("mixed_up", ["repository", "principal"])
-def test_a_session_is_unknown_to_everybody_else(stores: Stores, mixed_up: str) -> None:
-    """A session's id opens nothing under another repository's name, nor to another principal."""
-    session = stores.stored()
-    with pytest.raises(UploadUnknownError):
-        stores.lease(session, owner=replace(session.owner, **{mixed_up: fresh_name()}))
-    assert stores.sessions.get(session.id) == session
-
-
-def test_an_absent_session_gives_no_lease_and_is_not_made(stores: Stores) -> None:
-    """Asking for the lease of a session that is not there makes none."""
+def test_an_absent_session_gives_no_lease_takes_no_write_and_is_not_made(stores: Stores) -> None:
+    """A session that is not there, or is gone, stays so."""
     session = a_session()
     assert stores.sessions.get(session.id) is None
     with pytest.raises(UploadUnknownError):
         stores.lease(session)
+    with pytest.raises(SessionMovedError) as caught:
+        stores.sessions.write(session, replace(session, offset=9))
+    assert caught.value.current is None
     assert stores.sessions.get(session.id) is None
 
 
-def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores) -> None:
-    """A lease at another offset than the session's is refused with the true one."""
-    session = stores.stored(offset=10)
+@pytest.mark.parametrize("lease", [{}, {"holder": "dead", "lease_until": NOW}])
+def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores, lease: dict[str, Any]) -> None:
+    """A lease at another offset is refused with the true one; no part number is burned for it."""
+    session = stores.stored(offset=10, **lease)
     for at in (9, 11):
         with pytest.raises(UploadOffsetError) as caught:
             stores.lease(session, at=at)
@@ -142,15 +133,6 @@ def test_a_dead_lease_is_taken_over_and_its_part_number_burned(stores: Stores) -
         disturbed=True,
     )
     assert stores.sessions.get(session.id) == taken
-
-
-def test_a_dead_lease_is_not_taken_over_at_a_wrong_offset(stores: Stores) -> None:
-    """A chunk that begins elsewhere burns no part number."""
-    session = stores.stored()
-    dead = stores.lease(session, until=NOW + 5)
-    with pytest.raises(UploadOffsetError):
-        stores.lease(session, holder="other", at=1, now=NOW + 6)
-    assert stores.sessions.get(session.id) == dead
 
 
 def test_a_session_outlives_any_number_of_dead_requests(stores: Stores) -> None:
@@ -211,17 +193,12 @@ def test_a_write_stores_what_differs(stores: Stores) -> None:
 def test_a_write_keeps_what_it_does_not_change(stores: Stores) -> None:
     """Fields that a write leaves alone keep what another write under the same fence gave them."""
     session = stores.stored()
+    assert stores.sessions.write(session, session) == session
+    assert stores.sessions.get(session.id) == session
     stores.sessions.write(session, replace(session, upload_id="an upload"))
     stores.sessions.write(session, replace(session, offset=5))
     there = stores.sessions.get(session.id)
     assert there == replace(session, offset=5, upload_id="an upload")
-
-
-def test_a_write_of_nothing_changes_nothing(stores: Stores) -> None:
-    """A write whose two sessions are equal returns and leaves the session as it is."""
-    session = stores.stored()
-    assert stores.sessions.write(session, session) == session
-    assert stores.sessions.get(session.id) == session
 
 
 @pytest.mark.parametrize("change", [{"fence": 1}, {"state": UploadState.SEALED}])
@@ -235,15 +212,6 @@ def test_a_write_under_an_older_fence_or_state_is_refused(
         stores.sessions.write(session, replace(session, offset=9))
     assert caught.value.current == moved
     assert stores.sessions.get(session.id) == moved
-
-
-def test_a_write_to_an_absent_session_makes_none(stores: Stores) -> None:
-    """A session that is gone stays gone."""
-    session = a_session()
-    with pytest.raises(SessionMovedError) as caught:
-        stores.sessions.write(session, replace(session, offset=9))
-    assert caught.value.current is None
-    assert stores.sessions.get(session.id) is None
 
 
 def test_the_oldest_is_due_first(stores: Stores) -> None:
