@@ -19,6 +19,7 @@ from tests.policies.policy import (
 )
 
 BUCKET = "arn:aws:s3:::bucket"
+TABLE = "arn:aws:dynamodb:us-east-1:0:table/t"
 ALLOWED, NOT_ALLOWED = Verdict.ALLOWED, Verdict.NOT_ALLOWED
 
 
