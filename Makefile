@@ -48,8 +48,10 @@ PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --randomly-seed=$(SEED)
 test: $(VENV)/.dev
 	$(PYTEST) -m "not clients" --ignore=tests/tools tests
 
+# Its tests wait more than they compute: hence more of them at once.
+quick: export MOORAGE_FUZZ_REQUESTS ?= 1000
 quick: $(VENV)/.dev
-	$(PYTEST) -m "not clients and not slow" --ignore=tests/tools --ignore=tests/drills tests
+	$(PYTEST) -n 4 -m "not clients and not slow" --ignore=tests/tools --ignore=tests/drills tests
 
 check-tools: $(VENV)/.dev
 	$(PYTEST) tests/tools

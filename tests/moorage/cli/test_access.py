@@ -104,6 +104,7 @@ def test_what_aws_refuses_is_one_line(moorage: Command, code: str, told: str) ->
     assert told in result.err
 
 
+@pytest.mark.usefixtures("no_waits")
 @pytest.mark.parametrize("words", ["token list", "key show", "public --list"])
 def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
     """An endpoint that nobody answers at is named."""

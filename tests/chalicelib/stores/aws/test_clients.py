@@ -23,6 +23,8 @@ from tests.emulators.lost_answers import aws_answer
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
 
+pytestmark = pytest.mark.usefixtures("no_waits")
+
 THROTTLED = (400, json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}))
 FAULT = (500, json.dumps({"__type": "InternalServerError"}))
 
