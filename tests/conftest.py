@@ -54,9 +54,6 @@ _DRILLS = Path(__file__).parent / "drills"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep hypothesis from our source's words, unless it explores: which, is what is loaded."""
-    config.addinivalue_line(
-        "markers", "slow: `make quick` leaves it out: a drill, MiniStack, a package"
-    )
     if config.getoption("hypothesis_profile", None) is None:
         providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - no setting does it
 
