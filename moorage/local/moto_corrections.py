@@ -6,6 +6,7 @@ than S3 and DynamoDB do.
 
 import copy
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,9 @@ import moto.dynamodb.models as moto_dynamodb
 from moto.core.common_models import BaseModel
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
+from moto.moto_server import werkzeug_app
 from moto.s3.models import FakeKey, FakeMultipart, S3Backend
+from moto.s3.responses import S3Response
 
 _PAGE = 1000
 
@@ -24,6 +27,8 @@ def correct_moto() -> None:
     _keep_no_instances()
     _let_transactions_copy_items()
     _list_parts_by_number()
+    _serve_the_ranges_of_s3()
+    _answer_no_other_site()
     _look_for_modules_once()
 
 
@@ -99,6 +104,31 @@ def _list_parts_by_number() -> None:
 
     FakeMultipart.list_parts = list_parts  # type: ignore[method-assign, assignment]
     S3Backend.is_truncated = is_truncated  # type: ignore[method-assign, assignment]
+
+
+_handle_range_header = S3Response._handle_range_header  # noqa: SLF001 - no other name has it
+
+
+def _serve_the_ranges_of_s3() -> None:
+    """Answer with the whole object where S3 does.
+
+    moto: takes every unit for bytes, fails without one, and knows no If-Range.
+    """
+
+    def handle(self: S3Response, request: Any, headers: dict[str, Any], content: Any) -> Any:  # noqa: ANN401 - moto's own
+        told = {name.lower(): value for name, value in headers.items()}
+        asked = request.headers.get("if-range", told["etag"])
+        resumes = asked in {told["etag"], told["last-modified"]}
+        if resumes and request.headers["range"].startswith("bytes="):
+            return _handle_range_header(self, request, headers, content)
+        return HTTPStatus.OK, headers, content
+
+    S3Response._handle_range_header = handle  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+
+
+def _answer_no_other_site() -> None:
+    """moto: lets the pages of every site in a browser read what it answers."""
+    werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
 
 
 def _look_for_modules_once() -> None:

@@ -45,7 +45,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime cli
 
 STACK, DATA = "moorage-x", "moorage-x-data"
 KEY = "/moorage/x/signing-key"
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 _FUNCTIONS = {"AWS::Lambda::Function", "AWS::Serverless::Function"}
 
 Answer = tuple[int, http.client.HTTPMessage, bytes]
