@@ -22,7 +22,7 @@ from chalicelib.api.messages import MoorageChalice, current, to_chalice
 from chalicelib.telemetry import log
 from chalicelib.wiring import registry as wiring
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CACHE_SECONDS = 60
 """How long API Gateway keeps the authorizer's result for an Authorization header."""
 
@@ -53,7 +53,7 @@ def below() -> Response:
     return to_chalice(answer(wiring.api, partial(current, app)))
 
 
-@app.route("/_token", methods=["GET", "POST"], content_types=[])
+@app.route("/_token", methods=["GET", "POST", "OPTIONS"], content_types=[])
 def token() -> Response:
     """Answer at the token endpoint: the request has its own login, so no authorizer runs before."""
     return to_chalice(answer(wiring.api, partial(current, app)))

@@ -45,8 +45,6 @@ class Settings(NamedTuple):
     """Blobs up to this size are answered directly, larger ones by a redirect to S3."""
     manifest_limit: int = _MANIFEST_LIMIT
     head_strategy: HeadStrategy = HeadStrategy.REDIRECT
-    serial_dynamodb: bool = False
-    """One DynamoDB call at a time: only for moto, whose failing transactions erase other writes."""
     sparse_index: bool = False
     sparse_image: bool = False
     anonymous_mount: bool = False
@@ -66,7 +64,6 @@ class Settings(NamedTuple):
             inline_limit=reader.size("INLINE_LIMIT", _INLINE_LIMIT, LAMBDA_BODY),
             manifest_limit=reader.size("MANIFEST_LIMIT", _MANIFEST_LIMIT, LAMBDA_BODY),
             head_strategy=HeadStrategy(reader.choice("HEAD_STRATEGY", tuple(HeadStrategy))),
-            serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
             sparse_index=reader.flag("SPARSE_INDEX"),
             sparse_image=reader.flag("SPARSE_IMAGE"),
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
@@ -94,7 +91,6 @@ class AccessSettings(NamedTuple):
     """The registry's own URL, without a path: tokens are issued in its name."""
     signing_key: str
     """The parameter in SSM Parameter Store that holds the signing keys."""
-    serial_dynamodb: bool = False
     sts_endpoint: str | None = None
     """The URL of an emulator on this machine, STS included; None: AWS itself."""
 
@@ -118,7 +114,6 @@ class AccessSettings(NamedTuple):
             table=reader.text("ACCESS_TABLE"),
             url=reader.url("URL"),
             signing_key=reader.text("SIGNING_KEY"),
-            serial_dynamodb=reader.flag("SERIAL_DYNAMODB"),
             sts_endpoint=endpoint if _LOOPBACK.match(endpoint) else None,
         )
 

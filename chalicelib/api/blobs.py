@@ -21,8 +21,10 @@ def get(
     link = registry.blobs.stat(name, parse_digest(digest))
     if link.size > options.inline_limit:
         return _redirect(registry, link, "GET")
-    span = parse_range(request.headers.get("range"), link.size)
     headers = _headers(link)
+    # A resumed pull may be of something else than what it began with: then it gets the whole.
+    resumes = request.headers.get("if-range", headers["ETag"]).strip() == headers["ETag"]
+    span = parse_range(request.headers.get("range"), link.size) if resumes else None
     body = registry.blobs.read(link, span)
     if span is None:
         return Response(200, headers, body)

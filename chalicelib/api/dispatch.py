@@ -13,7 +13,14 @@ from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.routes import MethodUnknownError, RouteMatch, RouteUnknownError, match
+from chalicelib.api.routes import (
+    OPTIONS,
+    MethodUnknownError,
+    RouteMatch,
+    RouteUnknownError,
+    match,
+    methods,
+)
 from chalicelib.content_range import content_range
 from chalicelib.errors import (
     ErrorCode,
@@ -68,11 +75,11 @@ class Api:
         found: RouteMatch | None = None
         code: str | None = None
         try:
-            found = match(request.method, request.path)
-            name = found.parameters.get("name")
-            caller = self._access_control.admit(request, found.route.action, name)
-            request = request._replace(caller=caller)
-            response = found.handle(self._registry, self._options, request, self._token_service)
+            if request.method == OPTIONS:
+                response = Response(204, {"Allow": ", ".join(methods(request.path))})
+            else:
+                found = match(request.method, request.path)
+                response = self._handled(request, found)
         except RegistryError as error:
             code = error.code.code
             response = self._challenged(error, _refusal(error, found))
@@ -83,6 +90,12 @@ class Api:
             code, response = _FAULT, _fault()
         _write(_line(request, found, response, tally, code))
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
+
+    def _handled(self, request: Request, found: RouteMatch) -> Response:
+        name = found.parameters.get("name")
+        caller = self._access_control.admit(request, found.route.action, name)
+        request = request._replace(caller=caller)
+        return found.handle(self._registry, self._options, request, self._token_service)
 
     def _challenged(self, error: RegistryError, response: Response) -> Response:
         """Add the challenge to a 401: where to get a token, and for which scopes.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Handler = Callable[..., Response]
 
+OPTIONS = "OPTIONS"
+"""The method that every endpoint has: it asks for the others."""
+
 _LONGEST_SESSION = 64
 """More characters than any session's id has; DynamoDB refuses keys of some thousands."""
 
@@ -143,13 +146,18 @@ def match(method: str, path: str) -> RouteMatch:
 
     Raises RouteUnknownError, MethodUnknownError, NameInvalidError.
     """
-    fitting = [(route, found) for route in ROUTES if (found := route.pattern.fullmatch(path))]
-    for route, found in fitting:
-        if route.method == method:
+    for route in ROUTES:
+        if route.method == method and (found := route.pattern.fullmatch(path)):
             return RouteMatch(route, _decoded(found.groupdict()))
-    if fitting:
-        raise MethodUnknownError(sorted({route.method for route, _ in fitting}))
-    raise RouteUnknownError("no endpoint of the registry has this path")
+    raise MethodUnknownError(methods(path))
+
+
+def methods(path: str) -> list[str]:
+    """Return the methods of the endpoint at a path; raises RouteUnknownError."""
+    found = {route.method for route in ROUTES if route.pattern.fullmatch(path)}
+    if not found:
+        raise RouteUnknownError("no endpoint of the registry has this path")
+    return sorted(found | {OPTIONS})
 
 
 def _decoded(raw: Mapping[str, str]) -> dict[str, str]:

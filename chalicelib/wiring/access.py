@@ -69,7 +69,7 @@ def _settings() -> AccessSettings:
 @lru_cache(maxsize=1)
 def _store() -> DynamoAccessStore:
     config = _settings()
-    return DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), config.table)
+    return DynamoAccessStore(dynamodb_client(), config.table)
 
 
 @lru_cache(maxsize=1)

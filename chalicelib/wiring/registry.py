@@ -95,7 +95,7 @@ def registry() -> "Registry":
 
     config = settings()
     clock = SystemClock()
-    dynamodb = dynamodb_client(serial=config.serial_dynamodb)
+    dynamodb = dynamodb_client()
     workers = (
         FunctionWorkers(config.commit_function)
         if config.commit_function
@@ -129,7 +129,7 @@ def api() -> Api:
     if access is None:
         return Api(registry, options)
     options = options._replace(realm=access.realm, service=access.service)
-    store = DynamoAccessStore(dynamodb_client(serial=config.serial_dynamodb), access.table)
+    store = DynamoAccessStore(dynamodb_client(), access.table)
     return Api(registry, options, GrantedAccess(store, SystemClock().now), token_service)
 
 

@@ -22,7 +22,7 @@ GREEDY: Final = "/{proxy+}"
 """The resource that matches every path which no other resource matches."""
 
 _FIXED: Final = re.compile(r"/[A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.-]+)*")
-_SIX: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True)
@@ -73,5 +73,5 @@ class Resources:
         return route
 
 
-EVERYTHING: Final = Resources({ROOT: _SIX, GREEDY: _SIX})
+EVERYTHING: Final = Resources({ROOT: _METHODS, GREEDY: _METHODS})
 """The resources of a function that names no routes."""

@@ -1,7 +1,7 @@
 """moto's server as a child process: S3 and DynamoDB in memory, for a laptop and for tests.
 
-It corrects what would make a local registry slow or lose data, and must never make moto accept more
-than S3 and DynamoDB do. It checks no signatures, and so listens on loopback only.
+It answers requests in an order in which nothing is lost; what moto itself does wrong is corrected
+in moorage.local.moto_corrections. It checks no signatures, and so listens on loopback only.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 
 from chalicelib.limits import PART_MINIMUM
 from moorage.local.children import exit_with_parent
+from moorage.local.moto_corrections import correct_moto
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -94,8 +95,8 @@ class KeepAliveHandler(MotoRequestHandler):
 class SerialDynamoDB:
     """Lets moto handle one DynamoDB request at a time.
 
-    When a TransactWriteItems fails, moto restores a copy of the table from before it: what other
-    requests wrote in between is lost. Of two racing transactions both can succeed.
+    When a TransactWriteItems fails, moto restores what it found before: what other requests wrote
+    in between is lost. Of two racing transactions both can succeed.
     """
 
     def __init__(self, application: Application) -> None:
@@ -187,6 +188,7 @@ def main(
         sys.stderr.write("S3_UPLOAD_PART_MIN_SIZE is set: parts must be judged as S3 does\n")
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    correct_moto()
     application: Application = DomainDispatcherApplication(create_backend_app)
     server = make_server(
         "127.0.0.1",

@@ -88,7 +88,6 @@ def gateway_environment(
     environment = backend.aws_environment(base, aws, emulated=emulated)
     environment = {k: v for k, v in environment.items() if k not in _NOT_INHERITED}
     environment |= names.variables() | _access_environment(options)
-    environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if emulated else "0"
     # A gateway that answers every HEAD with length 0 needs the strategy for such gateways.
     environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:

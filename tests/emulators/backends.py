@@ -115,7 +115,7 @@ def moto_backend(*, strict: bool = True, copy_limit: int | None = None) -> Itera
     moto, url = local_backend.start_moto(_plain_environment(), command=command)
     try:
         children.wait_until_answers(moto, url, statuses=_ANY_ANSWER)
-        yield _backend("strict-moto" if strict else "moto", url, moto.pid, serial=True)
+        yield _backend("strict-moto" if strict else "moto", url, moto.pid)
     finally:
         moto.stop()
 
@@ -130,7 +130,7 @@ def ministack_backend() -> Iterator[Backend]:
         child = children.start("ministack", _MINISTACK, environment)
         try:
             children.wait_until_answers(child, f"{url}/_ministack/ready", statuses=_READY)
-            yield _backend("ministack", url, child.pid, serial=False)
+            yield _backend("ministack", url, child.pid)
         finally:
             child.stop()
 
@@ -161,9 +161,8 @@ def _plain_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
 
 
-def _backend(name: str, url: str, pid: int, *, serial: bool) -> Backend:
+def _backend(name: str, url: str, pid: int) -> Backend:
     environment = local_backend.aws_environment({}, url, emulated=True)
-    environment["MOORAGE_SERIAL_DYNAMODB"] = "1" if serial else "0"
     environment["MOORAGE_AUTH"] = "off"
     return _with_data(Backend(name, url, "", "", "", "", pid, environment))
 

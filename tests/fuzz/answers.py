@@ -89,7 +89,7 @@ def _exchange(connection: socket.socket, raw: bytes, *, head: bool) -> tuple[Fuz
 _VERSION = "docker-distribution-api-version"
 _FAILED = 500
 _REFUSED = 400
-_UNSUPPORTED = {404, 405}
+_UNSUPPORTED, _OPTIONS = {404, 405}, {204, 404}
 _GATEWAY = {(fault.value.status, fault.body) for fault in GatewayFault}
 
 
@@ -123,7 +123,7 @@ class Judge:
     def _description_faults(self, asked: FuzzRequest, told: FuzzAnswer) -> Iterator[str]:
         operation = self._operation(asked)
         if operation is None:
-            if told.status not in _UNSUPPORTED:
+            if told.status not in (_OPTIONS if asked.method == b"OPTIONS" else _UNSUPPORTED):
                 yield f"no such endpoint, and yet {told.status}"
         elif told.status not in operation.responses:
             yield f"{told.status} is not described"

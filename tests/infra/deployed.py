@@ -45,7 +45,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime cli
 
 STACK, DATA = "moorage-x", "moorage-x-data"
 KEY = "/moorage/x/signing-key"
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
 _FUNCTIONS = {"AWS::Lambda::Function", "AWS::Serverless::Function"}
 
 Answer = tuple[int, http.client.HTTPMessage, bytes]
@@ -180,7 +180,7 @@ def data_stack(cloud: Backend) -> dict[str, str]:
 def where_aws_is(cloud: Backend, invoked: Lambda) -> dict[str, str]:
     """Return the variables that functions have here and not in a deployment."""
     aws = {name: v for name, v in cloud.environment.items() if not name.startswith("MOORAGE_")}
-    return {**aws, "AWS_ENDPOINT_URL_LAMBDA": invoked.url, "MOORAGE_SERIAL_DYNAMODB": "1"}
+    return {**aws, "AWS_ENDPOINT_URL_LAMBDA": invoked.url}
 
 
 def packaged_functions(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -192,7 +192,7 @@ def strict() -> Iterator[Backend]:
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Backend]:
-    """Run moto as it is."""
+    """Run moto as the local registry does."""
     with moto_backend(strict=False) as backend:
         yield backend
 
@@ -235,23 +235,15 @@ def test_what_s3_accepts_passes(strict: Backend) -> None:
     assert body == bytes(6 * MIB) + b"end"
 
 
-def test_list_parts_pages_by_number(strict: Backend, plain: Backend) -> None:
-    """Pages of parts whose numbers have gaps lose no part.
-
-    Plain moto takes the marker for an index, and loses parts between pages.
-    """
-    assert pages_of_parts(strict) == [1, 5, 9, 10_000]
-    assert pages_of_parts(plain) != [1, 5, 9, 10_000]
-
-
-def pages_of_parts(backend: Backend) -> list[int]:
-    """List four parts in pages of two."""
-    stage = scene(backend)
+def test_list_parts_pages_by_number(plain: Backend) -> None:
+    """Pages of two of four parts, whose numbers have gaps, lose no part."""
+    stage = scene(plain)
     for number in (9, 1, 10_000, 5):
         stage.part(number)
     paginator = stage.s3.get_paginator("list_parts")
     pages = paginator.paginate(**stage.open, PaginationConfig={"PageSize": 2})
-    return [part["PartNumber"] for page in pages for part in page.get("Parts", [])]
+    numbers = [part["PartNumber"] for page in pages for part in page.get("Parts", [])]
+    assert numbers == [1, 5, 9, 10_000]
 
 
 def test_pages_hold_at_most_a_thousand_parts(strict: Backend) -> None:

@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from chalicelib.errors import UnavailableError
 from chalicelib.limits import BATCH_KEYS, THROTTLE_CODES
-from chalicelib.stores.aws.clients import SerialClient, client
+from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from chalicelib.stores.dynamodb.expressions import (
     Change,
@@ -61,11 +61,10 @@ def dynamodb_config() -> Config:
     )
 
 
-@lru_cache(maxsize=2)
-def dynamodb_client(*, serial: bool) -> Any:  # noqa: ANN401 - clients are made at run time
-    """Return this process's client; `serial`: one that makes one call at a time."""
-    made = client("dynamodb", dynamodb_config())
-    return SerialClient(made) if serial else made
+@lru_cache(maxsize=1)
+def dynamodb_client() -> Any:  # noqa: ANN401 - clients are made at run time
+    """Return this process's client."""
+    return client("dynamodb", dynamodb_config())
 
 
 class ConditionFailedError(Exception):

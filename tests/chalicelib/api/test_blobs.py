@@ -61,3 +61,33 @@ def test_ranges_of_a_blob(
     got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header)
     assert (got.status, got.headers.get("Content-Range")) == (status, span)
     assert body is None or got.body == body
+
+
+@pytest.mark.parametrize(
+    ("validator", "resumes"),
+    [
+        ('"{digest}"', True),
+        (' "{digest}" ', True),
+        ('W/"{digest}"', False),
+        ("{digest}", False),
+        ('"another"', False),
+        ('"{digest}", "{digest}"', False),
+        ("Mon, 30 Nov 2026 09:23:19 GMT", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("header", ["bytes=2-3", "bytes=10-"])
+def test_a_range_is_served_only_of_what_if_range_names(
+    shared: RegistryUnderTest, validator: str, header: str, *, resumes: bool
+) -> None:
+    """By its ETag, compared strongly; of anything else the whole is sent, whatever the range."""
+    digest = blob(shared, b"0123456789")["digest"]
+    named = validator.format(digest=digest)
+    got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header, if_range=named)
+    if not resumes:
+        assert (got.status, got.body) == (200, b"0123456789")
+        assert "Content-Range" not in got.headers
+    elif header == "bytes=2-3":
+        assert (got.status, got.body) == (206, b"23")
+    else:
+        assert got.status == 416

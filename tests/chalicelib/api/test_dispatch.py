@@ -127,8 +127,25 @@ def test_another_method_is_405_and_says_which_there_are(path: str, method: str) 
     deny = Deny()
     response = api(AssertionError(), deny)(request(method, path))
     assert (response.status, code(response)) == (405, "UNSUPPORTED")
-    assert response.headers["Allow"] == ", ".join(sorted(ENDPOINTS[path]))
+    assert response.headers["Allow"] == ", ".join(sorted([*ENDPOINTS[path], "OPTIONS"]))
     assert deny.asked == []
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_options_says_which_methods_there_are(path: str) -> None:
+    """OPTIONS is 204 with Allow, whoever asks, and leaves CORS to whoever sets it up."""
+    deny = Deny()
+    response = api(AssertionError(), deny)(request("OPTIONS", path))
+    assert (response.status, response.body) == (204, b"")
+    assert response.headers["Allow"] == ", ".join(sorted([*ENDPOINTS[path], "OPTIONS"]))
+    assert not [name for name in response.headers if name.startswith("Access-Control")]
+    assert deny.asked == []
+
+
+def test_options_of_no_endpoint_is_404() -> None:
+    """As any other method is."""
+    response = api(AssertionError())(request("OPTIONS", "a/b/none"))
+    assert (response.status, code(response)) == (404, "UNSUPPORTED")
 
 
 @pytest.mark.parametrize(

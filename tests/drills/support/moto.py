@@ -18,9 +18,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 from werkzeug.test import create_environ, run_wsgi_app
 
+from moorage.local.moto_corrections import correct_moto
 from tests.emulators import s3_refusals
 from tests.emulators.lost_answers import aws_answer
-from tests.emulators.strict_moto import StrictMoto, correct_moto
+from tests.emulators.strict_moto import StrictMoto
 
 if TYPE_CHECKING:
     from collections.abc import Callable

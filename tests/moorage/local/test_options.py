@@ -111,12 +111,11 @@ ENVIRONMENTS: list[tuple[dict[str, str], LocalOptions, str]] = [
     # On moto, credentials are made up and no setting of the user's is left.
     (SECRETS, ON_MOTO, "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 PATH=/bin"),
     (SECRETS, ON_MOTO, "AWS_EC2_METADATA_DISABLED=true MALLOC_ARENA_MAX=2"),
-    (SECRETS, ON_MOTO, "MOORAGE_SERIAL_DYNAMODB=1"),
     # Names and limits become the variables that chalicelib reads.
     (SET, ON_MOTO, "MOORAGE_BUCKET=b MOORAGE_REGISTRY_TABLE=r MOORAGE_UPLOADS_TABLE=u"),
     (SET, ON_MOTO, "MOORAGE_INLINE_LIMIT=0 NO_PROXY=intranet,127.0.0.1,localhost,::1"),
     # With --aws-endpoint credentials and region stay; made-up ones are enough for an emulator.
-    (IRISH, ELSEWHERE, "AWS_ACCESS_KEY_ID=AKIAREAL AWS_REGION=eu-west-1 MOORAGE_SERIAL_DYNAMODB=0"),
+    (IRISH, ELSEWHERE, "AWS_ACCESS_KEY_ID=AKIAREAL AWS_REGION=eu-west-1"),
     ({}, ELSEWHERE, "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1"),
 ]
 

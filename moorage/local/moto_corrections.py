@@ -1,0 +1,137 @@
+"""Corrects moto: what it keeps for ever, does slowly, or gets wrong.
+
+The local registry and the tests run the same moto, this one. No correction may make it accept more
+than S3 and DynamoDB do.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
+
+import moto.backends as moto_backends
+import moto.dynamodb.models as moto_dynamodb
+from moto.core.common_models import BaseModel
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.table import Table
+from moto.moto_server import werkzeug_app
+from moto.s3.models import FakeKey, FakeMultipart, S3Backend
+from moto.s3.responses import S3Response
+
+_PAGE = 1000
+
+
+def correct_moto() -> None:
+    """Make all corrections of this process's moto; a second call changes nothing."""
+    _keep_no_instances()
+    _let_transactions_copy_items()
+    _list_parts_by_number()
+    _serve_the_ranges_of_s3()
+    _answer_no_other_site()
+    _look_for_modules_once()
+
+
+def _keep_no_instances() -> None:
+    """moto: keeps all that it ever made, deleted or not, to show it on its dashboard."""
+
+    def new(cls: type[BaseModel], *_: object, **__: object) -> BaseModel:
+        return super(BaseModel, cls).__new__(cls)
+
+    BaseModel.__new__ = new  # type: ignore[method-assign]
+    # moto: warns of an object's bytes that go before it is reset, as they now do.
+    FakeKey.__del__ = FakeKey.dispose  # type: ignore[method-assign]
+
+
+_transact_write_items = DynamoDBBackend.transact_write_items
+
+
+def _let_transactions_copy_items() -> None:
+    """Make a transaction that fails put back the items that it names.
+
+    moto: copies whole tables before each transaction, once for each action.
+    """
+
+    def transact(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        kept = [place for action in transact_items for place in _named(self, action)]
+        try:
+            _transact_write_items(self, transact_items)
+        except Exception:
+            for items, key, item in kept:
+                if item is None:
+                    items.pop(key, None)
+                else:
+                    items[key] = item
+            raise
+
+    def deepcopy(value: Any) -> Any:  # noqa: ANN401 - as the standard library has it
+        return value if isinstance(value, Table) else copy.deepcopy(value)
+
+    DynamoDBBackend.transact_write_items = transact  # type: ignore[method-assign]
+    moto_dynamodb.copy = SimpleNamespace(deepcopy=deepcopy)  # type: ignore[attr-defined, assignment]
+
+
+def _named(
+    backend: DynamoDBBackend, action: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[dict[Any, Any], Any, Any]]:
+    """Where the item stands that an action names, its key there, and a copy of it or None."""
+    for request in action.values():
+        table = backend.tables.get(request["TableName"])
+        if table is not None:
+            key = request["Key"] if "Key" in request else request["Item"]
+            partition, sort = backend.get_keys_value(table, key)
+            items = table.items[partition] if table.has_range_key else table.items
+            place = sort if table.has_range_key else partition
+            yield items, place, copy.deepcopy(items.get(place))
+
+
+def _list_parts_by_number() -> None:
+    """Make ListParts page by part number, at most 1,000 at a time.
+
+    moto: takes the marker for an index, which loses parts once their numbers have gaps; and
+    gives any number of parts in one page.
+    """
+
+    def list_parts(self: FakeMultipart, marker: int, max_parts: int) -> Iterator[FakeKey]:
+        after = [number for number in self.partlist if number > marker]
+        for number in after[: min(max_parts, _PAGE)]:
+            yield self.parts[number]
+
+    def is_truncated(self: S3Backend, bucket: str, upload_id: str, marker: int) -> bool:
+        return any(
+            number > marker for number in self.get_bucket(bucket).multiparts[upload_id].parts
+        )
+
+    FakeMultipart.list_parts = list_parts  # type: ignore[method-assign, assignment]
+    S3Backend.is_truncated = is_truncated  # type: ignore[method-assign, assignment]
+
+
+_handle_range_header = S3Response._handle_range_header  # noqa: SLF001 - no other name has it
+
+
+def _serve_the_ranges_of_s3() -> None:
+    """Answer with the whole object where S3 does.
+
+    moto: takes every unit for bytes, fails without one, and knows no If-Range.
+    """
+
+    def handle(self: S3Response, request: Any, headers: dict[str, Any], content: Any) -> Any:  # noqa: ANN401 - moto's own
+        told = {name.lower(): value for name, value in headers.items()}
+        asked = request.headers.get("if-range", told["etag"])
+        resumes = asked in {told["etag"], told["last-modified"]}
+        if resumes and request.headers["range"].startswith("bytes="):
+            return _handle_range_header(self, request, headers, content)
+        return HTTPStatus.OK, headers, content
+
+    S3Response._handle_range_header = handle  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+
+
+def _answer_no_other_site() -> None:
+    """moto: lets the pages of every site in a browser read what it answers."""
+    werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
+
+
+def _look_for_modules_once() -> None:
+    """Make moto remember what it supports. moto: looks in its folder for every request."""
+    modules = tuple(moto_backends.list_of_moto_modules())
+    moto_backends.list_of_moto_modules = lambda: modules

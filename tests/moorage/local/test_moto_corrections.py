@@ -1,0 +1,91 @@
+"""What a local registry's moto holds in memory grows by what is stored, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.digest import Digest
+from tests.support.servers import request
+
+if TYPE_CHECKING:
+    from tests.emulators.backends import Backend
+    from tests.support.registries import RegistryUnderTest
+
+
+def held(backend: Backend) -> int:
+    """Return how many bytes of memory moto's process has."""
+    asked = ["ps", "-o", "rss=", "-p", str(backend.pid)]
+    return int(subprocess.run(asked, check=True, capture_output=True).stdout) * 1024
+
+
+def push(registry: RegistryUnderTest, blobs: int) -> None:
+    """Push blobs of 1 KiB, half of them by an upload in three requests."""
+    for number in range(blobs):
+        data = os.urandom(1024)
+        closing = f"digest={Digest.of(data)}"
+        if number % 2:
+            answer = registry.ask("POST", f"load/blobs/uploads/?{closing}", data)
+        else:
+            opened = registry.ask("POST", "load/blobs/uploads/").headers["Location"]
+            sent = registry.ask("PATCH", str(opened), data).headers["Location"]
+            answer = registry.ask("PUT", f"{sent}&{closing}")
+        assert answer.status == 201
+
+
+def test_a_push_takes_the_memory_of_what_it_stores(
+    registry: RegistryUnderTest, strict_moto: Backend
+) -> None:
+    """Blobs of 1 KiB and their items: not a copy of the tables for each transaction."""
+    push(registry, 20)
+    before, blobs = held(strict_moto), 40
+    push(registry, blobs)
+    assert (held(strict_moto) - before) / blobs < 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("span", "validator", "status"),
+    [
+        ("bytes=2-3", None, 206),
+        ("bytes=2-3", "{ETag}", 206),
+        ("bytes=2-3", "{LastModified}", 206),
+        ("bytes=2-3", '"another"', 200),
+        ("bytes=2-3", "W/{ETag}", 200),
+        ("bytes=9-", '"another"', 200),
+        ("bytes=9-", None, 416),
+        ("bytes=0-1,3-4", None, 200),
+        ("items=2-3", None, 200),
+        ("bytes", None, 200),
+    ],
+)
+def test_a_range_of_an_object_is_served_as_s3_does(
+    strict_moto: Backend, span: str, validator: str | None, status: int
+) -> None:
+    """Of what If-Range names, and in bytes; no answer lets another site's page read it."""
+    place: Any = {"Bucket": strict_moto.bucket, "Key": "key"}
+    s3 = strict_moto.shared_clients()[0]
+    s3.put_object(**place, Body=b"0123456")
+    url = s3.generate_presigned_url("get_object", place)
+    target = url.removeprefix(strict_moto.endpoint_url)
+    _, stored, _ = request(strict_moto.endpoint_url, "GET", target)
+    headers = {"Range": span, "Origin": "https://elsewhere.example"}
+    if validator is not None:
+        named = {"ETag": stored["ETag"], "LastModified": stored["Last-Modified"]}
+        headers["If-Range"] = validator.format_map(named)
+    told, answered, body = request(strict_moto.endpoint_url, "GET", target, headers=headers)
+    assert told == status
+    assert status == 416 or body == (b"23" if status == 206 else b"0123456")
+    assert "Access-Control-Allow-Origin" not in answered
+
+
+def test_what_was_deleted_is_kept_nowhere(strict_moto: Backend) -> None:
+    """The data of moto's dashboard, which shows all instances of its models, has none of these."""
+    backend = strict_moto.fresh()
+    backend.s3().put_object(Bucket=backend.bucket, Key="key", Body=b"bytes")
+    backend.s3().delete_object(Bucket=backend.bucket, Key="key")
+    services = json.loads(request(backend.endpoint_url, "GET", "/moto-api/data.json")[2])
+    assert services["s3"]["FakeKey"] == services["dynamodb"]["Table"] == []
