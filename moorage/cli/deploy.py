@@ -42,6 +42,10 @@ _PARAMETERS = (
     ),
     ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API answers itself"),
     ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
+    ("request-rate", "RequestRate", "N", "requests a second, above which clients hear 429"),
+    ("request-burst", "RequestBurst", "N", "requests at once, likewise"),
+    ("token-rate", "TokenRate", "N", "requests a second to the token endpoint"),
+    ("token-burst", "TokenBurst", "N", "requests at once to the token endpoint"),
     ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
 )
 # Likewise of the stack of alarms.

@@ -32,6 +32,10 @@ VARIABLES = {
     "HEAD_STRATEGY": "HeadStrategy",
     "INLINE_LIMIT": "InlineLimit",
     "MANIFEST_LIMIT": "ManifestLimit",
+    "REQUEST_RATE": "RequestRate",
+    "REQUEST_BURST": "RequestBurst",
+    "TOKEN_RATE": "TokenRate",
+    "TOKEN_BURST": "TokenBurst",
     "SPARSE_INDEX": "SparseIndex",
 }
 WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
