@@ -4,6 +4,7 @@ Data, the signing key, API tokens, and every option that isn't given again stay 
 module must never create a second key or admin, nor show a token twice.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -15,14 +16,14 @@ from typing import Any, Final
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
-from moorage.common.aws import explained
+from moorage.common.aws import AWS_ERRORS, explained
 from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, StageNames
-from moorage.deploy.bucket import upload
+from moorage.deploy.bucket import free_of_policy, upload
 from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, WantedStack
@@ -33,6 +34,8 @@ NONE: Final = "none"
 _OWNER: Final = "moorage deploy"
 RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
 _DIGEST_CHARACTERS: Final = 32
+_ENOUGH_FUNCTIONS: Final = 100
+"""Functions that should be able to run at once: one docker pull keeps about ten busy."""
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
 
@@ -65,14 +68,16 @@ class Deployment:
 
     def run(self, options: DeployOptions) -> deploy_texts.DeployResult:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
-        package = self._package(options.package)
         before = self._standing(self.names.api_stack)
+        bucket = self._package_bucket(before, options.bucket)
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
+        package = self._package(options.package)
+        self._look_at_quota()
         data = self.stacks.put(self._data())
         if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
-        stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
+        stack = self._put_api(package, bucket, parameters)
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
@@ -96,7 +101,15 @@ class Deployment:
             return build(Path(name))
 
     def _package_bucket(self, before: Stack | None, given: str | None) -> str:
-        """Return the bucket of packages: the given one, else the last one, else the stage's own."""
+        """Return the bucket of packages: the given one, else the last one, else the stage's own.
+
+        Raises DeployError for a name with dots: S3's certificate covers no such host.
+        """
+        if given is not None and "." in given:
+            raise DeployError(
+                f"DEPLOY_BUCKET can't be {given}: a bucket whose name has dots has no host with a"
+                " certificate; name one without"
+            )
         if given is None and before is not None:
             given = before.outputs.get(PACKAGE_BUCKET)
         return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
@@ -129,8 +142,24 @@ class Deployment:
         parameters = self._kept(name, template, {})
         # The template's own names, in the form by which CloudFormation imports what exists.
         named = deploy_data.resources(template, name, self.account, parameters)
+        if self._standing(name) is None:
+            for each in named:
+                if each.kind == deploy_data.BUCKET and free_of_policy(self.account, each.name):
+                    self.echo(f"{each.name}: a stack left it behind, and it is used again")
         template = deploy_data.with_plain_names(template, named)
         return WantedStack(name, template, parameters, self.names.tags, keeps_data=True)
+
+    def _look_at_quota(self) -> None:
+        """Warn of an account that runs few functions at once; who may not look is told nothing."""
+        with contextlib.suppress(*AWS_ERRORS):
+            settings = self.account.client("lambda").get_account_settings()
+            limit = int(settings["AccountLimit"]["ConcurrentExecutions"])
+            if limit < _ENOUGH_FUNCTIONS:
+                self.echo(
+                    f"warning: Lambda runs only {limit} functions at once in this account and"
+                    " region, and clients beyond that have to try again: ask AWS for more (Service"
+                    " Quotas, Lambda, Concurrent executions; 1000 is usual)"
+                )
 
     def _standing(self, name: str) -> Stack | None:
         stack = self.stacks.find(name)

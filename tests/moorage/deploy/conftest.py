@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.moorage.deploy import cloudformation
 from tests.moorage.deploy.cloud import Cloud
 from tests.moorage.deploy.cloudformation import emulated
 from tests.support.moorage_command import forget_settings
@@ -26,3 +27,10 @@ def cloud(
     forget_settings(monkeypatch, tmp_path)
     with emulated():
         yield Cloud(light_package, capsys)
+
+
+@pytest.fixture
+def importing() -> Iterator[None]:
+    """CloudFormation's import, which moto lacks."""
+    with cloudformation.importing():
+        yield

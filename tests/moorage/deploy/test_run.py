@@ -8,6 +8,7 @@ import stat
 import sys
 import types
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -17,7 +18,16 @@ from chalicelib.settings import Settings
 from moorage.deploy import DeployError
 from moorage.deploy import run as deploy_run
 from moorage.deploy.package import Package, read_package
-from tests.moorage.deploy.cloud import BUCKET, CODE, DATA, KEY, STACK, WATCHING
+from tests.moorage.deploy.cloud import (
+    BUCKET,
+    CODE,
+    DATA,
+    KEY,
+    STACK,
+    WATCHING,
+    answering,
+    refusal,
+)
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN
 
@@ -243,6 +253,27 @@ def test_options_that_do_not_fit_are_refused(cloud: Cloud, words: str, told: str
     """Before anything is created."""
     assert told in cloud.refused("deploy", *words.split()).err
     assert cloud.tables() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "warned"),
+    [
+        ({"AccountLimit": {"ConcurrentExecutions": 10}}, True),
+        ({"AccountLimit": {"ConcurrentExecutions": 99}}, True),
+        ({"AccountLimit": {"ConcurrentExecutions": 100}}, False),
+        (refusal("AccessDeniedException", "GetAccountSettings"), False),
+    ],
+)
+def test_an_account_that_runs_few_functions_at_once_is_warned_of(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, answer: object, *, warned: bool
+) -> None:
+    """Whoever may not look is told nothing; the deployment goes on."""
+    monkeypatch.setattr(deploy_run, "upload", mock.Mock(side_effect=DeployError("far enough")))
+    calls = answering(monkeypatch, "GetAccountSettings", iter([answer]))
+    refused = cloud.refused("deploy")
+    assert refused.err.endswith("far enough\n")
+    assert ("warning: Lambda runs only" in refused.err) is warned
+    assert calls == [{}]
 
 
 def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:
