@@ -38,7 +38,7 @@ _PARAMETERS = (
         "head-strategy",
         "HeadStrategy",
         "redirect|body",
-        "how a HEAD tells its length: `moorage doctor` says which",
+        "how a HEAD tells its length; measured at the end, if it isn't given",
     ),
     ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API answers itself"),
     ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
@@ -99,18 +99,25 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
     callback=_switch,
 )
 @option("--no-observability", None, "as `--observability 0`: takes them away", is_eager=True)
-def deploy(no_observability: bool, **options: Any) -> None:  # noqa: FBT001 - by name only
+@option(
+    "--no-measure",
+    None,
+    "leaves the head strategy, which is measured otherwise unless it is given",
+    variable="NO_MEASURE",
+)
+def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
     """Deploy a registry to your AWS account, or update it.
 
     What you don't give, by option or variable, stays as it is.
     """
     from moorage.deploy import run, texts
+    from moorage.doctor.run import measured_strategy
 
     del no_observability  # see _switch
     parameters, watching = (_taken(options, rows) for rows in (_PARAMETERS, _WATCHING))
     wanted = run.DeployOptions(**options, parameters=parameters, watching=watching)
     with _interrupted(), output.progress("deploying"):
-        result = run.deploy(wanted, os.environ)
+        result = run.deploy(wanted, os.environ, None if no_measure else measured_strategy)
     click.echo(texts.deployed(result), nl=False)
 
 

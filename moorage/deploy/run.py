@@ -17,6 +17,7 @@ from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
 from moorage.common.aws import AWS_ERRORS, explained
+from moorage.common.errors import CommandError
 from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
@@ -38,6 +39,11 @@ _ENOUGH_FUNCTIONS: Final = 100
 """Functions that should be able to run at once: one docker pull keeps about ten busy."""
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
+_HEAD: Final = "HeadStrategy"
+_MEASURE_WAITS: Final = (2, 4, 8, 16)
+"""Seconds between tries to measure: a new API's name and methods take a while to be known."""
+Measure = Callable[[str], str]
+"""Find the HEAD strategy that is right for a gateway at a URL; raises CommandError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class Deployment:
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
+    measure: Measure | None = None
+    """None: the HEAD strategy stays as it is."""
 
     def run(self, options: DeployOptions) -> deploy_texts.DeployResult:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
@@ -77,7 +85,12 @@ class Deployment:
         data = self.stacks.put(self._data())
         if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
-        stack = self._put_api(package, bucket, parameters)
+        place = self._upload(package, bucket)
+        stack = self._put_api(package, place, parameters)
+        strategy = None if _HEAD in options.parameters else self._measured(stack)
+        if strategy not in {None, stack.parameters.get(_HEAD)}:
+            self.echo(f"{self.names.api_stack}: HEAD_STRATEGY={strategy} is right there")
+            stack = self._put_api(package, place, {**stack.parameters, _HEAD: str(strategy)})
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
@@ -114,14 +127,19 @@ class Deployment:
             given = before.outputs.get(PACKAGE_BUCKET)
         return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
 
-    def _put_api(self, package: Package, bucket: str, parameters: Mapping[str, str]) -> Stack:
+    def _upload(self, package: Package, bucket: str) -> tuple[str, str]:
+        """Upload a package; return the bucket and the key."""
         own = bucket == self.names.code_bucket(self.account)
         key = f"{self.names.api_stack}/{package.digest[:_DIGEST_CHARACTERS]}.zip"
         self.echo(f"{bucket}: uploading the code, {len(package.code) / 1e6:.1f} MB")
         upload(self.account, bucket, key, package.code, own=own)
+        return bucket, key
 
+    def _put_api(
+        self, package: Package, place: tuple[str, str], parameters: Mapping[str, str]
+    ) -> Stack:
         def put(url: str) -> Stack:
-            template = package.placed(bucket, key, url)
+            template = package.placed(*place, url)
             wanted = {**parameters, _URL: url}
             # An older or newer template's parameters can't be passed to this one.
             known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
@@ -135,6 +153,28 @@ class Deployment:
             return stack
         self.echo(f"{self.names.api_stack}: setting its address, {url}")
         return put(url)
+
+    def _measured(self, stack: Stack) -> str | None:
+        """Return the HEAD strategy that is right for the gateway; None if it is not to be known.
+
+        At AWS's own name: the domain's record may not exist yet, and leads to the same gateway.
+        """
+        if self.measure is None:
+            return None
+        url = _url("", stack)
+        for seconds in (*_MEASURE_WAITS, None):
+            try:
+                return self.measure(url)
+            except CommandError as error:
+                reason = error
+            if seconds is not None:
+                time.sleep(seconds)
+        self.echo(
+            f"warning: what the gateway does with a HEAD can't be measured at {url} ({reason}):"
+            f" HEAD_STRATEGY stays {stack.parameters.get(_HEAD)}; `moorage doctor` says which is"
+            " right"
+        )
+        return None
 
     def _data(self) -> WantedStack:
         template = load_template(DATA_TEMPLATE)
@@ -208,14 +248,19 @@ class Deployment:
         return token
 
 
-def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.DeployResult:
-    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
+def deploy(
+    options: DeployOptions, environment: Mapping[str, str], measure: Measure | None = None
+) -> deploy_texts.DeployResult:
+    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError.
+
+    `measure` finds the HEAD strategy at the end, unless the options have it; None: it stays.
+    """
     names = StageNames.of(options.stage)
     with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
-        return Deployment(names, account, stacks, say).run(options)
+        return Deployment(names, account, stacks, say, measure).run(options)
 
 
 def say(line: str) -> None:
