@@ -81,6 +81,14 @@ def _deletion(_ctx: click.Context, _param: click.Parameter, word: str | None) ->
     return word == _DELETE
 
 
+def _print_policy(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - as click calls it
+    if value:
+        from moorage.common.project import DEPLOYER_POLICY
+
+        click.echo(DEPLOYER_POLICY.read_text(encoding="utf-8"), nl=False)
+        ctx.exit()
+
+
 _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
 
 
@@ -104,6 +112,14 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
     None,
     "leaves the head strategy, which is measured otherwise unless it is given",
     variable="NO_MEASURE",
+)
+@option(
+    "--print-policy",
+    None,
+    "print the rights that a deployment needs, as an IAM policy, and exit",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_policy,
 )
 def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
     """Deploy a registry to your AWS account, or update it.

@@ -23,6 +23,9 @@ DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
 OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
 """The stack of the dashboard and the alarms."""
 
+DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
+"""The rights of whoever deploys, as an IAM policy."""
+
 
 def load_template(path: Path) -> dict[str, Any]:
     """Return one of these templates; raises OSError."""

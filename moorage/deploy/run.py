@@ -33,7 +33,9 @@ NONE: Final = "none"
 """The value that empties an option. Without a value it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
-RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
+RIGHTS: Final = (
+    "`moorage deploy --print-policy` prints what a deployment needs; ask who manages the account"
+)
 _DIGEST_CHARACTERS: Final = 32
 _ENOUGH_FUNCTIONS: Final = 100
 """Functions that should be able to run at once: one docker pull keeps about ten busy."""

@@ -285,8 +285,11 @@ def test_a_template_that_is_too_long_is_not_sent(script: Script) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (refusal("AccessDenied", "CreateChangeSet"), "AWS denies CreateChangeSet: docs/deploy.md"),
-        (refusal("403", "HeadBucket"), "AWS denies HeadBucket: docs/deploy.md"),
+        (
+            refusal("AccessDenied", "CreateChangeSet"),
+            "AWS denies CreateChangeSet: `moorage deploy --print",
+        ),
+        (refusal("403", "HeadBucket"), "AWS denies HeadBucket: `moorage deploy --print"),
         (refusal("Throttling", "DescribeStacks"), "slow down (DescribeStacks): wait a minute"),
         (refusal("ExpiredToken", "GetCallerIdentity"), "log in to AWS again"),
         (
