@@ -6,8 +6,6 @@ In a checkout they are at its top, where Chalice wants them. setup.py puts them 
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "_project"
 
@@ -29,5 +27,7 @@ DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
 
 def load_template(path: Path) -> dict[str, Any]:
     """Return one of these templates; raises OSError."""
+    import yaml  # noqa: PLC0415 - of the extra `deploy`; the paths above need none
+
     template: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return template

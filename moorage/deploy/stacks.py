@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from moorage.common.aws import AWS_ERRORS
 from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Stacks:
         )
         try:
             events = [event for page in pages for event in page["OperationEvents"]]
-        except ClientError as error:
+        except AWS_ERRORS as error:
             return f"\n  which resource is not known: {' '.join(str(error).split())}"
         lines = dict.fromkeys(filter(None, map(_refusal_line, events)))
         return "".join(f"\n  {line}" for line in lines)

@@ -21,7 +21,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from chalicelib.digest import Digest
-from moorage.common.project import PROJECT
+from moorage.common.project import DEPLOYER_POLICY, PROJECT
 from tests.moorage.deploy.cloudformation import emulated
 from tests.moorage.local.driver import ready
 from tests.support import network
@@ -181,6 +181,11 @@ def test_core_says_what_else_to_install(
     assert line.startswith(f"moorage {words[0]}")
     assert line.endswith(f" not installed: pip install 'moorage[{extra}]'")
     assert core.run(*words, "--help").returncode == 0
+
+
+def test_core_prints_the_deployers_policy(core: Installed) -> None:
+    """Whoever manages the account needs nothing else for it."""
+    assert core.run("deploy", "--print-policy").stdout == DEPLOYER_POLICY.read_text("utf-8")
 
 
 def test_aws_manages_access(wheel: Path, tmp_path: Path, strict_moto: Backend) -> None:

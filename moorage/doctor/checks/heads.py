@@ -7,8 +7,9 @@ anything but the header as it came over the wire.
 from dataclasses import dataclass
 
 from chalicelib.descriptor import MediaType
+from chalicelib.errors import ErrorCode
 from moorage.common.http import HttpResponse, clean
-from moorage.doctor.answers import in_log, unexpected
+from moorage.doctor.answers import error_code, in_log, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
 from moorage.doctor.wire import quoted
@@ -133,7 +134,9 @@ def right_strategy(visit: Visit) -> str:
     """
     got, head = (visit.ask(method, _TOKEN, who={}) for method in ("GET", "HEAD"))
     seen = HeadAnswer.of(head, len(got.body))
-    if head.status == got.status and got.body:
+    # Only the function answers so, with a token or, where the registry is open, with none.
+    functions = "token" in got.json() or error_code(got) == ErrorCode.UNSUPPORTED.code
+    if head.status == got.status and functions:
         if seen.right:
             return "body"
         if seen.length in {"0", _NONE}:
