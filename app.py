@@ -53,7 +53,7 @@ def below() -> Response:
     return to_chalice(answer(wiring.api, partial(current, app)))
 
 
-@app.route("/_token", methods=["GET", "POST", "OPTIONS"], content_types=[])
+@app.route("/_token", methods=["GET", "HEAD", "POST", "OPTIONS"], content_types=[])
 def token() -> Response:
     """Answer at the token endpoint: the request has its own login, so no authorizer runs before."""
     return to_chalice(answer(wiring.api, partial(current, app)))

@@ -122,6 +122,7 @@ ROUTES = (
     Route("GET", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
     Route("HEAD", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
     Route("GET", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
+    Route("HEAD", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
     Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
     Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
     Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),

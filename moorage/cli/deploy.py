@@ -38,10 +38,14 @@ _PARAMETERS = (
         "head-strategy",
         "HeadStrategy",
         "redirect|body",
-        "how a HEAD tells its length: `moorage doctor` says which",
+        "how a HEAD tells its length; measured at the end, if it isn't given",
     ),
     ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API answers itself"),
     ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
+    ("request-rate", "RequestRate", "N", "requests a second, above which clients hear 429"),
+    ("request-burst", "RequestBurst", "N", "requests at once, likewise"),
+    ("token-rate", "TokenRate", "N", "requests a second to the token endpoint"),
+    ("token-burst", "TokenBurst", "N", "requests at once to the token endpoint"),
     ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
 )
 # Likewise of the stack of alarms.
@@ -77,6 +81,14 @@ def _deletion(_ctx: click.Context, _param: click.Parameter, word: str | None) ->
     return word == _DELETE
 
 
+def _print_policy(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - as click calls it
+    if value:
+        from moorage.common.project import DEPLOYER_POLICY
+
+        click.echo(DEPLOYER_POLICY.read_text(encoding="utf-8"), nl=False)
+        ctx.exit()
+
+
 _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
 
 
@@ -95,18 +107,33 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
     callback=_switch,
 )
 @option("--no-observability", None, "as `--observability 0`: takes them away", is_eager=True)
-def deploy(no_observability: bool, **options: Any) -> None:  # noqa: FBT001 - by name only
+@option(
+    "--no-measure",
+    None,
+    "leaves the head strategy, which is measured otherwise unless it is given",
+    variable="NO_MEASURE",
+)
+@option(
+    "--print-policy",
+    None,
+    "print the rights that a deployment needs, as an IAM policy, and exit",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_policy,
+)
+def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
     """Deploy a registry to your AWS account, or update it.
 
     What you don't give, by option or variable, stays as it is.
     """
     from moorage.deploy import run, texts
+    from moorage.doctor.run import measured_strategy
 
     del no_observability  # see _switch
     parameters, watching = (_taken(options, rows) for rows in (_PARAMETERS, _WATCHING))
     wanted = run.DeployOptions(**options, parameters=parameters, watching=watching)
     with _interrupted(), output.progress("deploying"):
-        result = run.deploy(wanted, os.environ)
+        result = run.deploy(wanted, os.environ, None if no_measure else measured_strategy)
     click.echo(texts.deployed(result), nl=False)
 
 

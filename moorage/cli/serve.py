@@ -74,6 +74,13 @@ def local(log_level: str, /, **options: Any) -> int:
 @_head_mode
 @option("--threads", COUNT, "how many functions run at once", "8")
 @option(
+    "--queue/--no-queue",
+    None,
+    "let further requests wait, or refuse them as a throttled Lambda",
+    default=lambda: True,
+    show_default=False,
+)
+@option(
     "--timeout timeout_seconds", SECONDS, "the integration's, and the function's deadline", "29"
 )
 def gateway(head_mode: str, **options: Any) -> None:

@@ -22,7 +22,7 @@ from chalicelib.stores.aws.failures import AWS_ERRORS, code_of, translate
 from moorage.common.data import REGION
 from moorage.common.errors import CommandError
 
-__all__ = ["AWS_ERRORS", "Aws", "explained", "found", "is_missing", "quiet_sdk"]
+__all__ = ["AWS_ERRORS", "Aws", "code_of", "explained", "found", "is_missing", "quiet_sdk"]
 
 _LIST_EXPORTS = "ListExports"
 # The answer to a HEAD has no code but its status.

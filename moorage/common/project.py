@@ -6,8 +6,6 @@ In a checkout they are at its top, where Chalice wants them. setup.py puts them 
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "_project"
 
@@ -23,8 +21,13 @@ DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
 OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
 """The stack of the dashboard and the alarms."""
 
+DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
+"""The rights of whoever deploys, as an IAM policy."""
+
 
 def load_template(path: Path) -> dict[str, Any]:
     """Return one of these templates; raises OSError."""
+    import yaml  # noqa: PLC0415 - of the extra `deploy`; the paths above need none
+
     template: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return template

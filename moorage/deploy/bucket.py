@@ -5,15 +5,16 @@ another account: anybody may guess a bucket's name and create it first.
 """
 
 import json
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from moorage.common.aws import found, is_missing
+from moorage.common.aws import code_of, found, is_missing
 from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 # The one region that a request to create a bucket may not name.
 _UNNAMED_REGION = "us-east-1"
+_OURS: Final = "RefuseAnythingButTLS"
+_BUSY: Final = "OperationAborted"
+_WAITS: Final = (1, 2, 4, 8, 15, 30, 30, 30)
+"""Seconds between tries while S3 is busy with a bucket that was just created or deleted."""
 
 
 def upload(account: "Account", bucket: str, key: str, code: bytes, *, own: bool) -> None:
@@ -33,7 +38,12 @@ def upload(account: "Account", bucket: str, key: str, code: bytes, *, own: bool)
     if own:
         _ensure(s3, account, bucket)
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=code, ExpectedBucketOwner=account.id)
+        _settled(
+            bucket,
+            lambda: s3.put_object(
+                Bucket=bucket, Key=key, Body=code, ExpectedBucketOwner=account.id
+            ),
+        )
     except ClientError as error:
         if is_missing(error):
             raise DeployError(
@@ -82,6 +92,38 @@ def exists(account: "Account", bucket: str) -> bool:
     return found(lambda: s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id))
 
 
+def free_of_policy(account: "Account", bucket: str) -> bool:
+    """Delete the policy that a deleted stack left at its bucket; return whether there was one.
+
+    CloudFormation imports a bucket, but not its policy, and creates none where there is one. Raises
+    DeployError for a policy that is not the stack's, ClientError.
+    """
+    s3: S3Client = account.client("s3")
+    try:
+        answer = s3.get_bucket_policy(Bucket=bucket, ExpectedBucketOwner=account.id)
+    except ClientError as error:
+        if is_missing(error) or code_of(error) == "NoSuchBucketPolicy":
+            return False
+        raise
+    if not _is_ours(json.loads(answer["Policy"])):
+        raise DeployError(
+            f"the bucket {bucket} has a policy with statements of its own, and CloudFormation would"
+            f" replace it: save it (`aws s3api get-bucket-policy --bucket {bucket}`), delete it"
+            f" (`aws s3api delete-bucket-policy --bucket {bucket}`) and run the command again"
+        )
+    s3.delete_bucket_policy(Bucket=bucket, ExpectedBucketOwner=account.id)
+    return True
+
+
+def _is_ours(policy: "Mapping[str, object]") -> bool:
+    statements = policy.get("Statement")
+    listed = statements if isinstance(statements, list) else [statements]
+    return all(
+        isinstance(each, dict) and (each.get("Sid"), each.get("Effect")) == (_OURS, "Deny")
+        for each in listed
+    )
+
+
 def remove(account: "Account", bucket: str) -> bool:
     """Empty and delete a bucket; return whether it existed. Raises DeployError, ClientError."""
     s3: S3Client = account.client("s3")
@@ -93,7 +135,7 @@ def tls_only(bucket: str, partition: str) -> str:
     """Return a bucket policy, as JSON, that denies every request without TLS."""
     arn = f"arn:{partition}:s3:::{bucket}"
     statement = {
-        "Sid": "RefuseAnythingButTLS",
+        "Sid": _OURS,
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",
@@ -106,34 +148,65 @@ def tls_only(bucket: str, partition: str) -> str:
 def _ensure(s3: "S3Client", account: "Account", bucket: str) -> None:
     region = account.region
     if not exists(account, bucket):
-        if region == _UNNAMED_REGION:
-            s3.create_bucket(Bucket=bucket)
-        else:
-            s3.create_bucket(
-                Bucket=bucket,
-                CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
-            )
+        _settled(bucket, lambda: _create(s3, bucket, region))
     # At each run: the one that created the bucket may have been interrupted here.
-    s3.put_public_access_block(
-        Bucket=bucket,
-        PublicAccessBlockConfiguration={
-            "BlockPublicAcls": True,
-            "BlockPublicPolicy": True,
-            "IgnorePublicAcls": True,
-            "RestrictPublicBuckets": True,
-        },
-        ExpectedBucketOwner=account.id,
+    blocked = {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    }
+    _settled(
+        bucket,
+        lambda: s3.put_public_access_block(
+            Bucket=bucket,
+            PublicAccessBlockConfiguration=blocked,  # type: ignore[arg-type]
+            ExpectedBucketOwner=account.id,
+        ),
     )
-    s3.put_bucket_encryption(
-        Bucket=bucket,
-        ServerSideEncryptionConfiguration={
-            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-        },
-        ExpectedBucketOwner=account.id,
+    _settled(
+        bucket,
+        lambda: s3.put_bucket_encryption(
+            Bucket=bucket,
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+            ExpectedBucketOwner=account.id,
+        ),
     )
-    partition = account.session.get_partition_for_region(region)
-    s3.put_bucket_policy(
-        Bucket=bucket, Policy=tls_only(bucket, partition), ExpectedBucketOwner=account.id
+    policy = tls_only(bucket, account.session.get_partition_for_region(region))
+    _settled(
+        bucket,
+        lambda: s3.put_bucket_policy(Bucket=bucket, Policy=policy, ExpectedBucketOwner=account.id),
+    )
+
+
+def _create(s3: "S3Client", bucket: str, region: str) -> None:
+    place = {} if region == _UNNAMED_REGION else {"LocationConstraint": region}
+    more: Any = {"CreateBucketConfiguration": place} if place else {}
+    try:
+        s3.create_bucket(Bucket=bucket, **more)
+    except ClientError as error:
+        # Another run of this command may have been quicker.
+        if code_of(error) != "BucketAlreadyOwnedByYou":
+            raise
+
+
+def _settled(bucket: str, call: "Callable[[], object]") -> None:
+    """Call S3, again while it is busy with the bucket; raises DeployError if that takes long."""
+    for seconds in (*_WAITS, None):
+        try:
+            call()
+        except ClientError as error:
+            if code_of(error) != _BUSY:
+                raise
+        else:
+            return
+        if seconds is not None:
+            time.sleep(seconds)
+    raise DeployError(
+        f"S3 is still busy with the bucket {bucket}, as after it was created or deleted: wait some"
+        " minutes (up to an hour after a deletion), and run the command again"
     )
 
 

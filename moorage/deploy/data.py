@@ -19,6 +19,7 @@ TABLE: Final = "AWS::DynamoDB::Table"
 
 # By type of resource, the property that holds its name.
 _NAMES: Final = {BUCKET: "BucketName", TABLE: "TableName"}
+_PATTERN: Final = frozenset({"AllowedPattern", "ConstraintDescription"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,21 @@ def resources(
 def with_plain_names(
     template: Mapping[str, Any], named: tuple[DataResource, ...]
 ) -> dict[str, Any]:
-    """Return the template with these names in plain text, and otherwise unchanged."""
+    """Return the template with these names in plain text, and otherwise unchanged.
+
+    But for the patterns of names: a stack that stands has its names, also one that is no longer
+    allowed to a new stack.
+    """
     found = dict(template["Resources"])
     for each in named:
         resource = found[each.logical]
         properties = {**resource["Properties"], _NAMES[each.kind]: each.name}
         found[each.logical] = {**resource, "Properties": properties}
-    return {**template, "Resources": found}
+    parameters = {
+        name: {key: value for key, value in each.items() if key not in _PATTERN}
+        for name, each in template["Parameters"].items()
+    }
+    return {**template, "Parameters": parameters, "Resources": found}
 
 
 def _text(logical: str, value: object, names: Mapping[str, str]) -> str:

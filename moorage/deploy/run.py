@@ -4,6 +4,7 @@ Data, the signing key, API tokens, and every option that isn't given again stay 
 module must never create a second key or admin, nor show a token twice.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -15,14 +16,15 @@ from typing import Any, Final
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
-from moorage.common.aws import explained
+from moorage.common.aws import AWS_ERRORS, explained
+from moorage.common.errors import CommandError
 from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
 from moorage.common.secret_file import placed
 from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, StageNames
-from moorage.deploy.bucket import upload
+from moorage.deploy.bucket import free_of_policy, upload
 from moorage.deploy.build import build
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, WantedStack
@@ -31,10 +33,19 @@ NONE: Final = "none"
 """The value that empties an option. Without a value it stays as it is."""
 
 _OWNER: Final = "moorage deploy"
-RIGHTS: Final = "docs/deploy.md lists what a deployment needs; ask who manages the account"
+RIGHTS: Final = (
+    "`moorage deploy --print-policy` prints what a deployment needs; ask who manages the account"
+)
 _DIGEST_CHARACTERS: Final = 32
+_ENOUGH_FUNCTIONS: Final = 100
+"""Functions that should be able to run at once: one docker pull keeps about ten busy."""
 _URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
 _ENDPOINT: Final = "EndpointURL"
+_HEAD: Final = "HeadStrategy"
+_MEASURE_WAITS: Final = (2, 4, 8, 16)
+"""Seconds between tries to measure: a new API's name and methods take a while to be known."""
+Measure = Callable[[str], str]
+"""Find the HEAD strategy that is right for a gateway at a URL; raises CommandError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +73,26 @@ class Deployment:
     account: Account
     stacks: Stacks
     echo: Callable[[str], None]
+    measure: Measure | None = None
+    """None: the HEAD strategy stays as it is."""
 
     def run(self, options: DeployOptions) -> deploy_texts.DeployResult:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
-        package = self._package(options.package)
         before = self._standing(self.names.api_stack)
+        bucket = self._package_bucket(before, options.bucket)
         parameters = _parameters(self.names, before, options.parameters)
         watched = self._watched(options)
+        package = self._package(options.package)
+        self._look_at_quota()
         data = self.stacks.put(self._data())
         if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
-        stack = self._put_api(package, self._package_bucket(before, options.bucket), parameters)
+        place = self._upload(package, bucket)
+        stack = self._put_api(package, place, parameters)
+        strategy = None if _HEAD in options.parameters else self._measured(stack)
+        if strategy not in {None, stack.parameters.get(_HEAD)}:
+            self.echo(f"{self.names.api_stack}: HEAD_STRATEGY={strategy} is right there")
+            stack = self._put_api(package, place, {**stack.parameters, _HEAD: str(strategy)})
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
@@ -96,19 +116,32 @@ class Deployment:
             return build(Path(name))
 
     def _package_bucket(self, before: Stack | None, given: str | None) -> str:
-        """Return the bucket of packages: the given one, else the last one, else the stage's own."""
+        """Return the bucket of packages: the given one, else the last one, else the stage's own.
+
+        Raises DeployError for a name with dots: S3's certificate covers no such host.
+        """
+        if given is not None and "." in given:
+            raise DeployError(
+                f"DEPLOY_BUCKET can't be {given}: a bucket whose name has dots has no host with a"
+                " certificate; name one without"
+            )
         if given is None and before is not None:
             given = before.outputs.get(PACKAGE_BUCKET)
         return self.names.code_bucket(self.account) if given in {None, NONE} else str(given)
 
-    def _put_api(self, package: Package, bucket: str, parameters: Mapping[str, str]) -> Stack:
+    def _upload(self, package: Package, bucket: str) -> tuple[str, str]:
+        """Upload a package; return the bucket and the key."""
         own = bucket == self.names.code_bucket(self.account)
         key = f"{self.names.api_stack}/{package.digest[:_DIGEST_CHARACTERS]}.zip"
         self.echo(f"{bucket}: uploading the code, {len(package.code) / 1e6:.1f} MB")
         upload(self.account, bucket, key, package.code, own=own)
+        return bucket, key
 
+    def _put_api(
+        self, package: Package, place: tuple[str, str], parameters: Mapping[str, str]
+    ) -> Stack:
         def put(url: str) -> Stack:
-            template = package.placed(bucket, key, url)
+            template = package.placed(*place, url)
             wanted = {**parameters, _URL: url}
             # An older or newer template's parameters can't be passed to this one.
             known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
@@ -123,14 +156,52 @@ class Deployment:
         self.echo(f"{self.names.api_stack}: setting its address, {url}")
         return put(url)
 
+    def _measured(self, stack: Stack) -> str | None:
+        """Return the HEAD strategy that is right for the gateway; None if it is not to be known.
+
+        At AWS's own name: the domain's record may not exist yet, and leads to the same gateway.
+        """
+        if self.measure is None:
+            return None
+        url = _url("", stack)
+        for seconds in (*_MEASURE_WAITS, None):
+            try:
+                return self.measure(url)
+            except CommandError as error:
+                reason = error
+            if seconds is not None:
+                time.sleep(seconds)
+        self.echo(
+            f"warning: what the gateway does with a HEAD can't be measured at {url} ({reason}):"
+            f" HEAD_STRATEGY stays {stack.parameters.get(_HEAD)}; `moorage doctor` says which is"
+            " right"
+        )
+        return None
+
     def _data(self) -> WantedStack:
         template = load_template(DATA_TEMPLATE)
         name = self.names.data_stack
         parameters = self._kept(name, template, {})
         # The template's own names, in the form by which CloudFormation imports what exists.
         named = deploy_data.resources(template, name, self.account, parameters)
+        if self._standing(name) is None:
+            for each in named:
+                if each.kind == deploy_data.BUCKET and free_of_policy(self.account, each.name):
+                    self.echo(f"{each.name}: a stack left it behind, and it is used again")
         template = deploy_data.with_plain_names(template, named)
         return WantedStack(name, template, parameters, self.names.tags, keeps_data=True)
+
+    def _look_at_quota(self) -> None:
+        """Warn of an account that runs few functions at once; who may not look is told nothing."""
+        with contextlib.suppress(*AWS_ERRORS):
+            settings = self.account.client("lambda").get_account_settings()
+            limit = int(settings["AccountLimit"]["ConcurrentExecutions"])
+            if limit < _ENOUGH_FUNCTIONS:
+                self.echo(
+                    f"warning: Lambda runs only {limit} functions at once in this account and"
+                    " region, and clients beyond that have to try again: ask AWS for more (Service"
+                    " Quotas, Lambda, Concurrent executions; 1000 is usual)"
+                )
 
     def _standing(self, name: str) -> Stack | None:
         stack = self.stacks.find(name)
@@ -179,14 +250,19 @@ class Deployment:
         return token
 
 
-def deploy(options: DeployOptions, environment: Mapping[str, str]) -> deploy_texts.DeployResult:
-    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError."""
+def deploy(
+    options: DeployOptions, environment: Mapping[str, str], measure: Measure | None = None
+) -> deploy_texts.DeployResult:
+    """Deploy to the account that the user's AWS settings name; raises DeployError, OSError.
+
+    `measure` finds the HEAD strategy at the end, unless the options have it; None: it stays.
+    """
     names = StageNames.of(options.stage)
     with explained(kind=DeployError, rights=RIGHTS):
         account = Account.of(environment)
         say(f"deploying {names.api_stack} to account {account.id}, region {account.region}")
         stacks = Stacks(account.client("cloudformation"), say)
-        return Deployment(names, account, stacks, say).run(options)
+        return Deployment(names, account, stacks, say, measure).run(options)
 
 
 def say(line: str) -> None:

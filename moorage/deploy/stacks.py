@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from moorage.common.aws import AWS_ERRORS
 from moorage.deploy import DeployError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackTypeDef
+    from mypy_boto3_cloudformation.type_defs import (
+        OperationEventTypeDef,
+        StackEventTypeDef,
+        StackTypeDef,
+    )
 
 LONGEST_TEMPLATE = 51_200
 """Bytes of a template that CloudFormation takes in a request."""
@@ -26,6 +31,7 @@ LONGEST_TEMPLATE = 51_200
 _MOST_POLLS = 720
 _NOT_CHANGED = ("didn't contain changes", "No updates are to be performed")
 _CONSEQUENCE = "cancelled"
+_WARNING = "WARN"
 _DONE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _NOTHING_IN_IT = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
 
@@ -159,13 +165,33 @@ class Stacks:
                     if "ResourceChange" in change
                 ]
             if status == "FAILED":
+                unchanged = any(text in reason for text in _NOT_CHANGED)
+                # Before it is deleted, and its events with it.
+                causes = "" if unchanged else self._invalid(arn)
                 with contextlib.suppress(ClientError):
                     self.client.delete_change_set(ChangeSetName=arn)
-                if any(text in reason for text in _NOT_CHANGED):
+                if unchanged:
                     return None
-                raise DeployError(f"CloudFormation can't compute the changes of {name}: {reason}")
+                raise DeployError(
+                    f"CloudFormation can't compute the changes of {name}: {reason}{causes}"
+                )
             self.pause(self.seconds)
         raise _too_long(name, "CREATE_PENDING")
+
+    def _invalid(self, change_set: str) -> str:
+        """Return a line for each resource that a failed change set's validation refuses.
+
+        The change set's own reason names validations, and no resource.
+        """
+        pages = self.client.get_paginator("describe_events").paginate(
+            ChangeSetName=change_set, Filters={"FailedEvents": True}
+        )
+        try:
+            events = [event for page in pages for event in page["OperationEvents"]]
+        except AWS_ERRORS as error:
+            return f"\n  which resource is not known: {' '.join(str(error).split())}"
+        lines = dict.fromkeys(filter(None, map(_refusal_line, events)))
+        return "".join(f"\n  {line}" for line in lines)
 
     def _settled(self, name: str, token: str) -> Stack:
         for _ in range(_MOST_POLLS):
@@ -245,6 +271,24 @@ def _event_line(event: "StackEventTypeDef") -> str:
     parts = (event.get("ResourceStatus"), event.get("LogicalResourceId"), event.get("ResourceType"))
     reason = " ".join(event.get("ResourceStatusReason", "no reason given").split())
     return f"{' '.join(str(part) for part in parts if part)}: {reason}"
+
+
+def _refusal_line(event: "OperationEventTypeDef") -> str:
+    """Return a refused resource and the reason; empty for an event that refuses none."""
+    reason = (
+        event.get("ValidationStatusReason")
+        or event.get("HookStatusReason")
+        or event.get("ResourceStatusReason", "")
+    )
+    modes = (event.get("ValidationFailureMode"), event.get("HookFailureMode"))
+    if not reason or _WARNING in modes:
+        return ""
+    which = (event.get("LogicalResourceId"), event.get("ResourceType"))
+    physical, path = event.get("PhysicalResourceId"), event.get("ValidationPath")
+    where = " ".join(str(part) for part in which if part) or "the template"
+    named = f" {physical}" if physical else ""
+    at = f" (at {path})" if path else ""
+    return f"{where}{named}: {' '.join(reason.split())}{at}"
 
 
 def _too_long(name: str, status: str) -> DeployError:

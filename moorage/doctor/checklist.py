@@ -138,6 +138,15 @@ CHECKS: Sequence[Check] = (
         breaks=True,
     ),
     Check(
+        "untyped",
+        uploads.untyped,
+        "docker sends layers without Content-Type, by which API Gateway decides whether a body is"
+        " bytes.",
+        "API Gateway: binaryMediaTypes must be */*; a proxy or firewall before the registry must"
+        " take a body without Content-Type",
+        ("upload",),
+    ),
+    Check(
         "wrong-digest",
         uploads.wrong_digest,
         "The digest protects the content; a client that named a wrong one must be able to go on.",
@@ -176,7 +185,8 @@ CHECKS: Sequence[Check] = (
         blobs.accept,
         "API Gateway decides by the first type in Accept whether an answer is bytes; Go programs"
         " send none.",
-        "API Gateway: binaryMediaTypes must be */*",
+        "API Gateway: binaryMediaTypes must be */*. Until it is, `make deploy INLINE_LIMIT=0` has"
+        " every blob come from S3 instead",
         ("upload",),
     ),
     Check(

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
-from moorage.common.errors import UsageError
+from moorage.common.errors import CommandError, UsageError
 from moorage.common.http import AddressError, clean, registry_url
 from moorage.doctor import report as doctor_report
 from moorage.doctor.checklist import CHECKS, Check, CheckResult
+from moorage.doctor.checks.heads import right_strategy
 from moorage.doctor.findings import FailedError, Finding, Status, skip
 from moorage.doctor.visit import UserPassword, Visit
 from moorage.doctor.wire import BROKEN, Wire
@@ -63,6 +64,20 @@ def run(options: DoctorOptions) -> int:
         sys.stderr.write("moorage doctor: stopped\n")
         return 1
     return 1 if any(result.finding.status is Status.FAIL for result in results) else 0
+
+
+def measured_strategy(url: str) -> str:
+    """Return the HEAD strategy that is right for the gateway at a URL; raises CommandError.
+
+    Nobody has to log in for it, and nothing is written.
+    """
+    try:
+        return right_strategy(Visit(Wire(registry_url(url)), _SCRATCH))
+    except FailedError as error:
+        raise CommandError(error.finding.seen) from None
+    except BROKEN as error:
+        reason = clean(str(error)) or type(error).__name__
+        raise CommandError(f"the connection failed: {reason}") from None
 
 
 def _printed(visit: Visit, names: frozenset[str], *, as_json: bool) -> list[CheckResult]:

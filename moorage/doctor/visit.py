@@ -159,6 +159,12 @@ class Visit:
     ) -> HttpResponse:
         """Send the PUT that ends an upload, and return its answer; it must be 201."""
         answer = self.ask("PUT", with_digest(target, blob.digest), BYTES, body)
+        return self.closed(target, answer, blob, repository)
+
+    def closed(
+        self, target: str, answer: HttpResponse, blob: Blob, repository: str | None = None
+    ) -> HttpResponse:
+        """Return the answer to the PUT that ended an upload, which must be 201."""
         require(answer, 201, "the closing PUT")
         self.remember(repository or self.repository, "blobs", blob.digest)
         self.sessions = [path for path in self.sessions if path != target.partition("?")[0]]

@@ -24,7 +24,10 @@ _URL_PARAMETER: Final = "PublicUrl"
 
 @dataclass(frozen=True)
 class GatewayResponse:
-    """An answer that lacks only its Content-Length; `headers` may repeat a name."""
+    """An answer that lacks only its Content-Length; `headers` may repeat a name.
+
+    A status of 0, in a template's answer, leaves the fault's own.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -80,15 +83,28 @@ class GatewayFault(enum.Enum):
     BROKEN_BODY = _Text(400, "Bad Request", "BadRequestException")
     STALLED_BODY = _Text(408, "Request Timeout", "RequestTimeoutException")
     TOO_MANY = _Text(429, "Too Many Requests", "TooManyRequestsException", response="THROTTLED")
+    QUOTA_EXCEEDED = _Text(
+        429, "Limit Exceeded", "LimitExceededException", response="QUOTA_EXCEEDED"
+    )
     STOPPING = _Text(503, "Service Unavailable", "ServiceUnavailableException")
-    FUNCTION_FAILED = _Text(502, "Internal server error", "InternalServerErrorException")
+    FUNCTION_THROTTLED = _Text(
+        500,
+        "Internal server error",
+        "InternalServerErrorException",
+        response="INTEGRATION_FAILURE",
+    )
+    FUNCTION_FAILED = _Text(
+        502, "Internal server error", "InternalServerErrorException", response="DEFAULT_5XX"
+    )
     TIMED_OUT = _Text(
         504,
         "Endpoint request timed out",
         "InternalServerErrorException",
         response="INTEGRATION_TIMEOUT",
     )
-    GATEWAY_FAILED = _Text(500, "Internal server error", "InternalServerErrorException")
+    GATEWAY_FAILED = _Text(
+        500, "Internal server error", "InternalServerErrorException", response="DEFAULT_5XX"
+    )
 
     @property
     def error_headers(self) -> tuple[tuple[str, str], ...]:
@@ -133,7 +149,8 @@ class GatewayAnswers:
         custom = self.custom.get(fault.value.response or "")
         if custom is None:
             return fault.answer()
-        return GatewayResponse(custom.status, (*fault.error_headers, *custom.headers), custom.body)
+        status = custom.status or fault.value.status
+        return GatewayResponse(status, (*fault.error_headers, *custom.headers), custom.body)
 
 
 def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswers:
@@ -160,9 +177,8 @@ def _read_answer(
         (header, _unquoted(f"{name}: {header}", resolved(value, parameters)))
         for header, value in given.items()
     ]
-    return GatewayResponse(
-        int(response["StatusCode"]), (("Content-Type", content_type), *headers), body.encode()
-    )
+    status = int(response.get("StatusCode", 0))
+    return GatewayResponse(status, (("Content-Type", content_type), *headers), body.encode())
 
 
 def _unquoted(what: str, text: str) -> str:

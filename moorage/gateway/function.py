@@ -60,6 +60,8 @@ class InvocationResult:
 class Invoker:
     """Runs one function at most `threads` times at once; no caller waits over `timeout_seconds`.
 
+    Without `queue` no call waits for a thread either, as Lambda has no queue.
+
     Each call has a daemon thread. Python joins the threads of a ThreadPoolExecutor when it exits,
     and one call that never ends would keep the gateway from ending.
     """
@@ -67,6 +69,7 @@ class Invoker:
     function: LambdaFunction
     threads: int
     timeout_seconds: float
+    queue: bool = True
     _slots: asyncio.Semaphore = field(init=False)
     _closed: bool = field(init=False, default=False)
 
@@ -77,8 +80,8 @@ class Invoker:
         """Wait for a free slot, build the event, call the function, and return its value.
 
         The event is built as late as that, so that queued requests hold raw bodies, not base64.
-        Raises GatewayError: 502 when the function raised, 504 when it ran too long, or what
-        `make_event` raised.
+        Raises GatewayError: 502 when the function raised, 504 when it ran too long, 500 when there
+        is no queue and no free thread, or what `make_event` raised.
         """
         outcome = await self.call(make_event, request_id)
         if outcome is None:
@@ -97,6 +100,8 @@ class Invoker:
 
         The function then runs on and keeps its slot, since a thread cannot be stopped.
         """
+        if not self.queue and self._slots.locked():
+            raise GatewayError(GatewayFault.FUNCTION_THROTTLED, "every thread runs a function")
         await self._slots.acquire()
         try:
             future = self._start(make_event(), request_id)

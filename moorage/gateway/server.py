@@ -53,8 +53,9 @@ _log = logging.getLogger("moorage.gateway")
 class GatewayOptions:
     """Where to listen (port 0: any free one), and the limits.
 
-    `threads` is how many functions run at once; further requests queue. `timeout_seconds` is the
-    integration's timeout and the function's deadline. A client may pause for `idle_seconds`, and
+    `threads` is how many functions run at once; further requests queue, or without `queue` are
+    refused as by a Lambda that is throttled. `timeout_seconds` is the integration's timeout and the
+    function's deadline. A client may pause for `idle_seconds`, and
     its body may take `slow_seconds` on top of a second for each 16 KiB. `most_held` is how many
     bytes of bodies all requests together may hold.
     """
@@ -63,6 +64,7 @@ class GatewayOptions:
     port: int = 8000
     head_mode: HeadMode = HeadMode.BODY
     threads: int = 8
+    queue: bool = True
     timeout_seconds: float = 29.0
     idle_seconds: float = 60.0
     slow_seconds: float = 60.0
@@ -101,7 +103,10 @@ class Gateway:
         )
         self._port = self._runner.addresses[0][1]
         self._invoker = Invoker(
-            self._function, self._options.threads, self._options.timeout_seconds
+            self._function,
+            self._options.threads,
+            self._options.timeout_seconds,
+            queue=self._options.queue,
         )
         self._authorizers = {
             id(authorizer): RunningAuthorizer(authorizer, self._options.threads)
@@ -157,7 +162,7 @@ class Gateway:
             return self._api.answers.to(error.fault), close
         except Exception:  # noqa: BLE001 - a bug here is one request's 500; its text is logged only
             _log.exception("the gateway failed [%s]", incoming.request_id)
-            return GatewayFault.GATEWAY_FAILED.answer(), False
+            return self._api.answers.to(GatewayFault.GATEWAY_FAILED), False
 
     async def _answer(
         self, request: web.BaseRequest, incoming: GatewayRequest, share: MemoryShare

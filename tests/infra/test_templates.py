@@ -14,6 +14,7 @@ from aws_lambda_powertools.shared import constants
 from chalicelib.settings import AccessSettings, Settings, SettingsError
 from moorage.common.data import SIGNING_KEY
 from moorage.common.project import API_TEMPLATE, PROJECT
+from moorage.gateway.server import load_function
 from tests.infra.templates import API, CONFIG, DATA, POLICIES
 
 SOURCES = "\n".join(
@@ -161,6 +162,31 @@ def test_every_allowed_value_of_a_parameter_is_accepted_by_the_code(variable: st
         taken = {getattr(settings(**{variable: v}), field) for v in parameter["AllowedValues"]}
         assert len(taken) == len(parameter["AllowedValues"]) > 1
     assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
+
+
+def test_what_asks_for_no_login_has_a_throttle_of_its_own() -> None:
+    """Each method without an authorizer, and below the rate of all others."""
+    settings = API["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
+    rates = {
+        (each["ResourcePath"], each["HttpMethod"]): (
+            each["ThrottlingRateLimit"]["Ref"],
+            each["ThrottlingBurstLimit"]["Ref"],
+        )
+        for each in settings
+    }
+    everything = rates.pop(("/*", "*"))
+    # As API Gateway writes a path: the slashes inside it are ~1.
+    routes: dict[str, dict[str, Any]] = vars(load_function())["routes"]
+    anonymous = {
+        (f"/{path.replace('/', '~1')}", method)
+        for path, methods in routes.items()
+        for method, view in methods.items()
+        if view.authorizer is None
+    }
+    assert rates.keys() == anonymous
+    (token,) = set(rates.values())
+    for name, all_others in zip(token, everything, strict=True):
+        assert PARAMETERS[name]["Default"] < PARAMETERS[all_others]["Default"]
 
 
 def test_no_log_level_hides_the_lines_that_alarms_count() -> None:

@@ -21,7 +21,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from chalicelib.digest import Digest
-from moorage.common.project import PROJECT
+from moorage.common.project import DEPLOYER_POLICY, PROJECT
 from tests.moorage.deploy.cloudformation import emulated
 from tests.moorage.local.driver import ready
 from tests.support import network
@@ -134,7 +134,7 @@ def test_the_wheel_holds_two_packages_and_the_projects_files(wheel: Path) -> Non
     assert {name.partition("/")[0] for name in content} == {"chalicelib", "moorage", information}
     expected = {
         f"moorage/_project/{path.relative_to(PROJECT).as_posix()}": path
-        for pattern in ("app.py", "requirements.txt", ".chalice/*.json", "infra/*.yaml")
+        for pattern in ("app.py", "requirements.txt", ".chalice/*.json", "infra/*.*")
         for path in PROJECT.glob(pattern)
     }
     for package in ("chalicelib", "moorage"):
@@ -183,6 +183,11 @@ def test_core_says_what_else_to_install(
     assert core.run(*words, "--help").returncode == 0
 
 
+def test_core_prints_the_deployers_policy(core: Installed) -> None:
+    """Whoever manages the account needs nothing else for it."""
+    assert core.run("deploy", "--print-policy").stdout == DEPLOYER_POLICY.read_text("utf-8")
+
+
 def test_aws_manages_access(wheel: Path, tmp_path: Path, strict_moto: Backend) -> None:
     """`moorage[aws]` is enough for the owner's commands."""
     aws = installed(wheel, tmp_path, "aws")
@@ -210,6 +215,7 @@ def test_deploy_packages_and_deploys(wheel: Path, tmp_path: Path) -> None:
                 AWS_ACCESS_KEY_ID="testing",
                 AWS_SECRET_ACCESS_KEY="testing",  # noqa: S106 - made up
                 AWS_REGION="us-east-1",
+                NO_MEASURE="1",  # moto's API can't be reached
             )
         finally:
             server.stop()

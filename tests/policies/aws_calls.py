@@ -130,7 +130,7 @@ def _caller() -> Origin:
 
 
 _NAMES = DeployedNames("test-x", "test-x-registry", "test-x-uploads", "test-x-access")
-_FOR_A_NAME = re.compile("(test|drill)-[0-9a-f]{12}")
+_FOR_A_NAME = re.compile("(test|drill)-[0-9a-f]{12}|moorage-x-data")
 _NAMED_AT_WILL = {"ssm": parameter_arn(SIGNING_KEY), "lambda": function_arn(COMMIT_FUNCTION)}
 """The things of which a deployment has one, whatever a test calls it."""
 
@@ -138,7 +138,7 @@ _NAMED_AT_WILL = {"ssm": parameter_arn(SIGNING_KEY), "lambda": function_arn(COMM
 def may_any_function(need: Need) -> bool:
     """Whether a function has a permission, over things with names as backends of tests have them.
 
-    Those backends: tests/emulators/backends.py and tests/drills/support/worlds.py. Raises
+    Those: tests/emulators/backends.py, tests/drills/support/worlds.py, moorage/deploy. Raises
     UnsupportedPolicyError if a condition can't be evaluated.
     """
     resource = _NAMED_AT_WILL.get(need.action.partition(":")[0])

@@ -449,7 +449,8 @@ def passwords(deployment: ReplayedDeployment) -> None:
     query = "scope=registry:catalog:*&offline_token=true"
     refresh = issued(deployment.token("GET", {}, query, header))["refresh_token"]
     issued(deployment.token("POST", {"grant_type": "refresh_token", "refresh_token": refresh}))
-    issued(deployment.token("GET", {}, "scope=repository:open/app:pull"))
+    for method in ("GET", "HEAD"):
+        issued(deployment.token(method, {}, "scope=repository:open/app:pull"))
     key = generate()
     form = {"grant_type": "password", "username": "me", "password": key}
     for _ in range(3):  # the counter is made, and then raised

@@ -7,8 +7,9 @@ anything but the header as it came over the wire.
 from dataclasses import dataclass
 
 from chalicelib.descriptor import MediaType
+from chalicelib.errors import ErrorCode
 from moorage.common.http import HttpResponse, clean
-from moorage.doctor.answers import in_log, require, unexpected
+from moorage.doctor.answers import error_code, in_log, unexpected
 from moorage.doctor.findings import FailedError, Finding, ok, warn
 from moorage.doctor.visit import IMAGE, INDEX, Visit, digest_of
 from moorage.doctor.wire import quoted
@@ -27,6 +28,7 @@ _SET_BODY = (
     " gateway counts a HEAD's body, and then `oras attach` by tag works too"
 )
 _NONE = "none"
+_TOKEN = "/v2/_token"  # noqa: S105 - a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +126,35 @@ def _require_safe(who: str, head: HeadAnswer) -> None:
         raise FailedError(f"HEAD of a manifest by {who}: {head}")
 
 
+def right_strategy(visit: Visit) -> str:
+    """Return the strategy for HEAD that is right for this gateway: `body` where it counts the body.
+
+    It shows at the token endpoint, whose HEAD is its GET, with no login and with either strategy.
+    Raises FailedError where it doesn't, and one of BROKEN.
+    """
+    got, head = (visit.ask(method, _TOKEN, who={}) for method in ("GET", "HEAD"))
+    seen = HeadAnswer.of(head, len(got.body))
+    # Only the function answers so, with a token or, where the registry is open, with none.
+    functions = "token" in got.json() or error_code(got) == ErrorCode.UNSUPPORTED.code
+    if head.status == got.status and functions:
+        if seen.right:
+            return "body"
+        if seen.length in {"0", _NONE}:
+            return "redirect"
+    raise FailedError(
+        f"HEAD of {_TOKEN}: {seen.plain}; GET: {quoted(got)}", unexpected(head) or unexpected(got)
+    )
+
+
 def head_strategy(visit: Visit) -> Finding:
     """Find which strategy is set, and which one is right for this gateway."""
-    manifest = visit.image(visit.sample, annotations={"doctor": "strategy"})
-    visit.put_manifest("strategy", manifest)
-    visit.remember(visit.repository, "manifests", "strategy")
-    # With either strategy the function returns the whole manifest for this request.
-    whole = visit.ask("HEAD", visit.v2("manifests/strategy"), {"Accept": IMAGE})
-    counts = HeadAnswer.of(require(whole, 200, "HEAD of a manifest"), len(manifest)).right
+    right = right_strategy(visit)
     blob = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     if blob.status not in {200, 307}:
         raise _wrong_status("HEAD of a blob", blob)
-    now, right = "redirect" if blob.status == 307 else "body", "body" if counts else "redirect"  # noqa: PLR2004 - as above
+    now = "redirect" if blob.status == 307 else "body"  # noqa: PLR2004 - a redirect
     visit.facts["head_strategy"] = right
+    counts = right == "body"
     does = "counts" if counts else "doesn't count"
     seen = f"the gateway {does} a HEAD's body: `{right}` is right, `{now}` is set"
     if now == right:

@@ -86,6 +86,17 @@ def streamed(visit: Visit) -> Finding:
     return ok(f"{len(blob.data)} bytes in {len(pieces)} pieces, without Content-Length")
 
 
+def untyped(visit: Visit) -> Finding:
+    """Push a blob by a PATCH and a closing PUT without Content-Type, as docker does."""
+    blob = Blob(bytes(range(256)) + os.urandom(8_000))
+    answer = require(visit.ask("PATCH", visit.open(), body=blob.data), 202, "PATCH")
+    require_kept(answer, len(blob.data), "PATCH without Content-Type")
+    target = with_digest(visit.place(answer, "PATCH"), blob.digest)
+    visit.closed(target, visit.ask("PUT", target, body=b""), blob)
+    _require_back(visit, blob)
+    return ok(f"{len(blob.data)} bytes, without Content-Type")
+
+
 def wrong_digest(visit: Visit) -> Finding:
     """Close an upload with a wrong digest, then with the right one."""
     blob = Blob(os.urandom(3_000))
@@ -147,6 +158,10 @@ def _chunk(visit: Visit, target: str, piece: bytes, begin: int) -> HttpResponse:
 def _finish(visit: Visit, target: str, blob: Blob) -> None:
     """Close an upload, and check that the registry has the bytes that were sent."""
     visit.close(target, blob)
+    _require_back(visit, blob)
+
+
+def _require_back(visit: Visit, blob: Blob) -> None:
     try:
         answer = visit.fetch(blob)
     except BROKEN as error:

@@ -50,7 +50,7 @@ PULLED = {"GET": Action.PULL, "HEAD": Action.PULL}
 ENDPOINTS = {
     "": {"GET": Action.PING, "HEAD": Action.PING},
     "_catalog": {"GET": Action.CATALOG},
-    "_token": {"GET": Action.TOKEN, "POST": Action.TOKEN},
+    "_token": dict.fromkeys(("GET", "HEAD", "POST"), Action.TOKEN),
     "a/b/blobs/uploads": {"POST": Action.PUSH},
     "a/b/blobs/uploads/x": dict.fromkeys(("GET", "PATCH", "PUT", "DELETE"), Action.PUSH),
     f"a/b/blobs/sha256:{'0' * 64}": PULLED | {"DELETE": Action.DELETE},

@@ -57,6 +57,18 @@ def granted(world: World, answer: dict[str, Any]) -> str:
     return context["limit"]
 
 
+def test_head_is_get_whose_body_the_gateway_drops() -> None:
+    """Of the same length each time: `moorage deploy` compares the two."""
+    world, answers = World(), []
+    for method in ("GET", "HEAD", "HEAD"):
+        answers.append(world.api(Request(method, "_token", {}, {}, b"", 0.0, "r", "198.51.100.7")))
+        world.memory.clock.sleep(1.3)
+    assert {(answer.status, len(answer.body)) for answer in answers} == {
+        (200, len(answers[0].body))
+    }
+    assert len(answers[0].body) > 0
+
+
 def test_get_with_a_password_gives_a_token() -> None:
     """Under both names; no cache keeps it."""
     world = World()

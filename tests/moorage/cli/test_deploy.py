@@ -10,9 +10,13 @@ import pytest
 from moorage.deploy import destroy as deploy_destroy
 from moorage.deploy import run as deploy
 from moorage.deploy.texts import DeployResult
+from moorage.doctor import run as doctor
 
 if TYPE_CHECKING:
     from tests.support.moorage_command import Command
+
+measures: list[deploy.Measure | None] = []
+"""What each deployment was to measure by."""
 
 DEPLOY = "deploy --stage x --package p"
 DESTROY = "destroy --stage x"
@@ -32,6 +36,10 @@ VARIABLES = {
     "HEAD_STRATEGY": "HeadStrategy",
     "INLINE_LIMIT": "InlineLimit",
     "MANIFEST_LIMIT": "ManifestLimit",
+    "REQUEST_RATE": "RequestRate",
+    "REQUEST_BURST": "RequestBurst",
+    "TOKEN_RATE": "TokenRate",
+    "TOKEN_BURST": "TokenBurst",
     "SPARSE_INDEX": "SparseIndex",
 }
 WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
@@ -42,9 +50,13 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What either command was asked for; neither does anything."""
     del moorage
     options: list[Any] = []
+    measures.clear()
 
-    def deployed(wanted: deploy.DeployOptions, _: object) -> DeployResult:
+    def deployed(
+        wanted: deploy.DeployOptions, _: object, measure: deploy.Measure | None
+    ) -> DeployResult:
         options.append(wanted)
+        measures.append(measure)
         return DeployResult("https://r.example.com", "moorage-x-data", "/moorage/x/signing-key")
 
     def destroyed(wanted: deploy_destroy.DestroyOptions, _: object) -> str:
@@ -141,6 +153,20 @@ def test_data_is_deleted_by_its_word(
     moorage(DESTROY)
     assert [each.data for each in asked] == [False, True, True]
     assert {each.confirmed for each in asked} == {"moorage-x-data"}
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_head_strategy_is_measured_unless_it_is_to_stay(
+    monkeypatch: pytest.MonkeyPatch, moorage: Command
+) -> None:
+    """By doctor; an option or a variable leaves it."""
+    moorage(DEPLOY)
+    moorage(f"{DEPLOY} --no-measure")
+    for word in ("1", "0", ""):
+        monkeypatch.setenv("NO_MEASURE", word)
+        moorage(DEPLOY)
+    by_doctor = doctor.measured_strategy
+    assert measures == [by_doctor, None, None, by_doctor, by_doctor]
 
 
 def test_every_variable_of_deploy_arrives(

@@ -91,11 +91,11 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(options)
 
     monkeypatch.setattr(gateway, "serve", serve)
-    words = "gateway --host ::1 --port 1 --head-mode zero --threads 2 --timeout 0.5"
+    words = "gateway --host ::1 --port 1 --head-mode zero --threads 2 --no-queue --timeout 0.5"
     assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
     assert asked == [
         gateway.GatewayOptions(timeout_seconds=29),
-        gateway.GatewayOptions("::1", 1, HeadMode.ZERO, 2, 0.5),
+        gateway.GatewayOptions("::1", 1, HeadMode.ZERO, 2, queue=False, timeout_seconds=0.5),
     ]
 
 

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from moorage.access import admin as access_admin
 from moorage.cli import main as cli
@@ -15,7 +17,7 @@ from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN, CommandResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pytest
@@ -89,6 +91,34 @@ class Cloud:
         """Return the API tokens."""
         store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
         return access_admin.credentials(store)
+
+
+def refusal(code: str, operation: str) -> ClientError:
+    """Return an error of AWS."""
+    return ClientError({"Error": {"Code": code, "Message": "a\n reason"}}, operation)
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, operation: str, answers: Iterator[object]
+) -> list[dict[str, Any]]:
+    """Let AWS answer an operation by these, each once: None by itself, and an exception by raising.
+
+    After the last of them AWS itself answers. Returns the parameters of each call.
+    """
+    send = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - all calls pass it
+    calls: list[dict[str, Any]] = []
+
+    def answer(self: BaseClient, name: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore's own
+        given = None
+        if name == operation:
+            calls.append(parameters)
+            given = next(answers, None)
+        if isinstance(given, Exception):
+            raise given
+        return send(self, name, parameters) if given is None else given
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answer)
+    return calls
 
 
 def create_data_stack(cloud: Cloud, given: Mapping[str, str]) -> None:

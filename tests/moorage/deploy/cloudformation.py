@@ -28,8 +28,9 @@ from moto.cloudformation.models import (
     cloudformation_backends,
 )
 from moto.cloudformation.responses import CloudFormationResponse
+from moto.dynamodb.models import dynamodb_backends
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, s3_backends
 
 from tests.infra.intrinsics import transformed
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+
+NAME_PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
+"""By type of resource, the property that holds its name."""
 
 # moto reads no methods from an API's definition, refuses to deploy an API without methods, and has
 # no outputs of resources that it doesn't know.
@@ -87,6 +91,29 @@ def emulated() -> Iterator[None]:
             stack.enter_context(mock.patch.object(where, name, new))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Tried to parse AWS::")
+        yield
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """CloudFormation's import, which moto lacks, by the rules of the User Guide.
+
+    What exists is imported if the template has its name in plain text, and a DeletionPolicy.
+    """
+    create = parsing.parse_and_create_resource
+
+    def imported(logical: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - moto's own
+        name = resource["Properties"].get(NAME_PROPERTIES.get(resource["Type"]))
+        kept = resource.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
+        tables = dynamodb_backends[ACCOUNT][REGION].tables
+        standing: dict[str, Any] = {**tables, **s3_backends[ACCOUNT]["aws"].buckets}
+        found = standing.get(name) if kept and isinstance(name, str) else None
+        if found is None:
+            return create(logical, resource, known, **place)
+        found.cf_resource_type, found.logical_resource_id = resource["Type"], logical
+        return found
+
+    with mock.patch.object(parsing, "parse_and_create_resource", imported):
         yield
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.moorage.deploy import cloudformation
 from tests.moorage.deploy.cloud import Cloud
 from tests.moorage.deploy.cloudformation import emulated
 from tests.support.moorage_command import forget_settings
@@ -24,5 +25,14 @@ def cloud(
 ) -> Iterator[Cloud]:
     """An empty account."""
     forget_settings(monkeypatch, tmp_path)
+    # No API of moto's can be reached.
+    monkeypatch.setattr("moorage.doctor.run.measured_strategy", lambda _: "redirect")
     with emulated():
         yield Cloud(light_package, capsys)
+
+
+@pytest.fixture
+def importing() -> Iterator[None]:
+    """CloudFormation's import, which moto lacks."""
+    with cloudformation.importing():
+        yield

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import boto3
 import pytest
-from moto.cloudformation import parsing
-from moto.dynamodb.models import dynamodb_backends
-from moto.s3.models import s3_backends
 
 from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy import DeployError
@@ -18,16 +14,15 @@ from moorage.deploy import data as deploy_data
 from moorage.deploy.account import Account
 from tests.infra.intrinsics import decided
 from tests.moorage.deploy.cloud import BUCKET, DATA, create_data_stack
-from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.moorage.deploy.cloudformation import ACCOUNT, NAME_PROPERTIES, REGION
 from tests.support.moorage_command import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tests.moorage.deploy.cloud import Cloud
 
 TEMPLATE = load_template(DATA_TEMPLATE)
-PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
 USUAL = {
     "Bucket": BUCKET,
     "RegistryTable": f"{DATA}-registry",
@@ -42,9 +37,9 @@ OBJECT = {"Bucket": BUCKET, "Key": "blobs/sha256/00/a"}
 def names(template: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names of a template's buckets and tables, as it has them."""
     return {
-        name: each["Properties"][PROPERTIES[each["Type"]]]
+        name: each["Properties"][NAME_PROPERTIES[each["Type"]]]
         for name, each in template["Resources"].items()
-        if each["Type"] in PROPERTIES
+        if each["Type"] in NAME_PROPERTIES
     }
 
 
@@ -62,31 +57,8 @@ def physical(cloud: Cloud) -> dict[str, str]:
         each["LogicalResourceId"]: each["PhysicalResourceId"]
         for each in listed["StackResources"]
         # moto knows no type of what it doesn't make.
-        if each.get("ResourceType") in PROPERTIES
+        if each.get("ResourceType") in NAME_PROPERTIES
     }
-
-
-@pytest.fixture
-def importing() -> Iterator[None]:
-    """CloudFormation's import, which moto lacks, by the rules of the User Guide.
-
-    What exists is imported if the template has its name in plain text, and a DeletionPolicy.
-    """
-    create = parsing.parse_and_create_resource
-
-    def imported(logical: str, resource: Any, known: Any, **place: str) -> Any:  # noqa: ANN401 - moto's own
-        name = resource["Properties"].get(PROPERTIES.get(resource["Type"]))
-        kept = resource.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
-        tables = dynamodb_backends[ACCOUNT][REGION].tables
-        standing: dict[str, Any] = {**tables, **s3_backends[ACCOUNT]["aws"].buckets}
-        found = standing.get(name) if kept and isinstance(name, str) else None
-        if found is None:
-            return create(logical, resource, known, **place)
-        found.cf_resource_type, found.logical_resource_id = resource["Type"], logical
-        return found
-
-    with mock.patch.object(parsing, "parse_and_create_resource", imported):
-        yield
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, USUAL), (GIVEN, CHOSEN)])
@@ -112,9 +84,17 @@ def test_plain_names_are_those_that_the_template_computes(
     itself = {name: computed(each) for name, each in names({"Resources": resources}).items()}
     assert itself == expected
     for name, plain in expected.items():
-        resources[name]["Properties"][PROPERTIES[resources[name]["Type"]]] = plain
+        resources[name]["Properties"][NAME_PROPERTIES[resources[name]["Type"]]] = plain
     assert decided(template, given) == resources
-    assert {**template, "Resources": 0} == {**TEMPLATE, "Resources": 0}
+    assert {**template, "Resources": 0, "Parameters": 0} == {
+        **TEMPLATE,
+        "Resources": 0,
+        "Parameters": 0,
+    }
+    for name, parameter in template["Parameters"].items():
+        assert parameter.items() <= TEMPLATE["Parameters"][name].items()
+        # A standing stack has names that a new one can't have.
+        assert parameter.keys() == {"Type", "Default", "Description"}
 
 
 def test_a_name_that_cannot_be_computed_is_refused() -> None:

@@ -8,16 +8,27 @@ import stat
 import sys
 import types
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.access.credentials import hash_of
 from chalicelib.settings import Settings
+from moorage.common.errors import CommandError
 from moorage.deploy import DeployError
 from moorage.deploy import run as deploy_run
 from moorage.deploy.package import Package, read_package
-from tests.moorage.deploy.cloud import BUCKET, CODE, DATA, KEY, STACK, WATCHING
+from tests.moorage.deploy.cloud import (
+    BUCKET,
+    CODE,
+    DATA,
+    KEY,
+    STACK,
+    WATCHING,
+    answering,
+    refusal,
+)
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
 from tests.support.moorage_command import TOKEN
 
@@ -187,13 +198,69 @@ def test_what_doctor_advises_is_an_option(cloud: Cloud, monkeypatch: pytest.Monk
     words = ("--inline-limit", "0", "--manifest-limit", "4700000", "--sparse-index", "1")
     cloud.done("deploy", *words, "--function-log-level", "WARNING")
     monkeypatch.delenv("HEAD_STRATEGY")
-    cloud.done("deploy", "--metrics", "1")
+    cloud.done("deploy", "--metrics", "1", "--no-measure")
     given = cloud.variables()
     assert {each["POWERTOOLS_LOG_LEVEL"] for each in given.values()} == {"WARNING"}
     # moto leaves numbers as numbers; CloudFormation makes them strings.
     read = Settings.read({name: str(value) for name, value in given["app.app"].items()})
     assert (read.head_strategy, read.inline_limit) == ("body", 0)
     assert (read.manifest_limit, read.sparse_index) == (4_700_000, True)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is measured, one strategy for each deployment; then nothing can be."""
+    found: list[str] = []
+
+    def measure(url: str) -> str:
+        assert re.fullmatch(r"https://\w+\.execute-api\.us-east-1\.amazonaws\.com", url)
+        if not found:
+            raise CommandError("the connection failed: no such host")
+        return found.pop(0)
+
+    monkeypatch.setattr("moorage.doctor.run.measured_strategy", measure)
+    monkeypatch.setattr("moorage.deploy.run.time.sleep", waits.append)
+    waits.clear()
+    return found
+
+
+waits: list[float] = []
+"""How long each pause between two tries was; none takes any time."""
+
+
+def strategy(cloud: Cloud) -> str:
+    """Return the strategy that the API's function has."""
+    return cloud.variables()["app.app"]["MOORAGE_HEAD_STRATEGY"]
+
+
+def test_a_deployment_sets_the_head_strategy_that_is_measured(
+    cloud: Cloud, measured: list[str]
+) -> None:
+    """One more pass, and only where the strategy differs; what is given or to stay is left."""
+    measured += ["body", "body", "redirect"]
+    first = cloud.done("deploy")
+    assert f"{STACK}: HEAD_STRATEGY=body is right there" in first.err
+    assert (strategy(cloud), cloud.stack().parameters["HeadStrategy"]) == ("body", "body")
+    assert cloud.stack().parameters["PublicUrl"] in first.out
+    again = cloud.done("deploy", "--log-days", "7")
+    assert "is right there" not in again.err
+    assert again.err.count(f"{STACK}: updating") == 1
+    assert cloud.stack().parameters["LogRetentionDays"] == "7"
+    cloud.done("deploy", "--no-measure")
+    cloud.done("deploy", "--head-strategy", "body")
+    assert (strategy(cloud), measured) == ("body", ["redirect"])
+    cloud.done("deploy")
+    assert (strategy(cloud), measured, waits) == ("redirect", [], [])
+
+
+def test_a_strategy_that_can_not_be_measured_stays_and_is_a_warning(
+    cloud: Cloud, measured: list[str]
+) -> None:
+    """After half a minute; the deployment has succeeded."""
+    done = cloud.done("deploy")
+    assert "the connection failed: no such host): HEAD_STRATEGY stays redirect" in done.err
+    assert (strategy(cloud), measured) == ("redirect", [])
+    assert 20 <= sum(waits) <= 40
 
 
 def test_observability_is_a_stack_of_its_own_until_it_is_switched_off(
@@ -243,6 +310,27 @@ def test_options_that_do_not_fit_are_refused(cloud: Cloud, words: str, told: str
     """Before anything is created."""
     assert told in cloud.refused("deploy", *words.split()).err
     assert cloud.tables() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "warned"),
+    [
+        ({"AccountLimit": {"ConcurrentExecutions": 10}}, True),
+        ({"AccountLimit": {"ConcurrentExecutions": 99}}, True),
+        ({"AccountLimit": {"ConcurrentExecutions": 100}}, False),
+        (refusal("AccessDeniedException", "GetAccountSettings"), False),
+    ],
+)
+def test_an_account_that_runs_few_functions_at_once_is_warned_of(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, answer: object, *, warned: bool
+) -> None:
+    """Whoever may not look is told nothing; the deployment goes on."""
+    monkeypatch.setattr(deploy_run, "upload", mock.Mock(side_effect=DeployError("far enough")))
+    calls = answering(monkeypatch, "GetAccountSettings", iter([answer]))
+    refused = cloud.refused("deploy")
+    assert refused.err.endswith("far enough\n")
+    assert ("warning: Lambda runs only" in refused.err) is warned
+    assert calls == [{}]
 
 
 def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import NoCredentialsError
 from botocore.stub import ANY, Stubber
 
 from moorage.common.aws import explained
 from moorage.deploy import DeployError
 from moorage.deploy.run import RIGHTS
 from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, WantedStack
+from tests.moorage.deploy.cloud import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,12 +194,84 @@ def test_a_change_set_without_changes_is_no_failure(script: Script, reason: str)
     assert script.lines == [f"{NAME}: nothing changed"]
 
 
-def test_a_failed_change_set_is_an_error_with_cloudformations_reason(script: Script) -> None:
-    """No stack is created."""
+EARLY = "The following hook(s)/validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]"
+ASKED = {"ChangeSetName": ARN, "Filters": {"FailedEvents": True}}
+
+
+def refused(**more: str) -> dict[str, str]:
+    """Return an event of a validation that failed, as CloudFormation lists it."""
+    return {
+        "EventId": "e",
+        "EventType": "VALIDATION_ERROR",
+        "LogicalResourceId": "Bucket",
+        "ResourceType": "AWS::S3::Bucket",
+        "ValidationName": "NAME_CONFLICT_VALIDATION",
+        "ValidationStatus": "FAILED",
+        "ValidationFailureMode": "FAIL",
+        "ValidationStatusReason": "Resource with identifier 'b'\n already exists.",
+        "ValidationPath": "/Resources/Bucket/Properties/BucketName",
+        **more,
+    }
+
+
+EXISTS = (
+    "\n  Bucket AWS::S3::Bucket: Resource with identifier 'b' already exists."
+    " (at /Resources/Bucket/Properties/BucketName)"
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "causes"),
+    [
+        ([], ""),
+        ([{"EventType": "STACK_EVENT", "OperationStatus": "FAILED"}], ""),
+        ([refused(), refused()], EXISTS),
+        # A warning stops nothing.
+        (
+            [
+                refused(LogicalResourceId="Other", ValidationFailureMode="WARN"),
+                refused(),
+                {
+                    "EventType": "HOOK_INVOCATION_ERROR",
+                    "LogicalResourceId": "Commit",
+                    "PhysicalResourceId": "moorage-x-commit",
+                    "ResourceType": "AWS::Lambda::Function",
+                    "HookFailureMode": "FAIL",
+                    "HookStatusReason": "not tagged",
+                },
+            ],
+            f"{EXISTS}\n  Commit AWS::Lambda::Function moorage-x-commit: not tagged",
+        ),
+    ],
+)
+def test_a_failed_change_set_names_each_resource_that_was_refused(
+    script: Script, events: list[dict[str, str]], causes: str
+) -> None:
+    """Its own reason names a validation, and only its events the resource; no stack is created."""
+    script.stack(None)
+    script.change_set("CREATE", "FAILED", StatusReason=EARLY)
+    pages = [events[:1], events[1:]]
+    for number, page in enumerate(pages):
+        more = {} if number else {"NextToken": "t"}
+        given = {"NextToken": "t"} if number else {}
+        listed = [{"EventId": "e", **each} for each in page]
+        script.stubber.add_response(
+            "describe_events", {"OperationEvents": listed, **more}, {**ASKED, **given}
+        )
+    script.stubber.add_response("delete_change_set", {})
+    with pytest.raises(DeployError) as raised:
+        script.stacks.put(WANTED)
+    told = f"CloudFormation can't compute the changes of {NAME}: {EARLY}{causes}"
+    assert str(raised.value) == told
+
+
+def test_whoever_may_not_read_a_change_sets_events_still_hears_its_reason(script: Script) -> None:
+    """And which action would say more."""
     script.stack(None)
     script.change_set("CREATE", "FAILED", StatusReason="Transform AWS::Serverless failed: ...")
+    script.stubber.add_client_error("describe_events", "AccessDenied", "not allowed")
     script.stubber.add_response("delete_change_set", {})
-    with pytest.raises(DeployError, match="Transform AWS::Serverless failed"):
+    with pytest.raises(DeployError, match=r"(?s)Transform AWS::Serverless failed.*DescribeEvents"):
         script.stacks.put(WANTED)
 
 
@@ -209,16 +282,14 @@ def test_a_template_that_is_too_long_is_not_sent(script: Script) -> None:
         script.stacks.put(WantedStack(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
 
 
-def refusal(code: str, operation: str) -> ClientError:
-    """Return an error of AWS."""
-    return ClientError({"Error": {"Code": code, "Message": "a\n reason"}}, operation)
-
-
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (refusal("AccessDenied", "CreateChangeSet"), "AWS denies CreateChangeSet: docs/deploy.md"),
-        (refusal("403", "HeadBucket"), "AWS denies HeadBucket: docs/deploy.md"),
+        (
+            refusal("AccessDenied", "CreateChangeSet"),
+            "AWS denies CreateChangeSet: `moorage deploy --print",
+        ),
+        (refusal("403", "HeadBucket"), "AWS denies HeadBucket: `moorage deploy --print"),
         (refusal("Throttling", "DescribeStacks"), "slow down (DescribeStacks): wait a minute"),
         (refusal("ExpiredToken", "GetCallerIdentity"), "log in to AWS again"),
         (

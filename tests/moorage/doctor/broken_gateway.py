@@ -141,7 +141,7 @@ def _chalice(api: Api, access: LocalAccess | None) -> MoorageChalice:
 
     for path in ("/", "/{proxy+}"):
         app.route(path, methods=METHODS, content_types=[], authorizer=authorizer)(view)
-    app.route("/_token", methods=["GET", "POST"], content_types=[])(view)
+    app.route("/_token", methods=["GET", "HEAD", "POST"], content_types=[])(view)
     return app
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from chalicelib.settings import HeadStrategy
 from moorage.cli import main as cli
+from moorage.common.errors import CommandError
 from moorage.common.http import HttpResponse, clean, registry_url
 from moorage.common.project import PROJECT
 from moorage.doctor import report as doctor_report
@@ -307,6 +308,32 @@ def test_no_answer_makes_a_check_raise_anything_unexpected(
             check.run(visit)
         except (FailedError, ValueError, *BROKEN):
             continue
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize(("counts", "right"), [(True, "body"), (False, "redirect")])
+def test_the_head_strategy_is_measured_without_a_login(
+    *, closed: bool, counts: bool, right: str
+) -> None:
+    """Whichever strategy is set: what the gateway does with a HEAD is all that counts."""
+    for strategy in HeadStrategy:
+        with run_registry(counts=counts, strategy=strategy, closed=closed) as here:
+            assert doctor.measured_strategy(here.url) == right
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (Break(on_request=lambda _: Reply.of(403, b"{}")), "HEAD of /v2/_token: 403"),
+        (Break(hang_up=True), "the connection failed"),
+    ],
+)
+def test_a_head_strategy_that_can_not_be_measured_is_an_error(
+    counting: MemoryRegistry, broken: Break, told: str
+) -> None:
+    """A gateway that answers by itself shows nothing: a HEAD of length 0 is not taken for one."""
+    with run_broken(counting, broken) as url, pytest.raises(CommandError, match=told):
+        doctor.measured_strategy(url)
 
 
 @pytest.fixture(scope="module")

@@ -32,14 +32,21 @@ WORDS = {
     "AUTHORIZER_FAILURE": (503, "UNAVAILABLE"),
     "AUTHORIZER_CONFIGURATION_ERROR": (503, "UNAVAILABLE"),
     "INTEGRATION_TIMEOUT": (504, "UNAVAILABLE"),
+    "INTEGRATION_FAILURE": (503, "UNAVAILABLE"),
     "THROTTLED": (429, "TOOMANYREQUESTS"),
+    "QUOTA_EXCEEDED": (429, "TOOMANYREQUESTS"),
+    "REQUEST_TOO_LARGE": (413, "SIZE_INVALID"),
+    "DEFAULT_5XX": (0, "UNKNOWN"),
 }
-"""Each gateway response that the template words, with its status and the registry's code."""
+"""Each gateway response that the template words, with its status and the registry's code.
+
+A status of 0: the template names none, and that of the fault stays.
+"""
 CHALLENGE = f'Bearer realm="{URL}/v2/_token",service="registry.example:8443"'
 
 
 def test_the_template_replaces_these_answers_and_no_others() -> None:
-    """All others, the catch-all responses above all, stay as AWS has them."""
+    """All others, those of a client's own mistake above all, stay as AWS has them."""
     assert set(RESPONSES) == set(WORDS)
 
 
@@ -49,9 +56,11 @@ def test_a_replaced_body_is_an_error_of_the_registry(name: str) -> None:
     answer = ANSWERS.custom[name]
     (error,) = json.loads(answer.body)["errors"]
     assert (answer.status, error["code"]) == WORDS[name]
-    # Only a gateway knows the status 504; what it means for a client is what 503 means.
+    # Only a gateway knows the status 504; what it means for a client is what 503 means. UNKNOWN is
+    # the code of the API's own 500.
     status = {504: 503}.get(answer.status, answer.status)
-    assert (error["code"], status) in {(known.code, known.status) for known in ErrorCode}
+    known = {(known.code, known.status) for known in ErrorCode} | {("UNKNOWN", 0)}
+    assert (error["code"], status) in known
     assert error["message"]
     assert "\n" not in answer.body.decode()
     assert all(value and "\n" not in value for _, value in answer.headers)
@@ -60,7 +69,8 @@ def test_a_replaced_body_is_an_error_of_the_registry(name: str) -> None:
     assert headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     # The realm is the token endpoint, and the service the host with its port.
     assert headers.get("WWW-Authenticate") == (CHALLENGE if answer.status in {401, 403} else None)
-    assert headers.get("Retry-After", "").isdecimal() is (answer.status in {429, 503, 504})
+    come_back = answer.status in {0, 429, 503, 504}
+    assert headers.get("Retry-After", "").isdecimal() is come_back
 
 
 def test_an_empty_public_url_is_no_error() -> None:
@@ -74,12 +84,20 @@ def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: Gatew
     """A replaced one keeps the x-amzn-ErrorType of AWS."""
     answer = ANSWERS.to(fault)
     if fault.value.response in WORDS:
-        assert answer.status == WORDS[fault.value.response][0]
-        assert ("x-amzn-ErrorType", fault.value.error_type) in answer.headers
+        assert answer.status == (WORDS[fault.value.response][0] or fault.value.status)
+        assert set(fault.error_headers) <= set(answer.headers)
         assert [name for name, _ in answer.headers].count("Content-Type") == 1
     else:
         assert answer == fault.answer()
     assert GatewayAnswers().to(fault) == fault.answer()
+
+
+@pytest.mark.parametrize("fault", [each for each in GatewayFault if each.value.status >= 500])
+def test_every_failure_that_can_be_worded_says_when_to_come_back(fault: GatewayFault) -> None:
+    """A client that is told nothing gives up, though what it sent is kept."""
+    headers = dict(ANSWERS.to(fault).headers)
+    # A gateway that stops is no API Gateway's.
+    assert ("Retry-After" in headers) is (fault is not GatewayFault.STOPPING)
 
 
 def test_every_response_of_the_template_is_some_faults() -> None:

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from moorage.common.http_server import BoundedServer
+from moorage.gateway.faults import read_answers
+from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import GatewayOptions
 from tests.support.servers import connect, request, run_gateway
 from tests.support.waiting import until
@@ -86,6 +88,28 @@ def test_eight_functions_run_at_once_and_the_ninth_queues() -> None:
         barrier.wait(60)
         assert [answer.result(20)[0] for answer in answers] == [200] * 12
     assert (peak, total) == (8, 12)
+
+
+def test_without_a_queue_a_busy_function_is_a_throttled_one() -> None:
+    """The second call is refused at once, and told when to come back; the first one goes on."""
+    inside, release = threading.Event(), threading.Event()
+
+    def function(_: dict[str, Any], __: object) -> object:
+        inside.set()
+        release.wait(60)
+        return {"statusCode": 200}
+
+    options = GatewayOptions(port=0, threads=1, queue=False)
+    api = RestApi(answers=read_answers("https://registry.example"))
+    with run_gateway(function, options, api) as url, ThreadPoolExecutor(1) as clients:
+        first = clients.submit(request, url, "GET", "/v2/")
+        assert inside.wait(10)
+        status, headers, body = request(url, "GET", "/v2/")
+        assert (status, headers["Retry-After"]) == (503, "2")
+        assert b'"code":"UNAVAILABLE"' in body
+        release.set()
+        assert first.result(20)[0] == 200
+        assert request(url, "GET", "/v2/")[0] == 200
 
 
 def test_a_queued_request_has_its_whole_deadline() -> None:
