@@ -110,7 +110,7 @@ class Tokens:
         """Return a signed token that lives from `now` for the LIFE of its use, or until `until`.
 
         `until`: when the login that it is issued for ends. `jti` must be fresh. Raises
-        ScopesTooLongError for more scopes than fit a token.
+        ScopesTooLongError for more scopes, with the subject, than fit a token.
         """
         issued_at = int(now)
         payload = {
@@ -128,7 +128,10 @@ class Tokens:
         key = self.keys.signing
         token = jwt.encode(payload, key.secret, ALGORITHM, headers={"kid": key.id})
         if len(token) > MAX_LENGTH:
-            raise ScopesTooLongError(f"a token of more than {MAX_LENGTH} characters")
+            raise ScopesTooLongError(
+                f"the token would have more than {MAX_LENGTH} characters: ask for fewer scopes, or"
+                " have the issuer name a shorter subject"
+            )
         return token
 
     def verify(self, token: str, now: float, use: TokenUse = TokenUse.BEARER) -> Claims:

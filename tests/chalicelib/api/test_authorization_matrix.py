@@ -90,7 +90,7 @@ class World:
         request = TokenRequest(parse_scopes([scopes]), "test")
         if login is None:
             return f"Bearer {self.tokens.anonymous(request).token}"
-        return f"Bearer {self.tokens.password(login, self.passwords[login], request).token}"
+        return f"Bearer {self.tokens.password(self.passwords[login], request).token}"
 
     def ask(self, method: str, target: str, header: str | None, body: bytes = b"") -> Response:
         """Send a request by way of the authorizer, whose own 401 has no body."""
