@@ -66,6 +66,9 @@ LIFE: Mapping[TokenUse, int] = {
 }
 """How long a token lives, in seconds from its issue."""
 
+CONTINUES = 12 * 3600
+"""Seconds after its end for which a bearer token can still finish uploads that it began."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -134,10 +137,14 @@ class Tokens:
             )
         return token
 
-    def verify(self, token: str, now: float, use: TokenUse = TokenUse.BEARER) -> Claims:
+    def verify(
+        self, token: str, now: float, use: TokenUse = TokenUse.BEARER, *, late: float = 0
+    ) -> Claims:
         """Return the claims of a token that this registry issued, for this use, valid at `now`.
 
-        Raises AuthenticationError, with the reason JWT_KEY if the keys may have to be read again.
+        `late`: seconds for which an expired one is still verified; the caller must look at its
+        `expires_at`. Raises AuthenticationError, with the reason JWT_KEY if the keys may have to
+        be read again.
         """
         key = self._key(token)
         try:
@@ -159,7 +166,7 @@ class Tokens:
         except jwt.InvalidTokenError as error:
             # Not chained: a library's error may quote the token.
             raise AuthenticationError(_REFUSALS.get(type(error), Reason.JWT_CLAIMS)) from None
-        return _timely(_claims(payload, use), now)
+        return _timely(_claims(payload, use), now, late)
 
     def _audience(self, use: TokenUse) -> str:
         return self.service if use is TokenUse.BEARER else f"{self.service}#{use}"
@@ -277,11 +284,11 @@ def _whole(value: object) -> int:
     return value
 
 
-def _timely(claims: Claims, now: float) -> Claims:
+def _timely(claims: Claims, now: float, late: float) -> Claims:
     if claims.expires_at - claims.issued_at > LIFE[claims.use]:
         raise AuthenticationError(Reason.JWT_CLAIMS)
     if now < claims.not_before:
         raise AuthenticationError(Reason.JWT_EARLY)
-    if now >= claims.expires_at:
+    if now >= claims.expires_at + late:
         raise AuthenticationError(Reason.JWT_EXPIRED)
     return claims

@@ -69,8 +69,7 @@ class Api:
         code: str | None = None
         try:
             found = match(request.method, request.path)
-            name = found.parameters.get("name")
-            caller = self._access_control.admit(request, found.route.action, name)
+            caller = self._access_control.admit(request, found)
             request = request._replace(caller=caller)
             response = found.handle(self._registry, self._options, request, self._token_service)
         except RegistryError as error:

@@ -65,9 +65,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock.now)
-        granted = GrantedAccess(self.access.store, self.memory.clock.now)
+        now, registry = self.memory.clock.now, lambda: self.memory.registry
+        granted = GrantedAccess(self.access.store, now, registry)
         self.tokens = self.access.token_service()
-        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, lambda: self.tokens)
+        self.api = Api(registry, OPTIONS, granted, lambda: self.tokens)
         self.passwords = {
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }
