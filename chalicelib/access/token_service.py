@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from chalicelib.access.authentication import Login, log_in, note_use, refresh
 from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind
 from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
-from chalicelib.access.grants import Right
+from chalicelib.access.grants import Right, allowed
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, ScopesTooLongError, granted
@@ -159,5 +159,6 @@ class TokenService:
         """
         scopes = (CATALOG,) if requested is None else requested
         pulled = {scope.name for scope in scopes if Right.PULL in scope.actions}
-        public = self.store.public_among(pulled) if pulled and not principal.grants.admin else ()
+        hidden = {name for name in pulled if not allowed(principal.grants, Right.PULL, name)}
+        public = self.store.public_among(hidden) if hidden else ()
         return granted(scopes, principal.grants, public)

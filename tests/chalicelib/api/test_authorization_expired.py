@@ -6,6 +6,7 @@ One request has one authorization: the push proxy sends the body of one request 
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from chalicelib.access.grants import Grants
 from chalicelib.access.tokens import CONTINUES, LIFE, TokenUse
 from chalicelib.api.routes import ROUTES, Action
 from chalicelib.digest import Digest
-from chalicelib.wiring import access as wiring
+from chalicelib.wiring import access as wiring_access
+from chalicelib.wiring import registry as wiring_registry
 from moorage.gateway.policy import read_result
+from moorage.gateway.rest_api import rest_api_of
 from tests.chalicelib.api.test_authorization_matrix import (
     CHALLENGE,
     DIGEST,
@@ -27,9 +30,11 @@ from tests.chalicelib.api.test_authorization_matrix import (
     World,
     target_of,
 )
+from tests.support.access import URL
+from tests.support.servers import CHUNK, request, run_gateway, run_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chalicelib.access.decision import Principal
     from chalicelib.api.messages import Response
@@ -199,7 +204,7 @@ ANSWERED_THERE = [
 
 def policy_of(principal: Principal, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], bool]:
     """Return whether the authorizer's policy for a principal lets a request through."""
-    monkeypatch.setattr(wiring, "identify", lambda _: principal)
+    monkeypatch.setattr(wiring_access, "identify", lambda _: principal)
     asked = {"type": "TOKEN", "methodArn": f"{ARN}/GET/", "authorizationToken": "Bearer a.b.c"}
     result = read_result(json.loads(json.dumps(app.authorize(asked, None))))
     return lambda method, path: result.allows(f"{ARN}/{method}{path}")
@@ -215,9 +220,9 @@ def test_the_gateway_lets_an_expired_token_through_to_uploads_alone(
     expired = upload.world.access.authenticator.identify(upload.header)
     assert valid is not None
     assert expired is not None
-    for request in (*LET_THROUGH, *ANSWERED_THERE):
-        assert policy_of(valid, monkeypatch)(*request)
-        assert policy_of(expired, monkeypatch)(*request) == (request in LET_THROUGH)
+    for asked in (*LET_THROUGH, *ANSWERED_THERE):
+        assert policy_of(valid, monkeypatch)(*asked)
+        assert policy_of(expired, monkeypatch)(*asked) == (asked in LET_THROUGH)
 
 
 def test_the_policy_and_the_routes_name_the_same_requests() -> None:
@@ -226,3 +231,45 @@ def test_the_policy_and_the_routes_name_the_same_requests() -> None:
     assert {*app.EXPIRED.methods} == {route.method for route in outliving}
     paths = {f"/{target_of(route, 'a')}" for route in outliving}
     assert paths == {app.EXPIRED.path.replace("/*", "/a", 1).replace("*", "0" * 36)}
+
+
+@contextmanager
+def served(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """Serve a world behind app.py, the gateway, which keeps no answer, and a push proxy."""
+    monkeypatch.setattr(wiring_access, "identify", world.access.authenticator.identify)
+    monkeypatch.setattr(wiring_registry, "api", lambda: world.api)
+    api = rest_api_of(app.app, {"MOORAGE_URL": URL})
+    forgetting = {key: replace(each, ttl_seconds=0) for key, each in api.authorizers.items()}
+    with (
+        run_gateway(app.app, api=replace(api, authorizers=forgetting)) as gateway,
+        run_proxy(gateway) as proxy,
+    ):
+        yield gateway, proxy
+
+
+@pytest.mark.parametrize("closing", ["PATCH, then PUT", "PUT"])
+def test_a_layer_that_takes_longer_than_its_token_arrives_through_the_proxy(
+    closing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And afterwards the token is challenged at proxy and gateway alike."""
+    upload, layer = Upload(), bytes(range(256)) * (CHUNK // 64)
+    at, header = upload.open(upload.header), {"Authorization": upload.header}
+
+    def pieces() -> Iterator[bytes]:
+        yield layer[: len(layer) // 2]
+        upload.expire(HOUR)
+        yield layer[len(layer) // 2 :]
+
+    with served(upload.world, monkeypatch) as (gateway, proxy):
+        query = f"?digest={Digest.of(layer)}"
+        if closing == "PUT":
+            status, _, _ = request(proxy, "PUT", f"/v2/{at}{query}", pieces(), header)
+        else:
+            assert request(proxy, "PATCH", f"/v2/{at}", pieces(), header)[0] == 202
+            status, _, _ = request(proxy, "PUT", f"/v2/{at}{query}&at={len(layer)}", b"", header)
+        assert status == 201
+        for url in (gateway, proxy):
+            for method, path in ANSWERED_THERE[:3] + ANSWERED_THERE[5:]:
+                status, answered, _ = request(url, method, f"/v2{path}", b"", header)
+                assert status == 401
+                assert CHALLENGE in answered["WWW-Authenticate"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.access import admin as access_admin
 from moorage.cli import main as cli
 from moorage.common.project import DATA_TEMPLATE, load_template
@@ -87,8 +88,11 @@ class Cloud:
 
     def credentials(self) -> list[Any]:
         """Return the API tokens."""
-        store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
-        return access_admin.credentials(store)
+        return access_admin.credentials(self.access_store())
+
+    def access_store(self) -> DynamoAccessStore:
+        """Return the store of who may do what."""
+        return DynamoAccessStore(self.client("dynamodb"), f"{DATA}-access")
 
 
 def create_data_stack(cloud: Cloud, given: Mapping[str, str]) -> None:
