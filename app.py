@@ -14,7 +14,7 @@ import os
 from functools import partial
 from typing import Any
 
-from chalice.app import AuthRequest, AuthResponse, CloudWatchEvent, Rate, Response
+from chalice.app import AuthRequest, AuthResponse, AuthRoute, CloudWatchEvent, Rate, Response
 
 from chalicelib.access.authorizer_context import to_context
 from chalicelib.api.dispatch import answer
@@ -26,19 +26,29 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CACHE_SECONDS = 60
 """How long API Gateway keeps the authorizer's result for an Authorization header."""
 
+EXPIRED = AuthRoute("/*/blobs/uploads/*", ["GET", "PATCH", "PUT"])
+"""All that API Gateway lets through with an expired token: see `outlives_token` of the routes.
+
+It answers everything else itself, with a challenge; a challenge of the API it would rename.
+"""
+
 log.configure(os.environ)
 app = MoorageChalice(app_name="moorage")
 
 
 @app.authorizer(name="authorizer", ttl_seconds=CACHE_SECONDS)
 def authorize(request: AuthRequest) -> AuthResponse:
-    """Tell the gateway who sent a request; what they may do, dispatch decides at each request."""
+    """Tell the gateway who sent a request; what they may do, dispatch decides at each request.
+
+    The gateway keeps the answer for the token, so nothing in it may depend on this request.
+    """
     from chalicelib.wiring import access  # noqa: PLC0415 - it loads PyJWT, which the API needs seldom
 
     principal = access.identify(request.token)
     if principal is None:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway's word for 401
-    return AuthResponse(["*"], principal.id, to_context(principal))
+    allowed: list[str | AuthRoute] = ["*"] if principal.expired_at is None else [EXPIRED]
+    return AuthResponse(allowed, principal.id, to_context(principal))
 
 
 @app.route("/", methods=METHODS, content_types=[], authorizer=authorize)

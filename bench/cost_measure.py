@@ -124,7 +124,7 @@ class _CostWorld:
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
         tokens = TokenService(self.access, self.token_issuer, exchange, self.clock.now)
-        admission = GrantedAccess(self.access, self.clock.now)
+        admission = GrantedAccess(self.access, self.clock.now, lambda: self.registry)
         self.api = Api(lambda: self.registry, options, admission, lambda: tokens)
 
     @cached_property

@@ -4,6 +4,9 @@
 the header. What a principal may do is decided at each request (see decision.py), so only one thing
 lasts longer for that: a bearer token is accepted up to a minute after it expired or lost its key.
 
+A bearer token that expired in the last hours still says who sent it, and that it has expired: the
+body of one request may take longer than a token lives, and the push proxy sends it in many.
+
 This module must never keep what was presented, give a reason in a refusal, nor answer a failure of
 the store as a refusal: that is a 503. It loads PyJWT and cryptography, by tokens.py: code that only
 decides imports decision.py.
@@ -11,7 +14,7 @@ decides imports decision.py.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.access.authorization_header import Anonymous, Basic, Bearer, read_authorization
 from chalicelib.access.credentials import day_of, hash_of, is_api_token, verify
@@ -25,7 +28,7 @@ from chalicelib.access.decision import (
 )
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
-from chalicelib.access.tokens import Claims, TokenIssuer, Tokens, TokenUse
+from chalicelib.access.tokens import CONTINUES, Claims, TokenIssuer, Tokens, TokenUse
 from chalicelib.errors import RegistryError
 
 _log = logging.getLogger("moorage.access")
@@ -53,7 +56,8 @@ class Authenticator:
     def identify(self, header: str) -> Principal | None:
         """Return who sent an Authorization header; None if it names nobody, or is refused.
 
-        Raises UnavailableError and TooManyRequestsError.
+        The principal of an expired token is marked as such. Raises UnavailableError and
+        TooManyRequestsError.
         """
         now = self.now()
         try:
@@ -65,7 +69,8 @@ class Authenticator:
             return None
         if principal.limit is None and not principal.is_known:
             return None
-        note_use(self.store, principal, now)
+        if principal.expired_at is None:
+            note_use(self.store, principal, now)
         return principal
 
 
@@ -78,7 +83,7 @@ def identify(header: str | None, store: AccessStore, tokens: Tokens, now: float)
         case Basic() as basic:
             return log_in(basic.password, store, tokens, now).principal
         case Bearer(token):
-            return bearer(tokens.verify(token, now), store, now)
+            return bearer(tokens.verify(token, now, late=CONTINUES), store, now)
         case Anonymous():
             return ANONYMOUS
 
@@ -102,11 +107,15 @@ def log_in(password: str, store: AccessStore, tokens: Tokens, now: float) -> Log
 def bearer(claims: Claims, store: AccessStore, now: float) -> Principal:
     """Return whose bearer token this is, with today's grants: see `look_up`.
 
-    Raises AuthenticationError. `claims` have been verified, as those of a bearer token.
+    Raises AuthenticationError. `claims` have been verified, as those of a bearer token that may
+    have expired.
     """
     if claims.use is not TokenUse.BEARER:
         raise AuthenticationError(Reason.JWT_AUDIENCE)
-    return look_up(_subject(claims, limited=True), store, now)
+    subject = _subject(claims, limited=True)
+    if now >= claims.expires_at:
+        subject = replace(subject, expired_at=claims.expires_at)
+    return look_up(subject, store, now)
 
 
 def refresh(token: str, store: AccessStore, tokens: Tokens, now: float) -> Principal:

@@ -12,7 +12,7 @@ from chalicelib.access.scopes import parse_scopes, text_of
 PRINCIPAL = "principalId"
 """Where API Gateway itself puts an authorizer's principal."""
 
-_LIMIT, _SOURCE, _VERSION = "limit", "source", "version"
+_LIMIT, _SOURCE, _VERSION, _EXPIRED = "limit", "source", "version", "expired"
 
 
 def to_context(principal: Principal) -> dict[str, str]:
@@ -22,6 +22,8 @@ def to_context(principal: Principal) -> dict[str, str]:
         context[_LIMIT] = text_of(principal.limit)
     if principal.source is not None:
         context[_SOURCE] = principal.source
+    if principal.expired_at is not None:
+        context[_EXPIRED] = str(principal.expired_at)
     return context
 
 
@@ -29,10 +31,11 @@ def from_context(context: Mapping[str, str]) -> TokenSubject:
     """Read the context of a request; one that no authorizer has seen is anonymous."""
     if PRINCIPAL not in context:
         return TokenSubject(ANONYMOUS.id, None)
-    limit = context.get(_LIMIT)
+    limit, expired = context.get(_LIMIT), context.get(_EXPIRED)
     return TokenSubject(
         context[PRINCIPAL],
         None if limit is None else parse_scopes([limit]),
         context.get(_SOURCE),
         int(context.get(_VERSION, "0")),
+        None if expired is None else int(expired),
     )

@@ -9,7 +9,7 @@ repository take effect on the tokens that were issued before.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.access import scopes
 from chalicelib.access.credentials import Credential
@@ -38,13 +38,14 @@ class TokenSubject:
 
     `limit`: the token's scopes, None where they are no limit. `source`: the id of the credential,
     or the name of the trust, that it was issued for; `version`: the version of that credential's
-    secret.
+    secret. `expired_at`: when the token expired, in seconds since the epoch; None if it has not.
     """
 
     id: str
     limit: Scopes | None
     source: str | None = None
     version: int = 0
+    expired_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Principal:
     """Who sent a request. `id` names the principal in sessions, tokens and logs.
 
     `limit`: the scopes of the bearer token that was presented, None for Basic and no header.
-    `source` and `version` are as in `TokenSubject`.
+    `source`, `version` and `expired_at` are as in `TokenSubject`.
     """
 
     kind: PrincipalKind
@@ -63,6 +64,7 @@ class Principal:
     version: int = 0
     used_day: str | None = None
     """The last day on which the credential was used, as far as is noted."""
+    expired_at: int | None = None
 
     @property
     def is_known(self) -> bool:
@@ -104,16 +106,19 @@ def of_trust(subject: str, trust: Trust, limit: Scopes | None = None) -> Princip
 def look_up(subject: TokenSubject, store: AccessStore, now: float) -> Principal:
     """Return the principal of a token, with the grants that its credential or trust has now.
 
-    Reads one credential or trust at most. Raises AuthenticationError where the credential is gone,
-    revoked or expired, its secret was replaced, or the trust is gone or has another subject.
+    That of an expired token is returned too, marked as such. Reads one credential or trust at
+    most. Raises AuthenticationError where the credential is gone, revoked or expired, its secret
+    was replaced, or the trust is gone or has another subject.
     """
     if subject.id == _ANONYMOUS and subject.source is None:
-        return Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING, subject.limit)
-    if subject.id.startswith(_CREDENTIAL):
-        return _holder(subject, store, now)
-    if subject.id.startswith(_FEDERATED):
-        return _federated(subject, store)
-    raise AuthenticationError(Reason.JWT_CLAIMS)
+        principal = Principal(PrincipalKind.ANONYMOUS, _ANONYMOUS, NOTHING, subject.limit)
+    elif subject.id.startswith(_CREDENTIAL):
+        principal = _holder(subject, store, now)
+    elif subject.id.startswith(_FEDERATED):
+        principal = _federated(subject, store)
+    else:
+        raise AuthenticationError(Reason.JWT_CLAIMS)
+    return replace(principal, expired_at=subject.expired_at)
 
 
 def federated_subject(issuer: str, subject: str) -> str:
@@ -127,8 +132,11 @@ def decide(
     """Decide on an action of the routes: ping, token, catalog, pull, push or delete.
 
     `public`: anybody may pull from this repository. Whether it exists plays no part, so no answer
-    shows it. An action that is none of these is denied to everybody.
+    shows it. An action that is none of these is denied to everybody, and an expired token allows
+    nothing: what it may still finish is decided by api/authorization.py.
     """
+    if principal.expired_at is not None:
+        return Decision.CHALLENGE
     match action, repository:
         case "token", _:
             # A token request has its own login, which the token service verifies.

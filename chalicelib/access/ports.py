@@ -53,7 +53,7 @@ class AccessStore(Protocol):
     def list_credentials(self, after: str | None, limit: int) -> Page[Credential]:
         """Credentials by id in byte order after `after` (it need not exist), at most `limit` >= 1.
 
-        One request a page; revoked and expired ones are among them.
+        Revoked and expired ones are among them.
         """
 
     def rotate(
@@ -111,6 +111,12 @@ class AccessStore(Protocol):
     def public_among(self, repositories: Collection[str]) -> frozenset[str]:
         """Return those of some repositories that anybody may pull from."""
 
+    def public_between(self, first: str, last: str) -> frozenset[str]:
+        """Return all repositories that anybody may pull from, of the names `first` to `last`.
+
+        A page of a list is filtered by this: it reads those that there are, and no others.
+        """
+
     def list_public(self, after: str | None, limit: int) -> Page[str]:
         """Public repositories in byte order after `after` (it need not exist), `limit` >= 1."""
 
@@ -124,4 +130,13 @@ class AccessStore(Protocol):
 
         A repeat of the last attempt counts nothing. The counter may be dropped from `drop_at`
         (seconds since the epoch) on.
+        """
+
+    # what version 0.1 stored
+
+    def move(self) -> int:
+        """Move what version 0.1 stored to where it is read first; return how many items.
+
+        Every other method finds it before, too. Idempotent; an item that another owner changes at
+        this moment is left to the next call.
         """

@@ -1,10 +1,14 @@
-"""The throttle of failed logins: after too many of them a login is answered with 429.
+"""The throttle of failed logins: the same wrong one, again and again, is answered with 429.
 
-They are counted by source address and user name together, in windows of five minutes. That slows
-down guessing and locks nobody out: the right password still works from another address. Guessing is
-hopeless anyway (see credentials.py), so changing the name each time gains nothing; what the
-throttle saves is the work for programs that repeat a wrong password. This module must never keep a
-user name as it came: it is any text, and people type passwords into the wrong field.
+Failures are counted by source address and by what was presented (a password, a refresh token, a
+proof of identity), in windows of five minutes. What the throttle stops is a program that repeats a
+login which has ended. It locks out nobody else, neither behind the same address nor under the same
+user name: what is presented by others is counted apart, and a good one is never counted.
+
+Somebody who guesses presents something else each time, and is not stopped here: guessing 256 random
+bits is hopeless at any speed (see credentials.py). A limit for each source would stop all others
+behind it. What guesses cost is bounded by API Gateway's throttle of the token endpoint. This module
+must never keep what was presented, but its hash, together with the source.
 """
 
 import hashlib
@@ -16,7 +20,7 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.errors import TooManyRequestsError
 
 LIMIT = 10
-"""Failed logins of one source and name in one window, after which no login is looked at."""
+"""Failures of one login from one source in one window, after which it is not looked at."""
 
 WINDOW = 300
 """Seconds of a window. Windows begin at multiples of it."""
@@ -33,19 +37,19 @@ class Throttle:
 
     store: AccessStore
 
-    def check(self, source: str, name: str, now: float) -> None:
+    def check(self, source: str, presented: str, now: float) -> None:
         """Return if a login may be looked at; raises TooManyRequestsError with when to retry."""
-        if self.store.failures(counter_key(source, name), window_of(now)) >= LIMIT:
+        if self.store.failures(counter_key(source, presented), window_of(now)) >= LIMIT:
             raise TooManyRequestsError(
-                "too many failed logins from this address: wait, and check user name and password",
+                "this login has failed too often: it is not valid, so log in with another one",
                 retry_after=max(1, math.ceil((window_of(now) + 1) * WINDOW - now)),
             )
 
-    def failed(self, source: str, name: str, now: float, attempt: str) -> None:
+    def failed(self, source: str, presented: str, now: float, attempt: str) -> None:
         """Count a failed login; `attempt` is fresh for each, so that none is counted twice."""
         window = window_of(now)
         drop_at = (window + 1) * WINDOW + KEPT
-        self.store.add_failure(counter_key(source, name), window, attempt, drop_at)
+        self.store.add_failure(counter_key(source, presented), window, attempt, drop_at)
 
 
 def window_of(now: float) -> int:
@@ -53,9 +57,9 @@ def window_of(now: float) -> int:
     return int(now // WINDOW)
 
 
-def counter_key(source: str, name: str) -> str:
-    """Return the key of a source's and name's counter: 64 hexadecimal digits."""
-    text = f"{network_of(source)}\n{name}"
+def counter_key(source: str, presented: str) -> str:
+    """Return the key of the counter of one login from one source: 64 hexadecimal digits."""
+    text = f"{network_of(source)}\n{presented}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

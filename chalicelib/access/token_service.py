@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from chalicelib.access.authentication import Login, log_in, note_use, refresh
 from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind
 from chalicelib.access.federation.exchange import SubjectTokenType, TokenExchange
-from chalicelib.access.grants import Right
+from chalicelib.access.grants import Right, allowed
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
-from chalicelib.access.scopes import CATALOG, Scopes, granted
+from chalicelib.access.scopes import CATALOG, Scopes, ScopesTooLongError, granted
 from chalicelib.access.throttle import Throttle
 from chalicelib.access.tokens import TokenIssuer, TokenUse, expiry
 from chalicelib.errors import RequestInvalidError
@@ -76,15 +76,15 @@ class TokenService:
         """Return a token for what is public, without a login."""
         return self._issued(Login(ANONYMOUS), request)
 
-    def password(self, user: str, password: str, request: TokenRequest) -> IssuedToken:
+    def password(self, password: str, request: TokenRequest) -> IssuedToken:
         """Return a token for a password: an API token or a login token.
 
-        Raises AuthenticationError, and TooManyRequestsError after too many of those from one
-        address under one user name.
+        Raises AuthenticationError, TooManyRequestsError for a password that one address has
+        presented too often already, and RequestInvalidError for what does not fit a token.
         """
         return self._attempt(
             request,
-            user,
+            password,
             lambda now: self.token_issuer.verified(
                 lambda tokens: log_in(password, self.store, tokens, now)
             ),
@@ -94,7 +94,7 @@ class TokenService:
         """Return a token for a refresh token; raises as `password` does."""
         return self._attempt(
             request,
-            GrantType.REFRESH,
+            token,
             lambda now: Login(
                 self.token_issuer.verified(lambda tokens: refresh(token, self.store, tokens, now))
             ),
@@ -116,22 +116,22 @@ class TokenService:
             return Login(self.token_exchange.exchange(known, presented, now))
 
         use = TokenUse.LOGIN if request.scopes is None else TokenUse.BEARER
-        return self._attempt(request, GrantType.EXCHANGE, identified, use)
+        return self._attempt(request, presented, identified, use)
 
     def _attempt(
         self,
         request: TokenRequest,
-        name: str,
+        presented: str,
         identified: Callable[[float], Login],
         use: TokenUse = TokenUse.BEARER,
     ) -> IssuedToken:
         now, throttle = self.now(), Throttle(self.store)
-        throttle.check(request.source, name, now)
+        throttle.check(request.source, presented, now)
         try:
             login = identified(now)
         except AuthenticationError as refused:
             _log.info("login refused: %s", refused.reason)
-            throttle.failed(request.source, name, now, attempt=uuid.uuid4().hex)
+            throttle.failed(request.source, presented, now, attempt=uuid.uuid4().hex)
             raise
         note_use(self.store, login.principal, now)
         return self._issued(login, request, use)
@@ -141,7 +141,10 @@ class TokenService:
     ) -> IssuedToken:
         now, principal = self.now(), login.principal
         scopes = () if use is TokenUse.LOGIN else self._granted(principal, request.scopes)
-        token = self.token_issuer.issue(principal, scopes, now, use=use, until=login.until)
+        try:
+            token = self.token_issuer.issue(principal, scopes, now, use=use, until=login.until)
+        except ScopesTooLongError as error:
+            raise RequestInvalidError(str(error)) from None
         refresh_token = None
         if request.offline and principal.kind is PrincipalKind.CREDENTIAL:
             refresh_token = self.token_issuer.issue(principal, (), now, use=TokenUse.REFRESH)
@@ -156,5 +159,6 @@ class TokenService:
         """
         scopes = (CATALOG,) if requested is None else requested
         pulled = {scope.name for scope in scopes if Right.PULL in scope.actions}
-        public = self.store.public_among(pulled) if pulled and not principal.grants.admin else ()
+        hidden = {name for name in pulled if not allowed(principal.grants, Right.PULL, name)}
+        public = self.store.public_among(hidden) if hidden else ()
         return granted(scopes, principal.grants, public)

@@ -66,6 +66,9 @@ LIFE: Mapping[TokenUse, int] = {
 }
 """How long a token lives, in seconds from its issue."""
 
+CONTINUES = 12 * 3600
+"""Seconds after its end for which a bearer token can still finish uploads that it began."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -110,7 +113,7 @@ class Tokens:
         """Return a signed token that lives from `now` for the LIFE of its use, or until `until`.
 
         `until`: when the login that it is issued for ends. `jti` must be fresh. Raises
-        ScopesTooLongError for more scopes than fit a token.
+        ScopesTooLongError for more scopes, with the subject, than fit a token.
         """
         issued_at = int(now)
         payload = {
@@ -128,13 +131,20 @@ class Tokens:
         key = self.keys.signing
         token = jwt.encode(payload, key.secret, ALGORITHM, headers={"kid": key.id})
         if len(token) > MAX_LENGTH:
-            raise ScopesTooLongError(f"a token of more than {MAX_LENGTH} characters")
+            raise ScopesTooLongError(
+                f"the token would have more than {MAX_LENGTH} characters: ask for fewer scopes, or"
+                " have the issuer name a shorter subject"
+            )
         return token
 
-    def verify(self, token: str, now: float, use: TokenUse = TokenUse.BEARER) -> Claims:
+    def verify(
+        self, token: str, now: float, use: TokenUse = TokenUse.BEARER, *, late: float = 0
+    ) -> Claims:
         """Return the claims of a token that this registry issued, for this use, valid at `now`.
 
-        Raises AuthenticationError, with the reason JWT_KEY if the keys may have to be read again.
+        `late`: seconds for which an expired one is still verified; the caller must look at its
+        `expires_at`. Raises AuthenticationError, with the reason JWT_KEY if the keys may have to
+        be read again.
         """
         key = self._key(token)
         try:
@@ -156,7 +166,7 @@ class Tokens:
         except jwt.InvalidTokenError as error:
             # Not chained: a library's error may quote the token.
             raise AuthenticationError(_REFUSALS.get(type(error), Reason.JWT_CLAIMS)) from None
-        return _timely(_claims(payload, use), now)
+        return _timely(_claims(payload, use), now, late)
 
     def _audience(self, use: TokenUse) -> str:
         return self.service if use is TokenUse.BEARER else f"{self.service}#{use}"
@@ -274,11 +284,11 @@ def _whole(value: object) -> int:
     return value
 
 
-def _timely(claims: Claims, now: float) -> Claims:
+def _timely(claims: Claims, now: float, late: float) -> Claims:
     if claims.expires_at - claims.issued_at > LIFE[claims.use]:
         raise AuthenticationError(Reason.JWT_CLAIMS)
     if now < claims.not_before:
         raise AuthenticationError(Reason.JWT_EARLY)
-    if now >= claims.expires_at:
+    if now >= claims.expires_at + late:
         raise AuthenticationError(Reason.JWT_EXPIRED)
     return claims

@@ -7,7 +7,8 @@ repository or blob exists.
 # ruff: noqa: D102 - AccessControl and AuthorizedCaller say what each method does
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chalicelib.access.authorizer_context import PRINCIPAL, from_context
 from chalicelib.access.decision import Decision, Principal, decide, look_up
@@ -16,21 +17,26 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import required_scopes
 from chalicelib.api.messages import AuthorizedCaller, Request, UnrestrictedCaller
-from chalicelib.errors import DeniedError, UnauthorizedError
+from chalicelib.api.routes import RouteMatch
+from chalicelib.errors import DeniedError, UnauthorizedError, UploadUnknownError
+from chalicelib.registry.session import Owner
+
+if TYPE_CHECKING:
+    from chalicelib.registry.registry import Registry
 
 
 class AccessControl(Protocol):
     """Decides who may do what."""
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        """Return who may do an action; raises UnauthorizedError, DeniedError."""
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
+        """Return who may do what a request's route does; raises UnauthorizedError, DeniedError."""
 
 
 class OpenAccess:
     """Anybody may do everything: a local registry on loopback."""
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
-        del action, repository
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
+        del found
         return UnrestrictedCaller(request.authorizer.get(PRINCIPAL, ""))
 
 
@@ -62,26 +68,33 @@ class PrincipalCaller(NamedTuple):
     def visible(self, repositories: Sequence[str]) -> list[str]:
         grants = self.principal.grants
         hidden = [name for name in repositories if not allowed(grants, "pull", name)]
-        unseen = set(hidden) - self.store.public_among(hidden) if hidden else set()
+        # One range of the list: a page has up to a thousand names, and few of them are public.
+        public = self.store.public_between(min(hidden), max(hidden)) if hidden else frozenset()
+        unseen = set(hidden) - public
         return [name for name in repositories if name not in unseen]
 
 
 class GrantedAccess(NamedTuple):
     """A principal may do what was granted, and anybody may pull what is public.
 
-    `now` gives seconds since the epoch.
+    `now` gives seconds since the epoch. `registry` is asked only about the session of an upload
+    that outlives its token.
     """
 
     store: AccessStore
     now: Callable[[], float]
+    registry: "Callable[[], Registry]"
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
+        action, repository = found.route.action, found.parameters.get("name")
         # The credential or trust is read again: a revoked one is refused.
         scopes = required_scopes(action, repository, request.method, request.query).challenge()
         try:
             principal = look_up(from_context(request.authorizer), self.store, self.now())
         except AuthenticationError as refused:
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
+        if self._finishes(principal, found):
+            principal = replace(principal, expired_at=None)
         caller = PrincipalCaller(principal, self.store)
         decision = caller.decision(action, repository)
         if decision is Decision.CHALLENGE:
@@ -89,3 +102,14 @@ class GrantedAccess(NamedTuple):
         if decision is Decision.DENIED:
             raise DeniedError("this login may not do that here: ask for a grant")
         return caller
+
+    def _finishes(self, principal: Principal, found: RouteMatch) -> bool:
+        """Whether an expired token goes on with an upload that its principal began before."""
+        if principal.expired_at is None or not found.route.outlives_token:
+            return False
+        owner = Owner(found.parameters["name"], principal.id)
+        try:
+            session = self.registry().uploads.status(owner, found.parameters["session"])
+        except UploadUnknownError:
+            return False
+        return session.created_at < principal.expired_at

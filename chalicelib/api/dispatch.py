@@ -92,8 +92,7 @@ class Api:
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
 
     def _handled(self, request: Request, found: RouteMatch) -> Response:
-        name = found.parameters.get("name")
-        caller = self._access_control.admit(request, found.route.action, name)
+        caller = self._access_control.admit(request, found)
         request = request._replace(caller=caller)
         return found.handle(self._registry, self._options, request, self._token_service)
 

@@ -76,6 +76,8 @@ class Route(NamedTuple):
     operation: str
     served_by: ServedBy = ServedBy.REGISTRY
     takes_options: bool = False
+    outlives_token: bool = False
+    """Whether an expired token may still do it, in a session that was opened while it lived."""
 
     @property
     def handler(self) -> Handler:
@@ -126,9 +128,9 @@ ROUTES = (
     Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
     Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
     Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),
-    Route("GET", _UPLOAD, Action.PUSH, "uploads.status"),
-    Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append"),
-    Route("PUT", _UPLOAD, Action.PUSH, "uploads.commit"),
+    Route("GET", _UPLOAD, Action.PUSH, "uploads.status", outlives_token=True),
+    Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append", outlives_token=True),
+    Route("PUT", _UPLOAD, Action.PUSH, "uploads.commit", outlives_token=True),
     Route("DELETE", _UPLOAD, Action.PUSH, "uploads.cancel"),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
     Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),

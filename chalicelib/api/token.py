@@ -34,8 +34,8 @@ def get(token_service: TokenService, request: Request) -> Response:
     offline = request.parameter("offline_token") == "true"
     wanted = TokenRequest(scopes, request.source, offline=offline)
     match read_authorization(request.headers.get("authorization")):
-        case Basic(user, password):
-            issued = token_service.password(user, password, wanted)
+        case Basic(password=password):
+            issued = token_service.password(password, wanted)
         case Anonymous():
             issued = token_service.anonymous(wanted)
         case Bearer():
@@ -55,8 +55,8 @@ def post(token_service: TokenService, request: Request) -> Response:
         raise RequestInvalidError(f"grant_type must be one of {', '.join(GrantType)}") from None
     match grant:
         case GrantType.PASSWORD:
-            user, password = _required(form, "username"), _required(form, "password")
-            issued = token_service.password(user, password, wanted)
+            _required(form, "username")
+            issued = token_service.password(_required(form, "password"), wanted)
         case GrantType.REFRESH:
             issued = token_service.refresh(_required(form, "refresh_token"), wanted)
         case GrantType.EXCHANGE:

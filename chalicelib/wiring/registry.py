@@ -130,7 +130,8 @@ def api() -> Api:
         return Api(registry, options)
     options = options._replace(realm=access.realm, service=access.service)
     store = DynamoAccessStore(dynamodb_client(), access.table)
-    return Api(registry, options, GrantedAccess(store, SystemClock().now), token_service)
+    granted = GrantedAccess(store, SystemClock().now, registry)
+    return Api(registry, options, granted, token_service)
 
 
 def token_service() -> "TokenService":

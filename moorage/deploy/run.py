@@ -98,7 +98,7 @@ class Deployment:
         elif options.observability is False:
             self.stacks.delete(self.names.observability_stack)
         url, target = stack.parameters[_URL], stack.outputs.get("DomainTarget")
-        token = self._first_admin(data.outputs["AccessTableName"], options.admin_token_file)
+        token = self._put_access(data.outputs["AccessTableName"], options.admin_token_file)
         return deploy_texts.DeployResult(
             url=url,
             data_stack=self.names.data_stack,
@@ -238,9 +238,14 @@ class Deployment:
         parameters = {**({} if before is None else before.parameters), **given}
         return {each: parameters[each] for each in template["Parameters"] if each in parameters}
 
-    def _first_admin(self, table: str, token_file: Path | None) -> str | None:
-        """Create an admin's API token if there is no API token at all; return it."""
+    def _put_access(self, table: str, token_file: Path | None) -> str | None:
+        """Create an admin's API token if there is no API token at all; return it.
+
+        What version 0.1 stored is moved: the functions, which are new by now, read it either way.
+        """
         store = access_admin.open_store(self.account.client("dynamodb"), table)
+        if moved := store.move():
+            self.echo(f"{table}: moved {moved} items of version 0.1 to keys of their own")
         if access_admin.credentials(store):
             return None
         token = generate()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
-from chalicelib.api.routes import ROUTES, Route, ping
+from chalicelib.api.routes import ROUTES, Route, RouteMatch, ping
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import (
     DeniedError,
@@ -62,9 +62,9 @@ class Refusing:
     def __init__(self, error: RegistryError) -> None:
         self._error = error
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
         """Raise."""
-        del request, action, repository
+        del request, found
         raise self._error
 
 

@@ -60,6 +60,7 @@ OWNERS_METHODS = frozenset(
         "delete_trust",
         "set_public",
         "list_public",
+        "move",
     }
 )
 """What of the access store is called by the commands of whoever owns it, with their own rights.

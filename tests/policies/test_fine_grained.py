@@ -7,6 +7,7 @@ functions that have anything to do with the table `access`.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,8 @@ from tests.infra.templates import DATA
 from tests.policies.aws_calls import OWNERS_METHODS, AwsCall, each_call
 from tests.policies.function_policies import DeployedNames, Function, document, policy
 from tests.policies.iam_actions import needs
-from tests.policies.policy import ATTRIBUTES, UnsupportedPolicyError, Verdict
+from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, UnsupportedPolicyError, Verdict
+from tests.support.memory_access import put_as_version_0_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,13 +42,16 @@ OWNERS = {
     "secret": keys.secret_key("5ec4e7"),
     "trust": keys.trust_key("ci"),
     "public": keys.public_key("team/app"),
+    "list of credentials": keys.listed_credential("c0ffee"),
+    "list of trusts": keys.listed_trust("ci"),
+    "list of public": keys.listed_public("team/app"),
 }
 ELSEWHERE = {
     **OWNERS,
     "no kind": {"pk": "FAILURES", "sk": "1"},
     "another kind": {"pk": "failures#x", "sk": "1"},
     "a kind behind": {"pk": "SECRET#FAILURES#x", "sk": "1"},
-    "credentials by another name": {"pk": "CREDENTIAL#x", "sk": "1"},
+    "credentials by another name": {"pk": "CREDENTIALS#x", "sk": "1"},
 }
 COUNTER = keys.failures_key("192.0.2.1 somebody", 7)
 
@@ -80,7 +85,7 @@ def writes(key: Key) -> list[Need]:
     ]
     parts = [{"Put": put(key)}, {"Update": request(key, "SET a = :a")}, {"Delete": request(key)}]
     calls += [("TransactWriteItems", {"TransactItems": [part]}) for part in parts]
-    if key["pk"] != CREDENTIAL["pk"]:
+    if not key["pk"].startswith("CREDENTIAL#"):
         calls += [("UpdateItem", day), ("TransactWriteItems", {"TransactItems": [{"Update": day}]})]
     return [need for name, each in calls for need in needs("dynamodb", name, each)]
 
@@ -175,7 +180,9 @@ def owners_writes(backend: Backend) -> dict[str, list[Need]]:
         "delete_trust": lambda: store.delete_trust("ci"),
         "set_public": lambda: store.set_public("a", public=True),
         "set_public, no longer": lambda: store.set_public("a", public=False),
+        "move": store.move,
     }
+    put_as_version_0_1(store, a_credential(), replace(trust, name="old"), "old")
     found = {}
     for name, step in steps.items():
         calls: list[AwsCall] = []
@@ -206,4 +213,5 @@ def test_attributes_are_listed_with_the_keys(function: Function) -> None:
     (day,) = [each for each in document(function)["Statement"] if each["Sid"] == "DayOfUse"]
     listed = {*day["Condition"]["ForAllValues:StringEquals"][ATTRIBUTES]}
     assert listed == named | {"last_used_day"}
+    assert day["Condition"].pop("ForAllValues:StringLike") == {LEADING_KEYS: ["CREDENTIAL#*"]}
     assert "StringLike" not in json.dumps(day)

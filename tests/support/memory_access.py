@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from chalicelib.stores.dynamodb.access import CREDENTIAL, DynamoAccessStore
+from chalicelib.stores.dynamodb.access import CREDENTIAL, TRUST, DynamoAccessStore
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.keys import credential_key
+from chalicelib.stores.dynamodb.keys import (
+    credential_key,
+    listed_credential,
+    listed_public,
+    listed_trust,
+    secret_key,
+)
 from tests.emulators.dynamodb import MemoryTables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chalicelib.access.credentials import Credential
+    from chalicelib.access.trusts import Trust
+    from chalicelib.stores.dynamodb.keys import Key
 
 _TABLE: Final = "access"
+
+
+def put_as_version_0_1(
+    store: DynamoAccessStore,
+    credential: Credential | None = None,
+    trust: Trust | None = None,
+    public: str | None = None,
+) -> None:
+    """Put items where version 0.1 had them: in the lists, with ids and names in the keys alone."""
+    items: list[tuple[Key, dict[str, Any]]] = []
+    if credential is not None:
+        kept = CREDENTIAL.encode(credential)
+        del kept["id"]
+        items.append((listed_credential(credential.id), kept))
+        secret = {"credential": {"S": credential.id}}
+        items.append((secret_key(credential.secret_hash), secret))
+    if trust is not None:
+        named = TRUST.encode(trust)
+        del named["name"]
+        items.append((listed_trust(trust.name), named))
+    if public is not None:
+        items.append((listed_public(public), {}))
+    client, table = store._dynamo._client, store._table  # noqa: SLF001 - behind its back
+    for key, item in items:
+        client.put_item(TableName=table, Item={**item, **key_attributes(key)})
 
 
 class MemoryAccessStore(DynamoAccessStore):

@@ -19,7 +19,7 @@ from moorage.proxy.server import Proxy, ProxyOptions
 from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from moorage.common.http_server import Pace, Startable
     from moorage.gateway.function import LambdaFunction
@@ -102,7 +102,7 @@ def request(
     url: str,
     method: str,
     target: str,
-    body: bytes | None = None,
+    body: bytes | Iterable[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Make one request on a connection of its own; give status, headers, body."""

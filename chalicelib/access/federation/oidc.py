@@ -16,6 +16,7 @@ import jwt
 
 from chalicelib.access.federation.key_sets import KeySet, KeySetError, read_object
 from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.errors import RequestInvalidError
 
 MAX_LENGTH = 8192
 """Most characters of an identity token; those of build services have some 2,000."""
@@ -70,7 +71,8 @@ def verify(
 ) -> VerifiedIdentity:
     """Return the identity in a token of this issuer, for one of these audiences, valid at `now`.
 
-    `issuer` is one that a trust names. Raises AuthenticationError, and what `key_sets` raises.
+    `issuer` is one that a trust names. Raises AuthenticationError, RequestInvalidError for a
+    subject that is too long, and what `key_sets` raises.
     """
     header = _read(_segments(token)[0])
     key_id = header.get("kid")
@@ -90,6 +92,11 @@ def verify(
     if meant_for.isdisjoint(audiences):
         raise AuthenticationError(Reason.IDENTITY_AUDIENCE)
     _check_times(payload, now)
+    if len(identity.subject) > MAX_SUBJECT:
+        raise RequestInvalidError(
+            f"the subject of this identity has more than {MAX_SUBJECT} characters: have its issuer"
+            " name a shorter one"
+        )
     return identity
 
 
@@ -150,7 +157,7 @@ def _audiences(value: object) -> frozenset[str]:
 
 def _subject(value: object) -> str:
     # It is written to logs, where a control character is another line.
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT or not value.isprintable():
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise AuthenticationError(Reason.IDENTITY_CLAIMS)
     return value
 

@@ -6,6 +6,7 @@ must never hold or log a secret: only hashes come here.
 
 # ruff: noqa: D102 - access.ports says what each method of the store does
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
@@ -33,13 +34,24 @@ from chalicelib.stores.dynamodb.client import (
     TransactionRefusedError,
 )
 from chalicelib.stores.dynamodb.codec import AttributeKind, Field, Schema
-from chalicelib.stores.dynamodb.expressions import Change, Clause, Delete, Put, Update
+from chalicelib.stores.dynamodb.expressions import (
+    Change,
+    Clause,
+    ConditionCheck,
+    Delete,
+    Put,
+    Update,
+)
 from chalicelib.stores.dynamodb.keys import (
     all_trusts,
     credential_key,
     credentials_after,
     failures_key,
+    listed_credential,
+    listed_public,
+    listed_trust,
     public_after,
+    public_between,
     public_key,
     secret_key,
     trust_key,
@@ -49,6 +61,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
     from chalicelib.stores.dynamodb.codec import Item
+    from chalicelib.stores.dynamodb.keys import Key, KeyRange
 
 GRANTS: AttributeKind[Grants] = AttributeKind(
     "L",
@@ -59,7 +72,7 @@ GRANTS: AttributeKind[Grants] = AttributeKind(
 CREDENTIAL = Schema(
     Credential,
     (
-        Field("id", codec.TEXT, attribute="sk"),
+        Field("id", codec.TEXT),
         Field("name", codec.TEXT),
         Field("owner", codec.TEXT),
         Field("created_at", codec.TIME),
@@ -78,7 +91,7 @@ CREDENTIAL = Schema(
 TRUST = Schema(
     Trust,
     (
-        Field("name", codec.TEXT, attribute="sk"),
+        Field("name", codec.TEXT),
         Field("issuer", AttributeKind("S", str, parse_issuer)),
         Field("audience", codec.TEXT),
         Field("subject", AttributeKind("S", str, parse_subject)),
@@ -92,6 +105,10 @@ ABSENT = Clause("attribute_not_exists(#pk)")
 PRESENT = Clause("attribute_exists(#pk)")
 """There is such an item: an update must not make one."""
 
+WHOLE = Clause("attribute_exists(#secret_hash)")
+"""There is a credential, and not only its row in the list: an update must not make one."""
+
+_KEYS = frozenset({"pk", "sk"})
 _TRIES = 3
 """How often a counter is raised or made: another request may make or drop it in between."""
 
@@ -117,6 +134,14 @@ def points_to(credential_id: str) -> Clause:
     return Clause("#credential = :id", {"id": codec.TEXT.encode(credential_id)})
 
 
+def unchanged(item: "Item") -> Clause:
+    """Nobody has changed an item since it was read."""
+    parts = [
+        Clause(f"#{name} = :{name}", {name: value}) for name, value in _attributes(item).items()
+    ]
+    return functools.reduce(Clause.__and__, parts, PRESENT)
+
+
 def not_counted(attempt: str) -> Clause:
     """The counter is there, and this attempt was not the last that it counted."""
     return PRESENT & Clause("#attempt <> :attempt", {"attempt": codec.TEXT.encode(attempt)})
@@ -138,6 +163,7 @@ class DynamoAccessStore:
     def create(self, credential: Credential) -> None:
         changes: list[Change] = [
             Put(self._table, credential_key(credential.id), CREDENTIAL.encode(credential), ABSENT),
+            Put(self._table, listed_credential(credential.id), {}, ABSENT),
             self._secret_put(credential.secret_hash, credential.id),
         ]
         try:
@@ -147,9 +173,7 @@ class DynamoAccessStore:
                 raise CredentialExistsError from refused
 
     def get(self, credential_id: str) -> Credential | None:
-        if not credential_id:
-            return None
-        return CREDENTIAL.decode_found(self._dynamo.get(self._table, credential_key(credential_id)))
+        return self._standing(credential_id)[1] if credential_id else None
 
     def find(self, secret_hash: str) -> Credential | None:
         item = self._dynamo.get(self._table, secret_key(secret_hash))
@@ -161,8 +185,11 @@ class DynamoAccessStore:
         return credential if secret_hash in hashes else None
 
     def list_credentials(self, after: str | None, limit: int) -> Page[Credential]:
-        items, more = self._dynamo.query_page(self._table, credentials_after(after), limit)
-        return Page([CREDENTIAL.decode(item) for item in items], more)
+        rows, more = self._dynamo.query_page(self._table, credentials_after(after), limit)
+        keys = [credential_key(row["sk"]["S"]) for row in rows if not _is_credential(row)]
+        items = [_named_by_key(row, "id") for row in rows if _is_credential(row)]
+        found = map(CREDENTIAL.decode, [*items, *self._dynamo.get_many(self._table, keys)])
+        return Page(sorted(found, key=lambda credential: credential.id), more)
 
     def rotate(
         self, before: Credential, secret_hash: str, previous_until: float | None
@@ -211,27 +238,47 @@ class DynamoAccessStore:
         names = {item["sk"]["S"] for item in self._dynamo.query(self._table, all_trusts())}
         if trust.name not in names and len(names) >= MAX_TRUSTS:
             raise TooManyTrustsError
-        self._dynamo.write(Put(self._table, trust_key(trust.name), TRUST.encode(trust)))
+        item = TRUST.encode(trust)
+        keys = (trust_key(trust.name), listed_trust(trust.name))
+        self._dynamo.transact([Put(self._table, key, item) for key in keys])
 
     def get_trust(self, name: str) -> Trust | None:
         if not is_credential_name(name):
             return None
-        return TRUST.decode_found(self._dynamo.get(self._table, trust_key(name)))
+        item = self._dynamo.get(self._table, trust_key(name))
+        if item is None:
+            row = self._dynamo.get(self._table, listed_trust(name))
+            item = None if row is None else _named_by_key(row, "name")
+        return TRUST.decode_found(item)
 
     def list_trusts(self) -> Sequence[Trust]:
-        return [TRUST.decode(item) for item in self._dynamo.query(self._table, all_trusts())]
+        rows = self._dynamo.query(self._table, all_trusts())
+        return [TRUST.decode(_named_by_key(row, "name")) for row in rows]
 
     def delete_trust(self, name: str) -> None:
         if is_credential_name(name):
-            self._dynamo.write(Delete(self._table, trust_key(name)))
+            keys = (trust_key(name), listed_trust(name))
+            self._dynamo.transact([Delete(self._table, key) for key in keys])
 
     def set_public(self, repository: str, *, public: bool) -> None:
-        key = public_key(repository)
-        self._dynamo.write(Put(self._table, key, {}) if public else Delete(self._table, key))
+        keys = (public_key(repository), listed_public(repository))
+        self._dynamo.transact(
+            [Put(self._table, key, {}) if public else Delete(self._table, key) for key in keys]
+        )
 
     def public_among(self, repositories: Collection[str]) -> frozenset[str]:
-        keys = [public_key(repository) for repository in repositories]
-        return frozenset(str(item["sk"]["S"]) for item in self._dynamo.get_many(self._table, keys))
+        # Those that version 0.1 opened stand in the list alone.
+        left, found = set(repositories), set[str]()
+        for key_of in (public_key, listed_public):
+            names = {tuple(key_of(name).values()): name for name in left}
+            items = self._dynamo.get_many(self._table, map(key_of, left))
+            found |= {names[item["pk"]["S"], item["sk"]["S"]] for item in items}
+            left -= found
+        return frozenset(found)
+
+    def public_between(self, first: str, last: str) -> frozenset[str]:
+        rows = self._dynamo.query(self._table, public_between(first, last))
+        return frozenset(str(row["sk"]["S"]) for row in rows)
 
     def list_public(self, after: str | None, limit: int) -> Page[str]:
         items, more = self._dynamo.query_page(self._table, public_after(after), limit)
@@ -255,6 +302,51 @@ class DynamoAccessStore:
                         return _count(failed.item)
         raise UnavailableError("others keep making and dropping the counter of failed logins")
 
+    def move(self) -> int:
+        moves: list[Sequence[Change | ConditionCheck]] = []
+        for row in self._dynamo.query(self._table, credentials_after(None)):
+            if _is_credential(row):
+                own, listed = credential_key(row["sk"]["S"]), listed_credential(row["sk"]["S"])
+                put = Put(self._table, own, _attributes(_named_by_key(row, "id")), ABSENT)
+                moves.append([put, Put(self._table, listed, {}, unchanged(row))])
+        for row in self._listed_alone(all_trusts(), trust_key):
+            name, whole = row["sk"]["S"], _attributes(_named_by_key(row, "name"))
+            put = Put(self._table, trust_key(name), whole, ABSENT)
+            moves.append([put, ConditionCheck(self._table, listed_trust(name), unchanged(row))])
+        for row in self._listed_alone(public_after(None), public_key):
+            put = Put(self._table, public_key(row["sk"]["S"]), {}, ABSENT)
+            check = ConditionCheck(self._table, listed_public(row["sk"]["S"]), PRESENT)
+            moves.append([put, check])
+        return sum(map(self._moved, moves))
+
+    def _listed_alone(self, span: "KeyRange", key_of: "Callable[[str], Key]") -> "list[Item]":
+        """Return the rows of a list for which there is no item of its own."""
+        rows = self._dynamo.query(self._table, span)
+        keys = [key_of(row["sk"]["S"]) for row in rows]
+        found = {item["pk"]["S"] for item in self._dynamo.get_many(self._table, keys, ["pk"])}
+        return [row for row, key in zip(rows, keys, strict=True) if key["pk"] not in found]
+
+    def _moved(self, changes: Sequence[Change | ConditionCheck]) -> bool:
+        try:
+            self._dynamo.transact(changes)
+        except TransactionRefusedError:
+            return False
+        return True
+
+    def _standing(self, credential_id: str) -> "tuple[Key, Credential | None]":
+        """Return a credential, if there is one, and where it stands.
+
+        Version 0.1 had it in the list; it may be moved from there while it is looked for.
+        """
+        own, listed = credential_key(credential_id), listed_credential(credential_id)
+        for key in (own, listed, own):
+            item = self._dynamo.get(self._table, key)
+            if item is not None and _is_credential(item):
+                return key, CREDENTIAL.decode(_named_by_key(item, "id") if key is listed else item)
+            if item is None and key is listed:
+                break
+        return own, None
+
     def _secret_put(self, secret_hash: str, credential_id: str) -> Put:
         attributes = {"credential": codec.TEXT.encode(credential_id)}
         return Put(self._table, secret_key(secret_hash), attributes, ABSENT)
@@ -270,7 +362,7 @@ class DynamoAccessStore:
             attributes["previous_until"] = codec.TIME.encode(previous_until)
         return Update(
             self._table,
-            credential_key(before.id),
+            self._standing(before.id)[0],
             with_secret_number(before.version),
             set=attributes,
             add={"version": 1},
@@ -283,11 +375,24 @@ class DynamoAccessStore:
         return current is not None and current.secret_hash == secret_hash
 
     def _set(self, credential_id: str, attributes: "Item") -> None:
-        update = Update(self._table, credential_key(credential_id), PRESENT, set=attributes)
+        key, _ = self._standing(credential_id)
         try:
-            self._dynamo.write(update)
+            self._dynamo.write(Update(self._table, key, WHOLE, set=attributes))
         except ConditionFailedError as failed:
             raise CredentialMissingError from failed
+
+
+def _is_credential(item: "Item") -> bool:
+    return "secret_hash" in item
+
+
+def _named_by_key(row: "Item", name: str) -> "Item":
+    """Return a row of a list with the name that version 0.1 had in its key alone."""
+    return {**row, name: row["sk"]}
+
+
+def _attributes(item: "Item") -> "Item":
+    return {name: value for name, value in item.items() if name not in _KEYS}
 
 
 def _count(item: "Item | None") -> int:

@@ -12,11 +12,18 @@ Table `registry` (kept):
 Table `uploads`: one item for each session, under its id.
 
 Table `access` (kept):
-    CREDENTIAL       <id>                            a credential
+    CREDENTIAL#<id>  RECORD                          a credential
     SECRET#<hash>    RECORD                          the id of the credential that has this secret
-    TRUST            <name>                          a trust in another issuer's identities
-    PUBLIC           <name>                          a repository that anybody may pull from
-    FAILURES#<key>   <window>                        how many logins failed, and where (TTL)
+    TRUST#<name>     RECORD                          a trust in another issuer's identities
+    PUBLIC#<name>    RECORD                          a repository that anybody may pull from
+    CREDENTIAL       <id>                            that there is such a credential
+    TRUST            <name>                          the same trust
+    PUBLIC           <name>                          the same repository
+    FAILURES#<key>   <window>                        how often one login failed (TTL)
+
+What each request reads has a partition of its own, for DynamoDB bounds what one partition answers.
+The partitions CREDENTIAL, TRUST and PUBLIC are lists, each row written with the item that it lists.
+Version 0.1 had nothing else: there its credentials were, and there the stores still find them.
 
 The first two have an index `sweep` each, which holds the items that need the sweeper, by the time
 at which they do: sessions that are not over and cleaned up, manifests on their way in or out.
@@ -132,6 +139,11 @@ def repositories_after(after: str | None) -> KeyRange:
 
 def credential_key(credential_id: str) -> Key:
     """A credential, in the table `access`, as all of the following."""
+    return {"pk": f"{_CREDENTIAL}#{credential_id}", "sk": _RECORD}
+
+
+def listed_credential(credential_id: str) -> Key:
+    """The row of a credential in the list of all."""
     return {"pk": _CREDENTIAL, "sk": credential_id}
 
 
@@ -141,12 +153,22 @@ def secret_key(secret_hash: str) -> Key:
 
 
 def public_key(repository: str) -> Key:
-    """The row of a repository that anybody may pull from."""
+    """The item that says that anybody may pull from a repository."""
+    return {"pk": f"{_PUBLIC}#{repository}", "sk": _RECORD}
+
+
+def listed_public(repository: str) -> Key:
+    """The row of such a repository in the list of all."""
     return {"pk": _PUBLIC, "sk": repository}
 
 
 def trust_key(name: str) -> Key:
     """A trust."""
+    return {"pk": f"{_TRUST}#{name}", "sk": _RECORD}
+
+
+def listed_trust(name: str) -> Key:
+    """The row of a trust in the list of all, which has the whole trust."""
     return {"pk": _TRUST, "sk": name}
 
 
@@ -168,6 +190,11 @@ def all_trusts() -> KeyRange:
 def public_after(after: str | None) -> KeyRange:
     """All public repositories whose names come after `after`, which need not exist."""
     return _span(_PUBLIC, "", after)
+
+
+def public_between(first: str, last: str) -> KeyRange:
+    """All public repositories whose names are among the names from `first` to `last`, inclusive."""
+    return KeyRange(_PUBLIC, "", first, last)
 
 
 def _in_repository(repository: str, sort: str) -> Key:

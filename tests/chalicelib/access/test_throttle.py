@@ -1,4 +1,4 @@
-"""Failed logins: too many of one source under one name are answered with 429, and no others."""
+"""Failed logins: one that a source repeats too often is answered with 429, and no other one."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ HERE = "192.0.2.1"
 
 @dataclass
 class Login:
-    """Logins as `ci` from HERE, before which there were none."""
+    """Logins with one wrong password from HERE, before which there were none."""
 
     throttle: Throttle = field(default_factory=lambda: Throttle(MemoryAccessStore()))
 
     def fail(self, times: int, now: float = NOW) -> None:
         """Fail so many times."""
         for _ in range(times):
-            self.throttle.failed(HERE, "ci", now, uuid.uuid4().hex)
+            self.throttle.failed(HERE, "moor_stale", now, uuid.uuid4().hex)
 
     def wait(self, now: float = NOW) -> int:
         """Return how many seconds another login would have to wait."""
         try:
-            self.throttle.check(HERE, "ci", now)
+            self.throttle.check(HERE, "moor_stale", now)
         except TooManyRequestsError as error:
             return error.retry_after
         return 0
@@ -50,7 +50,7 @@ def test_an_attempt_counts_once() -> None:
     """Even if the write is repeated."""
     login = Login()
     for _ in range(LIMIT):
-        login.throttle.failed(HERE, "ci", NOW, "the same")
+        login.throttle.failed(HERE, "moor_stale", NOW, "the same")
     assert login.wait() == 0
 
 
@@ -70,9 +70,9 @@ def test_a_source_is_an_address_or_the_network_of_one_host(source: str) -> None:
     assert network_of(source) == NETWORKS[source]
 
 
-def test_a_counters_key_hides_the_name() -> None:
-    """It is a hash of source and name together, which no two pairs share."""
+def test_a_counters_key_hides_what_was_presented() -> None:
+    """It is a hash of source and secret together, which no two pairs share."""
     assert counter_key(HERE, "moor_secret") == counter_key(HERE, "moor_secret")
-    keys = {counter_key(HERE, name) for name in ("", "a", "a\n", "\0", "\ud800", "x" * 10_000)}
+    keys = {counter_key(HERE, each) for each in ("", "a", "a\n", "\0", "\ud800", "x" * 10_000)}
     assert len(keys) == 6
     assert all(len(key) == 64 for key in keys)

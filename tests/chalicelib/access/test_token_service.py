@@ -16,7 +16,7 @@ from chalicelib.access.scopes import CATALOG, Scopes, parse_scopes
 from chalicelib.access.token_service import IssuedToken, TokenRequest
 from chalicelib.access.tokens import Claims, TokenUse
 from chalicelib.access.trusts import Trust
-from chalicelib.errors import UnavailableError
+from chalicelib.errors import RequestInvalidError, UnavailableError
 from tests.chalicelib.access.values import NOW, reason_of
 from tests.support.access import AccessWorld
 
@@ -40,7 +40,7 @@ class World:
 
     def log_in(self, scopes: Scopes | None = PULL, **how: object) -> IssuedToken:
         """Log in with the right password."""
-        return self.tokens.password("me", self.password, TokenRequest(scopes, HOME, **how))  # type: ignore[arg-type]
+        return self.tokens.password(self.password, TokenRequest(scopes, HOME, **how))  # type: ignore[arg-type]
 
     def read(self, token: str, use: TokenUse = TokenUse.BEARER) -> Claims:
         """Read a token as the registry does."""
@@ -100,12 +100,31 @@ def test_an_exchange_without_scopes_gives_a_login_token(federated: World) -> Non
     login = federated.tokens.exchange(SubjectTokenType.ID_TOKEN, "proof", TokenRequest(None, HOME))
     assert federated.read(login.token, TokenUse.LOGIN).scopes == ()
     federated.at += 3000
-    issued = federated.tokens.password("moorage", login.token, request)
+    issued = federated.tokens.password(login.token, request)
     assert (issued.scopes, issued.refresh_token) == (BOTH, None)
     assert issued.expires_at == login.expires_at
     federated.at = login.expires_at
-    reason = reason_of(federated.tokens.password, "moorage", login.token, request)
+    reason = reason_of(federated.tokens.password, login.token, request)
     assert reason is Reason.JWT_EXPIRED
+
+
+LONG = parse_scopes([" ".join(f"repository:team/{'x' * 90}{n}:pull" for n in range(30))])
+
+
+@pytest.mark.parametrize(
+    ("subject", "scopes"),
+    [("repo:team/app:" + "\U0001f600" * 600, None), ("repo:team/app:" + "\u00e9" * 1000, LONG)],
+    ids=["a login token", "with many scopes"],
+)
+def test_a_subject_that_fits_no_token_is_400(
+    federated: World, subject: str, scopes: Scopes | None
+) -> None:
+    """Its identity may be let in; the message says what is too long, and quotes nothing."""
+    named = of_trust(federated_subject(ISSUER, subject), TRUST)
+    federated.tokens.token_exchange.exchange = lambda *_: named  # type: ignore[method-assign]
+    with pytest.raises(RequestInvalidError, match="shorter subject") as refused:
+        federated.tokens.exchange(SubjectTokenType.ID_TOKEN, "proof", TokenRequest(scopes, HOME))
+    assert subject[-5:] not in refused.value.message
 
 
 def test_use_is_noted_once_a_day(world: World) -> None:
@@ -145,7 +164,7 @@ def test_no_secret_is_shown_or_logged(world: World, caplog: pytest.LogCaptureFix
     """What was presented and issued is in no log line and in no `repr`."""
     caplog.set_level(logging.DEBUG)
     wrong = generate()
-    reason_of(world.tokens.password, "me", wrong, TokenRequest(PULL, HOME))
+    reason_of(world.tokens.password, wrong, TokenRequest(PULL, HOME))
     issued = world.log_in(offline=True)
     secrets = [wrong, world.password, issued.token, issued.refresh_token, hash_of(world.password)]
     shown = caplog.text + repr(issued) + repr(world.access.store.get("x"))

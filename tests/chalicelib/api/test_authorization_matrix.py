@@ -65,9 +65,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock.now)
-        granted = GrantedAccess(self.access.store, self.memory.clock.now)
+        now, registry = self.memory.clock.now, lambda: self.memory.registry
+        granted = GrantedAccess(self.access.store, now, registry)
         self.tokens = self.access.token_service()
-        self.api = Api(lambda: self.memory.registry, OPTIONS, granted, lambda: self.tokens)
+        self.api = Api(registry, OPTIONS, granted, lambda: self.tokens)
         self.passwords = {
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }
@@ -90,7 +91,7 @@ class World:
         request = TokenRequest(parse_scopes([scopes]), "test")
         if login is None:
             return f"Bearer {self.tokens.anonymous(request).token}"
-        return f"Bearer {self.tokens.password(login, self.passwords[login], request).token}"
+        return f"Bearer {self.tokens.password(self.passwords[login], request).token}"
 
     def ask(self, method: str, target: str, header: str | None, body: bytes = b"") -> Response:
         """Send a request by way of the authorizer, whose own 401 has no body."""

@@ -15,7 +15,7 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, UnrestrictedCaller
-from chalicelib.api.routes import ROUTES, Action, match
+from chalicelib.api.routes import ROUTES, Action, RouteMatch, match
 from chalicelib.digest import Digest
 from chalicelib.errors import (
     DeniedError,
@@ -82,9 +82,10 @@ class Deny:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Action, str | None]] = []
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
         """Refuse."""
-        self.asked.append((request.method, Action(action), repository))
+        asked = (request.method, found.route.action, found.parameters.get("name"))
+        self.asked.append(asked)
         raise DeniedError
 
 
@@ -231,9 +232,9 @@ class World:
     memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
     refusal: Exception | None = None
 
-    def admit(self, request: Request, action: str, repository: str | None) -> AuthorizedCaller:
+    def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
         """Let everybody do everything, as ann, unless a row said otherwise."""
-        del request, action, repository
+        del request, found
         if self.refusal is not None:
             raise self.refusal
         return UnrestrictedCaller("ann")

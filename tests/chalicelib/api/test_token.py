@@ -184,17 +184,54 @@ def test_an_unreadable_post_is_400(
     assert "aaaa" not in error["message"]
 
 
-def test_too_many_failed_logins_are_429() -> None:
-    """From that address, under that name; right passwords are not counted."""
-    world = World()
+def in_mid_window(world: World) -> None:
+    """Move the clock to where no window of the throttle begins meanwhile."""
     clock = world.memory.clock
-    clock.offset = WINDOW / 2 - clock.now() % WINDOW  # where none begins meanwhile
-    for _ in range(LIMIT):
-        assert get(world, basic("me", "wrong")).status == 401
-    right = basic("me", world.passwords["reader"])
-    response = get(world, right)
-    assert response.status == 429
-    assert get(world, right, source="203.0.113.9").status == 200
-    assert get(world, basic("another", world.passwords["reader"])).status == 200
-    clock.offset += int(str(response.headers["Retry-After"]))
-    assert {get(world, right).status for _ in range(LIMIT + 1)} == {200}
+    clock.offset = WINDOW / 2 - clock.now() % WINDOW
+
+
+def test_a_wrong_login_that_is_repeated_is_429_until_its_window_ends() -> None:
+    """From one address; elsewhere it is looked at."""
+    world = World()
+    in_mid_window(world)
+    stale = basic("me", generate())
+    assert [get(world, stale).status for _ in range(LIMIT)] == [401] * LIMIT
+    response = get(world, stale)
+    (error,) = content(response, 429)["errors"]
+    assert error["code"] == "TOOMANYREQUESTS"
+    assert get(world, stale, source="203.0.113.9").status == 401
+    world.memory.clock.offset += int(str(response.headers["Retry-After"]))
+    assert get(world, stale).status == 401
+
+
+def test_ten_stale_logins_behind_an_address_hinder_nobody_else() -> None:
+    """In whatever form they come, and under the same user name: an office has one address."""
+    world = World()
+    in_mid_window(world)
+    good = basic("moorage", world.passwords["writer"])
+    offline = content(get(world, good, offline_token=["true"]))["refresh_token"]
+    refreshing = {"grant_type": "refresh_token", "refresh_token": offline}
+    kinds = [f"urn:ietf:params:oauth:token-type:{kind}" for kind in ("id_token", "jwt")]
+    stale = [f"{offline[:-4]}{number:04}" for number in range(10)]
+    for each in stale:
+        exchanges = [
+            {"grant_type": EXCHANGE, "subject_token": each, "subject_token_type": kind}
+            for kind in kinds
+        ]
+        forms = [*exchanges, refreshing | {"refresh_token": each}, PASSWORD | {"password": each}]
+        for _ in range(LIMIT + 1):
+            last = [post(world, form).status for form in forms]
+            last.append(get(world, basic("moorage", each)).status)
+        assert set(last) == {429}
+    assert get(world, good).status == 200
+    assert post(world, PASSWORD | {"password": world.passwords["writer"]}).status == 200
+    assert post(world, refreshing).status == 200
+    assert get(world).status == 200
+
+
+def test_a_guesser_is_never_let_in_and_locks_nobody_out() -> None:
+    """Each guess is refused by itself: nobody else behind the address is asked to wait."""
+    world = World()
+    in_mid_window(world)
+    assert {get(world, basic("me", generate())).status for _ in range(5 * LIMIT)} == {401}
+    assert get(world, basic("me", world.passwords["reader"])).status == 200

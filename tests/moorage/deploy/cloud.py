@@ -9,6 +9,7 @@ import boto3
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
+from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.access import admin as access_admin
 from moorage.cli import main as cli
 from moorage.common.project import DATA_TEMPLATE, load_template
@@ -89,8 +90,11 @@ class Cloud:
 
     def credentials(self) -> list[Any]:
         """Return the API tokens."""
-        store = access_admin.open_store(self.client("dynamodb"), f"{DATA}-access")
-        return access_admin.credentials(store)
+        return access_admin.credentials(self.access_store())
+
+    def access_store(self) -> DynamoAccessStore:
+        """Return the store of who may do what."""
+        return DynamoAccessStore(self.client("dynamodb"), f"{DATA}-access")
 
 
 def refusal(code: str, operation: str) -> ClientError:

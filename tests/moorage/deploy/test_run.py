@@ -19,6 +19,7 @@ from moorage.common.errors import CommandError
 from moorage.deploy import DeployError
 from moorage.deploy import run as deploy_run
 from moorage.deploy.package import Package, read_package
+from tests.chalicelib.access.values import a_credential
 from tests.moorage.deploy.cloud import (
     BUCKET,
     CODE,
@@ -30,6 +31,7 @@ from tests.moorage.deploy.cloud import (
     refusal,
 )
 from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.support.memory_access import put_as_version_0_1
 from tests.support.moorage_command import TOKEN
 
 if TYPE_CHECKING:
@@ -114,16 +116,21 @@ def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
 
 
 def test_a_second_deployment_keeps_key_admin_and_options(cloud: Cloud) -> None:
-    """It creates no key and no admin, and changes only the options that are given."""
+    """It creates no key and no admin, and changes only the options that are given.
+
+    What version 0.1 stored is moved.
+    """
     cloud.done("deploy")
     url = cloud.stack().parameters["PublicUrl"]
+    put_as_version_0_1(cloud.access_store(), a_credential(), public="team/app")
     again = cloud.done("deploy")
+    assert f"{DATA}-access: moved 2 items of version 0.1" in again.err
     assert f"{DATA}: nothing changed" in again.err
     assert f"{STACK}: nothing changed" in again.err
     assert not TOKEN.search(again.out)
     assert f"The registry is at {url}/v2/" in again.out
     assert cloud.client("ssm").get_parameter(Name=KEY)["Parameter"]["Version"] == 1
-    assert len(cloud.credentials()) == 1
+    assert len(cloud.credentials()) == 2
     changed = cloud.done("deploy", "--log-days", "7", "--api-memory", "2048")
     assert "setting its address" not in changed.err
     cloud.done("deploy", "--api-memory", "1769")

@@ -28,14 +28,21 @@ from chalicelib.stores.dynamodb import access as dynamodb_access
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.keys import credential_key, failures_key, secret_key, trust_key
+from chalicelib.stores.dynamodb.keys import (
+    credential_key,
+    failures_key,
+    listed_credential,
+    listed_trust,
+    secret_key,
+    trust_key,
+)
 from moorage.common.data import DataNames
 from moorage.local.backend import aws_environment, create_data
 from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.emulators.lost_answers import answer_lost, meanwhile
 from tests.support import memory_access
-from tests.support.memory_access import MemoryAccessStore
+from tests.support.memory_access import MemoryAccessStore, put_as_version_0_1
 from tests.support.values import fresh_name
 
 if TYPE_CHECKING:
@@ -349,6 +356,8 @@ def test_public(fresh_store: AccessStore) -> None:
     assert store.list_public(None, 2) == Page([one, two], more=False)
     assert store.list_public(None, 1) == Page([one], more=True)
     assert store.list_public(one, 1) == Page([two], more=False)
+    spans = ((one, two), (two, three), (two, one), (three, "~"))
+    assert [len(store.public_between(*span)) for span in spans] == [2, 1, 0, 0]
     for name in (one, one, three):
         store.set_public(name, public=False)
     assert store.list_public(None, 5) == Page([two], more=False)
@@ -417,7 +426,7 @@ def test_all_pages_are_read(running: Running, backend: str) -> None:
     made = [a_trust(name=f"t{number}") for number in range(5)]
     for one in made:
         dynamo.store.put_trust(one)
-        dynamo.set(trust_key(one.name), "ballast", {"S": "x" * 350_000})
+        dynamo.set(listed_trust(one.name), "ballast", {"S": "x" * 350_000})
     assert list(dynamo.store.list_trusts()) == made
 
 
@@ -439,7 +448,8 @@ def test_a_corrupt_trust_is_a_fault(
     """A trust that can't be read lets nobody in, is not taken for absent, and can be replaced."""
     dynamo, made = over_a_table(running.stores("moto")), a_trust()
     dynamo.store.put_trust(made)
-    dynamo.set(trust_key(made.name), attribute, value)
+    for key in (trust_key(made.name), listed_trust(made.name)):
+        dynamo.set(key, attribute, value)
     with pytest.raises(CorruptItemError):
         dynamo.store.get_trust(made.name)
     with pytest.raises(CorruptItemError):
@@ -469,12 +479,15 @@ def test_writes_that_are_sent_twice(dynamo: DynamoAccess) -> None:
         store.revoke(credential.id)
     assert store.get(credential.id) == replace(rotated, revoked=True)
     trust = a_trust()
-    with answer_lost(dynamo.client, "PutItem"):
+    with answer_lost(dynamo.client, "TransactWriteItems"):
         store.put_trust(trust)
     assert store.get_trust(trust.name) == trust
-    with answer_lost(dynamo.client, "DeleteItem"):
+    with answer_lost(dynamo.client, "TransactWriteItems"):
         store.delete_trust(trust.name)
     assert store.get_trust(trust.name) is None
+    with answer_lost(dynamo.client, "TransactWriteItems"):
+        store.set_public("lost", public=True)
+    assert store.public_among(["lost"]) == {"lost"}
 
 
 def test_a_replacement_between_two_reads(dynamo: DynamoAccess) -> None:
@@ -512,7 +525,7 @@ def test_only_counters_expire(running: Running, name: str) -> None:
     store.add_failure(key, 1, "a", NOW + 0.5)
     items = dynamo.client.scan(TableName=dynamo.table)["Items"]
     expiring = [item for item in items if "drop_at" in item]
-    assert len(items) == 4
+    assert len(items) == 6
     assert [(item["pk"], item["drop_at"]) for item in expiring] == [
         ({"S": f"FAILURES#{key}"}, {"N": "1764000001"})
     ]
@@ -530,3 +543,97 @@ def test_grants_that_can_not_be_read_are_no_grants(dynamo: DynamoAccess, grants:
         dynamo.store.get(credential.id)
     with pytest.raises(CorruptItemError):
         dynamo.store.find(credential.secret_hash)
+
+
+# what version 0.1 stored
+
+
+@pytest.fixture
+def older(fresh_store: AccessStore) -> tuple[DynamoAccessStore, Credential, Trust]:
+    """A store with one credential, one trust and one public repository, `a`, of version 0.1."""
+    assert isinstance(fresh_store, DynamoAccessStore)
+    credential, trust = a_full_credential(), a_trust()
+    credential = replace(credential, revoked=False)
+    put_as_version_0_1(fresh_store, credential, trust, "a")
+    return fresh_store, credential, trust
+
+
+Older = tuple[DynamoAccessStore, "Credential", Trust]
+
+
+def check_read(older: Older) -> None:
+    """Everything is found, by every way to it."""
+    store, credential, trust = older
+    assert store.get(credential.id) == store.find(credential.secret_hash) == credential
+    assert store.list_credentials(None, 9) == Page([credential], more=False)
+    assert store.get_trust(trust.name) == trust
+    assert store.list_trusts() == [trust]
+    assert store.public_among(["a", "b"]) == store.public_between("a", "b") == {"a"}
+    assert store.list_public(None, 9) == Page(["a"], more=False)
+
+
+def test_what_version_0_1_stored_is_found_before_and_after_it_is_moved(older: Older) -> None:
+    """Moving it twice is moving it once, and there is nothing to move of what is put today."""
+    store, _, trust = older
+    check_read(older)
+    assert [store.move(), store.move()] == [3, 0]
+    check_read(older)
+    store.create(a_credential())
+    store.put_trust(a_trust())
+    store.set_public("b", public=True)
+    assert store.move() == 0
+    store.delete_trust(trust.name)
+    store.set_public("a", public=False)
+    assert (store.get_trust(trust.name), store.public_among(["a"])) == (None, frozenset())
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_version_0_1_stored_is_changed_where_it_stands(older: Older, moved: bool) -> None:  # noqa: FBT001 - a parameter
+    """The functions of version 0.1, as long as they run, read it there."""
+    store, credential, trust = older
+    if moved:
+        assert store.move() == 3
+    store.regrant(credential.id, Grants.parse(["a:pull"]))
+    new = a_hash()
+    rotated = store.rotate(replace(credential, grants=Grants.parse(["a:pull"])), new, None)
+    assert rotated == store.find(new)
+    assert (rotated.secret_hash, rotated.grants) == (new, Grants.parse(["a:pull"]))
+    store.revoke(credential.id)
+    store.put_trust(replace(trust, grants=Grants.parse(["b:pull"])))
+    for _ in range(2):
+        assert store.get(credential.id) == replace(rotated, revoked=True)
+        assert store.get_trust(trust.name) == replace(trust, grants=Grants.parse(["b:pull"]))
+        store.move()
+    with pytest.raises(CredentialExistsError):
+        store.create(replace(credential, secret_hash=a_hash()))
+
+
+def test_a_change_while_it_is_moved_is_not_lost(dynamo: DynamoAccess) -> None:
+    """What is changed between reading and moving is left for the next time."""
+    store, credential, trust = dynamo.store, a_credential(), a_trust()
+    put_as_version_0_1(store, credential, trust)
+
+    def revoke() -> None:
+        dynamo.set(listed_credential(credential.id), "revoked", {"BOOL": True})
+
+    def replace_trust() -> None:
+        dynamo.set(listed_trust(trust.name), "subject", {"S": "somebody"})
+
+    with (
+        meanwhile(dynamo.client, "Query", revoke, 1),
+        meanwhile(dynamo.client, "Query", replace_trust, 2),
+    ):
+        store.move()
+    revoked = replace(credential, revoked=True)
+    assert store.get(credential.id) == revoked
+    store.move()
+    assert store.get(credential.id) == revoked
+    assert store.get_trust(trust.name) == replace(trust, subject="somebody")
+
+
+def test_a_credential_that_is_moved_while_it_is_looked_for_is_found(dynamo: DynamoAccess) -> None:
+    """It is at no time in neither place."""
+    store, credential = dynamo.store, a_credential()
+    put_as_version_0_1(store, credential)
+    with meanwhile(dynamo.client, "GetItem", store.move):
+        assert store.get(credential.id) == credential
