@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chalicelib.api.routes import ROUTES
 from chalicelib.errors import ErrorCode
+from chalicelib.routes import ROUTES
 from moorage.gateway.faults import GatewayFault
 from tests.support import description
 from tests.support.description import Operation, operations, template
