@@ -17,9 +17,9 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import required_scopes
 from chalicelib.api.messages import AuthorizedCaller, Request, UnrestrictedCaller
-from chalicelib.api.routes import RouteMatch
 from chalicelib.errors import DeniedError, UnauthorizedError, UploadUnknownError
 from chalicelib.registry.session import Owner
+from chalicelib.routes import RouteMatch
 
 if TYPE_CHECKING:
     from chalicelib.registry.registry import Registry

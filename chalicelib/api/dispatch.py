@@ -7,20 +7,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
 from chalicelib.api.headers import upload_headers
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.routes import (
-    OPTIONS,
-    MethodUnknownError,
-    RouteMatch,
-    RouteUnknownError,
-    match,
-    methods,
-)
 from chalicelib.content_range import content_range
 from chalicelib.errors import (
     ErrorCode,
@@ -30,6 +24,16 @@ from chalicelib.errors import (
     UploadError,
 )
 from chalicelib.reference import parse_digest
+from chalicelib.routes import (
+    OPTIONS,
+    MethodUnknownError,
+    Route,
+    RouteMatch,
+    RouteUnknownError,
+    ServedBy,
+    match,
+    methods,
+)
 from chalicelib.settings import ApiOptions
 from chalicelib.telemetry import log
 from chalicelib.telemetry.line import LogLine, line_of
@@ -38,6 +42,8 @@ from chalicelib.telemetry.tally import Tally, tallied
 if TYPE_CHECKING:
     from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
+
+Handler = Callable[..., Response]
 
 _log = logging.getLogger("moorage.api")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -49,6 +55,18 @@ _TRY_AGAIN = frozenset({ErrorCode.TOOMANYREQUESTS, ErrorCode.UNAVAILABLE})
 def no_token_service() -> NoReturn:
     """Refuse a request to the token endpoint of an open registry, which has none."""
     raise RouteUnknownError("this registry is open and issues no tokens")
+
+
+def ping(request: Request) -> Response:
+    """GET /v2/: this is a registry."""
+    del request
+    return Response(200, {"Content-Type": "application/json"}, b"{}")
+
+
+def handler_of(route: Route) -> Handler:
+    """Return a route's handler. A new process imports those of its first request only."""
+    module, _, name = route.operation.partition(".")
+    return cast("Handler", getattr(import_module(f"chalicelib.api.{module}"), name))
 
 
 class Api:
@@ -79,7 +97,9 @@ class Api:
                 response = Response(204, {"Allow": ", ".join(methods(request.path))})
             else:
                 found = match(request.method, request.path)
-                response = self._handled(request, found)
+                caller = self._access_control.admit(request, found)
+                request = request._replace(caller=caller)
+                response = self._handled(found, request)
         except RegistryError as error:
             code = error.code.code
             response = self._challenged(error, _refusal(error, found))
@@ -91,10 +111,16 @@ class Api:
         _write(_line(request, found, response, tally, code))
         return Response(response.status, {**_VERSION, **response.headers}, response.body)
 
-    def _handled(self, request: Request, found: RouteMatch) -> Response:
-        caller = self._access_control.admit(request, found)
-        request = request._replace(caller=caller)
-        return found.handle(self._registry, self._options, request, self._token_service)
+    def _handled(self, found: RouteMatch, request: Request) -> Response:
+        """Call the handler, with what it is served by."""
+        handler = handler_of(found.route)
+        if found.route.served_by is ServedBy.NOTHING:
+            return handler(request=request)
+        if found.route.served_by is ServedBy.TOKEN_SERVICE:
+            return handler(token_service=self._token_service(), request=request)
+        if found.route.takes_options:
+            handler = partial(handler, options=self._options)
+        return handler(registry=self._registry(), request=request, **found.parameters)
 
     def _challenged(self, error: RegistryError, response: Response) -> Response:
         """Add the challenge to a 401: where to get a token, and for which scopes.

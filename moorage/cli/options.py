@@ -104,6 +104,17 @@ def _url(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    from moorage.common.hosts import EVERY_HOST, host_key  # noqa: PLC0415 - likewise
+
+    try:
+        return text if text == EVERY_HOST else str(host_key(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no name of a host: write it as host.docker.internal, or * for any"
+        ) from None
+
+
 PATH = click.Path(path_type=Path, readable=False)  # who opens it says what is wrong
 PORT = _number("port", 0, 65_535)
 SIZE = _number("bytes", 0)
@@ -114,3 +125,4 @@ DURATION = ParsedText("time", _duration)
 LIFE = ParsedText("time", _life)
 """Seconds above 0, or None for `never`."""
 URL = ParsedText("url", _url)
+HOST = ParsedText("name", _host)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from moorage.cli.command import Command
-from moorage.cli.options import COUNT, PATH, PORT, SECONDS, SIZE, option
+from moorage.cli.options import COUNT, HOST, PATH, PORT, SECONDS, SIZE, option
 
 # Any other word turns access control on: it must not be off by mistake.
 _NO = frozenset({"", "0", "no", "off", "false"})
@@ -25,6 +25,12 @@ def _watch_input(_ctx: click.Context, _param: click.Parameter, value: bool) -> N
 
 
 _host = option("--host", "ADDRESS", "the address to listen on", "127.0.0.1")
+_ALLOW_HOST = (
+    "--allow-host allow_hosts",
+    HOST,
+    "answer to this host name too, as of another machine; may be repeated; * is any",
+)
+_allow_host = option(*_ALLOW_HOST, multiple=True)
 # `moorage local` starts its children with this; it is of no use to a person.
 _stop = option(
     "--stop-with-input", None, "", hidden=True, expose_value=False, callback=_watch_input
@@ -45,6 +51,7 @@ _head_mode = option(
 @option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
 @_head_mode
 @option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")
+@option(*_ALLOW_HOST, variable="ALLOW_HOST", multiple=True)
 @option("--ready-file", PATH, "write the addresses and process ids here, as JSON, when ready")
 @option(
     "--auth/--no-auth",
@@ -69,6 +76,7 @@ def local(log_level: str, /, **options: Any) -> int:
 
 @click.command(cls=Command)
 @_host
+@_allow_host
 @option("--port", PORT, "0 takes a free port", "8000")
 @_stop
 @_head_mode
@@ -94,8 +102,9 @@ def gateway(head_mode: str, **options: Any) -> None:
 
 
 @click.command(cls=Command)
-@option("--upstream", "URL", "the registry's address", required=True)
+@option("--upstream", "URL", "the registry's address: https, or on this machine", required=True)
 @_host
+@_allow_host
 @option("--port", PORT, "0 takes a free port", "5000")
 @_stop
 @option("--chunk-size", SIZE, "how much of a layer to send in one request", "4194304")

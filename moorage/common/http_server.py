@@ -1,7 +1,8 @@
 """The HTTP server below the gateway and the proxy: starting, stopping, and limits for clients.
 
-Clients are limited in number, slowness and idleness. This module must never cut off a client that
-keeps up 16 KiB a second, nor log a line that a client sent: it may be an Authorization header.
+Clients are limited in number, slowness and idleness, and must name this server as Host. This module
+must never cut off a client that keeps up 16 KiB a second, nor log a line that a client sent: it may
+be an Authorization header.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from moorage.common.hosts import AllowedHosts
 
 BYTES_PER_SECOND: Final = 16 * 1024
 """A client that is slower for long is cut off: it would hold memory here at no cost to itself."""
@@ -94,12 +97,13 @@ class BoundedServer(web.Server):
     """An aiohttp server that closes connections above a number, and idle ones.
 
     Without a bound, silent clients would use up all file descriptors: none would be left for AWS
-    or upstream.
+    or upstream. A request for another host than `hosts` is refused before the handler sees it.
     """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        hosts: AllowedHosts,
         *,
         handler_cancellation: bool,
     ) -> None:
@@ -113,7 +117,12 @@ class BoundedServer(web.Server):
             "keepalive_timeout": _BETWEEN_REQUESTS_SECONDS,
             "lingering_time": _LINGER_SECONDS,
         }
-        super().__init__(handler, handler_cancellation=handler_cancellation, **settings)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            refusal = hosts.refusal(request)
+            return await handler(request) if refusal is None else refusal
+
+        super().__init__(answer, handler_cancellation=handler_cancellation, **settings)
         self._most = most_connections()
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:

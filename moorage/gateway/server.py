@@ -14,6 +14,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Final, cast
 
+from moorage.common.hosts import AllowedHosts
 from moorage.common.http_server import (
     BoundedServer,
     Pace,
@@ -33,7 +34,7 @@ from moorage.gateway.response import HeadMode, read_answer, to_http
 from moorage.gateway.rest_api import RestApi, rest_api_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from typing import Any
 
@@ -57,7 +58,8 @@ class GatewayOptions:
     refused as by a Lambda that is throttled. `timeout_seconds` is the integration's timeout and the
     function's deadline. A client may pause for `idle_seconds`, and
     its body may take `slow_seconds` on top of a second for each 16 KiB. `most_held` is how many
-    bytes of bodies all requests together may hold.
+    bytes of bodies all requests together may hold. `allow_hosts` are answered to beside this
+    machine's names.
     """
 
     host: str = "127.0.0.1"
@@ -69,6 +71,7 @@ class GatewayOptions:
     idle_seconds: float = 60.0
     slow_seconds: float = 60.0
     most_held: int = MOST_HELD
+    allow_hosts: Sequence[str] = ()
 
 
 class Gateway:
@@ -97,7 +100,8 @@ class Gateway:
         """Listen. Raises OSError when the address is taken or is not this machine's."""
         return_large_buffers()
         # Lambda runs on when its caller leaves: a write to the registry must here, too.
-        server = BoundedServer(self._handle, handler_cancellation=False)
+        hosts = AllowedHosts(self._options.host, self._options.allow_hosts)
+        server = BoundedServer(self._handle, hosts, handler_cancellation=False)
         self._runner = await listen(
             server, self._options.host, self._options.port, _SHUTDOWN_SECONDS
         )

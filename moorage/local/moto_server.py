@@ -1,7 +1,7 @@
 """moto's server as a child process: S3 and DynamoDB in memory, for a laptop and for tests.
 
 It answers requests in an order in which nothing is lost; what moto itself does wrong is corrected
-in moorage.local.moto_corrections. It checks no signatures, and so listens on loopback only.
+in moorage.local.moto_corrections. It checks no signatures, and so answers to loopback only.
 """
 
 import argparse
@@ -25,12 +25,15 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 from chalicelib.limits import PART_MINIMUM
+from moorage.common.hosts import AllowedHosts
 from moorage.local.children import exit_with_parent
 from moorage.local.moto_corrections import correct_moto
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_HOSTS = AllowedHosts("127.0.0.1")
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ class KeepAliveHandler(MotoRequestHandler):
         environ["wsgi.input"] = io.BytesIO(body)
         environ["wsgi.input_terminated"] = True
         environ["CONTENT_LENGTH"] = str(len(body))
+        if not _HOSTS.admits(environ.get("HTTP_HOST", "")):
+            self._answer("403 Forbidden", [("Content-Type", "text/plain")], b"no host of mine")
+            return
         status, headers, content = _call(self.server.app, environ)
         self._answer(status, headers, content)
 

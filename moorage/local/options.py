@@ -4,7 +4,7 @@ Settings that a shell has for another registry must never reach this one.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class LocalOptions:
     """The options: a port of 0 is any free one, no `aws_endpoint` means moto.
 
     `inline_limit` is in bytes; None: the registry's own default. With `auth` access is controlled,
-    and the admin's API token is written to `admin_token_file`, or printed.
+    and the admin's API token is written to `admin_token_file`, or printed. Gateway and proxy answer
+    to the hosts in `allow_hosts` too.
     """
 
     gateway_port: int = 8000
@@ -40,6 +41,7 @@ class LocalOptions:
     log_level: str = "warning"
     auth: bool = False
     admin_token_file: Path | None = None
+    allow_hosts: Sequence[str] = ()
 
     @property
     def gateway_url(self) -> str:

@@ -81,15 +81,16 @@ class _Local:
             return None
         backend.create_data(aws, names, environment)
         admin_token = self._set_up_access(aws, names, environment)
-        log_level = ("--log-level", options.log_level)
+        allowed = (word for name in options.allow_hosts for word in ("--allow-host", name))
+        more = ("--log-level", options.log_level, *allowed)
         gateway, proxy = options.gateway_url, f"http://{ports.LOOPBACK}:{options.proxy_port}"
         head_mode = ("--head-mode", options.head_mode)
-        arguments = (*programs.gateway, "--port", str(options.gateway_port), *head_mode, *log_level)
+        arguments = (*programs.gateway, "--port", str(options.gateway_port), *head_mode, *more)
         self._start("gateway", arguments, environment)
         if not self._answers(f"{gateway}/v2/", _REGISTRY_ANSWERS, stopping):
             return None
         port = ("--port", str(options.proxy_port))
-        arguments = (*programs.proxy, "--upstream", gateway, *port, *log_level)
+        arguments = (*programs.proxy, "--upstream", gateway, *port, *more)
         self._start("proxy", arguments, environment)
         if not self._answers(f"{proxy}/v2/", _REGISTRY_ANSWERS, stopping):
             return None

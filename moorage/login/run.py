@@ -44,7 +44,7 @@ class LoginOptions:
 
     Exactly one of the five fields after `registry` is set. Without a `tool` it is the first one on
     PATH; `print_token` prints the token instead. `service` is the registry's own host, if it is
-    behind the address in `registry`.
+    behind the address in `registry`: proofs are made for it, and tokens are sent to it.
     """
 
     registry: str
@@ -86,7 +86,7 @@ def run(options: LoginOptions) -> None:
     if options.scopes and not options.print_token:
         raise UsageError("--scope is for --print: a client program asks for its own scopes")
     tool = None if options.print_token else login_tools.choose(options.tool)
-    registry = discover(options.registry)
+    registry = discover(options.registry, options.service)
     issued = _issued(registry, options)
     if tool is None:
         sys.stdout.write(f"{issued.token}\n")
@@ -98,9 +98,10 @@ def run(options: LoginOptions) -> None:
     sys.stderr.write(f"{registry.host}: {done}{limit}\n")
 
 
-def discover(address: str) -> LoginTarget:
+def discover(address: str, own_host: str | None) -> LoginTarget:
     """Return a registry's token endpoint, from its challenge; raises LoginError.
 
+    It must be at the host of `address`, or at `own_host`.
     Source: Docker Registry v2 token authentication.
     """
     url = registry_url(address)
@@ -116,7 +117,7 @@ def discover(address: str) -> LoginTarget:
     realm, service = challenge.get("realm", ""), challenge.get("service", "")
     if not realm or not service:
         raise LoginError(f"{origin(url)} asks for a login, but for no token: it is no Moorage")
-    _require_related(realm, url)
+    _require_own(require_safe(realm), url, own_host)
     return LoginTarget(url, realm, service)
 
 
@@ -239,11 +240,15 @@ def _challenge(answer: HttpResponse) -> Mapping[str, str]:
     return next(filter(None, found), {})
 
 
-def _require_related(realm: str, registry: SplitResult) -> None:
-    """Raise LoginError unless a realm may get what is meant for this registry."""
-    parts = require_safe(realm)
-    if is_loopback(parts) and not is_loopback(registry):
+def _require_own(realm: SplitResult, registry: SplitResult, own_host: str | None) -> None:
+    """Raise LoginError unless a realm is the registry's own.
+
+    Whoever answers at the address could name a realm of somebody else's, who would get the token.
+    """
+    both_here = is_loopback(realm) and is_loopback(registry)
+    if host_of(realm) not in {host_of(registry), own_host} and not both_here:
+        named = host_of(realm)[:100]
         raise LoginError(
-            f"{origin(registry)} sends its logins to {origin(parts)}, which is this machine: it is"
-            " set up wrongly, or not the registry that you mean"
+            f"{origin(registry)} sends its logins to {named}, which may not be its own: log in at"
+            f" that address, or, if it is behind this one, give --service {named}"
         )

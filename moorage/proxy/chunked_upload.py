@@ -100,12 +100,14 @@ class ChunkedUpload:
                 return answer
             failed = answer is None or answer.status in _AGAIN
             if failed:
-                in_doubt = True
+                in_doubt = in_doubt or not _busy(answer)
                 answer = await self._after(patience.delay(answer))
             if answer is not None:
-                if method == "PATCH" and not in_doubt:
-                    # No answer was lost: the client itself repeats a chunk or leaves a gap.
-                    raise UploadRefusedError(answer)
+                unmoved = answer.status == HTTPStatus.NO_CONTENT and self._is_at(answer)
+                if method == "PATCH" and not in_doubt and not unmoved:
+                    # No answer was lost: the client itself repeats a chunk or leaves a gap, or
+                    # another client has appended other bytes.
+                    raise UploadRefusedError(_refusal(answer))
                 if method == "PUT" and not chunk and answer.status == HTTPStatus.NO_CONTENT:
                     # There is no chunk to resume: it is enough that the session is there.
                     self._moved(answer)
@@ -125,12 +127,14 @@ class ChunkedUpload:
         kept = offset_of(answer.headers)
         out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if kept is None or answer.status not in {HTTPStatus.NO_CONTENT, out_of_place}:
-            raise UploadRefusedError(answer)
+            raise UploadRefusedError(_refusal(answer))
         if not first <= kept <= end:
-            # The 204 of a status request must not pass for the success of a chunk.
-            raise UploadRefusedError(UpstreamResponse(out_of_place, answer.headers, answer.body))
+            raise UploadRefusedError(_refusal(answer))
         self._moved(answer)
         self.offset = kept
+
+    def _is_at(self, answer: UpstreamResponse) -> bool:
+        return offset_of(answer.headers) == self.offset
 
     def _moved(self, answer: UpstreamResponse) -> None:
         self._location = answer.headers.get("Location", self._location)
@@ -158,7 +162,7 @@ class ChunkedUpload:
         while True:
             await asyncio.sleep(min(max(until - time.monotonic(), 0), _LONGEST_WAIT))
             status = await self._status()
-            moved = status is not None and offset_of(status.headers) != self.offset
+            moved = status is not None and not self._is_at(status)
             if moved or time.monotonic() >= until:
                 return status
 
@@ -169,6 +173,24 @@ class ChunkedUpload:
         except _FAILURES:
             return None
         return None if answer.status in _AGAIN else answer
+
+
+def _busy(answer: UpstreamResponse | None) -> bool:
+    """Whether an answer is the registry's own word that it has kept nothing of the request.
+
+    It answers so while another request holds the session's lease, and only then says the offset.
+    """
+    if answer is None or answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return False
+    return offset_of(answer.headers) is not None
+
+
+def _refusal(answer: UpstreamResponse) -> UpstreamResponse:
+    """Return an answer; 416 for the 204 of a status, which must not pass for a chunk's success."""
+    if answer.status != HTTPStatus.NO_CONTENT:
+        return answer
+    out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return UpstreamResponse(out_of_place, answer.headers, answer.body)
 
 
 class _Patience:

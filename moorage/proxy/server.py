@@ -1,23 +1,28 @@
 """`moorage proxy`: lets an unmodified docker or podman push layers of any size.
 
-API Gateway takes 10 MB a request and Lambda 4.5 MB: bodies of uploads are cut into chunks, and
-everything else passes through. This module must never hold a blob in memory, follow a redirect for
-a client, or log an Authorization header.
+API Gateway takes 10 MB a request and Lambda 4.5 MB: bodies of uploads are cut into chunks. HEADs
+get true lengths, and challenges get scopes; everything else passes through. This module must never
+hold a blob in memory, follow a redirect for a client, or log an Authorization header.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from chalicelib.access.scopes import required_scopes
+from chalicelib.errors import RegistryError
+from chalicelib.routes import Action, RouteMatch
+from chalicelib.routes import match as route_of
+from moorage.common.hosts import AllowedHosts
 from moorage.common.http_server import (
     BoundedServer,
     Pace,
@@ -31,14 +36,16 @@ from moorage.common.http_server import (
 from moorage.common.memory import return_large_buffers
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
 from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError, UploadRefusedError
+from moorage.proxy.heads import head_of_blob, head_of_manifest
 from moorage.proxy.upstream import (
     OF_THE_BODY,
+    ForeignLocationError,
     Upstream,
     UpstreamResponse,
     error,
     forwarded,
-    relayed,
     returned,
+    upstream_origin,
 )
 
 _log = logging.getLogger("moorage.proxy")
@@ -54,9 +61,11 @@ class ProxyOptions:
     """Where the proxy listens, and the registry behind it; sizes in bytes, times in seconds."""
 
     upstream: str
-    """Base URL: the registry is at /v2/ under it."""
+    """The registry's address, as `upstream_origin` reads it."""
     host: str = "127.0.0.1"
     port: int = 5000
+    allow_hosts: Sequence[str] = ()
+    """Hosts that it answers to beside those of this machine."""
     chunk_size: int = 4 * 1024 * 1024
     patience_seconds: float = 90.0
     """How long an upload may go without progress; a lease upstream lasts 34 s at most."""
@@ -67,10 +76,11 @@ class ProxyOptions:
 
 
 class Proxy:
-    """The proxy's HTTP server."""
+    """The proxy's HTTP server; raises AddressError for an upstream that it can't be."""
 
     def __init__(self, options: ProxyOptions) -> None:
         self._options = options
+        self._origin = upstream_origin(options.upstream)
         self._uploads = asyncio.Semaphore(options.uploads)
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -90,9 +100,10 @@ class Proxy:
             connector=aiohttp.TCPConnector(limit=0),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
-        self._upstream = Upstream(self._session, self._options.upstream)
+        self._upstream = Upstream(self._session, self._origin)
         # A request ends when its client leaves: the session upstream keeps what it has.
-        server = BoundedServer(self._answer, handler_cancellation=True)
+        hosts = AllowedHosts(self._options.host, self._options.allow_hosts)
+        server = BoundedServer(self._answer, hosts, handler_cancellation=True)
         try:
             self._runner = await listen(
                 server, self._options.host, self._options.port, _SHUTDOWN_SECONDS
@@ -123,6 +134,10 @@ class Proxy:
         return response
 
     async def _answer_always(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not request.rel_url.raw_path.startswith("/"):
+            return error(
+                HTTPStatus.BAD_REQUEST, "the request's target is no path", "REQUEST_INVALID"
+            )
         try:
             await send_continue(request)
             return await self._route(request)
@@ -130,25 +145,36 @@ class Proxy:
             _log.warning("%s %s: upstream: %r", request.method, request.path, failed)
             return error(
                 HTTPStatus.BAD_GATEWAY,
-                f"the registry at {self._options.upstream} could not be reached: is it running?",
+                f"the registry at {self._origin} could not be reached: is it running?",
+            )
+        except ForeignLocationError:
+            return error(
+                HTTPStatus.BAD_GATEWAY,
+                f"the registry at {self._origin} sends this upload to another server, which this"
+                " proxy doesn't do",
             )
         except Exception:  # noqa: BLE001 - a bug here is one request's 500; its text is logged only
             _log.exception("the proxy failed")
             return error(HTTPStatus.INTERNAL_SERVER_ERROR, "the proxy failed: its log says why")
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Cut the bodies of uploads, repeat closing PUTs, and pass everything else."""
-        if "/blobs/uploads/" not in request.rel_url.raw_path:
-            return await self._pass(request)
-        named = "digest=" in request.rel_url.raw_query_string
-        if request.method == "PATCH" and request.body_exists:
-            return await self._upload(request, self._patch)
-        # Without a body too: a client whose commit fails would send the whole layer again.
-        if request.method == "PUT" and (request.body_exists or named):
-            return await self._upload(request, self._put)
-        if request.method == "POST" and request.body_exists and named:
-            return await self._upload(request, self._post)
-        return await self._pass(request)
+        """Cut the bodies of uploads, repeat closing PUTs, measure HEADs, pass everything else."""
+        found = _match(request)
+        named = "digest" in _query(request)
+        match found.route.operation if found else "":
+            case "uploads.append" if request.body_exists:
+                return await self._upload(request, self._patch)
+            # Without a body too: a client whose commit fails would send the whole layer again.
+            case "uploads.commit" if request.body_exists or named:
+                return await self._upload(request, self._put)
+            case "uploads.start" if request.body_exists and named:
+                return await self._upload(request, self._post)
+            case "manifests.head":
+                return await self._head(request, head_of_manifest)
+            case "blobs.head":
+                return await self._head(request, head_of_blob)
+            case _:
+                return await self._pass(request)
 
     async def _upload(
         self,
@@ -191,10 +217,10 @@ class Proxy:
         return self._relayed(request, accepted, Range=f"0-{max(upload.offset - 1, 0)}")
 
     async def _put(self, request: web.BaseRequest) -> web.Response:
-        query = request.rel_url.raw_query_string
-        kept = [part for part in query.split("&") if not part.startswith("at=")]
-        upload = self._open(request, request.rel_url.raw_path_qs, drop="digest")
-        return await self._send_all(request, upload, "&".join(kept))
+        offset, closing = _parted("at", request.rel_url.raw_query_string)
+        path = request.rel_url.raw_path
+        upload = self._open(request, f"{path}?{offset}" if offset else path)
+        return await self._send_all(request, upload, closing)
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
         """Pass a small blob in one request; open a session for a larger one."""
@@ -223,13 +249,10 @@ class Proxy:
                 await upload.append(chunk)
         return self._relayed(request, await upload.close(memoryview(b""), query))
 
-    def _open(self, request: web.BaseRequest, path: str, drop: str = "") -> ChunkedUpload:
+    def _open(self, request: web.BaseRequest, location: str) -> ChunkedUpload:
         """Return the session, at the offset where the client says that its body begins."""
-        plain, _, query = path.partition("?")
-        parts = [part for part in query.split("&") if part and part.partition("=")[0] != drop]
-        location = plain + ("?" + "&".join(parts) if parts else "")
         span = announced(request)
-        at = parse_qs(urlsplit(path).query).get("at", ["0"])[-1]
+        at = _query(request).get("at", ["0"])[-1]
         offset = span[0] if span else int(at) if at.isdecimal() else 0
         headers = forwarded(request, OF_THE_BODY)
         return self._upload_at(location, headers, offset)
@@ -241,7 +264,26 @@ class Proxy:
     def _relayed(
         self, request: web.BaseRequest, answer: UpstreamResponse, **replaced: str
     ) -> web.Response:
-        return relayed(answer, self._options.upstream, request.host, **replaced)
+        headers = self._returned(request, answer.status, answer.headers)
+        headers.pop("Content-Length", None)
+        headers.update(replaced)
+        return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+    def _returned(
+        self, request: web.BaseRequest, status: int, headers: CIMultiDict[str]
+    ) -> CIMultiDict[str]:
+        scopes = _scopes(request) if status == HTTPStatus.UNAUTHORIZED else ""
+        return returned(headers, self._origin, request.headers["Host"], scopes)
+
+    async def _head(
+        self,
+        request: web.BaseRequest,
+        ask: Callable[[Upstream, str, CIMultiDict[str]], Awaitable[UpstreamResponse]],
+    ) -> web.StreamResponse:
+        headers = forwarded(request, OF_THE_BODY)
+        answer = await ask(self._upstream, request.rel_url.raw_path_qs, headers)
+        headers = self._returned(request, answer.status, answer.headers)
+        return web.StreamResponse(status=answer.status, headers=headers)
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass a request and its answer through, streaming both."""
@@ -251,7 +293,7 @@ class Proxy:
         async with self._upstream.request(
             request.method, path, headers, body, _PASS_TIMEOUT
         ) as answer:
-            headers = returned(CIMultiDict(answer.headers), self._options.upstream, request.host)
+            headers = self._returned(request, answer.status, CIMultiDict(answer.headers))
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=headers
             )
@@ -275,6 +317,42 @@ class Proxy:
         return chunks(request, self._options.chunk_size, self._options.pace)
 
 
+def _match(request: web.BaseRequest) -> RouteMatch | None:
+    """Return the route of a request; None where the registry has none, and will say so."""
+    prefix, path = "/v2/", request.rel_url.raw_path
+    if not path.startswith(prefix):
+        return None
+    try:
+        return route_of(request.method, path.removeprefix(prefix).rstrip("/"))
+    except RegistryError:
+        return None
+
+
+def _scopes(request: web.BaseRequest) -> str:
+    """Return the scopes that a request needs, as a challenge names them; empty where it needs none.
+
+    A HEAD of a blob begins a push: oras-py keeps the first token that it gets for all of it.
+    """
+    found = _match(request)
+    if found is None:
+        return ""
+    pushes = found.route.operation == "blobs.head"
+    action = Action.PUSH if pushes else found.route.action
+    name = found.parameters.get("name")
+    return required_scopes(action, name, request.method, _query(request)).challenge()
+
+
+def _query(request: web.BaseRequest) -> dict[str, list[str]]:
+    return parse_qs(request.rel_url.raw_query_string, keep_blank_values=True)
+
+
+def _parted(name: str, query: str) -> tuple[str, str]:
+    """Return the parameters of a name, and all others, in the raw form in which they were sent."""
+    parts = [part for part in query.split("&") if part]
+    named = [part for part in parts if unquote_plus(part.partition("=")[0]) == name]
+    return "&".join(named), "&".join(part for part in parts if part not in named)
+
+
 async def serve(options: ProxyOptions) -> None:
-    """Serve until SIGINT or SIGTERM; raises OSError when the address is taken."""
+    """Serve until SIGINT or SIGTERM; raises AddressError, OSError when the address is taken."""
     await serve_until_signal("proxy", Proxy(options))

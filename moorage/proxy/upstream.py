@@ -1,7 +1,7 @@
 """The registry behind the proxy: requests to it, and what changes on the way there and back.
 
-A header that concerns one connection only must never pass, and no answer may lead a client past
-the proxy to the registry itself.
+A header that concerns one connection only must never pass, no answer may lead a client past the
+proxy to the registry itself, and nothing of a client's may go to any other server.
 """
 
 import io
@@ -17,6 +17,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from moorage.common.http import (
+    AddressError,
+    bearer_challenge,
+    http_url,
+    is_loopback,
+    origin,
+    registry_url,
+)
 from moorage.common.http_server import HOP_BY_HOP
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
@@ -39,12 +47,30 @@ class UpstreamResponse:
     body: bytes
 
 
+class ForeignLocationError(Exception):
+    """The registry's answer sends the rest of an upload to another server."""
+
+
+def upstream_origin(address: str) -> str:
+    """Return the origin of a registry as a person writes its address; raises AddressError.
+
+    Without TLS it must be on this machine: logins and layers must not cross a network in the clear.
+    """
+    parts = registry_url(address)
+    if parts.scheme == "http" and not is_loopback(parts):
+        raise AddressError(
+            f"{origin(parts)} has no TLS, and the logins of all clients would be sent to it in the"
+            " clear: write https://, or run the proxy on that machine"
+        )
+    return origin(parts)
+
+
 class Upstream:
-    """Requests to the registry behind the proxy."""
+    """Requests to the registry behind the proxy, whose origin is `base`."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
-        self._base = base.rstrip("/")
+        self._base = base
 
     def request(
         self,
@@ -54,8 +80,13 @@ class Upstream:
         body: aiohttp.StreamReader | io.BytesIO | None,
         timeout: aiohttp.ClientTimeout,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Send a request; `path` has its query, both still encoded as the client sent them."""
-        url = URL(path if "://" in path else self._base + path, encoded=True)
+        """Send a request; `path` has its query, both still encoded as the client sent them.
+
+        Raises ForeignLocationError for what is no path: a Location that leads elsewhere.
+        """
+        if not path.startswith("/"):
+            raise ForeignLocationError(path)
+        url = URL(self._base + path, encoded=True)
         return self._session.request(
             method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
         )
@@ -66,9 +97,8 @@ class Upstream:
         """Send a request whose body is in memory and read the whole answer."""
         data = None if body is None else io.BytesIO(body)
         async with self.request(method, path, headers, data, REQUEST_TIMEOUT) as response:
-            return UpstreamResponse(
-                response.status, CIMultiDict(response.headers), await response.read()
-            )
+            answered = with_own_location(CIMultiDict(response.headers), self._base)
+            return UpstreamResponse(response.status, answered, await response.read())
 
 
 def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[str]:
@@ -78,34 +108,52 @@ def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[
     return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in gone)
 
 
-def returned(headers: CIMultiDict[str], upstream: str, host: str) -> CIMultiDict[str]:
+def with_own_location(headers: CIMultiDict[str], upstream: str) -> CIMultiDict[str]:
+    """Return headers whose Location is a path, if it leads to the registry at `upstream`."""
+    location = headers.get("Location", "")
+    if not location.startswith("/") and _leads_to(upstream, location):
+        path = location.partition("://")[2].partition("/")[1:]
+        headers["Location"] = "".join(path)
+    return headers
+
+
+def _leads_to(upstream: str, location: str) -> bool:
+    try:
+        return origin(http_url(location)) == upstream
+    except ValueError:
+        return False
+
+
+def returned(
+    headers: CIMultiDict[str], upstream: str, host: str, scopes: str = ""
+) -> CIMultiDict[str]:
     """Return an answer's headers for the client, with URLs that lead to this proxy.
 
-    A challenge gets its own name back. `host` is this proxy's host, as the client sent it.
+    A challenge gets its own name back, and `scopes` where it names none. `host` is this proxy's
+    host, as the client sent it.
     """
     kept = CIMultiDict(
         (name, value) for name, value in headers.items() if name.lower() not in _NOT_PASSED
     )
-    origin = upstream.rstrip("/")
     # API Gateway renames the function's challenge, which has the scope, and no client finds it.
     challenges = kept.popall(_CHALLENGE, kept.popall(_RENAMED_CHALLENGE, []))
-    if origin.startswith("http:"):
+    if upstream.startswith("http:"):
         # crane fetches tokens from no address of this machine but the one that it was given. A
         # realm with TLS stays: the password then never comes through this proxy.
-        challenges = [c.replace(f'realm="{origin}/', f'realm="http://{host}/') for c in challenges]
-    kept.extend((_CHALLENGE, challenge) for challenge in challenges)
-    location = kept.get("Location", "")
-    if location.startswith(origin + "/"):
-        kept["Location"] = location.removeprefix(origin)
-    return kept
+        there, here = f'realm="{upstream}/', f'realm="http://{host}/'
+        challenges = [challenge.replace(there, here) for challenge in challenges]
+    kept.extend((_CHALLENGE, _scoped(challenge, scopes)) for challenge in challenges)
+    return with_own_location(kept, upstream)
 
 
-def relayed(answer: UpstreamResponse, upstream: str, host: str, **replaced: str) -> web.Response:
-    """Return an answer of the registry's for the client, with some headers replaced."""
-    headers = returned(answer.headers, upstream, host)
-    headers.pop("Content-Length", None)
-    headers.update(replaced)
-    return web.Response(status=answer.status, headers=headers, body=answer.body)
+def _scoped(challenge: str, scopes: str) -> str:
+    """Return a challenge with the scopes: API Gateway's own is one text for all requests.
+
+    docker and most others know what they need. python-dxf and oras-py ask for what it names.
+    """
+    named = bearer_challenge(challenge)
+    lacks_scope = scopes and named and "scope" not in named
+    return f'{challenge},scope="{scopes}"' if lacks_scope else challenge
 
 
 def error(status: HTTPStatus, message: str, code: str = "UNAVAILABLE") -> web.Response:

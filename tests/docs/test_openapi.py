@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from chalicelib.api.routes import ROUTES
+from chalicelib.api.dispatch import handler_of
 from chalicelib.errors import ErrorCode
+from chalicelib.routes import ROUTES
 from tests.support import description
 from tests.support.description import codes, operations, responses, template
 
@@ -90,7 +91,7 @@ def query_faults(document: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]
     """Rows whose handler reads other query parameters than are described."""
     found = operations(document)
     differing = {
-        template(route): parameters_read(route.handler) ^ set(found[template(route)].queries)
+        template(route): parameters_read(handler_of(route)) ^ set(found[template(route)].queries)
         for route in ROUTES
         if template(route) in found
     }
@@ -167,7 +168,7 @@ def test_a_description_that_is_wrong_is_noticed(
 
 def test_a_parameter_that_a_helper_reads_is_the_handlers() -> None:
     """What a handler reads by another function is found, and what it only hands on is not."""
-    by_operation = {template(route): parameters_read(route.handler) for route in ROUTES}
+    by_operation = {template(route): parameters_read(handler_of(route)) for route in ROUTES}
     session = "/v2/{name}/blobs/uploads/{session}"
     assert by_operation["PATCH", session] == {"at"}
     assert by_operation["PUT", session] == {"at", "digest"}

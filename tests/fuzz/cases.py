@@ -44,7 +44,7 @@ class FuzzRequest:
             return self.wire
         query = b"&".join(name + b"=" + value for name, value in self.query)
         target = self.path + (b"?" + query if self.query else b"")
-        headers = [(b"Host", b"registry.test"), *self.headers]
+        headers = [(b"Host", b"registry.localhost"), *self.headers]
         if self.body or self.method in {b"POST", b"PUT", b"PATCH"}:
             headers.append((b"Content-Length", b"%d" % len(self.body)))
         lines = [b"%s %s HTTP/1.1" % (self.method, target)]
@@ -218,7 +218,7 @@ def _wire(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
             asked.wire = line + b"\r\n" + junk.header_value(rng) + b"\r\n\r\n"
         case 7:
             target = rng.choice((b"*", b"http://x/v2/", b"//v2/", b"/v2/" + b"a/" * 6000, b"v2"))
-            asked.wire = b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+            asked.wire = b"GET " + target + b" HTTP/1.1\r\nHost: [::1]\r\n\r\n"
         case _:
             asked.wire = line.replace(b"/v2/", rng.randbytes(3) + b"/v2/") + b"\r\n\r\n"
     return asked

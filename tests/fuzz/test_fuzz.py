@@ -78,7 +78,7 @@ class Campaign:
         faults = list(self.judge.faults(asked, told))
         stored = told.headers.get("location", "")
         if told.status == 201 and "/manifests/" in stored:
-            pulled = wire.ask(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % stored.encode())
+            pulled = wire.ask(b"GET %s HTTP/1.1\r\nHost: [::1]\r\n\r\n" % stored.encode())
             if pulled.body != asked.body:
                 faults.append(f"a manifest was pulled as {pulled.status} {pulled.body[:200]!r}")
         return told, faults

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from chalicelib.api.routes import Action
+from chalicelib.routes import Action
 from chalicelib.settings import TelemetrySettings
 from chalicelib.telemetry.metrics import METRICS, NAMESPACE, OUTCOMES, MetricsPrinter
 from moorage.common.project import PROJECT

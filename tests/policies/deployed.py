@@ -23,9 +23,9 @@ from urllib.parse import quote
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.grants import Grants
-from chalicelib.api.routes import match
 from chalicelib.registry import service
 from chalicelib.registry.service import Limits
+from chalicelib.routes import match
 from chalicelib.stores.aws import clients
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from chalicelib.access.decision import Principal
     from chalicelib.access.ports import AccessStore
     from chalicelib.api.messages import Response
-    from chalicelib.api.routes import Route
+    from chalicelib.routes import Route
     from tests.emulators.backends import Backend
     from tests.policies.iam_actions import Need
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib.api.routes import ROUTES
 from chalicelib.limits import COPY_MAXIMUM
 from chalicelib.registry.service import Limits
+from chalicelib.routes import ROUTES
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import credential_key
 from moorage.deploy.trim_sdk import OPERATIONS

@@ -17,7 +17,7 @@ from moorage.common.project import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from chalicelib.api.routes import Route
+    from chalicelib.routes import Route
 
 PATH = PROJECT / "docs" / "openapi.yaml"
 # What a row's pattern takes from a path, and what it must not be.

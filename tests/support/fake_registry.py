@@ -54,6 +54,8 @@ class FakeRegistry:
     requests: list[tuple[str, int]] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     keep_bytes: bool = True
+    absolute: bool = False
+    """Whether Locations are whole URLs."""
     url: str = ""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -88,7 +90,8 @@ class FakeRegistry:
 
     def _told(self, status: int, path: str, **headers: str) -> web.Response:
         kept = len(self.sessions[path])
-        told = {"Location": f"{path}?at={kept}", "Range": f"0-{max(kept - 1, 0)}", **headers}
+        base = self.url if self.absolute else ""
+        told = {"Location": f"{base}{path}?at={kept}", "Range": f"0-{max(kept - 1, 0)}", **headers}
         return web.Response(status=status, headers=told)
 
     def _session(  # noqa: PLR0911 - a fault is an answer of its own

@@ -17,7 +17,7 @@ from chalicelib.access.decision import (
 )
 from chalicelib.access.grants import NOTHING, Grants, Right, allowed
 from chalicelib.access.scopes import Scopes, covers, parse_scopes
-from chalicelib.api.routes import Action
+from chalicelib.routes import Action
 from tests.chalicelib.access.values import grants, names, scopes
 
 READER = Principal(PrincipalKind.CREDENTIAL, "credential:r", Grants.parse(["team/*:pull"]))

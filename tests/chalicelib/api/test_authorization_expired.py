@@ -15,8 +15,8 @@ import pytest
 import app
 from chalicelib.access.grants import Grants
 from chalicelib.access.tokens import CONTINUES, LIFE, TokenUse
-from chalicelib.api.routes import ROUTES, Action
 from chalicelib.digest import Digest
+from chalicelib.routes import ROUTES, Action
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring_registry
 from moorage.gateway.policy import read_result

@@ -16,10 +16,10 @@ from chalicelib.access.token_service import TokenRequest
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
-from chalicelib.api.routes import ROUTES, Action, Route
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
+from chalicelib.routes import ROUTES, Action, Route
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.chalicelib.api.pushing import a_request
 from tests.support.access import REALM, SERVICE, AccessWorld, basic

@@ -15,7 +15,6 @@ import pytest
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, UnrestrictedCaller
-from chalicelib.api.routes import ROUTES, Action, RouteMatch, match
 from chalicelib.digest import Digest
 from chalicelib.errors import (
     DeniedError,
@@ -28,6 +27,7 @@ from chalicelib.errors import (
     UploadOffsetError,
 )
 from chalicelib.registry.service import Limits
+from chalicelib.routes import ROUTES, Action, RouteMatch, match
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.chalicelib.api.pushing import DOCKER, IMAGE, NAME, a_request, code, described, hold
 from tests.support.access import AccessWorld

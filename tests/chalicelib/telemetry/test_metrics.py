@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.api.routes import Action
 from chalicelib.registry.sweeper import SweepOutcome
+from chalicelib.routes import Action
 from chalicelib.telemetry.line import LogLine, line_of
 from chalicelib.telemetry.metrics import (
     METRICS,
@@ -28,7 +28,7 @@ DOCS = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 
 def a_line(**changes: Any) -> LogLine:  # noqa: ANN401 - any field
     """Return the line of a ping that did nothing, with `changes`."""
-    line = line_of(Tally(), action="ping", status=200, operation="routes.ping")
+    line = line_of(Tally(), action="ping", status=200, operation="dispatch.ping")
     return line._replace(milliseconds=1500.0, **changes)
 
 

@@ -48,6 +48,8 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
         *[(f"AUTH={word}", "", LocalOptions()) for word in ("0", "no", "off", "false", "")],
         ("AUTH=0", "--auth", LocalOptions(auth=True)),
         ("AUTH=1", "--no-auth", LocalOptions()),
+        ("ALLOW_HOST=A.lan", "", LocalOptions(allow_hosts=("a.lan",))),
+        ("ALLOW_HOST=", "", LocalOptions()),
         ("ADMIN_TOKEN_FILE=token", "", LocalOptions(admin_token_file=Path("token"))),
         ("ADMIN_TOKEN_FILE=", "", LocalOptions()),
         ("ADMIN_TOKEN_FILE=x", "--admin-token-file y", LocalOptions(admin_token_file=Path("y"))),
@@ -75,11 +77,12 @@ def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path
     words = (
         "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x --head-mode zero "
         f"--inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
-        f"--admin-token-file {tmp_path}/token"
+        f"--admin-token-file {tmp_path}/token --allow-host A.lan:5000 --allow-host *"
     )
     cli.main(words.split())
     token = tmp_path / "token"
-    expected = LocalOptions(1, 0, "http://x", "zero", 0, tmp_path, "debug", True, token)  # noqa: FBT003 - in order
+    hosts = ("a.lan", "*")
+    expected = LocalOptions(1, 0, "http://x", "zero", 0, tmp_path, "debug", True, token, hosts)  # noqa: FBT003 - in order
     assert asked == [expected]
 
 
@@ -91,11 +94,16 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(options)
 
     monkeypatch.setattr(gateway, "serve", serve)
-    words = "gateway --host ::1 --port 1 --head-mode zero --threads 2 --no-queue --timeout 0.5"
+    words = (
+        "gateway --host ::1 --port 1 --head-mode zero --threads 2 --no-queue --timeout 0.5"
+        " --allow-host a"
+    )
     assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
     assert asked == [
         gateway.GatewayOptions(timeout_seconds=29),
-        gateway.GatewayOptions("::1", 1, HeadMode.ZERO, 2, queue=False, timeout_seconds=0.5),
+        gateway.GatewayOptions(
+            "::1", 1, HeadMode.ZERO, 2, queue=False, timeout_seconds=0.5, allow_hosts=("a",)
+        ),
     ]
 
 
@@ -106,6 +114,7 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         ("local --gateway-prt 1", "moorage local", "Did you mean '--gateway-port'?"),
         ("local --gateway-port 65536", "moorage local", "'65536' is no number from 0 to 65535"),
         ("local --proxy-port -1", "moorage local", "'-1' is no number from 0 to 65535"),
+        ("local --allow-host a/b", "moorage local", "'a/b' is no name of a host"),
         ("local --head-mode other", "moorage local", "'other' is not one of 'body', 'zero'"),
         ("local --inline-limit few", "moorage local", "'few' is no number from 0 on"),
         ("proxy", "moorage proxy", "Missing option '--upstream'"),
@@ -134,6 +143,13 @@ def test_what_is_asked_wrongly_is_told_with_where_help_is(
     assert problem.startswith(f"{command}: ")
     assert told in problem
     assert hint == f"see `{command} --help`"
+
+
+def test_an_upstream_without_tls_is_refused_in_one_line(moorage: Command) -> None:
+    """The proxy doesn't start."""
+    result = moorage("proxy --port 0 --upstream http://registry.example.com")
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "has no TLS" in result.err
 
 
 def test_a_wrong_variable_is_named(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1 << 20
-GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
-PATCH = b"PATCH /v2/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
+GET = b"GET /v2/ HTTP/1.1\r\nHost: [::1]\r\n\r\n"
+PATCH = b"PATCH /v2/a HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n"
 LARGE = {
     "statusCode": 200,
     "isBase64Encoded": True,
@@ -86,7 +86,9 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def test_expect_100_continue_is_answered(server: str) -> None:
     """The client gets 100 before it sends the body, and a whole answer after it."""
     with connect(server) as connection:
-        head = b"PATCH /v2/x/blobs/uploads/0?at=0 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+        head = (
+            b"PATCH /v2/x/blobs/uploads/0?at=0 HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\n"
+        )
         connection.sendall(head + b"Content-Length: 3\r\n\r\n")
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"abc")

@@ -30,6 +30,7 @@ from chalicelib.api.messages import MoorageChalice, current, to_chalice
 from chalicelib.errors import RangeInvalidError
 from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
+from moorage.common.hosts import AllowedHosts
 from moorage.common.http import registry_url
 from moorage.common.http_server import BoundedServer
 from moorage.doctor import run as doctor
@@ -212,7 +213,7 @@ class _BrokenGateway:
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        server = BoundedServer(self._handle, handler_cancellation=False)
+        server = BoundedServer(self._handle, AllowedHosts("localhost"), handler_cancellation=False)
         port, end = await listen(server, self._broken.tls)
         scheme = "http" if self._broken.tls is None else "https"
         self.url = f"{scheme}://localhost:{port}"

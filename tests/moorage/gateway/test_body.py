@@ -23,7 +23,7 @@ from tests.support.servers import Recorder, connect, exchange, request, run_gate
 from tests.support.waiting import until
 
 MIB = 1024 * 1024
-HEAD = b"PATCH /v2/a HTTP/1.1\r\nHost: h\r\n"
+HEAD = b"PATCH /v2/a HTTP/1.1\r\nHost: [::1]\r\n"
 CLOSE = HEAD + b"Connection: close\r\n"
 
 

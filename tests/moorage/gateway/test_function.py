@@ -150,10 +150,12 @@ def test_a_queued_request_is_served_though_its_client_has_left(
 
     with run_gateway(function, GatewayOptions(port=0, threads=1)) as url:
         with connect(url) as first, connect(url) as second:
-            first.sendall(b"PUT /v2/first HTTP/1.1\r\nHost: h\r\n\r\n")
+            first.sendall(b"PUT /v2/first HTTP/1.1\r\nHost: [::1]\r\n\r\n")
             assert inside.wait(10)
             # Who hears 100 is next in the queue: nothing else is waited for in between.
-            second.sendall(b"PUT /v2/second HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n")
+            second.sendall(
+                b"PUT /v2/second HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\n\r\n"
+            )
             assert second.recv(1000).startswith(b"HTTP/1.1 100")
         until(lambda: len(left) == 2, "the gateway sees that both have left")
         release.set()

@@ -27,21 +27,24 @@ from tests.support.servers import Recorder, connect, exchange, request, run_gate
 
 def test_a_target_is_not_normalised(url: str, recorder: Recorder) -> None:
     """Dots, encoded slashes and the trailing slash reach the function as they were sent."""
-    line = b"GET /v2/a/../%2e%2e/b%2Fc/?x=%3A HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    line = b"GET /v2/a/../%2e%2e/b%2Fc/?x=%3A HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n"
     exchange(url, line)
     [event] = recorder.events
     assert event["path"] == "/a/../%2e%2e/b%2Fc/"
     assert event["pathParameters"] == {"proxy": "a/../%2e%2e/b%2Fc"}
     assert event["requestContext"]["path"] == "/v2/a/../%2e%2e/b%2Fc/"
     assert event["queryStringParameters"] == {"x": ":"}
-    assert event["headers"]["Host"] == "h"
+    assert event["headers"]["Host"] == "[::1]"
     assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
     assert event["headers"]["X-Forwarded-Port"] == str(urlsplit(url).port)
 
 
 def test_a_target_may_be_a_whole_url(url: str, recorder: Recorder) -> None:
     """The absolute form of RFC 9112 names the same path."""
-    exchange(url, b"GET http://h/v2/a?n=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    exchange(
+        url,
+        b"GET http://[::1]/v2/a?n=1 HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n",
+    )
     assert recorder.events[0]["path"] == "/a"
     assert recorder.events[0]["queryStringParameters"] == {"n": "1"}
 
@@ -76,9 +79,9 @@ def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
     with run_gateway(function, GatewayOptions(port=0, head_mode=mode)) as url:
         raw = exchange(
             url,
-            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\n\r\n",
-            b"HEAD /v2/a HTTP/1.1\r\nHost: h\r\n\r\n",
-            b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+            b"HEAD /v2/a HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+            b"HEAD /v2/a HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+            b"GET /v2/a HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n",
         )
     *answers, body = raw.split(b"\r\n\r\n")
     assert body == b"12345"
@@ -91,7 +94,7 @@ def test_a_head_has_a_length_and_no_body(mode: HeadMode, length: str) -> None:
 def test_a_204_has_neither_body_nor_length_on_the_wire(url: str, recorder: Recorder) -> None:
     """A function's body on a 204 would be read as the next answer, so it is not sent."""
     recorder.answer = {"statusCode": 204, "body": "stray"}
-    raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    raw = exchange(url, b"DELETE /v2/a HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 204")
     assert b"content-length" not in head.lower()
@@ -164,12 +167,12 @@ def test_requests_follow_each_other_on_one_connection(url: str, recorder: Record
     assert len(recorder.events) == 4
 
 
-TUNNELLED = b"GET /v2/secret HTTP/1.1\r\nHost: h\r\n\r\n"
+TUNNELLED = b"GET /v2/secret HTTP/1.1\r\nHost: [::1]\r\n\r\n"
 
 
 def test_the_bytes_after_a_connect_are_no_request(url: str, recorder: Recorder) -> None:
     """It is refused and the connection closed: there are no tunnels here."""
-    head = b"CONNECT /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(TUNNELLED)
+    head = b"CONNECT /v2/ HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n" % len(TUNNELLED)
     told = exchange(url, head + TUNNELLED)
     assert told.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert told.count(b"HTTP/1.1") == 1
@@ -183,12 +186,13 @@ def test_one_line_is_logged_for_each_request(caplog: pytest.LogCaptureFixture) -
     with run_gateway(Recorder({"statusCode": 201})) as url:
         exchange(
             url,
-            b"PUT /v2/a?state=querysecret HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tokensecret"
-            b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            b"PUT /v2/a?state=querysecret HTTP/1.1\r\nHost: [::1]\r\nAuthorization: Bearer "
+            b"tokensecret\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         )
         # Refused by the parser, whose own errors quote the header they refuse.
         exchange(
-            url, b"GET /v2/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tokensecret\x01\r\n\r\n"
+            url,
+            b"GET /v2/ HTTP/1.1\r\nHost: [::1]\r\nAuthorization: Bearer tokensecret\x01\r\n\r\n",
         )
     lines = [
         record.getMessage()
@@ -244,7 +248,7 @@ def test_a_request_during_the_stop_is_503() -> None:
         return {"statusCode": 200}
 
     def ask(connection: socket.socket, path: bytes) -> bytes:
-        connection.sendall(b"GET /v2/%b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+        connection.sendall(b"GET /v2/%b HTTP/1.1\r\nHost: [::1]\r\n\r\n" % path)
         return connection.recv(65536)
 
     async def stop_meanwhile() -> tuple[bytes, bytes]:

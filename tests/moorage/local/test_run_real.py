@@ -68,6 +68,11 @@ def ask(base: str, method: str, target: str, authorization: str | None = None) -
     return request(base, method, target, headers=headers)
 
 
+def ask_as(host: str, base: str) -> Answer:
+    """Send a request as a browser does, that a name was led to this machine."""
+    return request(base, "GET", "/v2/", headers={"Host": host})
+
+
 def challenge_of(answer: Answer) -> dict[str, str]:
     """Read the challenge of a 401."""
     assert answer[0] == 401
@@ -85,7 +90,7 @@ def log_in(challenge: dict[str, str], token: str) -> Answer:
 
 def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> None:
     """A blob that was pushed at the proxy is at the gateway; after kill -9 all children end."""
-    registry = start(tmp_path)
+    registry = start(tmp_path, "--allow-host", "registry.lan")
     gateway, proxy = registry.ready["gateway"], registry.ready["proxy"]
     for door in (gateway, proxy):
         status, headers, _ = ask(door, "GET", "/v2/")
@@ -93,6 +98,9 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
     assert push_blob(proxy, REPOSITORY, BLOB) == 201
     status, headers, _ = ask(gateway, "HEAD", f"/v2/{REPOSITORY}/blobs/{DIGEST}")
     assert (status, headers["Content-Length"]) == (200, str(len(BLOB)))
+    doors = {registry.ready["aws"], gateway, proxy}
+    assert {ask_as("evil.example", door)[0] for door in doors} == {403}
+    assert {door for door in doors if ask_as("registry.lan", door)[0] == 200} == {gateway, proxy}
     assert len(registry.pids) == 3
     registry.process.kill()
     driver.wait_until_gone(*registry.pids)

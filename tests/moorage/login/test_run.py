@@ -324,7 +324,7 @@ def test_a_host_has_its_port_unless_it_is_the_schemes(url: str, host: str) -> No
 # who gets a proof
 
 
-REMOTE, LOCAL = "https://r.example.com/t", "http://127.0.0.1:9/t"
+REMOTE = "https://r.example.com/t"
 
 
 @pytest.mark.parametrize(
@@ -336,11 +336,21 @@ REMOTE, LOCAL = "https://r.example.com/t", "http://127.0.0.1:9/t"
             for words in ("--oidc", "--aws")
             for service in ("sts.amazonaws.com", "other.example.com", "127.0.0.1:8000")
         ],
-        # Any program that listens here would get the proof.
-        ("--oidc-env PROOF", LOCAL, "r.example.com", "which is this machine"),
+        # Nor does a token or a proof go to a realm that is not the registry's own.
+        *[
+            (words, f"https://{realm}/v2/_token", "r.example.com", f"sends its logins to {realm}")
+            for words in ("--oidc-env PROOF", "--password-stdin", "--aws")
+            for realm in (
+                "127.0.0.1:8000",
+                "other.example.com",
+                "r.example.com:8443",
+                "r.example.com.other.example.com",
+                "[::1]",
+            )
+        ],
     ],
 )
-def test_no_proof_is_sent_for_another_service_or_to_a_realm_on_this_machine(  # noqa: PLR0913 - a table's columns
+def test_nothing_is_sent_for_another_service_or_to_another_realm(  # noqa: PLR0913 - a table's columns
     moorage: Command,
     monkeypatch: pytest.MonkeyPatch,
     words: str,
@@ -370,6 +380,26 @@ def test_a_service_of_this_machine_or_that_is_named_gets_a_proof(
     assert "calls itself" in moorage(f"{words} --service s.example.com").err
     registry.service = "127.0.0.1:8000"
     assert "calls itself" not in moorage(words).err
+
+
+@pytest.mark.parametrize(
+    ("named", "realm"),
+    [
+        ("", "http://127.0.0.1:8000/v2/_token"),  # a local registry behind its proxy
+        ("--service r.example.com", "https://r.example.com/v2/_token"),
+        ("--service r.example.com:8443", "https://R.example.com:8443/v2/_token"),
+    ],
+)
+def test_a_token_goes_to_a_realm_of_this_machine_or_that_is_named(
+    moorage: Command, monkeypatch: pytest.MonkeyPatch, named: str, realm: str
+) -> None:
+    """Behind the push proxy, a registry's own host is the one that --service names."""
+    headers = email.message.Message()
+    headers["WWW-Authenticate"] = f'Bearer realm="{realm}",service="r.example.com"'
+    call = mock.Mock(return_value=HttpResponse(401, headers, b""))
+    monkeypatch.setattr(login, "call", call)
+    moorage(f"login 127.0.0.1:5000 --print --oidc-env PROOF {named}")
+    assert [each.args[0] for each in call.call_args_list] == ["http://127.0.0.1:5000/v2/", realm]
 
 
 def test_a_redirect_is_not_followed(moorage: Command, registry: LoginRegistry) -> None:

@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from moorage.proxy import chunked_upload
-from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError
+from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError, UploadRefusedError
 from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def send(script: ScriptedUpstream, how: str = "PUT") -> UpstreamResponse:
         ("PUT", [kept(0, 503), kept(0, 204), kept(0)]),
         ("PUT", [kept(4), kept(4)]),
         ("empty PUT", [kept(0)]),
-        ("PATCH", [kept(0, 503), kept(0, 204), kept(0)]),
-        ("PATCH", [kept(0, 503), kept(4, 204), kept(4)]),
+        ("PATCH", [kept(0, 500), kept(0, 204), kept(0)]),
+        ("PATCH", [kept(0, 500), kept(4, 204), kept(4)]),
     ],
 )
 def test_a_refusal_without_progress_is_given_up(
@@ -110,6 +110,31 @@ def test_a_refusal_without_progress_is_given_up(
         send(script, how)
     assert PATIENCE < clock.now - began < PATIENCE + 10
     assert len(script.asked) <= MOST_TRIES + len(answers)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("offset", [4, len(CHUNK), 99])
+@pytest.mark.parametrize("status", [204, 416])
+def test_what_another_client_appended_is_not_taken_for_ones_own(offset: int, status: int) -> None:
+    """Told that the upload is busy, a client whose offset is gone then hears 416 and the new one.
+
+    The registry had kept nothing of its chunk: the bytes there are of somebody else's.
+    """
+    busy = [kept(0, 503), kept(0, 204), kept(0, 503)]
+    script = ScriptedUpstream(iter([*busy, kept(offset, status)]))
+    with pytest.raises(UploadRefusedError) as refused:
+        send(script, "PATCH")
+    answer = refused.value.answer
+    assert (answer.status, answer.headers["Location"]) == (416, f"/session?at={offset}")
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("lost", [500, 503])
+def test_a_busy_upload_after_a_lost_answer_is_resumed(lost: int) -> None:
+    """The lease may be that of the lost request itself: what is there then is this client's."""
+    nothing = UpstreamResponse(lost, CIMultiDict(), b"")
+    script = ScriptedUpstream(iter([nothing, kept(0, 204), kept(0, 503), kept(len(CHUNK), 204)]))
+    assert send(script, "PATCH").status == 204
 
 
 def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> None:

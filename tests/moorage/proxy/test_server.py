@@ -189,7 +189,7 @@ def test_a_client_that_breaks_off_leaves_whole_chunks(
     caplog.set_level(logging.INFO, "moorage.proxy")
     data, at = os.urandom(2 * CHUNK + 100), start(proxy)
     with socket.create_connection(tuple(proxy.split(":"))) as raw:  # type: ignore[arg-type]
-        head = f"PATCH {at} HTTP/1.1\r\nHost: h\r\nContent-Length: {10 * CHUNK}\r\n\r\n"
+        head = f"PATCH {at} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {10 * CHUNK}\r\n\r\n"
         raw.sendall(head.encode() + data)
         [session] = fake.sessions.values()
         until(lambda: len(session) == 2 * CHUNK, "two chunks are kept")
@@ -209,6 +209,102 @@ def test_everything_else_passes_through(proxy: str) -> None:
     assert ask(proxy, "GET", "/v2/blob/near").headers["Location"] == "/v2/here"
 
 
+@pytest.mark.parametrize(
+    ("path", "cut"),
+    [
+        ("a/blobs/uploads/s", True),
+        ("a/blobs/uploads/s/", True),
+        ("a%2Db/blobs/uploads/s", True),
+        ("manifests/manifests/blobs/uploads/s", True),
+        ("library/blobs/uploads/blobs/uploads/s", True),
+        # Names that look like endpoints, and paths that are none.
+        ("library/blobs/uploads/manifests/latest", False),
+        ("a/blobs/uploads/tags/list", False),
+        ("manifests/manifests/manifests/blobs", False),
+        ("blobs/uploads/s", False),
+        ("a/blobs/uploads/s/t", False),
+        ("a//blobs/uploads/s", False),
+        ("a/blobs%2Fuploads/s", False),
+        ("a/%62lobs/uploads/s", False),
+        ("A/blobs/uploads/s", False),
+        ("../v2/a/blobs/uploads/s", False),
+    ],
+)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_what_is_cut_is_told_by_the_grammar_of_paths(method: str, path: str, *, cut: bool) -> None:
+    """A body of three chunks is sent in three requests to an upload, and in one to all else."""
+    answers = [web.Response(status=202, headers={"Range": "0-0"}) for _ in range(4)]
+    with scripted(*answers) as (url, script):
+        raw = f"{method} /v2/{path} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {3 * CHUNK}\r\n"
+        exchange(url, f"{raw}Connection: close\r\n\r\n".encode() + bytes(3 * CHUNK))
+    sent = [length for _, _, length in script.asked if length]
+    assert sent == ([CHUNK] * 3 if cut else [3 * CHUNK])
+    assert {asked for _, asked, _ in script.asked} <= {f"/v2/{path}", f"/v2/{path}/"}
+
+
+URLS = "x=http://127.0.0.1:1/&y=://&z=https://evil.example/v2/"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("GET", f"/v2/a/referrers/sha256:0?artifactType=https://slsa.dev/v1&{URLS}", b""),
+        ("GET", "/v2/http://evil.example/tags/list", b""),
+        ("GET", "//evil.example/v2/", b""),
+        ("HEAD", f"/v2/a/manifests/1?{URLS}", b""),
+        ("HEAD", f"/v2/a/blobs/sha256:0?{URLS}", b""),
+        ("POST", f"/v2/a/blobs/uploads/?digest=sha256:0&{URLS}", b"x"),
+        ("POST", f"/v2/a/blobs/uploads/?mount=sha256:0&from=http://evil.example&{URLS}", b""),
+        ("PATCH", f"/v2/a/blobs/uploads/s?{URLS}", b"x"),
+        ("PUT", f"/v2/a/blobs/uploads/s?at=0&{URLS}&digest=sha256:0", b"x"),
+        ("DELETE", f"/v2/a/blobs/uploads/s?{URLS}", b""),
+    ],
+)
+def test_a_url_in_a_target_is_only_text(method: str, target: str, body: bytes) -> None:
+    """The request goes to the registry, whatever its path or query holds."""
+    answer = web.Response(status=201, headers={"Content-Length": "1"}, body=b"x")
+    with scripted(answer) as (url, script):
+        head = f"{method} {target} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {len(body)}\r\n"
+        told = exchange(url, f"{head}Connection: close\r\n\r\n".encode() + body)
+    assert told.startswith(b"HTTP/1.1 20")
+    # aiohttp writes an empty host before a path that begins like one.
+    assert [asked.replace("////", "//") for _, asked, _ in script.asked] == [target]
+
+
+@pytest.mark.parametrize("target", ["@127.0.0.1:1/", ".evil.example/", "v2/", "*", "localhost:80"])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "CONNECT"])
+def test_a_target_that_is_no_path_is_refused(method: str, target: str) -> None:
+    """Appended to the registry's address it would name another host."""
+    with scripted() as (url, script):
+        line = f"{method} {target} HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n"
+        assert exchange(url, line.encode())[9:10] == b"4"
+    assert script.asked == []
+
+
+def test_a_whole_url_as_a_location_leads_to_the_registry(proxy: str, fake: FakeRegistry) -> None:
+    """Its origin is dropped for the client, and the proxy goes on there."""
+    fake.absolute = True
+    data = os.urandom(3 * CHUNK)
+    at = start(proxy)
+    assert at.startswith("/v2/")
+    patched = ask(proxy, "PATCH", at, data)
+    put = ask(proxy, "PUT", f"{patched.headers['Location']}&digest={digest_of(data)}")
+    assert (patched.status, put.status) == (202, 201)
+    posted = ask(proxy, "POST", f"/v2/x/blobs/uploads/?digest={digest_of(data)}", data)
+    assert posted.status == 201
+
+
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/s", "https://evil.example/s", "s", "@s"])
+def test_an_upload_is_sent_to_no_other_server(elsewhere: str) -> None:
+    """A Location that leads elsewhere ends the upload: it would get the login and the bytes."""
+    answer = web.Response(status=202, headers={"Location": elsewhere})
+    with scripted(answer, kept(0)) as (url, script):
+        data = bytes(2 * CHUNK)
+        status, _, body = request(url, "POST", "/v2/a/blobs/uploads/?digest=sha256:0", data)
+    assert (status, b"another server" in body) == (502, True)
+    assert len(script.asked) == 1
+
+
 def test_an_absent_upstream_is_502() -> None:
     """The message says what to look at."""
     with socket.socket() as closed:
@@ -218,7 +314,9 @@ def test_an_absent_upstream_is_502() -> None:
 
 
 SESSION = "/v2/x/blobs/uploads/0"
-CHUNKED = f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+CHUNKED = (
+    f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+)
 
 
 @dataclass
@@ -309,6 +407,15 @@ def test_a_session_that_is_further_on_is_no_success() -> None:
     assert (status, headers["Range"]) == (416, "0-8")
 
 
+def test_the_loser_of_two_clients_at_one_offset_is_told() -> None:
+    """Where the registry was busy with other bytes for this offset, the client hears 416."""
+    busy = kept(0, 503, Retry_After="0")
+    with scripted(busy, kept(5), kept(5)) as (url, script):
+        status, headers, _ = request(url, "PATCH", f"{SESSION}?at=0", b"12345")
+    assert (status, headers["Range"], headers["Location"]) == (416, "0-4", f"{SESSION}?at=5")
+    assert [method for method, _, _ in script.asked] == ["PATCH", "GET"]
+
+
 def test_an_answer_that_breaks_off_upstream_breaks_off_here() -> None:
     """No bytes of the proxy's own are mixed into those of a blob."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -347,7 +454,7 @@ def test_a_body_is_not_decompressed() -> None:
     """A digest is of the bytes that were sent."""
     with scripted(kept(3, 202)) as (url, script):
         body = b"Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
-        raw = exchange(url, f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: h\r\n".encode() + body)
+        raw = exchange(url, f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: [::1]\r\n".encode() + body)
     assert raw.startswith(b"HTTP/1.1 202")
     assert script.asked[0][2] == 3
 
@@ -359,7 +466,7 @@ def test_a_body_that_stalls_is_408(pace: Pace) -> None:
     with run_fake_registry() as fake, run_proxy(fake.url, pace) as url:
         location = request(url, "POST", "/v2/x/blobs/uploads/")[1]["Location"]
         with connect(url) as connection:
-            head = f"PATCH {location} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+            head = f"PATCH {location} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 1000000\r\n\r\n"
             connection.sendall(head.encode() + data)
             answer = connection.recv(10_000)
         assert request(url, "GET", location)[1]["Range"] == f"0-{CHUNK - 1}"
@@ -386,13 +493,13 @@ def test_uploads_beyond_the_bound_wait() -> None:
         first, second = (request(url, "POST", "/v2/x/blobs/uploads/") for _ in range(2))
         with connect(url) as holder:
             path = first[1]["Location"]
-            head = f"PATCH {path} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+            head = f"PATCH {path} HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\n"
             holder.sendall(head.encode() + b"Content-Length: 9\r\n\r\n")
             # Who hears 100 has the place: nothing else is waited for in between.
             assert holder.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             with connect(url) as waiting:
                 path = second[1]["Location"]
-                head = f"PATCH {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n"
+                head = f"PATCH {path} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 2\r\n\r\n"
                 waiting.sendall(head.encode() + b"ab")
                 waiting.settimeout(0.3)
                 with pytest.raises(TimeoutError):

@@ -55,7 +55,13 @@ class HostileClient:
 
     def head(self, *headers: str, method: str = "PATCH", path: str = "") -> bytes:
         """Write a request's head."""
-        lines = [f"{method} {path or self.target.location} HTTP/1.1", "Host: h", *headers, "", ""]
+        lines = [
+            f"{method} {path or self.target.location} HTTP/1.1",
+            "Host: [::1]",
+            *headers,
+            "",
+            "",
+        ]
         return "\r\n".join(lines).encode()
 
     def sized(self, more: int = 0, *headers: str) -> bytes:

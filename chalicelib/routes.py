@@ -1,27 +1,18 @@
 """THE table of routes: method, pattern, the action it needs, its operation.
 
-An operation is a handler's module and name: a new process imports those of its first request only.
-This module must never handle anything itself.
+The API dispatches by it, and the push proxy tells uploads and HEADs by it, so that both read a path
+alike. An operation is a handler's module in chalicelib/api and its name. This module must never
+handle anything itself, nor import what only the API needs.
 """
 
 import enum
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from chalicelib.api.messages import Request, Response
 from chalicelib.errors import NameInvalidError, UnsupportedError, UploadUnknownError
 from chalicelib.reference import parse_name
-from chalicelib.settings import ApiOptions
-
-if TYPE_CHECKING:
-    from chalicelib.access.token_service import TokenService
-    from chalicelib.registry.registry import Registry
-
-Handler = Callable[..., Response]
 
 OPTIONS = "OPTIONS"
 """The method that every endpoint has: it asks for the others."""
@@ -53,12 +44,6 @@ class MethodUnknownError(UnsupportedError):
         self.allowed = allowed
 
 
-def ping(request: Request) -> Response:
-    """GET /v2/: this is a registry."""
-    del request
-    return Response(200, {"Content-Type": "application/json"}, b"{}")
-
-
 class ServedBy(enum.Enum):
     """What a handler calls, and is given."""
 
@@ -79,35 +64,12 @@ class Route(NamedTuple):
     outlives_token: bool = False
     """Whether an expired token may still do it, in a session that was opened while it lived."""
 
-    @property
-    def handler(self) -> Handler:
-        """The function, whose module is imported now if it was not."""
-        module, _, name = self.operation.partition(".")
-        return cast("Handler", getattr(import_module(f"chalicelib.api.{module}"), name))
-
 
 class RouteMatch(NamedTuple):
     """A row that fits a request, and what its pattern took from the path, decoded."""
 
     route: Route
     parameters: Mapping[str, str]
-
-    def handle(
-        self,
-        registry: "Callable[[], Registry]",
-        options: ApiOptions,
-        request: Request,
-        token_service: "Callable[[], TokenService]",
-    ) -> Response:
-        """Call the handler, with what it is served by."""
-        handler = self.route.handler
-        if self.route.served_by is ServedBy.NOTHING:
-            return handler(request=request)
-        if self.route.served_by is ServedBy.TOKEN_SERVICE:
-            return handler(token_service=token_service(), request=request)
-        if self.route.takes_options:
-            handler = partial(handler, options=options)
-        return handler(registry=registry(), request=request, **self.parameters)
 
 
 _PING = re.compile("")
@@ -121,8 +83,8 @@ _TAGS = re.compile("(?P<name>.+)/tags/list")
 _REFERRERS = re.compile("(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 
 ROUTES = (
-    Route("GET", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
-    Route("HEAD", _PING, Action.PING, "routes.ping", ServedBy.NOTHING),
+    Route("GET", _PING, Action.PING, "dispatch.ping", ServedBy.NOTHING),
+    Route("HEAD", _PING, Action.PING, "dispatch.ping", ServedBy.NOTHING),
     Route("GET", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
     Route("HEAD", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
     Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),

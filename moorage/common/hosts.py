@@ -1,0 +1,104 @@
+"""Which names a server on this machine answers to, by the Host that a client sends.
+
+A web page can have a name of its own lead to 127.0.0.1 (DNS rebinding), and the browser then takes
+the local registry for the page's own server: the page may read and write all of it. But the browser
+sends that name as Host. This module must never believe X-Forwarded-Host, nor resolve a name.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from chalicelib.errors import ErrorCode
+from moorage.common.http import clean
+
+EVERY_HOST = "*"
+"""Stands for any name among `AllowedHosts.names`: such a server is open to rebinding."""
+
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{0,5})?", re.IGNORECASE)
+# RFC 9112, 3.2.2 and 3.2.3: a target that is a URL or, of CONNECT, a host names the server too.
+_OF_TARGET = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?([^/?#]*)", re.IGNORECASE)
+
+HostKey = str | ipaddress.IPv4Address | ipaddress.IPv6Address
+"""A name in lower case, or an address: equal for every way to write the same host."""
+
+
+def host_key(text: str) -> HostKey:
+    """Read a host, with or without a port and brackets; raises ValueError."""
+    address = _address(text)
+    found = None if address else _AUTHORITY.fullmatch(text)
+    name = found[1].lower().removesuffix(".") if found else ""
+    key = address or _address(name.strip("[]")) or name
+    if not key:
+        raise ValueError("no name and no address of a host")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """The names of this machine, the address that is listened on, and more that the user gave.
+
+    `listening` is an address or a name, `names` are names, addresses or EVERY_HOST. A server that
+    listens on every address is for other machines too, which may use any address of it: rebinding
+    takes a name.
+    """
+
+    listening: str
+    names: Sequence[str] = ()
+
+    def refusal(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the answer to a request for another host; None where the request may go on."""
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1:
+            return _error(ErrorCode.REQUEST_INVALID, "a request needs one Host header")
+        target = request.raw_path
+        if not target.startswith("/") and target != "*":
+            hosts += _OF_TARGET.findall(target)[:1]
+        refused = next((host for host in hosts if not self.admits(host)), None)
+        return None if refused is None else _error(ErrorCode.DENIED, _advice(refused))
+
+    def admits(self, host: str) -> bool:
+        """Whether a Host header names this server; the port in it doesn't matter."""
+        try:
+            key = host_key(host)
+        except ValueError:
+            return False
+        if isinstance(key, str):
+            of_this_machine = key == "localhost" or key.endswith(".localhost")
+        else:
+            everywhere = _address(self.listening)
+            of_this_machine = key.is_loopback or bool(everywhere and everywhere.is_unspecified)
+        if of_this_machine or EVERY_HOST in self.names:
+            return True
+        return key in {host_key(name) for name in (self.listening, *self.names)}
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _advice(host: str) -> str:
+    try:
+        name = str(host_key(host))
+    except ValueError:
+        name = "NAME"
+    return (
+        "this registry answers to the names of its own machine, such as localhost, and not to"
+        f" {clean(host)!r}: if other machines are to use it, start it with --allow-host {name}"
+    )
+
+
+def _error(code: ErrorCode, message: str) -> web.Response:
+    body = json.dumps({"errors": [{"code": code.code, "message": message}]})
+    response = web.Response(status=code.status, text=body, content_type="application/json")
+    # The body of the request is unread.
+    response.force_close()
+    return response
