@@ -29,8 +29,11 @@ class ObjectStore(Protocol):
         than promised raise UnavailableError, never a short answer.
         """
 
-    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
-        """Stream an object in chunks of at most `chunk_size` bytes; raises as `get` does."""
+    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
+        """Stream an object from the byte `first` on; raises as `get` does.
+
+        In chunks of at most `chunk_size` bytes; `first` must lie inside an object that has bytes.
+        """
 
     def stat(self, key: str) -> ObjectStat | None:
         """Read size and ETag of an object; None only if the store answers that there is none."""
@@ -38,11 +41,14 @@ class ObjectStore(Protocol):
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
 
-    def copy(self, source: str, etag: str, size: int, target: str) -> None:
+    def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object of `size` bytes whose ETag is `etag`, inside the store.
 
-        Above one request's limit the ranges are copied in parallel. Raises ObjectMissingError,
-        ObjectChangedError. Idempotent.
+        A large one is copied in parts, many at once, unless the target stands there whole already.
+        No part is begun after `until` (seconds since the epoch): then UnfinishedError is raised,
+        and a repeat copies the parts that are missing. The target may hold nothing but copies of
+        this source, of which an open multipart upload may be left. Raises ObjectMissingError,
+        ObjectChangedError.
         """
 
     def begin_multipart(self, key: str) -> MultipartUpload:
@@ -51,11 +57,23 @@ class ObjectStore(Protocol):
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part; raises MultipartMissingError."""
 
-    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
-        """Make a part from a whole object whose ETag is `etag`.
+    def copy_part(  # noqa: PLR0913 - a part's place, and where its bytes come from
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        etag: str,
+        span: tuple[int, int] | None = None,
+    ) -> str:
+        """Make a part from an object whose ETag is `etag`, or from its bytes first..last.
 
-        Raises MultipartMissingError, ObjectMissingError, ObjectChangedError.
+        Returns the part's ETag. Raises MultipartMissingError, ObjectMissingError,
+        ObjectChangedError.
         """
+
+    def open_multiparts(self, key: str) -> Sequence[str]:
+        """The ids of all open multipart uploads of one key, always in the same order."""
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """All parts, ascending; raises MultipartMissingError."""

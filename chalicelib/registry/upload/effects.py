@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _READ_CHUNK = 4 * 1024 * 1024
+_COPY_SECONDS = 600.0
 _LOOK_AGAIN = (0.5, 1.0, 2.0)
 
 Step = tuple[Event, Session]
@@ -117,7 +118,8 @@ class Effects:
     def _copy(self, session: Session) -> Step:
         """Copy the staged bytes to this session's own canonical key."""
         staged, key = session.staged_object, canonical_key(session.claimed_digest, session.id)
-        self._ports.objects.copy(staged.key, staged.etag, staged.size, key)
+        until = self._ports.clock.now() + _COPY_SECONDS
+        self._ports.objects.copy(staged.key, staged.etag, staged.size, key, until=until)
         if staged.key == data_key(session.id):  # the size of a tail is known from its put
             stat = self._ports.objects.stat(key)
             if stat is None or stat.size != session.offset:
