@@ -4,7 +4,7 @@ Nothing here may name S3, DynamoDB or an SDK. Every method may also raise Unavai
 (503, nothing lost) when the world fails; a failure is never answered as "absent".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.digest import Digest
@@ -158,23 +158,36 @@ class MetadataStore(Protocol):
     # blobs
 
     def get_link(self, repository: str, digest: Digest) -> Link | None:
-        """Read a repository's link to a blob."""
+        """Read a repository's link to a blob; its key is the one that the record names now."""
 
     def get_links(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, Link]:
-        """Read many links, 100 a request; absent ones are left out."""
+        """Read many links, 100 a request; absent ones are left out.
+
+        The key of each is the one that the record named when the link was written last.
+        """
 
     def get_record(self, digest: Digest) -> Record | None:
         """Read the record of a blob."""
 
-    def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:
+    def publish(
+        self,
+        before: Session,
+        after: Session,
+        key: str | None,
+        now: float,
+        *,
+        is_there: Callable[[str], bool],
+    ) -> Session:
         """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
 
         With `key` None only a link to a record that is live already may be made: where there is
         no record, RecordMissingError is raised and nothing was written.
         Record absent: put with `key` and links 1. Record live: links + 1, its key stays, and the
-        link names that key. Link there already: only touched. The session is written in the same
-        transaction, conditional on `before`'s state and fence, with `published_key` the key that
-        the record names. Tries "all new" first, without reading.
+        link names that key. Record live whose object is gone, as `is_there` says of its key: the
+        record names `key` from now on, and so do all links of all repositories.
+        Link there already: only touched. The session is written in the same transaction,
+        conditional on `before`'s state and fence, with `published_key` the key that the record
+        names. Tries "all new" first, without reading.
 
         A session whose own key is not the one published still has bytes to remove: it gets no
         expires_at, even if `after` has one, and `before`'s sweep_at where `after` has none.
@@ -189,10 +202,16 @@ class MetadataStore(Protocol):
         """
 
     def touch_link(self, link: Link, now: float) -> bool:
-        """Set touched_at, a fresh version, and un-mark; False if the link is gone."""
+        """Set touched_at, a fresh version, and un-mark; False if the link is gone.
+
+        The time only moves forward: a link that was touched later keeps that time.
+        """
 
     def delete_link(self, repository: str, digest: Digest) -> bool:
-        """Remove a link and take 1 from the record's links in one transaction; False if absent."""
+        """Remove a link and take 1 from the record's links in one transaction; False if absent.
+
+        A link that no record counts is removed alone.
+        """
 
     # manifests
 

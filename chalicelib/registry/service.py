@@ -71,3 +71,7 @@ class Ports(NamedTuple):
     metadata: "MetadataStore"
     workers: "Workers"
     clock: "Clock"
+
+    def is_there(self, key: str) -> bool:
+        """Whether the object store has an object under a key, in one request."""
+        return self.objects.stat(key) is not None

@@ -146,7 +146,9 @@ class Closing:
             expires_at=now + self._limits.remember if clean else None,
         )
         try:
-            published = self._ports.metadata.publish(leased, committed, key, now)
+            published = self._ports.metadata.publish(
+                leased, committed, key, now, is_there=self._ports.is_there
+            )
         except SessionMovedError as moved:
             published = _require_committed(moved_on(leased, moved.current))
         return published if published.expires_at else self._leftovers.clean(published)

@@ -48,7 +48,8 @@ class Effects:
         return self._by_state[session.state](session)
 
     def _from_sealed(self, session: Session) -> Step:
-        if session.hashed and self._ports.metadata.get_record(session.claimed_digest) is not None:
+        live = self._ports.metadata.get_record(session.claimed_digest) if session.hashed else None
+        if live is not None and self._ports.is_there(live.key):
             return Event.ALREADY_LIVE, session
         if session.upload_id is not None:
             return Event.ASSEMBLE, replace(session, staged=self._assemble(session))
