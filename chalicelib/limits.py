@@ -14,9 +14,6 @@ PART_MINIMUM = 5 * MIB
 PART_COUNT = 10_000
 """S3's most parts in one multipart upload, and its highest part number."""
 
-COPY_MAXIMUM = 5 * 1024 * MIB
-"""Largest object, in bytes, that one CopyObject takes."""
-
 S3_KEYS = 1000
 """Most entries of one page of an S3 list, and most keys of one DeleteObjects."""
 

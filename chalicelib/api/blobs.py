@@ -38,7 +38,8 @@ def head(
     del request
     link = registry.blobs.stat(name, parse_digest(digest))
     if link.size > options.inline_limit or options.head_strategy is HeadStrategy.REDIRECT:
-        return _redirect(registry, link, "HEAD")
+        return _redirect(registry, link, "HEAD")  # S3 says whether the object is there
+    registry.blobs.check_bytes(link)
     return Response(200, _headers(link), bytes(link.size))
 
 

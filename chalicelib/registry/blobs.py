@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chalicelib.digest import Digest
 from chalicelib.errors import BlobUnknownError, UnavailableError
-from chalicelib.registry.model import Link
+from chalicelib.registry.model import Link, Record
 from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Limits, Ports
 
@@ -33,6 +33,14 @@ class Blobs:
             raise BlobUnknownError
         return link
 
+    def check_bytes(self, link: Link) -> None:
+        """Raise BlobUnknownError if the blob's object is gone.
+
+        A client that is told so brings the bytes again, and its push heals the record.
+        """
+        if not self._ports.is_there(link.key):
+            raise BlobUnknownError
+
     def read(self, link: Link, span: tuple[int, int] | None = None) -> bytes:
         """Read a blob, or the bytes first..last (inclusive) of it."""
         if link.size == 0:
@@ -49,16 +57,21 @@ class Blobs:
     def mount(self, repository: str, source: str | None, digest: Digest) -> Link | None:
         """Link a blob of `source` into `repository`; None if it has none: start an upload then.
 
+        None, too, if the object that the record names is gone: the upload brings the bytes again.
         Without a source only where anonymous mounts are on: else a digest would give any blob away.
         """
+        metadata = self._ports.metadata
         if source is None:
-            if not self._limits.anonymous_mount:
-                return None
+            live: Link | Record | None = None
+            if self._limits.anonymous_mount:
+                live = metadata.get_record(digest)
         else:
-            link = self._ports.metadata.get_link(source, digest)
-            if link is None or not self._kept(link):
+            live = metadata.get_link(source, digest)
+            if live is not None and not self._kept(live):
                 return None
-        return self._ports.metadata.add_link(repository, digest, self._ports.clock.now())
+        if live is None or not self._ports.is_there(live.key):
+            return None
+        return metadata.add_link(repository, digest, self._ports.clock.now())
 
     def delete(self, repository: str, digest: Digest) -> None:
         """Remove a repository's link; other repositories keep theirs. Raises BlobUnknownError."""

@@ -28,6 +28,10 @@ class MultipartBusyError(UnavailableError):
     """
 
 
+class UnfinishedError(UnavailableError):
+    """The step did not end in the time it had; a repeat goes on where it stopped."""
+
+
 BYTES_LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
 """What a store raises when the bytes that a session names are not there."""
 

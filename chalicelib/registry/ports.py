@@ -4,7 +4,7 @@ Nothing here may name S3, DynamoDB or an SDK. Every method may also raise Unavai
 (503, nothing lost) when the world fails; a failure is never answered as "absent".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.digest import Digest
@@ -29,8 +29,11 @@ class ObjectStore(Protocol):
         than promised raise UnavailableError, never a short answer.
         """
 
-    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
-        """Stream an object in chunks of at most `chunk_size` bytes; raises as `get` does."""
+    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
+        """Stream an object from the byte `first` on; raises as `get` does.
+
+        In chunks of at most `chunk_size` bytes; `first` must lie inside an object that has bytes.
+        """
 
     def stat(self, key: str) -> ObjectStat | None:
         """Read size and ETag of an object; None only if the store answers that there is none."""
@@ -38,11 +41,14 @@ class ObjectStore(Protocol):
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
 
-    def copy(self, source: str, etag: str, size: int, target: str) -> None:
+    def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object of `size` bytes whose ETag is `etag`, inside the store.
 
-        Above one request's limit the ranges are copied in parallel. Raises ObjectMissingError,
-        ObjectChangedError. Idempotent.
+        A large one is copied in parts, many at once, unless the target stands there whole already.
+        No part is begun after `until` (seconds since the epoch): then UnfinishedError is raised,
+        and a repeat copies the parts that are missing. The target may hold nothing but copies of
+        this source, of which an open multipart upload may be left. Raises ObjectMissingError,
+        ObjectChangedError.
         """
 
     def begin_multipart(self, key: str) -> MultipartUpload:
@@ -51,11 +57,23 @@ class ObjectStore(Protocol):
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part; raises MultipartMissingError."""
 
-    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
-        """Make a part from a whole object whose ETag is `etag`.
+    def copy_part(  # noqa: PLR0913 - a part's place, and where its bytes come from
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        etag: str,
+        span: tuple[int, int] | None = None,
+    ) -> str:
+        """Make a part from an object whose ETag is `etag`, or from its bytes first..last.
 
-        Raises MultipartMissingError, ObjectMissingError, ObjectChangedError.
+        Returns the part's ETag. Raises MultipartMissingError, ObjectMissingError,
+        ObjectChangedError.
         """
+
+    def open_multiparts(self, key: str) -> Sequence[str]:
+        """The ids of all open multipart uploads of one key, always in the same order."""
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """All parts, ascending; raises MultipartMissingError."""
@@ -140,23 +158,36 @@ class MetadataStore(Protocol):
     # blobs
 
     def get_link(self, repository: str, digest: Digest) -> Link | None:
-        """Read a repository's link to a blob."""
+        """Read a repository's link to a blob; its key is the one that the record names now."""
 
     def get_links(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, Link]:
-        """Read many links, 100 a request; absent ones are left out."""
+        """Read many links, 100 a request; absent ones are left out.
+
+        The key of each is the one that the record named when the link was written last.
+        """
 
     def get_record(self, digest: Digest) -> Record | None:
         """Read the record of a blob."""
 
-    def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:
+    def publish(
+        self,
+        before: Session,
+        after: Session,
+        key: str | None,
+        now: float,
+        *,
+        is_there: Callable[[str], bool],
+    ) -> Session:
         """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
 
         With `key` None only a link to a record that is live already may be made: where there is
         no record, RecordMissingError is raised and nothing was written.
         Record absent: put with `key` and links 1. Record live: links + 1, its key stays, and the
-        link names that key. Link there already: only touched. The session is written in the same
-        transaction, conditional on `before`'s state and fence, with `published_key` the key that
-        the record names. Tries "all new" first, without reading.
+        link names that key. Record live whose object is gone, as `is_there` says of its key: the
+        record names `key` from now on, and so do all links of all repositories.
+        Link there already: only touched. The session is written in the same transaction,
+        conditional on `before`'s state and fence, with `published_key` the key that the record
+        names. Tries "all new" first, without reading.
 
         A session whose own key is not the one published still has bytes to remove: it gets no
         expires_at, even if `after` has one, and `before`'s sweep_at where `after` has none.
@@ -171,10 +202,16 @@ class MetadataStore(Protocol):
         """
 
     def touch_link(self, link: Link, now: float) -> bool:
-        """Set touched_at, a fresh version, and un-mark; False if the link is gone."""
+        """Set touched_at, a fresh version, and un-mark; False if the link is gone.
+
+        The time only moves forward: a link that was touched later keeps that time.
+        """
 
     def delete_link(self, repository: str, digest: Digest) -> bool:
-        """Remove a link and take 1 from the record's links in one transaction; False if absent."""
+        """Remove a link and take 1 from the record's links in one transaction; False if absent.
+
+        A link that no record counts is removed alone.
+        """
 
     # manifests
 

@@ -5,12 +5,15 @@ This module must never hold a rule.
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from chalicelib.limits import COPY_MAXIMUM, MIB, PART_COUNT, PART_MINIMUM
+from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
 
 if TYPE_CHECKING:
     from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
 
 _HOUR = 3600.0
+
+COPY_WHOLE = 256 * MIB
+"""Most bytes that one request copies: S3 takes up to 5 GiB, but the answer has to come in time."""
 
 
 class Limits(NamedTuple):
@@ -35,12 +38,15 @@ class Limits(NamedTuple):
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
-    copy_whole: int = COPY_MAXIMUM
+    copy_whole: int = COPY_WHOLE
     """Above this size an object is copied in parts, by a multipart upload."""
     commit_wait: float = 20.0
     """How long a closing PUT waits for its commit before it answers 503."""
-    commit_inline: int = 1024 * MIB
-    """Above this size a commit is handed to the commit function at once."""
+    commit_inline: int = COPY_WHOLE
+    """Above this size a commit is handed to the commit function at once.
+
+    So a request of a client never copies in parts.
+    """
     verify_inline: int = 64 * MIB
     """The same for bytes that must be read back, which takes longer than a copy."""
     body_inline: int = 100 * 1024
@@ -65,3 +71,7 @@ class Ports(NamedTuple):
     metadata: "MetadataStore"
     workers: "Workers"
     clock: "Clock"
+
+    def is_there(self, key: str) -> bool:
+        """Whether the object store has an object under a key, in one request."""
+        return self.objects.stat(key) is not None

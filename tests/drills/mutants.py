@@ -23,6 +23,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError, WrittenObject
+from chalicelib.registry.service import Ports
 from chalicelib.registry.upload import chunks, leftovers
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
@@ -33,7 +34,6 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
-from chalicelib.stores.dynamodb.codec import CorruptItemError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
@@ -165,14 +165,43 @@ def _checked(check: Callable[[], None]) -> Figures:
 
 
 def a_link_without_count() -> None:
-    """Delete a link that its record does not count: refused."""
+    """Delete a link that its record does not count: the link goes alone."""
     world = TablesWorld()
     Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
     digest = Digest.of(TEXT)
     world.spoil(record_key(digest), links={"N": "0"})
-    with suppress(CorruptItemError):
-        world.ports(Gate()).metadata.delete_link(HOME, digest)
-        raise Violation("a record counts less than no link")
+    metadata = world.ports(Gate()).metadata
+    deleted, record = metadata.delete_link(HOME, digest), metadata.get_record(digest)
+    if not deleted or record is None or record.links != 0:
+        raise Violation(f"a link that was not counted was counted off: {record}")
+
+
+def a_link_counted_meanwhile() -> None:
+    """Delete a link that its record did not count, and does by then: it is counted off."""
+    world, digest = TablesWorld(), Digest.of(TEXT)
+    Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
+    world.spoil(record_key(digest), links={"N": "0"})
+
+    def restored(call: Call) -> Any:  # noqa: ANN401 - as any act
+        world.spoil(record_key(digest), links={"N": "1"})
+        return call()
+
+    metadata = world.ports(Gate({2: restored})).metadata
+    deleted, record = metadata.delete_link(HOME, digest), metadata.get_record(digest)
+    if not deleted or record is None or record.links != 0:
+        raise Violation(f"{record} counts a link that was deleted")
+
+
+def a_touch_that_is_late() -> None:
+    """Touch a link that another request has touched later: the later time stays."""
+    world, digest = TablesWorld(), Digest.of(TEXT)
+    Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
+    metadata, now = world.ports(Gate()).metadata, world.clock.now()
+    for at in (now + 60, now + 30):
+        metadata.add_link(HOME, digest, at)
+    link = metadata.get_link(HOME, digest)
+    if link is None or link.touched_at != now + 60:
+        raise Violation(f"{link} was touched in the past")
 
 
 def a_record_renamed() -> None:
@@ -229,12 +258,8 @@ CLAUSES = [
     clause("held_by", sessions, raced=["late tail", *PATCHES]),
     clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
-    clause(
-        "naming",
-        blobs,
-        checked=[a_record_renamed],
-        raced=["push, delete", "mount, delete at the source"],
-    ),
+    clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
+    clause("naming", blobs, checked=[a_record_renamed], raced=["push, push, object gone"]),
     clause("at_version", blobs, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
     clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
@@ -449,10 +474,64 @@ def _(_: Original, self: BlobItems, repository: str, digest: Digest) -> bool:
     if link is None:
         return False
     try:
-        self._dynamo.transact(self._deletion(link))
+        self._dynamo.transact(self._deletion(link, counted=True))
     except TransactionRefusedError:
         return False
     return True
+
+
+@rule(
+    "a record is healed whatever it names by now",
+    "_healed",
+    BlobItems,
+    raced=["push, push, object gone"],
+)
+def _(healed: Original, *arguments: object, **links: object) -> object:
+    with mock.patch.object(blobs, "naming", return_value=ALWAYS):
+        return healed(*arguments, **links)
+
+
+@rule(
+    "a record is live whose object is gone",
+    "is_there",
+    Ports,
+    crashed=["POST whole, object gone", "commit parts, object gone"],
+)
+def _(_: Original, _self: Ports, _key: str) -> bool:
+    return True
+
+
+@rule(
+    "a record whose object is there is healed",
+    "is_there",
+    Ports,
+    crashed=["POST whole, already live"],
+)
+def _(_: Original, _self: Ports, _key: str) -> bool:
+    return False
+
+
+@rule(
+    "a healed record counts no link more",
+    "_healed",
+    BlobItems,
+    crashed=["POST whole, object gone elsewhere"],
+)
+def _(healed: Original, *arguments: object, **_links: object) -> object:
+    return healed(*arguments, links=0)
+
+
+@rule("a link is read by its own key", "_look", BlobItems, crashed=["POST whole, object gone"])
+def _(look: Original, self: BlobItems, repository: str, digest: Digest) -> object:
+    found = look(self, repository, digest)
+    if found.link is None or found.record is None:
+        return found
+    return found._replace(record=replace(found.record, key=found.link.key))
+
+
+@rule("a late touch takes the time back", "_touch", BlobItems, checked=[a_touch_that_is_late])
+def _(touch: Original, self: BlobItems, link: Any, now: float) -> object:  # noqa: ANN401 - a Link
+    return touch(self, replace(link, touched_at=now), now)
 
 
 @rule(

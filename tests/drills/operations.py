@@ -72,6 +72,20 @@ def robbed(prepare: Callable[[Stage], str]) -> Callable[[Stage], str]:
     return rob
 
 
+def buried(prepare: Callable[[Stage], Any]) -> Callable[[Stage], Any]:
+    """Prepare blobs, and delete their objects behind their records: they are pushed anew."""
+
+    def bury(stage: Stage) -> object:
+        prepared = prepare(stage)
+        keys = [record.key for record in stage.world.snapshot().records.values()]
+        stage.world.ports(Gate()).objects.delete(keys)
+        stage.ledger.dead.update(keys)
+        stage.ledger.blobs.clear()
+        return prepared
+
+    return bury
+
+
 def leased(*sizes: int) -> Callable[[Stage], str]:
     """Prepare a session whose last request died while it held the lease."""
 
@@ -240,6 +254,17 @@ def closed_in_vain(stage: Stage) -> str:
     return session
 
 
+def healing(push: Callable[[Client, Any], None]) -> Callable[[Client, Any], None]:
+    """Push what is gone: afterwards the other repository has it, too, if it ever had."""
+
+    def act(client: Client, prepared: object) -> None:
+        push(client, prepared)
+        if client.pull(AWAY, Digest.of(TEXT)) not in {TEXT, None}:
+            raise Violation("the blob was healed in one repository alone")
+
+    return act
+
+
 def mounting(client: Client, _: object) -> None:
     """Mount the blob."""
     if not client.mount(HOME, AWAY, Upload(TEXT)):
@@ -316,6 +341,9 @@ UPLOADS = [
     Operation("POST whole, nothing", pushing(whole=True, text=b"")),
     Operation("POST whole, already live", pushing(whole=True), pushed),
     Operation("POST whole, live elsewhere", pushing(whole=True, text=SHORT), elsewhere(text=SHORT)),
+    Operation("POST whole, object gone", healing(pushing(whole=True)), buried(pushed)),
+    Operation("POST whole, object gone elsewhere",
+              healing(pushing(whole=True)), buried(pushed_away)),
     Operation("POST, PUT", pushing()),
     Operation("POST, PUT of nothing", pushing(text=b"")),
     Operation("POST, one PATCH, PUT", pushing(len(TEXT))),
@@ -356,6 +384,7 @@ COMMITS = [
     Operation("commit a tail and a body, live elsewhere", closing(SHORT), elsewhere(5, text=SHORT)),
     Operation("commit a tail, live elsewhere", closing(TEXT[:5]), elsewhere(5, text=TEXT[:5])),
     Operation("commit parts, live elsewhere", closing(SHORT), elsewhere(12, 8, text=SHORT)),
+    Operation("commit parts, object gone", healing(closing()), buried(elsewhere(20, 20, 15))),
     Operation("commit nothing as sha512", closing(b"", algorithm=SHA512), opened()),
     Operation("commit as sha512", closing(TEXT[:20], algorithm=SHA512), opened(12, 8)),
     Operation("commit a tail as sha512", closing(TEXT[:5], algorithm=SHA512), opened(5)),

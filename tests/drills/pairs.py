@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.digest import Algorithm, Digest
 from tests.drills import images
 from tests.drills.operations import (
+    buried,
     held,
     leased,
     opened,
@@ -272,6 +273,10 @@ BLOBS = [
     Race("mount, mount", pushed_away, [mounting] * 2, pullable_from(HOME, AWAY)),
     Race("push, delete", pushed, [WHOLE_HOME, deleting(HOME)],
          in_turn(WHOLE_HOME, pullable_from(HOME, AWAY))),
+    Race("push, push, object gone", buried(pushed), [WHOLE_HOME, WHOLE_AWAY],
+         pullable_from(HOME, AWAY)),
+    Race("push, delete elsewhere, object gone", buried(pushed), [WHOLE_HOME, deleting(AWAY)],
+         pullable_from(HOME)),
     Race("delete, delete", pushed, [deleting(HOME)] * 2, pullable_from(AWAY)),
     Race("delete, delete elsewhere", pushed, [deleting(HOME), deleting(AWAY)],
          in_turn(WHOLE_HOME, pullable_from(HOME))),

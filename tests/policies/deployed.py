@@ -235,7 +235,9 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
 @contextmanager
 def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
     limits = partial(Limits, commit_inline=COMMIT_INLINE, copy_whole=COPY_WHOLE)
-    objects = partial(S3ObjectStore, copy_limit=COPY_WHOLE, copy_part=COPY_PART)
+    objects = partial(
+        S3ObjectStore, copy_whole=COPY_WHOLE, copy_part=COPY_PART, now=deployment.arranged.clock.now
+    )
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(service, "Limits", limits))
         stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))

@@ -553,14 +553,14 @@ def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
 
 
 def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
-    """More than one copy takes is copied in parts; what an equal has begun is looked for."""
+    """More than one request copies is copied in parts; a copy that was begun goes on."""
     session, _ = sealed(deployment, *TOO_LARGE)
     copy_begun(deployment, session)
     commits(deployment, session)
 
 
 def a_commit_of_changed_bytes(deployment: ReplayedDeployment) -> None:
-    """A copy in parts that fails is given up."""
+    """A copy in parts of other bytes is given up, and aborted by the clean-up."""
     commits(deployment, changed_under_a_copy(deployment), UploadState.CANCELLED)
 
 
@@ -610,6 +610,7 @@ def a_sweep_of_sealed_sessions(deployment: ReplayedDeployment) -> None:
             sealed(deployment, PART),
         ]
         wrong, _ = sealed(deployment, PART, algorithm=Algorithm.SHA512, claimed=b"other")
+        copy_begun(deployment, ways[1][0])
     published(deployment, ways[-1][1])
     changed = changed_under_a_copy(deployment)
     deployment.sweep()

@@ -1,6 +1,8 @@
 """An object store in memory, as strict as S3: what the contract suite holds the real one to.
 
-It must never be kinder than S3: short parts, other ETags and ended uploads are refused.
+It must never be kinder than S3: short parts, other ETags and ended uploads are refused. A Complete
+and a copy are *under way* for a while, in which others see neither upload nor object, and they end
+whether or not their caller still lives.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,9 +25,12 @@ from chalicelib.registry.outcomes import (
     Part,
     WrittenObject,
 )
+from chalicelib.registry.service import COPY_WHOLE
+from chalicelib.registry.session import StoredObject
+from chalicelib.stores.s3.copies import COPY_PART, PartsPlan, copy_in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PART_MINIMUM = 5 * 1024 * 1024
 
@@ -33,11 +40,24 @@ def etag_of(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
+def at_once(_operation: str) -> None:
+    """Let no time pass."""
+
+
 @dataclass
 class MemoryObjectStore:
-    """`ObjectStore` in a dictionary; safe for threads. `part_minimum` moves S3's 5 MiB (bytes)."""
+    """`ObjectStore` in a dictionary; safe for threads.
+
+    `part_minimum` moves S3's 5 MiB (bytes), `copy_whole` and `copy_part` the sizes of copies.
+    `under_way` is called in the middle of what takes S3 long, with the operation's name: others
+    may act there, and it may raise in the caller's place.
+    """
 
     part_minimum: int = PART_MINIMUM
+    copy_whole: int = COPY_WHOLE
+    copy_part_size: int = COPY_PART
+    now: Callable[[], float] = time.time
+    under_way: Callable[[str], None] = at_once
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -61,10 +81,12 @@ class MemoryObjectStore:
             raise ObjectChangedError(key)
         return data if span is None else data[span[0] : span[1] + 1]
 
-    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
+    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
         """Stream an object."""
         data = self.get(key, etag=etag)
-        for start in range(0, len(data), chunk_size):
+        if first and first >= len(data):
+            raise UnavailableError(f"{key} has no byte {first}")
+        for start in range(first, len(data), chunk_size):
             yield data[start : start + chunk_size]
 
     def stat(self, key: str) -> ObjectStat | None:
@@ -79,12 +101,19 @@ class MemoryObjectStore:
             for key in keys:
                 self.objects.pop(key, None)
 
-    def copy(self, source: str, etag: str, size: int, target: str) -> None:
+    def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object."""
+        if size > self.copy_whole:
+            plan = PartsPlan(until, self.copy_part_size, threads=1, now=self.now)
+            copy_in_parts(self, StoredObject(source, size, etag), target, plan)
+            return
         data = self.get(source, etag=etag)
         if len(data) != size:
             raise UnavailableError(f"{source} has {len(data)} bytes, not {size}")
-        self.put(target, data)
+        try:
+            self.under_way("copy")
+        finally:
+            self.put(target, data)
 
     def begin_multipart(self, key: str) -> MultipartUpload:
         """Open a multipart upload."""
@@ -98,11 +127,35 @@ class MemoryObjectStore:
         with self._lock:
             self._parts(key, upload_id)[number] = bytes(data)
 
-    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
-        """Make a part from an object."""
+    def copy_part(  # noqa: PLR0913 - see the port
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        etag: str,
+        span: tuple[int, int] | None = None,
+    ) -> str:
+        """Make a part from an object, or from some of its bytes."""
         with self._lock:
             self._parts(key, upload_id)
-            self.put_part(key, upload_id, number, self.get(source, etag=etag))
+            data = self.get(source, etag=etag)
+        if span is not None and not 0 <= span[0] <= span[1] < len(data):
+            raise UnavailableError(f"{source} has no bytes {span}")
+        data = data if span is None else data[span[0] : span[1] + 1]
+        try:
+            self.under_way("copy_part")
+        finally:
+            with suppress(MultipartMissingError):
+                self.put_part(key, upload_id, number, data)
+        with self._lock:
+            self._parts(key, upload_id)
+        return etag_of(data)
+
+    def open_multiparts(self, key: str) -> Sequence[str]:
+        """Ids of the uploads of one key."""
+        with self._lock:
+            return [upload_id for found, upload_id in self.uploads if found == key]
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """All parts, ascending."""
@@ -119,7 +172,11 @@ class MemoryObjectStore:
             if not agree or any(len(data) < self.part_minimum for data in chosen[:-1]):
                 raise UnavailableError("a part is too small, or not the one listed")
             del self.uploads[key, upload_id]
-            return self.put(key, b"".join(chosen)).etag
+        try:
+            self.under_way("complete_multipart")
+        finally:
+            made = self.put(key, b"".join(chosen))
+        return made.etag
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort."""

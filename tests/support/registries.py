@@ -134,9 +134,14 @@ class MemoryRegistry:
 
 def registry_in_memory(limits: Limits) -> MemoryRegistry:
     """Build an empty registry in this process, whose parts are as small as `limits` says."""
-    objects, tables = MemoryObjectStore(part_minimum=limits.part_minimum), MemoryTables()
+    workers, clock, tables = RecordedWorkers(), TestClock(), MemoryTables()
+    objects = MemoryObjectStore(
+        part_minimum=limits.part_minimum,
+        copy_whole=limits.copy_whole,
+        copy_part_size=2 * limits.part_minimum,
+        now=clock.now,
+    )
     sessions, metadata = stores_over(tables)
-    workers, clock = RecordedWorkers(), TestClock()
     registry = Registry(Ports(objects, sessions, metadata, workers, clock), limits)
     return MemoryRegistry(registry, objects, tables, sessions, metadata, workers, clock)
 
@@ -160,7 +165,7 @@ def registry_over(
     s3, dynamodb = backend.shared_clients()
     clock = TestClock()
     ports = Ports(
-        objects=S3ObjectStore(s3, backend.bucket),
+        objects=S3ObjectStore(s3, backend.bucket, now=clock.now),
         sessions=DynamoSessionStore(dynamodb, backend.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, backend.registry_table, backend.uploads_table),
         workers=RecordedWorkers(),

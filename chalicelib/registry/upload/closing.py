@@ -124,8 +124,9 @@ class Closing:
         """
         key, repeated = canonical_key(leased.claimed_digest, leased.id), False
         if leased.tail is not None and not data:
-            self._ports.objects.copy(leased.tail.key, leased.tail.etag, leased.tail.size, key)
-            size = leased.tail.size
+            tail, until = leased.tail, leased.lease_until
+            self._ports.objects.copy(tail.key, tail.etag, tail.size, key, until=until)
+            size = tail.size
         else:
             body = self._chunks.tail_bytes(leased) + data
             repeated = self._ports.objects.put(key, body).repeated
@@ -145,7 +146,9 @@ class Closing:
             expires_at=now + self._limits.remember if clean else None,
         )
         try:
-            published = self._ports.metadata.publish(leased, committed, key, now)
+            published = self._ports.metadata.publish(
+                leased, committed, key, now, is_there=self._ports.is_there
+            )
         except SessionMovedError as moved:
             published = _require_committed(moved_on(leased, moved.current))
         return published if published.expires_at else self._leftovers.clean(published)

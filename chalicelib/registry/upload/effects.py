@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _READ_CHUNK = 4 * 1024 * 1024
+_COPY_SECONDS = 600.0
 _LOOK_AGAIN = (0.5, 1.0, 2.0)
 
 Step = tuple[Event, Session]
@@ -47,7 +48,8 @@ class Effects:
         return self._by_state[session.state](session)
 
     def _from_sealed(self, session: Session) -> Step:
-        if session.hashed and self._ports.metadata.get_record(session.claimed_digest) is not None:
+        live = self._ports.metadata.get_record(session.claimed_digest) if session.hashed else None
+        if live is not None and self._ports.is_there(live.key):
             return Event.ALREADY_LIVE, session
         if session.upload_id is not None:
             return Event.ASSEMBLE, replace(session, staged=self._assemble(session))
@@ -117,7 +119,8 @@ class Effects:
     def _copy(self, session: Session) -> Step:
         """Copy the staged bytes to this session's own canonical key."""
         staged, key = session.staged_object, canonical_key(session.claimed_digest, session.id)
-        self._ports.objects.copy(staged.key, staged.etag, staged.size, key)
+        until = self._ports.clock.now() + _COPY_SECONDS
+        self._ports.objects.copy(staged.key, staged.etag, staged.size, key, until=until)
         if staged.key == data_key(session.id):  # the size of a tail is known from its put
             stat = self._ports.objects.stat(key)
             if stat is None or stat.size != session.offset:

@@ -80,7 +80,9 @@ class CommitDriver:
             sweep_at=now + self._limits.sweep_again,
         )
         try:
-            written = self._ports.metadata.publish(session, committed, key, now)
+            written = self._ports.metadata.publish(
+                session, committed, key, now, is_there=self._ports.is_there
+            )
         except RecordMissingError:
             return session  # the blob was deleted since: the next step finds it absent
         except SessionMovedError as moved:

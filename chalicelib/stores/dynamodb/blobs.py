@@ -1,9 +1,12 @@
 """Blobs on DynamoDB: links, records, and the transaction that publishes a session's bytes.
 
+The record says which object has the bytes. A link names it too, as it was when the link was written
+last: where the two differ, the record was healed since by a push to another repository.
 A record's `links` is exact: it changes only in the transaction that makes or removes a link.
 Publishing writes record, link and session in one transaction, which has a form for each case: all
-new, record live, link there. The likeliest is tried first without reading, and the items that it
-finds say which is next. This module must never write one of the three without the others.
+new, record live, record without its object, link there. The likeliest is tried first without
+reading, and the items that it finds say which is next. This module must never write one of the
+three without the others.
 """
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does
@@ -24,7 +27,14 @@ from chalicelib.stores.dynamodb.client import (
     TransactionRefusedError,
 )
 from chalicelib.stores.dynamodb.codec import CorruptItemError
-from chalicelib.stores.dynamodb.expressions import Change, Clause, Delete, Put, Update
+from chalicelib.stores.dynamodb.expressions import (
+    Change,
+    Clause,
+    ConditionCheck,
+    Delete,
+    Put,
+    Update,
+)
 from chalicelib.stores.dynamodb.items import LINK, RECORD, SESSION, session_item
 from chalicelib.stores.dynamodb.keys import link_key, record_key
 from chalicelib.stores.dynamodb.sessions import update_of
@@ -36,15 +46,23 @@ TRIES = 8
 ABSENT = Clause("attribute_not_exists(#pk)")
 """Nobody has linked, or published, this digest yet."""
 
-STILL_COUNTED = Clause("#links >= :one", {"one": codec.WHOLE.encode(1)})
+_ONE = {"one": codec.WHOLE.encode(1)}
+
+STILL_COUNTED = Clause("#links >= :one", _ONE)
 """The record is there and counts the link that goes."""
+
+NOT_COUNTED = Clause("attribute_not_exists(#links) OR #links < :one", _ONE)
+"""There is no record, or it counts no link."""
 
 _SESSION, _LINK, _RECORD = range(3)
 """The place of each action in the transaction that publishes."""
 
+_DELETED = 0
+"""The place of the link in the transaction that deletes it."""
+
 
 def naming(key: str) -> Clause:
-    """The link, or the record, is there and still names this object, not a later push's."""
+    """The record is there and still names this object, not a later push's."""
     return Clause("#key = :key", {"key": codec.TEXT.encode(key)})
 
 
@@ -60,11 +78,11 @@ class _LinkAndRecord(NamedTuple):
     record: Record | None = None
 
     @property
-    def key(self) -> str | None:
-        """The object that is live already."""
-        if self.link is not None:
-            return self.link.key
-        return None if self.record is None else self.record.key
+    def linked(self) -> Link | None:
+        """The link, naming the object that the record names."""
+        if self.link is None or self.record is None:
+            return self.link
+        return replace(self.link, key=self.record.key)
 
 
 class _Publication(NamedTuple):
@@ -75,6 +93,11 @@ class _Publication(NamedTuple):
     claim: Digest
     key: str | None
     now: float
+    is_there: Callable[[str], bool]
+
+    def heals(self, record: Record) -> bool:
+        """Whether the record's object is gone, which the session's own can stand in for."""
+        return self.key not in {None, record.key} and not self.is_there(record.key)
 
     def session(self, live: str) -> Session:
         """The session as it is written when `live` is the key that the record names."""
@@ -102,7 +125,7 @@ class BlobItems:
     _new_id: Callable[[], str]
 
     def get_link(self, repository: str, digest: Digest) -> Link | None:
-        link = LINK.decode_found(self._dynamo.get(self._registry, link_key(repository, digest)))
+        link = self._look(repository, digest).linked
         tally = current()
         if link is not None and tally is not None:
             # After a redirect S3 sends the bytes: no answer of the registry has them.
@@ -120,11 +143,11 @@ class BlobItems:
     def add_link(self, repository: str, digest: Digest, now: float) -> Link | None:
         """See MetadataStore.add_link; raises UnavailableError if others keep changing both."""
         for _ in range(TRIES):
-            link, record = self._look(repository, digest)
-            if link is not None:
-                added = self._touched(link, now)
-            elif record is not None:
-                added = self._linked(repository, record, now)
+            found = self._look(repository, digest)
+            if found.linked is not None:
+                added = self._touched(found.linked, now)
+            elif found.record is not None:
+                added = self._linked(repository, found.record, now)
             else:
                 return None
             if added is not None:
@@ -132,30 +155,43 @@ class BlobItems:
         raise UnavailableError(f"others keep changing the links to {digest}")
 
     def touch_link(self, link: Link, now: float) -> bool:
-        """See MetadataStore.touch_link; a link that names another object by now is another link."""
+        """See MetadataStore.touch_link; raises UnavailableError if others keep changing it."""
         return self._touched(link, now) is not None
 
     def delete_link(self, repository: str, digest: Digest) -> bool:
-        link = self.get_link(repository, digest)
+        key = link_key(repository, digest)
+        link = LINK.decode_found(self._dynamo.get(self._registry, key))
         if link is None:
             return False
+        counted = True
         for _ in range(TRIES):
             try:
-                self._dynamo.transact(self._deletion(link))
+                self._dynamo.transact(self._deletion(link, counted=counted))
             except TransactionRefusedError as refused:
+                if _DELETED not in refused.items:
+                    counted = not counted
+                    continue
                 # Gone since it was read: this very deletion took effect, or another one did.
-                if (found := self._link_found(refused, link)) is None:
+                if (found := LINK.decode_found(refused.items[_DELETED])) is None:
                     return True
                 link = found
             else:
                 return True
         raise UnavailableError(f"others keep changing the link to {digest}")
 
-    def publish(self, before: Session, after: Session, key: str | None, now: float) -> Session:
+    def publish(
+        self,
+        before: Session,
+        after: Session,
+        key: str | None,
+        now: float,
+        *,
+        is_there: Callable[[str], bool],
+    ) -> Session:
         """See MetadataStore.publish; raises UnavailableError if others keep changing both."""
         if after.claim is None:
             raise ValueError(f"session {after.id} has no claim to publish")
-        publication = _Publication(before, after, after.claim, key, now)
+        publication = _Publication(before, after, after.claim, key, now, is_there)
         known = _LinkAndRecord()
         if key is None:
             known = self._look(after.repository, after.claim)
@@ -184,22 +220,30 @@ class BlobItems:
         return found
 
     def _touch(self, link: Link, now: float) -> Update:
+        """Touch a link that is still as it was read, and let it name `link.key`."""
         return Update(
             self._registry,
             link_key(link.repository, link.digest),
-            naming(link.key),
+            at_version(link.version),
             set={
-                "touched_at": codec.TIME.encode(now),
+                "key": codec.TEXT.encode(link.key),
+                "touched_at": codec.TIME.encode(max(link.touched_at, now)),
                 "version": codec.TEXT.encode(self._new_id()),
             },
             remove=("mark",),
         )
 
     def _touched(self, link: Link, now: float) -> Link | None:
-        try:
-            return LINK.decode(self._dynamo.write(self._touch(link, now)))
-        except ConditionFailedError:
-            return None
+        """Touch a link, unless another touch has come since it was read; None if it is gone."""
+        for _ in range(TRIES):
+            try:
+                return LINK.decode(self._dynamo.write(self._touch(link, now)))
+            except ConditionFailedError as failed:
+                found = LINK.decode_found(failed.item)
+            if found is None or (found.mark is None and found.touched_at >= now):
+                return found
+            link = found
+        raise UnavailableError(f"others keep changing the link to {link.digest}")
 
     def _link_put(self, link: Link) -> Put:
         key = link_key(link.repository, link.digest)
@@ -207,6 +251,12 @@ class BlobItems:
 
     def _counted(self, digest: Digest, key: str) -> Update:
         return Update(self._registry, record_key(digest), naming(key), add={"links": 1})
+
+    def _healed(self, record: Record, key: str, *, links: int) -> Update:
+        """Let a record whose object is gone name another one, and count so many links more."""
+        named = {"key": codec.TEXT.encode(key)}
+        where = record_key(record.digest)
+        return Update(self._registry, where, naming(record.key), set=named, add={"links": links})
 
     def _linked(self, repository: str, record: Record, now: float) -> Link | None:
         """Link to a live record; None if link or record are no longer as they were read."""
@@ -217,43 +267,43 @@ class BlobItems:
             return None
         return link
 
-    def _deletion(self, link: Link) -> tuple[Delete, Update]:
-        key = link_key(link.repository, link.digest)
+    def _deletion(self, link: Link, *, counted: bool) -> tuple[Delete, Update | ConditionCheck]:
+        key, record = link_key(link.repository, link.digest), record_key(link.digest)
         return (
             Delete(self._registry, key, at_version(link.version)),
-            Update(self._registry, record_key(link.digest), STILL_COUNTED, add={"links": -1}),
+            Update(self._registry, record, STILL_COUNTED, add={"links": -1})
+            if counted
+            else ConditionCheck(self._registry, record, NOT_COUNTED),
         )
-
-    def _link_found(self, refused: TransactionRefusedError, link: Link) -> Link | None:
-        """Return the link as it is now, not as it was read; None if it is gone."""
-        if 0 not in refused.items:
-            raise CorruptItemError(
-                f"{link.repository} links to {link.digest}, which has no record that counts it"
-            ) from refused
-        return LINK.decode_found(refused.items[0])
 
     def _form(
         self, publication: _Publication, known: _LinkAndRecord
     ) -> tuple[Session, list[Change]]:
         """Return the transaction for what is known, and the session as it writes it."""
         repository, claim = publication.after.repository, publication.claim
-        live = known.key or publication.key
-        if live is None:
-            raise RecordMissingError(f"no record of {claim} is live")
+        link, record, now = known.link, known.record, publication.now
         for stored in known:
             if stored is not None:
                 publication.check_size(stored.size)
-        size, now = publication.after.offset, publication.now
+        healed = record is not None and publication.heals(record)
+        live = publication.key if record is None or healed else record.key
+        if live is None:
+            raise RecordMissingError(f"no record of {claim} is live")
+        size = publication.after.offset
         written = SESSION.decode(session_item(publication.session(live)))
         changes: list[Change] = [update_of(self._uploads, publication.before, written)]
-        if known.link is not None:
-            # The record counts this link already.
-            return written, [*changes, self._touch(known.link, now)]
-        changes.append(self._link_put(Link(repository, claim, size, live, now, self._new_id())))
-        if known.record is not None:
-            return written, [*changes, self._counted(claim, live)]
-        record = RECORD.encode(Record(claim, live, size, links=1))
-        return written, [*changes, Put(self._registry, record_key(claim), record, ABSENT)]
+        if link is not None:
+            changes.append(self._touch(replace(link, key=live), now))
+        else:
+            changes.append(self._link_put(Link(repository, claim, size, live, now, self._new_id())))
+        if record is None:
+            first = RECORD.encode(Record(claim, live, size, links=1))
+            changes.append(Put(self._registry, record_key(claim), first, ABSENT))
+        elif healed:
+            changes.append(self._healed(record, live, links=0 if link else 1))
+        elif link is None:  # else the record counts it already
+            changes.append(self._counted(claim, live))
+        return written, changes
 
 
 def _learnt(known: _LinkAndRecord, refused: TransactionRefusedError) -> _LinkAndRecord:

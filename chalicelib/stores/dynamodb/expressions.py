@@ -24,10 +24,10 @@ class Clause(NamedTuple):
     values: Item = _NOTHING
 
     def __and__(self, other: "Clause") -> "Clause":
-        return Clause(f"({self.text}) AND ({other.text})", {**self.values, **other.values})
+        return Clause(f"({self.text}) AND ({other.text})", _joined(self.values, other.values))
 
     def __or__(self, other: "Clause") -> "Clause":
-        return Clause(f"({self.text}) OR ({other.text})", {**self.values, **other.values})
+        return Clause(f"({self.text}) OR ({other.text})", _joined(self.values, other.values))
 
 
 class Put(NamedTuple):
@@ -116,6 +116,14 @@ def names_in(text: str) -> dict[str, str]:
     return {f"#{name}": name for name in _NAME.findall(text)}
 
 
+def _joined(values: Item, others: Item) -> Item:
+    """Return both; ValueError, a fault in the program, if one name stands for two values."""
+    twice = sorted(name for name in values.keys() & others.keys() if values[name] != others[name])
+    if twice:
+        raise ValueError(f"an expression names two values {', '.join(twice)}")
+    return {**values, **others}
+
+
 def _condition(
     clause: Clause | None,
     text: str = "",
@@ -125,14 +133,14 @@ def _condition(
 ) -> dict[str, Any]:
     """Return the parameters that go with a clause, and list the names and values of `text` too."""
     request: dict[str, Any] = {}
-    values = dict(values or {})
+    values = values or {}
     if clause is not None:
         request["ConditionExpression"] = clause.text
         if not silent:
             # What is there when the clause fails says which world this is: no second request.
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         text = f"{text} {clause.text}"
-        values |= {f":{name}": value for name, value in clause.values.items()}
+        values = _joined(values, {f":{name}": value for name, value in clause.values.items()})
     if names := names_in(text):
         request["ExpressionAttributeNames"] = names
     if values:

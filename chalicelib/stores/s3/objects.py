@@ -6,16 +6,16 @@ means that. Its callers have named every key in an item of DynamoDB already.
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
-from chalicelib.errors import RegistryError, UnavailableError
-from chalicelib.limits import COPY_MAXIMUM, MIB, S3_KEYS
+from chalicelib.errors import UnavailableError
+from chalicelib.limits import S3_KEYS
 from chalicelib.registry.outcomes import (
     MultipartBusyError,
     MultipartMissingError,
@@ -26,7 +26,10 @@ from chalicelib.registry.outcomes import (
     Part,
     WrittenObject,
 )
+from chalicelib.registry.service import COPY_WHOLE
+from chalicelib.registry.session import StoredObject
 from chalicelib.stores.aws.failures import failures, status_of
+from chalicelib.stores.s3.copies import COPY_PART, PartsPlan, copy_in_parts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -36,11 +39,7 @@ if TYPE_CHECKING:
         ResponseMetadataTypeDef,
     )
 
-COPY_PART = 512 * MIB
-"""Bytes that one UploadPartCopy copies: 10,000 times that is more than an object can hold."""
-
 _PURGE_ROUNDS = 4
-_COPY_THREADS = 8
 _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectChangedError}
 """The meaning of S3's codes where an object is read; a status without a code has none."""
 
@@ -79,13 +78,15 @@ class S3ObjectStore:
         client: "S3Client",
         bucket: str,
         *,
-        copy_limit: int = COPY_MAXIMUM,
+        copy_whole: int = COPY_WHOLE,
         copy_part: int = COPY_PART,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._bucket = bucket
-        self._copy_limit = copy_limit
+        self._copy_whole = copy_whole
         self._copy_part = copy_part
+        self._now = now
 
     def put(self, key: str, data: bytes) -> WrittenObject:
         with failures():
@@ -97,16 +98,17 @@ class S3ObjectStore:
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
     ) -> bytes:
-        return b"".join(self._stream(key, etag, span, None))
+        wanted = f"bytes={span[0]}-{span[1]}" if span else None
+        return b"".join(self._stream(key, etag, wanted, None))
 
-    def read(self, key: str, *, etag: str, chunk_size: int) -> Iterator[bytes]:
-        return self._stream(key, etag, None, chunk_size)
+    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
+        return self._stream(key, etag, f"bytes={first}-" if first else None, chunk_size)
 
     def _stream(
-        self, key: str, etag: str | None, span: tuple[int, int] | None, chunk_size: int | None
+        self, key: str, etag: str | None, span: str | None, chunk_size: int | None
     ) -> Iterator[bytes]:
         conditions = {"IfMatch": etag} if etag else {}
-        wanted = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
+        wanted = {"Range": span} if span else {}
         with failures(_OF_AN_OBJECT):
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **conditions, **wanted)  # type: ignore[arg-type]
         rest = answer["ContentLength"]
@@ -142,9 +144,10 @@ class S3ObjectStore:
         if errors:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
-    def copy(self, source: str, etag: str, size: int, target: str) -> None:
-        if size > self._copy_limit:
-            self._copy_in_parts(source, etag, size, target)
+    def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
+        if size > self._copy_whole:
+            plan = PartsPlan(until, self._copy_part, now=self._now)
+            copy_in_parts(self, StoredObject(source, size, etag), target, plan)
             return
         with failures(_OF_AN_OBJECT):
             self._client.copy_object(
@@ -153,38 +156,6 @@ class S3ObjectStore:
                 CopySource=self._source(source),
                 CopySourceIfMatch=etag,
             )
-
-    def _copy_in_parts(self, source: str, etag: str, size: int, target: str) -> None:
-        upload_id = self.begin_multipart(target).id
-
-        def copy_range(index: int) -> Part:
-            first = index * self._copy_part
-            last = min(first + self._copy_part, size) - 1
-            with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
-                answer = self._client.upload_part_copy(
-                    Bucket=self._bucket,
-                    Key=target,
-                    UploadId=upload_id,
-                    PartNumber=index + 1,
-                    CopySource=self._source(source),
-                    CopySourceIfMatch=etag,
-                    CopySourceRange=f"bytes={first}-{last}",
-                )
-            return Part(index + 1, last - first + 1, answer["CopyPartResult"]["ETag"])
-
-        try:
-            with ThreadPoolExecutor(_COPY_THREADS) as pool:
-                parts = list(pool.map(copy_range, range(-(-size // self._copy_part))))
-            self.complete_multipart(target, upload_id, parts)
-        except (MultipartMissingError, MultipartBusyError) as error:
-            # Another request made the same copy, or the answer to this Complete was lost.
-            found = self.stat(target)
-            if found is None or found.size != size:
-                raise UnavailableError(f"the copy to {target} was ended by another") from error
-        except (RegistryError, ObjectMissingError, ObjectChangedError):
-            with suppress(RegistryError):
-                self.abort_multipart(target, upload_id)
-            raise
 
     def begin_multipart(self, key: str) -> MultipartUpload:
         with failures():
@@ -201,16 +172,30 @@ class S3ObjectStore:
                 Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
             )
 
-    def copy_part(self, key: str, upload_id: str, number: int, source: str, etag: str) -> None:
+    def copy_part(  # noqa: PLR0913 - see the port
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        etag: str,
+        span: tuple[int, int] | None = None,
+    ) -> str:
+        wanted = {"CopySourceRange": f"bytes={span[0]}-{span[1]}"} if span else {}
         with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
-            self._client.upload_part_copy(
+            answer = self._client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
                 CopySource=self._source(source),
                 CopySourceIfMatch=etag,
+                **wanted,  # type: ignore[arg-type]
             )
+        return answer["CopyPartResult"]["ETag"]
+
+    def open_multiparts(self, key: str) -> Sequence[str]:
+        return [upload_id for found, upload_id in self._uploads(key) if found == key]
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         request = {"Key": key, "UploadId": upload_id, "MaxParts": S3_KEYS}
@@ -246,9 +231,8 @@ class S3ObjectStore:
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def abort_all(self, key: str) -> None:
-        for found, upload_id in self._uploads(key):
-            if found == key:
-                self.abort_multipart(key, upload_id)
+        for upload_id in self.open_multiparts(key):
+            self.abort_multipart(key, upload_id)
 
     def purge(self, prefix: str) -> None:
         for _ in range(_PURGE_ROUNDS):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.digest import Digest
 from tests.chalicelib.api.pushing import NAME, blob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.api.messages import Response
     from tests.support.registries import RegistryUnderTest
 
 
@@ -40,6 +45,53 @@ def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None
     for source in ("&from=one/app", "&from=no/where", ""):
         response = registry.ask("POST", f"three/app/blobs/uploads?mount={digest}{source}")
         assert response.status == 202
+
+
+PART = 6 * 1024 * 1024
+
+PUSHES: dict[str, Callable[[RegistryUnderTest, bytes], Response]] = {
+    "POST whole": lambda registry, data: registry.ask(
+        "POST", f"one/app/blobs/uploads?digest={Digest.of(data)}", data
+    ),
+    "PUT of a tail": lambda registry, data: closed(registry, [data[:3]], data),
+    "PUT of parts": lambda registry, data: closed(registry, [data[:PART], data[PART:]], data),
+}
+
+
+def closed(registry: RegistryUnderTest, chunks: list[bytes], data: bytes) -> Response:
+    """Send the chunks, and what is left of the data with the closing PUT."""
+    at = str(registry.ask("POST", "one/app/blobs/uploads").headers["Location"])
+    for chunk in chunks:
+        at = str(registry.ask("PATCH", at, chunk).headers["Location"])
+    rest = data[sum(map(len, chunks)) :]
+    return registry.ask("PUT", f"{at}&digest={Digest.of(data)}", rest)
+
+
+@pytest.mark.parametrize("size", [10, PART + 10], ids=["small", "large"])
+@pytest.mark.parametrize("push", PUSHES)
+def test_a_push_heals_a_blob_whose_object_is_gone(
+    registry: RegistryUnderTest, push: str, size: int
+) -> None:
+    """HEAD says that it is gone, no mount links it, and after the push every repository has it."""
+    data = os.urandom(size)
+    digest = blob(registry, data, "one/app")["digest"]
+    for name in ("two", "three"):
+        mounted = registry.ask("POST", f"{name}/app/blobs/uploads?mount={digest}&from=one/app")
+        assert mounted.status == 201
+    registry.s3.delete_object(Bucket=registry.bucket, Key=registry.stored()[0])
+    if size == 10:
+        assert registry.ask("HEAD", f"one/app/blobs/{digest}").status == 404
+    mounted = registry.ask("POST", f"four/app/blobs/uploads?mount={digest}&from=one/app")
+    assert mounted.status == 202
+    assert PUSHES[push](registry, data).status == 201
+    assert len(registry.stored()) == 1
+    for name in ("one", "two", "three"):
+        link = registry.registry.blobs.stat(f"{name}/app", Digest.parse(digest))
+        assert registry.ports.objects.get(link.key) == data
+        assert registry.ask("DELETE", f"{name}/app/blobs/{digest}").status == 202
+    record = registry.ports.metadata.get_record(Digest.parse(digest))
+    assert record is not None
+    assert record.links == 0
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def _times(seen: Snapshot) -> Iterator[float]:
 
 def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     """Assert everything; `final` when the sweeper has been at it past all times of grace."""
-    _records_and_links(seen)
+    _records_and_links(seen, ledger)
     _promised_blobs(seen, ledger)
     _manifests(seen, ledger)
     _tags_and_referrers(seen)
@@ -102,14 +102,17 @@ def _require(holds: object, message: str) -> None:
         raise Violation(message)
 
 
-def _records_and_links(seen: Snapshot) -> None:
+def _records_and_links(seen: Snapshot, ledger: Ledger) -> None:
     for record in seen.records.values():
-        _holds(seen, record.key, record.digest, record.size)
+        if record.key not in ledger.dead:
+            _holds(seen, record.key, record.digest, record.size)
     for link in seen.links.values():
-        _holds(seen, link.key, link.digest, link.size)
         owner = seen.records.get(link.digest)
         _require(owner, f"{link.repository} links to {link.digest}, which has no record")
-        _require(owner and owner.key == link.key, f"{link} names another object than {owner}")
+        _require(owner and owner.size == link.size, f"{link} has another size than {owner}")
+        # A push to another repository has healed the record since: a pull reads what that names.
+        same = link.key in ledger.dead or (owner and owner.key == link.key)
+        _require(same, f"{link} names another object than {owner}")
     counted = Counter(digest for _, digest in seen.links)
     for digest, record in seen.records.items():
         _require(
@@ -131,6 +134,9 @@ def _promised_blobs(seen: Snapshot, ledger: Ledger) -> None:
             place in seen.links or place in ledger.unlinked,
             f"{place[1]} was accepted in {place[0]}, and is not there",
         )
+        record = seen.records.get(place[1])
+        whole = record is None or record.key not in ledger.dead
+        _require(whole, f"{place[1]} was accepted while its record names an object that is gone")
 
 
 def _manifests(seen: Snapshot, ledger: Ledger) -> None:

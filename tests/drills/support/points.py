@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from chalicelib.registry.outcomes import MultipartUpload, WrittenObject
 
 T = TypeVar("T")
+
+UNDER_WAY = "under way"
+"""The end of the name of a point in the middle of a call."""
 
 Call = Callable[[], Any]
 """A call that is about to be made."""
@@ -131,7 +134,7 @@ class Gate:
 
     def __call__(self, name: str, call: Call) -> Any:  # noqa: ANN401 - likewise
         """Make a call, or do to it what is planned."""
-        with self._lock:
+        with self._lock, _calling(self):
             if self._ended:
                 raise Stopped
             ordered = self._turn() if self._turn else None
@@ -168,7 +171,7 @@ class Gate:
         """Let a late call arrive after this one."""
         late = self._late.pop(number, None)
         if late is not None:
-            with suppress(Exception):
+            with suppress(Exception), _calling(None):
                 late()
 
     def arrive(self) -> None:
@@ -179,6 +182,27 @@ class Gate:
     def revive(self) -> None:
         """Let another invocation of the same client begin."""
         self._ended = False
+
+
+_gates = threading.local()
+
+
+@contextmanager
+def _calling(gate: Gate | None) -> Iterator[None]:
+    """Let the calls of this thread go through a gate; through none, they are not disturbed."""
+    before = getattr(_gates, "current", None)
+    _gates.current = gate
+    try:
+        yield
+    finally:
+        _gates.current = before
+
+
+def under_way(operation: str) -> None:
+    """Be a point in the middle of a call: others may act, and its caller may die or be failed."""
+    gate = getattr(_gates, "current", None)
+    if gate is not None:
+        gate(f"{operation} {UNDER_WAY}", lambda: None)
 
 
 def gated(target: T, prefix: str, gate: Gate) -> T:

@@ -20,9 +20,9 @@ from chalicelib.stores.s3.objects import S3ObjectStore
 from moorage.common.project import DATA_TEMPLATE
 from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
-from tests.drills.support.points import Gate, gated
+from tests.drills.support.points import Gate, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
-from tests.support.memory_objects import MemoryObjectStore
+from tests.support.memory_objects import MemoryObjectStore, at_once
 from tests.support.registries import REGISTRY, UPLOADS
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 PART = 8
 """The smallest part of the drills, in bytes: a whole upload is a handful of letters."""
+
+OVERLAPPING = False
+"""Whether others may act while a Complete or a copy of the object store in memory is under way."""
 
 SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
 BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
@@ -93,7 +96,13 @@ class TablesWorld:
 
     def __init__(self, limits: Limits = SMALL) -> None:
         self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
-        self._objects = MemoryObjectStore(part_minimum=limits.part_minimum)
+        self._objects = MemoryObjectStore(
+            part_minimum=limits.part_minimum,
+            copy_whole=limits.copy_whole,
+            copy_part_size=2 * PART,
+            now=self.clock.now,
+            under_way=under_way if OVERLAPPING else at_once,
+        )
         self._tables = MemoryTables()
 
     def ports(self, gate: Gate) -> Ports:
@@ -148,8 +157,13 @@ class AwsWorld:
     def ports(self, gate: Gate) -> Ports:
         """Return the ports, each API call below which is a point."""
         s3, dynamodb = gated(self._s3, "s3", gate), gated(self._dynamodb, "dynamodb", gate)
-        limit = self.limits.copy_whole
-        objects = S3ObjectStore(s3, self._bucket, copy_limit=limit, copy_part=2 * PART)
+        objects = S3ObjectStore(
+            s3,
+            self._bucket,
+            copy_whole=self.limits.copy_whole,
+            copy_part=2 * PART,
+            now=self.clock.now,
+        )
         stores = _stores(dynamodb, self._registry, self._uploads, self.clock)
         return Ports(objects, *stores, gated(self.workers, "workers", gate), self.clock)
 

@@ -26,7 +26,7 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.chalicelib.stores.conftest import Script, error
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.registries import stores_over
-from tests.support.values import NOW, a_manifest, begin, fresh_digest
+from tests.support.values import NOW, a_manifest, always, begin, fresh_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +147,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "now": NOW,
         "until": NOW + 1,
         "key": "key",
+        "is_there": always,
         "repository": "a",
         "digest": digest,
         "digests": [digest],

@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib.errors import UploadBusyError
 from chalicelib.registry.session import Session, UploadState
-from tests.support.values import NOW, begin, fresh_digest, fresh_name, key_of
+from tests.support.values import NOW, always, begin, fresh_digest, fresh_name, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def test_racing_publications_count_every_link_once(stores: Stores, same_reposito
 
     def run(number: int) -> str | None:
         before, after = begun[number]
-        published = stores.metadata.publish(before, after, key_of(before), NOW)
+        published = stores.metadata.publish(before, after, key_of(before), NOW, is_there=always)
         assert published.state is UploadState.COMMITTED
         return published.published_key
 

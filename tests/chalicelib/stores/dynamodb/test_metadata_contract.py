@@ -13,7 +13,17 @@ import pytest
 from chalicelib.registry.model import Record
 from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
 from chalicelib.registry.session import UploadState
-from tests.support.values import NOW, SIZE, a_session, begin, fresh_digest, fresh_name, key_of
+from tests.support.values import (
+    NOW,
+    SIZE,
+    a_session,
+    always,
+    begin,
+    fresh_digest,
+    fresh_name,
+    key_of,
+    push,
+)
 
 if TYPE_CHECKING:
     from chalicelib.digest import Digest
@@ -55,13 +65,39 @@ def test_publishing_something_new(stores: Stores, repository: str) -> None:
     """The first push of a blob makes record and link, and commits its session."""
     digest = fresh_digest()
     before, after = begin(stores.sessions, repository, digest)
-    written = stores.metadata.publish(before, after, key_of(before), NOW)
+    written = stores.metadata.publish(before, after, key_of(before), NOW, is_there=always)
     assert written == replace(after, published_key=key_of(before))
     assert stores.sessions.get(before.id) == written
     assert stores.record(digest) == Record(digest, key_of(before), SIZE, links=1)
     link = stores.link(repository, digest)
     assert (link.size, link.key, link.touched_at) == (SIZE, key_of(before), NOW)
     assert (link.repository, link.digest, link.mark) == (repository, digest, None)
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
+def test_publishing_what_is_live_while_its_object_is_gone(
+    stores: Stores, repository: str, *, linked: bool
+) -> None:
+    """The record names the new bytes from then on, and so do the links of all repositories."""
+    other = fresh_name()
+    digest, asked = stores.pushed(repository if linked else None), list[str]()
+    stores.metadata.add_link(other, digest, NOW)
+    dead = stores.record(digest)
+    before, after = begin(stores.sessions, repository, digest)
+
+    def gone(key: str) -> bool:
+        asked.append(key)
+        return False
+
+    written = stores.metadata.publish(before, after, key_of(before), NOW, is_there=gone)
+    assert asked == [dead.key]
+    assert written == replace(after, published_key=key_of(before))
+    healed = replace(dead, key=key_of(before), links=2 if linked else 3)
+    assert stores.record(digest) == healed
+    for name in (repository, other):
+        assert stores.link(name, digest).key == key_of(before)
+    stores.metadata.touch_link(stores.link(other, digest), NOW + 1)
+    assert stores.metadata.get_links(other, [digest])[digest].key == key_of(before)
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
@@ -73,7 +109,9 @@ def test_publishing_what_is_live(
     digest = stores.pushed(repository if linked else None)
     kept, old = stores.record(digest), stores.metadata.get_link(repository, digest)
     before, after = begin(stores.sessions, repository, digest)
-    written = stores.metadata.publish(before, after, key_of(before) if whole else None, NOW + 9)
+    written = stores.metadata.publish(
+        before, after, key_of(before) if whole else None, NOW + 9, is_there=always
+    )
     assert written == replace(
         after, published_key=kept.key, sweep_at=before.sweep_at, expires_at=None
     )
@@ -92,7 +130,7 @@ def test_publishing_without_bytes_needs_a_record(stores: Stores, repository: str
     digest = fresh_digest()
     before, after = begin(stores.sessions, repository, digest)
     with pytest.raises(RecordMissingError):
-        stores.metadata.publish(before, after, None, NOW)
+        stores.metadata.publish(before, after, None, NOW, is_there=always)
     assert stores.sessions.get(before.id) == before
     assert_absent(stores, repository, digest)
 
@@ -113,7 +151,7 @@ def test_a_session_that_moved_publishes_nothing(
     before, after = begin(stores.sessions, repository, digest)
     current = stores.sessions.write(before, replace(before, **moved))  # type: ignore[arg-type]
     with pytest.raises(SessionMovedError) as caught:
-        stores.metadata.publish(before, after, key_of(before), NOW)
+        stores.metadata.publish(before, after, key_of(before), NOW, is_there=always)
     assert caught.value.current == current
     assert stores.sessions.get(before.id) == current
     assert_absent(stores, repository, digest)
@@ -124,7 +162,9 @@ def test_a_session_that_is_gone_publishes_nothing(stores: Stores, repository: st
     digest = fresh_digest()
     gone = a_session(repository=repository, claim=digest, offset=SIZE)
     with pytest.raises(SessionMovedError) as caught:
-        stores.metadata.publish(gone, replace(gone, state=UploadState.COMMITTED), "key", NOW)
+        stores.metadata.publish(
+            gone, replace(gone, state=UploadState.COMMITTED), "key", NOW, is_there=always
+        )
     assert caught.value.current is None
     assert stores.sessions.get(gone.id) is None
     assert_absent(stores, repository, digest)
@@ -159,14 +199,18 @@ def test_touching_a_link(stores: Stores, repository: str, how: str) -> None:
     assert stores.record(digest).links == 1
 
 
-def test_touching_a_link_that_names_other_bytes_by_now_or_is_gone(
-    stores: Stores, repository: str
-) -> None:
-    """A link that names another object than the one that was read is another link; none is made."""
+def test_touching_a_link_that_was_touched_later_or_is_gone(stores: Stores, repository: str) -> None:
+    """The time of a touch only moves forward, whoever touches, and no link is made by one."""
     digest = stores.pushed(repository)
     link = stores.link(repository, digest)
-    assert not stores.metadata.touch_link(replace(link, key="blobs/elsewhere"), NOW + 5)
-    assert stores.link(repository, digest) == link
+    for read in (link, replace(link, touched_at=NOW + 5)):
+        assert stores.metadata.touch_link(read, NOW + 5)
+    later = stores.link(repository, digest)
+    assert stores.metadata.touch_link(link, NOW + 3)
+    assert stores.link(repository, digest) == later
+    assert stores.metadata.add_link(repository, digest, NOW + 3)
+    push(stores.sessions, stores.metadata, repository, digest, NOW + 1)
+    assert stores.link(repository, digest).touched_at == NOW + 5
     assert stores.metadata.delete_link(repository, digest)
     assert not stores.metadata.touch_link(link, NOW)
     assert stores.metadata.get_link(repository, digest) is None

@@ -17,9 +17,19 @@ from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.blobs import TRIES
 from chalicelib.stores.dynamodb.codec import CorruptItemError
+from chalicelib.stores.dynamodb.items import RECORD
 from tests.emulators.lost_answers import meanwhile
 from tests.support.calls import record_calls
-from tests.support.values import NOW, SIZE, a_manifest, begin, key_of, push_manifest
+from tests.support.values import (
+    NOW,
+    SIZE,
+    a_manifest,
+    always,
+    begin,
+    fresh_name,
+    key_of,
+    push_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +80,7 @@ def test_what_a_publication_found_changes_before_it_is_written(
     }
     change, expected = changes[how]
     with meanwhile(dynamo.client, TRANSACTION, change):
-        written = dynamo.metadata.publish(before, after, key_of(before), NOW)
+        written = dynamo.metadata.publish(before, after, key_of(before), NOW, is_there=always)
     link, record = dynamo.link(repository, digest), dynamo.record(digest)
     assert written.published_key == link.key == record.key == expected
     assert record.links == links
@@ -91,7 +101,7 @@ def test_a_record_that_goes_while_only_a_link_may_be_made(
             assert dynamo.metadata.add_link(repository, digest, NOW) is None
         else:
             with pytest.raises(RecordMissingError):
-                dynamo.metadata.publish(before, after, None, NOW)
+                dynamo.metadata.publish(before, after, None, NOW, is_there=always)
     assert dynamo.sessions.get(before.id) == before
     assert dynamo.metadata.get_link(repository, digest) is None
     assert dynamo.metadata.get_record(digest) is None
@@ -103,7 +113,7 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
     dynamo.change(keys.record_key(digest), size={"N": str(SIZE + 1)})
     before, after = begin(dynamo.sessions, repository, digest)
     with pytest.raises(CorruptItemError, match=str(digest)):
-        dynamo.metadata.publish(before, after, key_of(before), NOW)
+        dynamo.metadata.publish(before, after, key_of(before), NOW, is_there=always)
     assert dynamo.sessions.get(before.id) == before
     assert dynamo.metadata.get_link(repository, digest) is None
 
@@ -130,10 +140,16 @@ def test_what_a_mount_found_changes_before_it_is_written(
 def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
     """A mount that meets another world each time it looks ends with 503, in bounded time."""
     digest = dynamo.pushed(repository)
-    moves = iter(range(1000))
+    key, moves = keys.link_key(repository, digest), iter(range(1000))
+    item = dynamo.item(key)
+    assert item is not None
 
     def move() -> None:
-        dynamo.change(keys.link_key(repository, digest), key={"S": f"blobs/{next(moves)}"})
+        """Take the link away when it was seen, and bring it back when it was not."""
+        if next(moves) % 2:
+            dynamo.change(key, **item)
+        else:
+            dynamo.drop(key)
 
     with ExitStack() as stack:
         for nth in range(1, TRIES + 1):
@@ -141,6 +157,23 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) ->
         stack.enter_context(pytest.raises(UnavailableError))
         dynamo.metadata.add_link(repository, digest, NOW)
     assert next(moves) == TRIES
+
+
+def test_a_link_that_keeps_changing_is_given_up(dynamo: Stores, repository: str) -> None:
+    """A touch that always finds another version, and a mark in it, ends with 503 likewise."""
+    digest = dynamo.pushed(repository)
+    link, moves = dynamo.link(repository, digest), iter(range(1000))
+
+    def move() -> None:
+        changes = {"version": {"S": f"{next(moves)}"}, "mark": {"S": "a nonce"}}
+        dynamo.change(keys.link_key(repository, digest), **changes)
+
+    move()
+    with ExitStack() as stack:
+        for nth in range(1, TRIES + 1):
+            stack.enter_context(meanwhile(dynamo.client, "UpdateItem", move, nth))
+        stack.enter_context(pytest.raises(UnavailableError))
+        dynamo.metadata.touch_link(link, NOW)
 
 
 def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
@@ -156,18 +189,72 @@ def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: 
 
 
 @pytest.mark.parametrize("links", [None, {"N": "0"}])
-def test_a_link_that_no_record_counts_is_corrupt(
+def test_a_link_that_no_record_counts_is_deleted_alone(
     dynamo: Stores, repository: str, links: dict[str, str] | None
 ) -> None:
-    """A link whose record is gone or counts none is corrupt, and stays for a person to see."""
+    """A link whose record is gone or counts none can be deleted, and nothing is counted off."""
     digest = dynamo.pushed(repository)
     if links is None:
         dynamo.drop(keys.record_key(digest))
     else:
         dynamo.change(keys.record_key(digest), links=links)
-    with pytest.raises(CorruptItemError, match=repository):
-        dynamo.metadata.delete_link(repository, digest)
-    assert dynamo.metadata.get_link(repository, digest) is not None
+    before = dynamo.metadata.get_record(digest)
+    assert dynamo.metadata.delete_link(repository, digest)
+    assert dynamo.metadata.get_link(repository, digest) is None
+    assert dynamo.metadata.get_record(digest) == before
+
+
+def test_a_record_that_comes_back_before_its_link_is_deleted_counts_it_off(
+    dynamo: Stores, repository: str
+) -> None:
+    """A link that was not counted when it was looked at, and is by then, goes with its count."""
+    digest = dynamo.pushed(repository)
+    key = keys.record_key(digest)
+    there = dynamo.record(digest)
+    dynamo.drop(key)
+    item = dict(RECORD.encode(there))
+    with meanwhile(dynamo.client, TRANSACTION, partial(dynamo.change, key, **item)):
+        assert dynamo.metadata.delete_link(repository, digest)
+    assert dynamo.record(digest).links == 0
+
+
+def test_a_push_to_a_link_without_a_record_makes_the_record(
+    dynamo: Stores, repository: str
+) -> None:
+    """Nothing says that the link's object is there: the push's own bytes are published."""
+    digest = dynamo.pushed(repository)
+    dynamo.drop(keys.record_key(digest))
+    for whole in (False, True):
+        before, after = begin(dynamo.sessions, repository, digest)
+        own = key_of(before) if whole else None
+        publish = partial(dynamo.metadata.publish, before, after, own, NOW, is_there=always)
+        if not whole:
+            with pytest.raises(RecordMissingError):
+                publish()
+    assert publish().published_key == own
+    record = dynamo.record(digest)
+    assert (record.key, record.links) == (own, 1)
+    assert dynamo.link(repository, digest).key == own
+
+
+def test_two_pushes_that_heal_one_record(dynamo: Stores, repository: str) -> None:
+    """One of them names its object, and the other one links to that."""
+    digest, other = dynamo.pushed(), fresh_name()
+    dead = dynamo.record(digest).key
+    before, after = begin(dynamo.sessions, repository, digest)
+
+    def healed() -> None:
+        theirs, done = begin(dynamo.sessions, other, digest)
+        dynamo.metadata.publish(theirs, done, "blobs/theirs", NOW, is_there=lambda key: key != dead)
+
+    with meanwhile(dynamo.client, TRANSACTION, healed):
+        written = dynamo.metadata.publish(
+            before, after, key_of(before), NOW, is_there=lambda key: key != dead
+        )
+    record = dynamo.record(digest)
+    assert written.published_key == record.key == "blobs/theirs"
+    assert record.links == 3
+    assert written.sweep_at == before.sweep_at
 
 
 def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: str) -> None:

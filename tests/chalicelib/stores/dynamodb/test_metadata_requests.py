@@ -20,6 +20,7 @@ from tests.support.values import (
     a_full_session,
     a_manifest,
     a_session,
+    always,
     begin,
     fresh_digest,
     fresh_name,
@@ -64,7 +65,9 @@ def test_a_publication_is_one_transaction(dynamo: Stores, repository: str) -> No
     def published(name: str, *, whole: bool) -> dict[str, int]:
         before, after = begin(dynamo.sessions, name, digest)
         key = key_of(before) if whole else None
-        return sent(dynamo, lambda: dynamo.metadata.publish(before, after, key, NOW))
+        return sent(
+            dynamo, lambda: dynamo.metadata.publish(before, after, key, NOW, is_there=always)
+        )
 
     assert published(repository, whole=True) == {"TransactWriteItems": 1}
     assert published(fresh_name(), whole=True) == {"TransactWriteItems": 2}
@@ -235,7 +238,7 @@ def test_what_can_not_be_asked_for_is_refused(dynamo: Stores) -> None:
         dynamo.metadata.make_live(a_manifest(), {str(n): None for n in range(31)}, None)
     before, after = begin(dynamo.sessions, fresh_name(), fresh_digest())
     with pytest.raises(ValueError, match="no claim"):
-        dynamo.metadata.publish(before, replace(after, claim=None), "key", NOW)
+        dynamo.metadata.publish(before, replace(after, claim=None), "key", NOW, is_there=always)
 
 
 def test_a_record_item_is_as_it_is_drawn(dynamo: Stores, repository: str) -> None:

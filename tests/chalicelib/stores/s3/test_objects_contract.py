@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 MIB = 1024 * 1024
+LATER = time.time() + 3600
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def test_an_object_is_read_as_it_was_put(store: ObjectStore) -> None:
     chunks = list(store.read(name, etag=etag, chunk_size=4096))
     assert b"".join(chunks) == data
     assert max(map(len, chunks)) <= 4096
+    assert b"".join(store.read(name, etag=etag, chunk_size=4096, first=99_000)) == data[99_000:]
 
 
 def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
@@ -79,7 +82,7 @@ def test_an_absent_object_is_said_to_be(store: ObjectStore) -> None:
     with pytest.raises(ObjectMissingError):
         store.get(key())
     with pytest.raises(ObjectMissingError):
-        store.copy(key(), '"x"', 1, key())
+        store.copy(key(), '"x"', 1, key(), until=LATER)
     store.delete([key()])
 
 
@@ -92,7 +95,7 @@ def test_another_object_under_the_key_is_noticed(store: ObjectStore) -> None:
     with pytest.raises(ObjectChangedError):
         store.get(name, etag=old)
     with pytest.raises(ObjectChangedError):
-        store.copy(name, old, 3, target)
+        store.copy(name, old, 3, target, until=LATER)
     with pytest.raises(ObjectChangedError):
         store.copy_part(target, upload_id, 1, name, old)
     assert store.stat(target) is None
@@ -113,7 +116,7 @@ def test_parts_make_an_object(store: ObjectStore) -> None:
     made = store.complete_multipart(name, upload_id, chosen)
     assert store.get(name, etag=made) == first + b"tail"
     copied = key()
-    store.copy(name, made, 5 * MIB + 4, copied)
+    store.copy(name, made, 5 * MIB + 4, copied, until=LATER)
     assert store.get(copied) == first + b"tail"
 
 
@@ -174,9 +177,9 @@ def test_many_keys_are_deleted(store: ObjectStore) -> None:
 def test_a_large_copy_goes_in_parts(ministack: Backend, strict_moto: Backend) -> None:
     """Above the limit of one CopyObject the object is copied by ranges, whole."""
     for backend in (ministack, strict_moto):
-        store = S3ObjectStore(backend.s3(), backend.bucket, copy_limit=6 * MIB, copy_part=5 * MIB)
+        store = S3ObjectStore(backend.s3(), backend.bucket, copy_whole=6 * MIB, copy_part=5 * MIB)
         name, target, data = key(), key(), os.urandom(11 * MIB)
-        store.copy(name, store.put(name, data).etag, len(data), target)
+        store.copy(name, store.put(name, data).etag, len(data), target, until=LATER)
         assert store.get(target) == data
 
 
@@ -266,7 +269,7 @@ def test_a_failure_is_never_absence(code: str, status: int, expected: type[Regis
         lambda: store.get("k", etag="e"),
         lambda: store.put("k", b""),
         lambda: store.delete(["k"]),
-        lambda: store.copy("k", "e", 1, "t"),
+        lambda: store.copy("k", "e", 1, "t", until=LATER),
         lambda: store.copy_part("k", "u", 1, "s", "e"),
         lambda: store.list_parts("k", "u"),
         lambda: store.complete_multipart("k", "u", []),
