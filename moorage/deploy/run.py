@@ -44,6 +44,8 @@ _ENDPOINT: Final = "EndpointURL"
 _HEAD: Final = "HeadStrategy"
 _MEASURE_WAITS: Final = (2, 4, 8, 16)
 """Seconds between tries to measure: a new API's name and methods take a while to be known."""
+_MEASURE_SECONDS: Final = 60.0
+"""After which no try begins: a network that answers nothing would hold the command for minutes."""
 Measure = Callable[[str], str]
 """Find the HEAD strategy that is right for a gateway at a URL; raises CommandError."""
 
@@ -163,14 +165,15 @@ class Deployment:
         """
         if self.measure is None:
             return None
-        url = _url("", stack)
+        url, began = _url("", stack), time.monotonic()
         for seconds in (*_MEASURE_WAITS, None):
             try:
                 return self.measure(url)
             except CommandError as error:
                 reason = error
-            if seconds is not None:
-                time.sleep(seconds)
+            if seconds is None or time.monotonic() - began > _MEASURE_SECONDS:
+                break
+            time.sleep(seconds)
         self.echo(
             f"warning: what the gateway does with a HEAD can't be measured at {url} ({reason}):"
             f" HEAD_STRATEGY stays {stack.parameters.get(_HEAD)}; `moorage doctor` says which is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -119,3 +120,24 @@ def test_each_name_is_a_parameter_and_an_export() -> None:
 def keys(table: dict[str, Any]) -> dict[str, str]:
     """Return a table's or an index's key attributes and their roles."""
     return {item["AttributeName"]: item["KeyType"] for item in table["KeySchema"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("", True),
+        ("my-images", True),
+        ("0ab", True),
+        ("my.images", False),
+        ("a.b.c", False),
+        ("images.example.com", False),
+        ("My-images", False),
+        ("-images", False),
+        ("ab", False),
+    ],
+)
+def test_a_new_buckets_name_has_no_dots(name: str, *, allowed: bool) -> None:
+    """S3's certificate covers no host of a bucket with dots; the refusal says so."""
+    parameter = DATA["Parameters"]["BucketName"]
+    assert bool(re.search(parameter["AllowedPattern"], name)) is allowed
+    assert "no dots" in parameter["ConstraintDescription"]

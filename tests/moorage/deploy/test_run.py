@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 import types
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -268,6 +269,17 @@ def test_a_strategy_that_can_not_be_measured_stays_and_is_a_warning(
     assert "the connection failed: no such host): HEAD_STRATEGY stays redirect" in done.err
     assert (strategy(cloud), measured) == ("redirect", [])
     assert 20 <= sum(waits) <= 40
+
+
+def test_a_network_that_answers_nothing_is_tried_twice(
+    cloud: Cloud, measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try takes half a minute there."""
+    at = iter([0.0, 35.0, 72.0])
+    clock = types.SimpleNamespace(sleep=waits.append, time=time.time, monotonic=lambda: next(at))
+    monkeypatch.setattr(deploy_run, "time", clock)
+    assert "HEAD_STRATEGY stays redirect" in cloud.done("deploy").err
+    assert (waits, measured) == ([2], [])
 
 
 def test_observability_is_a_stack_of_its_own_until_it_is_switched_off(

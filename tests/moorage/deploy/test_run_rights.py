@@ -16,12 +16,14 @@ from moorage.common.project import (
 )
 from moorage.deploy.package import read_package
 from moorage.deploy.stacks import Stack, Stacks
+from tests.chalicelib.access.values import a_credential
 from tests.infra.intrinsics import transformed
 from tests.moorage.deploy.cloud import BUCKET, DATA, KEY, answering
 from tests.policies.aws_calls import AwsCall, Origin, each_call
 from tests.policies.deployer_actions import deployer_needs, handler_needs
 from tests.policies.iam_actions import Need, UnmappedCallError
 from tests.policies.policy import Policy, Verdict
+from tests.support.memory_access import put_as_version_0_1
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,7 @@ def all_calls(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> frozenset[Need]:
         cloud.done("deploy", "--observability", "--tracing", "1", *DOMAIN)
         for words in OWNERS:
             assert cli.main(words.split()) == 0, words
+        put_as_version_0_1(cloud.access_store(), a_credential(), public="team/app")
         cloud.done("deploy", "--alarm-email", "ops@example.com")
         for ending in ("validation", "rollback"):
             with monkeypatch.context() as patch:
