@@ -41,7 +41,7 @@ INDEX_CLIENTS = ("podman", "skopeo", "ctr", "crane")
 PUSHES = [
     *((name, "few-small", "proxy") for name in CLIENTS),
     *((name, "two-platforms", "proxy") for name in INDEX_CLIENTS),
-    # The proxy passes a HEAD on as it came: two clients show that.
+    # The proxy makes true lengths of its own: two clients hear what the gateway says.
     *((name, "few-small", "gateway") for name in ("docker", "ctr")),
 ]
 BY_DIGEST = [
