@@ -253,6 +253,18 @@ def test_oras_says_that_it_misses_a_tags_digest(zero: RegistryProcess, workshop:
     Pushed(workshop, zero.gateway).refuses("oras", ":latest", "missing required header")
 
 
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("name", ATTACHING)
+def test_the_proxy_tells_what_attaching_needs(
+    name: str, by: str, zero: RegistryProcess, workshop: Workshop
+) -> None:
+    """Through the proxy, oras and regctl attach to a tag and to a digest, with true sizes."""
+    pushed = Pushed(workshop, zero.proxy)
+    pushed.attach(name, ":latest" if by == "tag" else f"@{pushed.digest}")
+    (attached,) = pushed.attached()
+    assert untrue(described(over_http(zero.proxy, workshop.repository), attached)) == []
+
+
 def test_regctl_gets_what_a_head_does_not_tell(zero: RegistryProcess, workshop: Workshop) -> None:
     """Regctl, told no digest, GETs the tag's manifest and attaches to its true size."""
     pushed = Pushed(workshop, zero.gateway)
