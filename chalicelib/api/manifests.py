@@ -1,7 +1,7 @@
 """Manifests over HTTP.
 
-This module must never change a byte of one, nor let a client rely on a length that may be 0: a
-client that learns a digest from a HEAD believes the length beside it.
+This module must never change a byte of one, nor let a client rely on a length that may be 0, where
+it can be helped: a client that learns a digest from a HEAD believes the length beside it.
 Source: OCI distribution spec, "Pulling manifests", "Pushing manifests" (end-3, 7a, 7b, 9).
 """
 
@@ -15,8 +15,9 @@ from chalicelib.registry.registry import Registry
 from chalicelib.settings import ApiOptions, HeadStrategy
 
 _DIGEST = "Docker-Content-Digest"
-# crane, ko, kaniko, cosign: they compare the digest alone, and a push fails where it is missing.
-_READS_DIGEST_ONLY = "go-containerregistry"
+# crane, ko, kaniko, cosign: a push over a tag fails where the digest is missing. cosign 3 believes
+# the length beside it, and writes it into what it attaches: the subject's size.
+_NEEDS_DIGEST = "go-containerregistry"
 # What containerd's resolver accepts (buildkit's and docker's too); its pusher names one type only.
 _RESOLVER = frozenset({MediaType.OCI_MANIFEST, MediaType.OCI_INDEX, "*/*"})
 
@@ -86,7 +87,7 @@ def _without_length(response: Response, request: Request, *, by_digest: bool) ->
     - containerd's resolver knows the digest it asks by and would believe 0: a 204 has no length
       (RFC 9110, 8.6), and it then counts what a GET brings.
     """
-    if _READS_DIGEST_ONLY in request.headers.get("user-agent", ""):
+    if _NEEDS_DIGEST in request.headers.get("user-agent", ""):
         return response
     if by_digest and _accepted(request) >= _RESOLVER:
         return Response(204, response.headers)

@@ -41,7 +41,7 @@ INDEX_CLIENTS = ("podman", "skopeo", "ctr", "crane")
 PUSHES = [
     *((name, "few-small", "proxy") for name in CLIENTS),
     *((name, "two-platforms", "proxy") for name in INDEX_CLIENTS),
-    # The proxy passes a HEAD on as it came: two clients show that.
+    # The proxy makes true lengths of its own: two clients hear what the gateway says.
     *((name, "few-small", "gateway") for name in ("docker", "ctr")),
 ]
 BY_DIGEST = [
@@ -251,6 +251,18 @@ def test_the_wrong_setting_makes_attaching_fail(name: str, lying: str, workshop:
 def test_oras_says_that_it_misses_a_tags_digest(zero: RegistryProcess, workshop: Workshop) -> None:
     """Oras takes a tag's digest from a HEAD or not at all: it fails, and stores nothing wrong."""
     Pushed(workshop, zero.gateway).refuses("oras", ":latest", "missing required header")
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("name", ATTACHING)
+def test_the_proxy_tells_what_attaching_needs(
+    name: str, by: str, zero: RegistryProcess, workshop: Workshop
+) -> None:
+    """Through the proxy, oras and regctl attach to a tag and to a digest, with true sizes."""
+    pushed = Pushed(workshop, zero.proxy)
+    pushed.attach(name, ":latest" if by == "tag" else f"@{pushed.digest}")
+    (attached,) = pushed.attached()
+    assert untrue(described(over_http(zero.proxy, workshop.repository), attached)) == []
 
 
 def test_regctl_gets_what_a_head_does_not_tell(zero: RegistryProcess, workshop: Workshop) -> None:

@@ -89,7 +89,6 @@ def manifest_head(visit: Visit) -> Finding:
         ("containerd", digest, {"Accept": RESOLVER}),
     )
     plain, crane, resolver = (_head(visit, size, *row) for row in heads)
-    visit.facts["gateway_counts_head"] = plain.right
     if crane.digest != digest:
         raise FailedError(f"go-containerregistry gets no digest: {crane}")
     for who, head in (("a tag", plain), ("containerd's resolver", resolver)):
@@ -149,6 +148,7 @@ def right_strategy(visit: Visit) -> str:
 def head_strategy(visit: Visit) -> Finding:
     """Find which strategy is set, and which one is right for this gateway."""
     right = right_strategy(visit)
+    visit.facts["gateway_counts_head"] = right == "body"
     blob = visit.ask("HEAD", visit.v2(f"blobs/{visit.sample.digest}"))
     if blob.status not in {200, 307}:
         raise _wrong_status("HEAD of a blob", blob)

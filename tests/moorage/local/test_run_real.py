@@ -169,10 +169,10 @@ def check_client(registry: LocalRegistry) -> None:
     assert elsewhere["scope"] == "repository:other/app:pull"
 
 
-def check_doctor(registry: LocalRegistry) -> None:
-    """With length 0 on every HEAD, each check of `moorage doctor` passes."""
+def report_of(registry: LocalRegistry, door: str, *words: str) -> dict[str, Any]:
+    """Let `moorage doctor` check a door of the registry; it fails nothing and shows no token."""
     run = subprocess.run(
-        [MOORAGE, "doctor", registry.ready["gateway"], "--json", "--token-file", "token"],
+        [MOORAGE, "doctor", registry.ready[door], "--json", "--token-file", "token", *words],
         cwd=registry.folder,
         capture_output=True,
         text=True,
@@ -180,14 +180,25 @@ def check_doctor(registry: LocalRegistry) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    report = json.loads(run.stdout)
+    assert token_of(registry) not in run.stdout + run.stderr
+    report: dict[str, Any] = json.loads(run.stdout)
+    return report
+
+
+def check_doctor(registry: LocalRegistry) -> None:
+    """With length 0 on every HEAD, each check passes; the proxy doesn't hide what it is."""
+    report = report_of(registry, "gateway")
     found = {check["name"]: check["status"] for check in report["checks"]}
     assert found == {check.name: "ok" for check in CHECKS}
     assert report["head_strategy"] == "redirect"
     assert (report["url"], report["ok"]) == (registry.ready["gateway"], True)
     assert report["seen"]["largest_body_bytes"] == 4_700_000
     assert report["seen"]["gateway_counts_head"] is False
-    assert token_of(registry) not in run.stdout + run.stderr
+    heads = (*("--only", "head-strategy"), *("--only", "manifest-head"))
+    report = report_of(registry, "proxy", *heads)
+    assert {check["status"] for check in report["checks"]} == {"ok"}
+    assert report["head_strategy"] == "redirect"
+    assert report["seen"]["gateway_counts_head"] is False
 
 
 def test_the_checkout_holds_the_app() -> None:
