@@ -77,6 +77,18 @@ def containerd() -> Iterator[str]:
     yield from _started(daemons.containerd())
 
 
+@pytest.fixture(scope="session")
+def containerd2() -> Iterator[str]:
+    """Give the socket of a containerd 2 of our own; skips, saying why, where it can't run."""
+    yield from _started(daemons.containerd("containerd2", "ctr2"))
+
+
+@pytest.fixture(scope="session")
+def buildkitd() -> Iterator[str]:
+    """Give the address of a buildkitd of our own; skips, saying why, where it can't run."""
+    yield from _started(daemons.buildkitd())
+
+
 def _started(daemon: AbstractContextManager[str]) -> Iterator[str]:
     try:
         with daemon as address:

@@ -107,17 +107,34 @@ def dockerd() -> Iterator[str]:
 
 
 @contextmanager
-def containerd() -> Iterator[str]:
-    """Run a containerd of our own and give the path of its socket."""
+def containerd(program: str = "containerd", client: str = "ctr") -> Iterator[str]:
+    """Run a containerd of our own and give the path of its socket; ``client`` is its ctr."""
     with _root_folder("containerd") as folder:
         address = f"{folder}/containerd.sock"
         settings = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
         (folder / "config.toml").write_text(settings)
         command = [
-            *(_installed("containerd"), "--config", f"{folder}/config.toml"),
+            *(_installed(program), "--config", f"{folder}/config.toml"),
             *("--root", f"{folder}/root", "--state", f"{folder}/state", "--address", address),
         ]
-        with running(command, _succeeds("ctr", "--address", address, "version"), _DAEMON_TIMEOUT):
+        with running(command, _succeeds(client, "--address", address, "version"), _DAEMON_TIMEOUT):
+            yield address
+
+
+@contextmanager
+def buildkitd() -> Iterator[str]:
+    """Run a buildkitd of our own and give the address of its socket."""
+    with _root_folder("buildkitd") as folder:
+        address = f"unix://{folder}/buildkitd.sock"
+        (folder / "none.toml").write_text("")
+        command = [
+            *(_installed("buildkitd"), "--config", f"{folder}/none.toml", "--addr", address),
+            *("--root", f"{folder}/root", "--containerd-worker=false"),
+            # It needs no overlay file system.
+            *("--oci-worker=true", "--oci-worker-snapshotter=native"),
+        ]
+        answers = _succeeds("buildctl", "--addr", address, "debug", "workers")
+        with running(command, answers, _DAEMON_TIMEOUT):
             yield address
 
 

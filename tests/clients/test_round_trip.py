@@ -41,6 +41,7 @@ IMAGES = {
     "buildah": ("debian", "many-small", "two-platforms"),
     "docker": ONE_PLATFORM,
     "ctr": EVERYTHING,
+    "ctr2": ("debian", "two-platforms"),
 }
 """The images that each client pushes and pulls. Those that send chunks knock at the gateway, which
 takes only small bodies; the others at the proxy."""

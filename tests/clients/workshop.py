@@ -34,6 +34,7 @@ _CLIENTS: dict[str, Callable[[Workspace], Client]] = {
 _DAEMONS: dict[str, tuple[str, Callable[[Workspace, str], Client]]] = {
     "docker": ("dockerd", Docker),
     "ctr": ("containerd", Ctr),
+    "ctr2": ("containerd2", lambda workspace, address: Ctr(workspace, address, "ctr2")),
 }
 
 
@@ -50,7 +51,11 @@ class Workshop:
         if name not in _DAEMONS:
             return _CLIENTS[name](self.workspace)
         daemon, make = _DAEMONS[name]
-        return make(self.workspace, self._fixture(daemon))
+        return make(self.workspace, self.daemon(daemon))
+
+    def daemon(self, name: str) -> str:
+        """Start the daemon that a fixture is called after, and return its address."""
+        return self._fixture(name)
 
     @property
     def skopeo(self) -> Skopeo:

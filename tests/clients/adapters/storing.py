@@ -133,10 +133,11 @@ class Ctr:
 
     keeps_digests = True
 
-    def __init__(self, workspace: Workspace, address: str) -> None:
+    def __init__(self, workspace: Workspace, address: str, program: str = "ctr") -> None:
         """Work in ``workspace`` with the containerd at socket ``address``."""
         self._workspace = workspace
         self._address = address
+        self._program = program
         self._user: tuple[str, ...] = ()
 
     def log_in(self, host: str, user: str, password: str) -> None:
@@ -173,7 +174,7 @@ class Ctr:
         self._run("images", *arguments)
 
     def _run(self, *arguments: str) -> str:
-        return self._workspace.run("ctr", "--address", self._address, *arguments)
+        return self._workspace.run(self._program, "--address", self._address, *arguments)
 
 
 def _architectures(layout: Path) -> list[str]:
