@@ -72,6 +72,12 @@ def dockerd() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def dockerd29() -> Iterator[str]:
+    """Give the address of a daemon of docker 29, which keeps images in a containerd of its own."""
+    yield from _started(daemons.dockerd("dockerd29", "containerd2"))
+
+
+@pytest.fixture(scope="session")
 def containerd() -> Iterator[str]:
     """Give the socket of a containerd of our own; skips, saying why, where it can't run."""
     yield from _started(daemons.containerd())

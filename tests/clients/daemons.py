@@ -90,19 +90,30 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
 
 
 @contextmanager
-def dockerd() -> Iterator[str]:
-    """Run a docker daemon of our own and give its socket as a ``unix://`` address."""
+def dockerd(program: str = "dockerd", store: str | None = None) -> Iterator[str]:
+    """Run a docker daemon of our own and give its socket as a ``unix://`` address.
+
+    ``store`` is the containerd that a newer docker keeps images in; an older one has its own store.
+    """
     with _root_folder("dockerd") as folder:
         address = f"unix://{folder}/docker.sock"
         command = [
-            *(_installed("dockerd"), "--host", address, "--config-file", f"{folder}/none.json"),
+            *(_installed(program), "--host", address, "--config-file", f"{folder}/none.json"),
             *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-            *("--pidfile", f"{folder}/pid", "--storage-driver=vfs"),
+            *("--pidfile", f"{folder}/pid", f"--storage-driver={'native' if store else 'vfs'}"),
             *("--iptables=false", "--ip6tables=false", "--bridge=none"),
         ]
         (folder / "none.json").write_text("{}")
+        environment = dict(os.environ)
+        if store is not None:
+            programs = folder / "bin"
+            programs.mkdir()
+            (programs / "containerd").symlink_to(_installed(store))
+            environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+            # Debian's docker command speaks an older version than it takes unasked.
+            environment["DOCKER_MIN_API_VERSION"] = "1.24"
         answers = _succeeds("docker", "--host", address, "version")
-        with running(command, answers, _DAEMON_TIMEOUT):
+        with running(command, answers, _DAEMON_TIMEOUT, env=environment):
             yield address
 
 

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 COSIGN_FORMS = {
     "cosign-bundle": Cosign("cosign3", ("--new-bundle-format=true",)),
     "cosign-tags": Cosign("cosign3", ("--new-bundle-format=false",)),
+    "cosign2": Cosign("cosign2", ()),
 }
 
 
@@ -53,6 +54,10 @@ FLOWS: dict[str, Callable[[Place, Workshop], None]] = {
     "ko": lambda place, shop: build_with_ko(place, shop.image("tiny")),
     "dxf": lambda place, _: push_and_pull_with_dxf(place),
 }
+NIGHTLY = {"cosign2"}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.nightly) if name in NIGHTLY else name for name in FLOWS
+]
 DOORS = ("proxy", "gateway")
 FAILS_AT_THE_GATEWAY_ITSELF = {"notation": 'missing required header "Docker-Content-Digest"'}
 """What a client says that reads a manifest's digest from a HEAD, and has no proxy before it."""
@@ -71,7 +76,7 @@ def _at(shop: Workshop, registry: RegistryProcess, door: str, password: str | No
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", NAMES)
 def test_a_flow_works_in_an_open_registry(
     flow: str, door: str, registry: RegistryProcess, workshop: Workshop
 ) -> None:
@@ -80,14 +85,14 @@ def test_a_flow_works_in_an_open_registry(
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", NAMES)
 def test_a_flow_works_with_a_login(flow: str, door: str, world: World, workshop: Workshop) -> None:
     """The same with a login that may pull and push, kept as the client keeps it."""
     FLOWS[flow](_at(workshop, world.owner.registry, door, world.pusher), workshop)
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", NAMES)
 def test_a_flow_works_where_heads_have_no_length(
     flow: str, door: str, zero: RegistryProcess, workshop: Workshop
 ) -> None:

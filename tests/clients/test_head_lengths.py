@@ -43,6 +43,11 @@ PUSHES = [
     *((name, "two-platforms", "proxy") for name in INDEX_CLIENTS),
     # The proxy passes a HEAD on as it came: two clients show that.
     *((name, "few-small", "gateway") for name in ("docker", "ctr")),
+    *(
+        pytest.param(name, "few-small", door, marks=pytest.mark.nightly)
+        for name in ("docker29", "nerdctl")
+        for door in ("proxy", "gateway")
+    ),
 ]
 BY_DIGEST = [
     *((name, "few-small") for name in (*NAMED_CLIENTS, "regctl", "oras")),

@@ -27,7 +27,15 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 AT_ONCE = 20
 
-ROWS = [(name, door) for name in SAYS for door in ("proxy", "gateway")]
+DOORS = ("proxy", "gateway")
+ROWS = [
+    *((name, door) for name in SAYS for door in DOORS),
+    *(
+        pytest.param(name, door, marks=pytest.mark.nightly)
+        for name in ("docker29", "nerdctl")
+        for door in DOORS
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "door"), ROWS)

@@ -32,8 +32,6 @@ class GoProgram:
     package: str
     module: str
     version: str
-    unsigned: bool = False
-    """Whether Go's checksum database lacks the version, so that it can't be asked."""
 
 
 # A Debian package and the program that shows it is there.
@@ -73,6 +71,13 @@ GO_PROGRAMS = (
     _program("buildctl", _BUILDKIT, "v0.34.2", "/cmd/buildctl"),
     _program("ko", "github.com/google/ko", "v0.19.1"),
 )
+NIGHTLY_PROGRAMS = (
+    # docker 29's daemon is of the module's version 2.
+    _program("dockerd29", "github.com/moby/moby/v2", "v2.0.0-beta.24", "/cmd/dockerd"),
+    _program("nerdctl", "github.com/containerd/nerdctl/v2", "v2.0.0", "/cmd/nerdctl"),
+    _program("cosign2", f"{_COSIGN}/v2", "v2.6.5", "/cmd/cosign"),
+)
+"""What takes long to build."""
 # Debian's client beside Debian's daemon, even where a newer one comes first on PATH.
 _PREFERRED = {"docker": Path("/usr/bin/docker")}
 
