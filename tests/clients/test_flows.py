@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
+_BUNDLE = "--new-bundle-format"
 COSIGN_FORMS = {
-    "cosign-bundle": Cosign("cosign3", ("--new-bundle-format=true",)),
-    "cosign-tags": Cosign("cosign3", ("--new-bundle-format=false",)),
-    "cosign2": Cosign("cosign2", ()),
+    "cosign-bundle": Cosign("cosign3", (f"{_BUNDLE}=true",), (f"{_BUNDLE}=true",)),
+    "cosign-tags": Cosign("cosign3", (f"{_BUNDLE}=false",), (f"{_BUNDLE}=false",)),
+    "cosign2-tags": Cosign("cosign2"),
+    "cosign2-referrers": Cosign(
+        "cosign2", ("--registry-referrers-mode=oci-1-1",), ("--experimental-oci11",), attests=False
+    ),
 }
 
 
@@ -54,7 +58,7 @@ FLOWS: dict[str, Callable[[Place, Workshop], None]] = {
     "ko": lambda place, shop: build_with_ko(place, shop.image("tiny")),
     "dxf": lambda place, _: push_and_pull_with_dxf(place),
 }
-NIGHTLY = {"cosign2"}
+NIGHTLY = {"cosign2-tags", "cosign2-referrers"}
 NAMES = [
     pytest.param(name, marks=pytest.mark.nightly) if name in NIGHTLY else name for name in FLOWS
 ]
