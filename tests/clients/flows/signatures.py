@@ -85,7 +85,7 @@ class Cosign:
             )
         offline = ("--tlog-upload=false", "--use-signing-config=false", "--yes", *self.writing)
         own.run("sign", *offline, "--key", own.private, reference)
-        checks = [("verify",)]
+        checks: list[tuple[str, ...]] = [("verify",)]
         if self.attests:
             kind = ("--type", "custom")
             predicate = place.workspace.fresh("predicate.json")
