@@ -6,12 +6,12 @@ STAGE ?= dev
 SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
-LOCAL := run test quick check-tools check format clients conformance drills bench package
+LOCAL := run test quick check-tools check format clients clients-all conformance drills bench package
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check-tools check format clients conformance drills bench package deploy destroy clean
+.PHONY: help run test quick check-tools check format clients clients-all conformance drills bench package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
@@ -21,6 +21,7 @@ help:
 	@echo "make check-tools  the tests of the tools that the tests stand on"
 	@echo "make check    linters, types, import contracts, templates"
 	@echo "make clients  real clients push and pull (installs what it needs)"
+	@echo "make clients-all  more of them: those that take long to build"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
@@ -70,6 +71,10 @@ format: $(VENV)/.dev
 
 clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m pytest -m "clients and not nightly" -p no:randomly -v tests/clients
+
+clients-all: $(VENV)/.dev
+	$(BIN)/python -m tests.clients.install --all
 	$(BIN)/python -m pytest -m clients -p no:randomly -v tests/clients
 
 # CONFORMANCE=path takes that program instead of building the released one.
@@ -80,7 +85,7 @@ drills: $(VENV)/.dev
 	$(BIN)/python -m tests.drills
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m tests.clients.install --few
 	$(BIN)/python -m bench
 
 package: $(VENV)/.run

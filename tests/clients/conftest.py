@@ -72,9 +72,27 @@ def dockerd() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def dockerd29() -> Iterator[str]:
+    """Give the address of a daemon of docker 29, which keeps images in a containerd of its own."""
+    yield from _started(daemons.dockerd("dockerd29", "containerd2"))
+
+
+@pytest.fixture(scope="session")
 def containerd() -> Iterator[str]:
     """Give the socket of a containerd of our own; skips, saying why, where it can't run."""
     yield from _started(daemons.containerd())
+
+
+@pytest.fixture(scope="session")
+def containerd2() -> Iterator[str]:
+    """Give the socket of a containerd 2 of our own; skips, saying why, where it can't run."""
+    yield from _started(daemons.containerd("containerd2", "ctr2"))
+
+
+@pytest.fixture(scope="session")
+def buildkitd() -> Iterator[str]:
+    """Give the address of a buildkitd of our own; skips, saying why, where it can't run."""
+    yield from _started(daemons.buildkitd())
 
 
 def _started(daemon: AbstractContextManager[str]) -> Iterator[str]:

@@ -90,34 +90,62 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
 
 
 @contextmanager
-def dockerd() -> Iterator[str]:
-    """Run a docker daemon of our own and give its socket as a ``unix://`` address."""
+def dockerd(program: str = "dockerd", store: str | None = None) -> Iterator[str]:
+    """Run a docker daemon of our own and give its socket as a ``unix://`` address.
+
+    ``store`` is the containerd that a newer docker keeps images in; an older one has its own store.
+    """
     with _root_folder("dockerd") as folder:
         address = f"unix://{folder}/docker.sock"
         command = [
-            *(_installed("dockerd"), "--host", address, "--config-file", f"{folder}/none.json"),
+            *(_installed(program), "--host", address, "--config-file", f"{folder}/none.json"),
             *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-            *("--pidfile", f"{folder}/pid", "--storage-driver=vfs"),
+            *("--pidfile", f"{folder}/pid", f"--storage-driver={'native' if store else 'vfs'}"),
             *("--iptables=false", "--ip6tables=false", "--bridge=none"),
         ]
         (folder / "none.json").write_text("{}")
+        environment = dict(os.environ)
+        if store is not None:
+            programs = folder / "bin"
+            programs.mkdir()
+            (programs / "containerd").symlink_to(_installed(store))
+            environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+            # Debian's docker command speaks an older version than it takes unasked.
+            environment["DOCKER_MIN_API_VERSION"] = "1.24"
         answers = _succeeds("docker", "--host", address, "version")
-        with running(command, answers, _DAEMON_TIMEOUT):
+        with running(command, answers, _DAEMON_TIMEOUT, env=environment):
             yield address
 
 
 @contextmanager
-def containerd() -> Iterator[str]:
-    """Run a containerd of our own and give the path of its socket."""
+def containerd(program: str = "containerd", client: str = "ctr") -> Iterator[str]:
+    """Run a containerd of our own and give the path of its socket; ``client`` is its ctr."""
     with _root_folder("containerd") as folder:
         address = f"{folder}/containerd.sock"
         settings = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
         (folder / "config.toml").write_text(settings)
         command = [
-            *(_installed("containerd"), "--config", f"{folder}/config.toml"),
+            *(_installed(program), "--config", f"{folder}/config.toml"),
             *("--root", f"{folder}/root", "--state", f"{folder}/state", "--address", address),
         ]
-        with running(command, _succeeds("ctr", "--address", address, "version"), _DAEMON_TIMEOUT):
+        with running(command, _succeeds(client, "--address", address, "version"), _DAEMON_TIMEOUT):
+            yield address
+
+
+@contextmanager
+def buildkitd() -> Iterator[str]:
+    """Run a buildkitd of our own and give the address of its socket."""
+    with _root_folder("buildkitd") as folder:
+        address = f"unix://{folder}/buildkitd.sock"
+        (folder / "none.toml").write_text("")
+        command = [
+            *(_installed("buildkitd"), "--config", f"{folder}/none.toml", "--addr", address),
+            *("--root", f"{folder}/root", "--containerd-worker=false"),
+            # It needs no overlay file system.
+            *("--oci-worker=true", "--oci-worker-snapshotter=native"),
+        ]
+        answers = _succeeds("buildctl", "--addr", address, "debug", "workers")
+        with running(command, answers, _DAEMON_TIMEOUT):
             yield address
 
 

@@ -77,6 +77,7 @@ SAYS = {
     "ctr": Says(
         "failed to fetch oauth token: unexpected status: 401", "401 Unauthorized", "403 Forbidden"
     ),
+    "ctr2": Says("401 Unauthorized", "401 Unauthorized", "403 Forbidden"),
     "oras-py": Says(": Unauthorized", "Unauthorized|UNAUTHORIZED", "DENIED"),
 }
 

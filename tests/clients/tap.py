@@ -16,6 +16,7 @@ from yarl import URL
 from tests.support.fake_registry import in_background, listen
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from aiohttp import StreamReader
@@ -60,9 +61,12 @@ def _is_mount(seen: TappedExchange) -> bool:
 
 
 @contextmanager
-def tap(upstream: str) -> Iterator[Tap]:
-    """Listen on a free loopback port, passing on to the registry at the URL ``upstream``."""
-    passing = _Passing(upstream)
+def tap(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Tap]:
+    """Listen on a free loopback port, passing on to the registry at the URL ``upstream``.
+
+    ``tls`` is for clients that speak HTTPS.
+    """
+    passing = _Passing(upstream, tls)
     with in_background(passing.open):
         yield passing.tap
 
@@ -70,8 +74,9 @@ def tap(upstream: str) -> Iterator[Tap]:
 class _Passing:
     """The server and the session of a tap, both of one event loop."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None) -> None:
         self._upstream = upstream.rstrip("/")
+        self._tls = tls
         self.tap = Tap("")
 
     async def open(self) -> Callable[[], Awaitable[None]]:
@@ -79,7 +84,7 @@ class _Passing:
         # Bytes pass as they are: nothing is unpacked, no redirect followed, no cookie kept.
         self._session = ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar())
         server = web.Server(self._pass, access_log=None, auto_decompress=False)
-        port, end = await listen(server)
+        port, end = await listen(server, self._tls)
         self.tap.host = f"127.0.0.1:{port}"
 
         async def close() -> None:

@@ -34,19 +34,24 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
-NAMED_CLIENTS = ("docker", "podman", "skopeo", "ctr", "crane")
+NAMED_CLIENTS = ("docker", "podman", "skopeo", "ctr", "ctr2", "crane")
 CLIENTS = (*NAMED_CLIENTS, "buildah", "regctl", "oras", "oras-py")
 # docker 20.10 and oras-py push no index; buildah pushes one as podman does; the others copy one.
-INDEX_CLIENTS = ("podman", "skopeo", "ctr", "crane")
+INDEX_CLIENTS = ("podman", "skopeo", "ctr", "ctr2", "crane")
 PUSHES = [
     *((name, "few-small", "proxy") for name in CLIENTS),
     *((name, "two-platforms", "proxy") for name in INDEX_CLIENTS),
     # The proxy makes true lengths of its own: two clients hear what the gateway says.
     *((name, "few-small", "gateway") for name in ("docker", "ctr")),
+    *(
+        pytest.param(name, "few-small", door, marks=pytest.mark.nightly)
+        for name in ("docker29", "nerdctl")
+        for door in ("proxy", "gateway")
+    ),
 ]
 BY_DIGEST = [
     *((name, "few-small") for name in (*NAMED_CLIENTS, "regctl", "oras")),
-    ("ctr", "two-platforms"),
+    *((name, "two-platforms") for name in ("ctr", "ctr2")),
 ]
 
 

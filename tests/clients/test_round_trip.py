@@ -41,10 +41,23 @@ IMAGES = {
     "buildah": ("debian", "many-small", "two-platforms"),
     "docker": ONE_PLATFORM,
     "ctr": EVERYTHING,
+    "ctr2": ("debian", "two-platforms"),
 }
 """The images that each client pushes and pulls. Those that send chunks knock at the gateway, which
 takes only small bodies; the others at the proxy."""
-CASES = [(name, image) for name, names in IMAGES.items() for image in names]
+NIGHTLY = {
+    "docker29": ("debian", "many-small", "one-big"),
+    "nerdctl": ("debian", "many-small"),
+}
+"""Those that take long to build."""
+CASES = [
+    *((name, image) for name, names in IMAGES.items() for image in names),
+    *(
+        pytest.param(name, image, marks=pytest.mark.nightly)
+        for name, names in NIGHTLY.items()
+        for image in names
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "image_name"), CASES)

@@ -28,7 +28,9 @@ class GoProgram:
     """A program built from a Go module at one released version."""
 
     name: str
+    """Its file in GO_BIN."""
     package: str
+    module: str
     version: str
 
 
@@ -43,12 +45,39 @@ DEBIAN_PROGRAMS = {
     "debootstrap": "debootstrap",
 }
 
-GO_PROGRAMS = (
-    GoProgram("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
-    GoProgram("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7"),
-    GoProgram("oras", "oras.land/oras/cmd/oras", "v1.3.6"),
-)
+_CONTAINERD = "github.com/containerd/containerd/v2"
+_BUILDKIT = "github.com/moby/buildkit"
+_COSIGN = "github.com/sigstore/cosign"
 
+
+def _program(name: str, module: str, version: str, folder: str = "") -> GoProgram:
+    return GoProgram(name, f"{module}{folder}", module, version)
+
+
+COPYING_PROGRAMS = (
+    _program("crane", "github.com/google/go-containerregistry", "v0.22.1", "/cmd/crane"),
+    _program("regctl", "github.com/regclient/regclient", "v0.11.7", "/cmd/regctl"),
+    _program("oras", "oras.land/oras", "v1.3.6", "/cmd/oras"),
+)
+GO_PROGRAMS = (
+    *COPYING_PROGRAMS,
+    _program("helm3", "helm.sh/helm/v3", "v3.22.0", "/cmd/helm"),
+    _program("helm4", "helm.sh/helm/v4", "v4.3.2", "/cmd/helm"),
+    _program("cosign3", f"{_COSIGN}/v3", "v3.1.3", "/cmd/cosign"),
+    _program("notation", "github.com/notaryproject/notation", "v1.3.2", "/cmd/notation"),
+    _program("containerd2", _CONTAINERD, "v2.4.2", "/cmd/containerd"),
+    _program("ctr2", _CONTAINERD, "v2.4.2", "/cmd/ctr"),
+    _program("buildkitd", _BUILDKIT, "v0.34.2", "/cmd/buildkitd"),
+    _program("buildctl", _BUILDKIT, "v0.34.2", "/cmd/buildctl"),
+    _program("ko", "github.com/google/ko", "v0.19.1"),
+)
+NIGHTLY_PROGRAMS = (
+    # docker 29's daemon is of the module's version 2.
+    _program("dockerd29", "github.com/moby/moby/v2", "v2.0.0-beta.24", "/cmd/dockerd"),
+    _program("nerdctl", "github.com/containerd/nerdctl/v2", "v2.0.0", "/cmd/nerdctl"),
+    _program("cosign2", f"{_COSIGN}/v2", "v2.6.5", "/cmd/cosign"),
+)
+"""What takes long to build."""
 # Debian's client beside Debian's daemon, even where a newer one comes first on PATH.
 _PREFERRED = {"docker": Path("/usr/bin/docker")}
 
@@ -66,17 +95,20 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def run(
+def run(  # noqa: PLR0913  what subprocess.run takes
     name: str,
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     given: str = "",
+    folder: Path | None = None,
+    errors: bool = False,
 ) -> str:
     """Run a client program to its end and return its standard output.
 
     ``env`` is added to this process's environment; ``timeout`` is in seconds; ``given`` is what it
-    reads from its standard input.
+    reads from its standard input; it runs in ``folder``, else here. With ``errors`` what it writes
+    to its standard error is returned too.
     Raises ClientError when it is missing, is too slow or exits with an error.
     """
     path = program(name)
@@ -88,7 +120,9 @@ def run(
             command,
             env={**os.environ, **(env or {})},
             input=given,
-            capture_output=True,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if errors else subprocess.PIPE,
             text=True,
             timeout=timeout,
             check=False,
@@ -98,6 +132,6 @@ def run(
         raise ClientError(f"no end after {timeout} s: {' '.join(command)}\n{output}") from slow
     if done.returncode:
         raise ClientError(
-            f"exit status {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}"
+            f"exit status {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr or ''}"
         )
     return done.stdout

@@ -30,10 +30,24 @@ _CLIENTS: dict[str, Callable[[Workspace], Client]] = {
     "podman": lambda workspace: Containers(workspace, "podman"),
     "buildah": lambda workspace: Containers(workspace, "buildah"),
 }
+
+
+def _nerdctl(workspace: Workspace, address: str) -> Docker:
+    return Docker(
+        workspace,
+        *("nerdctl", "--address", address, "--snapshotter", "native"),
+        *("--data-root", str(workspace.folder / "nerdctl"), "--cgroup-manager", "none"),
+        "--insecure-registry",
+    )
+
+
 # Clients that need a daemon: the fixture that starts it, and how they are made for its address.
 _DAEMONS: dict[str, tuple[str, Callable[[Workspace, str], Client]]] = {
-    "docker": ("dockerd", Docker),
+    "docker": ("dockerd", lambda workspace, at: Docker(workspace, "docker", "--host", at)),
+    "docker29": ("dockerd29", lambda workspace, at: Docker(workspace, "docker", "--host", at)),
+    "nerdctl": ("containerd2", _nerdctl),
     "ctr": ("containerd", Ctr),
+    "ctr2": ("containerd2", lambda workspace, at: Ctr(workspace, at, "ctr2")),
 }
 
 
@@ -50,7 +64,11 @@ class Workshop:
         if name not in _DAEMONS:
             return _CLIENTS[name](self.workspace)
         daemon, make = _DAEMONS[name]
-        return make(self.workspace, self._fixture(daemon))
+        return make(self.workspace, self.daemon(daemon))
+
+    def daemon(self, name: str) -> str:
+        """Start the daemon that a fixture is called after, and return its address."""
+        return self._fixture(name)
 
     @property
     def skopeo(self) -> Skopeo:

@@ -15,7 +15,7 @@ from tests.conformance.suites import Program
 from tests.support import network
 
 MODULE = "github.com/opencontainers/distribution-spec/conformance"
-CURRENT = GoProgram("conformance", MODULE, "v0.0.0-20260831232431-97274622c111")
+CURRENT = GoProgram("conformance", MODULE, MODULE, "v0.0.0-20260831232431-97274622c111")
 # The newest of the module's Ginkgo days that can be had: three months before specification 1.1.0.
 GINKGO_VERSION = "v0.0.0-20231101194043-f2182352d4cc"
 OWN_PROGRAM_VARIABLE = "CONFORMANCE"

@@ -15,7 +15,7 @@ from uuid import uuid4
 from tests.clients import tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.clients.contents import Contents
 
@@ -57,8 +57,19 @@ class Workspace:
         """Where most clients keep their logins."""
         return self.folder / ".docker" / "config.json"
 
-    def run(self, name: str, *arguments: str | Path, given: str = "") -> str:
-        """Run a program whose home is the workspace, so that no login of the user's is touched."""
+    def run(
+        self,
+        name: str,
+        *arguments: str | Path,
+        given: str = "",
+        more: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        errors: bool = False,
+    ) -> str:
+        """Run a program whose home is the workspace, so that no login of the user's is touched.
+
+        ``more`` is added to its environment; for the rest see tools.run.
+        """
         home = str(self.folder)
         env = {
             "HOME": home,
@@ -66,8 +77,9 @@ class Workspace:
             "REGISTRY_AUTH_FILE": str(self.docker_config),
             "REGCTL_CONFIG": f"{home}/regctl.json",
             "XDG_CONFIG_HOME": f"{home}/.config",
+            **(more or {}),
         }
-        return tools.run(name, *arguments, env=env, given=given)
+        return tools.run(name, *arguments, env=env, given=given, folder=folder, errors=errors)
 
     def run_line(self, line: str, given: str = "", **values: object) -> str:
         """Run a command line, with values for the ``{names}`` in its words."""

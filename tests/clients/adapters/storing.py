@@ -1,4 +1,4 @@
-"""Clients that keep images in a store of their own: podman and buildah, docker, ctr.
+"""Clients that keep images in a store of their own: podman, buildah, docker, nerdctl, ctr.
 
 Before each pull the store is fresh or emptied, so that every byte has to come from the registry.
 """
@@ -86,14 +86,18 @@ class Containers:
 
 
 class Docker:
-    """docker with its classic store: it compresses layers anew, and sends them of unknown size."""
+    """docker, or nerdctl, which takes the same words.
+
+    docker 20.10 compresses layers anew, and sends them of unknown size. docker 29 and nerdctl keep
+    images in containerd.
+    """
 
     keeps_digests = False
 
-    def __init__(self, workspace: Workspace, address: str) -> None:
-        """Work in ``workspace`` with the daemon at ``address``."""
+    def __init__(self, workspace: Workspace, *command: str) -> None:
+        """Work in ``workspace``; ``command`` is the program, and where its daemon is."""
         self._workspace = workspace
-        self._address = address
+        self._command = command
 
     def log_in(self, host: str, user: str, password: str) -> None:
         """Log in: the daemon asks the registry."""
@@ -112,7 +116,7 @@ class Docker:
     def pull(self, reference: str) -> Contents:
         """Pull into the daemon, which holds no image, save what came, and remove it."""
         if self._run("image", "ls", "--all", "--quiet").strip():
-            raise ClientError("the docker daemon already holds images")
+            raise ClientError("the daemon already holds images")
         saved = self._workspace.fresh("saved.tar")
         try:
             self._run("pull", "--quiet", reference)
@@ -125,7 +129,7 @@ class Docker:
         self._run("image", "prune", "--all", "--force")
 
     def _run(self, *arguments: str, given: str = "") -> str:
-        return self._workspace.run("docker", "--host", self._address, *arguments, given=given)
+        return self._workspace.run(*self._command, *arguments, given=given)
 
 
 class Ctr:
@@ -133,10 +137,11 @@ class Ctr:
 
     keeps_digests = True
 
-    def __init__(self, workspace: Workspace, address: str) -> None:
+    def __init__(self, workspace: Workspace, address: str, program: str = "ctr") -> None:
         """Work in ``workspace`` with the containerd at socket ``address``."""
         self._workspace = workspace
         self._address = address
+        self._program = program
         self._user: tuple[str, ...] = ()
 
     def log_in(self, host: str, user: str, password: str) -> None:
@@ -173,7 +178,7 @@ class Ctr:
         self._run("images", *arguments)
 
     def _run(self, *arguments: str) -> str:
-        return self._workspace.run("ctr", "--address", self._address, *arguments)
+        return self._workspace.run(self._program, "--address", self._address, *arguments)
 
 
 def _architectures(layout: Path) -> list[str]:
