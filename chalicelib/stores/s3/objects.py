@@ -155,7 +155,7 @@ class S3ObjectStore:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
-        if size > self._copy_whole:
+        if size >= self._copy_whole:
             plan = PartsPlan(until, self._copy_part, now=self._now)
             copy_in_parts(self, StoredObject(source, size, etag), target, plan)
             return

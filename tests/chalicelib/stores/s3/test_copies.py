@@ -171,7 +171,7 @@ def test_an_upload_that_another_request_ends_is_looked_for_again(ended: type[Exc
 @pytest.mark.parametrize(
     ("size", "part"),
     [
-        (256 * MIB + 1, 64 * MIB),
+        (256 * MIB, 64 * MIB),
         (5 * GIB, 64 * MIB),
         (87 * GIB, 64 * MIB),
         (625 * GIB, 64 * MIB),
@@ -246,8 +246,9 @@ def test_no_part_is_begun_after_a_failure_or_the_end_of_the_time() -> None:
 
 
 def test_what_one_request_copies_is_one_request() -> None:
-    """Up to 256 MiB nothing is looked for first: a repeat writes the same bytes again."""
-    s3 = SlowS3()
-    S3ObjectStore(cast("Any", s3), "bucket").copy("a", "e", 256 * MIB, "b", until=0.0)
-    assert s3.requests == ["copy_object"]
-    assert Limits().copy_whole == Limits().commit_inline == 256 * MIB
+    """Below 256 MiB nothing is looked for first: a repeat writes the same bytes again."""
+    for size, copies in ((256 * MIB - 1, ["copy_object"]), (256 * MIB, ["upload_part_copy"] * 4)):
+        s3 = SlowS3()
+        S3ObjectStore(cast("Any", s3), "bucket").copy("a", "e", size, "b", until=NEVER)
+        assert [request for request in s3.requests if "copy" in request] == copies
+    assert Limits().copy_whole == Limits().commit_inline + 1 == 256 * MIB
