@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 
 COPY_WHOLE = 256 * MIB
-"""Most bytes that one request copies: S3 takes up to 5 GiB, but the answer has to come in time."""
+"""Below this size one request copies a blob: S3 takes up to 5 GiB, but has to answer in time."""
 
 
 class Limits(NamedTuple):
@@ -39,10 +39,10 @@ class Limits(NamedTuple):
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
     copy_whole: int = COPY_WHOLE
-    """Above this size an object is copied in parts, by a multipart upload."""
+    """From this size on an object is copied in parts, by a multipart upload."""
     commit_wait: float = 20.0
     """How long a closing PUT waits for its commit before it answers 503."""
-    commit_inline: int = COPY_WHOLE
+    commit_inline: int = COPY_WHOLE - 1
     """Above this size a commit is handed to the commit function at once.
 
     So a request of a client never copies in parts.

@@ -63,36 +63,27 @@ class Tally:
 
 
 _CURRENT: ContextVar[Tally | None] = ContextVar("tally", default=None)
-_open: dict[int, Tally] = {}
 _starts = itertools.count()
 _watchers: list[Callable[[Any], None]] = []
 
 
 @contextmanager
 def tallied() -> Iterator[Tally]:
-    """Open a tally for an invocation; calls made in this thread meanwhile count into it."""
+    """Open a tally for an invocation; calls made in this context meanwhile count into it.
+
+    A thread that the invocation starts has to run in a copy of its context.
+    """
     tally = Tally(cold_start=next(_starts) == 0)
-    _open[id(tally)] = tally
     token = _CURRENT.set(tally)
     try:
         yield tally
     finally:
         _CURRENT.reset(token)
-        del _open[id(tally)]
 
 
 def current() -> Tally | None:
-    """Return the tally that this thread counts into; None if none is open, or it is unclear which.
-
-    A thread that an invocation starts (copies in parts do) has no tally of its own: it counts into
-    the one that is open, if there is only one. In Lambda there never are more. On the local gateway
-    such calls are not counted while requests overlap.
-    """
-    own = _CURRENT.get()
-    if own is not None:
-        return own
-    tallies = list(_open.values())
-    return tallies[0] if len(tallies) == 1 else None
+    """Return the tally that this invocation's calls count into; None if none is open."""
+    return _CURRENT.get()
 
 
 def note(event: StoreEvent) -> None:

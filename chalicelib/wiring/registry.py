@@ -91,7 +91,12 @@ def registry() -> "Registry":
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
     from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-    from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
+    from chalicelib.stores.s3.objects import (
+        REQUEST_PATIENCE,
+        WORKER_PATIENCE,
+        S3ObjectStore,
+        s3_config,
+    )
 
     config = settings()
     clock = SystemClock()
@@ -101,8 +106,11 @@ def registry() -> "Registry":
         if config.commit_function
         else ThreadWorkers(commit_session)
     )
+    # Only a function that can hand a commit over has a client that waits for its answer.
+    patience = REQUEST_PATIENCE if config.commit_function else WORKER_PATIENCE
+    s3 = client("s3", s3_config(emulated=config.emulated, patience=patience))
     ports = Ports(
-        objects=S3ObjectStore(client("s3", s3_config(emulated=config.emulated)), config.bucket),
+        objects=S3ObjectStore(s3, config.bucket),
         sessions=DynamoSessionStore(dynamodb, config.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,

@@ -38,6 +38,7 @@ from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3 import copies
 from tests.drills import crashes, faults, images, operations, pairs, races
 from tests.drills.figures import Figures
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
@@ -391,6 +392,28 @@ def _(delete: Original, self: Leftovers, session: Session) -> None:
 @rule("disturbed sessions cleaned by name", "_delete", Leftovers, crashed=["append a part"])
 def _(delete: Original, self: Leftovers, session: Session) -> None:
     delete(self, replace(session, disturbed=False))
+
+
+@rule("a copy goes on from the wrong byte", "_copied", copies, crashed=["commit, copy was begun"])
+def _(copied: Original, objects: Any, source: object, upload: object, *known: Any) -> object:  # noqa: ANN401 - a store
+    copy_part, before = objects.copy_part, sum(part.size for part in known[0])
+
+    def wrong(*place: Any) -> object:  # noqa: ANN401 - as the port's
+        span = tuple(max(at - before, 0) for at in place[-1])
+        return copy_part(*place[:-1], span)
+
+    with mock.patch.object(objects, "copy_part", wrong):
+        return copied(objects, source, upload, *known)
+
+
+@rule(
+    "a copy that was begun stays open",
+    "_delete",
+    Leftovers,
+    crashed=["sweep a copy that was begun, at its end"],
+)
+def _(delete: Original, self: Leftovers, session: Session) -> None:
+    delete(self, replace(session, offset=0))
 
 
 @rule(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import RegistryError
+from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills import images
@@ -20,7 +21,7 @@ from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
-from tests.drills.support.worlds import BY_WORKER, SMALL
+from tests.drills.support.worlds import BY_WORKER, PART, SMALL
 from tests.support.values import as_sealed, take_lease
 
 if TYPE_CHECKING:
@@ -145,16 +146,20 @@ def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], 
     return wait
 
 
-def left(state: UploadState, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN401 - any field of a session
+def left(
+    state: UploadState,
+    sizes: tuple[int, ...] = (12, 3),
+    **changes: Any,  # noqa: ANN401 - any field of a session
+) -> Callable[[Stage], str]:
     """Prepare a session whose closing PUT died in this state, an hour ago: the sweeper is due.
 
     `changes` to the session are made before it was sealed.
     """
 
     def prepare(stage: Stage) -> str:
-        session = changed(12, 3, **changes)(stage)
+        session = changed(*sizes, **changes)(stage)
         ports, before = stage.world.ports(Gate()), held(stage, session)
-        closed = as_sealed(before, Digest.of(TEXT[:15]), ports.clock.now())
+        closed = as_sealed(before, Digest.of(TEXT[: sum(sizes)]), ports.clock.now())
         driver, current = CommitDriver(ports, SMALL), ports.sessions.write(before, closed)
         while current.state is not state:
             current = driver.step(current)
@@ -165,6 +170,16 @@ def left(state: UploadState, **changes: Any) -> Callable[[Stage], str]:  # noqa:
 
 
 sealed = left(UploadState.SEALED)
+
+
+def copy_begun(stage: Stage) -> str:
+    """Prepare a session whose driver died while it copied: the second part of four is there."""
+    session = left(UploadState.ASSEMBLED, sizes=(20, 20, 15))(stage)
+    objects, found = stage.world.ports(Gate()).objects, held(stage, session)
+    key, staged = canonical_key(found.claimed_digest, session), found.staged_object
+    upload_id, span = objects.begin_multipart(key).id, (2 * PART, 4 * PART - 1)
+    objects.copy_part(key, upload_id, 2, staged.key, staged.etag, span)
+    return session
 
 
 def committed_disturbed(stage: Stage) -> str:
@@ -378,6 +393,7 @@ COMMITS = [
     Operation("commit parts after a dead request", closing(TEXT[:25]), leased(12, 3)),
     Operation("commit a tail after a dead request", closing(TEXT[:5]), leased(5)),
     Operation("commit, copied in parts", closing(), opened(20, 20, 15)),
+    Operation("commit, copy was begun", closing(), copy_begun),
     Operation("commit, already live", closing(), elsewhere(20, 20, 15)),
     Operation("commit a body, already live", closing(), elsewhere()),
     Operation("commit a short body, live elsewhere", closing(SHORT), elsewhere(text=SHORT)),
@@ -442,6 +458,8 @@ SWEEPS = [
     Operation("sweep a sealed session", sweeping(), sealed),
     Operation("sweep a sealed session at its end", sweeping(), waiting(sealed, DAYS)),
     Operation("sweep an assembled session at its end", sweeping(), waiting(left(ASSEMBLED), DAYS)),
+    Operation("sweep a copy that was begun", sweeping(), copy_begun),
+    Operation("sweep a copy that was begun, at its end", sweeping(), waiting(copy_begun, DAYS)),
     Operation("sweep a verified session at its end",
               sweeping(), waiting(left(VERIFIED, hash_state=b"?"), DAYS)),
     Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),

@@ -135,7 +135,7 @@ def test_the_api_never_copies_in_parts() -> None:
 
     The replay's own numbers stand in the same order as a deployment's.
     """
-    assert Limits().commit_inline <= Limits().copy_whole
+    assert Limits().commit_inline < Limits().copy_whole
     assert COMMIT_INLINE < COPY_WHOLE
 
 

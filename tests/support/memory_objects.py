@@ -103,7 +103,7 @@ class MemoryObjectStore:
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object."""
-        if size > self.copy_whole:
+        if size >= self.copy_whole:
             plan = PartsPlan(until, self.copy_part_size, threads=1, now=self.now)
             copy_in_parts(self, StoredObject(source, size, etag), target, plan)
             return

@@ -63,7 +63,7 @@ class Leftovers:
     def _delete(self, session: Session) -> None:
         claims = {*session.earlier_claims, *([session.claim] if session.claim else [])}
         keys = sorted({canonical_key(claim, session.id) for claim in claims})
-        if session.offset > self._limits.copy_whole:
+        if session.offset >= self._limits.copy_whole:
             for key in keys:
                 self._objects.abort_all(key)
         keys = [key for key in keys if key != session.published_key]
@@ -89,4 +89,4 @@ class Leftovers:
         sealed = session.tail_part is not None
         copied = session.tail is not None and session.published_key is not None
         another_live = (sealed or copied) and session.published_key != own_key
-        return session.disturbed or another_live or session.offset > self._limits.copy_whole
+        return session.disturbed or another_live or session.offset >= self._limits.copy_whole

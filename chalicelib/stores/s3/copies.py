@@ -9,6 +9,8 @@ whoever cleans up after the session aborts what a copy left.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from itertools import repeat
 from typing import NamedTuple
 
 from chalicelib.limits import MIB, PART_COUNT
@@ -95,5 +97,7 @@ def _copied(
     numbers = range(1, len(spans) + 1)
     if plan.threads == 1:
         return list(map(copied, numbers, spans))
+    # Each thread's calls are the invocation's: they count into its tally.
+    contexts = [copy_context() for _ in spans]
     with ThreadPoolExecutor(plan.threads) as pool:
-        return list(pool.map(copied, numbers, spans))
+        return list(pool.map(Context.run, contexts, repeat(copied), numbers, spans))

@@ -46,8 +46,18 @@ _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectCh
 _OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
 
 
-def s3_config(*, emulated: bool = False) -> Config:
+REQUEST_PATIENCE = 20
+"""Seconds that the API waits for S3: a handler has 29. It copies 256 MiB at most in one request."""
+
+WORKER_PATIENCE = 60
+"""Seconds that a worker waits for S3: three attempts fit into what its function has to spare."""
+
+
+def s3_config(*, emulated: bool = False, patience: int = REQUEST_PATIENCE) -> Config:
     """Return how the client is to behave, each value on purpose.
+
+    `patience` is how long it waits, in seconds, for the next bytes of an answer. While S3 completes
+    a multipart upload it sends spaces, so that this may last for minutes.
 
     A presigned URL has to name the region's own host. By default botocore signs for the one that
     all regions share, which sends a young bucket's clients elsewhere, with a signature that is
@@ -57,7 +67,7 @@ def s3_config(*, emulated: bool = False) -> Config:
         signature_version="s3v4",  # boto3's default for presigning is the older one
         retries={"mode": "standard", "total_max_attempts": 3},
         connect_timeout=3,
-        read_timeout=20,  # a Complete or a copy of gigabytes is slow; a handler has 29 s
+        read_timeout=patience,
         max_pool_connections=16,
         tcp_keepalive=True,
         # The digest of the whole is checked; a CRC of each part would only cost time.
@@ -145,7 +155,7 @@ class S3ObjectStore:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
-        if size > self._copy_whole:
+        if size >= self._copy_whole:
             plan = PartsPlan(until, self._copy_part, now=self._now)
             copy_in_parts(self, StoredObject(source, size, etag), target, plan)
             return

@@ -75,3 +75,27 @@ def test_a_small_blob_in_three_requests(registry: RegistryUnderTest) -> None:
     _, calls = push(registry, 1024, 1024)
     print(f"1 KiB: {dict(calls.operations('s3'))} {dict(calls.operations('dynamodb'))}")
     assert calls.count("s3") <= 3
+
+
+def test_what_is_there_already_costs_one_look_at_its_object(registry: RegistryUnderTest) -> None:
+    """A push that finds its blob, a mount and a HEAD ask S3 once whether the object is there."""
+    data = os.urandom(7 * MIB)
+    for size in (1024, len(data)):
+        target = f"a/b/blobs/uploads?digest={Digest.of(data[:size])}"
+        assert registry.ask("POST", target, data[:size]).status == 201
+    small, large = Digest.of(data[:1024]), Digest.of(data)
+
+    def cost(method: str, target: str, body: bytes = b"") -> tuple[dict[str, int], int]:
+        with record_calls(registry.s3, registry.dynamodb) as calls:
+            assert registry.ask(method, target, body).status < 300
+        return dict(calls.operations("s3")), calls.count("dynamodb")
+
+    whole = cost("POST", f"c/d/blobs/uploads?digest={small}", data[:1024])
+    assert whole == ({"PutObject": 1, "HeadObject": 1, "DeleteObjects": 1}, 4)
+    at = str(registry.ask("POST", "c/d/blobs/uploads").headers["Location"])
+    at = str(registry.ask("PATCH", at, data).headers["Location"])
+    parts = cost("PUT", f"{at}&digest={large}")
+    assert parts == ({"HeadObject": 1, "AbortMultipartUpload": 1, "DeleteObjects": 1}, 5)
+    mounted = cost("POST", f"e/f/blobs/uploads?mount={large}&from=a/b")
+    assert mounted == ({"HeadObject": 1}, 3)
+    assert cost("HEAD", f"a/b/blobs/{small}") == ({"HeadObject": 1}, 1)

@@ -7,7 +7,6 @@ import logging
 import re
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
@@ -113,32 +112,11 @@ def test_failures_are_logged_as_warnings(
     assert [each["status"] for each in lines()] == [status] * written
 
 
-def _in_a_thread(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.Context().run, work).result(30)
-
-
-def test_a_thread_counts_for_the_only_invocation_or_for_nobody() -> None:
-    """In Lambda there is one at a time: all that is done meanwhile is done for it.
-
-    While two overlap, a call of neither's thread is left out and not given to the wrong one.
-    """
-    opened, over = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with tallied():
-            opened.set()
-            over.wait(30)
-
-    thread = threading.Thread(target=other)
-    with tallied() as mine:
-        assert _in_a_thread(current) is mine
-        thread.start()
-        assert opened.wait(30)
-        assert (current(), _in_a_thread(current)) == (mine, None)
-        over.set()
-        thread.join()
-        assert _in_a_thread(current) is mine
+def test_a_thread_counts_for_the_invocation_whose_context_it_has() -> None:
+    """A thread with a context of its own counts for nobody, and never for the wrong one."""
+    with tallied() as mine, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(contextvars.copy_context().run, current).result(30) is mine
+        assert pool.submit(contextvars.Context().run, current).result(30) is None
 
 
 def test_counting_from_many_threads_loses_nothing() -> None:

@@ -262,14 +262,15 @@ def test_two_requests_at_once_count_their_own(told: Told) -> None:
 
 
 def test_copies_in_parts_count_for_their_request(told: Told) -> None:
-    """Parts that are copied in threads of the request's own are among its calls."""
+    """Parts that are copied in threads of the request's own are among its calls, and no other's."""
     client, bucket = told.registry.s3, told.registry.bucket
     store = S3ObjectStore(client, bucket, copy_whole=1, copy_part=5 * MIB)
     etag = store.put("uploads/x", bytes(11 * MIB)).etag
-    with record_calls(client) as calls, tallied() as tally:
+    with record_calls(client) as calls, tallied() as other, tallied() as tally:
         store.copy("uploads/x", etag, 11 * MIB, "blobs/x", until=time.time() + 60)
     assert calls.count("s3", "UploadPartCopy") == 3
     assert tally.calls == {"s3": calls.count("s3")} == {"s3": 7}
+    assert not other.calls
 
 
 def test_a_repeat_is_a_retry_and_no_call(strict_moto: Backend) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import uuid
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+from moto.s3.models import FakeKey, S3Backend
 
 from chalicelib.digest import Digest
+from moorage.local.moto_corrections import correct_moto
 from tests.support.servers import request
 
 if TYPE_CHECKING:
@@ -89,3 +93,23 @@ def test_what_was_deleted_is_kept_nowhere(strict_moto: Backend) -> None:
     backend.s3().delete_object(Bucket=backend.bucket, Key="key")
     services = json.loads(request(backend.endpoint_url, "GET", "/moto-api/data.json")[2])
     assert services["s3"]["FakeKey"] == services["dynamodb"]["Table"] == []
+
+
+def test_a_part_is_copied_without_reading_the_whole_object() -> None:
+    """Else each of the many parts of a large layer would cost as much as all of it."""
+    correct_moto()
+    moto: Any = S3Backend("us-east-1", "0" * 12)
+    data, name = os.urandom(1000), uuid.uuid4().hex
+    moto.create_bucket(name, "us-east-1")
+    moto.put_object(name, "k", data)
+    opened = moto.create_multipart_upload(name, "copy", {}, "STANDARD", [], None, "", None)
+
+    def copied(part: int, first: int | None, last: int | None) -> bytes:
+        made = moto.upload_part_copy(name, opened.id, part, name, "k", None, first, last)
+        made._value_buffer.seek(0)  # noqa: SLF001 - to read it without its `value`
+        return bytes(made._value_buffer.read())  # noqa: SLF001 - likewise
+
+    assert copied(2, None, None) == data
+    unreadable = FakeKey.value.getter(mock.Mock(side_effect=AssertionError("the whole object")))  # type: ignore[attr-defined]
+    with mock.patch.object(FakeKey, "value", unreadable):
+        assert copied(1, 100, 199) == data[100:200]

@@ -17,6 +17,8 @@ from chalicelib.stores.aws import clients
 from chalicelib.stores.aws.clients import client
 from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.aws.workers import FunctionWorkers, function_workers_config
+from chalicelib.stores.s3.objects import WORKER_PATIENCE, s3_config
+from chalicelib.wiring.registry import COMMIT_SECONDS, SWEEP_SECONDS
 from moorage.common.project import PROJECT
 from tests.emulators.lost_answers import aws_answer
 
@@ -107,6 +109,20 @@ def test_waits_fit_into_the_functions() -> None:
     authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
     assert _longest(signing_keys_config()) < authorizer["lambda_timeout"]
     assert _longest(function_workers_config()) < config["lambda_timeout"]
+
+
+def test_what_s3_may_take_fits_into_the_functions() -> None:
+    """A request begun in a worker's last moment may fail three times before Lambda ends it."""
+    config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
+    functions = config["stages"]["v2"]["lambda_functions"]
+    options: Any = s3_config(patience=WORKER_PATIENCE)
+    each = options.connect_timeout + options.read_timeout
+    attempts = options.retries["total_max_attempts"]
+    longest = attempts * each + 2 ** (attempts - 1) - 1
+    for name, seconds in (("commit", COMMIT_SECONDS), ("sweep", SWEEP_SECONDS)):
+        assert seconds + longest < functions[name]["lambda_timeout"]
+    request: Any = s3_config()
+    assert request.connect_timeout + request.read_timeout < config["lambda_timeout"]
 
 
 def _longest(config: Any) -> float:  # noqa: ANN401 - botocore's options are made at run time

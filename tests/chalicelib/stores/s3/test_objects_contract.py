@@ -174,15 +174,6 @@ def test_many_keys_are_deleted(store: ObjectStore) -> None:
     assert [store.stat(name) for name in (names[0], names[-1])] == [None, None]
 
 
-def test_a_large_copy_goes_in_parts(ministack: Backend, strict_moto: Backend) -> None:
-    """Above the limit of one CopyObject the object is copied by ranges, whole."""
-    for backend in (ministack, strict_moto):
-        store = S3ObjectStore(backend.s3(), backend.bucket, copy_whole=6 * MIB, copy_part=5 * MIB)
-        name, target, data = key(), key(), os.urandom(11 * MIB)
-        store.copy(name, store.put(name, data).etag, len(data), target, until=LATER)
-        assert store.get(target) == data
-
-
 def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
     """A URL gives its object by its method; another method, key or a forged one is refused."""
     # MiniStack verifies what is signed with the one key pair that it knows.
