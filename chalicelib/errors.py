@@ -186,9 +186,24 @@ class UploadError(RegistryError):
 
 
 class UploadBusyError(UploadError):
-    """Another request holds the session's lease, or its commit is still running."""
+    """Another request holds the session's lease."""
 
     code = ErrorCode.UNAVAILABLE
+
+
+class CommitRunningError(UploadBusyError):
+    """The session is closed, and its commit is not done yet; `driven`: somebody works at it."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        offset: int,
+        retry_after: int | None = None,
+        driven: bool = False,
+    ) -> None:
+        super().__init__(message, offset=offset, retry_after=retry_after)
+        self.driven = driven
 
 
 class UploadDigestInvalidError(UploadError):

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import upload_headers
+from chalicelib.api.headers import COMMIT_RUNNING, upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import content_range
 from chalicelib.errors import (
+    CommitRunningError,
     ErrorCode,
     RangeInvalidError,
     RegistryError,
@@ -220,6 +221,8 @@ def _refusal(error: RegistryError, found: RouteMatch | None) -> Response:
         headers["Retry-After"] = str(getattr(error, "retry_after", None) or 1)
     if isinstance(error, UploadError):
         headers |= _session_headers(error, found)
+    if isinstance(error, CommitRunningError) and error.driven:
+        headers |= COMMIT_RUNNING
     if isinstance(error, RangeInvalidError):
         headers["Content-Range"] = content_range(None, error.size)
     if isinstance(error, MethodUnknownError):

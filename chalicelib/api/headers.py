@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _OFFSET = re.compile(r"\d{1,19}", re.ASCII)
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
+COMMIT_RUNNING = {"Moorage-Commit": "running"}
+"""Of a 503 whose client should go on asking, however long: somebody drives the commit."""
+
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Read a Range of a blob of `size` bytes; returns first and last byte, inclusive.

@@ -30,14 +30,22 @@ def start(registry: Registry, request: Request, name: str) -> Response:
                 name, request.principal, digest, request.body, request.deadline
             )
             return Response(201, blob_location(name, digest))
-    session = registry.uploads.start(name, request.principal, _algorithm(request))
+    algorithm = _algorithm(request) or _algorithm_of(mount or whole)
+    session = registry.uploads.start(name, request.principal, algorithm)
     return Response(202, session_headers(session))
 
 
-def _algorithm(request: Request) -> Algorithm:
+def _algorithm_of(digest: str | None) -> Algorithm:
+    """Return the algorithm of a digest whose bytes are still to come; the default for none."""
+    named = (digest or "").partition(":")[0]
+    return next((known for known in Algorithm if known.value == named), Algorithm.SHA256)
+
+
+def _algorithm(request: Request) -> Algorithm | None:
+    """Return the algorithm that the client has named for its upload."""
     named = request.parameter("digest-algorithm")
     if named is None:
-        return Algorithm.SHA256
+        return None
     try:
         return parse_algorithm(named)
     except UnsupportedAlgorithmError as error:
@@ -46,9 +54,11 @@ def _algorithm(request: Request) -> Algorithm:
 
 def append(registry: Registry, request: Request, name: str, session: str) -> Response:
     """PATCH: a chunk."""
+    algorithm, owner = _algorithm(request), _owner(request, name)
     at = _begin(registry, request, name, session)
-    owner = _owner(request, name)
-    appended = registry.uploads.append(owner, session, request.body, at or 0, request.deadline)
+    appended = registry.uploads.append(
+        owner, session, request.body, at or 0, request.deadline, algorithm
+    )
     return Response(202, session_headers(appended))
 
 

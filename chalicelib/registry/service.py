@@ -23,6 +23,19 @@ class Limits(NamedTuple):
     part_count: int = PART_COUNT
     lease_grace: float = 5.0
     """How long a lease outlasts its invocation's deadline."""
+    drive_lease: float = 300.0
+    """How long a driver's lease lasts from its last step on, where its invocation lasts longer."""
+    drive_step: float = 60.0
+    """How long one step of a commit may take, far below the lease; then the lease is renewed.
+
+    The sweeper, too, drives a commit for so long at a time.
+    """
+    drive_piece: int = 1024 * MIB
+    """Most bytes that one step reads back."""
+    worker_start: float = 60.0
+    """How long a worker that was asked for may take to come, before another one is asked for."""
+    assembling: float = 300.0
+    """How long S3 may take for a CompleteMultipartUpload whose answer was lost."""
     session_life: float = 7 * 24 * _HOUR
     """Below the bucket's lifecycle period for uploads/."""
     sweep_sealed: float = 0.25 * _HOUR

@@ -15,6 +15,9 @@ LAST_PART = PART_COUNT
 MAX_CLAIMS = 64
 """Most claims of requests that died; a session with more is unknown to clients."""
 
+WORKER = "worker"
+"""The holder of a session that was handed over to a worker which has not come yet."""
+
 
 class UploadState(enum.StrEnum):
     """The states of a session; `chalicelib.registry.upload.states.TABLE` has its moves."""
@@ -38,6 +41,15 @@ class StoredObject:
     key: str
     size: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a staged object was read and hashed: `state` is the hash of its first bytes."""
+
+    algorithm: Algorithm
+    offset: int
+    state: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +94,19 @@ class Session:
     fence: int = 0
     """Rises with every lease, seal, new claim and end; a write under an earlier one is refused."""
     holder: str | None = None
-    """The nonce of the request that holds the lease; None while the lease is free."""
+    """The nonce of who holds the lease, or WORKER; None while the lease is free.
+
+    The lease of an open session is that of a request that appends, of a closed one the driver's.
+    """
     lease_until: float = 0.0
     last_fence: int = 0
     """The fence of the last append that was accepted."""
     staged: StoredObject | None = None
     """The assembled bytes, from `assembled` on."""
+    missed_at: float | None = None
+    """When S3 first had neither the multipart upload nor the object that may come of it."""
+    reading: Reading | None = None
+    """How far the staged object was read, while that is not done (unhashed sessions only)."""
     computed: tuple[Digest, ...] = ()
     """Digests read from the staged object so far (unhashed sessions only)."""
     published_key: str | None = None
@@ -118,9 +137,18 @@ class Session:
         """Whether the session's life has ended."""
         return self.life_until <= now
 
+    @property
+    def settled(self) -> bool:
+        """Whether no driver has anything to do: it is over, or waits for another claim."""
+        return self.state in TERMINAL or self.mismatched
+
     def leased(self, now: float) -> bool:
-        """Whether a request that may still be alive holds the lease."""
+        """Whether a request or a driver that may still be alive holds the lease."""
         return self.holder is not None and now < self.lease_until
+
+    def driven(self, now: float) -> bool:
+        """Whether it is closed, and a driver that has begun may still be alive."""
+        return self.state is not UploadState.OPEN and self.leased(now) and self.holder != WORKER
 
     @property
     def claimed_digest(self) -> Digest:
@@ -145,7 +173,8 @@ class Session:
     @property
     def mismatched(self) -> bool:
         """Whether the staged bytes were read and do not have the digest claimed."""
-        return self.computed_digest not in {None, self.claim}
+        assembled = self.state is UploadState.ASSEMBLED
+        return assembled and self.computed_digest not in {None, self.claim}
 
 
 def with_late_writer(session: Session) -> Session:
@@ -172,4 +201,19 @@ def taken_over(session: Session) -> Session:
         return late
     return replace(
         late, next_part=session.next_part + 1, burned=(*session.burned, session.next_part)
+    )
+
+
+def passed_on(session: Session, holder: str | None, until: float = 0.0) -> Session:
+    """Return a closed session whose driver's lease goes to another holder, or to nobody.
+
+    A driver that leaves a sealed session may have a CompleteMultipartUpload under way.
+    """
+    driven = session.holder not in {None, WORKER} and session.state is UploadState.SEALED
+    return replace(
+        session,
+        holder=holder,
+        lease_until=until,
+        fence=session.fence + 1,
+        disturbed=session.disturbed or driven,
     )

@@ -7,7 +7,7 @@ never touch anything that is not due by its item.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from functools import partial
 from itertools import zip_longest
 
 from chalicelib.digest import Digest
-from chalicelib.errors import RegistryError, UploadDigestInvalidError
+from chalicelib.errors import RegistryError
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
@@ -55,6 +55,13 @@ class SweepReport:
     finished: bool
 
 
+Work = partial[SweepOutcome | None]
+"""A piece of work; without an outcome it is a commit, with which the run goes on after all others.
+
+Its first argument is the session's id, or a manifest's repository.
+"""
+
+
 class Sweeper:
     """Sweeps sessions and manifests."""
 
@@ -72,13 +79,19 @@ class Sweeper:
         itself can't be read.
         """
         outcomes: Counter[SweepOutcome] = Counter()
-        for work in self._due(until):
+        unfinished: deque[str] = deque()
+        for work in self._due(until, unfinished):
             if self._ports.clock.now() >= until:
                 return SweepReport(outcomes, finished=False)
-            outcomes[self._guarded(work)] += 1
+            outcome = self._guarded(work)
+            if outcome is None:
+                unfinished.append(work.args[0])
+            else:
+                outcomes[outcome] += 1
         return SweepReport(outcomes, finished=True)
 
-    def _due(self, until: float) -> Iterator[partial[SweepOutcome]]:
+    def _due(self, until: float, unfinished: deque[str]) -> Iterator[Work]:
+        """All that is due, and then the commits that are unfinished, in turns."""
         now = self._ports.clock.now()
         sessions = (
             partial(self._sweep_session, session_id, until)
@@ -91,8 +104,10 @@ class Sweeper:
         # In turns: neither keeps the other waiting for a run that has the time for both.
         for pair in zip_longest(sessions, manifests):
             yield from filter(None, pair)
+        while unfinished:
+            yield partial(self._drive_on, unfinished.popleft(), until)
 
-    def _guarded(self, work: partial[SweepOutcome]) -> SweepOutcome:
+    def _guarded(self, work: Work) -> SweepOutcome | None:
         """Do one piece of work; an error in it must not keep the rest from being done."""
         try:
             return work()
@@ -107,7 +122,7 @@ class Sweeper:
         ended = self._manifests.end_due(repository, digest)
         return SweepOutcome.MANIFEST if ended else SweepOutcome.NOTHING
 
-    def _sweep_session(self, session_id: str, until: float) -> SweepOutcome:
+    def _sweep_session(self, session_id: str, until: float) -> SweepOutcome | None:
         session = self._ports.sessions.get(session_id)
         now = self._ports.clock.now()
         if session is None or session.sweep_at is None or session.sweep_at > now:
@@ -127,7 +142,7 @@ class Sweeper:
             if session is not None and session.sweep_at is not None and session.sweep_at <= now:
                 self._postpone(session, now + self._limits.sweep_again / 2)
 
-    def _end(self, session: Session, now: float, until: float) -> SweepOutcome:
+    def _end(self, session: Session, now: float, until: float) -> SweepOutcome | None:
         if session.state in TERMINAL:
             return self._settled(self._leftovers.clean_up(session), SweepOutcome.CLEANED)
         if session.leased(now):
@@ -136,16 +151,30 @@ class Sweeper:
             return self._settled(self._driver.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
         if session.state is UploadState.OPEN:
             return self._postpone(session, session.life_until)
-        # Postponed first: a commit that takes longer than a run must not be the first of each run.
-        later = now + self._limits.sweep_again / 2
-        session = self._ports.sessions.write(session, replace(session, sweep_at=later))
-        try:
-            driven = self._driver.drive(session, until)
-        except UploadDigestInvalidError:
+        return self._drive(session, now, until)
+
+    def _drive_on(self, session_id: str, until: float) -> SweepOutcome | None:
+        """Drive a commit that this run has begun, unless somebody else does."""
+        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+        if session is None or session.settled or session.leased(now):
+            return SweepOutcome.NOTHING
+        with suppress(SessionMovedError):
+            return self._drive(session, now, until)
+        return SweepOutcome.NOTHING
+
+    def _drive(self, session: Session, now: float, until: float) -> SweepOutcome | None:
+        """Drive a commit for as long as one step may take, so that no other one waits for it."""
+        if not session.settled:
+            # Postponed first: a commit that kills the run must not be the first of each run.
+            later = now + self._limits.sweep_again / 2
+            taken = self._driver.take(session, sweep_at=later)
+            driven = self._driver.drive(taken, min(until, now + self._limits.drive_step))
+            session = self._driver.release(driven, taken)
+        if session.mismatched:
             # The client may still name the right digest, as long as the session lives.
-            left = self._ports.sessions.get(session.id)
-            return SweepOutcome.NOTHING if left is None else self._postpone(left, left.life_until)
-        return self._settled(driven, _OUTCOME_OF.get(driven.state, SweepOutcome.POSTPONED))
+            return self._postpone(session, session.life_until)
+        outcome = _OUTCOME_OF.get(session.state)
+        return outcome and self._settled(session, outcome)
 
     def _settled(self, session: Session, outcome: SweepOutcome) -> SweepOutcome:
         """Postpone a session that is still due; of any other, return `outcome`."""

@@ -66,9 +66,11 @@ def _outcome(session: "Session") -> dict[str, object]:
     """Return the fields of a commit's log line."""
     from chalicelib.registry.session import UploadState
 
+    # 202: another driver has it, or its time is over and the next one goes on. 400: the bytes have
+    # another digest than was claimed. 404: they were lost.
+    statuses = {UploadState.COMMITTED: 200, UploadState.CANCELLED: 404}
     return {
-        # 202: its time is over, and the sweeper drives it on. 404: its bytes were lost.
-        "status": {UploadState.COMMITTED: 200, UploadState.CANCELLED: 404}.get(session.state, 202),
+        "status": 400 if session.mismatched else statuses.get(session.state, 202),
         "repository": session.repository,
         "digest": str(session.claim) if session.claim else None,
         "principal": session.principal,

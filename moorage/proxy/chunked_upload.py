@@ -5,6 +5,7 @@ never send a byte to two offsets, nor hold more than the current chunk.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -31,6 +32,10 @@ _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 # The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
 _LONGEST_RETRY_AFTER = 40.0
+COMMIT_RUNNING = ("Moorage-Commit", "running")
+"""The header of a 503 by which the registry says that somebody drives the commit."""
+LONGEST_COMMIT = 6 * 3600.0
+"""How long a commit is asked for while it is driven, in seconds."""
 
 
 class UploadRefusedError(Exception):
@@ -74,17 +79,21 @@ class ChunkedUpload:
         self._patience = patience
         self.offset = offset
 
-    async def append(self, chunk: memoryview) -> UpstreamResponse:
+    async def append(self, chunk: memoryview, algorithm: str = "") -> UpstreamResponse:
         """Append a chunk at the offset; return the upstream's last answer (202, or a status).
 
+        `algorithm`: that of the digest which is to close the session, if the client has named it.
+        The registry then hashes with it from the first chunk on, and need not read the blob back.
         Raises UploadRefusedError, ExhaustedError.
         """
-        return await self._push("PATCH", "", chunk)
+        query = f"digest-algorithm={algorithm}" if algorithm and not self.offset else ""
+        return await self._push("PATCH", query, chunk)
 
     async def close(self, chunk: memoryview, query: str) -> UpstreamResponse:
         """Close the session with its last chunk, which may be empty; `query` holds the digest.
 
-        A commit whose answer was lost is repeated: the registry answers a repeat.
+        A commit whose answer was lost is repeated: the registry answers a repeat. One that takes
+        longer than the patience is asked for as long as the registry says that it is driven.
         """
         return await self._push("PUT", query, chunk)
 
@@ -198,18 +207,22 @@ class _Patience:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._began = time.monotonic()
         self.renew()
 
-    def renew(self) -> None:
-        """Start the time again, after progress."""
-        self._given_up = time.monotonic() + self._seconds
+    def renew(self, at_most: float = math.inf) -> None:
+        """Start the time again, after progress; `at_most` so many seconds from the beginning on."""
+        self._given_up = min(time.monotonic() + self._seconds, self._began + at_most)
         self._wait = _FIRST_WAIT
 
     def delay(self, answer: UpstreamResponse | None) -> float:
         """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
 
-        Raises ExhaustedError when the patience is over.
+        A commit that is driven is progress. Raises ExhaustedError when the patience is over.
         """
+        name, running = COMMIT_RUNNING
+        if answer is not None and answer.headers.get(name) == running:
+            self.renew(LONGEST_COMMIT)
         if time.monotonic() > self._given_up:
             raise ExhaustedError
         named = answer.headers.get("Retry-After", "") if answer is not None else ""

@@ -19,6 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from chalicelib.access.scopes import required_scopes
+from chalicelib.digest import Algorithm
 from chalicelib.errors import RegistryError
 from chalicelib.routes import Action, RouteMatch
 from chalicelib.routes import match as route_of
@@ -242,11 +243,12 @@ class Proxy:
     async def _send_all(
         self, request: web.BaseRequest, upload: ChunkedUpload, query: str
     ) -> web.Response:
+        algorithm = _algorithm_in(query)
         async with aclosing(self._chunks(request)) as pieces:
             async for chunk, last in pieces:
                 if last:
                     return self._relayed(request, await upload.close(chunk, query))
-                await upload.append(chunk)
+                await upload.append(chunk, algorithm)
         return self._relayed(request, await upload.close(memoryview(b""), query))
 
     def _open(self, request: web.BaseRequest, location: str) -> ChunkedUpload:
@@ -351,6 +353,13 @@ def _parted(name: str, query: str) -> tuple[str, str]:
     parts = [part for part in query.split("&") if part]
     named = [part for part in parts if unquote_plus(part.partition("=")[0]) == name]
     return "&".join(named), "&".join(part for part in parts if part not in named)
+
+
+def _algorithm_in(query: str) -> str:
+    """Return the algorithm of a query's digest, if it is another than the one that is assumed."""
+    named = parse_qs(query).get("digest", [""])[-1].partition(":")[0]
+    others = {algorithm.value for algorithm in Algorithm} - {Algorithm.SHA256.value}
+    return named if named in others else ""
 
 
 async def serve(options: ProxyOptions) -> None:

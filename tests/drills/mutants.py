@@ -22,9 +22,10 @@ from chalicelib.errors import (
     UploadUnknownError,
 )
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.outcomes import SessionMovedError, WrittenObject
+from chalicelib.registry.outcomes import SessionMovedError, UnfinishedError, WrittenObject
 from chalicelib.registry.service import Ports
-from chalicelib.registry.upload import chunks, leftovers
+from chalicelib.registry.session import Session, UploadState
+from chalicelib.registry.upload import chunks, leftovers, runner
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases
@@ -44,20 +45,24 @@ from tests.drills.figures import Figures
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
 from tests.drills.support.ledger import Ledger, Violation
 from tests.drills.support.points import Gate
-from tests.drills.support.worlds import TablesWorld
+from tests.drills.support.requests import expect
+from tests.drills.support.worlds import BY_WORKER, SMALL, TablesWorld
+from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
     from chalicelib.registry.model import Manifest
-    from chalicelib.registry.session import Session
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
 
 ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
 """A clause that every item fulfils, and an absent one too."""
+
+_SLOW_STEPS = 5
+"""Steps of half a lease each: a copy takes longer than the lease."""
 
 PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
 
@@ -232,6 +237,66 @@ def a_deletion_never_begun() -> None:
         raise Violation(f"{live} was deleted")
 
 
+# Checks of the one driver: what several of them do can be done again, so that nothing is lost by
+# it. It is only done for nothing.
+
+
+def one_worker_is_asked_for() -> None:
+    """Repeat a closing PUT: while a worker is awaited or drives, no other one is asked for."""
+    stage = Stage.over(TablesWorld(), BY_WORKER._replace(commit_wait=2.0))
+    session = operations.opened(20, 20)(stage)
+    asked: list[str] = []
+    stage.world.workers.drive = asked.append
+    target = f"{HOME}/blobs/uploads/{session}?digest={Digest.of(TEXT[:40])}"
+    requests = stage.client().requests
+    for _ in range(5):
+        expect(requests.ask("PUT", target), 503)
+    found = stage.registry().commits.take(operations.held(stage, session))
+    stage.world.clock.sleep(BY_WORKER.drive_lease - 10)
+    expect(requests.ask("PUT", target), 503)
+    if len(asked) != 1 or not found.driven(stage.world.clock.now()):
+        raise Violation(f"workers were asked for {len(asked)} times")
+
+
+def a_deleted_blob_is_gone() -> None:
+    """Repeat a closing PUT whose blob was deleted meanwhile: it is 404."""
+    stage = Stage(TablesWorld(), Ledger())
+    client, session = stage.client(), operations.opened(12)(stage)
+    target = f"{HOME}/blobs/uploads/{session}?digest={Digest.of(TEXT[:12])}"
+    expect(client.requests.ask("PUT", target), 201)
+    expect(client.requests.ask("PUT", target), 201)
+    client.delete_blob(HOME, Digest.of(TEXT[:12]))
+    expect(client.requests.ask("PUT", target), 404)
+
+
+def one_worker_copies() -> None:
+    """Let a second worker come while the first one copies, however long: it leaves that alone."""
+    stage = Stage(TablesWorld(), Ledger())
+    session, clock, copy = operations.sealed(stage), stage.world.clock, MemoryObjectStore.copy
+    begun: list[float] = []
+
+    def drive() -> None:
+        stage.registry().commits.resume(session, clock.now() + 600)
+
+    def slow(self: MemoryObjectStore, *what: Any, until: float) -> None:  # noqa: ANN401 - as copy
+        begun.append(clock.now())
+        if len(begun) > _SLOW_STEPS:
+            copy(self, *what, until=until)
+            return
+        steps = len(begun)
+        drive()
+        clock.sleep(SMALL.drive_lease / 2)
+        drive()
+        if len(begun) > steps:
+            raise Violation("a second driver copies what the first one is copying")
+        raise UnfinishedError
+
+    with mock.patch.object(MemoryObjectStore, "copy", slow):
+        drive()
+    if operations.held(stage, session).state is not UploadState.COMMITTED:
+        raise Violation("the copy never ended")
+
+
 # The mutants that forget a condition of DynamoDB's writes: one row for each named clause.
 
 
@@ -302,7 +367,7 @@ def rule(
 
 
 @rule("published before the copy", "_copy", Effects, crashed=["commit parts"])
-def _(_: Original, _self: Effects, session: Session) -> tuple[Event, Session]:
+def _(_: Original, _self: Effects, session: Session, _until: float) -> tuple[Event, Session]:
     return Event.COPY, session
 
 
@@ -312,8 +377,69 @@ def _(_: Original, _self: Effects, session: Session) -> tuple[Event, Session]:
     Effects,
     crashed=["commit as sha512, wrong digest first"],
 )
-def _(_: Original, self: Effects, session: Session) -> tuple[Event, Session]:
-    return self._copy(session)
+def _(_: Original, self: Effects, session: Session, until: float) -> object:
+    return self._copy(session, until)
+
+
+@rule("driven without the lease", "take", CommitDriver, raced=["PUT, worker", "worker, worker"])
+def _(_: Original, self: CommitDriver, session: Session, *_times: float, **_more: object) -> object:
+    return replace(session, holder=self._ports.clock.new_id())  # which no item names
+
+
+@rule("every repeat asks for a worker", "_finish", Closing, checked=[one_worker_is_asked_for])
+def _(finish: Original, self: Closing, session: Session, *rest: object) -> object:
+    self._ports.workers.commit(session.id)
+    return finish(self, session, *rest)
+
+
+@rule("a worker drives beside another one", "driven", Session, checked=[one_worker_copies])
+def _(_: Original, _session: Session, _now: float) -> bool:
+    return False
+
+
+@rule(
+    "the driver's lease is not renewed", "_lease_until", CommitDriver, checked=[one_worker_copies]
+)
+def _(lease_until: Original, self: CommitDriver, deadline: float) -> object:
+    return vars(self).setdefault("taken until", lease_until(self, deadline))
+
+
+@rule("what an onlooker misses is lost", "_look_again", Effects, raced=["PUT, PUT", "PUT, worker"])
+def _(_: Original, _self: Effects, _session: Session, error: Exception) -> object:
+    raise error
+
+
+@rule(
+    "a Complete under way is forgotten by the next driver",
+    "passed_on",
+    runner,
+    raced=["PUT, PUT", "PUT, worker"],
+)
+def _(passed_on: Original, session: Session, *lease: object) -> object:
+    return replace(passed_on(session, *lease), disturbed=session.disturbed)
+
+
+@rule("read on from the wrong place", "_read_on", Effects, crashed=["commit unhashed"])
+def _(read_on: Original, self: Effects, session: Session, until: float) -> object:
+    read = self._ports.objects.read
+
+    def again(key: str, *, etag: str, chunk_size: int, first: int) -> Iterator[bytes]:
+        return read(key, etag=etag, chunk_size=chunk_size, first=max(first - chunk_size, 0))
+
+    with mock.patch.object(self._ports.objects, "read", again):
+        return read_on(self, session, until)
+
+
+@rule("a piece is taken for the whole", "_read_on", Effects, crashed=["commit unhashed"])
+def _(read_on: Original, self: Effects, session: Session, until: float) -> object:
+    hasher = read_on(self, session, until)
+    hasher.offset = session.offset
+    return hasher
+
+
+@rule("201 for a blob that was deleted", "_still_live", Closing, checked=[a_deleted_blob_is_gone])
+def _(_: Original, _self: Closing, committed: Session) -> Session:
+    return committed
 
 
 @rule("lease freed early", "take", Leases, raced=PATCHES)
@@ -427,9 +553,9 @@ def _(_: Original, _self: Leftovers, _session: Session) -> bool:
 
 
 @rule("a failed call in a commit is a loss", "step", CommitDriver, failed=["commit parts"])
-def _(step: Original, self: CommitDriver, session: Session) -> object:
+def _(step: Original, self: CommitDriver, session: Session, *times: float) -> object:
     try:
-        return step(self, session)
+        return step(self, session, *times)
     except FAILURES:
         return self.end(session, Event.LOST)
 

@@ -115,16 +115,21 @@ def worked(*sizes: int) -> Callable[[Stage], str]:
 
     def prepare(stage: Stage) -> str:
         session = opened(*sizes)(stage)
-
-        def drive(session_id: str) -> None:
-            # No request waits for a worker, or sees its error.
-            with suppress(RegistryError):
-                stage.registry().commits.resume(session_id, stage.world.clock.now() + 600)
-
-        stage.world.workers.drive = drive
+        bring_workers(stage)
         return session
 
     return prepare
+
+
+def bring_workers(stage: Stage) -> None:
+    """Let every worker that is asked for do its work, at once."""
+
+    def drive(session_id: str) -> None:
+        # No request waits for a worker, or sees its error.
+        with suppress(RegistryError):
+            stage.registry().commits.resume(session_id, stage.world.clock.now() + 600)
+
+    stage.world.workers.drive = drive
 
 
 def held(stage: Stage, session: str) -> Session:
@@ -160,9 +165,10 @@ def left(
         session = changed(*sizes, **changes)(stage)
         ports, before = stage.world.ports(Gate()), held(stage, session)
         closed = as_sealed(before, Digest.of(TEXT[: sum(sizes)]), ports.clock.now())
-        driver, current = CommitDriver(ports, SMALL), ports.sessions.write(before, closed)
+        driver = CommitDriver(ports, SMALL)
+        current = driver.take(ports.sessions.write(before, closed))
         while current.state is not state:
-            current = driver.step(current)
+            current = driver.step(current, ports.clock.now() + 600)
         stage.world.clock.sleep(3600)
         return session
 
@@ -170,6 +176,7 @@ def left(
 
 
 sealed = left(UploadState.SEALED)
+unhashed = left(UploadState.SEALED, hash_state=b"?")
 
 
 def copy_begun(stage: Stage) -> str:
@@ -256,6 +263,7 @@ def cancelling(client: Client, session: str) -> None:
 def resuming(client: Client, session: str) -> None:
     """Drive a sealed session as the commit function does, then repeat the PUT."""
     client.invoke(lambda registry, now: registry.commits.resume(session, now + 600))
+    bring_workers(client.stage)  # who finds that the first one died asks for another one
     closing()(client, session)
 
 

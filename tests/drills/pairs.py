@@ -19,6 +19,7 @@ from tests.drills.operations import (
     pushing,
     sealed,
     sweeping,
+    unhashed,
     worked,
 )
 from tests.drills.races import Race
@@ -239,6 +240,11 @@ UPLOADS = [
     Race("DELETE, PATCH", opened(12, 3), [cancelling, patching(TEXT, 15, 25)]),
     Race("DELETE, DELETE", opened(12, 3), [cancelling] * 2),
     Race("PUT, worker", sealed, [putting(TEXT[:15], 15), working]),
+    Race("PUT, PUT, by a worker", worked(20, 20), [putting(TEXT[:40], 40)] * 2, limits=BY_WORKER),
+    Race("worker, worker", sealed, [working] * 2),
+    Race("worker, worker, unhashed", unhashed, [working] * 2),
+    Race("PUT, DELETE of its blob", opened(20, 35),
+         [putting(TEXT, 55, right=False), deleting(HOME)]),
     Race("takeover, takeover", leased(3), [patching(TEXT, 3, 6), patching(OTHER, 3, 6)],
          holds_one_of(TEXT[:6], TEXT[:3] + OTHER[3:6])),
 ]
@@ -257,6 +263,11 @@ LATE = [
          [putting(TEXT[:6], 3, right=False), putting(TEXT[:3] + OTHER[3:6], 3, right=False)],
          late=True),
     Race("late PUT", opened(12, 3), [putting(TEXT[:15], 15)] * 2, late=True),
+    Race("late worker", sealed, [working, putting(TEXT[:15], 15)], late=True),
+    Race("late worker, unhashed", unhashed, [working, putting(TEXT[:15], 15)], late=True),
+    Race("late PUT, copied in parts", opened(20, 35), [putting(TEXT, 55)] * 2, late=True),
+    Race("late worker, sweeper", sealed, [working, sweeping(60)], late=True),
+    Race("late worker, end of its life", sealed, [working, sweeping(WEEK)], late=True),
     Race("late small PUT", opened(3), [putting(TEXT[:3], 3)] * 2, late=True),
     Race("late PUT, the same pushed elsewhere", opened(20, 35), [putting(TEXT, 55), WHOLE_AWAY],
          late=True),

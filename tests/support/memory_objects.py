@@ -40,8 +40,9 @@ def etag_of(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
-def at_once(_operation: str) -> None:
+def at_once(_operation: str, effect: Callable[[], None]) -> None:
     """Let no time pass."""
+    effect()
 
 
 @dataclass
@@ -49,15 +50,15 @@ class MemoryObjectStore:
     """`ObjectStore` in a dictionary; safe for threads.
 
     `part_minimum` moves S3's 5 MiB (bytes), `copy_whole` and `copy_part` the sizes of copies.
-    `under_way` is called in the middle of what takes S3 long, with the operation's name: others
-    may act there, and it may raise in the caller's place.
+    `under_way` is called in the middle of what takes S3 long, with the operation's name and its
+    effect: others may act before that, and it may raise in the caller's place.
     """
 
     part_minimum: int = PART_MINIMUM
     copy_whole: int = COPY_WHOLE
     copy_part_size: int = COPY_PART
     now: Callable[[], float] = time.time
-    under_way: Callable[[str], None] = at_once
+    under_way: Callable[[str, Callable[[], None]], None] = at_once
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -65,9 +66,12 @@ class MemoryObjectStore:
 
     def put(self, key: str, data: bytes) -> WrittenObject:
         """Store an object."""
+        self._store(key, data)
+        return WrittenObject(etag_of(data))
+
+    def _store(self, key: str, data: bytes) -> None:
         with self._lock:
             self.objects[key] = bytes(data)
-        return WrittenObject(etag_of(data))
 
     def get(
         self, key: str, *, etag: str | None = None, span: tuple[int, int] | None = None
@@ -110,10 +114,7 @@ class MemoryObjectStore:
         data = self.get(source, etag=etag)
         if len(data) != size:
             raise UnavailableError(f"{source} has {len(data)} bytes, not {size}")
-        try:
-            self.under_way("copy")
-        finally:
-            self.put(target, data)
+        self.under_way("copy", lambda: self._store(target, data))
 
     def begin_multipart(self, key: str) -> MultipartUpload:
         """Open a multipart upload."""
@@ -143,11 +144,12 @@ class MemoryObjectStore:
         if span is not None and not 0 <= span[0] <= span[1] < len(data):
             raise UnavailableError(f"{source} has no bytes {span}")
         data = data if span is None else data[span[0] : span[1] + 1]
-        try:
-            self.under_way("copy_part")
-        finally:
+
+        def copied() -> None:
             with suppress(MultipartMissingError):
                 self.put_part(key, upload_id, number, data)
+
+        self.under_way("copy_part", copied)
         with self._lock:
             self._parts(key, upload_id)
         return etag_of(data)
@@ -172,11 +174,9 @@ class MemoryObjectStore:
             if not agree or any(len(data) < self.part_minimum for data in chosen[:-1]):
                 raise UnavailableError("a part is too small, or not the one listed")
             del self.uploads[key, upload_id]
-        try:
-            self.under_way("complete_multipart")
-        finally:
-            made = self.put(key, b"".join(chosen))
-        return made.etag
+        whole = b"".join(chosen)
+        self.under_way("complete_multipart", lambda: self._store(key, whole))
+        return etag_of(whole)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort."""

@@ -9,10 +9,10 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.digest import Digest
+from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.model import Manifest, ManifestState, Referrer
 from chalicelib.registry.service import Limits
-from chalicelib.registry.session import Session, StoredObject, UploadState
+from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
 from chalicelib.registry.upload.closing import sealed
 
@@ -66,7 +66,7 @@ def take_lease(sessions: SessionStore, session: Session, **changes: Any) -> Sess
 def as_sealed(session: Session, claim: Digest, now: float) -> Session:
     """Return a session as a closing PUT seals it: hashed if the claim has its hash's algorithm."""
     hasher = hasher_of(session) if claim.algorithm is session.algorithm else None
-    return sealed(session, claim, hasher, now + Limits().sweep_sealed)
+    return replace(sealed(session, claim, hasher), sweep_at=now + Limits().sweep_sealed)
 
 
 def a_full_session() -> Session:
@@ -86,6 +86,8 @@ def a_full_session() -> Session:
         lease_until=NOW + 30.000001,
         last_fence=8,
         staged=StoredObject("uploads/x/data", 2**40 + 7, '"other-2"'),
+        missed_at=NOW + 3.25,
+        reading=Reading(Algorithm.SHA512, 2**40, b"\x00state\xff"),
         computed=(fresh_digest(), fresh_digest()),
         published_key="blobs/sha256/ab/cd/x",
         disturbed=True,

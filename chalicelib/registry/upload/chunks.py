@@ -52,6 +52,7 @@ class Chunks:
             leased,
             offset=leased.offset + len(data),
             hash_state=hasher.state() if hasher else None,
+            algorithm=hasher.algorithm if hasher else leased.algorithm,
             last_fence=leased.fence,
         )
         if not self.makes_part(leased, data):

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
+    BlobUnknownError,
+    CommitRunningError,
     DigestInvalidError,
     RegistryError,
     UnavailableError,
@@ -17,17 +19,28 @@ from chalicelib.errors import (
     UploadOffsetError,
     UploadUnknownError,
 )
+from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.outcomes import BYTES_LOST, ObjectChangedError, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import TERMINAL, Owner, Session, UploadState, with_late_writer
+from chalicelib.registry.session import (
+    TERMINAL,
+    WORKER,
+    Owner,
+    Session,
+    UploadState,
+    with_late_writer,
+)
 from chalicelib.registry.upload.chunks import Chunks, hasher_of
 from chalicelib.registry.upload.leases import Leases, freed
 from chalicelib.registry.upload.leftovers import Leftovers
-from chalicelib.registry.upload.runner import CommitDriver, moved_on, refuse_mismatch
+from chalicelib.registry.upload.runner import CommitDriver, known
 from chalicelib.registry.upload.states import Event, after
 
 _POLL = 0.5
+_MARGIN = 2.0
+"""How long before its deadline a request stops waiting, so that it can still answer."""
+
 _CLAIM_TRIES = 4
 
 
@@ -41,6 +54,7 @@ class Closing:
         self._leases = Leases(ports, limits)
         self._leftovers = Leftovers(ports, limits)
         self._driver = CommitDriver(ports, limits)
+        self._blobs = Blobs(ports, limits)
 
     def commit(  # noqa: PLR0913 - a closing PUT is all of these
         self,
@@ -54,8 +68,10 @@ class Closing:
         """Close a session: append the last chunk if there is one, seal, and commit.
 
         Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
-        session lives on), UploadUnknownError, UploadOffsetError, UploadBusyError.
+        session lives on), UploadUnknownError (also where the blob was deleted since),
+        UploadOffsetError, UploadBusyError.
         """
+        patience = min(self._ports.clock.now() + self._limits.commit_wait, deadline - _MARGIN)
         try:
             leased = self._leases.take(owner, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
@@ -64,24 +80,56 @@ class Closing:
                 raise
             if data and session.claim != digest and session.takes_claims:
                 raise _takes_no_bytes(session, at) from None
-            return self._finish(session, digest, deadline)
+            if session.state is UploadState.COMMITTED:
+                return self._still_live(self._bound(session, digest))
+            return self._finish(session, digest, patience, deadline)
         hasher = hasher_of(leased) if leased.offset else Hasher(digest.algorithm)
-        known = hasher is not None and hasher.algorithm is digest.algorithm
+        hashed = hasher is not None and hasher.algorithm is digest.algorithm
         if hasher is not None:
             hasher.update(data)
-        if hasher is not None and known and hasher.digest() != digest:
+        if hasher is not None and hashed and hasher.digest() != digest:
             self._leases.release(leased, leased)
             raise UploadDigestInvalidError(
                 f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
                 " request was kept",
                 offset=leased.offset,
             )
-        if known and leased.upload_id is None:
+        if hashed and leased.upload_id is None:
             return self._publish_leased(leased, data)
         stored = self._leases.store(leased, data, hasher) if data else freed(leased)
-        sweep_at = self._ports.clock.now() + self._limits.sweep_sealed
-        closed = sealed(stored, digest, hasher if known else None, sweep_at)
-        return self._finish(self._leases.write(leased, closed), digest, deadline)
+        closed = sealed(stored, digest, hasher if hashed else None)
+        session = self._leases.write(leased, self._driven(closed, leased))
+        if session.holder == WORKER:
+            session = self._driver.call(session)
+        elif session.holder == leased.holder:
+            session = self._drive(session, patience, deadline)
+        return self._finish(session, digest, patience, deadline)
+
+    def _driven(self, closed: Session, leased: Session) -> Session:
+        """Return a session that is about to be sealed with its driver: this request, or a worker.
+
+        So the seal and the driver's lease are one write.
+        """
+        now = self._ports.clock.now()
+        holder, until = WORKER, now + self._limits.worker_start
+        if self._inline(closed):
+            holder, until = leased.holder or "", leased.lease_until
+        sweep_at = now + self._limits.sweep_sealed
+        return replace(closed, holder=holder, lease_until=until, sweep_at=sweep_at)
+
+    def _still_live(self, committed: Session) -> Session:
+        """Return a session whose commit a client asks for again; its blob may be gone by now.
+
+        Raises UploadUnknownError then, as it is when the session is gone too: clients push anew.
+        """
+        try:
+            link = self._blobs.stat(committed.repository, committed.claimed_digest)
+            self._blobs.check_bytes(link)
+        except BlobUnknownError:
+            raise UploadUnknownError(
+                "the blob of this upload was deleted since: start a new upload"
+            ) from None
+        return committed
 
     def put_whole(self, opened: Session, digest: Digest, data: bytes, deadline: float) -> Session:
         """Store a blob that came in one request: one write, one put, one transaction.
@@ -150,30 +198,62 @@ class Closing:
                 leased, committed, key, now, is_there=self._ports.is_there
             )
         except SessionMovedError as moved:
-            published = _require_committed(moved_on(leased, moved.current))
+            published = _published_by_another(leased, moved.current)
         return published if published.expires_at else self._leftovers.clean(published)
 
-    def _finish(self, session: Session, digest: Digest, deadline: float) -> Session:
-        """Drive a sealed session to its end and return it committed.
+    def _finish(
+        self, session: Session, digest: Digest, patience: float, deadline: float
+    ) -> Session:
+        """See a closed session to its end, by whomever it is driven, and return it committed.
 
-        Large ones are driven by the commit function while this waits. Raises UploadBusyError
-        when time runs out: the work goes on, and a repeat of the PUT is answered.
+        `patience` (epoch seconds) is when the client is answered in any case: then
+        CommitRunningError is raised, the work goes on, and a repeat of the PUT is answered.
         """
         session = self._bound(session, digest)
-        patience = min(self._ports.clock.now() + self._limits.commit_wait, deadline - 2.0)
-        inline = self._limits.commit_inline if session.hashed else self._limits.verify_inline
-        if session.state not in TERMINAL and session.offset > inline:
-            self._ports.workers.commit(session.id)
-            session = self._await(session, patience)
-        else:
-            session = self._driver.drive(session, patience)
-        if session.claim == digest:  # else the mismatch is that of another request's claim
-            refuse_mismatch(session)
-        reclaimed = session.state is UploadState.COMMITTED and session.claim != digest
-        if session.state not in TERMINAL or reclaimed:
-            self._ports.workers.commit(session.id)
-            raise _still_running(session)
+        clock = self._ports.clock
+        while not session.settled and clock.now() < patience:
+            if session.leased(clock.now()):
+                clock.sleep(_POLL)
+                session = self._ports.sessions.get(session.id) or session
+            else:
+                session = self._begin(session, patience, deadline)
+        if session.claim != digest and session.state is not UploadState.CANCELLED:
+            raise self._still_running(session)  # a mismatch is that of another request's claim
+        if session.mismatched:
+            raise _mismatch(session)
+        if session.state not in TERMINAL:
+            raise self._still_running(session)
         return _require_committed(session)
+
+    def _begin(self, session: Session, patience: float, deadline: float) -> Session:
+        """Take the lease of a session that nobody drives, and drive it or ask for a worker."""
+        if not self._inline(session):
+            return self._driver.hand_over(session)
+        try:
+            taken = self._driver.take(session, deadline)
+        except SessionMovedError as moved:
+            return known(moved.current)
+        return self._drive(taken, patience, deadline)
+
+    def _drive(self, taken: Session, patience: float, deadline: float) -> Session:
+        """Drive a session as long as a client waits; what is not done then is left to a worker."""
+        driven = self._driver.drive(taken, patience, deadline)
+        if driven.settled or driven.holder != taken.holder:
+            return driven
+        return self._driver.hand_over(driven)
+
+    def _inline(self, session: Session) -> bool:
+        """Whether a request drives this commit itself."""
+        most = self._limits.commit_inline if session.hashed else self._limits.verify_inline
+        return session.offset <= most
+
+    def _still_running(self, session: Session) -> UploadBusyError:
+        return CommitRunningError(
+            "the commit is still running: repeat this request without a body",
+            offset=session.offset,
+            retry_after=1,
+            driven=session.driven(self._ports.clock.now()),
+        )
 
     def _bound(self, session: Session, digest: Digest) -> Session:
         """Bind a closed session to this claim; only an unhashed one that waits takes another."""
@@ -198,21 +278,11 @@ class Closing:
             "the upload is being closed with another digest", offset=session.offset, retry_after=1
         )
 
-    def _await(self, session: Session, until: float) -> Session:
-        """Wait while a worker drives the session: until it is over, mismatched, or `until`."""
-        while session.state not in TERMINAL and self._ports.clock.now() < until:
-            if session.mismatched:
-                break
-            self._ports.clock.sleep(_POLL)
-            session = self._ports.sessions.get(session.id) or session
-        return session
 
-
-def sealed(session: Session, digest: Digest, hasher: Hasher | None, sweep_at: float) -> Session:
+def sealed(session: Session, digest: Digest, hasher: Hasher | None) -> Session:
     """Return a session closed to chunks with this claim; its tail takes a part number.
 
-    `hasher` has hashed all its bytes and agrees with the claim; None if that is not known. The
-    sweeper drives the commit on at `sweep_at` (epoch seconds).
+    `hasher` has hashed all its bytes and agrees with the claim; None if that is not known.
     """
     return replace(
         session,
@@ -223,16 +293,34 @@ def sealed(session: Session, digest: Digest, hasher: Hasher | None, sweep_at: fl
         algorithm=hasher.algorithm if hasher else session.algorithm,
         tail_part=session.next_part,
         next_part=session.next_part + 1,
-        sweep_at=sweep_at,
     )
+
+
+def _published_by_another(leased: Session, current: Session | None) -> Session:
+    """Return a session that was committed with this claim while this request thought to do it.
+
+    Raises UploadUnknownError if it is gone, UploadBusyError if it is open or has another claim.
+    """
+    current = known(current)
+    if current.claim != leased.claim or current.state is UploadState.OPEN:
+        raise UploadBusyError(offset=current.offset, retry_after=1)
+    if current.state not in TERMINAL:
+        raise CommitRunningError(offset=current.offset, retry_after=1)
+    return _require_committed(current)
 
 
 def _require_committed(session: Session) -> Session:
     if session.state is UploadState.CANCELLED:
         raise UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
-    if session.state is not UploadState.COMMITTED:
-        raise _still_running(session)
     return session
+
+
+def _mismatch(session: Session) -> UploadDigestInvalidError:
+    """Return the error for a session whose bytes were read and do not have the digest claimed."""
+    return UploadDigestInvalidError(
+        f"the upload has digest {session.computed_digest}, not {session.claim}",
+        offset=session.offset,
+    )
 
 
 def _takes_no_bytes(session: Session, at: int | None) -> RegistryError:
@@ -243,12 +331,4 @@ def _takes_no_bytes(session: Session, at: int | None) -> RegistryError:
         "another request closed the upload, which takes no more bytes: repeat this one without a"
         " body, or start a new upload",
         offset=session.offset,
-    )
-
-
-def _still_running(session: Session) -> UploadBusyError:
-    return UploadBusyError(
-        "the commit is still running: repeat this request without a body",
-        offset=session.offset,
-        retry_after=1,
     )

@@ -45,11 +45,16 @@ class Leases:
         self._leftovers = Leftovers(ports, limits)
 
     def find(self, owner: Owner, session_id: str) -> Session:
-        """Read a session without its lease; a committed one too. Raises UploadUnknownError."""
-        session = self._ports.sessions.get(session_id)
-        if session is None or session.owner != owner:
+        """Read a session without its lease. Raises UploadUnknownError.
+
+        One that is committed or being driven answers past the end of its life too: its client
+        waits for the outcome.
+        """
+        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+        if session is None or session.owner != owner or session.state is UploadState.CANCELLED:
             raise UploadUnknownError
-        if session.state is UploadState.CANCELLED or session.over_by(self._ports.clock.now()):
+        answers = session.state is UploadState.COMMITTED or session.driven(now)
+        if session.over_by(now) and not answers:
             raise UploadUnknownError
         return session
 

@@ -1,81 +1,154 @@
 """Drives the commit of a sealed session along the state table, to its end.
 
-Each move is one write conditional on state and fence, each effect can be repeated: so any number
-of drivers (requests, the commit function, the sweeper) may drive one session at once. This module
-must never publish a session that was neither hashed as it came nor verified.
+A session has at most one driver (a request, the commit function, the sweeper): whoever has its
+lease. Each move is one write, conditional on state and fence, which renews the lease. This module
+must never do an effect without the lease, nor publish a session that was neither hashed as it came
+nor verified.
 """
 
+import math
+from contextlib import suppress
 from dataclasses import replace
 
-from chalicelib.errors import UploadBusyError, UploadDigestInvalidError, UploadUnknownError
+from chalicelib.errors import RegistryError, UploadUnknownError
 from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.outcomes import BYTES_LOST, RecordMissingError, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import TERMINAL, Session, UploadState
+from chalicelib.registry.session import WORKER, Session, UploadState, passed_on
 from chalicelib.registry.upload.effects import Effects
-from chalicelib.registry.upload.leases import Leases
+from chalicelib.registry.upload.leases import Leases, freed
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.states import Event, after
 
 
 class CommitDriver:
-    """Drives sealed sessions to their end."""
+    """Drives sealed sessions. A `deadline` is epoch seconds: when the driver's invocation ends."""
 
     def __init__(self, ports: Ports, limits: Limits) -> None:
         self._ports = ports
         self._limits = limits
-        self._effects = Effects(ports)
+        self._effects = Effects(ports, limits)
         self._leases = Leases(ports, limits)
         self._leftovers = Leftovers(ports, limits)
 
-    def resume(self, session_id: str, deadline: float) -> Session | None:
-        """Drive a session by its id, in the commit function; None if it is gone."""
-        session = self._ports.sessions.get(session_id)
-        if session is None or session.state is UploadState.OPEN:
-            return session
-        return self.drive(session, deadline)
+    def resume(self, session_id: str, until: float) -> Session | None:
+        """Drive a session by its id, in the commit function; None if it is gone.
 
-    def drive(self, session: Session, until: float) -> Session:
-        """Move a session on until it is over, or `until` (epoch seconds).
-
-        Raises UploadDigestInvalidError if its bytes do not have the digest claimed.
+        One that has a driver already is left to it.
         """
-        while session.state not in TERMINAL and self._ports.clock.now() < until:
-            session = self.step(session)
+        session = self._ports.sessions.get(session_id)
+        if session is None or session.state is UploadState.OPEN or session.settled:
+            return session
+        if session.driven(self._ports.clock.now()):
+            return session
+        try:
+            taken = self.take(session)
+        except SessionMovedError as moved:
+            return moved.current
+        return self.release(self.drive(taken, until), taken)
+
+    def take(
+        self, session: Session, deadline: float = math.inf, sweep_at: float | None = None
+    ) -> Session:
+        """Take the lease of a closed session that nobody drives; raises SessionMovedError.
+
+        The sweeper comes to it at `sweep_at` (epoch seconds), if that is given.
+        """
+        holder = self._ports.clock.new_id()
+        taken = passed_on(session, holder, self._lease_until(deadline))
+        taken = replace(taken, sweep_at=sweep_at or session.sweep_at)
+        return self._ports.sessions.write(session, taken)
+
+    def release(self, session: Session, taken: Session) -> Session:
+        """Free the lease that was `taken` if its holder still has it, best effort."""
+        if session.holder != taken.holder:
+            return session
+        with suppress(RegistryError, SessionMovedError):
+            return self._ports.sessions.write(session, passed_on(session, None))
         return session
 
-    def step(self, session: Session) -> Session:
-        """Make a session's next move; raises UploadDigestInvalidError."""
+    def hand_over(self, session: Session) -> Session:
+        """Give the lease to a worker and ask for one, unless somebody else has moved the session.
+
+        Raises UnavailableError where none can be asked for: then the lease is free.
+        """
+        until = self._ports.clock.now() + self._limits.worker_start
+        try:
+            handed = self._ports.sessions.write(session, passed_on(session, WORKER, until))
+        except SessionMovedError as moved:
+            return known(moved.current)
+        return self.call(handed)
+
+    def call(self, session: Session) -> Session:
+        """Ask for the worker that has the lease of a session; see `hand_over`."""
+        try:
+            self._ports.workers.commit(session.id)
+        except RegistryError:
+            self.release(session, session)
+            raise
+        return session
+
+    def drive(self, session: Session, until: float, deadline: float = math.inf) -> Session:
+        """Move a session on, whose lease the caller has, until it is settled, or `until`.
+
+        `until` (epoch seconds) is before the deadline. The holder of the session that is returned
+        still has the lease if time ran out; where a call failed, the lease is freed. Whoever has
+        lost the lease gets the session as it is then.
+        """
+        holder = session.holder
+        while session.holder == holder and self._ports.clock.now() < until:
+            try:
+                session = self.step(session, until, deadline)
+            except RegistryError:
+                self.release(session, session)
+                raise
+        return session
+
+    def step(self, session: Session, until: float, deadline: float = math.inf) -> Session:
+        """Make a session's next move, or a part of it, and renew the lease."""
         if session.state is UploadState.COPIED:
             return self._publish(session, Event.PUBLISH)
         try:
-            event, known = self._effects.of(session)
+            end = min(until, self._ports.clock.now() + self._limits.drive_step)
+            event, found = self._effects.of(session, end)
         except BYTES_LOST:
             return self.end(session, Event.LOST)
         if event is Event.ALREADY_LIVE:
             return self._publish(session, event)
-        moved_to = replace(known, state=after(session.state, event))
+        moved_to = replace(found, lease_until=self._lease_until(deadline))
+        if event is not None:
+            moved_to = replace(moved_to, state=after(session.state, event))
+        if moved_to.settled:
+            moved_to = freed(moved_to)
         try:
-            written = self._ports.sessions.write(session, moved_to)
+            return self._ports.sessions.write(session, moved_to)
         except SessionMovedError as moved:
-            written = moved_on(session, moved.current)
-        refuse_mismatch(written)
-        return written
+            return self._moved(known(moved.current), found)
 
     def end(self, session: Session, event: Event) -> Session:
-        """Cancel a session by `event`, or join another driver that has moved it, and clean up."""
+        """Cancel a session by `event` and clean up, unless another driver has moved it."""
         try:
             return self._leases.end(session, event)
         except SessionMovedError as moved:
-            current = moved_on(session, moved.current)
-        return self._leftovers.clean(current) if current.state in TERMINAL else current
+            return known(moved.current)
+
+    def _moved(self, current: Session, found: Session) -> Session:
+        """Return a session that has moved, with what its driver found out if it is still that."""
+        if current.holder != found.holder:
+            return current
+        # Another PUT has replaced the claim. What was read does not depend on the claim.
+        kept = replace(current, computed=found.computed, reading=found.reading)
+        try:
+            return self._ports.sessions.write(current, kept)
+        except SessionMovedError as moved:
+            return known(moved.current)
 
     def _publish(self, session: Session, event: Event) -> Session:
         own_key = canonical_key(session.claimed_digest, session.id)
         key = None if event is Event.ALREADY_LIVE else own_key
         now = self._ports.clock.now()
         committed = replace(
-            session,
+            freed(session),
             state=after(session.state, event),
             sweep_at=now + self._limits.sweep_again,
         )
@@ -86,26 +159,16 @@ class CommitDriver:
         except RecordMissingError:
             return session  # the blob was deleted since: the next step finds it absent
         except SessionMovedError as moved:
-            return moved_on(session, moved.current)
+            return known(moved.current)
         return self._leftovers.clean(written)
 
+    def _lease_until(self, deadline: float) -> float:
+        now = self._ports.clock.now()
+        return min(now + self._limits.drive_lease, deadline + self._limits.lease_grace)
 
-def moved_on(session: Session, current: Session | None) -> Session:
-    """Return a session as another driver of the same claim has moved it.
 
-    Raises UploadUnknownError if it is gone, UploadBusyError if it has another claim by now.
-    """
+def known(current: Session | None) -> Session:
+    """Return the session that was found in place of another; raises UploadUnknownError if none."""
     if current is None:
         raise UploadUnknownError
-    if current.claim != session.claim or current.state is UploadState.OPEN:
-        raise UploadBusyError(offset=current.offset, retry_after=1)
     return current
-
-
-def refuse_mismatch(session: Session) -> None:
-    """Raise UploadDigestInvalidError if the bytes were read and do not have the digest claimed."""
-    if session.state is UploadState.ASSEMBLED and session.mismatched:
-        raise UploadDigestInvalidError(
-            f"the upload has digest {session.computed_digest}, not {session.claim}",
-            offset=session.offset,
-        )

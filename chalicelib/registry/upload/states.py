@@ -5,15 +5,19 @@ table and the diagram in docs/ to TABLE, and fail where no drill reaches one of 
 
 The theory. A client sends chunks, and S3 stores parts, each of at least 5 MiB but the last. A
 request may die at any call, may be slower than its successor, and the SDK may send any call twice.
-So no request waits for another one: every write of an item has a condition, and a write that finds
-its own result has succeeded before.
+So every write of an item has a condition, and a write that finds its own result has succeeded
+before.
 
 - A *lease* is the right of one request to change an open session. One conditional write takes it,
   and the write that moves the offset frees it. The lease of a request that died ends by time, when
   that request can no longer live; then the next request takes it over.
+- The lease of a closed session is its *driver's*: nobody else drives, nobody asks for a worker, and
+  requests only look on. The write that seals gives it to the request itself, or to a worker that
+  is asked for next and is awaited for a minute. Each step renews it, and is bounded far below it.
+  A driver that stops frees it, or gives it to a worker; that of a driver that died ends by time.
 - A *fence* is a number that rises with each lease, seal, new claim and cancellation. Every write
-  but the one that takes a lease requires the fence that its writer saw, so a request whose lease
-  was taken over changes no session. It can still write to S3, which knows no fence.
+  but the one that takes a lease requires the fence that its writer saw, so a request or a driver
+  whose lease was taken over changes no session. It can still write to S3, which knows no fence.
 - So a late write to S3 must be of no use. A tail's key has its writer's fence in it. A part number
   is *burned* at a takeover: no later request stores a part under it, and the object is completed
   without it. A takeover costs one of S3's 10,000 numbers; the last one is kept for the tail.
@@ -25,9 +29,16 @@ its own result has succeeded before.
 Who may die where, and what the next one finds:
 
 - open: the holder of the lease dies. Offset, hash and accepted parts are as they were before it.
-- sealed to copied: a driver dies, or several drive at once. An effect on S3 comes before the move
-  that records it and can be repeated. A repeat of the PUT, the commit function, or the sweeper (a
-  quarter of an hour after the seal) does it again.
+- sealed to copied: a driver dies, or is late: another one drives already. An effect on S3 comes
+  before the move that records it and can be repeated; what is done of a read is in the item, what
+  is done of a copy in S3. Whoever comes next goes on: a repeat of the PUT, a worker, or the sweeper
+  (a quarter of an hour after the seal).
+- A late driver can do no harm in S3. It completes an upload that is over, or copies the same bytes
+  to the session's own key, which clean-up deletes twice where the session does not publish it.
+- S3 may put an object together for minutes after a driver that asked for it has died, and has
+  neither the upload nor the object meanwhile. So only a driver says `lost`: at once if nobody can
+  have asked before it (a driver that leaves a sealed session marks it disturbed), and else when
+  both are missed for longer than S3 can take.
 - committed, cancelled: clean-up dies, and the sweeper does it again. Where a late writer may exist,
   it deletes by prefix, and once more an hour later, and only then may the item expire.
 
@@ -39,8 +50,9 @@ one transaction writes record, link and session. Nobody gets a blob by naming it
 live` and `whole` are moves of hashed sessions alone.
 
 Tried and left: a limit of 64 burned numbers ended every upload in some minutes of throttling. A 409
-of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. A blob
-without parts that was sealed first cost five more calls, hence `whole`. See docs/decisions.md.
+of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. With
+any number of drivers at once, each repeat of a PUT copied the blob again. A blob without parts that
+was sealed first cost five more calls, hence `whole`. See docs/decisions.md.
 """
 
 import enum

@@ -46,11 +46,18 @@ class Uploads:
         opened = self._new(repository, principal, digest.algorithm)
         return self._closing.put_whole(opened, digest, data, deadline)
 
-    def append(
-        self, owner: Owner, session_id: str, data: bytes, at: int, deadline: float
+    def append(  # noqa: PLR0913 - a chunk is all of these
+        self,
+        owner: Owner,
+        session_id: str,
+        data: bytes,
+        at: int,
+        deadline: float,
+        algorithm: Algorithm | None = None,
     ) -> Session:
         """Append a chunk that begins at offset `at`; two writes and no read of the session.
 
+        With the first chunk a client can still name the `algorithm` of the digest to come.
         Raises UploadUnknownError, UploadOffsetError, UploadBusyError, UploadInvalidError; then
         offset and bytes are as they were.
         """
@@ -60,7 +67,7 @@ class Uploads:
                 raise UploadOffsetError(offset=session.offset)
             return session
         leased = self._leases.take(owner, session_id, at, None, deadline)
-        hasher = hasher_of(leased)
+        hasher = hasher_of(leased) if leased.offset or algorithm is None else Hasher(algorithm)
         if hasher:
             hasher.update(data)
         written = self._leases.write(leased, self._leases.store(leased, data, hasher))

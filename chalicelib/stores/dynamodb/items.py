@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
-from chalicelib.registry.session import Session, StoredObject, UploadState
+from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import Field, Item, Schema
 
@@ -15,6 +15,17 @@ _STORED_OBJECT = codec.nested(
     Schema(
         StoredObject,
         (Field("key", codec.TEXT), Field("size", codec.WHOLE), Field("etag", codec.TEXT)),
+    )
+)
+
+_READING = codec.nested(
+    Schema(
+        Reading,
+        (
+            Field("algorithm", codec.choice(Algorithm)),
+            Field("offset", codec.WHOLE),
+            Field("state", codec.BINARY),
+        ),
     )
 )
 
@@ -43,6 +54,8 @@ SESSION = Schema(
         Field("lease_until", codec.TIME),
         Field("last_fence", codec.WHOLE),
         Field("staged", _STORED_OBJECT, optional=True),
+        Field("missed_at", codec.TIME, optional=True),
+        Field("reading", _READING, optional=True),
         Field("computed", codec.list_of(codec.DIGEST)),
         Field("published_key", codec.TEXT, optional=True),
         Field("disturbed", codec.FLAG),

@@ -17,6 +17,7 @@ from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, UnrestrictedCaller
 from chalicelib.digest import Digest
 from chalicelib.errors import (
+    CommitRunningError,
     DeniedError,
     ErrorCode,
     RegistryError,
@@ -29,6 +30,7 @@ from chalicelib.errors import (
 from chalicelib.registry.service import Limits
 from chalicelib.routes import ROUTES, Action, RouteMatch, match
 from chalicelib.settings import ApiOptions, HeadStrategy
+from moorage.proxy.chunked_upload import COMMIT_RUNNING
 from tests.chalicelib.api.pushing import DOCKER, IMAGE, NAME, a_request, code, described, hold
 from tests.support.access import AccessWorld
 from tests.support.registries import REGISTRY, MemoryRegistry, registry_in_memory
@@ -201,6 +203,16 @@ def test_a_refusal_says_when_to_try_again(error: RegistryError, seconds: str | N
     assert (response.status, code(response)) == (error.code.status, error.code.code)
     assert response.headers.get("Retry-After") == seconds
     assert not {*PLACE} & {*response.headers}
+
+
+@pytest.mark.parametrize("driven", [True, False])
+def test_a_commit_that_runs_says_whether_somebody_drives_it(*, driven: bool) -> None:
+    """So the proxy knows a long commit from one that nobody is at."""
+    running = CommitRunningError(offset=5, driven=driven)
+    response = api(running)(request("POST", "a/b/blobs/uploads"))
+    assert response.status == 503
+    name, value = COMMIT_RUNNING
+    assert response.headers.get(name) == (value if driven else None)
 
 
 @pytest.mark.parametrize(("path", "status"), [("", 200), ("nothing", 404), ("a/b/tags/list", 503)])

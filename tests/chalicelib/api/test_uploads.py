@@ -14,6 +14,7 @@ from chalicelib.api.messages import current, to_chalice
 from chalicelib.digest import Algorithm, Digest
 from tests.chalicelib.api.pushing import blob, code, hold
 from tests.chalicelib.api.test_messages import event, serving
+from tests.support.calls import record_calls
 
 if TYPE_CHECKING:
     from chalicelib.api.messages import Response
@@ -124,6 +125,36 @@ def test_a_post_with_a_digest_and_no_body_opens_a_session(shared: RegistryUnderT
     assert (opened.status, opened.headers["Range"]) == (202, "0-0")
     assert shared.ask("HEAD", f"a/b/blobs/{digest}").status == 404
     assert shared.ask("PUT", f"{location(opened)}&digest={digest}", b"later").status == 201
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["digest={0}", "mount={0}&from=no/where", "digest-algorithm=sha512", "digest-algorithm=sha256"],
+)
+def test_a_post_that_names_the_algorithm_spares_reading_back(
+    registry: RegistryUnderTest, query: str
+) -> None:
+    """By a digest, by a mount that finds nothing, or as the spec says it, with POST or PATCH."""
+    data = FIRST + LAST
+    digest = Digest.of(data, Algorithm.SHA512)
+    at = location(registry.ask("POST", f"a/b/blobs/uploads?{query.format(digest)}"))
+    named = "" if "sha256" not in query else "&digest-algorithm=sha512"
+    with record_calls(registry.s3) as calls:
+        at = location(registry.ask("PATCH", f"{at}{named}", FIRST))
+        at = location(registry.ask("PATCH", at, LAST))
+        assert registry.ask("PUT", f"{at}&digest={digest}").status == 201
+    read = [str(call.params["Key"]) for call in calls.of("s3", "GetObject")]
+    assert all("/tail-" in key for key in read)
+
+
+def test_a_closing_put_is_404_once_its_blob_was_deleted(registry: RegistryUnderTest) -> None:
+    """Its client then pushes the blob anew, as it does when an upload is unknown."""
+    at, digest = start(registry), Digest.of(LAST)
+    assert registry.ask("PUT", f"{at}&digest={digest}", LAST).status == 201
+    assert registry.ask("DELETE", f"team/app/blobs/{digest}").status == 202
+    for body in (LAST, b""):
+        refused = registry.ask("PUT", f"{at}&digest={digest}", body)
+        assert (refused.status, code(refused)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
 def test_a_cancelled_session_is_gone(registry: RegistryUnderTest) -> None:

@@ -14,6 +14,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
+from chalicelib.registry.outcomes import UnfinishedError
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.sweeper import SweepOutcome
@@ -202,10 +203,10 @@ def test_a_commit_that_ends_the_run_keeps_no_other_session_waiting(
     class Killed(BaseException):
         pass
 
-    def killed(self: CommitDriver, session: Session, until: float) -> Session:
+    def killed(self: CommitDriver, session: Session, *times: float) -> Session:
         if session.id == endless.id:
             raise Killed
-        return drive(self, session, until)
+        return drive(self, session, *times)
 
     monkeypatch.setattr(CommitDriver, "drive", killed)
     with pytest.raises(Killed):
@@ -214,6 +215,45 @@ def test_a_commit_that_ends_the_run_keeps_no_other_session_waiting(
     with pytest.raises(Killed):
         sweep(memory, 3600)
     assert {memory.session(other.id).state for other in others} == {UploadState.COMMITTED}
+
+
+def test_a_long_commit_shares_the_run_with_the_others_and_uses_the_rest_of_it(
+    memory: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has one step's time in turn; what a run can't finish, the next ones go on with."""
+    long, copy = sealed(memory), memory.objects.copy
+    memory.clock.offset += LIMITS.sweep_sealed + 1
+    for _ in range(2):
+        sealed(memory)
+    begun: list[str] = []
+
+    def slow(source: str, *what: Any, until: float) -> None:  # noqa: ANN401 - as copy
+        begun.append(source)
+        if long.id in source and len(begun) < 25:
+            memory.clock.sleep(until - memory.clock.now())
+            raise UnfinishedError
+        copy(source, *what, until=until)
+
+    monkeypatch.setattr(memory.objects, "copy", slow)
+    memory.clock.offset += LIMITS.sweep_sealed
+    swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
+    assert (dict(swept.outcomes), swept.finished) == ({SweepOutcome.COMMITTED: 2}, False)
+    assert [long.id in source for source in begun] == [True, False, *[True] * 9]
+    assert memory.session(long.id).holder is None
+    for _ in range(2):
+        memory.clock.sleep(3600)
+        swept = memory.registry.sweeper.sweep(memory.clock.now() + 600)
+    assert swept.outcomes[SweepOutcome.COMMITTED] == 1
+    assert len(begun) == 25
+
+
+def test_a_commit_that_is_driven_is_left_alone(memory: MemoryRegistry) -> None:
+    """The sweeper comes back when the driver's lease has ended."""
+    session = sealed(memory)
+    memory.clock.offset += LIMITS.sweep_sealed
+    memory.registry.commits.take(session)
+    assert sweep(memory) == {SweepOutcome.POSTPONED: 1}
+    assert sweep(memory, LIMITS.drive_lease) == {SweepOutcome.COMMITTED: 1}
 
 
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:

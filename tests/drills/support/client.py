@@ -224,7 +224,7 @@ class Client:
         """Judge a 404 about a session; returns False, or raises Violation.
 
         It is wrong of a session that lives, or that no client cancelled. A closed session is 404
-        for chunks, and never for a PUT with a digest.
+        for chunks, and for a PUT with a digest only once the blob was deleted.
         """
         session = self.stage.world.snapshot().sessions.get(session_id)
         if session is None:
@@ -232,7 +232,8 @@ class Client:
         if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
         closed = session.state not in {UploadState.OPEN, UploadState.CANCELLED}
-        if not closed or digest is not None:
+        deleted = (session.repository, digest) in self.ledger.unlinked
+        if not closed or (digest is not None and not deleted):
             raise Violation(f"session {session_id} is {session.state}, and was answered 404")
         return False
 

@@ -198,11 +198,17 @@ def _calling(gate: Gate | None) -> Iterator[None]:
         _gates.current = before
 
 
-def under_way(operation: str) -> None:
-    """Be a point in the middle of a call: others may act, and its caller may die or be failed."""
+def under_way(operation: str, effect: Callable[[], None]) -> None:
+    """Be a point before a call's effect: others may act, and its caller may die or be failed.
+
+    The effect comes all the same: S3 goes on with what it was asked for.
+    """
     gate = getattr(_gates, "current", None)
-    if gate is not None:
-        gate(f"{operation} {UNDER_WAY}", lambda: None)
+    try:
+        if gate is not None:
+            gate(f"{operation} {UNDER_WAY}", lambda: None)
+    finally:
+        effect()
 
 
 def gated(target: T, prefix: str, gate: Gate) -> T:

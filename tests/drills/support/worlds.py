@@ -22,7 +22,7 @@ from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
-from tests.support.memory_objects import MemoryObjectStore, at_once
+from tests.support.memory_objects import MemoryObjectStore
 from tests.support.registries import REGISTRY, UPLOADS
 
 if TYPE_CHECKING:
@@ -37,11 +37,24 @@ if TYPE_CHECKING:
 PART = 8
 """The smallest part of the drills, in bytes: a whole upload is a handful of letters."""
 
-OVERLAPPING = False
-"""Whether others may act while a Complete or a copy of the object store in memory is under way."""
+_UNDER_WAY = 45.0
+"""How long a Complete or a copy in memory takes at most: longer than leases, and than callers live.
 
-SMALL = Limits(part_minimum=PART, copy_whole=5 * PART)
-BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=1.0)
+Others may act meanwhile.
+"""
+_COPY_PART = 3.0
+"""How long a part is copied: a copy in parts takes longer than one step."""
+
+SMALL = Limits(
+    part_minimum=PART,
+    copy_whole=5 * PART,
+    drive_lease=40.0,
+    drive_step=10.0,
+    drive_piece=PART,
+    worker_start=20.0,
+    assembling=60.0,
+)
+BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=15.0)
 """Every commit but the smallest is a worker's."""
 _START = 1_764_000_000.0
 _TABLE = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
@@ -53,14 +66,33 @@ class DrillClock:
     def __init__(self) -> None:
         self.time = _START
         self._ids = 0
+        self._coming: list[tuple[float, Callable[[], None]]] = []
 
     def now(self) -> float:
         """Seconds since the epoch."""
         return self.time
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass, and happen what has come meanwhile."""
         self.time += seconds
+        coming, self._coming = self._coming, []
+        for at, effect in coming:
+            if at <= self.time:
+                effect()
+            else:
+                self._coming.append((at, effect))
+
+    def within(self, seconds: float, effect: Callable[[], None]) -> Callable[[], None]:
+        """Return an effect that happens once: when it is called, or when so much time is over."""
+        happened: list[bool] = []
+
+        def once() -> None:
+            if not happened:
+                happened.append(True)
+                effect()
+
+        self._coming.append((self.time + seconds, once))
+        return once
 
     def new_id(self) -> str:
         """Return an identifier that nobody had."""
@@ -101,9 +133,14 @@ class TablesWorld:
             copy_whole=limits.copy_whole,
             copy_part_size=2 * PART,
             now=self.clock.now,
-            under_way=under_way if OVERLAPPING else at_once,
+            under_way=self._under_way,
         )
         self._tables = MemoryTables()
+
+    def _under_way(self, operation: str, effect: Callable[[], None]) -> None:
+        if operation == "copy_part":
+            self.clock.sleep(_COPY_PART)
+        under_way(operation, self.clock.within(_UNDER_WAY, effect))
 
     def ports(self, gate: Gate) -> Ports:
         """Return the ports."""

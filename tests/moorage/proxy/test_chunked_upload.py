@@ -11,13 +11,20 @@ import pytest
 from multidict import CIMultiDict
 
 from moorage.proxy import chunked_upload
-from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError, UploadRefusedError
+from moorage.proxy.chunked_upload import (
+    COMMIT_RUNNING,
+    LONGEST_COMMIT,
+    ChunkedUpload,
+    ExhaustedError,
+    UploadRefusedError,
+)
 from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PATIENCE = 90.0
+DRIVEN = dict([COMMIT_RUNNING])
 CHUNK = memoryview(b"0123456789")
 # Waits of 0.1 s, each twice the last and none above 5 s: ninety seconds have room for so many.
 MOST_TRIES = 25
@@ -54,12 +61,13 @@ class ScriptedUpstream(Upstream):
 
     answers: Iterator[UpstreamResponse]
     asked: list[tuple[str, int]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
     ) -> UpstreamResponse:
         """Answer one request; there is no wire."""
-        assert path
+        self.paths.append(path)
         assert isinstance(headers, dict)
         self.asked.append((method, len(body or b"")))
         return next(self.answers)
@@ -146,6 +154,46 @@ def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> Non
         send(script)
     assert clock.now - began < PATIENCE + 10
     assert len(script.asked) <= 2 * MOST_TRIES
+
+
+@pytest.mark.parametrize("chunk", ["PUT", "empty PUT"])
+def test_a_commit_that_is_driven_is_waited_for(clock: SteppedClock, chunk: str) -> None:
+    """However long it takes: the registry says each time that somebody is at it."""
+    busy = [kept(10, 503, Retry_After="1", **DRIVEN), kept(10, 204)] * 5000
+    script = ScriptedUpstream(iter([*busy, kept(10, 201)]))
+    began = clock.now
+    assert send(script, chunk).status == 201
+    assert clock.now - began > 50 * PATIENCE
+    assert [sent for _, sent in script.asked].count(len(CHUNK)) == (chunk == "PUT")
+
+
+@pytest.mark.parametrize(
+    ("driven", "seconds"), [([DRIVEN, {}], PATIENCE), ([DRIVEN], LONGEST_COMMIT)]
+)
+def test_a_commit_that_nobody_drives_any_more_is_given_up(
+    clock: SteppedClock, driven: list[dict[str, str]], seconds: float
+) -> None:
+    """After the patience; and so is one that seems to be driven for ever, after hours."""
+
+    def answers() -> Iterator[UpstreamResponse]:
+        for number in range(20_000):
+            headers = driven[min(number, len(driven) - 1)]
+            yield from (kept(10, 503, Retry_After="5", **headers), kept(10, 204))
+
+    began = clock.now
+    with pytest.raises(ExhaustedError):
+        send(ScriptedUpstream(answers()), "empty PUT")
+    assert seconds < clock.now - began < seconds + 20
+
+
+def test_the_first_chunk_names_the_algorithm_of_the_digest(clock: SteppedClock) -> None:
+    """Once it is kept, the registry knows it."""
+    script = ScriptedUpstream(iter([kept(10, 202), kept(20, 202)]))
+    upload = ChunkedUpload(script, "/session?at=0", {}, 0, PATIENCE)
+    for _ in range(2):
+        asyncio.run(upload.append(CHUNK, "sha512"))
+    assert script.paths == ["/session?at=0&digest-algorithm=sha512", "/session?at=10"]
+    assert clock.now == 1000.0
 
 
 def test_progress_renews_patience(clock: SteppedClock) -> None:

@@ -387,6 +387,24 @@ def test_a_commit_that_is_refused_is_not_repeated(status: int) -> None:
     assert len(script.asked) == 1
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize(
+    ("digest", "named"), [("sha512:x", "&digest-algorithm=sha512"), ("sha256:x", ""), ("x", "")]
+)
+def test_a_whole_blob_is_hashed_from_its_first_chunk_on_as_its_digest_says(
+    method: str, digest: str, named: str
+) -> None:
+    """The registry hears the algorithm before it hashes a byte, and need not read the blob back."""
+    opened = [kept(0, 202)] if method == "POST" else []
+    place = f"{SESSION}?at=0&" if method == "PUT" else "/v2/x/blobs/uploads/?"
+    answers = (*opened, kept(CHUNK, 202), web.Response(status=201))
+    with scripted(*answers) as (url, script):
+        assert request(url, method, f"{place}digest={digest}", b"x" * (CHUNK + 1))[0] == 201
+    first, last = script.asked[-2:]
+    assert first == ("PATCH", f"{SESSION}?at=0{named}", CHUNK)
+    assert last == ("PUT", f"{SESSION}?at={CHUNK}&digest={digest}", 1)
+
+
 def test_a_chunk_waits_as_long_as_it_is_told_to() -> None:
     """While a lease upstream lives the session is asked for, and no chunk is sent in vain."""
     answers = (kept(0, 503, Retry_After="1"), kept(0), kept(5, 202))

@@ -20,7 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import LAST_PART, UploadState
-from tests.chalicelib.registry.sessions import BYTES, append, commit, opened
+from tests.chalicelib.registry.sessions import BYTES, NAME, OWNER, append, commit, opened
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 LIMITS = Limits(part_minimum=8, verify_inline=20)
@@ -112,6 +112,33 @@ def test_a_put_whose_session_is_cancelled_under_another_claim_is_404(
     assert memory.workers.asked == [session.id]
 
 
+def test_a_commit_is_answered_again_for_as_long_as_it_is_remembered(
+    memory: MemoryRegistry,
+) -> None:
+    """Also where the session's life ended meanwhile."""
+    session = opened(memory, BYTES[:16])
+    memory.clock.sleep(LIMITS.session_life - 1)
+    done = commit(memory, session, Digest.of(BYTES[:16]))
+    memory.clock.sleep(LIMITS.remember - 60)
+    assert commit(memory, session, Digest.of(BYTES[:16])) == done
+    assert memory.registry.uploads.status(OWNER, session.id) == done
+
+
+@pytest.mark.parametrize("chunks", [(b"small",), (BYTES[:16], BYTES[16:])])
+def test_a_commit_is_not_answered_again_once_its_blob_was_deleted(
+    memory: MemoryRegistry, chunks: tuple[bytes, ...]
+) -> None:
+    """The client has to push anew; after that push the old PUT is right again."""
+    session, digest = opened(memory, *chunks), Digest.of(b"".join(chunks))
+    commit(memory, session, digest)
+    memory.registry.blobs.delete(NAME, digest)
+    for data in (b"", b"again"):
+        with pytest.raises(UploadUnknownError, match="start a new upload"):
+            commit(memory, session, digest, data)
+    commit(memory, opened(memory, *chunks), digest)
+    assert commit(memory, session, digest).state is UploadState.COMMITTED
+
+
 @pytest.mark.parametrize("size", [20, 21])
 def test_bytes_that_must_be_read_back_are_left_to_a_worker(
     memory: MemoryRegistry, size: int
@@ -127,6 +154,22 @@ def test_bytes_that_must_be_read_back_are_left_to_a_worker(
     with pytest.raises(UploadBusyError):
         commit(memory, session, claim)
     assert memory.session(session.id).state is UploadState.SEALED
-    assert memory.workers.asked == [session.id] * 2  # at once, and when the PUT waits no longer
+    assert memory.workers.asked == [session.id]
     memory.registry.commits.resume(session.id, memory.clock.now() + 600)
     assert commit(memory, session, claim).state is UploadState.COMMITTED
+
+
+def test_the_algorithm_can_be_named_with_the_first_chunk_and_no_later(
+    memory: MemoryRegistry,
+) -> None:
+    """The bytes are hashed with it as they come, so that they need not be read back."""
+    claim, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
+    first, late = opened(memory), opened(memory, BYTES[:16])
+    chunk = memory.registry.uploads.append
+    chunk(OWNER, first.id, BYTES[:16], 0, deadline, Algorithm.SHA512)
+    chunk(OWNER, first.id, BYTES[16:], 16, deadline)
+    chunk(OWNER, late.id, BYTES[16:], 16, deadline, Algorithm.SHA512)
+    assert memory.session(late.id).algorithm is Algorithm.SHA256
+    with mock.patch.object(memory.objects, "read", side_effect=AssertionError("read back")):
+        assert commit(memory, first, claim).state is UploadState.COMMITTED
+    assert commit(memory, late, Digest.of(BYTES)).state is UploadState.COMMITTED
