@@ -28,7 +28,13 @@ class MediaType(enum.StrEnum):
 
 
 INDEXES = frozenset({MediaType.OCI_INDEX, MediaType.DOCKER_LIST})
-MANIFESTS = frozenset(MediaType)
+_OF_DOCKER = frozenset({MediaType.DOCKER_MANIFEST, MediaType.DOCKER_LIST})
+_MANIFESTS = frozenset(MediaType) | {
+    # Not stored here, and no blobs either: an index that names one lacks it.
+    "application/vnd.oci.artifact.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+}
 
 MAX_TYPE_LENGTH = 255
 """Longest media type or artifact type in characters (RFC 6838, 4.2, has room for 255)."""
@@ -83,8 +89,8 @@ def parse_manifest(body: bytes, media_type: str) -> ParsedManifest:
     manifests: list[Descriptor] = []
     if kind in INDEXES:
         named = _descriptors(document, "manifests")
-        blobs = [item for item in named if item.media_type not in MANIFESTS]
-        manifests = [item for item in named if item.media_type in MANIFESTS]
+        blobs = [item for item in named if item.media_type not in _MANIFESTS]
+        manifests = [item for item in named if item.media_type in _MANIFESTS]
     else:
         config = _descriptor(document.get("config"), "config")
         blobs = [config, *_descriptors(document, "layers")]
@@ -126,7 +132,7 @@ def _kind(document: Mapping[str, object], media_type: str) -> MediaType:
             f"{quoted(named)} is not a manifest type this registry stores: use one of "
             + ", ".join(MediaType)
         ) from None
-    if declared is None and "docker" in kind:
+    if declared is None and kind in _OF_DOCKER:
         # Else one digest could be an image of Docker's to some and one of OCI's to others.
         raise ManifestInvalidError(f"a manifest of Docker's needs its mediaType, {kind.value}")
     _require_one_kind(document, kind)

@@ -212,10 +212,7 @@ class Manifests:
             self.finish_delete(found)
             raise ManifestMovedError
         if found.media_type != manifest.media_type:
-            raise ManifestInvalidError(
-                f"this repository has {manifest.digest} as {found.media_type}, and a digest has one"
-                " type: delete the manifest first"
-            )
+            raise _of_another_type(found)
         try:
             self._check(manifest.repository, parsed)
         except (ManifestBlobUnknownError, ManifestInvalidError):
@@ -254,11 +251,20 @@ class Manifests:
         manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
         _require(_needed(parsed.manifests, live, sparse=limits.sparse_index), live)
+        for item in parsed.manifests:
+            if item.digest in live and manifests[item.digest].media_type != item.media_type:
+                raise _of_another_type(manifests[item.digest])
         _require(_needed(subject, live, sparse=True), live)
 
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
+
+
+def _of_another_type(manifest: Manifest) -> ManifestInvalidError:
+    return ManifestInvalidError(
+        f"this repository has {manifest.digest} as {manifest.media_type}, and a digest has one type"
+    )
 
 
 def _needed(

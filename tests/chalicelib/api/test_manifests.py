@@ -218,7 +218,8 @@ CACHE = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildki
 def test_an_index_may_name_blobs(registry: RegistryUnderTest, media_type: str) -> None:
     """A build cache in the form of an index is stored, and refers to its layers as an image does.
 
-    What is absent, or of another size, is refused: also a manifest that is named as a blob.
+    What is absent, or of another size, is refused: also a manifest that is named as a blob, a blob
+    that is named as a manifest, and a manifest under another type than its own.
     """
     layer, config = (
         blob(registry, data) | {"mediaType": kind}
@@ -241,6 +242,8 @@ def test_an_index_may_name_blobs(registry: RegistryUnderTest, media_type: str) -
     ):
         refused = index(layer, wrong, mediaType=media_type)
         assert put(registry, "wrong", refused, media_type).status == status
+    other = LIST if media_type == INDEX else INDEX
+    assert put(registry, "wrong", index(described(body, other)), INDEX).status == 400
     above = index(described(body, media_type), layer)
     assert put(registry, "above", above, INDEX).status == 201
 
