@@ -7,6 +7,7 @@ go with it, nor leave a tag without its TAGGED row, the way back from the manife
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.digest import Digest
@@ -222,17 +223,22 @@ class ManifestItems(BlobItems):
         """
         key = manifest_key(manifest.repository, manifest.digest)
         item = Delete(self._registry, key, state & of_version(manifest.version))
-        unlinking = () if body is None else self._deletion(body)
-        try:
-            if rows or unlinking:
-                self._dynamo.transact([item, *rows, *unlinking])
-            else:
+        if body is None and not rows:
+            with suppress(ConditionFailedError):
                 self._dynamo.write(item)
-        except ConditionFailedError:
             return
-        except TransactionRefusedError as refused:
-            if 0 not in refused.items:
+        # A link that no record counts goes too.
+        for counted in (True, False):
+            unlinking = () if body is None else self._deletion(body, counted=counted)
+            try:
+                self._dynamo.transact([item, *rows, *unlinking])
+            except TransactionRefusedError as refused:
+                if 0 in refused.items:
+                    return
+                if counted and 1 + len(rows) not in refused.items:
+                    continue
                 raise ManifestMovedError(str(refused)) from refused
+            return
 
     def _tagging(self, manifest: Manifest, tag: str, old: Digest | None) -> list[Change]:
         """Return the writes that move a tag from the manifest it names to this one."""
