@@ -1,18 +1,21 @@
 """Manifests as the rules see them: media types, descriptors, and what a manifest refers to.
 
-This module must never change a manifest's bytes, and never refuses a field it does not know.
+A manifest is taken only if every reader sees the same in it (CVE-2021-41190): it is an image or an
+index, has each member once, and none that differs from the specification's in case alone, for
+readers in Go take that for the same. This module must never change a manifest's bytes, and never
+refuses a member it does not know.
 Source: OCI image spec (manifest.md, image-index.md, descriptor.md); Docker image manifest v2,
 schema 2.
 """
 
 import enum
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.digest import Digest
-from chalicelib.errors import ManifestInvalidError
+from chalicelib.errors import ManifestInvalidError, quoted
 from chalicelib.reference import parse_digest
+from chalicelib.strict_json import JsonInvalidError, is_whole, read_object
 
 
 class MediaType(enum.StrEnum):
@@ -25,6 +28,29 @@ class MediaType(enum.StrEnum):
 
 
 INDEXES = frozenset({MediaType.OCI_INDEX, MediaType.DOCKER_LIST})
+_OF_DOCKER = frozenset({MediaType.DOCKER_MANIFEST, MediaType.DOCKER_LIST})
+_MANIFESTS = frozenset(MediaType) | {
+    # Not stored here, and no blobs either: an index that names one lacks it.
+    "application/vnd.oci.artifact.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+}
+
+MAX_TYPE_LENGTH = 255
+"""Longest media type or artifact type in characters (RFC 6838, 4.2, has room for 255)."""
+
+_IMAGE_MEMBERS = ("config", "layers", "fsLayers")
+"""What makes a document an image, of this schema or of the one before it."""
+
+_DOCUMENT = frozenset(
+    {"schemaVersion", "mediaType", "artifactType", "config", "layers", "fsLayers", "manifests"}
+    | {"subject", "annotations"}
+)
+_DESCRIPTOR = frozenset(
+    {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
+)
+_PLATFORM = frozenset({"architecture", "os", "os.version", "os.features", "variant"})
+"""The members that readers interpret, as the specification spells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +70,7 @@ class ParsedManifest:
 
     media_type: MediaType
     blobs: tuple[Descriptor, ...]
+    """An image's config and layers; of an index, what it names that is no manifest."""
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str | None
@@ -58,34 +85,35 @@ def parse_manifest(body: bytes, media_type: str) -> ParsedManifest:
     """
     document = _document(body)
     kind = _kind(document, media_type)
-    blobs: list[Descriptor] = []
-    manifests: list[Descriptor] = []
     config: Descriptor | None = None
+    manifests: list[Descriptor] = []
     if kind in INDEXES:
-        manifests = _descriptors(document, "manifests")
+        named = _descriptors(document, "manifests")
+        blobs = [item for item in named if item.media_type not in _MANIFESTS]
+        manifests = [item for item in named if item.media_type in _MANIFESTS]
     else:
         config = _descriptor(document.get("config"), "config")
         blobs = [config, *_descriptors(document, "layers")]
     subject = document.get("subject")
-    artifact_type = _text(document, "artifactType")
+    artifact_type = _type_name(_or(document, "artifactType", ""), "artifactType")
     return ParsedManifest(
         media_type=kind,
         blobs=tuple(blobs),
         manifests=tuple(manifests),
         subject=None if subject is None else _descriptor(subject, "subject"),
         artifact_type=artifact_type or (config.media_type if config else None),
-        annotations=_annotations(document),
+        annotations=_annotations(document, "annotations"),
     )
 
 
 def _document(body: bytes) -> Mapping[str, object]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ManifestInvalidError(f"the manifest is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ManifestInvalidError("the manifest is not a JSON object")
-    if document.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version both specs have
+        document = read_object(body)
+    except JsonInvalidError as error:
+        raise ManifestInvalidError(f"the manifest can't be read as JSON: {error}") from None
+    _require_spelled(document, _DOCUMENT, "the manifest")
+    version = document.get("schemaVersion")
+    if not is_whole(version) or version != 2:  # noqa: PLR2004 - the only version both specs have
         raise ManifestInvalidError("schemaVersion must be 2")
     return document
 
@@ -95,22 +123,45 @@ def _kind(document: Mapping[str, object], media_type: str) -> MediaType:
     named = media_type.partition(";")[0].strip() or declared
     if declared is not None and declared != named:
         raise ManifestInvalidError(
-            f"mediaType is {str(declared)[:200]!r} but Content-Type says {str(named)[:200]!r}"
+            f"mediaType is {quoted(declared)} but Content-Type says {quoted(named)}"
         )
     try:
-        return MediaType(str(named))
+        kind = MediaType(str(named))
     except ValueError:
         raise ManifestInvalidError(
-            f"{str(named)[:200]!r} is not a manifest type this registry stores: use one of "
+            f"{quoted(named)} is not a manifest type this registry stores: use one of "
             + ", ".join(MediaType)
         ) from None
+    if declared is None and kind in _OF_DOCKER:
+        # Else one digest could be an image of Docker's to some and one of OCI's to others.
+        raise ManifestInvalidError(f"a manifest of Docker's needs its mediaType, {kind.value}")
+    _require_one_kind(document, kind)
+    return kind
+
+
+def _require_one_kind(document: Mapping[str, object], kind: MediaType) -> None:
+    """Require that a document is an image or an index, and that its type says which."""
+    image = [name for name in _IMAGE_MEMBERS if name in document]
+    if "fsLayers" in image:
+        raise ManifestInvalidError("fsLayers is a member of schema 1, which is not stored here")
+    if kind in INDEXES and image:
+        raise ManifestInvalidError(f"an index has no {image[0]}: it is an image as well")
+    if kind not in INDEXES and "manifests" in document:
+        raise ManifestInvalidError("an image has no manifests: it is an index as well")
+
+
+def _require_spelled(value: Mapping[str, object], known: frozenset[str], where: str) -> None:
+    """Refuse a member that some readers take for another: one that differs in case alone."""
+    folded = {name.casefold(): name for name in known}
+    for name in value:
+        meant = folded.get(name.casefold())
+        if meant not in {None, name}:
+            raise ManifestInvalidError(f"{where} has {quoted(name)}: spell it {meant!r}")
 
 
 def _descriptors(document: Mapping[str, object], name: str) -> list[Descriptor]:
-    items = document.get(name)
-    if items is None and name == "layers":
-        return []
-    if not isinstance(items, list):
+    items = _or(document, name, [])
+    if not isinstance(items, list) or (name == "manifests" and name not in document):
         raise ManifestInvalidError(f"{name} is not a list")
     return [_descriptor(item, f"{name}[{index}]") for index, item in enumerate(items)]
 
@@ -118,33 +169,44 @@ def _descriptors(document: Mapping[str, object], name: str) -> list[Descriptor]:
 def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ManifestInvalidError(f"{where} is not a descriptor")
+    _require_spelled(value, _DESCRIPTOR, where)
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media_type, str) or not isinstance(digest, str):
+    if not media_type or not isinstance(digest, str):
         raise ManifestInvalidError(f"{where} needs a mediaType and a digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise ManifestInvalidError(f"{where} needs a size in bytes")
-    media_type = _unicode(media_type, f"{where}'s mediaType")
-    return Descriptor(media_type, parse_digest(digest), size, bool(value.get("urls")))
+    if not is_whole(size):
+        raise ManifestInvalidError(f"{where} needs a size in bytes, a whole number")
+    urls = _or(value, "urls", [])
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+        raise ManifestInvalidError(f"urls of {where} is not a list of strings")
+    platform = _or(value, "platform", {})
+    if not isinstance(platform, dict):
+        raise ManifestInvalidError(f"platform of {where} is not an object")
+    _require_spelled(platform, _PLATFORM, f"platform of {where}")
+    _annotations(value, f"annotations of {where}")
+    _type_name(_or(value, "artifactType", ""), f"artifactType of {where}")
+    media_type = _type_name(media_type, f"mediaType of {where}")
+    return Descriptor(media_type, parse_digest(digest), size, bool(urls))
 
 
-def _text(document: Mapping[str, object], name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ManifestInvalidError(f"{name} is not a string")
-    return None if value is None else _unicode(value, name)
+def _or(value: Mapping[str, object], name: str, default: object) -> object:
+    """Return a member; Go writes an empty list or map as null."""
+    found = value.get(name)
+    return default if found is None else found
 
 
-def _unicode(text: str, where: str) -> str:
-    """Return a text that can be stored: JSON can escape half of a surrogate pair, which can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ManifestInvalidError(f"{where} holds half of a surrogate pair") from None
-    return text
-
-
-def _annotations(document: Mapping[str, object]) -> Mapping[str, str]:
-    value = document.get("annotations") or {}
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise ManifestInvalidError("annotations is not a map of strings")
+def _type_name(value: object, where: str) -> str:
+    """Return a media type; lists and errors show it, so it can't be long, nor unreadable."""
+    if not isinstance(value, str) or len(value) > MAX_TYPE_LENGTH or not value.isprintable():
+        raise ManifestInvalidError(
+            f"{where} is not a media type: printable, at most {MAX_TYPE_LENGTH} characters"
+        )
     return value
+
+
+def _annotations(value: Mapping[str, object], where: str) -> Mapping[str, str]:
+    annotations = _or(value, "annotations", {})
+    if not isinstance(annotations, dict) or not all(
+        isinstance(text, str) for text in annotations.values()
+    ):
+        raise ManifestInvalidError(f"{where} is not a map of strings")
+    return annotations

@@ -47,6 +47,16 @@ class ErrorCode(enum.Enum):
         return "SIZE_INVALID" if self is ErrorCode.SIZE_TOO_LARGE else self.name
 
 
+_QUOTED = 200
+"""Most characters of a request that an error shows: errors are answers, which have a limit too."""
+
+
+def quoted(value: object) -> str:
+    """Return what a client sent as an error shows it: escaped, and cut if it is long."""
+    text = repr(str(value)[:_QUOTED])
+    return text if len(text) <= _QUOTED + 2 else f"{text[:_QUOTED]}..."
+
+
 class RegistryError(Exception):
     """An error that a client is answered; each subclass is one code."""
 

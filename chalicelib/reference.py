@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from chalicelib.digest import Digest, InvalidDigestError
-from chalicelib.errors import DigestInvalidError, NameInvalidError, TagInvalidError
+from chalicelib.errors import DigestInvalidError, NameInvalidError, TagInvalidError, quoted
 
 MAX_NAME_LENGTH = 255
 """Longest repository name in characters, slashes included: what clients take."""
@@ -38,7 +38,7 @@ def parse_name(text: str) -> str:
     """Return a repository name unchanged; raises NameInvalidError, saying what is allowed."""
     if not is_name(text):
         raise NameInvalidError(
-            f"{text[:300]!r} is not a repository name: lower-case letters and digits, separated by"
+            f"{quoted(text)} is not a repository name: lower-case letters and digits, separated by"
             f" '.', '_', '__', '-' or '/', at most {MAX_NAME_LENGTH} characters"
         )
     return text
@@ -53,7 +53,7 @@ def parse_tag(text: str) -> Tag:
     """Return a tag; raises TagInvalidError, saying what is allowed."""
     if not _TAG.fullmatch(text):
         raise TagInvalidError(
-            f"{text[:200]!r} is not a tag: letters, digits, '_', '.' and '-', not beginning with"
+            f"{quoted(text)} is not a tag: letters, digits, '_', '.' and '-', not beginning with"
             f" '.' or '-', at most {MAX_TAG_LENGTH} characters"
         )
     return Tag(text)

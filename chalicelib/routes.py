@@ -89,6 +89,7 @@ ROUTES = (
     Route("HEAD", _TOKEN, Action.TOKEN, "token.get", ServedBy.TOKEN_SERVICE),
     Route("POST", _TOKEN, Action.TOKEN, "token.post", ServedBy.TOKEN_SERVICE),
     Route("GET", _CATALOG, Action.CATALOG, "lists.catalog"),
+    Route("HEAD", _CATALOG, Action.CATALOG, "lists.catalog"),
     Route("POST", _UPLOADS, Action.PUSH, "uploads.start"),
     Route("GET", _UPLOAD, Action.PUSH, "uploads.status", outlives_token=True),
     Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append", outlives_token=True),
@@ -102,7 +103,9 @@ ROUTES = (
     Route("PUT", _MANIFEST, Action.PUSH, "manifests.put", takes_options=True),
     Route("DELETE", _MANIFEST, Action.DELETE, "manifests.delete"),
     Route("GET", _TAGS, Action.PULL, "lists.tags"),
+    Route("HEAD", _TAGS, Action.PULL, "lists.tags"),
     Route("GET", _REFERRERS, Action.PULL, "lists.referrers"),
+    Route("HEAD", _REFERRERS, Action.PULL, "lists.referrers"),
 )
 
 

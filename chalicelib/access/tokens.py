@@ -8,7 +8,6 @@ Source: RFC 7519, with the advice of RFC 8725; the `scope` claim is RFC 8693's.
 
 import base64
 import enum
-import json
 import math
 import re
 import uuid
@@ -22,6 +21,7 @@ from chalicelib.access.decision import Principal
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySource
+from chalicelib.strict_json import read_object
 
 T = TypeVar("T")
 
@@ -242,12 +242,9 @@ def expiry(use: TokenUse, now: float, until: float | None = None) -> int:
 
 def _header(segment: str) -> dict[str, Any]:
     try:
-        header = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+        return read_object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     except ValueError:
         raise AuthenticationError(Reason.JWT_FORM) from None
-    if not isinstance(header, dict):
-        raise AuthenticationError(Reason.JWT_FORM)
-    return header
 
 
 def _claims(payload: Mapping[str, Any], use: TokenUse) -> Claims:

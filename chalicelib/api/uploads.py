@@ -7,7 +7,7 @@ from chalicelib.api.headers import blob_location, parse_offset, session_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import parse_content_range
 from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, parse_algorithm
-from chalicelib.errors import DigestInvalidError, UploadInvalidError
+from chalicelib.errors import DigestInvalidError, NameInvalidError, UploadInvalidError, quoted
 from chalicelib.reference import parse_digest, parse_name
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.session import Owner
@@ -17,12 +17,9 @@ def start(registry: Registry, request: Request, name: str) -> Response:
     """POST: mount, take a whole blob, or open a session."""
     mount, whole = request.parameter("mount"), request.parameter("digest")
     if mount is not None:
-        digest, source = parse_digest(mount), request.parameter("from")
-        origin = parse_name(source) if source else None
-        # Who may not see the source gets the same answer as where it lacks the blob.
-        seen = origin is None or request.caller.may_pull(origin)
-        if seen and registry.blobs.mount(name, origin, digest) is not None:
-            return Response(201, blob_location(name, digest))
+        mounted = _mount(registry, request, name, mount)
+        if mounted is not None:
+            return Response(201, blob_location(name, mounted))
     elif whole is not None:
         digest = parse_digest(whole)
         if request.body or digest == Digest.of(b"", digest.algorithm):
@@ -33,6 +30,20 @@ def start(registry: Registry, request: Request, name: str) -> Response:
     algorithm = _algorithm(request) or _algorithm_of(mount or whole)
     session = registry.uploads.start(name, request.principal, algorithm)
     return Response(202, session_headers(session))
+
+
+def _mount(registry: Registry, request: Request, name: str, mount: str) -> Digest | None:
+    """Mount a blob; None where it can't be done, whatever the reason: the client uploads it."""
+    source = request.parameter("from")
+    try:
+        digest, origin = parse_digest(mount), parse_name(source) if source else None
+    except (DigestInvalidError, NameInvalidError):
+        return None
+    # Who may not see the source gets the same answer as where it lacks the blob.
+    seen = origin is None or request.caller.may_pull(origin)
+    if not seen or registry.blobs.mount(name, origin, digest) is None:
+        return None
+    return digest
 
 
 def _algorithm_of(digest: str | None) -> Algorithm:
@@ -101,14 +112,14 @@ def _begin(registry: Registry, request: Request, name: str, session: str) -> int
         span = parse_content_range(header)
         if span is not None and span[1] - span[0] + 1 == size:
             return span[0]
-        fault = f"Content-Range {header[:100]!r} is not `first-last` of a body of {size} bytes"
+        fault = f"Content-Range {quoted(header)} is not `first-last` of a body of {size} bytes"
     elif at is None:
         return None
     else:
         begin = parse_offset(at)
         if begin is not None:
             return begin
-        fault = f"at={at[:100]!r} is no offset: use the Location as it was given"
+        fault = f"at={quoted(at)} is no offset: use the Location as it was given"
     found = registry.uploads.status(_owner(request, name), session)
     raise UploadInvalidError(f"{fault}: nothing was appended", offset=found.offset)
 

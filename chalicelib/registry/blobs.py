@@ -3,16 +3,19 @@
 This module must never answer for a blob that the repository has no link to.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.digest import Digest
 from chalicelib.errors import BlobUnknownError, UnavailableError
-from chalicelib.registry.model import Link, Record
-from chalicelib.registry.outcomes import ObjectMissingError
+from chalicelib.registry.model import Link, Manifest, ManifestState, Record, bodies_of
+from chalicelib.registry.outcomes import ManifestMovedError, ObjectMissingError
 from chalicelib.registry.service import Limits, Ports
 
 URL_SECONDS = 20 * 60
 """How long a client may take to begin a download from a presigned URL."""
+
+_TRIES = 6
 
 
 class Blobs:
@@ -74,9 +77,36 @@ class Blobs:
         return metadata.add_link(repository, digest, self._ports.clock.now())
 
     def delete(self, repository: str, digest: Digest) -> None:
-        """Remove a repository's link; other repositories keep theirs. Raises BlobUnknownError."""
+        """Remove a repository's link; other repositories keep theirs. Raises BlobUnknownError.
+
+        Raises UnavailableError when others keep changing the same items.
+        """
+        for _ in range(_TRIES):
+            manifest = self._manifest_of_0_1(repository, digest)
+            link = self._ports.metadata.get_link(repository, digest) if manifest else None
+            if manifest is None or link is None:
+                break
+            with suppress(ManifestMovedError):
+                self._ports.metadata.keep_body(manifest, link)
+                return
+        else:
+            raise UnavailableError(f"others keep changing {digest}")
         if not self._ports.metadata.delete_link(repository, digest):
             raise BlobUnknownError
+
+    def _manifest_of_0_1(self, repository: str, digest: Digest) -> Manifest | None:
+        """Find a live manifest whose body is a blob of its repository, as 0.1 stored large ones.
+
+        Such a manifest names itself among its references, unless an item can't hold them all.
+        """
+        metadata = self._ports.metadata
+        manifest = metadata.get_manifests(repository, [digest]).get(digest)
+        if manifest is None or manifest.state is not ManifestState.LIVE:
+            return None
+        if manifest.references is not None and digest not in manifest.references:
+            return None
+        has_body = metadata.get_link(bodies_of(repository), digest) is not None
+        return None if has_body else manifest
 
     def _kept(self, link: Link) -> bool:
         """Touch a link that is old or marked; False if it is gone."""

@@ -3,6 +3,7 @@
 This module must never read a list whole to answer a page of it.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from chalicelib.registry.service import Ports
 PAGE = 1000
 """Most entries on a page, whatever a client asks for.
 
-An answer must fit in the 6 MB that Lambda returns: names are at most 255 bytes long, and a page of
-referrers, which carry their manifests' annotations, ends at 1 MB.
+An answer must fit in what Lambda returns: names are at most 255 bytes long, and a page of
+referrers, which carry their manifests' annotations, ends by its bytes.
 """
+
+PAGE_BYTES = 4_000_000
+"""Most bytes of a page of referrers: of the JSON, in which a byte that is stored may become six."""
 
 _SPARE = 5.0
 """Seconds before the deadline at which no further page is read."""
@@ -29,9 +33,12 @@ Visible = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class ReferrersPage:
-    """One page of referrers; `rest_after` is where the next one goes on, None after the last."""
+    """One page of referrers as descriptors in JSON, each as an index holds it.
 
-    items: Sequence[Referrer]
+    `rest_after` is where the next page goes on, None after the last.
+    """
+
+    items: Sequence[str]
     rest_after: Digest | None
 
 
@@ -93,8 +100,37 @@ class Lists:
         empty, and more may still come.
         """
         page = self._metadata.list_referrers(repository, subject, after, PAGE)
-        wanted = [item for item in page.items if artifact_type in {None, item.artifact_type}]
-        return ReferrersPage(wanted, page.items[-1].digest if page.more else None)
+        found: list[str] = []
+        size = 0
+        last = after
+        for item in page.items:
+            if artifact_type is None or _is_of_type(item, artifact_type):
+                text = json.dumps(_descriptor(item))
+                size += len(text)
+                if found and size > PAGE_BYTES:
+                    return ReferrersPage(found, last)
+                found.append(text)
+            last = item.digest
+        return ReferrersPage(found, last if page.more else None)
+
+
+def _is_of_type(item: Referrer, artifact_type: str) -> bool:
+    """Whether a referrer has this type; the `+` of one that was not escaped came as a space."""
+    own = item.artifact_type
+    return own is not None and own.replace("+", " ") == artifact_type.replace("+", " ")
+
+
+def _descriptor(item: Referrer) -> dict[str, object]:
+    descriptor: dict[str, object] = {
+        "mediaType": item.media_type,
+        "digest": str(item.digest),
+        "size": item.size,
+    }
+    if item.artifact_type:
+        descriptor["artifactType"] = item.artifact_type
+    if item.annotations:
+        descriptor["annotations"] = dict(item.annotations)
+    return descriptor
 
 
 def _bounded(limit: int | None) -> int:

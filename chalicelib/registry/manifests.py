@@ -8,23 +8,26 @@ that is not live.
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import (
+    BlobUnknownError,
     DigestInvalidError,
     ManifestBlobUnknownError,
     ManifestInvalidError,
     ManifestUnknownError,
     SizeTooLargeError,
     UnavailableError,
+    quoted,
 )
 from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer
+from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
@@ -84,21 +87,14 @@ class Manifests:
         digest = _digest(push)
         tags = [push.reference.name] if isinstance(push.reference, Tag) else []
         tags = list(dict.fromkeys([*tags, *push.tags]))
-        inline = len(push.body) <= self._limits.body_inline
-        if not inline:
-            self._uploads.put_whole(
-                push.repository, push.principal, digest, push.body, push.deadline
-            )
-        manifest = self._manifest(push, parsed, digest, inline=inline)
-        self._retried(lambda: self._put_once(manifest, parsed, tags))
+        manifest = self._manifest(push, parsed, digest)
+        self._retried(lambda: self._put_once(push, manifest, parsed, tags))
         return StoredManifest(digest, manifest.subject, tags)
 
     def get(self, repository: str, reference: Reference) -> StoredBody:
         """Return a live manifest; raises ManifestUnknownError."""
         manifest = self._live(repository, reference)
-        body = manifest.body
-        if body is None:
-            body = self._blobs.read(self._blobs.stat(repository, manifest.digest))
+        body = self._large_body(manifest) if manifest.body is None else manifest.body
         return StoredBody(manifest.digest, manifest.media_type, manifest.size, body)
 
     def delete(self, repository: str, reference: Reference) -> None:
@@ -143,7 +139,7 @@ class Manifests:
         for tag in metadata.tags_of(manifest.repository, manifest.digest):
             if not metadata.drop_tag(manifest, tag):
                 return
-        metadata.finish_delete(manifest)
+        self._retried(lambda: metadata.finish_delete(manifest, self._body_link(manifest)))
 
     def end_due(self, repository: str, digest: Digest) -> bool:
         """End a put or deletion whose request died, for the sweeper; False if there is none."""
@@ -155,8 +151,25 @@ class Manifests:
         if manifest.state is ManifestState.DELETING:
             self.finish_delete(manifest)
         else:
-            metadata.remove_pending(manifest)
+            self._remove_pending(manifest)
         return True
+
+    def _remove_pending(self, manifest: Manifest) -> None:
+        metadata = self._ports.metadata
+        self._retried(lambda: metadata.remove_pending(manifest, self._body_link(manifest)))
+
+    def _body_link(self, manifest: Manifest) -> Link | None:
+        """Read the link to the body of a manifest; None if its item holds that, or nobody does."""
+        if manifest.body is not None:
+            return None
+        return self._ports.metadata.get_link(bodies_of(manifest.repository), manifest.digest)
+
+    def _large_body(self, manifest: Manifest) -> bytes:
+        for home in (bodies_of(manifest.repository), manifest.repository):
+            # 0.1 stored bodies as blobs of the repository, where a DELETE could take them.
+            with suppress(BlobUnknownError):
+                return self._blobs.read(self._blobs.stat(home, manifest.digest))
+        raise ManifestUnknownError("the manifest's bytes were deleted as a blob: push it again")
 
     def _live(self, repository: str, reference: Reference) -> Manifest:
         metadata = self._ports.metadata
@@ -173,11 +186,9 @@ class Manifests:
                 return manifest
         raise ManifestUnknownError
 
-    def _manifest(
-        self, push: ManifestPush, parsed: ParsedManifest, digest: Digest, *, inline: bool
-    ) -> Manifest:
-        named = [item.digest for item in (*parsed.blobs, *parsed.manifests)]
-        references = tuple(dict.fromkeys([*named, *([] if inline else [digest])]))
+    def _manifest(self, push: ManifestPush, parsed: ParsedManifest, digest: Digest) -> Manifest:
+        named = (item.digest for item in (*parsed.blobs, *parsed.manifests))
+        references = tuple(dict.fromkeys(named))
         now = self._ports.clock.now()
         return Manifest(
             repository=push.repository,
@@ -186,23 +197,31 @@ class Manifests:
             size=len(push.body),
             references=references if len(references) <= self._limits.references_inline else None,
             subject=parsed.subject.digest if parsed.subject else None,
-            body=push.body if inline else None,
+            body=push.body if len(push.body) <= self._limits.body_inline else None,
             pushed_at=now,
             version=self._ports.clock.new_id(),
             sweep_at=now + self._limits.manifest_grace,
         )
 
-    def _put_once(self, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]) -> None:
+    def _put_once(
+        self, push: ManifestPush, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]
+    ) -> None:
         metadata = self._ports.metadata
         found = metadata.put_pending(manifest)
         if found.state is ManifestState.DELETING:
             self.finish_delete(found)
             raise ManifestMovedError
+        if found.media_type != manifest.media_type:
+            raise _of_another_type(found)
         try:
             self._check(manifest.repository, parsed)
         except (ManifestBlobUnknownError, ManifestInvalidError):
-            metadata.remove_pending(manifest)
+            self._remove_pending(manifest)
             raise
+        if manifest.body is None:
+            # After the check, so that a manifest that is refused leaves nothing.
+            home = bodies_of(push.repository)
+            self._uploads.put_whole(home, push.principal, manifest.digest, push.body, push.deadline)
         if not metadata.has_repository(manifest.repository):
             metadata.add_repository(manifest.repository)
         referrer = _referrer(manifest, parsed)
@@ -225,17 +244,27 @@ class Manifests:
         now = self._ports.clock.now()
         for link in links.values():
             self._unmark(link, now)
-        # A subject may be missing, but one that is here must have the size that is given.
-        subject = [parsed.subject] if parsed.subject else []
+        # A subject may be missing, but one that is here must have the size that is given. A client
+        # that learns the size from a HEAD may have been told 0, and means no other manifest.
+        subject = [parsed.subject] if parsed.subject and parsed.subject.size else []
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
         _require(_needed(parsed.manifests, live, sparse=limits.sparse_index), live)
+        for item in parsed.manifests:
+            if item.digest in live and manifests[item.digest].media_type != item.media_type:
+                raise _of_another_type(manifests[item.digest])
         _require(_needed(subject, live, sparse=True), live)
 
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
+
+
+def _of_another_type(manifest: Manifest) -> ManifestInvalidError:
+    return ManifestInvalidError(
+        f"this repository has {manifest.digest} as {manifest.media_type}, and a digest has one type"
+    )
 
 
 def _needed(
@@ -251,7 +280,8 @@ def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
         size = sizes.get(item.digest)
         if size is None:
             raise ManifestBlobUnknownError(
-                f"{item.digest} ({item.media_type}) is not in this repository: push it first",
+                f"{item.digest} ({quoted(item.media_type)}) is not in this repository: push it"
+                " first",
                 detail={"digest": str(item.digest)},
             )
         if size != item.size:

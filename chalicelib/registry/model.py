@@ -43,11 +43,19 @@ class ManifestState(enum.StrEnum):
     DELETING = "deleting"
 
 
+def bodies_of(repository: str) -> str:
+    """Return the namespace in which a repository's large manifests have the links to their bodies.
+
+    No repository can have this name, so that no route about blobs finds, or deletes, such a link.
+    """
+    return f"{repository}#bodies"
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest's item. `references`: the digests that its repository must hold.
 
-    None where an item can't hold them all: then they are read from the body, which is a blob.
+    None where an item can't hold them all: then they are read from the body.
     """
 
     repository: str
@@ -57,7 +65,7 @@ class Manifest:
     references: tuple[Digest, ...] | None
     subject: Digest | None
     body: bytes | None
-    """The bytes, when small enough for the item; else None: they are stored as a blob."""
+    """The bytes, when small enough for the item; else None: see `bodies_of`."""
     pushed_at: float
     version: str
     state: ManifestState = ManifestState.PENDING

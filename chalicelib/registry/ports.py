@@ -229,8 +229,12 @@ class MetadataStore(Protocol):
         Returns the item that is there now: `manifest` itself, or a live or deleting one.
         """
 
-    def remove_pending(self, manifest: Manifest) -> None:
-        """Remove a pending manifest if it still has this version."""
+    def remove_pending(self, manifest: Manifest, body: Link | None = None) -> None:
+        """Remove a pending manifest if it still has this version.
+
+        `body`, the link to its body, goes in the same transaction, in which the record's links
+        become 1 less. Raises ManifestMovedError if that link is no longer as it was read.
+        """
 
     def make_live(
         self,
@@ -251,6 +255,14 @@ class MetadataStore(Protocol):
 
         The sweeper ends the deletion at `sweep_at` (seconds since the epoch). Raises
         ManifestMovedError if it is gone, or was pushed anew.
+        """
+
+    def keep_body(self, manifest: Manifest, link: Link) -> None:
+        """Make a repository's link the link to a large manifest's body, in one transaction.
+
+        The repository loses it, and the record counts as many as before. Raises ManifestMovedError
+        if the manifest is no longer live in this version, it has such a link already, or `link`
+        is no longer as it was read. Nothing is done where that is gone.
         """
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
@@ -276,10 +288,11 @@ class MetadataStore(Protocol):
         version: another request ended the deletion, and the tag may be a later push's.
         """
 
-    def finish_delete(self, manifest: Manifest) -> None:
+    def finish_delete(self, manifest: Manifest, body: Link | None = None) -> None:
         """Delete the deleting manifest's item and its referrer row (if any) in one transaction.
 
-        Nothing is done if the item is gone, not deleting, or of another version.
+        Nothing is done if the item is gone, not deleting, or of another version. `body` is as in
+        `remove_pending`.
         """
 
     # lists

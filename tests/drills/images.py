@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
+from chalicelib.registry.model import bodies_of
 from tests.drills.support.client import HOME, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, stop_before
 from tests.drills.support.requests import GaveUpError, expect
-from tests.support.values import begin_delete
+from tests.support.values import begin_delete, push_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +104,40 @@ def pending(stage: Stage) -> bytes:
     return body
 
 
+def pending_with_body(stage: Stage) -> bytes:
+    """Prepare a large image whose put died when its body was stored, before it was live."""
+    body = layers(stage)
+    gate = Gate()
+    metadata = stage.world.ports(Gate()).metadata
+    for at in range(1, 99):
+        gate = Gate({at: stop_before})
+        with suppress(GaveUpError):
+            stage.client(gate, patient=False).put_manifest(HOME, "v1", body)
+        if metadata.get_link(bodies_of(HOME), Digest.of(body)) is not None:
+            return body
+    raise Violation("the body of a large manifest was never stored")
+
+
+def pushed_as_blob(stage: Stage) -> bytes:
+    """Prepare a large image with two tags, whose manifest is a blob of the repository as well."""
+    body = live(stage)
+    stage.client().push(HOME, Upload(body, whole=True))
+    return body
+
+
+def of_0_1(stage: Stage) -> bytes:
+    """Prepare the same as 0.1 stored it: the blob is the manifest's only body."""
+    body = pushed_as_blob(stage)
+    metadata = stage.world.ports(Gate()).metadata
+    manifest = metadata.get_manifest(HOME, Digest.of(body))
+    if manifest is None:
+        raise Violation("the manifest was put, and is not there")
+    stage.client().delete_manifest(HOME, str(manifest.digest))
+    stage.ledger.dropped.clear()
+    push_manifest(metadata, replace(manifest, references=None), *TAGS)
+    return body
+
+
 def half_deleted(stage: Stage) -> bytes:
     """Prepare an image whose deletion was begun and not finished."""
     body = live(stage)
@@ -128,6 +164,21 @@ def putting(*tags: str) -> Callable[[Client, bytes], None]:
 def putting_index(client: Client, body: bytes) -> None:
     """Put an index of the image."""
     client.put_manifest(HOME, "all", index(body))
+
+
+def putting_cache(client: Client, body: bytes) -> None:
+    """Put an index that names a layer, as a build cache does, beside the image."""
+    client.put_manifest(HOME, "v1", body)
+    document = json.loads(index(body))
+    document["manifests"].append(described(LAYERS[0]))
+    client.put_manifest(HOME, "cache", json.dumps(document).encode())
+
+
+def deleting_body(client: Client, body: bytes) -> None:
+    """Delete the blob of the manifest's digest: the manifest stays."""
+    client.delete_blob(HOME, Digest.of(body))
+    require_named(client, body, TAGS)
+    expect(client.requests.insist("GET", f"{HOME}/blobs/{Digest.of(body)}"), 404)
 
 
 def lacking(client: Client, _: object) -> None:

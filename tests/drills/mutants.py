@@ -21,7 +21,9 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
+from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.model import bodies_of
 from chalicelib.registry.outcomes import SessionMovedError, UnfinishedError, WrittenObject
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import Manifest
+    from chalicelib.registry.model import Link, Manifest
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -326,7 +328,7 @@ CLAUSES = [
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
     clause("naming", blobs, checked=[a_record_renamed], raced=["push, push, object gone"]),
-    clause("at_version", blobs, failed=["delete a blob"], raced=["delete, delete"]),
+    clause("at_version", blobs, manifests, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
     clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
     clause("IS_LIVE", manifests, raced=["put, delete"]),
@@ -588,6 +590,56 @@ def _(_: Original, _self: Manifests, _repository: str, _parsed: object) -> None:
 @rule("tags survive their manifest", "finish_delete", Manifests, crashed=["delete a manifest"])
 def _(_: Original, self: Manifests, manifest: Manifest) -> None:
     self._ports.metadata.finish_delete(manifest)
+
+
+@rule(
+    "a large manifest's body outlives it",
+    "_body_link",
+    Manifests,
+    crashed=["delete a large manifest"],
+)
+def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+    return
+
+
+@rule(
+    "a body goes before its manifest, in another transaction",
+    "_remove",
+    ManifestItems,
+    raced=["delete, delete and put, large", "put, delete, large"],
+)
+def _(
+    remove: Original,
+    self: ManifestItems,
+    manifest: Manifest,
+    state: Clause,
+    body: Link | None,
+    *rows: Delete,
+) -> None:
+    if body is not None:
+        self.delete_link(body.repository, body.digest)
+    remove(self, manifest, state, None, *rows)
+
+
+@rule(
+    "the body that 0.1 stored goes with the blob",
+    "_manifest_of_0_1",
+    Blobs,
+    crashed=["delete the blob of a large manifest of 0.1"],
+)
+def _(_: Original, _self: Blobs, _repository: str, _digest: Digest) -> None:
+    return
+
+
+@rule(
+    "a body is kept for a manifest that goes",
+    "keep_body",
+    ManifestItems,
+    raced=["delete the manifest, delete its blob, of 0.1"],
+)
+def _(_: Original, self: ManifestItems, manifest: Manifest, link: Link) -> None:
+    self.add_link(bodies_of(manifest.repository), link.digest, link.touched_at)
+    self.delete_link(link.repository, link.digest)
 
 
 @rule(

@@ -450,12 +450,22 @@ MANIFESTS = [
     Operation("put an image that is being deleted", images.putting("v1"), images.half_deleted),
     Operation("put an index", images.putting_index, images.live),
     Operation("put a large manifest", images.putting("v1"), images.layers, SMALL_BODY),
+    Operation("put a large manifest that is there", images.putting("v1"), images.live, SMALL_BODY),
+    Operation("put a large manifest that is being deleted",
+              images.putting("v1"), images.half_deleted, SMALL_BODY),
     Operation("put a manifest that lacks a blob", images.lacking),
+    Operation("put a large manifest that lacks a blob", images.lacking, limits=SMALL_BODY),
+    Operation("put a build cache", images.putting_cache, images.layers),
     Operation("pull a manifest", images.pulling, images.live),
     Operation("delete a tag", images.deleting_tag, images.live),
     Operation("delete a manifest", images.deleting, images.live),
     Operation("delete a manifest, put it anew", images.replacing, images.live),
     Operation("delete a large manifest", images.deleting, images.live, SMALL_BODY),
+    Operation("delete a large manifest, put it anew", images.replacing, images.live, SMALL_BODY),
+    Operation("delete the blob of a large manifest",
+              images.deleting_body, images.pushed_as_blob, SMALL_BODY),
+    Operation("delete the blob of a large manifest of 0.1",
+              images.deleting_body, images.of_0_1, SMALL_BODY),
 ]
 
 SWEEPS = [
@@ -474,6 +484,10 @@ SWEEPS = [
     Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
     Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
     Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
+    Operation("sweep a large pending manifest",
+              sweeping(), waiting(images.pending_with_body, 2), SMALL_BODY),
+    Operation("sweep a large manifest half deleted",
+              sweeping(), waiting(images.half_deleted, 2), SMALL_BODY),
 ]
 # fmt: on
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.digest import Algorithm, Digest
 from tests.drills import images
 from tests.drills.operations import (
+    SMALL_BODY,
     buried,
     held,
     leased,
@@ -115,6 +116,11 @@ def deleting_manifest(reference: str) -> Body:
 def deleting_layer(client: Client, _: object) -> None:
     """Delete a blob that the manifest names."""
     client.delete_blob(HOME, Digest.of(images.LAYERS[0]))
+
+
+def deleting_body(client: Client, _: object) -> None:
+    """Delete the blob that is a manifest's body."""
+    client.delete_blob(HOME, Digest.of(images.NEW))
 
 
 def working(client: Client, session: str) -> None:
@@ -309,6 +315,20 @@ MANIFESTS = [
          [deleting_manifest(NEW),
           in_turn(deleting_manifest(NEW), tagging(images.NEW), deleting_manifest(NEW))]),
     Race("put, put", images.layers, [tagging(images.NEW)] * 2, tagged(images.NEW)),
+    Race("put, put, large", images.layers, [tagging(images.NEW)] * 2, tagged(images.NEW),
+         SMALL_BODY),
+    Race("put, delete, large", images.live, [tagging(images.NEW), deleting_manifest(NEW)],
+         in_turn(tagging(images.NEW), tagged(images.NEW)), SMALL_BODY),
+    Race("delete, delete and put, large", images.live,
+         [deleting_manifest(NEW), in_turn(deleting_manifest(NEW), tagging(images.NEW))],
+         limits=SMALL_BODY),
+    Race("put, a layer is deleted, large", images.layers,
+         [tagging(images.NEW, may_lack=True), deleting_layer], limits=SMALL_BODY),
+    Race("put, put, a layer is deleted, large", images.layers,
+         [in_turn(tagging(images.NEW, may_lack=True), deleting_layer),
+          tagging(images.NEW, may_lack=True)], limits=SMALL_BODY),
+    Race("delete the manifest, delete its blob, of 0.1", images.of_0_1,
+         [deleting_manifest(NEW), deleting_body], limits=SMALL_BODY),
     Race("put, a layer is deleted", images.layers,
          [tagging(images.NEW, may_lack=True), deleting_layer]),
     Race("put an index, its image is deleted", images.live,
@@ -333,6 +353,8 @@ SWEEPS = [
     Race("push, sweeper", opened(), [pushing(55), sweeping(HOURS)], pullable_from(HOME)),
     Race("put, sweeper", images.layers, [tagging(images.NEW), sweeping(HOURS)],
          tagged(images.NEW)),
+    Race("put, sweeper, large", images.pending_with_body, [tagging(images.NEW), sweeping(HOURS)],
+         tagged(images.NEW), SMALL_BODY),
     Race("put on a deletion, sweeper", images.half_deleted,
          [tagging(images.NEW), sweeping(HOURS)], tagged(images.NEW)),
     Race("delete, sweeper", images.live, [deleting_manifest(NEW), sweeping(HOURS)]),

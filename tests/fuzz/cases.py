@@ -85,7 +85,8 @@ def _referrers(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
         last = rng.choice((str(subject["digest"]), junk.text(rng)))
         query.append((b"last", junk.escaped(rng, last)))
     digest = rng.choice((subject["digest"], f"sha256:{junk.ZEROS}"))
-    return FuzzRequest(b"GET", f"/v2/{name}/referrers/{digest}".encode(), query)
+    method = rng.choice((b"GET", b"GET", b"HEAD"))
+    return FuzzRequest(method, f"/v2/{name}/referrers/{digest}".encode(), query)
 
 
 def _blob(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
@@ -154,7 +155,7 @@ def _push(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
         document = junk.mutated(rng, document)
     if rng.random() < 0.2:
         unknown = {"mediaType": "a/b", "digest": f"sha256:{junk.ZEROS}", "size": 1}
-        document[rng.choice(("layers", "manifests"))] = [unknown]
+        document[rng.choice(("layers", "Layers", "manifests", "fsLayers"))] = [unknown]
     body = json.dumps(document, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     if rng.random() < 0.1:
         body = body.replace(b'"size": ', b'"size": ' + b"9" * 5000, 1)

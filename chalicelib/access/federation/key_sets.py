@@ -5,11 +5,12 @@ module must never take another kind of key, least of all a symmetric one, nor do
 Source: RFC 7517, RFC 7518 (6.2, 6.3).
 """
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jwt
+
+from chalicelib.strict_json import JsonInvalidError, read_object
 
 KeySet = Mapping[str, jwt.PyJWK]
 """Keys, each bound to its algorithm, by their ids (`kid`); a key without an id has the id ''."""
@@ -33,7 +34,10 @@ def parse_key_set(body: bytes) -> KeySet:
 
     Raises KeySetError, also where no key is left, or two keys have one id.
     """
-    document = read_object(body)
+    try:
+        document = read_object(body)
+    except JsonInvalidError as error:
+        raise KeySetError(f"this is no key set: {error}") from None
     rows = document.get("keys")
     if not isinstance(rows, list):
         raise KeySetError("a key set has a list of `keys`")
@@ -48,22 +52,6 @@ def parse_key_set(body: bytes) -> KeySet:
     if not found:
         raise KeySetError("no key for RS256 or ES256 is in the key set")
     return found
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object in UTF-8, strictly; raises KeySetError.
-
-    A member that is there twice is refused: two readers could take different ones.
-    """
-    try:
-        read = json.loads(
-            body.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError):
-        raise KeySetError("this is no JSON, or a member is there twice") from None
-    if not isinstance(read, dict):
-        raise KeySetError("this is no JSON object")
-    return read
 
 
 def _key(row: Mapping[str, Any]) -> jwt.PyJWK | None:
@@ -95,16 +83,3 @@ def _algorithm(row: Mapping[str, Any]) -> str | None:
         and "verify" in operations
     )
     return algorithm if is_for_this else None
-
-
-def _distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    read: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in read:
-            raise ValueError("a member is there twice")
-        read[name] = value
-    return read
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import jwt
 
-from chalicelib.access.federation.key_sets import KeySet, KeySetError, read_object
+from chalicelib.access.federation.key_sets import KeySet
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.errors import RequestInvalidError
+from chalicelib.strict_json import JsonInvalidError, read_object
 
 MAX_LENGTH = 8192
 """Most characters of an identity token; those of build services have some 2,000."""
@@ -121,7 +122,7 @@ def _read(segment: str) -> dict[str, Any]:
 def _object(text: bytes) -> dict[str, Any]:
     try:
         return read_object(text)
-    except KeySetError:
+    except JsonInvalidError:
         raise AuthenticationError(Reason.IDENTITY_FORM) from None
 
 

@@ -6,6 +6,8 @@ Table `registry` (kept):
                      TAG#<tag>                       the digest it names
                      TAGGED#<digest>#<tag>           one of a manifest's tags
                      REFERRER#<subject>#<digest>     what a referrers list shows
+    REPO#<name>#bodies
+                     BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
     CATALOG          <name>                          a repository that holds, or held, a manifest
 

@@ -7,17 +7,16 @@ go with it, nor leave a tag without its TAGGED row, the way back from the manife
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from chalicelib.digest import Digest
 from chalicelib.limits import TRANSACTION_TAGS
-from chalicelib.registry.model import Manifest, ManifestState, Referrer
+from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores.dynamodb import codec
-from chalicelib.stores.dynamodb.client import (
-    ConditionFailedError,
-    Dynamo,
-    TransactionRefusedError,
-)
+from chalicelib.stores.dynamodb.blobs import BlobItems, at_version
+from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb.expressions import (
     Change,
@@ -29,6 +28,7 @@ from chalicelib.stores.dynamodb.expressions import (
 )
 from chalicelib.stores.dynamodb.items import MANIFEST, REFERRER, manifest_item, sweep_attributes
 from chalicelib.stores.dynamodb.keys import (
+    link_key,
     manifest_key,
     manifest_named_by,
     referrer_key,
@@ -73,11 +73,8 @@ _QUEUED = ("sweep_at", "sweep_shard")
 _WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 
 
-class ManifestItems:
-    """The part of `MetadataStore` that knows manifests and tags."""
-
-    _dynamo: Dynamo
-    _registry: str
+class ManifestItems(BlobItems):
+    """The part of `MetadataStore` that knows manifests and tags, on top of the one for blobs."""
 
     def get_manifest(self, repository: str, digest: Digest) -> Manifest | None:
         return MANIFEST.decode_found(
@@ -100,13 +97,8 @@ class ManifestItems:
             return MANIFEST.decode(failed.item or {})
         return manifest
 
-    def remove_pending(self, manifest: Manifest) -> None:
-        key = manifest_key(manifest.repository, manifest.digest)
-        clause = IS_PENDING & of_version(manifest.version)
-        try:
-            self._dynamo.write(Delete(self._registry, key, clause))
-        except ConditionFailedError:
-            return  # gone, accepted, or another push's
+    def remove_pending(self, manifest: Manifest, body: Link | None = None) -> None:
+        self._remove(manifest, IS_PENDING, body)
 
     def make_live(
         self,
@@ -153,23 +145,34 @@ class ManifestItems:
         except ConditionFailedError as failed:
             raise ManifestMovedError(str(failed)) from failed
 
+    def keep_body(self, manifest: Manifest, link: Link) -> None:
+        repository, digest = manifest.repository, manifest.digest
+        live = ConditionCheck(
+            self._registry,
+            manifest_key(repository, digest),
+            IS_LIVE & of_version(manifest.version),
+        )
+        kept = replace(link, repository=bodies_of(repository), version=self._new_id())
+        taken = Delete(self._registry, link_key(repository, digest), at_version(link.version))
+        try:
+            self._dynamo.transact([live, self._link_put(kept), taken])
+        except TransactionRefusedError as refused:
+            # Gone since it was read: this very call took effect, or a deletion of the link did.
+            if refused.items.get(2, link) is not None:
+                raise ManifestMovedError(str(refused)) from refused
+
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
         for item in self._dynamo.query_due(self._registry, now):
             yield manifest_named_by({name: item[name]["S"] for name in ("pk", "sk")})
 
-    def finish_delete(self, manifest: Manifest) -> None:
+    def finish_delete(self, manifest: Manifest, body: Link | None = None) -> None:
         # In one transaction: a deletion that comes late must not take the referrer row of a
         # manifest that was pushed anew.
-        repository, digest = manifest.repository, manifest.digest
-        clause = IS_DELETING & of_version(manifest.version)
-        changes: list[Change] = [Delete(self._registry, manifest_key(repository, digest), clause)]
+        rows = []
         if manifest.subject is not None:
-            row = referrer_key(repository, manifest.subject, digest)
-            changes.append(Delete(self._registry, row))
-        try:
-            self._dynamo.transact(changes)
-        except TransactionRefusedError:
-            return  # finished before, by this process or by another
+            key = referrer_key(manifest.repository, manifest.subject, manifest.digest)
+            rows = [Delete(self._registry, key)]
+        self._remove(manifest, IS_DELETING, body, *rows)
 
     def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
         names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
@@ -212,6 +215,30 @@ class ManifestItems:
         except TransactionRefusedError as refused:
             return 0 not in refused.items and self._drop_way_back(going, way_back)
         return True
+
+    def _remove(self, manifest: Manifest, state: Clause, body: Link | None, *rows: Delete) -> None:
+        """Delete a manifest's item if it is in this state and version, with what goes with it.
+
+        Else nothing happens: this was done before, by this process or by another.
+        """
+        key = manifest_key(manifest.repository, manifest.digest)
+        item = Delete(self._registry, key, state & of_version(manifest.version))
+        if body is None and not rows:
+            with suppress(ConditionFailedError):
+                self._dynamo.write(item)
+            return
+        # A link that no record counts goes too.
+        for counted in (True, False):
+            unlinking = () if body is None else self._deletion(body, counted=counted)
+            try:
+                self._dynamo.transact([item, *rows, *unlinking])
+            except TransactionRefusedError as refused:
+                if 0 in refused.items:
+                    return
+                if counted and 1 + len(rows) not in refused.items:
+                    continue
+                raise ManifestMovedError(str(refused)) from refused
+            return
 
     def _tagging(self, manifest: Manifest, tag: str, old: Digest | None) -> list[Change]:
         """Return the writes that move a tag from the manifest it names to this one."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import Referrer
-from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import REFERRER
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
-class DynamoMetadataStore(BlobItems, ManifestItems):
+class DynamoMetadataStore(ManifestItems):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""
 
     def __init__(

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from chalicelib.access.federation.key_sets import KeySet, KeySetError, parse_key_set, read_object
+from chalicelib.access.federation.key_sets import KeySet, KeySetError, parse_key_set
 from chalicelib.access.trusts import AWS, LOOPBACK, parse_issuer
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.web.fetches import Fetch, FetchError, fetch
+from chalicelib.strict_json import JsonInvalidError, read_object
 
 KEPT = 3600
 """Seconds from one reading of keys to the next: a withdrawn key is accepted that long."""
@@ -96,7 +97,7 @@ class Issuers:
         """Read an issuer's keys, and keep them, or that it failed; raises UnavailableError."""
         try:
             keys = self._published(issuer)
-        except (FetchError, KeySetError, _UnusableError) as error:
+        except (FetchError, JsonInvalidError, KeySetError, _UnusableError) as error:
             self._readings[issuer] = replace(before, tried_at=now, failed=True)
             raise _unavailable() from error
         self._readings[issuer] = _Reading(keys, now, now)

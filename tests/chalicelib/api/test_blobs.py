@@ -42,9 +42,37 @@ def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None
     assert registry.ask("DELETE", f"one/app/blobs/{digest}").status == 404
     assert registry.ask("GET", f"one/app/blobs/{digest}").status == 404
     assert registry.ask("GET", f"two/app/blobs/{digest}").body == b"shared"
-    for source in ("&from=one/app", "&from=no/where", ""):
-        response = registry.ask("POST", f"three/app/blobs/uploads?mount={digest}{source}")
-        assert response.status == 202
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "mount={digest}",
+        "mount={digest}&from=",
+        "mount={digest}&from=no/where",
+        "mount={digest}&from=One/App",
+        "mount={digest}&from=127.0.0.1:5000/one/app",
+        "mount={digest}&from=one/app/",
+        "mount={digest}&from=../one/app",
+        "mount={digest}&from=one%2520app",
+        "mount={digest}&from={long}",
+        "mount=&from=one/app",
+        "mount=latest&from=one/app",
+        "mount=sha256:bad&from=one/app",
+        "mount={upper}&from=one/app",
+        "mount=sha384:{long}&from=one/app",
+        "mount=md5:{long}",
+    ],
+)
+def test_a_mount_that_cannot_be_done_opens_a_session(shared: RegistryUnderTest, query: str) -> None:
+    """Whatever the reason, the client is answered 202 and uploads the blob instead."""
+    digest = blob(shared, b"shared", "one/app")["digest"]
+    asked = query.format(digest=digest, upper=digest.upper(), long="a" * 300)
+    opened = shared.ask("POST", f"three/app/blobs/uploads?{asked}")
+    assert opened.status == 202
+    data = b"uploaded instead"
+    closed = f"{opened.headers['Location']}&digest={Digest.of(data)}"
+    assert shared.ask("PUT", closed, data).status == 201
 
 
 PART = 6 * 1024 * 1024

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request
 from chalicelib.digest import Digest
+from chalicelib.limits import LAMBDA_BODY
 from chalicelib.registry import lists
 from chalicelib.registry.model import Referrer
 from chalicelib.registry.service import Limits
@@ -120,16 +121,70 @@ def test_fifty_pushed_referrers_are_one_page(registry: RegistryUnderTest) -> Non
     assert [item["digest"] for item in page["manifests"]] == sorted({*pushed} - {pushed[7]})
 
 
-def test_a_page_of_long_annotations_fits_in_an_answer(strict_moto: Backend) -> None:
-    """Referrers that say as much as they may fill pages of no more than Lambda returns."""
+@pytest.mark.parametrize(
+    ("kind", "note", "number"),
+    [
+        (KINDS[0], "x" * 128 * 1024, 40),
+        (KINDS[0], "\x01" * 21_700, 60),
+        (KINDS[0], "\U0001f600" * 10_900, 60),
+        ("\x01" * 21_700, "", 60),
+        (KINDS[0], "\x01" * 350, 1_010),
+    ],
+    ids=["long", "control characters", "emoji", "a type that 0.1 took", "many"],
+)
+def test_a_page_of_referrers_fits_in_an_answer(
+    strict_moto: Backend, kind: str, note: str, number: int
+) -> None:
+    """Referrers that say as much as they may fill pages of no more than Lambda returns.
+
+    A control character has one byte where it is stored, and six in the answer.
+    """
     registry = registry_over(strict_moto.fresh())
-    digests = REFERRERS[:40]
-    for digest in digests:
-        fill(registry, [referrer_row(digest, KINDS[0], "x" * 128 * 1024)])
-    found = list(pages(registry, f"{NAME}/referrers/{SUBJECT}"))
-    assert [item["digest"] for page in found for item in page["manifests"]] == [*map(str, digests)]
-    assert max(len(json.dumps(page)) for page in found) < 4_700_000
-    assert len(found) > 1
+    digests = REFERRERS[:number]
+    fill(registry, (referrer_row(digest, kind, note) for digest in digests))
+    for query in ("", "?artifactType=application/x-sbom"):
+        wanted = [str(digest) for digest in digests if not query or kind == KINDS[0]]
+        found, following = [], f"{NAME}/referrers/{SUBJECT}{query}"
+        while following:
+            answer = registry.ask("GET", following)
+            assert (answer.status, len(answer.body) < LAMBDA_BODY) == (200, True)
+            found += [item["digest"] for item in json.loads(answer.body)["manifests"]]
+            link = re.fullmatch(r'</v2/(.*)>; rel="next"', str(answer.headers.get("Link", "")))
+            following = unquote(link[1]) if link else ""
+        assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        ("application/x+json", "application/x+json", True),
+        ("application/x+json", "application/x json", True),
+        ("application/x+a; b=c", "application/x a; b=c", True),
+        ("application/x+json", "application/xjson", False),
+        ("application/xjson", "application/x+json", False),
+    ],
+)
+def test_a_plus_that_came_as_a_space_is_a_plus(
+    registry: RegistryUnderTest, stored: str, asked: str, *, found: bool
+) -> None:
+    """Forms decode `+` to a space, so that curl asks for another type than it was told."""
+    fill(registry, [referrer_row(REFERRERS[0], stored)])
+    answer = registry.ask("GET", f"{NAME}/referrers/{SUBJECT}?artifactType={asked}")
+    assert bool(json.loads(answer.body)["manifests"]) is found
+
+
+@pytest.mark.parametrize(
+    "target", [f"{NAME}/tags/list?n=5", "_catalog?n=5", f"{NAME}/referrers/{SUBJECT}", "_catalog"]
+)
+def test_a_head_of_a_list_has_the_headers_of_the_get(
+    long_lists: RegistryUnderTest, target: str
+) -> None:
+    """With its Link; the gateway drops the body, and says how long it was."""
+    got, headed = (long_lists.ask(method, target) for method in ("GET", "HEAD"))
+    assert headed == got
+    assert "Link" in headed.headers
+    unknown = [long_lists.ask(method, "no/body/tags/list") for method in ("GET", "HEAD")]
+    assert [answer.status for answer in unknown] == [404, 404]
 
 
 MOST_PAGES = 100

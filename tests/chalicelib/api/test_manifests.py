@@ -6,21 +6,24 @@ What is refused stands in the table of test_dispatch.py, and lists page by page 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.registry.model import Link
+from chalicelib.registry.model import Link, bodies_of
 from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.items import LINK
-from chalicelib.stores.dynamodb.keys import link_key
+from chalicelib.stores.dynamodb.items import LINK, manifest_item
+from chalicelib.stores.dynamodb.keys import link_key, manifest_key
 from tests.chalicelib.api.pushing import (
     DOCKER,
     IMAGE,
     INDEX,
+    LIST,
     NAME,
+    blob,
     code,
     described,
     fill,
@@ -72,6 +75,82 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
 
 
+def test_a_large_manifests_body_is_its_own(registry: RegistryUnderTest) -> None:
+    """No blob route finds it, before a push of the same bytes as a blob or after its deletion.
+
+    A blob of the same digest comes and goes, and the manifest stays.
+    """
+    body = padded(registry, LIMITS.body_inline + 1, IMAGE)
+    digest = Digest.of(body)
+    at, as_blob = f"{NAME}/manifests/{digest}", f"{NAME}/blobs/{digest}"
+    assert put(registry, "v1", body).status == 201
+    for _ in range(2):
+        for method in ("GET", "HEAD", "DELETE"):
+            assert registry.ask(method, as_blob).status == 404
+        mount = f"other/app/blobs/uploads?mount={digest}&from={NAME}"
+        assert registry.ask("POST", mount).status == 202
+        assert registry.ask("GET", at).body == body
+        blob(registry, body)
+        assert registry.ask("GET", as_blob).status == 200
+        assert registry.ask("DELETE", as_blob).status == 202
+        assert registry.ask("GET", at).body == body
+    blob(registry, body)
+    assert registry.ask("DELETE", at).status == 202
+    assert registry.ask("GET", as_blob).status == 200
+    assert registry.ask("DELETE", as_blob).status == 202
+    record = registry.ports.metadata.get_record(digest)
+    assert record is not None
+    assert record.links == 0
+
+
+def test_a_large_manifest_that_is_refused_leaves_nothing(registry: RegistryUnderTest) -> None:
+    """Neither bytes, nor an item, nor a session."""
+    body = index(described(b"absent"), annotations={"a": "x" * LIMITS.body_inline})
+
+    def rows() -> list[int]:
+        tables = (registry.registry_table, registry.uploads_table)
+        return [registry.dynamodb.scan(TableName=table)["Count"] for table in tables]
+
+    before = rows(), registry.stored()
+    for _ in range(2):
+        assert put(registry, "v1", body, INDEX).status == 404
+        assert (rows(), registry.stored()) == before
+
+
+@pytest.mark.parametrize("deleted", ["blob", "manifest", "blob, by 0.1"])
+def test_a_large_manifest_of_an_older_version(registry: RegistryUnderTest, deleted: str) -> None:
+    """0.1 stored its body as a blob of the repository: it is answered, and no DELETE takes it.
+
+    Where 0.1 itself let a DELETE take it, the manifest is unknown until it is pushed again.
+    """
+    body = padded(registry, LIMITS.body_inline + 1, IMAGE)
+    digest = Digest.of(body)
+    at = f"{NAME}/manifests/v1"
+    assert put(registry, "v1", body).status == 201
+    metadata = registry.ports.metadata
+    live = metadata.get_manifest(NAME, digest)
+    assert live is not None
+    assert live.references is not None
+    # What 0.1 wrote: the link in the repository itself, and the manifest among its references.
+    blob(registry, body)
+    assert metadata.delete_link(bodies_of(NAME), digest)
+    older = replace(live, references=(*live.references, digest))
+    fill(registry, [{**key_attributes(manifest_key(NAME, digest)), **manifest_item(older)}])
+    assert registry.ask("GET", at).body == body
+    if deleted == "blob, by 0.1":
+        assert metadata.delete_link(NAME, digest)
+        answer = registry.ask("GET", at)
+        assert (answer.status, code(answer)) == (404, "MANIFEST_UNKNOWN")
+        assert put(registry, "v1", body).status == 201
+    elif deleted == "blob":
+        for status in (202, 404):
+            assert registry.ask("DELETE", f"{NAME}/blobs/{digest}").status == status
+    assert registry.ask("GET", at).body == body
+    assert registry.ask("DELETE", f"{NAME}/manifests/{digest}").status == 202
+    assert metadata.get_link(bodies_of(NAME), digest) is None
+    assert registry.ask("GET", at).status == 404
+
+
 FILES = [Digest.of(str(number).encode()) for number in range(LIMITS.references_inline + 100)]
 """More than a manifest's item names."""
 
@@ -98,11 +177,9 @@ def test_a_manifest_of_more_layers_than_its_item_names(registry: RegistryUnderTe
     assert (answer.status, code(answer)) == (404, "MANIFEST_BLOB_UNKNOWN")
 
 
-@pytest.mark.parametrize("field", ["annotations", "artifactType"])
-def test_a_referrer_that_says_too_much_is_413(registry: RegistryUnderTest, field: str) -> None:
+def test_a_referrer_that_says_too_much_is_413(registry: RegistryUnderTest) -> None:
     """What no referrers list could show is refused with its limit, and only where it is listed."""
-    text = "x" * (LIMITS.referrer_row + 1)
-    extra: dict[str, Any] = {field: {"a": text} if field == "annotations" else text}
+    extra = {"annotations": {"a": "x" * (LIMITS.referrer_row + 1)}}
     body = image(registry, b"layer", **extra)
     assert put(registry, "plain", body).status == 201
     answer = put(registry, "referrer", image(registry, subject=described(body), **extra))
@@ -132,6 +209,72 @@ def test_a_manifest_needs_what_it_names_unless_sparse(strict_moto: Backend) -> N
         assert put(registry, "v1", image(registry, layers=[layer])).status == status
     for registry, status in ((strict, 404), (sparse_image, 404), (sparse_index, 201)):
         assert put(registry, "v2", index(missing), INDEX).status == status
+
+
+CACHE = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
+
+
+@pytest.mark.parametrize("media_type", [INDEX, LIST])
+def test_an_index_may_name_blobs(registry: RegistryUnderTest, media_type: str) -> None:
+    """A build cache in the form of an index is stored, and refers to its layers as an image does.
+
+    What is absent, or of another size, is refused: also a manifest that is named as a blob, a blob
+    that is named as a manifest, and a manifest under another type than its own.
+    """
+    layer, config = (
+        blob(registry, data) | {"mediaType": kind}
+        for data, kind in zip((b"l", b"c"), CACHE, strict=True)
+    )
+    child = image(registry, b"layer")
+    assert put(registry, Digest.of(child), child).status == 201
+    body = index(layer, described(child), config, mediaType=media_type)
+    assert put(registry, "cache", body, media_type).status == 201
+    assert registry.ask("GET", f"{NAME}/manifests/cache").body == body
+    stored = registry.ports.metadata.get_manifest(NAME, Digest.of(body))
+    assert stored is not None
+    named = {str(digest) for digest in stored.references or ()}
+    assert named == {layer["digest"], config["digest"], str(Digest.of(child))}
+    for status, wrong in (
+        (400, layer | {"size": 2}),
+        (404, layer | {"digest": str(Digest.of(b"absent"))}),
+        (404, layer | {"digest": str(Digest.of(child)), "size": len(child)}),
+        (404, layer | {"mediaType": IMAGE}),
+    ):
+        refused = index(layer, wrong, mediaType=media_type)
+        assert put(registry, "wrong", refused, media_type).status == status
+    other = LIST if media_type == INDEX else INDEX
+    assert put(registry, "wrong", index(described(body, other)), INDEX).status == 400
+    above = index(described(body, media_type), layer)
+    assert put(registry, "above", above, INDEX).status == 201
+
+
+def test_a_digest_has_one_type(registry: RegistryUnderTest) -> None:
+    """A manifest that is live under one type is refused under another, which changes nothing."""
+    subject = described(b"a subject that is not there")
+    body = image(registry, b"layer", subject=subject)
+    digest = Digest.of(body)
+    assert put(registry, "v1", body).status == 201
+    metadata = registry.ports.metadata
+    live = metadata.get_manifest(NAME, digest)
+    assert live is not None
+    # As an older version stored it, which took an undeclared manifest under any type.
+    before = replace(live, media_type=DOCKER)
+    fill(registry, [{**key_attributes(manifest_key(NAME, digest)), **manifest_item(before)}])
+    answer = put(registry, "v2", body)
+    assert (answer.status, code(answer)) == (400, "MANIFEST_INVALID")
+    assert DOCKER in answer.body.decode()
+    assert metadata.get_manifest(NAME, digest) == before
+    assert registry.ask("GET", f"{NAME}/manifests/v2").status == 404
+    assert registry.ask("GET", f"{NAME}/manifests/v1").headers["Content-Type"] == DOCKER
+
+
+def test_a_subject_of_size_0_is_not_judged(registry: RegistryUnderTest) -> None:
+    """A client that believed a HEAD without a length can attach; any other wrong size is 400."""
+    subject = image(registry, b"subject")
+    assert put(registry, "v1", subject).status == 201
+    for size, status in ((0, 201), (len(subject), 201), (1, 400), (len(subject) + 1, 400)):
+        body = image(registry, subject=described(subject) | {"size": size})
+        assert put(registry, Digest.of(body), body).status == status
 
 
 def test_an_index_of_two_platforms(registry: RegistryUnderTest) -> None:
@@ -177,13 +320,13 @@ def test_a_manifest_by_digest_takes_many_tags(registry: RegistryUnderTest) -> No
 def test_referrers_are_listed_filtered_and_deleted(registry: RegistryUnderTest) -> None:
     """Referrers of a subject, present or not, are an index; a deleted referrer leaves it.
 
-    Annotations are kept escaped, so any text may stand in one: half a surrogate pair, too.
+    Annotations are kept escaped, so any text may stand in one: a control character, too.
     """
     subject = described(b"a subject that is not there")
     target = f"{NAME}/referrers/{subject['digest']}"
     pushed = {}
     for kind in ("a/sig", "a/sbom"):
-        annotations = {"k": kind, "\ud83d": "\0", "": "\U0001f600", "\u2028": ""}
+        annotations = {"k": kind, "\u007f": "\0", "": "\U0001f600", "\u2028": ""}
         extra = {"subject": subject, "artifactType": kind, "annotations": annotations}
         body = image(registry, b"sig", **extra)
         assert put(registry, Digest.of(body), body).headers["OCI-Subject"] == subject["digest"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,34 @@ def test_a_small_blob_in_one_request(registry: RegistryUnderTest) -> None:
         assert registry.ask("POST", target, data).status == 201
     assert dict(calls.operations("s3")) == {"PutObject": 1}
     assert dict(calls.operations("dynamodb")) == {"PutItem": 1, "TransactWriteItems": 1}
+
+
+def test_a_large_manifest(registry: RegistryUnderTest) -> None:
+    """Its body costs what a small blob costs. A DELETE of a blob asks if it is a manifest's."""
+    document = {"schemaVersion": 2, "manifests": [], "annotations": {"a": "x" * 120_000}}
+    body = json.dumps(document).encode()
+    digest, media_type = Digest.of(body), "application/vnd.oci.image.index.v1+json"
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        target = f"a/b/manifests/{digest}"
+        assert registry.ask("PUT", target, body, content_type=media_type).status == 201
+    assert dict(calls.operations("s3")) == {"PutObject": 1}
+    # Pending and the session; the body, and the manifest live; the catalog, asked twice and told.
+    assert dict(calls.operations("dynamodb")) == {
+        "PutItem": 3,
+        "TransactWriteItems": 2,
+        "GetItem": 2,
+    }
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        assert registry.ask("DELETE", target).status == 202
+    operations = {"BatchGetItem": 1, "GetItem": 1, "UpdateItem": 1, "Query": 1}
+    operations |= {"TransactWriteItems": 1}
+    assert dict(calls.operations("dynamodb")) == operations
+    blob = Digest.of(b"")
+    assert registry.ask("POST", f"a/b/blobs/uploads?digest={blob}").status == 201
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        assert registry.ask("DELETE", f"a/b/blobs/{blob}").status == 202
+    operations = {"BatchGetItem": 1, "GetItem": 1, "TransactWriteItems": 1}
+    assert dict(calls.operations("dynamodb")) == operations
 
 
 def test_a_small_blob_in_three_requests(registry: RegistryUnderTest) -> None:

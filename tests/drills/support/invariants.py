@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.registry.keys import data_key, session_prefix
-from chalicelib.registry.model import ManifestState
+from chalicelib.registry.model import ManifestState, bodies_of
 from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
 from tests.drills.support.ledger import Ledger, Violation
@@ -150,6 +150,9 @@ def _manifests(seen: Snapshot, ledger: Ledger) -> None:
             manifest is not None and manifest.body in {body, None}, f"{digest} has other bytes"
         )
     for (repository, digest), manifest in seen.manifests.items():
+        if manifest.state is ManifestState.LIVE and manifest.body is None:
+            homes = {(bodies_of(repository), digest), (repository, digest)}
+            _require(homes & set(seen.links), f"manifest {digest} is live, and has no body")
         for reference in (
             (manifest.references or ()) if manifest.state is ManifestState.LIVE else ()
         ):
@@ -253,6 +256,13 @@ def _nothing_left(seen: Snapshot) -> None:
     _require(not seen.multiparts, f"open at the end: {list(seen.multiparts)}")
     for manifest in seen.manifests.values():
         _require(manifest.state is ManifestState.LIVE, f"dead at the end: {manifest}")
+    for home, digest in seen.links:
+        repository, _, bodies = home.partition("#")
+        if bodies:
+            owner = seen.manifests.get((repository, digest))
+            _require(
+                owner and owner.body is None, f"the body of {digest} is left, which is {owner}"
+            )
     for session in seen.sessions.values():
         over = session.state in TERMINAL and session.sweep_at is None
         _require(over and session.expires_at, f"dead at the end: {session}")

@@ -156,6 +156,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "sweep_at": NOW,
         "referrer": None,
         "link": link,
+        "body": link,
         "limit": 1,
         "tag": "v1",
         "tags": {"v1": None},
@@ -166,7 +167,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 29
+    assert len(operations) == 30
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "limit" in wanted:

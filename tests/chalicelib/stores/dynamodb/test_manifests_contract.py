@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.registry.model import ManifestState
+from chalicelib.registry.model import ManifestState, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError
 from tests.support.values import (
     NOW,
@@ -18,12 +18,13 @@ from tests.support.values import (
     a_referrer,
     fresh_digest,
     fresh_name,
+    push,
     push_manifest,
 )
 
 if TYPE_CHECKING:
     from chalicelib.digest import Digest
-    from chalicelib.registry.model import Manifest
+    from chalicelib.registry.model import Link, Manifest
     from tests.chalicelib.stores.conftest import Stores
 
 
@@ -249,6 +250,98 @@ def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
     assert at(stores, live) == begun
     rows = stores.metadata.list_referrers(manifest.repository, subject, None, 10)
     assert rows.items == [a_referrer(manifest, subject)]
+
+
+# bodies
+
+
+def with_body(stores: Stores, *, of_0_1: bool = False) -> tuple[Manifest, Link]:
+    """Make a large manifest live, and its body too: in its own namespace, or where 0.1 had it."""
+    manifest = a_manifest(body=None)
+    home = manifest.repository if of_0_1 else bodies_of(manifest.repository)
+    push(stores.sessions, stores.metadata, home, manifest.digest)
+    link = stores.metadata.get_link(home, manifest.digest)
+    assert link is not None
+    return push_manifest(stores.metadata, manifest), link
+
+
+def links(stores: Stores, digest: Digest) -> int:
+    """Return how many links the record counts."""
+    record = stores.metadata.get_record(digest)
+    assert record is not None
+    return record.links
+
+
+@pytest.mark.parametrize("state", ["pending", "deleting"])
+def test_a_body_goes_with_its_manifest(stores: Stores, state: str) -> None:
+    """Item and link in one transaction: neither goes where the link has changed, nor twice."""
+    live, link = with_body(stores)
+    if state == "deleting":
+        ending, end = deleting(stores, live), stores.metadata.finish_delete
+    else:
+        stores.metadata.finish_delete(deleting(stores, live))
+        ending, end = replace(live, state=ManifestState.PENDING), stores.metadata.remove_pending
+        stores.metadata.put_pending(ending)
+    assert stores.metadata.touch_link(link, NOW)
+    with pytest.raises(ManifestMovedError):
+        end(ending, link)
+    assert at(stores, live) == ending
+    read = stores.metadata.get_link(link.repository, link.digest)
+    for _ in range(2):
+        end(ending, read)
+        assert at(stores, live) is None
+        assert stores.metadata.get_link(link.repository, link.digest) is None
+        assert links(stores, live.digest) == 0
+
+
+def test_a_late_deletion_spares_the_body_of_a_later_push(stores: Stores) -> None:
+    """What somebody else has ended takes no link, though the digest is the same."""
+    live, link = with_body(stores)
+    late = deleting(stores, live)
+    stores.metadata.finish_delete(late, link)
+    push(stores.sessions, stores.metadata, link.repository, link.digest)
+    anew = push_manifest(stores.metadata, replace(live, version="anew"))
+    read = stores.metadata.get_link(link.repository, link.digest)
+    stores.metadata.finish_delete(late, read)
+    stores.metadata.remove_pending(anew, read)
+    assert stores.metadata.get_link(link.repository, link.digest) == read
+    assert (at(stores, anew), links(stores, live.digest)) == (anew, 1)
+
+
+def test_a_body_is_kept_out_of_its_repository(stores: Stores) -> None:
+    """The link moves, also if it is asked twice; the record counts as many."""
+    live, link = with_body(stores, of_0_1=True)
+    for _ in range(2):
+        stores.metadata.keep_body(live, link)
+        assert stores.metadata.get_link(link.repository, link.digest) is None
+        kept = stores.metadata.get_link(bodies_of(live.repository), live.digest)
+        assert kept is not None
+        assert (kept.key, kept.size, links(stores, live.digest)) == (link.key, link.size, 1)
+        assert kept.version != link.version
+
+
+@pytest.mark.parametrize("change", ["deleting", "gone", "anew", "touched", "kept"])
+def test_a_body_is_kept_for_a_live_manifest_only(stores: Stores, change: str) -> None:
+    """Nothing moves where the manifest goes or was pushed anew, or a link is not as it was."""
+    live, link = with_body(stores, of_0_1=True)
+    home = bodies_of(live.repository)
+    if change in {"deleting", "gone", "anew"}:
+        begun = deleting(stores, live)
+        if change != "deleting":
+            stores.metadata.finish_delete(begun)
+        if change == "anew":
+            push_manifest(stores.metadata, replace(live, version="anew"))
+    elif change == "touched":
+        assert stores.metadata.touch_link(link, NOW)
+    else:
+        assert stores.metadata.add_link(home, link.digest, NOW)
+    before = stores.metadata.get_link(link.repository, link.digest)
+    counted = links(stores, live.digest)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.keep_body(live, link)
+    assert stores.metadata.get_link(link.repository, link.digest) == before
+    assert links(stores, live.digest) == counted
+    assert (stores.metadata.get_link(home, live.digest) is None) is (change != "kept")
 
 
 # tags

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.errors import UnavailableError, UploadBusyError
+from chalicelib.registry.model import bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.blobs import TRIES
@@ -26,6 +27,7 @@ from tests.support.values import (
     a_manifest,
     always,
     begin,
+    fresh_digest,
     fresh_name,
     key_of,
     push_manifest,
@@ -34,6 +36,7 @@ from tests.support.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.digest import Digest
     from tests.chalicelib.stores.conftest import Stores
 
 TRANSACTION = "TransactWriteItems"
@@ -201,6 +204,28 @@ def test_a_link_that_no_record_counts_is_deleted_alone(
     before = dynamo.metadata.get_record(digest)
     assert dynamo.metadata.delete_link(repository, digest)
     assert dynamo.metadata.get_link(repository, digest) is None
+    assert dynamo.metadata.get_record(digest) == before
+
+
+@pytest.mark.parametrize("links", [None, {"N": "0"}])
+@pytest.mark.parametrize("subject", [None, fresh_digest()])
+def test_a_body_that_no_record_counts_goes_with_its_manifest(
+    dynamo: Stores, repository: str, links: dict[str, str] | None, subject: Digest | None
+) -> None:
+    """A large manifest can be deleted, whatever was lost of the blob that is its body."""
+    home = bodies_of(repository)
+    digest = dynamo.pushed(home)
+    link = dynamo.metadata.get_link(home, digest)
+    if links is None:
+        dynamo.drop(keys.record_key(digest))
+    else:
+        dynamo.change(keys.record_key(digest), links=links)
+    before = dynamo.metadata.get_record(digest)
+    manifest = a_manifest(repository=repository, digest=digest, body=None, subject=subject)
+    live = push_manifest(dynamo.metadata, manifest)
+    dynamo.metadata.finish_delete(dynamo.metadata.begin_delete(live, NOW), link)
+    assert dynamo.metadata.get_manifest(repository, digest) is None
+    assert dynamo.metadata.get_link(home, digest) is None
     assert dynamo.metadata.get_record(digest) == before
 
 
