@@ -16,6 +16,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import (
     DigestInvalidError,
     ManifestBlobUnknownError,
+    ManifestContradictsError,
     ManifestInvalidError,
     ManifestUnknownError,
     SizeTooLargeError,
@@ -34,7 +35,10 @@ _TRIES = 6
 
 @dataclass(frozen=True, slots=True)
 class ManifestPush:
-    """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds."""
+    """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds.
+
+    `may_pull`: whether the client may hear what the repository holds, and of what size.
+    """
 
     repository: str
     reference: Reference
@@ -43,6 +47,7 @@ class ManifestPush:
     tags: Sequence[str]
     principal: str
     deadline: float
+    may_pull: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,15 @@ class Manifests:
                 push.repository, push.principal, digest, push.body, push.deadline
             )
         manifest = self._manifest(push, parsed, digest, inline=inline)
-        self._retried(lambda: self._put_once(manifest, parsed, tags))
+        try:
+            self._retried(lambda: self._put_once(push, manifest, parsed, tags))
+        except (ManifestBlobUnknownError, ManifestContradictsError):
+            if push.may_pull:
+                raise
+            # One answer for what is not there and for what has another size.
+            raise ManifestBlobUnknownError(
+                "the manifest names something that this repository lacks, or has in another size"
+            ) from None
         return StoredManifest(digest, manifest.subject, tags)
 
     def get(self, repository: str, reference: Reference) -> StoredBody:
@@ -192,14 +205,16 @@ class Manifests:
             sweep_at=now + self._limits.manifest_grace,
         )
 
-    def _put_once(self, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]) -> None:
+    def _put_once(
+        self, push: ManifestPush, manifest: Manifest, parsed: ParsedManifest, tags: Sequence[str]
+    ) -> None:
         metadata = self._ports.metadata
         found = metadata.put_pending(manifest)
         if found.state is ManifestState.DELETING:
             self.finish_delete(found)
             raise ManifestMovedError
         try:
-            self._check(manifest.repository, parsed)
+            self._check(manifest.repository, parsed, may_pull=push.may_pull)
         except (ManifestBlobUnknownError, ManifestInvalidError):
             metadata.remove_pending(manifest)
             raise
@@ -215,7 +230,7 @@ class Manifests:
             if not batch:
                 return
 
-    def _check(self, repository: str, parsed: ParsedManifest) -> None:
+    def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> None:
         """Require all that a manifest refers to, in the sizes that it gives."""
         limits = self._limits
         blobs = {item.digest: item for item in parsed.blobs}
@@ -225,8 +240,9 @@ class Manifests:
         now = self._ports.clock.now()
         for link in links.values():
             self._unmark(link, now)
-        # A subject may be missing, but one that is here must have the size that is given.
-        subject = [parsed.subject] if parsed.subject else []
+        # A subject may be missing, but one that is here must have the size that is given. Who may
+        # not pull would learn by it whether it is here.
+        subject = [parsed.subject] if parsed.subject and may_pull else []
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
@@ -255,7 +271,7 @@ def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
                 detail={"digest": str(item.digest)},
             )
         if size != item.size:
-            raise ManifestInvalidError(
+            raise ManifestContradictsError(
                 f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
             )
 

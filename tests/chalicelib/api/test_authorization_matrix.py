@@ -180,6 +180,49 @@ def test_a_refusal_says_nothing_of_what_exists() -> None:
             assert len(answers) <= 1
 
 
+@pytest.mark.parametrize("login", ["pusher", "short push"])
+def test_who_may_push_alone_hears_neither_sizes_nor_presence(login: str) -> None:
+    """A manifest that names a blob in a wrong size is refused as one that names what is not there.
+
+    A subject is taken whatever its size; and a blob is uploaded as if it were not there.
+    """
+    world = World()
+    if login == "pusher":
+        header = world.header(login, "basic", PRIVATE)
+    else:
+        header = world.header("writer", login, PRIVATE)
+    manifest = "application/vnd.oci.image.manifest.v1+json"
+
+    def put(size: int, digest: Digest, subject: int | None = None) -> Response:
+        """Push a manifest with a config of this digest and size, and with a subject."""
+        config = {"mediaType": "application/octet-stream", "digest": str(digest), "size": size}
+        document = {"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": []}
+        if subject is not None:
+            about = {"mediaType": manifest, "digest": str(stored), "size": subject}
+            document |= {"subject": about}
+        body, target = json.dumps(document).encode(), f"{PRIVATE}/manifests/v1"
+        context = world.access.authorizer(header)
+        request = a_request("PUT", target, world.memory.clock.now(), body, content_type=manifest)
+        return world.api(request._replace(authorizer=context or {}))
+
+    whole = put(len(BLOB), DIGEST)
+    assert whole.status == 201
+    stored = whole.headers["Docker-Content-Digest"]
+    refused = [put(size, DIGEST) for size in (1, len(BLOB) + 1)]
+    refused += [put(len(BLOB), Digest.of(b"nowhere")), put(1, Digest.of(b"nowhere"))]
+    assert {(each.status, each.body) for each in refused} == {(404, refused[0].body)}
+    assert {put(len(BLOB), DIGEST, subject).status for subject in (1, 9_999)} == {201}
+    for query in (f"mount={DIGEST}&from={PRIVATE}", f"mount={DIGEST}", f"digest={DIGEST}"):
+        assert world.ask("POST", f"{PRIVATE}/blobs/uploads?{query}", header).status == 202
+    for method in ("HEAD", "GET"):
+        answers = [
+            world.ask(method, f"{PRIVATE}/blobs/{digest}", header)
+            for digest in (DIGEST, Digest.of(b"nowhere"))
+        ]
+        assert answers[0] == answers[1]
+        assert answers[0].status in {401, 403}
+
+
 MOUNT = f"{PRIVATE}/blobs/uploads?mount={DIGEST}&from={FOREIGN}"
 
 
