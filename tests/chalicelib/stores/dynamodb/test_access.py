@@ -633,6 +633,19 @@ def test_a_change_while_it_is_moved_is_not_lost(dynamo: DynamoAccess) -> None:
     assert store.get_trust(trust.name) == replace(trust, subject="somebody")
 
 
+def test_a_credential_that_is_moved_while_it_is_revoked_is_revoked(dynamo: DynamoAccess) -> None:
+    """Its row in the list is not taken for it."""
+    store, credential = dynamo.store, a_credential()
+    put_as_version_0_1(store, credential)
+    with meanwhile(dynamo.client, "GetItem", store.move, 2):
+        store.revoke(credential.id)
+    assert store.get(credential.id) == replace(credential, revoked=True)
+    row = dynamo.client.get_item(
+        TableName=dynamo.table, Key=key_attributes(listed_credential(credential.id))
+    )
+    assert row["Item"].keys() == {"pk", "sk"}
+
+
 def test_a_credential_that_is_moved_while_it_is_looked_for_is_found(dynamo: DynamoAccess) -> None:
     """It is at no time in neither place."""
     store, credential = dynamo.store, a_credential()
