@@ -22,6 +22,7 @@ from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
 from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
+from chalicelib.access.seals import Seals
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.api.authorization import GrantedAccess
@@ -124,7 +125,9 @@ class _CostWorld:
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
         tokens = TokenService(self.access, self.token_issuer, exchange, self.clock.now)
-        admission = GrantedAccess(self.access, self.clock.now, lambda: self.registry)
+        admission = GrantedAccess(
+            self.access, self.clock.now, lambda: self.registry, lambda: Seals(FixedSigningKeys())
+        )
         self.api = Api(lambda: self.registry, options, admission, lambda: tokens)
 
     @cached_property

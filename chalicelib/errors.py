@@ -98,6 +98,10 @@ class ManifestInvalidError(RegistryError):
     code = ErrorCode.MANIFEST_INVALID
 
 
+class ManifestContradictsError(ManifestInvalidError):
+    """A manifest that says of something in its repository what is not so."""
+
+
 class ManifestUnknownError(RegistryError):
     """The repository has no such manifest."""
 

@@ -22,6 +22,7 @@ from chalicelib.registry.session import Owner
 from chalicelib.routes import RouteMatch
 
 if TYPE_CHECKING:
+    from chalicelib.access.seals import Seals
     from chalicelib.registry.registry import Registry
 
 
@@ -45,6 +46,7 @@ class PrincipalCaller(NamedTuple):
 
     principal: Principal
     store: AccessStore
+    seals: "Callable[[], Seals]"
 
     @property
     def id(self) -> str:
@@ -69,21 +71,28 @@ class PrincipalCaller(NamedTuple):
         grants = self.principal.grants
         hidden = [name for name in repositories if not allowed(grants, "pull", name)]
         # One range of the list: a page has up to a thousand names, and few of them are public.
-        public = self.store.public_between(min(hidden), max(hidden)) if hidden else frozenset()
+        public = self.store.public_between(hidden[0], hidden[-1]) if hidden else frozenset()
         unseen = set(hidden) - public
         return [name for name in repositories if name not in unseen]
+
+    def seal(self, name: str) -> str:
+        return self.seals().seal(name)
+
+    def unseal(self, sealed: str) -> str | None:
+        return self.seals().open(sealed)
 
 
 class GrantedAccess(NamedTuple):
     """A principal may do what was granted, and anybody may pull what is public.
 
     `now` gives seconds since the epoch. `registry` is asked only about the session of an upload
-    that outlives its token.
+    that outlives its token; `seals` are for pages of the catalog that end behind a hidden name.
     """
 
     store: AccessStore
     now: Callable[[], float]
     registry: "Callable[[], Registry]"
+    seals: "Callable[[], Seals]"
 
     def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
         action, repository = found.route.action, found.parameters.get("name")
@@ -95,7 +104,7 @@ class GrantedAccess(NamedTuple):
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
         if self._finishes(principal, found):
             principal = replace(principal, expired_at=None)
-        caller = PrincipalCaller(principal, self.store)
+        caller = PrincipalCaller(principal, self.store, self.seals)
         decision = caller.decision(action, repository)
         if decision is Decision.CHALLENGE:
             raise UnauthorizedError(scopes=scopes)

@@ -10,10 +10,13 @@ from typing import Any
 from chalicelib.api.headers import next_link
 from chalicelib.api.messages import Request, Response
 from chalicelib.descriptor import MediaType
-from chalicelib.errors import PaginationNumberInvalidError
+from chalicelib.errors import PaginationNumberInvalidError, RequestInvalidError
 from chalicelib.page import Page
 from chalicelib.reference import MAX_NAME_LENGTH, MAX_TAG_LENGTH, parse_digest
 from chalicelib.registry.registry import Registry
+
+_SEALED = "~"
+"""Begins a `last` that is sealed, and no name."""
 
 
 def tags(registry: Registry, request: Request, name: str) -> Response:
@@ -25,11 +28,22 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
 
 
 def catalog(registry: Registry, request: Request) -> Response:
-    """GET and HEAD: a page of the repositories."""
+    """GET and HEAD: a page of the repositories that the caller may see.
+
+    Where it ends behind a name that is hidden, the next page begins at that name, sealed.
+    """
     limit, last = _page(request, MAX_NAME_LENGTH)
-    visible = None if request.caller.sees_all else request.caller.visible
-    page = registry.lists.repositories(last, limit, visible, request.deadline)
-    return _names("/v2/_catalog", {"repositories": list(page.items)}, page, limit)
+    caller, visible = request.caller, None
+    if not caller.sees_all:
+        visible = caller.visible
+        last = _unsealed(request, last)
+    page = registry.lists.repositories(last, limit, visible)
+    headers = {}
+    if page.rest_after is not None:
+        is_shown = bool(page.items) and page.rest_after == page.items[-1]
+        last = page.rest_after if is_shown else _SEALED + caller.seal(page.rest_after)
+        headers = next_link("/v2/_catalog", n=limit, last=last)
+    return _json({"repositories": list(page.items)}, headers)
 
 
 def referrers(registry: Registry, request: Request, name: str, digest: str) -> Response:
@@ -46,6 +60,17 @@ def referrers(registry: Registry, request: Request, name: str, digest: str) -> R
         f' "manifests": [{", ".join(page.items)}]}}'
     )
     return Response(200, {**headers, "Content-Type": MediaType.OCI_INDEX.value}, index.encode())
+
+
+def _unsealed(request: Request, last: str | None) -> str | None:
+    """Return the name that the last one seen is, where a Link of the catalog sealed it."""
+    sealed = request.parameter("last") or ""
+    if not sealed.startswith(_SEALED):
+        return last
+    name = request.caller.unseal(sealed.removeprefix(_SEALED))
+    if name is None:
+        raise RequestInvalidError("`last` is not as a Link of this list had it: begin without it")
+    return name
 
 
 def _page(request: Request, longest: int) -> tuple[int | None, str | None]:

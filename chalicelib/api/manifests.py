@@ -60,6 +60,7 @@ def put(
             tags=tags,
             principal=request.principal,
             deadline=request.deadline,
+            may_pull=request.caller.may_pull(name),
         )
     )
     headers: dict[str, str | list[str]] = {

@@ -35,7 +35,13 @@ class AuthorizedCaller(Protocol):
         """Whether the caller may pull from another repository too, such as a mount's source."""
 
     def visible(self, repositories: Sequence[str]) -> list[str]:
-        """Return those of some repositories that a list shows."""
+        """Return those of some repositories that a list shows; they come in byte order."""
+
+    def seal(self, name: str) -> str:
+        """Return a name that the caller may not see, as a text that says nothing of it."""
+
+    def unseal(self, sealed: str) -> str | None:
+        """Return a name that was sealed; None for another text."""
 
 
 class UnrestrictedCaller(NamedTuple):
@@ -52,6 +58,14 @@ class UnrestrictedCaller(NamedTuple):
     def visible(self, repositories: Sequence[str]) -> list[str]:
         """See AuthorizedCaller.visible."""
         return list(repositories)
+
+    def seal(self, name: str) -> str:
+        """See AuthorizedCaller.seal: nothing is hidden here."""
+        return name
+
+    def unseal(self, sealed: str) -> str | None:
+        """See AuthorizedCaller.unseal."""
+        return sealed
 
 
 class Request(NamedTuple):

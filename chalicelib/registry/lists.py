@@ -4,12 +4,11 @@ This module must never read a list whole to answer a page of it.
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.digest import Digest
-from chalicelib.errors import NameUnknownError, UnavailableError
+from chalicelib.errors import NameUnknownError
 from chalicelib.page import Page
 from chalicelib.registry.model import Referrer
 from chalicelib.registry.service import Ports
@@ -24,11 +23,22 @@ referrers, which carry their manifests' annotations, ends by its bytes.
 PAGE_BYTES = 4_000_000
 """Most bytes of a page of referrers: of the JSON, in which a byte that is stored may become six."""
 
-_SPARE = 5.0
-"""Seconds before the deadline at which no further page is read."""
+READS = 10
+"""Most pages that are read for one page of repositories, those that are hidden included."""
 
 Visible = Callable[[Sequence[str]], list[str]]
 """Given names, returns those that the caller may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoriesPage:
+    """One page of repositories; `rest_after` is where the next one goes on, None after the last.
+
+    That is a hidden name where it is not the last of `items`: no client may be shown it.
+    """
+
+    items: Sequence[str]
+    rest_after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,6 @@ class Lists:
 
     def __init__(self, ports: Ports) -> None:
         self._metadata = ports.metadata
-        self._clock = ports.clock
 
     def tags(self, repository: str, after: str | None, limit: int | None) -> Page[str]:
         """Tags in byte order after `after` (it need not exist); at most `limit`, or 1,000.
@@ -60,32 +69,27 @@ class Lists:
         return page if limit != 0 else Page([], more=False)
 
     def repositories(
-        self,
-        after: str | None,
-        limit: int | None,
-        visible: Visible | None = None,
-        deadline: float = math.inf,
-    ) -> Page[str]:
+        self, after: str | None, limit: int | None, visible: Visible | None = None
+    ) -> RepositoriesPage:
         """Repositories in byte order after `after` that are `visible` (None: all); limits as above.
 
-        With a filter it reads on until one more visible name is found than the page holds, or the
-        list ends: the client sees a page's last name and whether another page comes, and neither
-        may disclose a hidden name. Raises UnavailableError shortly before `deadline` (epoch
-        seconds).
+        With a filter it reads on until one more visible name is found than the page holds, the
+        list ends, or READS pages were read: then the page is short, or empty, and more may come.
         """
         if limit == 0:
-            return Page([], more=False)
+            return RepositoriesPage([], None)
         wanted = _bounded(limit)
         page = self._metadata.list_repositories(after, wanted)
         if visible is None:
-            return page
-        found = visible(page.items)
-        while len(found) <= wanted and page.more:
-            if self._clock.now() > deadline - _SPARE:
-                raise UnavailableError("the list has more names than can be read in one request")
+            return RepositoriesPage(page.items, page.items[-1] if page.more else None)
+        found, reads = visible(page.items), 1
+        while len(found) <= wanted and page.more and reads < READS:
             page = self._metadata.list_repositories(page.items[-1], PAGE)
             found += visible(page.items)
-        return Page(found[:wanted], more=len(found) > wanted)
+            reads += 1
+        if len(found) > wanted:
+            return RepositoriesPage(found[:wanted], found[wanted - 1])
+        return RepositoriesPage(found, page.items[-1] if page.more else None)
 
     def referrers(
         self,

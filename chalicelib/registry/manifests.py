@@ -18,6 +18,7 @@ from chalicelib.errors import (
     BlobUnknownError,
     DigestInvalidError,
     ManifestBlobUnknownError,
+    ManifestContradictsError,
     ManifestInvalidError,
     ManifestUnknownError,
     SizeTooLargeError,
@@ -37,7 +38,10 @@ _TRIES = 6
 
 @dataclass(frozen=True, slots=True)
 class ManifestPush:
-    """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds."""
+    """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds.
+
+    `may_pull`: whether the client may hear what the repository holds, and of what size.
+    """
 
     repository: str
     reference: Reference
@@ -46,6 +50,7 @@ class ManifestPush:
     tags: Sequence[str]
     principal: str
     deadline: float
+    may_pull: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,16 @@ class Manifests:
         tags = [push.reference.name] if isinstance(push.reference, Tag) else []
         tags = list(dict.fromkeys([*tags, *push.tags]))
         manifest = self._manifest(push, parsed, digest)
-        self._retried(lambda: self._put_once(push, manifest, parsed, tags))
+        try:
+            self._retried(lambda: self._put_once(push, manifest, parsed, tags))
+        except (ManifestBlobUnknownError, ManifestContradictsError):
+            if push.may_pull:
+                raise
+            # One answer for what is not there and for what has another size or type.
+            raise ManifestBlobUnknownError(
+                "the manifest names something that this repository lacks, or has in another size"
+                " or under another type"
+            ) from None
         return StoredManifest(digest, manifest.subject, tags)
 
     def get(self, repository: str, reference: Reference) -> StoredBody:
@@ -214,7 +228,7 @@ class Manifests:
         if found.media_type != manifest.media_type:
             raise _of_another_type(found)
         try:
-            self._check(manifest.repository, parsed)
+            self._check(manifest.repository, parsed, may_pull=push.may_pull)
         except (ManifestBlobUnknownError, ManifestInvalidError):
             self._remove_pending(manifest)
             raise
@@ -234,7 +248,7 @@ class Manifests:
             if not batch:
                 return
 
-    def _check(self, repository: str, parsed: ParsedManifest) -> None:
+    def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> None:
         """Require all that a manifest refers to, in the sizes that it gives."""
         limits = self._limits
         blobs = {item.digest: item for item in parsed.blobs}
@@ -245,8 +259,9 @@ class Manifests:
         for link in links.values():
             self._unmark(link, now)
         # A subject may be missing, but one that is here must have the size that is given. A client
-        # that learns the size from a HEAD may have been told 0, and means no other manifest.
-        subject = [parsed.subject] if parsed.subject and parsed.subject.size else []
+        # that learns the size from a HEAD may have been told 0, and means no other manifest. A login
+        # that may not pull would learn by it whether the subject is here.
+        subject = [parsed.subject] if parsed.subject and parsed.subject.size and may_pull else []
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
@@ -261,8 +276,8 @@ class Manifests:
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
 
 
-def _of_another_type(manifest: Manifest) -> ManifestInvalidError:
-    return ManifestInvalidError(
+def _of_another_type(manifest: Manifest) -> ManifestContradictsError:
+    return ManifestContradictsError(
         f"this repository has {manifest.digest} as {manifest.media_type}, and a digest has one type"
     )
 
@@ -285,7 +300,7 @@ def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
                 detail={"digest": str(item.digest)},
             )
         if size != item.size:
-            raise ManifestInvalidError(
+            raise ManifestContradictsError(
                 f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
             )
 

@@ -22,6 +22,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
+    from chalicelib.access.seals import Seals
     from chalicelib.access.token_service import TokenService
 
 _log = logging.getLogger("moorage.access")
@@ -59,6 +60,14 @@ def token_service() -> "TokenService":
 
 
 @lru_cache(maxsize=1)
+def seals() -> "Seals":
+    """Build what seals names of the catalog."""
+    from chalicelib.access.seals import Seals  # noqa: PLC0415 - as said
+
+    return Seals(_keys())
+
+
+@lru_cache(maxsize=1)
 def _settings() -> AccessSettings:
     config = AccessSettings.read(os.environ)
     if config is None:
@@ -73,7 +82,11 @@ def _store() -> DynamoAccessStore:
 
 
 @lru_cache(maxsize=1)
+def _keys() -> ParameterKeys:
+    return ParameterKeys(client("ssm", signing_keys_config()), _settings().signing_key)
+
+
+@lru_cache(maxsize=1)
 def _token_issuer() -> TokenIssuer:
     config = _settings()
-    keys = ParameterKeys(client("ssm", signing_keys_config()), config.signing_key)
-    return TokenIssuer(keys, config.url, config.service)
+    return TokenIssuer(_keys(), config.url, config.service)

@@ -21,6 +21,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
+    from chalicelib.access.seals import Seals
     from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
@@ -140,7 +141,7 @@ def api() -> Api:
         return Api(registry, options)
     options = options._replace(realm=access.realm, service=access.service)
     store = DynamoAccessStore(dynamodb_client(), access.table)
-    granted = GrantedAccess(store, SystemClock().now, registry)
+    granted = GrantedAccess(store, SystemClock().now, registry, seals)
     return Api(registry, options, granted, token_service)
 
 
@@ -149,3 +150,10 @@ def token_service() -> "TokenService":
     from chalicelib.wiring import access
 
     return access.token_service()
+
+
+def seals() -> "Seals":
+    """Build the seals of hidden names, at the first page that needs one: likewise."""
+    from chalicelib.wiring import access
+
+    return access.seals()

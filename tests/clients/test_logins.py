@@ -7,6 +7,7 @@ granted, and no more.
 
 from __future__ import annotations
 
+import string
 import time
 from typing import TYPE_CHECKING
 
@@ -65,16 +66,15 @@ def test_a_wrong_password_is_refused(
     name: str, mistake: str, world: World, workshop: Workshop
 ) -> None:
     """A token that nobody has and one with a slip in it fail, in the client's own words."""
-    slip = world.writer[:-1] + ("a" if world.writer[-1] != "a" else "b")
+    # A slip of its own for each: one that fails too often is answered with 429.
+    letters = [letter for letter in string.ascii_letters if letter != world.writer[-1]]
+    slip = world.writer[:-1] + letters[[*SAYS].index(name)]
     password = generate() if mistake == "unknown" else slip
     using = workshop.client(name)
-    host = world.host
-    # A user name of its own: too many failures under one are answered with 429.
-    user = f"{name}-{mistake}"
 
     # crane, ctr and oras-py ask nobody when they log in, and fail at the next command.
     with refused(SAYS[name].wrong):
-        _log_in_and_pull(using, host, user, password)
+        _log_in_and_pull(using, world.host, name, password)
 
 
 def _log_in_and_pull(using: Client, host: str, user: str, password: str) -> None:

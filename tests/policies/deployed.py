@@ -65,6 +65,7 @@ _CACHES = (
     wiring.registry,
     wiring.api,
     wiring_access.authenticator,
+    wiring_access.seals,
     wiring_access.token_service,
     wiring_access._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
     wiring_access._store,  # noqa: SLF001 - likewise
@@ -242,8 +243,9 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
         stack.enter_context(mock.patch.object(service, "Limits", limits))
         stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))
         # Authorizer and API are two processes: each reads the key for itself.
-        token_issuer = wiring_access._token_issuer.__wrapped__  # noqa: SLF001 - likewise
-        stack.enter_context(mock.patch.object(wiring_access, "_token_issuer", token_issuer))
+        for name in ("_keys", "_token_issuer"):
+            anew = getattr(wiring_access, name).__wrapped__
+            stack.enter_context(mock.patch.object(wiring_access, name, anew))
         for module in (wiring, wiring_access):
             clock = mock.patch.object(module, "SystemClock", return_value=deployment.arranged.clock)
             stack.enter_context(clock)

@@ -11,6 +11,7 @@ from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import generate, hash_of
 from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
+from chalicelib.access.seals import Seals
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
@@ -79,6 +80,10 @@ class AccessWorld:
         """Return what the token endpoint calls."""
         exchange = TokenExchange(self.store, Unreachable(), Unreachable(), SERVICE)
         return TokenService(self.store, self.token_issuer, exchange, self.now)
+
+    def seals(self) -> Seals:
+        """Return what seals hidden names."""
+        return Seals(self.keys)
 
     def credential(self, name: str, *grants: str) -> str:
         """Make a credential; returns its API token."""

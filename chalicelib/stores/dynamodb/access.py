@@ -110,7 +110,7 @@ WHOLE = Clause("attribute_exists(#secret_hash)")
 
 _KEYS = frozenset({"pk", "sk"})
 _TRIES = 3
-"""How often a counter is raised or made: another request may make or drop it in between."""
+"""How often a write is tried: another one may make, drop or move its item in between."""
 
 
 def with_secret_number(version: int) -> Clause:
@@ -375,11 +375,16 @@ class DynamoAccessStore:
         return current is not None and current.secret_hash == secret_hash
 
     def _set(self, credential_id: str, attributes: "Item") -> None:
-        key, _ = self._standing(credential_id)
-        try:
-            self._dynamo.write(Update(self._table, key, WHOLE, set=attributes))
-        except ConditionFailedError as failed:
-            raise CredentialMissingError from failed
+        for _ in range(_TRIES):
+            key, credential = self._standing(credential_id)
+            if credential is None:
+                break
+            try:
+                self._dynamo.write(Update(self._table, key, WHOLE, set=attributes))
+            except ConditionFailedError:
+                continue  # it was moved in between
+            return
+        raise CredentialMissingError
 
 
 def _is_credential(item: "Item") -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 DEADLINE = 10
-"""Seconds for an answer, from the name of its host to its last byte."""
+"""Seconds for an answer, or for several of one host, from its name to the last byte."""
 
 _CONNECT = 3.0
 """Seconds to wait for a connection, before the host's next address is tried."""
@@ -49,16 +49,21 @@ class FetchedResponse:
 class Fetch(Protocol):
     """What `fetch` does."""
 
-    def __call__(self, url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
+    def __call__(
+        self, url: str, *, limit: int, headers: Mapping[str, str], end: float | None = None
+    ) -> FetchedResponse:
         """See fetch."""
 
 
-def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedResponse:
+def fetch(
+    url: str, *, limit: int, headers: Mapping[str, str], end: float | None = None
+) -> FetchedResponse:
     """Get a URL and return the answer, whatever its status, a redirect too.
 
-    `limit`: most bytes of a body. Raises FetchError, after DEADLINE at the latest.
+    `limit`: most bytes of a body. `end`: by when, on the monotonic clock; None: DEADLINE from now.
+    Raises FetchError.
     """
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + DEADLINE if end is None else end
     sent = {"User-Agent": "moorage", "Connection": "close", **headers}
     try:
         parts = urlsplit(url)
@@ -67,7 +72,7 @@ def fetch(url: str, *, limit: int, headers: Mapping[str, str]) -> FetchedRespons
             response = connection.getresponse()
             return FetchedResponse(response.status, _body(response, limit))
     except TimeoutError as error:
-        raise FetchError(f"no answer from {url[:200]} in {DEADLINE} seconds") from error
+        raise FetchError(f"no answer from {url[:200]} in time") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"no answer from {url[:200]}: {error}") from error
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from chalicelib.access.federation.key_sets import KeySet, KeySetError, parse_key_set
 from chalicelib.access.trusts import AWS, LOOPBACK, parse_issuer
 from chalicelib.errors import UnavailableError
-from chalicelib.stores.web.fetches import Fetch, FetchError, fetch
+from chalicelib.stores.web.fetches import DEADLINE, Fetch, FetchError, fetch
 from chalicelib.strict_json import JsonInvalidError, read_object
 
 KEPT = 3600
@@ -106,14 +106,15 @@ class Issuers:
     def _published(self, issuer: str) -> KeySet:
         if issuer == AWS:
             raise _UnusableError("AWS confirms its identities by STS, and publishes no keys")
+        end = time.monotonic() + DEADLINE  # for both: all who wait for these keys wait so long
         url = f"{parse_issuer(issuer).removesuffix('/')}/.well-known/openid-configuration"
-        document = read_object(self._get(url))
+        document = read_object(self._get(url, end))
         if document.get("issuer") != issuer:
             raise _UnusableError("the discovery document is another issuer's")
-        return parse_key_set(self._get(_keys_url(issuer, document.get("jwks_uri"))))
+        return parse_key_set(self._get(_keys_url(issuer, document.get("jwks_uri")), end))
 
-    def _get(self, url: str) -> bytes:
-        answer = self._fetch(url, limit=MAX_BYTES, headers=_HEADERS)
+    def _get(self, url: str, end: float) -> bytes:
+        answer = self._fetch(url, limit=MAX_BYTES, headers=_HEADERS, end=end)
         if answer.status != 200:  # noqa: PLR2004 - OK
             raise _UnusableError(f"{url} was answered with the status {answer.status}")
         return answer.body

@@ -6,8 +6,10 @@ The expected answers come from a table of rights here, and not from the code tha
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -15,8 +17,9 @@ from chalicelib.access.scopes import parse_scopes
 from chalicelib.access.token_service import TokenRequest
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
-from chalicelib.api.messages import Request, Response
+from chalicelib.api.messages import Response
 from chalicelib.digest import Digest
+from chalicelib.registry import lists
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
 from chalicelib.routes import ROUTES, Action, Route
@@ -28,6 +31,8 @@ from tests.support.registries import MemoryRegistry, registry_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from chalicelib.page import Page
 
 OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 4096, realm=REALM, service=SERVICE)
 BLOB = b"a blob of the team"
@@ -66,7 +71,7 @@ class World:
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock.now)
         now, registry = self.memory.clock.now, lambda: self.memory.registry
-        granted = GrantedAccess(self.access.store, now, registry)
+        granted = GrantedAccess(self.access.store, now, registry, self.access.seals)
         self.tokens = self.access.token_service()
         self.api = Api(registry, OPTIONS, granted, lambda: self.tokens)
         self.passwords = {
@@ -178,6 +183,49 @@ def test_a_refusal_says_nothing_of_what_exists() -> None:
                 if answer.status in {401, 403}:
                     answers.add((answer.status, answer.body))
             assert len(answers) <= 1
+
+
+@pytest.mark.parametrize("login", ["pusher", "short push"])
+def test_who_may_push_alone_hears_neither_sizes_nor_presence(login: str) -> None:
+    """A manifest that names a blob in a wrong size is refused as one that names what is not there.
+
+    A subject is taken whatever its size; and a blob is uploaded as if it were not there.
+    """
+    world = World()
+    if login == "pusher":
+        header = world.header(login, "basic", PRIVATE)
+    else:
+        header = world.header("writer", login, PRIVATE)
+    manifest = "application/vnd.oci.image.manifest.v1+json"
+
+    def put(size: int, digest: Digest, subject: int | None = None) -> Response:
+        """Push a manifest with a config of this digest and size, and with a subject."""
+        config = {"mediaType": "application/octet-stream", "digest": str(digest), "size": size}
+        document = {"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": []}
+        if subject is not None:
+            about = {"mediaType": manifest, "digest": str(stored), "size": subject}
+            document |= {"subject": about}
+        body, target = json.dumps(document).encode(), f"{PRIVATE}/manifests/v1"
+        context = world.access.authorizer(header)
+        request = a_request("PUT", target, world.memory.clock.now(), body, content_type=manifest)
+        return world.api(request._replace(authorizer=context or {}))
+
+    whole = put(len(BLOB), DIGEST)
+    assert whole.status == 201
+    stored = whole.headers["Docker-Content-Digest"]
+    refused = [put(size, DIGEST) for size in (1, len(BLOB) + 1)]
+    refused += [put(len(BLOB), Digest.of(b"nowhere")), put(1, Digest.of(b"nowhere"))]
+    assert {(each.status, each.body) for each in refused} == {(404, refused[0].body)}
+    assert {put(len(BLOB), DIGEST, subject).status for subject in (1, 9_999)} == {201}
+    for query in (f"mount={DIGEST}&from={PRIVATE}", f"mount={DIGEST}", f"digest={DIGEST}"):
+        assert world.ask("POST", f"{PRIVATE}/blobs/uploads?{query}", header).status == 202
+    for method in ("HEAD", "GET"):
+        answers = [
+            world.ask(method, f"{PRIVATE}/blobs/{digest}", header)
+            for digest in (DIGEST, Digest.of(b"nowhere"))
+        ]
+        assert answers[0] == answers[1]
+        assert answers[0].status in {401, 403}
 
 
 MOUNT = f"{PRIVATE}/blobs/uploads?mount={DIGEST}&from={FOREIGN}"
@@ -310,14 +358,51 @@ def test_a_revoked_login_is_refused_at_the_next_request() -> None:
         assert world.send("GET", f"{PRIVATE}/blobs/{DIGEST}", context).status == 401
 
 
-def test_a_catalog_that_takes_too_long_is_503() -> None:
-    """With no names in it, not even hidden ones."""
+@pytest.mark.parametrize("number", [1, 7, 40])
+def test_a_page_of_the_catalog_reads_no_more_than_ten_pages(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is short, or empty, where many names are hidden; its Link goes on, and shows none of them.
+
+    By following the links the client sees each name once, in order.
+    """
+    monkeypatch.setattr(lists, "PAGE", 3)
+    monkeypatch.setattr(lists, "READS", 2)
+    world, reads = World(), 0
+    hidden = [f"hidden/{number:03}" for number in range(40)]
+    shown = [f"team/{number:03}" for number in range(9)]
+    for name in (*hidden, *shown, *(f"unseen/{number:03}" for number in range(9))):
+        world.memory.metadata.add_repository(name)
+    listed = world.memory.metadata.list_repositories
+
+    def counted(after: str | None, limit: int) -> Page[str]:
+        nonlocal reads
+        reads += 1
+        return listed(after, limit)
+
+    monkeypatch.setattr(world.memory.metadata, "list_repositories", counted)
+    header = world.header("reader", "basic", PRIVATE)
+    seen: list[str] = []
+    target, links = f"_catalog?n={number}", list[str]()
+    while target:
+        reads = 0
+        answer = world.ask("GET", target, header)
+        assert reads <= 2
+        seen += names(answer)
+        links.append(str(answer.headers.get("Link", "")))
+        target = unquote(links[-1].partition(">")[0].removeprefix("</v2/"))
+    assert seen == sorted([PUBLIC, PRIVATE, *shown])
+    sealed = [link for link in links if "last=~" in unquote(link)]
+    assert sealed
+    assert len({len(link) for link in sealed}) == 1
+    assert not re.search("hidden|unseen|other", "".join(links))
+
+
+@pytest.mark.parametrize("last", ["~", "~hidden/1", "~gAAAAA", "~" + "A" * 5000, "~\u00e9"])
+def test_a_sealed_name_that_is_none_is_400(last: str) -> None:
+    """To begin anew is all that is left; who sees everything may name any text."""
     world = World()
-    for number in range(30):
-        world.memory.metadata.add_repository(f"hidden/{number:02}")
-    context = world.access.authorizer(world.header("reader", "basic", PRIVATE))
-    assert context is not None
-    request = Request("GET", "_catalog", {"n": ["1"]}, {}, b"", 0.0, "test", authorizer=context)
-    answer = world.api(request)
-    assert answer.status == 503
-    assert "hidden" not in answer.body.decode()
+    target = f"_catalog?last={quote(last)}"
+    answer = world.ask("GET", target, world.header("reader", "basic", PRIVATE))
+    assert (answer.status, json.loads(answer.body)["errors"][0]["code"]) == (400, "REQUEST_INVALID")
+    assert names(world.ask("GET", target, world.header("admin", "basic", PRIVATE))) == []

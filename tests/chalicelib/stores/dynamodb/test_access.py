@@ -6,6 +6,7 @@ Last, what the store of DynamoDB alone does: writes that are sent twice, and wha
 from __future__ import annotations
 
 import functools
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from tests.chalicelib.access.values import NOW, a_credential, a_full_credential
 from tests.chalicelib.stores.conftest import BACKENDS
 from tests.emulators.lost_answers import answer_lost, meanwhile
 from tests.support import memory_access
+from tests.support.calls import record_calls
 from tests.support.memory_access import MemoryAccessStore, put_as_version_0_1
 from tests.support.values import fresh_name
 
@@ -631,9 +633,47 @@ def test_a_change_while_it_is_moved_is_not_lost(dynamo: DynamoAccess) -> None:
     assert store.get_trust(trust.name) == replace(trust, subject="somebody")
 
 
+def test_a_credential_that_is_moved_while_it_is_revoked_is_revoked(dynamo: DynamoAccess) -> None:
+    """Its row in the list is not taken for it."""
+    store, credential = dynamo.store, a_credential()
+    put_as_version_0_1(store, credential)
+    with meanwhile(dynamo.client, "GetItem", store.move, 2):
+        store.revoke(credential.id)
+    assert store.get(credential.id) == replace(credential, revoked=True)
+    row = dynamo.client.get_item(
+        TableName=dynamo.table, Key=key_attributes(listed_credential(credential.id))
+    )
+    assert row["Item"].keys() == {"pk", "sk"}
+
+
 def test_a_credential_that_is_moved_while_it_is_looked_for_is_found(dynamo: DynamoAccess) -> None:
     """It is at no time in neither place."""
     store, credential = dynamo.store, a_credential()
     put_as_version_0_1(store, credential)
     with meanwhile(dynamo.client, "GetItem", store.move):
         assert store.get(credential.id) == credential
+
+
+# what is read
+
+
+def test_each_request_reads_few_items_of_partitions_of_their_own(dynamo: DynamoAccess) -> None:
+    """A login's own, and nothing that other logins read; a page of the catalog reads one range."""
+    store, credential, trust = dynamo.store, a_credential(), a_trust()
+    store.create(credential)
+    store.put_trust(trust)
+    names = [f"{fresh_name()}/{number}" for number in range(250)]
+    store.set_public(names[0], public=True)
+    reads: list[tuple[Callable[[], object], list[str]]] = [
+        (lambda: store.get(credential.id), ["GetItem"]),
+        (lambda: store.find(credential.secret_hash), ["GetItem", "GetItem"]),
+        (lambda: store.get_trust(trust.name), ["GetItem"]),
+        (lambda: store.public_among(names[:1]), ["BatchGetItem"]),
+        (lambda: store.public_between(min(names), max(names)), ["Query"]),
+    ]
+    for read, budget in reads:
+        with record_calls() as recorder:
+            assert read()
+        assert [call.operation for call in recorder.calls] == budget
+        partitions = re.findall(r"'(CREDENTIAL|TRUST|PUBLIC)'", repr(recorder.calls))
+        assert bool(partitions) == (budget == ["Query"])

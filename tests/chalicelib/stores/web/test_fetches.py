@@ -119,7 +119,7 @@ def test_an_answer_has_one_deadline(
         monkeypatch.setenv("SSL_CERT_FILE", str(own_certificate))
         fetches._tls.cache_clear()  # noqa: SLF001 - it has read the certificates of this machine
     began = time.monotonic()
-    with trickling(*SLOW[what], tls) as place, pytest.raises(FetchError, match=r"in 0\.3 seconds"):
+    with trickling(*SLOW[what], tls) as place, pytest.raises(FetchError, match="in time"):
         fetch(f"{scheme}://{place}", limit=9999, headers={})
     assert time.monotonic() - began < 2
 
@@ -128,7 +128,7 @@ def test_a_handshake_has_the_same_deadline(monkeypatch: pytest.MonkeyPatch) -> N
     """Of which each byte comes in time."""
     monkeypatch.setattr(fetches, "DEADLINE", 0.3)
     hello = b"\x16\x03\x03\x40\x00"
-    with trickling(hello, b"\x02") as place, pytest.raises(FetchError, match=r"in 0\.3 seconds"):
+    with trickling(hello, b"\x02") as place, pytest.raises(FetchError, match="in time"):
         fetch(f"https://{place}", limit=9999, headers={})
 
 
@@ -146,7 +146,7 @@ def test_a_resolver_has_the_same_deadline(monkeypatch: pytest.MonkeyPatch) -> No
     released = threading.Event()
     monkeypatch.setattr(fetches, "DEADLINE", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20))
-    with pytest.raises(FetchError, match=r"in 0\.2 seconds"):
+    with pytest.raises(FetchError, match="in time"):
         fetch("http://issuer.example/", limit=9999, headers={})
     released.set()
 

@@ -16,6 +16,7 @@ from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.aws.sts import StsClient
+from chalicelib.stores.web import issuers as issuers_module
 from chalicelib.stores.web.fetches import FetchedResponse, FetchError
 from chalicelib.stores.web.issuers import FAILED_FOR, KEPT, MAX_BYTES, UNKNOWN_FOR, Issuers
 from tests.chalicelib.access.values import NOW
@@ -159,6 +160,19 @@ def test_a_failure_stands_for_a_while(issuers: Issuers, server: Server, clock: m
     assert set(issuers.keys(server.url, "one")) == {"one"}
 
 
+def test_both_documents_have_one_deadline(
+    issuers: Issuers, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issuer that takes nearly all of it for the first one has no more for the second."""
+    monkeypatch.setattr(issuers_module, "DEADLINE", 1.5)
+    for path in (DISCOVERY, KEYS):
+        page = server.pages[path]
+        server.pages[path] = StubResponse(page.body, pause=1 / len(page.body))
+    with pytest.raises(UnavailableError):
+        issuers.keys(server.url, None)
+    assert (server.asked[DISCOVERY], server.asked[KEYS]) == (1, 1)
+
+
 def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: mock.Mock) -> None:
     """While an issuer fails its known keys count, and no other is called unknown."""
     issuers.keys(server.url, "one")
@@ -212,7 +226,10 @@ def test_an_issuer_with_tls_has_no_keys_without_it(keys: str) -> None:
             issuers.keys(issuer, "one")
     urls = [document, keys] if keys.startswith("https:") else [document]
     headers = {"Accept": "application/json"}
-    assert fetch.mock_calls == [mock.call(url, limit=MAX_BYTES, headers=headers) for url in urls]
+    assert fetch.mock_calls == [
+        mock.call(url, limit=MAX_BYTES, headers=headers, end=mock.ANY) for url in urls
+    ]
+    assert len({call.kwargs["end"] for call in fetch.mock_calls}) == 1
 
 
 # all together
