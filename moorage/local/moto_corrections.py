@@ -13,6 +13,7 @@ from typing import Any
 import moto.backends as moto_backends
 import moto.dynamodb.models as moto_dynamodb
 from moto.core.common_models import BaseModel
+from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.moto_server import werkzeug_app
@@ -29,6 +30,7 @@ def correct_moto() -> None:
     _list_parts_by_number()
     _serve_the_ranges_of_s3()
     _answer_no_other_site()
+    _write_one_member_of_a_value()
     _look_for_modules_once()
 
 
@@ -129,6 +131,24 @@ def _serve_the_ranges_of_s3() -> None:
 def _answer_no_other_site() -> None:
     """moto: lets the pages of every site in a browser read what it answers."""
     werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
+
+
+_serialize_structure_member = JSONSerializer._serialize_structure_member  # noqa: SLF001 - likewise
+
+
+def _write_one_member_of_a_value() -> None:
+    """Write the member that an attribute's value has.
+
+    moto: looks for all ten in each value, under every name that its classes might give them, most
+    of the time that it takes.
+    """
+
+    def member(self: JSONSerializer, written: Any, value: Any, shape: Any, key: str) -> None:  # noqa: ANN401 - likewise
+        absent = type(value) is dict and key not in value
+        if not (absent and shape.parent.name == "AttributeValue"):
+            _serialize_structure_member(self, written, value, shape, key)
+
+    JSONSerializer._serialize_structure_member = member  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
 
 
 def _look_for_modules_once() -> None:
