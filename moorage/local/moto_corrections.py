@@ -5,6 +5,7 @@ than S3 and DynamoDB do.
 """
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 
 import moto.backends as moto_backends
 import moto.dynamodb.models as moto_dynamodb
+from moto.core import responses
 from moto.core.common_models import BaseModel
 from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
@@ -31,7 +33,7 @@ def correct_moto() -> None:
     _serve_the_ranges_of_s3()
     _answer_no_other_site()
     _write_one_member_of_a_value()
-    _look_for_modules_once()
+    _look_once()
 
 
 def _keep_no_instances() -> None:
@@ -151,7 +153,9 @@ def _write_one_member_of_a_value() -> None:
     JSONSerializer._serialize_structure_member = member  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
 
 
-def _look_for_modules_once() -> None:
-    """Make moto remember what it supports. moto: looks in its folder for every request."""
+def _look_once() -> None:
+    """Make moto remember what it supports. moto: looks for it at every request."""
     modules = tuple(moto_backends.list_of_moto_modules())
     moto_backends.list_of_moto_modules = lambda: modules
+    names = functools.cache(responses.method_names_from_class)  # type: ignore[attr-defined]
+    responses.method_names_from_class = names  # type: ignore[attr-defined]
