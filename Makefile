@@ -10,6 +10,9 @@ LOCAL := run test quick check-tools check format clients clients-all conformance
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
+# Where Python may not keep bytecode, each of the tests' processes would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test quick check-tools check format clients clients-all conformance drills bench package deploy destroy clean
 

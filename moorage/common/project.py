@@ -26,8 +26,10 @@ DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
 
 
 def load_template(path: Path) -> dict[str, Any]:
-    """Return one of these templates; raises OSError."""
+    """Return one of these templates, or another file of YAML; raises OSError."""
     import yaml  # noqa: PLC0415 - of the extra `deploy`; the paths above need none
 
-    template: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # The same loader in C is ten times as fast; not every build of PyYAML has it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    template: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe one
     return template

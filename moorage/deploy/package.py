@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from moorage.common.project import PROJECT
+from moorage.common.project import PROJECT, load_template
 from moorage.deploy import DeployError
 
 CODE = "deployment.zip"
@@ -95,10 +95,12 @@ def read_template(folder: Path) -> dict[str, Any]:
     path = next((folder / name for name in _TEMPLATES if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"neither {' nor '.join(_TEMPLATES)}")
-    text = path.read_text(encoding="utf-8")
     template: dict[str, Any]
     try:
-        template = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            template = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            template = load_template(path)
     except (yaml.YAMLError, ValueError) as error:
         raise DeployError(f"the template in {folder} can't be read: {error}") from None
     others = {str(each.get("Runtime")) for each in functions(template)} - set(RUNTIMES)

@@ -5,6 +5,7 @@ than S3 and DynamoDB do.
 """
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ from typing import Any
 
 import moto.backends as moto_backends
 import moto.dynamodb.models as moto_dynamodb
+from moto.core import responses
 from moto.core.common_models import BaseModel
+from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.moto_server import werkzeug_app
@@ -30,7 +33,8 @@ def correct_moto() -> None:
     _copy_ranges_alone()
     _serve_the_ranges_of_s3()
     _answer_no_other_site()
-    _look_for_modules_once()
+    _write_one_member_of_a_value()
+    _look_once()
 
 
 def _keep_no_instances() -> None:
@@ -175,7 +179,27 @@ def _answer_no_other_site() -> None:
     werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
 
 
-def _look_for_modules_once() -> None:
-    """Make moto remember what it supports. moto: looks in its folder for every request."""
+_serialize_structure_member = JSONSerializer._serialize_structure_member  # noqa: SLF001 - likewise
+
+
+def _write_one_member_of_a_value() -> None:
+    """Write the member that an attribute's value has.
+
+    moto: looks for all ten in each value, under every name that its classes might give them, most
+    of the time that it takes.
+    """
+
+    def member(self: JSONSerializer, written: Any, value: Any, shape: Any, key: str) -> None:  # noqa: ANN401 - likewise
+        absent = type(value) is dict and key not in value
+        if not (absent and shape.parent.name == "AttributeValue"):
+            _serialize_structure_member(self, written, value, shape, key)
+
+    JSONSerializer._serialize_structure_member = member  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+
+
+def _look_once() -> None:
+    """Make moto remember what it supports. moto: looks for it at every request."""
     modules = tuple(moto_backends.list_of_moto_modules())
     moto_backends.list_of_moto_modules = lambda: modules
+    names = functools.cache(responses.method_names_from_class)  # type: ignore[attr-defined]
+    responses.method_names_from_class = names  # type: ignore[attr-defined]

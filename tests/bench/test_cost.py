@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from bench import cost
 from bench.cost_measure import Counts, measure
 from bench.cost_meter import CallMeter, size_of
+from moorage.common.project import load_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def test_the_counts_are_those_of_a_push_and_a_pull(strict_moto: Backend) -> None
 
 def test_memory_is_what_a_deployment_starts_with() -> None:
     """The functions' memory is the template's."""
-    parameters = yaml.safe_load(TEMPLATE.read_text())["Parameters"]
+    parameters = load_template(TEMPLATE)["Parameters"]
     memory = {
         "ApiMemory": cost.API_GB,
         "AuthorizerMemory": cost.AUTHORIZER_GB,

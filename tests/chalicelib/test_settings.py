@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from chalicelib.settings import AccessSettings, HeadStrategy, Settings, SettingsError
 from moorage.common.data import DataNames
-from moorage.common.project import PROJECT
+from moorage.common.project import API_TEMPLATE, load_template
 from moorage.local import options as local
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def test_an_unknown_strategy_is_refused(unknown: str) -> None:
 
 def test_a_deployment_begins_with_redirects() -> None:
     """The deployed template has it unless it is told otherwise: it is right before any gateway."""
-    template = yaml.safe_load((PROJECT / "infra" / "api.merge.yaml").read_text(encoding="utf-8"))
+    template = load_template(API_TEMPLATE)
     variables = template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]
     parameter = template["Parameters"][variables[STRATEGY]["Ref"]]
     assert parameter["Default"] == "redirect"

@@ -7,9 +7,8 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
-from moorage.common.project import PROJECT
+from moorage.common.project import PROJECT, load_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +43,7 @@ def test_every_target_that_is_called_exists(path: Path) -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_is_bounded(path: Path) -> None:
     """It may write only where a job says so, its jobs end in time, its actions are pinned."""
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    workflow = load_template(path)
     assert workflow["permissions"] in ({}, {"contents": "read"})
     assert workflow["concurrency"]
     for job in workflow["jobs"].values():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from moorage.common.project import API_TEMPLATE, PROJECT
+from moorage.common.project import API_TEMPLATE, PROJECT, load_template
 from tests.policies.function_policies import Function, document
 from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES, Operator
 
@@ -92,7 +90,7 @@ def test_the_table_is_the_policies() -> None:
 
 def test_what_tracing_adds_is_told() -> None:
     """The policy that stands only while tracing is on is named, with each action that it allows."""
-    template: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))
+    template = load_template(API_TEMPLATE)
     policy = template["Resources"]["TracePolicy"]
     assert policy["Condition"] == "Traced"
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]

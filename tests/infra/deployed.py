@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-import yaml
 
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
 from moorage.access import signing_key
-from moorage.common.project import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.gateway import authorizer as gateway_authorizer
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import read_answers
@@ -137,7 +136,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterator[World]:
     """The data stack, a key, an admin, the template's functions and the gateway."""
-    template = yaml.safe_load((host_package / "sam.yaml").read_text(encoding="utf-8"))
+    template = load_template(host_package / "sam.yaml")
     exports = data_stack(cloud)
     signing_key.ensure(cloud.client("ssm"), KEY)
     token = generate()

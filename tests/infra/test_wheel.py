@@ -54,12 +54,13 @@ class Installed:
         (self.home / "app.py").write_text(HOSTILE, encoding="utf-8")
         python = str(self.bin / "python")
         _done([*UV, "venv", "--python", sys.executable, folder / "venv"])
-        if extra is None:  # as people do it; uv spares the others most of the time
+        wanted = f"moorage[{extra}]" if extra else "moorage"
+        wanted += f" @ {wheel.as_uri()}"
+        _done([*UV, "pip", "install", "--python", python, *CONSTRAINTS, wanted])
+        if extra is None:  # pip, with which people install it, takes the wheel and finds it whole
             pip = (sys.executable, "-m", "pip", "--python", python)
-            _done([*pip, "install", "--no-compile", *CONSTRAINTS, wheel])
-        else:
-            wanted = f"moorage[{extra}] @ {wheel.as_uri()}"
-            _done([*UV, "pip", "install", "--python", python, *CONSTRAINTS, wanted])
+            _done([*pip, "install", "--no-compile", "--no-deps", "--force-reinstall", wheel])
+            _done([*pip, "check"])
 
     def distributions(self) -> set[str]:
         """Return the names of what is installed."""

@@ -10,9 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from moorage.common.project import PROJECT
+from moorage.common.project import PROJECT, load_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,8 +68,7 @@ class Operation:
 
 def load() -> dict[str, Any]:
     """Read the description."""
-    document: dict[str, Any] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
-    return document
+    return load_template(PATH)
 
 
 def operations(document: Mapping[str, Any]) -> dict[tuple[str, str], Operation]:

@@ -7,8 +7,8 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
+from moorage.common.project import load_template
 from moorage.deploy import package as deploy_package
 from tests.support import packaging
 
@@ -57,7 +57,7 @@ def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def light_package(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same template, with a zip that passes for one: moto would unpack the code four times."""
     folder = tmp_path_factory.mktemp("light-package")
-    content = yaml.safe_load((package / "sam.yaml").read_text(encoding="utf-8"))
+    content = load_template(package / "sam.yaml")
     (folder / "sam.json").write_text(json.dumps(content), encoding="utf-8")
     with (
         zipfile.ZipFile(package / deploy_package.CODE) as whole,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
 from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
-from moorage.common.project import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE, load_template
 from tests.policies.dynamodb_context import PARTITION_KEYS
 from tests.policies.iam_actions import needs
 from tests.policies.policy import ATTRIBUTES, LEADING_KEYS, RETURN_VALUES
@@ -115,7 +114,7 @@ def test_no_other_service_tells() -> None:
 
 def test_the_partition_keys_are_the_tables() -> None:
     """Each table's partition key is among them, and in no table is one of them anything else."""
-    template = yaml.safe_load(DATA_TEMPLATE.read_text(encoding="utf-8"))
+    template = load_template(DATA_TEMPLATE)
     found = set()
     for each in template["Resources"].values():
         if each["Type"] == "AWS::DynamoDB::Table":

@@ -7,17 +7,14 @@ store is in memory. Nothing here may run on real time.
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
-from moorage.common.project import DATA_TEMPLATE
+from moorage.common.project import DATA_TEMPLATE, load_template
 from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, gated, under_way
@@ -231,7 +228,7 @@ def moto_world() -> AwsWorld:
 def _properties(resource: str) -> Mapping[str, Any]:
     """What of a table in infra/data.yaml an emulator takes."""
     if not _TEMPLATE:
-        _TEMPLATE.update(yaml.safe_load(Path(DATA_TEMPLATE).read_text(encoding="utf-8")))
+        _TEMPLATE.update(load_template(DATA_TEMPLATE))
     properties = _TEMPLATE["Resources"][resource]["Properties"]
     return {name: properties[name] for name in _TABLE if name in properties}
 

@@ -10,7 +10,7 @@ import yaml
 
 from chalicelib.errors import ErrorCode
 from moorage.common.intrinsics import TemplateError, resolved
-from moorage.common.project import API_TEMPLATE
+from moorage.common.project import API_TEMPLATE, load_template
 from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers
 from moorage.gateway.resources import Resources
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 URL = "https://registry.example:8443"
-RESPONSES: dict[str, Any] = yaml.safe_load(API_TEMPLATE.read_text(encoding="utf-8"))["Resources"][
-    "RestAPI"
-]["Properties"]["GatewayResponses"]
+RESPONSES: dict[str, Any] = load_template(API_TEMPLATE)["Resources"]["RestAPI"]["Properties"][
+    "GatewayResponses"
+]
 ANSWERS = read_answers(URL)
 
 WORDS = {
