@@ -159,6 +159,15 @@ class ApiIds:
         return {**theirs, _REST_API: {**theirs[_REST_API], "update": ours}}
 
 
+def imports(_stacks: Any, theirs: Any) -> Any:
+    """Let CloudFormation import a bucket: MiniStack's validation says that its name is taken."""
+
+    def ours(*words: Any, **named: Any) -> Any:
+        return [each for each in theirs(*words, **named) if each[2] != "NAME_CONFLICT_VALIDATION"]
+
+    return ours
+
+
 def fine_grained(_actions: Any, theirs: Any) -> Any:
     """Tell conditions of the keys and attributes in a request to DynamoDB: MiniStack tells no keys.
 
@@ -236,6 +245,7 @@ MENDS: Final = (
     Mend(_GATEWAY, "_invoke_lambda_proxy_v1", sizes),
     Mend(_GATEWAY, "_resolve_custom_rest_api_id", _IDS.given),
     Mend(_STACKS, "_RESOURCE_HANDLERS", _IDS.updated),
+    Mend("ministack.services.cloudformation.stacks", "_validation_errors", imports),
     Mend("ministack.core.iam_actions", "dynamodb_service_context", fine_grained),
     Mend("ministack.core.iam_evaluator", "enforce", denials),
     Mend("ministack.core.lambda_runtime", "subprocess", functions),

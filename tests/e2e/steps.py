@@ -36,6 +36,7 @@ from tests.e2e.cloud import (
 )
 from tests.e2e.leftovers import leftovers
 from tests.e2e.patched_ministack import API_IDS, DENIED
+from tests.support.moorage_command import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -148,9 +149,9 @@ class Deployment:
         return done.stdout
 
     def note(self, text: str) -> None:
-        """Write into the log."""
+        """Write into the log, without API tokens."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(TOKEN.sub("(a token)", text))
 
     def push(self, host: str, tag: str) -> None:
         """Push the image by skopeo, as admin."""
@@ -217,12 +218,17 @@ def _expect(text: str, *parts: str) -> None:
         raise StepError(f"this was not said: {missing}; but:\n{text}")
 
 
+def _expect_kinds(deployment: Deployment, kinds: set[str]) -> None:
+    left = leftovers(deployment.cloud)
+    if {each.partition(" ")[0] for each in left} != kinds:
+        raise StepError(f"this was left: {sorted(left)}")
+
+
 def deploy(deployment: Deployment) -> None:
     """`moorage deploy` creates a registry, and hands over the first API token."""
     deployment.creations += 1
     said = deployment.moorage(
-        *("deploy", "--stage", NAMES.stage, "--head-strategy", "body"),
-        *("--admin-token-file", str(deployment.token_file)),
+        *("deploy", "--stage", NAMES.stage, "--admin-token-file", str(deployment.token_file))
     )
     _expect(said, f"The registry is at {deployment.url}/v2/", str(deployment.token_file))
 
@@ -314,9 +320,7 @@ def destroy(deployment: Deployment) -> None:
     """`moorage destroy` leaves the data, and nothing else."""
     said = deployment.moorage("destroy", "--stage", NAMES.stage)
     _expect(said, f"{NAMES.api_stack} is deleted. Its data is kept in {NAMES.data_stack}")
-    kinds = {each.partition(" ")[0] for each in leftovers(deployment.cloud)}
-    if kinds != {"bucket", "table", "stack", "parameter"}:
-        raise StepError(f"this was left: {sorted(leftovers(deployment.cloud))}")
+    _expect_kinds(deployment, {"bucket", "table", "stack", "parameter"})
 
 
 def deploy_again(deployment: Deployment) -> None:
@@ -327,13 +331,23 @@ def deploy_again(deployment: Deployment) -> None:
     deployment.must_pull(deployment.host, "gateway")
 
 
+def forget(deployment: Deployment) -> None:
+    """A data stack that somebody deletes by hand leaves its bucket and tables."""
+    deployment.moorage("destroy", "--stage", NAMES.stage)
+    stacks = deployment.cloud.client("cloudformation")
+    stacks.delete_stack(StackName=NAMES.data_stack)
+    stacks.get_waiter("stack_delete_complete").wait(
+        StackName=NAMES.data_stack, WaiterConfig={"Delay": 1}
+    )
+    _expect_kinds(deployment, {"bucket", "table", "parameter"})
+
+
 def destroy_all(deployment: Deployment) -> None:
     """`moorage destroy --data delete` leaves nothing at all."""
     deployment.moorage(
         *("destroy", "--stage", NAMES.stage, "--data", "delete", "--confirm", NAMES.data_stack)
     )
-    if left := leftovers(deployment.cloud):
-        raise StepError(f"this was left: {sorted(left)}")
+    _expect_kinds(deployment, set())
 
 
 STEPS: Final[tuple[Callable[[Deployment], None], ...]] = (
@@ -347,6 +361,8 @@ STEPS: Final[tuple[Callable[[Deployment], None], ...]] = (
     stranger,
     redeploy,
     destroy,
+    deploy_again,
+    forget,
     deploy_again,
     destroy_all,
 )
