@@ -6,7 +6,6 @@ request is signed, and the rights of its signer are evaluated.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -24,7 +23,7 @@ from moorage.local import children
 from tests.e2e.patched_ministack import API_IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.namespace import Certificates
@@ -73,13 +72,14 @@ class Cloud:
             verify=str(self.authority),
         )
 
-    def user(self, name: str, statements: Sequence[object]) -> dict[str, str]:
-        """Create a user with these rights; return the variables by which its programs call AWS."""
+    def user(self, name: str, policy: Path | None = None) -> dict[str, str]:
+        """Create a user with this policy; return the variables by which its programs call AWS."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
-        if statements:
-            document = json.dumps({"Version": "2012-10-17", "Statement": statements})
-            iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=document)
+        if policy is not None:
+            document = policy.read_text(encoding="utf-8")
+            made = iam.create_policy(PolicyName=f"moorage-{name}", PolicyDocument=document)
+            iam.attach_user_policy(UserName=name, PolicyArn=made["Policy"]["Arn"])
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return {
             "AWS_ACCESS_KEY_ID": key["AccessKeyId"],

@@ -204,6 +204,22 @@ def contexts(request: Mapping[str, Any]) -> Iterator[Context]:
             yield dynamodb_context.on_an_item(action, request)
 
 
+def parameter(_actions: Any, theirs: Any) -> Any:
+    """Ask for the right to delete a parameter by its name: MiniStack asks for every parameter."""
+
+    def ours(service: str, *words: Any) -> str:
+        *_, body, _query, region, account = words
+        asked: str = theirs(service, *words)
+        if service == "ssm" and asked == "*":
+            names = json.loads(body or b"{}").get("Names", [])
+            return (
+                f"arn:aws:ssm:{region}:{account}:parameter{names[0]}" if len(names) == 1 else asked
+            )
+        return asked
+
+    return ours
+
+
 def denials(_evaluator: Any, theirs: Any) -> Any:
     """Say what is denied, and to whom: a function may go on without it, and nobody would notice."""
 
@@ -247,6 +263,7 @@ MENDS: Final = (
     Mend(_STACKS, "_RESOURCE_HANDLERS", _IDS.updated),
     Mend("ministack.services.cloudformation.stacks", "_validation_errors", imports),
     Mend("ministack.core.iam_actions", "dynamodb_service_context", fine_grained),
+    Mend("ministack.core.iam_actions", "extract_resource_arn", parameter),
     Mend("ministack.core.iam_evaluator", "enforce", denials),
     Mend("ministack.core.lambda_runtime", "subprocess", functions),
 )

@@ -27,6 +27,7 @@ from tests.e2e import arm64
 from tests.e2e.cloud import (
     ACCOUNT,
     CODE_BUCKET,
+    DEPLOYER_POLICY,
     DOMAIN,
     NAMES,
     REGION,
@@ -79,13 +80,15 @@ class Deployment:
     environment: dict[str, str] = field(init=False)
     layouts: dict[str, Path] = field(init=False)
     """The images that are pushed, by their tags."""
+    before: set[str] = field(init=False)
+    """What the account holds without it: the deployer's policy."""
     creations: int = 0
     """The number of APIs that were created so far."""
 
     def __post_init__(self) -> None:
         self.environment = {
             **plain_environment(self.folder, self.cloud.authority),
-            **self.cloud.user("deployer", [{"Effect": "Allow", "Action": "*", "Resource": "*"}]),
+            **self.cloud.user("deployer", DEPLOYER_POLICY),
             # The requirements, which were downloaded before: there is no way out from here.
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
@@ -94,6 +97,8 @@ class Deployment:
         self.layouts = {
             name: _image(self.folder / f"image-{name}", sizes) for name, sizes in _IMAGES.items()
         }
+
+        self.before = leftovers(self.cloud)
 
     @property
     def host(self) -> str:
@@ -219,7 +224,7 @@ def _expect(text: str, *parts: str) -> None:
 
 
 def _expect_kinds(deployment: Deployment, kinds: set[str]) -> None:
-    left = leftovers(deployment.cloud)
+    left = leftovers(deployment.cloud) - deployment.before
     if {each.partition(" ")[0] for each in left} != kinds:
         raise StepError(f"this was left: {sorted(left)}")
 
@@ -246,7 +251,11 @@ def package_on_arm64(deployment: Deployment) -> None:
 
 def doctor(deployment: Deployment) -> None:
     """`moorage doctor` finds nothing wrong."""
-    deployment.moorage("doctor", deployment.url, "--token-file", str(deployment.token_file))
+    said = deployment.moorage(
+        *("doctor", deployment.url, "--large", "--token-file", str(deployment.token_file))
+    )
+    if "WARN" in said:
+        raise StepError(said)
 
 
 def background(deployment: Deployment) -> None:
@@ -263,7 +272,7 @@ def background(deployment: Deployment) -> None:
 
 
 def rights(deployment: Deployment) -> None:
-    """Every function wrote its lines, and asked AWS for nothing that its policy lacks."""
+    """Every function wrote its lines; nobody asked AWS for anything that a policy lacks."""
     logged = deployment.cloud.client("logs")
     for function in ("api", "authorizer", "commit", "sweep"):
         group = f"/aws/lambda/{NAMES.api_stack}-{function}"
@@ -280,7 +289,7 @@ def rights(deployment: Deployment) -> None:
 
 def stranger(deployment: Deployment) -> None:
     """Somebody with no rights can take nothing down, and is told so."""
-    keys = deployment.cloud.user("stranger", [])
+    keys = deployment.cloud.user("stranger")
     said = deployment.moorage(
         *("destroy", "--stage", NAMES.stage, "--data", "delete", "--confirm", NAMES.data_stack),
         status=1,
