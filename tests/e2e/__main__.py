@@ -7,6 +7,7 @@ log of all that was run is build/e2e/log.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOG: Final = PROJECT / "build" / "e2e" / "log"
+_GRACE_SECONDS: Final = 30.0
 
 
 def main(words: Sequence[str]) -> int:
     """Return 0 when every step succeeded; `words` are for the run in the namespaces."""
     if words:
-        exit_with_parent()
+        # The first process in its namespace: Linux gives it no signal that it has no handler for.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        exit_with_parent(_GRACE_SECONDS)
         return _within(Path(words[0]))
     try:
         wheels = install()
@@ -76,4 +80,7 @@ def _go_through(deployment: Deployment) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("e2e: stopped")
