@@ -6,7 +6,7 @@ STAGE ?= dev
 SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
-LOCAL := run test quick check-tools check format clients clients-all conformance drills bench package
+LOCAL := run test quick check-tools check format clients clients-all conformance e2e drills bench package
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -14,7 +14,7 @@ $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check-tools check format clients clients-all conformance drills bench package deploy destroy clean
+.PHONY: help run test quick check-tools check format clients clients-all conformance e2e drills bench package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
@@ -26,6 +26,7 @@ help:
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make clients-all  more of them: those that take long to build"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
+	@echo "make e2e      a whole deployment on an emulation of AWS, from deploy to destroy"
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
 	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
@@ -83,6 +84,9 @@ clients-all: $(VENV)/.dev
 # CONFORMANCE=path takes that program instead of building the released one.
 conformance: $(VENV)/.dev
 	CONFORMANCE="$(CONFORMANCE)" $(BIN)/python -m tests.conformance $(if $(PEER),--peer)
+
+e2e: $(VENV)/.dev
+	$(BIN)/python -m tests.e2e
 
 drills: $(VENV)/.dev
 	$(BIN)/python -m tests.drills

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -97,7 +98,9 @@ class Stacks:
             return self._found(wanted.name)
         self.echo(f"{wanted.name}: {'creating' if new else 'updating'} (this takes a while)")
         token = uuid.uuid4().hex
-        self.client.execute_change_set(ChangeSetName=change_set, ClientRequestToken=token)
+        self.client.execute_change_set(
+            StackName=wanted.name, ChangeSetName=change_set, ClientRequestToken=token
+        )
         return self._settled(wanted.name, token)
 
     def delete(self, name: str) -> bool:
@@ -150,14 +153,14 @@ class Stacks:
         return arn
 
     def _changes(self, name: str, arn: str) -> Sequence[Mapping[str, Any]] | None:
+        # The ARN would do, but rights are asked for by the stack, and the ARN doesn't name it.
+        look = partial(self.client.describe_change_set, StackName=name, ChangeSetName=arn)
         for _ in range(_MOST_POLLS):
-            pages = [self.client.describe_change_set(ChangeSetName=arn)]
+            pages = [look()]
             status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
             if status == "CREATE_COMPLETE":
                 while following := pages[-1].get("NextToken"):
-                    pages.append(
-                        self.client.describe_change_set(ChangeSetName=arn, NextToken=following)
-                    )
+                    pages.append(look(NextToken=following))
                 return [
                     dict(change["ResourceChange"])
                     for page in pages
@@ -169,7 +172,7 @@ class Stacks:
                 # Before it is deleted, and its events with it.
                 causes = "" if unchanged else self._invalid(arn)
                 with contextlib.suppress(ClientError):
-                    self.client.delete_change_set(ChangeSetName=arn)
+                    self.client.delete_change_set(StackName=name, ChangeSetName=arn)
                 if unchanged:
                     return None
                 raise DeployError(
