@@ -20,9 +20,9 @@ from bench.cost_meter import CallMeter, size_of
 from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import Credential, generate, hash_of
+from chalicelib.access.cursors import Cursors
 from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.seals import Seals
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.api.authorization import GrantedAccess
@@ -126,7 +126,7 @@ class _CostWorld:
         exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
         tokens = TokenService(self.access, self.token_issuer, exchange, self.clock.now)
         admission = GrantedAccess(
-            self.access, self.clock.now, lambda: self.registry, lambda: Seals(FixedSigningKeys())
+            self.access, self.clock.now, lambda: self.registry, lambda: Cursors(FixedSigningKeys())
         )
         self.api = Api(lambda: self.registry, options, admission, lambda: tokens)
 

@@ -22,7 +22,7 @@ from chalicelib.registry.session import Owner
 from chalicelib.routes import RouteMatch
 
 if TYPE_CHECKING:
-    from chalicelib.access.seals import Seals
+    from chalicelib.access.cursors import Cursors
     from chalicelib.registry.registry import Registry
 
 
@@ -46,7 +46,7 @@ class PrincipalCaller(NamedTuple):
 
     principal: Principal
     store: AccessStore
-    seals: "Callable[[], Seals]"
+    cursors: "Callable[[], Cursors]"
 
     @property
     def id(self) -> str:
@@ -75,24 +75,24 @@ class PrincipalCaller(NamedTuple):
         unseen = set(hidden) - public
         return [name for name in repositories if name not in unseen]
 
-    def seal(self, name: str) -> str:
-        return self.seals().seal(name)
+    def cursor(self, name: str) -> str:
+        return self.cursors().write(name)
 
-    def unseal(self, sealed: str) -> str | None:
-        return self.seals().open(sealed)
+    def name_of(self, cursor: str) -> str | None:
+        return self.cursors().read(cursor)
 
 
 class GrantedAccess(NamedTuple):
     """A principal may do what was granted, and anybody may pull what is public.
 
     `now` gives seconds since the epoch. `registry` is asked only about the session of an upload
-    that outlives its token; `seals` are for pages of the catalog that end behind a hidden name.
+    that outlives its token; `cursors` are for pages of the catalog that end behind a hidden name.
     """
 
     store: AccessStore
     now: Callable[[], float]
     registry: "Callable[[], Registry]"
-    seals: "Callable[[], Seals]"
+    cursors: "Callable[[], Cursors]"
 
     def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
         action, repository = found.route.action, found.parameters.get("name")
@@ -104,7 +104,7 @@ class GrantedAccess(NamedTuple):
             raise UnauthorizedError(refused.message, scopes=scopes) from refused
         if self._finishes(principal, found):
             principal = replace(principal, expired_at=None)
-        caller = PrincipalCaller(principal, self.store, self.seals)
+        caller = PrincipalCaller(principal, self.store, self.cursors)
         decision = caller.decision(action, repository)
         if decision is Decision.CHALLENGE:
             raise UnauthorizedError(scopes=scopes)

@@ -15,8 +15,8 @@ from chalicelib.page import Page
 from chalicelib.reference import MAX_NAME_LENGTH, MAX_TAG_LENGTH, parse_digest
 from chalicelib.registry.registry import Registry
 
-_SEALED = "~"
-"""Begins a `last` that is sealed, and no name."""
+_CURSOR = "~"
+"""Begins a `last` that is a cursor, and no name."""
 
 
 def tags(registry: Registry, request: Request, name: str) -> Response:
@@ -30,18 +30,18 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
 def catalog(registry: Registry, request: Request) -> Response:
     """GET and HEAD: a page of the repositories that the caller may see.
 
-    Where it ends behind a name that is hidden, the next page begins at that name, sealed.
+    Where it ends behind a name that is hidden, its Link has a cursor.
     """
     limit, last = _page(request, MAX_NAME_LENGTH)
     caller, visible = request.caller, None
     if not caller.sees_all:
         visible = caller.visible
-        last = _unsealed(request, last)
+        last = _after(request, last)
     page = registry.lists.repositories(last, limit, visible)
     headers = {}
     if page.rest_after is not None:
         is_shown = bool(page.items) and page.rest_after == page.items[-1]
-        last = page.rest_after if is_shown else _SEALED + caller.seal(page.rest_after)
+        last = page.rest_after if is_shown else _CURSOR + caller.cursor(page.rest_after)
         headers = next_link("/v2/_catalog", n=limit, last=last)
     return _json({"repositories": list(page.items)}, headers)
 
@@ -62,12 +62,12 @@ def referrers(registry: Registry, request: Request, name: str, digest: str) -> R
     return Response(200, {**headers, "Content-Type": MediaType.OCI_INDEX.value}, index.encode())
 
 
-def _unsealed(request: Request, last: str | None) -> str | None:
-    """Return the name that the last one seen is, where a Link of the catalog sealed it."""
-    sealed = request.parameter("last") or ""
-    if not sealed.startswith(_SEALED):
+def _after(request: Request, last: str | None) -> str | None:
+    """Return the last name seen, which a Link of the catalog may have as a cursor."""
+    given = request.parameter("last") or ""
+    if not given.startswith(_CURSOR):
         return last
-    name = request.caller.unseal(sealed.removeprefix(_SEALED))
+    name = request.caller.name_of(given.removeprefix(_CURSOR))
     if name is None:
         raise RequestInvalidError("`last` is not as a Link of this list had it: begin without it")
     return name

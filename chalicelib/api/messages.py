@@ -37,11 +37,11 @@ class AuthorizedCaller(Protocol):
     def visible(self, repositories: Sequence[str]) -> list[str]:
         """Return those of some repositories that a list shows; they come in byte order."""
 
-    def seal(self, name: str) -> str:
+    def cursor(self, name: str) -> str:
         """Return a name that the caller may not see, as a text that says nothing of it."""
 
-    def unseal(self, sealed: str) -> str | None:
-        """Return a name that was sealed; None for another text."""
+    def name_of(self, cursor: str) -> str | None:
+        """Return the name of a cursor; None for another text."""
 
 
 class UnrestrictedCaller(NamedTuple):
@@ -59,13 +59,13 @@ class UnrestrictedCaller(NamedTuple):
         """See AuthorizedCaller.visible."""
         return list(repositories)
 
-    def seal(self, name: str) -> str:
-        """See AuthorizedCaller.seal: nothing is hidden here."""
+    def cursor(self, name: str) -> str:
+        """See AuthorizedCaller.cursor: nothing is hidden here."""
         return name
 
-    def unseal(self, sealed: str) -> str | None:
-        """See AuthorizedCaller.unseal."""
-        return sealed
+    def name_of(self, cursor: str) -> str | None:
+        """See AuthorizedCaller.name_of."""
+        return cursor
 
 
 class Request(NamedTuple):

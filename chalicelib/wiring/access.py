@@ -22,7 +22,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
-    from chalicelib.access.seals import Seals
+    from chalicelib.access.cursors import Cursors
     from chalicelib.access.token_service import TokenService
 
 _log = logging.getLogger("moorage.access")
@@ -60,11 +60,11 @@ def token_service() -> "TokenService":
 
 
 @lru_cache(maxsize=1)
-def seals() -> "Seals":
-    """Build what seals names of the catalog."""
-    from chalicelib.access.seals import Seals  # noqa: PLC0415 - as said
+def cursors() -> "Cursors":
+    """Build the cursors of the catalog."""
+    from chalicelib.access.cursors import Cursors  # noqa: PLC0415 - as said
 
-    return Seals(_keys())
+    return Cursors(_keys())
 
 
 @lru_cache(maxsize=1)

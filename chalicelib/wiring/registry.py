@@ -21,7 +21,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
 
 if TYPE_CHECKING:
-    from chalicelib.access.seals import Seals
+    from chalicelib.access.cursors import Cursors
     from chalicelib.access.token_service import TokenService
     from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
@@ -141,7 +141,7 @@ def api() -> Api:
         return Api(registry, options)
     options = options._replace(realm=access.realm, service=access.service)
     store = DynamoAccessStore(dynamodb_client(), access.table)
-    granted = GrantedAccess(store, SystemClock().now, registry, seals)
+    granted = GrantedAccess(store, SystemClock().now, registry, cursors)
     return Api(registry, options, granted, token_service)
 
 
@@ -152,8 +152,8 @@ def token_service() -> "TokenService":
     return access.token_service()
 
 
-def seals() -> "Seals":
-    """Build the seals of hidden names, at the first page that needs one: likewise."""
+def cursors() -> "Cursors":
+    """Build the cursors, at the first page of the catalog that needs one: likewise."""
     from chalicelib.wiring import access
 
-    return access.seals()
+    return access.cursors()

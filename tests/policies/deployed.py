@@ -65,7 +65,7 @@ _CACHES = (
     wiring.registry,
     wiring.api,
     wiring_access.authenticator,
-    wiring_access.seals,
+    wiring_access.cursors,
     wiring_access.token_service,
     wiring_access._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
     wiring_access._store,  # noqa: SLF001 - likewise

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from chalicelib.access.authentication import Authenticator
 from chalicelib.access.authorizer_context import PRINCIPAL, to_context
 from chalicelib.access.credentials import generate, hash_of
+from chalicelib.access.cursors import Cursors
 from chalicelib.access.federation.exchange import TokenExchange
 from chalicelib.access.grants import Grants
-from chalicelib.access.seals import Seals
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
@@ -81,9 +81,9 @@ class AccessWorld:
         exchange = TokenExchange(self.store, Unreachable(), Unreachable(), SERVICE)
         return TokenService(self.store, self.token_issuer, exchange, self.now)
 
-    def seals(self) -> Seals:
-        """Return what seals hidden names."""
-        return Seals(self.keys)
+    def cursors(self) -> Cursors:
+        """Return the cursors of lists."""
+        return Cursors(self.keys)
 
     def credential(self, name: str, *grants: str) -> str:
         """Make a credential; returns its API token."""

@@ -71,7 +71,7 @@ class World:
     def __post_init__(self) -> None:
         self.access = AccessWorld(self.memory.clock.now)
         now, registry = self.memory.clock.now, lambda: self.memory.registry
-        granted = GrantedAccess(self.access.store, now, registry, self.access.seals)
+        granted = GrantedAccess(self.access.store, now, registry, self.access.cursors)
         self.tokens = self.access.token_service()
         self.api = Api(registry, OPTIONS, granted, lambda: self.tokens)
         self.passwords = {
@@ -392,14 +392,14 @@ def test_a_page_of_the_catalog_reads_no_more_than_ten_pages(
         links.append(str(answer.headers.get("Link", "")))
         target = unquote(links[-1].partition(">")[0].removeprefix("</v2/"))
     assert seen == sorted([PUBLIC, PRIVATE, *shown])
-    sealed = [link for link in links if "last=~" in unquote(link)]
-    assert sealed
-    assert len({len(link) for link in sealed}) == 1
+    cursors = [link for link in links if "last=~" in unquote(link)]
+    assert cursors
+    assert len({len(link) for link in cursors}) == 1
     assert not re.search("hidden|unseen|other", "".join(links))
 
 
 @pytest.mark.parametrize("last", ["~", "~hidden/1", "~gAAAAA", "~" + "A" * 5000, "~\u00e9"])
-def test_a_sealed_name_that_is_none_is_400(last: str) -> None:
+def test_a_cursor_that_is_none_is_400(last: str) -> None:
     """To begin anew is all that is left; who sees everything may name any text."""
     world = World()
     target = f"_catalog?last={quote(last)}"

@@ -114,7 +114,9 @@ def run_registry(
     if closed:
         access = LocalAccess(under.clock.now, url=url)
         options = options._replace(realm=f"{url}/v2/_token", service=urlsplit(url).netloc)
-        granted = GrantedAccess(access.store, under.clock.now, lambda: under.registry, access.seals)
+        granted = GrantedAccess(
+            access.store, under.clock.now, lambda: under.registry, access.cursors
+        )
         api = Api(lambda: under.registry, options, granted, access.token_service)
     app = _chalice(api, access)
     environment = {"MOORAGE_URL": url, "MOORAGE_AUTH": "on" if closed else "off"}
