@@ -259,8 +259,8 @@ class Manifests:
         for link in links.values():
             self._unmark(link, now)
         # A subject may be missing, but one that is here must have the size that is given. A client
-        # that learns the size from a HEAD may have been told 0, and means no other manifest. Who may
-        # not pull would learn whether it is here.
+        # that learns the size from a HEAD may have been told 0, and means no other manifest.
+        # Who may not pull would learn whether it is here.
         subject = [parsed.subject] if parsed.subject and parsed.subject.size and may_pull else []
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))

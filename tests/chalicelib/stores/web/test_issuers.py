@@ -164,10 +164,10 @@ def test_both_documents_have_one_deadline(
     issuers: Issuers, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An issuer that takes nearly all of it for the first one has no more for the second."""
-    monkeypatch.setattr(issuers_module, "DEADLINE", 1.5)
+    monkeypatch.setattr(issuers_module, "DEADLINE", 3)
     for path in (DISCOVERY, KEYS):
         page = server.pages[path]
-        server.pages[path] = StubResponse(page.body, pause=1 / len(page.body))
+        server.pages[path] = StubResponse(page.body, pause=1.7 / len(page.body))
     with pytest.raises(UnavailableError):
         issuers.keys(server.url, None)
     assert (server.asked[DISCOVERY], server.asked[KEYS]) == (1, 1)
