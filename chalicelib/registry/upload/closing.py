@@ -5,6 +5,7 @@ This module must never publish bytes whose digest was not compared with the clai
 """
 
 from dataclasses import replace
+from itertools import chain, repeat
 
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
@@ -37,7 +38,9 @@ from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver, known
 from chalicelib.registry.upload.states import Event, after
 
-_POLL = 0.5
+_POLLS = (0.5, 1.0, 2.0)
+"""How long a request waits between its looks at a commit that another one drives; then the last."""
+
 _MARGIN = 2.0
 """How long before its deadline a request stops waiting, so that it can still answer."""
 
@@ -210,10 +213,10 @@ class Closing:
         CommitRunningError is raised, the work goes on, and a repeat of the PUT is answered.
         """
         session = self._bound(session, digest)
-        clock = self._ports.clock
+        clock, waits = self._ports.clock, chain(_POLLS, repeat(_POLLS[-1]))
         while not session.settled and clock.now() < patience:
             if session.leased(clock.now()):
-                clock.sleep(_POLL)
+                clock.sleep(min(next(waits), patience - clock.now()))
                 session = self._ports.sessions.get(session.id) or session
             else:
                 session = self._begin(session, patience, deadline)
