@@ -1,6 +1,6 @@
 """What every store does when many requests come at once.
 
-Only where the backend can judge it: moto serialises, and restores whole tables.
+Only where the backend can judge it: moto answers one request after another.
 """
 
 from __future__ import annotations
