@@ -583,8 +583,8 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 @rule(
     "manifest accepted unchecked", "_check", Manifests, crashed=["put a manifest that lacks a blob"]
 )
-def _(_: Original, _self: Manifests, _repository: str, _parsed: object) -> None:
-    return
+def _(_: Original, _self: Manifests, _repository: str, _parsed: object, *, may_pull: bool) -> None:
+    del may_pull
 
 
 @rule("tags survive their manifest", "finish_delete", Manifests, crashed=["delete a manifest"])
