@@ -1,7 +1,7 @@
 """`python -m tests.e2e`: a whole deployment on an emulation of AWS, from `deploy` to `destroy`.
 
-It installs what it needs, and starts itself once more in namespaces of its own (namespace.py). The
-log of all that was run is build/e2e/log.
+It installs what it needs, and starts itself once more in namespaces of its own (namespace.py). Each
+run leaves its log in build/e2e.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.e2e.steps import STEPS, Deployment, StepError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOG: Final = PROJECT / "build" / "e2e" / "log"
+LOGS: Final = PROJECT / "build" / "e2e"
 _GRACE_SECONDS: Final = 30.0
 
 
@@ -52,16 +52,16 @@ def _within(wheels: Path) -> int:
     """Go through the steps; return 1 at the first that fails."""
     with tempfile.TemporaryDirectory(prefix="moorage-e2e-") as name:
         folder = Path(name)
-        log = folder / "log"
+        log, kept = folder / "log", LOGS / f"{folder.name}.log"
         log.touch()
         try:
             certificates = namespace.enter(folder, HOSTS)
             with running(folder, certificates, log) as cloud:
                 return _go_through(Deployment(cloud, folder, wheels, log))
         finally:
-            # Another run may write its own: each has one, and the last one stays.
-            LOG.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(log, LOG)
+            LOGS.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, kept)
+            print(f"e2e: all that was said is in {kept}")
 
 
 def _go_through(deployment: Deployment) -> int:
@@ -72,7 +72,7 @@ def _go_through(deployment: Deployment) -> int:
         try:
             step(deployment)
         except (StepError, CommandError, subprocess.SubprocessError) as error:
-            print(f"\ne2e: {step.__name__} FAILED; all that was said is in {LOG}\n{error}")
+            print(f"\ne2e: {step.__name__} FAILED\n{error}")
             return 1
         print(f"({time.monotonic() - started:.0f} s)", flush=True)
     print(f"e2e: every step succeeded, in {time.monotonic() - begun:.0f} s")

@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 import json
 import subprocess
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ DENIED: Final = "denied:"
 
 _APP: Final = "ministack.app"
 _GATEWAY: Final = "ministack.services.apigateway_v1"
+_RUNTIME: Final = "ministack.core.lambda_runtime"
 _STACKS: Final = "ministack.services.cloudformation.provisioners"
 _REST_API: Final = "AWS::ApiGateway::RestApi"
 _OF_STAGES: Final = ("_stages_v1", "_deployments_v1", "_deployed_gateway_responses")
@@ -252,7 +254,53 @@ def functions(_runtime: Any, _theirs: Any) -> Any:
     return Processes
 
 
+class Survivors:
+    """Lets a function's process live when the function raises, as Lambda does.
+
+    MiniStack ends it. The authorizer raises for each unknown token, so that the next request would
+    wait for another cold start.
+    """
+
+    def __init__(self) -> None:
+        self._now = threading.local()
+
+    def signalled(self, _runtime: Any, theirs: Any) -> Any:
+        """Replace how MiniStack ends a process, and how it waits for the end."""
+
+        def ours(process: Any, *words: Any) -> None:
+            if getattr(self._now, "invoking", False):
+                self._now.process = process
+            else:
+                theirs(process, *words)
+
+        return ours
+
+    def invoked(self, runtime: Any, theirs: Any) -> Any:
+        """Replace the class of processes by one that keeps them."""
+        survivors = self
+
+        class Worker(theirs):  # type: ignore[misc]
+            """A function's process."""
+
+            def invoke(self, *words: Any, **named: Any) -> Any:
+                now = survivors._now
+                now.invoking, now.process = True, None
+                try:
+                    result = super().invoke(*words, **named)
+                finally:
+                    now.invoking = False
+                process = now.process
+                if process is not None and "trace" in result:  # the function's own exception
+                    self._proc = process
+                else:
+                    runtime._signal(process)
+                return result
+
+        return Worker
+
+
 _IDS: Final = ApiIds()
+_SURVIVORS: Final = Survivors()
 MENDS: Final = (
     Mend(_APP, "_handle_ecr_registry_request", registry_paths),
     Mend(_APP, "_send_response", no_length),
@@ -265,7 +313,10 @@ MENDS: Final = (
     Mend("ministack.core.iam_actions", "dynamodb_service_context", fine_grained),
     Mend("ministack.core.iam_actions", "extract_resource_arn", parameter),
     Mend("ministack.core.iam_evaluator", "enforce", denials),
-    Mend("ministack.core.lambda_runtime", "subprocess", functions),
+    Mend(_RUNTIME, "subprocess", functions),
+    Mend(_RUNTIME, "_signal", _SURVIVORS.signalled),
+    Mend(_RUNTIME, "_collect", _SURVIVORS.signalled),
+    Mend(_RUNTIME, "Worker", _SURVIVORS.invoked),
 )
 
 
