@@ -80,7 +80,7 @@ def refused(answer: Response) -> bool:
     return True
 
 
-@pytest.mark.parametrize("late", [0, 1, HOUR, CONTINUES - 1])
+@pytest.mark.parametrize("late", [0, 1, HOUR, CONTINUES - 60])
 @pytest.mark.parametrize("name", sorted(FINISHING))
 def test_an_upload_is_finished_with_the_token_that_began_it(name: str, late: float) -> None:
     """For twelve hours after its end: PATCH, PUT and GET of the session."""
