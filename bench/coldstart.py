@@ -21,7 +21,6 @@ import sysconfig
 import tempfile
 import time
 import uuid
-import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +33,6 @@ from chalicelib.access.grants import Grants
 from chalicelib.digest import Digest
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.access import admin, signing_key
-from moorage.deploy.package import CODE
 from tests.emulators.backends import moto_backend
 from tests.infra.runtime import bare_environment
 from tests.support import packaging
@@ -158,8 +156,7 @@ class Code:
     @classmethod
     def laid_out(cls, folder: Path) -> Code:
         """Package the functions for this machine, and copy what the baseline would pack."""
-        with zipfile.ZipFile(packaging.package(packaging.HOST) / CODE) as archive:
-            archive.extractall(folder / "task")
+        packaging.unpack(folder / "task")
         installed, bare = Path(sysconfig.get_path("purelib")), shutil.ignore_patterns("__pycache__")
         for name in ("chalice", "aws_lambda_powertools", "boto3", "botocore", "s3transfer"):
             shutil.copytree(installed / name, folder / "eager" / name, ignore=bare)

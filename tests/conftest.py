@@ -6,6 +6,7 @@ Every test is watched besides: what runs in Lambda calls AWS only as a policy of
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests, which it would look at again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_slow(item: pytest.Item) -> bool:

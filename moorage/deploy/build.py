@@ -8,7 +8,6 @@ project's own files, which may be those of an installed package.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -38,7 +37,6 @@ _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_ut
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every file, so that the same code is the same zip; a zip knows none before."""
 
-_CONFIG: Final = Path(".chalice", "config.json")
 # Chalice has no `python -m`, and its program need not be on the PATH.
 _CHALICE: Final = (sys.executable, "-c", "import sys, chalice.cli; sys.exit(chalice.cli.main())")
 # API Gateway's stage is always v2, for the URL's sake.
@@ -47,21 +45,20 @@ _OPTIONS: Final = ("package", "--stage", "v2", "--merge-template", str(API_TEMPL
 _NOT_INSTALLED: Final = "Could not install"
 
 
-def build(folder: Path, machine: str | None = None) -> Package:
+def build(folder: Path) -> Package:
     """Write the package into a folder, the template and the zip of the code, and return it.
 
-    `machine`: the functions' architecture, if it is not the one in Chalice's configuration. The
-    requirements are downloaded. Raises DeployError, OSError.
+    The requirements are downloaded. Raises DeployError, OSError.
     """
     with tempfile.TemporaryDirectory(prefix="moorage-project-") as name:
         project = Path(name)
-        _lay_out(project, machine)
+        _lay_out(project)
         _run_chalice(project, folder.absolute())
     finish(folder)
     return read_package(folder)
 
 
-def _lay_out(project: Path, machine: str | None) -> None:
+def _lay_out(project: Path) -> None:
     """Copy the project's files into a folder as Chalice wants them."""
     code = Path(str(chalicelib.__file__)).parent
     shutil.copytree(code, project / code.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -69,10 +66,6 @@ def _lay_out(project: Path, machine: str | None) -> None:
         target = project / path.relative_to(PROJECT)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
-    if machine is not None:
-        config = json.loads((project / _CONFIG).read_text(encoding="utf-8"))
-        config["lambda_architecture"] = machine
-        (project / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 
 def _run_chalice(project: Path, folder: Path) -> None:
@@ -149,10 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build a package; return 0, or 1 after saying why there is none."""
     parser = argparse.ArgumentParser(prog="python -m moorage.deploy.build")
     parser.add_argument("folder", type=Path, help="where to write the package")
-    parser.add_argument("--machine", help="the functions' architecture (default: arm64)")
     options = parser.parse_args(argv)
     try:
-        package = build(options.folder, options.machine)
+        package = build(options.folder)
     except (DeployError, OSError) as error:
         sys.stderr.write(f"moorage: {error}\n")
         return 1

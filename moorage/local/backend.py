@@ -4,7 +4,6 @@ Names, keys and indexes come from infra/data.yaml, the template that is deployed
 described here again. This module must never create anything on AWS, where the template does it.
 """
 
-import contextlib
 import functools
 import os
 import socket
@@ -105,7 +104,7 @@ def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, s
 
     `environment` gives credentials and region. Raises LocalError.
     """
-    resources = load_template(DATA_TEMPLATE)["Resources"]
+    resources = _resources()
     try:
         _create_bucket(client("s3", endpoint_url, environment), names.bucket)
         dynamodb = client("dynamodb", endpoint_url, environment)
@@ -119,6 +118,12 @@ def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, s
         raise LocalError(
             f"could not create the bucket and tables at {endpoint_url}: {error}"
         ) from error
+
+
+@functools.cache
+def _resources() -> Mapping[str, Any]:
+    resources: Mapping[str, Any] = load_template(DATA_TEMPLATE)["Resources"]
+    return resources
 
 
 def client(service: str, endpoint_url: str, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
@@ -170,15 +175,20 @@ def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
 
 def _create_table(dynamodb: Any, table: str, properties: Mapping[str, Any]) -> None:  # noqa: ANN401 - likewise
     wanted = {name: properties[name] for name in _TABLE_PROPERTIES if name in properties}
-    # In use: it exists, or another process is creating it; the waiter waits for that.
-    with contextlib.suppress(dynamodb.exceptions.ResourceInUseException):
-        dynamodb.create_table(TableName=table, **wanted)
-    waiter = dynamodb.get_waiter("table_exists")
-    waiter.wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    try:
+        made = dynamodb.create_table(TableName=table, **wanted)["TableDescription"]
+    except dynamodb.exceptions.ResourceInUseException:
+        made = None  # it exists, or another process is creating it
+    # An emulator's table is active at once.
+    if made is None or made["TableStatus"] != "ACTIVE":
+        waiter = dynamodb.get_waiter("table_exists")
+        waiter.wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
     lifetime = properties.get("TimeToLiveSpecification")
     if lifetime is None:
         return
     # It is an error to turn on what is on.
-    now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-    if now.get("TimeToLiveStatus", "DISABLED") == "DISABLED":
-        dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=lifetime)
+    if made is None:
+        now = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        if now.get("TimeToLiveStatus", "DISABLED") != "DISABLED":
+            return
+    dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=lifetime)

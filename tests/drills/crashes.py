@@ -86,8 +86,8 @@ def _in_brief(case: Case) -> bool:
 def undisturbed(world: World, operation: Operation) -> list[str]:
     """Do an operation without disturbing it; returns the names of its calls."""
     gate = Gate()
-    stage = Stage.over(world, operation.limits)
-    operation.act(stage.client(gate), operation.prepare(stage))
+    stage, prepared = Stage.prepared(world, operation)
+    operation.act(stage.client(gate), prepared)
     judge(stage)
     return gate.trace
 
@@ -95,8 +95,7 @@ def undisturbed(world: World, operation: Operation) -> list[str]:
 def stop(world: World, operation: Operation, case: Case) -> list[int]:
     """Stop an operation at one point; returns where it was stopped."""
     gate = Gate({case.point: SIDES[case.side]})
-    stage = Stage.over(world, operation.limits)
-    prepared = operation.prepare(stage)
+    stage, prepared = Stage.prepared(world, operation)
     client = stage.client(gate, patient=case.ending == "retry")
     with suppress(GaveUpError, Stopped):
         operation.act(client, prepared)

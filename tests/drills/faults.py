@@ -92,8 +92,7 @@ def disturb(world: World, operation: Operation, point: int, call: str, way: str)
 
     Where the SDK sends a call twice, the client need not: the second one recognises the first.
     """
-    stage = Stage.over(world, operation.limits)
-    prepared = operation.prepare(stage)
+    stage, prepared = Stage.prepared(world, operation)
     gate = Gate({point: acts(stage.world, call)[way]})
     try:
         operation.act(stage.client(gate, patient=way != "repeat"), prepared)

@@ -123,8 +123,7 @@ def _late(attempt: Callable[[Chooser], list[Step]]) -> Iterator[list[Choice]]:
 
 def once(world: World, race: Race, choose: Chooser) -> tuple[list[Step], Exception | None]:
     """Run one race in one order; returns its steps, and what was violated."""
-    stage = Stage.over(world, race.limits)
-    prepared = race.prepare(stage)
+    stage, prepared = Stage.prepared(world, race)
 
     def task(body: Body, number: int) -> Callable[[Gate], None]:
         def go(gate: Gate) -> None:

@@ -110,8 +110,7 @@ def cases(world: World, seconds: float, every: Iterable[int] = (1, 2)) -> Iterab
 def through(world: World, case: Case) -> int:
     """Do one operation while AWS throttles; returns how many calls failed."""
     operation = next(row for row in ALL if row.name == case.operation)
-    stage = Stage.over(world, operation.limits)
-    prepared = operation.prepare(stage)
+    stage, prepared = Stage.prepared(world, operation)
     before = set(stage.world.snapshot().sessions)
     gate = ThrottledGate(stage.world, case)
     operation.act(stage.client(gate, tries=int(case.seconds) + 100), prepared)

@@ -134,9 +134,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(cloud: Backend, host_package: Path, paths: tuple[Path, ...]) -> Iterator[World]:
+def world(cloud: Backend, package: Path, paths: tuple[Path, ...]) -> Iterator[World]:
     """The data stack, a key, an admin, the template's functions and the gateway."""
-    template = load_template(host_package / "sam.yaml")
+    template = load_template(package / "sam.yaml")
     exports = data_stack(cloud)
     signing_key.ensure(cloud.client("ssm"), KEY)
     token = generate()

@@ -8,7 +8,6 @@ whether or not their caller still lives.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import threading
 import time
 from contextlib import suppress
@@ -61,8 +60,14 @@ class MemoryObjectStore:
     under_way: Callable[[str, Callable[[], None]], None] = at_once
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict)
-    _ids: Iterator[int] = field(default_factory=itertools.count)
+    _begun: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def become(self, other: MemoryObjectStore) -> None:
+        """Take all that another store holds; later neither changes the other."""
+        self.objects = dict(other.objects)
+        self.uploads = {upload: dict(parts) for upload, parts in other.uploads.items()}
+        self._begun = other._begun
 
     def put(self, key: str, data: bytes) -> WrittenObject:
         """Store an object."""
@@ -119,7 +124,8 @@ class MemoryObjectStore:
     def begin_multipart(self, key: str) -> MultipartUpload:
         """Open a multipart upload."""
         with self._lock:
-            upload_id = f"upload-{next(self._ids)}"
+            upload_id = f"upload-{self._begun}"
+            self._begun += 1
             self.uploads[key, upload_id] = {}
         return MultipartUpload(upload_id)
 

@@ -15,7 +15,7 @@ from tests.support import packaging
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FIXTURES = frozenset({"package", "host_package", "task", "light_package"})
+_FIXTURES = frozenset({"package", "task", "light_package"})
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,21 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def package() -> Path:
     """The folder that `make package` fills."""
-    return packaging.package(packaging.LAMBDA)
+    return packaging.package()
 
 
 @pytest.fixture(scope="session")
-def host_package() -> Path:
-    """The same for functions that would run on this machine."""
-    return packaging.package(packaging.HOST)
-
-
-@pytest.fixture(scope="session")
-def task(host_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked zip of that one, which no test may change."""
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its zip, unpacked for this machine, which no test may change."""
     folder = tmp_path_factory.mktemp("task")
-    with zipfile.ZipFile(host_package / deploy_package.CODE) as archive:
-        archive.extractall(folder)
+    packaging.unpack(folder)
     return folder
 
 

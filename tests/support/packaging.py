@@ -1,4 +1,4 @@
-"""The package that is deployed, for this machine or for Lambda's: made once for each code.
+"""The package that is deployed, made once for each code, and its zip unpacked for this machine.
 
 Packages are kept below build/, where every worker and every later session finds them. Nothing here
 may touch the checkout's own package.
@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import platform
+import importlib.util
 import shutil
 import sys
 import time
+import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from moorage.common.project import PROJECT
+from moorage.deploy.package import CODE, binaries
 from tests.support import network
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
-
-LAMBDA: Final = "arm64"
-HOST: Final = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[
-    platform.machine()
-]
 
 _KEPT: Final = PROJECT / "build" / "tests" / "packages"
 _KEPT_SECONDS: Final = 86_400
@@ -54,26 +51,19 @@ _NETWORK_WORDS = (
 )
 
 
-def package(machine: str) -> Path:
-    """Return the folder of the package for functions on `machine`, which no test may change."""
-    folder = _KEPT / f"{machine}-{_state()}"
+def package() -> Path:
+    """Return the folder of the package, which no test may change."""
+    folder = _KEPT / _state()
     _KEPT.mkdir(parents=True, exist_ok=True)
-    with _alone(_KEPT / f"{machine}.lock"):
+    with _alone(_KEPT / "lock"):
         if not folder.is_dir():
-            for old in _KEPT.glob(f"{machine}-*"):
+            for old in (path for path in _KEPT.iterdir() if path.is_dir()):
                 if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
                     shutil.rmtree(old)
             unfinished = folder.with_suffix(".new")
             # What `make package` runs.
             done = network.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "moorage.deploy.build",
-                    str(unfinished),
-                    "--machine",
-                    machine,
-                ],
+                [sys.executable, "-m", "moorage.deploy.build", str(unfinished)],
                 cwd=PROJECT,
                 capture_output=True,
                 text=True,
@@ -83,6 +73,23 @@ def package(machine: str) -> Path:
             assert done.returncode == 0, done.stderr
             unfinished.rename(folder)
     return folder
+
+
+def unpack(folder: Path) -> None:
+    """Unpack the zip of the package into a folder, to run on this machine.
+
+    Its native libraries, and nothing else, are replaced by this environment's, which has the same
+    releases: tests/moorage/deploy/test_package.py compares them.
+    """
+    with zipfile.ZipFile(package() / CODE) as archive:
+        archive.extractall(folder)
+        foreign = list(binaries(archive))
+    for name in foreign:
+        spec = importlib.util.find_spec(name.partition(".")[0].replace("/", "."))
+        assert spec is not None, name
+        assert spec.origin is not None, name
+        (folder / name).unlink()
+        shutil.copyfile(spec.origin, (folder / name).with_name(Path(spec.origin).name))
 
 
 def _missed_the_network(done: subprocess.CompletedProcess[str]) -> bool:

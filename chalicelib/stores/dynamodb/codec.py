@@ -8,6 +8,7 @@ attribute, never NULL.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from chalicelib.digest import Digest
@@ -39,11 +40,14 @@ class AttributeKind(NamedTuple, Generic[T]):
 
 
 def _whole(text: str) -> int:
-    # Some backends give a number back as "3.0".
-    number = float(text)
-    if not number.is_integer():
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(text) if text.lstrip("-").isdigit() else int(number)
+    try:
+        return int(text)
+    except ValueError:
+        # Some backends give a number back as "3.0".
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
 
 
 TEXT: AttributeKind[str] = AttributeKind("S", str, str)
@@ -106,18 +110,19 @@ TEXTS_BY_NAME: AttributeKind[Mapping[str, str]] = AttributeKind(
 )
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Field:
     """One field of a dataclass, under the same name or another in the item."""
 
     name: str
     kind: AttributeKind[Any]
     optional: bool = False
-    attribute: str = ""
+    stored_as: str = ""
+    """The attribute's name: the field's own unless another is given."""
 
-    @property
-    def stored_as(self) -> str:
-        """The attribute's name."""
-        return self.attribute or self.name
+    def __post_init__(self) -> None:
+        """Name the attribute once: every item that is read or written needs it."""
+        object.__setattr__(self, "stored_as", self.stored_as or self.name)
 
 
 class Schema(NamedTuple, Generic[T]):
@@ -136,23 +141,24 @@ class Schema(NamedTuple, Generic[T]):
 
     def decode(self, item: Item) -> T:
         """Read a value; raises CorruptItemError if a field is missing or unreadable."""
-        return self.kind(**{field.name: self._member(field, item) for field in self.fields})
+        values: dict[str, object] = {}
+        for field in self.fields:
+            attribute: Any = item.get(field.stored_as)
+            if attribute is None and field.optional:
+                values[field.name] = None
+                continue
+            try:
+                values[field.name] = field.kind.decode(attribute)
+            except (KeyError, TypeError, ValueError) as error:
+                raise CorruptItemError(
+                    f"{self.kind.__name__} item {_name(item)} has no readable"
+                    f" {field.stored_as!r}: {attribute!r}"[:500]
+                ) from error
+        return self.kind(**values)
 
     def decode_found(self, item: Item | None) -> T | None:
         """Read a value; None if there is no item."""
         return None if item is None else self.decode(item)
-
-    def _member(self, field: Field, item: Item) -> object:
-        attribute = item.get(field.stored_as)
-        if attribute is None and field.optional:
-            return None
-        try:
-            return field.kind.decode(item[field.stored_as])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptItemError(
-                f"{self.kind.__name__} item {_name(item)} has no readable"
-                f" {field.stored_as!r}: {attribute!r}"[:500]
-            ) from error
 
 
 def nested(schema: Schema[T]) -> AttributeKind[T]:

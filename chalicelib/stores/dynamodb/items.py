@@ -32,7 +32,7 @@ _READING = codec.nested(
 SESSION = Schema(
     Session,
     (
-        Field("id", codec.TEXT, attribute="session"),
+        Field("id", codec.TEXT, stored_as="session"),
         Field("repository", codec.TEXT),
         Field("principal", codec.TEXT),
         Field("nonce", codec.TEXT),

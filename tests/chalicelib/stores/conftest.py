@@ -138,6 +138,7 @@ class Running:
     def __init__(self, strict_moto: Backend, stack: ExitStack) -> None:
         self._strict_moto, self._stack = strict_moto, stack
         self._stores: dict[str, tuple[Backend, Stores]] = {}
+        self._repeating: dict[str, DynamoDBClient] = {}
 
     def backend(self, name: str) -> Backend:
         """Return the backend that all tests share."""
@@ -161,10 +162,11 @@ class Running:
 
     def repeating(self, name: str) -> Stores:
         """Return stores over the same tables, whose client sends every request twice."""
-        client = self.backend(name).dynamodb()
-        first_answers_lost(client)
+        if name not in self._repeating:
+            self._repeating[name] = self.backend(name).dynamodb()
+            first_answers_lost(self._repeating[name])
         stores = self.stores(name)
-        return over(client, stores.registry_table, stores.uploads_table)
+        return over(self._repeating[name], stores.registry_table, stores.uploads_table)
 
 
 def over(client: DynamoDBClient, registry: str, uploads: str) -> Stores:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import RegistryError
@@ -51,6 +51,18 @@ class Upload:
         return Digest.of(self.data, self.algorithm)
 
 
+class Preparation(Protocol):
+    """What is prepared for an operation or a race; its outcome is never changed by any."""
+
+    @property
+    def prepare(self) -> Callable[[Stage], Any]:
+        """Prepares an empty stage."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the registry."""
+
+
 @dataclass
 class Stage:
     """A world and the ledger of its clients."""
@@ -62,6 +74,27 @@ class Stage:
     def over(cls, world: World, limits: Limits) -> Stage:
         """Return an empty stage of the same kind as `world`."""
         return cls(world.fresh(limits), Ledger())
+
+    @classmethod
+    def prepared(cls, world: World, what: Preparation) -> tuple[Stage, Any]:
+        """Return a stage of `world`'s kind on which something was prepared, and what came of it.
+
+        It is prepared once for `world`, and copied for each use, where such a stage can be.
+        """
+        key = what.prepare, what.limits
+        if key not in world.prepared:
+            stage = cls.over(world, what.limits)
+            found = what.prepare(stage)
+            if stage.copy() is None:
+                return stage, found
+            world.prepared[key] = stage, found
+        kept, found = world.prepared[key]
+        return kept.copy(), found
+
+    def copy(self) -> Stage | None:
+        """Return a stage that is as this one is now; None if its world can't be copied."""
+        world = self.world.copy()
+        return None if world is None else Stage(world, self.ledger.copy())
 
     def registry(self, gate: Gate | None = None) -> Registry:
         """Return the registry as one task has it."""

@@ -6,7 +6,8 @@ This module must never read the registry: promises are made in answers only.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Ledger:
     """How many bytes of a session were answered as durable, at most."""
     chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     """The chunks of a session that were accepted with 202, and where each begins."""
+
+    def copy(self) -> Ledger:
+        """Return a ledger of the same promises: what is noted in one is not in the other."""
+        other = Ledger(*(copy(getattr(self, each.name)) for each in fields(self)))
+        for session, chunks in self.chunks.items():
+            other.chunks[session] = [*chunks]
+        return other
 
     def ends(self, session_id: str) -> bool:
         """Whether a session may be cancelled before its life is over."""

@@ -86,10 +86,16 @@ class DrillClock:
         def once() -> None:
             if not happened:
                 happened.append(True)
+                self._coming = [each for each in self._coming if each[1] is not once]
                 effect()
 
         self._coming.append((self.time + seconds, once))
         return once
+
+    def become(self, other: DrillClock) -> bool:
+        """Take another's time and identifiers; False if effects are still to come there."""
+        self.time, self._ids = other.time, other._ids
+        return not other._coming
 
     def new_id(self) -> str:
         """Return an identifier that nobody had."""
@@ -133,6 +139,8 @@ class TablesWorld:
             under_way=self._under_way,
         )
         self._tables = MemoryTables()
+        self.prepared: dict[object, tuple[Any, Any]] = {}
+        """What Stage.prepared keeps, for worlds of this kind."""
 
     def _under_way(self, operation: str, effect: Callable[[], None]) -> None:
         if operation == "copy_part":
@@ -155,6 +163,13 @@ class TablesWorld:
     def fresh(self, limits: Limits) -> TablesWorld:
         """Make another."""
         return TablesWorld(limits)
+
+    def copy(self) -> TablesWorld | None:
+        """Make one that is as this one is now; None if an effect or a worker is still to come."""
+        other = TablesWorld(self.limits)
+        other._objects.become(self._objects)
+        other._tables.become(self._tables)
+        return other if other.clock.become(self.clock) and not self.workers.drive else None
 
     def spoil(self, key: Key, /, **attributes: dict[str, str]) -> None:
         """Change an item of the table `registry` behind the stores' back."""
@@ -179,6 +194,7 @@ class AwsWorld:
         self.name = "moto" if wire else "ministack"
         self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
         self.wire = wire
+        self.prepared: dict[object, tuple[Any, Any]] = {}
         self._s3, self._dynamodb = s3, dynamodb
         tag = uuid.uuid4().hex[:12]
         self._bucket, self._registry, self._uploads = (
@@ -212,6 +228,9 @@ class AwsWorld:
         if self.wire is not None:
             self.wire.forget()
         return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
+
+    def copy(self) -> None:
+        """An emulator's state can't be copied."""
 
 
 World = TablesWorld | AwsWorld

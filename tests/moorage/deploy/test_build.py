@@ -216,10 +216,10 @@ def test_modules_are_left_uncompiled_by_their_place_in_the_package(tmp_path: Pat
     assert compiled.parts[-3] == "chalicelib"
 
 
-def test_the_same_code_is_the_same_zip(host_package: Path, tmp_path: Path) -> None:
+def test_the_same_code_is_the_same_zip(package: Path, tmp_path: Path) -> None:
     """A deployment without changes uploads nothing: not even bytecode differs."""
     folder = tmp_path / "code"
-    with zipfile.ZipFile(host_package / CODE) as archive:
+    with zipfile.ZipFile(package / CODE) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         names = [name for name in archive.namelist() if name.startswith(("chalice", "jwt/"))]
         for name in names:
