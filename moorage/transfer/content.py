@@ -91,6 +91,9 @@ class BlobProgress(Protocol):
 class ImageTarget(Protocol):
     """Where an image is written."""
 
+    def accept(self, root: ManifestContent) -> None:
+        """Raise TransferError for an image that must not be written here."""
+
     async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
         """Store a blob and return what was done: `sent`, `there` or `mounted`.
 

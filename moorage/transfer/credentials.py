@@ -153,9 +153,7 @@ def _from_helper(name: str, host: str) -> KeptLogin | None:
         content = json.loads(done.stdout)
         username, secret = str(content["Username"]), str(content["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise CommandError(
-            f"{program} gives no login for {host}: its answer can't be read"
-        ) from None
+        raise CommandError(f"{program} gives {host}'s login in no form that is known") from None
     if username == _IDENTITY_TOKEN_USER:
         return KeptLogin("", "", secret)
     return KeptLogin(username, secret)

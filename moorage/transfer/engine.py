@@ -69,6 +69,7 @@ async def transfer(
     With `referrers` what refers to any of its manifests comes too.
     """
     root = await source.root()
+    target.accept(root)
     plan = _Plan()
     await plan.add(source, root)
     if referrers:

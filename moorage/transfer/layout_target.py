@@ -52,6 +52,9 @@ class LayoutTarget:
         self._partial = folder / _PARTIAL
         self._referrers: list[ManifestContent] = []
 
+    def accept(self, root: ManifestContent) -> None:
+        """See ImageTarget: any image."""
+
     async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
         """See ImageTarget."""
         path = self.path(blob.digest)
@@ -143,6 +146,7 @@ class ArchiveTarget:
         self.layout = LayoutTarget(self._work, tag)
         self.put_blob = self.layout.put_blob
         self.put_manifest = self.layout.put_manifest
+        self.accept = self.layout.accept
 
     async def finish(self, root: ManifestContent) -> None:
         """See ImageTarget."""

@@ -4,6 +4,7 @@ All of it goes to stderr but JSON, which goes to stdout. Each display is an engi
 """
 
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # How often a line or an event tells of a blob that is on its way, in seconds.
 _LINE_EVERY = 10.0
 _EVENT_EVERY = 1.0
-_UNITS = ("B", "KB", "MB", "GB", "TB")
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass
@@ -42,6 +43,14 @@ class BlobWatch:
     def rate(self) -> float:
         """Bytes in a second, of those that this run has moved."""
         return (self.offset - self.kept_bytes) / max(time.monotonic() - self.began, 0.001)
+
+    @property
+    def pace(self) -> str:
+        """The rate, and how long the rest takes at that."""
+        left = (self.blob.size - self.offset) / max(self.rate, 1)
+        minutes, seconds = divmod(math.ceil(left), 60)
+        rest = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return f"{size_text(self.rate)}/s, {rest} left"
 
     def kept(self, size: int) -> None:
         """See BlobProgress."""
@@ -129,11 +138,8 @@ class Lines(Quiet):
         now = time.monotonic()
         if now - watch.told_at >= _LINE_EVERY and watch.offset < watch.blob.size:
             watch.told_at = now
-            left = (watch.blob.size - watch.offset) / max(watch.rate, 1)
-            _say(
-                f"{watch.name}  {size_text(watch.offset)} of {size_text(watch.blob.size)},"
-                f" {size_text(int(watch.rate))}/s, {left:.0f} s left"
-            )
+            whole = size_text(watch.blob.size)
+            _say(f"{watch.name}  {size_text(watch.offset)} of {whole}, {watch.pace}")
 
     def ended(self, watch: BlobWatch, outcome: str) -> None:
         """See Quiet."""
@@ -178,17 +184,13 @@ class Bars(Quiet):
             DownloadColumn,
             Progress,
             TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
         )
 
         self._bars: Progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[outcome]}", markup=False),
+            TextColumn("{task.fields[status]}", markup=False),
             console=Console(stderr=True),
         )
         self._tasks: dict[str, TaskID] = {}
@@ -196,7 +198,7 @@ class Bars(Quiet):
     def fetched(self, name: str, size: int) -> None:
         """See Quiet."""
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=None, outcome="from the daemon")
+            self._tasks[name] = self._bars.add_task(name, total=None, status="from the daemon")
         self._bars.update(self._tasks[name], completed=size)
 
     def __enter__(self) -> Self:
@@ -209,17 +211,18 @@ class Bars(Quiet):
     def began(self, watch: BlobWatch) -> None:
         """See Quiet."""
         key = str(watch.blob.digest)
-        self._tasks[key] = self._bars.add_task(watch.name, total=watch.blob.size, outcome="")
+        self._tasks[key] = self._bars.add_task(watch.name, total=watch.blob.size, status="")
 
     def resumed(self, watch: BlobWatch) -> None:
         """See Quiet."""
         task = self._tasks[str(watch.blob.digest)]
         self._bars.reset(task, completed=watch.kept_bytes)
-        self._bars.update(task, outcome=f"{size_text(watch.kept_bytes)} were kept")
+        self._bars.update(task, status=f"{size_text(watch.kept_bytes)} were kept")
 
     def advanced(self, watch: BlobWatch) -> None:
         """See Quiet."""
-        self._bars.update(self._tasks[str(watch.blob.digest)], completed=watch.offset)
+        task = self._tasks[str(watch.blob.digest)]
+        self._bars.update(task, completed=watch.offset, status=watch.pace)
 
     def ended(self, watch: BlobWatch, outcome: str) -> None:
         """See Quiet."""
@@ -228,7 +231,7 @@ class Bars(Quiet):
             self._tasks[str(watch.blob.digest)],
             completed=size or 1,
             total=size or 1,
-            outcome=_words(watch, outcome),
+            status=_words(watch, outcome),
         )
 
 

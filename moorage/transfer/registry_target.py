@@ -36,6 +36,15 @@ class RegistryTarget:
         self._sender = sender
         self._mount_from = [name for name in mount_from if name != client.place.name]
 
+    def accept(self, root: ManifestContent) -> None:
+        """See ImageTarget."""
+        reference = self._client.place.reference
+        if isinstance(reference, Digest) and reference != root.digest:
+            raise TransferError(
+                f"the image's digest is {root.digest}, and not the {reference} that it is to be"
+                " pushed as"
+            )
+
     async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
         """See ImageTarget."""
         answer = await self._client.call("HEAD", self._client.path(f"blobs/{blob.digest}"))
@@ -59,11 +68,6 @@ class RegistryTarget:
     async def put_manifest(self, manifest: ManifestContent, *, root: bool) -> None:
         """See ImageTarget."""
         reference = self._client.place.reference if root else manifest.digest
-        if isinstance(reference, Digest) and reference != manifest.digest:
-            raise TransferError(
-                f"the image's digest is {manifest.digest}, and not the {reference} that is to be"
-                " pushed to"
-            )
         answer = await self._put(str(reference), manifest.media_type, manifest.body)
         subject = manifest.parsed.subject
         if subject is not None and "OCI-Subject" not in answer.headers:

@@ -24,8 +24,10 @@ from moorage.transfer.content import BlobProgress, BlobReader, TransferError, pi
 from moorage.transfer.kept_sessions import KeptSession
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
-_ANEW = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-_TRIES = 3
+# A chunk that a killed run has sent may still arrive: the session is asked again where it is.
+_OUT_OF_PLACE = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+_ANEW = frozenset({HTTPStatus.NOT_FOUND, _OUT_OF_PLACE})
+_TRIES = 4
 # Pieces that are read while one is sent.
 _AHEAD = 1
 
@@ -82,17 +84,20 @@ class ChunkSender:
         with KeptSession(self._client.place.repository, blob.digest) as session:
             for left in reversed(range(_TRIES)):
                 upload = await self._resumed(session, blob) or opened or await self._opened(blob)
-                if upload.kept:
+                if upload.kept and left == _TRIES - 1:
                     progress.kept(upload.offset)
+                else:
+                    progress.moved(upload.offset)
                 try:
                     await self._send_chunks(upload, session, blob, reader, progress)
                 except UploadRefusedError as refused:
-                    session.forget()
-                    opened = None
-                    wrong = refused.answer.status not in _ANEW and not upload.kept
-                    if wrong or not left:
+                    status = refused.answer.status
+                    if not left or (status not in _ANEW and not upload.kept):
+                        session.forget()
                         raise self._refused(refused.answer, blob) from None
-                    progress.moved(0)
+                    if status != _OUT_OF_PLACE or left == 1:
+                        session.forget()
+                    opened = None
                 else:
                     return
 
