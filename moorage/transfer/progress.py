@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from chalicelib.descriptor import Descriptor
@@ -29,10 +29,10 @@ class BlobWatch:
     blob: Descriptor
     kind: str
     display: "Quiet"
+    began: float
+    told_at: float
     kept_bytes: int = 0
     offset: int = 0
-    began: float = field(default_factory=time.monotonic)
-    told_at: float = field(default_factory=time.monotonic)
 
     @property
     def name(self) -> str:
@@ -80,7 +80,8 @@ class Quiet:
 
     def begin(self, blob: Descriptor, kind: str) -> BlobWatch:
         """See Observer."""
-        watch = self.watches[str(blob.digest)] = BlobWatch(blob, kind, self)
+        now = time.monotonic()
+        watch = self.watches[str(blob.digest)] = BlobWatch(blob, kind, self, now, now)
         self.began(watch)
         return watch
 

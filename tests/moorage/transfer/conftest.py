@@ -52,7 +52,9 @@ class Runner:
 
     def renew(self) -> None:
         """Make the registry as if it were new."""
-        vars(self.fake).update(vars(WholeRegistry(url=self.fake.url)))
+        anew = vars(WholeRegistry(url=self.fake.url))
+        vars(self.fake).clear()
+        vars(self.fake).update(anew)
 
     def log_in(self, password: str = PASSWORD) -> None:
         """Keep a login as docker does, and have the registry ask for it."""

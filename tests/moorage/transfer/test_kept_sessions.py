@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -163,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_no_session(line: bytes) -> None:
 
 def test_where_nothing_can_be_kept_the_push_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a home that is read-only."""
-    monkeypatch.setattr(kept_sessions, "state_folder", lambda: kept_sessions.Path("/dev/null/x"))
+    monkeypatch.setattr(kept_sessions, "state_folder", lambda: Path("/dev/null/x"))
     with KeptSession(PLACE, DIGEST) as session:
         session.keep("https://r.example.com/1")
         assert session.location == "https://r.example.com/1"
