@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from aiohttp import web
@@ -100,8 +101,8 @@ def test_a_redirect_without_end_is_given_up(run: Runner) -> None:
     async def lead_on(request: web.BaseRequest, _: bytes) -> web.Response:
         return web.Response(status=307, headers={"Location": request.path})
 
-    run.fake._bytes = lead_on  # type: ignore[method-assign]  # noqa: SLF001 - it has no other hook
-    refused = run("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy", fails=True)
+    with mock.patch.object(run.fake, "_bytes", lead_on):
+        refused = run("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy", fails=True)
     assert "leads from one address to the next without end" in refused.err
 
 
