@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -107,9 +110,7 @@ def test_a_redirect_without_end_is_given_up(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_certificate_has_to_be_trusted(
-    *, trusted: bool, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_has_to_be_trusted(*, trusted: bool, run: Runner, tmp_path: Path) -> None:
     """One that isn't ends the command at once; $SSL_CERT_FILE names more authorities."""
     pem = certificate(tmp_path, 10)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -122,14 +123,31 @@ def test_a_certificate_has_to_be_trusted(
         ports.append(port)
         return end
 
-    if trusted:
-        monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", _trusting(pem))
     with in_background(start):
-        place = f"https://localhost:{ports[0]}/x:1"
-        refused = run("pull", place, f"oci:{run.folder}/copy", fails=True)
+        done = in_a_process(
+            *("pull", f"https://localhost:{ports[0]}/x:1", f"oci:{tmp_path}/copy"),
+            **({"SSL_CERT_FILE": str(pem)} if trusted else {}),
+        )
     told = "is refused (status 404)" if trusted else "is not trusted"
-    assert told in refused.err
+    assert done.returncode == 1
+    assert told in done.stderr
 
 
-def _trusting(pem: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(pem))
+def test_a_proxy_of_the_environment_is_used(run: Runner) -> None:
+    """For other machines, and for none that $NO_PROXY names."""
+    words = ("pull", "http://r.example.invalid/x:1", "oci:copy", "--plain-http")
+    done = in_a_process(*words, HTTP_PROXY=run.fake.url, http_proxy=run.fake.url)
+    assert "is refused (status 404)" in done.stderr
+    assert ("GET", "/v2/") in run.fake.log
+
+
+def in_a_process(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, whose environment is read at its start."""
+    return subprocess.run(
+        [sys.executable, "-m", "moorage", *words],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )

@@ -59,6 +59,24 @@ def test_a_push_that_is_killed_is_gone_on_with(run: Runner, stopped_after: int) 
     assert list(state_folder().iterdir()) == []
 
 
+def test_ctrl_c_ends_a_push_in_one_line(run: Runner) -> None:
+    """With the status that shells give it, and with what is kept."""
+    content = Content()
+    content.tag(content.image(LAYER))
+    image = f"oci:{content.folder(run.folder / 'image')}"
+    run.fake.pause = 0.05
+    program = [sys.executable, "-m", "moorage", "push", image, f"{run.host}/x:1"]
+    words = [*program, "--chunk-size", str(CHUNK)]
+    stopped = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(run.fake.chunks) > 3, "chunks have come")
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate(timeout=30)
+    assert stopped.returncode == 130
+    assert said.splitlines()[-1] == "moorage push: stopped"
+    assert "Traceback" not in said
+    assert len(list(state_folder().iterdir())) == 1
+
+
 @pytest.mark.parametrize("stopped_after", [1, 3, 5, 8, 11])
 def test_a_pull_that_is_killed_is_gone_on_with(
     run: Runner, stopped_after: int, monkeypatch: pytest.MonkeyPatch
