@@ -25,7 +25,7 @@ from moorage.common.chunked_upload import (
     UpstreamResponse,
 )
 from moorage.common.http import HttpResponse, host_of, http_url, is_loopback, origin
-from moorage.transfer.content import TransferError
+from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.credentials import kept_login
 from moorage.transfer.places import RegistryPlace
 from moorage.transfer.tokens import LOG_IN, Authorization
@@ -91,7 +91,7 @@ class RegistryClient:
             answered = CIMultiDict(answer.headers)
             if "Location" in answered:
                 answered["Location"] = urljoin(url, answered["Location"])
-            return UpstreamResponse(answer.status, answered, await answer.read())
+            return UpstreamResponse(answer.status, answered, await _read(answer))
 
     async def call(
         self,
@@ -176,7 +176,7 @@ class RegistryClient:
                 if answer.status == HTTPStatus.UNAUTHORIZED and own and left:
                     headers_of = answer.headers.getall
                     named = [each for name in _CHALLENGES for each in headers_of(name, [])]
-                    await answer.read()
+                    await _read(answer)
                     if await self._authorization.answer(named, authorization):
                         continue
                 yield answer
@@ -199,7 +199,7 @@ class RegistryClient:
                     allow_redirects=False,
                     proxy=_proxy_for(url),
                 ) as answer:
-                    read = await answer.read()
+                    read = await _read(answer)
                     got = UpstreamResponse(answer.status, CIMultiDict(answer.headers), read)
             except FAILURES as error:
                 said = str(error) or type(error).__name__
@@ -215,7 +215,9 @@ class RegistryClient:
             parts = http_url(path)
         except ValueError:
             raise TransferError(f"{self._base} sends this on to what is no address") from None
-        if parts.scheme == "http" and not is_loopback(parts) and not self._plain_http:
+        # A registry elsewhere must not lead to what listens on this machine alone.
+        here = is_loopback(parts) and is_loopback(self.place.url)
+        if parts.scheme == "http" and not here and not self._plain_http:
             if parts.hostname != self.place.url.hostname:
                 raise TransferError(
                     f"{self._base} sends this on to {origin(parts)}, which has no TLS"
@@ -239,6 +241,16 @@ def refusal(client: RegistryClient, answer: UpstreamResponse, what: str) -> Tran
         " smaller --chunk-size",
     }.get(HTTPStatus(answer.status) if answer.status in set(HTTPStatus) else HTTPStatus.OK, "")
     return TransferError(f"{client.place.repository}: {what} is refused ({said}){advice}")
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Read a small body; of one that is larger than any manifest no more than shows that."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > LARGEST_MANIFEST:
+            break
+    return bytes(body)
 
 
 def _proxy_for(url: str) -> str | None:

@@ -113,7 +113,11 @@ class DockerArchiveSource:
         body = read_small(self._files, _MANIFEST, self._where)
         try:
             images = [
-                _SavedImage(str(each["Config"]), each.get("RepoTags") or [], list(each["Layers"]))
+                _SavedImage(
+                    str(each["Config"]),
+                    [str(tag) for tag in each.get("RepoTags") or []],
+                    [str(name) for name in each["Layers"]],
+                )
                 for each in json.loads(body)
             ]
         except (ValueError, KeyError, TypeError, AttributeError):

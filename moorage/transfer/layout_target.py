@@ -5,6 +5,7 @@ interrupted pull has read stays in a folder beside, and the next one goes on fro
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any
@@ -93,9 +94,12 @@ class LayoutTarget:
         if self.tag:
             entry["annotations"] = {TAG: self.tag}
         added = [entry, *map(entry_of, self._referrers)]
-        kept = [each for each in self._listed() if not _replaced(each, added)]
-        self._make({"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [*kept, *added]})
-        shutil.rmtree(self._partial, ignore_errors=True)
+        with _alone(self.folder):
+            kept = [each for each in self._listed() if not _replaced(each, added)]
+            self._make({"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [*kept, *added]})
+        # What another pull into this layout has read so far stays.
+        with contextlib.suppress(OSError):
+            self._partial.rmdir()
 
     def path(self, digest: Digest) -> Path:
         """Return where content is."""
@@ -127,7 +131,6 @@ class LayoutTarget:
             raise TransferError(f"{self.folder / INDEX} can't be read: remove the folder") from None
 
     def _make(self, index: Mapping[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _LAYOUT_FILE, _LAYOUT.encode())
         _write(self.folder / INDEX, json.dumps(index, separators=(",", ":")).encode())
 
@@ -202,13 +205,25 @@ def _replaced(entry: Mapping[str, Any], added: Sequence[Mapping[str, Any]]) -> b
     """Whether an entry makes way: it has the tag of one that is added, or is one of them."""
 
     def tag(each: Mapping[str, Any]) -> object:
-        return (each.get("annotations") or {}).get(TAG)
+        annotations = each.get("annotations")
+        return annotations.get(TAG) if isinstance(annotations, dict) else None
 
     return any(
         (tag(entry) is not None and tag(entry) == tag(each))
         or (each["digest"] == entry.get("digest") and tag(entry) == tag(each))
         for each in added
     )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Change a layout's index alone: others wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

@@ -144,7 +144,7 @@ class Lines(Quiet):
 
     def ended(self, watch: BlobWatch, outcome: str) -> None:
         """See Quiet."""
-        _say(f"{watch.name}  {size_text(watch.blob.size):>8}  {_words(watch, outcome)}")
+        _say(_last_line(watch, outcome))
 
 
 class JsonLines(Quiet):
@@ -175,7 +175,10 @@ class JsonLines(Quiet):
 
 
 class Bars(Quiet):
-    """A bar for each blob, at a terminal."""
+    """A bar for each blob on its way, at a terminal; above them a line for each that is there.
+
+    So the bars fit the terminal, however many layers an image has.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +221,7 @@ class Bars(Quiet):
         """See Quiet."""
         task = self._tasks[str(watch.blob.digest)]
         self._bars.reset(task, completed=watch.kept_bytes)
-        self._bars.update(task, status=f"{size_text(watch.kept_bytes)} were kept")
+        self._bars.update(task, status=f"{size_text(watch.kept_bytes)} were kept", refresh=True)
 
     def advanced(self, watch: BlobWatch) -> None:
         """See Quiet."""
@@ -227,13 +230,8 @@ class Bars(Quiet):
 
     def ended(self, watch: BlobWatch, outcome: str) -> None:
         """See Quiet."""
-        size = watch.blob.size
-        self._bars.update(
-            self._tasks[str(watch.blob.digest)],
-            completed=size or 1,
-            total=size or 1,
-            status=_words(watch, outcome),
-        )
+        self._bars.remove_task(self._tasks[str(watch.blob.digest)])
+        self._bars.console.out(_last_line(watch, outcome), highlight=False)
 
 
 def display(*, quiet: bool, as_json: bool) -> Quiet:
@@ -259,6 +257,10 @@ def size_text(size: float) -> str:
         unit += 1
     digits = 1 if unit and size < 99.95 else 0  # noqa: PLR2004 - three digits
     return f"{size:.{digits}f} {_UNITS[unit]}"
+
+
+def _last_line(watch: BlobWatch, outcome: str) -> str:
+    return f"{watch.name}  {size_text(watch.blob.size):>8}  {_words(watch, outcome)}"
 
 
 def _words(watch: BlobWatch, outcome: str) -> str:

@@ -106,7 +106,8 @@ def of_platform(index: ManifestContent, wanted: str) -> Descriptor:
     found: list[str] = []
     entries = json.loads(index.body)["manifests"]
     for entry, descriptor in zip(entries, index.parsed.manifests, strict=True):
-        platform = entry.get("platform") or {}
+        platform = entry.get("platform")
+        platform = platform if isinstance(platform, dict) else {}
         parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
         named = "/".join(str(part) for part in parts if part)
         if wanted == named or named.startswith(f"{wanted}/"):

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from chalicelib.limits import MIB
 from moorage.common.chunked_upload import UpstreamResponse
-from moorage.common.http import bearer_challenge, clean, is_loopback, safe_url
+from moorage.common.http import bearer_challenge, clean, safe_url
 from moorage.transfer.content import TransferError
 from moorage.transfer.credentials import KeptLogin
 
@@ -74,8 +74,7 @@ class Authorization:
 
     async def _fetch_token(self) -> None:
         realm = safe_url(self._challenge["realm"])
-        plain_registry = self._registry.startswith("http://")
-        if realm.scheme == "http" and not is_loopback(realm) and not plain_registry:
+        if realm.scheme == "http" and not self._registry.startswith("http://"):
             raise TransferError(
                 f"{self._registry} sends logins to {realm.hostname} without TLS: nothing was sent"
             )

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from moorage.transfer.client import RegistryClient
-from moorage.transfer.content import TransferError
+from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.places import registry_place
 from tests.moorage.transfer.images import Content, noise
 from tests.support.certificates import certificate
@@ -50,7 +50,6 @@ def url_of(location: str, registry: str = REGISTRY, *, plain_http: bool = False)
         ("https://storage.example.com/1", "https://storage.example.com/1"),
         # A registry that doesn't know of the TLS before it.
         ("http://r.example.com/v2/1", f"{REGISTRY}/v2/1"),
-        ("http://127.0.0.1:9/1", "http://127.0.0.1:9/1"),
     ],
 )
 def test_a_location_is_followed(location: str, expected: str) -> None:
@@ -58,11 +57,19 @@ def test_a_location_is_followed(location: str, expected: str) -> None:
     assert url_of(location) == expected
 
 
-@pytest.mark.parametrize("location", ["http://storage.example.com/1", "ftp://r/1", "up/1", ""])
+@pytest.mark.parametrize(
+    "location", ["http://storage.example.com/1", "http://127.0.0.1:9/1", "ftp://r/1", "up/1", ""]
+)
 def test_a_location_without_tls_is_not_followed(location: str) -> None:
-    """Nor is one that is no address."""
+    """Nor is one that is no address. What listens on this machine alone is for registries here."""
     with pytest.raises(TransferError, match="sends this on to"):
         url_of(location)
+
+
+def test_a_registry_here_leads_to_storage_here() -> None:
+    """As the local one does."""
+    place = "http://127.0.0.1:9/1"
+    assert url_of(place, "http://localhost:5000") == place
 
 
 def test_plain_http_leads_on_in_the_clear() -> None:
@@ -93,6 +100,17 @@ def test_an_upload_at_another_server_takes_no_login_there(run: Runner) -> None:
     assert "to push manifest 1 is refused" in refused.err  # what is there, is not here
     assert storage.authorizations == {""}
     assert len(storage.blobs) == 1
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(run: Runner) -> None:
+    """Nothing that isn't a layer is larger than the largest manifest."""
+
+    def manifest(*_: object) -> web.Response:
+        return web.Response(body=b" " * (LARGEST_MANIFEST + 2), content_type="x/y")
+
+    with mock.patch.object(run.fake, "_manifest", manifest):
+        refused = run("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy", fails=True)
+    assert f"the manifest has more than {LARGEST_MANIFEST} bytes" in refused.err
 
 
 def test_a_redirect_without_end_is_given_up(run: Runner) -> None:

@@ -46,7 +46,7 @@ def test_an_image_goes_to_a_gateway_and_back(head_mode: str, run: Runner, home: 
 
     Referrers come along, and a copy within the registry is mounted.
     """
-    layers = (noise(11_000_000), noise(5_000_000, 2), noise(100, 3))
+    layers = (noise(11_000_000), noise(5_000_000, 2), noise(100, 3), b"")
     content = Content()
     root = content.image(*layers)
     signature = content.image(noise(50, 4), subject=root)
