@@ -121,7 +121,7 @@ class Lines(Quiet):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told_at = 0.0
+        self._told_at = time.monotonic()
 
     def fetched(self, name: str, size: int) -> None:
         """See Quiet."""

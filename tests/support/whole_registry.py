@@ -63,6 +63,12 @@ class WholeRegistry(FakeRegistry):
     tokens: set[str] = field(default_factory=set)
     log: list[tuple[str, str]] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
+    states: bool = False
+    """Whether a Location holds the offset, and is refused at any other one."""
+    expire_after: int | None = None
+    """How many times the storage gives bytes before it refuses once."""
+    range_shift: int = 0
+    """How many bytes too late a range begins."""
     pause: float = 0
     """Seconds that each chunk, and each piece of a blob, takes."""
 
@@ -138,6 +144,18 @@ class WholeRegistry(FakeRegistry):
             response.headers["Location"] = response.headers["Location"].replace(there, here)
         return response
 
+    def _told(self, status: int, path: str, **headers: str) -> web.Response:
+        response = super()._told(status, path, **headers)
+        if self.states:
+            response.headers["Location"] += f"&state={len(self.sessions[path])}"
+        return response
+
+    def _session(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        kept = str(len(self.sessions.get(request.path, b"")))
+        if self.states and request.query.get("state") != kept:
+            return web.Response(status=404)
+        return super()._session(request, body)
+
     async def _get_blob(self, request: web.BaseRequest) -> web.StreamResponse:
         found = _BLOB.fullmatch(request.path)
         assert found is not None
@@ -154,6 +172,11 @@ class WholeRegistry(FakeRegistry):
     async def _stored(self, request: web.BaseRequest) -> web.StreamResponse:
         found = _STORED.fullmatch(request.path)
         assert found is not None
+        if self.expire_after is not None:
+            self.expire_after -= 1
+            if self.expire_after < 0:
+                self.expire_after = None
+                return web.Response(status=403, text="the address has expired")
         return await self._bytes(request, self.blobs[found[1]])
 
     async def _bytes(self, request: web.BaseRequest, content: bytes) -> web.StreamResponse:
@@ -167,7 +190,7 @@ class WholeRegistry(FakeRegistry):
         part = content
         await asyncio.sleep(self.pause)
         if wanted and self.ranges:
-            first, last = int(wanted[1]), int(wanted[2])
+            first, last = int(wanted[1]) + self.range_shift, int(wanted[2])
             part = content[first : last + 1]
             response.set_status(206)
             response.headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"

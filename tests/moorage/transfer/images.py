@@ -89,7 +89,7 @@ class Content:
 
 
 def packed(files: Mapping[str, bytes], links: Sequence[tuple[str, str]] = ()) -> bytes:
-    """Return a tar archive of files and symbolic links."""
+    """Return a tar archive of files and links: symbolic ones, and hard ones to whole names."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, body in files.items():
@@ -98,13 +98,20 @@ def packed(files: Mapping[str, bytes], links: Sequence[tuple[str, str]] = ()) ->
             archive.addfile(member, io.BytesIO(body))
         for name, leads_to in links:
             member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, leads_to
+            symbolic = leads_to.startswith("../")
+            member.type = tarfile.SYMTYPE if symbolic else tarfile.LNKTYPE
+            member.linkname = leads_to
             archive.addfile(member)
     return target.getvalue()
 
 
-def saved(*layers: bytes, tag: str = "team/app:1", old: bool = True, zipped: bool = False) -> bytes:
-    """Return what `docker save` writes of an image: its old layout, with links, or the new one."""
+def saved(
+    *layers: bytes, tag: str = "team/app:1", old: bool = True, zipped: bool = False, up: str = "../"
+) -> bytes:
+    """Return what `docker save` writes of an image: its old layout, with links, or the new one.
+
+    Without `up` the links are hard ones.
+    """
     content = Content()
     content.image(*layers)
     config = next(body for body in content.stored.values() if b"rootfs" in body)
@@ -118,7 +125,7 @@ def saved(*layers: bytes, tag: str = "team/app:1", old: bool = True, zipped: boo
     files, links = {config_name: config}, []
     for number, (name, layer) in enumerate(zip(names, kept, strict=True)):
         if old and layer in kept[:number]:
-            links.append((name, f"../{names[kept.index(layer)]}"))
+            links.append((name, f"{up}{names[kept.index(layer)]}"))
         else:
             files[name] = layer
     image = {"Config": config_name, "RepoTags": [tag], "Layers": names}

@@ -17,6 +17,7 @@ from chalicelib.digest import Digest
 from moorage.transfer import kept_sessions
 from moorage.transfer.kept_sessions import KeptSession, forget_old_sessions, state_folder
 from tests.moorage.transfer.images import Content, noise
+from tests.support.fake_registry import UploadFault
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -114,6 +115,41 @@ def test_a_partial_file_with_other_bytes_is_read_anew(run: Runner) -> None:
     partial.write_bytes(b"other")
     told = run("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy", "--json").events
     assert told[-1]["kept"] == 0
+    assert (run.folder / "copy/blobs/sha256" / DIGEST.hex).read_bytes() == LAYER
+
+
+def test_a_location_that_moves_with_the_offset_is_kept(run: Runner) -> None:
+    """Some registries refuse all but the last one that they gave."""
+    content = Content()
+    content.tag(content.image(LAYER))
+    words = ("push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1")
+    more = ("--chunk-size", str(CHUNK), "--parallel", "1", "--json")
+    run.fake.states = True
+    run.fake.faults = [None] * 5 + [UploadFault.ERROR] * 1000
+    run(*words, *more, "--patience", "0.2", fails=True)
+    run.fake.faults = []
+    assert run(*words, *more).events[-1]["kept"] == 5 * CHUNK
+    assert run.fake.blobs[str(DIGEST)] == LAYER
+
+
+def test_a_session_with_more_than_the_layer_is_begun_anew(run: Runner) -> None:
+    """It can't be this layer's; a partial file with more is not read on either."""
+    content = Content()
+    content.tag(content.image(LAYER))
+    place = "/v2/x/blobs/uploads/9"
+    run.fake.sessions[place] = bytearray(LAYER + b"more")
+    with KeptSession(f"{run.host}/x", DIGEST) as session:
+        session.keep(f"{run.fake.url}{place}?at={len(LAYER) + 4}")
+    told = run(
+        "push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1", "--json"
+    ).events
+    assert [each for each in told if each["event"] == "kept"] == []
+    assert run.fake.blobs[str(DIGEST)] == LAYER
+    partial = run.folder / f"copy/.partial/sha256-{DIGEST.hex}"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(LAYER + b"more")
+    told = run("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy", "--json").events
+    assert [each for each in told if each["event"] == "kept"] == []
     assert (run.folder / "copy/blobs/sha256" / DIGEST.hex).read_bytes() == LAYER
 
 

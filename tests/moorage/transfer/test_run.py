@@ -100,17 +100,18 @@ def test_a_layout_is_pushed_and_pulled_byte_for_byte(
     ]
 
 
-@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize(("old", "up"), [(True, "../"), (True, ""), (False, "")])
 @pytest.mark.parametrize("way", ["file", "stream"])
 def test_what_docker_saved_becomes_the_same_image_each_time(
     *,
     old: bool,
+    up: str,
     way: str,
     run: Runner,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Layers stay as they are; the manifest is made, and is the same from each layout."""
-    archive = saved(LAYERS[0], LAYERS[1], LAYERS[0], old=old)
+    archive = saved(LAYERS[0], LAYERS[1], LAYERS[0], old=old, up=up)
     (run.folder / "saved.tar").write_bytes(archive)
     source = f"docker-archive:{run.folder}/saved.tar"
     if way == "stream":
@@ -488,3 +489,99 @@ def test_an_archive_of_several_images_asks_for_one(
     run("push", f"docker-archive:{path}:app:2", f"{run.host}/x:1")
     (layer,) = json.loads(run.fake.manifests["x", "1"][1])["layers"]
     assert run.fake.blobs[layer["digest"]] == noise(10, 2)
+
+
+def test_an_address_at_the_storage_that_has_expired_is_asked_for_anew(
+    content: Content, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A presigned one lasts some minutes, and a large layer longer."""
+    push(run, as_folder(content, run.folder))
+    monkeypatch.setattr("moorage.transfer.layout_target.PIECE", 65536)
+    run.fake.redirects_to, run.fake.expire_after = run.fake.url, 3
+    run("pull", f"{run.host}/team/app:1", f"oci:{run.folder}/copy", "--parallel", "1")
+    assert run.fake.expire_after is None
+    copied = run.folder / "copy/blobs/sha256" / Digest.of(LAYERS[0]).hex
+    assert copied.read_bytes() == LAYERS[0]
+
+
+def test_a_range_that_begins_elsewhere_is_not_taken(content: Content, run: Runner) -> None:
+    """Its bytes would be those of another place."""
+    push(run, as_folder(content, run.folder))
+    run.fake.range_shift = 1
+    refused = run("pull", f"{run.host}/team/app:1", f"oci:{run.folder}/copy", fails=True)
+    assert "asked for bytes from 0 on, it sent 'bytes 1-" in refused.err
+
+
+def test_layers_that_live_elsewhere_stay_there(run: Runner) -> None:
+    """A manifest may name a layer by URLs: it is neither in the layout nor pushed."""
+    content = Content()
+    elsewhere = {
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "digest": str(Digest.of(b"elsewhere")),
+        "size": 9,
+        "urls": ["https://r.example.com/layer"],
+    }
+    image = content.image(noise(10))
+    document = json.loads(content.stored[image["digest"]])
+    document["layers"].append(elsewhere)
+    content.tag(content.manifest(MediaType.OCI_MANIFEST, document))
+    run.fake.homes.add(("team/app", elsewhere["digest"]))  # this registry would ask for it
+    push(run, f"oci:{content.folder(run.folder / 'image')}")
+    assert elsewhere["digest"] not in run.fake.blobs
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("manifest", "has other bytes than its digest"),
+        ("size", "has 5 bytes where its manifest says 70000: copy the image again"),
+        ("missing", "lacks sha256:08d94154"),
+        ("index", "index.json is no JSON"),
+    ],
+)
+def test_a_layout_that_is_broken_is_told_of(
+    broken: str, told: str, content: Content, run: Runner
+) -> None:
+    """Before the registry is told anything of the broken part."""
+    source = as_folder(content, run.folder)
+    blobs = run.folder / "image/blobs/sha256"
+    layer = blobs / Digest.of(LAYERS[1]).hex
+    match broken:
+        case "manifest":
+            (blobs / content.entries[0]["digest"].partition(":")[2]).write_text("{}")
+        case "size":
+            layer.write_bytes(b"short")
+        case "missing":
+            layer.unlink()
+        case _:
+            (run.folder / "image/index.json").write_text("{")
+    refused = push(run, source, fails=True)
+    assert told.replace("sha256:08d94154", f"sha256:{layer.name[:12]}") in refused
+    assert ("team/app", "1") not in run.fake.manifests
+
+
+def test_a_manifest_with_other_bytes_is_not_pulled(content: Content, run: Runner) -> None:
+    """Whether the registry names its digest, or the user does."""
+    push(run, as_folder(content, run.folder))
+    digest = content.entries[0]["digest"]
+    media_type, body = run.fake.manifests["team/app", digest]
+    run.fake.manifests["team/app", digest] = (media_type, body + b" ")
+    place = f"{run.host}/team/app@{digest}"
+    refused = run("pull", place, f"oci:{run.folder}/copy", fails=True)
+    assert f"manifest {digest[:19]} has other bytes than its digest" in refused.err
+
+
+def test_an_archive_that_lacks_layers_is_told_of(run: Runner) -> None:
+    """As the configuration counts them."""
+    read: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(saved(*LAYERS[:2]))) as opened:
+        for member in opened:
+            file = opened.extractfile(member)
+            assert file is not None
+            read[member.name] = file.read()
+    (image,) = json.loads(read["manifest.json"])
+    image["Layers"].pop()
+    path = run.folder / "cut.tar"
+    path.write_bytes(packed({**read, "manifest.json": json.dumps([image]).encode()}))
+    told = push(run, f"docker-archive:{path}", fails=True)
+    assert "has 1 layers where the image's configuration names 2: save it again" in told
