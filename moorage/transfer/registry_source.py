@@ -194,7 +194,8 @@ class RemoteBlob:
             await self._read_whole(attempt)
             return
         first, last = attempt.position, attempt.offset + len(attempt.buffer) - 1
-        path = self._place or self._client.path(f"blobs/{self._blob.digest}")
+        place = self._place
+        path = place or self._client.path(f"blobs/{self._blob.digest}")
         async with AsyncExitStack() as stack:
             asked = self._client.get(path, {"Range": f"bytes={first}-{last}"})
             answer, url = await stack.enter_async_context(asked)
@@ -207,13 +208,18 @@ class RemoteBlob:
                 self._whole, self._position = (stack.pop_all(), answer), 0
                 await self._read_whole(attempt)
             else:
-                await self._failed(answer, attempt)
+                await self._failed(answer, attempt, place)
 
-    async def _failed(self, answer: aiohttp.ClientResponse, attempt: "_Attempt") -> None:
+    async def _failed(
+        self, answer: aiohttp.ClientResponse, attempt: "_Attempt", place: str | None
+    ) -> None:
+        """Note why nothing was read; raises TransferError where asking again would not help."""
         body = await answer.content.read(4096)
         attempt.answer = UpstreamResponse(answer.status, CIMultiDict(answer.headers), body)
-        if answer.status in _EXPIRED and self._place is not None:
-            self._place = None
+        if answer.status in _EXPIRED and place is not None:
+            # Other pieces may have found that out before, and have a new address already.
+            if self._place == place:
+                self._place = None
         elif answer.status not in AGAIN:
             raise refusal(self._client, attempt.answer, f"to pull {short(self._blob.digest)}")
 

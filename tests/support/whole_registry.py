@@ -66,7 +66,9 @@ class WholeRegistry(FakeRegistry):
     states: bool = False
     """Whether a Location holds the offset, and is refused at any other one."""
     expire_after: int | None = None
-    """How many times the storage gives bytes before it refuses once."""
+    """How many times the storage gives bytes before its addresses end."""
+    addresses: int = 0
+    """Addresses of the storage that have another number have ended."""
     range_shift: int = 0
     """How many bytes too late a range begins."""
     pause: float = 0
@@ -165,7 +167,7 @@ class WholeRegistry(FakeRegistry):
         if request.method == "HEAD":
             return web.Response()
         if self.redirects_to:
-            place = f"{self.redirects_to}/storage/{digest}"
+            place = f"{self.redirects_to}/storage/{digest}?number={self.addresses}"
             return web.Response(status=307, headers={"Location": place})
         return await self._bytes(request, self.blobs[digest])
 
@@ -174,9 +176,9 @@ class WholeRegistry(FakeRegistry):
         assert found is not None
         if self.expire_after is not None:
             self.expire_after -= 1
-            if self.expire_after < 0:
-                self.expire_after = None
-                return web.Response(status=403, text="the address has expired")
+            self.addresses += self.expire_after == -1
+        if request.query.get("number") != str(self.addresses):
+            return web.Response(status=403, text="the address has ended")
         return await self._bytes(request, self.blobs[found[1]])
 
     async def _bytes(self, request: web.BaseRequest, content: bytes) -> web.StreamResponse:

@@ -140,9 +140,8 @@ def test_a_session_with_more_than_the_layer_is_begun_anew(run: Runner) -> None:
     run.fake.sessions[place] = bytearray(LAYER + b"more")
     with KeptSession(f"{run.host}/x", DIGEST) as session:
         session.keep(f"{run.fake.url}{place}?at={len(LAYER) + 4}")
-    told = run(
-        "push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1", "--json"
-    ).events
+    words = ("push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1")
+    told = run(*words, "--json", "--chunk-size", str(CHUNK)).events
     assert [each for each in told if each["event"] == "kept"] == []
     assert run.fake.blobs[str(DIGEST)] == LAYER
     partial = run.folder / f"copy/.partial/sha256-{DIGEST.hex}"
@@ -160,7 +159,8 @@ def test_a_session_that_has_ended_is_begun_anew(run: Runner) -> None:
     content = Content()
     content.tag(content.image(LAYER))
     image = f"oci:{content.folder(run.folder / 'image')}"
-    told = run("push", image, f"{run.host}/x:1", "--json").events
+    chunks = ("--chunk-size", str(CHUNK))
+    told = run("push", image, f"{run.host}/x:1", "--json", *chunks).events
     assert (told[-1]["kept"], run.fake.blobs[str(DIGEST)]) == (0, LAYER)
 
 
