@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import click
 
-from moorage.cli import access, client, deploy, serve
+from moorage.cli import access, client, deploy, serve, transfer
 from moorage.cli.command import Group, usage_error
 from moorage.cli.options import option
 
 _NAME = "moorage"
 _SECTIONS = {
     "Serve": (serve.local, serve.gateway, serve.proxy),
+    "Move images": (transfer.push, transfer.pull, transfer.copy),
     "Use and check": (client.login, client.doctor),
     "Manage access": (access.token, access.grant, access.public, access.trust, access.key),
     "Deploy to AWS": (deploy.deploy, deploy.destroy),

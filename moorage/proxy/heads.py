@@ -11,7 +11,8 @@ from http import HTTPStatus
 import aiohttp
 from multidict import CIMultiDict
 
-from moorage.proxy.upstream import REQUEST_TIMEOUT, Upstream, UpstreamResponse
+from moorage.common.chunked_upload import UpstreamResponse
+from moorage.proxy.upstream import REQUEST_TIMEOUT, Upstream
 
 _LENGTH = "Content-Length"
 _SIZE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})", re.ASCII)

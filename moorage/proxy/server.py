@@ -23,6 +23,12 @@ from chalicelib.digest import Algorithm
 from chalicelib.errors import RegistryError
 from chalicelib.routes import Action, RouteMatch
 from chalicelib.routes import match as route_of
+from moorage.common.chunked_upload import (
+    ChunkedUpload,
+    ExhaustedError,
+    UploadRefusedError,
+    UpstreamResponse,
+)
 from moorage.common.hosts import AllowedHosts
 from moorage.common.http_server import (
     BoundedServer,
@@ -36,13 +42,11 @@ from moorage.common.http_server import (
 )
 from moorage.common.memory import return_large_buffers
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
-from moorage.proxy.chunked_upload import ChunkedUpload, ExhaustedError, UploadRefusedError
 from moorage.proxy.heads import head_of_blob, head_of_manifest
 from moorage.proxy.upstream import (
     OF_THE_BODY,
     ForeignLocationError,
     Upstream,
-    UpstreamResponse,
     error,
     forwarded,
     returned,

@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -17,6 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from moorage.common.chunked_upload import UpstreamResponse
 from moorage.common.http import (
     AddressError,
     bearer_challenge,
@@ -36,15 +36,6 @@ _CHALLENGE: Final = "WWW-Authenticate"
 _RENAMED_CHALLENGE: Final = "x-amzn-Remapped-WWW-Authenticate"
 OF_THE_BODY: Final = frozenset({"content-length", "content-range", "content-type", "host"})
 """Headers that are set for each chunk, and not taken from the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """A whole answer of the upstream's, with a small body."""
-
-    status: int
-    headers: CIMultiDict[str]
-    body: bytes
 
 
 class ForeignLocationError(Exception):

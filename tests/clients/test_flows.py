@@ -1,4 +1,4 @@
-"""Programs that do more with a registry than copy images: charts, signatures, builds, python-dxf.
+"""Programs that do more than copy images: charts, signatures, builds, python-dxf, our own.
 
 Each does its whole task at proxy and gateway: of an open registry, of one that asks for a login,
 and of one whose gateway says a length of 0 on every HEAD and which therefore redirects.
@@ -16,6 +16,7 @@ from tests.clients.flows.charts import push_and_pull_a_chart
 from tests.clients.flows.dxf import push_and_pull_with_dxf
 from tests.clients.flows.place import Place
 from tests.clients.flows.signatures import Cosign, sign_with_notation
+from tests.clients.flows.transfers import move_each_kind_of_source
 from tests.clients.tools import ClientError
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ FLOWS: dict[str, Callable[[Place, Workshop], None]] = {
     "buildkit-cache-index": _build(image_manifest=False),
     "ko": lambda place, shop: build_with_ko(place, shop.image("tiny")),
     "dxf": lambda place, _: push_and_pull_with_dxf(place),
+    "moorage": lambda place, shop: move_each_kind_of_source(
+        place, shop.image("few-small"), shop.daemon("dockerd")
+    ),
 }
 NIGHTLY = {"cosign2-tags", "cosign2-referrers"}
 NAMES = [

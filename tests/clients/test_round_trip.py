@@ -37,6 +37,7 @@ IMAGES = {
     "oras": EVERYTHING,
     "oras-py": ("debian", "many-small"),
     "oras-py-chunked": ONE_PLATFORM,
+    "moorage": EVERYTHING,
     "podman": EVERYTHING,
     "buildah": ("debian", "many-small", "two-platforms"),
     "docker": ONE_PLATFORM,
@@ -71,7 +72,8 @@ def test_what_a_client_pulls_equals_what_it_pushed(
     """Manifest, config and every layer come back as they were pushed, byte for byte."""
     record_property("client", name)
     record_property("image", image_name)
-    host = registry.gateway_host if name.endswith("-chunked") else registry.proxy_host
+    chunked = name.endswith("-chunked") or name == "moorage"
+    host = registry.gateway_host if chunked else registry.proxy_host
     reference = f"{host}/{workshop.repository}:latest"
     pushing = workshop.client(name)
     layout = workshop.image(image_name)

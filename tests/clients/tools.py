@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,8 +79,12 @@ NIGHTLY_PROGRAMS = (
     _program("cosign2", f"{_COSIGN}/v2", "v2.6.5", "/cmd/cosign"),
 )
 """What takes long to build."""
-# Debian's client beside Debian's daemon, even where a newer one comes first on PATH.
-_PREFERRED = {"docker": Path("/usr/bin/docker")}
+# Debian's client beside Debian's daemon, even where a newer one comes first on PATH; our own
+# command is that of this environment.
+_PREFERRED = {
+    "docker": Path("/usr/bin/docker"),
+    "moorage": Path(sys.executable).with_name("moorage"),
+}
 
 
 class ClientError(AssertionError):

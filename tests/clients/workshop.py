@@ -9,7 +9,15 @@ from uuid import uuid4
 import pytest
 
 from tests.clients import images, recipes
-from tests.clients.adapters.copying import COPIES, ChunkedRegctl, Crane, Oras, Regctl, Skopeo
+from tests.clients.adapters.copying import (
+    COPIES,
+    ChunkedRegctl,
+    Crane,
+    Moorage,
+    Oras,
+    Regctl,
+    Skopeo,
+)
 from tests.clients.adapters.oras_python import OrasPython
 from tests.clients.adapters.storing import Containers, Ctr, Docker
 
@@ -25,6 +33,7 @@ _CLIENTS: dict[str, Callable[[Workspace], Client]] = {
     "regctl": Regctl,
     "regctl-chunked": ChunkedRegctl,
     "oras": Oras,
+    "moorage": Moorage,
     "oras-py": OrasPython,
     "oras-py-chunked": lambda workspace: OrasPython(workspace, chunked=True),
     "podman": lambda workspace: Containers(workspace, "podman"),

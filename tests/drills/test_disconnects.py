@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from moorage.proxy.chunked_upload import offset_of
+from moorage.common.chunked_upload import offset_of
 from tests.drills.support.hostile.clients import BEHAVIOURS, Behaviour, Target, play
 from tests.drills.support.hostile.stack import Usage, ask, pull, running
 

@@ -24,10 +24,12 @@ from chalicelib.digest import Digest
 from moorage.common.project import DEPLOYER_POLICY, PROJECT
 from tests.moorage.deploy.cloudformation import emulated
 from tests.moorage.local.driver import ready
+from tests.moorage.transfer.images import Content
 from tests.support import network
 from tests.support.fake_registry import run_fake_registry
 from tests.support.moorage_command import TOKEN
 from tests.support.servers import push_blob
+from tests.support.whole_registry import run_whole_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +161,19 @@ def test_core_pushes_through_the_proxy(core: Installed) -> None:
         assert proxy.stdout is not None
         assert push_blob(proxy.stdout.readline().split()[-1], "x", LAYER) == 201
         assert fake.blobs[DIGEST] == LAYER
+
+
+def test_core_pushes_and_pulls_an_image(core: Installed, tmp_path: Path) -> None:
+    """It needs no SDK for that either, and what comes back is the same."""
+    content = Content()
+    content.tag(content.image(LAYER))
+    with run_whole_registry() as registry:
+        place = f"{registry.url}/x:1"
+        pushed = core.run("push", f"oci:{content.folder(tmp_path / 'image')}", place, "--quiet")
+        pulled = core.run("pull", place, f"oci:{tmp_path}/copy", "--quiet")
+    assert (pushed.returncode, pushed.stderr) == (pulled.returncode, pulled.stderr) == (0, "")
+    assert pushed.stdout == pulled.stdout == f"{content.entries[0]['digest']}\n"
+    assert (tmp_path / "copy/blobs" / DIGEST.replace(":", "/")).read_bytes() == LAYER
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.api.headers import parse_offset, parse_range, upload_headers
 from chalicelib.content_range import parse_content_range
 from chalicelib.errors import RangeInvalidError
-from moorage.proxy.chunked_upload import offset_of
+from moorage.common.chunked_upload import offset_of
 
 MOST = 10**19 - 1
 """The largest number of 19 digits."""

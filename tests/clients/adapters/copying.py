@@ -1,4 +1,4 @@
-"""Clients that copy between a layout and a registry without a store: skopeo, crane, regctl, oras.
+"""Clients that copy between a layout and a registry without a store; `moorage` is one of them.
 
 They keep digests, and are told to where it is not their default.
 """
@@ -22,6 +22,7 @@ COPIES = {
     "crane": "crane copy --insecure {source} {target}",
     "regctl": "regctl --host reg={host},tls=disabled image copy {source} {target}",
     "oras": "oras cp --from-plain-http --to-plain-http {source} {target}",
+    "moorage": "moorage copy {source} {target}",
 }
 """The command lines that copy from one repository of a registry to another."""
 
@@ -105,3 +106,11 @@ class Oras(CopyingClient):
     _log_in = "oras login --plain-http --username {user} --password-stdin {host}"
     _push = "oras cp --no-tty --from-oci-layout {layout}:{tag} --to-plain-http {reference}"
     _pull = "oras cp --no-tty --from-plain-http {reference} --to-oci-layout {layout}:{tag}"
+
+
+class Moorage(CopyingClient):
+    """The command of this project, which sends chunks and has no login of its own."""
+
+    _log_in = Skopeo._log_in  # noqa: SLF001 - it reads the logins that others keep
+    _push = "moorage push oci:{layout}:{tag} {reference}"
+    _pull = "moorage pull {reference} oci:{layout}:{tag}"

@@ -198,6 +198,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
     lines = moorage("--help").out.partition("Serve:")[2].splitlines()
     assert [line.split()[0] for line in lines if line and not line.startswith("   ")] == [
         *("local", "gateway", "proxy"),
+        *("Move", "push", "pull", "copy"),
         *("Use", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),
         *("Deploy", "deploy", "destroy"),
@@ -252,7 +253,7 @@ def test_what_a_shell_waits_for_loads_little(words: str) -> None:
     assert not (SDK | {"asyncio", "logging", "rich"}) & modules
     assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
         *(f"moorage.cli.{name}" for name in ("access", "client", "command", "deploy")),
-        *(f"moorage.cli.{name}" for name in ("main", "options", "output", "serve")),
+        *(f"moorage.cli.{name}" for name in ("main", "options", "output", "serve", "transfer")),
         *("moorage.cli", "moorage.common", "moorage.common.errors"),
     }
     assert len(modules) < 250

@@ -16,7 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from moorage.proxy.chunked_upload import offset_of
+from moorage.common.chunked_upload import offset_of
 from tests.support.fake_registry import in_background, listen
 
 if TYPE_CHECKING:

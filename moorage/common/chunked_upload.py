@@ -9,16 +9,18 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 
 from moorage.common.http import last_kept_byte
-from moorage.proxy.upstream import Upstream, UpstreamResponse
 
-_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
-_AGAIN = frozenset(
+FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
+AGAIN = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -36,6 +38,27 @@ COMMIT_RUNNING = ("Moorage-Commit", "running")
 """The header of a 503 by which the registry says that somebody drives the commit."""
 LONGEST_COMMIT = 6 * 3600.0
 """How long a commit is asked for while it is driven, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """A whole answer of the upstream's, with a small body."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+
+class UploadUpstream(Protocol):
+    """The registry that takes an upload."""
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
+    ) -> UpstreamResponse:
+        """Send a request whose body is in memory and read the whole answer.
+
+        `path` is a Location as the registry gave it, and a query.
+        """
 
 
 class UploadRefusedError(Exception):
@@ -67,7 +90,7 @@ class ChunkedUpload:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: UploadUpstream,
         location: str,
         headers: Mapping[str, str],
         offset: int,
@@ -99,7 +122,7 @@ class ChunkedUpload:
 
     async def _push(self, method: str, query: str, chunk: memoryview) -> UpstreamResponse:
         first, end = self.offset, self.offset + len(chunk)
-        patience = _Patience(self._patience)
+        patience = Patience(self._patience)
         furthest, in_doubt = self.offset, False
         while True:
             answer = await self._try(method, query, chunk[self.offset - first :])
@@ -107,7 +130,7 @@ class ChunkedUpload:
                 self._moved(answer)
                 self.offset = end
                 return answer
-            failed = answer is None or answer.status in _AGAIN
+            failed = answer is None or answer.status in AGAIN
             if failed:
                 in_doubt = in_doubt or not _busy(answer)
                 answer = await self._after(patience.delay(answer))
@@ -159,7 +182,7 @@ class ChunkedUpload:
             path += ("&" if "?" in path else "?") + query
         try:
             return await self._upstream.ask(method, path, headers, rest)
-        except _FAILURES:
+        except FAILURES:
             return None
 
     async def _after(self, delay: float) -> UpstreamResponse | None:
@@ -179,9 +202,9 @@ class ChunkedUpload:
         """Return the session's status; None if the upstream doesn't answer now."""
         try:
             answer = await self._upstream.ask("GET", self._location, self._headers)
-        except _FAILURES:
+        except FAILURES:
             return None
-        return None if answer.status in _AGAIN else answer
+        return None if answer.status in AGAIN else answer
 
 
 def _busy(answer: UpstreamResponse | None) -> bool:
@@ -202,7 +225,7 @@ def _refusal(answer: UpstreamResponse) -> UpstreamResponse:
     return UpstreamResponse(out_of_place, answer.headers, answer.body)
 
 
-class _Patience:
+class Patience:
     """How long to go on without progress, and how long to wait before each try; in seconds."""
 
     def __init__(self, seconds: float) -> None:

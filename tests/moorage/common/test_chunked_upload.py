@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from moorage.proxy import chunked_upload
-from moorage.proxy.chunked_upload import (
+from moorage.common import chunked_upload
+from moorage.common.chunked_upload import (
     COMMIT_RUNNING,
     LONGEST_COMMIT,
     ChunkedUpload,
     ExhaustedError,
     UploadRefusedError,
+    UpstreamResponse,
 )
-from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
 
 
 @dataclass
-class ScriptedUpstream(Upstream):
+class ScriptedUpstream:
     """Answers each request with the next answer; `asked` has methods and lengths of bodies."""
 
     answers: Iterator[UpstreamResponse]

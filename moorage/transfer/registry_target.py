@@ -1,0 +1,117 @@
+"""A repository that an image is pushed to: what is there stays, what may be mounted is mounted.
+
+A manifest must never be pushed before what it refers to.
+"""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from chalicelib.descriptor import Descriptor, MediaType
+from chalicelib.digest import Digest
+from moorage.common.chunked_upload import UpstreamResponse
+from moorage.transfer.client import RegistryClient, refusal
+from moorage.transfer.content import (
+    BlobProgress,
+    BlobReader,
+    ManifestContent,
+    TransferError,
+    short,
+)
+from moorage.transfer.registry_source import fallback_referrers, fallback_tag
+from moorage.transfer.uploads import BlobSender, OpenedUpload, opened_upload
+
+# Some registries lead a HEAD to their storage too.
+_THERE = frozenset({HTTPStatus.OK, HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT})
+
+
+class RegistryTarget:
+    """A repository; see ImageTarget. `mount_from` are others of that registry, to look into."""
+
+    def __init__(
+        self, client: RegistryClient, sender: BlobSender, mount_from: Sequence[str] = ()
+    ) -> None:
+        self._client = client
+        self._sender = sender
+        self._mount_from = [name for name in mount_from if name != client.place.name]
+
+    def accept(self, root: ManifestContent) -> None:
+        """See ImageTarget."""
+        reference = self._client.place.reference
+        if isinstance(reference, Digest) and reference != root.digest:
+            raise TransferError(
+                f"the image's digest is {root.digest}, and not the {reference} that it is to be"
+                " pushed as"
+            )
+
+    async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
+        """See ImageTarget."""
+        answer = await self._client.call("HEAD", self._client.path(f"blobs/{blob.digest}"))
+        if answer.status in _THERE:
+            return "there"
+        if answer.status != HTTPStatus.NOT_FOUND:
+            raise refusal(self._client, answer, f"to look for {short(blob.digest)}")
+        opened: OpenedUpload | None = None
+        for name in self._mount_from:
+            query = urlencode({"mount": str(blob.digest), "from": name})
+            answer = await self._client.call(
+                "POST", f"{self._client.path('blobs/uploads/')}?{query}"
+            )
+            if answer.status == HTTPStatus.CREATED:
+                return "mounted"
+            if answer.status == HTTPStatus.ACCEPTED:
+                opened = opened_upload(self._client, answer)
+        await self._sender.send(blob, reader, progress, opened)
+        return "sent"
+
+    async def put_manifest(self, manifest: ManifestContent, *, root: bool) -> None:
+        """See ImageTarget."""
+        reference = self._client.place.reference if root else manifest.digest
+        answer = await self._put(str(reference), manifest.media_type, manifest.body)
+        subject = manifest.parsed.subject
+        if subject is not None and "OCI-Subject" not in answer.headers:
+            await self._list_referrer(subject.digest, manifest)
+
+    async def finish(self, root: ManifestContent) -> None:
+        """See ImageTarget: the tag was set with the last manifest."""
+
+    async def _put(self, reference: str, media_type: str, body: bytes) -> UpstreamResponse:
+        path = self._client.path(f"manifests/{reference}")
+        headers = {"Content-Type": media_type}
+        answer = await self._client.call("PUT", path, headers, memoryview(body))
+        if answer.status != HTTPStatus.CREATED:
+            raise refusal(self._client, answer, f"to push manifest {reference[:19]}")
+        return answer
+
+    async def _list_referrer(self, subject: Digest, manifest: ManifestContent) -> None:
+        """Add a manifest to its subject's fallback tag: the registry has no referrers API.
+
+        Source: OCI distribution spec, "Pushing Manifests with Subject".
+        """
+        listed = await fallback_referrers(self._client, subject)
+        if manifest.digest in {each.digest for each in listed}:
+            return
+        path = self._client.path(f"manifests/{fallback_tag(subject)}")
+        answer = await self._client.call("GET", path, {"Accept": MediaType.OCI_INDEX})
+        entries = json.loads(answer.body)["manifests"] if answer.status == HTTPStatus.OK else []
+        entries.append(entry_of(manifest))
+        index = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": entries}
+        body = json.dumps(index, separators=(",", ":")).encode()
+        await self._put(fallback_tag(subject), MediaType.OCI_INDEX, body)
+
+
+def entry_of(manifest: ManifestContent) -> dict[str, object]:
+    """Return a manifest's entry in an index; a referrer's says what it is."""
+    entry: dict[str, object] = {
+        "mediaType": manifest.media_type,
+        "digest": str(manifest.digest),
+        "size": len(manifest.body),
+    }
+    parsed = manifest.parsed
+    if parsed.subject is not None:
+        if parsed.artifact_type:
+            entry["artifactType"] = parsed.artifact_type
+        if parsed.annotations:
+            entry["annotations"] = dict(parsed.annotations)
+    return entry

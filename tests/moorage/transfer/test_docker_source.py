@@ -1,0 +1,77 @@
+"""An image straight from a daemon: a socket that answers as docker's and podman's do."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from tests.moorage.transfer.images import noise, saved
+from tests.support.fake_registry import in_background
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from tests.moorage.transfer.conftest import Runner
+
+LAYERS = (noise(100_000), noise(50, 2))
+
+
+@contextmanager
+def daemon(socket: Path, asked: list[str]) -> Iterator[None]:
+    """Serve one image by a socket."""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        if request.path != "/images/team/app:1/get":
+            return web.json_response({"message": "No such image"}, status=404)
+        return web.Response(body=saved(*LAYERS))
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        runner = web.ServerRunner(web.Server(answer, access_log=None))
+        await runner.setup()
+        await web.UnixSite(runner, str(socket)).start()
+        return runner.cleanup
+
+    with in_background(start):
+        yield
+
+
+@pytest.mark.parametrize("setting", ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"])
+def test_an_image_of_a_daemon_is_pushed(
+    setting: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the socket that a variable names, or podman's usual one."""
+    socket = run.folder / "podman/podman.sock"
+    socket.parent.mkdir()
+    value = str(run.folder) if setting == "XDG_RUNTIME_DIR" else f"unix://{socket}"
+    monkeypatch.setenv(setting, value)
+    asked: list[str] = []
+    with daemon(socket, asked):
+        pushed = run("push", "docker-daemon:team/app:1", f"{run.host}/x:1")
+        refused = run("push", "docker-daemon:none", f"{run.host}/x:1", fails=True)
+    assert run.fake.manifests["x", "1"] == run.fake.manifests["x", pushed.out.strip()]
+    assert set(LAYERS) < set(run.fake.blobs.values())
+    assert refused.err == (
+        f"moorage push: the daemon at {socket} does not give none:latest: No such image\n"
+    )
+    assert asked == ["/images/team/app:1/get", "/images/none:latest/get"]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("unix:///nowhere/x.sock", "the daemon at /nowhere/x.sock can't be asked"),
+        ("tcp://10.0.0.1:2375", "$DOCKER_HOST is no unix:// socket: pipe `docker save` into -"),
+    ],
+)
+def test_a_daemon_that_cannot_be_asked_is_told_of(
+    address: str, told: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line."""
+    monkeypatch.setenv("DOCKER_HOST", address)
+    refused = run("push", "docker-daemon:x", f"{run.host}/x:1", fails=True)
+    assert told in refused.err
