@@ -19,7 +19,7 @@ from typing import Final
 from multidict import CIMultiDict
 
 from moorage.proxy.patience import FAILURES
-from moorage.proxy.upstream import Upstream
+from moorage.proxy.upstream import Upstream, UpstreamResponse
 
 _REMEMBERED: Final = 60.0
 _MOST_REMEMBERED: Final = 1024
@@ -39,10 +39,11 @@ class PushRights:
         self._upstream = upstream
         self._rights: dict[tuple[str, bytes], _Right] = {}
 
-    async def may_push(self, name: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request with these headers may push to a repository; False if it's not known.
+    async def refusal(self, name: str, headers: Mapping[str, str]) -> UpstreamResponse | None:
+        """Ask whether a request with these headers may push to a repository: None if it may.
 
-        Requests at once with one login ask once.
+        Any other answer of the registry's is returned; 502 where none came. Requests at once with
+        one login ask once.
         """
         authorization = headers.get("Authorization", "")
         key = name, sha256(authorization.encode()).digest()
@@ -50,19 +51,22 @@ class PushRights:
             self._rights.clear()
         right = self._rights.setdefault(key, _Right())
         async with right.lock:
-            if time.monotonic() >= right.until and await self._ask(name, headers):
-                right.until = time.monotonic() + _REMEMBERED
-            return time.monotonic() < right.until
+            if time.monotonic() < right.until:
+                return None
+            answer = await self._ask(name, headers)
+            if answer.status != HTTPStatus.NOT_FOUND or _UNKNOWN not in answer.body:
+                return answer
+            right.until = time.monotonic() + _REMEMBERED
+            return None
 
-    async def _ask(self, name: str, headers: Mapping[str, str]) -> bool:
+    async def _ask(self, name: str, headers: Mapping[str, str]) -> UpstreamResponse:
         asked = CIMultiDict(headers)
         asked.popall("Accept-Encoding", None)  # the answer is read here
         path = f"/v2/{name}/blobs/uploads/{uuid.uuid4()}"
         try:
-            answer = await self._upstream.ask("GET", path, asked)
+            return await self._upstream.ask("GET", path, asked)
         except FAILURES:
-            return False
-        return answer.status == HTTPStatus.NOT_FOUND and _UNKNOWN in answer.body
+            return UpstreamResponse(HTTPStatus.BAD_GATEWAY, CIMultiDict(), b"")
 
 
 def lasts(headers: Mapping[str, str], seconds: float) -> bool:

@@ -41,7 +41,7 @@ from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks
 from moorage.proxy.chunked_upload import ChunkedUpload, UploadRefusedError
 from moorage.proxy.heads import AbsentBlobs, head_of_manifest
 from moorage.proxy.held_uploads import HELD_SECONDS, HeldSession, HeldUpload, HeldUploads
-from moorage.proxy.patience import ExhaustedError, ask_patiently
+from moorage.proxy.patience import AGAIN, ExhaustedError, ask_patiently
 from moorage.proxy.push_rights import PushRights, lasts
 from moorage.proxy.upstream import (
     OF_THE_BODY,
@@ -57,6 +57,7 @@ from moorage.proxy.upstream import (
 _log = logging.getLogger("moorage.proxy")
 _PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 _PIECE = 256 * 1024
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # Twice as patient as the gateway: a client may compress a layer while it sends it.
 _PACE = Pace(idle=120.0, slow=120.0)
 _SHUTDOWN_SECONDS = 5.0
@@ -214,17 +215,21 @@ class Proxy:
         held = self._held.find(found.parameters["name"], found.parameters["session"])
         if held is None or held.location:
             return held
-        headers = forwarded(request, OF_THE_BODY)
-        return held if await self._rights.may_push(held.name, headers) else None
+        refusal = await self._rights.refusal(held.name, forwarded(request, OF_THE_BODY))
+        # A registry that fails now refuses nothing: what is held must not be lost for that.
+        return held if refusal is None or refusal.status in AGAIN else None
 
     async def _start(self, request: web.BaseRequest, name: str) -> web.Response:
         """Open a session: here, where nothing is asked of the registry that only it can do."""
         headers = forwarded(request, OF_THE_BODY)
-        bare = not request.rel_url.raw_query_string
-        if bare and lasts(headers, HELD_SECONDS) and await self._rights.may_push(name, headers):
-            held = self._held.open(name)
+        if not request.rel_url.raw_query_string and lasts(headers, HELD_SECONDS):
+            refusal = await self._rights.refusal(name, headers)
+            held = self._held.open(name) if refusal is None else None
             if held is not None:
                 return self._relayed(request, held.told(HTTPStatus.ACCEPTED))
+            # To ask again would count a wrong login twice.
+            if refusal is not None and refusal.status in _REFUSALS:
+                return self._relayed(request, refusal)
         path = request.rel_url.raw_path_qs
         return self._relayed(request, await self._ask_patiently(path, headers))
 

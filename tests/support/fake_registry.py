@@ -56,6 +56,8 @@ class FakeRegistry:
     log: list[tuple[str, str]] = field(default_factory=list)
     refuses: set[str] = field(default_factory=set)
     """The Authorization headers that may not push."""
+    failing: set[str] = field(default_factory=set)
+    """The methods that are answered 503."""
     takes_whole: bool = True
     """Whether a blob may come with its POST."""
     sessions: dict[str, bytearray] = field(default_factory=dict)
@@ -72,12 +74,9 @@ class FakeRegistry:
         body = await read_body(request)
         self.requests.append((request.method, len(body)))
         self.log.append((request.method, request.path_qs))
-        login = request.headers.get("Authorization", "")
-        self.authorizations.add(login)
-        if login in self.refuses:
-            return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="r"'})
-        if len(body) > CHUNK_LIMIT:
-            return web.Response(status=413)
+        self.authorizations.add(request.headers.get("Authorization", ""))
+        if refusal := self._refusal(request, len(body)):
+            return refusal
         if request.path.startswith("/v2/blob"):
             return self._blob(request)
         if request.method == "HEAD":
@@ -87,6 +86,13 @@ class FakeRegistry:
         if request.method == "POST":
             return self._start(request, body)
         return self._session(request, body)
+
+    def _refusal(self, request: web.BaseRequest, size: int) -> web.Response | None:
+        if request.headers.get("Authorization", "") in self.refuses:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="r"'})
+        if request.method in self.failing:
+            return web.Response(status=503)
+        return web.Response(status=413) if size > CHUNK_LIMIT else None
 
     def _blob(self, request: web.BaseRequest) -> web.Response:
         if request.path.endswith("far"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.proxy import held_uploads
+from moorage.proxy import held_uploads, push_rights
 from tests.moorage.proxy.test_push_rights import bearer
 from tests.support.fake_registry import FakeRegistry, UploadFault, run_fake_registry
 from tests.support.servers import CHUNK, connect, request, run_proxy
@@ -182,6 +182,7 @@ def test_who_may_not_push_hears_so_at_the_post(proxy: str, fake: FakeRegistry) -
     fake.refuses = {bad["Authorization"]}
     status, answered, _ = request(proxy, "POST", UPLOADS, b"", bad)
     assert (status, answered["WWW-Authenticate"][:6]) == (401, "Bearer")
+    assert len(fake.log) == 1, "a wrong login is counted twice"
     at = start(proxy, good)
     for method, body in (("GET", b""), ("PATCH", b"x"), ("PUT", b"x"), ("DELETE", b"")):
         assert request(proxy, method, f"{at}&digest={digest_of(b'x')}", body, bad)[0] == 401
@@ -196,6 +197,22 @@ def test_a_token_that_may_end_before_the_upload_opens_a_session_upstream(
     """Only there can an upload outlive its token."""
     start(proxy, {"Authorization": bearer({"exp": time.time() + (1000 if held else 800)})})
     assert (fake.sessions == {}) is held
+
+
+def test_a_registry_that_fails_refuses_nothing(
+    proxy: str, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held when it last said yes is held on, and stored when it is back."""
+    monkeypatch.setattr(push_rights, "_REMEMBERED", 0.0)
+    at = patch(proxy, start(proxy), b"abc")
+    fake.failing = {"GET"}
+    at = patch(proxy, at, b"def")
+    assert request(proxy, "GET", at)[0] == 204
+    assert close(proxy, at, b"abcdef") == 201
+    assert sent(fake) == [("POST", 6)]
+    # A new one is opened upstream.
+    start(proxy)
+    assert len(fake.sessions) == 1
 
 
 def test_what_is_held_is_bounded(proxy: str, fake: FakeRegistry) -> None:
