@@ -5,60 +5,20 @@ never send a byte to two offsets, nor hold more than the current chunk.
 """
 
 import asyncio
-import math
-import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
-import aiohttp
-from multidict import CIMultiDict
-
 from moorage.common.http import last_kept_byte
-
-FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
-AGAIN = frozenset(
-    {
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
+from moorage.common.patience import (
+    AGAIN,
+    FAILURES,
+    LONGEST_WAIT,
+    Patience,
+    UploadUpstream,
+    UpstreamResponse,
 )
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 5.0
-# The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
-_LONGEST_RETRY_AFTER = 40.0
-COMMIT_RUNNING = ("Moorage-Commit", "running")
-"""The header of a 503 by which the registry says that somebody drives the commit."""
-LONGEST_COMMIT = 6 * 3600.0
-"""How long a commit is asked for while it is driven, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """A whole answer of the upstream's, with a small body."""
-
-    status: int
-    headers: CIMultiDict[str]
-    body: bytes
-
-
-class UploadUpstream(Protocol):
-    """The registry that takes an upload."""
-
-    async def ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
-    ) -> UpstreamResponse:
-        """Send a request whose body is in memory and read the whole answer.
-
-        `path` is a Location as the registry gave it, and a query.
-        """
 
 
 class UploadRefusedError(Exception):
@@ -67,10 +27,6 @@ class UploadRefusedError(Exception):
     def __init__(self, answer: UpstreamResponse) -> None:
         super().__init__(f"refused with {answer.status}")
         self.answer = answer
-
-
-class ExhaustedError(Exception):
-    """The upstream made no progress for longer than the patience; the session stays."""
 
 
 def offset_of(headers: Mapping[str, str]) -> int | None:
@@ -86,7 +42,10 @@ def offset_of(headers: Mapping[str, str]) -> int | None:
 
 
 class ChunkedUpload:
-    """An upload session upstream. `offset` is how many bytes it is known to keep."""
+    """An upload session upstream. `offset` is how many bytes it is known to keep.
+
+    `location` is where it goes on: the path and query that the registry named last.
+    """
 
     def __init__(
         self,
@@ -97,18 +56,22 @@ class ChunkedUpload:
         patience: float,
     ) -> None:
         self._upstream = upstream
-        self._location = location
+        self.location = location
         self._headers = headers
         self._patience = patience
         self.offset = offset
 
-    async def append(self, chunk: memoryview, algorithm: str = "") -> UpstreamResponse:
+    async def append(
+        self, chunk: memoryview, algorithm: str = "", *, last: bool = False
+    ) -> UpstreamResponse:
         """Append a chunk at the offset; return the upstream's last answer (202, or a status).
 
+        The `last` one of a body is sent as any other.
         `algorithm`: that of the digest which is to close the session, if the client has named it.
         The registry then hashes with it from the first chunk on, and need not read the blob back.
         Raises UploadRefusedError, ExhaustedError.
         """
+        del last
         query = f"digest-algorithm={algorithm}" if algorithm and not self.offset else ""
         return await self._push("PATCH", query, chunk)
 
@@ -169,7 +132,7 @@ class ChunkedUpload:
         return offset_of(answer.headers) == self.offset
 
     def _moved(self, answer: UpstreamResponse) -> None:
-        self._location = answer.headers.get("Location", self._location)
+        self.location = answer.headers.get("Location", self.location)
 
     async def _try(self, method: str, query: str, rest: memoryview) -> UpstreamResponse | None:
         """Send the rest of the chunk; None if no answer came."""
@@ -177,7 +140,7 @@ class ChunkedUpload:
         if rest:
             headers["Content-Range"] = f"{self.offset}-{self.offset + len(rest) - 1}"
             headers["Content-Type"] = "application/octet-stream"
-        path = self._location
+        path = self.location
         if query:
             path += ("&" if "?" in path else "?") + query
         try:
@@ -192,7 +155,7 @@ class ChunkedUpload:
         """
         until = time.monotonic() + delay
         while True:
-            await asyncio.sleep(min(max(until - time.monotonic(), 0), _LONGEST_WAIT))
+            await asyncio.sleep(min(max(until - time.monotonic(), 0), LONGEST_WAIT))
             status = await self._status()
             moved = status is not None and not self._is_at(status)
             if moved or time.monotonic() >= until:
@@ -201,7 +164,7 @@ class ChunkedUpload:
     async def _status(self) -> UpstreamResponse | None:
         """Return the session's status; None if the upstream doesn't answer now."""
         try:
-            answer = await self._upstream.ask("GET", self._location, self._headers)
+            answer = await self._upstream.ask("GET", self.location, self._headers)
         except FAILURES:
             return None
         return None if answer.status in AGAIN else answer
@@ -223,32 +186,3 @@ def _refusal(answer: UpstreamResponse) -> UpstreamResponse:
         return answer
     out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
     return UpstreamResponse(out_of_place, answer.headers, answer.body)
-
-
-class Patience:
-    """How long to go on without progress, and how long to wait before each try; in seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._began = time.monotonic()
-        self.renew()
-
-    def renew(self, at_most: float = math.inf) -> None:
-        """Start the time again, after progress; `at_most` so many seconds from the beginning on."""
-        self._given_up = min(time.monotonic() + self._seconds, self._began + at_most)
-        self._wait = _FIRST_WAIT
-
-    def delay(self, answer: UpstreamResponse | None) -> float:
-        """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
-
-        A commit that is driven is progress. Raises ExhaustedError when the patience is over.
-        """
-        name, running = COMMIT_RUNNING
-        if answer is not None and answer.headers.get(name) == running:
-            self.renew(LONGEST_COMMIT)
-        if time.monotonic() > self._given_up:
-            raise ExhaustedError
-        named = answer.headers.get("Retry-After", "") if answer is not None else ""
-        seconds = min(float(named), _LONGEST_RETRY_AFTER) if named.isdecimal() else self._wait
-        self._wait = min(self._wait * 2, _LONGEST_WAIT)
-        return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret

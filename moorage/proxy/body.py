@@ -43,13 +43,13 @@ def announced(request: web.BaseRequest) -> tuple[int, int] | None:
 async def chunks(request: web.BaseRequest, size: int, pace: Pace) -> AsyncGenerator[Chunk, None]:
     """Yield a body in chunks of `size` bytes, the last one shorter; read one chunk ahead.
 
-    A chunk is released when the next one is asked for. Without Content-Range, a body whose length
-    is a multiple of `size` ends without a chunk that is marked as the last.
+    A chunk is released when the next one is asked for. A body of unknown length that is a multiple
+    of `size` ends without a chunk that is marked as the last.
     Raises BodyError for a body that is not as long as announced, StalledError for a client slower
     than `pace`, ConnectionError when it breaks off; the chunk that was being read is then dropped.
     """
     span = announced(request)
-    expected = span[1] - span[0] + 1 if span else None
+    expected = span[1] - span[0] + 1 if span else request.content_length
     total = 0
     current = await fill(request, size, pace)
     while current:

@@ -1,18 +1,20 @@
 """`moorage proxy`: lets an unmodified docker or podman push layers of any size.
 
-API Gateway takes 10 MB a request and Lambda 4.5 MB: bodies of uploads are cut into chunks. HEADs
-get true lengths, and challenges get scopes; everything else passes through. This module must never
-hold a blob in memory, follow a redirect for a client, or log an Authorization header.
+API Gateway takes 10 MB a request and Lambda 4.5 MB: bodies of uploads are cut into chunks. A
+blob that fits one chunk is one request upstream. HEADs get true lengths, and challenges get scopes;
+everything else passes through. This module must never hold more than chunks in memory, follow a
+redirect for a client, or log an Authorization header.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote_plus
+from urllib.parse import parse_qs, quote, unquote_plus
 
 import aiohttp
 from aiohttp import web
@@ -23,12 +25,7 @@ from chalicelib.digest import Algorithm
 from chalicelib.errors import RegistryError
 from chalicelib.routes import Action, RouteMatch
 from chalicelib.routes import match as route_of
-from moorage.common.chunked_upload import (
-    ChunkedUpload,
-    ExhaustedError,
-    UploadRefusedError,
-    UpstreamResponse,
-)
+from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError
 from moorage.common.hosts import AllowedHosts
 from moorage.common.http_server import (
     BoundedServer,
@@ -41,8 +38,16 @@ from moorage.common.http_server import (
     url_of,
 )
 from moorage.common.memory import return_large_buffers
+from moorage.common.patience import (
+    AGAIN,
+    ExhaustedError,
+    UpstreamResponse,
+    ask_patiently,
+)
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
-from moorage.proxy.heads import head_of_blob, head_of_manifest
+from moorage.proxy.heads import AbsentBlobs, head_of_manifest
+from moorage.proxy.held_uploads import HELD_SECONDS, HeldSession, HeldUpload, HeldUploads
+from moorage.proxy.push_rights import PushRights, lasts
 from moorage.proxy.upstream import (
     OF_THE_BODY,
     ForeignLocationError,
@@ -56,6 +61,7 @@ from moorage.proxy.upstream import (
 _log = logging.getLogger("moorage.proxy")
 _PASS_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 _PIECE = 256 * 1024
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # Twice as patient as the gateway: a client may compress a layer while it sends it.
 _PACE = Pace(idle=120.0, slow=120.0)
 _SHUTDOWN_SECONDS = 5.0
@@ -78,6 +84,8 @@ class ProxyOptions:
     """How slow clients may be."""
     uploads: int = 64
     """How many bodies are cut at once, each with two chunks in memory; the rest wait unread."""
+    held_bytes: int = 64 * 1024 * 1024
+    """How much of small blobs is held until their closing PUTs; beyond, they are sent in chunks."""
 
 
 class Proxy:
@@ -87,9 +95,12 @@ class Proxy:
         self._options = options
         self._origin = upstream_origin(options.upstream)
         self._uploads = asyncio.Semaphore(options.uploads)
+        self._absent = AbsentBlobs()
+        self._held = HeldUploads(options.chunk_size, options.held_bytes)
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._upstream: Upstream
+        self._rights: PushRights
         self._port = options.port
 
     @property
@@ -106,6 +117,7 @@ class Proxy:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
         self._upstream = Upstream(self._session, self._origin)
+        self._rights = PushRights(self._upstream)
         # A request ends when its client leaves: the session upstream keeps what it has.
         hosts = AllowedHosts(self._options.host, self._options.allow_hosts)
         server = BoundedServer(self._answer, hosts, handler_cancellation=True)
@@ -163,23 +175,73 @@ class Proxy:
             return error(HTTPStatus.INTERNAL_SERVER_ERROR, "the proxy failed: its log says why")
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Cut the bodies of uploads, repeat closing PUTs, measure HEADs, pass everything else."""
+        """Hold or cut uploads, repeat closing PUTs, measure HEADs, pass everything else."""
         found = _match(request)
-        named = "digest" in _query(request)
         match found.route.operation if found else "":
-            case "uploads.append" if request.body_exists:
-                return await self._upload(request, self._patch)
-            # Without a body too: a client whose commit fails would send the whole layer again.
-            case "uploads.commit" if request.body_exists or named:
-                return await self._upload(request, self._put)
-            case "uploads.start" if request.body_exists and named:
+            case "uploads.append" | "uploads.commit" | "uploads.status" | "uploads.cancel" if found:
+                return await self._go_on(request, found)
+            case "uploads.start" if request.body_exists and "digest" in _query(request):
                 return await self._upload(request, self._post)
+            case "uploads.start" if found and not request.body_exists:
+                return await self._start(request, found.parameters["name"])
             case "manifests.head":
                 return await self._head(request, head_of_manifest)
             case "blobs.head":
-                return await self._head(request, head_of_blob)
+                return await self._head(request, self._absent.head)
             case _:
                 return await self._pass(request)
+
+    async def _go_on(self, request: web.BaseRequest, found: RouteMatch) -> web.StreamResponse:
+        """Go on with a session: with one that is held here, or upstream."""
+        held = await self._find_held(request, found)
+        # Without a body too: a client whose commit fails would send the whole layer again.
+        repeats = request.body_exists or "digest" in _query(request)
+        with nullcontext() if held is None else self._held.using(held):
+            here = held is not None and not held.location
+            match found.route.operation:
+                case "uploads.append" if held or request.body_exists:
+                    return await self._upload(request, partial(self._patch, held=held))
+                case "uploads.commit" if held or repeats:
+                    return await self._upload(request, partial(self._put, held=held))
+                case "uploads.cancel" if held and here:
+                    return await self._upload(request, partial(self._cancel, held=held))
+                case "uploads.status" if held and here:
+                    return self._relayed(request, held.told(HTTPStatus.NO_CONTENT))
+                case _:
+                    return await self._pass(request, held.location if held else "")
+
+    async def _find_held(self, request: web.BaseRequest, found: RouteMatch) -> HeldSession | None:
+        """Return the held session that a request names; None too where it may not push there.
+
+        The registry, which doesn't know the session, then says why not. What has moved upstream is
+        the registry's to judge in any case.
+        """
+        held = self._held.find(found.parameters["name"], found.parameters["session"])
+        if held is None or held.location:
+            return held
+        refusal = await self._rights.refusal(held.name, forwarded(request, OF_THE_BODY))
+        # A registry that fails now refuses nothing: what is held must not be lost for that.
+        return held if refusal is None or refusal.status in AGAIN else None
+
+    async def _start(self, request: web.BaseRequest, name: str) -> web.Response:
+        """Open a session: here, where nothing is asked of the registry that only it can do."""
+        headers = forwarded(request, OF_THE_BODY)
+        if not request.rel_url.raw_query_string and lasts(headers, HELD_SECONDS):
+            refusal = await self._rights.refusal(name, headers)
+            held = self._held.open(name) if refusal is None else None
+            if held is not None:
+                return self._relayed(request, held.told(HTTPStatus.ACCEPTED))
+            # To ask again would count a wrong login twice.
+            if refusal is not None and refusal.status in _REFUSALS:
+                return self._relayed(request, refusal)
+        path = request.rel_url.raw_path_qs
+        return self._relayed(request, await self._ask_patiently(path, headers))
+
+    async def _ask_patiently(
+        self, path: str, headers: CIMultiDict[str], body: memoryview | None = None
+    ) -> UpstreamResponse:
+        patience = self._options.patience_seconds
+        return await ask_patiently(self._upstream, path, headers, body, patience)
 
     async def _upload(
         self,
@@ -210,22 +272,28 @@ class Proxy:
         await drain(request, self._options.pace)
         return response
 
-    async def _patch(self, request: web.BaseRequest) -> web.Response:
-        upload = self._open(request, request.rel_url.raw_path_qs)
+    async def _patch(self, request: web.BaseRequest, held: HeldSession | None) -> web.Response:
+        upload = self._open(request, request.rel_url.raw_path_qs, held)
+        # Upstream a path has the parameter itself.
+        named = _query(request).get("digest-algorithm", [""])[-1] if held else ""
+        algorithm = quote(named, safe="")
         answer: UpstreamResponse | None = None
         async with aclosing(self._chunks(request)) as pieces:
-            async for chunk, _last in pieces:
-                answer = await upload.append(chunk)
+            async for chunk, last in pieces:
+                answer = await upload.append(chunk, algorithm, last=last)
         if answer is None:
-            answer = await upload.append(memoryview(b""))
+            answer = await upload.append(memoryview(b""), algorithm, last=True)
         accepted = UpstreamResponse(HTTPStatus.ACCEPTED, answer.headers, b"")
         return self._relayed(request, accepted, Range=f"0-{max(upload.offset - 1, 0)}")
 
-    async def _put(self, request: web.BaseRequest) -> web.Response:
+    async def _put(self, request: web.BaseRequest, held: HeldSession | None = None) -> web.Response:
         offset, closing = _parted("at", request.rel_url.raw_query_string)
         path = request.rel_url.raw_path
-        upload = self._open(request, f"{path}?{offset}" if offset else path)
+        upload = self._open(request, f"{path}?{offset}" if offset else path, held)
         return await self._send_all(request, upload, closing)
+
+    async def _cancel(self, request: web.BaseRequest, held: HeldSession) -> web.Response:
+        return self._relayed(request, await self._held_upload(request, held, None).cancel())
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
         """Pass a small blob in one request; open a session for a larger one."""
@@ -235,9 +303,10 @@ class Proxy:
             body = await fill(request, size, self._options.pace)
             headers["Content-Type"] = "application/octet-stream"
             path = request.rel_url.raw_path_qs
-            answer = await self._upstream.ask("POST", path, headers, memoryview(body))
-            return self._relayed(request, answer)
-        opened = await self._upstream.ask("POST", request.rel_url.raw_path, headers)
+            return self._relayed(
+                request, await self._ask_patiently(path, headers, memoryview(body))
+            )
+        opened = await self._ask_patiently(request.rel_url.raw_path, headers)
         if opened.status != HTTPStatus.ACCEPTED or "Location" not in opened.headers:
             raise UploadRefusedError(opened)
         location = opened.headers["Location"]
@@ -245,7 +314,7 @@ class Proxy:
         return await self._send_all(request, upload, request.rel_url.raw_query_string)
 
     async def _send_all(
-        self, request: web.BaseRequest, upload: ChunkedUpload, query: str
+        self, request: web.BaseRequest, upload: ChunkedUpload | HeldUpload, query: str
     ) -> web.Response:
         algorithm = _algorithm_in(query)
         async with aclosing(self._chunks(request)) as pieces:
@@ -255,13 +324,29 @@ class Proxy:
                 await upload.append(chunk, algorithm)
         return self._relayed(request, await upload.close(memoryview(b""), query))
 
-    def _open(self, request: web.BaseRequest, location: str) -> ChunkedUpload:
-        """Return the session, at the offset where the client says that its body begins."""
+    def _open(
+        self, request: web.BaseRequest, location: str, held: HeldSession | None
+    ) -> ChunkedUpload | HeldUpload:
+        """Return the session, at the offset where the client says that its body begins.
+
+        Raises BodyError where that can't be read, if the registry isn't there to say so.
+        """
         span = announced(request)
-        at = _query(request).get("at", ["0"])[-1]
-        offset = span[0] if span else int(at) if at.isdecimal() else 0
-        headers = forwarded(request, OF_THE_BODY)
-        return self._upload_at(location, headers, offset)
+        at = _query(request).get("at", [""])[-1]
+        offset = span[0] if span else int(at) if at.isdecimal() else None
+        if held is None:
+            return self._upload_at(location, forwarded(request, OF_THE_BODY), offset or 0)
+        if at and not at.isdecimal():
+            raise BodyError(f"at={at[:100]!r} is no offset: use the Location as it was given")
+        if offset is None and request.method == "PATCH":
+            offset = 0
+        return self._held_upload(request, held, offset)
+
+    def _held_upload(
+        self, request: web.BaseRequest, held: HeldSession, offset: int | None
+    ) -> HeldUpload:
+        headers, patience = forwarded(request, OF_THE_BODY), self._options.patience_seconds
+        return HeldUpload(self._held, held, self._upstream, headers, offset, patience)
 
     def _upload_at(self, location: str, headers: CIMultiDict[str], offset: int) -> ChunkedUpload:
         patience = self._options.patience_seconds
@@ -270,6 +355,8 @@ class Proxy:
     def _relayed(
         self, request: web.BaseRequest, answer: UpstreamResponse, **replaced: str
     ) -> web.Response:
+        if answer.status == HTTPStatus.CREATED:
+            self._absent.came(answer.headers.get("Docker-Content-Digest", ""))
         headers = self._returned(request, answer.status, answer.headers)
         headers.pop("Content-Length", None)
         headers.update(replaced)
@@ -291,13 +378,12 @@ class Proxy:
         headers = self._returned(request, answer.status, answer.headers)
         return web.StreamResponse(status=answer.status, headers=headers)
 
-    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Pass a request and its answer through, streaming both."""
+    async def _pass(self, request: web.BaseRequest, path: str = "") -> web.StreamResponse:
+        """Pass a request and its answer through, streaming both; `path` is another one upstream."""
         headers = forwarded(request, frozenset({"host"}))
         body = request.content if request.body_exists else None
-        path = request.rel_url.raw_path_qs
         async with self._upstream.request(
-            request.method, path, headers, body, _PASS_TIMEOUT
+            request.method, path or request.rel_url.raw_path_qs, headers, body, _PASS_TIMEOUT
         ) as answer:
             headers = self._returned(request, answer.status, CIMultiDict(answer.headers))
             response = web.StreamResponse(

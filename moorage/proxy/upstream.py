@@ -16,7 +16,6 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from moorage.common.chunked_upload import UpstreamResponse
 from moorage.common.http import (
     AddressError,
     bearer_challenge,
@@ -26,6 +25,7 @@ from moorage.common.http import (
     registry_url,
 )
 from moorage.common.http_server import HOP_BY_HOP
+from moorage.common.patience import UpstreamResponse
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
 """A gateway gives up after 29 s; a minute without an answer is a lost answer."""

@@ -17,14 +17,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from moorage.common.chunked_upload import (
-    AGAIN,
-    FAILURES,
-    ExhaustedError,
-    Patience,
-    UpstreamResponse,
-)
 from moorage.common.http import HttpResponse, host_of, http_url, is_loopback, origin
+from moorage.common.patience import AGAIN, FAILURES, ExhaustedError, Patience, UpstreamResponse
 from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.credentials import kept_login
 from moorage.transfer.places import RegistryPlace

@@ -15,8 +15,8 @@ from multidict import CIMultiDict
 from chalicelib.descriptor import INDEXES, Descriptor, MediaType
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.reference import Tag
-from moorage.common.chunked_upload import AGAIN, FAILURES, Patience, UpstreamResponse
 from moorage.common.http import clean
+from moorage.common.patience import AGAIN, FAILURES, Patience, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
     LARGEST_MANIFEST,

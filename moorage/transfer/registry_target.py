@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from chalicelib.descriptor import Descriptor, MediaType
 from chalicelib.digest import Digest
-from moorage.common.chunked_upload import UpstreamResponse
+from moorage.common.patience import UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
     BlobProgress,

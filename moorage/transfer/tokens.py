@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from chalicelib.limits import MIB
-from moorage.common.chunked_upload import UpstreamResponse
 from moorage.common.http import bearer_challenge, clean, safe_url
+from moorage.common.patience import UpstreamResponse
 from moorage.transfer.content import TransferError
 from moorage.transfer.credentials import KeptLogin
 

@@ -11,14 +11,8 @@ from typing import Protocol
 
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Algorithm
-from moorage.common.chunked_upload import (
-    FAILURES,
-    ChunkedUpload,
-    ExhaustedError,
-    UploadRefusedError,
-    UpstreamResponse,
-    offset_of,
-)
+from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError, offset_of
+from moorage.common.patience import FAILURES, ExhaustedError, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import BlobProgress, BlobReader, TransferError, pieces, short
 from moorage.transfer.kept_sessions import KeptSession

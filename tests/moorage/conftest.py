@@ -1,11 +1,15 @@
-"""The command, and the backend of its tests: plain moto, which has SSM and CloudFormation too."""
+"""The command, the backend of its tests (plain moto, which has SSM too), and a clock for waits."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from moorage.common import chunked_upload, patience
 from tests.emulators.backends import Backend, moto_backend
 from tests.support.moorage_command import Command, forget_settings
 
@@ -34,3 +38,29 @@ def moorage(
     """The command on a machine without any settings of AWS."""
     forget_settings(monkeypatch, tmp_path)
     return Command(capsys)
+
+
+@dataclass
+class SteppedClock:
+    """Stands in for the modules `time` and `asyncio`: to sleep is to move it."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Move the time, and let other tasks run."""
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
+    """The clock that waits for a registry go by."""
+    clock = SteppedClock()
+    for module in (chunked_upload, patience):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=clock.sleep))
+    return clock

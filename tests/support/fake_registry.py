@@ -46,9 +46,20 @@ class UploadFault(Enum):
 
 @dataclass
 class FakeRegistry:
-    """Sessions by path; `faults` are used up, one for each PATCH or PUT that carries bytes."""
+    """Sessions by path; `faults` are used up, one for each PATCH or PUT that carries bytes.
+
+    `post_faults` are for POSTs likewise. `log` has the method and the target of each request.
+    """
 
     faults: list[UploadFault | None] = field(default_factory=list)
+    post_faults: list[UploadFault | None] = field(default_factory=list)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    refuses: set[str] = field(default_factory=set)
+    """The Authorization headers that may not push."""
+    failing: set[str] = field(default_factory=set)
+    """The methods that are answered 503."""
+    takes_whole: bool = True
+    """Whether a blob may come with its POST."""
     sessions: dict[str, bytearray] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, int]] = field(default_factory=list)
@@ -62,14 +73,26 @@ class FakeRegistry:
         """Answer one request."""
         body = await read_body(request)
         self.requests.append((request.method, len(body)))
+        self.log.append((request.method, request.path_qs))
         self.authorizations.add(request.headers.get("Authorization", ""))
-        if len(body) > CHUNK_LIMIT:
-            return web.Response(status=413)
+        if refusal := self._refusal(request, len(body)):
+            return refusal
         if request.path.startswith("/v2/blob"):
             return self._blob(request)
+        if request.method == "HEAD":
+            found = self.blobs.get(request.path.rpartition("/")[2])
+            told = {} if found is None else {"Content-Length": str(len(found))}
+            return web.Response(status=404 if found is None else 200, headers=told)
         if request.method == "POST":
             return self._start(request, body)
         return self._session(request, body)
+
+    def _refusal(self, request: web.BaseRequest, size: int) -> web.Response | None:
+        if request.headers.get("Authorization", "") in self.refuses:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="r"'})
+        if request.method in self.failing:
+            return web.Response(status=503)
+        return web.Response(status=413) if size > CHUNK_LIMIT else None
 
     def _blob(self, request: web.BaseRequest) -> web.Response:
         if request.path.endswith("far"):
@@ -81,10 +104,23 @@ class FakeRegistry:
 
     def _start(self, request: web.BaseRequest, body: bytes) -> web.Response:
         digest = request.query.get("digest")
+        fault = self.post_faults.pop(0) if self.post_faults else None
+        if fault is UploadFault.ERROR:
+            return web.Response(status=500)
+        if fault is UploadFault.BUSY:
+            return web.Response(status=429, headers={"Retry-After": "0"})
+        if fault is UploadFault.LOST_BEFORE:
+            return self._break(request)
+        answer = self._open(request, body, digest if self.takes_whole else None)
+        return self._break(request) if fault is not None else answer
+
+    def _open(self, request: web.BaseRequest, body: bytes, digest: str | None) -> web.Response:
         if digest is not None and body:
+            if digest != f"sha256:{hashlib.sha256(body).hexdigest()}":
+                return web.Response(status=400, text='{"errors":[{"code":"DIGEST_INVALID"}]}')
             self.blobs[digest] = body
             return web.Response(status=201, headers={"Docker-Content-Digest": digest})
-        path = f"/v2/x/blobs/uploads/{len(self.sessions)}"
+        path = f"{request.path.rstrip('/')}/{len(self.sessions)}"
         self.sessions[path] = bytearray()
         return self._told(202, path)
 
@@ -99,9 +135,13 @@ class FakeRegistry:
     ) -> web.StreamResponse:
         path = request.path
         if path not in self.sessions:
-            return web.Response(status=404)
+            unknown = '{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}'
+            return web.Response(status=404, text=unknown)
         if request.method == "GET":
             return self._told(204, path)
+        if request.method == "DELETE":
+            del self.sessions[path]
+            return web.Response(status=204)
         session = self.sessions[path]
         fault = self.faults.pop(0) if body and self.faults else None
         if fault is UploadFault.ERROR:

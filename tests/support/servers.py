@@ -40,12 +40,22 @@ def run_gateway(
 
 
 @contextlib.contextmanager
-def run_proxy(
-    upstream: str, pace: Pace | None = None, uploads: int = 64, patience: float = 2.0
+def run_proxy(  # noqa: PLR0913 - each is an option of the proxy
+    upstream: str,
+    pace: Pace | None = None,
+    uploads: int = 64,
+    patience: float = 2.0,
+    held_bytes: int = 64 * 1024 * 1024,
+    chunk_size: int = CHUNK,
 ) -> Iterator[str]:
     """Run a proxy before a registry until the block ends, and give its URL."""
     options = ProxyOptions(
-        upstream, port=0, chunk_size=CHUNK, patience_seconds=patience, uploads=uploads
+        upstream,
+        port=0,
+        chunk_size=chunk_size,
+        patience_seconds=patience,
+        uploads=uploads,
+        held_bytes=held_bytes,
     )
     with run_server(Proxy(options if pace is None else replace(options, pace=pace))) as url:
         yield url

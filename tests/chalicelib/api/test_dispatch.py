@@ -30,7 +30,7 @@ from chalicelib.errors import (
 from chalicelib.registry.service import Limits
 from chalicelib.routes import ROUTES, Action, RouteMatch, match
 from chalicelib.settings import ApiOptions, HeadStrategy
-from moorage.common.chunked_upload import COMMIT_RUNNING
+from moorage.common.patience import COMMIT_RUNNING
 from tests.chalicelib.api.pushing import DOCKER, IMAGE, NAME, a_request, code, described, hold
 from tests.support.access import AccessWorld
 from tests.support.registries import REGISTRY, MemoryRegistry, registry_in_memory

@@ -4,55 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from multidict import CIMultiDict
 
-from moorage.common import chunked_upload
-from moorage.common.chunked_upload import (
+from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError
+from moorage.common.patience import (
     COMMIT_RUNNING,
     LONGEST_COMMIT,
-    ChunkedUpload,
     ExhaustedError,
-    UploadRefusedError,
     UpstreamResponse,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.moorage.conftest import SteppedClock
+
 PATIENCE = 90.0
 DRIVEN = dict([COMMIT_RUNNING])
 CHUNK = memoryview(b"0123456789")
 # Waits of 0.1 s, each twice the last and none above 5 s: ninety seconds have room for so many.
 MOST_TRIES = 25
-
-
-@dataclass
-class SteppedClock:
-    """Stands in for the modules `time` and `asyncio`: to sleep is to move it."""
-
-    now: float = 1000.0
-
-    def monotonic(self) -> float:
-        """Return the time, in seconds."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Move the time, and let other tasks run."""
-        self.now += seconds
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
-    """The clock that the module under test goes by."""
-    clock = SteppedClock()
-    monkeypatch.setattr(chunked_upload, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(chunked_upload, "asyncio", SimpleNamespace(sleep=clock.sleep))
-    return clock
 
 
 @dataclass

@@ -79,7 +79,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
             yield url
         return
     with run_fake_registry() as registry, run_proxy(registry.url) as url:
-        assert ask(url, "POST", "/v2/x/blobs/uploads/")[0] == 202
+        assert ask(registry.url, "POST", "/v2/x/blobs/uploads/")[0] == 202
         yield url
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from multidict import CIMultiDict
 
+from chalicelib.digest import Digest
+from moorage.common.patience import UpstreamResponse
 from moorage.gateway.response import HeadMode
 from moorage.gateway.server import GatewayOptions
-from tests.support.servers import request, run_gateway, run_proxy
+from moorage.proxy import heads
+from moorage.proxy.heads import AbsentBlobs
+from tests.support.fake_registry import run_fake_registry
+from tests.support.servers import push_blob, request, run_gateway, run_proxy
 
 if TYPE_CHECKING:
     import http.client
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MANIFEST = b'{"schemaVersion": 2}'
 DIGEST = f"sha256:{'0' * 64}"
@@ -160,6 +167,71 @@ def test_a_blob_that_is_missing_is_404(proxy: str, function: HeadFunction) -> No
     """It is asked for once."""
     assert head(proxy, f"/v2/a/blobs/sha256:{'f' * 64}")[0] == 404
     assert len(function.asked) == 1
+
+
+def test_a_blob_that_was_missing_a_moment_ago_is_asked_for_every_other_time(
+    proxy: str, function: HeadFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they push, skopeo and podman ask twice in a row. Another login's answer is its own."""
+    path = f"/v2/a/blobs/sha256:{'f' * 64}"
+    for asked in (1, 1, 2, 2):
+        assert head(proxy, path)[0] == 404
+        assert len(function.asked) == asked
+    head(proxy, path)
+    head(proxy, path, {"Authorization": "Basic x"})
+    head(proxy, path.replace("/a/", "/b/"))
+    assert len(function.asked) == 5
+    monkeypatch.setattr(heads, "_ABSENT_SECONDS", 0.0)
+    for asked in (6, 7):
+        head(proxy, f"{path[:-1]}e{'f' * 64}")
+        assert len(function.asked) == asked
+
+
+class SlowRegistry:
+    """Lacks a blob; before it says so the second time, `meanwhile` is done."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def ask(self, *_: object) -> UpstreamResponse:
+        """Answer."""
+        self.asked += 1
+        self.meanwhile()
+        return UpstreamResponse(404, CIMultiDict(), b"")
+
+
+@pytest.mark.parametrize("digest", [DIGEST, ""])
+@pytest.mark.parametrize("colon", [":", "%3A"])
+@pytest.mark.parametrize("while_asked", [False, True])
+def test_a_blob_that_came_is_missing_no_more(digest: str, colon: str, *, while_asked: bool) -> None:
+    """Also when it came while the registry was asked; another blob changes nothing."""
+    registry, absent = SlowRegistry(), AbsentBlobs()
+    upstream: Any = registry
+
+    def ask() -> int:
+        path = f"/v2/a/blobs/{DIGEST.replace(':', colon)}"
+        asyncio.run(absent.head(upstream, path, CIMultiDict()))
+        return registry.asked
+
+    assert ask() == 1
+    absent.came("sha256:other")
+    assert ask() == 1
+    if while_asked:
+        registry.meanwhile = lambda: absent.came(digest)
+    assert ask() == 2
+    if not while_asked:
+        absent.came(digest)
+    assert ask() == 3
+
+
+def test_a_push_is_seen_at_once() -> None:
+    """A HEAD after the 201 asks the registry."""
+    with run_fake_registry() as fake, run_proxy(fake.url) as url:
+        path = f"/v2/a/blobs/{Digest.of(b'abc')}"
+        assert head(url, path)[0] == 404
+        assert push_blob(url, "a", b"abc") == 201
+        assert head(url, path)[0] == 200
 
 
 def test_a_size_that_cannot_be_learnt_is_no_zero() -> None:

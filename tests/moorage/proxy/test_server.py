@@ -71,9 +71,13 @@ def ask(
     return response
 
 
-def start(proxy: str) -> str:
-    """Open a session."""
-    return ask(proxy, "POST", "/v2/x/blobs/uploads/").headers["Location"]
+def start(fake: FakeRegistry) -> str:
+    """Open a session at the registry itself: one that the proxy doesn't hold."""
+    return (
+        urlsplit(request(fake.url, "POST", "/v2/x/blobs/uploads/")[1]["Location"])
+        ._replace(scheme="", netloc="")
+        .geturl()
+    )
 
 
 def digest_of(data: bytes) -> str:
@@ -89,7 +93,7 @@ def test_a_body_of_any_size_arrives(
     """PATCH then PUT make the blob, Range is exact, and no request upstream exceeds a chunk."""
     data = os.urandom(size)
     body = iter([data[:10], data[10:]]) if chunked else data
-    patched = ask(proxy, "PATCH", start(proxy), body, Authorization="Bearer secret")
+    patched = ask(proxy, "PATCH", start(fake), body, Authorization="Bearer secret")
     assert patched.status == 202
     assert patched.headers["Range"] == f"0-{size - 1}"
     put = ask(proxy, "PUT", f"{patched.headers['Location']}&digest={digest_of(data)}")
@@ -108,7 +112,7 @@ def test_a_blob_of_any_size_is_committed_by_one_request(
 ) -> None:
     """A PUT becomes chunks and a closing PUT; a POST does if it is large, and passes if not."""
     data = os.urandom(size)
-    place = f"{start(proxy)}&" if method == "PUT" else "/v2/x/blobs/uploads/?"
+    place = f"{start(fake)}&" if method == "PUT" else "/v2/x/blobs/uploads/?"
     assert ask(proxy, method, f"{place}digest={digest_of(data)}", data).status == 201
     assert fake.blobs == {digest_of(data): data}
     assert len(fake.sessions) == (method == "PUT" or size > CHUNK)
@@ -123,7 +127,7 @@ def test_a_failure_upstream_is_resumed(
     """Whichever fault at whichever chunk, twice in a row: the blob is whole."""
     data = os.urandom(3 * CHUNK + 11)
     fake.faults = [None] * where + [fault, fault]
-    at = start(proxy)
+    at = start(fake)
     if method == "PATCH":
         patched = ask(proxy, "PATCH", at, data)
         assert (patched.status, patched.headers["Range"]) == (202, f"0-{len(data) - 1}")
@@ -138,7 +142,7 @@ def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
     """An upstream that never takes a chunk is 503 with Retry-After; its session stays."""
     fake.faults = [None, *[UploadFault.BUSY] * 10_000]
     began = time.monotonic()
-    at = start(proxy)
+    at = start(fake)
     answer = ask(proxy, "PATCH", at, os.urandom(3 * CHUNK))
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert time.monotonic() - began < 30
@@ -149,7 +153,7 @@ def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
 def test_a_refusal_reaches_the_client(proxy: str, fake: FakeRegistry) -> None:
     """A wrong digest, a chunk out of place and an unknown session pass as they are."""
     data = os.urandom(2 * CHUNK)
-    at = start(proxy)
+    at = start(fake)
     wrong = ask(proxy, "PUT", f"{at}&digest={digest_of(b'x')}", data)
     assert (wrong.status, wrong.headers["Range"]) == (400, f"0-{len(data) - 1}")
     late = ask(proxy, "PATCH", at, data, Content_Range=f"7-{len(data) + 6}")
@@ -164,7 +168,7 @@ def test_a_chunk_that_a_client_repeats_is_refused(
 ) -> None:
     """Bytes that the registry has already, all or some of them, are 416, as without a proxy."""
     data = os.urandom(2 * CHUNK)
-    at = start(proxy)
+    at = start(fake)
     assert ask(proxy, "PATCH", at, data).status == 202
     span = f"{begin}-{begin + len(data) - 1}"
     again = ask(proxy, "PATCH", at, data, Content_Range=span)
@@ -177,7 +181,7 @@ def test_a_content_range_unlike_its_body_is_400(
     proxy: str, fake: FakeRegistry, announced: str
 ) -> None:
     """The last chunk of such a body is not kept."""
-    at = start(proxy)
+    at = start(fake)
     assert ask(proxy, "PATCH", at, b"1234567", Content_Range=announced).status == 400
     assert next(iter(fake.sessions.values())) == b""
 
@@ -187,7 +191,7 @@ def test_a_client_that_breaks_off_leaves_whole_chunks(
 ) -> None:
     """The session has the beginning of the bytes, and nothing else."""
     caplog.set_level(logging.INFO, "moorage.proxy")
-    data, at = os.urandom(2 * CHUNK + 100), start(proxy)
+    data, at = os.urandom(2 * CHUNK + 100), start(fake)
     with socket.create_connection(tuple(proxy.split(":"))) as raw:  # type: ignore[arg-type]
         head = f"PATCH {at} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {10 * CHUNK}\r\n\r\n"
         raw.sendall(head.encode() + data)
@@ -285,7 +289,7 @@ def test_a_whole_url_as_a_location_leads_to_the_registry(proxy: str, fake: FakeR
     """Its origin is dropped for the client, and the proxy goes on there."""
     fake.absolute = True
     data = os.urandom(3 * CHUNK)
-    at = start(proxy)
+    at = start(fake)
     assert at.startswith("/v2/")
     patched = ask(proxy, "PATCH", at, data)
     put = ask(proxy, "PUT", f"{patched.headers['Location']}&digest={digest_of(data)}")
@@ -482,7 +486,7 @@ def test_a_body_that_stalls_is_408(pace: Pace) -> None:
     """The chunks before it are kept."""
     data = os.urandom(CHUNK + 100)
     with run_fake_registry() as fake, run_proxy(fake.url, pace) as url:
-        location = request(url, "POST", "/v2/x/blobs/uploads/")[1]["Location"]
+        location = start(fake)
         with connect(url) as connection:
             head = f"PATCH {location} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 1000000\r\n\r\n"
             connection.sendall(head.encode() + data)
@@ -496,7 +500,7 @@ def test_a_body_that_stalls_is_408(pace: Pace) -> None:
 def test_broken_framing_keeps_nothing_of_its_chunk(junk: bytes) -> None:
     """The body is 400 or 408, and nothing of it is passed on."""
     with run_fake_registry() as fake, run_proxy(fake.url, Pace(idle=0.5)) as url:
-        request(url, "POST", "/v2/x/blobs/uploads/")
+        start(fake)
         with connect(url) as connection:
             connection.sendall(CHUNKED + b"3\r\nabc\r\n")
             time.sleep(0.1)
@@ -508,21 +512,19 @@ def test_broken_framing_keeps_nothing_of_its_chunk(junk: bytes) -> None:
 def test_uploads_beyond_the_bound_wait() -> None:
     """The second one is read when the first has gone; closing PUTs wait for none."""
     with run_fake_registry() as fake, run_proxy(fake.url, uploads=1) as url:
-        first, second = (request(url, "POST", "/v2/x/blobs/uploads/") for _ in range(2))
+        first, second = start(fake), start(fake)
         with connect(url) as holder:
-            path = first[1]["Location"]
-            head = f"PATCH {path} HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\n"
+            head = f"PATCH {first} HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\n"
             holder.sendall(head.encode() + b"Content-Length: 9\r\n\r\n")
             # Who hears 100 has the place: nothing else is waited for in between.
             assert holder.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             with connect(url) as waiting:
-                path = second[1]["Location"]
-                head = f"PATCH {path} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 2\r\n\r\n"
+                head = f"PATCH {second} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 2\r\n\r\n"
                 waiting.sendall(head.encode() + b"ab")
                 waiting.settimeout(0.3)
                 with pytest.raises(TimeoutError):
                     waiting.recv(1)
-                assert request(url, "PUT", f"{path}&digest=sha256:x")[0] == 400
+                assert request(url, "PUT", f"{second}&digest=sha256:x")[0] == 400
                 holder.sendall(b"123456789")
                 waiting.settimeout(20)
                 assert waiting.recv(1000).startswith(b"HTTP/1.1 202")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from multidict import CIMultiDict
 
-from moorage.common.chunked_upload import UpstreamResponse
+from moorage.common.patience import UpstreamResponse
 from moorage.transfer import tokens
 from moorage.transfer.content import TransferError
 from moorage.transfer.credentials import KeptLogin

@@ -1,0 +1,131 @@
+"""How long to try a registry: which of its answers are tried again, when, and until when.
+
+This module must never repeat a request by itself whose second run could do what the first didn't.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import aiohttp
+from multidict import CIMultiDict
+
+FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
+"""What a request raises whose answer was lost, if it was ever sent."""
+AGAIN: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+LONGEST_WAIT: Final = 5.0
+"""The longest wait that no Retry-After asks for, in seconds."""
+COMMIT_RUNNING: Final = ("Moorage-Commit", "running")
+"""The header of a 503 by which the registry says that somebody drives the commit."""
+LONGEST_COMMIT: Final = 6 * 3600.0
+"""How long a commit is asked for while it is driven, in seconds."""
+_FIRST_WAIT = 0.1
+# The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
+_LONGEST_RETRY_AFTER = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """A whole answer of the upstream's, with a small body."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+
+class UploadUpstream(Protocol):
+    """The registry that takes an upload."""
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: memoryview | None = None
+    ) -> UpstreamResponse:
+        """Send a request whose body is in memory and read the whole answer.
+
+        `path` is a Location as the registry gave it, and a query.
+        """
+
+
+class ExhaustedError(Exception):
+    """The upstream made no progress for longer than the patience; the session stays."""
+
+
+class Patience:
+    """How long to go on without progress, and how long to wait before each try; in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self.renew()
+
+    def renew(self, at_most: float = math.inf) -> None:
+        """Start the time again, after progress; `at_most` so many seconds from the beginning on."""
+        self._given_up = min(time.monotonic() + self._seconds, self._began + at_most)
+        self._wait = _FIRST_WAIT
+
+    def delay(self, answer: UpstreamResponse | None) -> float:
+        """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
+
+        A commit that is driven is progress. Raises ExhaustedError when the patience is over.
+        """
+        name, running = COMMIT_RUNNING
+        if answer is not None and answer.headers.get(name) == running:
+            self.renew(LONGEST_COMMIT)
+        if time.monotonic() > self._given_up:
+            raise ExhaustedError
+        named = _retry_after(answer, self._wait)
+        seconds = min(max(named, _FIRST_WAIT), _LONGEST_RETRY_AFTER)
+        self._wait = min(self._wait * 2, LONGEST_WAIT)
+        return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
+
+
+async def ask_patiently(
+    upstream: UploadUpstream,
+    path: str,
+    headers: Mapping[str, str],
+    body: memoryview | None,
+    seconds: float,
+) -> UpstreamResponse:
+    """POST to where uploads start, for so many seconds while the registry fails; return its answer.
+
+    A second session that this opens is swept, and a blob is stored under its digest. An answer that
+    asks for a longer wait than the proxy's is the client's to obey. Raises what the last request
+    raised when no answer came.
+    """
+    patience = Patience(seconds)
+    while True:
+        answer: UpstreamResponse | None = None
+        lost: BaseException | None = None
+        try:
+            answer = await upstream.ask("POST", path, headers, body)
+        except FAILURES as failed:
+            lost = failed
+        if answer is not None:
+            long = _retry_after(answer, 0.0) > _LONGEST_RETRY_AFTER
+            if answer.status not in AGAIN or long:
+                return answer
+        try:
+            await asyncio.sleep(patience.delay(answer))
+        except ExhaustedError:
+            if answer is not None:
+                return answer
+            raise lost or ExhaustedError from None
+
+
+def _retry_after(answer: UpstreamResponse | None, default: float) -> float:
+    """Return an answer's Retry-After in seconds."""
+    named = answer.headers.get("Retry-After", "") if answer is not None else ""
+    return float(named) if named.isdecimal() else default
