@@ -136,16 +136,6 @@ class WholeRegistry(FakeRegistry):
             response.headers["OCI-Chunk-Min-Length"] = str(self.least_chunk)
         return response
 
-    def _start(self, request: web.BaseRequest, body: bytes) -> web.Response:
-        response = super()._start(request, body)
-        if response.status == 202:
-            # The parent knows one repository only.
-            there, here = "/v2/x/blobs/uploads/", request.path
-            path = f"{there}{len(self.sessions) - 1}"
-            self.sessions[path.replace(there, here)] = self.sessions.pop(path)
-            response.headers["Location"] = response.headers["Location"].replace(there, here)
-        return response
-
     def _told(self, status: int, path: str, **headers: str) -> web.Response:
         response = super()._told(status, path, **headers)
         if self.states:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from moorage.cli import main as cli
-from moorage.common import chunked_upload
+from moorage.common import patience
 from tests.support.whole_registry import PASSWORD, WholeRegistry, run_whole_registry
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
-    monkeypatch.setattr(chunked_upload, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(patience, "_FIRST_WAIT", 0.001)
     return folder
 
 
