@@ -97,16 +97,20 @@ def presigned_needs(service: str, operation: str, parameters: Mapping[str, Any])
 
     Raises UnmappedCallError.
     """
-    action = _SIGNED.get((service, operation))
-    if action is None:
+    action, known = _SIGNED.get((service, operation), ("", ""))
+    if not parameters.keys() <= frozenset(known.split()):
         raise UnmappedCallError(f"nobody has looked up what a URL for {service}:{operation} needs")
     return frozenset({_on_key(action, parameters)})
 
 
 _SIGNED = {
-    ("s3", "GetObject"): "GetObject",
-    ("s3", "HeadObject"): "GetObject",
-    ("s3", "PutObject"): "PutObject",
+    ("s3", "GetObject"): ("GetObject", "Bucket Key"),
+    ("s3", "HeadObject"): ("GetObject", "Bucket Key"),
+    # If-None-Match needs no right to read: "Conditional writes".
+    ("s3", "PutObject"): (
+        "PutObject",
+        "Bucket Key ChecksumSHA256 ContentLength ContentType IfNoneMatch",
+    ),
 }
 
 
