@@ -71,7 +71,7 @@ class MemoryObjectStore:
 
     def become(self, other: MemoryObjectStore) -> None:
         """Take all that another store holds; later neither changes the other."""
-        self.objects = dict(other.objects)
+        self.objects, self.checked = dict(other.objects), dict(other.checked)
         self.uploads = {upload: dict(parts) for upload, parts in other.uploads.items()}
         self._begun = other._begun
 
