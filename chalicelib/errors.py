@@ -4,7 +4,7 @@ A code and its HTTP status stand together here and nowhere else. This module mus
 HTTP headers, S3 or DynamoDB.
 Source: OCI distribution spec, "Error Codes"; RANGE_INVALID, TAG_INVALID, UNAVAILABLE and
 PAGINATION_NUMBER_INVALID follow the codes that clients already know from other registries;
-REQUEST_INVALID is Moorage's own, for the token endpoint.
+REQUEST_INVALID is Moorage's own, for the token endpoint and for direct uploads.
 """
 
 import enum
@@ -78,6 +78,12 @@ class DeniedError(RegistryError):
     """The caller may not do this."""
 
     code = ErrorCode.DENIED
+
+
+class DirectUploadInvalidError(RegistryError):
+    """A direct upload whose bytes are not there, or not as they have to be."""
+
+    code = ErrorCode.BLOB_UPLOAD_INVALID
 
 
 class DigestInvalidError(RegistryError):

@@ -14,6 +14,9 @@ PART_MINIMUM = 5 * MIB
 PART_COUNT = 10_000
 """S3's most parts in one multipart upload, and its highest part number."""
 
+PUT_MAXIMUM = 5 * 1024 * MIB
+"""Most bytes that S3 takes in one PUT."""
+
 S3_KEYS = 1000
 """Most entries of one page of an S3 list, and most keys of one DeleteObjects."""
 

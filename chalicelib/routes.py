@@ -75,6 +75,9 @@ class RouteMatch(NamedTuple):
 _PING = re.compile("")
 _TOKEN = re.compile("_token")
 _CATALOG = re.compile("_catalog")
+_DISCOVER = re.compile("_oci/ext/discover")
+_DIRECTS = re.compile("(?P<name>.+)/_moorage/uploads")
+_DIRECT = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
 _BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
@@ -95,6 +98,11 @@ ROUTES = (
     Route("PATCH", _UPLOAD, Action.PUSH, "uploads.append", outlives_token=True),
     Route("PUT", _UPLOAD, Action.PUSH, "uploads.commit", outlives_token=True),
     Route("DELETE", _UPLOAD, Action.PUSH, "uploads.cancel"),
+    Route("GET", _DISCOVER, Action.PING, "direct.discover", ServedBy.NOTHING),
+    Route("POST", _DIRECTS, Action.PUSH, "direct.start"),
+    Route("GET", _DIRECT, Action.PUSH, "direct.status"),
+    Route("PUT", _DIRECT, Action.PUSH, "direct.commit"),
+    Route("DELETE", _DIRECT, Action.PUSH, "direct.cancel"),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
     Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
     Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),

@@ -4,9 +4,10 @@
                                                       once assembled
     uploads/<session>/tail-<fence>                    accepted bytes too few to be a part
     blobs/<algorithm>/<2 hex>/<hex>/<session>         canonical: written once, never reused
+    direct/<session>/<hex>                            canonical too: a direct upload's (sha256)
 
-The digest names the content; the session at the end makes each canonical key unrepeatable, so
-that a late delete can never hit bytes that came later.
+The digest names the content; the session makes each canonical key unrepeatable, so that a late
+delete can never hit bytes that came later.
 """
 
 from chalicelib.digest import Digest
@@ -30,3 +31,8 @@ def tail_key(session_id: str, fence: int) -> str:
 def canonical_key(digest: Digest, session_id: str) -> str:
     """The key at which a session publishes its bytes, if they have this digest."""
     return f"blobs/{digest.algorithm.value}/{digest.hex[:2]}/{digest.hex}/{session_id}"
+
+
+def direct_key(digest: Digest, session_id: str) -> str:
+    """The key to which the client of a direct upload puts its bytes, and where they stay."""
+    return f"direct/{session_id}/{digest.hex}"

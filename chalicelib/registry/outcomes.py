@@ -3,8 +3,10 @@
 This module must never name S3, DynamoDB or an SDK.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.session import Session
 
@@ -58,6 +60,25 @@ class ObjectStat:
 
     size: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedObject:
+    """An object, and what the store has compared before it kept the bytes."""
+
+    size: int
+    digest: Digest | None
+    """The SHA-256 of the whole, in one piece; None if the store has compared none."""
+    headers: tuple[str, ...] = ()
+    """Names of headers that its writer chose: downloads carry them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedPut:
+    """A URL to which anyone may put one object, with exactly these headers."""
+
+    url: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

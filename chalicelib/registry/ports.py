@@ -10,7 +10,14 @@ from typing import Protocol
 from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import Link, Manifest, Record, Referrer
-from chalicelib.registry.outcomes import MultipartUpload, ObjectStat, Part, WrittenObject
+from chalicelib.registry.outcomes import (
+    CheckedObject,
+    MultipartUpload,
+    ObjectStat,
+    Part,
+    PresignedPut,
+    WrittenObject,
+)
 from chalicelib.registry.session import Owner, Session
 
 
@@ -37,6 +44,9 @@ class ObjectStore(Protocol):
 
     def stat(self, key: str) -> ObjectStat | None:
         """Read size and ETag of an object; None only if the store answers that there is none."""
+
+    def check(self, key: str) -> CheckedObject | None:
+        """Read what the store has compared of an object; None as for `stat`."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
@@ -99,6 +109,12 @@ class ObjectStore(Protocol):
 
     def presign(self, key: str, *, method: str, seconds: int) -> str:
         """A URL with which anyone may GET or HEAD this key for so many seconds."""
+
+    def presign_put(self, key: str, digest: Digest, size: int, *, seconds: int) -> PresignedPut:
+        """A URL by which anyone may put these bytes to this key, for so many seconds.
+
+        The store refuses bytes of another SHA-256 or size, and a key that has an object already.
+        """
 
 
 class SessionStore(Protocol):
@@ -189,8 +205,8 @@ class MetadataStore(Protocol):
         conditional on `before`'s state and fence, with `published_key` the key that the record
         names. Tries "all new" first, without reading.
 
-        A session whose own key is not the one published still has bytes to remove: it gets no
-        expires_at, even if `after` has one, and `before`'s sweep_at where `after` has none.
+        A session whose own key is the one published, and whose `after` has an expires_at, has
+        nothing to remove: it gets no sweep_at. One whose own key is not gets no expires_at.
         Returns the session as written, also when this very publication had taken effect earlier.
         Raises SessionMovedError when the session moved otherwise.
         """

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
+    from chalicelib.registry.upload.direct import DirectUploads
     from chalicelib.registry.upload.runner import CommitDriver
     from chalicelib.registry.upload.uploads import Uploads
 
@@ -32,6 +33,13 @@ class Registry:
         from chalicelib.registry.upload.uploads import Uploads
 
         return Uploads(self._ports, self._limits)
+
+    @cached_property
+    def direct(self) -> "DirectUploads":
+        """Direct uploads."""
+        from chalicelib.registry.upload.direct import DirectUploads
+
+        return DirectUploads(self._ports, self._limits)
 
     @cached_property
     def blobs(self) -> "Blobs":

@@ -45,6 +45,13 @@ class Limits(NamedTuple):
 
     Longer than any invocation lasts.
     """
+    direct_url: float = 0.25 * _HOUR
+    """How long a client may take to begin the PUT of a direct upload with one URL."""
+    direct_put: float = 24 * _HOUR
+    """How long one PUT may take: S3 looks at a URL's expiry when the request begins.
+
+    That is 5 GiB at 62 kB/s.
+    """
     manifest_grace: float = _HOUR
     """How long a manifest may be pending or deleting before the sweeper ends that."""
     remember: float = 48 * _HOUR

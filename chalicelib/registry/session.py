@@ -23,6 +23,7 @@ class UploadState(enum.StrEnum):
     """The states of a session; `chalicelib.registry.upload.states.TABLE` has its moves."""
 
     OPEN = "open"
+    DIRECT = "direct"
     SEALED = "sealed"
     ASSEMBLED = "assembled"
     VERIFIED = "verified"
@@ -111,6 +112,8 @@ class Session:
     """Digests read from the staged object so far (unhashed sessions only)."""
     published_key: str | None = None
     """The key that the blob's record names, from `committed` on: its own or an earlier push's."""
+    direct_size: int | None = None
+    """The size of the blob that a direct upload brings; None for every other upload."""
     disturbed: bool = False
     """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
     sweep_at: float | None = None
@@ -127,6 +130,16 @@ class Session:
     def hashed(self) -> bool:
         """Whether the digest of all accepted bytes is known from the saved state."""
         return self.hash_state is not None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the client puts the bytes to their canonical key itself: see `direct.py`."""
+        return self.direct_size is not None
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether its client may still bring bytes: there is nothing to drive yet."""
+        return self.state in {UploadState.OPEN, UploadState.DIRECT}
 
     @property
     def takes_claims(self) -> bool:

@@ -149,7 +149,7 @@ class Sweeper:
             return self._postpone(session, session.lease_until)
         if session.over_by(now):
             return self._settled(self._driver.end(session, Event.EXPIRE), SweepOutcome.CANCELLED)
-        if session.state is UploadState.OPEN:
+        if session.takes_bytes:
             return self._postpone(session, session.life_until)
         return self._drive(session, now, until)
 

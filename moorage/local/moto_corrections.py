@@ -4,8 +4,10 @@ The local registry and the tests run the same moto, this one. No correction may 
 than S3 and DynamoDB do.
 """
 
+import base64
 import copy
 import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.moto_server import werkzeug_app
+from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeKey, FakeMultipart, S3Backend
 from moto.s3.responses import S3Response
 
@@ -32,6 +35,7 @@ def correct_moto() -> None:
     _list_parts_by_number()
     _copy_ranges_alone()
     _serve_the_ranges_of_s3()
+    _compare_what_is_put()
     _answer_no_other_site()
     _write_one_member_of_a_value()
     _look_once()
@@ -172,6 +176,29 @@ def _serve_the_ranges_of_s3() -> None:
         return HTTPStatus.OK, headers, content
 
     S3Response._handle_range_header = handle  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+
+
+_get_checksum = S3Response._get_checksum  # noqa: SLF001 - likewise
+
+
+def _compare_what_is_put() -> None:
+    """Compare the bytes of a PUT with the SHA-256 that it names, and keep that.
+
+    moto: stores any bytes, and forgets a checksum whose algorithm the SDK has not named besides.
+    """
+
+    def checksum(self: S3Response, response_headers: dict[str, Any]) -> tuple[str, str | None]:
+        told = self.headers.get("x-amz-checksum-sha256")
+        if told is None:
+            return _get_checksum(self, response_headers)
+        if told != base64.b64encode(hashlib.sha256(self.body or b"").digest()).decode():
+            raise S3ClientError(
+                "BadDigest", "The SHA256 you specified did not match the calculated checksum."
+            )
+        response_headers["x-amz-checksum-sha256"] = told
+        return "SHA256", told
+
+    S3Response._get_checksum = checksum  # type: ignore[method-assign] # noqa: SLF001 - likewise
 
 
 def _answer_no_other_site() -> None:

@@ -27,6 +27,7 @@ PARAMETER = (
 THINGS: list[tuple[dict[str, Any], str]] = [
     (below(table("Bucket"), "/uploads/*"), "`uploads/*`"),
     (below(table("Bucket"), "/blobs/*"), "`blobs/*`"),
+    (below(table("Bucket"), "/direct/*"), "`direct/*`"),
     (table("Bucket"), "the bucket"),
     (table("RegistryTable"), "table `registry`"),
     (table("UploadsTable"), "table `uploads`"),

@@ -7,14 +7,18 @@ stores on tables in memory. This module must never change a file, leave out a na
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from chalicelib.digest import Digest
 from chalicelib.errors import (
+    DirectUploadInvalidError,
     RegistryError,
     TooManyRequestsError,
     UnavailableError,
@@ -24,10 +28,16 @@ from chalicelib.errors import (
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import bodies_of
-from chalicelib.registry.outcomes import SessionMovedError, UnfinishedError, WrittenObject
+from chalicelib.registry.outcomes import (
+    CheckedObject,
+    SessionMovedError,
+    UnfinishedError,
+    WrittenObject,
+)
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload import chunks, leftovers, runner
+from chalicelib.registry.upload import direct as direct_uploads
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases
@@ -41,8 +51,9 @@ from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from chalicelib.stores.s3 import copies
-from tests.drills import crashes, faults, images, operations, pairs, races
+from chalicelib.stores.s3 import copies, objects
+from chalicelib.stores.s3.objects import S3ObjectStore
+from tests.drills import crashes, direct, faults, images, operations, pairs, races
 from tests.drills.figures import Figures
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
 from tests.drills.support.ledger import Ledger, Violation
@@ -299,6 +310,51 @@ def one_worker_copies() -> None:
         raise Violation("the copy never ended")
 
 
+# Checks of direct uploads: S3 lets no such object come, so the drill puts it there behind the URL's
+# back.
+
+
+def refused_beside(found: CheckedObject) -> None:
+    """Commit a direct upload at whose key such an object stands: 400, and nothing is published."""
+    stage = Stage(TablesWorld(), Ledger())
+    client, session = stage.client(), direct.opened(stage)
+    target = f"{HOME}/_moorage/uploads/{session}"
+    with mock.patch.object(MemoryObjectStore, "check", return_value=found):
+        expect(client.requests.ask("PUT", target), 400)
+    if stage.world.snapshot().records:
+        raise Violation(f"{found} was published")
+
+
+def bytes_that_s3_has_not_compared() -> None:
+    """It stands there without a digest."""
+    refused_beside(CheckedObject(len(TEXT), None))
+
+
+def bytes_of_another_digest() -> None:
+    """It has another one."""
+    refused_beside(CheckedObject(len(TEXT), Digest.of(b"other")))
+
+
+def bytes_of_another_size() -> None:
+    """It has another size than the session was opened with, which links would tell."""
+    refused_beside(CheckedObject(len(TEXT) + 1, Digest.of(TEXT)))
+
+
+def bytes_with_headers() -> None:
+    """It would be downloaded as if it were compressed."""
+    refused_beside(CheckedObject(len(TEXT), Digest.of(TEXT), ("ContentEncoding",)))
+
+
+def a_checksum_of_parts() -> None:
+    """Look at an object of parts, which has the checksum of its parts' checksums: that is none."""
+    checksum = base64.b64encode(hashlib.sha256(TEXT).digest()).decode()
+    for value, kind in ((checksum, "COMPOSITE"), (f"{checksum}-1", "FULL_OBJECT")):
+        answer = {"ContentLength": 1, "ChecksumSHA256": value, "ChecksumType": kind}
+        client: Any = SimpleNamespace(head_object=lambda answer=answer, **_: answer)
+        if S3ObjectStore(client, "bucket").check("key") != CheckedObject(1, None):
+            raise Violation(f"{value} of {kind} is taken for a digest")
+
+
 # The mutants that forget a condition of DynamoDB's writes: one row for each named clause.
 
 
@@ -383,6 +439,95 @@ def _(_: Original, self: Effects, session: Session, until: float) -> object:
     return self._copy(session, until)
 
 
+@rule(
+    "a direct upload is published by its digest alone",
+    "_fault",
+    direct_uploads,
+    crashed=["direct, commit before the PUT"],
+)
+def _(fault: Original, session: Session, found: CheckedObject | None) -> object:
+    return fault(session, found) if found else None
+
+
+@rule(
+    "a digest that S3 has not compared is good",
+    "_fault",
+    direct_uploads,
+    checked=[bytes_that_s3_has_not_compared],
+)
+def _(fault: Original, session: Session, found: CheckedObject | None) -> object:
+    unknown = found and found.digest is None
+    return fault(session, replace(found, digest=session.claim) if found and unknown else found)
+
+
+@rule(
+    "the digest that S3 has compared is not that of the claim",
+    "_fault",
+    direct_uploads,
+    checked=[bytes_of_another_digest],
+)
+def _(fault: Original, session: Session, found: CheckedObject | None) -> object:
+    compared = found and found.digest
+    return fault(session, replace(found, digest=session.claim) if found and compared else found)
+
+
+@rule("a direct upload has any size", "_fault", direct_uploads, checked=[bytes_of_another_size])
+def _(fault: Original, session: Session, found: CheckedObject | None) -> object:
+    return fault(session, found and replace(found, size=session.direct_size or 0))
+
+
+@rule("a pusher's headers are kept", "_fault", direct_uploads, checked=[bytes_with_headers])
+def _(fault: Original, session: Session, found: CheckedObject | None) -> object:
+    return fault(session, found and replace(found, headers=()))
+
+
+@rule("the checksum of parts is a digest", "_compared", objects, checked=[a_checksum_of_parts])
+def _(compared: Original, answer: dict[str, str]) -> object:
+    whole = answer["ChecksumSHA256"].partition("-")[0]
+    return compared({"ChecksumSHA256": whole, "ChecksumType": "FULL_OBJECT"})
+
+
+@rule(
+    "a direct upload is cleaned up while its URL lives",
+    "comes_again",
+    Leftovers,
+    crashed=["direct, cancel, the PUT ends late"],
+)
+def _(_: Original, self: Leftovers, _session: Session) -> float:
+    return self._clock.now() + self._limits.sweep_again
+
+
+@rule(
+    "a direct upload is cleaned up while a PUT may be under way",
+    "comes_again",
+    Leftovers,
+    crashed=["direct, cancel, the PUT ends late"],
+)
+def _(_: Original, self: Leftovers, _session: Session) -> float:
+    return self._clock.now() + self._limits.sweep_again + self._limits.direct_url
+
+
+@rule(
+    "a direct upload is any upload",
+    "find",
+    Leases,
+    crashed=["direct, asked as another upload"],
+)
+def _(find: Original, self: Leases, owner: object, session_id: str, *, direct: bool = False) -> Any:  # noqa: ANN401 - as find
+    session = self._ports.sessions.get(session_id)
+    return find(self, owner, session_id, direct=session.is_direct if session else direct)
+
+
+@rule(
+    "a commit that another one overtook is refused",
+    "still_live",
+    Closing,
+    raced=["direct commit, direct commit, live elsewhere"],
+)
+def _(_: Original, _self: Closing, _committed: Session) -> object:
+    raise DirectUploadInvalidError
+
+
 @rule("driven without the lease", "take", CommitDriver, raced=["PUT, worker", "worker, worker"])
 def _(_: Original, self: CommitDriver, session: Session, *_times: float, **_more: object) -> object:
     return replace(session, holder=self._ports.clock.new_id())  # which no item names
@@ -439,7 +584,7 @@ def _(read_on: Original, self: Effects, session: Session, until: float) -> objec
     return hasher
 
 
-@rule("201 for a blob that was deleted", "_still_live", Closing, checked=[a_deleted_blob_is_gone])
+@rule("201 for a blob that was deleted", "still_live", Closing, checked=[a_deleted_blob_is_gone])
 def _(_: Original, _self: Closing, committed: Session) -> Session:
     return committed
 

@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import images
+from tests.drills import direct, images
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
@@ -392,6 +392,26 @@ UPLOADS = [
     Operation("cancel after a dead request", cancelling, leased(12, 5)),
 ]
 
+DIRECT = [
+    Operation("direct", direct.pushing()),
+    Operation("direct, nothing", direct.pushing(b"")),
+    Operation("direct, already live", direct.pushing(), pushed),
+    Operation("direct, live elsewhere", direct.pushing(), pushed_away),
+    Operation("direct, live elsewhere, directly", direct.pushing(), direct.pushed_away),
+    Operation("direct, object gone", healing(direct.pushing()), buried(direct.pushed_away)),
+    Operation("direct, status", direct.asking_status, direct.opened),
+    Operation("direct, commit", direct.committing, direct.put),
+    Operation("direct, commit before the PUT", direct.committing_nothing, direct.opened_elsewhere),
+    Operation("direct, cancel", direct.cancelling, direct.put),
+    Operation("direct, PUT and cancel", direct.putting_and_cancelling, direct.opened),
+    Operation("direct, cancel, the PUT ends late", direct.putting_late, direct.opened),
+    Operation("direct, asked as another upload", direct.asked_otherwise, direct.put),
+    Operation("direct, asked by another principal", direct.asked_by_another, direct.put),
+    Operation("direct, then chunks elsewhere", closing(), direct.live_before(opened(20, 20, 15))),
+    Operation("direct, then a mount", mounting, direct.pushed_away),
+    Operation("direct, then a pull", pulling, direct.pushed_away),
+]
+
 COMMITS = [
     Operation("commit a tail", closing(TEXT[:5]), opened(5)),
     Operation("commit a tail and a body", closing(TEXT[:9]), opened(5)),
@@ -481,6 +501,8 @@ SWEEPS = [
     Operation("sweep a verified session at its end",
               sweeping(), waiting(left(VERIFIED, hash_state=b"?"), DAYS)),
     Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),
+    Operation("sweep a direct session at its end", sweeping(), waiting(direct.put, DAYS)),
+    Operation("sweep an empty direct session", sweeping(), waiting(direct.opened, DAYS)),
     Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
     Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
     Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
@@ -491,4 +513,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
-from tests.drills import images
+from tests.drills import direct, images
 from tests.drills.operations import (
     SMALL_BODY,
     buried,
@@ -255,6 +255,32 @@ UPLOADS = [
          holds_one_of(TEXT[:6], TEXT[:3] + OTHER[3:6])),
 ]
 
+DIRECT = [
+    Race("direct commit, direct commit", direct.put, [direct.committing] * 2),
+    Race("direct commit, direct commit, live elsewhere", direct.live_before(direct.put),
+         [direct.committing] * 2),
+    Race("direct commit, DELETE", direct.put, [direct.trying_to_commit, direct.giving_up]),
+    Race("direct PUT, DELETE", direct.opened, [direct.trying_to_push, direct.giving_up]),
+    Race("direct PUT, direct PUT", direct.opened, [direct.trying_to_push] * 2),
+    Race("direct DELETE, DELETE", direct.put, [direct.giving_up] * 2),
+    Race("direct, the same pushed elsewhere", lambda _: None, [direct.pushing(), WHOLE_AWAY],
+         pullable_from(HOME, AWAY)),
+    Race("direct, the same pushed here", lambda _: None, [direct.pushing(), WHOLE_HOME],
+         pullable_from(HOME)),
+    Race("direct, direct, object gone", buried(pushed),
+         [direct.pushing(), direct.pushing(repository=AWAY)], pullable_from(HOME, AWAY)),
+    Race("direct commit, DELETE of its blob", direct.put,
+         [direct.trying_to_commit, deleting(HOME)]),
+    Race("direct commit, sweeper at the end", direct.ending_soon,
+         [direct.trying_to_commit, sweeping(20)]),
+    Race("direct PUT, sweeper at the end", direct.ending_soon,
+         [direct.trying_to_push, sweeping(20)]),
+    Race("direct DELETE, sweeper at the end", direct.ending_soon,
+         [direct.giving_up, sweeping(20)]),
+    Race("late direct commit", direct.put, [direct.committing] * 2, late=True),
+    Race("late direct PUT", direct.opened, [direct.trying_to_push, direct.giving_up], late=True),
+]
+
 LATE = [
     Race("late tail", opened(12, 3), [patching(MIXED, 15, 18), patching(TEXT, 15, 18)],
          holds_one_of(TEXT[:18], MIXED[:18]), late=True),
@@ -361,4 +387,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]

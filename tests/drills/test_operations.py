@@ -83,6 +83,6 @@ def test_a_crowd_gets_through(share: float) -> None:
 def test_every_row_of_the_state_table_is_reached_by_an_operation() -> None:
     """A row that no operation reaches is dead, or is not drilled."""
     with reached_rows() as reached:
-        for operation in operations.UPLOADS + operations.COMMITS + operations.SWEEPS:
+        for operation in operations.ALL:
             crashes.undisturbed(TablesWorld(), operation)
     assert reached == set(TABLE)

@@ -148,7 +148,7 @@ def checksums(request: ObjectRequest, _limit: int) -> Refusal | None:
     """Refuse bytes that differ from the checksum sent with them. moto: stores them.
 
     Only PutObject and UploadPart carry the bytes they check; aws-chunked bodies, whose checksum
-    comes in a trailer, are left to moto.
+    comes in a trailer, are left to moto, and so is a SHA-256: moorage/local/moto_corrections.py.
     """
     chunked = "aws-chunked" in request.header("content-encoding")
     sub_resource = set(request.query) & {"acl", "tagging", "retention", "legal-hold"}
@@ -168,7 +168,6 @@ _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
     "content-md5": lambda body: hashlib.md5(body, usedforsecurity=False).digest(),
     "x-amz-checksum-crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
     "x-amz-checksum-sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
-    "x-amz-checksum-sha256": lambda body: hashlib.sha256(body).digest(),
 }
 
 

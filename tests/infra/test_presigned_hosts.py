@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import json, types
+from chalicelib.digest import Digest
 from chalicelib.wiring import registry as wiring
 link = types.SimpleNamespace(key="blobs/sha256/ab/x")
 made = {method: wiring.registry().blobs.url(link, method=method) for method in ("GET", "HEAD")}
+objects, digest = wiring.registry()._ports.objects, Digest.of(b"x")
+made["PUT"] = objects.presign_put(link.key, digest, 1, seconds=60).url
 print(json.dumps(made))
 """
 
@@ -56,7 +59,10 @@ def test_a_url_names_the_regions_own_host(
     }
     done = run_bare(PROGRAM, function_environment((task,), **given), cwd=task)
     made: dict[str, str] = json.loads(done.stdout)
-    assert set(made) == {"GET", "HEAD"}
+    assert set(made) == {"GET", "HEAD", "PUT"}
+    (bound,) = parse_qs(urlsplit(made["PUT"]).query)["X-Amz-SignedHeaders"]
+    signed = {"content-length", "content-type", "if-none-match", "x-amz-checksum-sha256"}
+    assert set(bound.split(";")) == {"host"} | signed
     for url in made.values():
         parts = urlsplit(url)
         assert parts.netloc + parts.path == place

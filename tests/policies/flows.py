@@ -38,6 +38,7 @@ from tests.policies.deployed import (
     basic,
 )
 from tests.support.issuer import jwk, rsa_key, serving, token
+from tests.support.presigned_puts import send
 from tests.support.values import (
     a_manifest,
     a_session,
@@ -320,6 +321,26 @@ def an_upload_that_is_long_to_commit(deployment: ReplayedDeployment) -> None:
     closed(deployment, at, data)
 
 
+def a_direct_upload(deployment: ReplayedDeployment) -> None:
+    """POST, a fresh URL, a PUT to S3, the commit; twice, so that bytes are deleted; a DELETE."""
+    assert deployment.ask("GET", "_oci/ext/discover").status == 200
+    data = os.urandom(1000)
+    for _ in range(2):
+        at = directly_put(deployment, fresh_name(), data)
+        assert deployment.ask("PUT", at).status == 201
+    at = directly_put(deployment, fresh_name(), data)
+    assert deployment.ask("DELETE", at).status == 204
+
+
+def directly_put(deployment: ReplayedDeployment, name: str, data: bytes) -> str:
+    """Put bytes to the URL of a direct upload; return the session's URL."""
+    target = f"{name}/_moorage/uploads/?digest={Digest.of(data)}&size={len(data)}"
+    at = located(deployment.ask("POST", target), 201)
+    put_to = json.loads(deployment.ask("GET", at).body)["put"]
+    assert send(put_to["url"], put_to["headers"], data) == (200, "")
+    return at
+
+
 def blobs(deployment: ReplayedDeployment) -> None:
     """Bytes, ranges and URLs; blobs that are not there; deletion."""
     name = fresh_name()
@@ -570,6 +591,14 @@ def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
     commits(deployment, again)
 
 
+def a_commit_of_what_was_put_directly(deployment: ReplayedDeployment) -> None:
+    """The same, where the live bytes are those of a direct upload."""
+    session, data = sealed(deployment, PART)
+    assert deployment.ask("PUT", directly_put(deployment, fresh_name(), data)).status == 201
+    commits(deployment, session)
+    assert keys_of(deployment, session) == []
+
+
 def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
     """More than one request copies is copied in parts; a copy that was begun goes on."""
     session, _ = sealed(deployment, *TOO_LARGE)
@@ -635,6 +664,21 @@ def a_sweep_of_sealed_sessions(deployment: ReplayedDeployment) -> None:
     assert {state_of(deployment, session) for session, _ in ways} == {UploadState.COMMITTED}
     assert state_of(deployment, wrong) is UploadState.ASSEMBLED
     assert state_of(deployment, changed) is UploadState.CANCELLED
+
+
+def a_sweep_of_direct_uploads(deployment: ReplayedDeployment) -> None:
+    """What was put and never committed goes; where a direct blob is live, a commit is driven on."""
+    with deployment.earlier(LIMITS.session_life + DAY):
+        direct = deployment.arranged.registry.direct
+        left = direct.start(fresh_name(), WHO, Digest.of(SMALL), len(SMALL))
+    deployment.arranged.ports.objects.put(f"direct/{left.session.id}/{Digest.of(SMALL).hex}", SMALL)
+    with deployment.earlier(2 * DAY):
+        waiting, live = sealed(deployment, PART)
+    assert deployment.ask("PUT", directly_put(deployment, fresh_name(), live)).status == 201
+    deployment.sweep()
+    assert state_of(deployment, left.session) is UploadState.CANCELLED
+    assert keys_of(deployment, left.session) == []
+    assert state_of(deployment, waiting) is UploadState.COMMITTED
 
 
 def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:

@@ -97,9 +97,21 @@ def presigned_needs(service: str, operation: str, parameters: Mapping[str, Any])
 
     Raises UnmappedCallError.
     """
-    if (service, operation) not in {("s3", "GetObject"), ("s3", "HeadObject")}:
+    action, known = _SIGNED.get((service, operation), ("", ""))
+    if not parameters.keys() <= frozenset(known.split()):
         raise UnmappedCallError(f"nobody has looked up what a URL for {service}:{operation} needs")
-    return frozenset({_on_key("GetObject", parameters)})
+    return frozenset({_on_key(action, parameters)})
+
+
+_SIGNED = {
+    ("s3", "GetObject"): ("GetObject", "Bucket Key"),
+    ("s3", "HeadObject"): ("GetObject", "Bucket Key"),
+    # If-None-Match needs no right to read: "Conditional writes".
+    ("s3", "PutObject"): (
+        "PutObject",
+        "Bucket Key ChecksumSHA256 ContentLength ContentType IfNoneMatch",
+    ),
+}
 
 
 def _on_key(action: str, parameters: Mapping[str, Any]) -> Need:
@@ -209,7 +221,7 @@ _CALLS = {
         CreateMultipartUpload=(_object("PutObject"), f"{_KEY} ContentType"),
         DeleteObjects=(_delete, "Bucket Delete"),
         GetObject=(_read, f"{_KEY} IfMatch Range"),
-        HeadObject=(_read, _KEY),
+        HeadObject=(_read, f"{_KEY} ChecksumMode"),
         ListMultipartUploads=(
             _bucket("ListBucketMultipartUploads"),
             "Bucket Prefix MaxUploads KeyMarker UploadIdMarker",

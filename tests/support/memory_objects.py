@@ -12,16 +12,20 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.outcomes import (
+    CheckedObject,
     MultipartMissingError,
     MultipartUpload,
     ObjectChangedError,
     ObjectMissingError,
     ObjectStat,
     Part,
+    PresignedPut,
     WrittenObject,
 )
 from chalicelib.registry.service import COPY_WHOLE
@@ -57,6 +61,8 @@ class MemoryObjectStore:
     copy_whole: int = COPY_WHOLE
     copy_part_size: int = COPY_PART
     now: Callable[[], float] = time.time
+    checked: dict[str, CheckedObject] = field(default_factory=dict)
+    """What was compared of objects that were put by a URL; may be of one that is gone."""
     under_way: Callable[[str, Callable[[], None]], None] = at_once
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict)
@@ -65,7 +71,7 @@ class MemoryObjectStore:
 
     def become(self, other: MemoryObjectStore) -> None:
         """Take all that another store holds; later neither changes the other."""
-        self.objects = dict(other.objects)
+        self.objects, self.checked = dict(other.objects), dict(other.checked)
         self.uploads = {upload: dict(parts) for upload, parts in other.uploads.items()}
         self._begun = other._begun
 
@@ -103,6 +109,13 @@ class MemoryObjectStore:
         with self._lock:
             data = self.objects.get(key)
         return None if data is None else ObjectStat(len(data), etag_of(data))
+
+    def check(self, key: str) -> CheckedObject | None:
+        """Look at what was compared of an object."""
+        with self._lock:
+            data = self.objects.get(key)
+            found = self.checked.get(key)
+        return None if data is None else found or CheckedObject(len(data), None)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys."""
@@ -205,6 +218,34 @@ class MemoryObjectStore:
     def presign(self, key: str, *, method: str, seconds: int) -> str:
         """Return what stands for a URL."""
         return f"memory:{method}:{seconds}:{key}"
+
+    def presign_put(self, key: str, digest: Digest, size: int, *, seconds: int) -> PresignedPut:
+        """Return what stands for a URL: what it is for, and until when."""
+        headers = {"digest": str(digest), "size": str(size)}
+        return PresignedPut(f"memory:PUT:{self.now() + seconds}:{key}:{digest}:{size}", headers)
+
+    def put_by_url(
+        self, put: PresignedPut, data: bytes, *, begun: float | None = None, **chosen: str
+    ) -> int:
+        """Put an object by a URL; returns S3's status. `chosen`: headers beside those it binds.
+
+        `begun` is when the request began, if that was before now (seconds since the epoch).
+        """
+        _, _, until, key, algorithm, hexed, size = put.url.split(":")
+        digest = Digest(Algorithm(algorithm), hexed)
+        bound = {"digest": str(digest), "size": size}
+        if (self.now() if begun is None else begun) > float(until):
+            return HTTPStatus.FORBIDDEN
+        if dict(put.headers) != bound or len(data) != int(size):
+            return HTTPStatus.FORBIDDEN
+        if Digest.of(data) != digest:
+            return HTTPStatus.BAD_REQUEST
+        with self._lock:
+            if key in self.objects:
+                return HTTPStatus.PRECONDITION_FAILED
+            self.checked[key] = CheckedObject(len(data), digest, tuple(chosen))
+            self._store(key, data)
+        return HTTPStatus.OK
 
     def _parts(self, key: str, upload_id: str) -> dict[int, bytes]:
         if (key, upload_id) not in self.uploads:

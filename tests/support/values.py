@@ -90,6 +90,7 @@ def a_full_session() -> Session:
         reading=Reading(Algorithm.SHA512, 2**40, b"\x00state\xff"),
         computed=(fresh_digest(), fresh_digest()),
         published_key="blobs/sha256/ab/cd/x",
+        direct_size=2**33,
         disturbed=True,
         expires_at=NOW + 0.877 - 0.000456,
     )
@@ -132,7 +133,10 @@ def begin(sessions: SessionStore, repository: str, digest: Digest) -> tuple[Sess
     )
     sessions.create(session)
     committed = replace(
-        session, state=UploadState.COMMITTED, sweep_at=None, expires_at=float(int(NOW) + 86400)
+        session,
+        state=UploadState.COMMITTED,
+        sweep_at=NOW + 4321,
+        expires_at=float(int(NOW) + 86400),
     )
     return session, committed
 

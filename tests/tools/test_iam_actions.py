@@ -90,12 +90,15 @@ def test_the_table(
     assert {(need.action, need.resource) for need in found} == needed
 
 
-def test_a_url_is_a_read() -> None:
-    """Whoever signs a URL for a read needs to be allowed that read; other URLs are not signed."""
+def test_a_url_is_a_read_or_a_put() -> None:
+    """Whoever signs a URL needs to be allowed what it is for; other URLs are not signed."""
     for operation in ("GetObject", "HeadObject"):
         assert presigned_needs("s3", operation, AT) == {Need("s3:GetObject", OBJECT)}
-    with pytest.raises(UnmappedCallError):
-        presigned_needs("s3", "PutObject", AT)
+    bound = {**AT, "ChecksumSHA256": "c", "ContentLength": 1, "IfNoneMatch": "*"}
+    assert presigned_needs("s3", "PutObject", bound) == {Need("s3:PutObject", OBJECT)}
+    for operation, more in (("DeleteObject", {}), ("PutObject", {"ACL": "public-read"})):
+        with pytest.raises(UnmappedCallError):
+            presigned_needs("s3", operation, {**AT, **more})
 
 
 @pytest.mark.parametrize(

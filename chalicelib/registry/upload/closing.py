@@ -84,7 +84,7 @@ class Closing:
             if data and session.claim != digest and session.takes_claims:
                 raise _takes_no_bytes(session, at) from None
             if session.state is UploadState.COMMITTED:
-                return self._still_live(self._bound(session, digest))
+                return self.still_live(self._bound(session, digest))
             return self._finish(session, digest, patience, deadline)
         hasher = hasher_of(leased) if leased.offset else Hasher(digest.algorithm)
         hashed = hasher is not None and hasher.algorithm is digest.algorithm
@@ -120,7 +120,7 @@ class Closing:
         sweep_at = now + self._limits.sweep_sealed
         return replace(closed, holder=holder, lease_until=until, sweep_at=sweep_at)
 
-    def _still_live(self, committed: Session) -> Session:
+    def still_live(self, committed: Session) -> Session:
         """Return a session whose commit a client asks for again; its blob may be gone by now.
 
         Raises UploadUnknownError then, as it is when the session is gone too: clients push anew.
@@ -193,7 +193,7 @@ class Closing:
             state=after(leased.state, Event.WHOLE),
             offset=size,
             last_fence=leased.fence,
-            sweep_at=None if clean else now + self._limits.sweep_again,
+            sweep_at=now + self._limits.sweep_again,
             expires_at=now + self._limits.remember if clean else None,
         )
         try:

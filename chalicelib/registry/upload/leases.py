@@ -44,14 +44,17 @@ class Leases:
         self._chunks = Chunks(ports, limits)
         self._leftovers = Leftovers(ports, limits)
 
-    def find(self, owner: Owner, session_id: str) -> Session:
+    def find(self, owner: Owner, session_id: str, *, direct: bool = False) -> Session:
         """Read a session without its lease. Raises UploadUnknownError.
 
-        One that is committed or being driven answers past the end of its life too: its client
-        waits for the outcome.
+        A direct one is known to its own endpoints alone, which know no other one. One that is
+        committed or being driven answers past the end of its life too: its client waits for the
+        outcome.
         """
         session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
         if session is None or session.owner != owner or session.state is UploadState.CANCELLED:
+            raise UploadUnknownError
+        if session.is_direct is not direct:
             raise UploadUnknownError
         answers = session.state is UploadState.COMMITTED or session.driven(now)
         if session.over_by(now) and not answers:
@@ -142,7 +145,7 @@ class Leases:
             state=after(session.state, event),
             fence=session.fence + 1,
             disturbed=session.disturbed or session.holder is not None,
-            sweep_at=self._ports.clock.now() + self._limits.sweep_again,
+            sweep_at=self._leftovers.comes_again(session),
         )
         return self._leftovers.clean(self._ports.sessions.write(session, ended))
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.errors import RegistryError
-from chalicelib.registry.keys import canonical_key, data_key, session_prefix, tail_key
+from chalicelib.registry.keys import canonical_key, data_key, direct_key, session_prefix, tail_key
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session
@@ -60,7 +60,19 @@ class Leftovers:
         gone = now + self._limits.remember
         return self._sessions.write(session, replace(session, sweep_at=None, expires_at=gone))
 
+    def comes_again(self, session: Session) -> float:
+        """When the sweeper comes to a session that ends now, to delete what arrives late.
+
+        By then the URLs of a direct upload have expired, and a PUT that was begun has ended.
+        """
+        late = self._limits.direct_url + self._limits.direct_put if session.is_direct else 0.0
+        return self._clock.now() + self._limits.sweep_again + late
+
     def _delete(self, session: Session) -> None:
+        if session.is_direct:
+            key = direct_key(session.claimed_digest, session.id)
+            self._objects.delete([] if key == session.published_key else [key])
+            return
         claims = {*session.earlier_claims, *([session.claim] if session.claim else [])}
         keys = sorted({canonical_key(claim, session.id) for claim in claims})
         if session.offset >= self._limits.copy_whole:
@@ -80,11 +92,13 @@ class Leftovers:
     def _may_be_written_late(self, session: Session) -> bool:
         """Whether bytes may still arrive after a clean-up.
 
-        That is so in three cases. The session is disturbed: a lease was taken over, or S3 was
-        asked twice. Another push's bytes are live: a copy to this session's own key, which was
-        deleted, may still be under way. Or the bytes were copied in parts: another driver may
-        have begun a copy of its own.
+        That is so in four cases. It is a direct upload: a URL may be in use. The session is
+        disturbed: a lease was taken over, or S3 was asked twice. Another push's bytes are live: a
+        copy to this session's own key, which was deleted, may still be under way. Or the bytes
+        were copied in parts: another driver may have begun a copy of its own.
         """
+        if session.is_direct:
+            return True
         own_key = session.claim and canonical_key(session.claim, session.id)
         sealed = session.tail_part is not None
         copied = session.tail is not None and session.published_key is not None

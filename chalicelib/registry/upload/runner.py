@@ -37,7 +37,7 @@ class CommitDriver:
         One that has a driver already is left to it.
         """
         session = self._ports.sessions.get(session_id)
-        if session is None or session.state is UploadState.OPEN or session.settled:
+        if session is None or session.takes_bytes or session.settled:
             return session
         if session.driven(self._ports.clock.now()):
             return session

@@ -26,6 +26,11 @@ before.
 - A session is *hashed* while the digest of its accepted bytes is known, since each chunk was hashed
   as it came. It is unhashed where the saved hash can't be used, or the claim has another algorithm.
 
+- A *direct* session has no lease and no driver. Its claim is in the item when it is created, and
+  its client puts the bytes to the canonical key by a URL that lets through nothing else. S3
+  compares their SHA-256 with the claim before it keeps them, and keeps what it has compared. So a
+  commit is one look at the object and one transaction, which any number of requests may try.
+
 Who may die where, and what the next one finds:
 
 - open: the holder of the lease dies. Offset, hash and accepted parts are as they were before it.
@@ -39,6 +44,9 @@ Who may die where, and what the next one finds:
   neither the upload nor the object meanwhile. So only a driver says `lost`: at once if nobody can
   have asked before it (a driver that leaves a sealed session marks it disturbed), and else when
   both are missed for longer than S3 can take.
+- direct: a client dies before its PUT, in it, or before the commit. It comes back, or the session
+  ends with its life. A URL that was given out can't be taken back: a PUT may still land when the
+  session is over. So clean-up comes again when the last URL has expired and the longest PUT ended.
 - committed, cancelled: clean-up dies, and the sweeper does it again. Where a late writer may exist,
   it deletes by prefix, and once more an hour later, and only then may the item expire.
 
@@ -46,8 +54,9 @@ Why these states. `sealed` takes no more bytes; its claim is the hash, or it is 
 `assembled` has one staged object, which can be read, as parts can't be. A hashed session is copied
 from there. An unhashed one is read whole and published only by way of `verified`; after a
 mismatch it stays, since another claim may be right. `copied` has the bytes at a key of its own, and
-one transaction writes record, link and session. Nobody gets a blob by naming its digest: `already
-live` and `whole` are moves of hashed sessions alone.
+one transaction writes record, link and session. `direct` is no kind of `open`: it takes neither
+chunk nor claim. Nobody gets a blob by naming its digest: `already live` and `whole` are moves of
+hashed sessions alone, and a direct one has to have its own object.
 
 Tried and left: a limit of 64 burned numbers ended every upload in some minutes of throttling. A 409
 of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. With
@@ -98,6 +107,9 @@ TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,
     (UploadState.OPEN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.DIRECT, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.DIRECT, Event.CANCEL): UploadState.CANCELLED,
+    (UploadState.DIRECT, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.SEALED, Event.ASSEMBLE): UploadState.ASSEMBLED,
     (UploadState.SEALED, Event.ALREADY_LIVE): UploadState.COMMITTED,
     (UploadState.SEALED, Event.LOST): UploadState.CANCELLED,

@@ -102,11 +102,10 @@ class _Publication(NamedTuple):
     def session(self, live: str) -> Session:
         """The session as it is written when `live` is the key that the record names."""
         written = replace(self.after, published_key=live)
-        if live == self.key:
-            return written
-        # Its own bytes are not those published: the sweeper has to see it until they are gone.
-        at = self.after.sweep_at or self.before.sweep_at
-        return replace(written, sweep_at=at, expires_at=None)
+        if live != self.key:
+            # Its own bytes are not those published: the sweeper has to see it until they are gone.
+            return replace(written, expires_at=None)
+        return replace(written, sweep_at=None) if written.expires_at else written
 
     def check_size(self, size: int) -> None:
         if size != self.after.offset:

@@ -58,6 +58,7 @@ SESSION = Schema(
         Field("reading", _READING, optional=True),
         Field("computed", codec.list_of(codec.DIGEST)),
         Field("published_key", codec.TEXT, optional=True),
+        Field("direct_size", codec.WHOLE, optional=True),
         Field("disturbed", codec.FLAG),
         Field("sweep_at", codec.TIME, optional=True),
         Field("expires_at", codec.SECONDS, optional=True),

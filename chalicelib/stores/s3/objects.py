@@ -6,6 +6,7 @@ means that. Its callers have named every key in an item of DynamoDB already.
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
+import binascii
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
+from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.limits import S3_KEYS
 from chalicelib.registry.outcomes import (
+    CheckedObject,
     MultipartBusyError,
     MultipartMissingError,
     MultipartUpload,
@@ -24,6 +27,7 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
+    PresignedPut,
     WrittenObject,
 )
 from chalicelib.registry.service import COPY_WHOLE
@@ -45,6 +49,18 @@ _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectCh
 
 _OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
 
+
+_BYTES = "application/octet-stream"
+_SHA256_BYTES = 32
+
+_WRITERS_HEADERS = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "Expires",
+)
+"""What a PUT may carry beside what its URL binds: S3 refuses each `x-amz-` header not signed."""
 
 REQUEST_PATIENCE = 20
 """Seconds that the API waits for S3: a handler has 29. It copies 256 MiB at most in one request."""
@@ -101,7 +117,7 @@ class S3ObjectStore:
     def put(self, key: str, data: bytes) -> WrittenObject:
         with failures():
             answer = self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType="application/octet-stream"
+                Bucket=self._bucket, Key=key, Body=data, ContentType=_BYTES
             )
         return WrittenObject(answer["ETag"], repeated=_was_repeated(answer["ResponseMetadata"]))
 
@@ -132,13 +148,21 @@ class S3ObjectStore:
                 yield chunk
 
     def stat(self, key: str) -> ObjectStat | None:
-        try:
-            # A HEAD's answer has no body, and so no code: the status is all that S3 says.
-            with failures({"404": ObjectMissingError}):
-                answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except ObjectMissingError:
+        answer = self._head(key)
+        return None if answer is None else ObjectStat(answer["ContentLength"], answer["ETag"])
+
+    def check(self, key: str) -> CheckedObject | None:
+        answer = self._head(key, ChecksumMode="ENABLED")
+        if answer is None:
             return None
-        return ObjectStat(answer["ContentLength"], answer["ETag"])
+        chosen = tuple(name for name in _WRITERS_HEADERS if answer.get(name))
+        return CheckedObject(answer["ContentLength"], _compared(answer), chosen)
+
+    def _head(self, key: str, **wanted: str) -> Mapping[str, Any] | None:
+        # A HEAD's answer has no body, and so no code: the status is all that S3 says.
+        with suppress(ObjectMissingError), failures({"404": ObjectMissingError}):
+            return self._client.head_object(Bucket=self._bucket, Key=key, **wanted)  # type: ignore[arg-type]
+        return None
 
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), S3_KEYS):
@@ -170,7 +194,7 @@ class S3ObjectStore:
     def begin_multipart(self, key: str) -> MultipartUpload:
         with failures():
             answer = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=key, ContentType="application/octet-stream"
+                Bucket=self._bucket, Key=key, ContentType=_BYTES
             )
         return MultipartUpload(
             answer["UploadId"], repeated=_was_repeated(answer["ResponseMetadata"])
@@ -261,6 +285,21 @@ class S3ObjectStore:
             operation, Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=seconds
         )
 
+    def presign_put(self, key: str, digest: Digest, size: int, *, seconds: int) -> PresignedPut:
+        checksum = binascii.b2a_base64(bytes.fromhex(digest.hex), newline=False).decode()
+        bound = {
+            "ChecksumSHA256": ("x-amz-checksum-sha256", checksum),
+            "ContentLength": ("Content-Length", str(size)),
+            "ContentType": ("Content-Type", _BYTES),
+            # The headers that a PUT chooses besides are looked at once: no later one may change it.
+            "IfNoneMatch": ("If-None-Match", "*"),
+        }
+        given = {name: value for name, (_, value) in bound.items()} | {"ContentLength": size}
+        url = self._client.generate_presigned_url(
+            "put_object", Params={"Bucket": self._bucket, "Key": key, **given}, ExpiresIn=seconds
+        )
+        return PresignedPut(url, dict(bound.values()))
+
     def _uploads(self, prefix: str) -> list[tuple[str, str]]:
         """Key and id of every open multipart upload below a prefix."""
         request = {"Prefix": prefix, "MaxUploads": S3_KEYS}
@@ -301,3 +340,14 @@ class S3ObjectStore:
 
 def _was_repeated(metadata: "ResponseMetadataTypeDef") -> bool:
     return metadata["RetryAttempts"] > 0
+
+
+def _compared(answer: Mapping[str, Any]) -> Digest | None:
+    """Return the SHA-256 of a whole object; one that was made of parts has that of its parts'."""
+    if answer.get("ChecksumType") == "COMPOSITE":
+        return None
+    try:
+        compared = binascii.a2b_base64(answer.get("ChecksumSHA256", ""), strict_mode=True)
+    except binascii.Error:  # such as "...-3", of three parts
+        return None
+    return Digest(Algorithm.SHA256, compared.hex()) if len(compared) == _SHA256_BYTES else None

@@ -57,6 +57,9 @@ ENDPOINTS = {
     "a/b/blobs/uploads/x": dict.fromkeys(("GET", "PATCH", "PUT", "DELETE"), Action.PUSH),
     f"a/b/blobs/sha256:{'0' * 64}": PULLED | {"DELETE": Action.DELETE},
     "a/b/manifests/v1": PULLED | {"PUT": Action.PUSH, "DELETE": Action.DELETE},
+    "_oci/ext/discover": {"GET": Action.PING},
+    "a/b/_moorage/uploads": {"POST": Action.PUSH},
+    "a/b/_moorage/uploads/x": dict.fromkeys(("GET", "PUT", "DELETE"), Action.PUSH),
     "a/b/tags/list": PULLED,
     f"a/b/referrers/sha256:{'0' * 64}": PULLED,
 }

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -16,6 +17,7 @@ from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
 from tests.emulators.backends import Backend, ministack_backend
 from tests.emulators.dynamodb import MemoryTables
 from tests.emulators.lost_answers import first_answers_lost
@@ -219,6 +221,25 @@ def dynamo(request: pytest.FixtureRequest, running: Running) -> Stores:
     stores = running.stores(request.param)
     stores.waits.clear()
     return stores
+
+
+@pytest.fixture
+def ministack(running: Running) -> Backend:
+    """MiniStack, which verifies what is signed."""
+    return running.backend("ministack")
+
+
+def signing_store(ministack: Backend) -> S3ObjectStore:
+    """Return a store that signs with the one key pair that MiniStack knows."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=ministack.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - MiniStack's own
+        config=s3_config(emulated=True),
+    )
+    return S3ObjectStore(client, ministack.bucket)
 
 
 @pytest.fixture

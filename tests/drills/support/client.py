@@ -6,11 +6,13 @@ It notes each promise in the ledger. It must never read the stores to decide wha
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import RegistryError
+from chalicelib.registry.outcomes import PresignedPut
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.session import UploadState
 from tests.drills.support.ledger import Ledger, Violation
@@ -28,6 +30,9 @@ HOME, AWAY = "team/home", "team/away"
 """The repositories of the operations and races."""
 TEXT = b"The quick brown fox jumps over the lazy dog, and again."
 """55 bytes: a few parts of 8 and a tail, and above what one copy takes."""
+
+CLIENTS_PUT = "client.put"
+"""The name of the call by which a client puts the bytes of a direct upload to S3."""
 
 _SESSIONS = 20
 """How often a client starts an upload anew before that is a violation."""
@@ -264,11 +269,77 @@ class Client:
             raise Violation(f"session {session_id} was opened, and is not there")
         if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
-        closed = session.state not in {UploadState.OPEN, UploadState.CANCELLED}
+        closed = not session.takes_bytes and session.state is not UploadState.CANCELLED
         deleted = (session.repository, digest) in self.ledger.unlinked
         if not closed or (digest is not None and not deleted):
             raise Violation(f"session {session_id} is {session.state}, and was answered 404")
         return False
+
+    # direct uploads
+
+    def push_direct(self, repository: str, data: bytes) -> None:
+        """Push a blob by putting it to S3."""
+        for _ in range(_SESSIONS):
+            session = self.start_direct(repository, data)
+            put = self.put_direct(repository, session, data)
+            if put and self.commit_direct(repository, session, data):
+                return
+        raise Violation(f"no direct session of {_SESSIONS} ever took the blob")
+
+    def start_direct(self, repository: str, data: bytes) -> str:
+        """Open a direct session; returns its id."""
+        target = f"{repository}/_moorage/uploads?digest={Digest.of(data)}&size={len(data)}"
+        response = expect(self.requests.insist("POST", target), 201)
+        return str(response.headers["Docker-Upload-UUID"])
+
+    def url_of(self, repository: str, session: str) -> PresignedPut | None:
+        """Ask for a URL; None if the session is gone, or committed."""
+        response = self.requests.insist("GET", f"{repository}/_moorage/uploads/{session}")
+        if response.status == 404:
+            self.gone(session)
+            return None
+        put = json.loads(expect(response, 200).body).get("put")
+        return PresignedPut(put["url"], put["headers"]) if put else None
+
+    def put_direct(self, repository: str, session: str, data: bytes) -> bool:
+        """Put the bytes to S3; False if the session is over before."""
+        for _ in range(self.requests.tries):
+            put = self.url_of(repository, session)
+            if put is None:
+                return False
+            try:
+                status = self.put_to(put, data)
+            except Stopped:
+                self.requests.gate.revive()
+                self.requests.wait()
+            except RegistryError:
+                self.requests.wait()
+            else:
+                if status not in {200, 412}:
+                    raise Violation(f"{session}: its bytes were refused with {status}")
+                return True
+        raise Violation(f"{session}: no PUT in {self.requests.tries} tries")
+
+    def put_to(self, put: PresignedPut, data: bytes) -> int:
+        """Put bytes to a URL, in one request that can be stopped; returns S3's status."""
+        world = self.stage.world
+        status: int = self.requests.gate(CLIENTS_PUT, lambda: world.put_by_url(put, data))
+        return status
+
+    def commit_direct(self, repository: str, session: str, data: bytes) -> bool:
+        """Commit a direct session; False if it is gone."""
+        digest = Digest.of(data)
+        response = self.requests.insist("PUT", f"{repository}/_moorage/uploads/{session}")
+        if expect(response, 201, 404).status == 404:
+            return self.gone(session, digest)
+        self.ledger.blobs[repository, digest] = data
+        return True
+
+    def cancel_direct(self, repository: str, session: str) -> None:
+        """Cancel a direct session."""
+        self.ledger.cancelled.add(session)
+        response = self.requests.insist("DELETE", f"{repository}/_moorage/uploads/{session}")
+        expect(response, 204, 404)
 
     # the rest
 

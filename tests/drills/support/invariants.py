@@ -244,9 +244,8 @@ def _nothing_unnamed(seen: Snapshot) -> None:
 
 
 def _may_own(session: Session, key: str) -> bool:
-    return key.startswith(session_prefix(session.id)) or (
-        key.startswith("blobs/") and key.endswith(f"/{session.id}")
-    )
+    prefixes = session_prefix(session.id), f"direct/{session.id}/"
+    return key.startswith(prefixes) or (key.startswith("blobs/") and key.endswith(f"/{session.id}"))
 
 
 def _nothing_left(seen: Snapshot) -> None:

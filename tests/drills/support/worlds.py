@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
 
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.stores.aws.failures import status_of
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
+    from chalicelib.registry.outcomes import PresignedPut
     from chalicelib.stores.dynamodb.keys import Key
     from tests.drills.support.snapshot import Snapshot
 
@@ -154,6 +159,10 @@ class TablesWorld:
         workers = gated(self.workers, "workers", gate)
         return Ports(objects, *_stores(client, REGISTRY, UPLOADS, self.clock), workers, self.clock)
 
+    def put_by_url(self, put: PresignedPut, data: bytes, begun: float | None = None) -> int:
+        """Do what a client does with a URL; returns S3's status. See MemoryObjectStore."""
+        return self._objects.put_by_url(put, data, begun=begun)
+
     def snapshot(self) -> Snapshot:
         """Look."""
         seen = drill_snapshot.of_items(self._tables.rows(UPLOADS), self._tables.rows(REGISTRY))
@@ -216,6 +225,18 @@ class AwsWorld:
         )
         stores = _stores(dynamodb, self._registry, self._uploads, self.clock)
         return Ports(objects, *stores, gated(self.workers, "workers", gate), self.clock)
+
+    def put_by_url(self, put: PresignedPut, data: bytes, _begun: float | None = None) -> int:
+        """Do what a client does with a URL, but for the signature; returns S3's status."""
+        key = urlsplit(put.url).path.removeprefix(f"/{self._bucket}/")
+        checksum = put.headers["x-amz-checksum-sha256"]
+        try:
+            self._s3.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, IfNoneMatch="*"
+            )
+        except ClientError as refused:
+            return status_of(refused) or 0
+        return 200
 
     def snapshot(self) -> Snapshot:
         """Look."""

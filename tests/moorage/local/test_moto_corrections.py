@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.s3.models import FakeKey, S3Backend
 
 from chalicelib.digest import Digest
@@ -113,3 +116,17 @@ def test_a_part_is_copied_without_reading_the_whole_object() -> None:
     unreadable = FakeKey.value.getter(mock.Mock(side_effect=AssertionError("the whole object")))  # type: ignore[attr-defined]
     with mock.patch.object(FakeKey, "value", unreadable):
         assert copied(1, 100, 199) == data[100:200]
+
+
+def test_bytes_of_another_sha256_are_not_kept(backend: Backend) -> None:
+    """A PUT that names a SHA-256 is compared with it, and a HEAD tells it; S3 does both."""
+    s3 = backend.s3(request_checksum_calculation="when_required")
+    where: Any = {"Bucket": backend.bucket, "Key": f"direct/{uuid.uuid4()}"}
+    right = base64.b64encode(hashlib.sha256(b"right").digest()).decode()
+    with pytest.raises(ClientError, match="BadDigest"):
+        s3.put_object(**where, Body=b"wrong", ChecksumSHA256=right)
+    with pytest.raises(ClientError, match="404"):
+        s3.head_object(**where)
+    s3.put_object(**where, Body=b"right", ChecksumSHA256=right)
+    assert s3.head_object(**where, ChecksumMode="ENABLED")["ChecksumSHA256"] == right
+    assert "ChecksumSHA256" not in s3.head_object(**where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import re
 import signal
 import stat
@@ -98,6 +99,7 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
     assert push_blob(proxy, REPOSITORY, BLOB) == 201
     status, headers, _ = ask(gateway, "HEAD", f"/v2/{REPOSITORY}/blobs/{DIGEST}")
     assert (status, headers["Content-Length"]) == (200, str(len(BLOB)))
+    check_direct_upload(registry)
     doors = {registry.ready["aws"], gateway, proxy}
     assert {ask_as("evil.example", door)[0] for door in doors} == {403}
     assert {door for door in doors if ask_as("registry.lan", door)[0] == 200} == {gateway, proxy}
@@ -105,6 +107,29 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
     registry.process.kill()
     driver.wait_until_gone(*registry.pids)
     registry.process.communicate()
+
+
+def check_direct_upload(registry: LocalRegistry) -> None:
+    """The lines of docs/direct-uploads.md push a file; a wrong one is refused by S3."""
+    text = (PROJECT / "docs" / "direct-uploads.md").read_text(encoding="utf-8")
+    block = text.split("<!-- curl: begin -->\n```bash\n")[1].split("```")[0]
+    data, gateway = b"a file" * 100_000, registry.ready["gateway"]
+    file = registry.folder / "layer"
+    file.write_bytes(data)
+    given = {**os.environ, "REGISTRY": gateway, "NAME": REPOSITORY, "FILE": str(file)}
+    for digest, done in ((f"sha256:{'0' * 64}", False), (str(Digest.of(data)), True)):
+        lines = block if done else re.sub("digest=.*", f"digest={digest}", block, count=1)
+        run = subprocess.run(
+            ["/bin/bash", "-euo", "pipefail", "-c", lines],
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (run.returncode == 0) == done, run.stderr
+        status = ask(gateway, "HEAD", f"/v2/{REPOSITORY}/blobs/{digest}")[0]
+        assert status == (200 if done else 404)
 
 
 def test_a_registry_with_access_control(tmp_path: Path) -> None:

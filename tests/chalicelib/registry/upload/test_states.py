@@ -19,7 +19,8 @@ def mermaid() -> str:
     arrows: dict[tuple[UploadState, UploadState], list[str]] = defaultdict(list)
     for (state, event), then in TABLE.items():
         arrows[state, then].append(event.value)
-    lines = ["stateDiagram-v2", f"    [*] --> {UploadState.OPEN}"]
+    lines = ["stateDiagram-v2"]
+    lines += [f"    [*] --> {state}" for state in (UploadState.OPEN, UploadState.DIRECT)]
     lines += [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
     lines += [f"    {state} --> [*]" for state in UploadState if state in TERMINAL]
     return "\n".join(lines) + "\n"

@@ -88,7 +88,7 @@ def test_what_a_publication_found_changes_before_it_is_written(
     assert written.published_key == link.key == record.key == expected
     assert record.links == links
     if how == "record goes":
-        assert written == replace(after, published_key=expected)
+        assert written == replace(after, published_key=expected, sweep_at=None)
 
 
 @pytest.mark.parametrize("how", ["publish", "mount"])
@@ -279,7 +279,7 @@ def test_two_pushes_that_heal_one_record(dynamo: Stores, repository: str) -> Non
     record = dynamo.record(digest)
     assert written.published_key == record.key == "blobs/theirs"
     assert record.links == 3
-    assert written.sweep_at == before.sweep_at
+    assert written.sweep_at == after.sweep_at
 
 
 def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: str) -> None:

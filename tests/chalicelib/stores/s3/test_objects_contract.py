@@ -9,7 +9,6 @@ import urllib.request
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
 import pytest
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
@@ -20,8 +19,8 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
 )
-from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
-from tests.chalicelib.stores.conftest import BACKENDS, Script, error
+from chalicelib.stores.s3.objects import S3ObjectStore
+from tests.chalicelib.stores.conftest import BACKENDS, Script, error, signing_store
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
@@ -33,12 +32,6 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 LATER = time.time() + 3600
-
-
-@pytest.fixture
-def ministack(running: Running) -> Backend:
-    """MiniStack, which verifies what is signed."""
-    return running.backend("ministack")
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
@@ -176,16 +169,7 @@ def test_many_keys_are_deleted(store: ObjectStore) -> None:
 
 def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
     """A URL gives its object by its method; another method, key or a forged one is refused."""
-    # MiniStack verifies what is signed with the one key pair that it knows.
-    client = boto3.client(
-        "s3",
-        endpoint_url=ministack.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - MiniStack's own
-        config=s3_config(emulated=True),
-    )
-    store = S3ObjectStore(client, ministack.bucket)
+    store = signing_store(ministack)
     name, other = key(), key()
     store.put(name, b"hello")
     store.put(other, b"other")
