@@ -47,12 +47,14 @@ def start(registry: Registry, request: Request, name: str) -> Response:
     size = request.parameter("size") or ""
     if not _SIZE.fullmatch(size):
         raise RequestInvalidError(f"?size={quoted(size)} is no number of bytes")
-    return _told(201, registry, registry.direct.start(name, request.principal, digest, int(size)))
+    return _described(
+        201, registry, registry.direct.start(name, request.principal, digest, int(size))
+    )
 
 
 def status(registry: Registry, request: Request, name: str, session: str) -> Response:
     """GET: whether the session is committed; if not, a fresh URL."""
-    return _told(200, registry, registry.direct.status(_owner(request, name), session))
+    return _described(200, registry, registry.direct.status(_owner(request, name), session))
 
 
 def commit(registry: Registry, request: Request, name: str, session: str) -> Response:
@@ -67,7 +69,7 @@ def cancel(registry: Registry, request: Request, name: str, session: str) -> Res
     return Response(204)
 
 
-def _told(status: int, registry: Registry, found: DirectStatus) -> Response:
+def _described(status: int, registry: Registry, found: DirectStatus) -> Response:
     session, put = found
     document: dict[str, object] = {
         "session": session.id,

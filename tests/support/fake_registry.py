@@ -64,7 +64,6 @@ class FakeRegistry:
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, int]] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
-    keep_bytes: bool = True
     absolute: bool = False
     """Whether Locations are whole URLs."""
     url: str = ""
