@@ -56,7 +56,8 @@ _DAEMONS: dict[str, tuple[str, Callable[[Workspace, str], Client]]] = {
     "docker29": ("dockerd29", lambda workspace, at: Docker(workspace, "docker", "--host", at)),
     "nerdctl": ("containerd2", _nerdctl),
     "ctr": ("containerd", Ctr),
-    "ctr2": ("containerd2", lambda workspace, at: Ctr(workspace, at, "ctr2")),
+    # Without --local, ctr 2 may close the archive before the last bytes of it have been written.
+    "ctr2": ("containerd2", lambda workspace, at: Ctr(workspace, at, "ctr2", ("--local",))),
 }
 
 

@@ -137,11 +137,17 @@ class Ctr:
 
     keeps_digests = True
 
-    def __init__(self, workspace: Workspace, address: str, program: str = "ctr") -> None:
-        """Work in ``workspace`` with the containerd at socket ``address``."""
+    def __init__(
+        self, workspace: Workspace, address: str, program: str = "ctr", export: tuple[str, ...] = ()
+    ) -> None:
+        """Work in ``workspace`` with the containerd at socket ``address``.
+
+        ``export`` has further options of its `images export`.
+        """
         self._workspace = workspace
         self._address = address
         self._program = program
+        self._export = export
         self._user: tuple[str, ...] = ()
 
     def log_in(self, host: str, user: str, password: str) -> None:
@@ -166,7 +172,7 @@ class Ctr:
         flags = ("--plain-http", "--all-platforms", "--snapshotter", "native")
         self._images("pull", *flags, *self._user, reference)
         exported = self._workspace.fresh("exported.tar")
-        self._images("export", "--all-platforms", str(exported), reference)
+        self._images("export", *self._export, "--all-platforms", str(exported), reference)
         self._images("rm", "--sync", reference)
         into = self._workspace.fresh("ctr")
         with tarfile.open(exported) as archive:
