@@ -1,0 +1,61 @@
+"""How fast S3, DynamoDB and Lambda are taken to be, wherever a measurement stands in for AWS.
+
+Every figure is here once, with its source: the benchmark and every simulation read it here. Nobody
+has measured Moorage on AWS yet. Latencies are shorter than AWS documents them, which favours a
+registry that makes many requests.
+"""
+
+from __future__ import annotations
+
+S3_REQUEST_SECONDS = 0.030
+"""What each request to S3 takes besides its bytes.
+
+The S3 User Guide ("Best practices design patterns: optimizing Amazon S3 performance") gives roughly
+100 to 200 ms for small objects and first bytes. This is a third of that, as on a good day.
+"""
+
+DYNAMODB_REQUEST_SECONDS = 0.006
+"""What each request to DynamoDB takes.
+
+The DynamoDB Developer Guide ("Understanding Amazon DynamoDB latency") says single-digit
+milliseconds for operations on one item, and more for transactions, which are taken alike here.
+"""
+
+STREAM_BYTES_PER_SECOND = 80e6
+"""What one request to S3 carries, either way.
+
+The S3 User Guide ("Performance design patterns for Amazon S3", on horizontal scaling) reckons with
+one request at a time for each 85 to 90 MB/s that are wanted.
+"""
+
+COPY_BYTES_PER_SECOND = 80e6
+"""What one CopyObject or UploadPartCopy copies inside S3.
+
+AWS documents none: it is taken to be a stream's.
+"""
+
+VERIFY_WORKERS = 64
+"""Segments of one blob that are read and hashed at once.
+
+Lambda's quota is 1,000 executions at once for an account and region, but new accounts have far
+fewer (the Lambda Developer Guide, "Lambda quotas").
+"""
+
+WORKER_START_SECONDS = 1.0
+"""From the invocation of a function to its first line, where the process is a new one.
+
+As in docs/cost.md: assumed, from the cold starts of docs/coldstart.md on a slower processor.
+"""
+
+WORKER_SECONDS = 900
+"""The longest that one invocation may last (the Lambda Developer Guide, "Lambda quotas")."""
+
+
+def s3_seconds(size: int = 0) -> float:
+    """Return how long one request to S3 takes that carries `size` bytes."""
+    return S3_REQUEST_SECONDS + size / STREAM_BYTES_PER_SECOND
+
+
+def copy_seconds(size: int) -> float:
+    """Return how long one copy of `size` bytes inside S3 takes."""
+    return S3_REQUEST_SECONDS + size / COPY_BYTES_PER_SECOND
