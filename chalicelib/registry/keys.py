@@ -5,6 +5,8 @@
     uploads/<session>/tail-<fence>                    accepted bytes too few to be a part
     blobs/<algorithm>/<2 hex>/<hex>/<session>         canonical: written once, never reused
     direct/<session>/<hex>                            canonical too: a direct upload's (sha256)
+    direct/<session>/parts                            the same, of a direct upload in parts
+    direct/<session>/report-<hex>                     what its client reports, under its SHA-256
 
 The digest names the content; the session makes each canonical key unrepeatable, so that a late
 delete can never hit bytes that came later.
@@ -33,6 +35,21 @@ def canonical_key(digest: Digest, session_id: str) -> str:
     return f"blobs/{digest.algorithm.value}/{digest.hex[:2]}/{digest.hex}/{session_id}"
 
 
+def direct_prefix(session_id: str) -> str:
+    """The prefix of every key that a direct upload writes."""
+    return f"direct/{session_id}/"
+
+
+def parts_key(session_id: str) -> str:
+    """The key of a direct upload's parts, and of the object that they become, where it stays."""
+    return f"{direct_prefix(session_id)}parts"
+
+
+def report_key(session_id: str, report: Digest) -> str:
+    """The key of a report by its digest: reports of two requests don't replace each other."""
+    return f"{direct_prefix(session_id)}report-{report.hex}"
+
+
 def direct_key(digest: Digest, session_id: str) -> str:
     """The key to which the client of a direct upload puts its bytes, and where they stay."""
-    return f"direct/{session_id}/{digest.hex}"
+    return f"{direct_prefix(session_id)}{digest.hex}"

@@ -113,7 +113,15 @@ class Session:
     published_key: str | None = None
     """The key that the blob's record names, from `committed` on: its own or an earlier push's."""
     direct_size: int | None = None
-    """The size of the blob that a direct upload brings; None for every other upload."""
+    """The size of the blob that a direct upload brings in one PUT; None for every other upload."""
+    by_parts: bool | None = None
+    """True for a direct upload in parts, whose client reports what it sent; None for all others."""
+    report: Digest | None = None
+    """The SHA-256 of the report that the claim came with: of the stored bytes (by parts only)."""
+    verified_segments: bytes | None = None
+    """Which segments of the report hold, as bits: segment n is bit n % 8 of byte n // 8."""
+    refusal: str | None = None
+    """Why a direct upload in parts was refused: what its client hears, also when it repeats."""
     disturbed: bool = False
     """Whether a late writer may exist: then clean-up works by prefix, not by the keys named."""
     sweep_at: float | None = None
@@ -134,7 +142,7 @@ class Session:
     @property
     def is_direct(self) -> bool:
         """Whether the client puts the bytes to their canonical key itself: see `direct.py`."""
-        return self.direct_size is not None
+        return self.direct_size is not None or bool(self.by_parts)
 
     @property
     def takes_bytes(self) -> bool:
@@ -144,7 +152,8 @@ class Session:
     @property
     def takes_claims(self) -> bool:
         """Whether another claim may replace this one: it is closed, and not verified yet."""
-        return not self.hashed and self.state in {UploadState.SEALED, UploadState.ASSEMBLED}
+        closed = self.state in {UploadState.SEALED, UploadState.ASSEMBLED}
+        return closed and not self.hashed and not self.by_parts
 
     def over_by(self, now: float) -> bool:
         """Whether the session's life has ended."""

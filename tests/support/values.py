@@ -91,6 +91,10 @@ def a_full_session() -> Session:
         computed=(fresh_digest(), fresh_digest()),
         published_key="blobs/sha256/ab/cd/x",
         direct_size=2**33,
+        by_parts=True,
+        report=Digest.of(b"report"),
+        verified_segments=b"\xff\x01",
+        refusal="part 3 is missing",
         disturbed=True,
         expires_at=NOW + 0.877 - 0.000456,
     )
