@@ -20,6 +20,16 @@ class Algorithm(enum.StrEnum):
     SHA256 = "sha256"
     SHA512 = "sha512"
 
+    @property
+    def block_size(self) -> int:
+        """Bytes of a block: at a multiple of it, the words and the length are the whole state."""
+        return _LAYOUTS[self].block_size
+
+    @property
+    def words_size(self) -> int:
+        """Bytes of the eight words."""
+        return _LAYOUTS[self].words_size
+
 
 class InvalidDigestError(ValueError):
     """A text that is no digest in the OCI image spec's grammar."""
@@ -193,6 +203,19 @@ class Hasher:
         hasher.offset = offset
         return hasher
 
+    @classmethod
+    def from_words(cls, algorithm: Algorithm | str, words: bytes, offset: int) -> Self:
+        """Go on from the eight words, big-endian, that a hash has after `offset` bytes.
+
+        Raises UnusableStateError where they are no words of this algorithm, or the offset is no
+        multiple of its block: then bytes of a block would be missing.
+        """
+        layout = _LAYOUTS[Algorithm(algorithm)]
+        if len(words) != layout.words_size or offset % layout.block_size:
+            raise UnusableStateError(f"these are no words of {algorithm} after {offset} bytes")
+        state = b"".join((layout.magic, words, bytes(layout.block_size), struct.pack(">Q", offset)))
+        return cls.restore(algorithm, state, offset)
+
     def update(self, data: bytes) -> None:
         """Hash more bytes."""
         self._engine.update(data)
@@ -201,6 +224,10 @@ class Hasher:
     def state(self) -> bytes:
         """Return the state in Go's layout: 108 bytes for sha256, 204 for sha512."""
         return self._layout.marshal(self._engine.serialize())
+
+    def words(self) -> bytes:
+        """Return the eight words, big-endian: of whole blocks alone; see `from_words`."""
+        return self.state()[len(self._layout.magic) :][: self._layout.words_size]
 
     def digest(self) -> Digest:
         """Return the digest of all bytes so far; hashing may go on afterwards."""
