@@ -2,16 +2,18 @@
 
 It must never be run without BIND_HOST=127.0.0.1: see tests.emulators.backends. It never deletes
 what has outlived its time: DynamoDB promises that only within days, and the tests' clock stands.
+It refuses headers that a URL's signature leaves out, as S3 does.
 """
 
 from __future__ import annotations
 
 import importlib
 import threading
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 
 from moorage.local.children import exit_with_parent
+from tests.emulators.signed_headers import SignedHeadersOnly
 
 TABLES: Final = "ministack.services.dynamodb"
 REAPER: Final = "dynamodb-ttl-reaper"
@@ -41,7 +43,9 @@ def import_without(module: str, thread: str) -> None:
 def main() -> None:
     """Serve until the parent ends."""
     import_without(TABLES, REAPER)
-    importlib.import_module("ministack.app").main()
+    server: Any = importlib.import_module("ministack.app")
+    server.app = SignedHeadersOnly(server.app)
+    server.main()
 
 
 if __name__ == "__main__":

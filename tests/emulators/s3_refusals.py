@@ -21,6 +21,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeKey, FakeMultipart, S3Backend, s3_backends
 
+from tests.emulators import signed_headers
+
 if TYPE_CHECKING:
     from moorage.local.moto_server import Environ, StartResponse
 
@@ -54,6 +56,7 @@ PRECONDITION_FAILED = Refusal(
     "PreconditionFailed",
     "At least one of the pre-conditions you specified did not hold",
 )
+HEADERS_NOT_SIGNED = Refusal("403 Forbidden", "AccessDenied", signed_headers.MESSAGE)
 INVALID_PART_ORDER = Refusal(
     "400 Bad Request", "InvalidPartOrder", "The list of parts was not in ascending order."
 )
@@ -142,6 +145,13 @@ def known_upload(request: ObjectRequest, _limit: int) -> Refusal | None:
     if "uploadId" in request.query and request.upload() is None:
         return NO_SUCH_UPLOAD
     return None
+
+
+def all_signed(request: ObjectRequest, _limit: int) -> Refusal | None:
+    """Refuse a signed URL with an `x-amz-` header that is not signed. moto: takes it."""
+    query = str(request.environ.get("QUERY_STRING", ""))
+    names = (name[5:].replace("_", "-") for name in request.environ if name.startswith("HTTP_"))
+    return HEADERS_NOT_SIGNED if signed_headers.unsigned(query, names) else None
 
 
 def checksums(request: ObjectRequest, _limit: int) -> Refusal | None:
@@ -276,6 +286,7 @@ def _part_numbers(body: bytes) -> Iterator[int]:
 
 
 CHECKS: tuple[Check, ...] = (
+    all_signed,
     known_upload,
     checksums,
     copy_source,
