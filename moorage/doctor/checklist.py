@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from moorage.doctor.answers import KEEP_LOCATION
-from moorage.doctor.checks import access, blobs, deletes, heads, manifests, sizes, uploads
+from moorage.doctor.checks import access, blobs, deletes, direct, heads, manifests, sizes, uploads
 from moorage.doctor.findings import Finding, Status
 from moorage.doctor.visit import Visit
 
@@ -203,6 +203,15 @@ CHECKS: Sequence[Check] = (
         " Authorization there, and give access to nothing else.",
         "look at the bucket's policy; a proxy or CDN before the registry must not follow redirects"
         " itself, and clients must reach S3",
+        ("upload",),
+    ),
+    Check(
+        "direct",
+        direct.direct,
+        "A direct upload goes to S3 by a presigned URL. S3 must compare the bytes with the digest,"
+        " and write over nothing, or a client stores what nobody named.",
+        "put nothing before S3 that answers for it: it must be S3 itself, or a store that checks"
+        " `x-amz-checksum-sha256`, `If-None-Match` and signatures as S3 does",
         ("upload",),
     ),
     Check(

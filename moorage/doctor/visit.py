@@ -193,27 +193,44 @@ class Visit:
             return answer
         wire, target = self.redirected(answer)
         what = f"{method} of a blob: {answer.status}, and there "
+        there = self.ask_s3(wire, method, target, headers, what=what)
+        return require_stored(there, what, wire.url.netloc)
+
+    def redirected(self, answer: HttpResponse) -> tuple[Wire, str]:
+        """Return the server and the target of a redirect; raises FailedError."""
+        return self.at_s3(answer.headers.get("Location", ""), "a redirect")
+
+    def at_s3(self, url: str, what: str) -> tuple[Wire, str]:
+        """Return the server and the target of a URL at S3; raises FailedError."""
         try:
-            there = wire.ask(method, target, headers)
+            wire, target = wire_of(url)
+        except ValueError:
+            raise FailedError(f"{what} that leads to no URL", KEEP_LOCATION) from None
+        if wire.url.scheme == "http" and not is_loopback(wire.url):
+            raise FailedError(
+                f"{what} to a URL without TLS",
+                f"{KEEP_LOCATION}; the endpoint of S3 that the function has must be https",
+            )
+        return wire, target
+
+    def ask_s3(  # noqa: PLR0913 - as a request has them
+        self,
+        wire: Wire,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        *,
+        what: str,
+    ) -> HttpResponse:
+        """Send a request to S3, without the token; raises FailedError where nobody answers."""
+        try:
+            return wire.ask(method, target, headers, body)
         except BROKEN as error:
             reason = clean(str(error)) or type(error).__name__
             raise FailedError(
                 f"{what}the connection failed: {reason}", at_s3(wire.url.netloc)
             ) from None
-        return require_stored(there, what, wire.url.netloc)
-
-    def redirected(self, answer: HttpResponse) -> tuple[Wire, str]:
-        """Return the server and the target of a redirect; raises FailedError."""
-        try:
-            wire, target = wire_of(answer.headers.get("Location", ""))
-        except ValueError:
-            raise FailedError("a redirect whose Location is no URL", KEEP_LOCATION) from None
-        if wire.url.scheme == "http" and not is_loopback(wire.url):
-            raise FailedError(
-                "a redirect to a URL without TLS",
-                f"{KEEP_LOCATION}; the endpoint of S3 that the function has must be https",
-            )
-        return wire, target
 
     def image(self, *layers: Blob, **more: object) -> bytes:
         """Push the config of an image, and return the image's manifest."""

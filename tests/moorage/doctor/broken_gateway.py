@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -28,6 +28,7 @@ from chalicelib.api.dispatch import Api, answer
 from chalicelib.api.headers import parse_range
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
 from chalicelib.errors import RangeInvalidError
+from chalicelib.registry.outcomes import PresignedPut
 from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
 from moorage.common.hosts import AllowedHosts
@@ -279,6 +280,11 @@ class _BrokenGateway:
         method, _, key = sent.path.removeprefix(f"{STORE}/").partition("/")
         if method != sent.method or self._registry.objects is None:
             return Reply.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+        if method == "PUT":
+            names = ("digest", "size")
+            bound = {name: sent.headers[name] for name in names if name in sent.headers}
+            put = PresignedPut(f"memory:PUT:{unquote(key)}", bound)
+            return Reply.of(self._registry.objects.put_by_url(put, sent.body))
         data = self._registry.objects.get(key)
         try:
             span = parse_range(sent.headers.get("Range"), len(data))
@@ -303,6 +309,8 @@ class _BrokenGateway:
         if signed:
             method, seconds, key = signed.groups()
             headers["Location"] = f"{self.url}{STORE}/{method}/{key}?X-Amz-Expires={seconds}"
+        here = f'"{self.url}{STORE}/PUT/'.encode()
+        reply.body = reply.body.replace(b'"memory:PUT:', here)
 
 
 def _on_the_wire(sent: SentRequest, reply: Reply) -> bytes:

@@ -172,6 +172,17 @@ def followed(reply: Reply) -> None:
         instead(200, b"x" * 64)(reply)
 
 
+def no_url(reply: Reply) -> None:
+    """Name no URL for the bytes."""
+    reply.body = json.dumps({"put": {}}).encode()
+
+
+def again(reply: Reply) -> None:
+    """Take what is there already."""
+    if reply.status == 412:
+        instead(200)(reply)
+
+
 def zipped(reply: Reply) -> None:
     """Compress an answer, as a CDN does."""
     if reply.status == 200:
@@ -226,6 +237,8 @@ IS_STORED_BLOB = method("GET", has=STORE)
 IS_V2 = method("GET", has="/v2/")
 BLOB_HEAD, MANIFEST_HEAD = method("HEAD", has="/blobs/"), method("HEAD", has="/manifests/")
 AT_STORE = method("HEAD", has=STORE)
+PUT_AT_STORE = method("PUT", has=STORE)
+DIRECT = method("POST", has="/_moorage/uploads/")
 TOKEN = method("POST", has="_token")
 DELETE, TAGS = method("DELETE"), method("GET", has="/tags/")
 DENIED = b'{"errors": [{"code": "DENIED", "message": "this login may not do that here"}]}'
@@ -310,6 +323,8 @@ BROKEN = {
     "S3 drops Range": Row("redirect", asking(IS_STORED_BLOB, without("Range")), large=True),
     "redirects nowhere": before_s3("redirect", on(method("HEAD"), header("Location", "nowhere"))),
     "redirects without TLS": before_s3("redirect", on(method("HEAD"), WITHOUT_TLS)),
+    "S3 compares no bytes": Row("direct", on(PUT_AT_STORE, instead(200)), "x-amz-checksum-sha256"),
+    "S3 writes over what is there": Row("direct", on(PUT_AT_STORE, again), "If-None-Match"),
     "has every blob": Row("missing", on(BLOB_HEAD, instead(200))),
     "HTML errors": Row(
         "missing", on(IS_BLOB, instead(404, b"<html>Not Found</html>", Content_Type="text/html"))
@@ -392,6 +407,11 @@ FAILING = {
     ),
     "the strategy's blob fails": Row("head-strategy", on(BLOB_HEAD, instead(502)), IN_LOG),
     "S3 refuses a redirect": before_s3("redirect", asking(AT_STORE, refuse(403)), AT_S3),
+    "S3 refuses a PUT": Row("direct", asking(PUT_AT_STORE, refuse(403)), AT_S3),
+    "S3 breaks a PUT off": Row("direct", cut(PUT_AT_STORE), AT_S3),
+    "a direct upload is refused": Row("direct", asking(DIRECT, refuse(500)), IN_LOG),
+    "a direct upload leads elsewhere": Row("direct", on(DIRECT, ELSEWHERE), "Location"),
+    "a direct upload leads nowhere": Row("direct", on(DIRECT, no_url), "Location"),
     "a redirect fails": before_s3("redirect", on(BLOB_HEAD, instead(500)), IN_LOG),
     "a large blob is refused": Row(
         "redirect", capped(1_000_000), "`--only sizes` finds", large=True

@@ -7,12 +7,15 @@ import pytest
 from moorage.doctor import run as doctor
 from moorage.doctor.checklist import CHECKS
 from moorage.doctor.checks import blobs as doctor_checks_blobs
+from moorage.doctor.checks import direct as doctor_checks_direct
 from moorage.doctor.checks import uploads as doctor_checks_uploads
 from moorage.doctor.findings import Status
 from tests.moorage.doctor.broken_gateway import (
     STORE,
     Break,
     MemoryRegistry,
+    Reply,
+    SentRequest,
     examined,
     run_broken,
     visit_to,
@@ -21,6 +24,7 @@ from tests.moorage.doctor.gateway_breaks import (
     BROKEN,
     FAILING,
     IS_V2,
+    PUT_AT_STORE,
     capped,
     header,
     instead,
@@ -101,6 +105,41 @@ def test_a_presigned_url_that_works_for_another_method_is_a_failure(
     assert "emulator" in found[True].seen
     assert found[False].status is Status.FAIL
     assert "good for GET too" in found[False].seen
+
+
+def refusing_the_second_put(sent: SentRequest) -> Reply | None:
+    """Refuse what comes after the other bytes: the PUT that lacks a signed header."""
+    if not PUT_AT_STORE(sent):
+        return None
+    sent.state["puts"] = sent.state.get("puts", 0) + 1
+    return Reply.of(403) if sent.state["puts"] == 2 else None
+
+
+@pytest.mark.parametrize(
+    ("here", "broken", "status", "seen"),
+    [
+        (True, Break(), Status.OK, "an emulator"),
+        (False, Break(on_request=refusing_the_second_put), Status.OK, "403 where a signed"),
+        (False, Break(), Status.FAIL, "without the signed If-None-Match must be 403"),
+    ],
+    ids=["here", "signed", "lax"],
+)
+def test_a_put_that_lacks_a_signed_header_must_be_refused(  # noqa: PLR0913 - a row's parts
+    *,
+    here: bool,
+    broken: Break,
+    status: Status,
+    seen: str,
+    counting: MemoryRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On this machine nothing is sent without it: an emulator looks at no signature."""
+    monkeypatch.setattr(doctor_checks_direct, "is_loopback", lambda _: here)
+    with run_broken(counting, broken) as url:
+        visit = visit_to(counting, f"direct {here} {status}", url=url)
+        found = examined(visit, "direct")["direct"].finding
+    assert found.status is status
+    assert seen in found.seen
 
 
 @pytest.mark.parametrize(

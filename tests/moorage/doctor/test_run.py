@@ -49,8 +49,9 @@ REPOSITORY = "team/doctor"
 
 def test_an_open_registry_passes_or_skips_every_check(capsys: pytest.CaptureFixture[str]) -> None:
     """Checks that need a login, or --large, are skipped."""
-    with run_registry(counts=True, strategy=HeadStrategy.BODY, closed=False) as here:
-        assert cli.main(["doctor", here.url, "--json"]) == 0
+    running = run_registry(counts=True, strategy=HeadStrategy.BODY, closed=False)
+    with running as here, run_broken(here, Break()) as url:
+        assert cli.main(["doctor", url, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     skipped = {"token", "refusal", "no-leak", "redirect"}
     expected = {check.name: "skip" if check.name in skipped else "ok" for check in CHECKS}
