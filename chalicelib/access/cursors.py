@@ -7,8 +7,6 @@ cryptography: code that seldom needs a cursor imports it late.
 """
 
 import base64
-import hashlib
-import hmac
 from dataclasses import dataclass
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -51,5 +49,4 @@ class Cursors:
 
 
 def _fernet(key: SigningKey) -> Fernet:
-    derived = hmac.new(key.secret, _LABEL, hashlib.sha256).digest()
-    return Fernet(base64.urlsafe_b64encode(derived))
+    return Fernet(base64.urlsafe_b64encode(key.derived(_LABEL)))

@@ -18,6 +18,7 @@ KEY_SIZE = 32
 
 _MOST_KEYS = 2
 _LABEL = b"moorage signing key"
+_TICKETS = b"moorage tickets"
 _ID_LENGTH = 16
 
 
@@ -43,7 +44,11 @@ class SigningKey:
     @property
     def id(self) -> str:
         """The `kid` of its tokens: a hash that gives nothing of the key away."""
-        return hmac.new(self.secret, _LABEL, hashlib.sha256).hexdigest()[:_ID_LENGTH]
+        return self.derived(_LABEL).hex()[:_ID_LENGTH]
+
+    def derived(self, label: bytes) -> bytes:
+        """Return a key of 32 bytes for another use, from which nobody finds this one."""
+        return hmac.digest(self.secret, label, hashlib.sha256)
 
     def text(self) -> str:
         """Return the key as `SigningKeySet.parse` reads it: for the parameter store, and no log."""
@@ -70,6 +75,11 @@ class SigningKeySet:
         if len({key.secret for key in keys}) != len(keys):
             raise SigningKeySetError("both signing keys are the same")
         return cls(*keys)
+
+    def ticket_keys(self) -> tuple[bytes, ...]:
+        """Return the keys of tickets, which the edge knows too: the one that makes them first."""
+        keys = (self.signing, self.other)
+        return tuple(key.derived(_TICKETS) for key in keys if key is not None)
 
     def find(self, key_id: str) -> SigningKey | None:
         """Return the key of this id."""

@@ -1,4 +1,4 @@
-"""The ports of the rules: object store, session store, metadata store, workers, clock.
+"""The ports of the rules: object store, session store, metadata store, workers, keys, clock.
 
 Nothing here may name S3, DynamoDB or an SDK. Every method may also raise UnavailableError
 (503, nothing lost) when the world fails; a failure is never answered as "absent".
@@ -343,6 +343,16 @@ class Workers(Protocol):
 
     def commit(self, session_id: str) -> None:
         """Ask for a sealed session to be driven to its end; returns at once."""
+
+
+class TicketKeys(Protocol):
+    """The secret keys of tickets, 32 bytes each: see `chalicelib.registry.tickets`."""
+
+    def current(self) -> Sequence[bytes]:
+        """The key that makes MACs, and perhaps another that checks them, as read minutes ago."""
+
+    def renew(self) -> bool:
+        """Read the keys again; False if they can't have changed, or were read a moment ago."""
 
 
 class Clock(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.config import Config
 
-from chalicelib.access.signing_keys import SigningKeySet
+from chalicelib.access.signing_keys import SigningKeySet, SigningKeySource
 from chalicelib.stores.aws.failures import AWS_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -69,3 +69,21 @@ class ParameterKeys:
         keys = SigningKeySet.parse(answer["Parameter"]["Value"])
         self._read = (self._monotonic(), keys)
         return keys
+
+
+class DerivedTicketKeys:
+    """`TicketKeys` that are made of the signing keys, and replaced with them.
+
+    `source` builds what reads those when a ticket first needs it.
+    """
+
+    def __init__(self, source: Callable[[], SigningKeySource]) -> None:
+        self._source = source
+
+    def current(self) -> tuple[bytes, ...]:
+        """See TicketKeys.current."""
+        return self._source().current().ticket_keys()
+
+    def renew(self) -> bool:
+        """See TicketKeys.renew."""
+        return self._source().renew()
