@@ -1,4 +1,4 @@
-r"""Tickets: parts of a path that name what has no item, with a MAC that only the registry can make.
+r"""Tickets: what a path names though no item does yet, with a MAC that tells who made it.
 
     /v2/<name>/blobs/uploads/<ticket>   <session>~<expiry>~<algorithm>~<owner>~<mac>
     /v2/<name>/blobs/<ticket>           <digest>~<expiry>~<place>~<session>~<mac>
