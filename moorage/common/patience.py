@@ -76,6 +76,10 @@ class Patience:
         self._given_up = min(time.monotonic() + self._seconds, self._began + at_most)
         self._wait = _FIRST_WAIT
 
+    def put_off(self, seconds: float) -> None:
+        """Let the patience last so much longer."""
+        self._given_up += seconds
+
     def delay(self, answer: UpstreamResponse | None) -> float:
         """Return the seconds until the next try: Retry-After, else twice the last; plus jitter.
 
@@ -92,25 +96,26 @@ class Patience:
         return seconds * random.uniform(1.0, 1.2)  # noqa: S311 - jitter, not a secret
 
 
-async def ask_patiently(
+async def ask_patiently(  # noqa: PLR0913 - a request is five of these
     upstream: UploadUpstream,
     path: str,
     headers: Mapping[str, str],
     body: memoryview | None,
     seconds: float,
+    method: str = "POST",
 ) -> UpstreamResponse:
-    """POST to where uploads start, for so many seconds while the registry fails; return its answer.
+    """Send what may be repeated, for so many seconds while the registry fails; return its answer.
 
-    A second session that this opens is swept, and a blob is stored under its digest. An answer that
-    asks for a longer wait than the proxy's is the client's to obey. Raises what the last request
-    raised when no answer came.
+    So may a POST to where uploads start: a second session that it opens is swept, and a blob is
+    stored under its digest. An answer that asks for a longer wait than the proxy's is the client's
+    to obey. Raises what the last request raised when no answer came.
     """
     patience = Patience(seconds)
     while True:
         answer: UpstreamResponse | None = None
         lost: BaseException | None = None
         try:
-            answer = await upstream.ask("POST", path, headers, body)
+            answer = await upstream.ask(method, path, headers, body)
         except FAILURES as failed:
             lost = failed
         if answer is not None:

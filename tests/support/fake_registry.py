@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
+    from tests.support.fake_direct import FakeDirect
+
 CHUNK_LIMIT = 6_000_000
 SHUTDOWN_SECONDS = 1.0
 """How long a server of a test waits for requests that are under way when its test has ended."""
@@ -67,6 +69,8 @@ class FakeRegistry:
     absolute: bool = False
     """Whether Locations are whole URLs."""
     url: str = ""
+    direct: FakeDirect | None = None
+    """The direct uploads, if there are any."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -74,8 +78,11 @@ class FakeRegistry:
         self.requests.append((request.method, len(body)))
         self.log.append((request.method, request.path_qs))
         self.authorizations.add(request.headers.get("Authorization", ""))
-        if refusal := self._refusal(request, len(body)):
+        direct = self.direct if self.direct and self.direct.takes(request.path) else None
+        if refusal := self._refusal(request, 0 if direct else len(body)):
             return refusal
+        if direct is not None:
+            return direct.answer(request, body, self.blobs, self.url)
         if request.path.startswith("/v2/blob"):
             return self._blob(request)
         if request.method == "HEAD":
