@@ -64,6 +64,8 @@ class Bounds:
     seed: int = 0
     acts: str = "rba"
     """What may disturb a call, by letters of ACTS."""
+    every_late: int = 1
+    """Every how many schedules of a late writer one is run; the first and the last always are."""
     first_loss: bool = False
     """Whether to end with the first loss."""
 
@@ -103,7 +105,8 @@ def _attempts(
 ) -> Iterator[object]:
     """Make all attempts, one at each step."""
     if race.late:
-        for schedule in _late(attempt):
+        late = list(_late(attempt))
+        for schedule in [*late[:: bounds.every_late], late[-1]]:
             yield attempt(following(schedule))
     yield from explore(attempt, bounds.within, bounds.acts)
     for number in range(bounds.chances):
