@@ -1,8 +1,10 @@
-"""Which names a server on this machine answers to, by the Host that a client sends.
+"""Which names a server on this machine answers to, by the Host and Origin that a client sends.
 
 A web page can have a name of its own lead to 127.0.0.1 (DNS rebinding), and the browser then takes
 the local registry for the page's own server: the page may read and write all of it. But the browser
-sends that name as Host. This module must never believe X-Forwarded-Host, nor resolve a name.
+sends that name as Host. A page can also send requests to localhost whose answers it may not read,
+and a POST that it can't read stores a blob all the same. The browser says whose page it is: Origin.
+This module must never believe X-Forwarded-Host, nor resolve a name.
 """
 
 import ipaddress
@@ -22,6 +24,8 @@ EVERY_HOST = "*"
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{0,5})?", re.IGNORECASE)
 # RFC 9112, 3.2.2 and 3.2.3: a target that is a URL or, of CONNECT, a host names the server too.
 _OF_TARGET = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?([^/?#]*)", re.IGNORECASE)
+# RFC 6454, 6.2: scheme, host and port; pages of files and frames without rights say "null".
+_ORIGIN = re.compile(r"https?://([^/?#]*)")
 
 HostKey = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 """A name in lower case, or an address: equal for every way to write the same host."""
@@ -59,7 +63,16 @@ class AllowedHosts:
         if not target.startswith("/") and target != "*":
             hosts += _OF_TARGET.findall(target)[:1]
         refused = next((host for host in hosts if not self.admits(host)), None)
-        return None if refused is None else _error(ErrorCode.DENIED, _advice(refused))
+        if refused is not None:
+            return _error(ErrorCode.DENIED, _advice(refused))
+        origins = request.headers.getall("Origin", [])
+        foreign = next((origin for origin in origins if not self._admits_origin(origin)), None)
+        return None if foreign is None else _error(ErrorCode.DENIED, _foreign(foreign))
+
+    def _admits_origin(self, origin: str) -> bool:
+        """Whether a page's Origin is this server, or another one of the same name."""
+        found = _ORIGIN.fullmatch(origin)
+        return EVERY_HOST in self.names or bool(found and self.admits(found[1]))
 
     def admits(self, host: str) -> bool:
         """Whether a Host header names this server; the port in it doesn't matter."""
@@ -93,6 +106,13 @@ def _advice(host: str) -> str:
     return (
         "this registry answers to the names of its own machine, such as localhost, and not to"
         f" {clean(host)!r}: if other machines are to use it, start it with --allow-host {name}"
+    )
+
+
+def _foreign(origin: str) -> str:
+    return (
+        f"this registry takes no requests from a web page of {clean(origin)!r}: if it is to, start"
+        " it with --allow-host and the name of the page's host"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which Host a server answers to: no name that a web page could have led to this machine."""
+"""Which Host and Origin a server answers to: no name that a web page has, or has led here."""
 
 from __future__ import annotations
 
@@ -130,13 +130,22 @@ def told(server: str, line: str, *headers: str) -> tuple[int, bytes]:
         ("GET HTTPS://evil.example:5000/v2/", ["Host: localhost"], 403),
         ("GET http://evil.example@127.0.0.1/v2/", ["Host: localhost"], 403),
         ("GET http://localhost/v2/", ["Host: evil.example"], 403),
+        ("POST /v2/x/blobs/uploads/", ["Host: localhost", "Origin: http://localhost:8080"], 200),
+        ("POST /v2/x/blobs/uploads/", ["Host: localhost", "Origin: https://registry.lan"], 200),
+        ("POST /v2/x/blobs/uploads/", ["Host: localhost", "Origin: https://evil.example"], 403),
+        ("POST /v2/x/blobs/uploads/", ["Host: localhost", "Origin: null"], 403),
+        ("GET /v2/", ["Host: localhost", "Origin: http://localhost.evil.example"], 403),
+        ("GET /v2/", ["Host: localhost", "Origin: http://evil.example@localhost"], 403),
+        ("GET /v2/", ["Host: localhost", "Origin: http://localhost", "Origin: null"], 403),
         ("GET /v2/", [], 400),
         ("GET /v2/", ["Host:"], 403),
         ("GET /v2/", ["Host: localhost", "Host: evil.example"], 400),
         ("GET /v2/", ["Host: evil.example", "Host: localhost"], 400),
     ],
 )
-def test_another_host_is_refused(server: str, line: str, headers: list[str], status: int) -> None:
+def test_another_host_and_a_foreign_page_are_refused(
+    server: str, line: str, headers: list[str], status: int
+) -> None:
     """By the gateway and by the proxy; the error names the option that allows it."""
     answer, body = told(server, line, *headers)
     assert answer == status
