@@ -67,7 +67,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory package STAGE=check
-	$(BIN)/cfn-lint --include-checks I -- build/check/sam.yaml infra/data.yaml infra/observability.yaml
+	$(BIN)/cfn-lint --include-checks I -- build/check/sam.yaml infra/data.yaml infra/edge.yaml infra/observability.yaml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -11,7 +11,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PROJECT_FILES = ("app.py", "requirements.txt", ".chalice/*.json", "infra/*.json", "infra/*.yaml")
+PROJECT_FILES = ("app.py", "requirements.txt", ".chalice/*.json", "infra/*.js*", "infra/*.yaml")
 
 
 class BuildWithProject(build_py):

@@ -21,6 +21,12 @@ DATA_TEMPLATE: Final = PROJECT / "infra" / "data.yaml"
 OBSERVABILITY_TEMPLATE: Final = PROJECT / "infra" / "observability.yaml"
 """The stack of the dashboard and the alarms."""
 
+EDGE_TEMPLATE: Final = PROJECT / "infra" / "edge.yaml"
+"""The stack of the edge: CloudFront's distribution and what it stands on."""
+
+EDGE_FUNCTION: Final = PROJECT / "infra" / "edge.js"
+"""The function that CloudFront runs there."""
+
 DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
 """The rights of whoever deploys, as an IAM policy."""
 

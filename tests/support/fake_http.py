@@ -35,6 +35,10 @@ class FakeRequest(BaseHTTPRequestHandler):
         """See respond."""
         self.respond()
 
+    def do_PUT(self) -> None:
+        """See respond."""
+        self.respond()
+
     def body(self) -> bytes:
         """Return the request's body."""
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
