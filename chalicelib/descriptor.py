@@ -9,6 +9,7 @@ schema 2.
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,8 +40,14 @@ _MANIFESTS = frozenset(MediaType) | {
 MAX_TYPE_LENGTH = 255
 """Longest media type or artifact type in characters (RFC 6838, 4.2, has room for 255)."""
 
+MAX_PLATFORMS = 64
+"""Most platforms of an index that a list shows."""
+
 _IMAGE_MEMBERS = ("config", "layers", "fsLayers")
 """What makes a document an image, of this schema or of the one before it."""
+
+_WORD = re.compile(r"[A-Za-z0-9._-]{0,40}")
+"""A word of a platform that a list shows; other ones are nobody's."""
 
 _DOCUMENT = frozenset(
     {"schemaVersion", "mediaType", "artifactType", "config", "layers", "fsLayers", "manifests"}
@@ -62,6 +69,8 @@ class Descriptor:
     size: int
     foreign: bool = False
     """Whether it carries URLs: its bytes may live elsewhere."""
+    platform: str | None = None
+    """As `os/architecture/variant`; None if it says none, or one that no list could show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,12 @@ class ParsedManifest:
     artifact_type: str | None
     """As a referrers list shows it: an image without one shows its config's media type."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def platforms(self) -> tuple[str, ...] | None:
+        """What an index says its manifests are for; None where it says nothing, or too much."""
+        named = dict.fromkeys(item.platform for item in self.manifests if item.platform)
+        return tuple(filter(None, named)) if 0 < len(named) <= MAX_PLATFORMS else None
 
 
 def parse_manifest(body: bytes, media_type: str) -> ParsedManifest:
@@ -185,7 +200,17 @@ def _descriptor(value: object, where: str) -> Descriptor:
     _annotations(value, f"annotations of {where}")
     _type_name(_or(value, "artifactType", ""), f"artifactType of {where}")
     media_type = _type_name(media_type, f"mediaType of {where}")
-    return Descriptor(media_type, parse_digest(digest), size, bool(urls))
+    named = _platform_name(platform)
+    return Descriptor(media_type, parse_digest(digest), size, bool(urls), named)
+
+
+def _platform_name(platform: Mapping[str, object]) -> str | None:
+    """Return a platform's name; BuildKit calls that of what is no image unknown/unknown."""
+    words = [platform.get(name) or "" for name in ("os", "architecture", "variant")]
+    if not all(isinstance(word, str) and _WORD.fullmatch(word) for word in words):
+        return None
+    name = "/".join(filter(None, map(str, words)))
+    return None if not (words[0] and words[1]) or words[:2] == ["unknown"] * 2 else name
 
 
 def _or(value: Mapping[str, object], name: str, default: object) -> object:

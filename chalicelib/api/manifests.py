@@ -21,23 +21,23 @@ _NEEDS_DIGEST = "go-containerregistry"
 # What containerd's resolver accepts (buildkit's and docker's too); its pusher names one type only.
 _RESOLVER = frozenset({MediaType.OCI_MANIFEST, MediaType.OCI_INDEX, "*/*"})
 
+_SCANNERS = frozenset(
+    {"trivy", "clair", "grype", "syft", "stereoscope", "snyk", "docker-scout"}
+    | {"harbor-registry-client", "harbor-replication", "regsync", "dregsy"}
+)
+"""Of the User-Agent of programs that scan or replicate images."""
+
 
 def get(registry: Registry, request: Request, name: str, reference: str) -> Response:
     """GET: the manifest as it was pushed; 404 for a reference that can't be a tag."""
-    del request
-    try:
-        named = parse_reference(reference)
-    except TagInvalidError as error:
-        raise ManifestUnknownError(error.message) from None
-    stored = registry.manifests.get(name, named)
-    return Response(200, _headers(stored), stored.body)
+    return _found(registry, name, reference, is_use=not _only_looks(request))
 
 
 def head(
     registry: Registry, options: ApiOptions, request: Request, name: str, reference: str
 ) -> Response:
     """HEAD: as GET, and the gateway drops the body; without a length where the gateway says 0."""
-    response = get(registry, request, name, reference)
+    response = _found(registry, name, reference, is_use=False)
     if options.head_strategy is HeadStrategy.BODY:
         return response
     by_digest = isinstance(parse_reference(reference), Digest)
@@ -76,9 +76,23 @@ def put(
 
 def delete(registry: Registry, request: Request, name: str, reference: str) -> Response:
     """DELETE: a tag, or a manifest with its tags."""
-    del request
-    registry.manifests.delete(name, parse_reference(reference))
+    registry.manifests.delete(name, parse_reference(reference), request.principal)
     return Response(202)
+
+
+def _found(registry: Registry, name: str, reference: str, *, is_use: bool) -> Response:
+    try:
+        named = parse_reference(reference)
+    except TagInvalidError as error:
+        raise ManifestUnknownError(error.message) from None
+    stored = registry.manifests.get(name, named, is_use=is_use)
+    return Response(200, _headers(stored), stored.body)
+
+
+def _only_looks(request: Request) -> bool:
+    """Whether a program scans or replicates images, and says so: it would keep them all in use."""
+    agent = request.headers.get("user-agent", "").lower()
+    return any(name in agent for name in _SCANNERS)
 
 
 def _without_length(response: Response, request: Request, *, by_digest: bool) -> Response:

@@ -6,10 +6,11 @@ that is not live.
 """
 
 import json
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
@@ -21,6 +22,7 @@ from chalicelib.errors import (
     ManifestContradictsError,
     ManifestInvalidError,
     ManifestUnknownError,
+    RegistryError,
     SizeTooLargeError,
     UnavailableError,
     quoted,
@@ -28,10 +30,19 @@ from chalicelib.errors import (
 from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer, bodies_of
+from chalicelib.registry.model import (
+    Link,
+    Manifest,
+    ManifestState,
+    Referrer,
+    Stamp,
+    bodies_of,
+)
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
+
+_log = logging.getLogger("moorage.manifests")
 
 _TRIES = 6
 
@@ -105,32 +116,50 @@ class Manifests:
             ) from None
         return StoredManifest(digest, manifest.subject, tags)
 
-    def get(self, repository: str, reference: Reference) -> StoredBody:
-        """Return a live manifest; raises ManifestUnknownError."""
+    def get(self, repository: str, reference: Reference, *, is_use: bool = False) -> StoredBody:
+        """Return a live manifest; raises ManifestUnknownError.
+
+        `is_use`: somebody is about to use it, which is noted once a day.
+        """
         manifest = self._live(repository, reference)
+        if is_use:
+            self._note_pull(manifest)
         body = self._large_body(manifest) if manifest.body is None else manifest.body
         return StoredBody(manifest.digest, manifest.media_type, manifest.size, body)
 
-    def delete(self, repository: str, reference: Reference) -> None:
+    def _note_pull(self, manifest: Manifest) -> None:
+        """Note a pull; one that can't be noted is none the less answered."""
+        now = self._ports.clock.now()
+        since = now - self._limits.pull_note
+        if manifest.pulled_at is not None and manifest.pulled_at >= since:
+            return
+        try:
+            self._ports.metadata.note_pull(manifest, now, since)
+        except RegistryError as error:
+            _log.warning("a pull of %s is not noted: %s", manifest.digest, error.message)
+
+    def delete(self, repository: str, reference: Reference, principal: str | None) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
 
         Raises ManifestUnknownError. A repeat or a put finishes a deletion that a crash stopped.
         """
         if isinstance(reference, Tag):
-            self._retried(lambda: self._delete_tag(repository, reference.name))
+            self._retried(lambda: self._delete_tag(repository, reference.name, principal))
         else:
-            self._retried(lambda: self._delete_manifest(repository, reference))
+            self._retried(lambda: self._delete_manifest(repository, reference, principal))
 
-    def _delete_manifest(self, repository: str, digest: Digest) -> None:
+    def _delete_manifest(self, repository: str, digest: Digest, principal: str | None) -> None:
         metadata = self._ports.metadata
         seen = metadata.get_manifest(repository, digest)
         if seen is None or seen.state is ManifestState.PENDING:
             raise ManifestUnknownError
-        due = self._ports.clock.now() + self._limits.manifest_grace
-        self.finish_delete(metadata.begin_delete(seen, due))
+        now = self._ports.clock.now()
+        due = now + self._limits.manifest_grace
+        self.finish_delete(metadata.begin_delete(seen, due, Stamp(now, principal)))
 
-    def _delete_tag(self, repository: str, tag: str) -> None:
-        if not self._ports.metadata.delete_tag(repository, tag):
+    def _delete_tag(self, repository: str, tag: str, principal: str | None) -> None:
+        stamp = Stamp(self._ports.clock.now(), principal)
+        if not self._ports.metadata.delete_tag(repository, tag, stamp):
             raise ManifestUnknownError
 
     def _retried(self, work: Callable[[], None]) -> None:
@@ -150,8 +179,8 @@ class Manifests:
         Idempotent; does nothing where another request has ended this deletion.
         """
         metadata = self._ports.metadata
-        for tag in metadata.tags_of(manifest.repository, manifest.digest):
-            if not metadata.drop_tag(manifest, tag):
+        for tag, since in metadata.tags_of(manifest.repository, manifest.digest).items():
+            if not metadata.drop_tag(manifest, tag, since):
                 return
         self._retried(lambda: metadata.finish_delete(manifest, self._body_link(manifest)))
 
@@ -191,11 +220,11 @@ class Manifests:
             return _require_live(metadata.get_manifest(repository, reference))
         seen: Digest | None = None
         for _ in range(_TRIES):
-            named = metadata.get_tags(repository, [reference.name]).get(reference.name)
-            if named is None or named == seen:
+            tag = metadata.get_tags(repository, [reference.name]).get(reference.name)
+            if tag is None or tag.digest == seen:
                 break
             # The tag may have moved between the two reads, and this manifest have been deleted.
-            seen, manifest = named, metadata.get_manifest(repository, named)
+            seen, manifest = tag.digest, metadata.get_manifest(repository, tag.digest)
             if manifest is not None and manifest.state is ManifestState.LIVE:
                 return manifest
         raise ManifestUnknownError
@@ -215,6 +244,9 @@ class Manifests:
             pushed_at=now,
             version=self._ports.clock.new_id(),
             sweep_at=now + self._limits.manifest_grace,
+            pushed_by=push.principal,
+            platforms=parsed.platforms,
+            artifact_type=parsed.artifact_type,
         )
 
     def _put_once(
@@ -228,7 +260,7 @@ class Manifests:
         if found.media_type != manifest.media_type:
             raise _of_another_type(found)
         try:
-            self._check(manifest.repository, parsed, may_pull=push.may_pull)
+            total = self._check(manifest.repository, parsed, may_pull=push.may_pull)
         except (ManifestBlobUnknownError, ManifestInvalidError):
             self._remove_pending(manifest)
             raise
@@ -238,18 +270,23 @@ class Manifests:
             self._uploads.put_whole(home, push.principal, manifest.digest, push.body, push.deadline)
         if not metadata.has_repository(manifest.repository):
             metadata.add_repository(manifest.repository)
+        manifest = replace(manifest, total_bytes=total)
         referrer = _referrer(manifest, parsed)
+        stamp = Stamp(manifest.pushed_at, push.principal)
         remaining = iter(tags)
         batch = list(islice(remaining, TRANSACTION_TAGS))
         while True:
             named = metadata.get_tags(manifest.repository, batch) if batch else {}
-            metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer)
+            metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer, stamp)
             batch = list(islice(remaining, TRANSACTION_TAGS))
             if not batch:
                 return
 
-    def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> None:
-        """Require all that a manifest refers to, in the sizes that it gives."""
+    def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:
+        """Require all that a manifest refers to, in the sizes that it gives.
+
+        Returns how many bytes of blobs that is, None where that is not known of a manifest.
+        """
         limits = self._limits
         blobs = {item.digest: item for item in parsed.blobs}
         links = self._ports.metadata.get_links(repository, list(blobs))
@@ -270,6 +307,8 @@ class Manifests:
             if item.digest in live and manifests[item.digest].media_type != item.media_type:
                 raise _of_another_type(manifests[item.digest])
         _require(_needed(subject, live, sparse=True), live)
+        children = [manifests.get(item.digest) for item in parsed.manifests]
+        return _total(parsed, children)
 
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
@@ -280,6 +319,16 @@ def _of_another_type(manifest: Manifest) -> ManifestContradictsError:
     return ManifestContradictsError(
         f"this repository has {manifest.digest} as {manifest.media_type}, and a digest has one type"
     )
+
+
+def _total(parsed: ParsedManifest, manifests: Iterable[Manifest | None]) -> int | None:
+    """Return the bytes of all blobs, each once where one manifest names it twice."""
+    total = sum({item.digest: item.size for item in parsed.blobs}.values())
+    for child in {child and child.digest: child for child in manifests}.values():
+        if child is None or child.total_bytes is None:
+            return None
+        total += child.total_bytes
+    return total
 
 
 def _needed(

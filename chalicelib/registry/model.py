@@ -6,6 +6,7 @@ This module must never do I/O, and holds no rule.
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chalicelib.digest import Digest
 
@@ -71,6 +72,61 @@ class Manifest:
     state: ManifestState = ManifestState.PENDING
     sweep_at: float | None = None
     """When the sweeper ends the put or the deletion; None while the manifest is live."""
+    pushed_by: str | None = None
+    """The principal of the last push; this and what follows is None where nobody noted it."""
+    total_bytes: int | None = None
+    """Bytes of the blobs that it names, and of those that the manifests of an index name."""
+    platforms: tuple[str, ...] | None = None
+    """What an index says its manifests are for, such as `linux/arm64/v8`."""
+    artifact_type: str | None = None
+    pulled_at: float | None = None
+    """When it was pulled last, within a day; HEAD and scanners don't count."""
+    deleted_at: float | None = None
+    deleted_by: str | None = None
+    """Who began to delete it; None while it is live."""
+
+
+class Stamp(NamedTuple):
+    """When something is done, in seconds since the epoch, and by which principal."""
+
+    at: float
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """A tag: the digest that it names, since when, by whom, and the one that it named before.
+
+    None is unknown, as in the rows that Moorage 0.1 wrote; `previous` also for a tag that never
+    moved.
+    """
+
+    digest: Digest
+    tagged_at: float | None = None
+    tagged_by: str | None = None
+    previous: Digest | None = None
+
+
+HISTORY_LIFE = 365 * 24 * 3600.0
+"""How long a repository's history says that a tag moved or was deleted, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """A row of a repository's history: `tag` named `was` from `since` to `at`, and `now` after it.
+
+    `now` is None for a tag that was deleted; `since` and `by` where nobody noted it.
+    """
+
+    repository: str
+    tag: str
+    was: Digest
+    now: Digest | None
+    since: float | None
+    at: float
+    by: str | None
+    place: str
+    """Where it stands in the history: a list goes on behind it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chalicelib.digest import Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import Link, Manifest, Record, Referrer
+from chalicelib.registry.model import Link, Manifest, Record, Referrer, Stamp, TagChange, TagRow
 from chalicelib.registry.outcomes import (
     CheckedObject,
     MultipartUpload,
@@ -255,18 +255,23 @@ class MetadataStore(Protocol):
     def make_live(
         self,
         manifest: Manifest,
-        tags: Mapping[str, Digest | None],
+        tags: Mapping[str, TagRow | None],
         referrer: Referrer | None,
+        stamp: Stamp,
     ) -> None:
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
         Conditional on the manifest being live, or pending with this version; each tag naming the
-        digest that `tags` gives (None: no such tag), or this manifest already. Each tag's TAG and
-        TAGGED rows are put, the TAGGED row of another old digest is deleted. At most 30 tags.
-        Raises ManifestMovedError when a condition fails.
+        digest that `tags` gives (None: no such tag). The manifest's facts of its push replace those
+        that are there. Each tag's TAG and TAGGED rows are put; of one that named another digest
+        the TAGGED row is deleted, and a row of history put. At most 24 tags. Raises
+        ManifestMovedError when a condition fails.
         """
 
-    def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
+    def note_pull(self, manifest: Manifest, now: float, since: float) -> None:
+        """Note that a live manifest is pulled, unless a pull is noted since then or it is gone."""
+
+    def begin_delete(self, manifest: Manifest, sweep_at: float, stamp: Stamp) -> Manifest:
         """Mark a live (or already deleting) manifest as deleting, if it still has this version.
 
         The sweeper ends the deletion at `sweep_at` (seconds since the epoch). Raises
@@ -287,17 +292,17 @@ class MetadataStore(Protocol):
         At a cost that depends on them alone. May name manifests that are gone or live by now.
         """
 
-    def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:
-        """All tags that have a TAGGED row for this digest."""
+    def tags_of(self, repository: str, digest: Digest) -> Mapping[str, float | None]:
+        """All tags that have a TAGGED row for this digest, and since when they name it."""
 
-    def delete_tag(self, repository: str, tag: str) -> bool:
-        """Delete a tag with its TAGGED row; False if there is no such tag.
+    def delete_tag(self, repository: str, tag: str, stamp: Stamp) -> bool:
+        """Delete a tag with its TAGGED row, and put a row of history; False if there is no tag.
 
         Raises ManifestMovedError when the tag moves meanwhile.
         """
 
-    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
-        """Delete a tag of a manifest that is being deleted, with its TAGGED row.
+    def drop_tag(self, manifest: Manifest, tag: str, since: float | None) -> bool:
+        """Delete a tag of a manifest that is being deleted, as `delete_tag` does.
 
         A tag that names another manifest by now keeps its name, and only the TAGGED row goes.
         False, and nothing was deleted, if the manifest is no longer being deleted in this
@@ -313,8 +318,8 @@ class MetadataStore(Protocol):
 
     # lists
 
-    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
-        """Read the digests that tags name; absent ones are left out."""
+    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, TagRow]:
+        """Read tags; absent ones are left out."""
 
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
         """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1.
@@ -327,6 +332,14 @@ class MetadataStore(Protocol):
         self, repository: str, subject: Digest, after: Digest | None, limit: int
     ) -> Page[Referrer]:
         """Referrers of a subject by digest, after `after`, at most `limit` >= 1."""
+
+    def list_history(
+        self, repository: str, tag: str | None, after: str | None, limit: int
+    ) -> Page[TagChange]:
+        """Changes of a tag, or of all (None), tag by tag, the latest first, at most `limit` >= 1.
+
+        Behind the place `after`, which need not exist.
+        """
 
     def list_repositories(self, after: str | None, limit: int) -> Page[str]:
         """Repositories by name in byte order after `after`, at most `limit` >= 1."""

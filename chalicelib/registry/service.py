@@ -54,6 +54,8 @@ class Limits(NamedTuple):
     """
     manifest_grace: float = _HOUR
     """How long a manifest may be pending or deleting before the sweeper ends that."""
+    pull_note: float = 24 * _HOUR
+    """How long no other pull of a manifest is noted: each one is a write."""
     remember: float = 48 * _HOUR
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR

@@ -192,6 +192,30 @@ def test_what_clients_write_is_taken(document: dict[str, Any], named: str, kind:
     assert parse_manifest(text.encode(), named).media_type is kind
 
 
+@pytest.mark.parametrize(
+    ("platforms", "named"),
+    [
+        ([{"os": "linux", "architecture": "amd64"}], ("linux/amd64",)),
+        ([{"os": "linux", "architecture": "arm", "variant": "v7"}] * 2, ("linux/arm/v7",)),
+        ([{"os": "windows", "architecture": "amd64", "os.version": "10"}], ("windows/amd64",)),
+        ([{"os": "unknown", "architecture": "unknown"}], None),
+        ([{"os": "linux"}, {"architecture": "amd64"}, {}, None], None),
+        ([{"os": "<b>", "architecture": "amd64"}, {"os": 1, "architecture": []}], None),
+        ([{"os": "x" * 41, "architecture": "amd64"}], None),
+        ([{"os": "linux", "architecture": f"a{n}"} for n in range(65)], None),
+        ([], None),
+    ],
+)
+def test_the_platforms_of_an_index(
+    platforms: list[dict[str, Any] | None], named: tuple[str, ...] | None
+) -> None:
+    """Each once, as a list can show it; attestations and what is no platform are none."""
+    items = [blob(mediaType=OCI, platform=platform) for platform in platforms]
+    document = json.dumps(index(manifests=items)).encode()
+    assert parse_manifest(document, INDEX).platforms == named
+    assert parse_manifest(json.dumps(image()).encode(), OCI).platforms is None
+
+
 def test_an_index_names_blobs_by_their_media_types() -> None:
     """What has the type of a manifest is one; anything else, such as a layer of a cache, a blob."""
     types = [*MediaType, "application/vnd.docker.distribution.manifest.v1+prettyjws"]

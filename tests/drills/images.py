@@ -205,6 +205,7 @@ def deleting_tag(client: Client, body: bytes) -> None:
     client.delete_manifest(HOME, TAGS[0])
     expect(client.requests.insist("GET", f"{HOME}/manifests/{TAGS[0]}"), 404)
     require_named(client, body, TAGS[1:])
+    require_gone(client, TAGS[:1])
 
 
 def deleting(client: Client, body: bytes) -> None:
@@ -212,6 +213,7 @@ def deleting(client: Client, body: bytes) -> None:
     client.delete_manifest(HOME, str(Digest.of(body)))
     for reference in (*TAGS, Digest.of(body)):
         expect(client.requests.insist("GET", f"{HOME}/manifests/{reference}"), 404)
+    require_gone(client, TAGS)
 
 
 def replacing(client: Client, body: bytes) -> None:
@@ -221,6 +223,13 @@ def replacing(client: Client, body: bytes) -> None:
     client.ledger.manifests.clear()
     client.put_manifest(HOME, TAGS[0], body)
     require_named(client, body, TAGS[:1])
+
+
+def require_gone(client: Client, tags: tuple[str, ...]) -> None:
+    """Require that the history says once of each of these tags, and of no other, that it went."""
+    gone = sorted(row.tag for row in client.stage.world.snapshot().history if row.now is None)
+    if gone != sorted(tags):
+        raise Violation(f"{tags} were deleted, and the history says that of {gone}")
 
 
 def require_named(client: Client, body: bytes, tags: tuple[str, ...]) -> None:

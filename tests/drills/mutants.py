@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import Link, Manifest
+    from chalicelib.registry.model import Link, Manifest, Stamp
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -243,11 +243,25 @@ def a_deletion_never_begun() -> None:
     stage = Stage(TablesWorld(), Ledger())
     digest, metadata = Digest.of(images.live(stage)), stage.world.ports(Gate()).metadata
     live = metadata.get_manifest(HOME, digest)
-    if live is None or metadata.drop_tag(live, images.TAGS[0]):
+    if live is None or metadata.drop_tag(live, images.TAGS[0], None):
         raise Violation(f"a tag of {live} was dropped")
     metadata.finish_delete(live)
     if metadata.get_manifest(HOME, digest) != live:
         raise Violation(f"{live} was deleted")
+
+
+def a_pull_that_is_late() -> None:
+    """Note a pull after another one has noted a later pull: the later time stays."""
+    stage = Stage(TablesWorld(), Ledger())
+    digest, metadata = Digest.of(images.live(stage)), stage.world.ports(Gate()).metadata
+    seen, now = metadata.get_manifest(HOME, digest), stage.world.clock.now()
+    if seen is None:
+        raise Violation(f"{digest} was put, and is not there")
+    for at in (now + 60, now + 30):
+        metadata.note_pull(seen, at, at - SMALL.pull_note)
+    found = metadata.get_manifest(HOME, digest)
+    if found is None or found.pulled_at != now + 60:
+        raise Violation(f"{found} was pulled in the past")
 
 
 # Checks of the one driver: what several of them do can be done again, so that nothing is lost by
@@ -391,6 +405,8 @@ CLAUSES = [
     clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
     clause("of_version", manifests, raced=["delete, delete and put and delete"]),
+    clause("tagged_by", manifests, raced=["tag, tag"]),
+    clause("not_pulled_since", manifests, checked=[a_pull_that_is_late]),
     clause("tag_names", manifests, raced=["tag, tag", "tag moves, tag is deleted"]),
 ]
 
@@ -886,16 +902,43 @@ def _(touch: Original, self: BlobItems, link: Any, now: float) -> object:  # noq
     ManifestItems,
     failed=["delete a tag"],
 )
-def _(_: Original, self: ManifestItems, repository: str, tag: str) -> bool:
-    named = self.get_tags(repository, [tag]).get(tag)
-    if named is None:
+def _(_: Original, self: ManifestItems, repository: str, tag: str, stamp: Stamp) -> bool:
+    found = self.get_tags(repository, [tag]).get(tag)
+    if found is None:
         return False
-    row = Delete(self._registry, tag_key(repository, tag), tag_names(named))
+    row = Delete(self._registry, tag_key(repository, tag), tag_names(found.digest))
+    gone = self._change(repository, tag, found, None, stamp)
+    way_back = Delete(self._registry, tagged_key(repository, found.digest, tag))
     try:
-        self._dynamo.transact([row, Delete(self._registry, tagged_key(repository, named, tag))])
+        self._dynamo.transact([row, way_back, gone])
     except TransactionRefusedError:
         return False
     return True
+
+
+@rule(
+    "a tag that moves leaves no history",
+    "_tagging",
+    ManifestItems,
+    crashed=["put an image anew, move a tag"],
+)
+def _(tagging: Original, self: ManifestItems, *what: object) -> object:
+    history = f"REPO#{HOME}", "HISTORY#"
+    return [
+        change
+        for change in tagging(self, *what)
+        if (change.key["pk"], change.key["sk"][:8]) != history
+    ]
+
+
+@rule(
+    "a tag's last digest is forgotten",
+    "_change",
+    ManifestItems,
+    crashed=["delete a tag", "delete a manifest"],
+)
+def _(change: Original, self: ManifestItems, *what: Any) -> object:  # noqa: ANN401 - as _change
+    return change(self, *what[:1], "another", *what[2:])
 
 
 @rule(

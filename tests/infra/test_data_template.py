@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.stores.dynamodb.access import CREDENTIAL
+from chalicelib.stores.dynamodb.items import LINK, MANIFEST, RECORD, REFERRER, TAG
 from tests.infra.templates import DATA
 
 RESOURCES: dict[str, Any] = DATA["Resources"]
@@ -71,7 +72,7 @@ def test_bucket_denies_requests_without_tls() -> None:
 @pytest.mark.parametrize(
     ("name", "key", "recovered", "lifetime"),
     [
-        ("RegistryTable", {"pk": "HASH", "sk": "RANGE"}, True, None),
+        ("RegistryTable", {"pk": "HASH", "sk": "RANGE"}, True, "expires_at"),
         ("UploadsTable", {"session": "HASH"}, False, "expires_at"),
         ("AccessTable", {"pk": "HASH", "sk": "RANGE"}, True, "drop_at"),
     ],
@@ -82,6 +83,7 @@ def test_tables_are_protected_and_cost_nothing_when_idle(
     """No table can be deleted by accident; each is paid for by request; sessions expire.
 
     Only what carries drop_at expires in the access table: no field of a credential has that name.
+    In the table `registry` only rows of history carry expires_at.
     """
     table = properties(name)
     point = {"PointInTimeRecoveryEnabled": True} if recovered else None
@@ -92,6 +94,8 @@ def test_tables_are_protected_and_cost_nothing_when_idle(
     assert table.get("TimeToLiveSpecification") == expiry
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert "drop_at" not in {field.stored_as for field in CREDENTIAL.fields}
+    kept = (LINK, RECORD, MANIFEST, TAG, REFERRER)
+    assert "expires_at" not in {field.stored_as for schema in kept for field in schema.fields}
 
 
 @pytest.mark.parametrize("name", ["RegistryTable", "UploadsTable"])

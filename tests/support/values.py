@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.registry.model import Manifest, ManifestState, Referrer
+from chalicelib.registry.model import Manifest, ManifestState, Referrer, Stamp
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NOW = 1_764_000_000.123456
 """A time with microseconds: stores have to keep them."""
+
+STAMP = Stamp(NOW + 60, "credential:tester")
 
 SIZE = 5
 
@@ -117,6 +119,21 @@ def a_manifest(**changes: Any) -> Manifest:  # noqa: ANN401 - any field of a man
     return replace(manifest, **changes)
 
 
+def a_full_manifest() -> Manifest:
+    """Return a manifest with every field set."""
+    return a_manifest(
+        subject=fresh_digest(),
+        body=b"\x00\xff" * 20_000,
+        pushed_by="credential:a",
+        total_bytes=2**40,
+        platforms=("linux/amd64", "linux/arm64/v8"),
+        artifact_type="application/x-test",
+        pulled_at=NOW + 0.25,
+        deleted_at=NOW + 1,
+        deleted_by="credential:b",
+    )
+
+
 def a_referrer(manifest: Manifest, subject: Digest) -> Referrer:
     """Return the row that a manifest has in the list of its subject."""
     return Referrer(
@@ -173,7 +190,7 @@ def begin_delete(
     """Begin to delete a manifest that is there."""
     seen = metadata.get_manifest(repository, digest)
     assert seen is not None
-    return metadata.begin_delete(seen, sweep_at)
+    return metadata.begin_delete(seen, sweep_at, STAMP)
 
 
 def push_manifest(metadata: MetadataStore, manifest: Manifest, *tags: str) -> Manifest:
@@ -181,5 +198,5 @@ def push_manifest(metadata: MetadataStore, manifest: Manifest, *tags: str) -> Ma
     assert metadata.put_pending(manifest) == manifest
     subject = manifest.subject
     row = a_referrer(manifest, subject) if subject is not None else None
-    metadata.make_live(manifest, dict.fromkeys(tags), row)
+    metadata.make_live(manifest, dict.fromkeys(tags), row, STAMP)
     return replace(manifest, state=ManifestState.LIVE, sweep_at=None)

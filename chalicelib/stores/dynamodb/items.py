@@ -6,7 +6,16 @@ This module must never do I/O. An attribute's name is the field's own; `keys.py`
 from typing import Any
 
 from chalicelib.digest import Algorithm
-from chalicelib.registry.model import Link, Manifest, ManifestState, Record, Referrer
+from chalicelib.registry.model import (
+    HISTORY_LIFE,
+    Link,
+    Manifest,
+    ManifestState,
+    Record,
+    Referrer,
+    TagChange,
+    TagRow,
+)
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import Field, Item, Schema
@@ -106,6 +115,37 @@ MANIFEST = Schema(
         Field("version", codec.TEXT),
         Field("state", codec.choice(ManifestState)),
         Field("sweep_at", codec.TIME, optional=True),
+        Field("pushed_by", codec.TEXT, optional=True),
+        Field("total_bytes", codec.WHOLE, optional=True),
+        Field("platforms", codec.list_of(codec.TEXT), optional=True),
+        Field("artifact_type", codec.TEXT, optional=True),
+        Field("pulled_at", codec.TIME, optional=True),
+        Field("deleted_at", codec.TIME, optional=True),
+        Field("deleted_by", codec.TEXT, optional=True),
+    ),
+)
+
+TAG = Schema(
+    TagRow,
+    (
+        Field("digest", codec.DIGEST),
+        Field("tagged_at", codec.TIME, optional=True),
+        Field("tagged_by", codec.TEXT, optional=True),
+        Field("previous", codec.DIGEST, optional=True),
+    ),
+)
+
+CHANGE = Schema(
+    TagChange,
+    (
+        Field("repository", codec.TEXT),
+        Field("tag", codec.TEXT),
+        Field("was", codec.DIGEST),
+        Field("now", codec.DIGEST, optional=True),
+        Field("since", codec.TIME, optional=True),
+        Field("at", codec.TIME),
+        Field("by", codec.TEXT, optional=True),
+        Field("place", codec.TEXT),
     ),
 )
 
@@ -131,6 +171,23 @@ def session_item(session: Session) -> Item:
 def manifest_item(manifest: Manifest) -> Item:
     """Return a manifest's whole item; it is in the index `sweep` while it has a `sweep_at`."""
     return _queued(MANIFEST.encode(manifest), str(manifest.digest))
+
+
+def tagged_item(tag: TagRow) -> Item:
+    """Return the row that leads back from a manifest to its tag: since when that names it."""
+    return {} if tag.tagged_at is None else {"tagged_at": codec.TIME.encode(tag.tagged_at)}
+
+
+def since_of(tagged: Item) -> float | None:
+    """Return since when a tag names the manifest that this row leads back from; None if unknown."""
+    noted = tagged.get("tagged_at")
+    return None if noted is None else codec.TIME.decode(noted)
+
+
+def change_item(change: TagChange) -> Item:
+    """Return a row of a repository's history, which DynamoDB drops at the end of its life."""
+    expires_at = codec.SECONDS.encode(change.at + HISTORY_LIFE)
+    return {**CHANGE.encode(change), "expires_at": expires_at}
 
 
 def sweep_attributes(name: str, at: float) -> Item:

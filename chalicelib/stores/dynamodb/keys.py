@@ -6,6 +6,7 @@ Table `registry` (kept):
                      TAG#<tag>                       the digest it names
                      TAGGED#<digest>#<tag>           one of a manifest's tags
                      REFERRER#<subject>#<digest>     what a referrers list shows
+                     HISTORY#<tag>#<time>#<id>       that a tag moved or was deleted (TTL)
     REPO#<name>#bodies
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
@@ -54,6 +55,8 @@ _TRUST = "TRUST"
 _FLOOR = "!"
 _CEILING = "~"
 _PLAIN = re.compile(f"[{_FLOOR}-{_CEILING}]*")
+_NO_TIME = 10**10
+"""Later than any time in seconds since the epoch: what is left until then falls as time passes."""
 _LONGEST = 512
 """More characters than any name has; DynamoDB refuses a sort key above 1,024 bytes."""
 
@@ -113,6 +116,16 @@ def referrer_key(repository: str, subject: Digest, digest: Digest) -> Key:
     return _in_repository(repository, f"REFERRER#{subject}#{digest}")
 
 
+def history_place(tag: str, at: float, change_id: str) -> str:
+    """Where a change of a tag stands in its repository's history: the latest of a tag is first."""
+    return f"{tag}#{_NO_TIME - at:017.6f}#{change_id}"
+
+
+def history_key(repository: str, place: str) -> Key:
+    """The row of one change of a tag."""
+    return _in_repository(repository, f"HISTORY#{place}")
+
+
 def catalog_key(repository: str) -> Key:
     """The row of a repository in the catalog."""
     return {"pk": _CATALOG, "sk": repository}
@@ -132,6 +145,15 @@ def referrers_after(repository: str, subject: Digest, after: Digest | None) -> K
     """All referrers of a subject whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
     return _span(f"REPO#{repository}", f"REFERRER#{subject}#", text)
+
+
+def history_after(repository: str, tag: str | None, after: str | None) -> KeyRange:
+    """All changes of a tag, or of all tags (None), that stand behind the place `after`."""
+    span = _span(f"REPO#{repository}", "HISTORY#", after)
+    if tag is None:
+        return span
+    own = f"{span.prefix}{tag}#"
+    return span._replace(first=max(span.first, own + _FLOOR), last=own + _CEILING)
 
 
 def repositories_after(after: str | None) -> KeyRange:

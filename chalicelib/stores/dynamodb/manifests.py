@@ -12,12 +12,20 @@ from dataclasses import replace
 
 from chalicelib.digest import Digest
 from chalicelib.limits import TRANSACTION_TAGS
-from chalicelib.registry.model import Link, Manifest, ManifestState, Referrer, bodies_of
+from chalicelib.registry.model import (
+    Link,
+    Manifest,
+    ManifestState,
+    Referrer,
+    Stamp,
+    TagChange,
+    TagRow,
+    bodies_of,
+)
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.blobs import BlobItems, at_version
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
-from chalicelib.stores.dynamodb.codec import CorruptItemError, Item
 from chalicelib.stores.dynamodb.expressions import (
     Change,
     Clause,
@@ -26,8 +34,19 @@ from chalicelib.stores.dynamodb.expressions import (
     Put,
     Update,
 )
-from chalicelib.stores.dynamodb.items import MANIFEST, REFERRER, manifest_item, sweep_attributes
+from chalicelib.stores.dynamodb.items import (
+    MANIFEST,
+    REFERRER,
+    TAG,
+    change_item,
+    manifest_item,
+    since_of,
+    sweep_attributes,
+    tagged_item,
+)
 from chalicelib.stores.dynamodb.keys import (
+    history_key,
+    history_place,
     link_key,
     manifest_key,
     manifest_named_by,
@@ -62,13 +81,28 @@ def of_version(version: str) -> Clause:
     return Clause("#version = :version", {"version": codec.TEXT.encode(version)})
 
 
-def tag_names(digest: Digest, value: str = "named") -> Clause:
+def tag_names(digest: Digest) -> Clause:
     """The tag is there and names this manifest."""
-    return Clause(f"#digest = :{value}", {value: codec.DIGEST.encode(digest)})
+    return Clause("#digest = :named", {"named": codec.DIGEST.encode(digest)})
+
+
+def tagged_by(row: TagRow, stamp: Stamp) -> Clause:
+    """The tag is as this very push puts it, whose request has come before."""
+    values = {"new": codec.DIGEST.encode(row.digest), "at": codec.TIME.encode(stamp.at)}
+    return Clause("#digest = :new AND #tagged_at = :at", values)
+
+
+def not_pulled_since(at: float) -> Clause:
+    """Nobody has noted a pull as late as that."""
+    noted = Clause("#pulled_at < :since", {"since": codec.TIME.encode(at)})
+    return Clause("attribute_not_exists(#pulled_at)") | noted
 
 
 _QUEUED = ("sweep_at", "sweep_shard")
 """The attributes by which a manifest that is not live waits for the sweeper."""
+
+_OF_A_PUSH = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type")
+"""The attributes of a manifest that are those of its last push; one that is unknown stays."""
 
 _WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 
@@ -103,24 +137,27 @@ class ManifestItems(BlobItems):
     def make_live(
         self,
         manifest: Manifest,
-        tags: Mapping[str, Digest | None],
+        tags: Mapping[str, TagRow | None],
         referrer: Referrer | None,
+        stamp: Stamp,
     ) -> None:
         if len(tags) > TRANSACTION_TAGS:
             raise ValueError(
                 f"{len(tags)} tags are more than one transaction takes: {TRANSACTION_TAGS}"
             )
+        item = MANIFEST.encode(manifest)
+        facts = {name: item[name] for name in _OF_A_PUSH if name in item}
         changes: list[Change] = [
             Update(
                 self._registry,
                 manifest_key(manifest.repository, manifest.digest),
                 IS_LIVE | (IS_PENDING & of_version(manifest.version)),
-                set={"state": codec.TEXT.encode(ManifestState.LIVE.value)},
+                set={"state": codec.TEXT.encode(ManifestState.LIVE.value), **facts},
                 remove=_QUEUED,
             )
         ]
         for tag, old in tags.items():
-            changes += self._tagging(manifest, tag, old)
+            changes += self._tagging(manifest, tag, old, stamp)
         if referrer is not None:
             key = referrer_key(referrer.repository, referrer.subject, referrer.digest)
             changes.append(Put(self._registry, key, REFERRER.encode(referrer)))
@@ -129,7 +166,18 @@ class ManifestItems(BlobItems):
         except TransactionRefusedError as refused:
             raise ManifestMovedError(str(refused)) from refused
 
-    def begin_delete(self, manifest: Manifest, sweep_at: float) -> Manifest:
+    def note_pull(self, manifest: Manifest, now: float, since: float) -> None:
+        update = Update(
+            self._registry,
+            manifest_key(manifest.repository, manifest.digest),
+            IS_LIVE & not_pulled_since(since),
+            set={"pulled_at": codec.TIME.encode(now)},
+            silent=True,
+        )
+        with suppress(ConditionFailedError):
+            self._dynamo.write(update)
+
+    def begin_delete(self, manifest: Manifest, sweep_at: float, stamp: Stamp) -> Manifest:
         # Without the version a delayed request would delete what was pushed since.
         update = Update(
             self._registry,
@@ -137,6 +185,8 @@ class ManifestItems(BlobItems):
             (IS_LIVE | IS_DELETING) & of_version(manifest.version),
             set={
                 "state": codec.TEXT.encode(ManifestState.DELETING.value),
+                "deleted_at": codec.TIME.encode(stamp.at),
+                **({"deleted_by": codec.TEXT.encode(stamp.by)} if stamp.by is not None else {}),
                 **sweep_attributes(str(manifest.digest), sweep_at),
             },
         )
@@ -174,36 +224,40 @@ class ManifestItems(BlobItems):
             rows = [Delete(self._registry, key)]
         self._remove(manifest, IS_DELETING, body, *rows)
 
-    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, Digest]:
+    def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, TagRow]:
         names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
         keys = [tag_key(repository, tag) for tag in tags]
         items = self._dynamo.get_many(self._registry, keys)
-        return {names[item["sk"]["S"]]: _named_by(item) for item in items}
+        return {names[item["sk"]["S"]]: TAG.decode(item) for item in items}
 
-    def tags_of(self, repository: str, digest: Digest) -> Sequence[str]:
+    def tags_of(self, repository: str, digest: Digest) -> Mapping[str, float | None]:
         span = tagged_of(repository, digest)
-        rows = self._dynamo.query(self._registry, span)
-        return [row["sk"]["S"].removeprefix(span.prefix) for row in rows]
+        return {
+            row["sk"]["S"].removeprefix(span.prefix): since_of(row)
+            for row in self._dynamo.query(self._registry, span)
+        }
 
-    def delete_tag(self, repository: str, tag: str) -> bool:
+    def delete_tag(self, repository: str, tag: str, stamp: Stamp) -> bool:
         key = tag_key(repository, tag)
-        item = self._dynamo.get(self._registry, key)
-        if item is None:
+        found = TAG.decode_found(self._dynamo.get(self._registry, key))
+        if found is None:
             return False
-        named = _named_by(item)
-        way_back = tagged_key(repository, named, tag)
+        way_back = Delete(self._registry, tagged_key(repository, found.digest, tag))
         try:
-            row = Delete(self._registry, key, tag_names(named))
-            self._dynamo.transact([row, Delete(self._registry, way_back)])
+            row = Delete(self._registry, key, tag_names(found.digest))
+            gone = self._change(repository, tag, found, None, stamp)
+            self._dynamo.transact([row, way_back, gone])
         except TransactionRefusedError as refused:
             # Gone since it was read: this very deletion took effect, or another one did.
             if refused.items[0] is not None:
                 raise ManifestMovedError(f"tag {tag} has moved") from refused
         return True
 
-    def drop_tag(self, manifest: Manifest, tag: str) -> bool:
+    def drop_tag(self, manifest: Manifest, tag: str, since: float | None) -> bool:
         repository, digest = manifest.repository, manifest.digest
         key = tag_key(repository, tag)
+        stamp = Stamp(manifest.deleted_at or manifest.pushed_at, manifest.deleted_by)
+        gone = self._change(repository, tag, TagRow(digest, since), None, stamp)
         going = ConditionCheck(
             self._registry,
             manifest_key(repository, digest),
@@ -211,7 +265,8 @@ class ManifestItems(BlobItems):
         )
         way_back = Delete(self._registry, tagged_key(repository, digest, tag))
         try:
-            self._dynamo.transact([going, Delete(self._registry, key, tag_names(digest)), way_back])
+            named = Delete(self._registry, key, tag_names(digest))
+            self._dynamo.transact([going, named, way_back, gone])
         except TransactionRefusedError as refused:
             return 0 not in refused.items and self._drop_way_back(going, way_back)
         return True
@@ -240,18 +295,32 @@ class ManifestItems(BlobItems):
                 raise ManifestMovedError(str(refused)) from refused
             return
 
-    def _tagging(self, manifest: Manifest, tag: str, old: Digest | None) -> list[Change]:
+    def _tagging(
+        self, manifest: Manifest, tag: str, old: TagRow | None, stamp: Stamp
+    ) -> list[Change]:
         """Return the writes that move a tag from the manifest it names to this one."""
         repository, digest = manifest.repository, manifest.digest
-        unmoved = NO_TAG if old is None else tag_names(old, "old")
-        row = {"digest": codec.DIGEST.encode(digest)}
+        unmoved = NO_TAG if old is None else tag_names(old.digest)
+        row = TagRow(digest, stamp.at, stamp.by, old.digest if old else None)
+        unmoved |= tagged_by(row, stamp)
+        if old is not None and old.digest == digest:
+            row = old
         changes: list[Change] = [
-            Put(self._registry, tag_key(repository, tag), row, unmoved | tag_names(digest, "new")),
-            Put(self._registry, tagged_key(repository, digest, tag), {}),
+            Put(self._registry, tag_key(repository, tag), TAG.encode(row), unmoved),
+            Put(self._registry, tagged_key(repository, digest, tag), tagged_item(row)),
         ]
-        if old is not None and old != digest:
-            changes.append(Delete(self._registry, tagged_key(repository, old, tag)))
+        if old is not None and old.digest != digest:
+            changes.append(Delete(self._registry, tagged_key(repository, old.digest, tag)))
+            changes.append(self._change(repository, tag, old, digest, stamp))
         return changes
+
+    def _change(
+        self, repository: str, tag: str, old: TagRow, now: Digest | None, stamp: Stamp
+    ) -> Put:
+        """Return the row of history that says what a tag named until now."""
+        place = history_place(tag, stamp.at, self._new_id())
+        change = TagChange(repository, tag, old.digest, now, old.tagged_at, *stamp, place)
+        return Put(self._registry, history_key(repository, place), change_item(change))
 
     def _drop_way_back(self, going: ConditionCheck, way_back: Delete) -> bool:
         """Delete a TAGGED row whose tag names another manifest.
@@ -263,10 +332,3 @@ class ManifestItems(BlobItems):
         except TransactionRefusedError:
             return False
         return True
-
-
-def _named_by(item: Item) -> Digest:
-    try:
-        return codec.DIGEST.decode(item["digest"])
-    except (KeyError, ValueError) as error:
-        raise CorruptItemError(f"tag {item.get('sk')} names no digest") from error

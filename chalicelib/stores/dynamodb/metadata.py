@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import Referrer
+from chalicelib.registry.model import Referrer, TagChange
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
-from chalicelib.stores.dynamodb.items import REFERRER
+from chalicelib.stores.dynamodb.items import CHANGE, REFERRER
 from chalicelib.stores.dynamodb.keys import (
     KeyRange,
     catalog_key,
+    history_after,
     referrers_after,
     repositories_after,
     tags_after,
@@ -56,6 +57,13 @@ class DynamoMetadataStore(ManifestItems):
         span = referrers_after(repository, subject, after)
         items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([REFERRER.decode(item) for item in items], more)
+
+    def list_history(
+        self, repository: str, tag: str | None, after: str | None, limit: int
+    ) -> Page[TagChange]:
+        span = history_after(repository, tag, after)
+        items, more = self._dynamo.query_page(self._registry, span, limit)
+        return Page([CHANGE.decode(item) for item in items], more)
 
     def list_repositories(self, after: str | None, limit: int) -> Page[str]:
         return self._names(repositories_after(after), limit)

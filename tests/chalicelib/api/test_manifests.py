@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.registry.model import Link, bodies_of
+from chalicelib.errors import TooManyRequestsError
+from chalicelib.registry.model import Link, Manifest, TagRow, bodies_of
 from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import LINK, manifest_item
-from chalicelib.stores.dynamodb.keys import link_key, manifest_key
+from chalicelib.stores.dynamodb.keys import link_key, manifest_key, tag_key, tagged_key
 from tests.chalicelib.api.pushing import (
     DOCKER,
     IMAGE,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 LIMITS = Limits()
+PLATFORM = {"os": "linux", "architecture": "arm64", "variant": "v8"}
 
 
 def padded(registry: RegistryUnderTest, size: int, media_type: str) -> bytes:
@@ -54,12 +57,17 @@ def padded(registry: RegistryUnderTest, size: int, media_type: str) -> bytes:
 def test_a_manifest_of_any_size_is_answered_byte_for_byte(
     registry: RegistryUnderTest, size: int, algorithm: Algorithm, media_type: str
 ) -> None:
-    """A pull by tag reads DynamoDB twice, and S3 only for a manifest too long for an item."""
+    """A pull by tag reads DynamoDB twice, and S3 only for a manifest too long for an item.
+
+    The first pull of a day is a write as well.
+    """
     body = padded(registry, size, media_type)
     digest = Digest.of(body, algorithm)
     target = f"{NAME}/manifests/{digest}"
     answer = registry.ask("PUT", f"{target}?tag=v1", body, content_type=media_type)
     assert (answer.status, answer.headers["Docker-Content-Digest"]) == (201, str(digest))
+    with record_calls(registry.dynamodb) as first:
+        registry.ask("GET", f"{NAME}/manifests/v1")
     with record_calls(registry.dynamodb, registry.s3) as calls:
         registry.ask("GET", f"{NAME}/manifests/v1")
     for reference in ("v1", digest):
@@ -70,9 +78,110 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
             assert got.headers["Docker-Content-Digest"] == str(digest)
     in_item = size <= LIMITS.body_inline
     assert calls.count("dynamodb") == (2 if in_item else 3)
+    assert first.count("dynamodb") == calls.count("dynamodb") + 1
+    assert first.operations("dynamodb")["UpdateItem"] == 1
     assert calls.operations("s3") == ({} if in_item else {"GetObject": 1})
     assert registry.ask("DELETE", target).status == 202
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
+
+
+def test_what_is_known_of_a_push(registry: RegistryUnderTest) -> None:
+    """Who pushed it and when, its blobs' bytes, its type; of an index its platforms too."""
+    one, other = (image(registry, layer, b"shared") for layer in (b"one", b"other!"))
+    for body in (one, other):
+        assert put(registry, str(Digest.of(body)), body).status == 201
+    config = len(b"{}")
+    sizes = [config + len(layer) + len(b"shared") for layer in (b"one", b"other!")]
+    platforms = [{"os": "linux", "architecture": "amd64"}, PLATFORM, PLATFORM]
+    children = [
+        {**described(body, IMAGE), "platform": platform}
+        for body, platform in zip((one, other, other), platforms, strict=True)
+    ]
+    whole = index(*children)
+    assert put(registry, "all", whole, INDEX).status == 201
+    metadata, now = registry.ports.metadata, registry.ports.clock.now()
+
+    def known(body: bytes) -> Manifest:
+        found = metadata.get_manifest(NAME, Digest.of(body))
+        assert found is not None
+        assert now - 60 < found.pushed_at <= now
+        assert (found.pushed_by, found.pulled_at) == ("", None)
+        return found
+
+    assert [known(body).total_bytes for body in (one, other)] == sizes
+    assert known(one).platforms is None
+    assert known(one).artifact_type == json.loads(one)["config"]["mediaType"]
+    assert known(whole).platforms == ("linux/amd64", "linux/arm64/v8")
+    assert known(whole).total_bytes == sum(sizes)
+    tag = metadata.get_tags(NAME, ["all"])["all"]
+    assert (tag.digest, tag.tagged_by, tag.previous) == (Digest.of(whole), "", None)
+
+
+def test_of_a_manifest_of_0_1_nothing_is_guessed(registry: RegistryUnderTest) -> None:
+    """Tag and manifest without what is noted now are read; a push brings it, a move says since."""
+    body = image(registry, b"layer")
+    digest, moved = Digest.of(body), index()
+    assert put(registry, "v1", body).status == 201
+    metadata = registry.ports.metadata
+    manifest = metadata.get_manifest(NAME, digest)
+    assert manifest is not None
+    bare = replace(manifest, pushed_by=None, total_bytes=None, artifact_type=None)
+    for key, attributes in (
+        (manifest_key(NAME, digest), manifest_item(bare)),
+        (tag_key(NAME, "v1"), {"digest": {"S": str(digest)}}),
+        (tagged_key(NAME, digest, "v1"), {}),
+    ):
+        item = {**attributes, **key_attributes(key)}
+        registry.dynamodb.put_item(TableName=registry.registry_table, Item=item)
+    assert metadata.get_tags(NAME, ["v1"]) == {"v1": TagRow(digest)}
+    assert metadata.tags_of(NAME, digest) == {"v1": None}
+    # An index over what is not known of it is not known either.
+    assert put(registry, "all", index(described(body, IMAGE)), INDEX).status == 201
+    over = metadata.get_tags(NAME, ["all"])["all"].digest
+    assert [metadata.get_manifest(NAME, each).total_bytes for each in (digest, over)] == [None] * 2  # type: ignore[union-attr]
+    assert put(registry, "v1", body).status == 201
+    assert metadata.get_manifest(NAME, digest).total_bytes == manifest.total_bytes  # type: ignore[union-attr]
+    assert put(registry, "v1", moved, INDEX).status == 201
+    (row,) = metadata.list_history(NAME, "v1", None, 9).items
+    assert (row.was, row.now, row.since) == (digest, Digest.of(moved), None)
+
+
+@pytest.mark.parametrize(
+    ("method", "agent", "noted"),
+    [
+        ("GET", "containerd/1.7.0", True),
+        ("GET", "", True),
+        ("HEAD", "containerd/1.7.0", False),
+        ("GET", "trivy/0.56.2", False),
+        ("GET", "Harbor-Registry-Client", False),
+        ("GET", "regclient/regsync (v0.8)", False),
+    ],
+)
+def test_who_looks_at_an_image_does_not_use_it(
+    registry: RegistryUnderTest, method: str, agent: str, *, noted: bool
+) -> None:
+    """A pull is noted, but no HEAD, and no GET of a scanner or replicator that says what it is."""
+    body = image(registry, b"layer")
+    assert put(registry, "v1", body).status == 201
+    assert registry.ask(method, f"{NAME}/manifests/v1", user_agent=agent).status == 200
+    found = registry.ports.metadata.get_manifest(NAME, Digest.of(body))
+    assert found is not None
+    assert (found.pulled_at is not None) is noted
+
+
+def test_a_pull_that_can_not_be_noted_is_answered(registry: RegistryUnderTest) -> None:
+    """Throttled writes keep nobody from pulling, and the next pull is noted."""
+    body = image(registry, b"layer")
+    assert put(registry, "v1", body).status == 201
+    throttled = mock.patch.object(
+        registry.ports.metadata, "note_pull", side_effect=TooManyRequestsError
+    )
+    with throttled:
+        assert registry.ask("GET", f"{NAME}/manifests/v1").body == body
+    assert registry.ask("GET", f"{NAME}/manifests/v1").body == body
+    found = registry.ports.metadata.get_manifest(NAME, Digest.of(body))
+    assert found is not None
+    assert found.pulled_at is not None
 
 
 def test_a_large_manifests_body_is_its_own(registry: RegistryUnderTest) -> None:

@@ -64,7 +64,7 @@ def test_a_registry_where_all_went_well_has_nothing_due(memory: MemoryRegistry) 
     kind = "application/vnd.oci.image.index.v1+json"
     push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann", deadline)
     digest = memory.registry.manifests.put(push).digest
-    memory.registry.manifests.delete(NAME, digest)
+    memory.registry.manifests.delete(NAME, digest, "ann")
     assert sweep(memory, LIMITS.session_life * 2) == {}
 
 

@@ -78,6 +78,7 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     _promised_blobs(seen, ledger)
     _manifests(seen, ledger)
     _tags_and_referrers(seen)
+    _history(seen)
     _sessions(seen, ledger)
     _nothing_unnamed(seen)
     if final:
@@ -163,10 +164,10 @@ def _manifests(seen: Snapshot, ledger: Ledger) -> None:
 
 
 def _tags_and_referrers(seen: Snapshot) -> None:
-    ways = {(repository, digest, tag) for (repository, tag), digest in seen.tags.items()}
+    ways = {(repository, row.digest, tag) for (repository, tag), row in seen.tags.items()}
     _require(ways == seen.tagged, f"tags {ways} and ways back {seen.tagged} disagree")
-    for repository, tag in seen.tags:
-        named = seen.manifests.get((repository, seen.tags[repository, tag]))
+    for (repository, tag), row in seen.tags.items():
+        named = seen.manifests.get((repository, row.digest))
         there = named is not None and named.state is not ManifestState.PENDING
         _require(there, f"tag {tag} names {named}")
     for repository, subject, digest in seen.referrers:
@@ -179,8 +180,22 @@ def _tags_and_referrers(seen: Snapshot) -> None:
         )
     for (repository, digest), manifest in seen.manifests.items():
         if manifest.state is ManifestState.LIVE and manifest.subject is not None:
-            row = (repository, manifest.subject, digest)
-            _require(row in seen.referrers, f"live manifest {digest} has no referrer row")
+            listed = (repository, manifest.subject, digest)
+            _require(listed in seen.referrers, f"live manifest {digest} has no referrer row")
+
+
+def _history(seen: Snapshot) -> None:
+    """Require a row for each move of a tag, and no more of them than there can have been."""
+    moves = Counter((row.repository, row.tag, row.was, row.now) for row in seen.history)
+    for (repository, tag), row in seen.tags.items():
+        moved = row.previous is None or (repository, tag, row.previous, row.digest) in moves
+        _require(moved, f"{tag} named {row.previous} before, which no row of history says")
+    into = Counter((*move[:2], move[3]) for move in moves.elements() if move[3] is not None)
+    out = Counter(move[:3] for move in moves.elements())
+    for (repository, tag, digest), times in into.items():
+        now = seen.tags.get((repository, tag))
+        left = out[repository, tag, digest] + (now is not None and now.digest == digest)
+        _require(times <= left, f"{tag} came to {digest} more often than it left")
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:

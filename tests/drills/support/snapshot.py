@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.outcomes import Part
-from chalicelib.stores.dynamodb.items import LINK, MANIFEST, RECORD, REFERRER, SESSION
+from chalicelib.stores.dynamodb.items import (
+    CHANGE,
+    LINK,
+    MANIFEST,
+    RECORD,
+    REFERRER,
+    SESSION,
+    TAG,
+)
 from tests.support.memory_objects import etag_of
 
 if TYPE_CHECKING:
@@ -19,7 +27,14 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-    from chalicelib.registry.model import Link, Manifest, Record, Referrer
+    from chalicelib.registry.model import (
+        Link,
+        Manifest,
+        Record,
+        Referrer,
+        TagChange,
+        TagRow,
+    )
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.codec import Item
     from tests.support.memory_objects import MemoryObjectStore
@@ -36,9 +51,10 @@ class Snapshot:
     links: dict[tuple[str, Digest], Link] = field(default_factory=dict)
     records: dict[Digest, Record] = field(default_factory=dict)
     manifests: dict[tuple[str, Digest], Manifest] = field(default_factory=dict)
-    tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
+    tags: dict[tuple[str, str], TagRow] = field(default_factory=dict)
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
     referrers: dict[tuple[str, Digest, Digest], Referrer] = field(default_factory=dict)
+    history: list[TagChange] = field(default_factory=list)
 
 
 def add_objects(seen: Snapshot, objects: MemoryObjectStore) -> None:
@@ -100,10 +116,12 @@ def _add(seen: Snapshot, item: Item) -> None:
         manifest = MANIFEST.decode(item)
         seen.manifests[repository, manifest.digest] = manifest
     elif kind == "TAG":
-        seen.tags[repository, rest] = Digest.parse(item["digest"]["S"])
+        seen.tags[repository, rest] = TAG.decode(item)
     elif kind == "TAGGED":
         digest, _, tag = rest.partition("#")
         seen.tagged.add((repository, Digest.parse(digest), tag))
     elif kind == "REFERRER":
         row_of = REFERRER.decode(item)
         seen.referrers[repository, row_of.subject, row_of.digest] = row_of
+    elif kind == "HISTORY":
+        seen.history.append(CHANGE.decode(item))

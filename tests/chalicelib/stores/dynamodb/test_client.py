@@ -26,7 +26,7 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from tests.chalicelib.stores.conftest import Script, error
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.registries import stores_over
-from tests.support.values import NOW, a_manifest, always, begin, fresh_digest
+from tests.support.values import NOW, STAMP, a_manifest, always, begin, fresh_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,8 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "limit": 1,
         "tag": "v1",
         "tags": {"v1": None},
+        "stamp": STAMP,
+        "since": NOW,
     }
     operations = [
         getattr(store, name)
@@ -167,7 +169,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 30
+    assert len(operations) == 32
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "limit" in wanted:

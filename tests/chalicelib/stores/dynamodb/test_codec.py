@@ -9,12 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Link, Record
+from chalicelib.registry.model import Link, Record, TagChange, TagRow
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import CorruptItemError, Schema
-from chalicelib.stores.dynamodb.items import LINK, MANIFEST, RECORD, REFERRER, SESSION, session_item
+from chalicelib.stores.dynamodb.items import (
+    CHANGE,
+    LINK,
+    MANIFEST,
+    RECORD,
+    REFERRER,
+    SESSION,
+    TAG,
+    session_item,
+)
 from tests.support.values import (
     NOW,
+    a_full_manifest,
     a_full_session,
     a_manifest,
     a_referrer,
@@ -29,7 +39,9 @@ FULL: list[tuple[Schema[Any], object]] = [
     (SESSION, a_full_session()),
     (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark")),
     (RECORD, Record(DIGEST, "key", 1, 2)),
-    (MANIFEST, a_manifest(subject=SUBJECT)),
+    (MANIFEST, a_full_manifest()),
+    (TAG, TagRow(DIGEST, NOW, "credential:a", SUBJECT)),
+    (CHANGE, TagChange("a", "v1", DIGEST, SUBJECT, NOW, NOW + 1, "credential:a", "v1#1#x")),
     (REFERRER, a_referrer(a_manifest(), SUBJECT)),
 ]
 FIELDS = [

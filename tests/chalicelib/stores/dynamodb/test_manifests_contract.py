@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.registry.model import ManifestState, bodies_of
+from chalicelib.registry.model import ManifestState, Stamp, TagRow, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError
 from tests.support.values import (
     NOW,
+    STAMP,
+    a_full_manifest,
     a_manifest,
     a_referrer,
     fresh_digest,
@@ -35,12 +37,13 @@ def at(stores: Stores, manifest: Manifest) -> Manifest | None:
 
 def named(stores: Stores, repository: str, tag: str) -> Digest | None:
     """Return what a tag names."""
-    return stores.metadata.get_tags(repository, [tag]).get(tag)
+    found = stores.metadata.get_tags(repository, [tag]).get(tag)
+    return None if found is None else found.digest
 
 
 def deleting(stores: Stores, manifest: Manifest) -> Manifest:
     """Begin to delete a live manifest."""
-    return stores.metadata.begin_delete(manifest, NOW + 9)
+    return stores.metadata.begin_delete(manifest, NOW + 9, STAMP)
 
 
 # pending
@@ -48,7 +51,7 @@ def deleting(stores: Stores, manifest: Manifest) -> Manifest:
 
 def test_a_manifest_reads_back_with_every_field(stores: Stores) -> None:
     """Every field of a manifest survives, set or not."""
-    full = a_manifest(subject=fresh_digest(), body=b"\x00\xff" * 20_000)
+    full = a_full_manifest()
     bare = a_manifest(subject=None, body=None, references=())
     for manifest in (full, bare):
         assert at(stores, manifest) is None
@@ -116,7 +119,7 @@ def test_making_live_with_tags_and_a_referrer_row(stores: Stores) -> None:
     assert at(stores, manifest) == live
     assert live.state is ManifestState.LIVE
     tags = stores.metadata.get_tags(manifest.repository, ["v1", "other", "latest", "v1"])
-    assert tags == {"v1": manifest.digest, "latest": manifest.digest}
+    assert tags == dict.fromkeys(["v1", "latest"], TagRow(manifest.digest, *STAMP))
     assert list(stores.metadata.tags_of(manifest.repository, manifest.digest)) == ["latest", "v1"]
     page = stores.metadata.list_referrers(manifest.repository, subject, None, 10)
     assert page.items == [a_referrer(manifest, subject)]
@@ -126,9 +129,9 @@ def test_making_live_again_keeps_a_tag_on_the_same_manifest(stores: Stores) -> N
     """A live manifest can be pushed again with the tag that names it, from any version."""
     live = push_manifest(stores.metadata, a_manifest(), "v1")
     again = replace(live, version="again", state=ManifestState.PENDING)
-    stores.metadata.make_live(again, {"v1": live.digest, "v2": None}, None)
+    stores.metadata.make_live(again, {"v1": TagRow(live.digest), "v2": None}, None, STAMP)
     assert at(stores, live) == live
-    assert stores.metadata.tags_of(live.repository, live.digest) == ["v1", "v2"]
+    assert list(stores.metadata.tags_of(live.repository, live.digest)) == ["v1", "v2"]
 
 
 def test_a_tag_moves_with_its_way_back(stores: Stores, repository: str) -> None:
@@ -137,11 +140,11 @@ def test_a_tag_moves_with_its_way_back(stores: Stores, repository: str) -> None:
     new = a_manifest(repository=repository)
     stores.metadata.put_pending(new)
     for _ in range(2):
-        stores.metadata.make_live(new, {"v1": old.digest, "v2": None}, None)
+        stores.metadata.make_live(new, {"v1": TagRow(old.digest), "v2": None}, None, STAMP)
     assert named(stores, repository, "v1") == named(stores, repository, "v2") == new.digest
     assert named(stores, repository, "kept") == old.digest
-    assert stores.metadata.tags_of(repository, new.digest) == ["v1", "v2"]
-    assert stores.metadata.tags_of(repository, old.digest) == ["kept"]
+    assert list(stores.metadata.tags_of(repository, new.digest)) == ["v1", "v2"]
+    assert list(stores.metadata.tags_of(repository, old.digest)) == ["kept"]
 
 
 def test_only_what_was_put_becomes_live(stores: Stores) -> None:
@@ -149,20 +152,20 @@ def test_only_what_was_put_becomes_live(stores: Stores) -> None:
     manifest = a_manifest(subject=(subject := fresh_digest()))
     row = a_referrer(manifest, subject)
     with pytest.raises(ManifestMovedError):
-        stores.metadata.make_live(manifest, {"v1": None}, row)
+        stores.metadata.make_live(manifest, {"v1": None}, row, STAMP)
     assert at(stores, manifest) is None
     other = replace(manifest, version="another")
     stores.metadata.put_pending(other)
     with pytest.raises(ManifestMovedError):
-        stores.metadata.make_live(manifest, {"v1": None}, row)
+        stores.metadata.make_live(manifest, {"v1": None}, row, STAMP)
     assert at(stores, manifest) == other
-    stores.metadata.make_live(other, {}, None)
+    stores.metadata.make_live(other, {}, None, STAMP)
     begun = deleting(stores, other)
     with pytest.raises(ManifestMovedError):
-        stores.metadata.make_live(begun, {"v1": None}, row)
+        stores.metadata.make_live(begun, {"v1": None}, row, STAMP)
     assert at(stores, manifest) == begun
     assert named(stores, manifest.repository, "v1") is None
-    assert stores.metadata.tags_of(manifest.repository, manifest.digest) == []
+    assert list(stores.metadata.tags_of(manifest.repository, manifest.digest)) == []
     assert not stores.metadata.list_referrers(manifest.repository, subject, None, 10).items
 
 
@@ -173,24 +176,98 @@ def test_a_tag_that_is_not_where_it_was_read_stops_everything(
     other = push_manifest(stores.metadata, a_manifest(repository=repository), "taken")
     new = a_manifest(repository=repository)
     stores.metadata.put_pending(new)
-    for tags in ({"taken": None}, {"taken": fresh_digest()}, {"gone": other.digest}):
+    for tags in (
+        {"taken": None},
+        {"taken": TagRow(fresh_digest())},
+        {"gone": TagRow(other.digest)},
+    ):
         with pytest.raises(ManifestMovedError):
-            stores.metadata.make_live(new, {"fine": None, **tags}, None)
+            stores.metadata.make_live(new, {"fine": None, **tags}, None, STAMP)
     assert at(stores, new) == new
     assert named(stores, repository, "taken") == other.digest
     assert named(stores, repository, "fine") is None
     assert named(stores, repository, "gone") is None
 
 
-def test_thirty_tags_at_once(stores: Stores, repository: str) -> None:
-    """One transaction moves thirty tags and writes a referrer row."""
-    tags = [f"t{number:02}" for number in range(30)]
+def test_as_many_tags_at_once_as_a_transaction_takes(stores: Stores, repository: str) -> None:
+    """One transaction moves 24 tags, with their history, and writes a referrer row."""
+    tags = [f"t{number:02}" for number in range(24)]
     old = push_manifest(stores.metadata, a_manifest(repository=repository), *tags)
     new = a_manifest(repository=repository, subject=(subject := fresh_digest()))
     stores.metadata.put_pending(new)
-    stores.metadata.make_live(new, dict.fromkeys(tags, old.digest), a_referrer(new, subject))
-    assert stores.metadata.tags_of(repository, new.digest) == tags
-    assert stores.metadata.tags_of(repository, old.digest) == []
+    named_before = dict.fromkeys(tags, TagRow(old.digest))
+    stores.metadata.make_live(new, named_before, a_referrer(new, subject), STAMP)
+    assert list(stores.metadata.tags_of(repository, new.digest)) == tags
+    assert list(stores.metadata.tags_of(repository, old.digest)) == []
+
+
+def test_a_push_again_renews_the_facts_that_it_knows(stores: Stores) -> None:
+    """A manifest has the facts of its last push, and of an earlier one what that does not know."""
+    live = push_manifest(stores.metadata, a_manifest(), "v1")
+    first = replace(live, pushed_at=NOW + 1, pushed_by="credential:a", total_bytes=7)
+    again = replace(live, pushed_at=NOW + 2, artifact_type="x", platforms=("linux/amd64",))
+    for push_of in (first, again):
+        stores.metadata.make_live(push_of, {}, None, STAMP)
+    assert at(stores, live) == replace(again, pushed_by="credential:a", total_bytes=7)
+
+
+def test_a_pull_is_noted_once_in_its_time(stores: Stores) -> None:
+    """A pull is noted unless one is since then, and never on a manifest that is not live."""
+    pending = a_manifest()
+    stores.metadata.put_pending(pending)
+    stores.metadata.note_pull(pending, NOW, NOW)
+    assert at(stores, pending) == pending
+    live = push_manifest(stores.metadata, a_manifest())
+    for now, since, noted in ((0, -9, 0), (5, 0, 0), (6, 1, 6)):
+        stores.metadata.note_pull(live, NOW + now, NOW + since)
+        assert at(stores, live) == replace(live, pulled_at=NOW + noted)
+    absent = a_manifest()
+    stores.metadata.note_pull(absent, NOW, NOW)
+    assert at(stores, absent) is None
+
+
+# history
+
+
+def test_a_tag_that_moves_or_goes_is_history(stores: Stores, repository: str) -> None:
+    """Each move and deletion is a row: from what, since when, to what, when and by whom."""
+    metadata = stores.metadata
+    pushed = [push_manifest(metadata, a_manifest(repository=repository)) for _ in range(3)]
+    first, second, third = (manifest.digest for manifest in pushed)
+
+    def move(number: int, tag: str, seconds: int) -> TagRow:
+        old = metadata.get_tags(repository, [tag]).get(tag)
+        stamp = Stamp(NOW + seconds, f"credential:{seconds}")
+        metadata.make_live(pushed[number], {tag: old}, None, stamp)
+        return metadata.get_tags(repository, [tag])[tag]
+
+    assert move(0, "v1", 1) == TagRow(first, NOW + 1, "credential:1", None)
+    assert move(1, "v1", 2) == TagRow(second, NOW + 2, "credential:2", first)
+    assert move(1, "v1", 3) == TagRow(second, NOW + 2, "credential:2", first)
+    move(2, "v1.1", 4)
+    assert metadata.delete_tag(repository, "v1", Stamp(NOW + 5, None))
+    begun = metadata.begin_delete(pushed[2], NOW + 9, Stamp(NOW + 6, "credential:6"))
+    ((tag, since),) = metadata.tags_of(repository, third).items()
+    assert metadata.drop_tag(begun, tag, since)
+    rows = [
+        ("v1", second, None, NOW + 2, NOW + 5, None),
+        ("v1", first, second, NOW + 1, NOW + 2, "credential:2"),
+        ("v1.1", third, None, NOW + 4, NOW + 6, "credential:6"),
+    ]
+
+    def seen(tag: str | None, after: str | None, limit: int) -> tuple[list[object], bool, str]:
+        page = metadata.list_history(repository, tag, after, limit)
+        found = [(r.tag, r.was, r.now, r.since, r.at, r.by) for r in page.items]
+        return [*found], page.more, page.items[-1].place if page.items else ""
+
+    whole, more, place = seen(None, None, 2)
+    assert (whole, more) == (rows[:2], True)
+    assert seen(None, place, 2)[:2] == (rows[2:], False)
+    assert seen("v1", None, 9)[:2] == (rows[:2], False)
+    assert seen("v1", seen("v1", None, 1)[2], 9)[:2] == (rows[1:2], False)
+    assert seen("v1", place, 9)[:2] == ([], False)
+    assert seen("v1.1", None, 9)[:2] == (rows[2:], False)
+    assert seen("v", None, 9)[:2] == ([], False)
 
 
 # deleting
@@ -199,7 +276,13 @@ def test_thirty_tags_at_once(stores: Stores, repository: str) -> None:
 def test_a_deletion_begins_with_a_live_manifest(stores: Stores) -> None:
     """A live manifest turns to deleting, also a second time, with all its fields."""
     live = push_manifest(stores.metadata, a_manifest(subject=fresh_digest()))
-    begun = replace(live, state=ManifestState.DELETING, sweep_at=NOW + 9)
+    begun = replace(
+        live,
+        state=ManifestState.DELETING,
+        sweep_at=NOW + 9,
+        deleted_at=STAMP.at,
+        deleted_by=STAMP.by,
+    )
     assert deleting(stores, live) == begun
     assert deleting(stores, live) == begun
     assert at(stores, live) == begun
@@ -354,11 +437,11 @@ def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
     begun = deleting(stores, live) if how == "drop_tag" else live
     for first in (True, False):
         if how == "drop_tag":
-            assert stores.metadata.drop_tag(begun, "v1")
+            assert stores.metadata.drop_tag(begun, "v1", NOW)
         else:
-            assert stores.metadata.delete_tag(repository, "v1") is first
+            assert stores.metadata.delete_tag(repository, "v1", STAMP) is first
         assert named(stores, repository, "v1") is None
-        assert stores.metadata.tags_of(repository, live.digest) == ["v2"]
+        assert list(stores.metadata.tags_of(repository, live.digest)) == ["v2"]
     assert at(stores, live) == begun
 
 
@@ -366,28 +449,28 @@ def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str
     """A deletion does not take a tag that names another manifest."""
     begun = deleting(stores, push_manifest(stores.metadata, a_manifest(repository=repository)))
     other = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
-    assert stores.metadata.drop_tag(begun, "v1")
+    assert stores.metadata.drop_tag(begun, "v1", NOW)
     assert named(stores, repository, "v1") == other.digest
-    assert stores.metadata.tags_of(repository, other.digest) == ["v1"]
+    assert list(stores.metadata.tags_of(repository, other.digest)) == ["v1"]
 
 
 def test_a_late_deletion_spares_the_tag_of_a_later_push(stores: Stores, repository: str) -> None:
     """A deletion that somebody else has ended takes no tag, though the digest is the same."""
     manifest = a_manifest(repository=repository)
     late = deleting(stores, push_manifest(stores.metadata, manifest, "v1"))
-    assert stores.metadata.drop_tag(late, "v1")
+    assert stores.metadata.drop_tag(late, "v1", NOW)
     stores.metadata.finish_delete(late)
-    assert not stores.metadata.drop_tag(late, "v1")
+    assert not stores.metadata.drop_tag(late, "v1", NOW)
     push_manifest(stores.metadata, replace(manifest, version="anew"), "v1")
     for deletion in (late, replace(late, version="anew")):
-        assert not stores.metadata.drop_tag(deletion, "v1")
+        assert not stores.metadata.drop_tag(deletion, "v1", NOW)
     assert named(stores, repository, "v1") == manifest.digest
-    assert stores.metadata.tags_of(repository, manifest.digest) == ["v1"]
+    assert list(stores.metadata.tags_of(repository, manifest.digest)) == ["v1"]
     # Nor while that push is itself being deleted: whose deletion it is, is for that one to end.
     again = deleting(stores, replace(manifest, version="anew"))
-    assert not stores.metadata.drop_tag(late, "v1")
+    assert not stores.metadata.drop_tag(late, "v1", NOW)
     assert named(stores, repository, "v1") == manifest.digest
-    assert stores.metadata.drop_tag(again, "v1")
+    assert stores.metadata.drop_tag(again, "v1", NOW)
 
 
 # the sweeper's queue
@@ -404,7 +487,7 @@ def test_manifests_wait_for_the_sweeper_until_they_are_live(fresh_stores: Stores
 
     metadata.put_pending(manifest)
     assert (due(NOW + 4), due(NOW + 5)) == ([], [place])
-    metadata.make_live(manifest, {}, None)
+    metadata.make_live(manifest, {}, None, STAMP)
     assert due(NOW + 99) == []
     begun = deleting(fresh_stores, manifest)
     assert (due(NOW + 8), due(NOW + 9)) == ([], [place])
@@ -417,5 +500,5 @@ def test_tags_of_one_manifest_only(stores: Stores, repository: str) -> None:
     one = push_manifest(stores.metadata, a_manifest(repository=repository), "a", "z", "A")
     push_manifest(stores.metadata, a_manifest(repository=repository), "b")
     push_manifest(stores.metadata, a_manifest(repository=fresh_name(), digest=one.digest), "c")
-    assert stores.metadata.tags_of(repository, one.digest) == ["A", "a", "z"]
-    assert stores.metadata.tags_of(repository, fresh_digest()) == []
+    assert list(stores.metadata.tags_of(repository, one.digest)) == ["A", "a", "z"]
+    assert list(stores.metadata.tags_of(repository, fresh_digest())) == []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.errors import UnavailableError, UploadBusyError
-from chalicelib.registry.model import bodies_of
+from chalicelib.registry.model import TagRow, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError, RecordMissingError
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.blobs import TRIES
@@ -24,6 +24,7 @@ from tests.support.calls import record_calls
 from tests.support.values import (
     NOW,
     SIZE,
+    STAMP,
     a_manifest,
     always,
     begin,
@@ -223,7 +224,7 @@ def test_a_body_that_no_record_counts_goes_with_its_manifest(
     before = dynamo.metadata.get_record(digest)
     manifest = a_manifest(repository=repository, digest=digest, body=None, subject=subject)
     live = push_manifest(dynamo.metadata, manifest)
-    dynamo.metadata.finish_delete(dynamo.metadata.begin_delete(live, NOW), link)
+    dynamo.metadata.finish_delete(dynamo.metadata.begin_delete(live, NOW, STAMP), link)
     assert dynamo.metadata.get_manifest(repository, digest) is None
     assert dynamo.metadata.get_link(home, digest) is None
     assert dynamo.metadata.get_record(digest) == before
@@ -287,11 +288,11 @@ def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: 
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     new = a_manifest(repository=repository)
     dynamo.metadata.put_pending(new)
-    move = partial(dynamo.metadata.make_live, new, {"v1": live.digest}, None)
+    move = partial(dynamo.metadata.make_live, new, {"v1": TagRow(live.digest)}, None, STAMP)
     with meanwhile(dynamo.client, "GetItem", move), pytest.raises(ManifestMovedError):
-        dynamo.metadata.delete_tag(repository, "v1")
-    assert dynamo.metadata.get_tags(repository, ["v1"]) == {"v1": new.digest}
-    assert dynamo.metadata.tags_of(repository, new.digest) == ["v1"]
+        dynamo.metadata.delete_tag(repository, "v1", STAMP)
+    assert dynamo.metadata.get_tags(repository, ["v1"])["v1"].digest == new.digest
+    assert list(dynamo.metadata.tags_of(repository, new.digest)) == ["v1"]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -301,7 +302,7 @@ def test_a_stray_way_back_is_deleted(dynamo: Stores, repository: str, *, named: 
     if named:
         push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")
     dynamo.change(keys.tagged_key(repository, live.digest, "v1"))
-    begun = dynamo.metadata.begin_delete(live, NOW)
-    assert dynamo.metadata.drop_tag(begun, "v1")
-    assert dynamo.metadata.tags_of(repository, live.digest) == []
+    begun = dynamo.metadata.begin_delete(live, NOW, STAMP)
+    assert dynamo.metadata.drop_tag(begun, "v1", None)
+    assert list(dynamo.metadata.tags_of(repository, live.digest)) == []
     assert bool(dynamo.metadata.get_tags(repository, ["v1"])) == named

@@ -17,6 +17,7 @@ from tests.emulators.lost_answers import answer_lost
 from tests.support.calls import record_calls
 from tests.support.values import (
     NOW,
+    STAMP,
     a_full_session,
     a_manifest,
     a_session,
@@ -119,7 +120,7 @@ def test_all_other_reads_are_strongly_consistent(dynamo: Stores, repository: str
         metadata.list_referrers(repository, digest, None, 1)
         metadata.list_repositories("~", 1)
         metadata.tags_of(repository, digest)
-        metadata.delete_tag(repository, "v1")
+        metadata.delete_tag(repository, "v1", STAMP)
         metadata.delete_link(repository, digest)
     reads = [call.params for call in calls.of("dynamodb") if call.operation in READS]
     assert len(reads) == 13
@@ -234,8 +235,8 @@ def test_a_corrupt_item_is_never_taken_for_absent(dynamo: Stores, attribute: str
 
 def test_what_can_not_be_asked_for_is_refused(dynamo: Stores) -> None:
     """More tags than a transaction takes, or a claim of nothing, is a mistake of the caller."""
-    with pytest.raises(ValueError, match="31 tags"):
-        dynamo.metadata.make_live(a_manifest(), {str(n): None for n in range(31)}, None)
+    with pytest.raises(ValueError, match="25 tags"):
+        dynamo.metadata.make_live(a_manifest(), {str(n): None for n in range(25)}, None, STAMP)
     before, after = begin(dynamo.sessions, fresh_name(), fresh_digest())
     with pytest.raises(ValueError, match="no claim"):
         dynamo.metadata.publish(before, replace(after, claim=None), "key", NOW, is_there=always)
