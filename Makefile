@@ -6,7 +6,7 @@ STAGE ?= dev
 SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
-LOCAL := run test quick check-tools check format clients clients-all conformance e2e drills bench package
+LOCAL := run test quick check-tools check format clients clients-all conformance e2e drills bench bench-quick package
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -14,7 +14,7 @@ $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check-tools check format clients clients-all conformance e2e drills bench package deploy destroy clean
+.PHONY: help run test quick check-tools check format clients clients-all conformance e2e drills bench bench-quick package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
@@ -28,7 +28,8 @@ help:
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
 	@echo "make e2e      a whole deployment on an emulation of AWS, from deploy to destroy"
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
-	@echo "make bench    side by side with a peer registry; writes JSON and a plot"
+	@echo "make bench    side by side with a peer registry: docs/performance.md (an hour)"
+	@echo "make bench-quick  what pushes and pulls ask of AWS, held to budgets (two minutes)"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
 	@echo "make deploy   STAGE=x: the registry moorage-x in your AWS account, made or updated"
 	@echo "make destroy  STAGE=x: takes it down; keeps its data (docs/deploy.md)"
@@ -92,8 +93,10 @@ drills: $(VENV)/.dev
 	$(BIN)/python -m tests.drills
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m tests.clients.install --few
 	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/.dev
+	$(BIN)/python -m bench --quick
 
 package: $(VENV)/.run
 	$(BIN)/python -m moorage.deploy.build build/$(STAGE)

@@ -1,4 +1,4 @@
-"""The two backends, started on free loopback ports: moto (with a counter) and MiniStack.
+"""The two backends, started on free loopback ports, moto and MiniStack, and relays before them.
 
 Both hold everything in memory and are thrown away; nothing here can reach a real AWS account.
 """
@@ -12,54 +12,39 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.counting_moto import COUNTS_PATH
+from bench.relay import COUNTS_PATH, Kind
 from tests.clients.daemons import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _START_TIMEOUT = 60
-# Credentials that only an emulator takes.
+# Credentials that only an emulator takes: the one pair whose signatures MiniStack can verify.
 CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
 
-@dataclass(frozen=True)
-class Backend:
-    """A running backend; ``counts`` reads requests so far by service, None where nobody counts."""
-
-    name: str
-    url: str
-    counts: Callable[[], Mapping[str, int] | None]
-
-
 @contextmanager
-def moto() -> Iterator[Backend]:
-    """Run moto's server as ``make run`` does, counting requests."""
+def moto() -> Iterator[str]:
+    """Run moto's server as ``make run`` does; gives its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-
-    def counts() -> Mapping[str, int]:
-        with urllib.request.urlopen(url + COUNTS_PATH, timeout=10) as answer:  # noqa: S310  loopback
-            found: Mapping[str, int] = json.load(answer)
-            return found
-
-    command = [sys.executable, "-m", "bench.counting_moto", "--port", str(port)]
+    command = [sys.executable, "-m", "moorage.local.moto_server", "--port", str(port)]
     with _running(command, url, {}):
-        yield Backend("moto", url, counts)
+        yield url
 
 
 @contextmanager
-def ministack() -> Iterator[Backend]:
-    """Run MiniStack with S3 and DynamoDB alone, on loopback alone."""
+def ministack() -> Iterator[str]:
+    """Run MiniStack with S3 and DynamoDB alone, on loopback alone; gives its URL."""
     port = free_port()
     environment = {
         "BIND_HOST": "127.0.0.1",
@@ -74,7 +59,87 @@ def ministack() -> Iterator[Backend]:
     program = str(Path(sys.executable).with_name("ministack"))
     url = f"http://127.0.0.1:{port}"
     with _running([program], url, environment):
-        yield Backend("ministack", url, lambda: None)
+        yield url
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A relay before a server: what asks the server asks it instead."""
+
+    url: str
+
+    def counts(self) -> Counts:
+        """Return what was asked so far, by kind."""
+        with urllib.request.urlopen(self.url + COUNTS_PATH, timeout=10) as answer:  # noqa: S310  loopback
+            rows = json.load(answer)
+        return Counts.of(rows)
+
+
+class Tally(NamedTuple):
+    """What was counted of one kind of request."""
+
+    requests: int = 0
+    moved: int = 0
+    """Bytes of bodies, both ways."""
+    units: float = 0.0
+    """What DynamoDB bills."""
+
+    def less(self, other: Tally) -> Tally:
+        """Return the difference."""
+        return Tally(
+            self.requests - other.requests, self.moved - other.moved, self.units - other.units
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted, by kind."""
+
+    rows: Mapping[Kind, Tally]
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Counts:
+        """Read what a relay, or a file of results, has."""
+        return cls(
+            {
+                Kind(row["service"], row["operation"], row["by_url"], row["size"]): Tally(
+                    row["requests"], row["bytes"], row["units"]
+                )
+                for row in rows
+            }
+        )
+
+    def as_rows(self) -> list[dict[str, object]]:
+        """Return what `of` reads."""
+        return [
+            {**asdict(kind), "requests": row.requests, "bytes": row.moved, "units": row.units}
+            for kind, row in self.rows.items()
+        ]
+
+    def since(self, before: Counts) -> Counts:
+        """Return what came after `before`."""
+        later = {kind: row.less(before.rows.get(kind, Tally())) for kind, row in self.rows.items()}
+        return Counts({kind: row for kind, row in later.items() if row.requests})
+
+    def requests(self, service: str, *operations: str, by_url: bool | None = None) -> int:
+        """Return how many requests there were to a service, of these operations or of all."""
+        return sum(
+            row.requests
+            for kind, row in self.rows.items()
+            if kind.service == service
+            and (not operations or kind.operation in operations)
+            and (by_url is None or kind.by_url == by_url)
+        )
+
+
+@contextmanager
+def relay(behind: str, *, slowed: bool) -> Iterator[Counted]:
+    """Run a relay before a server; `slowed`: with the time that AWS takes."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.relay", behind, "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with _running(command if slowed else [*command, "--unslowed"], url + COUNTS_PATH, {}):
+        yield Counted(url)
 
 
 BACKENDS = {"moto": moto, "ministack": ministack}

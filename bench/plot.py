@@ -1,13 +1,17 @@
-"""Draws the runs of a benchmark as a PNG: every run a dot, every median a bar, targets as lines."""
+"""Draws a benchmark's runs and counts as PNGs: every run a mark, every median a dot."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.workload import WORKLOADS, Push, Workload
+from bench.counting import IMAGES
+from bench.measure import PUSH, SCENARIOS, STEPS
+from bench.registries import MOORAGE, PEER
+from bench.targets import CLOUD, ratio_of, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,58 +19,112 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from bench.report import Comparison
+    from bench.counting import Asked
+    from bench.measure import Run
 
-_OURS = "#1f6f8b"
-_PEERS = "#b0b7bf"
-_WIDTH = 0.38
-
-
-def draw(pushes: Sequence[Push], comparisons: Sequence[Comparison], path: Path) -> None:
-    """Write the plot to ``path``: one panel a workload, one group of bars a backend."""
-    figure = Figure(figsize=(5 * len(WORKLOADS), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(WORKLOADS), squeeze=False)[0]
-    for axes, workload in zip(panels, WORKLOADS, strict=True):
-        _panel(
-            axes,
-            workload,
-            [push for push in pushes if push.workload == workload.name],
-            [row for row in comparisons if row.workload == workload.name],
-        )
-    figure.suptitle("skopeo push: Moorage and docker-registry on the same backend")
-    figure.savefig(path, dpi=120)
+TIMES, REQUESTS = "performance-times.png", "performance-requests.png"
+_COLOURS = {MOORAGE: "#1f6f8b", PEER: "#c4762b"}
+_GREY = "#8a9199"
 
 
-def _panel(
-    axes: Axes, workload: Workload, pushes: Sequence[Push], rows: Sequence[Comparison]
-) -> None:
-    for place, row in enumerate(rows):
-        bars = (
-            (-_WIDTH / 2, "moorage", row.moorage_seconds, _OURS),
-            (_WIDTH / 2, "docker-registry", row.peer_seconds, _PEERS),
-        )
-        for shift, registry, seconds, colour in bars:
-            label = registry if place == 0 else None
-            axes.bar(place + shift, seconds, _WIDTH, color=colour, label=label)
-            dots = [
-                push.seconds
-                for push in pushes
-                if (push.backend, push.registry) == (row.backend, registry)
-            ]
-            axes.plot([place + shift] * len(dots), dots, "o", color="black", markersize=3)
-        limit = row.peer_seconds * row.target
+def draw(runs: Sequence[Run], asked: Sequence[Asked], folder: Path) -> None:
+    """Write the plots below `folder`."""
+    _draw_times(runs).savefig(folder / TIMES, dpi=110)
+    _draw_requests(asked).savefig(folder / REQUESTS, dpi=110)
+
+
+def _draw_times(runs: Sequence[Run]) -> Figure:
+    """Draw a panel for each image: a row a step, both registries on one line of time."""
+    scenarios = [
+        scenario.name
+        for scenario in SCENARIOS
+        if any(run.scenario == scenario.name for run in runs if run.slowed)
+    ]
+    figure = _figure((11, 1.3 + 2.6 * ((len(scenarios) + 1) // 2)))
+    panels = figure.subplots((len(scenarios) + 1) // 2, 2, squeeze=False).flat
+    for axes, scenario in zip(panels, scenarios, strict=False):
+        for row, step in enumerate(STEPS):
+            _draw_step(axes, runs, scenario, step, row)
+        axes.set_title(scenario, loc="left", fontsize=11)
+        axes.set_yticks(range(len(STEPS)), STEPS)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g} s")
+        axes.margins(x=0.2, y=0.12)
+    for unused in list(figure.axes)[len(scenarios) :]:
+        unused.set_visible(False)
+    labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(
+        "Time of each step, S3 and DynamoDB as slow as on AWS: medians (dots), and all runs.\n"
+        "The figure is Moorage's median over the peer's.",
+        fontsize=11,
+    )
+    return figure
+
+
+def _draw_step(axes: Axes, runs: Sequence[Run], scenario: str, step: str, row: int) -> None:
+    times = {
+        registry: seconds(runs, CLOUD, scenario, step, registry, slowed=True)
+        for registry in (MOORAGE, PEER)
+    }
+    if not all(times.values()):
+        return
+    middles = {registry: median(each) for registry, each in times.items()}
+    axes.plot(list(middles.values()), [row, row], color=_GREY, linewidth=1, zorder=1)
+    for registry, each in times.items():
         # A leading underscore keeps a label out of the legend.
-        target = f"target: {row.target:g} x the peer" if place == 0 else "_"
-        axes.hlines(limit, place - _WIDTH, place + _WIDTH, "firebrick", "dashed", label=target)
-        axes.annotate(
-            f"ratio {row.ratio:.2f}",
-            (place, max(row.moorage_seconds, row.peer_seconds, limit)),
-            ha="center",
-            va="bottom",
+        label = registry if row == 0 else "_"
+        axes.plot(each, [row] * len(each), "|", color=_COLOURS[registry], markersize=9)
+        axes.plot(middles[registry], row, "o", color=_COLOURS[registry], label=label)
+    axes.annotate(
+        f"{ratio_of(times[MOORAGE], times[PEER]):.2f}",
+        (max(max(each) for each in times.values()), row),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+    )
+
+
+def _draw_requests(asked: Sequence[Asked]) -> Figure:
+    """Draw what a first push asks: a bar a registry and client, its services side by side."""
+    images = [image.name for image in IMAGES if image.layers]
+    pushes = [
+        each
+        for image in images
+        for each in asked
+        if each.step == PUSH and each.scenario.startswith(f"{image},")
+    ]
+    figure = _figure((11, 1.2 + 0.42 * len(pushes)))
+    axes = figure.subplots()
+    parts = (
+        ("S3, the registry's", "#1f6f8b"),
+        ("S3, the client's by a signed URL", "#7fb5c7"),
+        ("DynamoDB", "#d8b365"),
+    )
+    for row, each in enumerate(pushes):
+        counts = (
+            each.aws.requests("s3", by_url=False),
+            each.aws.requests("s3", by_url=True),
+            each.aws.requests("dynamodb"),
         )
-    axes.set_title(f"{workload.layers} x {workload.size / 1e6:g} MB")
-    axes.set_xticks(range(len(rows)), [row.backend for row in rows])
-    axes.set_ylabel("seconds, median and every run")
-    axes.margins(y=0.15)
-    axes.legend(fontsize="small")
+        left = 0
+        for (label, colour), count in zip(parts, counts, strict=True):
+            name = label if row == 0 else "_"
+            axes.barh(row, count, left=left, color=colour, label=name)
+            left += count
+        words = f"S3 {counts[0] + counts[1]}" + (f", DynamoDB {counts[2]}" if counts[2] else "")
+        axes.annotate(words, (left, row), xytext=(5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(pushes)), [f"{each.scenario}, {each.registry}" for each in pushes])
+    axes.invert_yaxis()
+    axes.margins(x=0.14)
+    axes.legend(loc="lower right", fontsize="small", frameon=False)
+    axes.set_title("Requests of a first push, counted on the wire", loc="left", fontsize=11)
+    return figure
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

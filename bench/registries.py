@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,15 +20,19 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from bench.backends import CREDENTIALS, answers, free_port
+from bench.backends import CREDENTIALS, answers, free_port, relay
 from tests.clients.daemons import NotStartedError, running, start_moorage
 from tests.clients.tools import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bench.backends import Backend
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
 
+    from bench.backends import Counted
+
+MOORAGE = "moorage"
 PEER = "docker-registry"
 PEER_BUCKET = "peer-registry"
 _START_TIMEOUT = 60
@@ -35,43 +40,51 @@ _START_TIMEOUT = 60
 
 @dataclass(frozen=True)
 class RunningRegistry:
-    """A registry under measurement and ``host:port`` where a client pushes."""
+    """A registry under measurement, and ``host:port`` where any client pushes."""
 
     name: str
     host: str
+    gateway_host: str | None = None
+    """Of Moorage: where `moorage push` and clients that need no proxy push."""
+    gateway: Counted | None = None
+    """What passes the gateway, where that is counted."""
 
 
 @contextmanager
-def moorage(backend: Backend) -> Iterator[RunningRegistry]:
-    """Run Moorage's gateway and proxy on a backend; clients push through the proxy."""
-    with start_moorage("--aws-endpoint", backend.url) as started:
-        yield RunningRegistry("moorage", started.proxy_host)
+def moorage(aws: str) -> Iterator[RunningRegistry]:
+    """Run Moorage's gateway and proxy on an S3 and DynamoDB."""
+    with start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as started:
+        yield RunningRegistry(MOORAGE, started.proxy_host, started.gateway_host)
 
 
 @contextmanager
-def peer(
-    backend: Backend, storage: Mapping[str, object] | None = None
-) -> Iterator[RunningRegistry]:
-    """Run docker-registry with its s3 driver on a backend; clients push straight to it.
+def counted_moorage(aws: str) -> Iterator[RunningRegistry]:
+    """Run Moorage with a relay before the gateway, that counts what passes it."""
+    port = free_port()
+    with ExitStack() as stack:
+        behind = stack.enter_context(start_moorage("--aws-endpoint", aws, env=CREDENTIALS))
+        gateway = stack.enter_context(relay(behind.gateway, slowed=False))
+        moorage_command = str(Path(sys.executable).with_name("moorage"))
+        command = [moorage_command, "proxy", "--upstream", gateway.url, "--port", str(port)]
+        url = f"http://127.0.0.1:{port}"
+        stack.enter_context(running(command, partial(answers, f"{url}/v2/"), _START_TIMEOUT))
+        yield RunningRegistry(MOORAGE, urlsplit(url).netloc, urlsplit(gateway.url).netloc, gateway)
+
+
+@contextmanager
+def peer(aws: str, storage: Mapping[str, object] | None = None) -> Iterator[RunningRegistry]:
+    """Run docker-registry with its s3 driver on an S3; clients push straight to it.
 
     `storage` is added to its configuration's part of that name.
     """
     path = program(PEER)
     if path is None:
         raise NotStartedError(f"{PEER} is not installed")
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=backend.url,
-        region_name="us-east-1",
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    s3.create_bucket(Bucket=PEER_BUCKET)
+    s3_client(aws).create_bucket(Bucket=PEER_BUCKET)
     host = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
         settings = Path(folder) / "config.json"
-        settings.write_text(json.dumps(_peer_settings(backend, host, storage or {})))
+        settings.write_text(json.dumps(_peer_settings(aws, host, storage or {})))
         command = [path, "serve", str(settings)]
         # An AWS_CA_BUNDLE in the environment would stop it: its S3 client can't take one.
         bare = {"PATH": os.environ["PATH"], "HOME": folder}
@@ -80,7 +93,26 @@ def peer(
             yield RunningRegistry(PEER, host)
 
 
-def _peer_settings(backend: Backend, host: str, storage: Mapping[str, object]) -> dict[str, object]:
+def s3_client(aws: str) -> S3Client:
+    """Return a client of an emulated S3."""
+    config = Config(s3={"addressing_style": "path"})
+    return _session().client("s3", endpoint_url=aws, config=config)
+
+
+def dynamodb_client(aws: str) -> DynamoDBClient:
+    """Return a client of an emulated DynamoDB."""
+    return _session().client("dynamodb", endpoint_url=aws)
+
+
+def _session() -> boto3.Session:
+    return boto3.Session(
+        CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+    )
+
+
+def _peer_settings(aws: str, host: str, storage: Mapping[str, object]) -> dict[str, object]:
     """Configuration of the peer; it reads YAML, of which JSON is a part."""
     return {
         "version": 0.1,
@@ -92,14 +124,11 @@ def _peer_settings(backend: Backend, host: str, storage: Mapping[str, object]) -
                 "accesskey": CREDENTIALS["AWS_ACCESS_KEY_ID"],
                 "secretkey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
                 "region": "us-east-1",
-                "regionendpoint": backend.url,
+                "regionendpoint": aws,
                 "forcepathstyle": True,
-                "secure": urlsplit(backend.url).scheme == "https",
+                "secure": urlsplit(aws).scheme == "https",
                 "bucket": PEER_BUCKET,
             },
         },
         "http": {"addr": host},
     }
-
-
-REGISTRIES = {"moorage": moorage, PEER: peer}

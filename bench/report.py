@@ -1,93 +1,86 @@
-"""Turns timed pushes into medians, ratios and a verdict against the targets.
+"""``python -m bench.report``: writes docs/performance.md's tables and plots from results.json.
 
-It reports a missed target as missed; it never drops a run.
+It reports a missed target as missed, and never drops a run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.workload import WORKLOADS, Push, Workload
+from bench import cost, plot
+from bench.backends import Counts
+from bench.counting import Asked
+from bench.measure import Run
+from bench.registries import MOORAGE, PEER
+from bench.targets import BYTES, RATIO, Target, budgets, ratio_of, seconds, time_targets
 from tests.clients.tools import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_OURS = "moorage"
-_PEERS = "docker-registry"
+RESULTS = Path(__file__).parent / "results.json"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Medians of one workload on one backend; ``ratio`` is ours over the peer's, in seconds."""
-
-    backend: str
-    workload: str
-    moorage_seconds: float
-    peer_seconds: float
-    local_copy_seconds: float
-    ratio: float
-    target: float
-    met: bool
-    moorage_s3_requests: float | None
-    moorage_dynamodb_requests: float | None
-    peer_s3_requests: float | None
-
-
-def compare(pushes: Sequence[Push]) -> list[Comparison]:
-    """Compare every workload on every backend that both registries were measured on."""
-    backends = list(dict.fromkeys(push.backend for push in pushes))
-    return [
-        _comparison([push for push in pushes if push.backend == backend], backend, workload)
-        for backend in backends
-        for workload in WORKLOADS
-    ]
-
-
-def table(comparisons: Sequence[Comparison]) -> str:
-    """Write comparisons for a person, one a line."""
-    names = f"{'backend':10} {'image':9} {'moorage':>9} {'peer':>9} {'copy':>7} {'ratio':>6}"
-    lines = [f"{names} {'target':>6}        requests (S3 ours, DynamoDB ours, S3 peer)"]
-    for row in comparisons:
-        counts = (row.moorage_s3_requests, row.moorage_dynamodb_requests, row.peer_s3_requests)
-        shown = ", ".join("-" if count is None else f"{count:.0f}" for count in counts)
-        lines.append(
-            f"{row.backend:10} {row.workload:9} {row.moorage_seconds:7.2f} s "
-            f"{row.peer_seconds:7.2f} s {row.local_copy_seconds:5.2f} s {row.ratio:6.2f} "
-            f"{row.target:6.1f} {'met' if row.met else 'MISSED':6} {shown}"
-        )
-    return "\n".join(lines)
-
-
-def document(
-    pushes: Sequence[Push], comparisons: Sequence[Comparison], repeats: int
-) -> dict[str, Any]:
-    """Everything a later reader needs to judge the figures."""
+def document(runs: Sequence[Run], asked: Sequence[Asked], **more: object) -> dict[str, Any]:
+    """Return everything that a later reader needs to judge the figures."""
+    targets = [*time_targets(runs), *budgets(asked)]
     return {
+        "targets": [target.row() for target in targets],
         "machine": machine(),
         "versions": versions(),
-        "method": {
-            "client": "skopeo copy --preserve-digests, layers uncompressed and random",
-            "repeats": repeats,
-            "order": "registries alternate, and swap who goes first with every repeat",
-            "statistic": "median",
-            "moorage": "through `moorage proxy` and the local gateway",
-            "peer": "straight, s3 driver, in-memory blob descriptor cache",
-        },
-        "comparisons": [asdict(row) for row in comparisons],
-        "pushes": [asdict(push) for push in pushes],
+        **more,
+        "runs": [asdict(each) for each in runs],
+        "requests": [
+            {
+                **{name: getattr(each, name) for name in ("scenario", "step", "registry")},
+                "aws": each.aws.as_rows(),
+                "gateway": each.gateway.as_rows() if each.gateway else None,
+            }
+            for each in asked
+        ],
     }
 
 
+def written(document: dict[str, Any]) -> str:
+    """Return JSON with a line for each target, run and count: a person reads it, and git."""
+    rows = {
+        name: ",\n  ".join(json.dumps(row) for row in value)
+        for name, value in document.items()
+        if isinstance(value, list)
+    }
+    lines = (
+        f"{json.dumps(name)}: " + (f"[\n  {rows[name]}\n ]" if name in rows else json.dumps(value))
+        for name, value in document.items()
+    )
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
+
+
+def read(path: Path = RESULTS) -> tuple[dict[str, Any], list[Run], list[Asked]]:
+    """Return the whole document, its runs and its counts."""
+    found = json.loads(path.read_text())
+    asked = [
+        Asked(
+            *(row["scenario"], row["step"], row["registry"], Counts.of(row["aws"])),
+            None if row["gateway"] is None else Counts.of(row["gateway"]),
+        )
+        for row in found["requests"]
+    ]
+    return found, [Run(**row) for row in found["runs"]], asked
+
+
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return what the figures were measured on."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -100,40 +93,141 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what was measured and of what measured it."""
+    """Return versions of what was measured, and of what measured it."""
     return {
         "moorage": version("moorage"),
-        "docker-registry": run("docker-registry", "--version").strip(),
-        "skopeo": run("skopeo", "--version").strip(),
+        PEER: run(PEER, "--version").split()[-1].lstrip("v"),
+        "skopeo": run("skopeo", "--version").split()[2],
         "python": platform.python_version(),
         "moto": version("moto"),
         "ministack": version("ministack"),
     }
 
 
-def _comparison(pushes: Sequence[Push], backend: str, workload: Workload) -> Comparison:
-    ours, peers = (
-        [push for push in pushes if (push.registry, push.workload) == (name, workload.name)]
-        for name in (_OURS, _PEERS)
-    )
-    our_seconds = median(push.seconds for push in ours)
-    peer_seconds = median(push.seconds for push in peers)
-    ratio = our_seconds / peer_seconds
-    return Comparison(
-        backend,
-        workload.name,
-        our_seconds,
-        peer_seconds,
-        median(push.local_copy_seconds for push in (*ours, *peers)),
-        ratio,
-        workload.target,
-        ratio <= workload.target,
-        _median_count(push.s3_requests for push in ours),
-        _median_count(push.dynamodb_requests for push in ours),
-        _median_count(push.s3_requests for push in peers),
+def tables(found: dict[str, Any], runs: Sequence[Run], asked: Sequence[Asked]) -> str:
+    """Return the tables of the document."""
+    return "\n\n".join(
+        (
+            _about(found),
+            "### Targets",
+            targets_table([Target(**_without_holds(row)) for row in found["targets"]]),
+            "### Times",
+            _times(runs, slowed=True),
+            "Without the time that AWS takes, where the emulators' own work is most of it:",
+            _times(runs, slowed=False),
+            "### Requests and money",
+            _requests(asked),
+        )
     )
 
 
-def _median_count(counts: Iterable[int | None]) -> float | None:
-    known = [count for count in counts if count is not None]
-    return median(known) if known else None
+def targets_table(targets: Sequence[Target]) -> str:
+    """Return a row for each target, missed ones said to be."""
+    lines = ["| target | at most | measured | |", "| --- | ---: | ---: | --- |"]
+    for target in targets:
+        limit, measured = _figure(target.limit, target.unit), _figure(target.measured, target.unit)
+        verdict = "holds" if target.holds else "**missed**"
+        lines.append(f"| {target.name} | {limit} | {measured} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _without_holds(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "holds"}
+
+
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not measured"
+    if unit == RATIO:
+        return f"{value:.2f} x"
+    return f"{value / 1e6:,.1f} MB" if unit == BYTES and value else f"{value:,.0f}"
+
+
+def _about(found: dict[str, Any]) -> str:
+    used, versions = found["machine"], found["versions"]
+    return (
+        f"Measured on {used['cores']} cores of {used['processor']}, with docker-registry "
+        f"{versions[PEER]}, skopeo {versions['skopeo']}, moto {versions['moto']} and MiniStack "
+        f"{versions['ministack']}, {found['repeats']} rounds. The load average was "
+        f"{used['load_average_at_end'][2]:.1f}."
+    )
+
+
+def _times(runs: Sequence[Run], *, slowed: bool) -> str:
+    lines = [
+        "| backend, image, client | step | Moorage | docker-registry | ratio |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    of = dict.fromkeys((each.backend, each.scenario) for each in runs if each.slowed == slowed)
+    for backend, scenario in of:
+        for step in dict.fromkeys(each.step for each in runs if each.scenario == scenario):
+            ours, theirs = (
+                seconds(runs, backend, scenario, step, registry, slowed=slowed)
+                for registry in (MOORAGE, PEER)
+            )
+            if ours and theirs:
+                times = f"{_spread(ours)} | {_spread(theirs)} | {ratio_of(ours, theirs):.2f}"
+                lines.append(f"| {backend}, {scenario} | {step} | {times} |")
+    return "\n".join(lines)
+
+
+def _spread(times: Iterable[float]) -> str:
+    """Return the median, and the least and most."""
+    ordered = sorted(times)
+    return f"{median(ordered):.2f} s ({ordered[0]:.2f} to {ordered[-1]:.2f})"
+
+
+def _requests(asked: Sequence[Asked]) -> str:
+    columns = "S3 | of them the client's | DynamoDB | API Gateway | USD for 1,000"
+    lines = [
+        f"| image, client | step | registry | {columns} |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for each in asked:
+        by_client = each.aws.requests("s3", by_url=True)
+        gateway = f"{each.gateway.requests('gateway')}" if each.gateway else "-"
+        counts = f"{each.aws.requests('s3')} | {by_client} | {each.aws.requests('dynamodb')}"
+        lines.append(
+            f"| {each.scenario} | {each.step} | {each.registry} | {counts} | {gateway} |"
+            f" {1000 * dollars(each):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def dollars(asked: Asked) -> float:
+    """Return what requests cost, in USD; the machine on which a peer runs is not among it."""
+    total = 0.0
+    for kind, row in asked.aws.rows.items():
+        if kind.service == "dynamodb":
+            reads = kind.operation in {"GetItem", "BatchGetItem", "Query"}
+            total += row.units * (cost.DYNAMODB_READ if reads else cost.DYNAMODB_WRITE)
+        elif kind.service == "s3" and kind.operation in {"GetObject", "HeadObject"}:
+            total += row.requests * cost.S3_READ
+        elif kind.service == "s3" and not kind.operation.startswith(("Delete", "Abort")):
+            total += row.requests * cost.S3_WRITE
+    if asked.gateway is not None:
+        for kind, row in asked.gateway.rows.items():
+            uploaded = row.moved if kind.operation.split()[0] in {"PATCH", "PUT", "POST"} else 0
+            time = row.requests * cost.REQUEST_SECONDS + uploaded / 1e6 * cost.MEGABYTE_SECONDS
+            total += row.requests * (cost.GATEWAY_REQUEST + cost.LAMBDA_REQUEST)
+            total += cost.API_GB * time * cost.LAMBDA_GB_SECOND
+    return total
+
+
+def with_tables(text: str, written: str) -> str:
+    """Return the document with its results replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{written}\n\n{END}{after}"
+
+
+def main() -> int:
+    """Write the document anew from the results that are there."""
+    found, runs, asked = read()
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), tables(found, runs, asked)))
+    plot.draw(runs, asked, DOCUMENT.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

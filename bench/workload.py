@@ -1,6 +1,7 @@
-"""What is pushed, and one timed push of it.
+"""The images that are moved, and each timed move of one by a client program.
 
-Every push has a repository name and layers that nobody has pushed before, so nothing is skipped.
+Layers are random and uncompressed, and digests are kept, so that no client packs anything: what is
+timed is reading, sending and storing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,93 +19,77 @@ from tests.clients import images
 from tests.clients.tools import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-    from bench.backends import Backend
     from bench.registries import RunningRegistry
 
+MB = 1_000_000
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Workload:
-    """An image of ``layers`` layers of ``size`` random bytes; ``target`` is the ratio to reach."""
+class Image:
+    """An image of `layers` layers of `size` random bytes."""
 
     name: str
     layers: int
     size: int
-    target: float
 
 
-WORKLOADS = (
-    Workload("1x100MB", 1, 100_000_000, 2.0),
-    Workload("30x200KB", 30, 200_000, 1.0),
-)
+ONE_LARGE = Image("1 x 100 MB", 1, 100 * MB)
+FOUR = Image("4 x 25 MB", 4, 25 * MB)
+MANY_SMALL = Image("30 x 200 KB", 30, 200_000)
+LARGEST = Image("1 x 300 MB", 1, 300 * MB)
+NO_LAYER = Image("no layer", 0, 0)
+"""What an image costs whatever its layers: config and manifest."""
+
+WARM_UP = Image("warm-up", 2, 10_000)
+"""Moved before anything is timed: code and connections are loaded then."""
 
 
 @dataclass(frozen=True)
-class Push:
-    """One timed push; counts are requests to the backend, None where nobody counts."""
+class Copy:
+    """A layout on disk whose every layer nobody has pushed before, and a name for it."""
 
-    backend: str
-    registry: str
-    workload: str
-    repeat: int
-    seconds: float
-    local_copy_seconds: float
-    s3_requests: int | None
-    dynamodb_requests: int | None
+    path: Path
+    name: str
+
+    @property
+    def source(self) -> str:
+        """The layout's image, as skopeo and moorage name it."""
+        return f"oci:{self.path}:{images.TAG}"
+
+    def reference(self, host: str, *, elsewhere: bool = False) -> str:
+        """Return where it goes in a registry; `elsewhere`: in a second repository."""
+        return f"{host}/bench/{self.name}{'/second' if elsewhere else ''}:{images.TAG}"
 
 
-def make_layout(workload: Workload, folder: Path) -> Path:
-    """Write the image of a workload as an OCI layout with uncompressed layers."""
-    layout = folder / workload.name
+class Layouts:
+    """Layouts of all images asked for, made once, below a folder that ends with the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[Image, Path] = {}
+
+    @classmethod
+    @contextmanager
+    def in_folder(cls) -> Iterator[Layouts]:
+        """Make a folder for them."""
+        with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
+            yield cls(Path(folder))
+
+    def copy(self, image: Image) -> Copy:
+        """Return a copy of an image that is new throughout."""
+        if image not in self._made:
+            self._made[image] = _layout(image, self._folder / f"image-{len(self._made)}")
+        name = uuid4().hex
+        return Copy(images.stamp(self._made[image], self._folder / name, name), name)
+
+
+def _layout(image: Image, layout: Path) -> Path:
     layout.mkdir()
-    made = [_random_layer(layout, workload.size) for _ in range(workload.layers)]
-    return images.finish_layout(layout, images.write_manifest(layout, made))
-
-
-def timed_push(
-    backend: Backend, registry: RunningRegistry, workload: Workload, repeat: int, base: Path
-) -> Push:
-    """Push a variant of the layout ``base`` that is new throughout, by skopeo.
-
-    Digests are preserved, so the client compresses nothing: what is timed is sending and storing.
-    The same copy into a local folder is timed beside it, as the floor under any push.
-    """
-    nonce = uuid4().hex
-    with tempfile.TemporaryDirectory(dir=base.parent) as folder:
-        fresh = images.stamp(base, Path(folder) / "image", nonce)
-        source = f"oci:{fresh}:{images.TAG}"
-        local_copy = _timed_copy(source, f"dir:{folder}/copy")
-        before = backend.counts()
-        seconds = _timed_copy(source, f"docker://{registry.host}/bench/{nonce}:{images.TAG}")
-        after = backend.counts()
-    return Push(
-        backend.name,
-        registry.name,
-        workload.name,
-        repeat,
-        seconds,
-        local_copy,
-        _difference(before, after, "s3"),
-        _difference(before, after, "dynamodb"),
-    )
-
-
-def _timed_copy(source: str, target: str) -> float:
-    insecure = ["--dest-tls-verify=false"] if target.startswith("docker:") else []
-    started = time.perf_counter()
-    run("skopeo", "--insecure-policy", "copy", "--preserve-digests", *insecure, source, target)
-    return time.perf_counter() - started
-
-
-def _difference(
-    before: Mapping[str, int] | None, after: Mapping[str, int] | None, service: str
-) -> int | None:
-    if before is None or after is None:
-        return None
-    return after.get(service, 0) - before.get(service, 0)
+    layers = [_random_layer(layout, image.size) for _ in range(image.layers)]
+    return images.finish_layout(layout, images.write_manifest(layout, layers))
 
 
 def _random_layer(layout: Path, size: int) -> images.Layer:
@@ -112,3 +98,44 @@ def _random_layer(layout: Path, size: int) -> images.Layer:
     return images.write_layer(
         layout, lambda tar: images.add_file(tar, "data", content), compress=False
     )
+
+
+def by_skopeo(registry: RunningRegistry, copy: Copy, *, elsewhere: bool = False) -> float:
+    """Push by skopeo, at Moorage through the push proxy; returns the seconds it took."""
+    target = f"docker://{copy.reference(registry.host, elsewhere=elsewhere)}"
+    return _timed("skopeo", *_SKOPEO, "--dest-tls-verify=false", copy.source, target)
+
+
+def by_moorage(registry: RunningRegistry, copy: Copy, *, elsewhere: bool = False) -> float:
+    """Push by `moorage push` where the registry is Moorage, by skopeo to any other."""
+    if registry.gateway_host is None:
+        return by_skopeo(registry, copy, elsewhere=elsewhere)
+    target = copy.reference(registry.gateway_host, elsewhere=elsewhere)
+    # What it keeps of interrupted uploads is no user's.
+    state = {"XDG_STATE_HOME": str(copy.path)}
+    return _timed("moorage", "push", "--quiet", copy.source, target, env=state)
+
+
+def pull_by_skopeo(registry: RunningRegistry, copy: Copy) -> float:
+    """Pull into a folder by skopeo; returns the seconds it took."""
+    with tempfile.TemporaryDirectory(dir=copy.path.parent) as folder:
+        source = f"docker://{copy.reference(registry.host)}"
+        return _timed("skopeo", *_SKOPEO, "--src-tls-verify=false", source, f"dir:{folder}/copy")
+
+
+def pull_by_moorage(registry: RunningRegistry, copy: Copy) -> float:
+    """Pull by `moorage pull` where the registry is Moorage, by skopeo from any other."""
+    if registry.gateway_host is None:
+        return pull_by_skopeo(registry, copy)
+    with tempfile.TemporaryDirectory(dir=copy.path.parent) as folder:
+        source = copy.reference(registry.gateway_host)
+        return _timed("moorage", "pull", "--quiet", source, f"oci:{folder}/copy:{images.TAG}")
+
+
+_SKOPEO = ("--insecure-policy", "copy", "--preserve-digests")
+
+
+def _timed(program: str, *arguments: str, env: dict[str, str] | None = None) -> float:
+    started = time.perf_counter()
+    run(program, *arguments, env=env)
+    return time.perf_counter() - started

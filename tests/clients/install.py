@@ -1,6 +1,6 @@
 """Installs the client programs that ``make clients`` drives: ``python -m tests.clients.install``.
 
-With ``--few`` only those that copy images are built, with ``--all`` the nightly ones too.
+With ``--all`` the nightly ones are built, too.
 
 It does nothing where they already are, never leaves a service running that it caused to
 be installed, and never ends a process.
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.clients.tools import (
-    COPYING_PROGRAMS,
     DEBIAN_PROGRAMS,
     GO_BIN,
     GO_PROGRAMS,
@@ -44,14 +43,11 @@ _APT_TIMEOUT = 900
 def main() -> int:
     """Install what is missing; the exit status is 0 when everything is there afterwards."""
     arguments = argparse.ArgumentParser(prog="python -m tests.clients.install")
-    which = arguments.add_mutually_exclusive_group()
-    which.add_argument("--few", action="store_true", help="build only what copies images")
-    which.add_argument("--all", action="store_true", help="build what takes long, too")
+    arguments.add_argument("--all", action="store_true", help="build what takes long, too")
     chosen = arguments.parse_args()
-    programs = COPYING_PROGRAMS if chosen.few else GO_PROGRAMS
     try:
         install_debian_packages(DEBIAN_PROGRAMS)
-        install_go_programs((*programs, *(NIGHTLY_PROGRAMS if chosen.all else ())))
+        install_go_programs((*GO_PROGRAMS, *(NIGHTLY_PROGRAMS if chosen.all else ())))
     except (RuntimeError, subprocess.SubprocessError) as problem:
         print(f"clients: {problem}", file=sys.stderr)
         return 1

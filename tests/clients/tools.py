@@ -55,13 +55,10 @@ def _program(name: str, module: str, version: str, folder: str = "") -> GoProgra
     return GoProgram(name, f"{module}{folder}", module, version)
 
 
-COPYING_PROGRAMS = (
+GO_PROGRAMS = (
     _program("crane", "github.com/google/go-containerregistry", "v0.22.1", "/cmd/crane"),
     _program("regctl", "github.com/regclient/regclient", "v0.11.7", "/cmd/regctl"),
     _program("oras", "oras.land/oras", "v1.3.6", "/cmd/oras"),
-)
-GO_PROGRAMS = (
-    *COPYING_PROGRAMS,
     _program("helm3", "helm.sh/helm/v3", "v3.22.0", "/cmd/helm"),
     _program("helm4", "helm.sh/helm/v4", "v4.3.2", "/cmd/helm"),
     _program("cosign3", f"{_COSIGN}/v3", "v3.1.3", "/cmd/cosign"),

@@ -58,7 +58,7 @@ def peer() -> Iterator[tuple[Door, ...]]:
     suite of `dev` asks for.
     """
     settings = {"delete": {"enabled": True}, "redirect": {"disable": True}}
-    with moto() as backend, start_peer(backend, settings) as started:
+    with moto() as aws, start_peer(aws, settings) as started:
         yield (Door(PEER, started.host),)
 
 

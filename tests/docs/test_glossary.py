@@ -12,7 +12,7 @@ GLOSSARY = PROJECT / "docs" / "glossary.md"
 SOURCES = sorted(
     path for package in ("chalicelib", "moorage") for path in (PROJECT / package).rglob("*.py")
 )
-PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*")])
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.[my]*")])
 DROPPED = re.compile(r"(?<![a-z])(desk|gatehouse|mint|doorkeeper|vouching)(?![a-z])", re.IGNORECASE)
 """Metaphors that once stood for terms of the field: token endpoint, authorizer and others."""
 

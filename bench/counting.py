@@ -1,0 +1,107 @@
+"""Counts what one push and one pull of each kind ask of S3, DynamoDB and the gateway, on the wire.
+
+Nothing is timed: relays stand before the backend and before Moorage's gateway, and slow nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bench import workload
+from bench.backends import Counts, ministack, relay
+from bench.measure import AGAIN, CLIENTS, ELSEWHERE, MOORAGE, PULL, PUSH, SKOPEO, Scenario
+from bench.registries import counted_moorage, peer
+from bench.workload import WARM_UP
+from chalicelib.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from http.client import HTTPResponse
+
+    from bench.backends import Counted
+    from bench.registries import RunningRegistry
+    from bench.workload import Image, Layouts
+
+IMAGES = (workload.NO_LAYER, workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL)
+WHOLE_PUT = "whole PUT of 1 MB"
+"""What containerd, oras and helm do with each blob: POST, and one PUT with all bytes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one step asked; `gateway` is None of a registry that has none."""
+
+    scenario: str
+    step: str
+    registry: str
+    aws: Counts
+    gateway: Counts | None
+
+
+def count(layouts: Layouts, images: Sequence[Image] = IMAGES, *, peers: bool) -> list[Asked]:
+    """Count at Moorage by skopeo and by its own client, and with `peers` at the peer by skopeo."""
+    with ExitStack() as stack:
+        aws = stack.enter_context(relay(stack.enter_context(ministack()), slowed=False))
+        ours = stack.enter_context(counted_moorage(aws.url))
+        asked = list(_counted(layouts, aws, ours, images, SKOPEO))
+        asked += _counted(layouts, aws, ours, images, MOORAGE)
+        asked.append(_asked(aws, ours, WHOLE_PUT, PUSH, partial(_put_whole, ours)))
+        if peers:
+            theirs = stack.enter_context(peer(aws.url))
+            asked += _counted(layouts, aws, theirs, images, SKOPEO)
+    return asked
+
+
+def _counted(
+    layouts: Layouts, aws: Counted, registry: RunningRegistry, images: Sequence[Image], client: str
+) -> Iterator[Asked]:
+    push, pull = CLIENTS[client]
+    warm_up = layouts.copy(WARM_UP)
+    push(registry, warm_up)
+    pull(registry, warm_up)
+    for image in images:
+        copy, name = layouts.copy(image), Scenario(image, client).name
+        steps: dict[str, Callable[[], object]] = {
+            PUSH: partial(push, registry, copy),
+            AGAIN: partial(push, registry, copy),
+            ELSEWHERE: partial(push, registry, copy, elsewhere=True),
+            PULL: partial(pull, registry, copy),
+        }
+        for step, act in steps.items():
+            yield _asked(aws, registry, name, step, act)
+
+
+def _asked(
+    aws: Counted, registry: RunningRegistry, scenario: str, step: str, act: Callable[[], object]
+) -> Asked:
+    gateway = registry.gateway
+    before, before_gateway = aws.counts(), gateway.counts() if gateway else None
+    act()
+    passed = gateway.counts().since(before_gateway) if gateway and before_gateway else None
+    return Asked(scenario, step, registry.name, aws.counts().since(before), passed)
+
+
+def _put_whole(registry: RunningRegistry) -> None:
+    """Push one blob straight at the gateway, in one PUT."""
+    base = f"http://{registry.gateway_host}"
+    data = os.urandom(1_000_000)
+    digest = Digest.of(data)
+    with _sent("POST", f"{base}/v2/bench/whole/blobs/uploads/", b"") as opened:
+        location = urlsplit(opened.headers["Location"])
+    query = f"{location.query}&" if location.query else ""
+    target = f"{base}{location.path}?{query}digest={digest}"
+    with _sent("PUT", target, data) as closed:
+        assert closed.status == 201  # noqa: PLR2004, S101 - what is counted must have worked
+
+
+def _sent(method: str, url: str, data: bytes) -> HTTPResponse:
+    headers = {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310
+    answer: HTTPResponse = urllib.request.urlopen(request, timeout=60)  # noqa: S310  loopback
+    return answer

@@ -1,0 +1,156 @@
+"""What the benchmark is held to: each target, what was measured, and whether it holds.
+
+Ratios are Moorage's median over the peer's in the same run. A target that nothing measured doesn't
+hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from bench import workload
+from bench.counting import WHOLE_PUT
+from bench.measure import AGAIN, MOORAGE, PULL, PUSH, SCENARIOS, SKOPEO, Scenario
+from bench.registries import MOORAGE as OURS
+from bench.registries import PEER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.backends import Counts
+    from bench.counting import Asked
+    from bench.measure import Run
+    from bench.workload import Image
+
+RATIO, REQUESTS, BYTES = "x the peer's time", "requests", "bytes"
+CLOUD = "ministack"
+"""The backend on which S3 and DynamoDB are slowed."""
+
+_READS = frozenset({"GetItem", "BatchGetItem", "Query"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target; `measured` is None where nothing measured it."""
+
+    name: str
+    limit: float
+    measured: float | None
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was measured, and is within its limit."""
+        return self.measured is not None and self.measured <= self.limit
+
+    def row(self) -> dict[str, object]:
+        """Return it as results.json has it."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def time_targets(runs: Sequence[Run]) -> Iterator[Target]:
+    """Return the targets on time."""
+    pushes = ((workload.ONE_LARGE, 0.35), (workload.FOUR, 0.35), (workload.MANY_SMALL, 0.12))
+    for image, limit in pushes:
+        name = f"push of {image.name} by skopeo, S3 and DynamoDB as slow as on AWS"
+        yield Target(name, limit, ratio(runs, CLOUD, Scenario(image, SKOPEO), PUSH), RATIO)
+    for backend in ("moto", "ministack"):
+        for image in (workload.ONE_LARGE, workload.MANY_SMALL):
+            measured = ratio(runs, backend, Scenario(image, SKOPEO), PUSH, slowed=False)
+            yield Target(
+                f"push of {image.name} by skopeo, {backend} as it is", 0.7, measured, RATIO
+            )
+    largest = Scenario(workload.LARGEST, MOORAGE)
+    name = f"`moorage push` of {largest.image.name}, skopeo at the peer"
+    yield Target(name, 0.25, ratio(runs, CLOUD, largest, PUSH), RATIO)
+    for step, limit in ((AGAIN, 0.4), (PULL, 0.8)):
+        for scenario in SCENARIOS:
+            yield Target(
+                f"{step}: {scenario.name}", limit, ratio(runs, CLOUD, scenario, step), RATIO
+            )
+
+
+def ratio(
+    runs: Sequence[Run], backend: str, scenario: Scenario, step: str, *, slowed: bool = True
+) -> float | None:
+    """Return Moorage's median time over the peer's; None where one of them was not timed."""
+    ours, theirs = (
+        seconds(runs, backend, scenario.name, step, registry, slowed=slowed)
+        for registry in (OURS, PEER)
+    )
+    return ratio_of(ours, theirs) if ours and theirs else None
+
+
+def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the ratio of the medians."""
+    return median(ours) / median(theirs)
+
+
+def seconds(  # noqa: PLR0913 - what names a run
+    runs: Sequence[Run], backend: str, scenario: str, step: str, registry: str, *, slowed: bool
+) -> list[float]:
+    """Return all times of one step."""
+    of = (backend, slowed, scenario, step, registry)
+    return [
+        run.seconds
+        for run in runs
+        if (run.backend, run.slowed, run.scenario, run.step, run.registry) == of
+    ]
+
+
+def budgets(asked: Sequence[Asked]) -> Iterator[Target]:
+    """Return the targets on requests and bytes, which depend on no clock."""
+    found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
+
+    def of(image: Image, client: str, step: str = PUSH) -> Asked:
+        return found[Scenario(image, client).name, step]
+
+    many = of(workload.MANY_SMALL, SKOPEO).aws
+    name = f"{workload.MANY_SMALL.name} through the push proxy"
+    yield Target(f"{name}: S3", 33, many.requests("s3"), REQUESTS)
+    yield Target(f"{name}: DynamoDB", 110, many.requests("dynamodb"), REQUESTS)
+
+    blob, alone = of(workload.ONE_LARGE, MOORAGE).aws, of(workload.NO_LAYER, MOORAGE).aws
+    name = "one layer of 100 MB whose digest is known, `moorage push`"
+    yield Target(f"{name}: S3", 4, _more(blob, alone, "s3"), REQUESTS)
+    yield Target(f"{name}: DynamoDB", 6, _more(blob, alone, "dynamodb"), REQUESTS)
+
+    stream, alone = of(workload.ONE_LARGE, SKOPEO).aws, of(workload.NO_LAYER, SKOPEO).aws
+    parts = stream.requests("s3", "UploadPart")
+    name = f"one layer of 100 MB through the push proxy, {parts} parts: S3, at most 2 x parts + 6"
+    yield Target(name, 2 * parts + 6, _more(stream, alone, "s3"), REQUESTS)
+
+    whole = found[WHOLE_PUT, PUSH].aws
+    writes = whole.requests("dynamodb") - whole.requests("dynamodb", *_READS)
+    reads = whole.requests("s3", "HeadObject", "GetObject")
+    name = f"{WHOLE_PUT} at the gateway"
+    yield Target(f"{name}: S3, besides reads", 1, whole.requests("s3") - reads, REQUESTS)
+    yield Target(f"{name}: DynamoDB, besides reads", 1, writes, REQUESTS)
+
+    for client in (SKOPEO, MOORAGE):
+        passed = sum(
+            _layer_bytes(of(image, client)) for image in (workload.ONE_LARGE, workload.FOUR)
+        )
+        yield Target(f"bytes of layers above 4.5 MB at the gateway, {client}", 0, passed, BYTES)
+    for client in (SKOPEO, MOORAGE):
+        read = sum(
+            of(image, client, PULL).aws.requests("s3", by_url=False)
+            for image in (workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL)
+        )
+        yield Target(f"S3 requests of the registry's own in pulls, {client}", 0, read, REQUESTS)
+
+
+def _more(whole: Counts, part: Counts, service: str) -> int:
+    return whole.requests(service) - part.requests(service)
+
+
+def _layer_bytes(asked: Asked) -> int:
+    """Return the bytes that came to the gateway in requests too large to be all words."""
+    assert asked.gateway is not None  # noqa: S101 - Moorage's is always counted
+    return sum(
+        row.moved
+        for kind, row in asked.gateway.rows.items()
+        if "blobs/uploads" in kind.operation and kind.size not in {"none", "up to 64 KiB"}
+    )
