@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -123,7 +123,7 @@ class PutTarget(NamedTuple):
     until: float
 
 
-Pieces = Callable[[], AsyncIterator[memoryview]]
+Pieces = Callable[[], AsyncGenerator[memoryview, None]]
 """Gives the bytes of a PUT in order, from the beginning at each call."""
 Moved = Callable[[int], None]
 """Is told how many bytes of a PUT are on their way: fewer again when it is repeated."""
@@ -149,6 +149,8 @@ class Storage:
         self._session = session
         self._local = local
         self._proxy_for = proxy_for
+        self.worked = False
+        """Whether it has ever taken what was put."""
 
     async def put(self, to: PutTarget, size: int, pieces: Pieces, moved: Moved) -> tuple[int, str]:
         """PUT `size` bytes once; returns the status, and the code of an error.
@@ -160,17 +162,18 @@ class Storage:
         unread: Exception | None = None
         loop = asyncio.get_running_loop()
 
-        async def watched() -> AsyncIterator[memoryview]:
+        async def watched() -> AsyncGenerator[memoryview, None]:
             nonlocal unread
             sent = 0
             try:
-                async for piece in pieces():
-                    for at in range(0, len(piece), _PIECE):
-                        part = piece[at : at + _PIECE]
-                        yield part
-                        sent += len(part)
-                        moved(sent)
-                        stalled.reschedule(loop.time() + _STALLED)
+                async with contextlib.aclosing(pieces()) as given:
+                    async for piece in given:
+                        for at in range(0, len(piece), _PIECE):
+                            part = piece[at : at + _PIECE]
+                            yield part
+                            sent += len(part)
+                            moved(sent)
+                            stalled.reschedule(loop.time() + _STALLED)
             except Exception as error:
                 unread = error
                 raise
@@ -479,6 +482,7 @@ async def _put_patiently(
         except FAILURES as error:
             status, code, said = 0, "", str(error) or type(error).__name__
         if status in {HTTPStatus.OK, _THERE}:
+            uploads.storage.worked = True
             moved(size)
             return
         if status == HTTPStatus.FORBIDDEN or code == _EXPIRED_TOKEN:

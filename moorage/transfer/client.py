@@ -17,6 +17,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from moorage.common.direct_upload import Storage
 from moorage.common.http import HttpResponse, host_of, http_url, is_loopback, origin
 from moorage.common.patience import AGAIN, FAILURES, ExhaustedError, Patience, UpstreamResponse
 from moorage.transfer.content import LARGEST_MANIFEST, TransferError
@@ -68,6 +69,11 @@ class RegistryClient:
                 f"{self._base} answers /v2/ with status {answer.status}, which no registry does:"
                 " look at the address"
             )
+
+    @property
+    def storage(self) -> Storage:
+        """Where its presigned URLs lead: the connections alone, without a login."""
+        return Storage(self._session, local=is_loopback(self.place.url), proxy_for=_proxy_for)
 
     def path(self, rest: str) -> str:
         """Return the path of something in the repository."""

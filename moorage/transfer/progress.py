@@ -47,6 +47,8 @@ class BlobWatch:
     @property
     def pace(self) -> str:
         """The rate, and how long the rest takes at that."""
+        if self.offset >= self.blob.size:
+            return "all sent, not yet checked"
         left = (self.blob.size - self.offset) / max(self.rate, 1)
         minutes, seconds = divmod(math.ceil(left), 60)
         rest = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
@@ -59,7 +61,7 @@ class BlobWatch:
 
     def moved(self, offset: int) -> None:
         """See BlobProgress."""
-        if offset < self.offset:
+        if offset < self.kept_bytes:
             self.kept_bytes = 0
         self.offset = offset
         self.display.advanced(self)

@@ -17,6 +17,7 @@ from moorage.common.errors import UsageError
 from moorage.common.memory import return_large_buffers
 from moorage.transfer.client import RegistryClient
 from moorage.transfer.content import PIECE, ImageSource, ImageTarget, ManifestContent
+from moorage.transfer.direct_sender import DirectSender
 from moorage.transfer.docker_source import archive_source, daemon_source
 from moorage.transfer.engine import transfer
 from moorage.transfer.kept_sessions import forget_old_sessions
@@ -186,7 +187,9 @@ def _registry_target(
     client: RegistryClient, options: TransferOptions, mount_from: Sequence[str]
 ) -> RegistryTarget:
     forget_old_sessions()
-    sender = ChunkSender(client, options.chunk_size, options.patience_seconds)
+    patience = options.patience_seconds
+    chunks = ChunkSender(client, options.chunk_size, patience)
+    sender = DirectSender(client, chunks, options.chunk_size, patience)
     return RegistryTarget(client, sender, mount_from)
 
 

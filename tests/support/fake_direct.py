@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _MAGIC = 4
 _SESSIONS = re.compile(r"/v2/(.+)/_moorage/uploads/([^/]*)(/parts)?")
-_DISCOVER = "/v2/_oci/ext/discover"
+DISCOVER = "/v2/_oci/ext/discover"
+"""Where a client asks whether there are any."""
 _URL = "/s3/"
 
 
@@ -106,13 +107,18 @@ class FakeDirect:
 
     def takes(self, path: str) -> bool:
         """Whether a request is for this."""
-        return path == _DISCOVER or path.startswith(_URL) or bool(_SESSIONS.fullmatch(path))
+        return path == DISCOVER or path.startswith(_URL) or bool(_SESSIONS.fullmatch(path))
+
+    @staticmethod
+    def is_storage(path: str) -> bool:
+        """Whether a request is for the storage, which must see no login."""
+        return path.startswith(_URL)
 
     def answer(  # noqa: PLR0911 - a kind of request is a line
         self, request: web.BaseRequest, body: bytes, blobs: dict[str, bytes], url: str
     ) -> web.Response:
         """Answer one request; a blob that is committed is among `blobs`."""
-        if request.path == _DISCOVER:
+        if request.path == DISCOVER:
             return web.json_response({"extensions": [{"name": "_oci"}, {"name": "_moorage"}]})
         if request.path.startswith(_URL):
             return self._put(request, body)
@@ -218,11 +224,11 @@ class FakeDirect:
             return _refused(403, "SignatureDoesNotMatch")
         if "Transfer-Encoding" in request.headers:
             return _refused(501, "NotImplemented")
-        self.puts.append((session_id, number, size))
         if number:
             session.parts[number] = body
         elif refusal := self._put_whole(session, request.headers, body):
             return refusal
+        self.puts.append((session_id, number, size))
         return _broken(request) if fault is PutFault.LOST_AFTER else web.Response()
 
     def _put_whole(

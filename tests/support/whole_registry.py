@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from chalicelib.digest import Digest
+from tests.support.fake_direct import DISCOVER
 from tests.support.fake_registry import FakeRegistry, read_body, run_handler
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class WholeRegistry(FakeRegistry):
         self.authorizations.add(request.headers.get("Authorization", ""))
         if request.path == "/token":
             return self._token(request)
+        if self.direct is not None and self.direct.is_storage(request.path):
+            await asyncio.sleep(self.pause)
+            return self.direct.answer(request, body, self.blobs, self.url)
         if _STORED.fullmatch(request.path):
             return await self._stored(request)
         if self.scopes is not None and not self._is_let_in(request):
@@ -91,6 +95,8 @@ class WholeRegistry(FakeRegistry):
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         if request.path == "/v2/":
             return web.Response()
+        if answer := self._direct(request, body):
+            return answer
         if "/blobs/uploads/" in request.path:
             await asyncio.sleep(self.pause)
             return self._upload(request, body)
@@ -99,6 +105,18 @@ class WholeRegistry(FakeRegistry):
         if found := _REFERRERS.fullmatch(request.path):
             return self._referrers(*found.groups())
         return self._manifest(request, body)
+
+    def _direct(self, request: web.BaseRequest, body: bytes) -> web.Response | None:
+        if self.direct is None or not self.direct.takes(request.path):
+            return web.Response(status=404) if request.path == DISCOVER else None
+        answer = self.direct.answer(request, body, self.blobs, self.url)
+        name = request.path.removeprefix("/v2/").partition("/_moorage/")[0]
+        self.homes |= {
+            (name, session.digest)
+            for session in self.direct.sessions.values()
+            if session.state == "committed" and session.name == name and session.digest
+        }
+        return answer
 
     def _is_let_in(self, request: web.BaseRequest) -> bool:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -31,7 +31,7 @@ from tests.support.fake_direct import FakeDirect, PutFault, words_after
 from tests.support.fake_registry import FakeRegistry, run_fake_registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
 LOGIN = {"Authorization": "Bearer secret"}
 NAME = "team/app"
@@ -106,7 +106,7 @@ def with_uploads(
 def pieces(data: bytes, size: int = 100_000) -> direct_upload.Pieces:
     """Return what gives these bytes."""
 
-    async def give() -> AsyncIterator[memoryview]:
+    async def give() -> AsyncGenerator[memoryview, None]:
         for at in range(0, len(data), size):
             yield memoryview(data)[at : at + size]
 
@@ -249,7 +249,7 @@ def test_slow_tries_do_not_use_up_the_patience(fake: FakeRegistry) -> None:
     async def act(uploads: DirectClient, _: Asked) -> None:
         upload = await uploads.open_whole(NAME, DIGEST, len(DATA), LOGIN)
 
-        async def slowly() -> AsyncIterator[memoryview]:
+        async def slowly() -> AsyncGenerator[memoryview, None]:
             await asyncio.sleep(0.5)
             yield memoryview(DATA)
 
@@ -418,7 +418,7 @@ def test_what_cannot_be_read_is_no_fault_of_the_storage(fake: FakeRegistry) -> N
     """It is raised as it is, and nothing is tried again."""
 
     async def act(uploads: DirectClient, asked: Asked) -> None:
-        async def cut() -> AsyncIterator[memoryview]:
+        async def cut() -> AsyncGenerator[memoryview, None]:
             yield memoryview(DATA)[:10]
             raise LookupError("cut")
 
@@ -457,11 +457,11 @@ def test_a_connection_that_takes_nothing_is_given_up(
     monkeypatch.setattr(direct_upload, "_STALLED", 0.3)
 
     async def act(uploads: DirectClient, _: Asked) -> None:
-        async def ends_never() -> AsyncIterator[memoryview]:
+        async def ends_never() -> AsyncGenerator[memoryview, None]:
             yield memoryview(DATA)[:10]
             await asyncio.sleep(60)
 
-        async def slowly() -> AsyncIterator[memoryview]:
+        async def slowly() -> AsyncGenerator[memoryview, None]:
             for at in range(0, len(DATA), 300_000):
                 await asyncio.sleep(0.15)
                 yield memoryview(DATA)[at : at + 300_000]

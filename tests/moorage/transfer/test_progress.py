@@ -110,6 +110,19 @@ def test_a_terminal_has_a_bar_for_each_layer(
     assert max(map(len, lines)) <= 80
 
 
+def test_a_part_that_is_sent_again_takes_nothing_of_what_was_kept(clock: list[float]) -> None:
+    """A layer that is begun anew has kept nothing; one that is all sent waits for the check."""
+    clock[0] += 1
+    watch = Quiet().begin(LAYER, "layer")
+    watch.kept(50 * MB)
+    for offset, kept in ((80, 50), (60, 50), (40, 0)):
+        watch.moved(offset * MB)
+        assert watch.kept_bytes == kept * MB
+        assert watch.pace.endswith(" left")
+    watch.moved(LAYER.size)
+    assert watch.pace == "all sent, not yet checked"
+
+
 def test_quiet_prints_the_digest_alone(run: Runner) -> None:
     """On stdout."""
     content = Content()

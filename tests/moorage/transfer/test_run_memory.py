@@ -27,6 +27,15 @@ MOST = 200 * 1024
 """What a transfer may have in memory, in KiB."""
 LAYERS, SIZE = 4, 600 * 1024 * 1024
 PULLED = 300 * 1024 * 1024
+DIRECT = (1500 * 1024 * 1024, *[120 * 1024 * 1024] * 5)
+"""Layers for direct uploads: one in parts, five by one PUT each."""
+RULES = {
+    "minimum": 5 * 1024 * 1024,
+    "maximum": 5 * 1024**3,
+    "count": 10_000,
+    "multiple": 64,
+    "batch": 100,
+}
 _ZEROS = bytes(256 * 1024)
 
 
@@ -56,7 +65,7 @@ class CountingRegistry:
             told = f"0-{self.taken[request.path] - 1}"
             status = 202 if request.method == "PATCH" else 201
             return web.Response(status=status, headers={"Range": told, "Location": request.path})
-        if request.method == "HEAD":
+        if request.method == "HEAD" or "/_" in request.path:
             return web.Response(status=404)
         return await self._give(request) if "/blobs/" in request.path else web.Response()
 
@@ -74,6 +83,38 @@ class CountingRegistry:
             await response.write(_ZEROS[: min(left, len(_ZEROS))])
             left -= min(left, len(_ZEROS))
         return response
+
+
+class CountingStorage(CountingRegistry):
+    """It has direct uploads, too."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Open a session, give the URLs that are asked for, count a PUT, or commit."""
+        if request.path.startswith("/put/"):
+            while piece := await request.content.readany():
+                self.taken[request.path] += len(piece)
+            return web.Response()
+        if "/_" not in request.path:
+            return await super().answer(request)
+        if request.method == "GET":
+            return web.json_response({"extensions": [{"name": "_moorage"}]})
+        if request.method == "PUT":
+            return web.Response(status=201)
+        base = f"{request.scheme}://{request.host}/put"
+        if request.path.endswith("/parts"):
+            wanted = json.loads(await request.content.read())["parts"]
+            given = [{**part, **self._put(base, **part)} for part in wanted]
+            return web.json_response({"parts": given})
+        told: dict[str, object] = {"state": "direct", "parts": RULES}
+        if "parts" not in request.query:
+            told["put"] = self._put(base, "whole", request.query["size"])
+        location = {"Location": f"{request.path}{id(request)}"}
+        return web.json_response(told, status=201, headers=location)
+
+    @staticmethod
+    def _put(base: str, number: object, size: object) -> dict[str, object]:
+        headers = {"Content-Length": str(size)}
+        return {"url": f"{base}/{number}", "headers": headers, "expires_in": 900}
 
 
 def manifest_of(*layers: tuple[str, int]) -> bytes:
@@ -95,17 +136,17 @@ def made_up(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-def sparse_layout(folder: Path) -> Path:
+def sparse_layout(folder: Path, *sizes: int) -> Path:
     """Make a layout of large layers without bytes."""
-    manifest = manifest_of(*((made_up(number), SIZE) for number in range(LAYERS)))
+    manifest = manifest_of(*((made_up(number), size) for number, size in enumerate(sizes)))
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     digest = Digest.of(manifest)
     (blobs / digest.hex).write_bytes(manifest)
     (blobs / Digest.of(b"\0" * 9).hex).write_bytes(b"\0" * 9)
-    for number in range(LAYERS):
+    for number, size in enumerate(sizes):
         with (blobs / f"{number:064x}").open("wb") as file:
-            file.truncate(SIZE)
+            file.truncate(size)
     entry = {"mediaType": MediaType.OCI_MANIFEST, "digest": str(digest), "size": len(manifest)}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return folder
@@ -135,7 +176,7 @@ def peak(*words: str) -> int:
 def test_memory_does_not_grow_with_the_layers(tmp_path: Path) -> None:
     """Four layers of 600 MiB at once are pushed and copied, one of 300 MiB is pulled."""
     source, target = CountingRegistry(), CountingRegistry()
-    layout = sparse_layout(tmp_path / "image")
+    layout = sparse_layout(tmp_path / "image", *[SIZE] * LAYERS)
     with run_handler(source.answer) as here, run_handler(target.answer) as there:
         peaks = {"push": peak("push", f"oci:{layout}", f"{here}/x:1", "--quiet")}
         assert sum(source.taken.values()) == LAYERS * SIZE + 9
@@ -146,4 +187,18 @@ def test_memory_does_not_grow_with_the_layers(tmp_path: Path) -> None:
             zeros.update(_ZEROS)
         source.manifest = manifest_of((f"sha256:{zeros.hexdigest()}", PULLED))
         peaks["pull"] = peak("pull", f"{here}/x:1", f"oci:{tmp_path}/copy", "--quiet")
+    assert {name: size for name, size in peaks.items() if size > MOST} == {}, peaks
+
+
+def test_memory_does_not_grow_with_what_goes_directly(tmp_path: Path) -> None:
+    """Parts of a large layer, and other layers by one PUT each, six at once; and all by a copy."""
+    source, target = CountingStorage(), CountingStorage()
+    layout = sparse_layout(tmp_path / "image", *DIRECT)
+    more = ("--quiet", "--parallel", "6")
+    with run_handler(source.answer) as here, run_handler(target.answer) as there:
+        peaks = {"push": peak("push", f"oci:{layout}", f"{here}/x:1", *more)}
+        peaks["copy"] = peak("copy", f"{here}/x:1", f"{there}/x:1", *more)
+    for registry in (source, target):
+        assert sum(registry.taken.values()) == sum(DIRECT) + 9
+        assert max(registry.taken.values()) == 5 * DIRECT[1]
     assert {name: size for name, size in peaks.items() if size > MOST} == {}, peaks
