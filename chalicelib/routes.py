@@ -78,6 +78,10 @@ _CATALOG = re.compile("_catalog")
 _DISCOVER = re.compile("_oci/ext/discover")
 _DIRECTS = re.compile("(?P<name>.+)/_moorage/uploads")
 _DIRECT = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)")
+_REPOSITORIES = re.compile("_moorage/repositories")
+_TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
+_IMAGES = re.compile("(?P<name>.+)/_moorage/images")
+_IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
 _BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
@@ -103,6 +107,10 @@ ROUTES = (
     Route("GET", _DIRECT, Action.PUSH, "direct.status"),
     Route("PUT", _DIRECT, Action.PUSH, "direct.commit"),
     Route("DELETE", _DIRECT, Action.PUSH, "direct.cancel"),
+    Route("GET", _REPOSITORIES, Action.CATALOG, "overviews.repositories"),
+    Route("GET", _TAG_ROWS, Action.PULL, "overviews.tags"),
+    Route("GET", _IMAGES, Action.PULL, "overviews.images"),
+    Route("GET", _IMAGE, Action.PULL, "overviews.image"),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
     Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
     Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),

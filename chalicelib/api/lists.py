@@ -21,7 +21,7 @@ _CURSOR = "~"
 
 def tags(registry: Registry, request: Request, name: str) -> Response:
     """GET and HEAD: a page of a repository's tags; the gateway drops the body of a HEAD."""
-    limit, last = _page(request, MAX_TAG_LENGTH)
+    limit, last = page_of(request, MAX_TAG_LENGTH)
     page = registry.lists.tags(name, last, limit)
     answer = {"name": name, "tags": list(page.items)}
     return _names(f"/v2/{name}/tags/list", answer, page, limit)
@@ -32,18 +32,29 @@ def catalog(registry: Registry, request: Request) -> Response:
 
     Where it ends behind a name that is hidden, its Link has a cursor.
     """
-    limit, last = _page(request, MAX_NAME_LENGTH)
+    names, headers = visible_repositories(registry, request, "/v2/_catalog", {})
+    return to_json({"repositories": names}, headers)
+
+
+def visible_repositories(
+    registry: Registry, request: Request, path: str, filters: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return a page of names that the caller may see, and the header that leads to the next one.
+
+    `filters` has the list's other query parameters; `prefix` among them is what names begin with.
+    """
+    limit, last = page_of(request, MAX_NAME_LENGTH)
     caller, visible = request.caller, None
     if not caller.sees_all:
         visible = caller.visible
         last = _after(request, last)
-    page = registry.lists.repositories(last, limit, visible)
+    page = registry.lists.repositories(last, limit, visible, filters.get("prefix", ""))
     headers = {}
     if page.rest_after is not None:
         is_shown = bool(page.items) and page.rest_after == page.items[-1]
         last = page.rest_after if is_shown else _CURSOR + caller.cursor(page.rest_after)
-        headers = next_link("/v2/_catalog", n=limit, last=last)
-    return _json({"repositories": list(page.items)}, headers)
+        headers = next_link(path, **filters, n=limit, last=last)
+    return list(page.items), headers
 
 
 def referrers(registry: Registry, request: Request, name: str, digest: str) -> Response:
@@ -73,7 +84,7 @@ def _after(request: Request, last: str | None) -> str | None:
     return name
 
 
-def _page(request: Request, longest: int) -> tuple[int | None, str | None]:
+def page_of(request: Request, longest: int) -> tuple[int | None, str | None]:
     """Read how many names are wanted and the last one seen, where none is longer than `longest`.
 
     One character more of `last` decides as the whole does, and still fits a key of the store.
@@ -87,10 +98,11 @@ def _page(request: Request, longest: int) -> tuple[int | None, str | None]:
 
 def _names(path: str, answer: Mapping[str, Any], page: Page[str], limit: int | None) -> Response:
     headers = next_link(path, n=limit, last=page.items[-1]) if page.more and page.items else {}
-    return _json(answer, headers)
+    return to_json(answer, headers)
 
 
-def _json(value: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+def to_json(value: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    """Answer 200 with a JSON object."""
     return Response(
         200, {**headers, "Content-Type": "application/json"}, json.dumps(value).encode()
     )

@@ -69,9 +69,15 @@ class Lists:
         return page if limit != 0 else Page([], more=False)
 
     def repositories(
-        self, after: str | None, limit: int | None, visible: Visible | None = None
+        self,
+        after: str | None,
+        limit: int | None,
+        visible: Visible | None = None,
+        prefix: str = "",
     ) -> RepositoriesPage:
         """Repositories in byte order after `after` that are `visible` (None: all); limits as above.
+
+        Only those whose names begin with `prefix`.
 
         With a filter it reads on until one more visible name is found than the page holds, the
         list ends, or READS pages were read: then the page is short, or empty, and more may come.
@@ -79,12 +85,12 @@ class Lists:
         if limit == 0:
             return RepositoriesPage([], None)
         wanted = _bounded(limit)
-        page = self._metadata.list_repositories(after, wanted)
+        page = self._metadata.list_repositories(after, wanted, prefix)
         if visible is None:
             return RepositoriesPage(page.items, page.items[-1] if page.more else None)
         found, reads = visible(page.items), 1
         while len(found) <= wanted and page.more and reads < READS:
-            page = self._metadata.list_repositories(page.items[-1], PAGE)
+            page = self._metadata.list_repositories(page.items[-1], PAGE, prefix)
             found += visible(page.items)
             reads += 1
         if len(found) > wanted:

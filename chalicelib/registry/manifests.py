@@ -124,8 +124,11 @@ class Manifests:
         manifest = self._live(repository, reference)
         if is_use:
             self._note_pull(manifest)
-        body = self._large_body(manifest) if manifest.body is None else manifest.body
-        return StoredBody(manifest.digest, manifest.media_type, manifest.size, body)
+        return StoredBody(manifest.digest, manifest.media_type, manifest.size, self.body(manifest))
+
+    def body(self, manifest: Manifest) -> bytes:
+        """Return a live manifest's bytes; raises ManifestUnknownError if they are gone."""
+        return self._large_body(manifest) if manifest.body is None else manifest.body
 
     def _note_pull(self, manifest: Manifest) -> None:
         """Note a pull; one that can't be noted is none the less answered."""

@@ -185,6 +185,9 @@ class MetadataStore(Protocol):
     def get_record(self, digest: Digest) -> Record | None:
         """Read the record of a blob."""
 
+    def get_records(self, digests: Sequence[Digest]) -> Mapping[Digest, Record]:
+        """Read many records, 100 a request; absent ones are left out."""
+
     def publish(
         self,
         before: Session,
@@ -328,6 +331,14 @@ class MetadataStore(Protocol):
         may end before its limit, after no less than 1 MB of it.
         """
 
+    def list_tag_rows(
+        self, repository: str, after: str | None, limit: int
+    ) -> Page[tuple[str, TagRow]]:
+        """Tags as `list_tags` gives them, each with its row."""
+
+    def list_manifests(self, repository: str, after: Digest | None, limit: int) -> Page[Manifest]:
+        """Manifests by digest, in any state and without their bodies, at most `limit` >= 1."""
+
     def list_referrers(
         self, repository: str, subject: Digest, after: Digest | None, limit: int
     ) -> Page[Referrer]:
@@ -341,8 +352,11 @@ class MetadataStore(Protocol):
         Behind the place `after`, which need not exist.
         """
 
-    def list_repositories(self, after: str | None, limit: int) -> Page[str]:
-        """Repositories by name in byte order after `after`, at most `limit` >= 1."""
+    def list_repositories(self, after: str | None, limit: int, prefix: str = "") -> Page[str]:
+        """Repositories by name in byte order after `after`, at most `limit` >= 1.
+
+        Only those whose names begin with `prefix`.
+        """
 
     def has_repository(self, repository: str) -> bool:
         """Whether the catalog names it (read eventually consistent, then strongly if absent)."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.blobs import Blobs
     from chalicelib.registry.lists import Lists
     from chalicelib.registry.manifests import Manifests
+    from chalicelib.registry.overviews import Overviews
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
     from chalicelib.registry.upload.direct import DirectUploads
@@ -61,6 +62,13 @@ class Registry:
         from chalicelib.registry.lists import Lists
 
         return Lists(self._ports)
+
+    @cached_property
+    def overviews(self) -> "Overviews":
+        """What people look at."""
+        from chalicelib.registry.overviews import Overviews
+
+        return Overviews(self._ports, self.manifests)
 
     @cached_property
     def commits(self) -> "CommitDriver":

@@ -84,7 +84,11 @@ class MemoryTables:
         partition, first, last = (values[name]["S"] for name in (":pk", ":first", ":last"))
         with self._lock:
             rows = list(self._partition(request["TableName"], partition).items())
-        inside = [(0.0, partition, sort, row) for sort, row in rows if first <= sort <= last]
+        wanted = request.get("ProjectionExpression", "").split(", ")
+        names = [request["ExpressionAttributeNames"][name] for name in wanted if name]
+        inside = [
+            (0.0, partition, sort, _only(row, names)) for sort, row in rows if first <= sort <= last
+        ]
         return _page(inside, request)
 
     def put_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise

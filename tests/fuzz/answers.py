@@ -90,7 +90,11 @@ _VERSION = "docker-distribution-api-version"
 _FAILED = 500
 _REFUSED = 400
 _UNSUPPORTED, _OPTIONS = {404, 405}, {204, 404}
-_FOREIGN_HOST = (b"this registry answers to the names of its own machine", b"one Host header")
+_FOREIGN = (
+    b"this registry answers to the names of its own machine",
+    b"one Host header",
+    b"this registry takes no requests from a web page of",
+)
 _GATEWAY = {(fault.value.status, fault.body) for fault in GatewayFault}
 
 
@@ -166,6 +170,6 @@ def _gateway_faults(told: FuzzAnswer, *, head: bool) -> Iterator[str]:
     statuses = {status for status, _ in _GATEWAY}
     known = told.status in statuses if head else (told.status, told.body) in _GATEWAY
     unread = told.status == _REFUSED and told.headers.get("content-type", "").startswith("text/")
-    foreign = any(text in told.body for text in _FOREIGN_HOST)
+    foreign = any(text in told.body for text in _FOREIGN)
     if not known and not unread and not foreign:
         yield f"neither the registry's nor the gateway's: {told.status} {told.body[:200]!r}"

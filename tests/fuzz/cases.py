@@ -64,10 +64,15 @@ def make(fuzzed: Fuzzed, seed: int, number: int) -> FuzzRequest:
 
 
 def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
-    target = rng.choice(("/v2/", "/v2", "/v2/_catalog", f"/v2/{name}/tags/list"))
+    registry = ("/v2/", "/v2", "/v2/_catalog", "/v2/_moorage/repositories")
+    lists = ("tags/list", "_moorage/tags", "_moorage/images")
+    target = rng.choice((*registry, *(f"/v2/{name}/{each}" for each in lists)))
     if rng.random() < 0.5:
-        fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)
-    query = [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
+        pushed = fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)
+        if rng.random() < 0.2:
+            target = f"/v2/{name}/_moorage/images/{pushed['digest']}"
+    query = [(b"prefix", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.2 else []
+    query += [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
     query += [(b"last", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.5 else []
     return FuzzRequest(rng.choice((b"GET", b"GET", b"HEAD")), target.encode(), query)
 

@@ -390,6 +390,10 @@ def manifests(deployment: ReplayedDeployment) -> None:
     for listed in ("tags/list", f"referrers/{digest}"):
         for method in ("GET", "HEAD"):
             assert deployment.ask(method, f"{name}/{listed}").status == 200
+    for shown in (f"{name}/_moorage/tags", f"{name}/_moorage/images"):
+        assert deployment.ask("GET", shown).status == 200
+    assert deployment.ask("GET", f"{name}/_moorage/images/{digest}").status == 200
+    assert deployment.ask("GET", "_moorage/repositories").status == 200
     assert deployment.ask("DELETE", f"{name}/manifests/v1").status == 202
     for each in (Digest.of(other), digest):
         assert deployment.ask("DELETE", f"{name}/manifests/{each}").status == 202

@@ -241,7 +241,10 @@ _CALLS = {
         DeleteItem=(_item("DeleteItem"), f"{_CONDITION} Key"),
         GetItem=(_item("GetItem"), "TableName Key ConsistentRead"),
         PutItem=(_item("PutItem"), f"{_CONDITION} Item"),
-        Query=(_query, f"{_NAMED} IndexName Limit ExclusiveStartKey ConsistentRead"),
+        Query=(
+            _query,
+            f"{_NAMED} IndexName Limit ExclusiveStartKey ConsistentRead ProjectionExpression",
+        ),
         TransactWriteItems=(_transaction, "TransactItems ClientRequestToken"),
         UpdateItem=(_item("UpdateItem"), f"{_CONDITION} Key UpdateExpression ReturnValues"),
     ),

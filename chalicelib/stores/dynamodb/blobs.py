@@ -139,6 +139,11 @@ class BlobItems:
     def get_record(self, digest: Digest) -> Record | None:
         return RECORD.decode_found(self._dynamo.get(self._registry, record_key(digest)))
 
+    def get_records(self, digests: Sequence[Digest]) -> Mapping[Digest, Record]:
+        keys = [record_key(digest) for digest in digests]
+        records = [RECORD.decode(item) for item in self._dynamo.get_many(self._registry, keys)]
+        return {record.digest: record for record in records}
+
     def add_link(self, repository: str, digest: Digest, now: float) -> Link | None:
         """See MetadataStore.add_link; raises UnavailableError if others keep changing both."""
         for _ in range(TRIES):

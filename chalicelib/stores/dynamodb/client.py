@@ -112,7 +112,7 @@ class Dynamo:
         """
         options: dict[str, Any] = {"ConsistentRead": True}
         if attributes:
-            text = ", ".join(f"#{name}" for name in attributes)
+            text = _projection(attributes)
             options |= {
                 "ProjectionExpression": text,
                 "ExpressionAttributeNames": names_in(text),
@@ -128,15 +128,22 @@ class Dynamo:
         """Read a range of one partition in the order of its sort keys."""
         return [] if span.first > span.last else list(self._pages(_query(table, span)))
 
-    def query_page(self, table: str, span: "KeyRange", limit: int) -> "tuple[list[Item], bool]":
+    def query_page(
+        self, table: str, span: "KeyRange", limit: int, attributes: Sequence[str] = ()
+    ) -> "tuple[list[Item], bool]":
         """Read the first items of a range in one request, and say whether more come.
 
         At most `limit` items, and no more than the 1 MB at which DynamoDB ends a request's work.
+        With `attributes`, only these are sent back.
         """
         if span.first > span.last:
             return [], False
         # One more than the limit: not every backend says whether more are left.
         request = {**_query(table, span), "Limit": limit + 1}
+        if attributes:
+            text = _projection(attributes)
+            request["ProjectionExpression"] = text
+            request["ExpressionAttributeNames"] |= names_in(text)
         answer = self._call(self._client.query, request)
         items: list[Item] = answer["Items"]
         return items[:limit], len(items) > limit or "LastEvaluatedKey" in answer
@@ -240,6 +247,10 @@ class Dynamo:
 
     def _wait(self, attempt: int) -> None:
         self._sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+
+def _projection(attributes: Sequence[str]) -> str:
+    return ", ".join(f"#{name}" for name in attributes)
 
 
 def _query(table: str, span: "KeyRange") -> dict[str, Any]:

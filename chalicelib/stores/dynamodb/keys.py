@@ -131,6 +131,12 @@ def catalog_key(repository: str) -> Key:
     return {"pk": _CATALOG, "sk": repository}
 
 
+def manifests_after(repository: str, after: Digest | None) -> KeyRange:
+    """All manifests of a repository whose digests come after `after`, which need not exist."""
+    text = None if after is None else str(after)
+    return _span(f"REPO#{repository}", "MANIFEST#", text)
+
+
 def tags_after(repository: str, after: str | None) -> KeyRange:
     """All tags of a repository that come after `after`, which need not exist nor be a tag."""
     return _span(f"REPO#{repository}", "TAG#", after)
@@ -156,9 +162,16 @@ def history_after(repository: str, tag: str | None, after: str | None) -> KeyRan
     return span._replace(first=max(span.first, own + _FLOOR), last=own + _CEILING)
 
 
-def repositories_after(after: str | None) -> KeyRange:
-    """All repositories of the catalog whose names come after `after`, which need not exist."""
-    return _span(_CATALOG, "", after)
+def repositories_after(after: str | None, prefix: str = "") -> KeyRange:
+    """All repositories of the catalog whose names come after `after`, which need not exist.
+
+    Of those that begin with `prefix` alone, which a client may have written: any text.
+    """
+    span = _span(_CATALOG, "", after)
+    begun = prefix[:_LONGEST]
+    # No name is below its own beginning; one with a character that no name has begins none.
+    last = begun + _CEILING if _PLAIN.fullmatch(begun) else ""
+    return span._replace(first=max(span.first, begun), last=last)
 
 
 def credential_key(credential_id: str) -> Key:

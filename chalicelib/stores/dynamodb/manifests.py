@@ -104,7 +104,8 @@ _QUEUED = ("sweep_at", "sweep_shard")
 _OF_A_PUSH = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type")
 """The attributes of a manifest that are those of its last push; one that is unknown stays."""
 
-_WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
+WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
+"""The attributes of a manifest that are asked for where many are read."""
 
 
 class ManifestItems(BlobItems):
@@ -119,7 +120,7 @@ class ManifestItems(BlobItems):
         self, repository: str, digests: Sequence[Digest]
     ) -> Mapping[Digest, Manifest]:
         keys = [manifest_key(repository, digest) for digest in digests]
-        items = self._dynamo.get_many(self._registry, keys, _WITHOUT_BODY)
+        items = self._dynamo.get_many(self._registry, keys, WITHOUT_BODY)
         return {manifest.digest: manifest for manifest in map(MANIFEST.decode, items)}
 
     def put_pending(self, manifest: Manifest) -> Manifest:

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import Referrer, TagChange
+from chalicelib.registry.model import Manifest, Referrer, TagChange, TagRow
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
-from chalicelib.stores.dynamodb.items import CHANGE, REFERRER
+from chalicelib.stores.dynamodb.items import CHANGE, MANIFEST, REFERRER, TAG
 from chalicelib.stores.dynamodb.keys import (
     KeyRange,
     catalog_key,
     history_after,
+    manifests_after,
     referrers_after,
     repositories_after,
     tags_after,
 )
-from chalicelib.stores.dynamodb.manifests import ManifestItems
+from chalicelib.stores.dynamodb.manifests import WITHOUT_BODY, ManifestItems
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -51,6 +52,19 @@ class DynamoMetadataStore(ManifestItems):
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
         return self._names(tags_after(repository, after), limit)
 
+    def list_tag_rows(
+        self, repository: str, after: str | None, limit: int
+    ) -> Page[tuple[str, TagRow]]:
+        span = tags_after(repository, after)
+        items, more = self._dynamo.query_page(self._registry, span, limit)
+        rows = [(item["sk"]["S"].removeprefix(span.prefix), TAG.decode(item)) for item in items]
+        return Page(rows, more)
+
+    def list_manifests(self, repository: str, after: Digest | None, limit: int) -> Page[Manifest]:
+        span = manifests_after(repository, after)
+        items, more = self._dynamo.query_page(self._registry, span, limit, WITHOUT_BODY)
+        return Page([MANIFEST.decode(item) for item in items], more)
+
     def list_referrers(
         self, repository: str, subject: Digest, after: Digest | None, limit: int
     ) -> Page[Referrer]:
@@ -65,8 +79,8 @@ class DynamoMetadataStore(ManifestItems):
         items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([CHANGE.decode(item) for item in items], more)
 
-    def list_repositories(self, after: str | None, limit: int) -> Page[str]:
-        return self._names(repositories_after(after), limit)
+    def list_repositories(self, after: str | None, limit: int, prefix: str = "") -> Page[str]:
+        return self._names(repositories_after(after, prefix), limit)
 
     def has_repository(self, repository: str) -> bool:
         key = catalog_key(repository)

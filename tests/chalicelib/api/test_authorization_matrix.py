@@ -375,10 +375,10 @@ def test_a_page_of_the_catalog_reads_no_more_than_ten_pages(
         world.memory.metadata.add_repository(name)
     listed = world.memory.metadata.list_repositories
 
-    def counted(after: str | None, limit: int) -> Page[str]:
+    def counted(after: str | None, limit: int, prefix: str) -> Page[str]:
         nonlocal reads
         reads += 1
-        return listed(after, limit)
+        return listed(after, limit, prefix)
 
     monkeypatch.setattr(world.memory.metadata, "list_repositories", counted)
     header = world.header("reader", "basic", PRIVATE)

@@ -158,6 +158,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "link": link,
         "body": link,
         "limit": 1,
+        "prefix": "",
         "tag": "v1",
         "tags": {"v1": None},
         "stamp": STAMP,
@@ -169,7 +170,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 32
+    assert len(operations) == 35
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "limit" in wanted:

@@ -11,7 +11,8 @@ import pytest
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.page import Page
-from tests.support.values import a_manifest, a_referrer, fresh_digest, push_manifest
+from chalicelib.registry.model import ManifestState
+from tests.support.values import a_manifest, a_referrer, fresh_digest, push, push_manifest
 
 if TYPE_CHECKING:
     from tests.chalicelib.stores.conftest import Stores
@@ -65,6 +66,48 @@ def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str) ->
         assert page == Page(expected, more=False), after
 
 
+def test_tags_come_with_their_rows(tagged: Stores, repository: str) -> None:
+    """As the list has them, with what each names."""
+    page = tagged.metadata.list_tag_rows(repository, TAGS[0], 2)
+    assert page.more
+    assert [tag for tag, _ in page.items] == TAGS[1:3]
+    assert dict(page.items) == tagged.metadata.get_tags(repository, TAGS[1:3])
+
+
+def test_manifests_page_by_page(stores: Stores, repository: str) -> None:
+    """By digest, in any state, without their bodies; none of another repository's."""
+    live = [a_manifest(repository=repository, digest=fresh_digest()) for _ in range(3)]
+    for manifest in live:
+        push_manifest(stores.metadata, manifest)
+    pending = a_manifest(repository=repository, digest=fresh_digest())
+    stores.metadata.put_pending(pending)
+    push_manifest(stores.metadata, a_manifest(repository=f"{repository}x", digest=fresh_digest()))
+    digests = sorted((item.digest for item in (*live, pending)), key=str)
+
+    everything = stores.metadata.list_manifests(repository, None, 9)
+    first = stores.metadata.list_manifests(repository, None, 2)
+    rest = stores.metadata.list_manifests(repository, digests[1], 2)
+
+    assert [item.digest for item in everything.items] == digests
+    assert not everything.more
+    assert all(item.body is None for item in everything.items)
+    states = {item.digest: item.state for item in everything.items}
+    assert states == dict.fromkeys(digests, ManifestState.LIVE) | {
+        pending.digest: ManifestState.PENDING
+    }
+    assert (first.items, first.more) == (everything.items[:2], True)
+    assert (rest.items, rest.more) == (everything.items[2:], False)
+
+
+def test_many_records(stores: Stores, repository: str) -> None:
+    """Those that are there, each as it is read alone."""
+    there, absent = fresh_digest(), fresh_digest()
+    push(stores.sessions, stores.metadata, repository, there)
+    assert stores.metadata.get_records([there, absent]) == {
+        there: stores.metadata.get_record(there)
+    }
+
+
 def test_no_tags(stores: Stores, repository: str) -> None:
     """A repository without tags has an empty last page."""
     assert stores.metadata.list_tags(repository, None, 5) == Page([], more=False)
@@ -107,4 +150,9 @@ def test_the_catalog(fresh_stores: Stores) -> None:
     for after in ["", "a!", "a,", "a.", "a~", "m", "zz", "zzz", "é", "Z"]:
         expected = [name for name in NAMES if name > after]
         assert catalog.list_repositories(after, 99) == Page(expected, more=False), after
+    for prefix in ["", "a", "a/", "a/b", NAMES[0], NAMES[-1], "zz", "~", "é", "Z", "a" * 3000]:
+        expected = [name for name in NAMES if name.startswith(prefix)]
+        assert catalog.list_repositories(None, 99, prefix) == Page(expected, more=False), prefix
+        expected = [name for name in expected if name > "a/b"]
+        assert catalog.list_repositories("a/b", 99, prefix) == Page(expected, more=False), prefix
     assert not catalog.has_repository("a/")

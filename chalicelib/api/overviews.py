@@ -1,0 +1,158 @@
+"""Overviews over HTTP: what the page and `moorage repo` show. docs/openapi.yaml has every field.
+
+This module must never answer more than one page, nor with a fact that is only guessed: what nobody
+noted is null.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.api.headers import next_link
+from chalicelib.api.lists import page_of, to_json, visible_repositories
+from chalicelib.api.messages import Request, Response
+from chalicelib.descriptor import Descriptor
+from chalicelib.digest import Digest
+from chalicelib.reference import MAX_TAG_LENGTH, parse_digest
+from chalicelib.registry.model import Manifest, Referrer
+from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, TaggedImage
+from chalicelib.registry.registry import Registry
+
+_LONGEST_PREFIX = 255
+_OF_CONFIG = ("os", "architecture", "variant", "created", "author")
+_OF_RUNNING = {
+    "user": "User",
+    "env": "Env",
+    "entrypoint": "Entrypoint",
+    "cmd": "Cmd",
+    "working_dir": "WorkingDir",
+    "exposed_ports": "ExposedPorts",
+    "labels": "Labels",
+}
+"""Members of an answer, and those of an image's `config` that they show (OCI image spec)."""
+
+
+def repositories(registry: Registry, request: Request) -> Response:
+    """GET: a page of the repositories that the caller may see, those that begin with `prefix`."""
+    prefix = (request.parameter("prefix") or "")[: _LONGEST_PREFIX + 1]
+    filters = {"prefix": prefix} if prefix else {}
+    names, headers = visible_repositories(registry, request, "/v2/_moorage/repositories", filters)
+    return to_json({"repositories": [{"name": name} for name in names]}, headers)
+
+
+def tags(registry: Registry, request: Request, name: str) -> Response:
+    """GET: a page of tags, each with the image that it names."""
+    limit, last = page_of(request, MAX_TAG_LENGTH)
+    page = registry.overviews.tags(name, last, _rows(limit))
+    more = page.more and page.items
+    path = f"/v2/{name}/_moorage/tags"
+    headers = next_link(path, n=limit, last=page.items[-1].tag) if more else {}
+    return to_json({"name": name, "tags": [_tag(item) for item in page.items]}, headers)
+
+
+def images(registry: Registry, request: Request, name: str) -> Response:
+    """GET: a page of all manifests of a repository, tagged or not, by digest."""
+    limit, _ = page_of(request, 0)
+    last = request.parameter("last")
+    page = registry.overviews.images(name, parse_digest(last) if last else None, _rows(limit))
+    headers = {}
+    if page.rest_after is not None:
+        headers = next_link(f"/v2/{name}/_moorage/images", n=limit, last=str(page.rest_after))
+    return to_json({"name": name, "images": [_manifest(item) for item in page.items]}, headers)
+
+
+def image(registry: Registry, request: Request, name: str, digest: str) -> Response:
+    """GET: all about one manifest."""
+    del request
+    return to_json(_image(registry.overviews.image(name, parse_digest(digest))), {})
+
+
+def _rows(limit: int | None) -> int:
+    return ROWS if limit is None else max(1, min(limit, ROWS))
+
+
+def _tag(item: TaggedImage) -> dict[str, Any]:
+    row = item.row
+    return {
+        "tag": item.tag,
+        "digest": str(row.digest),
+        "tagged_at": _time(row.tagged_at),
+        "tagged_by": row.tagged_by,
+        "previous": _text(row.previous),
+        "image": None if item.manifest is None else _manifest(item.manifest),
+    }
+
+
+def _manifest(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "digest": str(manifest.digest),
+        "media_type": manifest.media_type,
+        "artifact_type": manifest.artifact_type,
+        "size": manifest.size,
+        "total_bytes": manifest.total_bytes,
+        "platforms": None if manifest.platforms is None else list(manifest.platforms),
+        "subject": _text(manifest.subject),
+        "pushed_at": _time(manifest.pushed_at),
+        "pushed_by": manifest.pushed_by,
+        "pulled_at": _time(manifest.pulled_at),
+    }
+
+
+def _image(found: Image) -> dict[str, Any]:
+    return {
+        **_manifest(found.manifest),
+        "annotations": dict(found.annotations),
+        "tags": list(found.tags),
+        "referrers": [_referrer(item) for item in found.referrers],
+        "more_referrers": found.more_referrers,
+        "manifests": [_child(item) for item in found.children],
+        "config": None if found.config is None else _config(found.config),
+        "layers": [_layer(item) for item in found.layers],
+    }
+
+
+def _descriptor(item: Descriptor) -> dict[str, Any]:
+    return {"digest": str(item.digest), "media_type": item.media_type, "size": item.size}
+
+
+def _child(item: NamedManifest) -> dict[str, Any]:
+    stored = None if item.manifest is None else _manifest(item.manifest)
+    return {**_descriptor(item.descriptor), "platform": item.descriptor.platform, "image": stored}
+
+
+def _layer(item: Layer) -> dict[str, Any]:
+    return {
+        **_descriptor(item.descriptor),
+        "command": item.command,
+        "repositories": item.repositories,
+    }
+
+
+def _referrer(item: Referrer) -> dict[str, Any]:
+    return {
+        "digest": str(item.digest),
+        "media_type": item.media_type,
+        "artifact_type": item.artifact_type,
+        "size": item.size,
+        "annotations": dict(item.annotations),
+    }
+
+
+def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    running = config.get("config")
+    of_running = running if isinstance(running, dict) else {}
+    return {
+        **{name: config.get(name) for name in _OF_CONFIG},
+        **{name: of_running.get(member) for name, member in _OF_RUNNING.items()},
+    }
+
+
+def _text(digest: Digest | None) -> str | None:
+    return None if digest is None else str(digest)
+
+
+def _time(at: float | None) -> str | None:
+    """Write a time as RFC 3339 has it, in UTC, to the second."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,174 @@
+"""What a repository has, as people look at it: tags and images with all that is known of them.
+
+It reads the facts that pushes and pulls have left in the rows. What nobody noted is None, and never
+guessed. This module must never change anything, nor note that an image was pulled.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from chalicelib.descriptor import INDEXES, Descriptor, ParsedManifest, parse_manifest
+from chalicelib.digest import Digest
+from chalicelib.errors import ManifestUnknownError, NameUnknownError
+from chalicelib.page import Page
+from chalicelib.registry.lists import PAGE
+from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.model import Manifest, ManifestState, Referrer, TagRow
+from chalicelib.registry.outcomes import ObjectMissingError
+from chalicelib.registry.service import Ports
+from chalicelib.strict_json import JsonInvalidError, read_object
+
+ROWS = 100
+"""Most rows of a page: as many manifests as DynamoDB reads in one request."""
+
+CONFIG_BYTES = 1024 * 1024
+"""Most bytes of a config that is read."""
+
+
+class TaggedImage(NamedTuple):
+    """A tag, and the manifest that it names; None if that was deleted meanwhile."""
+
+    tag: str
+    row: TagRow
+    manifest: Manifest | None
+
+
+class ImagesPage(NamedTuple):
+    """A page of images; `rest_after` is where the next one goes on, None after the last."""
+
+    items: Sequence[Manifest]
+    rest_after: Digest | None
+
+
+class NamedManifest(NamedTuple):
+    """What an index names, and the manifest if the repository has it."""
+
+    descriptor: Descriptor
+    manifest: Manifest | None
+
+
+class Layer(NamedTuple):
+    """A layer, the command that made it, and how many repositories link to it; None: unknown."""
+
+    descriptor: Descriptor
+    command: str | None
+    repositories: int | None
+
+
+class Image(NamedTuple):
+    """All about one manifest. `config` is its config, if that is a JSON object of a sane size.
+
+    `referrers` are the first thousand, and `more_referrers` says whether there are others.
+    """
+
+    manifest: Manifest
+    annotations: Mapping[str, str]
+    tags: Sequence[str]
+    referrers: Sequence[Referrer]
+    more_referrers: bool
+    children: Sequence[NamedManifest]
+    config: Mapping[str, Any] | None
+    layers: Sequence[Layer]
+
+
+class Overviews:
+    """The overviews of all repositories."""
+
+    def __init__(self, ports: Ports, manifests: Manifests) -> None:
+        self._metadata = ports.metadata
+        self._objects = ports.objects
+        self._manifests = manifests
+
+    def tags(self, repository: str, after: str | None, limit: int) -> Page[TaggedImage]:
+        """Tags in byte order after `after`, at most `limit`; raises NameUnknownError.
+
+        Two requests: for the tags, and for the manifests that they name.
+        """
+        page = self._metadata.list_tag_rows(repository, after, min(limit, ROWS))
+        if not page.items:
+            self._require(repository)
+        digests = list(dict.fromkeys(row.digest for _, row in page.items))
+        found = self._metadata.get_manifests(repository, digests) if digests else {}
+        live = {digest: item for digest, item in found.items() if _is_live(item)}
+        items = [TaggedImage(tag, row, live.get(row.digest)) for tag, row in page.items]
+        return Page(items, page.more)
+
+    def images(self, repository: str, after: Digest | None, limit: int) -> ImagesPage:
+        """Live manifests by digest after `after`, at most `limit`; raises NameUnknownError.
+
+        One request: what is on its way in or out is left out, so that a page may be short.
+        """
+        page = self._metadata.list_manifests(repository, after, min(limit, ROWS))
+        if not page.items:
+            self._require(repository)
+        rest_after = page.items[-1].digest if page.more else None
+        return ImagesPage([item for item in page.items if _is_live(item)], rest_after)
+
+    def image(self, repository: str, digest: Digest) -> Image:
+        """Read all about a live manifest; raises ManifestUnknownError."""
+        manifest = self._metadata.get_manifest(repository, digest)
+        if manifest is None or not _is_live(manifest):
+            raise ManifestUnknownError
+        body = self._manifests.body(manifest)
+        parsed = parse_manifest(body, manifest.media_type)
+        referrers = self._metadata.list_referrers(repository, digest, None, PAGE)
+        is_index = parsed.media_type in INDEXES
+        config = None if is_index else self._config(repository, parsed.blobs[0])
+        return Image(
+            manifest,
+            parsed.annotations,
+            sorted(self._metadata.tags_of(repository, digest)),
+            referrers.items,
+            referrers.more,
+            self._children(repository, parsed),
+            config,
+            [] if is_index else self._layers(parsed.blobs[1:], config or {}),
+        )
+
+    def _require(self, repository: str) -> None:
+        if not self._metadata.has_repository(repository):
+            raise NameUnknownError
+
+    def _children(self, repository: str, parsed: ParsedManifest) -> list[NamedManifest]:
+        digests = list(dict.fromkeys(item.digest for item in parsed.manifests))
+        found = self._metadata.get_manifests(repository, digests) if digests else {}
+        live = {digest: item for digest, item in found.items() if _is_live(item)}
+        return [NamedManifest(item, live.get(item.digest)) for item in parsed.manifests]
+
+    def _layers(self, descriptors: Sequence[Descriptor], config: Mapping[str, Any]) -> list[Layer]:
+        digests = list(dict.fromkeys(item.digest for item in descriptors))
+        records = self._metadata.get_records(digests) if digests else {}
+        commands = _commands(config, len(descriptors))
+        return [
+            Layer(item, command, records[item.digest].links if item.digest in records else None)
+            for item, command in zip(descriptors, commands, strict=True)
+        ]
+
+    def _config(self, repository: str, descriptor: Descriptor) -> Mapping[str, Any] | None:
+        if descriptor.size > CONFIG_BYTES:
+            return None
+        link = self._metadata.get_link(repository, descriptor.digest)
+        if link is None or link.size > CONFIG_BYTES:
+            return None
+        try:
+            return read_object(self._objects.get(link.key) if link.size else b"")
+        except (JsonInvalidError, ObjectMissingError):
+            return None
+
+
+def _is_live(manifest: Manifest) -> bool:
+    return manifest.state is ManifestState.LIVE
+
+
+def _commands(config: Mapping[str, Any], layers: int) -> list[str | None]:
+    """Return the command of each layer; of none, where the history is not of these layers."""
+    history = config.get("history")
+    steps = history if isinstance(history, list) else []
+    made = [
+        step.get("created_by")
+        for step in steps
+        if isinstance(step, dict) and step.get("empty_layer") is not True
+    ]
+    if len(made) != layers:
+        return [None] * layers
+    return [command if isinstance(command, str) else None for command in made]

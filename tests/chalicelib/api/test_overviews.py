@@ -1,0 +1,289 @@
+"""Overviews over the API: every fact that is known, null for what is not, one page at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+
+from chalicelib.digest import Digest
+from chalicelib.registry import overviews
+from chalicelib.registry.model import Manifest, ManifestState
+from chalicelib.stores.dynamodb import codec, keys
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import manifest_item
+from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, blob, described, fill, index, put
+from tests.support.calls import record_calls
+
+if TYPE_CHECKING:
+    from tests.support.registries import RegistryUnderTest
+
+CONFIG = {
+    "os": "linux",
+    "architecture": "arm64",
+    "variant": "v8",
+    "created": "2026-01-02T03:04:05Z",
+    "config": {"User": "app", "Cmd": ["serve"], "Labels": {"a": "b"}, "Env": ["A=1"]},
+    "history": [
+        {"created_by": "ADD rootfs"},
+        {"created_by": "ENV A=1", "empty_layer": True},
+        {"created_by": "COPY app"},
+    ],
+}
+TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def read(registry: RegistryUnderTest, target: str) -> Any:  # noqa: ANN401 - JSON
+    """GET an overview."""
+    answer = registry.ask("GET", target)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+def push(
+    registry: RegistryUnderTest, tag: str, *layers: bytes, config: object = CONFIG, **extra: object
+) -> dict[str, Any]:
+    """Push an image, and return its descriptor."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": {
+            **blob(registry, json.dumps(config).encode()),
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+        },
+        "layers": [blob(registry, layer) for layer in layers],
+        **extra,
+    }
+    body = json.dumps(document).encode()
+    assert put(registry, tag, body).status == 201
+    return described(body)
+
+
+def all_pages(registry: RegistryUnderTest, target: str, member: str) -> list[list[Any]]:
+    """Follow Link from page to page."""
+    found: list[list[Any]] = []
+    following: str | None = target
+    while following is not None:
+        answer = registry.ask("GET", following)
+        assert answer.status == 200
+        found.append(json.loads(answer.body)[member])
+        link = re.fullmatch(r'</v2/(.*)>; rel="next"', str(answer.headers.get("Link", "")))
+        following = unquote(link[1]) if link else None
+    return found
+
+
+def test_a_tag_comes_with_all_that_is_known_of_its_image(registry: RegistryUnderTest) -> None:
+    """Who tagged and pushed it, and when; its size, platforms, and last pull."""
+    first = push(registry, "v1", b"one")
+    again = push(registry, "v1", b"one", b"two")
+    registry.ask("GET", f"{NAME}/manifests/v1")
+
+    (row,) = read(registry, f"{NAME}/_moorage/tags")["tags"]
+
+    config_size = len(json.dumps(CONFIG).encode())
+    assert (row["tag"], row["digest"], row["previous"]) == ("v1", again["digest"], first["digest"])
+    image = row["image"]
+    assert all(map(TIME.fullmatch, (row["tagged_at"], image["pushed_at"], image["pulled_at"])))
+    assert image["digest"] == again["digest"]
+    assert image["size"] == again["size"]
+    assert image["total_bytes"] == config_size + 6
+    assert (image["platforms"], image["subject"]) == (None, None)
+    assert image["artifact_type"] == "application/vnd.oci.image.config.v1+json"
+
+
+def test_what_nobody_noted_is_null(registry: RegistryUnderTest) -> None:
+    """Rows of an earlier version have no facts; a tag whose manifest is gone has no image."""
+    digest = Digest.of(b"of 0.1")
+    manifest = Manifest(
+        NAME, digest, IMAGE, 7, (), None, b"of 0.1!", 1.5e9, "v", ManifestState.LIVE
+    )
+    tag = {"digest": codec.DIGEST.encode(digest)}
+    gone = {"digest": codec.DIGEST.encode(Digest.of(b"gone"))}
+    fill(
+        registry,
+        [
+            {**key_attributes(keys.manifest_key(NAME, digest)), **manifest_item(manifest)},
+            {**key_attributes(keys.tag_key(NAME, "old")), **tag},
+            {**key_attributes(keys.tag_key(NAME, "orphan")), **gone},
+        ],
+    )
+
+    old, orphan = read(registry, f"{NAME}/_moorage/tags")["tags"]
+
+    assert (old["tagged_at"], old["tagged_by"], old["previous"]) == (None, None, None)
+    names = ("total_bytes", "platforms", "artifact_type", "pushed_by", "pulled_at")
+    assert {name: old["image"][name] for name in names} == dict.fromkeys(names)
+    assert old["image"]["pushed_at"] == "2017-07-14T02:40:00Z"
+    assert orphan["image"] is None
+
+
+def test_tags_come_in_pages_of_two_requests(registry: RegistryUnderTest) -> None:
+    """However many tags there are: one query for them, one batch for what they name."""
+    image = push(registry, "t000", b"layer")
+    row = {"digest": codec.DIGEST.encode(Digest.parse(image["digest"]))}
+    names = [f"t{number:03}" for number in range(250)]
+    fill(registry, ({**key_attributes(keys.tag_key(NAME, name)), **row} for name in names[1:]))
+
+    found = all_pages(registry, f"{NAME}/_moorage/tags?n=9999", "tags")
+    assert [len(page) for page in found] == [overviews.ROWS, overviews.ROWS, 50]
+    assert [row["tag"] for page in found for row in page] == names
+    assert all(row["image"]["digest"] == image["digest"] for page in found for row in page)
+
+    few = all_pages(registry, f"{NAME}/_moorage/tags?n=2&last=t245", "tags")
+    assert [[row["tag"] for row in page] for page in few] == [["t246", "t247"], ["t248", "t249"]]
+    with record_calls(registry.dynamodb) as calls:
+        read(registry, f"{NAME}/_moorage/tags")
+    assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem"]
+
+
+def test_images_are_all_live_manifests(registry: RegistryUnderTest) -> None:
+    """Tagged or not, indexes and referrers too; none that is on its way in or out; one query."""
+    one = push(registry, "one", b"1")
+    two = push(registry, "two", b"2")
+    both = index(one, two)
+    assert put(registry, "both", both, INDEX).status == 201
+    signed = push(registry, "signature", b"s", subject=one, artifactType="application/x-sig")
+    leaving = push(registry, "leaving", b"l")
+    row = keys.manifest_key(NAME, Digest.parse(leaving["digest"]))
+    registry.dynamodb.update_item(
+        TableName=registry.registry_table,
+        Key=key_attributes(row),
+        UpdateExpression="SET #s = :deleting",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues={":deleting": {"S": "deleting"}},
+    )
+
+    found = all_pages(registry, f"{NAME}/_moorage/images?n=1", "images")
+
+    digests = [image["digest"] for page in found for image in page]
+    assert len(found) == 5
+    assert digests == sorted({one["digest"], two["digest"], str(Digest.of(both)), signed["digest"]})
+    subjects = {item["digest"]: item["subject"] for page in found for item in page}
+    assert subjects[signed["digest"]] == one["digest"]
+    with record_calls(registry.dynamodb) as calls:
+        read(registry, f"{NAME}/_moorage/images")
+    (query,) = calls.calls
+    assert "body" not in query.params["ExpressionAttributeNames"].values()
+
+
+def test_an_image_shows_its_layers_with_their_commands(registry: RegistryUnderTest) -> None:
+    """And its config, tags and referrers, and how many repositories have each layer."""
+    image = push(registry, "v1", b"rootfs", b"app", annotations={"org.example": "<b>"})
+    put(registry, "latest", registry.ask("GET", f"{NAME}/manifests/v1").body)
+    push(registry, "sig", b"s", subject=image, artifactType="application/x-sig")
+    blob(registry, b"rootfs", "other/app")
+
+    found = read(registry, f"{NAME}/_moorage/images/{image['digest']}")
+
+    assert found["tags"] == ["latest", "v1"]
+    assert found["annotations"] == {"org.example": "<b>"}
+    assert [(layer["command"], layer["repositories"]) for layer in found["layers"]] == [
+        ("ADD rootfs", 2),
+        ("COPY app", 1),
+    ]
+    assert [layer["size"] for layer in found["layers"]] == [6, 3]
+    config = found["config"]
+    assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm64", "v8")
+    assert (config["user"], config["cmd"], config["labels"]) == ("app", ["serve"], {"a": "b"})
+    assert config["entrypoint"] is None
+    (referrer,) = found["referrers"]
+    assert referrer["artifact_type"] == "application/x-sig"
+    assert found["more_referrers"] is False
+    assert found["manifests"] == []
+
+
+def test_an_index_shows_what_it_names(registry: RegistryUnderTest) -> None:
+    """Each with its platform, and whether the repository has it."""
+    child = push(registry, "child", b"c")
+    gone = push(registry, "gone", b"g")
+    arm = {"os": "linux", "architecture": "arm64"}
+    body = index({**child, "platform": arm}, {**gone, "platform": {**arm, "architecture": "arm"}})
+    assert put(registry, "all", body, INDEX).status == 201
+    assert registry.ask("DELETE", f"{NAME}/manifests/{gone['digest']}").status == 202
+
+    found = read(registry, f"{NAME}/_moorage/images/{Digest.of(body)}")
+
+    here, missing = found["manifests"]
+    assert (here["platform"], missing["platform"]) == ("linux/arm64", "linux/arm")
+    assert here["image"]["digest"] == child["digest"]
+    assert missing["image"] is None
+    assert (found["config"], found["layers"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        [],
+        {"config": [], "history": "none"},
+        {"history": [{"created_by": "too few"}]},
+        {"history": [{"created_by": 1}, 2, {"created_by": {}}]},
+        {"history": [{"created_by": "RUN", "empty_layer": False}] * 3},
+    ],
+)
+def test_a_config_of_any_shape_is_shown_as_far_as_it_goes(
+    registry: RegistryUnderTest, config: object
+) -> None:
+    """Commands that are not of these layers are left out, and what is no text."""
+    image = push(registry, "odd", b"1", b"2", config=config)
+    found = read(registry, f"{NAME}/_moorage/images/{image['digest']}")
+    assert [layer["command"] for layer in found["layers"]] == [None, None]
+    assert (found["config"] is None) is (config == [])
+
+
+def test_repositories_are_found_by_how_their_names_begin(registry: RegistryUnderTest) -> None:
+    """Page by page; a text that no name has begins none."""
+    names = ["a", "team", "team-b/x", "team/a", "team/b", "teams", "z"]
+    for name in names:
+        fill(registry, [key_attributes(keys.catalog_key(name))])
+
+    def found(query: str) -> list[list[str]]:
+        target = f"_moorage/repositories?{query}"
+        return [
+            [row["name"] for row in page] for page in all_pages(registry, target, "repositories")
+        ]
+
+    assert found("") == [names]
+    assert found("prefix=team/") == [["team/a", "team/b"]]
+    assert found("prefix=team&n=2") == [["team", "team-b/x"], ["team/a", "team/b"], ["teams"]]
+    assert found("prefix=team&last=team/a") == [["team/b", "teams"]]
+    assert found("prefix=a&last=team") == [[]]
+    assert found("prefix=z&last=a") == [["z"]]
+    assert found("prefix=é") == [[]]
+    assert found("prefix=~") == [[]]
+    assert found("prefix=" + "a" * 3000) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "error"),
+    [
+        ("nowhere/_moorage/tags", 404, "NAME_UNKNOWN"),
+        ("nowhere/_moorage/images", 404, "NAME_UNKNOWN"),
+        (f"{NAME}/_moorage/tags?n=x", 400, "PAGINATION_NUMBER_INVALID"),
+        (f"{NAME}/_moorage/images?n=-1", 400, "PAGINATION_NUMBER_INVALID"),
+        (f"{NAME}/_moorage/images?last=x", 400, "DIGEST_INVALID"),
+        (f"{NAME}/_moorage/images/x", 400, "DIGEST_INVALID"),
+        (f"{NAME}/_moorage/images/{Digest.of(b'none')}", 404, "MANIFEST_UNKNOWN"),
+        ("_moorage/repositories?n=x", 400, "PAGINATION_NUMBER_INVALID"),
+    ],
+)
+def test_what_can_not_be_shown_is_an_error(
+    registry: RegistryUnderTest, target: str, status: int, error: str
+) -> None:
+    """In the shape of every other endpoint."""
+    push(registry, "v1", b"one")
+    answer = registry.ask("GET", target)
+    assert answer.status == status
+    assert json.loads(answer.body)["errors"][0]["code"] == error
+
+
+def test_looking_is_no_pull(registry: RegistryUnderTest) -> None:
+    """No overview writes anything."""
+    image = push(registry, "v1", b"one")
+    with record_calls(registry.dynamodb) as calls:
+        for target in ("tags", "images", f"images/{image['digest']}"):
+            read(registry, f"{NAME}/_moorage/{target}")
+        read(registry, "_moorage/repositories")
+    assert {call.operation for call in calls.calls} <= {"Query", "GetItem", "BatchGetItem"}
