@@ -107,12 +107,14 @@ def gateway(head_mode: str, **options: Any) -> None:
 @_allow_host
 @option("--port", PORT, "0 takes a free port", "5000")
 @_stop
-@option("--chunk-size", SIZE, "how much of a layer to send in one request", "4194304")
+@option("--chunk-size", SIZE, "how much of a layer to send the registry in one request", "4194304")
+@option("--memory memory_bytes", SIZE, "how much of layers to hold at once", "268435456")
 @option("--patience patience_seconds", SECONDS, "how long to try while the registry fails", "90")
 def proxy(**options: Any) -> None:
     """Let any client push layers of any size to a Moorage registry."""
     import asyncio
 
-    from moorage.proxy.server import ProxyOptions, serve
+    from moorage.proxy.options import ProxyOptions
+    from moorage.proxy.server import serve
 
     asyncio.run(serve(ProxyOptions(**options)))

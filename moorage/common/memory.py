@@ -55,16 +55,20 @@ class MemoryShare:
 
     def take(self, size: int) -> bool:
         """Take `size` bytes more and return True; False, and none taken, if they aren't free."""
-        if self._memory.held + size > self._memory.most:
+        return self.resize(self._size + size)
+
+    def resize(self, size: int) -> bool:
+        """Hold `size` bytes and return True; False, and as many as before, if they aren't free."""
+        more = size - self._size
+        if more > 0 and self._memory.held + more > self._memory.most:
             return False
-        self._memory.held += size
-        self._size += size
+        self._memory.held += more
+        self._size = size
         return True
 
     def give_back(self) -> None:
         """Give all of them back."""
-        self._memory.held -= self._size
-        self._size = 0
+        self.resize(0)
 
 
 def return_large_buffers() -> bool:

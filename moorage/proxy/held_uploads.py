@@ -1,153 +1,30 @@
-"""Uploads of small blobs: held here until the closing PUT, and then stored by one request.
+"""One request to an upload that is held here until the closing PUT names its digest.
 
-A blob that fits one chunk is one `POST ?digest=` upstream. What doesn't fit, and whatever only the
-registry can judge, goes on in a session upstream. This module must never answer 201 that the
-registry has not said, nor hold more bytes than it may, nor drop them before the blob is stored.
+A blob that fits one chunk is then stored by one `POST ?digest=` upstream. A larger one goes to S3
+while it comes; else, like whatever only the registry can judge, it goes on in a session upstream.
+This module must never answer 201 that the registry has not said, nor mix the bytes of two clients.
 """
 
-import asyncio
-import json
-import uuid
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, urlencode
 
 from multidict import CIMultiDict
 
+from chalicelib.digest import Digest
+from chalicelib.errors import RegistryError
+from chalicelib.reference import parse_digest
 from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError
-from moorage.common.patience import AGAIN, UpstreamResponse, ask_patiently
+from moorage.common.direct_upload import NotDirectError, PutExhaustedError, PutRefusedError
+from moorage.common.patience import AGAIN, ExhaustedError, UpstreamResponse, ask_patiently
+from moorage.proxy.direct_stream import DirectStream, OtherDigestError
+from moorage.proxy.held_sessions import HELD_SECONDS, HeldSession, HeldUploads, Stored
 from moorage.proxy.push_rights import lasts
 from moorage.proxy.upstream import Upstream
 
-HELD_SECONDS: Final = 900.0
-"""How long a held upload waits for its client's next request, in seconds."""
-_MOST_HELD: Final = 1024
-# Of those that have moved upstream or are stored only the way there is kept: some hundred bytes.
-_MOST_PASSED: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A blob that was stored: its digest, its size in bytes, and the registry's answer."""
-
-    digest: str
-    size: int
-    answer: UpstreamResponse
-
-
-@dataclass(eq=False, slots=True)
-class HeldSession:
-    """A session that a client has here; change it under its lock alone."""
-
-    name: str
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    data: bytes = b""
-    location: str = ""
-    """Where it goes on upstream, once it does; then no bytes are held."""
-    stored: Stored | None = None
-    gone: bool = False
-    """Cancelled, or nobody came for too long."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
-    timer: asyncio.TimerHandle | None = None
-
-    def told(self, status: HTTPStatus, code: str = "", message: str = "") -> UpstreamResponse:
-        """Make an answer about the session, as the registry would; with a code it is an error."""
-        size = self.stored.size if self.stored else len(self.data)
-        headers = CIMultiDict(
-            {
-                "Location": f"/v2/{self.name}/blobs/uploads/{self.id}?at={size}",
-                "Range": f"0-{max(size - 1, 0)}",
-                "Docker-Upload-UUID": self.id,
-            }
-        )
-        if not code:
-            return UpstreamResponse(status, headers, b"")
-        headers["Content-Type"] = "application/json"
-        body = json.dumps({"errors": [{"code": code, "message": message}]})
-        return UpstreamResponse(status, headers, body.encode())
-
-
-class HeldUploads:
-    """The sessions that are held; `most_bytes` in all, none larger than a chunk."""
-
-    def __init__(self, chunk_size: int, most_bytes: int) -> None:
-        self._chunk_size = chunk_size
-        self._left = most_bytes
-        self._held: dict[str, HeldSession] = {}
-        self._passed: OrderedDict[str, HeldSession] = OrderedDict()
-
-    def open(self, name: str) -> HeldSession | None:
-        """Open a session in a repository; None when there are too many."""
-        if len(self._held) >= _MOST_HELD:
-            return None
-        session = HeldSession(name)
-        self._held[session.id] = session
-        with self.using(session):
-            return session
-
-    def find(self, name: str, session_id: str) -> HeldSession | None:
-        """Return a session of a repository, also one that has moved upstream or is stored."""
-        session = self._held.get(session_id) or self._passed.get(session_id)
-        return session if session is not None and session.name == name else None
-
-    @contextmanager
-    def using(self, session: HeldSession) -> Iterator[None]:
-        """Use a session; when nobody has used it for long, it is forgotten."""
-        if session.timer is not None:
-            session.timer.cancel()
-        session.users += 1
-        try:
-            yield
-        finally:
-            session.users -= 1
-            if not session.users and session.id in self._held:
-                loop = asyncio.get_running_loop()
-                session.timer = loop.call_later(HELD_SECONDS, self.forget, session)
-
-    def fits(self, session: HeldSession, chunk: memoryview) -> bool:
-        """Whether a session is no longer than a chunk with these bytes."""
-        return len(session.data) + len(chunk) <= self._chunk_size
-
-    def keep(self, session: HeldSession, chunk: memoryview) -> bool:
-        """Append bytes to a session; False, with nothing kept, where there is no room for them."""
-        if not self.fits(session, chunk) or len(chunk) > self._left:
-            return False
-        self._left -= len(chunk)
-        session.data += bytes(chunk)
-        return True
-
-    def forget(self, session: HeldSession) -> None:
-        """Drop a session and its bytes."""
-        session.gone = True
-        self._drop(session)
-
-    def moved(self, session: HeldSession, location: str) -> None:
-        """Note that a session goes on upstream, which has all its bytes."""
-        session.location = location
-        self._pass(session)
-
-    def stored(self, session: HeldSession, stored: Stored) -> None:
-        """Note that a session's blob is stored."""
-        session.stored = stored
-        self._pass(session)
-
-    def _pass(self, session: HeldSession) -> None:
-        self._drop(session)
-        self._passed[session.id] = session
-        while len(self._passed) > _MOST_PASSED:
-            self._passed.popitem(last=False)
-
-    def _drop(self, session: HeldSession) -> None:
-        self._held.pop(session.id, None)
-        if session.timer is not None:
-            session.timer.cancel()
-        self._left += len(session.data)
-        session.data = b""
+# A stream that S3 has no byte of may then go on in chunks.
+_CHUNKS_DO: Final = (NotDirectError, PutRefusedError, PutExhaustedError)
+_OF_THE_SESSION: Final = ("Location", "Range", "Docker-Upload-UUID")
 
 
 class HeldUpload:
@@ -176,12 +53,12 @@ class HeldUpload:
     @property
     def offset(self) -> int:
         """How many bytes the session is known to keep."""
-        return self._upload.offset if self._upload is not None else len(self._session.data)
+        return self._upload.offset if self._upload is not None else self._session.size
 
     async def append(
         self, chunk: memoryview, algorithm: str = "", *, last: bool = False
     ) -> UpstreamResponse:
-        """Hold the last chunk of a body if there is room for it; send any other one upstream.
+        """Hold the last chunk of a body if there is room for it; send any other one on.
 
         Raises UploadRefusedError, ExhaustedError, and what Upstream.ask does.
         """
@@ -191,8 +68,11 @@ class HeldUpload:
                 self._check_open()
                 if not session.location:
                     self._check_offset(len(chunk))
-                    long_lived = lasts(self._headers, HELD_SECONDS)
-                    if last and not algorithm and long_lived and self._held.keep(session, chunk):
+                    waits = last and not algorithm and lasts(self._headers, HELD_SECONDS)
+                    if (waits and self._held.keep(session, chunk)) or (
+                        await self._append_directly(chunk, algorithm)
+                    ):
+                        self._offset = session.size
                         return session.told(HTTPStatus.ACCEPTED)
                 self._upload = await self._upstream_session(algorithm)
         answer = await self._upload.append(chunk, algorithm)
@@ -200,7 +80,7 @@ class HeldUpload:
         return answer
 
     async def close(self, chunk: memoryview, query: str) -> UpstreamResponse:
-        """Store the blob by one request if it fits a chunk, else by the session upstream.
+        """Store the blob by one request if it fits a chunk, else as it was begun.
 
         A wrong digest is 400, and the session keeps what it had. Raises as `append` does.
         """
@@ -214,10 +94,18 @@ class HeldUpload:
                 if not session.location:
                     if chunk:
                         self._check_offset(len(chunk))
-                    data = memoryview(session.data + chunk) if session.data else chunk
+                    if len(digests) != 1 and session.stream is not None:
+                        raise self._invalid("name one digest: ?digest=<algorithm>:<hex>")
                     # Without a byte and without one digest the registry says what is wrong.
-                    if data and len(digests) == 1 and self._held.fits(session, chunk):
-                        return await self._store(data, digests[0], query)
+                    if len(digests) == 1 and (session.size or chunk):
+                        if self._held.fits(session, chunk):
+                            data = memoryview(b"".join((*session.pieces, chunk)))
+                            return await self._store(data, digests[0], query)
+                        before = session.size
+                        answer = await self._close_directly(chunk, digests[0])
+                        if answer is not None:
+                            return answer
+                        chunk = chunk[session.size - before :]
                 self._upload = await self._upstream_session("")
         return await self._upload.close(chunk, query)
 
@@ -225,8 +113,87 @@ class HeldUpload:
         """Forget the session, which must not have moved; raises UploadRefusedError."""
         async with self._session.lock:
             self._check_open()
-            self._held.forget(self._session)
+            await self._held.end(self._session)
         return UpstreamResponse(HTTPStatus.NO_CONTENT, CIMultiDict(), b"")
+
+    async def _append_directly(self, chunk: memoryview, algorithm: str) -> bool:
+        """Append to the session's stream; False where it has to go on in chunks."""
+        stream = await self._held.stream(self._session, algorithm, self._of_the_login())
+        if stream is None:
+            return False
+        try:
+            await stream.append(bytes(chunk))
+            if not lasts(self._headers, HELD_SECONDS):
+                await stream.open()
+        except _CHUNKS_DO as failed:
+            await self._take_back(stream, failed)
+            return False
+        except UploadRefusedError as refused:
+            raise self._refused(refused.answer) from None
+        return True
+
+    async def _close_directly(self, chunk: memoryview, named: str) -> UpstreamResponse | None:
+        """Store the blob by the session's stream; None where it has to go on in chunks."""
+        session = self._session
+        stream = await self._held.stream(session, "", self._of_the_login())
+        if stream is None:
+            return None
+        try:
+            digest = parse_digest(named)
+            await stream.finish(digest, bytes(chunk))
+            answer = await stream.commit(digest)
+        except RegistryError as wrong:
+            refusal = session.told(wrong.code.status, wrong.code.code, wrong.message)
+            raise UploadRefusedError(refusal) from None
+        except OtherDigestError as other:
+            raise self._other_digest(named, other.digest) from None
+        except _CHUNKS_DO as failed:
+            await self._take_back(stream, failed)
+            return None
+        except UploadRefusedError as refused:
+            raise self._refused(refused.answer) from None
+        self._held.stored(session, Stored(named, stream.size, answer))
+        return answer
+
+    async def _take_back(self, stream: DirectStream, failed: Exception) -> None:
+        """Let the session go on in chunks; raises where S3 has some of its bytes already."""
+        if await self._held.take_back(self._session, stream):
+            return
+        if isinstance(failed, PutExhaustedError):
+            raise ExhaustedError from failed
+        status, code = HTTPStatus.BAD_GATEWAY, "UNAVAILABLE"
+        raise UploadRefusedError(self._session.told(status, code, str(failed))) from failed
+
+    def _refused(self, answer: UpstreamResponse) -> UploadRefusedError:
+        """Return what a client hears of an answer that ends its request, or its session."""
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self._held.forget(self._session)
+            return self._unknown("the upload is over: start a new one")
+        headers = answer.headers.copy()
+        for name in _OF_THE_SESSION:
+            headers.popall(name, None)
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            self._held.forget(self._session)
+        else:
+            headers.update(self._session.told(HTTPStatus.OK).headers)
+        return UploadRefusedError(UpstreamResponse(answer.status, headers, answer.body))
+
+    def _other_digest(self, named: str, found: Digest) -> UploadRefusedError:
+        if named.startswith(f"{found.algorithm}:"):
+            return self._invalid(f"the bytes have the digest {found}, not {named}")
+        self._held.prefer_chunks(self._session.name)
+        return self._invalid(f"the bytes were hashed as {found.algorithm}: push this blob again")
+
+    def _invalid(self, message: str) -> UploadRefusedError:
+        status, code = HTTPStatus.BAD_REQUEST, "DIGEST_INVALID"
+        return UploadRefusedError(self._session.told(status, code, message))
+
+    def _of_the_login(self) -> CIMultiDict[str]:
+        """Return the headers for requests of the proxy's own, whose answers are read here."""
+        headers = self._headers.copy()
+        for name in ("Accept-Encoding", "Content-Encoding"):
+            headers.popall(name, None)
+        return headers
 
     async def _store(self, data: memoryview, digest: str, query: str) -> UpstreamResponse:
         path = f"/v2/{self._session.name}/blobs/uploads/?{urlencode({'digest': digest}, safe=':')}"
@@ -261,7 +228,7 @@ class HeldUpload:
     async def _upstream_session(self, algorithm: str) -> ChunkedUpload:
         """Return the session upstream where this one goes on; open it first if there is none."""
         session, patience = self._session, self._patience
-        at = len(session.data) if self._offset is None else self._offset
+        at = self._offset or 0
         if session.location:
             return ChunkedUpload(self._upstream, session.location, self._headers, at, patience)
         path = f"/v2/{session.name}/blobs/uploads/"
@@ -270,8 +237,8 @@ class HeldUpload:
             raise UploadRefusedError(opened)
         location = opened.headers["Location"]
         upload = ChunkedUpload(self._upstream, location, self._headers, 0, patience)
-        if session.data:
-            await upload.append(memoryview(session.data), algorithm)
+        for piece in session.pieces:
+            await upload.append(memoryview(piece), algorithm)
         self._held.moved(session, upload.location)
         return upload
 
@@ -280,7 +247,7 @@ class HeldUpload:
             raise self._unknown("the upload is over: start a new one")
 
     def _check_offset(self, size: int) -> None:
-        kept = len(self._session.data)
+        kept = self._session.size
         if self._offset not in {None, kept}:
             status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             message = f"the upload has {kept} bytes, the {size} that came begin at {self._offset}"

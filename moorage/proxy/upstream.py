@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qs
 
 import aiohttp
 from aiohttp import web
@@ -97,6 +98,11 @@ def forwarded(request: web.BaseRequest, dropped: frozenset[str]) -> CIMultiDict[
     named = {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
     gone = _NOT_PASSED | dropped | named
     return CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in gone)
+
+
+def query_of(request: web.BaseRequest) -> dict[str, list[str]]:
+    """Return the parameters of a request's query; one without a value has an empty one."""
+    return parse_qs(request.rel_url.raw_query_string, keep_blank_values=True)
 
 
 def with_own_location(headers: CIMultiDict[str], upstream: str) -> CIMultiDict[str]:

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 from chalicelib.digest import Digest
 from moorage.gateway.rest_api import RestApi
 from moorage.gateway.server import Gateway, GatewayOptions
-from moorage.proxy.server import Proxy, ProxyOptions
+from moorage.proxy.direct_stream import PartPlan
+from moorage.proxy.options import ProxyOptions
+from moorage.proxy.server import Proxy
 from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ def run_proxy(  # noqa: PLR0913 - each is an option of the proxy
     pace: Pace | None = None,
     uploads: int = 64,
     patience: float = 2.0,
-    held_bytes: int = 64 * 1024 * 1024,
+    memory_bytes: int = 64 * 1024 * 1024,
     chunk_size: int = CHUNK,
+    plan: PartPlan | None = None,
 ) -> Iterator[str]:
     """Run a proxy before a registry until the block ends, and give its URL."""
     options = ProxyOptions(
@@ -55,7 +58,8 @@ def run_proxy(  # noqa: PLR0913 - each is an option of the proxy
         chunk_size=chunk_size,
         patience_seconds=patience,
         uploads=uploads,
-        held_bytes=held_bytes,
+        memory_bytes=memory_bytes,
+        plan=PartPlan() if plan is None else plan,
     )
     with run_server(Proxy(options if pace is None else replace(options, pace=pace))) as url:
         yield url

@@ -9,7 +9,8 @@ import pytest
 
 from moorage.common.hosts import AllowedHosts, host_key
 from moorage.gateway.server import GatewayOptions
-from moorage.proxy.server import Proxy, ProxyOptions
+from moorage.proxy.options import ProxyOptions
+from moorage.proxy.server import Proxy
 from tests.support.servers import Recorder, exchange, run_gateway, run_server
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.proxy import held_uploads, push_rights
+from moorage.proxy import held_sessions, push_rights
 from tests.moorage.proxy.test_push_rights import bearer
 from tests.support.fake_registry import FakeRegistry, UploadFault, run_fake_registry
 from tests.support.servers import CHUNK, connect, request, run_proxy
@@ -35,7 +35,7 @@ def fake() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def proxy(fake: FakeRegistry) -> Iterator[str]:
     """The URL of a proxy that holds three chunks at most."""
-    with run_proxy(fake.url, held_bytes=HELD) as url:
+    with run_proxy(fake.url, memory_bytes=HELD) as url:
         yield url
 
 
@@ -233,7 +233,7 @@ def test_sessions_that_are_held_are_bounded(
     fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more is opened upstream."""
-    monkeypatch.setattr(held_uploads, "_MOST_HELD", 2)
+    monkeypatch.setattr(held_sessions, "_MOST_HELD", 2)
     with run_proxy(fake.url) as proxy:
         for opened in (0, 0, 1, 2):
             start(proxy)
@@ -244,8 +244,8 @@ def test_an_upload_that_nobody_goes_on_with_is_forgotten(
     fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes make room for others. A request that is under way keeps it."""
-    monkeypatch.setattr(held_uploads, "HELD_SECONDS", 0.4)
-    with run_proxy(fake.url, held_bytes=CHUNK) as proxy:
+    monkeypatch.setattr(held_sessions, "HELD_SECONDS", 0.4)
+    with run_proxy(fake.url, memory_bytes=CHUNK) as proxy:
         at = patch(proxy, start(proxy), os.urandom(CHUNK))
 
         def slowly() -> Iterator[bytes]:

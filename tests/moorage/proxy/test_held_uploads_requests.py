@@ -72,3 +72,17 @@ def test_what_is_held_is_stored_by_one_request(registry: RegistryUnderTest, prox
         "PutItem": 1,
         "TransactWriteItems": 1,
     }
+
+
+def test_a_blob_above_a_chunk_is_one_put_to_s3(registry: RegistryUnderTest, proxy: str) -> None:
+    """It is published where it stands. The registry signs that PUT, and the proxy sends it."""
+    push(proxy, b"first")
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        push(proxy, os.urandom(10 << 20))
+    assert dict(calls.operations("s3")) == {"PutObject": 1, "HeadObject": 1}
+    assert dict(calls.operations("dynamodb")) == {
+        "BatchGetItem": 1,
+        "PutItem": 1,
+        "GetItem": 1,
+        "TransactWriteItems": 1,
+    }

@@ -317,6 +317,7 @@ def test_an_absent_upstream_is_502() -> None:
             assert ask(urlsplit(url).netloc, "GET", "/v2/").status == 502
 
 
+DISCOVER = "/v2/_oci/ext/discover"
 SESSION = "/v2/x/blobs/uploads/0"
 CHUNKED = (
     f"PATCH {SESSION}?at=0 HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -334,6 +335,8 @@ class ScriptedRegistry:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
         body = await request.read()
+        if request.path == DISCOVER:
+            return web.Response(status=404)
         self.asked.append((request.method, request.path_qs, len(body)))
         self.times.append(time.monotonic())
         answer = self.answers.pop(0)

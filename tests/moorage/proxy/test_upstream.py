@@ -9,7 +9,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from moorage.common.http import AddressError
-from moorage.proxy.server import Proxy, ProxyOptions
+from moorage.proxy.options import ProxyOptions
+from moorage.proxy.server import Proxy
 from moorage.proxy.upstream import returned, upstream_origin
 from tests.support.fake_registry import run_handler
 from tests.support.servers import Recorder, request, run_gateway, run_proxy
