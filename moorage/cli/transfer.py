@@ -21,7 +21,10 @@ _SHARED = frozenset(
     {"quiet", "as_json", "plain_http", "referrers", "parallel", "patience_seconds", "chunk_size"}
 )
 _chunk_size = option(
-    "--chunk-size", COUNT, "the most bytes of a layer that go in one request", "4194304"
+    "--chunk-size",
+    COUNT,
+    "the most bytes of a layer that go to the registry in one request",
+    "4194304",
 )
 _mount_from = option(
     "--mount-from",

@@ -123,7 +123,7 @@ def copy(
     there = registry_place(destination, plain_http=options.plain_http)
     for name in mount_from:
         _require_name(name)
-    if origin.url.netloc == there.url.netloc:
+    if origin.origin == there.origin:
         mount_from = [origin.name, *mount_from]
 
     async def run(stack: AsyncExitStack, shown: Quiet) -> _Finished:

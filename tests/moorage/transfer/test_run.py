@@ -259,7 +259,7 @@ def test_what_is_there_is_not_sent_again(
     }
 
 
-@pytest.mark.parametrize("way", ["copy", "push"])
+@pytest.mark.parametrize("way", ["copy", "copy by another name", "push"])
 def test_layers_of_the_same_registry_are_mounted(
     way: str,
     content: Content,
@@ -268,10 +268,11 @@ def test_layers_of_the_same_registry_are_mounted(
     """No byte of a layer moves; a registry that mounts nothing is sent them."""
     source = as_folder(content, run.folder)
     push(run, source)
-    if way == "copy":
-        words = ["copy", f"{run.host}/team/app:1"]
-    else:
-        words = ["push", source, "--mount-from", "team/app"]
+    words = {
+        "copy": ["copy", f"{run.host}/team/app:1"],
+        "copy by another name": ["copy", f"{run.fake.url.upper()}/team/app:1"],
+        "push": ["push", source, "--mount-from", "team/app"],
+    }[way]
     moved = run(*words, f"{run.host}/mounted:1", "--json").events
     assert {each["outcome"] for each in moved if each["event"] == "end"} == {"mounted"}
     run.fake.mounts = False
