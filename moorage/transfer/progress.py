@@ -48,7 +48,7 @@ class BlobWatch:
     def pace(self) -> str:
         """The rate, and how long the rest takes at that."""
         if self.offset >= self.blob.size:
-            return "all sent, not yet checked"
+            return "being checked"
         left = (self.blob.size - self.offset) / max(self.rate, 1)
         minutes, seconds = divmod(math.ceil(left), 60)
         rest = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
@@ -191,12 +191,15 @@ class Bars(Quiet):
             Progress,
             TextColumn,
         )
+        from rich.table import Column  # noqa: PLC0415 - likewise
 
+        # The bar alone becomes narrower where a terminal is: a wrapped line is none.
+        whole = Column(no_wrap=True)
         self._bars: Progress = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=whole),
             BarColumn(bar_width=24),
-            DownloadColumn(),
-            TextColumn("{task.fields[status]}", markup=False),
+            DownloadColumn(table_column=whole.copy()),
+            TextColumn("{task.fields[status]}", markup=False, table_column=whole.copy()),
             console=Console(stderr=True),
         )
         self._tasks: dict[str, TaskID] = {}

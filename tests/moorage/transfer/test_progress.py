@@ -96,18 +96,24 @@ def test_a_program_reads_an_event_a_second(run: Runner, clock: list[float]) -> N
 def test_a_terminal_has_a_bar_for_each_layer(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It makes way for a line when the layer is there; both fit eighty columns."""
+    """It makes way for a line when the layer is there; each is one line of eighty columns."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     shown = display(quiet=False, as_json=False)
     move(shown, clock)
+    with display(quiet=False, as_json=False) as slow:
+        watch = slow.begin(LAYER, "layer")
+        clock[0] += 100
+        watch.moved(113_500_000)
+    assert watch.pace == "1.1 MB/s, 1 min 17 s left"
     shown_text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     lines = [line.strip() for line in re.split(r"[\r\n]", shown_text) if line.strip()]
     assert f"{NAME}    200 MB  done, 50.0 MB were kept" in lines
     assert any(re.fullmatch(f"{NAME} .+ 50.0/200.0 MB 50.0 MB were kept", line) for line in lines)
     assert max(map(len, lines)) <= 80
+    assert {line[: len(NAME)] for line in lines} == {NAME}
 
 
 def test_a_part_that_is_sent_again_takes_nothing_of_what_was_kept(clock: list[float]) -> None:
@@ -120,7 +126,7 @@ def test_a_part_that_is_sent_again_takes_nothing_of_what_was_kept(clock: list[fl
         assert watch.kept_bytes == kept * MB
         assert watch.pace.endswith(" left")
     watch.moved(LAYER.size)
-    assert watch.pace == "all sent, not yet checked"
+    assert watch.pace == "being checked"
 
 
 def test_quiet_prints_the_digest_alone(run: Runner) -> None:
