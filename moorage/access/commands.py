@@ -19,7 +19,7 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.access.trusts import Trust, TrustError
 from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
-from moorage.access import admin, signing_key, texts
+from moorage.access import admin, edge_keys, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
 from moorage.access.texts import Listing
 from moorage.common.aws import Aws, explained
@@ -205,7 +205,17 @@ class SigningKeyParameter:
         """Take the next step of replacing the key."""
         with self._opened() as ssm:
             before = signing_key.read(ssm, self.name)
-            return signing_key.rotate(ssm, before, time.time(), force=force)
+            # Looked up first: who may not do that leaves everything as it was.
+            edge = self._edge()
+            stored = signing_key.rotate(ssm, before, time.time(), force=force)
+            if edge is not None:
+                edge_keys.follow(Aws().client("cloudfront-keyvaluestore"), edge, stored.keys)
+            return stored
+
+    def _edge(self) -> str | None:
+        if self.endpoint is not None:  # an emulator's registry has its edge in `moorage local`
+            return None
+        return edge_keys.arn_of(Aws().client("cloudformation"), self.name)
 
     @contextlib.contextmanager
     def _opened(self) -> "Iterator[SSMClient]":

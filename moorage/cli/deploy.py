@@ -48,6 +48,15 @@ _PARAMETERS = (
     ("token-burst", "TokenBurst", "N", "requests at once to the token endpoint"),
     ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
 )
+# Likewise of the edge's stack.
+_EDGE = (
+    (
+        "edge-price-class",
+        "PriceClass",
+        "PriceClass_100|PriceClass_200|PriceClass_All",
+        "which of CloudFront's places serve",
+    ),
+)
 # Likewise of the stack of alarms.
 _WATCHING = (
     ("alarm-email", "AlarmEmail", "ADDRESS", f"who gets alarms; {_EMPTIED}"),
@@ -62,13 +71,13 @@ def _option(name: str, kind: click.ParamType[Any] | str, text: str, **more: Any)
 
 
 def _of_templates(act: Callable[..., Any]) -> Callable[..., Any]:
-    for name, _, metavar, text in reversed((*_PARAMETERS, *_WATCHING)):
+    for name, _, metavar, text in reversed((*_PARAMETERS, *_EDGE, *_WATCHING)):
         act = _option(name, metavar, text)(act)
     return act
 
 
-def _switch(ctx: click.Context, _param: click.Parameter, word: str | None) -> bool | None:
-    if ctx.params["no_observability"]:  # then a variable's word does not matter
+def _switch(ctx: click.Context, param: click.Parameter, word: str | None) -> bool | None:
+    if ctx.params.get(f"no_{param.name}"):  # then a variable's word does not matter
         return False
     if word is None or word.lower() in _YES | _NO:
         return None if word is None else word.lower() in _YES
@@ -107,6 +116,14 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
     callback=_switch,
 )
 @option("--no-observability", None, "as `--observability 0`: takes them away", is_eager=True)
+@_option(
+    "edge",
+    "[yes|no]",
+    "a host of CloudFront's, where clients push layers up to 5 GiB with nothing installed",
+    is_flag=False,
+    flag_value="yes",
+    callback=_switch,
+)
 @option(
     "--no-measure",
     None,
@@ -130,7 +147,8 @@ def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
     from moorage.doctor.run import measured_strategy
 
     del no_observability  # see _switch
-    parameters, watching = (_taken(options, rows) for rows in (_PARAMETERS, _WATCHING))
+    tables = (_PARAMETERS + _EDGE, _WATCHING)
+    parameters, watching = (_taken(options, rows) for rows in tables)
     wanted = run.DeployOptions(**options, parameters=parameters, watching=watching)
     with _interrupted(), output.progress("deploying"):
         result = run.deploy(wanted, os.environ, None if no_measure else measured_strategy)

@@ -52,6 +52,11 @@ class StageNames:
         return f"{self.api_stack}-observability"
 
     @property
+    def edge_stack(self) -> str:
+        """The stack of the edge."""
+        return f"{self.api_stack}-edge"
+
+    @property
     def signing_key(self) -> str:
         """The parameter that holds the keys that sign tokens."""
         return f"/moorage/{self.stage}/signing-key"

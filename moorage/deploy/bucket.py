@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 # The one region that a request to create a bucket may not name.
 _UNNAMED_REGION = "us-east-1"
-_OURS: Final = "RefuseAnythingButTLS"
+_TLS_ONLY: Final = "RefuseAnythingButTLS"
+_OURS: Final = frozenset(
+    {(_TLS_ONLY, "Deny"), ("EdgePutsBlobs", "Allow"), ("EdgeGetsBlobs", "Allow")}
+)
+"""Name and effect of each statement that infra/data.yaml has."""
+
 _BUSY: Final = "OperationAborted"
 _WAITS: Final = (1, 2, 4, 8, 15, 30, 30, 30)
 """Seconds between tries while S3 is busy with a bucket that was just created or deleted."""
@@ -119,8 +124,7 @@ def _is_ours(policy: "Mapping[str, object]") -> bool:
     statements = policy.get("Statement")
     listed = statements if isinstance(statements, list) else [statements]
     return all(
-        isinstance(each, dict) and (each.get("Sid"), each.get("Effect")) == (_OURS, "Deny")
-        for each in listed
+        isinstance(each, dict) and (each.get("Sid"), each.get("Effect")) in _OURS for each in listed
     )
 
 
@@ -135,7 +139,7 @@ def tls_only(bucket: str, partition: str) -> str:
     """Return a bucket policy, as JSON, that denies every request without TLS."""
     arn = f"arn:{partition}:s3:::{bucket}"
     statement = {
-        "Sid": _OURS,
+        "Sid": _TLS_ONLY,
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",

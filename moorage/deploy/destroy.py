@@ -47,7 +47,11 @@ class Teardown:
         data = self.stacks.find(self.names.data_stack)
         gone = [
             self.stacks.delete(name)
-            for name in (self.names.observability_stack, self.names.api_stack)
+            for name in (
+                self.names.observability_stack,
+                self.names.edge_stack,
+                self.names.api_stack,
+            )
         ]
         # Only now: a rollback of the API's stack would need its code.
         gone.append(remove(self.account, self.names.code_bucket(self.account)))

@@ -10,12 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from chalicelib.access.credentials import generate
 from moorage.access import admin as access_admin
-from moorage.access import signing_key
+from moorage.access import edge_keys, signing_key
 from moorage.common.aws import AWS_ERRORS, explained
 from moorage.common.errors import CommandError
 from moorage.common.project import DATA_TEMPLATE, OBSERVABILITY_TEMPLATE, load_template
@@ -26,6 +27,7 @@ from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import free_of_policy, upload
 from moorage.deploy.build import build
+from moorage.deploy.edge import Front, api_host, edge_host
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, WantedStack
 
@@ -39,8 +41,8 @@ RIGHTS: Final = (
 _DIGEST_CHARACTERS: Final = 32
 _ENOUGH_FUNCTIONS: Final = 100
 """Functions that should be able to run at once: one docker pull keeps about ten busy."""
-_URL, _DOMAIN, _CERTIFICATE, _ZONE = "PublicUrl", "DomainName", "CertificateArn", "HostedZoneId"
-_ENDPOINT: Final = "EndpointURL"
+_URL: Final = "PublicUrl"
+_DISTRIBUTION: Final = "EdgeDistribution"
 _HEAD: Final = "HeadStrategy"
 _MEASURE_WAITS: Final = (2, 4, 8, 16)
 """Seconds between tries to measure: a new API's name and methods take a while to be known."""
@@ -65,6 +67,8 @@ class DeployOptions:
     """Whether to have the stack of alarms; None: update it if it exists."""
     watching: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its template that are given."""
+    edge: bool | None = None
+    """Whether to have the edge's stack; None: update it if it exists."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +86,40 @@ class Deployment:
         """Deploy; raises DeployError, OSError, and what AWS raises."""
         before = self._standing(self.names.api_stack)
         bucket = self._package_bucket(before, options.bucket)
-        parameters = _parameters(self.names, before, options.parameters)
+        edge = self._standing(self.names.edge_stack)
+        given = _emptied(options.parameters)
+        front = Front.of(options.edge, before, edge, given, self.account)
+        host = edge_host(edge) if front.edge else api_host(before)
+        parameters = _parameters(self.names, before, given, front, front.url(host))
         watched = self._watched(options)
         package = self._package(options.package)
         self._look_at_quota()
-        data = self.stacks.put(self._data())
+        if not front.edge:
+            # First, for the API's stack may make a record of the same domain.
+            self.stacks.delete(self.names.edge_stack)
+        data = self.stacks.put(self._data(None if front.edge else ""))
         if signing_key.ensure(self.account.client("ssm"), self.names.signing_key):
             self.echo(f"{self.names.signing_key}: created the key that signs tokens")
         place = self._upload(package, bucket)
-        stack = self._put_api(package, place, parameters)
+        put = partial(self._put_api, package, place)
+        stack = put(parameters)
+        target = stack.outputs.get("DomainTarget")
+        host = api_host(stack)
+        if front.edge:
+            host = target = self._put_edge(front.wanted(self.names, stack, edge), data)
+        # A template can't name its own API, nor its edge: after the first creation each is known.
+        url = front.url(host)
+        if url != parameters[_URL]:
+            self.echo(f"{self.names.api_stack}: setting its address, {url}")
+            stack = put({**stack.parameters, _URL: url})
         strategy = None if _HEAD in options.parameters else self._measured(stack)
         if strategy not in {None, stack.parameters.get(_HEAD)}:
             self.echo(f"{self.names.api_stack}: HEAD_STRATEGY={strategy} is right there")
-            stack = self._put_api(package, place, {**stack.parameters, _HEAD: str(strategy)})
+            stack = put({**stack.parameters, _HEAD: str(strategy)})
         if watched:
             self.stacks.put(self._observability(options.watching))
         elif options.observability is False:
             self.stacks.delete(self.names.observability_stack)
-        url, target = stack.parameters[_URL], stack.outputs.get("DomainTarget")
         token = self._put_access(data.outputs["AccessTableName"], options.admin_token_file)
         return deploy_texts.DeployResult(
             url=url,
@@ -107,7 +127,8 @@ class Deployment:
             signing_key=self.names.signing_key,
             token=token,
             token_file=options.admin_token_file,
-            domain_target=None if stack.parameters.get(_ZONE) else target,
+            domain_target=target if front.domain and not front.zone else None,
+            edge=front.edge,
         )
 
     def _package(self, folder: Path | None) -> Package:
@@ -140,23 +161,25 @@ class Deployment:
         return bucket, key
 
     def _put_api(
-        self, package: Package, place: tuple[str, str], parameters: Mapping[str, str]
+        self, package: Package, place: tuple[str, str], wanted: Mapping[str, str]
     ) -> Stack:
-        def put(url: str) -> Stack:
-            template = package.placed(*place, url)
-            wanted = {**parameters, _URL: url}
-            # An older or newer template's parameters can't be passed to this one.
-            known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
-            name, tags = self.names.api_stack, self.names.tags
-            return self.stacks.put(WantedStack(name, template, known, tags))
+        template = package.placed(*place, wanted[_URL])
+        # An older or newer template's parameters can't be passed to this one.
+        known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
+        name, tags = self.names.api_stack, self.names.tags
+        return self.stacks.put(WantedStack(name, template, known, tags))
 
-        stack = put(parameters[_URL])
-        # A template can't name its own API: after the first creation its name is known.
-        url = _url(parameters.get(_DOMAIN, ""), stack)
-        if url == parameters[_URL]:
-            return stack
-        self.echo(f"{self.names.api_stack}: setting its address, {url}")
-        return put(url)
+    def _put_edge(self, wanted: WantedStack, data: Stack) -> str:
+        """Deploy the edge, let the bucket and its function know what they must; return its host."""
+        edge = self.stacks.put(wanted)
+        distribution = edge.outputs["DistributionId"]
+        if data.parameters.get(_DISTRIBUTION) != distribution:
+            self.stacks.put(self._data(distribution))
+        keys = signing_key.read(self.account.client("ssm"), self.names.signing_key).keys
+        store = self.account.client("cloudfront-keyvaluestore")
+        if edge_keys.store(store, edge.outputs["StoreArn"], keys):
+            self.echo(f"{wanted.name}: stored the keys by which the edge knows what the API signed")
+        return edge_host(edge)
 
     def _measured(self, stack: Stack) -> str | None:
         """Return the HEAD strategy that is right for the gateway; None if it is not to be known.
@@ -165,7 +188,7 @@ class Deployment:
         """
         if self.measure is None:
             return None
-        url, began = _url("", stack), time.monotonic()
+        url, began = f"https://{api_host(stack)}", time.monotonic()
         for seconds in (*_MEASURE_WAITS, None):
             try:
                 return self.measure(url)
@@ -181,10 +204,12 @@ class Deployment:
         )
         return None
 
-    def _data(self) -> WantedStack:
+    def _data(self, distribution: str | None) -> WantedStack:
+        """Return the data stack; None leaves the distribution that its bucket lets in."""
         template = load_template(DATA_TEMPLATE)
         name = self.names.data_stack
-        parameters = self._kept(name, template, {})
+        given = {} if distribution is None else {_DISTRIBUTION: distribution}
+        parameters = self._kept(name, template, given)
         # The template's own names, in the form by which CloudFormation imports what exists.
         named = deploy_data.resources(template, name, self.account, parameters)
         if self._standing(name) is None:
@@ -280,33 +305,13 @@ def say(line: str) -> None:
 
 
 def _parameters(
-    names: StageNames, before: Stack | None, given: Mapping[str, str]
+    names: StageNames, before: Stack | None, given: Mapping[str, str], front: Front, url: str
 ) -> Mapping[str, str]:
-    """Return the parameters of the API's stack: the present ones, the given ones, the fixed ones.
-
-    Raises DeployError where they contradict each other.
-    """
+    """Return the parameters of the API's stack: present, given and fixed ones."""
     present = before.parameters if before is not None else {}
-    changed = _emptied(given)
-    if changed.get(_DOMAIN) == "":
-        changed = {_CERTIFICATE: "", _ZONE: "", **changed}
-    fixed = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key}
-    parameters = {**present, **changed, **fixed}
-    domain, certificate = parameters.get(_DOMAIN, ""), parameters.get(_CERTIFICATE, "")
-    if bool(domain) is not bool(certificate):
-        raise DeployError(
-            "a domain needs a certificate in the same region, and a certificate a domain: give both"
-            " DOMAIN and CERTIFICATE"
-        )
-    return {**parameters, _URL: _url(domain, before)}
+    fixed = {"DataStack": names.data_stack, "SigningKeyParameter": names.signing_key, _URL: url}
+    return {**present, **given, **front.of_api(), **fixed}
 
 
 def _emptied(given: Mapping[str, str]) -> dict[str, str]:
     return {name: "" if value == NONE else value for name, value in given.items()}
-
-
-def _url(domain: str, stack: Stack | None) -> str:
-    """Return the registry's URL; empty before the API exists."""
-    if domain:
-        return f"https://{domain}"
-    return "" if stack is None else stack.outputs.get(_ENDPOINT, "").removesuffix("/v2/")

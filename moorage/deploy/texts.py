@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _PROXY = "127.0.0.1:5000"
+_IMAGE = "demo/my-image:1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class DeployResult:
     token_file: Path | None = None
     domain_target: str | None = None
     """The name that a CNAME record of the domain needs, if the user makes that record."""
+    edge: bool = False
+    """Whether the URL is the edge's."""
 
 
 def deployed(result: DeployResult) -> str:
@@ -31,18 +34,18 @@ def deployed(result: DeployResult) -> str:
     host = urlsplit(result.url).netloc
     path = None if result.token_file is None else shlex.quote(str(result.token_file))
     given = f" --password-stdin < {path}" if result.token and path else ""
-    image = f"{_PROXY}/demo/my-image:1"
     moorage = shlex.quote(program())
     return f"""The registry is at {result.url}/v2/
 {_record(host, result.domain_target)}{_admin(result, path)}
-Pull from {host}; push through the push proxy, which takes layers of any size:
+{_straight(host, given) if result.edge else f"Pull from {host}; push"}\
+ through the push proxy, which takes layers of any size:
 
   docker login -u admin {host}{given}
   {moorage} proxy --upstream {result.url} &
   docker login -u admin {_PROXY}{given}
-  docker tag my-image {image}
-  docker push {image}
-  docker pull {host}/demo/my-image:1
+  docker tag my-image {_PROXY}/{_IMAGE}
+  docker push {_PROXY}/{_IMAGE}
+  docker pull {host}/{_IMAGE}
 
 Give access to others (docs/access.md):
 
@@ -59,6 +62,16 @@ def program() -> str:
         return "moorage"
     here = Path.cwd()
     return str(mine.relative_to(here) if mine.is_relative_to(here) else mine)
+
+
+def _straight(host: str, given: str) -> str:
+    return f"""Docker 29, buildx, containerd, nerdctl, oras, helm and regctl push there themselves:
+
+  docker login -u admin {host}{given}
+  docker tag my-image {host}/{_IMAGE}
+  docker push {host}/{_IMAGE}
+
+Older docker, podman, skopeo, crane and others push"""
 
 
 def _record(host: str, target: str | None) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import quickjs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 MOST_CODE: Final = 10_240
 """Bytes of the largest function that CloudFront takes."""
@@ -85,10 +85,11 @@ class EdgeOutcome:
 
 
 class EdgeFunction:
-    """A function's code, with the store of keys as it is now and the origins it can choose."""
+    """A function's code, with a look into its store of keys, and the origins it can choose."""
 
-    def __init__(self, code: str, store: Mapping[str, str], origins: Collection[str]) -> None:
-        self._store = store
+    def __init__(
+        self, code: str, store: Callable[[str], str | None], origins: Collection[str]
+    ) -> None:
         self._origins = origins
         self._origin: str | None = None
         self._context = quickjs.Context()
@@ -97,7 +98,7 @@ class EdgeFunction:
             ("__hex", _hex),
             ("__text", _text),
             ("__hmac", _hmac),
-            ("__kept", self._store.get),
+            ("__kept", store),
             ("__select", self._select),
             ("__log", _log.warning),
         ):

@@ -85,14 +85,15 @@ class _Conditions:
 
     def chosen(self, value: Any) -> Any:  # noqa: ANN401 - any part of a template
         if isinstance(value, list):
-            return [self.chosen(each) for each in value]
+            parts = [self.chosen(each) for each in value]
+            return [each for each in parts if each != _NO_VALUE]
         if not isinstance(value, dict):
             return value
         if set(value) == {"Fn::If"}:
             name, yes, no = value["Fn::If"]
             return self.chosen(yes if self.named(name) else no)
-        parts = {name: self.chosen(each) for name, each in value.items()}
-        return {name: each for name, each in parts.items() if each != _NO_VALUE}
+        found = {name: self.chosen(each) for name, each in value.items()}
+        return {name: each for name, each in found.items() if each != _NO_VALUE}
 
     def _holds(self, condition: Mapping[str, Any]) -> bool:
         ((function, argument),) = condition.items()

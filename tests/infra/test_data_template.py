@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import botocore.session
 import pytest
 
 from chalicelib.stores.dynamodb.access import CREDENTIAL
 from chalicelib.stores.dynamodb.items import LINK, MANIFEST, RECORD, REFERRER, TAG
+from tests.infra.intrinsics import Stack, decided
 from tests.infra.templates import DATA
+from tests.policies.policy import Policy, Verdict
 
 RESOURCES: dict[str, Any] = DATA["Resources"]
 
@@ -57,16 +60,68 @@ def test_bucket_is_private_and_encrypted() -> None:
     assert "VersioningConfiguration" not in bucket
 
 
-def test_bucket_denies_requests_without_tls() -> None:
-    """Every action on the bucket and its objects is denied without TLS."""
-    (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
-    assert statement["Action"] == "s3:*"
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert statement["Resource"] == [
-        {"Fn::GetAtt": ["Bucket", "Arn"]},
-        {"Fn::Sub": "${Bucket.Arn}/*"},
-    ]
+NAMES = Stack(
+    {
+        "Bucket.Arn": "arn:aws:s3:::b",
+        "EdgeDistribution": "E1",
+        "AWS::Partition": "aws",
+        "AWS::AccountId": "123456789012",
+    }
+)
+DISTRIBUTION = "arn:aws:cloudfront::123456789012:distribution/E1"
+
+
+def statements(**given: str) -> list[dict[str, Any]]:
+    """Return the statements of the bucket's policy, of a stack with these parameters."""
+    policy = decided(DATA, given)["BucketPolicy"]["Properties"]["PolicyDocument"]
+    found: Any = [NAMES.resolved(each) for each in policy["Statement"]]
+    return list(found)
+
+
+@pytest.mark.parametrize("given", [{}, {"EdgeDistribution": "E1"}])
+def test_bucket_denies_requests_without_tls(given: dict[str, str]) -> None:
+    """Every action on the bucket and its objects is denied without TLS, edge or not."""
+    denial, *others = statements(**given)
+    assert (denial["Effect"], denial["Principal"]) == ("Deny", "*")
+    assert denial["Action"] == "s3:*"
+    assert denial["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert denial["Resource"] == ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]
+    assert len(others) == (2 if given else 0)
+
+
+def edge_policy() -> Policy:
+    """Return what the bucket lets CloudFront do; each statement is for our distribution alone."""
+    bare = []
+    for each in statements(EdgeDistribution="E1")[1:]:
+        assert each.pop("Principal") == {"Service": "cloudfront.amazonaws.com"}
+        assert each.pop("Condition") == {"StringEquals": {"aws:SourceArn": DISTRIBUTION}}
+        bare.append(each)
+    return Policy.parse({"Version": "2012-10-17", "Statement": bare})
+
+
+def test_the_edge_may_put_direct_uploads_and_get_blobs_and_nothing_else() -> None:
+    """Of all actions that S3 has, on the bucket and on every kind of key."""
+    operations = botocore.session.get_session().get_service_model("s3").operation_names
+    actions = {f"s3:{name}" for name in operations} | {
+        "s3:GetObjectVersion",
+        "s3:ListBucket",
+        "s3:PutObjectAcl",
+        "s3:PutObjectTagging",
+        "s3:BypassGovernanceRetention",
+    }
+    keys = ("", "/direct/s/x", "/blobs/sha256/ab/x/s", "/uploads/s/data", "/x", "/direct", "/blobs")
+    policy = edge_policy()
+    allowed = {
+        (action, key)
+        for action in actions
+        for key in keys
+        if policy.decide(action, f"arn:aws:s3:::b{key}") is Verdict.ALLOWED
+    }
+    assert allowed == {
+        ("s3:PutObject", "/direct/s/x"),
+        ("s3:GetObject", "/direct/s/x"),
+        ("s3:GetObject", "/blobs/sha256/ab/x/s"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,7 +169,7 @@ def test_each_table_has_a_sparse_queue(name: str) -> None:
 def test_each_name_is_a_parameter_and_an_export() -> None:
     """Other stacks import the names; an empty parameter means the usual name."""
     names = {"BucketName", "RegistryTableName", "UploadsTableName", "AccessTableName"}
-    assert set(DATA["Parameters"]) == names
+    assert set(DATA["Parameters"]) - {"EdgeDistribution"} == names
     assert names < set(DATA["Outputs"])
     assert {DATA["Parameters"][name]["Default"] for name in names} == {""}
     for output in DATA["Outputs"].values():

@@ -57,6 +57,10 @@ def _parameters(parameters: Mapping[str, Any]) -> Iterable[str]:
     return map(parameter_arn, parameters.get("Names") or [parameters["Name"]])
 
 
+def _store(parameters: Mapping[str, Any]) -> Iterable[str]:
+    return [parameters["KvsARN"]]
+
+
 def _everything(_: Mapping[str, Any]) -> Iterable[str]:
     return [_ANY]
 
@@ -86,6 +90,10 @@ _CALLS: dict[tuple[str, str], tuple[tuple[str, ...], Resources]] = {
     ("dynamodb", "DescribeTable"): (("DescribeTable",), _table),
     ("dynamodb", "UpdateTable"): (("UpdateTable",), _table),
     ("dynamodb", "DeleteTable"): (("DeleteTable",), _table),
+    **{
+        ("cloudfront-keyvaluestore", each): ((each,), _store)
+        for each in ("DescribeKeyValueStore", "GetKey", "PutKey")
+    },
     ("ssm", "PutParameter"): (("PutParameter",), _parameters),
     ("ssm", "DeleteParameters"): (("DeleteParameters",), _parameters),
     ("ssm", "GetParameterHistory"): (("GetParameterHistory",), _parameters),
@@ -110,6 +118,7 @@ _ROLE = "arn:aws:iam::000000000000:role/moorage-x-ApiHandlerRole-AbC"
 _GROUP = arn("logs", "log-group:/aws/lambda/moorage-x-api")
 _DASHBOARD = "arn:aws:cloudwatch::000000000000:dashboard/moorage-x"
 _GATEWAY = "arn:aws:apigateway:us-east-1::"
+_EDGE = "arn:aws:cloudfront::000000000000:"
 _METHODS = "apigateway:GET POST PUT PATCH DELETE"
 _HANDLED: dict[str, tuple[tuple[str, str], ...]] = {
     "AWS::S3::Bucket": (
@@ -235,6 +244,49 @@ _HANDLED: dict[str, tuple[tuple[str, str], ...]] = {
             "arn:aws:route53:::hostedzone/Z0123456789",
         ),
         ("route53:GetChange", "arn:aws:route53:::change/C0123456789"),
+    ),
+    "AWS::CloudFront::CachePolicy": (
+        (
+            "cloudfront:CreateCachePolicy GetCachePolicy UpdateCachePolicy DeleteCachePolicy",
+            f"{_EDGE}cache-policy/1a-b",
+        ),
+    ),
+    "AWS::CloudFront::Distribution": (
+        (
+            (
+                "cloudfront:CreateDistribution GetDistribution GetDistributionConfig"
+                " UpdateDistribution DeleteDistribution ListTagsForResource TagResource"
+                " UntagResource"
+            ),
+            f"{_EDGE}distribution/E1ABC",
+        ),
+    ),
+    "AWS::CloudFront::Function": (
+        (
+            (
+                "cloudfront:CreateFunction DescribeFunction GetFunction PublishFunction"
+                " UpdateFunction DeleteFunction"
+            ),
+            f"{_EDGE}function/moorage-x-edge-us-east-1",
+        ),
+    ),
+    "AWS::CloudFront::KeyValueStore": (
+        (
+            (
+                "cloudfront:CreateKeyValueStore DescribeKeyValueStore UpdateKeyValueStore"
+                " DeleteKeyValueStore"
+            ),
+            f"{_EDGE}key-value-store/1a-b",
+        ),
+    ),
+    "AWS::CloudFront::OriginAccessControl": (
+        (
+            (
+                "cloudfront:CreateOriginAccessControl GetOriginAccessControl"
+                " UpdateOriginAccessControl DeleteOriginAccessControl"
+            ),
+            f"{_EDGE}origin-access-control/E1ABC",
+        ),
     ),
     "AWS::CloudWatch::Alarm": (
         (

@@ -41,7 +41,7 @@ def store_of(keys: FixedKeys = KEYS) -> dict[str, str]:
 
 def function_with(store: Mapping[str, str]) -> EdgeFunction:
     """Return the deployed function over a store."""
-    return EdgeFunction(CODE, store, DISTRIBUTION.origins)
+    return EdgeFunction(CODE, store.get, DISTRIBUTION.origins)
 
 
 def upload(

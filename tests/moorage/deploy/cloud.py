@@ -14,7 +14,7 @@ from moorage.access import admin as access_admin
 from moorage.cli import main as cli
 from moorage.common.project import DATA_TEMPLATE, load_template
 from moorage.deploy.stacks import Stacks
-from tests.moorage.deploy.cloudformation import ACCOUNT, REGION
+from tests.moorage.deploy.cloudformation import ACCOUNT, REGION, STORE
 from tests.support.moorage_command import TOKEN, CommandResult
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ STACK, DATA = "moorage-x", "moorage-x-data"
 BUCKET = f"{DATA}-{ACCOUNT}-{REGION}"
 CODE = f"{STACK}-code-{ACCOUNT}-{REGION}"
 WATCHING = f"{STACK}-observability"
+EDGE = f"{STACK}-edge"
 KEY = "/moorage/x/signing-key"
 
 
@@ -69,6 +70,11 @@ class Cloud:
         """Return the environments of the functions, by their handlers."""
         functions = self.client("lambda").list_functions()["Functions"]
         return {each["Handler"]: each["Environment"]["Variables"] for each in functions}
+
+    def edge_keys(self) -> str:
+        """Return what the store of the edge's keys holds."""
+        store = self.client("cloudfront-keyvaluestore")
+        return str(store.get_key(KvsARN=STORE, Key="keys")["Value"])
 
     def stack(self, name: str = STACK) -> deploy_stacks.Stack:
         """Return a stack, which must exist."""

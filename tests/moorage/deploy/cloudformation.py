@@ -16,6 +16,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from urllib.parse import unquote
 
 import botocore.session
 from botocore.loaders import Loader, create_loader
@@ -28,6 +29,7 @@ from moto.cloudformation.models import (
     cloudformation_backends,
 )
 from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb.models import dynamodb_backends
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket, s3_backends
@@ -50,8 +52,18 @@ _NOT_MADE = (
     "AWS::ApiGateway::Deployment",
     "AWS::ApiGateway::DomainName",
     "AWS::ApiGateway::Stage",
+    "AWS::CloudFront::CachePolicy",
+    "AWS::CloudFront::Distribution",
+    "AWS::CloudFront::Function",
+    "AWS::CloudFront::KeyValueStore",
+    "AWS::CloudFront::OriginAccessControl",
     "AWS::Route53::RecordSet",
 )
+EDGE_HOST = "d111.cloudfront.net"
+STORE = f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/1a-b"
+_EDGE = {"DistributionId": "E111", "Host": EDGE_HOST, "StoreArn": STORE}
+"""What a stack of CloudFront's says of itself."""
+
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -69,6 +81,8 @@ def emulated() -> Iterator[None]:
         if "Transform" in template:
             template = _makeable(transformed(template, wanted["parameters"]))
             wanted["template"] = json.dumps(template)
+        elif "Distribution" in template["Resources"]:
+            wanted["template"] = json.dumps(_without_edge(template))
         return create(self, **wanted)
 
     with ExitStack() as stack:
@@ -86,6 +100,7 @@ def emulated() -> Iterator[None]:
             (FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL),
             # Each run of the command makes a session, which would read the SDK's models again.
             (botocore.session, "create_loader", _loader),
+            (BotocoreStubber, "process_request", _with_stores()),
         )
         for where, name, new in patches:
             stack.enter_context(mock.patch.object(where, name, new))
@@ -115,6 +130,40 @@ def importing() -> Iterator[None]:
 
     with mock.patch.object(parsing, "parse_and_create_resource", imported):
         yield
+
+
+def _without_edge(template: dict[str, Any]) -> dict[str, Any]:
+    outputs = {
+        name: {**output, "Value": _EDGE[name]} for name, output in template["Outputs"].items()
+    }
+    # A stack has to have something in it.
+    topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "edge"}}
+    return {**template, "Resources": {"Nothing": topic}, "Outputs": outputs}
+
+
+def _with_stores() -> Any:  # noqa: ANN401 - moto's own
+    """Return what answers requests as moto does, and the data of KeyValueStores besides."""
+    answer, kept = BotocoreStubber.process_request, dict[str, str]()
+
+    def answered(self: BotocoreStubber, request: Any) -> Any:  # noqa: ANN401 - likewise
+        if ".cloudfront-kvs." not in request.url:
+            return answer(self, request)
+        # Regional signatures are refused there.
+        assert "AWS4-ECDSA-P256-SHA256" in str(request.headers["Authorization"])
+        name = unquote(request.url).partition("/keys/")[2]
+        sums = {"ItemCount": len(kept), "TotalSizeInBytes": 0}
+        etag = {"ETag": f"e{len(kept)}"}
+        if request.method == "PUT":
+            assert request.headers["If-Match"] in {etag["ETag"], etag["ETag"].encode()}
+            kept[name] = json.loads(bytes(request.body))["Value"]
+            return 200, {"ETag": "e"}, json.dumps(sums)
+        if name and name not in kept:
+            return 404, {"x-amzn-ErrorType": "ResourceNotFoundException"}, "{}"
+        if name:
+            return 200, {}, json.dumps({**sums, "Key": name, "Value": kept[name]})
+        return 200, etag, json.dumps({**sums, "KvsARN": STORE, "Created": 0})
+
+    return answered
 
 
 def _makeable(template: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from moorage.cli import main as cli
 from moorage.common.project import (
     DATA_TEMPLATE,
     DEPLOYER_POLICY,
+    EDGE_TEMPLATE,
     OBSERVABILITY_TEMPLATE,
     load_template,
 )
@@ -67,7 +68,7 @@ def all_calls(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> frozenset[Need]:
     calls: list[AwsCall] = []
     s3 = cloud.client("s3")
     with each_call(calls.append):
-        cloud.done("deploy", "--observability", "--tracing", "1", *DOMAIN)
+        cloud.done("deploy", "--observability", "--edge", "--tracing", "1", *DOMAIN)
         for words in OWNERS:
             assert cli.main(words.split()) == 0, words
         put_as_version_0_1(cloud.access_store(), a_credential(), public="team/app")
@@ -131,6 +132,7 @@ def kinds(package: Path) -> set[str]:
     templates: list[dict[str, Any]] = [
         api,
         load_template(DATA_TEMPLATE),
+        load_template(EDGE_TEMPLATE),
         load_template(OBSERVABILITY_TEMPLATE),
     ]
     return {each["Type"] for template in templates for each in template["Resources"].values()}
@@ -150,7 +152,7 @@ def test_the_deployer_may_do_what_the_commands_do_and_nothing_else(
     ]
     unused = [each for each in POLICY.permissions if each not in used]
     # Two kinds of things in one statement: an action of the one has no meaning for the other.
-    assert {each.sid for each in unused} <= {"Alarms", "Api", "Record"}
+    assert {each.sid for each in unused} <= {"Alarms", "Api", "Edge", "Record"}
     assert {each.action for each in unused} <= {each.action for each in used}
     assert {each.resource for each in unused} <= {each.resource for each in used}
 

@@ -277,7 +277,7 @@ def test_a_function_that_does_what_cloudfront_forbids_fails(
 ) -> None:
     """As it would there: 502 for what it must not touch, 503 for what it throws."""
     assert CODE.count(old) == 1
-    function = EdgeFunction(CODE.replace(old, new), store_of(), DISTRIBUTION.origins)
+    function = EdgeFunction(CODE.replace(old, new), store_of().get, DISTRIBUTION.origins)
     with run_edge(ministack, function) as edge:
         assert request(edge.url, "GET", "/v2/")[0] == status
 
@@ -288,7 +288,7 @@ def test_an_error_of_the_api_is_shown_to_no_function(ministack: Backend) -> None
         "return answered(event.request, event.response);",
         "event.response.statusCode = 299; return event.response;",
     )
-    with run_edge(ministack, EdgeFunction(code, store_of(), DISTRIBUTION.origins)) as edge:
+    with run_edge(ministack, EdgeFunction(code, store_of().get, DISTRIBUTION.origins)) as edge:
         edge.api.answer = {"statusCode": 200}
         assert request(edge.url, "GET", "/v2/")[0] == 299
         edge.api.answer = {"statusCode": 401, "headers": {"x-a": "b"}}
