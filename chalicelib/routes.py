@@ -78,6 +78,7 @@ _CATALOG = re.compile("_catalog")
 _DISCOVER = re.compile("_oci/ext/discover")
 _DIRECTS = re.compile("(?P<name>.+)/_moorage/uploads")
 _DIRECT = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)")
+_DIRECT_PARTS = re.compile("(?P<name>.+)/_moorage/uploads/(?P<session>[^/]+)/parts")
 _REPOSITORIES = re.compile("_moorage/repositories")
 _TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
 _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
@@ -107,6 +108,7 @@ ROUTES = (
     Route("GET", _DIRECT, Action.PUSH, "direct.status"),
     Route("PUT", _DIRECT, Action.PUSH, "direct.commit"),
     Route("DELETE", _DIRECT, Action.PUSH, "direct.cancel"),
+    Route("POST", _DIRECT_PARTS, Action.PUSH, "direct.part_urls"),
     Route("GET", _REPOSITORIES, Action.CATALOG, "overviews.repositories"),
     Route("GET", _TAG_ROWS, Action.PULL, "overviews.tags"),
     Route("GET", _IMAGES, Action.PULL, "overviews.images"),

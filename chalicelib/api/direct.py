@@ -6,14 +6,21 @@ Source: OCI distribution spec, extensions/_oci.md ("discover").
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from chalicelib.api.headers import blob_location
+from chalicelib.api.headers import blob_location, direct_location
 from chalicelib.api.messages import Request, Response
-from chalicelib.errors import RequestInvalidError, quoted
+from chalicelib.digest import Algorithm, UnsupportedAlgorithmError, parse_algorithm
+from chalicelib.errors import DigestInvalidError, RequestInvalidError, quoted
+from chalicelib.limits import PART_COUNT, PUT_MAXIMUM
 from chalicelib.reference import parse_digest
+from chalicelib.registry.outcomes import PresignedPut
 from chalicelib.registry.registry import Registry
-from chalicelib.registry.session import Owner
+from chalicelib.registry.session import Owner, UploadState
 from chalicelib.registry.upload.direct import DirectStatus
+from chalicelib.registry.upload.direct_parts import URL_BATCH, WantedPart
+from chalicelib.strict_json import JsonInvalidError, is_whole, read_object
 
 # More digits are more bytes than anything can have; int() itself refuses 4,301 and more.
 _SIZE = re.compile(r"\d{1,19}", re.ASCII)
@@ -29,7 +36,11 @@ _EXTENSIONS = {
             "name": "_moorage",
             "url": "docs/direct-uploads.md",  # in the source of Moorage, which has no one home
             "description": "direct uploads: blobs that the client puts to S3 itself",
-            "endpoints": ["{name}/_moorage/uploads/", "{name}/_moorage/uploads/{session}"],
+            "endpoints": [
+                "{name}/_moorage/uploads/",
+                "{name}/_moorage/uploads/{session}",
+                "{name}/_moorage/uploads/{session}/parts",
+            ],
         },
     ]
 }
@@ -42,7 +53,13 @@ def discover(request: Request) -> Response:
 
 
 def start(registry: Registry, request: Request, name: str) -> Response:
-    """POST: open a session for a digest and size; the answer has the URL for the bytes."""
+    """POST: open a session for a digest and size, with the URL for the bytes; or for parts."""
+    parts = request.parameter("parts")
+    if parts is not None:
+        if parts != "true":
+            raise RequestInvalidError(f"?parts={quoted(parts)}: parts are asked for by parts=true")
+        opened = registry.direct.start_parts(name, request.principal, _algorithm(request))
+        return _described(201, registry, opened)
     digest = parse_digest(request.parameter("digest") or "")
     size = request.parameter("size") or ""
     if not _SIZE.fullmatch(size):
@@ -52,14 +69,57 @@ def start(registry: Registry, request: Request, name: str) -> Response:
     )
 
 
+def _algorithm(request: Request) -> Algorithm:
+    try:
+        return parse_algorithm(request.parameter("algorithm") or Algorithm.SHA256)
+    except UnsupportedAlgorithmError as error:
+        raise DigestInvalidError(str(error)) from None
+
+
+def part_urls(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """POST: URLs for some parts."""
+    wanted = _wanted(request.body)
+    puts = registry.direct.part_urls(_owner(request, name), session, wanted)
+    parts = [
+        {"number": part.number, **_put(registry, put)}
+        for part, put in zip(wanted, puts, strict=True)
+    ]
+    return _json(200, {"parts": parts}, _session_headers(name, session))
+
+
+def _wanted(body: bytes) -> list[WantedPart]:
+    """Read `{"parts": [{"number": 1, "size": 5242880}, ...]}`."""
+    try:
+        asked = read_object(body)
+    except JsonInvalidError as error:
+        raise RequestInvalidError(f"the body can't be read: {error}") from None
+    parts = asked.get("parts")
+    if asked.keys() != {"parts"} or not isinstance(parts, list):
+        raise RequestInvalidError('the body is {"parts": [...]}, and nothing else')
+    return [_wanted_part(part) for part in parts[: URL_BATCH + 1]]
+
+
+def _wanted_part(part: Any) -> WantedPart:  # noqa: ANN401 - whatever a client sends
+    if (
+        not isinstance(part, dict)
+        or part.keys() != {"number", "size"}
+        or not all(map(is_whole, part.values()))
+    ):
+        raise RequestInvalidError("a part has a number and a size, and nothing else")
+    return WantedPart(part["number"], part["size"])
+
+
 def status(registry: Registry, request: Request, name: str, session: str) -> Response:
-    """GET: whether the session is committed; if not, a fresh URL."""
+    """GET: how far an upload is, and what it still needs: a fresh URL, or the parts S3 lacks."""
     return _described(200, registry, registry.direct.status(_owner(request, name), session))
 
 
 def commit(registry: Registry, request: Request, name: str, session: str) -> Response:
     """PUT: publish the bytes that were put."""
-    committed = registry.direct.commit(_owner(request, name), session)
+    named = request.parameter("digest")
+    digest = None if named is None else parse_digest(named)
+    owner = _owner(request, name)
+    committed = registry.direct.commit(owner, session, digest, request.body, request.deadline)
     return Response(201, blob_location(name, committed.claimed_digest))
 
 
@@ -70,28 +130,45 @@ def cancel(registry: Registry, request: Request, name: str, session: str) -> Res
 
 
 def _described(status: int, registry: Registry, found: DirectStatus) -> Response:
-    session, put = found
+    session = found.session
+    underway = session.state not in {UploadState.DIRECT, UploadState.COMMITTED}
     document: dict[str, object] = {
         "session": session.id,
-        "digest": str(session.claim),
-        "size": session.direct_size,
-        "state": session.state,
+        "state": "committing" if underway else session.state,
+        "digest": None if session.claim is None else str(session.claim),
     }
-    if put is not None:
-        document["put"] = {
-            "url": put.url,
-            "headers": dict(put.headers),
-            "expires_in": registry.direct.url_seconds,
+    if session.by_parts:
+        document["algorithm"] = session.algorithm
+    else:
+        document["size"] = session.direct_size
+    if found.put is not None:
+        document["put"] = _put(registry, found.put)
+    if found.stored is not None:
+        document["parts"] = {
+            "minimum": registry.direct.part_minimum,
+            "maximum": PUT_MAXIMUM,
+            "count": PART_COUNT,
+            "multiple": session.algorithm.block_size,
+            "batch": URL_BATCH,
+            "stored": [{"number": part.number, "size": part.size} for part in found.stored],
         }
-    headers: dict[str, str | list[str]] = {
-        "Location": f"/v2/{session.repository}/_moorage/uploads/{session.id}",
-        "Docker-Upload-UUID": session.id,
-        "Cache-Control": "no-store",  # the URL is a key, and ends soon
+    return _json(status, document, _session_headers(session.repository, session.id))
+
+
+def _put(registry: Registry, put: PresignedPut) -> dict[str, object]:
+    return {
+        "url": put.url,
+        "headers": dict(put.headers),
+        "expires_in": registry.direct.url_seconds,
     }
-    return _json(status, document, headers)
 
 
-def _json(status: int, document: object, headers: dict[str, str | list[str]]) -> Response:
+def _session_headers(name: str, session: str) -> dict[str, str]:
+    # A URL is a key, and ends soon.
+    return {**direct_location(name, session), "Cache-Control": "no-store"}
+
+
+def _json(status: int, document: object, headers: Mapping[str, str]) -> Response:
     written = json.dumps(document).encode()
     return Response(status, {"Content-Type": "application/json", **headers}, written)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import COMMIT_RUNNING, upload_headers
+from chalicelib.api.headers import COMMIT_RUNNING, direct_location, upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import content_range
 from chalicelib.errors import (
@@ -240,6 +240,8 @@ def _session_headers(error: UploadError, found: RouteMatch | None) -> dict[str, 
     if found is None or "session" not in found.parameters:
         return {}
     parameters = found.parameters
+    if found.route.operation.startswith("direct."):
+        return direct_location(parameters["name"], parameters["session"])
     return upload_headers(parameters["name"], parameters["session"], error.offset)
 
 

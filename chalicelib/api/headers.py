@@ -60,6 +60,14 @@ def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, s
     }
 
 
+def direct_location(repository: str, session_id: str) -> dict[str, str]:
+    """Headers of an answer about the session of a direct upload."""
+    return {
+        "Location": f"/v2/{repository}/_moorage/uploads/{session_id}",
+        "Docker-Upload-UUID": session_id,
+    }
+
+
 def blob_location(repository: str, digest: Digest) -> dict[str, str]:
     """Headers that name a committed blob."""
     return {

@@ -30,6 +30,14 @@ class MultipartBusyError(UnavailableError):
     """
 
 
+class PartsChangedError(UnavailableError):
+    """A part is no longer the one that was listed: somebody has put it anew."""
+
+
+class PartTooSmallError(UnavailableError):
+    """A part that is not the last one has fewer bytes than the store's smallest part."""
+
+
 class UnfinishedError(UnavailableError):
     """The step did not end in the time it had; a repeat goes on where it stopped."""
 
@@ -75,7 +83,7 @@ class CheckedObject:
 
 @dataclass(frozen=True, slots=True)
 class PresignedPut:
-    """A URL to which anyone may put one object, with exactly these headers."""
+    """A URL to which anyone may put one object, or one part, with exactly these headers."""
 
     url: str
     headers: Mapping[str, str]

@@ -92,7 +92,8 @@ class ObjectStore(Protocol):
         """Make the object from exactly these parts; returns its ETag.
 
         Raises MultipartMissingError when the upload is over (the object may be there),
-        MultipartBusyError when another request is about to complete it.
+        MultipartBusyError when another request is about to complete it, PartsChangedError when a
+        part has another ETag, PartTooSmallError when one but the last has less than 5 MiB.
         """
 
     def purge(self, prefix: str) -> None:
@@ -114,6 +115,14 @@ class ObjectStore(Protocol):
         """A URL by which anyone may put these bytes to this key, for so many seconds.
 
         The store refuses bytes of another SHA-256 or size, and a key that has an object already.
+        """
+
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, *, seconds: int
+    ) -> PresignedPut:
+        """A URL by which anyone may put so many bytes as this part, for so many seconds.
+
+        The store takes any bytes, also in place of those that it has of the part.
         """
 
 

@@ -155,6 +155,12 @@ class Session:
         closed = self.state in {UploadState.SEALED, UploadState.ASSEMBLED}
         return closed and not self.hashed and not self.by_parts
 
+    @property
+    def stands(self) -> bool:
+        """Whether its bytes are proven, and stand where they are to stay: it can be published."""
+        proven_in_place = self.state is UploadState.VERIFIED and self.by_parts
+        return self.state is UploadState.COPIED or bool(proven_in_place)
+
     def over_by(self, now: float) -> bool:
         """Whether the session's life has ended."""
         return self.life_until <= now

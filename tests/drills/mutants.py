@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import math
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -26,19 +27,31 @@ from chalicelib.errors import (
     UploadUnknownError,
 )
 from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.keys import parts_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import bodies_of
 from chalicelib.registry.outcomes import (
     CheckedObject,
+    ObjectChangedError,
+    PartsChangedError,
     SessionMovedError,
     UnfinishedError,
     WrittenObject,
 )
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
-from chalicelib.registry.upload import chunks, leftovers, runner
+from chalicelib.registry.upload import (
+    chunks,
+    closing,
+    direct_parts,
+    effects,
+    leases,
+    leftovers,
+    runner,
+)
 from chalicelib.registry.upload import direct as direct_uploads
 from chalicelib.registry.upload.closing import Closing
+from chalicelib.registry.upload.direct_parts import DirectParts
 from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
@@ -54,6 +67,7 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3 import copies, objects
 from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.drills import crashes, direct, faults, images, operations, pairs, races
+from tests.drills import direct_parts as parts
 from tests.drills.figures import Figures
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
 from tests.drills.support.ledger import Ledger, Violation
@@ -67,6 +81,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from chalicelib.registry.model import Link, Manifest, Stamp
+    from chalicelib.registry.upload.segments import Segment
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -359,6 +374,24 @@ def bytes_with_headers() -> None:
     refused_beside(CheckedObject(len(TEXT), Digest.of(TEXT), ("ContentEncoding",)))
 
 
+def the_first_digest_counts() -> None:
+    """Seal an upload in parts while another commit is about to, with another digest."""
+    stage = Stage.over(TablesWorld(), BY_WORKER._replace(commit_wait=2.0))
+    session = parts.put(stage)
+    target = f"{HOME}/_moorage/uploads/{session}?digest="
+    right, wrong = f"{target}{parts.BLOB.digest}", f"{target}{parts.OTHER.digest}"
+
+    def overtaken(call: Call) -> Any:  # noqa: ANN401 - as any act
+        expect(stage.client().requests.ask("PUT", right, parts.BLOB.report), 503)
+        return call()
+
+    late = stage.client(Gate({2: overtaken}))  # its third call is the write that seals
+    expect(late.requests.ask("PUT", wrong, parts.OTHER.report), 400)
+    operations.bring_workers(stage)
+    stage.world.clock.sleep(BY_WORKER.worker_start + 1)
+    expect(stage.client().requests.insist("PUT", right), 201)
+
+
 def a_checksum_of_parts() -> None:
     """Look at an object of parts, which has the checksum of its parts' checksums: that is none."""
     checksum = base64.b64encode(hashlib.sha256(TEXT).digest()).decode()
@@ -507,7 +540,7 @@ def _(compared: Original, answer: dict[str, str]) -> object:
     "a direct upload is cleaned up while its URL lives",
     "comes_again",
     Leftovers,
-    crashed=["direct, cancel, the PUT ends late"],
+    crashed=["direct, cancel, the PUT ends late", "parts, cancel, one ends late"],
 )
 def _(_: Original, self: Leftovers, _session: Session) -> float:
     return self._clock.now() + self._limits.sweep_again
@@ -542,6 +575,118 @@ def _(find: Original, self: Leases, owner: object, session_id: str, *, direct: b
 )
 def _(_: Original, _self: Closing, _committed: Session) -> object:
     raise DirectUploadInvalidError
+
+
+@rule(
+    "what came in parts is published unread",
+    "_verify_segments",
+    Effects,
+    crashed=["parts, commit with another digest"],
+)
+def _(_: Original, _self: Effects, session: Session, _until: float) -> object:
+    return Event.VERIFY, session
+
+
+@rule(
+    "the states between parts are believed",
+    "arrives",
+    effects,
+    crashed=["parts, one put anew"],
+)
+def _(arrives: Original, segment: Segment, *rest: object) -> bool:
+    return segment.after is not None or arrives(segment, *rest)
+
+
+@rule(
+    "the digest of the last part is believed",
+    "arrives",
+    effects,
+    crashed=["parts, commit with another digest"],
+)
+def _(arrives: Original, segment: Segment, *rest: object) -> bool:
+    return segment.after is None or arrives(segment, *rest)
+
+
+@rule(
+    "what is live is linked, whatever came in parts",
+    "_from_sealed",
+    Effects,
+    crashed=["parts, commit before they come"],
+)
+def _(from_sealed: Original, self: Effects, session: Session, until: float) -> object:
+    live = self._ports.metadata.get_record(session.claimed_digest)
+    return (Event.ALREADY_LIVE, session) if live else from_sealed(self, session, until)
+
+
+@rule(
+    "reports have one key",
+    "report_key",
+    effects,
+    direct_parts,
+    raced=["parts commit, another report", "late parts commit, another report"],
+)
+def _(_: Original, session_id: str, _report: object) -> str:
+    return f"uploads/{session_id}/report"
+
+
+@rule(
+    "a part put anew is a loss",
+    "_assemble",
+    Effects,
+    raced=["parts commit, a part put anew"],
+)
+def _(assemble: Original, self: Effects, session: Session) -> object:
+    complete = self._ports.objects.complete_multipart
+
+    def strict(*what: object) -> object:
+        try:
+            return complete(*what)  # type: ignore[arg-type]
+        except PartsChangedError as error:
+            raise ObjectChangedError from error
+
+    with mock.patch.object(self._ports.objects, "complete_multipart", strict):
+        return assemble(self, session)
+
+
+@rule(
+    "a refusal is forgotten",
+    "over",
+    leases,
+    closing,
+    crashed=["parts, commit with another digest"],
+)
+def _(_: Original, _session: Session) -> object:
+    return UploadUnknownError()
+
+
+@rule(
+    "parts that were refused stay",
+    "_delete_direct",
+    Leftovers,
+    crashed=["parts, commit with another digest"],
+)
+def _(delete: Original, self: Leftovers, session: Session) -> None:
+    if session.refusal is None:
+        delete(self, session)
+
+
+@rule(
+    "what comes late of parts stays",
+    "_delete_direct",
+    Leftovers,
+    crashed=["parts, cancel, one ends late"],
+    raced=["parts commit, another report"],
+)
+def _(delete: Original, self: Leftovers, session: Session) -> None:
+    delete(self, replace(session, sweep_at=math.inf, disturbed=False))
+
+
+@rule("an upload in parts is opened before its session", "begin", DirectParts, crashed=["parts"])
+def _(_: Original, self: DirectParts, opened: Session) -> Session:
+    begun = self._ports.objects.begin_multipart(parts_key(opened.id))
+    session = replace(opened, by_parts=True, upload_id=begun.id)
+    self._ports.sessions.create(session)
+    return session
 
 
 @rule("driven without the lease", "take", CommitDriver, raced=["PUT, worker", "worker, worker"])
@@ -965,3 +1110,12 @@ def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
 
     with mock.patch.object(self._ports.objects, "put", once):
         return publish(self, leased, data)
+
+
+RULES.append(
+    Mutant(
+        "another digest closes an upload in parts",
+        [Change(Session, "takes_claims", property(lambda session: not session.settled))],
+        checked=[the_first_digest_counts],
+    )
+)

@@ -17,6 +17,7 @@ from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills import direct, images
+from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
@@ -112,13 +113,18 @@ def elsewhere(*sizes: int, text: bytes = TEXT) -> Callable[[Stage], str]:
 
 def worked(*sizes: int) -> Callable[[Stage], str]:
     """Prepare a session with chunks of these sizes, whose commits a worker does, at once."""
+    return with_workers(opened(*sizes))
 
-    def prepare(stage: Stage) -> str:
-        session = opened(*sizes)(stage)
+
+def with_workers(prepare: Callable[[Stage], str]) -> Callable[[Stage], str]:
+    """Prepare a session whose commits a worker does, at once."""
+
+    def prepared(stage: Stage) -> str:
+        session = prepare(stage)
         bring_workers(stage)
         return session
 
-    return prepare
+    return prepared
 
 
 def bring_workers(stage: Stage) -> None:
@@ -277,12 +283,14 @@ def closed_in_vain(stage: Stage) -> str:
     return session
 
 
-def healing(push: Callable[[Client, Any], None]) -> Callable[[Client, Any], None]:
+def healing(
+    push: Callable[[Client, Any], None], text: bytes = TEXT
+) -> Callable[[Client, Any], None]:
     """Push what is gone: afterwards the other repository has it, too, if it ever had."""
 
     def act(client: Client, prepared: object) -> None:
         push(client, prepared)
-        if client.pull(AWAY, Digest.of(TEXT)) not in {TEXT, None}:
+        if client.pull(AWAY, Digest.of(text)) not in {text, None}:
             raise Violation("the blob was healed in one repository alone")
 
     return act
@@ -412,6 +420,35 @@ DIRECT = [
     Operation("direct, then a pull", pulling, direct.pushed_away),
 ]
 
+PARTS = [
+    Operation("parts", parts.pushing()),
+    Operation("parts, sha512", parts.pushing(parts.SHA512)),
+    Operation("parts, one", parts.pushing(parts.ONE)),
+    Operation("parts, live elsewhere", parts.pushing(), parts.pushed_away_whole),
+    Operation("parts, live elsewhere, in parts", parts.pushing(), parts.pushed_away),
+    Operation("parts, object gone", healing(parts.pushing(), parts.LONG),
+              buried(parts.pushed_away)),
+    Operation("parts, status", parts.asking_status, parts.put),
+    Operation("parts, URLs", parts.asking_urls, parts.opened),
+    Operation("parts, commit", parts.committing, parts.put),
+    Operation("parts, commit before they come",
+              parts.refused(parts.BLOB.digest, parts.BLOB.report), parts.elsewhere(parts.opened)),
+    Operation("parts, commit with another digest",
+              parts.refused(parts.OTHER.digest, parts.BLOB.report), parts.put),
+    Operation("parts, commit with other states",
+              parts.refused(parts.BLOB.digest, parts.OTHER.report), parts.put),
+    Operation("parts, commit with other sizes",
+              parts.refused(parts.BLOB.digest, parts.changed(128, 64, 28)), parts.put),
+    Operation("parts, one put anew", parts.putting_anew, parts.put),
+    Operation("parts, cancel", parts.cancelling, parts.put),
+    Operation("parts, PUTs and cancel", parts.putting_and_cancelling, parts.opened),
+    Operation("parts, cancel, one ends late", parts.ending_late, parts.put),
+    Operation("parts, asked as another upload", parts.asked_otherwise, parts.put),
+    Operation("parts, asked by another principal", parts.asked_by_another, parts.put),
+    Operation("parts, gone", parts.committing_what_is_gone, parts.robbed),
+    Operation("parts, commit by a worker", parts.committing, with_workers(parts.put), BY_WORKER),
+]
+
 COMMITS = [
     Operation("commit a tail", closing(TEXT[:5]), opened(5)),
     Operation("commit a tail and a body", closing(TEXT[:9]), opened(5)),
@@ -503,6 +540,15 @@ SWEEPS = [
     Operation("sweep a copied session at its end", sweeping(), waiting(left(COPIED), DAYS)),
     Operation("sweep a direct session at its end", sweeping(), waiting(direct.put, DAYS)),
     Operation("sweep an empty direct session", sweeping(), waiting(direct.opened, DAYS)),
+    Operation("sweep parts at their end", sweeping(), waiting(parts.put, DAYS)),
+    Operation("sweep a session without parts", sweeping(), waiting(parts.opened, DAYS)),
+    Operation("sweep sealed parts", sweeping(), parts.left(UploadState.SEALED)),
+    Operation("sweep sealed parts at their end",
+              sweeping(), waiting(parts.left(UploadState.SEALED), DAYS)),
+    Operation("sweep assembled parts at their end",
+              sweeping(), waiting(parts.left(ASSEMBLED), DAYS)),
+    Operation("sweep verified parts at their end",
+              sweeping(), waiting(parts.left(VERIFIED), DAYS)),
     Operation("sweep a committed session", sweeping(), waiting(committed_disturbed, 2)),
     Operation("sweep a pending manifest", sweeping(), waiting(images.pending, 2)),
     Operation("sweep a manifest half deleted", sweeping(), waiting(images.half_deleted, 2)),
@@ -513,4 +559,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.session import UploadState
 from tests.drills import direct, images
+from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     SMALL_BODY,
     buried,
@@ -21,6 +23,7 @@ from tests.drills.operations import (
     sealed,
     sweeping,
     unhashed,
+    with_workers,
     worked,
 )
 from tests.drills.races import Race
@@ -281,6 +284,46 @@ DIRECT = [
     Race("late direct PUT", direct.opened, [direct.trying_to_push, direct.giving_up], late=True),
 ]
 
+PARTS = [
+    Race("parts commit, parts commit", parts.put, [parts.committing] * 2),
+    Race("parts commit, parts commit, live elsewhere", parts.elsewhere(parts.put),
+         [parts.committing] * 2),
+    Race("parts commit, another digest", parts.put,
+         [parts.answered(parts.BLOB.digest, parts.BLOB.report),
+          parts.answered(parts.OTHER.digest, parts.OTHER.report)]),
+    Race("parts commit, another report", parts.put,
+         [parts.answered(parts.BLOB.digest, parts.BLOB.report),
+          parts.answered(parts.BLOB.digest, parts.OTHER.report)]),
+    Race("parts commit, a part put anew", parts.put,
+         [parts.answered(parts.BLOB.digest, parts.BLOB.report), parts.putting_anew_late]),
+    Race("parts commit, the same part put anew", parts.put,
+         [parts.committing, parts.putting_the_same_late]),
+    Race("parts commit, DELETE", parts.put, [parts.trying_to_commit, parts.giving_up]),
+    Race("parts PUTs, DELETE", parts.opened, [parts.trying_to_push, parts.giving_up]),
+    Race("parts PUTs, parts PUTs", parts.opened, [parts.trying_to_push] * 2),
+    Race("parts DELETE, DELETE", parts.put, [parts.giving_up] * 2),
+    Race("parts commit, worker", parts.left(UploadState.SEALED), [parts.committing, working]),
+    Race("parts commit, parts commit, by a worker", with_workers(parts.put),
+         [parts.committing] * 2, limits=BY_WORKER),
+    Race("parts, the same pushed elsewhere", lambda _: None,
+         [parts.pushing(), pushing(whole=True, text=parts.LONG, repository=AWAY)]),
+    Race("parts, the same pushed here", lambda _: None,
+         [parts.pushing(), pushing(whole=True, text=parts.LONG)]),
+    Race("parts commit, sweeper at the end", parts.ending_soon,
+         [parts.trying_to_commit, sweeping(20)]),
+    Race("parts PUTs, sweeper at the end", parts.ending_soon,
+         [parts.trying_to_push, sweeping(20)]),
+    Race("late parts commit", parts.put, [parts.committing] * 2, late=True),
+    Race("late parts commit, live elsewhere", parts.elsewhere(parts.put),
+         [parts.committing] * 2, late=True),
+    Race("late parts commit, another report", parts.put,
+         [parts.answered(parts.BLOB.digest, parts.OTHER.report),
+          parts.answered(parts.BLOB.digest, parts.BLOB.report)], late=True),
+    Race("late parts worker", parts.left(UploadState.SEALED), [working, parts.committing],
+         late=True),
+    Race("late parts PUTs", parts.opened, [parts.trying_to_push, parts.giving_up], late=True),
+]
+
 LATE = [
     Race("late tail", opened(12, 3), [patching(MIXED, 15, 18), patching(TEXT, 15, 18)],
          holds_one_of(TEXT[:18], MIXED[:18]), late=True),
@@ -387,4 +430,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *PARTS, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]

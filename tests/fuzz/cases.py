@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.keys import parts_key
 from tests.chalicelib.api.pushing import DOCKER, IMAGE, INDEX
 from tests.fuzz import junk, world
+from tests.support.parted import parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +147,26 @@ def _session(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     return asked
 
 
+def _direct(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
+    blob = parted(world.WHOLE * 3, 64, algorithm=rng.choice(list(Algorithm)))
+    session = fuzzed.registry.direct.start_parts(name, "", blob.algorithm).session
+    path = f"/v2/{name}/_moorage/uploads/{session.id}"
+    if rng.random() < 0.6:
+        key, upload_id = parts_key(session.id), session.upload_id or ""
+        for number, data in blob.parts.items():
+            fuzzed.memory.objects.put_part(key, upload_id, number, data)
+    document = json.loads(rng.choice((blob.report, blob.wanted)))
+    asked = FuzzRequest(b"PUT", path.encode(), body=json.dumps(document).encode())
+    if rng.random() < 0.5:
+        asked.body = junk.spoilt(rng, json.dumps(junk.mutated(rng, document)).encode())
+    if rng.random() < 0.5:
+        asked.method, asked.path = b"POST", f"{path}/parts".encode()
+        return asked
+    right = rng.choice((str(blob.digest), str(blob.digest), junk.text(rng)))
+    asked.query.append((b"digest", _quoted(right)))
+    return asked
+
+
 def _pull(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     document = fuzzed.image(name, note="x" * rng.choice((0, 2000)))
     stored = fuzzed.manifest(name, "v1", document, IMAGE)
@@ -245,6 +267,7 @@ _MAKERS: dict[Callable[[Fuzzed, Random, str], FuzzRequest], int] = {
     _blob: 14,
     _start: 12,
     _session: 24,
+    _direct: 10,
     _pull: 8,
     _push: 18,
     _wire: 4,

@@ -37,6 +37,7 @@ def test_lifecycle_reaches_staging_only() -> None:
     assert {rule["Prefix"]: rule.get("ExpirationInDays") for rule in rules} == {
         "uploads/": 8,
         "blobs/": None,
+        "direct/": None,
     }
     for rule in rules:
         assert rule["Status"] == "Enabled"

@@ -22,10 +22,13 @@ from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
+from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.model import ManifestState, bodies_of
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Session, StoredObject, UploadState
+from chalicelib.registry.upload.direct_parts import named, sealed_with
+from chalicelib.registry.upload.segments import Report
 from moorage.login.aws import presigned_identity
 from tests.chalicelib.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import (
@@ -38,6 +41,7 @@ from tests.policies.deployed import (
     basic,
 )
 from tests.support.issuer import jwk, rsa_key, serving, token
+from tests.support.parted import PartedBlob, parted
 from tests.support.presigned_puts import send
 from tests.support.values import (
     a_manifest,
@@ -87,6 +91,28 @@ def opened(
         session = uploads.append(session.owner, session.id, data[at : at + size], at, deadline)
         at += size
     return session, data
+
+
+def parts_sealed(
+    deployment: ReplayedDeployment, claimed: bytes | None = None, *, lacking: bool = False
+) -> Session:
+    """Leave a direct upload in parts that a request has closed, with its digest or another one.
+
+    `lacking`: its last part never came.
+    """
+    registry = deployment.arranged
+    blob = parted(os.urandom(PART + 1000), PART)
+    session = registry.registry.direct.start_parts(fresh_name(), WHO, blob.algorithm).session
+    for number, data in list(blob.parts.items())[: 1 if lacking else 2]:
+        key, upload_id = parts_key(session.id), session.upload_id or ""
+        registry.ports.objects.put_part(key, upload_id, number, data)
+    report = Report.parse(blob.report, blob.algorithm)
+    registry.ports.objects.put(report_key(session.id, named(report)), report.dump())
+    claim = blob.digest if claimed is None else Digest.of(claimed)
+    closed = replace(
+        sealed_with(session, claim, report), sweep_at=registry.clock.now() + LIMITS.sweep_sealed
+    )
+    return registry.ports.sessions.write(session, closed)
 
 
 def sealed(  # noqa: PLR0913 - whatever a flow varies
@@ -338,6 +364,28 @@ def directly_put(deployment: ReplayedDeployment, name: str, data: bytes) -> str:
     at = located(deployment.ask("POST", target), 201)
     put_to = json.loads(deployment.ask("GET", at).body)["put"]
     assert send(put_to["url"], put_to["headers"], data) == (200, "")
+    return at
+
+
+def a_direct_upload_in_parts(deployment: ReplayedDeployment) -> None:
+    """POST, URLs, PUTs to S3, the commit; twice, so that bytes are deleted; a refusal, a DELETE."""
+    blob = parted(os.urandom(PART + 1000), PART)
+    for _ in range(2):
+        at = parts_put(deployment, fresh_name(), blob)
+        assert deployment.ask("PUT", f"{at}?digest={blob.digest}", blob.report).status == 201
+    other = f"{parts_put(deployment, fresh_name(), blob)}?digest={Digest.of(SMALL)}"
+    assert deployment.ask("PUT", other, blob.report).status == 400
+    assert deployment.ask("DELETE", parts_put(deployment, fresh_name(), blob)).status == 204
+
+
+def parts_put(deployment: ReplayedDeployment, name: str, blob: PartedBlob) -> str:
+    """Put the parts of a direct upload to their URLs; return the session's URL."""
+    at = located(deployment.ask("POST", f"{name}/_moorage/uploads/?parts=true"), 201)
+    asked = deployment.ask("POST", f"{at}/parts", blob.wanted)
+    for part in json.loads(asked.body)["parts"]:
+        headers = {**part["headers"], "Content-Type": "application/octet-stream"}
+        assert send(part["url"], headers, blob.parts[part["number"]]) == (200, "")
+    assert deployment.ask("GET", at).status == 200
     return at
 
 
@@ -603,6 +651,20 @@ def a_commit_of_what_was_put_directly(deployment: ReplayedDeployment) -> None:
     assert keys_of(deployment, session) == []
 
 
+def a_commit_of_parts(deployment: ReplayedDeployment) -> None:
+    """Parts that were put directly: they are completed and read, and stay, or are deleted."""
+    session = parts_sealed(deployment)
+    commits(deployment, session)
+    assert keys_of(deployment, session) == [parts_key(session.id)]
+    for refused in (parts_sealed(deployment, b"other"), parts_sealed(deployment, lacking=True)):
+        commits(deployment, refused, UploadState.CANCELLED)
+        assert keys_of(deployment, refused) == []
+    lost = parts_sealed(deployment)
+    key, upload_id = parts_key(lost.id), lost.upload_id or ""
+    deployment.arranged.ports.objects.abort_multipart(key, upload_id)
+    commits(deployment, lost, UploadState.CANCELLED)
+
+
 def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
     """More than one request copies is copied in parts; a copy that was begun goes on."""
     session, _ = sealed(deployment, *TOO_LARGE)
@@ -683,6 +745,22 @@ def a_sweep_of_direct_uploads(deployment: ReplayedDeployment) -> None:
     assert state_of(deployment, left.session) is UploadState.CANCELLED
     assert keys_of(deployment, left.session) == []
     assert state_of(deployment, waiting) is UploadState.COMMITTED
+
+
+def a_sweep_of_parts(deployment: ReplayedDeployment) -> None:
+    """Parts that nobody committed go, with what came late; a commit is driven on; then the rest."""
+    with deployment.earlier(LIMITS.session_life + 2 * DAY):
+        direct = deployment.arranged.registry.direct
+        left = direct.start_parts(fresh_name(), WHO, Algorithm.SHA256).session
+    with deployment.earlier(2 * DAY):
+        waiting = parts_sealed(deployment)
+        deployment.sweep()
+    deployment.arranged.ports.objects.begin_multipart(parts_key(left.id))
+    deployment.sweep()
+    assert state_of(deployment, left) is UploadState.CANCELLED
+    assert keys_of(deployment, left) == []
+    assert state_of(deployment, waiting) is UploadState.COMMITTED
+    assert keys_of(deployment, waiting) == [parts_key(waiting.id)]
 
 
 def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:

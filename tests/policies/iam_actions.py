@@ -111,6 +111,7 @@ _SIGNED = {
         "PutObject",
         "Bucket Key ChecksumSHA256 ContentLength ContentType IfNoneMatch",
     ),
+    ("s3", "UploadPart"): ("PutObject", "Bucket Key UploadId PartNumber ContentLength"),
 }
 
 

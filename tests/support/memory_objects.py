@@ -25,6 +25,8 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
+    PartsChangedError,
+    PartTooSmallError,
     PresignedPut,
     WrittenObject,
 )
@@ -189,9 +191,10 @@ class MemoryObjectStore:
         with self._lock:
             stored = self._parts(key, upload_id)
             chosen = [stored.get(part.number, b"") for part in parts]
-            agree = all(etag_of(d) == p.etag for d, p in zip(chosen, parts, strict=True))
-            if not agree or any(len(data) < self.part_minimum for data in chosen[:-1]):
-                raise UnavailableError("a part is too small, or not the one listed")
+            if any(etag_of(d) != p.etag for d, p in zip(chosen, parts, strict=True)):
+                raise PartsChangedError("a part is not the one listed")
+            if any(len(data) < self.part_minimum for data in chosen[:-1]):
+                raise PartTooSmallError("a part is too small")
             del self.uploads[key, upload_id]
         whole = b"".join(chosen)
         self.under_way("complete_multipart", lambda: self._store(key, whole))
@@ -245,6 +248,25 @@ class MemoryObjectStore:
                 return HTTPStatus.PRECONDITION_FAILED
             self.checked[key] = CheckedObject(len(data), digest, tuple(chosen))
             self._store(key, data)
+        return HTTPStatus.OK
+
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, *, seconds: int
+    ) -> PresignedPut:
+        """Return what stands for a URL of a part."""
+        until = self.now() + seconds
+        return PresignedPut(f"memory:PART:{until}:{key}:{upload_id}:{number}:{size}", {})
+
+    def put_part_by_url(self, put: PresignedPut, data: bytes, *, begun: float | None = None) -> int:
+        """Put a part by a URL; returns S3's status. `begun` is as for `put_by_url`."""
+        _, _, until, key, upload_id, number, size = put.url.split(":")
+        late = (self.now() if begun is None else begun) > float(until)
+        if late or len(data) != int(size):
+            return HTTPStatus.FORBIDDEN
+        try:
+            self.put_part(key, upload_id, int(number), data)
+        except MultipartMissingError:
+            return HTTPStatus.NOT_FOUND
         return HTTPStatus.OK
 
     def _parts(self, key: str, upload_id: str) -> dict[int, bytes]:

@@ -33,7 +33,7 @@ from chalicelib.registry.session import (
     with_late_writer,
 )
 from chalicelib.registry.upload.chunks import Chunks, hasher_of
-from chalicelib.registry.upload.leases import Leases, freed
+from chalicelib.registry.upload.leases import Leases, freed, over
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver, known
 from chalicelib.registry.upload.states import Event, after
@@ -74,7 +74,7 @@ class Closing:
         session lives on), UploadUnknownError (also where the blob was deleted since),
         UploadOffsetError, UploadBusyError.
         """
-        patience = min(self._ports.clock.now() + self._limits.commit_wait, deadline - _MARGIN)
+        patience = self._patience(deadline)
         try:
             leased = self._leases.take(owner, session_id, at if data else None, digest, deadline)
         except UploadUnknownError:
@@ -102,16 +102,48 @@ class Closing:
         stored = self._leases.store(leased, data, hasher) if data else freed(leased)
         closed = sealed(stored, digest, hasher if hashed else None)
         session = self._leases.write(leased, self._driven(closed, leased))
-        if session.holder == WORKER:
-            session = self._driver.call(session)
-        elif session.holder == leased.holder:
-            session = self._drive(session, patience, deadline)
+        session = self._begun(session, leased.holder, patience, deadline)
         return self._finish(session, digest, patience, deadline)
+
+    def close(self, session: Session, closed: Session, deadline: float) -> Session:
+        """Seal a session that knows no lease of requests, and see it to its end.
+
+        `closed` is the session as it is to be sealed. Raises SessionMovedError where it has moved;
+        else it is as `finish`.
+        """
+        patience, holder = self._patience(deadline), self._ports.clock.new_id()
+        until = deadline + self._limits.lease_grace
+        driven = self._driven(closed, replace(session, holder=holder, lease_until=until))
+        written = self._ports.sessions.write(session, driven)
+        begun = self._begun(written, holder, patience, deadline)
+        return self._finish(begun, closed.claimed_digest, patience, deadline)
+
+    def finish(self, session: Session, digest: Digest, deadline: float) -> Session:
+        """See a closed session to its end, as far as the client waits; returns it committed.
+
+        Raises CommitRunningError, UploadDigestInvalidError if it was closed with another digest,
+        and what `over` returns.
+        """
+        return self._finish(session, digest, self._patience(deadline), deadline)
+
+    def _patience(self, deadline: float) -> float:
+        """When a request that is answered by `deadline` stops waiting for a commit."""
+        return min(self._ports.clock.now() + self._limits.commit_wait, deadline - _MARGIN)
+
+    def _begun(
+        self, session: Session, holder: str | None, patience: float, deadline: float
+    ) -> Session:
+        """Drive a session that this holder's request has just sealed, or ask for a worker."""
+        if session.holder == WORKER:
+            return self._driver.call(session)
+        if session.holder == holder:
+            return self._drive(session, patience, deadline)
+        return session
 
     def _driven(self, closed: Session, leased: Session) -> Session:
         """Return a session that is about to be sealed with its driver: this request, or a worker.
 
-        So the seal and the driver's lease are one write.
+        So the seal and the driver's lease are one write. `leased` has the request's own lease.
         """
         now = self._ports.clock.now()
         holder, until = WORKER, now + self._limits.worker_start
@@ -264,7 +296,7 @@ class Closing:
             if session.claim == digest:
                 return session
             if session.state is UploadState.CANCELLED:
-                raise UploadUnknownError
+                raise over(session)
             if not session.takes_claims:
                 raise UploadDigestInvalidError(
                     f"the upload was closed with digest {session.claim}, not {digest}",
@@ -314,7 +346,7 @@ def _published_by_another(leased: Session, current: Session | None) -> Session:
 
 def _require_committed(session: Session) -> Session:
     if session.state is UploadState.CANCELLED:
-        raise UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
+        raise over(session)
     return session
 
 

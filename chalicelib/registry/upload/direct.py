@@ -1,11 +1,13 @@
 """Direct uploads: the client puts a blob's bytes to S3 itself, at the key where they stay.
 
-Its session names digest and size before any byte can come, and a presigned URL lets through only
-those bytes: S3 compares their SHA-256. The commit looks at the object and publishes it; nothing is
-copied. This module must never publish what S3 has not compared, nor delete an object to let
-another one take its key: a delete that is late would hit the later one.
+In one PUT: the session names digest and size before any byte can come, and a presigned URL lets
+through only those bytes: S3 compares their SHA-256. The commit looks at the object and publishes
+it; nothing is copied. In parts: see `direct_parts.py`. This module must never publish what S3 has
+not compared, nor delete an object to let another one take its key: a delete that is late would hit
+the later one.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,12 +21,14 @@ from chalicelib.errors import (
 )
 from chalicelib.limits import PUT_MAXIMUM
 from chalicelib.registry.keys import direct_key
-from chalicelib.registry.outcomes import CheckedObject, PresignedPut, SessionMovedError
+from chalicelib.registry.outcomes import CheckedObject, Part, PresignedPut, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Owner, Session, UploadState
 from chalicelib.registry.upload.closing import Closing
+from chalicelib.registry.upload.direct_parts import DirectParts, WantedPart
 from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.runner import REFUSALS
 from chalicelib.registry.upload.states import Event, after
 
 _CANCEL_TRIES = 4
@@ -32,10 +36,13 @@ _START_ANEW = "cancel this upload and start a new one"
 
 
 class DirectStatus(NamedTuple):
-    """A direct session, and a fresh URL for its bytes; None once it is committed."""
+    """A direct session, and what an open one still needs."""
 
     session: Session
-    put: PresignedPut | None
+    put: PresignedPut | None = None
+    """A fresh URL for the bytes, if they come in one PUT."""
+    stored: Sequence[Part] | None = None
+    """The parts that S3 has, if they come in parts."""
 
 
 class DirectUploads:
@@ -47,8 +54,11 @@ class DirectUploads:
         self._leases = Leases(ports, limits)
         self._leftovers = Leftovers(ports, limits)
         self._closing = Closing(ports, limits)
+        self._parts = DirectParts(ports, limits, self._closing)
         self.url_seconds = int(limits.direct_url)
         """How long a client may take to begin its PUT."""
+        self.part_minimum = limits.part_minimum
+        """Bytes of the smallest part, the last one excepted."""
 
     def start(self, repository: str, principal: str, digest: Digest, size: int) -> DirectStatus:
         """Open a session for the bytes of a digest, so many of them. One write.
@@ -57,16 +67,35 @@ class DirectUploads:
         """
         if digest.algorithm is not Algorithm.SHA256:
             raise DigestInvalidError(
-                f"a direct upload has a sha256 digest, not {digest.algorithm}: push in chunks"
+                f"one PUT has a sha256 digest, not {digest.algorithm}: push in parts, or in chunks"
             )
         if size > PUT_MAXIMUM:
             raise SizeTooLargeError(
-                f"a direct upload has {PUT_MAXIMUM} bytes at most, not {size}: push in chunks"
+                f"one PUT has {PUT_MAXIMUM} bytes at most, not {size}: push in parts, or in chunks"
             )
+        session = replace(self._new(repository, principal), claim=digest, direct_size=size)
+        self._ports.sessions.create(session)
+        return DirectStatus(session, self._presigned(session))
+
+    def start_parts(self, repository: str, principal: str, algorithm: Algorithm) -> DirectStatus:
+        """Open a session for bytes that come in parts, with their digest last."""
+        opened = replace(self._new(repository, principal), algorithm=algorithm)
+        return DirectStatus(self._parts.begin(opened), stored=())
+
+    def part_urls(
+        self, owner: Owner, session_id: str, wanted: Sequence[WantedPart]
+    ) -> list[PresignedPut]:
+        """Return a URL for each part; one read. Raises UploadUnknownError, RequestInvalidError."""
+        session = self._leases.find(owner, session_id, direct=True)
+        if not session.by_parts:
+            raise UploadUnknownError("this upload takes one PUT, and no parts")
+        return self._parts.urls(session, wanted)
+
+    def _new(self, repository: str, principal: str) -> Session:
         clock = self._ports.clock
         now = clock.now()
         life_until = now + self._limits.session_life
-        session = Session(
+        return Session(
             id=clock.new_id(),
             repository=repository,
             principal=principal,
@@ -74,26 +103,35 @@ class DirectUploads:
             created_at=now,
             life_until=life_until,
             state=UploadState.DIRECT,
-            claim=digest,
-            direct_size=size,
             sweep_at=life_until,
         )
-        self._ports.sessions.create(session)
-        return DirectStatus(session, self._presigned(session))
 
     def status(self, owner: Owner, session_id: str) -> DirectStatus:
         """Read a session; raises UploadUnknownError."""
         session = self._leases.find(owner, session_id, direct=True)
-        open_still = session.state is UploadState.DIRECT
-        return DirectStatus(session, self._presigned(session) if open_still else None)
+        if session.state is not UploadState.DIRECT:
+            return DirectStatus(session)
+        if session.by_parts:
+            return DirectStatus(session, stored=self._parts.stored(session))
+        return DirectStatus(session, self._presigned(session))
 
-    def commit(self, owner: Owner, session_id: str) -> Session:
+    def commit(
+        self, owner: Owner, session_id: str, digest: Digest | None, report: bytes, deadline: float
+    ) -> Session:
         """Publish the bytes that were put; returns the committed session, also to a repeat.
 
-        Raises DirectUploadInvalidError if they are not there, or not as they have to be, and
-        UploadUnknownError.
+        `digest` is None where the client names none, as it may not if the bytes came in parts;
+        `report` is what it says of them, and `deadline` (epoch seconds) when its request ends.
+        Raises DirectUploadInvalidError if the bytes are not there, or not as they have to be, and
+        UploadUnknownError; and what DirectParts.commit raises.
         """
         session = self._leases.find(owner, session_id, direct=True)
+        if session.by_parts and digest is None:
+            raise DigestInvalidError("the commit of an upload in parts needs ?digest=")
+        if digest is not None and session.claim not in {None, digest}:
+            raise DigestInvalidError(f"this upload is for {session.claim}, not {digest}")
+        if session.by_parts and digest is not None and session.state is not UploadState.COMMITTED:
+            return self._parts.commit(session, digest, report, deadline)
         if session.state is UploadState.DIRECT:
             key = direct_key(session.claimed_digest, session.id)
             fault = _fault(session, self._ports.objects.check(key))
@@ -128,7 +166,10 @@ class DirectUploads:
         Raises UploadUnknownError, also for a committed one.
         """
         for _ in range(_CANCEL_TRIES):
-            session = self._leases.find(owner, session_id, direct=True)
+            try:
+                session = self._leases.find(owner, session_id, direct=True)
+            except REFUSALS:
+                raise UploadUnknownError("the upload is over") from None
             if session.state is not UploadState.DIRECT:
                 raise UploadUnknownError("the upload is over")
             try:

@@ -8,20 +8,25 @@ are lost, and bytes that S3 may still be putting together are not.
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chalicelib.digest import Algorithm, Hasher, UnusableStateError
-from chalicelib.registry.keys import canonical_key, data_key
+from chalicelib.digest import Algorithm, Digest, Hasher, UnusableStateError
+from chalicelib.errors import DigestInvalidError, DirectUploadInvalidError
+from chalicelib.limits import PART_MINIMUM
+from chalicelib.registry.keys import canonical_key, data_key, multipart_key, report_key
 from chalicelib.registry.outcomes import (
     MultipartBusyError,
     MultipartMissingError,
     ObjectChangedError,
+    PartsChangedError,
+    PartTooSmallError,
     UnfinishedError,
 )
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
+from chalicelib.registry.upload.segments import Report, Segment, arrives, segments
 from chalicelib.registry.upload.states import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from chalicelib.registry.outcomes import Part
 
@@ -66,13 +71,24 @@ class Effects:
 
     def _assemble(self, session: Session) -> Step:
         """Complete the multipart upload from accepted parts only, unless that was done before."""
-        objects, key, upload_id = self._ports.objects, data_key(session.id), session.upload_id or ""
+        objects, key, upload_id = self._ports.objects, multipart_key(session), session.upload_id
         # Another driver's Complete, or one that the SDK has sent twice, may be under way.
         begun = session.disturbed or session.missed_at is not None
+        parts_of = self._reported_parts if session.by_parts else self._accepted_parts
         try:
-            parts = self._accepted_parts(session)
+            parts = parts_of(session)
             begun = True
-            etag = objects.complete_multipart(key, upload_id, parts)
+            etag = objects.complete_multipart(key, upload_id or "", parts)
+        except PartsChangedError:
+            self._ports.clock.sleep(_LOOK_AGAIN)
+            return None, session
+        except PartTooSmallError as error:
+            if not session.by_parts:
+                raise
+            raise DirectUploadInvalidError(
+                f"S3 has put nothing together: each part but the last has {PART_MINIMUM} bytes at"
+                " least. Start a new upload"
+            ) from error
         except (MultipartMissingError, MultipartBusyError) as error:
             stat = objects.stat(key)
             if stat is None or stat.size != session.offset:
@@ -99,6 +115,26 @@ class Effects:
             raise ObjectChangedError(f"the parts of {session.id} are not its bytes")
         return parts
 
+    def _reported_parts(self, session: Session) -> "Sequence[Part]":
+        """List the parts that the client has reported; S3 must have each, in the size reported.
+
+        Raises DirectUploadInvalidError. A part that was left out, or that comes later, goes with
+        the multipart upload.
+        """
+        listed = self._ports.objects.list_parts(multipart_key(session), session.upload_id or "")
+        by_number, report = {part.number: part for part in listed}, self._report(session)
+        segments(report, {part.number: part.size for part in listed}, session.algorithm)
+        return [by_number[part.number] for part in report.parts]
+
+    def _report(self, session: Session) -> Report:
+        """Read the report that the session was sealed with, and no other one."""
+        if session.report is None:
+            raise ValueError(f"session {session.id} has no report")
+        raw = self._ports.objects.get(report_key(session.id, session.report))
+        if Digest.of(raw) != session.report:
+            raise ObjectChangedError(f"the report of {session.id} is another one")
+        return Report.parse(raw, session.algorithm, minimum=self._limits.part_minimum)
+
     def _missed_for_long(self, session: Session, error: Exception) -> bool:
         """Whether no CompleteMultipartUpload can be under way any more: the bytes are gone."""
         if isinstance(error, MultipartBusyError) or session.missed_at is None:
@@ -114,7 +150,47 @@ class Effects:
         return None, replace(session, missed_at=now)
 
     def _from_assembled(self, session: Session, until: float) -> Step:
+        if session.by_parts:
+            return self._verify_segments(session, until)
         return self._copy(session, until) if session.hashed else self._verify(session, until)
+
+    def _verify_segments(self, session: Session, until: float) -> Step:
+        """Read a direct upload's segments, and hash each from its words to the next one's.
+
+        A segment that holds is noted, and read by no later step. Raises DigestInvalidError for one
+        that does not.
+        """
+        report, held = self._report(session), bytearray(session.verified_segments or b"")
+        found = segments(report, report.sizes, session.algorithm)
+        held = held.ljust(-(-len(found) // 8), b"\0")
+        for segment in found:
+            place, bit = segment.index // 8, 1 << segment.index % 8
+            if held[place] & bit:
+                continue
+            if not self._holds(session, segment):
+                raise DigestInvalidError(
+                    f"the bytes of part {report.parts[segment.index].number} are not those of"
+                    f" {session.claim} and of the states reported: start a new upload"
+                )
+            held[place] |= bit
+            if self._ports.clock.now() >= until and segment.index + 1 < len(found):
+                return None, replace(session, verified_segments=bytes(held))
+        return Event.VERIFY, replace(session, verified_segments=None)
+
+    def _holds(self, session: Session, segment: Segment) -> bool:
+        staged, rest = session.staged_object, segment.end - segment.start
+        chunks = self._ports.objects.read(
+            staged.key, etag=staged.etag, chunk_size=_READ_CHUNK, first=segment.start
+        )
+
+        def own() -> "Iterator[bytes]":
+            nonlocal rest
+            while rest:
+                chunk = next(chunks)[:rest]
+                rest -= len(chunk)
+                yield chunk
+
+        return arrives(segment, own(), staged.size, session.claimed_digest)
 
     def _verify(self, session: Session, until: float) -> Step:
         """Read an unhashed session's staged object once; its digest serves later claims too."""

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
+    DigestInvalidError,
+    DirectUploadInvalidError,
     RegistryError,
     UploadBusyError,
     UploadInvalidError,
@@ -45,17 +47,17 @@ class Leases:
         self._leftovers = Leftovers(ports, limits)
 
     def find(self, owner: Owner, session_id: str, *, direct: bool = False) -> Session:
-        """Read a session without its lease. Raises UploadUnknownError.
+        """Read a session without its lease. Raises UploadUnknownError, and what `over` returns.
 
         A direct one is known to its own endpoints alone, which know no other one. One that is
         committed or being driven answers past the end of its life too: its client waits for the
         outcome.
         """
         session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
-        if session is None or session.owner != owner or session.state is UploadState.CANCELLED:
+        if session is None or session.owner != owner or session.is_direct is not direct:
             raise UploadUnknownError
-        if session.is_direct is not direct:
-            raise UploadUnknownError
+        if session.state is UploadState.CANCELLED:
+            raise over(session)
         answers = session.state is UploadState.COMMITTED or session.driven(now)
         if session.over_by(now) and not answers:
             raise UploadUnknownError
@@ -135,10 +137,11 @@ class Leases:
             return _after_takeover(moved.current)
         return UploadUnknownError("the bytes of this upload are gone: start a new one")
 
-    def end(self, session: Session, event: Event) -> Session:
+    def end(self, session: Session, event: Event, refusal: str | None = None) -> Session:
         """Cancel a session by `event` and clean up after it; raises SessionMovedError.
 
-        Its lease is freed and its fence rises; the sweeper looks at it once again.
+        Its lease is freed and its fence rises; the sweeper looks at it once again. `refusal` is
+        what its client hears from then on.
         """
         ended = replace(
             freed(session),
@@ -146,8 +149,18 @@ class Leases:
             fence=session.fence + 1,
             disturbed=session.disturbed or session.holder is not None,
             sweep_at=self._leftovers.comes_again(session),
+            refusal=refusal,
         )
         return self._leftovers.clean(self._ports.sessions.write(session, ended))
+
+
+def over(session: Session) -> RegistryError:
+    """Return the error for a request to a cancelled session: why it was refused, if it was."""
+    if session.refusal is None:
+        return UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
+    if session.staged is None:
+        return DirectUploadInvalidError(session.refusal)
+    return DigestInvalidError(session.refusal)
 
 
 def _after_takeover(current: Session | None) -> RegistryError:

@@ -8,7 +8,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.errors import RegistryError
-from chalicelib.registry.keys import canonical_key, data_key, direct_key, session_prefix, tail_key
+from chalicelib.registry.keys import (
+    canonical_key,
+    data_key,
+    own_key,
+    report_key,
+    session_prefix,
+    tail_key,
+)
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session
@@ -70,8 +77,7 @@ class Leftovers:
 
     def _delete(self, session: Session) -> None:
         if session.is_direct:
-            key = direct_key(session.claimed_digest, session.id)
-            self._objects.delete([] if key == session.published_key else [key])
+            self._delete_direct(session)
             return
         claims = {*session.earlier_claims, *([session.claim] if session.claim else [])}
         keys = sorted({canonical_key(claim, session.id) for claim in claims})
@@ -89,6 +95,24 @@ class Leftovers:
         if keys:
             self._objects.delete(keys)
 
+    def _delete_direct(self, session: Session) -> None:
+        """Delete a direct upload's bytes, unless they are live, and in parts what it had staged.
+
+        A part can outlive the abort of its upload, and a report come from a request that was late
+        to close the session: when the sweeper comes, both are looked for.
+        """
+        key = own_key(session)
+        keys = [] if key == session.published_key else [key]
+        late = self._clock.now() >= (session.sweep_at or 0.0)
+        if session.by_parts and (session.disturbed or late):
+            self._objects.abort_all(key)
+            self._objects.purge(session_prefix(session.id))
+        elif session.by_parts:
+            if session.staged is None and session.upload_id:
+                self._objects.abort_multipart(key, session.upload_id)
+            keys += [report_key(session.id, session.report)] if session.report else []
+        self._objects.delete(keys)
+
     def _may_be_written_late(self, session: Session) -> bool:
         """Whether bytes may still arrive after a clean-up.
 
@@ -99,8 +123,8 @@ class Leftovers:
         """
         if session.is_direct:
             return True
-        own_key = session.claim and canonical_key(session.claim, session.id)
+        own = session.claim and canonical_key(session.claim, session.id)
         sealed = session.tail_part is not None
         copied = session.tail is not None and session.published_key is not None
-        another_live = (sealed or copied) and session.published_key != own_key
+        another_live = (sealed or copied) and session.published_key != own
         return session.disturbed or another_live or session.offset >= self._limits.copy_whole

@@ -10,15 +10,23 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 
-from chalicelib.errors import RegistryError, UploadUnknownError
-from chalicelib.registry.keys import canonical_key
+from chalicelib.errors import (
+    DigestInvalidError,
+    DirectUploadInvalidError,
+    RegistryError,
+    UploadUnknownError,
+)
+from chalicelib.registry.keys import own_key
 from chalicelib.registry.outcomes import BYTES_LOST, RecordMissingError, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import WORKER, Session, UploadState, passed_on
+from chalicelib.registry.session import WORKER, Session, passed_on
 from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases, freed
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.states import Event, after
+
+REFUSALS = (DigestInvalidError, DirectUploadInvalidError)
+"""What an effect raises where a client's report, or its digest, is not true of its bytes."""
 
 
 class CommitDriver:
@@ -106,13 +114,15 @@ class CommitDriver:
 
     def step(self, session: Session, until: float, deadline: float = math.inf) -> Session:
         """Make a session's next move, or a part of it, and renew the lease."""
-        if session.state is UploadState.COPIED:
+        if session.stands:
             return self._publish(session, Event.PUBLISH)
         try:
             end = min(until, self._ports.clock.now() + self._limits.drive_step)
             event, found = self._effects.of(session, end)
         except BYTES_LOST:
             return self.end(session, Event.LOST)
+        except REFUSALS as error:
+            return self.end(session, Event.REFUSE, error.message)
         if event is Event.ALREADY_LIVE:
             return self._publish(session, event)
         moved_to = replace(found, lease_until=self._lease_until(deadline))
@@ -125,10 +135,10 @@ class CommitDriver:
         except SessionMovedError as moved:
             return self._moved(known(moved.current), found)
 
-    def end(self, session: Session, event: Event) -> Session:
+    def end(self, session: Session, event: Event, refusal: str | None = None) -> Session:
         """Cancel a session by `event` and clean up, unless another driver has moved it."""
         try:
-            return self._leases.end(session, event)
+            return self._leases.end(session, event, refusal)
         except SessionMovedError as moved:
             return known(moved.current)
 
@@ -144,13 +154,12 @@ class CommitDriver:
             return known(moved.current)
 
     def _publish(self, session: Session, event: Event) -> Session:
-        own_key = canonical_key(session.claimed_digest, session.id)
-        key = None if event is Event.ALREADY_LIVE else own_key
+        key = None if event is Event.ALREADY_LIVE else own_key(session)
         now = self._ports.clock.now()
         committed = replace(
             freed(session),
             state=after(session.state, event),
-            sweep_at=now + self._limits.sweep_again,
+            sweep_at=self._leftovers.comes_again(session),
         )
         try:
             written = self._ports.metadata.publish(

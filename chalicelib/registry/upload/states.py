@@ -30,6 +30,10 @@ before.
   its client puts the bytes to the canonical key by a URL that lets through nothing else. S3
   compares their SHA-256 with the claim before it keeps them, and keeps what it has compared. So a
   commit is one look at the object and one transaction, which any number of requests may try.
+- A direct session *in parts* has no claim before its commit, which brings a report of the parts
+  besides. Both are pinned by the write that seals it, and from then on it has a driver. S3 compares
+  nothing, and lets a part be put anew until the upload is completed. So nothing counts but what is
+  read of the object, by the ETag that S3 gave it: no URL lets through a write to that.
 
 Who may die where, and what the next one finds:
 
@@ -46,7 +50,9 @@ Who may die where, and what the next one finds:
   both are missed for longer than S3 can take.
 - direct: a client dies before its PUT, in it, or before the commit. It comes back, or the session
   ends with its life. A URL that was given out can't be taken back: a PUT may still land when the
-  session is over. So clean-up comes again when the last URL has expired and the longest PUT ended.
+  session is over, or a part that outlives the abort of its upload. A commit that dies before it
+  seals leaves a report. So clean-up comes again when the last URL has expired and the longest PUT
+  ended.
 - committed, cancelled: clean-up dies, and the sweeper does it again. Where a late writer may exist,
   it deletes by prefix, and once more an hour later, and only then may the item expire.
 
@@ -54,9 +60,11 @@ Why these states. `sealed` takes no more bytes; its claim is the hash, or it is 
 `assembled` has one staged object, which can be read, as parts can't be. A hashed session is copied
 from there. An unhashed one is read whole and published only by way of `verified`; after a
 mismatch it stays, since another claim may be right. `copied` has the bytes at a key of its own, and
-one transaction writes record, link and session. `direct` is no kind of `open`: it takes neither
-chunk nor claim. Nobody gets a blob by naming its digest: `already live` and `whole` are moves of
-hashed sessions alone, and a direct one has to have its own object.
+one transaction writes record, link and session; bytes that came in parts stand at theirs from the
+beginning, and are published from `verified`. `direct` is no kind of `open`: it takes no chunk.
+After `refuse` no other claim may follow, as it may after `mismatch`: the report was wrong, too.
+Nobody gets a blob by naming its digest: `already live` and `whole` are moves of hashed sessions
+alone, and a direct one has to have its own object.
 
 Tried and left: a limit of 64 burned numbers ended every upload in some minutes of throttling. A 409
 of CompleteMultipartUpload taken for `lost` ended uploads that another driver was completing. With
@@ -89,6 +97,8 @@ class Event(enum.StrEnum):
     """A hashed session's blob is live already: only a link was written."""
     PUBLISH = "publish"
     """The blob's record, the link and the session were written in one transaction."""
+    REFUSE = "refuse"
+    """A direct upload's parts are not those reported, or its bytes have another digest."""
     LOST = "lost"
     """The bytes that the session names are not in S3."""
     CANCEL = "cancel"
@@ -107,19 +117,23 @@ TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,
     (UploadState.OPEN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.EXPIRE): UploadState.CANCELLED,
+    (UploadState.DIRECT, Event.SEAL): UploadState.SEALED,
     (UploadState.DIRECT, Event.PUBLISH): UploadState.COMMITTED,
     (UploadState.DIRECT, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.DIRECT, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.SEALED, Event.ASSEMBLE): UploadState.ASSEMBLED,
     (UploadState.SEALED, Event.ALREADY_LIVE): UploadState.COMMITTED,
+    (UploadState.SEALED, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.SEALED, Event.LOST): UploadState.CANCELLED,
     (UploadState.SEALED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.ASSEMBLED, Event.COPY): UploadState.COPIED,
     (UploadState.ASSEMBLED, Event.VERIFY): UploadState.VERIFIED,
     (UploadState.ASSEMBLED, Event.MISMATCH): UploadState.ASSEMBLED,
+    (UploadState.ASSEMBLED, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.ASSEMBLED, Event.LOST): UploadState.CANCELLED,
     (UploadState.ASSEMBLED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.COPY): UploadState.COPIED,
+    (UploadState.VERIFIED, Event.PUBLISH): UploadState.COMMITTED,
     (UploadState.VERIFIED, Event.LOST): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.COPIED, Event.PUBLISH): UploadState.COMMITTED,

@@ -27,6 +27,8 @@ from chalicelib.registry.outcomes import (
     ObjectMissingError,
     ObjectStat,
     Part,
+    PartsChangedError,
+    PartTooSmallError,
     PresignedPut,
     WrittenObject,
 )
@@ -47,8 +49,13 @@ _PURGE_ROUNDS = 4
 _OF_AN_OBJECT = {"NoSuchKey": ObjectMissingError, "PreconditionFailed": ObjectChangedError}
 """The meaning of S3's codes where an object is read; a status without a code has none."""
 
-_OF_AN_UPLOAD = {"NoSuchUpload": MultipartMissingError}
+_OF_AN_UPLOAD: Mapping[str, type[Exception]] = {"NoSuchUpload": MultipartMissingError}
 
+_OF_ITS_PARTS: Mapping[str, type[Exception]] = {
+    **_OF_AN_UPLOAD,
+    "InvalidPart": PartsChangedError,
+    "EntityTooSmall": PartTooSmallError,
+}
 
 _BYTES = "application/octet-stream"
 _SHA256_BYTES = 32
@@ -216,7 +223,7 @@ class S3ObjectStore:
         span: tuple[int, int] | None = None,
     ) -> str:
         wanted = {"CopySourceRange": f"bytes={span[0]}-{span[1]}"} if span else {}
-        with failures(_OF_AN_OBJECT | _OF_AN_UPLOAD):
+        with failures({**_OF_AN_OBJECT, **_OF_AN_UPLOAD}):
             answer = self._client.upload_part_copy(
                 Bucket=self._bucket,
                 Key=key,
@@ -247,7 +254,7 @@ class S3ObjectStore:
             {"PartNumber": part.number, "ETag": part.etag} for part in parts
         ]
         try:
-            with failures(_OF_AN_UPLOAD):
+            with failures(_OF_ITS_PARTS):
                 answer = self._client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
@@ -299,6 +306,15 @@ class S3ObjectStore:
             "put_object", Params={"Bucket": self._bucket, "Key": key, **given}, ExpiresIn=seconds
         )
         return PresignedPut(url, dict(bound.values()))
+
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, *, seconds: int
+    ) -> PresignedPut:
+        part = {"Key": key, "UploadId": upload_id, "PartNumber": number, "ContentLength": size}
+        url = self._client.generate_presigned_url(
+            "upload_part", Params={"Bucket": self._bucket, **part}, ExpiresIn=seconds
+        )
+        return PresignedPut(url, {"Content-Length": str(size)})
 
     def _uploads(self, prefix: str) -> list[tuple[str, str]]:
         """Key and id of every open multipart upload below a prefix."""

@@ -60,6 +60,7 @@ ENDPOINTS = {
     "_oci/ext/discover": {"GET": Action.PING},
     "a/b/_moorage/uploads": {"POST": Action.PUSH},
     "a/b/_moorage/uploads/x": dict.fromkeys(("GET", "PUT", "DELETE"), Action.PUSH),
+    "a/b/_moorage/uploads/x/parts": {"POST": Action.PUSH},
     "a/b/tags/list": PULLED,
     f"a/b/referrers/sha256:{'0' * 64}": PULLED,
 }

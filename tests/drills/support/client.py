@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.digest import Algorithm, Digest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.api.messages import Response
     from chalicelib.registry.service import Limits
     from tests.drills.support.worlds import World
+    from tests.support.parted import PartedBlob
 
 HOME, AWAY = "team/home", "team/away"
 """The repositories of the operations and races."""
@@ -340,6 +341,89 @@ class Client:
         self.ledger.cancelled.add(session)
         response = self.requests.insist("DELETE", f"{repository}/_moorage/uploads/{session}")
         expect(response, 204, 404)
+
+    # direct uploads in parts
+
+    def push_parts(self, repository: str, blob: PartedBlob) -> None:
+        """Push a blob by putting its parts to S3."""
+        for _ in range(_SESSIONS):
+            session = self.start_parts(repository, blob)
+            put = self.put_parts(repository, session, blob)
+            if put and self.commit_parts(repository, session, blob):
+                return
+        raise Violation(f"no session of {_SESSIONS} ever took the parts")
+
+    def start_parts(self, repository: str, blob: PartedBlob) -> str:
+        """Open a direct session in parts; returns its id."""
+        target = f"{repository}/_moorage/uploads?parts=true&algorithm={blob.algorithm}"
+        response = expect(self.requests.insist("POST", target), 201)
+        return str(response.headers["Docker-Upload-UUID"])
+
+    def stored_parts(self, repository: str, session: str) -> dict[int, int] | None:
+        """Ask which parts S3 has, and their sizes; None if the session takes none any more."""
+        response = self.requests.insist("GET", f"{repository}/_moorage/uploads/{session}")
+        if response.status == 404:
+            self.gone(session)
+            return None
+        parts = json.loads(expect(response, 200).body).get("parts")
+        return parts and {part["number"]: part["size"] for part in parts["stored"]}
+
+    def part_urls(
+        self, repository: str, session: str, blob: PartedBlob
+    ) -> dict[int, PresignedPut] | None:
+        """Ask for a URL for each part; None if the session takes none any more."""
+        target = f"{repository}/_moorage/uploads/{session}/parts"
+        response = self.requests.insist("POST", target, blob.wanted)
+        if response.status == 404:
+            self.gone(session)
+            return None
+        given = json.loads(expect(response, 200).body)["parts"]
+        return {part["number"]: PresignedPut(part["url"], part["headers"]) for part in given}
+
+    def put_parts(self, repository: str, session: str, blob: PartedBlob) -> bool:
+        """Put the parts that S3 lacks; False if the session is over before."""
+        for _ in range(self.requests.tries):
+            stored = self.stored_parts(repository, session)
+            if stored is None:
+                return False
+            lacking = {n: data for n, data in blob.parts.items() if stored.get(n) != len(data)}
+            if not lacking:
+                return True
+            urls = self.part_urls(repository, session, replace(blob, parts=lacking)) or {}
+            try:
+                statuses = [self.put_to(urls[n], lacking[n]) for n in urls]
+            except Stopped:
+                self.requests.gate.revive()
+                self.requests.wait()
+            except RegistryError:
+                self.requests.wait()
+            else:
+                if not {200, 404}.issuperset(statuses):
+                    raise Violation(f"{session}: its parts were refused with {statuses}")
+        raise Violation(f"{session}: its parts never came in {self.requests.tries} tries")
+
+    def commit_parts(
+        self,
+        repository: str,
+        session: str,
+        blob: PartedBlob,
+        report: bytes | None = None,
+    ) -> bool:
+        """Commit with the blob's report, or with another body; False if the session is gone."""
+        target = f"{repository}/_moorage/uploads/{session}?digest={blob.digest}"
+        body = blob.report if report is None else report
+        response = expect(self.requests.insist("PUT", target, body), 201, 404)
+        if response.status == 404:
+            return self.gone(session, blob.digest)
+        self.ledger.blobs[repository, blob.digest] = blob.data
+        return True
+
+    def commit_wrongly(self, repository: str, session: str, digest: Digest, report: bytes) -> None:
+        """Commit with a digest or a report that is not true: it is refused, now and again."""
+        self.ledger.refused.add(session)
+        target = f"{repository}/_moorage/uploads/{session}?digest={digest}"
+        for body in (report, b"", report):
+            expect(self.requests.insist("PUT", target, body), 400)
 
     # the rest
 

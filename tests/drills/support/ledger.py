@@ -32,6 +32,8 @@ class Ledger:
     """A client sent DELETE for the manifest."""
     cancelled: set[str] = field(default_factory=set)
     """Sessions for which a client sent DELETE."""
+    refused: set[str] = field(default_factory=set)
+    """Sessions that a client sent a report or digest for which is not that of the bytes."""
     robbed: set[str] = field(default_factory=set)
     """Sessions whose bytes the drill itself deleted: they end as lost."""
     dead: set[str] = field(default_factory=set)
@@ -50,7 +52,7 @@ class Ledger:
 
     def ends(self, session_id: str) -> bool:
         """Whether a session may be cancelled before its life is over."""
-        return session_id in self.cancelled or session_id in self.robbed
+        return session_id in self.cancelled | self.refused | self.robbed
 
     def durable(self, session_id: str, offset: int) -> None:
         """Note the offset of an answer; raises Violation if an earlier one was higher."""

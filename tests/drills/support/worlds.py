@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -161,6 +161,8 @@ class TablesWorld:
 
     def put_by_url(self, put: PresignedPut, data: bytes, begun: float | None = None) -> int:
         """Do what a client does with a URL; returns S3's status. See MemoryObjectStore."""
+        if put.url.startswith("memory:PART:"):
+            return self._objects.put_part_by_url(put, data, begun=begun)
         return self._objects.put_by_url(put, data, begun=begun)
 
     def snapshot(self) -> Snapshot:
@@ -228,12 +230,16 @@ class AwsWorld:
 
     def put_by_url(self, put: PresignedPut, data: bytes, _begun: float | None = None) -> int:
         """Do what a client does with a URL, but for the signature; returns S3's status."""
-        key = urlsplit(put.url).path.removeprefix(f"/{self._bucket}/")
-        checksum = put.headers["x-amz-checksum-sha256"]
+        url = urlsplit(put.url)
+        target: Any = {"Bucket": self._bucket, "Key": url.path.removeprefix(f"/{self._bucket}/")}
+        query = dict(parse_qsl(url.query))
         try:
-            self._s3.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, IfNoneMatch="*"
-            )
+            if "uploadId" in query:
+                target |= {"UploadId": query["uploadId"], "PartNumber": int(query["partNumber"])}
+                self._s3.upload_part(**target, Body=data)
+            else:
+                checksum = put.headers["x-amz-checksum-sha256"]
+                self._s3.put_object(**target, Body=data, ChecksumSHA256=checksum, IfNoneMatch="*")
         except ClientError as refused:
             return status_of(refused) or 0
         return 200
