@@ -17,6 +17,7 @@ from tests.drills.support.requests import expect
 from tests.drills.support.schedule import ACTS, at_random, run
 from tests.drills.support.wire import letters
 from tests.drills.support.worlds import SMALL, AwsWorld
+from tests.support.parted import parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ _TRIES = 600
 REPOSITORIES = ("team/one", "team/two")
 CONFIG = b"{}"
 SHARED = b"a layer that all of them have in common"
+PARTS = parted(b"a layer that all of them put to S3 themselves, part by part " * 2, 64)
 
 
 def drill(world: World, seeds: range) -> Figures:
@@ -72,6 +74,7 @@ def _push_and_pull(client: Client, number: int) -> None:
     client.push(repository, Upload(CONFIG, whole=True))
     client.push(repository, Upload(SHARED, (20,)))
     client.push(repository, Upload(own, (5, 9, number)))
+    client.push_parts(repository, PARTS)
     body = images.image([SHARED, own], tag=number)
     client.put_manifest(repository, f"v{number}", body)
     for name in (f"v{number}", "latest"):
@@ -79,6 +82,6 @@ def _push_and_pull(client: Client, number: int) -> None:
     got = expect(client.requests.insist("GET", f"{repository}/manifests/v{number}"), 200)
     if got.body != body:
         raise Violation(f"v{number} is another client's manifest")
-    for data in (CONFIG, SHARED, own):
+    for data in (CONFIG, SHARED, own, PARTS.data):
         if client.pull(repository, Upload(data).digest) != data:
             raise Violation(f"{data!r} can't be pulled")

@@ -562,9 +562,10 @@ def _(_: Original, self: Leftovers, _session: Session) -> float:
     Leases,
     crashed=["direct, asked as another upload"],
 )
-def _(find: Original, self: Leases, owner: object, session_id: str, *, direct: bool = False) -> Any:  # noqa: ANN401 - as find
+def _(find: Original, self: Leases, owner: object, session_id: str, **how: bool) -> object:
     session = self._ports.sessions.get(session_id)
-    return find(self, owner, session_id, direct=session.is_direct if session else direct)
+    how["direct"] = session.is_direct if session else how.get("direct", False)
+    return find(self, owner, session_id, **how)
 
 
 @rule(

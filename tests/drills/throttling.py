@@ -29,6 +29,7 @@ OPERATIONS = (
     "commit parts and a body",
     "commit as sha512",
     "POST, one PATCH, PUT",
+    "parts, commit",
 )
 """In each of them every session has to be committed."""
 

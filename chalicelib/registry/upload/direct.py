@@ -28,7 +28,6 @@ from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.direct_parts import DirectParts, WantedPart
 from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
-from chalicelib.registry.upload.runner import REFUSALS
 from chalicelib.registry.upload.states import Event, after
 
 _CANCEL_TRIES = 4
@@ -125,7 +124,7 @@ class DirectUploads:
         Raises DirectUploadInvalidError if the bytes are not there, or not as they have to be, and
         UploadUnknownError; and what DirectParts.commit raises.
         """
-        session = self._leases.find(owner, session_id, direct=True)
+        session = self._leases.find(owner, session_id, direct=True, refused=True)
         if session.by_parts and digest is None:
             raise DigestInvalidError("the commit of an upload in parts needs ?digest=")
         if digest is not None and session.claim not in {None, digest}:
@@ -166,10 +165,7 @@ class DirectUploads:
         Raises UploadUnknownError, also for a committed one.
         """
         for _ in range(_CANCEL_TRIES):
-            try:
-                session = self._leases.find(owner, session_id, direct=True)
-            except REFUSALS:
-                raise UploadUnknownError("the upload is over") from None
+            session = self._leases.find(owner, session_id, direct=True)
             if session.state is not UploadState.DIRECT:
                 raise UploadUnknownError("the upload is over")
             try:

@@ -46,18 +46,20 @@ class Leases:
         self._chunks = Chunks(ports, limits)
         self._leftovers = Leftovers(ports, limits)
 
-    def find(self, owner: Owner, session_id: str, *, direct: bool = False) -> Session:
-        """Read a session without its lease. Raises UploadUnknownError, and what `over` returns.
+    def find(
+        self, owner: Owner, session_id: str, *, direct: bool = False, refused: bool = False
+    ) -> Session:
+        """Read a session without its lease. Raises UploadUnknownError.
 
         A direct one is known to its own endpoints alone, which know no other one. One that is
         committed or being driven answers past the end of its life too: its client waits for the
-        outcome.
+        outcome. `refused`: of one that was refused the reason is raised; see `over`.
         """
         session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
         if session is None or session.owner != owner or session.is_direct is not direct:
             raise UploadUnknownError
         if session.state is UploadState.CANCELLED:
-            raise over(session)
+            raise over(session) if refused else UploadUnknownError
         answers = session.state is UploadState.COMMITTED or session.driven(now)
         if session.over_by(now) and not answers:
             raise UploadUnknownError

@@ -398,7 +398,8 @@ class Client:
             except RegistryError:
                 self.requests.wait()
             else:
-                if not {200, 404}.issuperset(statuses):
+                # What S3 failed to keep is asked for again.
+                if not {200, 404, 500, 503}.issuperset(statuses):
                     raise Violation(f"{session}: its parts were refused with {statuses}")
         raise Violation(f"{session}: its parts never came in {self.requests.tries} tries")
 
