@@ -76,6 +76,13 @@ def commit(event: dict[str, Any], context: object) -> None:
     wiring.commit_session(event["session"])
 
 
+@app.lambda_function(name="verify")
+def verify(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Hash segments of a direct upload for a commit's driver, which waits for the answer."""
+    del context
+    return wiring.verify_segments(event)
+
+
 @app.schedule(Rate(1, unit=Rate.HOURS), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
     """Clean up the upload sessions and manifests that requests left unfinished."""

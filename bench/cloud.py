@@ -47,6 +47,33 @@ WORKER_START_SECONDS = 1.0
 As in docs/cost.md: assumed, from the cold starts of docs/coldstart.md on a slower processor.
 """
 
+INVOKE_SECONDS = 0.015
+"""From the call of a function to its first line, where a process waits for one: assumed."""
+
+FUNCTION_BURST_BYTES = 300 * 2**20
+"""What a function receives as fast as its streams carry it, before its network is held back.
+
+Measured, for AWS gives no figure: Bodner and others, "An Empirical Evaluation of Serverless Cloud
+Infrastructure for Large-Scale Data Processing" (2025), section 4.2.
+"""
+
+FUNCTION_BYTES_PER_SECOND = 75 * 2**20
+"""What a function receives from then on, with all its streams together: from the same section."""
+
+FUNCTION_HASH_BYTES_PER_SECOND = 400e6
+"""What a function of 1,024 MB hashes, with all its streams together.
+
+Assumed: half of what one core of a development machine does (``python -m bench.hashing``), for such
+a function has 0.58 of a processor.
+"""
+
+COMPLETE_SECONDS_PER_PART = 0.001
+"""What S3 takes for each part when it puts an object together, besides the request.
+
+The S3 API Reference ("CompleteMultipartUpload") says that it can take several minutes, and no more:
+this is assumed.
+"""
+
 WORKER_SECONDS = 900
 """The longest that one invocation may last (the Lambda Developer Guide, "Lambda quotas")."""
 

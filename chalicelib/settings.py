@@ -50,6 +50,8 @@ class Settings(NamedTuple):
     anonymous_mount: bool = False
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
+    verify_function: str | None = None
+    """The function that hashes parts of large uploads; None: this process does."""
     emulated: bool = False
     """Whether S3 is an emulator, where buckets have no host names."""
 
@@ -68,6 +70,7 @@ class Settings(NamedTuple):
             sparse_image=reader.flag("SPARSE_IMAGE"),
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
+            verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
             emulated=any(map(environment.get, _ENDPOINTS)),
         )
 

@@ -13,13 +13,14 @@ from chalicelib.api.headers import blob_location, direct_location
 from chalicelib.api.messages import Request, Response
 from chalicelib.digest import Algorithm, UnsupportedAlgorithmError, parse_algorithm
 from chalicelib.errors import DigestInvalidError, RequestInvalidError, quoted
-from chalicelib.limits import PART_COUNT, PUT_MAXIMUM
+from chalicelib.limits import PART_COUNT
 from chalicelib.reference import parse_digest
 from chalicelib.registry.outcomes import PresignedPut
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.session import Owner, UploadState
 from chalicelib.registry.upload.direct import DirectStatus
 from chalicelib.registry.upload.direct_parts import URL_BATCH, WantedPart
+from chalicelib.registry.upload.segments import PART_MAXIMUM
 from chalicelib.strict_json import JsonInvalidError, is_whole, read_object
 
 # More digits are more bytes than anything can have; int() itself refuses 4,301 and more.
@@ -146,7 +147,7 @@ def _described(status: int, registry: Registry, found: DirectStatus) -> Response
     if found.stored is not None:
         document["parts"] = {
             "minimum": registry.direct.part_minimum,
-            "maximum": PUT_MAXIMUM,
+            "maximum": PART_MAXIMUM,
             "count": PART_COUNT,
             "multiple": session.algorithm.block_size,
             "batch": URL_BATCH,

@@ -18,6 +18,7 @@ from chalicelib.registry.outcomes import (
     PresignedPut,
     WrittenObject,
 )
+from chalicelib.registry.proof import Stretch, Verdict
 from chalicelib.registry.session import Owner, Session
 
 
@@ -36,8 +37,10 @@ class ObjectStore(Protocol):
         than promised raise UnavailableError, never a short answer.
         """
 
-    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
-        """Stream an object from the byte `first` on; raises as `get` does.
+    def read(
+        self, key: str, *, etag: str, chunk_size: int, first: int = 0, last: int | None = None
+    ) -> Iterator[bytes]:
+        """Stream an object from the byte `first` on, up to `last` (inclusive); raises as `get`.
 
         In chunks of at most `chunk_size` bytes; `first` must lie inside an object that has bytes.
         """
@@ -375,10 +378,17 @@ class MetadataStore(Protocol):
 
 
 class Workers(Protocol):
-    """Work that goes on after the answer to the client."""
+    """Work for other processes: what goes on after the answer to the client, and hashing."""
 
     def commit(self, session_id: str) -> None:
         """Ask for a sealed session to be driven to its end; returns at once."""
+
+    def verify(self, stretch: Stretch) -> Verdict:
+        """Let a worker read segments, and wait for what it found; it writes nothing.
+
+        Takes `Limits.verify_time` and one segment's time at most. Raises ObjectMissingError,
+        ObjectChangedError.
+        """
 
 
 class TicketKeys(Protocol):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.upload.direct import DirectUploads
     from chalicelib.registry.upload.runner import CommitDriver
     from chalicelib.registry.upload.uploads import Uploads
+    from chalicelib.registry.upload.verification import Verifier
 
 # ruff: noqa: PLC0415 - a service is imported when it is built
 
@@ -76,6 +77,13 @@ class Registry:
         from chalicelib.registry.upload.runner import CommitDriver
 
         return CommitDriver(self._ports, self._limits)
+
+    @cached_property
+    def verifier(self) -> "Verifier":
+        """The worker that verifies segments."""
+        from chalicelib.registry.upload.verification import Verifier
+
+        return Verifier(self._ports, self._limits)
 
     @cached_property
     def sweeper(self) -> "Sweeper":

@@ -5,6 +5,7 @@ This module must never hold a rule.
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from chalicelib.at_once import AtOnce, in_threads
 from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
 
 if TYPE_CHECKING:
@@ -71,6 +72,18 @@ class Limits(NamedTuple):
     """
     verify_inline: int = 64 * MIB
     """The same for bytes that must be read back, which takes longer than a copy."""
+    verify_alone: int = 64 * MIB
+    """Up to this size a driver hashes all segments of a blob itself, and asks no worker."""
+    verify_workers: int = 64
+    """How many workers read segments of one blob at once."""
+    verify_streams: int = 4
+    """How many segments one worker reads at once."""
+    verify_least: int = 64 * MIB
+    """Bytes that a worker is asked about at least, where there are so many."""
+    verify_most: int = 512 * MIB
+    """The same at most, unless one segment has more."""
+    verify_time: float = 60.0
+    """How long a worker goes on beginning segments."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes are in its item (an item holds 400 KB)."""
     references_inline: int = 1000
@@ -93,6 +106,7 @@ class Ports(NamedTuple):
     metadata: "MetadataStore"
     workers: "Workers"
     clock: "Clock"
+    at_once: AtOnce = in_threads
 
     def is_there(self, key: str) -> bool:
         """Whether the object store has an object under a key, in one request."""

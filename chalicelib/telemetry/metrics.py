@@ -52,7 +52,13 @@ METRICS: Mapping[str, Metric] = {
 
 _PULLED = frozenset({200, 206, 307})
 _PULLS = frozenset({"blobs.get", "manifests.get"})
-_WORK_OF = {"pull": "pull", "push": "push", "commit": "background", "sweep": "background"}
+_WORK_OF = {
+    "pull": "pull",
+    "push": "push",
+    "commit": "background",
+    "verify": "background",
+    "sweep": "background",
+}
 
 Dimension = tuple[str, str] | None
 """A dimension beside `service`: its name and its value."""

@@ -6,8 +6,9 @@ This module must never decide anything that a setting does not say.
 import logging
 import os
 import time
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
@@ -15,7 +16,7 @@ from chalicelib.clock import SystemClock
 from chalicelib.errors import RegistryError
 from chalicelib.settings import AccessSettings, ApiOptions, Settings
 from chalicelib.stores.aws.clients import client
-from chalicelib.stores.aws.workers import FunctionWorkers, ThreadWorkers
+from chalicelib.stores.aws.workers import FunctionWorkers, ThreadWorkers, answer_event
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
@@ -23,6 +24,7 @@ from chalicelib.telemetry import log
 if TYPE_CHECKING:
     from chalicelib.access.cursors import Cursors
     from chalicelib.access.token_service import TokenService
+    from chalicelib.registry.proof import Stretch, Verdict
     from chalicelib.registry.registry import Registry
     from chalicelib.registry.session import Session
     from chalicelib.registry.sweeper import SweepReport
@@ -78,6 +80,16 @@ def _outcome(session: "Session") -> dict[str, object]:
     }
 
 
+def verify_segments(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Hash segments of a direct upload: what the verify function does, and answers its driver."""
+    with log.invocation(_log, "verify", digest=event["digest"]):
+        return answer_event(event, _verdict)
+
+
+def _verdict(stretch: "Stretch") -> "Verdict":
+    return registry().verifier.verdict(stretch)
+
+
 def sweep(seconds: float = SWEEP_SECONDS) -> "SweepReport":
     """Sweep what is due: what the sweep function does, hourly. The next run does what is left."""
     with log.invocation(_log, "sweep") as fields:
@@ -94,8 +106,8 @@ def registry() -> "Registry":
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
     from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+    from chalicelib.stores.s3.copies import COPY_THREADS
     from chalicelib.stores.s3.objects import (
-        REQUEST_PATIENCE,
         WORKER_PATIENCE,
         S3ObjectStore,
         s3_config,
@@ -104,25 +116,31 @@ def registry() -> "Registry":
     config = settings()
     clock = SystemClock()
     dynamodb = dynamodb_client()
-    workers = (
-        FunctionWorkers(config.commit_function)
-        if config.commit_function
-        else ThreadWorkers(commit_session)
+    limits = Limits(
+        sparse_index=config.sparse_index,
+        sparse_image=config.sparse_image,
+        anonymous_mount=config.anonymous_mount,
     )
-    # Only a function that can hand a commit over has a client that waits for its answer.
-    patience = REQUEST_PATIENCE if config.commit_function else WORKER_PATIENCE
-    s3 = client("s3", s3_config(emulated=config.emulated, patience=patience))
+    workers = FunctionWorkers(
+        ThreadWorkers(commit_session, _verdict),
+        commit_function=config.commit_function,
+        verify_function=config.verify_function,
+        at_once=limits.verify_workers,
+    )
+    # Only a function that can hand a commit over has a client that waits for its answer, and it
+    # never copies in parts.
+    s3_options = (
+        s3_config(emulated=config.emulated)
+        if config.commit_function
+        else s3_config(emulated=config.emulated, patience=WORKER_PATIENCE, connections=COPY_THREADS)
+    )
+    s3 = client("s3", s3_options)
     ports = Ports(
         objects=S3ObjectStore(s3, config.bucket),
         sessions=DynamoSessionStore(dynamodb, config.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,
         clock=clock,
-    )
-    limits = Limits(
-        sparse_index=config.sparse_index,
-        sparse_image=config.sparse_image,
-        anonymous_mount=config.anonymous_mount,
     )
     return Registry(ports, limits)
 

@@ -17,6 +17,7 @@ _NOT_INHERITED = (
     "AUTH",
     # There is no commit function here: a thread of the gateway finishes commits.
     "MOORAGE_COMMIT_FUNCTION",
+    "MOORAGE_VERIFY_FUNCTION",
     "MOORAGE_SIGNING_KEY",
     "MOORAGE_URL",
 )

@@ -36,6 +36,7 @@ THINGS: list[tuple[dict[str, Any], str]] = [
     (below(table("UploadsTable"), "/index/sweep"), "index `sweep` of `uploads`"),
     ({"Fn::Sub": PARAMETER}, "the signing key's parameter"),
     ({"Fn::GetAtt": ["Commit", "Arn"]}, "function `commit`"),
+    ({"Fn::GetAtt": ["Verify", "Arn"]}, "function `verify`"),
 ]
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.keys import parts_key, report_key
+from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.direct_parts import named, sealed_with
 from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.segments import Report
+from chalicelib.registry.upload.verification import as_bits
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate
@@ -24,7 +26,7 @@ from tests.support.parted import PartedBlob, parted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.registry.session import Session, UploadState
+    from chalicelib.registry.session import Session
     from tests.drills.support.client import Client, Stage
 
 HOUR = 3600.0
@@ -102,6 +104,27 @@ def left(state: UploadState) -> Callable[[Stage], str]:
         while current.state is not state:
             current = driver.step(current, ports.clock.now() + 600)
         stage.world.clock.sleep(HOUR)
+        return session
+
+    return prepare
+
+
+def half_verified(*, wrong: bool = False) -> Callable[[Stage], str]:
+    """Prepare a session whose commit died when the first and the last segment held.
+
+    `wrong`: between them are other bytes than those reported. Whoever drives it on finds them.
+    """
+
+    def prepare(stage: Stage) -> str:
+        session = left(UploadState.ASSEMBLED)(stage)
+        ports, before = stage.world.ports(Gate()), held(stage, session)
+        found = replace(before, verified_segments=as_bits({0, 2}))
+        if wrong:
+            stage.ledger.refused.add(session)
+            data = b"".join((BLOB.parts[1], OTHER.parts[2], BLOB.parts[3]))
+            etag = ports.objects.put(parts_key(session), data).etag
+            found = replace(found, staged=replace(found.staged_object, etag=etag))
+        ports.sessions.write(before, found)
         return session
 
     return prepare
@@ -217,6 +240,11 @@ def committing_what_is_gone(client: Client, session: str) -> None:
     if client.commit_parts(HOME, session, BLOB):
         raise Violation("parts that were gone were committed")
     client.push_parts(HOME, BLOB)
+
+
+def committing_wrongly(client: Client, session: str) -> None:
+    """Commit what was begun with other bytes: it is refused, now and again."""
+    client.commit_wrongly(HOME, session, BLOB.digest, BLOB.report)
 
 
 # What is done beside what may end the session

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from chalicelib.digest import Digest
+from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
     DirectUploadInvalidError,
     RegistryError,
@@ -27,7 +27,7 @@ from chalicelib.errors import (
     UploadUnknownError,
 )
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.keys import parts_key
+from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import bodies_of
 from chalicelib.registry.outcomes import (
@@ -38,6 +38,7 @@ from chalicelib.registry.outcomes import (
     UnfinishedError,
     WrittenObject,
 )
+from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload import (
@@ -48,6 +49,7 @@ from chalicelib.registry.upload import (
     leases,
     leftovers,
     runner,
+    verification,
 )
 from chalicelib.registry.upload import direct as direct_uploads
 from chalicelib.registry.upload.closing import Closing
@@ -56,7 +58,9 @@ from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver
+from chalicelib.registry.upload.segments import Report
 from chalicelib.registry.upload.states import Event
+from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
@@ -68,12 +72,13 @@ from chalicelib.stores.s3 import copies, objects
 from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.drills import crashes, direct, faults, images, operations, pairs, races
 from tests.drills import direct_parts as parts
+from tests.drills.direct_parts import BLOB, OTHER
 from tests.drills.figures import Figures
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
 from tests.drills.support.ledger import Ledger, Violation
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import expect
-from tests.drills.support.worlds import BY_WORKER, SMALL, TablesWorld
+from tests.drills.support.worlds import BY_WORKER, PART, SMALL, TablesWorld
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
@@ -81,7 +86,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from chalicelib.registry.model import Link, Manifest, Stamp
-    from chalicelib.registry.upload.segments import Segment
+    from chalicelib.registry.outcomes import Part
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -392,6 +397,46 @@ def the_first_digest_counts() -> None:
     expect(stage.client().requests.insist("PUT", right), 201)
 
 
+# Checks of the verification: what was found belongs to a report and an object, which only a hand at
+# the bucket replaces.
+
+
+def not_published_after(replaced: Callable[[Any, str], None]) -> None:
+    """Drive a commit on, half of whose segments hold, when something was replaced meanwhile."""
+    stage = Stage(TablesWorld(), Ledger())
+    session = parts.half_verified(wrong=True)(stage)
+    ports = stage.world.ports(Gate())
+    replaced(ports.objects, session)
+    CommitDriver(ports, SMALL).resume(session, ports.clock.now() + 600)
+    if stage.world.snapshot().records:
+        raise Violation("bytes were published that nobody has verified")
+
+
+def a_report_that_was_replaced() -> None:
+    """The segment that is missing holds by another report, whose words begin and end elsewhere."""
+
+    def forge(objects: Any, session: str) -> None:  # noqa: ANN401 - an object store
+        report = Report.parse(BLOB.report, BLOB.algorithm, minimum=PART)
+        first, second, last = report.parts
+        words = b"\1" * BLOB.algorithm.words_size
+        hasher = Hasher.from_words(BLOB.algorithm, words, first.size)
+        hasher.update(OTHER.parts[2])
+        forged = Report((replace(first, state=words), replace(second, state=hasher.words()), last))
+        objects.put(report_key(session, direct_parts.named(report)), forged.dump())
+
+    not_published_after(forge)
+
+
+def an_object_that_was_replaced() -> None:
+    """The segment that is missing holds in another object, where the others do not."""
+
+    def put(objects: Any, session: str) -> None:  # noqa: ANN401 - likewise
+        other = OTHER.parts
+        objects.put(parts_key(session), b"".join((other[1], BLOB.parts[2], other[3])))
+
+    not_published_after(put)
+
+
 def a_checksum_of_parts() -> None:
     """Look at an object of parts, which has the checksum of its parts' checksums: that is none."""
     checksum = base64.b64encode(hashlib.sha256(TEXT).digest()).decode()
@@ -580,32 +625,12 @@ def _(_: Original, _self: Closing, _committed: Session) -> object:
 
 @rule(
     "what came in parts is published unread",
-    "_verify_segments",
-    Effects,
+    "step",
+    Verification,
     crashed=["parts, commit with another digest"],
 )
-def _(_: Original, _self: Effects, session: Session, _until: float) -> object:
-    return Event.VERIFY, session
-
-
-@rule(
-    "the states between parts are believed",
-    "arrives",
-    effects,
-    crashed=["parts, one put anew"],
-)
-def _(arrives: Original, segment: Segment, *rest: object) -> bool:
-    return segment.after is not None or arrives(segment, *rest)
-
-
-@rule(
-    "the digest of the last part is believed",
-    "arrives",
-    effects,
-    crashed=["parts, commit with another digest"],
-)
-def _(arrives: Original, segment: Segment, *rest: object) -> bool:
-    return segment.after is None or arrives(segment, *rest)
+def _(_: Original, _self: Verification, session: Session, *_more: object) -> object:
+    return True, session
 
 
 @rule(
@@ -829,16 +854,22 @@ def _(delete: Original, self: Leftovers, session: Session) -> None:
     delete(self, replace(session, disturbed=False))
 
 
-@rule("a copy goes on from the wrong byte", "_copied", copies, crashed=["commit, copy was begun"])
-def _(copied: Original, objects: Any, source: object, upload: object, *known: Any) -> object:  # noqa: ANN401 - a store
-    copy_part, before = objects.copy_part, sum(part.size for part in known[0])
+@rule(
+    "a copy goes on from the wrong byte",
+    "parts",
+    copies.PartsCopy,
+    crashed=["commit, copy was begun"],
+)
+def _(parts: Original, self: copies.PartsCopy, known: Sequence[Part]) -> object:
+    objects, before = self.objects, sum(part.size for part in known)
+    copy_part: Original = objects.copy_part
 
     def wrong(*place: Any) -> object:  # noqa: ANN401 - as the port's
         span = tuple(max(at - before, 0) for at in place[-1])
         return copy_part(*place[:-1], span)
 
     with mock.patch.object(objects, "copy_part", wrong):
-        return copied(objects, source, upload, *known)
+        return parts(self, known)
 
 
 @rule(
@@ -1120,3 +1151,88 @@ RULES.append(
         checked=[the_first_digest_counts],
     )
 )
+
+
+@rule(
+    "words between segments are not compared", "_holds", Verifier, crashed=["parts, one put anew"]
+)
+def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
+    found = holds(self, stretch, segment, until)
+    return found if segment.after is None else found is not None or None
+
+
+@rule(
+    "the digest is not compared",
+    "_holds",
+    Verifier,
+    crashed=["parts, commit with another digest"],
+)
+def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
+    found = holds(self, stretch, segment, until)
+    return found if segment.after is not None else found is not None or None
+
+
+@rule("the hash is not padded with the object's size", "__init__", Verifier, crashed=["parts"])
+def _(init: Original, self: Verifier, ports: Ports, limits: object) -> None:
+    def alone(segment: Segment, chunks: Iterable[bytes], _total: int, digest: Digest) -> bool:
+        own = replace(segment, start=0, end=segment.size)
+        return arrives(own, chunks, segment.size, digest)
+
+    init(self, ports, limits, alone)
+
+
+@rule("a segment that can't be read is wrong", "_holds", Verifier, failed=["parts"])
+def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
+    return bool(holds(self, stretch, segment, until))
+
+
+@rule("segments that hold are counted", "as_bits", verification, failed=["parts, one put anew"])
+def _(as_bits: Original, indexes: frozenset[int]) -> object:
+    return as_bits(range(len(indexes)))
+
+
+@rule(
+    "a worker that does not answer has nothing against it",
+    "_asked",
+    Verification,
+    failed=["parts, one put anew"],
+)
+def _(asked: Original, self: Verification, stretch: Stretch, until: float) -> object:
+    found = asked(self, stretch, until)
+    every = frozenset(segment.index for segment in stretch.segments)
+    return Verdict(every - found.wrong, found.wrong)
+
+
+@rule(
+    "published before every segment holds",
+    "step",
+    Verification,
+    failed=["parts, one put anew"],
+)
+def _(step: Original, *arguments: object) -> object:
+    _done, session = step(*arguments)
+    return True, session
+
+
+@rule(
+    "segments are of whatever report is there",
+    "_read_report",
+    Effects,
+    checked=[a_report_that_was_replaced],
+)
+def _(_: Original, self: Effects, session: Session, named: Digest) -> Report:
+    raw = self._ports.objects.get(report_key(session.id, named))
+    return Report.parse(raw, session.algorithm, minimum=PART)
+
+
+@rule(
+    "segments are of whatever object is there",
+    "step",
+    Verification,
+    checked=[an_object_that_was_replaced],
+)
+def _(step: Original, self: Verification, session: Session, *arguments: object) -> object:
+    staged = session.staged_object
+    stat = self._ports.objects.stat(staged.key)
+    now = replace(session, staged=replace(staged, etag=stat.etag if stat else ""))
+    return step(self, now, *arguments)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from chalicelib.stores.aws.workers import stretch_event
 from moorage.common.project import PROJECT
 from moorage.local import children
 from tests.clients import images
@@ -38,6 +39,7 @@ from tests.e2e.cloud import (
 from tests.e2e.leftovers import leftovers
 from tests.e2e.patched_ministack import API_IDS, DENIED
 from tests.support.moorage_command import TOKEN
+from tests.support.parted import parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -259,22 +261,28 @@ def doctor(deployment: Deployment) -> None:
 
 
 def background(deployment: Deployment) -> None:
-    """The functions that nobody asks by HTTP run with their own rights: sweep, and commit."""
+    """The functions that nobody asks by HTTP run with their own rights."""
     functions = deployment.cloud.client("lambda")
     outputs = deployment.outputs()
-    for name, event in (("Sweep", _HOURLY), ("Commit", {"session": str(uuid.uuid4())})):
+    # A direct upload that is not there: the verify function may look, and says so.
+    absent = parted(b"x").stretch(f"direct/{uuid.uuid4()}/parts", '"none"')
+    for name, event, expected in (
+        ("Sweep", _HOURLY, "null"),
+        ("Commit", {"session": str(uuid.uuid4())}, "null"),
+        ("Verify", stretch_event(absent), '{"lost":'),
+    ):
         done = functions.invoke(
             FunctionName=outputs[f"{name}FunctionName"], Payload=json.dumps(event).encode()
         )
         answer = done["Payload"].read().decode()
-        if done.get("FunctionError") or answer != "null":
+        if done.get("FunctionError") or not answer.startswith(expected):
             raise StepError(f"{name} answered {answer}")
 
 
 def rights(deployment: Deployment) -> None:
     """Every function wrote its lines; nobody asked AWS for anything that a policy lacks."""
     logged = deployment.cloud.client("logs")
-    for function in ("api", "authorizer", "commit", "sweep"):
+    for function in ("api", "authorizer", "commit", "verify", "sweep"):
         group = f"/aws/lambda/{NAMES.api_stack}-{function}"
         pages = logged.get_paginator("filter_log_events").paginate(logGroupName=group)
         lines = [event["message"].strip() for page in pages for event in page["events"]]

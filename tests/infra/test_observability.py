@@ -302,7 +302,8 @@ def test_every_metric_is_of_aws_of_a_filter_or_emitted() -> None:
 
 def test_labels_on_the_dashboard_name_the_right_function() -> None:
     """A label begins with its metric's function."""
-    functions = {"API": "APIHandler", "commit": "Commit", "sweep": "Sweep"}
+    functions = {name: name.capitalize() for name in ("commit", "verify", "sweep")}
+    functions["API"] = "APIHandler"
     rows = [each for each in dashboard() if each.watched.metric.namespace == "AWS/Lambda"]
     assert {row.label.partition(":")[0] for row in rows} == set(functions)
     for row in rows:
@@ -332,7 +333,7 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
     did = ("retries", "s3_calls", "dynamodb_calls", "bytes_in", "bytes_out", "bytes_redirected")
     saw = ("cold_start", "resumed", "taken_over", "unhashed", "committed")
     fields = {**dict.fromkeys(did, 1), **dict.fromkeys(saw, True), "operation": "blobs.get"}
-    for action in (*(each.value for each in Action), "authorize", "commit"):
+    for action in (*(each.value for each in Action), "authorize", "commit", "verify"):
         for status in (200, 404, 429, 503):
             meter(a_line(action=action, status=status, **fields))
     meter(a_line(action="sweep", swept=dict.fromkeys(OUTCOMES, 1)))

@@ -18,10 +18,12 @@ import pytest
 
 from chalicelib.access.credentials import generate
 from chalicelib.digest import Algorithm, Digest
+from chalicelib.stores.aws.workers import stretch_event
 from moorage.gateway.event import GatewayRequest, build_event
 from moorage.gateway.resources import MatchedResource
 from tests.infra import deployed
 from tests.infra.runtime import Function, function_environment, run_bare, running
+from tests.support.parted import parted
 from tests.support.servers import request
 
 if TYPE_CHECKING:
@@ -178,6 +180,11 @@ class Stored:
             ExpressionAttributeValues={":end": {"N": repr(time.time() - seconds)}},
         )
 
+    def put(self, key: str, data: bytes) -> str:
+        """Store an object; return its ETag."""
+        etag: str = self._s3.put_object(Bucket=self._bucket, Key=key, Body=data)["ETag"]
+        return etag
+
     def staged(self, session: str) -> list[str]:
         """Return the keys of a session's objects and open multipart uploads."""
         prefix = f"uploads/{session}/"
@@ -224,6 +231,15 @@ def a_commit_is_handed_to_the_commit_function(world: World, stored: Stored) -> N
     assert (status, body) == (200, content)
 
 
+def segments_are_hashed(world: World, stored: Stored) -> None:
+    """A driver asks about an object's parts, and is answered which hold."""
+    blob = parted(bytes(200), 64, 64)
+    stretch = blob.stretch("direct/s/parts", stored.put("direct/s/parts", blob.data))
+    assert world.functions["Verify"](stretch_event(stretch)) == {"held": [0, 1, 2], "wrong": []}
+    lost = stretch_event(blob.stretch("direct/none/parts", stretch.etag))
+    assert set(world.functions["Verify"](lost)) == {"lost"}
+
+
 def an_expired_upload_is_cancelled(world: World, stored: Stored) -> None:
     """What it stored is deleted; another upload stays open."""
     chunks = [bytes(CHUNK), bytes(CHUNK), b"the tail"]
@@ -238,10 +254,12 @@ def an_expired_upload_is_cancelled(world: World, stored: Stored) -> None:
     assert world.ask("GET", location, Authorization=world.basic)[0] == 204
 
 
+DRIVERS = {"Commit", "Sweep"}
 RUNS: dict[str, Callable[[World, Stored], None]] = {
     "APIHandler": a_new_bearer_token_is_authorized,
     "Authorizer": a_new_bearer_token_is_authorized,
     "Commit": a_commit_is_handed_to_the_commit_function,
+    "Verify": segments_are_hashed,
     "Sweep": an_expired_upload_is_cancelled,
 }
 
@@ -269,11 +287,14 @@ def test_the_sweeps_rule_sends_no_input_of_its_own(world: World) -> None:
     ]
 
 
-def test_only_the_api_gets_the_commit_functions_name(world: World) -> None:
-    """No other function invokes one."""
-    named = "MOORAGE_COMMIT_FUNCTION"
+@pytest.mark.parametrize(("called", "callers"), [("Commit", {"APIHandler"}), ("Verify", DRIVERS)])
+def test_a_functions_name_is_known_to_those_that_invoke_it(
+    world: World, called: str, callers: set[str]
+) -> None:
+    """The API hands commits over, and verifies nothing large; who drives commits has verifiers."""
+    named = f"MOORAGE_{called.upper()}_FUNCTION"
     given = {name: each[named] for name, each in world.environments.items() if named in each}
-    assert given == {"APIHandler": deployed.called("Commit")}
+    assert given == dict.fromkeys(callers, deployed.called(called))
 
 
 class Daemon:

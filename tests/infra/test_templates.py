@@ -32,11 +32,11 @@ CHOICES = {
     "MOORAGE_SPARSE_INDEX": "sparse_index",
 }
 DATA_NAMES = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
-OPTIONAL = WATCHED | set(CHOICES) | {"MOORAGE_COMMIT_FUNCTION"}
+OPTIONAL = WATCHED | set(CHOICES) | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
 """Variables whose settings have a default."""
 
 
-FUNCTIONS = ("APIHandler", "Authorizer", "Commit", "Sweep")
+FUNCTIONS = ("APIHandler", "Authorizer", "Commit", "Verify", "Sweep")
 
 
 def variables(function: str) -> dict[str, Any]:
@@ -136,7 +136,9 @@ def test_each_function_has_the_variables_that_it_needs() -> None:
     commit = {"MOORAGE_COMMIT_FUNCTION"}
     assert set(variables("APIHandler")) == DATA_NAMES | ACCESS | WATCHED | commit | set(CHOICES)
     assert set(variables("Authorizer")) == ACCESS | WATCHED
-    assert set(variables("Commit")) == set(variables("Sweep")) == DATA_NAMES | WATCHED
+    assert set(variables("Verify")) == DATA_NAMES | WATCHED
+    driving = DATA_NAMES | WATCHED | {"MOORAGE_VERIFY_FUNCTION"}
+    assert set(variables("Commit")) == set(variables("Sweep")) == driving
     shared = {name: variables("APIHandler")[name] for name in ACCESS | WATCHED}
     assert shared == variables("Authorizer")
 

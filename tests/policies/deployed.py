@@ -11,6 +11,7 @@ in the same order as theirs; and the clock can be moved. It must never call AWS 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,7 @@ from chalicelib.stores.aws import clients
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.stores.s3 import objects as s3
+from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring
@@ -37,7 +39,12 @@ from moorage.access import signing_key
 from tests.chalicelib.access.values import a_credential
 from tests.emulators.lost_answers import aws_answer
 from tests.policies.aws_calls import AwsCall, Origin, each_call
-from tests.policies.function_policies import COMMIT_FUNCTION, DeployedNames, Function
+from tests.policies.function_policies import (
+    COMMIT_FUNCTION,
+    VERIFY_FUNCTION,
+    DeployedNames,
+    Function,
+)
 from tests.support.registries import RegistryUnderTest, registry_over, request_to
 
 if TYPE_CHECKING:
@@ -104,13 +111,16 @@ class Replay:
 
     @contextmanager
     def running(self, function: Function) -> Iterator[None]:
-        """Take every call until the block ends for one of this function."""
-        assert self._function is None, "one function runs at a time"
-        self._function = function
+        """Take every call until the block ends for one of this function.
+
+        No other one runs meanwhile but one that waits for it.
+        """
+        calling, self._function = self._function, function
+        assert calling is None or function is Function.VERIFY, "one function runs at a time"
         try:
             yield
         finally:
-            self._function = None
+            self._function = calling
 
     def of(self, function: Function) -> set[Need]:
         """Return what a function needed."""
@@ -128,7 +138,7 @@ class Replay:
 
 
 class ReplayedDeployment:
-    """Four functions over one backend, and what arranges the world for them."""
+    """Five functions over one backend, and what arranges the world for them."""
 
     def __init__(self, backend: Backend, replay: Replay) -> None:
         self.backend = backend
@@ -221,6 +231,7 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
         "MOORAGE_URL": URL,
         "MOORAGE_SIGNING_KEY": key,
         "MOORAGE_COMMIT_FUNCTION": COMMIT_FUNCTION,
+        "MOORAGE_VERIFY_FUNCTION": VERIFY_FUNCTION,
         "MOORAGE_INLINE_LIMIT": "1024",
     }
     deployment = ReplayedDeployment(backend, Replay(DeployedNames.of(backend, key)))
@@ -229,16 +240,22 @@ def deployed(backend: Backend) -> Iterator[ReplayedDeployment]:
         stack.enter_context(_smaller(deployment))
         _forget()
         stack.callback(_forget)
-        _lambda_takes_events()
+        _lambda_answers(deployment.replay)
         yield deployment
 
 
 @contextmanager
 def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
-    limits = partial(Limits, commit_inline=COMMIT_INLINE, copy_whole=COPY_WHOLE)
-    objects = partial(
-        S3ObjectStore, copy_whole=COPY_WHOLE, copy_part=COPY_PART, now=deployment.arranged.clock.now
+    limits = partial(
+        Limits,
+        commit_inline=COMMIT_INLINE,
+        verify_inline=COMMIT_INLINE,
+        verify_alone=COMMIT_INLINE,
+        copy_whole=COPY_WHOLE,
+        verify_workers=1,  # the replay knows one caller at a time
     )
+    copies = CopyPlan(COPY_WHOLE, COPY_PART, now=deployment.arranged.clock.now)
+    objects = partial(S3ObjectStore, copies=copies)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(service, "Limits", limits))
         stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))
@@ -252,14 +269,22 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
         yield
 
 
-def _lambda_takes_events() -> None:
-    """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet."""
+def _lambda_answers(replay: Replay) -> None:
+    """Answer asynchronous invocations as Lambda does: 202, and nothing has run yet.
 
-    def taken(request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        return aws_answer(request.url, 202)
+    The verify function runs while its caller waits.
+    """
+
+    def answered(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        if f"/{VERIFY_FUNCTION}/" not in request.url:
+            return aws_answer(request.url, 202)
+        with replay.running(Function.VERIFY):
+            asked: Any = request.body
+            verdict = wiring.verify_segments(json.loads(asked))
+        return aws_answer(request.url, 200, json.dumps(verdict).encode())
 
     # The stubs know of no handler that answers; botocore does.
-    handler: Any = taken
+    handler: Any = answered
     clients.session().register("before-send.lambda.Invoke", handler)
 
 

@@ -94,16 +94,22 @@ def opened(
 
 
 def parts_sealed(
-    deployment: ReplayedDeployment, claimed: bytes | None = None, *, lacking: bool = False
+    deployment: ReplayedDeployment,
+    claimed: bytes | None = None,
+    *,
+    lacking: bool = False,
+    large: bool = False,
 ) -> Session:
     """Leave a direct upload in parts that a request has closed, with its digest or another one.
 
-    `lacking`: its last part never came.
+    `lacking`: its last part never came. `large`: workers verify it.
     """
     registry = deployment.arranged
-    blob = parted(os.urandom(PART + 1000), PART)
+    sizes = (PART, PART) if large else (PART,)
+    blob = parted(os.urandom(sum(sizes) + 1000), *sizes)
     session = registry.registry.direct.start_parts(fresh_name(), WHO, blob.algorithm).session
-    for number, data in list(blob.parts.items())[: 1 if lacking else 2]:
+    sent = list(blob.parts.items())
+    for number, data in sent[:-1] if lacking else sent:
         key, upload_id = parts_key(session.id), session.upload_id or ""
         registry.ports.objects.put_part(key, upload_id, number, data)
     report = Report.parse(blob.report, blob.algorithm)
@@ -665,6 +671,13 @@ def a_commit_of_parts(deployment: ReplayedDeployment) -> None:
     commits(deployment, lost, UploadState.CANCELLED)
 
 
+def a_commit_of_large_parts(deployment: ReplayedDeployment) -> None:
+    """The verify function hashes them, and finds what is wrong."""
+    commits(deployment, parts_sealed(deployment, large=True))
+    wrong = parts_sealed(deployment, b"other bytes", large=True)
+    commits(deployment, wrong, UploadState.CANCELLED)
+
+
 def a_commit_in_parts(deployment: ReplayedDeployment) -> None:
     """More than one request copies is copied in parts; a copy that was begun goes on."""
     session, _ = sealed(deployment, *TOO_LARGE)
@@ -761,6 +774,14 @@ def a_sweep_of_parts(deployment: ReplayedDeployment) -> None:
     assert keys_of(deployment, left) == []
     assert state_of(deployment, waiting) is UploadState.COMMITTED
     assert keys_of(deployment, waiting) == [parts_key(waiting.id)]
+
+
+def a_sweep_of_large_parts(deployment: ReplayedDeployment) -> None:
+    """A commit is driven on, whose parts the verify function hashes."""
+    with deployment.earlier(2 * DAY):
+        waiting = parts_sealed(deployment, large=True)
+    deployment.sweep()
+    assert state_of(deployment, waiting) is UploadState.COMMITTED
 
 
 def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:

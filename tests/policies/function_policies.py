@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from tests.emulators.backends import Backend
 
 _STACK, _DATA_STACK = "moorage", "moorage-data"
-SIGNING_KEY, COMMIT_FUNCTION = "/moorage/signing-key", "moorage-commit"
+SIGNING_KEY = "/moorage/signing-key"
+COMMIT_FUNCTION, VERIFY_FUNCTION = "moorage-commit", "moorage-verify"
 
 
 class Function(enum.StrEnum):
@@ -38,6 +39,7 @@ class Function(enum.StrEnum):
     API = "api"
     AUTHORIZER = "authorizer"
     COMMIT = "commit"
+    VERIFY = "verify"
     SWEEP = "sweep"
 
 
@@ -51,6 +53,7 @@ class DeployedNames:
     access_table: str
     signing_key: str = SIGNING_KEY
     commit_function: str = COMMIT_FUNCTION
+    verify_function: str = VERIFY_FUNCTION
 
     @classmethod
     def of(cls, backend: Backend, signing_key: str = SIGNING_KEY) -> Self:
@@ -75,6 +78,7 @@ class DeployedNames:
                 "DataStack": _DATA_STACK,
                 "SigningKeyParameter": self.signing_key,
                 "Commit.Arn": function_arn(self.commit_function),
+                "Verify.Arn": function_arn(self.verify_function),
                 **{f"{each.title()}Logs.Arn": _logs_of(each) for each in Function},
             },
             exports={f"{_DATA_STACK}-{name}Arn": each for name, each in arns.items()},

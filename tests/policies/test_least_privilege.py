@@ -102,7 +102,9 @@ def test_policies_name_what_they_grant(function: Function, replay: Replay) -> No
 @pytest.mark.parametrize("function", Function)
 def test_a_policy_fits_into_its_role(function: Function) -> None:
     """IAM takes so many characters, with names as long as they can be."""
-    long = DeployedNames("b" * 63, "r" * 255, "u" * 255, "a" * 255, "/" + "k" * 1010, "c" * 64)
+    long = DeployedNames(
+        "b" * 63, "r" * 255, "u" * 255, "a" * 255, "/" + "k" * 1010, "c" * 64, "v" * 64
+    )
     text = json.dumps(long.stack().resolved(document(function)), separators=(",", ":"))
     assert len(text) <= MAX_CHARACTERS
 

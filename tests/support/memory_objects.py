@@ -32,7 +32,7 @@ from chalicelib.registry.outcomes import (
 )
 from chalicelib.registry.service import COPY_WHOLE
 from chalicelib.registry.session import StoredObject
-from chalicelib.stores.s3.copies import COPY_PART, PartsPlan, copy_in_parts
+from chalicelib.stores.s3.copies import COPY_PART, CopyPlan, copy_in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,11 +98,14 @@ class MemoryObjectStore:
             raise ObjectChangedError(key)
         return data if span is None else data[span[0] : span[1] + 1]
 
-    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
+    def read(
+        self, key: str, *, etag: str, chunk_size: int, first: int = 0, last: int | None = None
+    ) -> Iterator[bytes]:
         """Stream an object."""
         data = self.get(key, etag=etag)
         if first and first >= len(data):
             raise UnavailableError(f"{key} has no byte {first}")
+        data = data if last is None else data[: last + 1]
         for start in range(first, len(data), chunk_size):
             yield data[start : start + chunk_size]
 
@@ -128,8 +131,8 @@ class MemoryObjectStore:
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object."""
         if size >= self.copy_whole:
-            plan = PartsPlan(until, self.copy_part_size, threads=1, now=self.now)
-            copy_in_parts(self, StoredObject(source, size, etag), target, plan)
+            plan = CopyPlan(part=self.copy_part_size, threads=1, now=self.now)
+            copy_in_parts(self, StoredObject(source, size, etag), target, plan, until)
             return
         data = self.get(source, etag=etag)
         if len(data) != size:

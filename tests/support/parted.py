@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.registry.proof import Stretch
+from chalicelib.registry.upload.segments import Report, segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,12 @@ class PartedBlob:
     def report(self) -> bytes:
         """The report, as it is sent."""
         return json.dumps(self.document).encode()
+
+    def stretch(self, key: str, etag: str) -> Stretch:
+        """Return what a worker is asked who is to verify all of it."""
+        report = Report.parse(self.report, self.algorithm, minimum=1)
+        cut = segments(report, report.sizes, self.algorithm)
+        return Stretch(key, etag, len(self.data), self.digest, cut)
 
     @property
     def wanted(self) -> bytes:

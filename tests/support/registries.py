@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Request, Response
+from chalicelib.registry.proof import Verdict
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.items import session_item
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
+    from chalicelib.registry.proof import Stretch
     from chalicelib.registry.session import Session
+    from chalicelib.registry.upload.verification import Verifier
     from tests.emulators.backends import Backend
 
 REGISTRY: Final = "registry"
@@ -74,10 +78,18 @@ class RecordedWorkers:
     """Remembers what it was asked for."""
 
     asked: list[str] = field(default_factory=list)
+    verifier: Verifier | None = None
+    """What verifies for this process, as a worker would."""
+    stretches: list[Stretch] = field(default_factory=list)
 
     def commit(self, session_id: str) -> None:
         """Remember."""
         self.asked.append(session_id)
+
+    def verify(self, stretch: Stretch) -> Verdict:
+        """Remember, and verify."""
+        self.stretches.append(stretch)
+        return self.verifier.verdict(stretch) if self.verifier else Verdict()
 
 
 @dataclass
@@ -142,7 +154,9 @@ def registry_in_memory(limits: Limits) -> MemoryRegistry:
         now=clock.now,
     )
     sessions, metadata = stores_over(tables)
-    registry = Registry(Ports(objects, sessions, metadata, workers, clock), limits)
+    ports = Ports(objects, sessions, metadata, workers, clock)
+    registry = Registry(ports, limits)
+    workers.verifier = registry.verifier
     return MemoryRegistry(registry, objects, tables, sessions, metadata, workers, clock)
 
 
@@ -163,15 +177,16 @@ def registry_over(
 ) -> RegistryUnderTest:
     """Build a registry on a backend's bucket and tables."""
     s3, dynamodb = backend.shared_clients()
-    clock = TestClock()
+    clock, workers = TestClock(), RecordedWorkers()
     ports = Ports(
-        objects=S3ObjectStore(s3, backend.bucket, now=clock.now),
+        objects=S3ObjectStore(s3, backend.bucket, CopyPlan(now=clock.now)),
         sessions=DynamoSessionStore(dynamodb, backend.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, backend.registry_table, backend.uploads_table),
-        workers=RecordedWorkers(),
+        workers=workers,
         clock=clock,
     )
     registry = Registry(ports, limits or Limits())
+    workers.verifier = registry.verifier
     api = Api(lambda: registry, ApiOptions(inline_limit, head, manifest_limit=4_500_000))
     names = (backend.bucket, backend.registry_table, backend.uploads_table)
     return RegistryUnderTest(api, registry, ports, s3, dynamodb, *names, clock)

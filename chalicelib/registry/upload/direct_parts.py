@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.errors import DigestInvalidError, RequestInvalidError, UploadUnknownError
-from chalicelib.limits import PART_COUNT, PUT_MAXIMUM
+from chalicelib.limits import PART_COUNT
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.outcomes import (
     MultipartMissingError,
@@ -24,7 +24,7 @@ from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.runner import known
-from chalicelib.registry.upload.segments import Report
+from chalicelib.registry.upload.segments import PART_MAXIMUM, Report
 from chalicelib.registry.upload.states import Event, after
 
 URL_BATCH = 100
@@ -64,8 +64,10 @@ class DirectParts:
         for number, size in wanted:
             if not 1 <= number <= PART_COUNT:
                 raise RequestInvalidError(f"a part's number is 1 to {PART_COUNT}, not {number}")
-            if not 1 <= size <= PUT_MAXIMUM:
-                raise RequestInvalidError(f"part {number} has 1 to {PUT_MAXIMUM} bytes, not {size}")
+            if not 1 <= size <= PART_MAXIMUM:
+                raise RequestInvalidError(
+                    f"part {number} has 1 to {PART_MAXIMUM} bytes, not {size}"
+                )
         key, seconds = parts_key(session.id), int(self._limits.direct_url)
         presign = self._ports.objects.presign_part
         return [presign(key, upload_id, number, size, seconds=seconds) for number, size in wanted]

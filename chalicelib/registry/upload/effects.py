@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest, Hasher, UnusableStateError
-from chalicelib.errors import DigestInvalidError, DirectUploadInvalidError
+from chalicelib.errors import DirectUploadInvalidError
 from chalicelib.limits import PART_MINIMUM
 from chalicelib.registry.keys import canonical_key, data_key, multipart_key, report_key
 from chalicelib.registry.outcomes import (
@@ -22,11 +22,12 @@ from chalicelib.registry.outcomes import (
 )
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
-from chalicelib.registry.upload.segments import Report, Segment, arrives, segments
+from chalicelib.registry.upload.segments import Report, segments
 from chalicelib.registry.upload.states import Event
+from chalicelib.registry.upload.verification import Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from chalicelib.registry.outcomes import Part
 
@@ -46,6 +47,8 @@ class Effects:
     def __init__(self, ports: Ports, limits: Limits) -> None:
         self._ports = ports
         self._limits = limits
+        self._verification = Verification(ports, limits)
+        self._last_report: tuple[tuple[Digest, Algorithm], Report] | None = None
         self._by_state: dict[UploadState, Callable[[Session, float], Step]] = {
             UploadState.SEALED: self._from_sealed,
             UploadState.ASSEMBLED: self._from_assembled,
@@ -127,11 +130,17 @@ class Effects:
         return [by_number[part.number] for part in report.parts]
 
     def _report(self, session: Session) -> Report:
-        """Read the report that the session was sealed with, and no other one."""
+        """Read the report that the session was sealed with, and no other one; once in a commit."""
         if session.report is None:
             raise ValueError(f"session {session.id} has no report")
-        raw = self._ports.objects.get(report_key(session.id, session.report))
-        if Digest.of(raw) != session.report:
+        asked = (session.report, session.algorithm)
+        if self._last_report is None or self._last_report[0] != asked:
+            self._last_report = asked, self._read_report(session, session.report)
+        return self._last_report[1]
+
+    def _read_report(self, session: Session, named: Digest) -> Report:
+        raw = self._ports.objects.get(report_key(session.id, named))
+        if Digest.of(raw) != named:
             raise ObjectChangedError(f"the report of {session.id} is another one")
         return Report.parse(raw, session.algorithm, minimum=self._limits.part_minimum)
 
@@ -151,46 +160,9 @@ class Effects:
 
     def _from_assembled(self, session: Session, until: float) -> Step:
         if session.by_parts:
-            return self._verify_segments(session, until)
+            done, found = self._verification.step(session, self._report(session), until)
+            return (Event.VERIFY if done else None), found
         return self._copy(session, until) if session.hashed else self._verify(session, until)
-
-    def _verify_segments(self, session: Session, until: float) -> Step:
-        """Read a direct upload's segments, and hash each from its words to the next one's.
-
-        A segment that holds is noted, and read by no later step. Raises DigestInvalidError for one
-        that does not.
-        """
-        report, held = self._report(session), bytearray(session.verified_segments or b"")
-        found = segments(report, report.sizes, session.algorithm)
-        held = held.ljust(-(-len(found) // 8), b"\0")
-        for segment in found:
-            place, bit = segment.index // 8, 1 << segment.index % 8
-            if held[place] & bit:
-                continue
-            if not self._holds(session, segment):
-                raise DigestInvalidError(
-                    f"the bytes of part {report.parts[segment.index].number} are not those of"
-                    f" {session.claim} and of the states reported: start a new upload"
-                )
-            held[place] |= bit
-            if self._ports.clock.now() >= until and segment.index + 1 < len(found):
-                return None, replace(session, verified_segments=bytes(held))
-        return Event.VERIFY, replace(session, verified_segments=None)
-
-    def _holds(self, session: Session, segment: Segment) -> bool:
-        staged, rest = session.staged_object, segment.end - segment.start
-        chunks = self._ports.objects.read(
-            staged.key, etag=staged.etag, chunk_size=_READ_CHUNK, first=segment.start
-        )
-
-        def own() -> "Iterator[bytes]":
-            nonlocal rest
-            while rest:
-                chunk = next(chunks)[:rest]
-                rest -= len(chunk)
-                yield chunk
-
-        return arrives(segment, own(), staged.size, session.claimed_digest)
 
     def _verify(self, session: Session, until: float) -> Step:
         """Read an unhashed session's staged object once; its digest serves later claims too."""

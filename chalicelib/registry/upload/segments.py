@@ -1,22 +1,23 @@
-"""What a client reports of a blob that it put in parts, and how each part's bytes prove it.
+"""What a client reports of a blob that it put in parts, and the segments that are to prove it.
 
-The report says the words of the hash after each part. A segment is the bytes of one part, and it
-holds if hashing them leads from the words before it to those after it: from the algorithm's own
-first words in the first segment, to the digest in the last one. So if all of them hold, the bytes
-have the digest, whoever wrote the report. This module must never do I/O, nor take a word of a
-report for more than what the next segment begins with.
+The report says the words of the hash after each part. Each part is a segment: see
+`chalicelib.registry.proof`. This module must never do I/O, nor take anything in a report for true.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Self
 
-from chalicelib.digest import Algorithm, Digest, Hasher
+from chalicelib.digest import Algorithm, Hasher
 from chalicelib.errors import DirectUploadInvalidError, RequestInvalidError
-from chalicelib.limits import PART_COUNT, PART_MINIMUM, PUT_MAXIMUM
+from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
+from chalicelib.registry.proof import Segment
 from chalicelib.strict_json import JsonInvalidError, is_whole, read_object
+
+PART_MAXIMUM = 1024 * MIB
+"""Most bytes of a part: as many as a worker reads and hashes in one go, also where S3 is slow."""
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -84,21 +85,6 @@ class Report:
         return {part.number: part.size for part in self.parts}
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The bytes from `start` up to `end`, and the hash's words before and after them.
-
-    `after` is None for the last one. `index` counts from 0.
-    """
-
-    algorithm: Algorithm
-    index: int
-    start: int
-    end: int
-    before: bytes
-    after: bytes | None
-
-
 def segments(report: Report, sizes: Mapping[int, int], algorithm: Algorithm) -> tuple[Segment, ...]:
     """Return the segment of each part of a report.
 
@@ -118,25 +104,6 @@ def segments(report: Report, sizes: Mapping[int, int], algorithm: Algorithm) -> 
         Segment(algorithm, index, end - part.size, end, words[index], part.state)
         for index, (part, end) in enumerate(zip(report.parts, ends, strict=True))
     )
-
-
-def arrives(segment: Segment, chunks: Iterable[bytes], total: int, digest: Digest) -> bool:
-    """Whether a segment's bytes lead from the words before it to those after it.
-
-    `total` is the size of the whole object in bytes: the last segment has to end there, and its
-    hash, padded with that size, has to be `digest`. Other bytes than the segment's count arrive
-    nowhere.
-    """
-    hasher = Hasher.from_words(segment.algorithm, segment.before, segment.start)
-    for chunk in chunks:
-        hasher.update(chunk)
-        if hasher.offset > segment.end:
-            return False
-    if hasher.offset != segment.end:
-        return False
-    if segment.after is None:
-        return segment.end == total and hasher.digest() == digest
-    return hasher.words() == segment.after
 
 
 def _inner_part(given: object, algorithm: Algorithm, minimum: int) -> PartReport:
@@ -171,8 +138,8 @@ def _number_and_size(read: Mapping[str, Any], minimum: int) -> tuple[int, int]:
     number, size = read["number"], read["size"]
     if not is_whole(number) or not 1 <= number <= PART_COUNT:
         raise RequestInvalidError(f"a part's number is 1 to {PART_COUNT}, not {str(number)[:20]}")
-    if not is_whole(size) or not minimum <= size <= PUT_MAXIMUM:
+    if not is_whole(size) or not minimum <= size <= PART_MAXIMUM:
         raise RequestInvalidError(
-            f"part {number} has to have {minimum} to {PUT_MAXIMUM} bytes, not {str(size)[:20]}"
+            f"part {number} has to have {minimum} to {PART_MAXIMUM} bytes, not {str(size)[:20]}"
         )
     return number, size

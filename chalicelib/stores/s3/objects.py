@@ -7,7 +7,6 @@ means that. Its callers have named every key in an item of DynamoDB already.
 # ruff: noqa: D102 - registry.ports says what each method of the store does
 
 import binascii
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from http import HTTPStatus
@@ -32,10 +31,9 @@ from chalicelib.registry.outcomes import (
     PresignedPut,
     WrittenObject,
 )
-from chalicelib.registry.service import COPY_WHOLE
 from chalicelib.registry.session import StoredObject
 from chalicelib.stores.aws.failures import failures, status_of
-from chalicelib.stores.s3.copies import COPY_PART, PartsPlan, copy_in_parts
+from chalicelib.stores.s3.copies import CopyPlan, copy_in_parts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -76,7 +74,16 @@ WORKER_PATIENCE = 60
 """Seconds that a worker waits for S3: three attempts fit into what its function has to spare."""
 
 
-def s3_config(*, emulated: bool = False, patience: int = REQUEST_PATIENCE) -> Config:
+REQUEST_CONNECTIONS = 16
+"""Connections of the API, which copies nothing in parts."""
+
+
+def s3_config(
+    *,
+    emulated: bool = False,
+    patience: int = REQUEST_PATIENCE,
+    connections: int = REQUEST_CONNECTIONS,
+) -> Config:
     """Return how the client is to behave, each value on purpose.
 
     `patience` is how long it waits, in seconds, for the next bytes of an answer. While S3 completes
@@ -91,7 +98,7 @@ def s3_config(*, emulated: bool = False, patience: int = REQUEST_PATIENCE) -> Co
         retries={"mode": "standard", "total_max_attempts": 3},
         connect_timeout=3,
         read_timeout=patience,
-        max_pool_connections=16,
+        max_pool_connections=connections,
         tcp_keepalive=True,
         # The digest of the whole is checked; a CRC of each part would only cost time.
         request_checksum_calculation="when_required",
@@ -106,20 +113,10 @@ def s3_config(*, emulated: bool = False, patience: int = REQUEST_PATIENCE) -> Co
 class S3ObjectStore:
     """`ObjectStore` over one bucket."""
 
-    def __init__(
-        self,
-        client: "S3Client",
-        bucket: str,
-        *,
-        copy_whole: int = COPY_WHOLE,
-        copy_part: int = COPY_PART,
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, client: "S3Client", bucket: str, copies: CopyPlan | None = None) -> None:
         self._client = client
         self._bucket = bucket
-        self._copy_whole = copy_whole
-        self._copy_part = copy_part
-        self._now = now
+        self._copies = copies or CopyPlan()
 
     def put(self, key: str, data: bytes) -> WrittenObject:
         with failures():
@@ -134,8 +131,12 @@ class S3ObjectStore:
         wanted = f"bytes={span[0]}-{span[1]}" if span else None
         return b"".join(self._stream(key, etag, wanted, None))
 
-    def read(self, key: str, *, etag: str, chunk_size: int, first: int = 0) -> Iterator[bytes]:
-        return self._stream(key, etag, f"bytes={first}-" if first else None, chunk_size)
+    def read(
+        self, key: str, *, etag: str, chunk_size: int, first: int = 0, last: int | None = None
+    ) -> Iterator[bytes]:
+        end = "" if last is None else last
+        whole = first == 0 and last is None
+        return self._stream(key, etag, None if whole else f"bytes={first}-{end}", chunk_size)
 
     def _stream(
         self, key: str, etag: str | None, span: str | None, chunk_size: int | None
@@ -186,9 +187,8 @@ class S3ObjectStore:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
-        if size >= self._copy_whole:
-            plan = PartsPlan(until, self._copy_part, now=self._now)
-            copy_in_parts(self, StoredObject(source, size, etag), target, plan)
+        if size >= self._copies.whole:
+            copy_in_parts(self, StoredObject(source, size, etag), target, self._copies, until)
             return
         with failures(_OF_AN_OBJECT):
             self._client.copy_object(

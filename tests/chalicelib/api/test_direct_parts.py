@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
-from chalicelib.limits import MIB, PART_COUNT, PUT_MAXIMUM
+from chalicelib.limits import MIB, PART_COUNT
+from chalicelib.registry.upload.segments import PART_MAXIMUM
 from tests.chalicelib.api.pushing import code
 from tests.chalicelib.api.test_direct import NAME, told
 from tests.support.calls import record_calls
@@ -61,15 +62,15 @@ def test_parts_are_put_to_s3_and_published_where_they_stand(
     assert committed.status == 201
     assert committed.headers["Location"] == f"/v2/{NAME}/blobs/{blob.digest}"
     assert committed.headers["Docker-Content-Digest"] == str(blob.digest)
-    # The registry signs for the parts, and the client sends them. The report is put, read for each
-    # of two steps, and deleted; each part is read once.
+    # The registry signs for the parts, and the client sends them. Each part is read once; the
+    # report is put, read once, and deleted.
     assert dict(calls.operations("s3")) == {
         "CreateMultipartUpload": 1,
         "UploadPart": 2,
         "PutObject": 1,
         "ListParts": 1,
         "CompleteMultipartUpload": 1,
-        "GetObject": 4,
+        "GetObject": 3,
         "DeleteObjects": 1,
     }
     assert dict(calls.operations("dynamodb")) == {
@@ -98,7 +99,7 @@ def test_parts_are_put_to_s3_and_published_where_they_stand(
 def test_a_session_says_what_s3_has_of_it(registry: RegistryUnderTest) -> None:
     """The limits of parts, and the number and size of each that is there: so a client resumes."""
     opened = open_parts(registry)
-    limits = {"minimum": 5 * MIB, "maximum": 5 * 1024 * MIB, "count": 10_000}
+    limits = {"minimum": 5 * MIB, "maximum": 1024 * MIB, "count": 10_000}
     limits |= {"multiple": 64, "batch": 100}
     assert opened["parts"] == {**limits, "stored": []}
     expected = (None, "sha256", "direct")
@@ -149,26 +150,26 @@ def test_what_can_not_be_opened_is_refused(
         {"parts": [{"number": 1, "size": 0}]},
         {"parts": [{"number": 1, "size": -1}]},
         {"parts": [{"number": 1, "size": 1.5}]},
-        {"parts": [{"number": 1, "size": PUT_MAXIMUM + 1}]},
+        {"parts": [{"number": 1, "size": PART_MAXIMUM + 1}]},
         {"parts": [{"number": n, "size": 64} for n in range(1, 102)]},
     ],
 )
 def test_urls_are_given_for_parts_that_s3_takes(shared: RegistryUnderTest, asked: Any) -> None:  # noqa: ANN401 - any JSON
-    """A hundred at once, numbers 1 to 10,000, sizes up to 5 GiB: everything else is 400."""
+    """A hundred at once, numbers 1 to 10,000, sizes up to 1 GiB: everything else is 400."""
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     response = shared.ask("POST", f"{open_parts(shared)['at']}/parts", body)
     assert (response.status, code(response)) == (400, "REQUEST_INVALID")
 
 
 def test_urls_of_the_largest_parts_are_given_a_hundred_at_once(shared: RegistryUnderTest) -> None:
-    """The last number, 5 GiB, and no request to S3, which signing makes none; one read."""
-    parts = [{"number": n, "size": PUT_MAXIMUM} for n in range(PART_COUNT - 99, PART_COUNT + 1)]
+    """The last number, 1 GiB, and no request to S3, which signing makes none; one read."""
+    parts = [{"number": n, "size": PART_MAXIMUM} for n in range(PART_COUNT - 99, PART_COUNT + 1)]
     at = open_parts(shared)["at"]
     with record_calls(shared.s3, shared.dynamodb) as calls:
         answered = shared.ask("POST", f"{at}/parts", json.dumps({"parts": parts}).encode())
     given = told(answered, 200)["parts"]
     assert [part["number"] for part in given] == [part["number"] for part in parts]
-    assert {part["headers"]["Content-Length"] for part in given} == {str(PUT_MAXIMUM)}
+    assert {part["headers"]["Content-Length"] for part in given} == {str(PART_MAXIMUM)}
     assert {part["expires_in"] for part in given} == {900}
     assert answered.headers["Cache-Control"] == "no-store"
     assert dict(calls.operations("s3")) == {"UploadPart": 100}

@@ -23,6 +23,7 @@ from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.telemetry.tally import counted, tallied
 from tests.chalicelib.api.pushing import IMAGE
@@ -264,7 +265,7 @@ def test_two_requests_at_once_count_their_own(told: Told) -> None:
 def test_copies_in_parts_count_for_their_request(told: Told) -> None:
     """Parts that are copied in threads of the request's own are among its calls, and no other's."""
     client, bucket = told.registry.s3, told.registry.bucket
-    store = S3ObjectStore(client, bucket, copy_whole=1, copy_part=5 * MIB)
+    store = S3ObjectStore(client, bucket, CopyPlan(whole=1, part=5 * MIB))
     etag = store.put("uploads/x", bytes(11 * MIB)).etag
     with record_calls(client) as calls, tallied() as other, tallied() as tally:
         store.copy("uploads/x", etag, 11 * MIB, "blobs/x", until=time.time() + 60)

@@ -14,7 +14,9 @@ import pytest
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
+from chalicelib.stores.aws.workers import stretch_event
 from tests.chalicelib.telemetry.test_line_requests import has
+from tests.support.parted import parted
 from tests.support.registries import RegistryUnderTest, registry_over
 from tests.support.values import as_sealed
 
@@ -43,7 +45,9 @@ import app
 for line in sys.stdin:
     name, event = json.loads(line)
     try:
-        getattr(app, name)(event, None)
+        answer = getattr(app, name)(event, None)
+        if answer is not None:
+            print("answer", json.dumps(answer))
     except Exception as error:
         print("raised", error, file=sys.stderr)
     print("done", flush=True)
@@ -69,8 +73,11 @@ def functions(backend: Backend, **environment: str) -> Iterator[list[tuple[str, 
         timeout=120,
         check=True,
     )
-    written = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    lines = ran.stdout.splitlines()
+    written = [json.loads(line) for line in lines if line.startswith("{")]
     calls[:] = [("metrics" if "_aws" in line else "line", line) for line in written]
+    answers = [line.removeprefix("answer ") for line in lines if line.startswith("answer ")]
+    calls += [("answer", json.loads(answer)) for answer in answers]
 
 
 def state_of(registry: RegistryUnderTest, session_id: str) -> UploadState:
@@ -78,6 +85,14 @@ def state_of(registry: RegistryUnderTest, session_id: str) -> UploadState:
     session = registry.ports.sessions.get(session_id)
     assert session is not None
     return session.state
+
+
+def half_right(under: RegistryUnderTest) -> dict[str, Any]:
+    """Store an object in whose second part is another byte; return what asks about its parts."""
+    blob = parted(b"x" * 200, 64, 64)
+    stored = blob.data[:100] + b"y" + blob.data[101:]
+    etag = under.ports.objects.put("direct/s/parts", stored).etag
+    return stretch_event(blob.stretch("direct/s/parts", etag))
 
 
 @pytest.mark.parametrize("metrics", ["0", "1"])
@@ -98,14 +113,17 @@ def test_commit_and_sweep_do_their_work_and_log_it(strict_moto: Backend, metrics
         calls.append(("commit", {"session": session.id}))
         calls.append(("sweep", RULE))
         calls.append(("commit", {"session": "none"}))
+        calls.append(("verify", half_right(under)))
     assert state_of(under, session.id) is UploadState.COMMITTED
     assert under.registry.blobs.stat("a/b", Digest.of(data)).size == len(data)
-    committed, swept, missing = (line for kind, line in calls if kind == "line")
+    committed, swept, missing, verified = (line for kind, line in calls if kind == "line")
     assert has(committed, action="commit", status=200, cold_start=True, committed=True)
     assert has(committed, session=session.id, repository="a/b", digest=str(Digest.of(data)))
     assert committed["s3_calls"] >= 4
     assert has(swept, action="sweep", status=200, cold_start=False, finished=True, swept={})
     assert has(missing, action="commit", status=404, cold_start=False, dynamodb_calls=1)
+    assert has(verified, action="verify", status=200, s3_calls=3, dynamodb_calls=0)
+    assert [each for kind, each in calls if kind == "answer"] == [{"held": [0, 2], "wrong": [1]}]
     emitted = [line for kind, line in calls if kind == "metrics"]
     if metrics == "0":
         assert emitted == []

@@ -7,34 +7,40 @@ store is in memory. Nothing here may run on real time.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from botocore.exceptions import ClientError
 
+from chalicelib.errors import UnavailableError
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.upload.verification import Verifier
 from chalicelib.stores.aws.failures import status_of
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
+from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from moorage.common.project import DATA_TEMPLATE, load_template
 from tests.drills.support import snapshot as drill_snapshot
 from tests.drills.support.moto import MotoWire
-from tests.drills.support.points import Gate, gated, under_way
+from tests.drills.support.points import Gate, Stopped, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.registries import REGISTRY, UPLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
     from chalicelib.registry.outcomes import PresignedPut
+    from chalicelib.registry.proof import Stretch, Verdict
     from chalicelib.stores.dynamodb.keys import Key
     from tests.drills.support.snapshot import Snapshot
+
+T = TypeVar("T")
 
 PART = 8
 """The smallest part of the drills, in bytes: a whole upload is a handful of letters."""
@@ -53,6 +59,12 @@ SMALL = Limits(
     drive_lease=40.0,
     drive_step=10.0,
     drive_piece=PART,
+    verify_alone=100,
+    verify_workers=3,
+    verify_streams=1,
+    verify_least=1,
+    verify_most=1,
+    verify_time=5.0,
     worker_start=20.0,
     assembling=60.0,
 )
@@ -119,6 +131,48 @@ class DrillWorkers:
             self.drive(session_id)
 
 
+class GatedWorkers:
+    """The workers as one task sees them. Each call of one that verifies is a point, too.
+
+    Where it is stopped, it alone dies: the task that waits for it gets no answer.
+    """
+
+    def __init__(self, workers: DrillWorkers, verifier: Verifier, gate: Gate) -> None:
+        self._workers, self._verifier, self._gate = workers, verifier, gate
+
+    def commit(self, session_id: str) -> None:
+        """Do it."""
+        self._workers.commit(session_id)
+
+    def verify(self, stretch: Stretch) -> Verdict:
+        """Do it."""
+        try:
+            return self._verifier.verdict(stretch)
+        except Stopped:
+            self._gate.revive()
+            raise UnavailableError("the worker died") from None
+
+
+def last_first(most: int, calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make calls that are made at once, out of their order: see `chalicelib.at_once.AtOnce`."""
+    del most
+    return [call() for call in reversed(calls)][::-1]
+
+
+def _ports(  # noqa: PLR0913 - whatever a world stands on
+    objects: Any,  # noqa: ANN401 - any object store, behind the gate
+    stores: tuple[DynamoSessionStore, DynamoMetadataStore],
+    workers: DrillWorkers,
+    clock: DrillClock,
+    limits: Limits,
+    gate: Gate,
+) -> Ports:
+    asked: Any = workers
+    ports = Ports(objects, *stores, asked, clock, last_first)
+    seen = GatedWorkers(workers, Verifier(ports, limits), gate)
+    return ports._replace(workers=gated(seen, "workers", gate))
+
+
 def _stores(
     client: DynamoDBClient, registry: str, uploads: str, clock: DrillClock
 ) -> tuple[DynamoSessionStore, DynamoMetadataStore]:
@@ -156,8 +210,8 @@ class TablesWorld:
         """Return the ports."""
         client: Any = gated(self._tables, "dynamodb", gate)
         objects = gated(self._objects, "objects", gate)
-        workers = gated(self.workers, "workers", gate)
-        return Ports(objects, *_stores(client, REGISTRY, UPLOADS, self.clock), workers, self.clock)
+        stores = _stores(client, REGISTRY, UPLOADS, self.clock)
+        return _ports(objects, stores, self.workers, self.clock, self.limits, gate)
 
     def put_by_url(self, put: PresignedPut, data: bytes, begun: float | None = None) -> int:
         """Do what a client does with a URL; returns S3's status. See MemoryObjectStore."""
@@ -218,15 +272,10 @@ class AwsWorld:
     def ports(self, gate: Gate) -> Ports:
         """Return the ports, each API call below which is a point."""
         s3, dynamodb = gated(self._s3, "s3", gate), gated(self._dynamodb, "dynamodb", gate)
-        objects = S3ObjectStore(
-            s3,
-            self._bucket,
-            copy_whole=self.limits.copy_whole,
-            copy_part=2 * PART,
-            now=self.clock.now,
-        )
+        copies = CopyPlan(self.limits.copy_whole, part=2 * PART, now=self.clock.now)
+        objects = S3ObjectStore(s3, self._bucket, copies)
         stores = _stores(dynamodb, self._registry, self._uploads, self.clock)
-        return Ports(objects, *stores, gated(self.workers, "workers", gate), self.clock)
+        return _ports(objects, stores, self.workers, self.clock, self.limits, gate)
 
     def put_by_url(self, put: PresignedPut, data: bytes, _begun: float | None = None) -> int:
         """Do what a client does with a URL, but for the signature; returns S3's status."""

@@ -112,7 +112,8 @@ def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
     assert {f["Runtime"] for f in functions} == {PYTHON}
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {group["logGroupName"]: group["retentionInDays"] for group in groups} == {
-        f"/aws/lambda/{STACK}-{name}": 30 for name in ("api", "authorizer", "commit", "sweep")
+        f"/aws/lambda/{STACK}-{name}": 30
+        for name in ("api", "authorizer", "commit", "verify", "sweep")
     }
 
 

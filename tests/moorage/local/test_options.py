@@ -104,7 +104,8 @@ def test_access_control_is_as_the_option_says(endpoint: str | None, *, auth: boo
     assert not {"AUTH", "ADMIN_TOKEN_FILE"} & set(environment)
 
 
-SET = {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "no_proxy": "intranet"}
+FUNCTIONS = {"MOORAGE_COMMIT_FUNCTION": "elsewhere", "MOORAGE_VERIFY_FUNCTION": "elsewhere"}
+SET = FUNCTIONS | {"no_proxy": "intranet"}
 IRISH = SECRETS | {"AWS_DEFAULT_REGION": "eu-west-1"}
 ON_MOTO, ELSEWHERE = LocalOptions(inline_limit=0), LocalOptions(aws_endpoint=ENDPOINT)
 ENVIRONMENTS: list[tuple[dict[str, str], LocalOptions, str]] = [
@@ -129,7 +130,7 @@ def test_the_gateways_environment(
     wanted = dict(each.split("=") for each in expected.split())
     assert environment | wanted == environment
     assert environment["AWS_ENDPOINT_URL"] == ENDPOINT
-    assert not {"AWS_ENDPOINT_URL_S3", "MOORAGE_COMMIT_FUNCTION"} & set(environment)
+    assert not {"AWS_ENDPOINT_URL_S3", *FUNCTIONS} & set(environment)
     assert ("real" in "".join(environment.values()).lower()) is (base is IRISH)
 
 

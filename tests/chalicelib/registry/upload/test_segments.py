@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from chalicelib.digest import Algorithm, Digest, Hasher, UnusableStateError
 from chalicelib.errors import DirectUploadInvalidError, RequestInvalidError
-from chalicelib.limits import PART_COUNT, PART_MINIMUM, PUT_MAXIMUM
-from chalicelib.registry.upload.segments import PartReport, Report, arrives, segments
+from chalicelib.limits import PART_COUNT, PART_MINIMUM
+from chalicelib.registry.proof import arrives
+from chalicelib.registry.upload.segments import PART_MAXIMUM, PartReport, Report, segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -353,7 +354,7 @@ def test_the_largest_report_is_read() -> None:
     inner = [
         {"number": number, "size": size, "state": STATE * 2}
         for number, size in zip(
-            range(1, PART_COUNT), [PART_MINIMUM, PUT_MAXIMUM] * (PART_COUNT // 2), strict=False
+            range(1, PART_COUNT), [PART_MINIMUM, PART_MAXIMUM] * (PART_COUNT // 2), strict=False
         )
     ]
     report = parse(*inner, {"number": PART_COUNT, "size": 1}, algorithm=Algorithm.SHA512)
@@ -378,12 +379,12 @@ def test_the_largest_report_is_read() -> None:
         (({**INNER, "number": "1"}, LAST), "number is 1 to 10000"),
         (({**INNER, "number": True}, LAST), "number is 1 to 10000"),
         (({**INNER, "number": 1.0}, LAST), "number is 1 to 10000"),
-        (({**INNER, "size": PART_MINIMUM - 64}, LAST), "5242880 to 5368709120 bytes"),
-        (({**INNER, "size": PUT_MAXIMUM + 64}, LAST), "5242880 to 5368709120 bytes"),
+        (({**INNER, "size": PART_MINIMUM - 64}, LAST), "5242880 to 1073741824 bytes"),
+        (({**INNER, "size": PART_MAXIMUM + 64}, LAST), "5242880 to 1073741824 bytes"),
         (({**INNER, "size": PART_MINIMUM + 1}, LAST), "multiple of 64"),
         (({**INNER, "size": None}, LAST), "bytes, not None"),
-        ((INNER, {**LAST, "size": 0}), "1 to 5368709120 bytes"),
-        ((INNER, {**LAST, "size": -1}), "1 to 5368709120 bytes"),
+        ((INNER, {**LAST, "size": 0}), "1 to 1073741824 bytes"),
+        ((INNER, {**LAST, "size": -1}), "1 to 1073741824 bytes"),
         (({**INNER, "state": STATE[:-1]}, LAST), "64 lower-case hex digits"),
         (({**INNER, "state": STATE * 2}, LAST), "64 lower-case hex digits"),
         (({**INNER, "state": STATE.upper()}, LAST), "64 lower-case hex digits"),

@@ -21,7 +21,7 @@ from chalicelib.registry.outcomes import (
 )
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import StoredObject
-from chalicelib.stores.s3.copies import COPY_PART, COPY_THREADS, PartsPlan, copy_in_parts
+from chalicelib.stores.s3.copies import COPY_PART, COPY_THREADS, CopyPlan, copy_in_parts
 from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
 from tests.chalicelib.stores.conftest import BACKENDS, error
 from tests.support.memory_objects import MemoryObjectStore
@@ -53,7 +53,8 @@ class Ticks:
 
 def in_parts(store: ObjectStore, source: StoredObject, target: str, until: float = NEVER) -> None:
     """Copy in parts of 5 MiB; `until` counts looks at the clock, one before each request."""
-    copy_in_parts(store, source, target, PartsPlan(until, PART, threads=1, now=Ticks()))
+    plan = CopyPlan(part=PART, threads=1, now=Ticks())
+    copy_in_parts(store, source, target, plan, until)
 
 
 @pytest.fixture(params=["memory", *BACKENDS])
@@ -62,7 +63,7 @@ def store(request: pytest.FixtureRequest, running: Running) -> ObjectStore:
     if request.param == "memory":
         return MemoryObjectStore()
     backend = running.backend(request.param)
-    return S3ObjectStore(backend.s3(), backend.bucket, copy_whole=PART, copy_part=PART)
+    return S3ObjectStore(backend.s3(), backend.bucket, CopyPlan(PART, PART))
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_copy_that_stops_goes_on(
     sizes = [part.size for part in store.list_parts(target, upload_id)]
     assert sizes == [PART, PART, 4][:parts]
     ticks = Ticks()
-    copy_in_parts(store, source, target, PartsPlan(NEVER, PART, threads=1, now=ticks))
+    copy_in_parts(store, source, target, CopyPlan(part=PART, threads=1, now=ticks), NEVER)
     assert ticks.looks == 3 - parts + 1
     assert store.get(target) == data
     assert store.open_multiparts(target) == []
@@ -149,7 +150,7 @@ def test_of_two_copies_at_once_both_end(
             in_parts(store, source, target)
         return 0.0
 
-    copy_in_parts(store, source, target, PartsPlan(NEVER, PART, threads=1, now=now))
+    copy_in_parts(store, source, target, CopyPlan(part=PART, threads=1, now=now), NEVER)
     assert store.get(target) == data
 
 
@@ -163,9 +164,9 @@ def test_an_upload_that_another_request_ends_is_looked_for_again(ended: type[Exc
 
     store = Ending(part_minimum=1)
     etag = store.put("a", b"abc").etag
-    plan = PartsPlan(NEVER, 2, threads=1)
+    plan = CopyPlan(part=2, threads=1)
     with pytest.raises(UnfinishedError):
-        copy_in_parts(store, StoredObject("a", 3, etag), "b", plan)
+        copy_in_parts(store, StoredObject("a", 3, etag), "b", plan, NEVER)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_an_upload_that_another_request_ends_is_looked_for_again(ended: type[Exc
 )
 def test_parts_are_of_64_mib_while_10_000_are_enough(size: int, part: int) -> None:
     """The parts cover every byte once; of what an upload can hold, none is above 64 MiB."""
-    spans = PartsPlan(NEVER).spans(size)
+    spans = CopyPlan().spans(size)
     assert len(spans) <= PART_COUNT
     assert [first for first, _ in spans] == [0, *(last + 1 for _, last in spans[:-1])]
     assert spans[-1][1] == size - 1
@@ -218,26 +219,35 @@ class SlowS3:
         return {"CopyPartResult": {"ETag": "e"}}
 
 
-def test_5_gib_take_five_rounds_and_84_requests() -> None:
-    """Sixteen parts at once: if each takes a second, 5 GiB take five and not eighty."""
+def test_5_gib_take_one_round_and_84_requests() -> None:
+    """All parts at once: if each takes a second, 5 GiB take that and not eighty."""
     s3, seconds = SlowS3(seconds=0.05), time.monotonic()
     store = S3ObjectStore(cast("Any", s3), "bucket")
     store.copy("a", "e", 5 * GIB, "b", until=time.time() + 600)
     rounds = (time.monotonic() - seconds) / 0.05
     assert s3.requests.count("upload_part_copy") == 5 * GIB // COPY_PART == 80
     assert len(s3.requests) == 84
-    config: Any = s3_config()
-    assert s3.most == COPY_THREADS == config.max_pool_connections
-    assert rounds < 40  # five, on a machine that has nothing else to do
+    assert COPY_THREADS > 80
+    assert rounds < 40  # one, on a machine that has nothing else to do
+
+
+def test_10_gb_take_one_round_on_connections_that_are_kept() -> None:
+    """A client that copies in parts has one for each part that is copied at once."""
+    s3, size = SlowS3(seconds=0.3), 10 * 10**9
+    S3ObjectStore(cast("Any", s3), "bucket").copy("a", "e", size, "b", until=time.time() + 600)
+    assert COPY_THREADS >= s3.requests.count("upload_part_copy") == 150
+    assert s3.most > 100  # all of them, on a machine that has nothing else to do
+    config: Any = s3_config(connections=COPY_THREADS)
+    assert config.max_pool_connections == COPY_THREADS
 
 
 def test_no_part_is_begun_after_a_failure_or_the_end_of_the_time() -> None:
     """What is under way then ends; the rest is left to the repeat."""
     s3 = SlowS3(seconds=0.01, failing=1)
-    store = S3ObjectStore(cast("Any", s3), "bucket")
+    store = S3ObjectStore(cast("Any", s3), "bucket", CopyPlan(threads=16))
     with pytest.raises(UnavailableError):
         store.copy("a", "e", 5 * GIB, "b", until=time.time() + 600)
-    assert s3.requests.count("upload_part_copy") <= 3 * COPY_THREADS
+    assert s3.requests.count("upload_part_copy") <= 3 * 16
     assert "abort_multipart_upload" not in s3.requests
     late = SlowS3()
     with pytest.raises(UnfinishedError):
