@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError
+from chalicelib.limits import PART_COUNT
 from chalicelib.registry.outcomes import (
     CheckedObject,
     MultipartMissingError,
@@ -149,6 +150,8 @@ class MemoryObjectStore:
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> None:
         """Store a part."""
+        if not 1 <= number <= PART_COUNT:
+            raise UnavailableError(f"no part has the number {number}")
         with self._lock:
             self._parts(key, upload_id)[number] = bytes(data)
 
@@ -193,9 +196,12 @@ class MemoryObjectStore:
         """Make the object."""
         with self._lock:
             stored = self._parts(key, upload_id)
-            chosen = [stored.get(part.number, b"") for part in parts]
-            if any(etag_of(d) != p.etag for d, p in zip(chosen, parts, strict=True)):
+            numbers = [part.number for part in parts]
+            if not numbers or numbers != sorted(set(numbers)):
+                raise UnavailableError("the list of parts has none, or is out of order")
+            if any(p.number not in stored or etag_of(stored[p.number]) != p.etag for p in parts):
                 raise PartsChangedError("a part is not the one listed")
+            chosen = [stored[number] for number in numbers]
             if any(len(data) < self.part_minimum for data in chosen[:-1]):
                 raise PartTooSmallError("a part is too small")
             del self.uploads[key, upload_id]

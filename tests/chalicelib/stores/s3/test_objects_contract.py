@@ -18,6 +18,9 @@ from chalicelib.registry.outcomes import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectStat,
+    Part,
+    PartsChangedError,
+    PartTooSmallError,
 )
 from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.chalicelib.stores.conftest import BACKENDS, Script, error, signing_store
@@ -138,9 +141,24 @@ def test_a_short_part_is_refused(kind: str, strict_moto: Backend) -> None:
     upload_id = store.begin_multipart(name).id
     store.put_part(name, upload_id, 1, b"short")
     store.put_part(name, upload_id, 2, b"last")
-    with pytest.raises(UnavailableError):
+    with pytest.raises(PartTooSmallError):
         store.complete_multipart(name, upload_id, store.list_parts(name, upload_id))
     assert store.stat(name) is None
+
+
+def test_a_part_that_was_put_anew_is_not_the_one_listed(store: ObjectStore) -> None:
+    """Nothing is put together of parts with other ETags, or that never came."""
+    name = key()
+    upload_id = store.begin_multipart(name).id
+    store.put_part(name, upload_id, 1, b"first")
+    listed = store.list_parts(name, upload_id)
+    store.put_part(name, upload_id, 1, b"later")
+    for parts in (listed, [*store.list_parts(name, upload_id), Part(2, 5, listed[0].etag)]):
+        with pytest.raises(PartsChangedError):
+            store.complete_multipart(name, upload_id, parts)
+    assert store.stat(name) is None
+    etag = store.complete_multipart(name, upload_id, store.list_parts(name, upload_id))
+    assert store.get(name, etag=etag) == b"later"
 
 
 def test_purge_leaves_nothing_below_a_prefix(store: ObjectStore) -> None:
