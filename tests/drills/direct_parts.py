@@ -293,6 +293,11 @@ def _put_anew(client: Client, session: str, blob: PartedBlob) -> None:
         client.put_to(urls[2], blob.parts[2])
 
 
+def asking_beside(client: Client, session: str) -> None:
+    """Ask for the status, of a session that another request commits: it is known all the time."""
+    expect(client.requests.insist("GET", f"{HOME}/_moorage/uploads/{session}"), 200)
+
+
 def giving_up(client: Client, session: str) -> None:
     """Cancel, unless the session is committed."""
     client.cancel_direct(HOME, session)

@@ -707,6 +707,19 @@ def _(delete: Original, self: Leftovers, session: Session) -> None:
     delete(self, replace(session, sweep_at=math.inf, disturbed=False))
 
 
+@rule(
+    "parts that were put together are gone",
+    "stored",
+    DirectParts,
+    raced=["parts commit, status"],
+)
+def _(stored: Original, self: DirectParts, session: Session) -> object:
+    found = stored(self, session)
+    if found is None:
+        raise UploadUnknownError
+    return found
+
+
 @rule("an upload in parts is opened before its session", "begin", DirectParts, crashed=["parts"])
 def _(_: Original, self: DirectParts, opened: Session) -> Session:
     begun = self._ports.objects.begin_multipart(parts_key(opened.id))

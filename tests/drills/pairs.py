@@ -298,6 +298,7 @@ PARTS = [
          [parts.answered(parts.BLOB.digest, parts.BLOB.report), parts.putting_anew_late]),
     Race("parts commit, the same part put anew", parts.put,
          [parts.committing, parts.putting_the_same_late]),
+    Race("parts commit, status", parts.put, [parts.committing, parts.asking_beside]),
     Race("parts commit, DELETE", parts.put, [parts.trying_to_commit, parts.giving_up]),
     Race("parts PUTs, DELETE", parts.opened, [parts.trying_to_push, parts.giving_up]),
     Race("parts PUTs, parts PUTs", parts.opened, [parts.trying_to_push] * 2),

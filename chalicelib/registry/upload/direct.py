@@ -108,11 +108,17 @@ class DirectUploads:
     def status(self, owner: Owner, session_id: str) -> DirectStatus:
         """Read a session; raises UploadUnknownError."""
         session = self._leases.find(owner, session_id, direct=True)
-        if session.state is not UploadState.DIRECT:
-            return DirectStatus(session)
-        if session.by_parts:
-            return DirectStatus(session, stored=self._parts.stored(session))
-        return DirectStatus(session, self._presigned(session))
+        if session.state is UploadState.DIRECT and not session.by_parts:
+            return DirectStatus(session, self._presigned(session))
+        if session.state is UploadState.DIRECT:
+            stored = self._parts.stored(session)
+            if stored is not None:
+                return DirectStatus(session, stored=stored)
+            # A commit may have put the parts together since the session was read.
+            session = self._leases.find(owner, session_id, direct=True)
+            if session.state is UploadState.DIRECT:
+                raise UploadUnknownError("the parts of this upload are gone: start a new one")
+        return DirectStatus(session)
 
     def commit(
         self, owner: Owner, session_id: str, digest: Digest | None, report: bytes, deadline: float

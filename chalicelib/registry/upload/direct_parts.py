@@ -72,14 +72,12 @@ class DirectParts:
         presign = self._ports.objects.presign_part
         return [presign(key, upload_id, number, size, seconds=seconds) for number, size in wanted]
 
-    def stored(self, session: Session) -> Sequence[Part]:
-        """Return the parts that S3 has of a session; raises UploadUnknownError if they are gone."""
+    def stored(self, session: Session) -> Sequence[Part] | None:
+        """Return the parts that S3 has of an open session; None if it has no such upload."""
         try:
             return self._ports.objects.list_parts(parts_key(session.id), _upload_of(session))
         except MultipartMissingError:
-            raise UploadUnknownError(
-                "the parts of this upload are gone, or are being committed"
-            ) from None
+            return None
 
     def commit(self, session: Session, digest: Digest, raw: bytes, deadline: float) -> Session:
         """Seal a session with its client's report, and commit; returns the committed session.
