@@ -170,14 +170,17 @@ class Code:
 def kinds(registry: RegistryUnderTest, code: Code, token: str) -> list[Kind]:
     """All first requests, the baseline among them; each push and pull finds its blob or session."""
     digest, deadline = Digest.of(BLOB), registry.clock.now() + 29
-    registry.registry.uploads.put_whole("a/b", PRINCIPAL_ID, digest, BLOB, deadline)
-    session = registry.registry.uploads.start("a/b", PRINCIPAL_ID)
-    pull, patch = f"a/b/blobs/{digest}", f"a/b/blobs/uploads/{session.id}"
+    uploads = registry.registry.uploads
+    uploads.put_whole("a/b", PRINCIPAL_ID, digest, BLOB)
+    opened = uploads.start("a/b", PRINCIPAL_ID)
+    session = uploads.append(opened.owner, opened.ticket or "", b"begun", 0, deadline)
+    pull, patch = f"a/b/blobs/{digest}", f"a/b/blobs/uploads/{session.id}?at={session.offset}"
     return [
         Kind("eager baseline", _EAGER, "app", lambda: event("GET", ""), code.eager),
         Kind("uncompiled", _EAGER, "app", lambda: event("GET", ""), code.uncompiled),
         Kind("/v2/", _OURS, "app", lambda: event("GET", ""), code.ours),
         Kind("blob pull", _OURS, "app", lambda: event("GET", pull), code.ours),
+        Kind("POST", _OURS, "app", lambda: event("POST", "a/b/blobs/uploads"), code.ours, 202),
         Kind("PATCH", _OURS, "app", lambda: event("PATCH", patch, "chunk"), code.ours, 202),
         Kind("authorizer", _OURS, "authorize", lambda: asked_for(token), code.ours),
         Kind("token endpoint", _OURS, "app", lambda: logging_in(token), code.ours),
@@ -206,6 +209,7 @@ def logging_in(token: str) -> dict[str, Any]:
 
 def event(method: str, path: str, body: str | None = None) -> dict[str, Any]:
     """Return a proxy event of somebody whom the authorizer knows."""
+    path, _, at = path.partition("?at=")
     resource = "/{proxy+}" if path else "/"
     return {
         "httpMethod": method,
@@ -213,7 +217,7 @@ def event(method: str, path: str, body: str | None = None) -> dict[str, Any]:
         "path": f"/{path}",
         "headers": {},
         "multiValueHeaders": {},
-        "multiValueQueryStringParameters": None,
+        "multiValueQueryStringParameters": {"at": [at]} if at else None,
         "pathParameters": {"proxy": path} if path else None,
         "stageVariables": None,
         "requestContext": {

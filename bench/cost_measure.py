@@ -33,6 +33,7 @@ from chalicelib.digest import Digest
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.settings import ApiOptions, HeadStrategy
+from chalicelib.stores.aws.ssm_keys import DerivedTicketKeys
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -112,7 +113,8 @@ class _CostWorld:
         self.clock = _Clock()
         self.s3, self.dynamodb = backend.s3(), backend.dynamodb()
         self.access = DynamoAccessStore(self.dynamodb, backend.access_table)
-        self.token_issuer = TokenIssuer(FixedSigningKeys(), URL, SERVICE)
+        keys = FixedSigningKeys()
+        self.token_issuer = TokenIssuer(keys, URL, SERVICE)
         tables = (backend.registry_table, backend.uploads_table)
         ports = Ports(
             objects=S3ObjectStore(self.s3, backend.bucket),
@@ -120,6 +122,7 @@ class _CostWorld:
             metadata=DynamoMetadataStore(self.dynamodb, *tables),
             workers=RecordedWorkers(),
             clock=self.clock,
+            ticket_keys=DerivedTicketKeys(lambda: keys),
         )
         self.registry = Registry(ports, Limits())
         # Where a deployment starts.
@@ -142,8 +145,7 @@ class _CostWorld:
         return token
 
     def store(self, data: bytes) -> None:
-        deadline = self.clock.now() + 29
-        self.registry.uploads.put_whole(REPOSITORY, "bench", Digest.of(data), data, deadline)
+        self.registry.uploads.put_whole(REPOSITORY, "bench", Digest.of(data), data)
 
     def log_in(self, action: str) -> None:
         _Client(self).log_in(action)

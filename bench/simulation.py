@@ -20,6 +20,7 @@ from bench import cloud
 from chalicelib.limits import S3_KEYS
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.tickets import FixedKeys
 from chalicelib.registry.upload.verification import Verifier
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -301,6 +302,7 @@ class SimulatedRegistry:
             DynamoMetadataStore(dynamodb, REGISTRY, UPLOADS),
             self.workers,
             self.clock,
+            FixedKeys.of("simulated"),
             self.clock.at_once,
         )
         self.registry = Registry(self.ports, limits)

@@ -17,8 +17,8 @@ from chalicelib.reference import parse_name
 OPTIONS = "OPTIONS"
 """The method that every endpoint has: it asks for the others."""
 
-_LONGEST_SESSION = 64
-"""More characters than any session's id has; DynamoDB refuses keys of some thousands."""
+_LONGEST_SESSION, _LONGEST_TICKET = 64, 256
+"""More characters than any session's id has, and any ticket; DynamoDB refuses long keys."""
 
 
 class Action(enum.StrEnum):
@@ -150,7 +150,8 @@ def _decoded(raw: Mapping[str, str]) -> dict[str, str]:
     decoded = {key: _segment(value, slash=key == "name") for key, value in raw.items()}
     if "name" in decoded:
         decoded["name"] = parse_name(decoded["name"])
-    if len(decoded.get("session", "")) > _LONGEST_SESSION:
+    session = decoded.get("session", "")
+    if len(session) > _LONGEST_TICKET or len(session.partition("~")[0]) > _LONGEST_SESSION:
         raise UploadUnknownError
     return decoded
 

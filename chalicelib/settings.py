@@ -52,6 +52,8 @@ class Settings(NamedTuple):
     """The function that finishes long commits; None: a thread of this process does (local)."""
     verify_function: str | None = None
     """The function that hashes parts of large uploads; None: this process does."""
+    open: bool = False
+    """Whether there is no access control: a local registry."""
     emulated: bool = False
     """Whether S3 is an emulator, where buckets have no host names."""
 
@@ -71,6 +73,7 @@ class Settings(NamedTuple):
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
             verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
+            open=reader.choice("AUTH", ("on", "off")) == "off",
             emulated=any(map(environment.get, _ENDPOINTS)),
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
-from chalicelib.api.headers import COMMIT_RUNNING, direct_location, upload_headers
+from chalicelib.api.headers import COMMIT_RUNNING, direct_location, session_named, upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import content_range
 from chalicelib.errors import (
@@ -175,7 +175,7 @@ def _write(line: LogLine) -> None:
 def _line(
     request: Request, found: RouteMatch | None, response: Response, tally: Tally, code: str | None
 ) -> LogLine:
-    session = response.headers.get("Docker-Upload-UUID") or _named(found, "session")
+    session = response.headers.get("Docker-Upload-UUID") or _named(found, "session") or ""
     redirected = response.status == _REDIRECT and request.method == "GET"
     return line_of(
         tally,
@@ -185,10 +185,10 @@ def _line(
         error=code,
         request_id=request.request_id,
         method=request.method,
-        path=request.path,
+        path=session_named(request.path),  # a ticket is good for a while
         repository=_named(found, "name"),
         digest=_digest(found, response),
-        session=str(session) if session else None,
+        session=session_named(str(session)) or None,
         # A refused principal is never the caller: the gateway's authorizer names it.
         principal=request.principal or request.authorizer.get(PRINCIPAL),
         deadline_left=round((request.deadline - time.time()) * 1000),

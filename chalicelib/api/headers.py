@@ -48,13 +48,17 @@ def parse_offset(text: str) -> int | None:
 
 def session_headers(session: "Session") -> dict[str, str]:
     """Headers of an answer about a session: its Location, and the Range of its durable bytes."""
-    return upload_headers(session.repository, session.id, session.offset)
+    return upload_headers(session.repository, session.ticket or session.id, session.offset)
 
 
-def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, str]:
-    """The same by repository, id and offset; Location has the offset for clients without ranges."""
+def upload_headers(repository: str, name: str, offset: int) -> dict[str, str]:
+    """The same by repository, ticket or id, and offset.
+
+    Location has the offset for clients without ranges, and no ticket once bytes have come.
+    """
+    session_id = session_named(name)
     return {
-        "Location": f"/v2/{repository}/blobs/uploads/{session_id}?at={offset}",
+        "Location": f"/v2/{repository}/blobs/uploads/{session_id if offset else name}?at={offset}",
         "Range": f"0-{max(offset - 1, 0)}",
         "Docker-Upload-UUID": session_id,
     }
@@ -66,6 +70,11 @@ def direct_location(repository: str, session_id: str) -> dict[str, str]:
         "Location": f"/v2/{repository}/_moorage/uploads/{session_id}",
         "Docker-Upload-UUID": session_id,
     }
+
+
+def session_named(name: str) -> str:
+    """Return the id of a session that a path names by it or by a ticket, of any form."""
+    return name.partition("~")[0]
 
 
 def blob_location(repository: str, digest: Digest) -> dict[str, str]:

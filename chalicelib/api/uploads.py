@@ -23,9 +23,7 @@ def start(registry: Registry, request: Request, name: str) -> Response:
     elif whole is not None:
         digest = parse_digest(whole)
         if request.body or digest == Digest.of(b"", digest.algorithm):
-            registry.uploads.put_whole(
-                name, request.principal, digest, request.body, request.deadline
-            )
+            registry.uploads.put_whole(name, request.principal, digest, request.body)
             return Response(201, blob_location(name, digest))
     algorithm = _algorithm(request) or _algorithm_of(mount or whole)
     session = registry.uploads.start(name, request.principal, algorithm)

@@ -4,17 +4,22 @@
                                                       once assembled
     uploads/<session>/tail-<fence>                    accepted bytes too few to be a part
     blobs/<algorithm>/<2 hex>/<hex>/<session>         canonical: written once, never reused
-    direct/<session>/<hex>                            canonical too: a direct upload's (sha256)
+    direct/<session>/<hex>                            canonical too: of a blob that came whole, or
+                                                      by a direct upload
     direct/<session>/parts                            the same, of a direct upload in parts
     uploads/<session>/report-<hex>                    what its client reports, under its SHA-256
 
 The digest names the content; the session makes each canonical key unrepeatable, so that a late
 delete can never hit bytes that came later.
+
+An object below direct/ may come before any item names it. So the ids of such sessions begin with
+their time, and whatever was put there in a while stands in one range of keys.
 """
 
+import re
 from typing import TYPE_CHECKING
 
-from chalicelib.digest import Digest
+from chalicelib.digest import Algorithm, Digest
 
 if TYPE_CHECKING:
     from chalicelib.registry.session import Session
@@ -41,7 +46,7 @@ def canonical_key(digest: Digest, session_id: str) -> str:
 
 
 def direct_key(digest: Digest, session_id: str) -> str:
-    """The key to which the client of a direct upload puts its bytes, and where they stay."""
+    """The key of bytes that are put there whole, by us or by a client itself, and stay there."""
     return f"direct/{session_id}/{digest.hex}"
 
 
@@ -68,3 +73,25 @@ def own_key(session: "Session") -> str:
 def multipart_key(session: "Session") -> str:
     """The key of a session's multipart upload."""
     return parts_key(session.id) if session.by_parts else data_key(session.id)
+
+
+_DIRECT = re.compile(r"direct/(?P<session>[0-9a-f-]{36})/(?P<hex>[0-9a-f]+)", re.ASCII)
+
+
+def timed_id(now: float, random_id: str) -> str:
+    """Return a UUID (version 7) of a time, in seconds since the epoch, and of a random UUID."""
+    time = f"{int(now * 1000):012x}"
+    return f"{time[:8]}-{time[8:]}-7{random_id[15:]}"
+
+
+def direct_keys_from(now: float) -> str:
+    """The least of the keys below direct/ of sessions with a time no earlier than this."""
+    return f"direct/{timed_id(now, '-' * 15)}"
+
+
+def read_direct_key(key: str) -> tuple[str, Digest] | None:
+    """Return the session and digest of a key below direct/; None for any other one."""
+    found = _DIRECT.fullmatch(key)
+    sizes = {2 * algorithm.words_size: algorithm for algorithm in Algorithm}
+    algorithm = found and sizes.get(len(found["hex"]))
+    return (found["session"], Digest(algorithm, found["hex"])) if found and algorithm else None

@@ -270,7 +270,7 @@ class Manifests:
         if manifest.body is None:
             # After the check, so that a manifest that is refused leaves nothing.
             home = bodies_of(push.repository)
-            self._uploads.put_whole(home, push.principal, manifest.digest, push.body, push.deadline)
+            self._uploads.put_whole(home, push.principal, manifest.digest, push.body)
         if not metadata.has_repository(manifest.repository):
             metadata.add_repository(manifest.repository)
         manifest = replace(manifest, total_bytes=total)

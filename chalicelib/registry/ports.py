@@ -54,6 +54,12 @@ class ObjectStore(Protocol):
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
 
+    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
+        """The first keys after `first` and below `last`, in byte order, at most `limit` (1,000).
+
+        In one request. All of them begin as `first` does up to its last slash.
+        """
+
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object of `size` bytes whose ETag is `etag`, inside the store.
 
@@ -171,6 +177,12 @@ class SessionStore(Protocol):
 
         At a cost that depends on them alone. May name sessions that are gone or no longer due.
         """
+
+    def searched(self) -> str:
+        """Up to which key the sweeper has looked for strays; empty before its first look."""
+
+    def mark_searched(self, key: str) -> None:
+        """Note that; a mark that is there and further stays."""
 
     def write(self, before: Session, after: Session) -> Session:
         """Write what differs, conditional on `before`'s state and fence; returns `after`.

@@ -9,7 +9,14 @@ from chalicelib.at_once import AtOnce, in_threads
 from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
 
 if TYPE_CHECKING:
-    from chalicelib.registry.ports import Clock, MetadataStore, ObjectStore, SessionStore, Workers
+    from chalicelib.registry.ports import (
+        Clock,
+        MetadataStore,
+        ObjectStore,
+        SessionStore,
+        TicketKeys,
+        Workers,
+    )
 
 _HOUR = 3600.0
 
@@ -37,6 +44,12 @@ class Limits(NamedTuple):
     """How long a worker that was asked for may take to come, before another one is asked for."""
     assembling: float = 300.0
     """How long S3 may take for a CompleteMultipartUpload whose answer was lost."""
+    ticket_life: float = _HOUR
+    """How long a session waits for its first byte.
+
+    Far below `remember`: the item of a session that is over outlives its ticket. And below the
+    time for which an old signing key is kept.
+    """
     session_life: float = 7 * 24 * _HOUR
     """Below the bucket's lifecycle period for uploads/."""
     sweep_sealed: float = 0.25 * _HOUR
@@ -106,6 +119,7 @@ class Ports(NamedTuple):
     metadata: "MetadataStore"
     workers: "Workers"
     clock: "Clock"
+    ticket_keys: "TicketKeys"
     at_once: AtOnce = in_threads
 
     def is_there(self, key: str) -> bool:

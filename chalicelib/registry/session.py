@@ -22,6 +22,8 @@ WORKER = "worker"
 class UploadState(enum.StrEnum):
     """The states of a session; `chalicelib.registry.upload.states.TABLE` has its moves."""
 
+    UNBEGUN = "unbegun"
+    """It has no item: see `chalicelib.registry.upload.unbegun`."""
     OPEN = "open"
     DIRECT = "direct"
     SEALED = "sealed"
@@ -128,6 +130,8 @@ class Session:
     """When the sweeper is to look at it; None once there is nothing left to clean up."""
     expires_at: float | None = None
     """The TTL attribute: set only when over and cleaned up."""
+    ticket: str | None = None
+    """What names it in a path while it is unbegun; never stored."""
 
     @property
     def owner(self) -> Owner:

@@ -1,9 +1,10 @@
 """The sweeper: ends what requests began and did not end.
 
 Abandoned sessions are cancelled when their life ends, sealed ones driven on, ended ones cleaned
-up; manifests that a dead request left pending or half deleted are removed. Every write is
-conditional, so any number of sweepers may run beside requests and each other. This module must
-never touch anything that is not due by its item.
+up; manifests that a dead request left pending or half deleted are removed. Strays are deleted:
+objects that were put below direct/ and that nothing names. Every write is conditional, so any
+number of sweepers may run beside requests and each other. This module must never touch anything
+that is not due by its item, nor a stray that could still be published.
 """
 
 import logging
@@ -17,6 +18,7 @@ from itertools import zip_longest
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
+from chalicelib.registry.keys import direct_keys_from, read_direct_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
@@ -27,6 +29,9 @@ from chalicelib.registry.upload.states import Event
 
 _log = logging.getLogger("moorage.sweeper")
 
+_SEARCH_PAGE = 1000
+"""Keys below direct/ that one look for strays reads, in one request to S3 and ten for records."""
+
 
 class SweepOutcome(StrEnum):
     """The outcome of one thing that was due."""
@@ -36,13 +41,13 @@ class SweepOutcome(StrEnum):
     CANCELLED = "cancelled"
     """A session's life had ended, or its bytes were lost."""
     CLEANED = "cleaned"
-    """What an ended session had left is deleted, and its item may expire."""
+    """What an ended session had left is deleted, and its item may expire; or strays are."""
     POSTPONED = "postponed"
     """It is not over yet, and is due again later."""
     MANIFEST = "manifest"
     """A pending manifest was removed, or a deletion finished."""
     NOTHING = "nothing"
-    """It was no longer due when it was read, for the index is eventually consistent."""
+    """There was nothing to do, and it is not counted: the index is eventually consistent."""
     FAILED = "failed"
     """An error, which is logged; the next run tries again."""
 
@@ -86,7 +91,7 @@ class Sweeper:
             outcome = self._guarded(work)
             if outcome is None:
                 unfinished.append(work.args[0])
-            else:
+            elif outcome is not SweepOutcome.NOTHING:
                 outcomes[outcome] += 1
         return SweepReport(outcomes, finished=True)
 
@@ -101,11 +106,67 @@ class Sweeper:
             partial(self._sweep_manifest, repository, digest)
             for repository, digest in self._ports.metadata.due_manifests(now)
         )
-        # In turns: neither keeps the other waiting for a run that has the time for both.
-        for pair in zip_longest(sessions, manifests):
-            yield from filter(None, pair)
+        # In turns: none keeps another waiting for a run that has the time for all.
+        for turn in zip_longest(sessions, manifests, self._searches(now)):
+            yield from filter(None, turn)
         while unfinished:
             yield partial(self._drive_on, unfinished.popleft(), until)
+
+    def _searches(self, now: float) -> Iterator[Work]:
+        """Looks for strays, a page each; none follows one that failed, which left no mark."""
+        limits = self._limits
+        # No request publishes an object of such an age any more, and no PUT is under way.
+        age = limits.ticket_life + limits.direct_put + limits.sweep_again
+        last, before = direct_keys_from(now - age), None
+        while (first := self._searched()) != before and first < last:
+            before = first
+            yield partial(self._search, first, last)
+
+    def _searched(self) -> str:
+        """Return the key after which the search goes on."""
+        return max(self._ports.sessions.searched(), direct_keys_from(0))
+
+    def _search(self, first: str, last: str) -> SweepOutcome | None:
+        keys = self._ports.objects.keys_between(first, last, _SEARCH_PAGE)
+        strays = self._strays({key: named for key in keys if (named := read_direct_key(key))})
+        if strays:
+            _log.info("deleting %d strays, the first one %s", len(strays), strays[0])
+            self._ports.objects.delete(strays)
+        self._ports.sessions.mark_searched(keys[-1] if len(keys) == _SEARCH_PAGE else last)
+        return SweepOutcome.CLEANED if strays else SweepOutcome.NOTHING
+
+    def _strays(self, found: Mapping[str, tuple[str, Digest]]) -> list[str]:
+        """Return those keys that no record names, and that nobody can publish any more."""
+        records = self._ports.metadata.get_records([digest for _, digest in found.values()])
+        named = {record.key for record in records.values()}
+        return [
+            key
+            for key, (session_id, _) in found.items()
+            if key not in named and self._given_up(session_id, key)
+        ]
+
+    def _given_up(self, session_id: str, key: str) -> bool:
+        """Whether a session is over that did not publish its key; an unbegun one is ended now.
+
+        So whoever still has a request on its way finds it cancelled, however late that arrives.
+        """
+        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+        if session is None:
+            ended = Session(
+                id=session_id,
+                repository="",
+                principal="",
+                nonce=self._ports.clock.new_id(),
+                created_at=now,
+                life_until=now,
+                state=UploadState.CANCELLED,
+                expires_at=now + self._limits.remember,
+            )
+            try:
+                self._ports.sessions.create(ended)
+            except SessionMovedError as moved:
+                session = moved.current
+        return session is None or (session.state in TERMINAL and session.published_key != key)
 
     def _guarded(self, work: Work) -> SweepOutcome | None:
         """Do one piece of work; an error in it must not keep the rest from being done."""

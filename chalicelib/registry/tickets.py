@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 SEPARATOR = "~"
 
-LONGEST_TICKET = 256
-"""More characters than any ticket of an upload has."""
-
 _OWNER_LENGTH = 22
 _DECIMAL = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 
@@ -96,8 +93,6 @@ class Tickets:
 
     def read_upload(self, owner: "Owner", ticket: str) -> UploadTicket | None:
         """Return an upload's ticket, expired or not; None where it is none of this owner's."""
-        if len(ticket) > LONGEST_TICKET:
-            return None
         match self.read(Purpose.UPLOAD, owner.repository, ticket):
             case [session, expiry, algorithm, whose] if _DECIMAL.fullmatch(expiry):
                 if whose == _hash_of(session, owner.principal):

@@ -6,7 +6,6 @@ setting does not say.
 """
 
 import logging
-import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,10 @@ from chalicelib.access.authentication import Authenticator
 from chalicelib.access.decision import Principal
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.clock import SystemClock
-from chalicelib.settings import AccessSettings, SettingsError
-from chalicelib.stores.aws.clients import client
-from chalicelib.stores.aws.ssm_keys import ParameterKeys, signing_keys_config
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from chalicelib.stores.dynamodb.client import dynamodb_client
 from chalicelib.telemetry import log
+from chalicelib.wiring.keys import access_settings, signing_keys
 
 if TYPE_CHECKING:
     from chalicelib.access.cursors import Cursors
@@ -53,7 +50,7 @@ def token_service() -> "TokenService":
     from chalicelib.stores.aws.sts import StsClient  # noqa: PLC0415 - as said
     from chalicelib.stores.web.issuers import Issuers  # noqa: PLC0415 - as said
 
-    config = _settings()
+    config = access_settings()
     sts = StsClient(endpoint=config.sts_endpoint)
     exchange = TokenExchange(_store(), Issuers(), sts, config.service)
     return TokenService(_store(), _token_issuer(), exchange, SystemClock().now)
@@ -64,29 +61,16 @@ def cursors() -> "Cursors":
     """Build the cursors of the catalog."""
     from chalicelib.access.cursors import Cursors  # noqa: PLC0415 - as said
 
-    return Cursors(_keys())
-
-
-@lru_cache(maxsize=1)
-def _settings() -> AccessSettings:
-    config = AccessSettings.read(os.environ)
-    if config is None:
-        raise SettingsError("MOORAGE_AUTH is off: this registry is open, and has no logins")
-    return config
+    return Cursors(signing_keys())
 
 
 @lru_cache(maxsize=1)
 def _store() -> DynamoAccessStore:
-    config = _settings()
+    config = access_settings()
     return DynamoAccessStore(dynamodb_client(), config.table)
 
 
 @lru_cache(maxsize=1)
-def _keys() -> ParameterKeys:
-    return ParameterKeys(client("ssm", signing_keys_config()), _settings().signing_key)
-
-
-@lru_cache(maxsize=1)
 def _token_issuer() -> TokenIssuer:
-    config = _settings()
-    return TokenIssuer(_keys(), config.url, config.service)
+    config = access_settings()
+    return TokenIssuer(signing_keys(), config.url, config.service)

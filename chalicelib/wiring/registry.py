@@ -112,6 +112,7 @@ def registry() -> "Registry":
         S3ObjectStore,
         s3_config,
     )
+    from chalicelib.wiring.keys import ticket_keys
 
     config = settings()
     clock = SystemClock()
@@ -141,6 +142,7 @@ def registry() -> "Registry":
         metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
         workers=workers,
         clock=clock,
+        ticket_keys=ticket_keys(config),
     )
     return Registry(ports, limits)
 

@@ -114,17 +114,20 @@ def test_an_item_has_the_size_that_dynamodb_counts(
 def test_a_session_enters_and_leaves_the_index(
     registry: RegistryUnderTest, strict_moto: Backend
 ) -> None:
-    """Opening an upload writes its item and an entry of the index; so does cancelling it.
+    """The first chunk writes the item and an entry of the index, and the item; so does cancelling.
 
     The entry moves to the time of its cleaning up, which is two writes, and goes: one.
     """
     meter = CallMeter(strict_moto.dynamodb())
     with meter.watch(registry.s3, registry.dynamodb, registry.uploads_table):
-        session = registry.registry.uploads.start("a/b", "")
-        assert meter.dynamodb_writes == 2
-        registry.registry.uploads.cancel(session.owner, session.id)
-    assert meter.dynamodb_writes == 2 + (1 + 2) + (1 + 1)
-    assert (meter.dynamodb_reads, meter.s3_writes) == (1.0, 0)
+        uploads, deadline = registry.registry.uploads, registry.clock.now() + 29
+        opened = uploads.start("a/b", "")
+        assert meter.dynamodb_writes == 0
+        session = uploads.append(opened.owner, opened.ticket or "", b"x", 0, deadline)
+        assert meter.dynamodb_writes == 2 + 1
+        uploads.cancel(session.owner, session.id)
+    assert meter.dynamodb_writes == 2 + 1 + (1 + 2) + (1 + 1)
+    assert (meter.dynamodb_reads, meter.s3_writes) == (1.0, 1)
 
 
 def test_large_items_and_transactions_take_more_units(

@@ -26,6 +26,7 @@ from chalicelib.errors import (
     UploadBusyError,
     UploadUnknownError,
 )
+from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import Manifests
@@ -41,6 +42,7 @@ from chalicelib.registry.outcomes import (
 from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
+from chalicelib.registry.sweeper import Sweeper
 from chalicelib.registry.upload import (
     chunks,
     closing,
@@ -60,6 +62,7 @@ from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.segments import Report
 from chalicelib.registry.upload.states import Event
+from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
@@ -284,6 +287,31 @@ def a_pull_that_is_late() -> None:
         raise Violation(f"{found} was pulled in the past")
 
 
+def a_mark_that_is_late() -> None:
+    """Mark how far strays were looked for, after another sweeper that was further."""
+    sessions = TablesWorld().ports(Gate()).sessions
+    for key in ("direct/2", "direct/1"):
+        sessions.mark_searched(key)
+    if sessions.searched() != "direct/2":
+        raise Violation("the sweeper goes back to where it was")
+
+
+def a_publication_that_is_days_late() -> None:
+    """Let the sweeper search between a whole blob's put and its transaction: it is sent again."""
+    stage = Stage(TablesWorld(), Ledger())
+
+    def late(call: Call) -> Any:  # noqa: ANN401 - as any act
+        operations.sweeping(30 * 3600)(stage.client(), None)
+        return call()
+
+    requests = stage.client(Gate({1: late})).requests
+    target = f"{HOME}/blobs/uploads?digest={Digest.of(TEXT)}"
+    expect(requests.ask("POST", target, TEXT), 503)
+    if stage.world.snapshot().records:
+        raise Violation("a blob was published whose bytes the sweeper had deleted")
+    expect(requests.ask("POST", target, TEXT), 201)
+
+
 # Checks of the one driver: what several of them do can be done again, so that nothing is lost by
 # it. It is only done for nothing.
 
@@ -314,6 +342,17 @@ def a_deleted_blob_is_gone() -> None:
     expect(client.requests.ask("PUT", target), 201)
     client.delete_blob(HOME, Digest.of(TEXT[:12]))
     expect(client.requests.ask("PUT", target), 404)
+
+
+def a_deleted_whole_blob_is_gone() -> None:
+    """Repeat the PUT of a blob that came whole, by its ticket, before and after its deletion."""
+    stage = Stage(TablesWorld(), Ledger())
+    client, session = stage.client(), operations.opened()(stage)
+    target = f"{HOME}/blobs/uploads/{session}?digest={Digest.of(TEXT)}"
+    for _ in range(2):
+        expect(client.requests.ask("PUT", target, TEXT), 201)
+    client.delete_blob(HOME, Digest.of(TEXT))
+    expect(client.requests.ask("PUT", target, TEXT), 404)
 
 
 def one_worker_copies() -> None:
@@ -472,6 +511,7 @@ CLAUSES = [
     clause("alive_at", sessions, crashed=["append after the end"]),
     clause("at_offset", sessions, crashed=["append the same again"]),
     clause("held_by", sessions, raced=["late tail", *PATCHES]),
+    clause("further_than", sessions, checked=[a_mark_that_is_late]),
     clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
@@ -607,7 +647,7 @@ def _(_: Original, self: Leftovers, _session: Session) -> float:
     Leases,
     crashed=["direct, asked as another upload"],
 )
-def _(find: Original, self: Leases, owner: object, session_id: str, **how: bool) -> object:
+def _(find: Original, self: Leases, owner: object, session_id: str, **how: Any) -> object:  # noqa: ANN401 - as find
     session = self._ports.sessions.get(session_id)
     how["direct"] = session.is_direct if session else how.get("direct", False)
     return find(self, owner, session_id, **how)
@@ -809,7 +849,7 @@ def _(taken_over: Original, session: Session) -> object:
     return replace(taken_over(session), burned=session.burned)
 
 
-@rule("own lease not recognised on a repeat", "_leasable", sessions, failed=["append a tail"])
+@rule("own lease not recognised on a repeat", "_leasable", sessions, failed=["append to a tail"])
 def _(leasable: Original, lease: Any, failed: object) -> object:  # noqa: ANN401 - a private type
     return leasable(lease._replace(holder="somebody else"), failed)
 
@@ -834,8 +874,85 @@ def _(_: Original, self: DynamoSessionStore, before: Session, after: Session) ->
     blobs,
     failed=["commit parts"],
 )
-def _(_: Original, _after: Session, refused: Exception) -> Session:
+def _(_: Original, _before: Session, _after: Session, refused: Exception) -> Session:
     raise SessionMovedError(None) from refused
+
+
+@rule(
+    "201 for a blob that came whole and was deleted",
+    "_already_published",
+    blobs,
+    checked=[a_deleted_whole_blob_is_gone],
+)
+def _(published: Original, before: Session, after: Session, refused: Exception) -> object:
+    return published(replace(before, state=UploadState.OPEN), after, refused)
+
+
+@rule("a MAC covers no name", "mac_of", tickets, crashed=["a ticket under another name"])
+def _(mac_of: Original, key: bytes, purpose: object, _name: str, text: str) -> object:
+    return mac_of(key, purpose, "", text)
+
+
+@rule("a ticket is anybody's", "_hash_of", tickets, crashed=["a ticket of another principal"])
+def _(hash_of: Original, session: str, _principal: str) -> object:
+    return hash_of(session, "")
+
+
+@rule("any MAC is good", "_made", tickets.Tickets, crashed=["a forged ticket"])
+def _(_: Original, *_arguments: object) -> bool:
+    return True
+
+
+@rule("a ticket has no end", "named", UnbegunSessions, crashed=["a ticket that is too old"])
+def _(named: Original, self: UnbegunSessions, owner: object, name: str) -> object:
+    with mock.patch.object(self._ports.clock, "now", return_value=0.0):
+        return named(self, owner, name)
+
+
+@rule("a cancelled ticket stays good", "cancel", UnbegunSessions, crashed=["cancel, nothing sent"])
+def _(_: Original, _self: UnbegunSessions, _session: Session) -> None:
+    return
+
+
+@rule("no stray is looked for", "_searches", Sweeper, crashed=["POST, PUT"])
+def _(_: Original, _self: Sweeper, _now: float) -> Iterator[object]:
+    return iter(())
+
+
+@rule(
+    "what a record names is a stray",
+    "_strays",
+    Sweeper,
+    crashed=["sweep past a blob that came whole"],
+)
+def _(_: Original, _self: Sweeper, found: dict[str, object]) -> list[str]:
+    return list(found)
+
+
+@rule(
+    "a stray is deleted while it may be published",
+    "_searches",
+    Sweeper,
+    raced=["PUT, sweeper, nobody has begun", "PUT, sweeper, at the end of the ticket"],
+)
+def _(searches: Original, self: Sweeper, now: float) -> object:
+    return searches(self, now + 48 * 3600)
+
+
+@rule(
+    "a stray is deleted while its request is on its way",
+    "_given_up",
+    Sweeper,
+    checked=[a_publication_that_is_days_late],
+)
+def _(_: Original, _self: Sweeper, _session: str, _key: str) -> bool:
+    return True
+
+
+@rule("a search that failed is done", "_search", Sweeper, failed=["sweep a stray"])
+def _(search: Original, self: Sweeper, first: str, last: str) -> object:
+    self._ports.sessions.mark_searched(last)
+    return search(self, first, last)
 
 
 @rule("any digest closes a sealed session", "_bound", Closing, raced=["PUT, wrong PUT"])
@@ -1145,7 +1262,7 @@ def _(_: Original, self: BlobItems, digest: Digest, _key: str) -> Update:
     "an object that was sent twice arrives once",
     "_publish_whole",
     Closing,
-    failed=["POST whole, live elsewhere"],
+    failed=["commit a body into an old session, live elsewhere"],
 )
 def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
     put = self._ports.objects.put

@@ -11,15 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.digest import Algorithm, Digest
+from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.errors import RegistryError
-from chalicelib.registry.keys import canonical_key
-from chalicelib.registry.session import UploadState
+from chalicelib.registry.keys import canonical_key, direct_key
+from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
 from tests.drills import direct, images
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
-from tests.drills.support.ledger import Violation
+from tests.drills.support.ledger import Violation, id_of
 from tests.drills.support.points import Gate
 from tests.drills.support.requests import DRILL, expect
 from tests.drills.support.worlds import BY_WORKER, PART, SMALL
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.registry.service import Limits
-    from chalicelib.registry.session import Session
     from tests.drills.support.client import Client, Stage
 
 
@@ -37,14 +36,17 @@ if TYPE_CHECKING:
 
 
 def opened(*sizes: int) -> Callable[[Stage], str]:
-    """Prepare a session with chunks of these sizes in it."""
+    """Prepare a session with chunks of these sizes in it; without any, nobody has begun it.
+
+    Returns what its last Location names it by: a ticket before the first chunk, and then its id.
+    """
 
     def prepare(stage: Stage) -> str:
         client = stage.client()
         session, at = client.start(HOME), 0
         for end in itertools.accumulate(sizes):
             at = client.fill(HOME, session, TEXT, at, end) or 0
-        return session
+        return id_of(session) if sizes else session
 
     return prepare
 
@@ -59,6 +61,49 @@ def changed(*sizes: int, **changes: Any) -> Callable[[Stage], str]:  # noqa: ANN
         return session
 
     return prepare
+
+
+def opened_of_old(stage: Stage) -> str:
+    """Prepare a session as it was opened before there were tickets: an item, and no byte."""
+    ports, now = stage.world.ports(Gate()), stage.world.clock.now()
+    ends = now + SMALL.session_life
+    session = Session(
+        id=ports.clock.new_id(),
+        repository=HOME,
+        principal=DRILL,
+        nonce=ports.clock.new_id(),
+        created_at=now,
+        life_until=ends,
+        hash_state=Hasher(Algorithm.SHA256).state(),
+        sweep_at=ends,
+    )
+    ports.sessions.create(session)
+    return session.id
+
+
+def live_elsewhere(prepare: Callable[[Stage], str], text: bytes) -> Callable[[Stage], str]:
+    """Prepare something where another repository has these bytes already."""
+
+    def prepared(stage: Stage) -> str:
+        stage.client().push(AWAY, Upload(text, whole=True))
+        return prepare(stage)
+
+    return prepared
+
+
+def begun_by_ticket(stage: Stage) -> str:
+    """Prepare a session with one chunk, of which its client knows the ticket alone."""
+    session = opened()(stage)
+    stage.client().fill(HOME, session, TEXT, 0, 12)
+    return session
+
+
+def stray(stage: Stage) -> str:
+    """Prepare a session nobody has begun, whose whole PUT died when its bytes were in S3."""
+    session = opened()(stage)
+    key = direct_key(Digest.of(TEXT), id_of(session))
+    stage.world.ports(Gate()).objects.put(key, TEXT)
+    return session
 
 
 def robbed(prepare: Callable[[Stage], str]) -> Callable[[Stage], str]:
@@ -103,12 +148,7 @@ def leased(*sizes: int) -> Callable[[Stage], str]:
 
 def elsewhere(*sizes: int, text: bytes = TEXT) -> Callable[[Stage], str]:
     """Prepare a session of bytes that another repository has pushed already."""
-
-    def prepare(stage: Stage) -> str:
-        stage.client().push(AWAY, Upload(text, whole=True))
-        return opened(*sizes)(stage)
-
-    return prepare
+    return live_elsewhere(opened(*sizes), text)
 
 
 def worked(*sizes: int) -> Callable[[Stage], str]:
@@ -144,6 +184,12 @@ def held(stage: Stage, session: str) -> Session:
     if found is None:
         raise Violation(f"{session} was prepared, and is not there")
     return found
+
+
+def offset_at(stage: Stage, session: str) -> int:
+    """Return how many bytes a session has; an unbegun one has none."""
+    found = stage.world.ports(Gate()).sessions.get(id_of(session))
+    return found.offset if found else 0
 
 
 def waiting(prepare: Callable[[Stage], Any], hours: float) -> Callable[[Stage], Any]:
@@ -219,7 +265,7 @@ def filling(end: int) -> Callable[[Client, str], None]:
     """Send one chunk that ends at `end` into the session."""
 
     def act(client: Client, session: str) -> None:
-        if client.fill(HOME, session, TEXT, held(client.stage, session).offset, end) != end:
+        if client.fill(HOME, session, TEXT, offset_at(client.stage, session), end) != end:
             raise Violation(f"{session} did not take the chunk")
 
     return act
@@ -239,12 +285,18 @@ def refused(
     return act
 
 
+def forging(client: Client, session: str) -> None:
+    """Send a chunk with a ticket that nobody made, then with the right one."""
+    refused(HOME, 0, 404)(client, f"{session[:-1]}{'A' if session[-1] != 'A' else 'B'}")
+    filling(12)(client, session)
+
+
 def closing(text: bytes = TEXT, **how: Any) -> Callable[[Client, str], None]:  # noqa: ANN401 - any field of an upload
     """Close the session, with what it still lacks of `text`; start anew if it is gone."""
 
     def act(client: Client, session: str) -> None:
         upload = Upload(text, **how)
-        at = held(client.stage, session).offset
+        at = offset_at(client.stage, session)
         if upload.wrong_first:
             client.claim_wrongly(HOME, session, upload, at)
         if not client.close(HOME, session, upload, at):
@@ -366,7 +418,7 @@ SHORT = TEXT[:20]
 # A row has one line or two, of which formatting would make six.
 # fmt: off
 UPLOADS = [
-    Operation("start", lambda client, _: client.start(HOME)),
+    Operation("POST, status", lambda client, _: asking_status(client, client.start(HOME))),
     Operation("POST whole", pushing(whole=True)),
     Operation("POST whole sha512", pushing(whole=True, algorithm=SHA512)),
     Operation("POST whole, nothing", pushing(whole=True, text=b"")),
@@ -376,7 +428,17 @@ UPLOADS = [
     Operation("POST whole, object gone elsewhere",
               healing(pushing(whole=True)), buried(pushed_away)),
     Operation("POST, PUT", pushing()),
+    Operation("POST, PUT, wrong digest, right one", pushing(wrong_first=True)),
     Operation("POST, PUT of nothing", pushing(text=b"")),
+    Operation("POST, PUT, live elsewhere", closing(SHORT), elsewhere(text=SHORT)),
+    Operation("POST, PUT, its first one died", closing(), stray),
+    Operation("a forged ticket", forging, opened()),
+    Operation("a ticket under another name", refused(AWAY, 0, 404), opened()),
+    Operation("a ticket of another principal", refused(HOME, 0, 404, "mallory"), opened()),
+    Operation("a ticket that is too old", refused(HOME, 0, 404), waiting(opened(), 2)),
+    Operation("a ticket before its first byte", refused(HOME, 12, 416), opened()),
+    Operation("a ticket of a session that is begun", closing(), begun_by_ticket),
+    Operation("an old ticket of a session that is begun", closing(), waiting(begun_by_ticket, 2)),
     Operation("POST, one PATCH, PUT", pushing(len(TEXT))),
     Operation("POST, PATCHes, PUT", pushing(5, 5, 12, 3, 3, 27)),
     Operation("POST, PATCHes, last chunk in the PUT", pushing(12, 5, 20)),
@@ -394,6 +456,11 @@ UPLOADS = [
     Operation("append the same again", refused(HOME, 0, 416), opened(12)),
     Operation("append after the end", refused(HOME, 12, 404), waiting(opened(12), 24 * 8)),
     Operation("append to a tail that is gone", refused(HOME, 15, 404), robbed(opened(12, 3))),
+    Operation("append to an old session", filling(12), opened_of_old),
+    Operation("commit a body into an old session", closing(SHORT), opened_of_old),
+    Operation("commit a body into an old session, live elsewhere",
+              closing(SHORT), live_elsewhere(opened_of_old, SHORT)),
+    Operation("cancel an old session", cancelling, opened_of_old),
     Operation("status", asking_status, opened(12, 5)),
     Operation("cancel", cancelling, opened(12, 5)),
     Operation("cancel, nothing sent", cancelling, opened()),
@@ -531,7 +598,11 @@ MANIFESTS = [
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
-    Operation("sweep an empty session", sweeping(), waiting(opened(), DAYS)),
+    Operation("sweep an old session", sweeping(), waiting(opened_of_old, DAYS)),
+    Operation("sweep, nobody has begun", sweeping(), waiting(opened(), DAYS)),
+    Operation("sweep a stray", sweeping(), waiting(stray, 30)),
+    Operation("sweep a stray that may be published", sweeping(), stray),
+    Operation("sweep past a blob that came whole", sweeping(), waiting(pushed, 30)),
     Operation("sweep after a dead request", sweeping(), waiting(leased(12, 3), DAYS)),
     Operation("sweep a sealed session", sweeping(), sealed),
     Operation("sweep a sealed session at its end", sweeping(), waiting(sealed, DAYS)),

@@ -14,13 +14,17 @@ from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     SMALL_BODY,
     buried,
+    elsewhere,
     held,
     leased,
+    offset_at,
     opened,
+    opened_of_old,
     pushed,
     pushed_away,
     pushing,
     sealed,
+    stray,
     sweeping,
     unhashed,
     with_workers,
@@ -134,11 +138,18 @@ def working(client: Client, session: str) -> None:
 # What is prepared
 
 
+def ticket_ending(stage: Stage) -> str:
+    """Prepare a session that nobody has begun, whose ticket ends in ten seconds."""
+    session = opened()(stage)
+    stage.world.clock.time = float(session.split("~")[1]) - 10
+    return session
+
+
 def ending_soon(*sizes: int) -> Callable[[Stage], str]:
-    """Prepare a session with chunks of these sizes, whose life ends in ten seconds."""
+    """Prepare a session with chunks of these sizes, or an old one, that ends in ten seconds."""
 
     def prepare(stage: Stage) -> str:
-        session = opened(*sizes)(stage)
+        session = opened(*sizes)(stage) if sizes else opened_of_old(stage)
         stage.world.clock.time = held(stage, session).life_until - 10
         return session
 
@@ -156,7 +167,7 @@ def holds_one_of(*texts: bytes) -> Body:
             return
         for text in texts:
             upload = Upload(text)
-            response = put(client, session, upload, held(client.stage, session).offset)
+            response = put(client, session, upload, offset_at(client.stage, session))
             if response.status == 201:
                 client.ledger.blobs[HOME, upload.digest] = text
                 if client.pull(HOME, upload.digest) != text:
@@ -246,6 +257,15 @@ UPLOADS = [
     Race("DELETE, PUT", opened(12, 3), [cancelling, putting(TEXT[:15], 15, right=False)]),
     Race("DELETE, PUT small", opened(3), [cancelling, putting(TEXT[:3], 3, right=False)]),
     Race("DELETE, PUT of a body", opened(), [cancelling, putting(TEXT[:3], 0, right=False)]),
+    Race("PATCH, PUT, nobody has begun", opened(),
+         [patching(TEXT, 0, 5), putting(TEXT, 0, right=False)], holds_one_of(TEXT, TEXT[:5])),
+    Race("PUT, PUT, nobody has begun", opened(), [putting(TEXT, 0)] * 2),
+    Race("PUT, PUT, nobody has begun, live elsewhere", elsewhere(), [putting(TEXT, 0)] * 2),
+    Race("PUT, sweeper, nobody has begun", stray, [putting(TEXT, 0), sweeping()]),
+    Race("PUT, sweeper, at the end of the ticket", ticket_ending,
+         [putting(TEXT, 0, right=False), sweeping(20)]),
+    Race("DELETE, PATCH, nobody has begun", opened(), [cancelling, patching(TEXT, 0, 5)]),
+    Race("DELETE, DELETE, nobody has begun", opened(), [cancelling] * 2),
     Race("DELETE, PATCH", opened(12, 3), [cancelling, patching(TEXT, 15, 25)]),
     Race("DELETE, DELETE", opened(12, 3), [cancelling] * 2),
     Race("PUT, worker", sealed, [putting(TEXT[:15], 15), working]),
@@ -328,6 +348,12 @@ PARTS = [
 LATE = [
     Race("late tail", opened(12, 3), [patching(MIXED, 15, 18), patching(TEXT, 15, 18)],
          holds_one_of(TEXT[:18], MIXED[:18]), late=True),
+    Race("late whole PUT", opened(), [putting(TEXT, 0)] * 2, late=True),
+    Race("late whole PUT, PATCH", opened(),
+         [putting(TEXT, 0, right=False), patching(TEXT, 0, 5)], holds_one_of(TEXT, TEXT[:5]),
+         late=True),
+    Race("late whole PUT, DELETE", opened(),
+         [putting(TEXT, 0, right=False), cancelling], late=True),
     Race("late part", opened(12, 3), [patching(MIXED, 15, 25), patching(TEXT, 15, 25)],
          holds_one_of(TEXT[:25], MIXED[:25]), late=True),
     Race("late first part", opened(), [patching(OTHER, 0, 9), filling_and_putting(9, end=20)],
@@ -417,7 +443,7 @@ SWEEPS = [
          [putting(TEXT[:3], 0, right=False), sweeping(60)]),
     Race("PUT, sweeper past its lease", ending_soon(12, 3),
          [putting(TEXT[:20], 15, right=False), sweeping(60)]),
-    Race("POST whole, sweeper past its lease", lambda _: None, [WHOLE_HOME, sweeping(WEEK)]),
+    Race("POST whole, sweeper", lambda _: None, [WHOLE_HOME, sweeping(HOURS)]),
     Race("DELETE, sweeper at the end", ending_soon(12, 3), [cancelling, sweeping(20)]),
     Race("sweeper, sweeper at the end", ending_soon(12, 3), [sweeping(20), sweeping(0)]),
     Race("push, sweeper", opened(), [pushing(55), sweeping(HOURS)], pullable_from(HOME)),

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.keys import parts_key
 from tests.chalicelib.api.pushing import DOCKER, IMAGE, INDEX
+from tests.chalicelib.registry.sessions import named
 from tests.fuzz import junk, world
 from tests.support.parted import parted
 
@@ -129,7 +130,7 @@ def _session(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     session = fuzzed.session(name, state)
     offset = session.offset
     method = rng.choice((b"PATCH", b"PATCH", b"PUT", b"PUT", b"PUT", b"GET", b"DELETE"))
-    asked = FuzzRequest(method, f"/v2/{name}/blobs/uploads/{session.id}".encode())
+    asked = FuzzRequest(method, f"/v2/{name}/blobs/uploads/{named(session)}".encode())
     asked.busy = state == world.HELD
     asked.body = rng.choice((b"", b"x", world.CHUNK, world.CHUNK * 3))
     end = offset + len(asked.body) - 1

@@ -17,6 +17,7 @@ from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.service import Limits
 from chalicelib.settings import ApiOptions, HeadStrategy
 from tests.chalicelib.api.pushing import IMAGE, hold
+from tests.chalicelib.registry.sessions import named
 from tests.support.registries import MemoryRegistry, registry_in_memory
 from tests.support.values import as_sealed
 
@@ -62,7 +63,7 @@ class Fuzzed:
         """Put a blob into a repository, as a mount does where it can; return its descriptor."""
         digest = Digest.of(data)
         if self.memory.metadata.add_link(name, digest, self.memory.clock.now()) is None:
-            self.registry.uploads.put_whole(name, "", digest, data, self.deadline)
+            self.registry.uploads.put_whole(name, "", digest, data)
         return {"mediaType": "application/octet-stream", "digest": str(digest), "size": len(data)}
 
     def manifest(self, name: str, reference: str, document: Any, media_type: str) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -90,7 +91,7 @@ class Fuzzed:
         """Append chunks to a session."""
         for chunk in chunks:
             session = self.registry.uploads.append(
-                session.owner, session.id, chunk, session.offset, self.deadline
+                session.owner, named(session), chunk, session.offset, self.deadline
             )
         return session
 
@@ -115,11 +116,13 @@ def _parts(world: Fuzzed, opened: Session) -> Session:
 def _committed(world: Fuzzed, opened: Session) -> Session:
     digest = Digest.of(b"abc")
     _tail(world, opened)
-    return world.registry.uploads.commit(opened.owner, opened.id, digest, b"", None, world.deadline)
+    return world.registry.uploads.commit(
+        opened.owner, named(opened), digest, b"", None, world.deadline
+    )
 
 
 def _cancelled(world: Fuzzed, opened: Session) -> Session:
-    world.registry.uploads.cancel(opened.owner, opened.id)
+    world.registry.uploads.cancel(opened.owner, named(opened))
     return opened
 
 
@@ -152,5 +155,7 @@ SESSIONS: dict[str, Callable[[Fuzzed, Session], Session]] = {
     "expired": lambda world, opened: world.change(_tail(world, opened), life_until=1.0),
     "of lost bytes": _lost,
     "sealed": _sealed,
-    HELD: lambda world, opened: hold(world.memory.sessions, opened, world.memory.clock.now(), 3600),
+    HELD: lambda world, opened: hold(
+        world.memory.sessions, _tail(world, opened), world.memory.clock.now(), 3600
+    ),
 }

@@ -38,6 +38,7 @@ UPLOAD = {"blobs", "upload.chunks", "upload.runner", "upload.uploads"}
 NEEDS = {
     "/v2/": (["dynamodb"], set(), set()),
     "blob pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
+    "POST": (["dynamodb", "ssm"], {"uploads"}, UPLOAD),
     "PATCH": (["dynamodb", "s3"], {"uploads"}, UPLOAD),
     "authorizer": (["dynamodb", "ssm"], set(), set()),
     "token endpoint": (["dynamodb", "ssm"], {"token"}, set()),

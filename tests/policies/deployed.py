@@ -34,6 +34,7 @@ from chalicelib.stores.s3 import objects as s3
 from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from chalicelib.wiring import access as wiring_access
+from chalicelib.wiring import keys as wiring_keys
 from chalicelib.wiring import registry as wiring
 from moorage.access import signing_key
 from tests.chalicelib.access.values import a_credential
@@ -74,8 +75,9 @@ _CACHES = (
     wiring_access.authenticator,
     wiring_access.cursors,
     wiring_access.token_service,
-    wiring_access._settings,  # noqa: SLF001 - what one process builds once, a test builds anew
-    wiring_access._store,  # noqa: SLF001 - likewise
+    wiring_access._store,  # noqa: SLF001 - what one process builds once, a test builds anew
+    wiring_keys.access_settings,
+    wiring_keys.signing_keys,
 )
 
 
@@ -260,7 +262,7 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
         stack.enter_context(mock.patch.object(service, "Limits", limits))
         stack.enter_context(mock.patch.object(s3, "S3ObjectStore", objects))
         # Authorizer and API are two processes: each reads the key for itself.
-        for name in ("_keys", "_token_issuer"):
+        for name in ("signing_keys", "_token_issuer"):
             anew = getattr(wiring_access, name).__wrapped__
             stack.enter_context(mock.patch.object(wiring_access, name, anew))
         for module in (wiring, wiring_access):

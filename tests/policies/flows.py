@@ -88,7 +88,8 @@ def opened(
     session, at = uploads.start(name or fresh_name(), WHO), 0
     for size in sizes:
         deadline = registry.clock.now() + 29
-        session = uploads.append(session.owner, session.id, data[at : at + size], at, deadline)
+        name_of = session.ticket or session.id
+        session = uploads.append(session.owner, name_of, data[at : at + size], at, deadline)
         at += size
     return session, data
 
@@ -141,8 +142,7 @@ def sealed(  # noqa: PLR0913 - whatever a flow varies
 def published(deployment: ReplayedDeployment, data: bytes, name: str | None = None) -> str:
     """Push a blob into a repository whole; return the repository."""
     registry, name = deployment.arranged, name or fresh_name()
-    deadline = registry.clock.now() + 29
-    registry.registry.uploads.put_whole(name, WHO, Digest.of(data), data, deadline)
+    registry.registry.uploads.put_whole(name, WHO, Digest.of(data), data)
     return name
 
 
@@ -318,6 +318,7 @@ def an_upload_with_a_wrong_digest(deployment: ReplayedDeployment) -> None:
 
 def an_upload_that_is_cancelled(deployment: ReplayedDeployment) -> None:
     """Parts and tails are deleted; after a dead request, all that is below the prefix."""
+    assert deployment.ask("DELETE", started(deployment, fresh_name())).status == 204
     for chunks in ((b"tail",), (bytes(PART),), (bytes(PART), b"tail")):
         at = appended(deployment, started(deployment, fresh_name()), *chunks)
         assert deployment.ask("DELETE", at).status == 204
@@ -714,10 +715,24 @@ def a_commit_of_nothing(deployment: ReplayedDeployment) -> None:
     commits(deployment, session, UploadState.OPEN)
 
 
+def a_sweep_of_strays(deployment: ReplayedDeployment) -> None:
+    """What a whole blob's request left is deleted, and its session is ended.
+
+    The first of the sweeps: each goes on where the one before it ended.
+    """
+    with deployment.earlier(30 * 3600):
+        left, _ = opened(deployment)
+    key = f"direct/{left.id}/{Digest.of(SMALL).hex}"
+    deployment.arranged.ports.objects.put(key, SMALL)
+    deployment.sweep()
+    assert state_of(deployment, left) is UploadState.CANCELLED
+    assert key not in deployment.arranged.stored()
+
+
 def a_sweep_of_abandoned_sessions(deployment: ReplayedDeployment) -> None:
     """Sessions whose life is over end, with parts and tails, and what a dead request left."""
     with deployment.earlier(LIMITS.session_life + DAY):
-        left = [opened(deployment, PART, 10)[0], opened(deployment)[0], died(deployment, PART)]
+        left = [opened(deployment, PART, 10)[0], opened(deployment, 1)[0], died(deployment, PART)]
         large, _ = sealed(deployment, *TOO_LARGE)
         copy_begun(deployment, large)
     deployment.sweep()

@@ -227,7 +227,10 @@ _CALLS = {
             _bucket("ListBucketMultipartUploads"),
             "Bucket Prefix MaxUploads KeyMarker UploadIdMarker",
         ),
-        ListObjectsV2=(_bucket("ListBucket"), "Bucket Prefix MaxKeys ContinuationToken"),
+        ListObjectsV2=(
+            _bucket("ListBucket"),
+            "Bucket Prefix MaxKeys StartAfter ContinuationToken",
+        ),
         ListParts=(
             _object("ListMultipartUploadParts"),
             f"{_KEY} UploadId MaxParts PartNumberMarker",

@@ -110,6 +110,13 @@ class MemoryObjectStore:
         for start in range(first, len(data), chunk_size):
             yield data[start : start + chunk_size]
 
+    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
+        """List keys of a folder."""
+        folder = first[: first.rindex("/") + 1]
+        with self._lock:
+            keys = sorted(key for key in self.objects if key.startswith(folder) and key > first)
+        return [key for key in keys[:limit] if key < last]
+
     def stat(self, key: str) -> ObjectStat | None:
         """Look at an object."""
         with self._lock:

@@ -15,6 +15,7 @@ from chalicelib.api.messages import Request, Response
 from chalicelib.registry.proof import Verdict
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.tickets import FixedKeys
 from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.stores.dynamodb.items import session_item
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 REGISTRY: Final = "registry"
 UPLOADS: Final = "uploads"
+TICKET_KEYS: Final = FixedKeys.of("tests")
 
 
 class TestClock:
@@ -154,7 +156,7 @@ def registry_in_memory(limits: Limits) -> MemoryRegistry:
         now=clock.now,
     )
     sessions, metadata = stores_over(tables)
-    ports = Ports(objects, sessions, metadata, workers, clock)
+    ports = Ports(objects, sessions, metadata, workers, clock, TICKET_KEYS)
     registry = Registry(ports, limits)
     workers.verifier = registry.verifier
     return MemoryRegistry(registry, objects, tables, sessions, metadata, workers, clock)
@@ -184,6 +186,7 @@ def registry_over(
         metadata=DynamoMetadataStore(dynamodb, backend.registry_table, backend.uploads_table),
         workers=workers,
         clock=clock,
+        ticket_keys=TICKET_KEYS,
     )
     registry = Registry(ports, limits or Limits())
     workers.verifier = registry.verifier

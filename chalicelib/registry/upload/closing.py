@@ -11,9 +11,7 @@ from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
     BlobUnknownError,
     CommitRunningError,
-    DigestInvalidError,
     RegistryError,
-    UnavailableError,
     UploadBusyError,
     UploadDigestInvalidError,
     UploadInvalidError,
@@ -37,6 +35,7 @@ from chalicelib.registry.upload.leases import Leases, freed, over
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver, known
 from chalicelib.registry.upload.states import Event, after
+from chalicelib.registry.upload.unbegun import UnbegunSessions
 
 _POLLS = (0.5, 1.0, 2.0)
 """How long a request waits between its looks at a commit that another one drives; then the last."""
@@ -55,11 +54,34 @@ class Closing:
         self._limits = limits
         self._chunks = Chunks(ports, limits)
         self._leases = Leases(ports, limits)
+        self._unbegun = UnbegunSessions(ports, limits)
         self._leftovers = Leftovers(ports, limits)
         self._driver = CommitDriver(ports, limits)
         self._blobs = Blobs(ports, limits)
 
     def commit(  # noqa: PLR0913 - a closing PUT is all of these
+        self,
+        owner: Owner,
+        name: str,
+        digest: Digest,
+        data: bytes,
+        at: int | None,
+        deadline: float,
+    ) -> Session:
+        """Close a session: append the last chunk if there is one, seal, and commit.
+
+        `name` is its ticket or its id. A blob that comes whole is published at once.
+
+        Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
+        session lives on), UploadUnknownError (also where the blob was deleted since),
+        UploadOffsetError, UploadBusyError.
+        """
+        at = at if data else None
+        session_id, unbegun = self._unbegun.named(owner, name)
+        whole = self._put_unbegun(unbegun, digest, data, at) if unbegun else None
+        return whole or self._close(owner, session_id, digest, data, at, deadline)
+
+    def _close(  # noqa: PLR0913 - likewise
         self,
         owner: Owner,
         session_id: str,
@@ -68,15 +90,10 @@ class Closing:
         at: int | None,
         deadline: float,
     ) -> Session:
-        """Close a session: append the last chunk if there is one, seal, and commit.
-
-        Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
-        session lives on), UploadUnknownError (also where the blob was deleted since),
-        UploadOffsetError, UploadBusyError.
-        """
+        """Do `commit` with a session that is begun."""
         patience = self._patience(deadline)
         try:
-            leased = self._leases.take(owner, session_id, at if data else None, digest, deadline)
+            leased = self._leases.take(owner, session_id, at, digest, deadline)
         except UploadUnknownError:
             session = self._leases.find(owner, session_id)
             if session.state is UploadState.OPEN:
@@ -92,11 +109,7 @@ class Closing:
             hasher.update(data)
         if hasher is not None and hashed and hasher.digest() != digest:
             self._leases.release(leased, leased)
-            raise UploadDigestInvalidError(
-                f"the content has digest {hasher.digest()}, not {digest}: nothing of this"
-                " request was kept",
-                offset=leased.offset,
-            )
+            raise _differs(hasher.digest(), digest, offset=leased.offset)
         if hashed and leased.upload_id is None:
             return self._publish_leased(leased, data)
         stored = self._leases.store(leased, data, hasher) if data else freed(leased)
@@ -166,28 +179,21 @@ class Closing:
             ) from None
         return committed
 
-    def put_whole(self, opened: Session, digest: Digest, data: bytes, deadline: float) -> Session:
-        """Store a blob that came in one request: one write, one put, one transaction.
-
-        `opened` is a new session, not stored yet. Returns it committed. Raises
-        DigestInvalidError, and then nothing was stored.
-        """
+    def _put_unbegun(
+        self, unbegun: Session, digest: Digest, data: bytes, at: int | None
+    ) -> Session | None:
+        """Publish a blob that came whole; None if the session is begun, or over."""
         found = Digest.of(data, digest.algorithm)
-        if found != digest:
-            raise DigestInvalidError(f"the content has digest {found}, not {digest}")
-        leased = replace(
-            opened,
-            claim=digest,
-            fence=1,
-            holder=opened.nonce,
-            lease_until=deadline + self._limits.lease_grace,
-        )
-        self._ports.sessions.create(leased)
-        try:
-            return self._publish_whole(leased, data)
-        except UploadUnknownError as error:
-            # The request outlived its session, of which the client knows nothing: it sends again.
-            raise UnavailableError("the upload took too long: send it again") from error
+        if found == digest and not at:
+            try:
+                return self._unbegun.publish(unbegun, digest, data)
+            except SessionMovedError:
+                return None
+        if self._ports.sessions.get(unbegun.id) is not None:
+            return None
+        if at:
+            raise UploadOffsetError(offset=0)
+        raise _differs(found, digest, offset=0)
 
     def _publish_leased(self, leased: Session, data: bytes) -> Session:
         """Do `_publish_whole`; on failure release the lease."""
@@ -348,6 +354,14 @@ def _require_committed(session: Session) -> Session:
     if session.state is UploadState.CANCELLED:
         raise over(session)
     return session
+
+
+def _differs(found: Digest, claim: Digest, *, offset: int) -> UploadDigestInvalidError:
+    """Return the error for a session whose bytes, with this request's, have another digest."""
+    return UploadDigestInvalidError(
+        f"the content has digest {found}, not {claim}: nothing of this request was kept",
+        offset=offset,
+    )
 
 
 def _mismatch(session: Session) -> UploadDigestInvalidError:

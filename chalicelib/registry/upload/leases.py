@@ -15,6 +15,7 @@ from chalicelib.errors import (
     RegistryError,
     UploadBusyError,
     UploadInvalidError,
+    UploadOffsetError,
     UploadUnknownError,
 )
 from chalicelib.registry.outcomes import BYTES_LOST, SessionMovedError
@@ -47,15 +48,22 @@ class Leases:
         self._leftovers = Leftovers(ports, limits)
 
     def find(
-        self, owner: Owner, session_id: str, *, direct: bool = False, refused: bool = False
+        self,
+        owner: Owner,
+        session_id: str,
+        *,
+        direct: bool = False,
+        refused: bool = False,
+        unbegun: Session | None = None,
     ) -> Session:
-        """Read a session without its lease. Raises UploadUnknownError.
+        """Read a session without its lease; `unbegun` if it has no item. Raises UploadUnknownError.
 
         A direct one is known to its own endpoints alone, which know no other one. One that is
         committed or being driven answers past the end of its life too: its client waits for the
         outcome. `refused`: of one that was refused the reason is raised; see `over`.
         """
-        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+        session = self._ports.sessions.get(session_id) or unbegun
+        now = self._ports.clock.now()
         if session is None or session.owner != owner or session.is_direct is not direct:
             raise UploadUnknownError
         if session.state is UploadState.CANCELLED:
@@ -64,6 +72,32 @@ class Leases:
         if session.over_by(now) and not answers:
             raise UploadUnknownError
         return session
+
+    def begin(self, unbegun: Session, at: int, deadline: float) -> Session | None:
+        """Create the item of a session with its first lease, in one write; None if it is there.
+
+        Raises UploadOffsetError for a chunk that is not the first.
+        """
+        if at:
+            if self._ports.sessions.get(unbegun.id) is None:
+                raise UploadOffsetError(offset=0)
+            return None
+        life_until = unbegun.created_at + self._limits.session_life
+        leased = replace(
+            unbegun,
+            state=after(unbegun.state, Event.BEGIN),
+            ticket=None,
+            life_until=life_until,
+            sweep_at=life_until,
+            fence=1,
+            holder=unbegun.nonce,
+            lease_until=deadline + self._limits.lease_grace,
+        )
+        try:
+            self._ports.sessions.create(leased)
+        except SessionMovedError:
+            return None
+        return leased
 
     def take(
         self,

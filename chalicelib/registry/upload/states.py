@@ -26,6 +26,12 @@ before.
 - A session is *hashed* while the digest of its accepted bytes is known, since each chunk was hashed
   as it came. It is unhashed where the saved hash can't be used, or the claim has another algorithm.
 
+- An *unbegun* session has no item. Its ticket, which the POST's Location carries, says all that the
+  item would, and a MAC says who made it. The write that begins or ends it requires that there is no
+  item, so of all that are sent one takes effect. The item of one that is over stays longer than its
+  ticket is good: a session is begun once. A whole blob is put to a key that no item names yet; so
+  the sweeper looks through the keys of each hour, when no request can publish them any more, and
+  deletes what no record names.
 - A *direct* session has no lease and no driver. Its claim is in the item when it is created, and
   its client puts the bytes to the canonical key by a URL that lets through nothing else. S3
   compares their SHA-256 with the claim before it keeps them, and keeps what it has compared. So a
@@ -37,6 +43,8 @@ before.
 
 Who may die where, and what the next one finds:
 
+- unbegun: the session as it was, and perhaps an object that the repeated request writes once more,
+  or that the sweeper finds.
 - open: the holder of the lease dies. Offset, hash and accepted parts are as they were before it.
 - sealed to copied: a driver dies, or is late: another one drives already. An effect on S3 comes
   before the move that records it and can be repeated; what is done of a read is in the item, what
@@ -83,8 +91,10 @@ class Event(enum.StrEnum):
 
     SEAL = "seal"
     """The closing PUT ended the session: every byte is in S3, and no digest is known to differ."""
+    BEGIN = "begin"
+    """The first chunk has come: the item was created, with the lease of its request."""
     WHOLE = "whole"
-    """No chunk had become a part: tail and body were hashed and published under the lease."""
+    """No chunk had become a part: what there is was hashed and published by one request."""
     MISMATCH = "mismatch"
     """An unhashed session's staged object has another digest: the client may claim that one."""
     ASSEMBLE = "assemble"
@@ -112,6 +122,9 @@ class IllegalMoveError(Exception):
 
 
 TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
+    (UploadState.UNBEGUN, Event.BEGIN): UploadState.OPEN,
+    (UploadState.UNBEGUN, Event.WHOLE): UploadState.COMMITTED,
+    (UploadState.UNBEGUN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.SEAL): UploadState.SEALED,
     (UploadState.OPEN, Event.WHOLE): UploadState.COMMITTED,
     (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,

@@ -19,7 +19,7 @@ from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.model import Link, Record
 from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
-from chalicelib.registry.session import Session
+from chalicelib.registry.session import Session, UploadState
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import (
     ConditionFailedError,
@@ -37,7 +37,7 @@ from chalicelib.stores.dynamodb.expressions import (
 )
 from chalicelib.stores.dynamodb.items import LINK, RECORD, SESSION, session_item
 from chalicelib.stores.dynamodb.keys import link_key, record_key
-from chalicelib.stores.dynamodb.sessions import update_of
+from chalicelib.stores.dynamodb.sessions import creation_of, update_of
 from chalicelib.telemetry.tally import StoreEvent, current, note
 
 TRIES = 8
@@ -102,6 +102,8 @@ class _Publication(NamedTuple):
     def session(self, live: str) -> Session:
         """The session as it is written when `live` is the key that the record names."""
         written = replace(self.after, published_key=live)
+        if self.before.state is UploadState.UNBEGUN:
+            return written
         if live != self.key:
             # Its own bytes are not those published: the sweeper has to see it until they are gone.
             return replace(written, expires_at=None)
@@ -207,7 +209,7 @@ class BlobItems:
                 if _SESSION not in refused.items:
                     known = _learnt(known, refused)
                     continue
-                written = _already_published(after, refused)
+                written = _already_published(before, after, refused)
             note(StoreEvent.COMMITTED)
             return written
         raise UnavailableError(f"others keep changing the links to {after.claim}")
@@ -295,7 +297,12 @@ class BlobItems:
             raise RecordMissingError(f"no record of {claim} is live")
         size = publication.after.offset
         written = SESSION.decode(session_item(publication.session(live)))
-        changes: list[Change] = [update_of(self._uploads, publication.before, written)]
+        unbegun = publication.before.state is UploadState.UNBEGUN
+        changes: list[Change] = [
+            creation_of(self._uploads, written)
+            if unbegun
+            else update_of(self._uploads, publication.before, written)
+        ]
         if link is not None:
             changes.append(self._touch(replace(link, key=live), now))
         else:
@@ -320,9 +327,15 @@ def _learnt(known: _LinkAndRecord, refused: TransactionRefusedError) -> _LinkAnd
     return known
 
 
-def _already_published(after: Session, refused: TransactionRefusedError) -> Session:
-    """Return the session found if this claim was published in it: by this call, or its equal."""
+def _already_published(
+    before: Session, after: Session, refused: TransactionRefusedError
+) -> Session:
+    """Return the session found if this claim was published in it: by this call, or its equal.
+
+    Of an unbegun session by this call alone: its equal may be old, and its blob gone since.
+    """
     current = SESSION.decode_found(refused.items[_SESSION])
-    if current is None or (current.state, current.claim) != (after.state, after.claim):
+    another = before.state is UploadState.UNBEGUN and current and current.nonce != before.nonce
+    if not current or another or (current.state, current.claim) != (after.state, after.claim):
         raise SessionMovedError(current) from refused
     return current

@@ -75,6 +75,14 @@ def session_key(session_id: str) -> Key:
     return {"session": session_id}
 
 
+def searched_key() -> Key:
+    """The item, in the table `uploads`, that says how far the sweeper has looked for strays.
+
+    No session has such an id.
+    """
+    return {"session": "#searched"}
+
+
 def sweep_shard(name: str) -> str:
     """The shard of the sweeper's queue in which a session or manifest waits, always the same."""
     return SWEEP_SHARDS[zlib.crc32(name.encode()) % len(SWEEP_SHARDS)]

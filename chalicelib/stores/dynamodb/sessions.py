@@ -9,6 +9,7 @@ before it writes, nor write without a condition.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.digest import Digest
@@ -26,7 +27,7 @@ from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import ConditionFailedError, Dynamo
 from chalicelib.stores.dynamodb.expressions import Clause, Put, Update
 from chalicelib.stores.dynamodb.items import SESSION, session_item
-from chalicelib.stores.dynamodb.keys import session_key
+from chalicelib.stores.dynamodb.keys import searched_key, session_key
 from chalicelib.telemetry.tally import StoreEvent, note
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ def held_by(holder: str) -> Clause:
     return Clause("#holder = :seen", {"seen": codec.TEXT.encode(holder)})
 
 
+def creation_of(table: str, session: Session) -> Put:
+    """Return the write that puts an item where there was none."""
+    return Put(table, session_key(session.id), session_item(session), NEVER_CREATED)
+
+
+def further_than(key: str) -> Clause:
+    """Nobody has looked for strays up to this key yet."""
+    return Clause("attribute_not_exists(#until) OR #until < :key", {"key": codec.TEXT.encode(key)})
+
+
 def update_of(table: str, before: Session, after: Session) -> Update:
     """Return the write of what differs, under `before`'s state and fence."""
     old, new = session_item(before), session_item(after)
@@ -114,9 +125,8 @@ class DynamoSessionStore:
         self._table = table
 
     def create(self, session: Session) -> None:
-        put = Put(self._table, session_key(session.id), session_item(session), NEVER_CREATED)
         try:
-            self._dynamo.write(put)
+            self._dynamo.write(creation_of(self._table, session))
         except ConditionFailedError as failed:
             current = _session(failed)
             if current is None or current.nonce != session.nonce:
@@ -162,6 +172,15 @@ class DynamoSessionStore:
     def due(self, now: float) -> Iterator[str]:
         for item in self._dynamo.query_due(self._table, now):
             yield str(item["session"]["S"])
+
+    def searched(self) -> str:
+        item = self._dynamo.get(self._table, searched_key())
+        return codec.TEXT.decode(item["until"]) if item else ""
+
+    def mark_searched(self, key: str) -> None:
+        attributes = {"until": codec.TEXT.encode(key)}
+        with suppress(ConditionFailedError):
+            self._dynamo.write(Put(self._table, searched_key(), attributes, further_than(key)))
 
     def write(self, before: Session, after: Session) -> Session:
         update = update_of(self._table, before, after)

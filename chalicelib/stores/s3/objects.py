@@ -186,6 +186,15 @@ class S3ObjectStore:
         if errors:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
+    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
+        prefix = first[: first.rindex("/") + 1]
+        with failures():
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, StartAfter=first, MaxKeys=limit
+            )
+        keys = [item["Key"] for item in answer.get("Contents", [])]
+        return [key for key in keys if key < last]
+
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         if size >= self._copies.whole:
             copy_in_parts(self, StoredObject(source, size, etag), target, self._copies, until)

@@ -32,6 +32,7 @@ from tests.chalicelib.api.test_authorization_matrix import (
 )
 from tests.support.access import URL
 from tests.support.servers import CHUNK, request, run_gateway, run_proxy
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -253,9 +254,11 @@ def test_a_layer_that_takes_longer_than_its_token_arrives_through_the_proxy(
     """And afterwards the token is challenged at proxy and gateway alike."""
     upload, layer = Upload(), bytes(range(256)) * (CHUNK // 64)
     at, header = upload.open(upload.header), {"Authorization": upload.header}
+    session = at.rpartition("/")[2].partition("~")[0]
 
     def pieces() -> Iterator[bytes]:
         yield layer[: len(layer) // 2]
+        until(lambda: upload.world.memory.sessions.get(session), "the first chunk arrives")
         upload.expire(HOUR)
         yield layer[len(layer) // 2 :]
 

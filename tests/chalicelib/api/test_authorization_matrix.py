@@ -78,8 +78,8 @@ class World:
             name: self.access.credential(name, *grants) for name, (grants, _) in LOGINS.items()
         }
         for name in (PRIVATE, PUBLIC, FOREIGN):
-            digest, deadline = Digest.of(BLOB), self.memory.clock.now() + 29
-            self.memory.registry.uploads.put_whole(name, "x", digest, BLOB, deadline)
+            digest = Digest.of(BLOB)
+            self.memory.registry.uploads.put_whole(name, "x", digest, BLOB)
             self.memory.metadata.add_repository(name)
         self.access.store.set_public(PUBLIC, public=True)
 

@@ -264,13 +264,14 @@ class World:
     def upload(self) -> str:
         """Open a session and append three bytes, without an offset; return the session's path."""
         opened = str(self.ask("POST", f"{NAME}/blobs/uploads").headers["Location"])
-        session = opened.partition("?")[0]
-        assert self.ask("PATCH", session, b"abc").status == 202
-        return session
+        appended = self.ask("PATCH", opened.partition("?")[0], b"abc")
+        return str(appended.headers["Location"]).partition("?")[0]
 
     def stored(self) -> object:
         """Return all that others may see: blobs, manifests, tags and names."""
-        blobs = {key for key in self.memory.objects.objects if key.startswith("blobs/")}
+        blobs = {
+            key for key in self.memory.objects.objects if key.startswith(("blobs/", "direct/"))
+        }
         return blobs, self.memory.tables.rows(REGISTRY)
 
 

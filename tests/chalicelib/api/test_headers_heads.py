@@ -139,7 +139,7 @@ def test_a_url_is_for_the_method_that_asked(method: str) -> None:
     """A HEAD is given no URL with which somebody can GET: see test_objects_contract.py."""
     memory = registry_in_memory(Limits())
     now, digest = memory.clock.now(), Digest.of(LARGE)
-    memory.registry.uploads.put_whole(NAME, "", digest, LARGE, now + 29)
+    memory.registry.uploads.put_whole(NAME, "", digest, LARGE)
     api = Api(lambda: memory.registry, ApiOptions(INLINE_LIMIT, REDIRECT, INLINE_LIMIT))
     url = str(api(a_request(method, f"{NAME}/blobs/{digest}", now)).headers["Location"])
     assert url.startswith(f"memory:{method}:")

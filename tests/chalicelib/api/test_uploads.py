@@ -49,6 +49,66 @@ def pull(registry: RegistryUnderTest, digest: Digest, name: str = "team/app") ->
     return None if link is None else registry.registry.blobs.read(link)
 
 
+def test_a_ticket_is_good_for_its_own_upload_alone(shared: RegistryUnderTest) -> None:
+    """Forged, cut, of another repository, or its id alone: 404, and nobody begins the session."""
+    at, digest = start(shared).partition("?")[0], Digest.of(b"hello")
+    session = at.rpartition("/")[2]
+    fields = session.split("~")
+    assert (len(fields), fields[2]) == (5, "sha256")
+    later = "~".join([fields[0], str(int(fields[1]) + 9), *fields[2:]])
+    longer = "~".join([*fields[:2], "sha512", *fields[3:]])
+    asks = {"GET": "", "PATCH": "", "PUT": f"&digest={digest}", "DELETE": ""}
+    for name, named in (
+        *(("team/app", text) for text in (fields[0], session[:-1], f"{session}~", later, longer)),
+        ("team/other", session),
+    ):
+        target = f"{name}/blobs/uploads/{named}?at=0"
+        for method, query in asks.items():
+            refused = shared.ask(method, target + query, b"hello")
+            assert (refused.status, code(refused)) == (404, "BLOB_UPLOAD_UNKNOWN")
+    assert shared.ask("PUT", f"{at}?digest={digest}", b"hello").status == 201
+
+
+def test_a_ticket_can_be_written_in_other_ways(shared: RegistryUnderTest) -> None:
+    """Clients may encode the path, and sort the query anew."""
+    at, digest = start(shared).partition("?")[0].replace("~", "%7E"), Digest.of(b"hello")
+    assert shared.ask("PUT", f"{at}?digest={digest}&at=0", b"hello").status == 201
+
+
+def test_a_ticket_goes_on_naming_the_session_that_it_began(registry: RegistryUnderTest) -> None:
+    """A client that lost an answer, or keeps to its first Location, goes on; an hour later too."""
+    at, digest = start(registry).partition("?")[0], Digest.of(b"hello")
+    assert registry.ask("PATCH", f"{at}?at=0", b"hel").status == 202
+    again = registry.ask("PATCH", f"{at}?at=0", b"hel")
+    assert (again.status, again.headers["Range"]) == (416, "0-2")
+    assert "~" not in location(again)
+    registry.clock.offset += 2 * 3600
+    assert registry.ask("GET", at).headers["Range"] == "0-2"
+    assert registry.ask("PUT", f"{at}?at=3&digest={digest}", b"lo").status == 201
+    assert registry.ask("PUT", f"{at}?digest={digest}").status == 201
+    assert pull(registry, digest) == b"hello"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+def test_what_is_not_begun_in_an_hour_is_404(registry: RegistryUnderTest, method: str) -> None:
+    """Nothing was lost by then: the client has sent nothing."""
+    at = start(registry)
+    registry.clock.offset += 3600
+    asked = registry.ask(method, f"{at}&digest={Digest.of(b'x')}", b"x")
+    assert (asked.status, code(asked)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_a_whole_put_with_a_wrong_digest_keeps_the_ticket(shared: RegistryUnderTest) -> None:
+    """400, with the Location at which the right bytes may follow; nothing was stored."""
+    at, data = start(shared), os.urandom(20)
+    before = shared.stored()
+    refused = shared.ask("PUT", f"{at}&digest={Digest.of(b'other')}", data)
+    assert (refused.status, code(refused)) == (400, "DIGEST_INVALID")
+    assert (location(refused), refused.headers["Range"]) == (at, "0-0")
+    assert shared.stored() == before
+    assert shared.ask("PUT", f"{at}&digest={Digest.of(data)}", data).status == 201
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"x" * 100])
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 def test_post_with_digest(shared: RegistryUnderTest, data: bytes, algorithm: Algorithm) -> None:

@@ -26,16 +26,21 @@ def opened(memory: MemoryRegistry, *chunks: bytes) -> Session:
     return session
 
 
+def named(session: Session) -> str:
+    """Return what a Location names a session by."""
+    return session.ticket or session.id
+
+
 def append(memory: MemoryRegistry, session: Session, chunk: bytes) -> Session:
     """Append where the session ends."""
     deadline = memory.clock.now() + 29
-    return memory.registry.uploads.append(OWNER, session.id, chunk, session.offset, deadline)
+    return memory.registry.uploads.append(OWNER, named(session), chunk, session.offset, deadline)
 
 
 def commit(memory: MemoryRegistry, session: Session, claim: Digest, data: bytes = b"") -> Session:
     """Close a session, with its last bytes if there are any."""
     at, deadline = session.offset if data else None, memory.clock.now() + 29
-    return memory.registry.uploads.commit(OWNER, session.id, claim, data, at, deadline)
+    return memory.registry.uploads.commit(OWNER, named(session), claim, data, at, deadline)
 
 
 def die_holding(memory: MemoryRegistry, session: Session, claim: Digest | None = None) -> None:

@@ -97,7 +97,7 @@ def test_a_session_with_a_live_lease_is_not_cancelled_at_the_end_of_its_life(
     memory: MemoryRegistry,
 ) -> None:
     """A request that is appending when the session's life ends is waited for."""
-    session = opened(memory)
+    session = opened(memory, BYTES[:3])
     memory.clock.offset += LIMITS.session_life - 5
     die_holding(memory, session)
     assert sweep(memory, 10) == {SweepOutcome.POSTPONED: 1}
@@ -259,7 +259,7 @@ def test_a_commit_that_is_driven_is_left_alone(memory: MemoryRegistry) -> None:
 def test_a_run_that_has_no_more_time_leaves_the_rest_due(memory: MemoryRegistry) -> None:
     """A run stops at its time, and the next one goes on from there."""
     for _ in range(3):
-        opened(memory)
+        opened(memory, BYTES[:3])
     memory.clock.offset += LIMITS.session_life
     swept = memory.registry.sweeper.sweep(memory.clock.now())
     assert (swept.outcomes, swept.finished) == ({}, False)
@@ -286,9 +286,14 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     with record_calls(registry.dynamodb, registry.s3) as calls:
         swept = registry.registry.sweeper.sweep(now + 600)
     assert dict(swept.outcomes) == {SweepOutcome.CANCELLED: due}
-    # Four shards of each table's index, a page each.
-    assert calls.operations("dynamodb") == {"Query": 8, "GetItem": due, "UpdateItem": 2 * due}
-    assert calls.count("s3") == 0
+    # Four shards of each table's index, a page each; and a look for strays.
+    assert calls.operations("dynamodb") == {
+        "Query": 8,
+        "GetItem": due + 2,
+        "UpdateItem": 2 * due,
+        "PutItem": 1,
+    }
+    assert calls.operations("s3") == {"ListObjectsV2": 1}
     with record_calls(registry.dynamodb) as again:
         assert registry.registry.sweeper.sweep(now + 600).outcomes == {}
-    assert again.count() == 8
+    assert again.count() == 8 + 3

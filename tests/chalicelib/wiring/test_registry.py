@@ -106,7 +106,7 @@ def test_commit_and_sweep_do_their_work_and_log_it(strict_moto: Backend, metrics
     data = b"x" * (6 * MIB)
     session = under.registry.uploads.start("a/b", "ann")
     deadline = under.clock.now() + 29
-    session = under.registry.uploads.append(session.owner, session.id, data, 0, deadline)
+    session = under.registry.uploads.append(session.owner, session.ticket or "", data, 0, deadline)
     sealed = as_sealed(session, Digest.of(data), under.clock.now())
     under.ports.sessions.write(session, sealed)
     with functions(backend, MOORAGE_METRICS=metrics) as calls:
@@ -141,9 +141,13 @@ def test_the_sweep_function_ends_what_is_due(strict_moto: Backend) -> None:
     """
     backend = strict_moto.fresh()
     registry = registry_over(backend)
-    young = registry.registry.uploads.start("a/b", "ann")
-    registry.clock.offset = -Limits().session_life - 60
-    old = registry.registry.uploads.start("a/b", "ann")
+    uploads, sessions = registry.registry.uploads, []
+    for offset in (0.0, -Limits().session_life - 60):
+        registry.clock.offset = offset
+        opened, deadline = uploads.start("a/b", "ann"), registry.clock.now() + 29
+        assert opened.ticket is not None
+        sessions.append(uploads.append(opened.owner, opened.ticket, b"x", 0, deadline))
+    young, old = sessions
     with functions(backend, MOORAGE_METRICS="yes") as calls:
         calls.append(("sweep", RULE))
     assert state_of(registry, old.id) is UploadState.CANCELLED

@@ -15,7 +15,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.outcomes import PresignedPut
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.session import UploadState
-from tests.drills.support.ledger import Ledger, Violation
+from tests.drills.support.ledger import Ledger, Violation, id_of
 from tests.drills.support.points import Gate, Stopped
 from tests.drills.support.requests import LATER, NoAnswerError, Requests, expect, offset_of
 
@@ -67,6 +67,11 @@ class Preparation(Protocol):
     @property
     def limits(self) -> Limits:
         """The limits of the registry."""
+
+
+def named_by(response: Response) -> str:
+    """Return what a Location names a session by: its ticket, or its id."""
+    return str(response.headers["Location"]).rpartition("/")[2].partition("?")[0]
 
 
 @dataclass
@@ -153,9 +158,9 @@ class Client:
         self.ledger.blobs[repository, upload.digest] = upload.data
 
     def start(self, repository: str) -> str:
-        """Open a session; returns its id."""
+        """Open a session; returns its ticket."""
         response = expect(self.requests.insist("POST", f"{repository}/blobs/uploads"), 202)
-        return str(response.headers["Docker-Upload-UUID"])
+        return named_by(response)
 
     def fill_and_close(self, repository: str, session: str, upload: Upload) -> bool:
         """Send a blob into a session and close it; False if the session is gone."""
@@ -255,18 +260,22 @@ class Client:
 
     def cancel(self, repository: str, session: str) -> None:
         """Cancel a session."""
-        self.ledger.cancelled.add(session)
+        self.ledger.cancelled.add(id_of(session))
         response = self.requests.insist("DELETE", f"{repository}/blobs/uploads/{session}")
         expect(response, 204, 404)
 
-    def gone(self, session_id: str, digest: Digest | None = None) -> bool:
+    def gone(self, name: str, digest: Digest | None = None) -> bool:
         """Judge a 404 about a session; returns False, or raises Violation.
 
         It is wrong of a session that lives, or that no client cancelled. A closed session is 404
-        for chunks, and for a PUT with a digest only once the blob was deleted.
+        for chunks, and for a PUT with a digest only once the blob was deleted. An unbegun one lives
+        as long as its ticket.
         """
+        session_id, _, ticket = name.partition("~")
         session = self.stage.world.snapshot().sessions.get(session_id)
         if session is None:
+            if ticket and float(ticket.partition("~")[0]) <= self.stage.world.clock.now():
+                return False
             raise Violation(f"session {session_id} was opened, and is not there")
         if session.over_by(self.stage.world.clock.now()) or self.ledger.ends(session_id):
             return False
@@ -437,7 +446,7 @@ class Client:
             return True
         if (source, upload.digest) not in self.ledger.unlinked:
             raise Violation(f"{target}: the source has it, and it was not mounted")
-        self.cancel(repository, str(response.headers["Docker-Upload-UUID"]))
+        self.cancel(repository, named_by(response))
         return False
 
     def pull(self, repository: str, digest: Digest) -> bytes | None:

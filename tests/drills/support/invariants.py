@@ -20,8 +20,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
-from chalicelib.registry.keys import data_key, session_prefix
+from chalicelib.registry.keys import data_key, read_direct_key, session_prefix
 from chalicelib.registry.model import ManifestState, bodies_of
+from chalicelib.registry.service import Limits
 from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
 from tests.drills.support.ledger import Ledger, Violation
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from tests.drills.support.client import Stage
     from tests.drills.support.snapshot import Snapshot
 
+
+_LIMITS = Limits()
+STRAY_AGE = _LIMITS.ticket_life + _LIMITS.direct_put + _LIMITS.sweep_again
+"""Seconds from a POST on, after which the sweeper looks at what came by its ticket."""
 
 _ROUNDS = 6
 """How often the sweeper may have to look at one thing."""
@@ -70,6 +75,19 @@ def _times(seen: Snapshot) -> Iterator[float]:
     for time in (*sessions, *manifests):
         if time is not None:
             yield time
+    named = {record.key for record in seen.records.values()}
+    for key in seen.objects:
+        if key not in named and (put := _put_at(seen, key)) is not None:
+            yield put + STRAY_AGE
+
+
+def _put_at(seen: Snapshot, key: str) -> float | None:
+    """Return when the session of a key below direct/ was opened; None if none will look there."""
+    found = read_direct_key(key)
+    if found is None or key <= seen.searched:
+        return None
+    time = int(found[0].replace("-", "")[:12], 16) / 1000
+    return time if time > 0 else None
 
 
 def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
@@ -252,6 +270,8 @@ def _nothing_unnamed(seen: Snapshot) -> None:
     for key in keys:
         if key in named:
             continue
+        if _put_at(seen, key) is not None:
+            continue  # the sweeper will look there
         owner = next((s for s in seen.sessions.values() if _may_own(s, key)), None)
         _require(owner, f"{key} is there, and nothing names it")
         watched = owner is not None and (owner.state not in TERMINAL or owner.sweep_at is not None)

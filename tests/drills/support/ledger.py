@@ -18,6 +18,11 @@ class Violation(AssertionError):  # noqa: N818 - the word of the drills
     """An invariant did not hold, or an answer was wrong."""
 
 
+def id_of(name: str) -> str:
+    """Return the id of a session that is named by it or by its ticket, as in its Location."""
+    return name.partition("~")[0]
+
+
 @dataclass
 class Ledger:
     """The promises that clients were given."""
@@ -50,18 +55,19 @@ class Ledger:
             other.chunks[session] = [*chunks]
         return other
 
-    def ends(self, session_id: str) -> bool:
+    def ends(self, name: str) -> bool:
         """Whether a session may be cancelled before its life is over."""
-        return session_id in self.cancelled | self.refused | self.robbed
+        return id_of(name) in self.cancelled | self.refused | self.robbed
 
-    def durable(self, session_id: str, offset: int) -> None:
+    def durable(self, name: str, offset: int) -> None:
         """Note the offset of an answer; raises Violation if an earlier one was higher."""
+        session_id = id_of(name)
         before = self.durable_bytes.get(session_id, 0)
         if offset < before:
             raise Violation(f"{session_id} had {before} bytes, and now {offset}")
         self.durable_bytes[session_id] = offset
 
-    def accepted(self, session_id: str, at: int, chunk: bytes) -> None:
+    def accepted(self, name: str, at: int, chunk: bytes) -> None:
         """Note a chunk that was answered with 202."""
-        self.chunks[session_id].append((at, chunk))
-        self.durable(session_id, at + len(chunk))
+        self.chunks[id_of(name)].append((at, chunk))
+        self.durable(name, at + len(chunk))

@@ -19,6 +19,7 @@ from chalicelib.stores.dynamodb.items import (
     SESSION,
     TAG,
 )
+from chalicelib.stores.dynamodb.keys import searched_key
 from tests.support.memory_objects import etag_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Snapshot:
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
     referrers: dict[tuple[str, Digest, Digest], Referrer] = field(default_factory=dict)
     history: list[TagChange] = field(default_factory=list)
+    searched: str = ""
+    """Up to which key the sweeper has looked for strays."""
 
 
 def add_objects(seen: Snapshot, objects: MemoryObjectStore) -> None:
@@ -89,6 +92,9 @@ def of_items(
     """Look at the items of both tables."""
     seen = Snapshot()
     for item in uploads:
+        if item["session"] == {"S": searched_key()["session"]}:
+            seen.searched = item["until"]["S"]
+            continue
         session = SESSION.decode(item)
         seen.sessions[session.id] = session
     for item in registry:

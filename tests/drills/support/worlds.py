@@ -27,7 +27,7 @@ from tests.drills.support.moto import MotoWire
 from tests.drills.support.points import Gate, Stopped, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
-from tests.support.registries import REGISTRY, UPLOADS
+from tests.support.registries import REGISTRY, TICKET_KEYS, UPLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -168,7 +168,7 @@ def _ports(  # noqa: PLR0913 - whatever a world stands on
     gate: Gate,
 ) -> Ports:
     asked: Any = workers
-    ports = Ports(objects, *stores, asked, clock, last_first)
+    ports = Ports(objects, *stores, asked, clock, TICKET_KEYS, last_first)
     seen = GatedWorkers(workers, Verifier(ports, limits), gate)
     return ports._replace(workers=gated(seen, "workers", gate))
 

@@ -62,8 +62,7 @@ def test_a_tail_that_was_sent_twice_is_looked_for_again(
 
 def test_a_copy_that_comes_late_is_deleted(memory: MemoryRegistry) -> None:
     """A tail's copy is deleted where another push's bytes are live; S3 may still be writing it."""
-    deadline = memory.clock.now() + 29
-    memory.registry.uploads.put_whole("team/other", "bob", DIGEST, TEXT, deadline)
+    memory.registry.uploads.put_whole("team/other", "bob", DIGEST, TEXT)
     (live,) = memory.objects.objects
     session = opened(memory, TEXT)
     commit(memory, session, DIGEST)

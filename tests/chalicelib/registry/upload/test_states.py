@@ -20,7 +20,7 @@ def mermaid() -> str:
     for (state, event), then in TABLE.items():
         arrows[state, then].append(event.value)
     lines = ["stateDiagram-v2"]
-    lines += [f"    [*] --> {state}" for state in (UploadState.OPEN, UploadState.DIRECT)]
+    lines += [f"    [*] --> {state}" for state in (UploadState.UNBEGUN, UploadState.DIRECT)]
     lines += [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
     lines += [f"    {state} --> [*]" for state in UploadState if state in TERMINAL]
     return "\n".join(lines) + "\n"

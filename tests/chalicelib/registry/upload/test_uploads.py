@@ -20,7 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import LAST_PART, UploadState
-from tests.chalicelib.registry.sessions import BYTES, NAME, OWNER, append, commit, opened
+from tests.chalicelib.registry.sessions import BYTES, NAME, OWNER, append, commit, named, opened
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
 LIMITS = Limits(part_minimum=8, verify_inline=20)
@@ -166,7 +166,7 @@ def test_the_algorithm_can_be_named_with_the_first_chunk_and_no_later(
     claim, deadline = Digest.of(BYTES, Algorithm.SHA512), memory.clock.now() + 29
     first, late = opened(memory), opened(memory, BYTES[:16])
     chunk = memory.registry.uploads.append
-    chunk(OWNER, first.id, BYTES[:16], 0, deadline, Algorithm.SHA512)
+    chunk(OWNER, named(first), BYTES[:16], 0, deadline, Algorithm.SHA512)
     chunk(OWNER, first.id, BYTES[16:], 16, deadline)
     chunk(OWNER, late.id, BYTES[16:], 16, deadline, Algorithm.SHA512)
     assert memory.session(late.id).algorithm is Algorithm.SHA256

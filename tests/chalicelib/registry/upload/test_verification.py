@@ -84,7 +84,7 @@ class World:
         self.clock.now = lambda: self.clock.offset  # type: ignore[method-assign]
         self.data = os.urandom(sum(self.sizes))
         unused: Any = None
-        ports = Ports(self.objects, unused, unused, unused, self.clock)
+        ports = Ports(self.objects, unused, unused, unused, self.clock, unused)
         self.workers = Workers(Verifier(ports, self.limits))
         self.verification = Verification(ports._replace(workers=self.workers), self.limits)
 
