@@ -13,6 +13,9 @@ from botocore.session import Session, get_session
 
 from chalicelib.telemetry.tally import counted
 
+_NAMED = Config(user_agent="moorage")
+"""By default botocore puts its own name together anew, twice for each call: a tenth of its time."""
+
 _making = threading.Lock()
 """Making a client is not safe in several threads at once; calling one is."""
 
@@ -43,4 +46,5 @@ def session() -> Session:
 
 def client(service: str, config: Config | None = None) -> Any:  # noqa: ANN401 - likewise
     """Return a client of a service whose calls are counted; the environment has its endpoint."""
-    return LazyClient(lambda: counted(session().create_client(service, config=config)))
+    chosen = config.merge(_NAMED) if config else _NAMED
+    return LazyClient(lambda: counted(session().create_client(service, config=chosen)))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from botocore.awsrequest import AWSResponse
+    from botocore.config import Config
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 
@@ -260,3 +261,14 @@ def _longest(config: Any) -> float:  # noqa: ANN401 - botocore's options are mad
     # The standard mode waits up to 1, 2, 4, ... seconds; what is refused is refused at once.
     attempts = config.retries["total_max_attempts"]
     return float(2 ** (attempts - 1) - 1 + config.connect_timeout + config.read_timeout)
+
+
+@pytest.mark.parametrize("config", [None, s3_config(patience=7)], ids=["none", "its own"])
+def test_a_client_says_that_it_is_moorage_and_keeps_its_configuration(
+    service: Service, config: Config | None
+) -> None:
+    """Its name is the same for each call: botocore would put one together anew each time."""
+    del service  # whose credentials it is made with
+    made = client("s3", config)
+    assert made.meta.config.user_agent == "moorage"
+    assert made.meta.config.read_timeout == (7 if config else 60)
