@@ -10,22 +10,22 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from bench import counting, crowd, hashing, report
+from bench import counting, crowd, growth, handler, hashing, report
 from bench.backends import BACKENDS
-from bench.measure import SCENARIOS, measure
+from bench.measure import SCENARIOS, Run, measure, shown
 from bench.registries import PEER
-from bench.targets import CLOUD, budgets, time_targets
+from bench.report import Results
+from bench.targets import CLOUD, budgets
 from bench.workload import MANY_SMALL, ONE_LARGE, Layouts
 from tests.clients.install import install_debian_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.measure import Run
-
-REPEATS = 5
+REPEATS, GROWTH_REPEATS = 5, 2
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -39,14 +39,16 @@ def main() -> int:
     with Layouts.in_folder() as layouts:
         if options.quick:
             return quick(layouts)
-        asked = counting.count(layouts, peers=True)
-        runs = list(timed(layouts, options.repeats))
-    document = report.document(runs, asked, repeats=options.repeats, hashing=hashing.measure())
+        results = Results(
+            asked=counting.count(layouts, peers=True),
+            runs=[_shown(run) for run in timed(layouts, options.repeats)],
+            points=[_shown(each) for each in growth.measure(layouts, CLOUD, GROWTH_REPEATS)],
+            spent=handler.measure(),
+        )
+    document = report.document(results, repeats=options.repeats, hashing=hashing.measure())
     options.out.write_text(report.written(document))
-    print(report.targets_table([*time_targets(runs), *budgets(asked)]))
-    if options.out == report.RESULTS:
-        return report.main()
-    return 0
+    print(report.targets_table(results.targets()))
+    return report.main() if options.out == report.RESULTS else 0
 
 
 def timed(layouts: Layouts, repeats: int) -> Iterator[Run]:
@@ -58,6 +60,12 @@ def timed(layouts: Layouts, repeats: int) -> Iterator[Run]:
             if scenario.image in (ONE_LARGE, MANY_SMALL):
                 yield from measure(layouts, backend, scenario, repeats, slowed=False)
     yield from crowd.measure(layouts, CLOUD, repeats)
+
+
+def _shown(measured: T) -> T:
+    """Tell whoever waits how far it is."""
+    print(shown(measured) if isinstance(measured, Run) else measured, flush=True)
+    return measured
 
 
 def quick(layouts: Layouts) -> int:

@@ -5,20 +5,25 @@ Nothing is timed: relays stand before the backend and before Moorage's gateway, 
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bench import workload
 from bench.backends import Counts, ministack, relay
 from bench.measure import AGAIN, CLIENTS, ELSEWHERE, MOORAGE, PULL, PUSH, SKOPEO, Scenario
-from bench.registries import counted_moorage, peer
+from bench.registries import PEER, PEER_BUCKET, counted_moorage, dynamodb_client, peer, s3_client
 from bench.workload import WARM_UP
 from chalicelib.digest import Digest
+from moorage.common.data import DataNames
+from tests.clients import images as made
+from tests.clients.tools import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +31,16 @@ if TYPE_CHECKING:
 
     from bench.backends import Counted
     from bench.registries import RunningRegistry
-    from bench.workload import Image, Layouts
+    from bench.workload import Copy, Image, Layouts
 
 IMAGES = (workload.NO_LAYER, workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL)
+LISTED, CONNECTIONS = 5_000, 8
+LISTING = f"list of {LISTED:,} tags"
+"""Only counted: how long it takes is the emulators' own work, who look at each item one by one."""
+
+_BATCH = 25
+"""Items that DynamoDB writes in one BatchWriteItem."""
+
 WHOLE_PUT = "whole PUT of 1 MB"
 """What containerd, oras and helm do with each blob: POST, and one PUT with all bytes."""
 
@@ -52,9 +64,11 @@ def count(layouts: Layouts, images: Sequence[Image] = IMAGES, *, peers: bool) ->
         asked = list(_counted(layouts, aws, ours, images, SKOPEO))
         asked += _counted(layouts, aws, ours, images, MOORAGE)
         asked.append(_asked(aws, ours, WHOLE_PUT, PUSH, partial(_put_whole, ours)))
+        asked.append(_listed(layouts, aws, ours))
         if peers:
             theirs = stack.enter_context(peer(aws.url))
             asked += _counted(layouts, aws, theirs, images, SKOPEO)
+            asked.append(_listed(layouts, aws, theirs))
     return asked
 
 
@@ -77,6 +91,13 @@ def _counted(
             yield _asked(aws, registry, name, step, act)
 
 
+def _listed(layouts: Layouts, aws: Counted, registry: RunningRegistry) -> Asked:
+    copy = layouts.copy(WARM_UP)
+    CLIENTS[SKOPEO][0](registry, copy)
+    _seed(registry, copy, aws.url)
+    return _asked(aws, registry, LISTING, "list", partial(_list_tags, registry, copy))
+
+
 def _asked(
     aws: Counted, registry: RunningRegistry, scenario: str, step: str, act: Callable[[], object]
 ) -> Asked:
@@ -85,6 +106,42 @@ def _asked(
     act()
     passed = gateway.counts().since(before_gateway) if gateway and before_gateway else None
     return Asked(scenario, step, registry.name, aws.counts().since(before), passed)
+
+
+def _list_tags(registry: RunningRegistry, copy: Copy) -> None:
+    """List all tags of a repository; raises RuntimeError where some are missing."""
+    name = f"docker://{registry.host}/bench/{copy.name}"
+    listed = json.loads(run("skopeo", "list-tags", "--tls-verify=false", name))["Tags"]
+    if len(listed) != LISTED:
+        raise RuntimeError(f"{registry.name} lists {len(listed)} tags of {LISTED}")
+
+
+def _seed(registry: RunningRegistry, copy: Copy, aws: str) -> None:
+    """Give a pushed image as many tags as are listed, behind the registry's back."""
+    names = [f"seeded-{each:05}" for each in range(1, LISTED)]
+    if registry.name == PEER:
+        s3 = s3_client(aws)
+        tags = f"docker/registry/v2/repositories/bench/{copy.name}/_manifests/tags"
+        digest = made.root_of(copy.path)["digest"]
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            put = partial(s3.put_object, Bucket=PEER_BUCKET, Body=digest.encode())
+            list(threads.map(lambda name: put(Key=f"{tags}/{name}/current/link"), names))
+        return
+    dynamodb = dynamodb_client(aws)
+    table = DataNames().registry_table
+    found = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="pk = :repository",
+        ExpressionAttributeValues={":repository": {"S": f"REPO#bench/{copy.name}"}},
+    )
+    items: list[Any] = [
+        {"PutRequest": {"Item": {**item, "sk": {"S": row.removesuffix(made.TAG) + name}}}}
+        for item in found["Items"]
+        if (row := item["sk"]["S"]).endswith(f"#{made.TAG}")
+        for name in names
+    ]
+    for first in range(0, len(items), _BATCH):
+        dynamodb.batch_write_item(RequestItems={table: items[first : first + _BATCH]})
 
 
 def _put_whole(registry: RunningRegistry) -> None:

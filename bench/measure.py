@@ -18,7 +18,7 @@ from bench.registries import moorage, peer
 from bench.workload import WARM_UP, Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bench.backends import Counted
     from bench.registries import RunningRegistry
@@ -81,9 +81,8 @@ class Run:
 
 def measure(
     layouts: Layouts, backend: str, scenario: Scenario, repeats: int, *, slowed: bool
-) -> list[Run]:
+) -> Iterator[Run]:
     """Run one scenario `repeats` times with each registry, which take turns at going first."""
-    runs: list[Run] = []
     push, pull = CLIENTS[scenario.client]
     pushing: Steps = {PUSH: push, AGAIN: push, ELSEWHERE: partial(push, elsewhere=True)}
     pulling: Steps = {PULL: pull, PULL_AGAIN: pull}
@@ -105,11 +104,9 @@ def measure(
                         for step, act in steps.items():
                             took = _timed(aws, partial(act, registry, copy))
                             of = (backend, slowed, scenario.name, step, registry.name, repeat)
-                            runs.append(Run(*of, *took))
-                            print(shown(runs[-1]), flush=True)
+                            yield Run(*of, *took)
         for copy in copies:
             shutil.rmtree(copy.path)
-    return runs
 
 
 def in_turns(

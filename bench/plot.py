@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.counting import IMAGES
+from bench.growth import SERIES, medians, slope
 from bench.measure import PUSH, SCENARIOS, STEPS
 from bench.registries import MOORAGE, PEER
 from bench.targets import CLOUD, ratio_of, seconds
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bench.counting import Asked
+    from bench.growth import Point
     from bench.measure import Run
 
-TIMES, REQUESTS = "performance-times.png", "performance-requests.png"
+TIMES, REQUESTS, GROWTH = (f"performance-{name}.png" for name in ("times", "requests", "growth"))
 _COLOURS = {MOORAGE: "#1f6f8b", PEER: "#c4762b"}
 _GREY = "#8a9199"
 
 
-def draw(runs: Sequence[Run], asked: Sequence[Asked], folder: Path) -> None:
+def draw(
+    runs: Sequence[Run], asked: Sequence[Asked], points: Sequence[Point], folder: Path
+) -> None:
     """Write the plots below `folder`."""
+    _draw_growth(points).savefig(folder / GROWTH, dpi=110)
     _draw_times(runs).savefig(folder / TIMES, dpi=110)
     _draw_requests(asked).savefig(folder / REQUESTS, dpi=110)
 
@@ -121,6 +126,27 @@ def _draw_requests(asked: Sequence[Asked]) -> Figure:
     axes.margins(x=0.14)
     axes.legend(loc="lower right", fontsize="small", frameon=False)
     axes.set_title("Requests of a first push, counted on the wire", loc="left", fontsize=11)
+    return figure
+
+
+def _draw_growth(points: Sequence[Point]) -> Figure:
+    """Draw a panel for each series, both axes by powers: a straight line is a power of x."""
+    figure = _figure((11, 3.8))
+    panels = figure.subplots(1, len(SERIES))
+    for axes, series in zip(panels, SERIES, strict=True):
+        for registry, colour in _COLOURS.items():
+            times = medians(points, series, registry)
+            if len(times) > 1:
+                label = f"{registry}, slope {slope(times):.2f}"
+                axes.plot(*zip(*times.items(), strict=True), "o-", color=colour, label=label)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g} s")
+        axes.set_title(series, loc="left", fontsize=10)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small", frameon=False)
+        axes.margins(0.1, 0.25)
     return figure
 
 

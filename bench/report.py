@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -19,9 +19,21 @@ from typing import TYPE_CHECKING, Any
 from bench import cost, plot
 from bench.backends import Counts
 from bench.counting import Asked
+from bench.growth import Point, medians, slope
+from bench.handler import Spent
 from bench.measure import Run
 from bench.registries import MOORAGE, PEER
-from bench.targets import BYTES, RATIO, Target, budgets, ratio_of, seconds, time_targets
+from bench.targets import (
+    BYTES,
+    RATIO,
+    SPENT,
+    Target,
+    budgets,
+    handler_targets,
+    ratio_of,
+    seconds,
+    time_targets,
+)
 from tests.clients.tools import run
 
 if TYPE_CHECKING:
@@ -32,22 +44,41 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-def document(runs: Sequence[Run], asked: Sequence[Asked], **more: object) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Results:
+    """What one run of the benchmark measured."""
+
+    runs: Sequence[Run]
+    asked: Sequence[Asked]
+    points: Sequence[Point]
+    spent: Sequence[Spent]
+
+    def targets(self) -> list[Target]:
+        """Return every target, with what was measured."""
+        return [
+            *time_targets(self.runs),
+            *budgets(self.asked),
+            *handler_targets(self.spent),
+        ]
+
+
+def document(results: Results, **more: object) -> dict[str, Any]:
     """Return everything that a later reader needs to judge the figures."""
-    targets = [*time_targets(runs), *budgets(asked)]
     return {
-        "targets": [target.row() for target in targets],
+        "targets": [target.row() for target in results.targets()],
         "machine": machine(),
         "versions": versions(),
         **more,
-        "runs": [asdict(each) for each in runs],
+        "runs": [asdict(each) for each in results.runs],
+        "growth": [asdict(each) for each in results.points],
+        "handler": [asdict(each) for each in results.spent],
         "requests": [
             {
                 **{name: getattr(each, name) for name in ("scenario", "step", "registry")},
                 "aws": each.aws.as_rows(),
                 "gateway": each.gateway.as_rows() if each.gateway else None,
             }
-            for each in asked
+            for each in results.asked
         ],
     }
 
@@ -66,8 +97,8 @@ def written(document: dict[str, Any]) -> str:
     return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
-def read(path: Path = RESULTS) -> tuple[dict[str, Any], list[Run], list[Asked]]:
-    """Return the whole document, its runs and its counts."""
+def read(path: Path = RESULTS) -> tuple[dict[str, Any], Results]:
+    """Return the whole document, and what was measured."""
     found = json.loads(path.read_text())
     asked = [
         Asked(
@@ -76,7 +107,12 @@ def read(path: Path = RESULTS) -> tuple[dict[str, Any], list[Run], list[Asked]]:
         )
         for row in found["requests"]
     ]
-    return found, [Run(**row) for row in found["runs"]], asked
+    return found, Results(
+        [Run(**row) for row in found["runs"]],
+        asked,
+        [Point(**row) for row in found["growth"]],
+        [Spent(**row) for row in found["handler"]],
+    )
 
 
 def machine() -> dict[str, Any]:
@@ -104,7 +140,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def tables(found: dict[str, Any], runs: Sequence[Run], asked: Sequence[Asked]) -> str:
+def tables(found: dict[str, Any], results: Results) -> str:
     """Return the tables of the document."""
     return "\n\n".join(
         (
@@ -112,11 +148,15 @@ def tables(found: dict[str, Any], runs: Sequence[Run], asked: Sequence[Asked]) -
             "### Targets",
             targets_table([Target(**_without_holds(row)) for row in found["targets"]]),
             "### Times",
-            _times(runs, slowed=True),
+            _times(results.runs, slowed=True),
             "Without the time that AWS takes, where the emulators' own work is most of it:",
-            _times(runs, slowed=False),
+            _times(results.runs, slowed=False),
+            "### How times grow",
+            _growth(results.points),
             "### Requests and money",
-            _requests(asked),
+            _requests(results.asked),
+            "### The function's processor",
+            _handler(results.spent),
         )
     )
 
@@ -138,8 +178,8 @@ def _without_holds(row: dict[str, Any]) -> dict[str, Any]:
 def _figure(value: float | None, unit: str) -> str:
     if value is None:
         return "not measured"
-    if unit == RATIO:
-        return f"{value:.2f} x"
+    if unit in {RATIO, SPENT}:
+        return f"{value:.2f} x" if unit == RATIO else f"{value:.1f} ms"
     return f"{value / 1e6:,.1f} MB" if unit == BYTES and value else f"{value:,.0f}"
 
 
@@ -175,6 +215,22 @@ def _spread(times: Iterable[float]) -> str:
     """Return the median, and the least and most."""
     ordered = sorted(times)
     return f"{median(ordered):.2f} s ({ordered[0]:.2f} to {ordered[-1]:.2f})"
+
+
+def _growth(points: Sequence[Point]) -> str:
+    lines = ["| series | registry | medians | slope |", "| --- | --- | --- | ---: |"]
+    for series in dict.fromkeys(point.series for point in points):
+        for registry in (MOORAGE, PEER):
+            times = medians(points, series, registry)
+            shown = ", ".join(f"{x:,}: {each:.2f} s" for x, each in times.items())
+            lines.append(f"| {series} | {registry} | {shown} | {slope(times):.2f} |")
+    return "\n".join(lines)
+
+
+def _handler(spent: Sequence[Spent]) -> str:
+    lines = ["| request | median | 99 of 100 take less |", "| --- | ---: | ---: |"]
+    lines += [f"| {each.name} | {each.p50:.1f} ms | {each.p99:.1f} ms |" for each in spent]
+    return "\n".join(lines)
 
 
 def _requests(asked: Sequence[Asked]) -> str:
@@ -223,9 +279,9 @@ def with_tables(text: str, written: str) -> str:
 
 def main() -> int:
     """Write the document anew from the results that are there."""
-    found, runs, asked = read()
-    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), tables(found, runs, asked)))
-    plot.draw(runs, asked, DOCUMENT.parent)
+    found, results = read()
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), tables(found, results)))
+    plot.draw(results.runs, results.asked, results.points, DOCUMENT.parent)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import workload
 from bench.counting import WHOLE_PUT
+from bench.handler import PULLS
 from bench.measure import AGAIN, MOORAGE, PULL, PUSH, SCENARIOS, SKOPEO, Scenario
 from bench.registries import MOORAGE as OURS
 from bench.registries import PEER
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
     from bench.backends import Counts
     from bench.counting import Asked
+    from bench.handler import Spent
     from bench.measure import Run
     from bench.workload import Image
 
-RATIO, REQUESTS, BYTES = "x the peer's time", "requests", "bytes"
+RATIO, REQUESTS, BYTES, SPENT = "x the peer's time", "requests", "bytes", "ms"
 CLOUD = "ministack"
 """The backend on which S3 and DynamoDB are slowed."""
 
@@ -70,6 +72,13 @@ def time_targets(runs: Sequence[Run]) -> Iterator[Target]:
             yield Target(
                 f"{step}: {scenario.name}", limit, ratio(runs, CLOUD, scenario, step), RATIO
             )
+
+
+def handler_targets(spent: Sequence[Spent]) -> Iterator[Target]:
+    """Return the targets on the processor's time."""
+    found = {each.name: each.p50 for each in spent}
+    for name in PULLS:
+        yield Target(f"{name}: processor, median", 5, found.get(name), SPENT)
 
 
 def ratio(

@@ -80,16 +80,19 @@ class Layouts:
 
     def copy(self, image: Image) -> Copy:
         """Return a copy of an image that is new throughout."""
+        name = uuid4().hex
+        if not image.layers:
+            # Only its config can differ.
+            return Copy(_layout(image, self._folder / name, name), name)
         if image not in self._made:
             self._made[image] = _layout(image, self._folder / f"image-{len(self._made)}")
-        name = uuid4().hex
         return Copy(images.stamp(self._made[image], self._folder / name, name), name)
 
 
-def _layout(image: Image, layout: Path) -> Path:
+def _layout(image: Image, layout: Path, architecture: str = "amd64") -> Path:
     layout.mkdir()
     layers = [_random_layer(layout, image.size) for _ in range(image.layers)]
-    return images.finish_layout(layout, images.write_manifest(layout, layers))
+    return images.finish_layout(layout, images.write_manifest(layout, layers, architecture))
 
 
 def _random_layer(layout: Path, size: int) -> images.Layer:

@@ -5,31 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import plot, report
-from bench.targets import BYTES, RATIO, Target, budgets, time_targets
+from bench.targets import BYTES, RATIO, SPENT, Target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOUND, RUNS, ASKED = report.read()
+FOUND, RESULTS = report.read()
 
 
 def test_the_document_has_the_tables_of_the_results() -> None:
     """`python -m bench.report` writes them."""
     text = report.DOCUMENT.read_text()
-    assert report.with_tables(text, report.tables(FOUND, RUNS, ASKED)) == text
+    assert report.with_tables(text, report.tables(FOUND, RESULTS)) == text
 
 
 def test_the_targets_are_computed_from_what_was_measured() -> None:
     """Whoever changes a limit, or a figure, computes them anew."""
-    computed = [target.row() for target in (*time_targets(RUNS), *budgets(ASKED))]
-    assert FOUND["targets"] == computed
+    assert FOUND["targets"] == [target.row() for target in RESULTS.targets()]
+
+
+def test_results_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """Nothing is lost on the way, and each row has a line of its own."""
+    path = tmp_path / "results.json"
+    path.write_text(report.written(FOUND))
+    assert report.read(path) == (FOUND, RESULTS)
+    rows = sum(len(value) for value in FOUND.values() if isinstance(value, list))
+    assert len(path.read_text().splitlines()) > rows > 100
 
 
 def test_the_plots_are_drawn(tmp_path: Path) -> None:
-    """Both, and the document shows them."""
-    plot.draw(RUNS, ASKED, tmp_path)
+    """Each, and the document shows them."""
+    plot.draw(RESULTS.runs, RESULTS.asked, RESULTS.points, tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {plot.TIMES, plot.REQUESTS}
+    assert drawn == {plot.TIMES, plot.REQUESTS, plot.GROWTH}
     assert all(f"]({name})" in report.DOCUMENT.read_text() for name in drawn)
     assert all((report.DOCUMENT.parent / name).exists() for name in drawn)
 
@@ -42,6 +50,7 @@ def test_a_missed_target_is_shown_as_missed() -> None:
             Target("b", 1, None, RATIO),
             Target("c", 0, 2_000_000, BYTES),
             Target("d", 0.35, 0.35, RATIO),
+            Target("e", 5, 4.44, SPENT),
         ]
     )
     assert shown.splitlines()[2:] == [
@@ -49,4 +58,5 @@ def test_a_missed_target_is_shown_as_missed() -> None:
         "| b | 1.00 x | not measured | **missed** |",
         "| c | 0 | 2.0 MB | **missed** |",
         "| d | 0.35 x | 0.35 x | holds |",
+        "| e | 5.0 ms | 4.4 ms | holds |",
     ]
