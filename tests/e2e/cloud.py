@@ -36,6 +36,8 @@ DATA_BUCKET: Final = f"{NAMES.data_stack}-{ACCOUNT}-{REGION}"
 CODE_BUCKET: Final = f"{NAMES.api_stack}-code-{ACCOUNT}-{REGION}"
 HOSTS: Final = (
     "iam.amazonaws.com",
+    "cloudfront.amazonaws.com",
+    f"{ACCOUNT}.cloudfront-kvs.global.api.aws",
     *(
         f"{service}.{DOMAIN}"
         for service in (

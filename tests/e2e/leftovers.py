@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tests.e2e.cloud import Cloud
@@ -22,10 +22,31 @@ _KINDS: Final[dict[str, tuple[str, str, str, str | None]]] = {
     "alarm": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
     "dashboard": ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
     "topic": ("sns", "list_topics", "Topics", "TopicArn"),
+    "distribution": ("cloudfront", "list_distributions", "DistributionList.Items", "Id"),
+    "edge function": ("cloudfront", "list_functions", "FunctionList.Items", "Name"),
+    "store": ("cloudfront", "list_key_value_stores", "KeyValueStoreList.Items", "Name"),
+    "access control": (
+        *("cloudfront", "list_origin_access_controls"),
+        *("OriginAccessControlList.Items", "Id"),
+    ),
+    "cache policy": (
+        "cloudfront",
+        "list_cache_policies",
+        "CachePolicyList.Items",
+        "CachePolicy.Id",
+    ),
 }
-_ARGUMENTS: Final = {"list_policies": {"Scope": "Local"}}  # not those that AWS made
+_ARGUMENTS: Final = {  # not those that AWS made
+    "list_cache_policies": {"Type": "custom"},
+    "list_policies": {"Scope": "Local"},
+}
 
 TYPES: Final = {
+    "AWS::CloudFront::CachePolicy": "cache policy",
+    "AWS::CloudFront::Distribution": "distribution",
+    "AWS::CloudFront::Function": "edge function",
+    "AWS::CloudFront::KeyValueStore": "store",
+    "AWS::CloudFront::OriginAccessControl": "access control",
     "AWS::CloudWatch::Alarm": "alarm",
     "AWS::CloudWatch::Dashboard": "dashboard",
     "AWS::DynamoDB::Table": "table",
@@ -42,5 +63,13 @@ def leftovers(cloud: Cloud) -> set[str]:
     found = set()
     for kind, (service, call, member, name) in _KINDS.items():
         answer = getattr(cloud.client(service), call)(**_ARGUMENTS.get(call, {}))
-        found |= {f"{kind} {each[name] if name else each}" for each in answer[member]}
+        # A list of CloudFront's that is empty has no items at all.
+        listed = _member(answer, member) or []
+        found |= {f"{kind} {_member(each, name) if name else each}" for each in listed}
     return found
+
+
+def _member(answer: Any, path: str) -> Any:  # noqa: ANN401 - any part of an answer
+    for name in path.split("."):
+        answer = answer.get(name)
+    return answer

@@ -16,6 +16,7 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from moorage.gateway.body import MAX_BODY_BYTES
 from moorage.gateway.event import MAX_EVENT_BODY
@@ -207,11 +208,16 @@ def contexts(request: Mapping[str, Any]) -> Iterator[Context]:
 
 
 def parameter(_actions: Any, theirs: Any) -> Any:
-    """Ask for the right to delete a parameter by its name: MiniStack asks for every parameter."""
+    """Ask for rights to a parameter, and to a store of the edge, by its name.
+
+    MiniStack asks for every parameter where one is deleted, and for every store.
+    """
 
     def ours(service: str, *words: Any) -> str:
-        *_, body, _query, region, account = words
+        _method, path, _headers, body, _query, region, account = words
         asked: str = theirs(service, *words)
+        if service == "cloudfront-keyvaluestore":
+            return unquote(path).removeprefix("/key-value-stores/").partition("/keys")[0]
         if service == "ssm" and asked == "*":
             names = json.loads(body or b"{}").get("Names", [])
             return (

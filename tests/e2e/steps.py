@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from chalicelib.stores.aws.workers import stretch_event
-from moorage.common.project import PROJECT
+from moorage.common.project import EDGE_FUNCTION, PROJECT
 from moorage.local import children
 from tests.clients import images
 from tests.clients.contents import Contents, read_layout
@@ -28,6 +28,7 @@ from tests.e2e import arm64
 from tests.e2e.cloud import (
     ACCOUNT,
     CODE_BUCKET,
+    DATA_BUCKET,
     DEPLOYER_POLICY,
     DOMAIN,
     NAMES,
@@ -333,6 +334,50 @@ def redeploy(deployment: Deployment) -> None:
         raise StepError(f"another API token was made:\n{said}")
 
 
+def edge(deployment: Deployment) -> None:
+    """An edge is put before it: the function that is published, its keys, the bucket's policy."""
+    # Nothing is sent through it: the emulation's functions have neither keys nor `cf`.
+    denied = len(deployment.denied())  # the stranger's
+    said = deployment.moorage("deploy", "--stage", NAMES.stage, "--edge", "yes", "--no-measure")
+    (stack,) = deployment.cloud.client("cloudformation").describe_stacks(
+        StackName=NAMES.edge_stack
+    )["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    _expect(said, f"The registry is at https://{outputs['Host']}/v2/")
+    front = deployment.cloud.client("cloudfront")
+    name = f"{NAMES.edge_stack}-{REGION}"
+    code = front.get_function(Name=name, Stage="LIVE")["FunctionCode"].read()
+    if code != EDGE_FUNCTION.read_bytes():
+        raise StepError("the function that is published is not infra/edge.js")
+    policy = deployment.cloud.client("s3").get_bucket_policy(Bucket=DATA_BUCKET)["Policy"]
+    _expect(policy, f"distribution/{outputs['DistributionId']}", "EdgePutsBlobs", "EdgeGetsBlobs")
+    before = _edge_keys(deployment, outputs["StoreArn"])
+    deployment.moorage("key", "rotate", "--force", "--signing-key", NAMES.signing_key)
+    after = _edge_keys(deployment, outputs["StoreArn"])
+    if after[:1] != before or len(after) != 2:
+        raise StepError("key rotate did not store both keys at the edge")
+    if len(deployment.denied()) > denied:
+        raise StepError("\n".join(deployment.denied()))
+
+
+def no_edge(deployment: Deployment) -> None:
+    """The edge is taken down, and the registry serves as before."""
+    said = deployment.moorage("deploy", "--stage", NAMES.stage, "--edge", "no", "--no-measure")
+    _expect(said, f"The registry is at {deployment.url}/v2/")
+    policy = deployment.cloud.client("s3").get_bucket_policy(Bucket=DATA_BUCKET)["Policy"]
+    if "cloudfront" in policy:
+        raise StepError(f"the bucket still lets CloudFront in: {policy}")
+    listed = deployment.cloud.client("cloudfront").list_distributions()["DistributionList"]
+    if listed.get("Items"):
+        raise StepError(f"this was left: {listed['Items']}")
+    deployment.must_pull(deployment.host, "gateway")
+
+
+def _edge_keys(deployment: Deployment, store: str) -> list[str]:
+    kept = deployment.cloud.client("cloudfront-keyvaluestore").get_key(KvsARN=store, Key="keys")
+    return str(kept["Value"]).split()
+
+
 def destroy(deployment: Deployment) -> None:
     """`moorage destroy` leaves the data, and nothing else."""
     said = deployment.moorage("destroy", "--stage", NAMES.stage)
@@ -377,6 +422,8 @@ STEPS: Final[tuple[Callable[[Deployment], None], ...]] = (
     rights,
     stranger,
     redeploy,
+    edge,
+    no_edge,
     destroy,
     deploy_again,
     forget,
