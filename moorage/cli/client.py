@@ -12,7 +12,7 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command
-from moorage.cli.options import PATH, option
+from moorage.cli.options import PATH, SIZE, option
 
 _WHO = ("aws", "oidc", "oidc_env", "oidc_token_file", "password_stdin")
 _TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "helm")
@@ -58,6 +58,7 @@ def login(**options: Any) -> None:
 @option("--json as_json", None, "print JSON instead of a table")
 @option("--keep", None, "leave what was pushed, to be looked at")
 @option("--large", None, "also push a blob of 5 MiB, which is above any inline limit")
+@option("--edge-size", SIZE, "also push a blob of so many bytes, to 5 GiB, through the edge")
 @option("--only", "CHECK", "do this check, and what it needs; may be repeated", multiple=True)
 def doctor(**options: Any) -> int:
     """Check a registry as clients see it, and say what to set and why."""

@@ -13,7 +13,7 @@ from moorage.cli.options import option
 
 _NAME = "moorage"
 _SECTIONS = {
-    "Serve": (serve.local, serve.gateway, serve.proxy),
+    "Serve": (serve.local, serve.gateway, serve.proxy, serve.edge),
     "Move images": (transfer.push, transfer.pull, transfer.copy),
     "Use and check": (client.login, client.doctor),
     "Manage access": (access.token, access.grant, access.public, access.trust, access.key),

@@ -1,4 +1,4 @@
-"""`moorage local`, `gateway` and `proxy`: what serves on this machine until it is stopped.
+"""`moorage local`, `gateway`, `proxy` and `edge`: what serves on this machine until it is stopped.
 
 The proxy must load no AWS SDK. What an option holds goes to the field of the same name.
 """
@@ -118,3 +118,22 @@ def proxy(**options: Any) -> None:
     from moorage.proxy.server import serve
 
     asyncio.run(serve(ProxyOptions(**options)))
+
+
+@click.command(cls=Command)
+@option("--upstream", "URL", "the local registry's gateway", required=True)
+@_host
+@_allow_host
+@option("--port", PORT, "0 takes a free port", "5001")
+@_stop
+def edge(upstream: str, **options: Any) -> None:
+    """Play CloudFront before a local registry, with the function that is deployed.
+
+    MOORAGE_* and AWS_* variables are those of the gateway.
+    """
+    import asyncio
+
+    from moorage.edge.run import serve
+    from moorage.edge.server import EdgeOptions
+
+    asyncio.run(serve(EdgeOptions(**options), upstream))

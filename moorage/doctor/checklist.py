@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from moorage.doctor.answers import KEEP_LOCATION
-from moorage.doctor.checks import access, blobs, deletes, direct, heads, manifests, sizes, uploads
+from moorage.doctor.checks import (
+    access,
+    blobs,
+    deletes,
+    direct,
+    edge,
+    heads,
+    manifests,
+    sizes,
+    uploads,
+)
 from moorage.doctor.findings import Finding, Status
 from moorage.doctor.visit import Visit
 
@@ -213,6 +223,23 @@ CHECKS: Sequence[Check] = (
         "put nothing before S3 that answers for it: it must be S3 itself, or a store that checks"
         " `x-amz-checksum-sha256`, `If-None-Match` and signatures as S3 does",
         ("upload",),
+    ),
+    Check(
+        "edge-put",
+        edge.put,
+        "docker 29, buildx, containerd, oras, helm and regctl push a layer by one PUT: the edge"
+        " sends it to S3, which compares the bytes, and leads the client on to the commit.",
+        "see `moorage deploy --edge yes`, and docs/edge.md",
+        ("upload",),
+    ),
+    Check(
+        "edge-get",
+        edge.get,
+        "Layers come from the cache of the edge, by an address that the registry has signed.",
+        "see that the distribution's behaviour for /v2/*/blobs/sha*:*~* has the bucket as its"
+        " origin, and the function: run `moorage deploy` again"
+        "; until then `moorage deploy --edge no`: the registry works without an edge",
+        ("edge-put",),
     ),
     Check(
         "missing",

@@ -47,6 +47,8 @@ class DoctorOptions:
     as_json: bool = False
     keep: bool = False
     large: bool = False
+    edge_size: int | None = None
+    """Bytes of one more PUT through an edge."""
     only: Sequence[str] = ()
     """Names of checks; none: all of them."""
 
@@ -142,7 +144,14 @@ def _visit(options: DoctorOptions) -> Visit:
     try:
         wire = Wire(registry_url(options.url))
         credentials = _credentials(options)
-        visit = Visit(wire, repository, credentials, large=options.large, keep=options.keep)
+        visit = Visit(
+            wire,
+            repository,
+            credentials,
+            large=options.large,
+            keep=options.keep,
+            edge_size=options.edge_size or 0,
+        )
         parse_name(visit.second)
     except AddressError as error:
         raise UsageError(str(error)) from None

@@ -65,6 +65,8 @@ class Visit:
     credentials: UserPassword | None = None
     large: bool = False
     keep: bool = False
+    edge_size: int = 0
+    """Bytes of one more PUT through the edge; 0: none."""
     facts: dict[str, Any] = field(default_factory=dict)
     hello: HttpResponse | None = None
     """The answer of `/v2/` without a token."""
@@ -198,7 +200,10 @@ class Visit:
 
     def redirected(self, answer: HttpResponse) -> tuple[Wire, str]:
         """Return the server and the target of a redirect; raises FailedError."""
-        return self.at_s3(answer.headers.get("Location", ""), "a redirect")
+        location = answer.headers.get("Location", "")
+        if location.startswith("/"):  # the edge's own address of a blob
+            return self.wire, location
+        return self.at_s3(location, "a redirect")
 
     def at_s3(self, url: str, what: str) -> tuple[Wire, str]:
         """Return the server and the target of a URL at S3; raises FailedError."""

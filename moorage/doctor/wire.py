@@ -22,6 +22,9 @@ BROKEN = (OSError, http.client.HTTPException)
 TIMEOUT = 35.0
 """Seconds to wait for each piece of an answer: API Gateway itself gives up after 29."""
 
+_LONG_TIMEOUT = 900.0
+"""Seconds likewise for gigabytes: CloudFront may pass them on only after the last."""
+
 Body = bytes | Sequence[bytes] | None
 """Bytes are sent with a Content-Length, a list of them in chunked coding; None is no body."""
 
@@ -76,6 +79,25 @@ class Wire:
             self._begin(connection, method, target, headers, body)
             connection.send(body[:sent])
 
+    def send_long(
+        self, method: str, target: str, headers: Mapping[str, str], pieces: Sequence[bytes]
+    ) -> tuple[HttpResponse, float, float]:
+        """Send a body of many pieces, with its length; return the answer and how long it took.
+
+        In seconds: until the last byte was sent, and from there to the answer.
+        """
+        length = {"Content-Length": str(sum(map(len, pieces)))}
+        with self._connection(_LONG_TIMEOUT) as connection:
+            began = time.monotonic()
+            self._begin(connection, method, target, {**headers, **length}, None)
+            with contextlib.suppress(OSError):  # a server may refuse before the last byte
+                for piece in pieces:
+                    connection.send(piece)
+            sent = time.monotonic()
+            response = connection.getresponse()
+            answer = HttpResponse(response.status, response.headers, response.read(_LARGEST))
+            return answer, sent - began, time.monotonic() - sent
+
     def secured(self) -> TlsInfo | None:
         """Connect, and return the connection's TLS; None for http."""
         if self.url.scheme != _SECURE:
@@ -89,14 +111,14 @@ class Wire:
             return TlsInfo(channel.version() or "no TLS", until)
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPConnection]:
+    def _connection(self, timeout: float = TIMEOUT) -> Iterator[http.client.HTTPConnection]:
         host, port = self.url.hostname or "", self.url.port
         connection: http.client.HTTPConnection
         if self.url.scheme == _SECURE:
             context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
         try:
             yield connection
         finally:

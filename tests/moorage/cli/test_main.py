@@ -75,8 +75,8 @@ def test_variables_are_defaults(
 def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path) -> None:
     """Each option sets the field of its name."""
     words = (
-        "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x --head-mode zero "
-        f"--inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
+        "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x "
+        f"--head-mode zero --inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
         f"--admin-token-file {tmp_path}/token --allow-host A.lan:5000 --allow-host *"
     )
     cli.main(words.split())
@@ -118,6 +118,7 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         ("local --head-mode other", "moorage local", "'other' is not one of 'body', 'zero'"),
         ("local --inline-limit few", "moorage local", "'few' is no number from 0 on"),
         ("proxy", "moorage proxy", "Missing option '--upstream'"),
+        ("edge", "moorage edge", "Missing option '--upstream'"),
         ("proxy --upstream", "moorage proxy", "'--upstream' requires an argument"),
         ("gateway --threads 0", "moorage gateway", "'0' is no number from 1 on"),
         ("gateway --timeout 0", "moorage gateway", "'0' is no number of seconds above 0"),
@@ -184,7 +185,9 @@ def test_what_stops_a_command_is_one_line(
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", ["", "local", "gateway", "proxy", "token create", "deploy"])
+@pytest.mark.parametrize(
+    "command", ["", "local", "gateway", "proxy", "edge", "token create", "deploy"]
+)
 def test_help_is_given(moorage: Command, command: str, flag: str) -> None:
     """Every command explains itself, and hides what is only for children."""
     result = moorage(f"{command} {flag}")
@@ -197,7 +200,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
     """The commands are grouped by what they are for."""
     lines = moorage("--help").out.partition("Serve:")[2].splitlines()
     assert [line.split()[0] for line in lines if line and not line.startswith("   ")] == [
-        *("local", "gateway", "proxy"),
+        *("local", "gateway", "proxy", "edge"),
         *("Move", "push", "pull", "copy"),
         *("Use", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),

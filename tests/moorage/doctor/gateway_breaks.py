@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from chalicelib.limits import LAMBDA_BODY
 from tests.moorage.doctor.broken_gateway import STORE, Break, Reply, SentRequest
 
 if TYPE_CHECKING:
@@ -246,7 +248,39 @@ IS_MANIFEST = method("GET", has="/manifests/")
 REALM = method("GET", has="/v2/_token")
 TOKEN_HEAD = method("HEAD", has="/v2/_token")
 
+
+def edge(*, taken: Reply | None = None, bytes_come_back: bool = True) -> Break:
+    """Play an edge before a registry; `taken` is its answer to a large PUT, instead of 303."""
+
+    def ask(sent: SentRequest) -> Reply | None:  # noqa: PLR0911 - each request has its own answer
+        path, _, query = sent.target.partition("?")
+        if "~1~direct~" in path:
+            return Reply.of(403, b'{"errors":[{"code":"DENIED"}]}')
+        if sent.method == "PUT" and len(sent.body) > LAMBDA_BODY:
+            digest = f"sha256:{hashlib.sha256(sent.body).hexdigest()}"
+            if taken is not None:
+                return taken
+            if digest not in query:
+                return Reply.of(400, b"<Error><Code>BadDigest</Code></Error>")
+            sent.state[digest] = sent.body
+            return Reply.of(303, Location=f"{path}?commit&digest={digest}")
+        if sent.method == "GET" and query.startswith("commit&digest="):
+            return Reply.of(201, Docker_Content_Digest=query.partition("digest=")[2])
+        digest = path.rpartition("/")[2].partition("~")[0]
+        if digest in sent.state and sent.method == "GET":
+            if "~" not in path:
+                return Reply.of(307, Location=f"{path}~ticket")
+            return Reply.of(200, sent.state[digest] if bytes_come_back else b"others")
+        return None
+
+    return Break(on_request=ask)
+
+
 BROKEN = {
+    "no function at the edge": Row(
+        "edge-put", edge(taken=Reply.of(413)), "has the function for viewer-request"
+    ),
+    "the edge gives other bytes": Row("edge-get", edge(bytes_come_back=False), "the bucket as its"),
     "hangs up": Row("reach", Break(hang_up=True)),
     "wrong stage": Row(
         "version", on(IS_V2, instead(403, b'{"message":"Forbidden"}')), "stage `v2`"
@@ -408,6 +442,15 @@ FAILING = {
     "the strategy's blob fails": Row("head-strategy", on(BLOB_HEAD, instead(502)), IN_LOG),
     "S3 refuses a redirect": before_s3("redirect", asking(AT_STORE, refuse(403)), AT_S3),
     "S3 refuses a PUT": Row("direct", asking(PUT_AT_STORE, refuse(403)), AT_S3),
+    "the bucket refuses the edge": Row(
+        "edge-put", edge(taken=Reply.of(403, b"<Error><Code>AccessDenied</Code></Error>")), "policy"
+    ),
+    "the edge signs otherwise": Row(
+        "edge-put",
+        edge(taken=Reply.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")),
+        "two headers with the digest",
+    ),
+    "the edge leaves 200": Row("edge-put", edge(taken=Reply.of(200)), "turn 200 into 303"),
     "S3 breaks a PUT off": Row("direct", cut(PUT_AT_STORE), AT_S3),
     "a direct upload is refused": Row("direct", asking(DIRECT, refuse(500)), IN_LOG),
     "a direct upload leads elsewhere": Row("direct", on(DIRECT, ELSEWHERE), "Location"),
