@@ -96,7 +96,9 @@ def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
     cloud.done("deploy")
     functions = cloud.client("lambda").list_functions()["Functions"]
     url, given = cloud.stack().parameters["PublicUrl"], cloud.variables()
-    assert set(given) == {"app.app", "app.authorize", "app.commit", "app.sweep"}
+    assert set(given) == {
+        f"app.{name}" for name in ("app", "authorize", "commit", "verify", "sweep")
+    }
     assert given["app.app"]["MOORAGE_URL"] == url
     assert given["app.app"]["MOORAGE_BUCKET"] == given["app.sweep"]["MOORAGE_BUCKET"] == BUCKET
     assert given["app.app"]["MOORAGE_COMMIT_FUNCTION"] in {f["FunctionName"] for f in functions}
@@ -147,7 +149,7 @@ def test_metrics_and_tracing_are_switched_on_and_off_apart(
 
     def on() -> tuple[set[str], set[str]]:
         variables = cloud.variables().values()
-        assert len(variables) == 4
+        assert len(variables) == 5
         metrics = {each["MOORAGE_METRICS"] for each in variables}
         return metrics, {each["MOORAGE_TRACING"] for each in variables}
 
