@@ -107,7 +107,9 @@ class DirectParts:
                 " cancel it and start a new one"
             )
         if not raw:
-            raise RequestInvalidError("the first commit of an upload in parts brings its report")
+            raise RequestInvalidError(
+                "the registry has no report of this upload yet: commit it with one"
+            )
         return Report.parse(raw, algorithm, minimum=self._limits.part_minimum)
 
 

@@ -6,6 +6,7 @@ Judged on MiniStack, which verifies signatures; moto verifies none.
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -110,3 +111,11 @@ def test_the_length_is_signed(ministack: Backend) -> None:
         assert upload.put(data) == FORBIDDEN
     assert upload.stored() == []
     assert upload.put(DATA) == (200, "")
+
+
+def test_a_url_ends(ministack: Backend) -> None:
+    """After its time it is 403."""
+    upload = OpenUpload(signing_store(ministack), seconds=1)
+    time.sleep(2.1)
+    assert upload.put(DATA) == (403, "AccessDenied")
+    assert upload.stored() == []
