@@ -4,7 +4,7 @@ A code and its HTTP status stand together here and nowhere else. This module mus
 HTTP headers, S3 or DynamoDB.
 Source: OCI distribution spec, "Error Codes"; RANGE_INVALID, TAG_INVALID, UNAVAILABLE and
 PAGINATION_NUMBER_INVALID follow the codes that clients already know from other registries;
-REQUEST_INVALID is Moorage's own, for the token endpoint and for direct uploads.
+REQUEST_INVALID and TAG_MOVED are Moorage's own, for the token endpoint and its extensions.
 """
 
 import enum
@@ -32,6 +32,7 @@ class ErrorCode(enum.Enum):
     REQUEST_INVALID = (400, "the request can't be read: the message says what to change")
     SIZE_TOO_LARGE = (413, "the content is larger than this registry takes in one request")
     TAG_INVALID = (400, "not a tag")
+    TAG_MOVED = (409, "the tag names another manifest by now")
     TOOMANYREQUESTS = (429, "too many requests: wait and retry")
     UNAUTHORIZED = (401, "authentication required: log in")
     UNAVAILABLE = (503, "try again after the time in Retry-After")
@@ -158,6 +159,12 @@ class TagInvalidError(RegistryError):
     """A tag outside the grammar."""
 
     code = ErrorCode.TAG_INVALID
+
+
+class TagMovedError(RegistryError):
+    """A tag that was to be brought back, and names another manifest by now."""
+
+    code = ErrorCode.TAG_MOVED
 
 
 class TooManyRequestsError(RegistryError):

@@ -63,6 +63,13 @@ class Route(NamedTuple):
     takes_options: bool = False
     outlives_token: bool = False
     """Whether an expired token may still do it, in a session that was opened while it lived."""
+    also: Action | None = None
+    """Another action that the principal must be allowed, too."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All that a principal must be allowed."""
+        return (self.action,) if self.also is None else (self.action, self.also)
 
 
 class RouteMatch(NamedTuple):
@@ -83,6 +90,8 @@ _REPOSITORIES = re.compile("_moorage/repositories")
 _TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
 _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
 _IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
+_HISTORY = re.compile("(?P<name>.+)/_moorage/history")
+_RESTORE = re.compile("(?P<name>.+)/_moorage/restore")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
 _BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
@@ -120,6 +129,8 @@ ROUTES = (
     Route("HEAD", _MANIFEST, Action.PULL, "manifests.head", takes_options=True),
     Route("PUT", _MANIFEST, Action.PUSH, "manifests.put", takes_options=True),
     Route("DELETE", _MANIFEST, Action.DELETE, "manifests.delete"),
+    Route("GET", _HISTORY, Action.PULL, "undo.history"),
+    Route("POST", _RESTORE, Action.DELETE, "undo.restore", also=Action.PUSH),
     Route("GET", _TAGS, Action.PULL, "lists.tags"),
     Route("HEAD", _TAGS, Action.PULL, "lists.tags"),
     Route("GET", _REFERRERS, Action.PULL, "lists.referrers"),

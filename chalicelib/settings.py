@@ -13,6 +13,8 @@ from chalicelib.limits import LAMBDA_BODY, MIB
 
 _INLINE_LIMIT = MIB
 _MANIFEST_LIMIT = 4_500_000
+_TRASH_DAYS = 14
+_MOST_DAYS = 3650
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -48,6 +50,8 @@ class Settings(NamedTuple):
     sparse_index: bool = False
     sparse_image: bool = False
     anonymous_mount: bool = False
+    trash_days: int = _TRASH_DAYS
+    """How long a deleted manifest can be brought back; 0: it is gone at once."""
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
     verify_function: str | None = None
@@ -71,6 +75,7 @@ class Settings(NamedTuple):
             sparse_index=reader.flag("SPARSE_INDEX"),
             sparse_image=reader.flag("SPARSE_IMAGE"),
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
+            trash_days=reader.days("TRASH_DAYS", _TRASH_DAYS),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
             verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
             open=reader.choice("AUTH", ("on", "off")) == "off",
@@ -174,6 +179,14 @@ class _Reader(NamedTuple):
             raise SettingsError(f"MOORAGE_{name} must be a number of bytes, not {value!r}")
         if int(value) > most:
             raise SettingsError(f"MOORAGE_{name} is {value}, but Lambda answers {most} bytes")
+        return int(value)
+
+    def days(self, name: str, default: int) -> int:
+        value = self.environment.get(f"MOORAGE_{name}") or str(default)
+        if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS):
+            raise SettingsError(f"MOORAGE_{name} must be a number of days, not {value!r}")
+        if int(value) > _MOST_DAYS:
+            raise SettingsError(f"MOORAGE_{name} is {value}, and {_MOST_DAYS} days are the most")
         return int(value)
 
     def flag(self, name: str) -> bool:

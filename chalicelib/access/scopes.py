@@ -153,6 +153,15 @@ class RequiredScopes(NamedTuple):
         return text_of(merged([*required, *self.optional]))
 
 
+def all_of(required: Iterable[RequiredScopes]) -> RequiredScopes:
+    """Return the scopes of a request that requires all of these."""
+    required = list(required)
+    return RequiredScopes(
+        tuple(scope for each in required for scope in each.required),
+        tuple(scope for each in required for scope in each.optional),
+    )
+
+
 def required_scopes(
     action: str, repository: str | None, method: str, query: Mapping[str, Sequence[str]]
 ) -> RequiredScopes:

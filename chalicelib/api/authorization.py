@@ -15,7 +15,7 @@ from chalicelib.access.decision import Decision, Principal, decide, look_up
 from chalicelib.access.grants import allowed
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError
-from chalicelib.access.scopes import required_scopes
+from chalicelib.access.scopes import all_of, required_scopes
 from chalicelib.api.messages import AuthorizedCaller, Request, UnrestrictedCaller
 from chalicelib.errors import DeniedError, UnauthorizedError, UploadUnknownError
 from chalicelib.registry.session import Owner
@@ -95,9 +95,13 @@ class GrantedAccess(NamedTuple):
     cursors: "Callable[[], Cursors]"
 
     def admit(self, request: Request, found: RouteMatch) -> AuthorizedCaller:
-        action, repository = found.route.action, found.parameters.get("name")
+        repository = found.parameters.get("name")
         # The credential or trust is read again: a revoked one is refused.
-        scopes = required_scopes(action, repository, request.method, request.query).challenge()
+        required = [
+            required_scopes(action, repository, request.method, request.query)
+            for action in found.route.actions
+        ]
+        scopes = all_of(required).challenge()
         try:
             principal = look_up(from_context(request.authorizer), self.store, self.now())
         except AuthenticationError as refused:
@@ -105,11 +109,11 @@ class GrantedAccess(NamedTuple):
         if self._finishes(principal, found):
             principal = replace(principal, expired_at=None)
         caller = PrincipalCaller(principal, self.store, self.cursors)
-        decision = caller.decision(action, repository)
-        if decision is Decision.CHALLENGE:
-            raise UnauthorizedError(scopes=scopes)
-        if decision is Decision.DENIED:
+        decisions = {caller.decision(action, repository) for action in found.route.actions}
+        if Decision.DENIED in decisions:
             raise DeniedError("this login may not do that here: ask for a grant")
+        if Decision.CHALLENGE in decisions:
+            raise UnauthorizedError(scopes=scopes)
         return caller
 
     def _finishes(self, principal: Principal, found: RouteMatch) -> bool:

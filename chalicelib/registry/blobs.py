@@ -95,13 +95,14 @@ class Blobs:
             raise BlobUnknownError
 
     def _manifest_of_0_1(self, repository: str, digest: Digest) -> Manifest | None:
-        """Find a live manifest whose body is a blob of its repository, as 0.1 stored large ones.
+        """Find a manifest whose body is a blob of its repository, as 0.1 stored large ones.
 
-        Such a manifest names itself among its references, unless an item can't hold them all.
+        It is live, or in the trash. Such a manifest names itself among its references, unless an
+        item can't hold them all.
         """
         metadata = self._ports.metadata
         manifest = metadata.get_manifests(repository, [digest]).get(digest)
-        if manifest is None or manifest.state is not ManifestState.LIVE:
+        if manifest is None or manifest.state not in {ManifestState.LIVE, ManifestState.TRASHED}:
             return None
         if manifest.references is not None and digest not in manifest.references:
             return None

@@ -8,10 +8,11 @@ that is not live.
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
 from chalicelib.digest import Algorithm, Digest
@@ -31,11 +32,13 @@ from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import (
+    MOST_DELETED_TAGS,
     Link,
     Manifest,
     ManifestState,
     Referrer,
     Stamp,
+    TagRow,
     bodies_of,
 )
 from chalicelib.registry.outcomes import ManifestMovedError
@@ -43,6 +46,8 @@ from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
 
 _log = logging.getLogger("moorage.manifests")
+
+T = TypeVar("T")
 
 _TRIES = 6
 
@@ -105,7 +110,7 @@ class Manifests:
         tags = list(dict.fromkeys([*tags, *push.tags]))
         manifest = self._manifest(push, parsed, digest)
         try:
-            self._retried(lambda: self._put_once(push, manifest, parsed, tags))
+            self.retried(lambda: self._put_once(push, manifest, parsed, tags))
         except (ManifestBlobUnknownError, ManifestContradictsError):
             if push.may_pull:
                 raise
@@ -147,14 +152,14 @@ class Manifests:
         Raises ManifestUnknownError. A repeat or a put finishes a deletion that a crash stopped.
         """
         if isinstance(reference, Tag):
-            self._retried(lambda: self._delete_tag(repository, reference.name, principal))
+            self.retried(lambda: self._delete_tag(repository, reference.name, principal))
         else:
-            self._retried(lambda: self._delete_manifest(repository, reference, principal))
+            self.retried(lambda: self._delete_manifest(repository, reference, principal))
 
     def _delete_manifest(self, repository: str, digest: Digest, principal: str | None) -> None:
         metadata = self._ports.metadata
         seen = metadata.get_manifest(repository, digest)
-        if seen is None or seen.state is ManifestState.PENDING:
+        if seen is None or seen.state in {ManifestState.PENDING, ManifestState.TRASHED}:
             raise ManifestUnknownError
         now = self._ports.clock.now()
         due = now + self._limits.manifest_grace
@@ -165,30 +170,40 @@ class Manifests:
         if not self._ports.metadata.delete_tag(repository, tag, stamp):
             raise ManifestUnknownError
 
-    def _retried(self, work: Callable[[], None]) -> None:
+    def retried(self, work: Callable[[], T]) -> T:
+        """Do what is done anew while something is not as it was read; or UnavailableError."""
         for attempt in range(_TRIES):
             if attempt:
                 self._ports.clock.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 - jitter
             try:
-                work()
+                return work()
             except ManifestMovedError:
                 continue
-            return
         raise UnavailableError("the manifest or its tags keep being changed by others")
 
     def finish_delete(self, manifest: Manifest) -> None:
         """Take a manifest that is being deleted out of its repository, its tags first.
 
-        Idempotent; does nothing where another request has ended this deletion.
+        Into the trash, if there is one. Idempotent; does nothing where another request has ended
+        this deletion.
         """
         metadata = self._ports.metadata
-        for tag, since in metadata.tags_of(manifest.repository, manifest.digest).items():
+        tags = metadata.tags_of(manifest.repository, manifest.digest)
+        named = dict.fromkeys([*(manifest.deleted_tags or ()), *tags])
+        manifest = replace(manifest, deleted_tags=tuple(islice(named, MOST_DELETED_TAGS)) or None)
+        for tag, since in tags.items():
             if not metadata.drop_tag(manifest, tag, since):
                 return
-        self._retried(lambda: metadata.finish_delete(manifest, self._body_link(manifest)))
+        if self._limits.trash:
+            metadata.put_in_trash(manifest, manifest.deletion.at + self._limits.trash)
+        else:
+            self.retried(lambda: metadata.finish_delete(manifest, self._body_link(manifest)))
 
     def end_due(self, repository: str, digest: Digest) -> bool:
-        """End a put or deletion whose request died, for the sweeper; False if there is none."""
+        """End a put or deletion whose request died, or a time in the trash, for the sweeper.
+
+        False if none of these is due.
+        """
         metadata = self._ports.metadata
         manifest = metadata.get_manifest(repository, digest)
         now = self._ports.clock.now()
@@ -196,13 +211,48 @@ class Manifests:
             return False
         if manifest.state is ManifestState.DELETING:
             self.finish_delete(manifest)
+        elif manifest.state is ManifestState.TRASHED:
+            self._empty_trash(manifest)
         else:
             self._remove_pending(manifest)
         return True
 
+    def bring_back(
+        self, manifest: Manifest, tags: Mapping[str, TagRow | None], stamp: Stamp
+    ) -> None:
+        """Make a manifest of the trash live, with tags that name what `tags` gives: once, or not.
+
+        Of a live one only the tags move. First the manifests of an index are brought back. Raises
+        ManifestBlobUnknownError where what it refers to is gone for good, ManifestMovedError where
+        something is not as it was read.
+        """
+        parsed = parse_manifest(self.body(manifest), manifest.media_type)
+        named = [item.digest for item in parsed.manifests]
+        self._bring_back_all(manifest.repository, named, stamp)
+        self._check(manifest.repository, parsed, may_pull=True)
+        referrer = _referrer(manifest, parsed)
+        for batch in _batches(list(tags)):
+            now = {tag: tags[tag] for tag in batch}
+            self._ports.metadata.make_live(manifest, now, referrer, stamp)
+
+    def _bring_back_all(self, repository: str, digests: Sequence[Digest], stamp: Stamp) -> None:
+        """Bring back those of some manifests that are in the trash, without tags."""
+        metadata = self._ports.metadata
+        for seen in metadata.get_manifests(repository, digests).values():
+            # With its body, which is not read of many.
+            whole = seen.state is ManifestState.TRASHED and metadata.get_manifest(
+                repository, seen.digest
+            )
+            if whole and whole.state is ManifestState.TRASHED:
+                self.bring_back(whole, {}, stamp)
+
+    def _empty_trash(self, manifest: Manifest) -> None:
+        metadata = self._ports.metadata
+        self.retried(lambda: metadata.empty_trash(manifest, self._body_link(manifest)))
+
     def _remove_pending(self, manifest: Manifest) -> None:
         metadata = self._ports.metadata
-        self._retried(lambda: metadata.remove_pending(manifest, self._body_link(manifest)))
+        self.retried(lambda: metadata.remove_pending(manifest, self._body_link(manifest)))
 
     def _body_link(self, manifest: Manifest) -> Link | None:
         """Read the link to the body of a manifest; None if its item holds that, or nobody does."""
@@ -262,6 +312,8 @@ class Manifests:
             raise ManifestMovedError
         if found.media_type != manifest.media_type:
             raise _of_another_type(found)
+        if found.state is ManifestState.TRASHED:
+            manifest = replace(manifest, state=found.state, version=found.version)
         try:
             total = self._check(manifest.repository, parsed, may_pull=push.may_pull)
         except (ManifestBlobUnknownError, ManifestInvalidError):
@@ -276,14 +328,9 @@ class Manifests:
         manifest = replace(manifest, total_bytes=total)
         referrer = _referrer(manifest, parsed)
         stamp = Stamp(manifest.pushed_at, push.principal)
-        remaining = iter(tags)
-        batch = list(islice(remaining, TRANSACTION_TAGS))
-        while True:
+        for batch in _batches(tags):
             named = metadata.get_tags(manifest.repository, batch) if batch else {}
             metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer, stamp)
-            batch = list(islice(remaining, TRANSACTION_TAGS))
-            if not batch:
-                return
 
     def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:
         """Require all that a manifest refers to, in the sizes that it gives.
@@ -316,6 +363,12 @@ class Manifests:
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
+
+
+def _batches(tags: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Part tags into as many as one transaction takes; one batch of none where there are none."""
+    for start in range(0, len(tags) or 1, TRANSACTION_TAGS):
+        yield tags[start : start + TRANSACTION_TAGS]
 
 
 def _of_another_type(manifest: Manifest) -> ManifestContradictsError:

@@ -42,6 +42,8 @@ class ManifestState(enum.StrEnum):
     PENDING = "pending"
     LIVE = "live"
     DELETING = "deleting"
+    TRASHED = "trashed"
+    """Deleted for whoever asks; it can be brought back until the sweeper removes it."""
 
 
 def bodies_of(repository: str) -> str:
@@ -50,6 +52,13 @@ def bodies_of(repository: str) -> str:
     No repository can have this name, so that no route about blobs finds, or deletes, such a link.
     """
     return f"{repository}#bodies"
+
+
+class Stamp(NamedTuple):
+    """When something is done, in seconds since the epoch, and by which principal."""
+
+    at: float
+    by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class Manifest:
     version: str
     state: ManifestState = ManifestState.PENDING
     sweep_at: float | None = None
-    """When the sweeper ends the put or the deletion; None while the manifest is live."""
+    """When the sweeper ends the put, the deletion, or its time in the trash; None while live."""
     pushed_by: str | None = None
     """The principal of the last push; this and what follows is None where nobody noted it."""
     total_bytes: int | None = None
@@ -84,13 +93,13 @@ class Manifest:
     deleted_at: float | None = None
     deleted_by: str | None = None
     """Who began to delete it; None while it is live."""
+    deleted_tags: tuple[str, ...] | None = None
+    """The tags that went with it, up to MOST_DELETED_TAGS; None if none did."""
 
-
-class Stamp(NamedTuple):
-    """When something is done, in seconds since the epoch, and by which principal."""
-
-    at: float
-    by: str | None
+    @property
+    def deletion(self) -> Stamp:
+        """When its deletion began, and who began it."""
+        return Stamp(self.deleted_at or self.pushed_at, self.deleted_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,9 @@ class TagRow:
     previous: Digest | None = None
 
 
+MOST_DELETED_TAGS = 200
+"""Most tags that a deleted manifest's item lists: one has up to 128 bytes, and an item 400 KB."""
+
 HISTORY_LIFE = 365 * 24 * 3600.0
 """How long a repository's history says that a tag moved or was deleted, in seconds."""
 
@@ -115,11 +127,12 @@ HISTORY_LIFE = 365 * 24 * 3600.0
 class TagChange:
     """A row of a repository's history: `tag` named `was` from `since` to `at`, and `now` after it.
 
-    `now` is None for a tag that was deleted; `since` and `by` where nobody noted it.
+    `now` is None for a tag that was deleted; `since` and `by` where nobody noted it. Without a tag
+    it is the manifest `was` itself that was deleted, and `since` when it was pushed last.
     """
 
     repository: str
-    tag: str
+    tag: str | None
     was: Digest
     now: Digest | None
     since: float | None

@@ -288,7 +288,8 @@ class MetadataStore(Protocol):
     ) -> None:
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
-        Conditional on the manifest being live, or pending with this version; each tag naming the
+        Conditional on the manifest being live, or pending with this version, or (if that is its
+        state) trashed with it, which gives it a fresh version; each tag naming the
         digest that `tags` gives (None: no such tag). The manifest's facts of its push replace those
         that are there. Each tag's TAG and TAGGED rows are put; of one that named another digest
         the TAGGED row is deleted, and a row of history put. At most 24 tags. Raises
@@ -309,8 +310,8 @@ class MetadataStore(Protocol):
         """Make a repository's link the link to a large manifest's body, in one transaction.
 
         The repository loses it, and the record counts as many as before. Raises ManifestMovedError
-        if the manifest is no longer live in this version, it has such a link already, or `link`
-        is no longer as it was read. Nothing is done where that is gone.
+        if the manifest is no longer live or in the trash in this version, it has such a link
+        already, or `link` is no longer as it was read. Nothing is done where that is gone.
         """
 
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
@@ -331,6 +332,7 @@ class MetadataStore(Protocol):
     def drop_tag(self, manifest: Manifest, tag: str, since: float | None) -> bool:
         """Delete a tag of a manifest that is being deleted, as `delete_tag` does.
 
+        The manifest's `deleted_tags` are written with it.
         A tag that names another manifest by now keeps its name, and only the TAGGED row goes.
         False, and nothing was deleted, if the manifest is no longer being deleted in this
         version: another request ended the deletion, and the tag may be a later push's.
@@ -339,8 +341,17 @@ class MetadataStore(Protocol):
     def finish_delete(self, manifest: Manifest, body: Link | None = None) -> None:
         """Delete the deleting manifest's item and its referrer row (if any) in one transaction.
 
-        Nothing is done if the item is gone, not deleting, or of another version. `body` is as in
-        `remove_pending`.
+        History has a row of it. Nothing is done if the item is gone, not deleting, or of another
+        version. `body` is as in `remove_pending`.
+        """
+
+    def put_in_trash(self, manifest: Manifest, sweep_at: float) -> None:
+        """End a deletion as `finish_delete` does, but keep the item, and its body, until then."""
+
+    def empty_trash(self, manifest: Manifest, body: Link | None = None) -> None:
+        """Delete the item of a manifest in the trash, if it is there in this version.
+
+        `body` is as in `remove_pending`.
         """
 
     # lists
@@ -369,10 +380,11 @@ class MetadataStore(Protocol):
         """Referrers of a subject by digest, after `after`, at most `limit` >= 1."""
 
     def list_history(
-        self, repository: str, tag: str | None, after: str | None, limit: int
+        self, repository: str, name: str | None, after: str | None, limit: int
     ) -> Page[TagChange]:
-        """Changes of a tag, or of all (None), tag by tag, the latest first, at most `limit` >= 1.
+        """Changes of a tag, name by name, the latest first, at most `limit` >= 1.
 
+        A `name` is a tag, or `@` and the digest of a manifest that was deleted; None: all.
         Behind the place `after`, which need not exist.
         """
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.overviews import Overviews
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
+    from chalicelib.registry.undo import Undo
     from chalicelib.registry.upload.direct import DirectUploads
     from chalicelib.registry.upload.runner import CommitDriver
     from chalicelib.registry.upload.uploads import Uploads
@@ -70,6 +71,13 @@ class Registry:
         from chalicelib.registry.overviews import Overviews
 
         return Overviews(self._ports, self.manifests)
+
+    @cached_property
+    def undo(self) -> "Undo":
+        """The history of tags, and bringing back what was deleted."""
+        from chalicelib.registry.undo import Undo
+
+        return Undo(self._ports, self.manifests)
 
     @cached_property
     def commits(self) -> "CommitDriver":

@@ -68,6 +68,8 @@ class Limits(NamedTuple):
     """
     manifest_grace: float = _HOUR
     """How long a manifest may be pending or deleting before the sweeper ends that."""
+    trash: float = 14 * 24 * _HOUR
+    """How long a deleted manifest can be brought back; 0: it is gone at once."""
     pull_note: float = 24 * _HOUR
     """How long no other pull of a manifest is noted: each one is a write."""
     remember: float = 48 * _HOUR

@@ -121,6 +121,7 @@ def registry() -> "Registry":
         sparse_index=config.sparse_index,
         sparse_image=config.sparse_image,
         anonymous_mount=config.anonymous_mount,
+        trash=config.trash_days * 24 * 3600.0,
     )
     workers = FunctionWorkers(
         ThreadWorkers(commit_session, _verdict),

@@ -21,10 +21,10 @@ from chalicelib.errors import NameInvalidError
 from chalicelib.reference import parse_name
 from moorage.access import admin, edge_keys, signing_key, texts
 from moorage.access.signing_key import StoredKeySet
-from moorage.access.texts import Listing
 from moorage.common.aws import Aws, explained
 from moorage.common.data import DataNames
 from moorage.common.errors import CommandError, UsageError
+from moorage.common.listing import Listing
 from moorage.common.secret_file import placed
 
 if TYPE_CHECKING:

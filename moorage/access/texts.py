@@ -4,7 +4,7 @@ This module must never be given a secret, and never shows a hash or a key.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from chalicelib.access.credentials import Credential
@@ -12,6 +12,7 @@ from chalicelib.access.grants import Grants
 from chalicelib.access.trusts import Trust
 from moorage.access.admin import CredentialState, state_of
 from moorage.access.signing_key import KeyPhase, StoredKeySet, moment
+from moorage.common.listing import Listing
 
 _NEVER = "never"
 _NEXT = {
@@ -25,18 +26,6 @@ _NEXT = {
         " old one"
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Things of one kind: `rows` below a `head` for people, `values` for JSON.
-
-    Times are ISO 8601 in `values`, and None where there is none.
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    values: Sequence[object]
 
 
 def until(seconds: float | None) -> str:

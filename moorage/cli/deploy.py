@@ -46,6 +46,12 @@ _PARAMETERS = (
     ("request-burst", "RequestBurst", "N", "requests at once, likewise"),
     ("token-rate", "TokenRate", "N", "requests a second to the token endpoint"),
     ("token-burst", "TokenBurst", "N", "requests at once to the token endpoint"),
+    (
+        "trash-days",
+        "TrashDays",
+        "N",
+        "days that a deleted image can be brought back; 0: none",
+    ),
     ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
 )
 # Likewise of the edge's stack.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from moorage.access.texts import Listing
+    from moorage.common.listing import Listing
 
 
 def say(text: str) -> None:

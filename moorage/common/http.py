@@ -16,6 +16,7 @@ from moorage.common.errors import CommandError
 
 _PORTS = {"http": 80, "https": 443}
 # A server may quote the token that it was sent. No word of this length is shown, but URLs are.
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _LONG_WORD = re.compile(r"[A-Za-z0-9+=_-]{40,}")
 # A proof of `moorage login` is a URL itself.
 _LONG_WORD_OR_URL = re.compile(r"\S{40,}")
@@ -82,6 +83,12 @@ def bearer_challenge(header: str) -> Mapping[str, str]:
         name.lower(): _ESCAPED.sub(r"\1", quoted) or plain
         for name, quoted, plain in _PARAMETER.findall(rest)
     }
+
+
+def next_page(link: str) -> str | None:
+    """Return where a list goes on, from a Link header; None after the last page (RFC 8288)."""
+    found = _NEXT.search(link)
+    return found[1] if found else None
 
 
 def last_kept_byte(headers: Mapping[str, str] | Message) -> int | None:

@@ -4,7 +4,6 @@ A manifest whose bytes have another digest is never taken; whoever writes a blob
 """
 
 import json
-import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,7 +14,7 @@ from multidict import CIMultiDict
 from chalicelib.descriptor import INDEXES, Descriptor, MediaType
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.reference import Tag
-from moorage.common.http import clean
+from moorage.common.http import clean, next_page
 from moorage.common.patience import AGAIN, FAILURES, Patience, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
@@ -29,7 +28,6 @@ from moorage.transfer.content import (
 
 _ACCEPT = {"Accept": ", ".join([*MediaType, "*/*;q=0.1"])}
 _DIGEST_HEADER = "Docker-Content-Digest"
-_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 # Presigned addresses end, and storage says so in various ways.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _MOST_PAGES = 1000
@@ -86,8 +84,7 @@ class RegistrySource:
             if answer.status != HTTPStatus.OK:
                 raise refusal(self._client, answer, f"to list what refers to {short(digest)}")
             found += _listed(answer.body)
-            further = _NEXT.search(answer.headers.get("Link", ""))
-            path = further[1] if further else None
+            path = next_page(answer.headers.get("Link", ""))
         return found
 
     async def _get(self, reference: str) -> UpstreamResponse:

@@ -134,6 +134,8 @@ def of_0_1(stage: Stage) -> bytes:
         raise Violation("the manifest was put, and is not there")
     stage.client().delete_manifest(HOME, str(manifest.digest))
     stage.ledger.dropped.clear()
+    for trashed in stage.world.snapshot().manifests.values():
+        metadata.empty_trash(trashed, metadata.get_link(bodies_of(HOME), trashed.digest))
     push_manifest(metadata, replace(manifest, references=None), *TAGS)
     return body
 
@@ -188,6 +190,19 @@ def lacking(client: Client, _: object) -> None:
     expect(client.requests.insist("GET", f"{HOME}/manifests/{Digest.of(NEW)}"), 404)
 
 
+def refused(client: Client, body: bytes) -> None:
+    """Put an image that lacks a layer: it is refused."""
+    if client.put_manifest(HOME, "v1", body, may_lack=True):
+        raise Violation("a manifest without one of its layers was accepted")
+
+
+def gone(stage: Stage) -> bytes:
+    """Prepare an image that was deleted where there is no trash."""
+    body = live(stage)
+    stage.client().delete_manifest(HOME, str(Digest.of(body)))
+    return body
+
+
 def pulling(client: Client, body: bytes) -> None:
     """Pull the manifest by its tag, then its layers and its list of tags and referrers."""
     require_named(client, body, TAGS)
@@ -227,7 +242,8 @@ def replacing(client: Client, body: bytes) -> None:
 
 def require_gone(client: Client, tags: tuple[str, ...]) -> None:
     """Require that the history says once of each of these tags, and of no other, that it went."""
-    gone = sorted(row.tag for row in client.stage.world.snapshot().history if row.now is None)
+    rows = client.stage.world.snapshot().history
+    gone = sorted(row.tag for row in rows if row.tag is not None and row.now is None)
     if gone != sorted(tags):
         raise Violation(f"{tags} were deleted, and the history says that of {gone}")
 

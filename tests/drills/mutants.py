@@ -20,17 +20,19 @@ from unittest import mock
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
     DirectUploadInvalidError,
+    ManifestUnknownError,
     RegistryError,
     TooManyRequestsError,
     UnavailableError,
     UploadBusyError,
     UploadUnknownError,
 )
+from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.model import bodies_of
+from chalicelib.registry.model import ManifestState, Stamp, bodies_of
 from chalicelib.registry.outcomes import (
     CheckedObject,
     ObjectChangedError,
@@ -43,6 +45,7 @@ from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.sweeper import Sweeper
+from chalicelib.registry.undo import Restoration, Undo
 from chalicelib.registry.upload import (
     chunks,
     closing,
@@ -68,7 +71,7 @@ from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
-from chalicelib.stores.dynamodb.keys import record_key, tag_key, tagged_key
+from chalicelib.stores.dynamodb.keys import manifest_key, record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3 import copies, objects
@@ -88,7 +91,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import Link, Manifest, Stamp
+    from chalicelib.registry.model import Link, Manifest
     from chalicelib.registry.outcomes import Part
     from tests.drills.support.points import Call
 
@@ -100,6 +103,7 @@ ALWAYS = Clause("attribute_not_exists(#no_item_has_this)")
 _SLOW_STEPS = 5
 """Steps of half a lease each: a copy takes longer than the lease."""
 
+DELETED = ("delete a manifest",)
 PATCHES = ("PATCH, PATCH, other bytes", "PATCH, PATCH, parts of other bytes")
 
 
@@ -271,6 +275,20 @@ def a_deletion_never_begun() -> None:
     metadata.finish_delete(live)
     if metadata.get_manifest(HOME, digest) != live:
         raise Violation(f"{live} was deleted")
+
+
+def a_manifest_not_in_the_trash() -> None:
+    """Empty the trash of a manifest that is live, or is being deleted: nothing is done."""
+    stage = Stage(TablesWorld(), Ledger())
+    digest, metadata = Digest.of(images.live(stage)), stage.world.ports(Gate()).metadata
+    for state in (ManifestState.LIVE, ManifestState.DELETING):
+        found = metadata.get_manifest(HOME, digest)
+        if found is not None and state is ManifestState.DELETING:
+            found = metadata.begin_delete(found, stage.world.clock.now(), Stamp(0, None))
+        if found is not None:
+            metadata.empty_trash(found)
+        if metadata.get_manifest(HOME, digest) != found or found is None:
+            raise Violation(f"a manifest that is {state} was taken for one in the trash")
 
 
 def a_pull_that_is_late() -> None:
@@ -519,8 +537,9 @@ CLAUSES = [
     clause("at_version", blobs, manifests, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
     clause("IS_PENDING", manifests, crashed=["put an image that is there"]),
-    clause("IS_LIVE", manifests, raced=["put, delete"]),
+    clause("IS_LIVE", manifests, raced=["put, delete, no trash"]),
     clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
+    clause("IS_TRASHED", manifests, checked=[a_manifest_not_in_the_trash]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
     clause("of_version", manifests, raced=["delete, delete and put and delete"]),
     clause("tagged_by", manifests, raced=["tag, tag"]),
@@ -1074,7 +1093,7 @@ def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
     "a body goes before its manifest, in another transaction",
     "_remove",
     ManifestItems,
-    raced=["delete, delete and put, large", "put, delete, large"],
+    raced=["delete, delete and put, large, no trash", "put, delete, large, no trash"],
 )
 def _(
     remove: Original,
@@ -1103,7 +1122,7 @@ def _(_: Original, _self: Blobs, _repository: str, _digest: Digest) -> None:
     "a body is kept for a manifest that goes",
     "keep_body",
     ManifestItems,
-    raced=["delete the manifest, delete its blob, of 0.1"],
+    raced=["delete the manifest, delete its blob, of 0.1, no trash"],
 )
 def _(_: Original, self: ManifestItems, manifest: Manifest, link: Link) -> None:
     self.add_link(bodies_of(manifest.repository), link.digest, link.touched_at)
@@ -1221,6 +1240,94 @@ def _(_: Original, self: ManifestItems, repository: str, tag: str, stamp: Stamp)
     except TransactionRefusedError:
         return False
     return True
+
+
+@rule(
+    "what comes back from the trash has its old version",
+    "make_live",
+    ManifestItems,
+    failed=["delete a manifest, put it anew", "restore a manifest, delete it again"],
+    raced=["restore, delete of what is half deleted"],
+)
+def _(make_live: Original, self: ManifestItems, manifest: Manifest, *what: object) -> object:
+    with mock.patch.object(self, "_new_id", return_value=manifest.version):
+        return make_live(self, manifest, *what)
+
+
+@rule("what is in the trash is there", "_require_live", registry_manifests, crashed=DELETED)
+def _(_: Original, manifest: Manifest | None) -> Manifest:
+    if manifest is None or manifest.state is ManifestState.PENDING:
+        raise ManifestUnknownError
+    return manifest
+
+
+@rule(
+    "the trash keeps no body",
+    "put_in_trash",
+    ManifestItems,
+    crashed=["restore a large manifest"],
+)
+def _(put_in_trash: Original, self: ManifestItems, manifest: Manifest, sweep_at: float) -> None:
+    put_in_trash(self, manifest, sweep_at)
+    self.delete_link(bodies_of(manifest.repository), manifest.digest)
+
+
+@rule(
+    "the tags of a deletion are forgotten",
+    "put_in_trash",
+    ManifestItems,
+    crashed=["restore a manifest"],
+)
+def _(put_in_trash: Original, self: ManifestItems, manifest: Manifest, sweep_at: float) -> None:
+    put_in_trash(self, manifest, sweep_at)
+    key = manifest_key(manifest.repository, manifest.digest)
+    self._dynamo.write(Update(self._registry, key, ALWAYS, remove=("deleted_tags",)))
+
+
+@rule(
+    "a restoration takes a tag that has moved on",
+    "_restore_once",
+    Undo,
+    crashed=["restore a tag that has moved on"],
+)
+def _(restore: Original, self: Undo, asked: Restoration) -> object:
+    return restore(self, replace(asked, force=True))
+
+
+@rule(
+    "what is brought back is not listed by its subject",
+    "_referrer",
+    registry_manifests,
+    crashed=["restore a manifest"],
+)
+def _(_: Original, _manifest: Manifest, _parsed: object) -> None:
+    return
+
+
+@rule(
+    "what lacks a layer is brought back",
+    "_check",
+    Manifests,
+    crashed=["restore what lacks a layer"],
+)
+def _(_: Original, _self: Manifests, _repository: str, _parsed: object, *, may_pull: bool) -> None:
+    del may_pull
+
+
+@rule("an index comes back alone", "_bring_back_all", Manifests, crashed=["restore an index"])
+def _(_: Original, _self: Manifests, _repository: str, _digests: object, _stamp: Stamp) -> None:
+    return
+
+
+@rule(
+    "a half deleted manifest is brought back as it is",
+    "_kept",
+    Undo,
+    crashed=["restore a manifest half deleted"],
+    raced=["restore, delete of what is half deleted"],
+)
+def _(_: Original, self: Undo, repository: str, digest: Digest) -> object:
+    return self._ports.metadata.get_manifest(repository, digest)
 
 
 @rule(

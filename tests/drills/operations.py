@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, images
+from tests.drills import direct, images, trash
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
@@ -410,6 +410,9 @@ class Operation:
 DAYS = 24 * 8
 """In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
+GONE = SMALL._replace(trash=0.0)
+GONE_BODY = SMALL_BODY._replace(trash=0.0)
+"""Without a trash."""
 SHA512 = Algorithm.SHA512
 ASSEMBLED, VERIFIED, COPIED = UploadState.ASSEMBLED, UploadState.VERIFIED, UploadState.COPIED
 SHORT = TEXT[:20]
@@ -595,6 +598,41 @@ MANIFESTS = [
               images.deleting_body, images.of_0_1, SMALL_BODY),
 ]
 
+TRASH = [
+    Operation("delete a manifest for good", images.deleting, images.live, GONE),
+    Operation("delete a large manifest for good", images.deleting, images.live, GONE_BODY),
+    Operation("delete a large manifest for good, put it anew",
+              images.replacing, images.live, GONE_BODY),
+    Operation("put what is in the trash", images.putting("v1"), trash.deleted),
+    Operation("put a large manifest that is in the trash",
+              images.putting("v1"), trash.deleted, SMALL_BODY),
+    Operation("put what is in the trash and lacks a layer", images.refused, trash.lacking_a_layer),
+    Operation("restore a manifest", trash.restoring_listed, trash.deleted),
+    Operation("restore a large manifest", trash.restoring_listed, trash.deleted, SMALL_BODY),
+    Operation("restore a manifest half deleted", trash.restoring(), images.half_deleted),
+    Operation("restore a manifest, delete it again", trash.deleting_again, trash.deleted),
+    Operation("restore what is there", trash.restoring(), images.live),
+    Operation("restore an index", trash.restoring_index, trash.deleted_index),
+    Operation("restore beside a tag that has moved on", trash.restoring_beside, trash.moved_on),
+    Operation("restore over a tag that has moved on",
+              trash.restoring(f"digest={trash.NAMED}&force=1"), trash.moved_on),
+    Operation("restore a tag", trash.restoring(trash.OF_TAG, ("v1",)), trash.deleted),
+    Operation("restore a tag that has moved on", trash.refused(trash.OF_TAG, 409), trash.tag_moved),
+    Operation("restore a tag by force",
+              trash.restoring(f"{trash.OF_TAG}&force=1", ("v1",)), trash.tag_moved),
+    Operation("restore what lacks a layer",
+              trash.refused(f"digest={trash.NAMED}", 404), trash.lacking_a_layer),
+    Operation("restore what is gone for good", trash.refused(f"digest={trash.NAMED}", 404),
+              images.gone, GONE),
+    Operation("delete the blob of a large manifest of 0.1 in the trash",
+              trash.restoring_body, trash.deleted_of_0_1, SMALL_BODY),
+    Operation("sweep the trash", sweeping(), waiting(trash.deleted, trash.WEEKS + 1)),
+    Operation("sweep the trash of a large manifest",
+              sweeping(), waiting(trash.deleted, trash.WEEKS + 1), SMALL_BODY),
+    Operation("sweep a manifest half deleted, without a trash",
+              sweeping(), waiting(images.half_deleted, 2), GONE),
+]
+
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
@@ -636,4 +674,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]

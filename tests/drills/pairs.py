@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, images
+from tests.drills import direct, images, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
+    GONE,
+    GONE_BODY,
     SMALL_BODY,
     buried,
     elsewhere,
@@ -431,6 +433,39 @@ MANIFESTS = [
          [putting_index, deleting_manifest(NEW)]),
 ]
 
+TRASH = [
+    Race("put, delete, no trash", images.live, [tagging(images.NEW), deleting_manifest(NEW)],
+         in_turn(tagging(images.NEW), tagged(images.NEW)), GONE),
+    Race("put, delete, large, no trash", images.live,
+         [tagging(images.NEW), deleting_manifest(NEW)],
+         in_turn(tagging(images.NEW), tagged(images.NEW)), GONE_BODY),
+    Race("delete, delete and put, large, no trash", images.live,
+         [deleting_manifest(NEW), in_turn(deleting_manifest(NEW), tagging(images.NEW))],
+         limits=GONE_BODY),
+    Race("delete the manifest, delete its blob, of 0.1, no trash", images.of_0_1,
+         [deleting_manifest(NEW), deleting_body], limits=GONE_BODY),
+    Race("restore, restore", trash.deleted, [trash.restoring()] * 2),
+    Race("restore, put", trash.deleted, [trash.trying(), tagging(images.NEW)],
+         tagged(images.NEW)),
+    Race("restore, put, large", trash.deleted, [trash.trying(), tagging(images.NEW)],
+         tagged(images.NEW), SMALL_BODY),
+    Race("restore, delete", trash.deleted, [trash.trying(), deleting_manifest(NEW)]),
+    Race("restore, delete of what is half deleted", images.half_deleted,
+         [trash.trying(), deleting_manifest(NEW)]),
+    Race("restore, the tag moves on", trash.deleted, [trash.trying(), tagging(images.OLD)],
+         tagged(images.OLD)),
+    Race("restore a tag, the tag moves on", trash.deleted,
+         [trash.trying(trash.OF_TAG), tagging(images.OLD)], tagged(images.OLD)),
+    Race("restore, a layer is deleted", trash.deleted, [trash.trying(), deleting_layer]),
+    Race("restore, sweeper at the end", trash.ending_soon, [trash.trying(), sweeping(20)]),
+    Race("restore, sweeper at the end, large", trash.ending_soon,
+         [trash.trying(), sweeping(20)], limits=SMALL_BODY),
+    Race("put, sweeper at the end of the trash, large", trash.ending_soon,
+         [tagging(images.NEW), sweeping(20)], tagged(images.NEW), SMALL_BODY),
+    Race("late restore, delete", trash.deleted, [trash.trying(), deleting_manifest(NEW)],
+         late=True),
+]
+
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
@@ -457,4 +492,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *PARTS, *LATE, *BLOBS, *MANIFESTS, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *PARTS, *LATE, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]

@@ -30,6 +30,7 @@ CHOICES = {
     "MOORAGE_INLINE_LIMIT": "inline_limit",
     "MOORAGE_MANIFEST_LIMIT": "manifest_limit",
     "MOORAGE_SPARSE_INDEX": "sparse_index",
+    "MOORAGE_TRASH_DAYS": "trash_days",
 }
 DATA_NAMES = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 OPTIONAL = WATCHED | set(CHOICES) | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
@@ -138,7 +139,8 @@ def test_each_function_has_the_variables_that_it_needs() -> None:
     assert set(variables("Authorizer")) == ACCESS | WATCHED
     assert set(variables("Verify")) == DATA_NAMES | WATCHED
     driving = DATA_NAMES | WATCHED | {"MOORAGE_VERIFY_FUNCTION"}
-    assert set(variables("Commit")) == set(variables("Sweep")) == driving
+    assert set(variables("Commit")) == driving
+    assert set(variables("Sweep")) == driving | {"MOORAGE_TRASH_DAYS"}
     shared = {name: variables("APIHandler")[name] for name in ACCESS | WATCHED}
     assert shared == variables("Authorizer")
 

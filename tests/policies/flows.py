@@ -29,6 +29,8 @@ from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Session, StoredObject, UploadState
 from chalicelib.registry.upload.direct_parts import named, sealed_with
 from chalicelib.registry.upload.segments import Report
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.keys import record_key
 from moorage.login.aws import presigned_identity
 from tests.chalicelib.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import (
@@ -478,6 +480,25 @@ def a_large_manifest(deployment: ReplayedDeployment) -> None:
         assert deployment.ask("DELETE", f"{name}/manifests/{digest}").status == 202
 
 
+def an_undone_deletion(deployment: ReplayedDeployment) -> None:
+    """A large index, its image and their tags are deleted and brought back; history says it."""
+    name = fresh_name()
+    body = image(deployment, name)
+    put(deployment, name, "v1", body)
+    listed = {"mediaType": IMAGE, "digest": str(Digest.of(body)), "size": len(body)}
+    padding = {"padding": "x" * 120_000}
+    document = {"schemaVersion": 2, "manifests": [listed], "annotations": padding}
+    outer = json.dumps(document).encode()
+    put(deployment, name, "all", outer, INDEX)
+    for each in (outer, body):
+        target = f"{name}/manifests/{Digest.of(each)}"
+        assert deployment.ask("DELETE", target).status == 202
+    restored = deployment.ask("POST", f"{name}/_moorage/restore?digest={Digest.of(outer)}")
+    assert (restored.status, json.loads(restored.body)["tags"]) == (200, ["all"])
+    history = deployment.ask("GET", f"{name}/_moorage/history")
+    assert (history.status, len(json.loads(history.body)["history"])) == (200, 4)
+
+
 def a_manifest_that_is_refused(deployment: ReplayedDeployment) -> None:
     """Its blobs are not there: what was begun is taken back."""
     missing = {"mediaType": "a/b", "digest": str(Digest.of(b"missing")), "size": 7}
@@ -810,19 +831,26 @@ def a_sweep_a_second_time(deployment: ReplayedDeployment) -> None:
 
 
 def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
-    """A push that died before its manifest went live, and a deletion that died, are ended."""
+    """A push that died before its manifest went live, and a deletion that died, are ended.
+
+    What was deleted goes to the trash, where its time is over, and then for good: with its body,
+    also where no record counts that any more.
+    """
     metadata, name = deployment.arranged.ports.metadata, fresh_name()
     with deployment.earlier(2 * DAY):
         grace_end = deployment.arranged.clock.now() + LIMITS.manifest_grace
         pending = a_manifest(repository=name, sweep_at=grace_end)
         metadata.put_pending(pending)
-        body = (
-            '{"schemaVersion":2,"manifests":[],"subject":{"mediaType":"a/b","size":1,'
-            f'"digest":"{fresh_digest()}"}}}}'
-        ).encode()
+        subject = {"mediaType": "a/b", "size": 1, "digest": str(fresh_digest())}
+        document = {"schemaVersion": 2, "manifests": [], "subject": subject}
+        body = json.dumps({**document, "annotations": {"padding": "x" * 120_000}}).encode()
         digest = half_deleted(deployment, name, body)
-    deployment.sweep()
-    for each in (pending.digest, digest):
+        lost = half_deleted(deployment, name, body + b" ")
+        arranged, key = deployment.arranged, key_attributes(record_key(lost))
+        arranged.dynamodb.delete_item(TableName=arranged.registry_table, Key=key)
+    for _ in range(2):
+        deployment.sweep()
+    for each in (pending.digest, digest, lost):
         assert metadata.get_manifest(name, each) is None
 
 

@@ -131,6 +131,7 @@ def a_full_manifest() -> Manifest:
         pulled_at=NOW + 0.25,
         deleted_at=NOW + 1,
         deleted_by="credential:b",
+        deleted_tags=("v1", "v2"),
     )
 
 

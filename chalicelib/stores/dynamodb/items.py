@@ -122,6 +122,7 @@ MANIFEST = Schema(
         Field("pulled_at", codec.TIME, optional=True),
         Field("deleted_at", codec.TIME, optional=True),
         Field("deleted_by", codec.TEXT, optional=True),
+        Field("deleted_tags", codec.list_of(codec.TEXT), optional=True),
     ),
 )
 
@@ -139,7 +140,7 @@ CHANGE = Schema(
     TagChange,
     (
         Field("repository", codec.TEXT),
-        Field("tag", codec.TEXT),
+        Field("tag", codec.TEXT, optional=True),
         Field("was", codec.DIGEST),
         Field("now", codec.DIGEST, optional=True),
         Field("since", codec.TIME, optional=True),

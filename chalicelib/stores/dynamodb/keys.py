@@ -7,6 +7,7 @@ Table `registry` (kept):
                      TAGGED#<digest>#<tag>           one of a manifest's tags
                      REFERRER#<subject>#<digest>     what a referrers list shows
                      HISTORY#<tag>#<time>#<id>       that a tag moved or was deleted (TTL)
+                     HISTORY#@<digest>#<time>#<id>   that a manifest was deleted (TTL)
     REPO#<name>#bodies
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
@@ -124,9 +125,9 @@ def referrer_key(repository: str, subject: Digest, digest: Digest) -> Key:
     return _in_repository(repository, f"REFERRER#{subject}#{digest}")
 
 
-def history_place(tag: str, at: float, change_id: str) -> str:
-    """Where a change of a tag stands in its repository's history: the latest of a tag is first."""
-    return f"{tag}#{_NO_TIME - at:017.6f}#{change_id}"
+def history_place(name: str, at: float, change_id: str) -> str:
+    """Where a change of a tag, or of `@` and a digest, stands in history: the latest first."""
+    return f"{name}#{_NO_TIME - at:017.6f}#{change_id}"
 
 
 def history_key(repository: str, place: str) -> Key:
@@ -161,12 +162,12 @@ def referrers_after(repository: str, subject: Digest, after: Digest | None) -> K
     return _span(f"REPO#{repository}", f"REFERRER#{subject}#", text)
 
 
-def history_after(repository: str, tag: str | None, after: str | None) -> KeyRange:
-    """All changes of a tag, or of all tags (None), that stand behind the place `after`."""
+def history_after(repository: str, name: str | None, after: str | None) -> KeyRange:
+    """All changes of a name of `history_place`, or of all (None), behind the place `after`."""
     span = _span(f"REPO#{repository}", "HISTORY#", after)
-    if tag is None:
+    if name is None:
         return span
-    own = f"{span.prefix}{tag}#"
+    own = f"{span.prefix}{name}#"
     return span._replace(first=max(span.first, own + _FLOOR), last=own + _CEILING)
 
 

@@ -59,6 +59,7 @@ from chalicelib.stores.dynamodb.keys import (
 _PENDING = {"pending": codec.TEXT.encode(ManifestState.PENDING.value)}
 _LIVE = {"live": codec.TEXT.encode(ManifestState.LIVE.value)}
 _DELETING = {"deleting": codec.TEXT.encode(ManifestState.DELETING.value)}
+_TRASHED = {"trashed": codec.TEXT.encode(ManifestState.TRASHED.value)}
 
 ABSENT = Clause("attribute_not_exists(#pk)")
 """There is no such manifest."""
@@ -71,6 +72,9 @@ IS_LIVE = Clause("#state = :live", _LIVE)
 
 IS_DELETING = Clause("#state = :deleting", _DELETING)
 """Somebody has begun to delete the manifest, and it is answered to nobody."""
+
+IS_TRASHED = Clause("#state = :trashed", _TRASHED)
+"""The manifest was deleted, and can be brought back."""
 
 NO_TAG = Clause("attribute_not_exists(#digest)")
 """There is no such tag."""
@@ -100,6 +104,9 @@ def not_pulled_since(at: float) -> Clause:
 
 _QUEUED = ("sweep_at", "sweep_shard")
 """The attributes by which a manifest that is not live waits for the sweeper."""
+
+_DELETED = ("deleted_at", "deleted_by", "deleted_tags")
+"""The attributes that a deletion adds."""
 
 _OF_A_PUSH = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type")
 """The attributes of a manifest that are those of its last push; one that is unknown stays."""
@@ -148,13 +155,18 @@ class ManifestItems(BlobItems):
             )
         item = MANIFEST.encode(manifest)
         facts = {name: item[name] for name in _OF_A_PUSH if name in item}
+        before = IS_PENDING
+        if manifest.state is ManifestState.TRASHED:
+            # Its old deletion may still be on its way, and must not find this one.
+            facts["version"] = codec.TEXT.encode(self._new_id())
+            before = IS_TRASHED
         changes: list[Change] = [
             Update(
                 self._registry,
                 manifest_key(manifest.repository, manifest.digest),
-                IS_LIVE | (IS_PENDING & of_version(manifest.version)),
+                IS_LIVE | (before & of_version(manifest.version)),
                 set={"state": codec.TEXT.encode(ManifestState.LIVE.value), **facts},
-                remove=_QUEUED,
+                remove=(*_QUEUED, *_DELETED),
             )
         ]
         for tag, old in tags.items():
@@ -201,7 +213,7 @@ class ManifestItems(BlobItems):
         live = ConditionCheck(
             self._registry,
             manifest_key(repository, digest),
-            IS_LIVE & of_version(manifest.version),
+            (IS_LIVE | IS_TRASHED) & of_version(manifest.version),
         )
         kept = replace(link, repository=bodies_of(repository), version=self._new_id())
         taken = Delete(self._registry, link_key(repository, digest), at_version(link.version))
@@ -217,13 +229,23 @@ class ManifestItems(BlobItems):
             yield manifest_named_by({name: item[name]["S"] for name in ("pk", "sk")})
 
     def finish_delete(self, manifest: Manifest, body: Link | None = None) -> None:
-        # In one transaction: a deletion that comes late must not take the referrer row of a
-        # manifest that was pushed anew.
-        rows = []
-        if manifest.subject is not None:
-            key = referrer_key(manifest.repository, manifest.subject, manifest.digest)
-            rows = [Delete(self._registry, key)]
-        self._remove(manifest, IS_DELETING, body, *rows)
+        self._remove(manifest, IS_DELETING, body, *self._ending(manifest))
+
+    def put_in_trash(self, manifest: Manifest, sweep_at: float) -> None:
+        update = Update(
+            self._registry,
+            manifest_key(manifest.repository, manifest.digest),
+            IS_DELETING & of_version(manifest.version),
+            set={
+                "state": codec.TEXT.encode(ManifestState.TRASHED.value),
+                **sweep_attributes(str(manifest.digest), sweep_at),
+            },
+        )
+        with suppress(TransactionRefusedError):
+            self._dynamo.transact([update, *self._ending(manifest)])
+
+    def empty_trash(self, manifest: Manifest, body: Link | None = None) -> None:
+        self._remove(manifest, IS_TRASHED, body)
 
     def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, TagRow]:
         names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
@@ -257,12 +279,13 @@ class ManifestItems(BlobItems):
     def drop_tag(self, manifest: Manifest, tag: str, since: float | None) -> bool:
         repository, digest = manifest.repository, manifest.digest
         key = tag_key(repository, tag)
-        stamp = Stamp(manifest.deleted_at or manifest.pushed_at, manifest.deleted_by)
-        gone = self._change(repository, tag, TagRow(digest, since), None, stamp)
-        going = ConditionCheck(
+        gone = self._change(repository, tag, TagRow(digest, since), None, manifest.deletion)
+        # The manifest lists all tags from the first one on: who goes on after a crash knows them.
+        going = Update(
             self._registry,
             manifest_key(repository, digest),
             IS_DELETING & of_version(manifest.version),
+            set={"deleted_tags": codec.list_of(codec.TEXT).encode(manifest.deleted_tags or ())},
         )
         way_back = Delete(self._registry, tagged_key(repository, digest, tag))
         try:
@@ -272,7 +295,21 @@ class ManifestItems(BlobItems):
             return 0 not in refused.items and self._drop_way_back(going, way_back)
         return True
 
-    def _remove(self, manifest: Manifest, state: Clause, body: Link | None, *rows: Delete) -> None:
+    def _ending(self, manifest: Manifest) -> list[Change]:
+        """Return what the end of a deletion writes beside the manifest, in its transaction.
+
+        A deletion that comes late must not take the referrer row of what was pushed anew.
+        """
+        named = TagRow(manifest.digest, manifest.pushed_at)
+        changes: list[Change] = [
+            self._change(manifest.repository, None, named, None, manifest.deletion)
+        ]
+        if manifest.subject is not None:
+            key = referrer_key(manifest.repository, manifest.subject, manifest.digest)
+            changes.append(Delete(self._registry, key))
+        return changes
+
+    def _remove(self, manifest: Manifest, state: Clause, body: Link | None, *rows: Change) -> None:
         """Delete a manifest's item if it is in this state and version, with what goes with it.
 
         Else nothing happens: this was done before, by this process or by another.
@@ -316,14 +353,14 @@ class ManifestItems(BlobItems):
         return changes
 
     def _change(
-        self, repository: str, tag: str, old: TagRow, now: Digest | None, stamp: Stamp
+        self, repository: str, tag: str | None, old: TagRow, now: Digest | None, stamp: Stamp
     ) -> Put:
         """Return the row of history that says what a tag named until now."""
-        place = history_place(tag, stamp.at, self._new_id())
+        place = history_place(tag or f"@{old.digest}", stamp.at, self._new_id())
         change = TagChange(repository, tag, old.digest, now, old.tagged_at, *stamp, place)
         return Put(self._registry, history_key(repository, place), change_item(change))
 
-    def _drop_way_back(self, going: ConditionCheck, way_back: Delete) -> bool:
+    def _drop_way_back(self, going: Update, way_back: Delete) -> bool:
         """Delete a TAGGED row whose tag names another manifest.
 
         No tag can begin to name a manifest that is being deleted: the tag names the other one on.

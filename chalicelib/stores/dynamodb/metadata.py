@@ -73,9 +73,9 @@ class DynamoMetadataStore(ManifestItems):
         return Page([REFERRER.decode(item) for item in items], more)
 
     def list_history(
-        self, repository: str, tag: str | None, after: str | None, limit: int
+        self, repository: str, name: str | None, after: str | None, limit: int
     ) -> Page[TagChange]:
-        span = history_after(repository, tag, after)
+        span = history_after(repository, name, after)
         items, more = self._dynamo.query_page(self._registry, span, limit)
         return Page([CHANGE.decode(item) for item in items], more)
 

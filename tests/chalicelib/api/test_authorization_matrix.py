@@ -150,7 +150,8 @@ def test_the_matrix(login: str, form: str) -> None:
             target = target_of(route, repository)
             answer = world.ask(route.method, target, header)
             status = answer.status if answer.status in {401, 403} else None
-            if status != expected(login, form, route.action, repository):
+            each = {expected(login, form, action, repository) for action in route.actions}
+            if status != (403 if 403 in each else 401 if 401 in each else None):
                 wrong.append((route.method, target, answer.status))
     assert wrong == []
 

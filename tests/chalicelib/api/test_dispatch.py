@@ -61,6 +61,12 @@ ENDPOINTS = {
     "a/b/_moorage/uploads": {"POST": Action.PUSH},
     "a/b/_moorage/uploads/x": dict.fromkeys(("GET", "PUT", "DELETE"), Action.PUSH),
     "a/b/_moorage/uploads/x/parts": {"POST": Action.PUSH},
+    "_moorage/repositories": {"GET": Action.CATALOG},
+    "a/b/_moorage/tags": {"GET": Action.PULL},
+    "a/b/_moorage/images": {"GET": Action.PULL},
+    f"a/b/_moorage/images/sha256:{'0' * 64}": {"GET": Action.PULL},
+    "a/b/_moorage/history": {"GET": Action.PULL},
+    "a/b/_moorage/restore": {"POST": Action.DELETE},
     "a/b/tags/list": PULLED,
     f"a/b/referrers/sha256:{'0' * 64}": PULLED,
 }
@@ -315,6 +321,15 @@ def throttled(world: World) -> Refused:
     return "GET", f"{NAME}/blobs/{NOWHERE}", b"", {}
 
 
+def tagged_elsewhere(world: World) -> Refused:
+    """Return a restoration of a manifest under a tag that names another one by now."""
+    bodies = [json.dumps(image(annotations={"a": text})).encode() for text in "xy"]
+    for body in bodies:
+        answer = world.ask("PUT", f"{NAME}/manifests/v1", body, **{"content-type": IMAGE})
+        assert answer.status == 201
+    return "POST", f"{NAME}/_moorage/restore?digest={Digest.of(bodies[0])}&tag=v1", b"", {}
+
+
 def leased(world: World) -> Refused:
     """Return a request about a session to which another one is appending."""
     path, memory = world.upload(), world.memory
@@ -419,6 +434,12 @@ ROWS = (
     Row(E.REQUEST_INVALID, asked("POST", "_token", b"grant_type=password")),
     Row(E.SIZE_TOO_LARGE, put(b" " * 100_001)),
     Row(E.TAG_INVALID, asked("DELETE", f"{NAME}/manifests/-x")),
+    Row(E.REQUEST_INVALID, asked("POST", f"{NAME}/_moorage/restore")),
+    Row(E.REQUEST_INVALID, asked("GET", f"{NAME}/_moorage/history?tag=v1&digest={NOWHERE}")),
+    Row(E.DIGEST_INVALID, asked("POST", f"{NAME}/_moorage/restore?digest=v1")),
+    Row(E.MANIFEST_UNKNOWN, asked("POST", f"{NAME}/_moorage/restore?digest={NOWHERE}")),
+    Row(E.NAME_UNKNOWN, asked("GET", f"{NAME}/_moorage/history")),
+    Row(E.TAG_MOVED, tagged_elsewhere),
     Row(E.TAG_INVALID, asked("PUT", f"{NAME}/manifests/{'t' * 129}")),
     Row(E.TAG_INVALID, asked("PUT", f"{NAME}/manifests/{NOWHERE}?tag=-x", b"{}")),
     Row(E.TOOMANYREQUESTS, throttled, ("Retry-After",)),

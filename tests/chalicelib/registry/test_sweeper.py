@@ -64,8 +64,13 @@ def test_a_registry_where_all_went_well_has_nothing_due(memory: MemoryRegistry) 
     kind = "application/vnd.oci.image.index.v1+json"
     push = ManifestPush(NAME, Tag("v1"), kind, index, (), "ann", deadline)
     digest = memory.registry.manifests.put(push).digest
-    memory.registry.manifests.delete(NAME, digest, "ann")
     assert sweep(memory, LIMITS.session_life * 2) == {}
+    memory.registry.manifests.delete(NAME, digest, "ann")
+    assert sweep(memory, LIMITS.trash - 60) == {}
+    assert memory.rows("MANIFEST")
+    assert sweep(memory, 60) == {SweepOutcome.MANIFEST: 1}
+    assert memory.rows("MANIFEST", "TAG", "TAGGED", "REFERRER") == []
+    assert sweep(memory, LIMITS.trash) == {}
 
 
 def test_an_abandoned_session_is_cancelled_at_the_end_of_its_life(memory: MemoryRegistry) -> None:

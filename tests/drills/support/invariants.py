@@ -169,16 +169,16 @@ def _manifests(seen: Snapshot, ledger: Ledger) -> None:
             manifest is not None and manifest.body in {body, None}, f"{digest} has other bytes"
         )
     for (repository, digest), manifest in seen.manifests.items():
-        if manifest.state is ManifestState.LIVE and manifest.body is None:
+        if manifest.state not in {ManifestState.LIVE, ManifestState.TRASHED}:
+            continue
+        if manifest.body is None:
             homes = {(bodies_of(repository), digest), (repository, digest)}
-            _require(homes & set(seen.links), f"manifest {digest} is live, and has no body")
-        for reference in (
-            (manifest.references or ()) if manifest.state is ManifestState.LIVE else ()
-        ):
+            _require(homes & set(seen.links), f"{manifest.state} {digest} has no body")
+        for reference in manifest.references or ():
             place = repository, reference
             there = place in seen.links or place in seen.manifests
             gone = place in ledger.unlinked or place in ledger.dropped
-            _require(there or gone, f"manifest {digest} is live and lacks {reference}")
+            _require(there or gone, f"{manifest.state} {digest} lacks {reference}")
 
 
 def _tags_and_referrers(seen: Snapshot) -> None:
@@ -186,14 +186,15 @@ def _tags_and_referrers(seen: Snapshot) -> None:
     _require(ways == seen.tagged, f"tags {ways} and ways back {seen.tagged} disagree")
     for (repository, tag), row in seen.tags.items():
         named = seen.manifests.get((repository, row.digest))
-        there = named is not None and named.state is not ManifestState.PENDING
+        shown = {ManifestState.LIVE, ManifestState.DELETING}
+        there = named is not None and named.state in shown
         _require(there, f"tag {tag} names {named}")
     for repository, subject, digest in seen.referrers:
         owner = seen.manifests.get((repository, digest))
         _require(
             owner is not None
             and owner.subject == subject
-            and owner.state is not ManifestState.PENDING,
+            and owner.state in {ManifestState.LIVE, ManifestState.DELETING},
             f"referrer row of {digest}, which is {owner}",
         )
     for (repository, digest), manifest in seen.manifests.items():
@@ -210,10 +211,10 @@ def _history(seen: Snapshot) -> None:
         _require(moved, f"{tag} named {row.previous} before, which no row of history says")
     into = Counter((*move[:2], move[3]) for move in moves.elements() if move[3] is not None)
     out = Counter(move[:3] for move in moves.elements())
-    for (repository, tag, digest), times in into.items():
-        now = seen.tags.get((repository, tag))
-        left = out[repository, tag, digest] + (now is not None and now.digest == digest)
-        _require(times <= left, f"{tag} came to {digest} more often than it left")
+    for place, times in into.items():
+        now = seen.tags.get((place[0], place[1] or ""))
+        left = out[place] + (now is not None and now.digest == place[2])
+        _require(times <= left, f"a tag came to {place} more often than it left")
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:

@@ -41,6 +41,7 @@ VARIABLES = {
     "TOKEN_RATE": "TokenRate",
     "TOKEN_BURST": "TokenBurst",
     "SPARSE_INDEX": "SparseIndex",
+    "TRASH_DAYS": "TrashDays",
 }
 WATCHING = {"ALARM_EMAIL": "AlarmEmail", "DASHBOARD": "Dashboard", "ALARMS": "Alarms"}
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from moorage.access.texts import Listing
 from moorage.cli import output
+from moorage.common.listing import Listing
 
 TOKEN_ID = "05aba8b6" * 4
 LISTING = Listing(

@@ -160,6 +160,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "limit": 1,
         "prefix": "",
         "tag": "v1",
+        "name": "v1",
         "tags": {"v1": None},
         "stamp": STAMP,
         "since": NOW,
@@ -170,7 +171,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 37
+    assert len(operations) == 39
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "limit" in wanted:

@@ -335,6 +335,85 @@ def test_a_late_deletion_spares_what_was_pushed_anew(stores: Stores) -> None:
     assert rows.items == [a_referrer(manifest, subject)]
 
 
+# the trash
+
+
+def trashed(stores: Stores, manifest: Manifest) -> Manifest:
+    """Put a live manifest into the trash until NOW + 99."""
+    stores.metadata.put_in_trash(deleting(stores, manifest), NOW + 99)
+    found = at(stores, manifest)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("subject", [None, fresh_digest()])
+def test_the_trash_has_the_manifest_and_not_its_row(stores: Stores, subject: Digest | None) -> None:
+    """It keeps what it was, leaves the list of its subject, and history says that it went."""
+    live = push_manifest(stores.metadata, a_manifest(subject=subject, body=b"x"))
+    begun = deleting(stores, live)
+    for _ in range(2):
+        stores.metadata.put_in_trash(begun, NOW + 99)
+        assert at(stores, live) == replace(begun, state=ManifestState.TRASHED, sweep_at=NOW + 99)
+    if subject is not None:
+        assert not stores.metadata.list_referrers(live.repository, subject, None, 9).items
+    name = f"@{live.digest}"
+    (row,) = stores.metadata.list_history(live.repository, name, None, 9).items
+    assert (row.tag, row.was, row.now, row.since) == (None, live.digest, None, live.pushed_at)
+    assert (row.at, row.by) == STAMP
+
+
+def test_only_a_deletion_that_began_ends_in_the_trash(stores: Stores) -> None:
+    """A manifest that is live, pushed anew, or absent stays as it is."""
+    live = push_manifest(stores.metadata, a_manifest())
+    stores.metadata.put_in_trash(live, NOW + 99)
+    assert at(stores, live) == live
+    begun = deleting(stores, live)
+    stores.metadata.put_in_trash(replace(begun, version="another"), NOW + 99)
+    assert at(stores, live) == begun
+    absent = a_manifest()
+    stores.metadata.put_in_trash(absent, NOW + 99)
+    assert at(stores, absent) is None
+
+
+def test_what_is_in_the_trash_comes_back(stores: Stores) -> None:
+    """Live again with tags and row, as if nothing had been, under a version of its own."""
+    live = push_manifest(stores.metadata, a_manifest(subject=(subject := fresh_digest())))
+    gone = trashed(stores, live)
+    row = a_referrer(live, subject)
+    for _ in range(2):
+        stores.metadata.make_live(gone, {"v1": None}, row, STAMP)
+    found = at(stores, live)
+    assert found is not None
+    assert found.version != live.version
+    assert replace(found, version=live.version) == live
+    assert named(stores, live.repository, "v1") == live.digest
+    assert stores.metadata.list_referrers(live.repository, subject, None, 9).items == [row]
+    # What is late of its old deletion finds another one.
+    with pytest.raises(ManifestMovedError):
+        deleting(stores, live)
+    for late in (stores.metadata.finish_delete, stores.metadata.empty_trash):
+        late(gone)
+    stores.metadata.put_in_trash(gone, NOW + 99)
+    assert at(stores, live) == found
+
+
+def test_the_trash_is_emptied_once(stores: Stores) -> None:
+    """The item goes with its body, if that is as it was read; what came back stays."""
+    live, link = with_body(stores)
+    gone = trashed(stores, live)
+    assert stores.metadata.touch_link(link, NOW + 1)
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.empty_trash(gone, link)
+    assert at(stores, live) == gone
+    read = stores.metadata.get_link(link.repository, link.digest)
+    for _ in range(2):
+        stores.metadata.empty_trash(gone, read)
+        assert at(stores, live) is None
+        assert links(stores, live.digest) == 0
+    with pytest.raises(ManifestMovedError):
+        stores.metadata.make_live(gone, {}, None, STAMP)
+
+
 # bodies
 
 
@@ -434,7 +513,9 @@ def test_a_body_is_kept_for_a_live_manifest_only(stores: Stores, change: str) ->
 def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
     """A deleted tag is gone with its way back; the manifest and its other tags stay."""
     live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
-    begun = deleting(stores, live) if how == "drop_tag" else live
+    begun = live
+    if how == "drop_tag":
+        begun = replace(deleting(stores, live), deleted_tags=("v1", "v2"))
     for first in (True, False):
         if how == "drop_tag":
             assert stores.metadata.drop_tag(begun, "v1", NOW)
@@ -442,7 +523,8 @@ def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
             assert stores.metadata.delete_tag(repository, "v1", STAMP) is first
         assert named(stores, repository, "v1") is None
         assert list(stores.metadata.tags_of(repository, live.digest)) == ["v2"]
-    assert at(stores, live) == begun
+    listed = begun if how == "delete_tag" else replace(begun, deleted_tags=("v1", "v2"))
+    assert at(stores, live) == listed
 
 
 def test_a_tag_that_names_another_manifest_stays(stores: Stores, repository: str) -> None:

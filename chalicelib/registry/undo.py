@@ -1,0 +1,130 @@
+"""Undo: what a repository's tags named before, and bringing back what was deleted.
+
+This module must never move a tag that has moved on unless it is told to, nor bring back a manifest
+that can't be pulled whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.digest import Digest
+from chalicelib.errors import ManifestUnknownError, NameUnknownError, TagMovedError
+from chalicelib.limits import BATCH_KEYS
+from chalicelib.reference import Reference, Tag
+from chalicelib.registry.manifests import Manifests
+from chalicelib.registry.model import Manifest, ManifestState, Stamp, TagChange, TagRow
+from chalicelib.registry.outcomes import ManifestMovedError
+from chalicelib.registry.service import Ports
+
+PAGE = BATCH_KEYS
+"""Most changes on a page: one request reads what became of their manifests."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A page of changes; `manifests` has those that are live, or in the trash, of what they name.
+
+    `rest_after` is where the next page goes on, None after the last.
+    """
+
+    items: Sequence[TagChange]
+    manifests: Mapping[Digest, Manifest]
+    rest_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What to bring back: a manifest under one tag, or (None) under the tags that went with it.
+
+    `force`: tags that name another manifest by now are moved.
+    """
+
+    repository: str
+    digest: Digest
+    principal: str
+    tag: Tag | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was brought back; `moved_on` are tags that name another manifest, and were left."""
+
+    digest: Digest
+    tags: Sequence[str]
+    moved_on: Mapping[str, Digest]
+
+
+class Undo:
+    """The history of all repositories, and the way back."""
+
+    def __init__(self, ports: Ports, manifests: Manifests) -> None:
+        self._ports = ports
+        self._manifests = manifests
+
+    def history(
+        self, repository: str, reference: Reference | None, after: str | None, limit: int | None
+    ) -> HistoryPage:
+        """Changes of a tag, deletions of a manifest, or all, name by name and the latest first.
+
+        Raises NameUnknownError.
+        """
+        metadata = self._ports.metadata
+        wanted = min(PAGE if limit is None else limit, PAGE)
+        page = metadata.list_history(repository, _name(reference), after, wanted or 1)
+        if not page.items and not metadata.has_repository(repository):
+            raise NameUnknownError
+        if not wanted:
+            return HistoryPage([], {}, None)
+        named = list(dict.fromkeys(row.was for row in page.items))
+        found = metadata.get_manifests(repository, named) if named else {}
+        kept = {ManifestState.LIVE, ManifestState.TRASHED}
+        there = {digest: each for digest, each in found.items() if each.state in kept}
+        return HistoryPage(page.items, there, page.items[-1].place if page.more else None)
+
+    def restore(self, asked: Restoration) -> Restored:
+        """Bring back a manifest with its tags, in one transaction; a repeat finds it done.
+
+        Raises ManifestUnknownError (it is gone for good), TagMovedError (of the tag that was asked
+        for), ManifestBlobUnknownError (what it refers to is gone), UnavailableError.
+        """
+        return self._manifests.retried(lambda: self._restore_once(asked))
+
+    def _restore_once(self, asked: Restoration) -> Restored:
+        repository, digest = asked.repository, asked.digest
+        manifest = self._kept(repository, digest)
+        named = [asked.tag.name] if asked.tag else manifest.deleted_tags or ()
+        tags: Mapping[str, TagRow] = {}
+        for start in range(0, len(named), BATCH_KEYS):
+            rows = self._ports.metadata.get_tags(repository, named[start : start + BATCH_KEYS])
+            tags = {**tags, **rows}
+        moved = {tag: row.digest for tag, row in tags.items() if row.digest != digest}
+        if asked.force:
+            moved = {}
+        if asked.tag and moved:
+            tag, by_now = asked.tag.name, str(moved[asked.tag.name])
+            raise TagMovedError(
+                f"tag {tag} names {by_now} by now: force moves it to {digest}",
+                detail={"tag": tag, "digest": by_now},
+            )
+        to_set = {tag: tags.get(tag) for tag in named if tag not in moved}
+        now = self._ports.clock.now()
+        self._manifests.bring_back(manifest, to_set, Stamp(now, asked.principal))
+        return Restored(digest, list(to_set), moved)
+
+    def _kept(self, repository: str, digest: Digest) -> Manifest:
+        """Return a manifest that is live or in the trash; raises ManifestUnknownError."""
+        manifest = self._ports.metadata.get_manifest(repository, digest)
+        if manifest is None or manifest.state is ManifestState.PENDING:
+            raise ManifestUnknownError(f"{digest} is gone for good, or was never here: push it")
+        if manifest.state is ManifestState.DELETING:
+            self._manifests.finish_delete(manifest)
+            raise ManifestMovedError(f"{digest} was being deleted")
+        return manifest
+
+
+def _name(reference: Reference | None) -> str | None:
+    """Return the name under which history has a reference."""
+    if isinstance(reference, Tag):
+        return reference.name
+    return None if reference is None else f"@{reference}"

@@ -1,0 +1,199 @@
+"""`moorage repo history` and `restore`: what tags named before, and bringing back what was deleted.
+
+A restoration names the digest that it wants, so that the same request twice does it once. This
+module must never choose one by itself where the registry does not know which it was.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from chalicelib.digest import Digest
+from moorage.common.errors import CommandError, UsageError
+from moorage.common.http import clean, next_page
+from moorage.common.listing import Listing
+from moorage.transfer.client import RegistryClient, refusal
+from moorage.transfer.places import RegistryPlace, registry_place
+
+_HEAD = ("NAME", "DIGEST", "SINCE", "UNTIL", "THEN", "BY", "NOW")
+_ALGORITHMS = ("sha256:", "sha512:")
+_SHORT = len("sha256:") + 12
+_STATES = {"live": "is there", "gone": "gone for good"}
+
+
+@dataclass(frozen=True, slots=True)
+class RepoOptions:
+    """What the commands share; times in seconds."""
+
+    plain_http: bool = False
+    patience_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtBack:
+    """What was brought back: `image` by its digest, the tags that name it, and those that don't."""
+
+    image: str
+    digest: str
+    tags: list[str]
+    moved_on: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A place as a person writes it: REGISTRY/NAME, with a tag, a digest or neither, and a time."""
+
+    place: RegistryPlace
+    tag: str | None
+    digest: str | None
+    when: datetime | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, plain_http: bool) -> "_Wanted":
+        """Read REGISTRY/NAME[:TAG][@WHEN] or REGISTRY/NAME@DIGEST; raises UsageError."""
+        named, _, behind = text.partition("@")
+        is_digest = behind.startswith(_ALGORITHMS)
+        place = registry_place(text if is_digest else named, plain_http=plain_http)
+        if isinstance(place.reference, Digest):
+            return cls(place, None, str(place.reference))
+        tag = place.reference.name if ":" in named.rpartition("/")[2] else None
+        return cls(place, tag, None, _time(behind) if behind else None)
+
+
+def history(place: str, options: RepoOptions) -> Listing:
+    """List the changes of a repository, of a tag or of a manifest; raises CommandError."""
+    wanted = _Wanted.parse(place, plain_http=options.plain_http)
+    if wanted.when is not None:
+        raise UsageError("a history takes no time: it has all changes, the latest first")
+
+    async def run() -> Listing:
+        async with _client(wanted, options, "pull") as client:
+            rows = [row async for row in _changes(client, wanted.tag, wanted.digest)]
+        return Listing(_HEAD, [*map(_shown, rows)], rows)
+
+    return asyncio.run(run())
+
+
+def restore(place: str, options: RepoOptions, *, force: bool = False) -> BroughtBack:
+    """Bring back a tag as it was, or a manifest with its tags; raises CommandError."""
+    wanted = _Wanted.parse(place, plain_http=options.plain_http)
+    if wanted.tag is None and wanted.digest is None:
+        raise UsageError("say what to restore: REGISTRY/NAME:TAG, or REGISTRY/NAME@DIGEST")
+
+    async def run() -> BroughtBack:
+        async with _client(wanted, options, "pull,push,delete") as client:
+            digest = wanted.digest or await _named_before(client, wanted)
+            asked = {"digest": digest, "tag": wanted.tag, "force": "1" if force else None}
+            path = client.path(f"_moorage/restore?{_query(asked)}")
+            answer = await client.call("POST", path)
+            if answer.status == HTTPStatus.CONFLICT:
+                detail = _document(answer.body, "errors")["errors"][0]["detail"]
+                raise CommandError(
+                    f"tag {clean(detail['tag'])} names {Digest.parse(detail['digest'])} by now:"
+                    f" --force moves it to {digest}"
+                )
+            if answer.status != HTTPStatus.OK:
+                raise refusal(client, answer, f"to restore {place}")
+            document = _document(answer.body, "digest", "tags", "moved_on")
+            pinned = f"{wanted.place.repository}@{document['digest']}"
+            return BroughtBack(pinned, document["digest"], document["tags"], document["moved_on"])
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def _client(
+    wanted: _Wanted, options: RepoOptions, actions: str
+) -> AsyncIterator[RegistryClient]:
+    place = wanted.place
+    scopes = [f"repository:{place.name}:{actions}"]
+    client = RegistryClient(place, scopes, options.patience_seconds, plain_http=options.plain_http)
+    try:
+        await client.open()
+        yield client
+    finally:
+        await client.close()
+
+
+async def _changes(
+    client: RegistryClient, tag: str | None, digest: str | None = None
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Give the changes of a name, or of all, page by page."""
+    query = _query({"tag": tag, "digest": digest})
+    path: str | None = client.path("_moorage/history") + (f"?{query}" if query else "")
+    while path is not None:
+        answer = await client.call("GET", path)
+        if answer.status != HTTPStatus.OK:
+            raise refusal(client, answer, "to show the history")
+        for row in _document(answer.body, "history")["history"]:
+            yield row
+        path = next_page(answer.headers.get("Link", ""))
+
+
+async def _named_before(client: RegistryClient, wanted: _Wanted) -> str:
+    """Return what a tag named then, or before its last change."""
+    found: Mapping[str, Any] | None = None
+    async for row in _changes(client, wanted.tag):
+        if wanted.when is not None and _time(row["at"]) <= wanted.when:
+            break
+        found = row
+        if wanted.when is None:
+            break
+    if found is None:
+        since = f" since {wanted.when.isoformat()}" if wanted.when else " in the last year"
+        raise CommandError(f"{wanted.place} has neither moved nor been deleted{since}")
+    if wanted.when is not None and found["since"] and _time(found["since"]) > wanted.when:
+        raise CommandError(f"{wanted.place} named nothing then: it came at {found['since']}")
+    digest: str = found["digest"]
+    return digest
+
+
+def _query(parameters: Mapping[str, str | None]) -> str:
+    return urlencode({name: value for name, value in parameters.items() if value is not None})
+
+
+def _time(text: str) -> datetime:
+    """Read a time, which is local if it names no zone; raises UsageError."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise UsageError(
+            f"{text[:100]!r} is neither a digest nor a time as in 2026-11-30T15:00"
+        ) from None
+
+
+def _document(body: bytes, *names: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not document.keys() >= set(names):
+        raise CommandError("the registry's answer can't be read: is it Moorage, of this version?")
+    return document
+
+
+def _shown(row: Mapping[str, Any]) -> list[str]:
+    """Return a change as a row for people."""
+    then = "deleted" if row["to"] is None else row["to"][:_SHORT]
+    now = _STATES.get(row["state"]) or f"in the trash until {_written(row['until'])}"
+    times = [_written(row["since"]), _written(row["at"])]
+    shown = [
+        row["tag"] or "(manifest)",
+        row["digest"][:_SHORT],
+        *times,
+        then,
+        row["by"] or "unknown",
+    ]
+    return [*map(clean, shown), now]
+
+
+def _written(text: str | None) -> str:
+    if text is None:
+        return "unknown"
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

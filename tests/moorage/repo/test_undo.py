@@ -1,0 +1,209 @@
+"""`moorage repo history` and `restore` at a registry in this process, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+
+from chalicelib.api.dispatch import Api
+from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
+from chalicelib.settings import ApiOptions, HeadStrategy
+from moorage.cli import main as cli
+from moorage.repo import undo
+from tests.support.moorage_command import forget_settings
+from tests.support.registries import MemoryRegistry, registry_in_memory, request_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Run = Callable[..., tuple[str, str]]
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass
+class Served:
+    """A registry and its API, and what it is to answer instead."""
+
+    memory: MemoryRegistry = field(default_factory=lambda: registry_in_memory(Limits()))
+    host: str = ""
+    instead: bytes | None = None
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Any:  # noqa: ANN401 - a Response
+        """Send a request past HTTP."""
+        api = Api(lambda: self.memory.registry, ApiOptions(1024, HeadStrategy.BODY, 4_500_000))
+        deadline = self.memory.clock.now() + 29
+        return api(request_to(method, target, body, headers, deadline))
+
+    def put(self, tag: str, text: str) -> str:
+        """Push an index under a tag; a minute passes. Returns its digest."""
+        body = json.dumps(
+            {"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "annotations": {"a": text}}
+        ).encode()
+        assert self.ask("PUT", f"a/b/manifests/{tag}", body, content_type=INDEX).status == 201
+        self.memory.clock.sleep(60)
+        return str(Digest.of(body))
+
+    def delete(self, reference: str) -> None:
+        """Delete a tag or a manifest; a minute passes."""
+        assert self.ask("DELETE", f"a/b/manifests/{reference}").status == 202
+        self.memory.clock.sleep(60)
+
+    def named(self, tag: str) -> str | None:
+        """Return what a tag names."""
+        answer = self.ask("GET", f"a/b/manifests/{tag}")
+        return str(answer.headers["Docker-Content-Digest"]) if answer.status == 200 else None
+
+    def now(self) -> str:
+        """Return the time as a person writes it."""
+        return datetime.fromtimestamp(self.memory.clock.now(), UTC).isoformat()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A registry on this machine."""
+    registry = Served()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = registry.ask(self.command, unquote(self.path))
+            body = answer.body if registry.instead is None else registry.instead
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, str(value))
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the name that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    registry.host = f"127.0.0.1:{server.server_address[1]}"
+    yield registry
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command as a user without settings; it gives what went to stdout and stderr."""
+    forget_settings(monkeypatch, tmp_path)
+
+    def command(words: str, status: int = 0) -> tuple[str, str]:
+        assert cli.main(words.split()) == status
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return shown.out, shown.err
+
+    return command
+
+
+def test_history_of_a_repository_a_tag_and_a_manifest(served: Served, run: Run) -> None:
+    """All pages of it, for people and as JSON."""
+    digests = [served.put("v1", str(number)) for number in range(103)]
+    served.put("v2", "another")
+    served.delete("v2")
+    served.delete(digests[0])
+    place = f"{served.host}/a/b"
+    whole = json.loads(run(f"repo history {place} --json")[0])
+    assert [row["tag"] for row in whole] == [None, *["v1"] * 102, "v2"]
+    assert [row["digest"] for row in whole[1:103]] == digests[101::-1]
+    assert json.loads(run(f"repo history {place}:v2 --json")[0]) == whole[-1:]
+    assert json.loads(run(f"repo history {place}@{digests[0]} --json")[0]) == whole[:1]
+    shown = run(f"repo history {place}")[0]
+    assert "(manifest)" in shown
+    assert "in the trash until" in shown
+    assert digests[50][:19] in shown
+    assert json.loads(run(f"repo history {place}:v3 --json")[0]) == []
+
+
+def test_a_deleted_image_is_restored(served: Served, run: Run) -> None:
+    """By its tag, or by its digest with all its tags; a second time it is there."""
+    digest = served.put("v1", "one")
+    served.put("v2", "one")
+    served.delete(digest)
+    out, err = run(f"repo restore {served.host}/a/b:v1")
+    assert out == f"{digest}\n"
+    assert f"{served.host}/a/b@{digest} is back, under v1" in err
+    assert [served.named(tag) for tag in ("v1", "v2")] == [digest, None]
+    served.delete(digest)
+    document = json.loads(run(f"repo restore {served.host}/a/b@{digest} --json")[0])
+    image = f"{served.host}/a/b@{digest}"
+    assert document == {"image": image, "digest": digest, "tags": ["v1"], "moved_on": {}}
+    assert "is back, without a tag" in run(f"repo restore {served.host}/a/b@{digest}")[1]
+
+
+def test_a_tag_goes_back_to_a_time(served: Served, run: Run) -> None:
+    """To what it named then, which takes --force where it names another image by now."""
+    times, digests = [], []
+    before = served.now()
+    for text in ("one", "two", "three"):
+        served.memory.clock.sleep(60)
+        digests.append(served.put("v1", text))
+        times.append(served.now())
+    place = f"{served.host}/a/b:v1"
+    refused = run(f"repo restore {place}@{times[0]}", 1)[1]
+    assert f"names {digests[2]} by now" in refused
+    for number in (0, 1):
+        assert run(f"repo restore {place}@{times[number]} --force")[0] == f"{digests[number]}\n"
+        assert served.named("v1") == digests[number]
+    assert "named nothing then" in run(f"repo restore {place}@{before}", 1)[1]
+    last = served.now()
+    assert "has neither moved nor been deleted since" in run(f"repo restore {place}@{last}", 1)[1]
+    # Without a time, to what it named before its last change.
+    assert run(f"repo restore {place} --force")[0] == f"{digests[0]}\n"
+
+
+def test_tags_that_moved_on_are_said(served: Served, run: Run) -> None:
+    """The image comes back beside them."""
+    digest = served.put("v1", "one")
+    served.delete(digest)
+    other = served.put("v1", "two")
+    said = run(f"repo restore {served.host}/a/b@{digest}")[1]
+    assert f"tag v1 names {other} by now" in said
+    assert served.named("v1") == other
+    assert served.named(digest) == digest
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("repo restore {}/a/b", 2, "say what to restore"),
+        ("repo restore {}/a/b:v1@yesterday", 2, "neither a digest nor a time"),
+        ("repo history {}/a/b:v1@2026-11-30", 2, "takes no time"),
+        ("repo history a/b", 2, "names no registry"),
+        ("repo history {}/no/where", 1, "not known"),
+        ("repo restore {}/a/b:v1", 1, "neither moved nor been deleted in the last year"),
+        ("repo restore {}/a/b@sha256:" + "0" * 64, 1, "gone for good"),
+    ],
+)
+def test_what_can_not_be_done_is_said(
+    served: Served, run: Run, words: str, status: int, said: str
+) -> None:
+    """With what to write instead, or what is missing."""
+    served.put("v1", "one")
+    assert said in run(words.format(served.host), status)[1]
+
+
+def test_what_is_not_moorage_is_no_traceback(served: Served, run: Run) -> None:
+    """An answer that can't be read is an error of one line."""
+    served.put("v1", "one")
+    for body in (b"<html>", b"[]", b"{}"):
+        served.instead = body
+        assert "can't be read" in run(f"repo history {served.host}/a/b", 1)[1]
+    assert len("sha256:0123456789ab") == undo._SHORT  # noqa: SLF001 - as people compare them
