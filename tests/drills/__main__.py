@@ -114,10 +114,11 @@ def run(seed: int, kills: int) -> Figures:
     if kills:
         from tests.drills import kills as gateway  # noqa: PLC0415 - starts servers
 
-        try:
-            whole.kills = gateway.run(kills, seed)
-        except AssertionError as error:
-            whole.lose(f"kills/{kills}/{seed}", error)
+        for way in gateway.WAYS:
+            try:
+                whole.kills += gateway.run(kills, seed, way)
+            except AssertionError as error:
+                whole.lose(f"kills/{way}/{kills}/{seed}", error)
     return whole
 
 
@@ -174,9 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
     parser.add_argument("--replay", metavar="CASE", help="the name of a case, as a loss gives it")
     parser.add_argument("--seed", type=int, default=0, help="of the random choices")
-    parser.add_argument(
-        "--kills", type=int, default=20, help="of the gateway; with 0 the run fails"
-    )
+    parser.add_argument("--kills", type=int, default=20, help="of each way; with 0 the run fails")
     options = parser.parse_args(argv)
     if options.replay:
         error = replay(options.replay)

@@ -1,31 +1,52 @@
-"""The gateway is killed in the middle of pushes, again and again: nothing is lost, or sent twice.
+"""Gateway and client are killed in the middle of pushes, again and again: nothing is lost.
 
-A client pushes as docker does, through the proxy, and must never see a kill. moto and the proxy
-run on, as AWS and the client's machine do.
+Docker pushes through the proxy, `moorage push` to the gateway: neither must see that the gateway is
+killed. `moorage push` is killed itself, too, and started again. What was said to be kept must not
+be sent again. moto and the proxy run on, as AWS and the machine of the client do.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chalicelib.limits import MIB
 from tests.drills.support.hostile.stack import RegistryProcesses, ask, pull, running
 from tests.drills.support.hostile.tap import Watch, watching
+from tests.moorage.transfer.images import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Way = Callable[["KilledPush", list["Moment"], int, int], tuple[str, int]]
 
 KILLS_A_PUSH = 5
-CHUNK = 4 * 1024 * 1024
-_BLOCK = 1 << 20
+IN_FLIGHT = 16 * MIB
+"""What a client may have on its way to S3: less than by default, so that there is more to keep."""
+CHUNK = 4 * MIB
+_BLOCK = MIB
 _PATIENCE = 600
+# `moorage push`, which puts no layer at once.
+_COMMAND = f"""
+import sys
+from moorage.cli.main import main
+from moorage.transfer import direct_sender
+direct_sender.LARGEST_WHOLE, direct_sender._MEMORY = 1, {IN_FLIGHT}
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @dataclass(frozen=True)
@@ -53,8 +74,8 @@ def moments(kills: int, size: int, chance: random.Random) -> list[Moment]:
     return chosen
 
 
-def run(rounds: int, seed: int, size: int = 300_000_000) -> int:
-    """Kill the gateway `rounds` times at moments drawn from `seed`, in pushes of `size` bytes.
+def run(rounds: int, seed: int, way: str, size: int = 300_000_000) -> int:
+    """Kill `rounds` times at moments drawn from `seed`, in pushes of `size` bytes; see WAYS.
 
     Returns how many kills were survived: all. Raises AssertionError on any loss.
     """
@@ -62,52 +83,156 @@ def run(rounds: int, seed: int, size: int = 300_000_000) -> int:
     survived = 0
     while survived < rounds:
         kills = min(KILLS_A_PUSH, rounds - survived)
-        survived += push(moments(kills, size, chance), size, chance.randrange(1 << 32))
-        print(f"kills: {survived} of {rounds} survived", flush=True)
+        survived += push(WAYS[way], moments(kills, size, chance), size, chance.randrange(1 << 32))
+        print(f"{way}: {survived} of {rounds} survived", flush=True)
     return survived
 
 
-def push(plan: list[Moment], size: int, seed: int) -> int:
-    """Push one blob while the gateway is killed as planned, and pull it back.
+@dataclass(frozen=True)
+class KilledPush:
+    """The processes, what passes between them, and whether the push is over."""
+
+    stack: RegistryProcesses
+    watch: Watch
+    over: Event
+
+    def reached(self, moment: Moment) -> bool:
+        """Wait for a moment; False if the push is over first."""
+        watch = self.watch
+        while not watch.closing.is_set() if moment.after is None else watch.sent < moment.after:
+            if self.over.wait(0.005):
+                return False
+        return not self.over.wait(moment.later)
+
+
+def push(way: Way, plan: list[Moment], size: int, seed: int) -> int:
+    """Push one blob while somebody is killed as planned, and pull it back.
 
     Returns how many kills there were: a push can be over before the last moment has come.
     """
-    watch, over = Watch(), Event()
+    watch = Watch()
     between = functools.partial(watching, watch)
     # Long enough for moto to commit, and no longer. A killed request's lease ends 5 seconds after
     # its deadline: with the 29 seconds of AWS each kill would cost 34.
     timeout = 3.0 + size / 60_000_000
     with running(("--timeout", str(timeout)), between=between) as stack:
-        with ThreadPoolExecutor(1) as killer:
-            killing = killer.submit(_kill, stack, watch, plan, over)
-            try:
-                digest = _push(stack.proxy, size, seed)
-            finally:
-                over.set()
+        digest, kills = way(KilledPush(stack, watch, Event()), plan, size, seed)
         assert not watch.again, watch.again
-        again, kills = watch.sent - size, killing.result()
+        again = watch.sent - size
         print(f"kills: {kills} in a push of {size:,} bytes, {again:,} bytes sent again", flush=True)
-        # The chunk that was on its way: once to be refused while the dead request's lease lives,
-        # once to be taken.
-        assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
-        content = pull(urlsplit(stack.proxy).netloc, f"/v2/drill/blobs/{digest}")
+        content = pull(urlsplit(stack.upstream).netloc, f"/v2/drill/blobs/{digest}")
         assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (size, digest)
         return kills
 
 
-def _kill(stack: RegistryProcesses, watch: Watch, plan: list[Moment], over: Event) -> int:
-    """Kill the gateway at each moment of a plan until it is over; return how often."""
+def _docker(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
+    """Push as docker does, through the proxy, while the gateway is killed."""
+    with ThreadPoolExecutor(1) as killer:
+        killing = killer.submit(_kill_gateway, world, plan)
+        try:
+            digest = _push(world.stack.proxy, size, seed)
+        finally:
+            world.over.set()
+    again, kills = world.watch.sent - size, killing.result()
+    # Parts go on to S3 meanwhile. The chunk that was on its way to the gateway: once to be refused
+    # while the dead request's lease lives, once to be taken.
+    assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
+    return digest, kills
+
+
+def _command(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
+    """Push by `moorage push`, while the gateway is killed: nothing is sent again."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as killer:
+        digest, small = _layout(Path(folder), size, seed)
+        killing = killer.submit(_kill_gateway, world, plan)
+        try:
+            _finished(_start(world, Path(folder)))
+        finally:
+            world.over.set()
+        world.watch.sent -= small
+        assert world.watch.sent == size, f"{world.watch.sent - size:,} bytes were sent again"
+        return digest, killing.result()
+
+
+def _killed_command(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
+    """Push by `moorage push`, which is killed and started again: only what was on its way comes."""
+    kills = 0
+    with tempfile.TemporaryDirectory() as folder:
+        digest, small = _layout(Path(folder), size, seed)
+        for moment in plan:
+            client = _start(world, Path(folder))
+            world.over.clear()
+            with ThreadPoolExecutor(1) as waiter:
+                waiter.submit(_wait_for, client, world.over)
+                if world.reached(moment):
+                    client.kill()
+                    kills += 1
+                    print(f"kills: {moment}: SIGKILL, {world.watch.sent:,} bytes sent", flush=True)
+        before = world.watch.sent
+        told = _finished(_start(world, Path(folder)))
+        print(f"kills: {told['kept']:,} bytes were kept", flush=True)
+        now = world.watch.sent - before
+        assert now in {told["bytes"], told["bytes"] - small}, (now, told)
+        world.watch.sent -= small
+        again = world.watch.sent - size
+        assert 0 <= again <= kills * IN_FLIGHT, f"{again:,} bytes were sent again"
+    return digest, kills
+
+
+WAYS: dict[str, Way] = {
+    "gateway killed, docker pushes": _docker,
+    "gateway killed, moorage push": _command,
+    "moorage push killed": _killed_command,
+}
+"""Who is killed, and who pushes."""
+
+
+def _kill_gateway(world: KilledPush, plan: list[Moment]) -> int:
+    """Kill the gateway at each moment of a plan until the push is over; return how often."""
+    gateway = world.stack.gateway
     for killed, moment in enumerate(plan):
-        while not watch.closing.is_set() if moment.after is None else watch.sent < moment.after:
-            if over.wait(0.005):
-                return killed
-        if over.wait(moment.later):
+        if not world.reached(moment):
             return killed
-        kept = watch.durable
-        stack.gateway.kill()
+        kept = world.watch.durable
+        gateway.kill()
         print(f"kills: {moment}: SIGKILL, {kept:,} bytes were known to be kept", flush=True)
-        stack.gateway.wait()
+        gateway.wait()
     return len(plan)
+
+
+def _layout(folder: Path, size: int, seed: int) -> tuple[str, int]:
+    """Write the image to push; return its layer's digest, and the size of its configuration."""
+    layer = b"".join(_content(size, seed, hashlib.sha256()))
+    content = Content()
+    content.tag(content.image(layer))
+    content.folder(folder / "image")
+    manifest = json.loads(content.stored[content.entries[0]["digest"]])
+    return manifest["layers"][0]["digest"], manifest["config"]["size"]
+
+
+def _start(world: KilledPush, folder: Path) -> subprocess.Popen[str]:
+    host = urlsplit(world.stack.upstream).netloc
+    program = [sys.executable, "-c", _COMMAND, "push"]
+    return subprocess.Popen(
+        [*program, f"oci:{folder}/image", f"{host}/drill:1", "--json"],
+        env={**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(client: subprocess.Popen[str], over: Event) -> None:
+    client.wait()
+    over.set()
+
+
+def _finished(client: subprocess.Popen[str]) -> dict[str, int]:
+    """Wait for a client's good end; return the last of what it said."""
+    out, said = client.communicate(timeout=_PATIENCE)
+    assert client.returncode == 0, said
+    told: dict[str, int] = json.loads(out.splitlines()[-1])
+    return told
 
 
 def _push(proxy: str, size: int, seed: int) -> str:

@@ -1,4 +1,4 @@
-"""A gateway that is killed in mid-push costs no byte that was kept."""
+"""A gateway or a client that is killed in mid-push costs no byte that was kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tests.drills import kills
 
 
 @pytest.mark.timeout(900)  # longer than the drill's own patience
-def test_a_push_outlives_its_gateway() -> None:
-    """Killed in the body and in the commit, the gateway comes back and the push goes on."""
-    assert kills.run(rounds=2, seed=29, size=40_000_000) == 2
+@pytest.mark.parametrize("way", kills.WAYS)
+def test_a_push_outlives_its_gateway_or_goes_on(way: str) -> None:
+    """Killed in the body and in the commit, the gateway comes back, or the client does."""
+    assert kills.run(rounds=2, seed=29, way=way, size=40_000_000) == 2

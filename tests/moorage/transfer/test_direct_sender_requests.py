@@ -10,8 +10,9 @@ import pytest
 
 import app
 from chalicelib.descriptor import Descriptor
-from chalicelib.digest import Digest
+from chalicelib.digest import Algorithm, Digest
 from chalicelib.wiring import registry as wiring_registry
+from moorage.transfer import direct_sender
 from moorage.transfer.client import RegistryClient
 from moorage.transfer.content import FileSlice
 from moorage.transfer.direct_sender import DirectSender
@@ -61,9 +62,9 @@ def layer(folder: Path, size: int) -> tuple[Path, bytes]:
     return file, data
 
 
-async def push(url: str, file: Path, data: bytes) -> str:
+async def push(url: str, file: Path, data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> str:
     """Push a layer as the command does, and look for it before; return the outcome."""
-    blob = Descriptor(LAYER_TYPE, Digest.of(data), len(data))
+    blob = Descriptor(LAYER_TYPE, Digest.of(data, algorithm), len(data))
     client = RegistryClient(registry_place(f"{url}/team/app:1"), [], 90.0, plain_http=False)
     try:
         await client.open()
@@ -95,6 +96,32 @@ def test_a_layer_of_100_mb_costs_two_requests_to_s3_and_four_to_dynamodb(
     assert dict(calls.operations()) == {"BatchGetItem": 1, "HeadObject": 1}
 
 
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_a_layer_in_two_parts_costs_nine_requests_to_s3(
+    algorithm: Algorithm,
+    registry: RegistryUnderTest,
+    gateway: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each part is put and read once, and so is the report; a sha512 goes in parts at any size."""
+    if algorithm is Algorithm.SHA256:
+        monkeypatch.setattr(direct_sender, "LARGEST_WHOLE", CHUNK)
+    file, data = layer(tmp_path, 9_000_000)
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        assert asyncio.run(push(gateway, file, data, algorithm)) == "sent"
+    assert dict(calls.operations("s3")) == {
+        "CreateMultipartUpload": 1,
+        "UploadPart": 2,
+        "PutObject": 1,
+        "ListParts": 1,
+        "CompleteMultipartUpload": 1,
+        "GetObject": 3,
+        "DeleteObjects": 1,
+    }
+    assert calls.count("dynamodb") <= 9
+
+
 def test_a_layer_that_fits_a_chunk_costs_one_put(
     registry: RegistryUnderTest, gateway: str, tmp_path: Path
 ) -> None:
@@ -103,4 +130,4 @@ def test_a_layer_that_fits_a_chunk_costs_one_put(
     with record_calls(registry.s3, registry.dynamodb) as calls:
         assert asyncio.run(push(gateway, file, data)) == "sent"
     assert dict(calls.operations("s3")) == {"PutObject": 1}
-    assert calls.count("dynamodb") == 3
+    assert dict(calls.operations("dynamodb")) == {"BatchGetItem": 1, "TransactWriteItems": 1}

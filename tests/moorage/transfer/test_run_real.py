@@ -8,9 +8,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
+from moorage.transfer import direct_sender
+from moorage.transfer.uploads import ChunkSender
 from tests.moorage.local import driver
 from tests.moorage.transfer.images import Content, noise
 
@@ -40,12 +43,20 @@ def local(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
         process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("head_mode", ["body", "zero"])
-def test_an_image_goes_to_a_gateway_and_back(head_mode: str, run: Runner, home: Path) -> None:
-    """No proxy stands before it: layers above its limit go in chunks, and come from S3.
+@pytest.mark.parametrize(("head_mode", "largest_whole"), [("body", 6_000_000), ("zero", None)])
+def test_an_image_goes_to_a_gateway_and_back(
+    head_mode: str,
+    largest_whole: int | None,
+    run: Runner,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No proxy stands before it: large layers go to S3 by one PUT or in parts, and come from there.
 
     Referrers come along, and a copy within the registry is mounted.
     """
+    if largest_whole is not None:
+        monkeypatch.setattr(direct_sender, "LARGEST_WHOLE", largest_whole)
     layers = (noise(11_000_000), noise(5_000_000, 2), noise(100, 3), b"")
     content = Content()
     root = content.image(*layers)
@@ -62,7 +73,8 @@ def test_an_image_goes_to_a_gateway_and_back(head_mode: str, run: Runner, home: 
         entry = {"auth": base64.b64encode(f"moorage:{token}".encode()).decode()}
         (home / "run/containers").mkdir(parents=True)
         (home / "run/containers/auth.json").write_text(json.dumps({"auths": {host: entry}}))
-        pushed = run("push", image, f"{host}/team/app:1", "--referrers")
+        with mock.patch.object(ChunkSender, "_send_chunks", side_effect=AssertionError):
+            pushed = run("push", image, f"{host}/team/app:1", "--referrers")
         assert pushed.out.strip() == root["digest"]
         copied = run("copy", f"{host}/team/app:1", f"{host}/other:2", "--referrers", "--json")
         outcomes = {each["outcome"] for each in copied.events if each["event"] == "end"}

@@ -89,10 +89,12 @@ class GatewayProcess:
 
 @dataclass(frozen=True)
 class RegistryProcesses:
-    """The processes, and where clients push: `proxy` is a URL without a path."""
+    """The processes, and where clients push, as URLs without a path: `proxy`, or `upstream`."""
 
     backend: backends.Backend
     gateway: GatewayProcess
+    upstream: str
+    """The gateway, or what listens before it."""
     proxy: str
     proxy_pid: int
 
@@ -105,11 +107,14 @@ def running(
 ) -> Iterator[RegistryProcesses]:
     """Run all three until the block ends, with options of the two commands.
 
-    `between` listens between proxy and gateway: it is given the gateway's URL and yields its own.
+    `between` listens before the gateway, and before moto: it is given a URL and yields its own.
     """
     with ExitStack() as stack:
         backend = stack.enter_context(backends.moto_backend(strict=False))
-        environment = dict(os.environ) | backend.environment | {"MALLOC_ARENA_MAX": "2"}
+        moto = backend.endpoint_url
+        aws = stack.enter_context(between(moto)) if between else moto
+        tapped = {name: value.replace(moto, aws) for name, value in backend.environment.items()}
+        environment = dict(os.environ) | tapped | {"MALLOC_ARENA_MAX": "2"}
         gateway = GatewayProcess(environment, *gateway_options)
         stack.callback(gateway.stop)
         gateway.wait()
@@ -120,7 +125,7 @@ def running(
         proxy = children.start("proxy", (*command, *proxy_options), environment)
         stack.callback(proxy.stop)
         children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
-        yield RegistryProcesses(backend, gateway, url, proxy.pid)
+        yield RegistryProcesses(backend, gateway, upstream, url, proxy.pid)
 
 
 def ask(

@@ -1,6 +1,6 @@
-"""Listens between the proxy and the gateway, and notes bytes that are sent though they were kept.
+"""Listens before the gateway and before S3, and notes bytes that are sent though they were kept.
 
-It breaks the proxy's connection when the gateway's breaks, so that a killed gateway looks killed.
+It breaks a client's connection when the gateway's breaks, so that a killed gateway looks killed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,6 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from moorage.common.chunked_upload import offset_of
+from moorage.common.http_server import send_continue
 from tests.support.fake_registry import in_background, listen
 
 if TYPE_CHECKING:
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDictProxy
 
-_ONE_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding")
+_ONE_HOP = ("Connection", "Expect", "Keep-Alive", "Transfer-Encoding")
 _NO_BODY = ("GET", "HEAD", "DELETE")
 _PIECE = 1 << 18
 
 
 @dataclass
 class Watch:
-    """What has passed, in bytes of upload bodies; `durable`: as many were answered as kept."""
+    """What has passed, in bytes of blobs; `durable`: as many were answered as kept of chunks."""
 
     sent: int = 0
     durable: int = 0
@@ -39,6 +41,8 @@ class Watch:
     """Requests that sent bytes which had been answered as kept."""
     closing: threading.Event = field(default_factory=threading.Event)
     """A closing PUT is under way, or was."""
+    stored: set[str] = field(default_factory=set)
+    """What S3 has answered that it has of direct uploads: keys, and numbers of parts."""
 
     def request(self, method: str, begin: int | None) -> None:
         """Note a request; `begin` is the first byte that it carries."""
@@ -54,7 +58,10 @@ class Watch:
 
 @contextmanager
 def watching(watch: Watch, upstream: str) -> Iterator[str]:
-    """Listen on a free port of loopback, whose URL is yielded; one upload at a time may pass."""
+    """Listen on a free port of loopback, whose URL is yielded; one upload at a time may pass.
+
+    `upstream` is the gateway, or what stands for AWS.
+    """
     passing = _Passing(upstream, watch)
     with in_background(passing.open):
         yield passing.url
@@ -78,14 +85,21 @@ class _Passing:
         return close
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
-        span = re.match(r"(\d+)-", request.headers.get("Content-Range", ""))
-        self._watch.request(request.method, int(span[1]) if span else None)
+        await send_continue(request)
+        direct = request.method == "PUT" and "X-Amz-Signature" in request.query
+        part = f"{request.path} {request.query.get('partNumber')}"
+        if direct and part in self._watch.stored:
+            self._watch.again.append(f"{part}, though S3 had it")
+        elif request.path.startswith("/v2/"):
+            span = re.match(r"(\d+)-", request.headers.get("Content-Range", ""))
+            self._watch.request(request.method, int(span[1]) if span else None)
+        counted = direct or "/blobs/uploads/" in request.path
         try:
             async with self._session.request(
                 request.method,
                 URL(self._upstream + request.raw_path, encoded=True),
                 headers=_end_to_end(request.headers),
-                data=None if request.method in _NO_BODY else self._counted(request),
+                data=None if request.method in _NO_BODY else self._body(request, counted=counted),
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()
@@ -94,11 +108,14 @@ class _Passing:
                 request.transport.abort()
             return web.Response()
         self._watch.answer(answer.headers)
+        if direct and answer.status == HTTPStatus.OK:
+            self._watch.stored.add(part)
         return web.Response(status=answer.status, headers=_end_to_end(answer.headers), body=body)
 
-    async def _counted(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+    async def _body(self, request: web.BaseRequest, *, counted: bool) -> AsyncIterator[bytes]:
         async for piece in request.content.iter_chunked(_PIECE):
-            self._watch.sent += len(piece)
+            if counted:
+                self._watch.sent += len(piece)
             yield piece
 
 
