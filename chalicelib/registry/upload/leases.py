@@ -183,7 +183,8 @@ class Leases:
             freed(session),
             state=after(session.state, event),
             fence=session.fence + 1,
-            disturbed=session.disturbed or session.holder is not None,
+            # A refusal is the holder's own, who has nothing under way.
+            disturbed=session.disturbed or (session.holder is not None and refusal is None),
             sweep_at=self._leftovers.comes_again(session),
             refusal=refusal,
         )

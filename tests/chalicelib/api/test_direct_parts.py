@@ -212,3 +212,36 @@ def test_a_refusal_is_heard_by_every_repeat_and_nothing_is_left(
     assert registry.stored() == []
     for digest in (BLOB.digest, wrong.digest):
         assert registry.ask("HEAD", f"{NAME}/blobs/{digest}").status == 404
+
+
+def test_what_each_request_costs(registry: RegistryUnderTest) -> None:
+    """Requests to S3 and to DynamoDB; the commit is counted above, but for its refusal."""
+
+    def cost(method: str, target: str, body: bytes = b"") -> tuple[int, dict[str, int], int]:
+        with record_calls(registry.s3, registry.dynamodb) as calls:
+            status = registry.ask(method, target, body).status
+        signed = len(BLOB.parts) if target.endswith("/parts") else 0
+        s3 = {name: n for name, n in calls.operations("s3").items() if n != signed}
+        return status, s3, calls.count("dynamodb")
+
+    target = f"{NAME}/_moorage/uploads/?parts=true"
+    assert cost("POST", target) == (201, {"CreateMultipartUpload": 1}, 2)
+    opened = open_parts(registry)
+    assert cost("POST", f"{opened['at']}/parts", BLOB.wanted) == (200, {}, 1)
+    put_parts(registry, opened, BLOB)
+    assert cost("GET", opened["at"]) == (200, {"ListParts": 1}, 1)
+    closing = f"{opened['at']}?digest={BLOB.digest}"
+    assert cost("PUT", closing, b"{}") == (400, {}, 1)
+    assert commit(registry, opened, BLOB).status == 201
+    assert cost("PUT", closing) == (201, {"HeadObject": 1}, 2)
+    assert cost("GET", opened["at"]) == (200, {}, 1)
+    given_up = open_parts(registry)
+    put_parts(registry, given_up, BLOB)
+    deleted = {"AbortMultipartUpload": 1, "DeleteObjects": 1}
+    assert cost("DELETE", given_up["at"]) == (204, deleted, 2)
+    refused = open_parts(registry)
+    # The report is that of the commit above, whose bytes this process has read already.
+    refusal = {"PutObject": 1, "ListParts": 1, **deleted}
+    again = f"{refused['at']}?digest={BLOB.digest}"
+    assert cost("PUT", again, BLOB.report) == (400, refusal, 3)
+    assert cost("PUT", again) == (400, {}, 1)
