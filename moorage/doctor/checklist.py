@@ -225,6 +225,15 @@ CHECKS: Sequence[Check] = (
         ("upload",),
     ),
     Check(
+        "direct-parts",
+        direct.parts,
+        "Large layers go to S3 in parts, which S3 compares with nothing: the registry has to read"
+        " what it publishes.",
+        "put nothing before the registry that answers for it, and see what the log says of the PUT"
+        " that commits",
+        ("upload",),
+    ),
+    Check(
         "edge-put",
         edge.put,
         "docker 29, buildx, containerd, oras, helm and regctl push a layer by one PUT: the edge"

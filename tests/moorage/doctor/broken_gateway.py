@@ -278,25 +278,29 @@ class _BrokenGateway:
     def _stored(self, sent: SentRequest) -> Reply:
         """Answer as S3 does: without a login, for the method that the URL was signed for."""
         method, _, key = sent.path.removeprefix(f"{STORE}/").partition("/")
-        if method != sent.method or self._registry.objects is None:
+        objects = self._registry.objects
+        if objects is not None and (method, sent.method) == ("PART", "PUT"):
+            part = PresignedPut(f"memory:PART:{unquote(key)}", {})
+            return Reply.of(objects.put_part_by_url(part, sent.body))
+        if method != sent.method or objects is None:
             return Reply.of(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         if method == "PUT":
             names = ("digest", "size")
             bound = {name: sent.headers[name] for name in names if name in sent.headers}
             put = PresignedPut(f"memory:PUT:{unquote(key)}", bound)
-            return Reply.of(self._registry.objects.put_by_url(put, sent.body))
-        data = self._registry.objects.get(key)
+            return Reply.of(objects.put_by_url(put, sent.body))
+        data = objects.get(key)
         try:
             span = parse_range(sent.headers.get("Range"), len(data))
         except RangeInvalidError:
             return Reply.of(416)
         first, last = span or (0, len(data) - 1)
-        part = data[first : last + 1]
-        reply = Reply.of(200 if span is None else 206, part)
+        wanted = data[first : last + 1]
+        reply = Reply.of(200 if span is None else 206, wanted)
         if span is not None:
             reply.headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         if sent.method == "HEAD":
-            reply.length = str(len(part))
+            reply.length = str(len(wanted))
         return reply
 
     def _lead_here(self, reply: Reply) -> None:
@@ -309,8 +313,9 @@ class _BrokenGateway:
         if signed:
             method, seconds, key = signed.groups()
             headers["Location"] = f"{self.url}{STORE}/{method}/{key}?X-Amz-Expires={seconds}"
-        here = f'"{self.url}{STORE}/PUT/'.encode()
-        reply.body = reply.body.replace(b'"memory:PUT:', here)
+        for kind in ("PUT", "PART"):
+            here = f'"{self.url}{STORE}/{kind}/'
+            reply.body = reply.body.replace(f'"memory:{kind}:'.encode(), here.encode())
 
 
 def _on_the_wire(sent: SentRequest, reply: Reply) -> bytes:

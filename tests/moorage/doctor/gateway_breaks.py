@@ -241,6 +241,7 @@ BLOB_HEAD, MANIFEST_HEAD = method("HEAD", has="/blobs/"), method("HEAD", has="/m
 AT_STORE = method("HEAD", has=STORE)
 PUT_AT_STORE = method("PUT", has=STORE)
 DIRECT = method("POST", has="/_moorage/uploads/")
+COMMIT = method("PUT", has="/_moorage/uploads/")
 TOKEN = method("POST", has="_token")
 DELETE, TAGS = method("DELETE"), method("GET", has="/tags/")
 DENIED = b'{"errors": [{"code": "DENIED", "message": "this login may not do that here"}]}'
@@ -359,6 +360,9 @@ BROKEN = {
     "redirects without TLS": before_s3("redirect", on(method("HEAD"), WITHOUT_TLS)),
     "S3 compares no bytes": Row("direct", on(PUT_AT_STORE, instead(200)), "x-amz-checksum-sha256"),
     "S3 writes over what is there": Row("direct", on(PUT_AT_STORE, again), "If-None-Match"),
+    "takes parts for granted": Row(
+        "direct-parts", on(COMMIT, instead(201)), "the PUT that commits"
+    ),
     "has every blob": Row("missing", on(BLOB_HEAD, instead(200))),
     "HTML errors": Row(
         "missing", on(IS_BLOB, instead(404, b"<html>Not Found</html>", Content_Type="text/html"))
@@ -451,6 +455,9 @@ FAILING = {
         "two headers with the digest",
     ),
     "the edge leaves 200": Row("edge-put", edge(taken=Reply.of(200)), "turn 200 into 303"),
+    "S3 refuses a part": Row("direct-parts", asking(PUT_AT_STORE, refuse(403)), AT_S3),
+    "parts are refused": Row("direct-parts", asking(DIRECT, refuse(500)), IN_LOG),
+    "parts lead nowhere": Row("direct-parts", on(DIRECT, no_url), "Location"),
     "S3 breaks a PUT off": Row("direct", cut(PUT_AT_STORE), AT_S3),
     "a direct upload is refused": Row("direct", asking(DIRECT, refuse(500)), IN_LOG),
     "a direct upload leads elsewhere": Row("direct", on(DIRECT, ELSEWHERE), "Location"),

@@ -117,17 +117,23 @@ def refusing_the_second_put(sent: SentRequest) -> Reply | None:
     return Reply.of(403) if sent.state["puts"] == 2 else None
 
 
+LAX = Break(on_request=lambda sent: Reply.of(200) if PUT_AT_STORE(sent) else None)
+
+
 @pytest.mark.parametrize(
-    ("here", "broken", "status", "seen"),
+    ("check", "here", "broken", "status", "seen"),
     [
-        (True, Break(), Status.OK, "an emulator"),
-        (False, Break(on_request=refusing_the_second_put), Status.OK, "403 where a signed"),
-        (False, Break(), Status.FAIL, "without the signed If-None-Match must be 403"),
+        ("direct", True, Break(), Status.OK, "an emulator"),
+        ("direct", False, Break(on_request=refusing_the_second_put), Status.OK, "403 where a"),
+        ("direct", False, Break(), Status.FAIL, "without the signed If-None-Match must be 403"),
+        ("direct-parts", True, Break(), Status.OK, "an emulator"),
+        ("direct-parts", False, Break(), Status.OK, "403 for another length"),
+        ("direct-parts", False, LAX, Status.FAIL, "a part of another length must be 403"),
     ],
-    ids=["here", "signed", "lax"],
 )
-def test_a_put_that_lacks_a_signed_header_must_be_refused(  # noqa: PLR0913 - a row's parts
+def test_what_is_not_as_it_was_signed_must_be_refused(  # noqa: PLR0913 - a row's parts
     *,
+    check: str,
     here: bool,
     broken: Break,
     status: Status,
@@ -135,11 +141,11 @@ def test_a_put_that_lacks_a_signed_header_must_be_refused(  # noqa: PLR0913 - a 
     counting: MemoryRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On this machine nothing is sent without it: an emulator looks at no signature."""
+    """On this machine no such PUT is sent: an emulator looks at no signature."""
     monkeypatch.setattr(doctor_checks_direct, "is_loopback", lambda _: here)
     with run_broken(counting, broken) as url:
-        visit = visit_to(counting, f"direct {here} {status}", url=url)
-        found = examined(visit, "direct")["direct"].finding
+        visit = visit_to(counting, f"{check} {here} {status}", url=url)
+        found = examined(visit, check)[check].finding
     assert found.status is status
     assert seen in found.seen
 
