@@ -6,7 +6,7 @@ This module must never hold a default that opens a deployment to the world.
 import enum
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from chalicelib.limits import LAMBDA_BODY, MIB
@@ -22,6 +22,12 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
 _ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
+
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    Network = IPv4Network | IPv6Network
 
 
 class SettingsError(ValueError):
@@ -56,6 +62,8 @@ class Settings(NamedTuple):
     """The function that finishes long commits; None: a thread of this process does (local)."""
     verify_function: str | None = None
     """The function that hashes parts of large uploads; None: this process does."""
+    direct_from: "tuple[Network, ...]" = ()
+    """Networks whose clients download from S3 itself, though they ask the edge."""
     open: bool = False
     """Whether there is no access control: a local registry."""
     emulated: bool = False
@@ -78,9 +86,23 @@ class Settings(NamedTuple):
             trash_days=reader.days("TRASH_DAYS", _TRASH_DAYS),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
             verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
+            direct_from=reader.networks("DIRECT_FROM"),
             open=reader.choice("AUTH", ("on", "off")) == "off",
             emulated=any(map(environment.get, _ENDPOINTS)),
         )
+
+
+def is_within(address: str, networks: "tuple[Network, ...]") -> bool:
+    """Whether an address is one of some networks'; a text that is no address is of none."""
+    if not networks:
+        return False
+    from ipaddress import ip_address  # noqa: PLC0415 - likewise
+
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
 
 
 class ApiOptions(NamedTuple):
@@ -89,6 +111,7 @@ class ApiOptions(NamedTuple):
     inline_limit: int
     head_strategy: HeadStrategy
     manifest_limit: int
+    direct_from: "tuple[Network, ...]" = ()
     realm: str = ""
     """The token endpoint's URL, which challenges name; empty: they are the gateway's."""
     service: str = ""
@@ -188,6 +211,19 @@ class _Reader(NamedTuple):
         if int(value) > _MOST_DAYS:
             raise SettingsError(f"MOORAGE_{name} is {value}, and {_MOST_DAYS} days are the most")
         return int(value)
+
+    def networks(self, name: str) -> "tuple[Network, ...]":
+        words = self.environment.get(f"MOORAGE_{name}", "").replace(",", " ").split()
+        if not words:
+            return ()
+        from ipaddress import ip_network  # noqa: PLC0415 - few registries need it
+
+        try:
+            return tuple(map(ip_network, words))
+        except ValueError as error:
+            raise SettingsError(
+                f"MOORAGE_{name} must be networks such as 10.0.0.0/8 2001:db8::/32: {error}"
+            ) from None
 
     def flag(self, name: str) -> bool:
         return self.choice(name, ("0", "1")) == "1"

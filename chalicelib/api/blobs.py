@@ -9,8 +9,10 @@ from chalicelib.content_range import content_range
 from chalicelib.reference import parse_digest
 from chalicelib.registry.model import Link
 from chalicelib.registry.registry import Registry
-from chalicelib.settings import ApiOptions, HeadStrategy
+from chalicelib.settings import ApiOptions, HeadStrategy, is_within
 
+_VIEWER = "x-moorage-edge"
+"""The header by which the edge tells who asks it; it lets no client's own pass."""
 _ONE_YEAR = "max-age=31536000, immutable"
 
 
@@ -20,7 +22,7 @@ def get(
     """GET: the bytes, or above the inline limit a URL of them."""
     link = registry.blobs.stat(name, parse_digest(digest))
     if link.size > options.inline_limit:
-        return _redirect(registry, link, "GET")
+        return _redirect(registry, options, request, link)
     headers = _headers(link)
     # A resumed pull may be of something else than what it began with: then it gets the whole.
     resumes = request.headers.get("if-range", headers["ETag"]).strip() == headers["ETag"]
@@ -35,10 +37,9 @@ def head(
     registry: Registry, options: ApiOptions, request: Request, digest: str, name: str
 ) -> Response:
     """HEAD: the length, carried by as many zero bytes, which the gateway counts and drops."""
-    del request
     link = registry.blobs.stat(name, parse_digest(digest))
     if link.size > options.inline_limit or options.head_strategy is HeadStrategy.REDIRECT:
-        return _redirect(registry, link, "HEAD")  # S3 says whether the object is there
+        return _redirect(registry, options, request, link)  # S3 says whether the object is there
     registry.blobs.check_bytes(link)
     return Response(200, _headers(link), bytes(link.size))
 
@@ -50,16 +51,26 @@ def delete(registry: Registry, request: Request, digest: str, name: str) -> Resp
     return Response(202)
 
 
-def _redirect(registry: Registry, link: Link, method: str) -> Response:
+def _redirect(registry: Registry, options: ApiOptions, request: Request, link: Link) -> Response:
+    url = _edge_path(registry, options, request, link)
     return Response(
         307,
         {
-            "Location": registry.blobs.url(link, method),
+            "Location": url or registry.blobs.url(link, request.method),
             "Docker-Content-Digest": str(link.digest),
             "Content-Type": "application/octet-stream",
             "Cache-Control": "no-store",  # the URL ends long before the blob does
         },
     )
+
+
+def _edge_path(registry: Registry, options: ApiOptions, request: Request, link: Link) -> str | None:
+    """Return where the edge serves a blob; None for a client that is to have S3's own URL."""
+    said = request.headers.get(_VIEWER)
+    viewer = registry.blobs.viewer(said) if said else None
+    if viewer is None or is_within(viewer, options.direct_from):
+        return None
+    return registry.blobs.edge_path(link)
 
 
 def _headers(link: Link) -> dict[str, str]:

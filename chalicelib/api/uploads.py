@@ -7,10 +7,19 @@ from chalicelib.api.headers import blob_location, parse_offset, session_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import parse_content_range
 from chalicelib.digest import Algorithm, Digest, UnsupportedAlgorithmError, parse_algorithm
-from chalicelib.errors import DigestInvalidError, NameInvalidError, UploadInvalidError, quoted
+from chalicelib.errors import (
+    CommitRunningError,
+    DigestInvalidError,
+    NameInvalidError,
+    UploadInvalidError,
+    quoted,
+)
 from chalicelib.reference import parse_digest, parse_name
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.session import Owner
+
+_MOST_HOPS = 8
+"""Redirects of a commit to itself. Go's client follows nine, of which the edge's own is one."""
 
 
 def start(registry: Registry, request: Request, name: str) -> Response:
@@ -84,9 +93,28 @@ def commit(registry: Registry, request: Request, name: str, session: str) -> Res
 
 
 def status(registry: Registry, request: Request, name: str, session: str) -> Response:
-    """GET: what is kept, and where to go on."""
+    """GET: what is kept, and where to go on; with `?commit`, publish what the edge has put."""
+    if request.parameter("commit") is not None:
+        return _commit_put(registry, request, name, session)
     found = registry.uploads.status(_owner(request, name), session)
     return Response(204, session_headers(found))
+
+
+def _commit_put(registry: Registry, request: Request, name: str, session: str) -> Response:
+    """Answer the client that the edge has sent here, when S3 had taken its PUT.
+
+    While the commit works, the answer is a redirect to itself: as many as clients follow.
+    """
+    digest = parse_digest(request.parameter("digest") or "")
+    try:
+        registry.direct.commit_put(_owner(request, name), session, digest, request.deadline)
+    except CommitRunningError:
+        hops = parse_offset(request.parameter("hop") or "0") or 0
+        if hops >= _MOST_HOPS:
+            raise
+        at = f"/v2/{name}/blobs/uploads/{session}?commit&digest={digest}&hop={hops + 1}"
+        return Response(307, {"Location": at, "Cache-Control": "no-store"})
+    return Response(201, blob_location(name, digest))
 
 
 def cancel(registry: Registry, request: Request, name: str, session: str) -> Response:

@@ -11,6 +11,7 @@ from chalicelib.errors import BlobUnknownError, UnavailableError
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError, ObjectMissingError
 from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.tickets import Tickets
 
 URL_SECONDS = 20 * 60
 """How long a client may take to begin a download from a presigned URL."""
@@ -24,6 +25,7 @@ class Blobs:
     def __init__(self, ports: Ports, limits: Limits) -> None:
         self._ports = ports
         self._limits = limits
+        self._tickets = Tickets(ports.ticket_keys)
 
     def stat(self, repository: str, digest: Digest) -> Link:
         """Find a blob; raises BlobUnknownError.
@@ -56,6 +58,22 @@ class Blobs:
     def url(self, link: Link, method: str) -> str:
         """Return a URL from which anyone can GET or HEAD this blob for 20 minutes."""
         return self._ports.objects.presign(link.key, method=method, seconds=URL_SECONDS)
+
+    def viewer(self, ticket: str) -> str | None:
+        """Return who asks the edge, by what the edge says; None if another one says it.
+
+        Raises UnavailableError.
+        """
+        return self._tickets.read_viewer(ticket)
+
+    def edge_path(self, link: Link) -> str | None:
+        """Return the path from which the edge serves this blob for 20 minutes.
+
+        None for an object that it can't name. Raises UnavailableError.
+        """
+        ends = self._ports.clock.now() + URL_SECONDS
+        ticket = self._tickets.write_download(link.repository, link.digest, link.key, ends)
+        return ticket and f"/v2/{link.repository}/blobs/{ticket}"
 
     def mount(self, repository: str, source: str | None, digest: Digest) -> Link | None:
         """Link a blob of `source` into `repository`; None if it has none: start an upload then.

@@ -89,6 +89,19 @@ def direct_keys_from(now: float) -> str:
     return f"direct/{timed_id(now, '-' * 15)}"
 
 
+def place_of(key: str) -> tuple[str, str] | None:
+    """Return the place and session by which a ticket of the edge names a canonical key.
+
+    None for any other key.
+    """
+    match key.split("/"):
+        case ["blobs", _, _, _, session]:
+            return "blobs", session
+        case ["direct", session, name]:
+            return ("parts" if name == "parts" else "direct"), session
+    return None
+
+
 def read_direct_key(key: str) -> tuple[str, Digest] | None:
     """Return the session and digest of a key below direct/; None for any other one."""
     found = _DIRECT.fullmatch(key)

@@ -9,8 +9,8 @@ The edge (infra/edge.js) reads tickets too, and knows no principal. So a ticket 
     mac     base64url without padding, 43 characters, of
             HMAC-SHA256(key, "moorage <purpose>\n<name>\n<fields>")
 
-- `<purpose>` is `upload` or `download`. `<name>` is the repository's, not percent-encoded. No field
-  has a `~`, and no name a line break.
+- `<purpose>` is `upload`, `download` or `viewer`. `<name>` is the repository's, not
+  percent-encoded. No field has a `~`, and no name a line break.
 - A reader first decodes the path (`%7E`, `%3A`), then splits it, computes the MAC over what it was
   given and compares in constant time, and only then looks at the fields.
 - `<expiry>` is decimal, in seconds since the epoch. A ticket is good while the time is below it.
@@ -18,7 +18,9 @@ The edge (infra/edge.js) reads tickets too, and knows no principal. So a ticket 
   characters. The MAC covers it: so the edge need not know the principal, who has to be the same
   at the commit.
 - `<algorithm>`, `sha256` or `sha512`, is what the client named in its POST.
-- `<place>` is `blobs` or `direct`: with digest and session it makes the object's key (keys.py).
+- `<place>` is `blobs`, `direct` or `parts`: with digest and session it makes the object's key, as
+  in keys.py.
+- The edge itself makes tickets of a viewer, with the name empty: `<address>~<mac>`, in a header.
 
 There are one or two keys of 32 bytes: the first makes MACs, all check them. This module must never
 accept a field before the MAC, nor take keys that can't be read for a wrong MAC.
@@ -31,7 +33,8 @@ import hmac
 import re
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from chalicelib.digest import Algorithm
+from chalicelib.digest import Algorithm, Digest
+from chalicelib.registry.keys import place_of
 
 if TYPE_CHECKING:
     from chalicelib.registry.ports import TicketKeys
@@ -48,6 +51,8 @@ class Purpose(enum.StrEnum):
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
+    VIEWER = "viewer"
+    """The address of whoever asks the edge, which tells it to the API."""
 
 
 class UploadTicket(NamedTuple):
@@ -97,6 +102,23 @@ class Tickets:
             case [session, expiry, algorithm, whose] if _DECIMAL.fullmatch(expiry):
                 if whose == _hash_of(session, owner.principal):
                     return UploadTicket(session, int(expiry), Algorithm(algorithm))
+        return None
+
+    def write_download(self, repository: str, digest: Digest, key: str, ends: float) -> str | None:
+        """Return the ticket by which the edge serves an object until `ends` (epoch seconds).
+
+        None for a key that no ticket can name.
+        """
+        placed = place_of(key)
+        if placed is None:
+            return None
+        return self.write(Purpose.DOWNLOAD, repository, str(digest), str(int(ends)), *placed)
+
+    def read_viewer(self, ticket: str) -> str | None:
+        """Return the address of whoever asked the edge; None if the edge has not made it."""
+        match self.read(Purpose.VIEWER, "", ticket):
+            case [address]:
+                return address
         return None
 
     def _made(self, purpose: Purpose, name: str, text: str, mac: str) -> bool:

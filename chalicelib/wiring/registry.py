@@ -156,6 +156,7 @@ def api() -> Api:
         inline_limit=config.inline_limit,
         head_strategy=config.head_strategy,
         manifest_limit=config.manifest_limit,
+        direct_from=config.direct_from,
     )
     access = access_settings()
     if access is None:

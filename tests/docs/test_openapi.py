@@ -172,4 +172,4 @@ def test_a_parameter_that_a_helper_reads_is_the_handlers() -> None:
     session = "/v2/{name}/blobs/uploads/{session}"
     assert by_operation["PATCH", session] == {"at", "digest-algorithm"}
     assert by_operation["PUT", session] == {"at", "digest"}
-    assert by_operation["GET", session] == set()
+    assert by_operation["GET", session] == {"commit", "digest", "hop"}

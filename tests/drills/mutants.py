@@ -30,7 +30,7 @@ from chalicelib.errors import (
 from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.keys import parts_key, report_key
+from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import ManifestState, Stamp, bodies_of
 from chalicelib.registry.outcomes import (
@@ -923,14 +923,53 @@ def _(_: Original, *_arguments: object) -> bool:
 
 
 @rule("a ticket has no end", "named", UnbegunSessions, crashed=["a ticket that is too old"])
-def _(named: Original, self: UnbegunSessions, owner: object, name: str) -> object:
+def _(named: Original, self: UnbegunSessions, *what: object, **_late: float) -> object:
     with mock.patch.object(self._ports.clock, "now", return_value=0.0):
-        return named(self, owner, name)
+        return named(self, *what)
 
 
 @rule("a cancelled ticket stays good", "cancel", UnbegunSessions, crashed=["cancel, nothing sent"])
 def _(_: Original, _self: UnbegunSessions, _session: Session) -> None:
     return
+
+
+@rule(
+    "what the edge has put is good uncompared",
+    "check",
+    MemoryObjectStore,
+    crashed=["edge, not compared, and not true"],
+)
+def _(check: Original, self: MemoryObjectStore, key: str) -> object:
+    found, named = check(self, key), read_direct_key(key)
+    return replace(found, digest=named[1]) if found and named else found
+
+
+@rule(
+    "what was not compared is published where it stands",
+    "_copy",
+    Effects,
+    crashed=["edge, not compared, and changed"],
+)
+def _(copy: Original, self: Effects, session: Session, until: float) -> object:
+    staged = session.staged
+    if staged is None or read_direct_key(staged.key) is None:
+        return copy(self, session, until)
+    return Event.COPY, session
+
+
+@rule("what the edge has put is anybody's", "_hash_of", tickets, crashed=["edge, commit by others"])
+def _(hash_of: Original, session: str, _principal: str) -> object:
+    return hash_of(session, "")
+
+
+@rule(
+    "the edge's commit is good for ever",
+    "named",
+    UnbegunSessions,
+    crashed=["edge, commit days later"],
+)
+def _(named: Original, self: UnbegunSessions, *what: object, late: float = 0.0) -> object:
+    return named(self, *what, late=late and 1e9)
 
 
 @rule("no stray is looked for", "_searches", Sweeper, crashed=["POST, PUT"])

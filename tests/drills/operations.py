@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, images, trash
+from tests.drills import direct, edge, images, trash
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
@@ -285,6 +285,16 @@ def refused(
     return act
 
 
+def refused_first(name: str, principal: str = DRILL) -> Callable[[Client, str], None]:
+    """Send a chunk that must be refused for its repository or principal, then the right one."""
+
+    def act(client: Client, session: str) -> None:
+        refused(name, 0, 404, principal)(client, session)
+        filling(12)(client, session)
+
+    return act
+
+
 def forging(client: Client, session: str) -> None:
     """Send a chunk with a ticket that nobody made, then with the right one."""
     refused(HOME, 0, 404)(client, f"{session[:-1]}{'A' if session[-1] != 'A' else 'B'}")
@@ -436,8 +446,8 @@ UPLOADS = [
     Operation("POST, PUT, live elsewhere", closing(SHORT), elsewhere(text=SHORT)),
     Operation("POST, PUT, its first one died", closing(), stray),
     Operation("a forged ticket", forging, opened()),
-    Operation("a ticket under another name", refused(AWAY, 0, 404), opened()),
-    Operation("a ticket of another principal", refused(HOME, 0, 404, "mallory"), opened()),
+    Operation("a ticket under another name", refused_first(AWAY), opened()),
+    Operation("a ticket of another principal", refused_first(HOME, "mallory"), opened()),
     Operation("a ticket that is too old", refused(HOME, 0, 404), waiting(opened(), 2)),
     Operation("a ticket before its first byte", refused(HOME, 12, 416), opened()),
     Operation("a ticket of a session that is begun", closing(), begun_by_ticket),
@@ -520,6 +530,26 @@ PARTS = [
     Operation("parts, asked by another principal", parts.asked_by_another, parts.put),
     Operation("parts, gone", parts.committing_what_is_gone, parts.robbed),
     Operation("parts, commit by a worker", parts.committing, with_workers(parts.put), BY_WORKER),
+]
+
+EDGE = [
+    Operation("edge", edge.pushing()),
+    Operation("edge, live elsewhere", edge.committing, edge.live_before(edge.put_before)),
+    Operation("edge, object gone", healing(edge.pushing()), buried(pushed_away)),
+    Operation("edge, commit before the PUT", edge.committing_nothing,
+              edge.live_before(edge.opened)),
+    Operation("edge, two blobs", edge.committing_two, edge.opened),
+    Operation("edge, the PUT again", edge.putting_again, edge.opened),
+    Operation("edge, commit by others", edge.committing_as_others, edge.put_before),
+    Operation("edge, commit hours later", edge.committing, waiting(edge.put_before, 20)),
+    Operation("edge, commit days later", edge.committing_days_later, waiting(edge.put_before, 26)),
+    Operation("edge, cancel", cancelling, edge.put_before),
+    Operation("edge, not compared", edge.pushing(compared=False)),
+    Operation("edge, not compared, live elsewhere",
+              edge.committing, edge.live_before(edge.put_uncompared)),
+    Operation("edge, not compared, and not true", edge.committing_lies, edge.opened),
+    Operation("edge, not compared, and changed", edge.committing_what_changes,
+              edge.put_uncompared),
 ]
 
 COMMITS = [
@@ -640,6 +670,7 @@ SWEEPS = [
     Operation("sweep, nobody has begun", sweeping(), waiting(opened(), DAYS)),
     Operation("sweep a stray", sweeping(), waiting(stray, 30)),
     Operation("sweep a stray that may be published", sweeping(), stray),
+    Operation("sweep what the edge has put", sweeping(), waiting(edge.put_before, 30)),
     Operation("sweep past a blob that came whole", sweeping(), waiting(pushed, 30)),
     Operation("sweep after a dead request", sweeping(), waiting(leased(12, 3), DAYS)),
     Operation("sweep a sealed session", sweeping(), sealed),
@@ -674,4 +705,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, images, trash
+from tests.drills import direct, edge, images, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     GONE,
@@ -347,6 +347,27 @@ PARTS = [
     Race("late parts PUTs", parts.opened, [parts.trying_to_push, parts.giving_up], late=True),
 ]
 
+EDGE = [
+    Race("edge commit, edge commit", edge.put_before, [edge.committing] * 2),
+    Race("edge commit, edge commit, live elsewhere", edge.live_before(edge.put_before),
+         [edge.committing] * 2),
+    Race("edge commit, edge commit, not compared", edge.put_uncompared, [edge.committing] * 2),
+    Race("edge commit, DELETE", edge.put_before, [edge.trying_to_commit, edge.giving_up]),
+    Race("edge commit, DELETE, not compared", edge.put_uncompared,
+         [edge.trying_to_commit, edge.giving_up]),
+    Race("edge commit, PATCH", edge.put_before, [edge.trying_to_commit, patching(TEXT, 0, 5)],
+         holds_one_of(TEXT, TEXT[:5])),
+    Race("edge commit, PUT", edge.put_before, [edge.trying_to_commit, putting(TEXT, 0)]),
+    Race("edge, edge, of one session", edge.opened, [edge.pushing()] * 2),
+    Race("edge commit, DELETE of its blob", edge.put_before,
+         [edge.trying_to_commit, deleting(HOME)]),
+    Race("edge commit, sweeper at the end", edge.ending_soon,
+         [edge.trying_to_commit, sweeping(20)]),
+    Race("late edge commit", edge.put_before, [edge.committing] * 2, late=True),
+    Race("late edge commit, DELETE", edge.put_before,
+         [edge.trying_to_commit, edge.giving_up], late=True),
+]
+
 LATE = [
     Race("late tail", opened(12, 3), [patching(MIXED, 15, 18), patching(TEXT, 15, 18)],
          holds_one_of(TEXT[:18], MIXED[:18]), late=True),
@@ -492,4 +513,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *PARTS, *LATE, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *LATE, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]

@@ -33,7 +33,10 @@ CHOICES = {
     "MOORAGE_TRASH_DAYS": "trash_days",
 }
 DATA_NAMES = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
-OPTIONAL = WATCHED | set(CHOICES) | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
+NETWORKS = {"MOORAGE_DIRECT_FROM"}
+OPTIONAL = (
+    WATCHED | set(CHOICES) | NETWORKS | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
+)
 """Variables whose settings have a default."""
 
 
@@ -134,8 +137,8 @@ def test_each_function_has_the_variables_that_it_needs() -> None:
 
     None has MOORAGE_AUTH, which opens a registry on a laptop.
     """
-    commit = {"MOORAGE_COMMIT_FUNCTION"}
-    assert set(variables("APIHandler")) == DATA_NAMES | ACCESS | WATCHED | commit | set(CHOICES)
+    own = {"MOORAGE_COMMIT_FUNCTION", *NETWORKS, *CHOICES}
+    assert set(variables("APIHandler")) == DATA_NAMES | ACCESS | WATCHED | own
     assert set(variables("Authorizer")) == ACCESS | WATCHED
     assert set(variables("Verify")) == DATA_NAMES | WATCHED
     driving = DATA_NAMES | WATCHED | {"MOORAGE_VERIFY_FUNCTION"}
@@ -166,6 +169,12 @@ def test_every_allowed_value_of_a_parameter_is_accepted_by_the_code(variable: st
         taken = {getattr(settings(**{variable: v}), field) for v in parameter["AllowedValues"]}
         assert len(taken) == len(parameter["AllowedValues"]) > 1
     assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
+
+
+def test_no_networks_are_near_by_default() -> None:
+    """The parameter's default is the code's own: the edge serves whoever asks it."""
+    parameter = PARAMETERS[variables("APIHandler")["MOORAGE_DIRECT_FROM"]["Ref"]]
+    assert settings(MOORAGE_DIRECT_FROM=parameter["Default"]).direct_from == ()
 
 
 def test_what_asks_for_no_login_has_a_throttle_of_its_own() -> None:

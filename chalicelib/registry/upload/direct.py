@@ -17,18 +17,20 @@ from chalicelib.errors import (
     DirectUploadInvalidError,
     SizeTooLargeError,
     UnavailableError,
+    UploadInvalidError,
     UploadUnknownError,
 )
 from chalicelib.limits import PUT_MAXIMUM
 from chalicelib.registry.keys import direct_key
 from chalicelib.registry.outcomes import CheckedObject, Part, PresignedPut, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import Owner, Session, UploadState
+from chalicelib.registry.session import Owner, Session, StoredObject, UploadState
 from chalicelib.registry.upload.closing import Closing
 from chalicelib.registry.upload.direct_parts import DirectParts, WantedPart
 from chalicelib.registry.upload.leases import Leases
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.states import Event, after
+from chalicelib.registry.upload.unbegun import UnbegunSessions
 
 _CANCEL_TRIES = 4
 _START_ANEW = "cancel this upload and start a new one"
@@ -53,6 +55,7 @@ class DirectUploads:
         self._leases = Leases(ports, limits)
         self._leftovers = Leftovers(ports, limits)
         self._closing = Closing(ports, limits)
+        self._unbegun = UnbegunSessions(ports, limits)
         self._parts = DirectParts(ports, limits, self._closing)
         self.url_seconds = int(limits.direct_url)
         """How long a client may take to begin its PUT."""
@@ -147,6 +150,47 @@ class DirectUploads:
             if session.state is UploadState.DIRECT:
                 raise DirectUploadInvalidError(fault)
         return self._closing.still_live(session)
+
+    def commit_put(self, owner: Owner, name: str, digest: Digest, deadline: float) -> Session:
+        """Publish what the edge has put whole, into an upload that `name` says: its ticket.
+
+        One look and one transaction where S3 has compared the bytes. Where it has not, a driver
+        reads them, and CommitRunningError may be raised until that is done. Raises
+        DirectUploadInvalidError if they are not there, and what Closing.commit raises.
+        """
+        named = self._unbegun.named(owner, name, late=self._limits.direct_put)
+        if named.unbegun is None:
+            return self._known(owner, named.id, digest, deadline)
+        session, key = named.unbegun, direct_key(digest, named.id)
+        found = self._ports.objects.check(key)
+        stat = self._ports.objects.stat(key) if found and found.digest is None else None
+        try:
+            if stat is not None:
+                staged = StoredObject(key, stat.size, stat.etag)
+                session = self._unbegun.stage(session, digest, staged)
+                return self._closing.finish(session, digest, deadline)
+            wanted = replace(session, claim=digest, direct_size=found.size if found else 0)
+            fault = _fault(wanted, found)
+            if fault is None and found is not None:
+                return self._unbegun.publish_put(session, digest, found.size)
+        except SessionMovedError:
+            fault = None
+        # A cancellation, or another commit, may have come before.
+        if fault is not None and self._ports.sessions.get(named.id) is None:
+            raise DirectUploadInvalidError(fault)
+        return self._known(owner, named.id, digest, deadline)
+
+    def _known(self, owner: Owner, session_id: str, digest: Digest, deadline: float) -> Session:
+        """Do `commit_put` with a session that has an item."""
+        session = self._leases.find(owner, session_id)
+        if session.state is UploadState.OPEN:
+            raise UploadInvalidError(
+                "this upload has chunks: close it by a PUT, or start a new one",
+                offset=session.offset,
+            )
+        if (session.state, session.claim) == (UploadState.COMMITTED, digest):
+            return self._closing.still_live(session)
+        return self._closing.finish(session, digest, deadline)
 
     def _publish(self, session: Session, key: str) -> Session:
         now = self._ports.clock.now()

@@ -12,6 +12,7 @@ from chalicelib.registry.keys import (
     canonical_key,
     data_key,
     own_key,
+    read_direct_key,
     report_key,
     session_prefix,
     tail_key,
@@ -85,6 +86,8 @@ class Leftovers:
             for key in keys:
                 self._objects.abort_all(key)
         keys = [key for key in keys if key != session.published_key]
+        if session.staged and read_direct_key(session.staged.key):  # the edge has put it there
+            keys.append(session.staged.key)
         if session.disturbed:
             self._objects.purge(session_prefix(session.id))
         elif session.upload_id or session.tail:

@@ -31,7 +31,8 @@ before.
   item, so of all that are sent one takes effect. The item of one that is over stays longer than its
   ticket is good: a session is begun once. A whole blob is put to a key that no item names yet; so
   the sweeper looks through the keys of each hour, when no request can publish them any more, and
-  deletes what no record names.
+  deletes what no record names. The edge puts blobs there, too: what S3 has compared is published by
+  one look and one transaction; what it has not is taken for staged, and read like any such bytes.
 - A *direct* session has no lease and no driver. Its claim is in the item when it is created, and
   its client puts the bytes to the canonical key by a URL that lets through nothing else. S3
   compares their SHA-256 with the claim before it keeps them, and keeps what it has compared. So a
@@ -124,6 +125,8 @@ class IllegalMoveError(Exception):
 TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.UNBEGUN, Event.BEGIN): UploadState.OPEN,
     (UploadState.UNBEGUN, Event.WHOLE): UploadState.COMMITTED,
+    (UploadState.UNBEGUN, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.UNBEGUN, Event.ASSEMBLE): UploadState.ASSEMBLED,
     (UploadState.UNBEGUN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.SEAL): UploadState.SEALED,
     (UploadState.OPEN, Event.WHOLE): UploadState.COMMITTED,

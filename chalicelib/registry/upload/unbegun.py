@@ -14,7 +14,7 @@ from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.errors import RegistryError, UploadUnknownError
 from chalicelib.registry.keys import direct_key, timed_id
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.session import Owner, Session, UploadState
+from chalicelib.registry.session import Owner, Session, StoredObject, UploadState
 from chalicelib.registry.tickets import SEPARATOR, Tickets, UploadTicket
 from chalicelib.registry.upload.states import Event, after
 
@@ -50,17 +50,17 @@ class UnbegunSessions:
         ends = int(now + self._limits.ticket_life)
         return self._session(owner, UploadTicket(session_id, ends, algorithm), None)
 
-    def named(self, owner: Owner, name: str) -> Named:
+    def named(self, owner: Owner, name: str, *, late: float = 0.0) -> Named:
         """Read what a path names; raises UploadUnknownError for a ticket that is not its owner's.
 
-        An expired one is only an id: nothing can be begun by it.
+        One that expired more than `late` seconds ago is only an id: nothing can be begun by it.
         """
         if SEPARATOR not in name:
             return Named(name, None)
         ticket = self._tickets.read_upload(owner, name)
         if ticket is None:
             raise UploadUnknownError
-        expired = ticket.expires_at <= self._ports.clock.now()
+        expired = ticket.expires_at + late <= self._ports.clock.now()
         return Named(ticket.session, None if expired else self._session(owner, ticket, name))
 
     def publish(self, unbegun: Session, digest: Digest, data: bytes) -> Session:
@@ -68,12 +68,37 @@ class UnbegunSessions:
 
         Its key is named by no item before, so the sweeper looks for such objects: see `strays`.
         """
-        key = direct_key(digest, unbegun.id)
-        self._ports.objects.put(key, data)
+        self._ports.objects.put(direct_key(digest, unbegun.id), data)
+        return self._publish(unbegun, digest, len(data), Event.WHOLE)
+
+    def publish_put(self, unbegun: Session, digest: Digest, size: int) -> Session:
+        """Publish what the edge has put, and S3 has compared: one transaction."""
+        return self._publish(unbegun, digest, size, Event.PUBLISH)
+
+    def stage(self, unbegun: Session, digest: Digest, staged: StoredObject) -> Session:
+        """Create the item of a session whose bytes were put and not compared: they are to be read.
+
+        Their key may be written to once more, so only a copy of what was read is published.
+        """
         now = self._ports.clock.now()
-        committed = replace(
-            self._ended(unbegun, Event.WHOLE), claim=digest, offset=len(data), hash_state=None
+        session = replace(
+            unbegun,
+            state=after(unbegun.state, Event.ASSEMBLE),
+            ticket=None,
+            life_until=unbegun.created_at + self._limits.session_life,
+            sweep_at=now + self._limits.sweep_sealed,
+            claim=digest,
+            offset=staged.size,
+            staged=staged,
+            hash_state=None,
+            disturbed=True,
         )
+        self._ports.sessions.create(session)
+        return session
+
+    def _publish(self, unbegun: Session, digest: Digest, size: int, event: Event) -> Session:
+        key, now = direct_key(digest, unbegun.id), self._ports.clock.now()
+        committed = replace(self._ended(unbegun, event), claim=digest, offset=size, hash_state=None)
         published = self._ports.metadata.publish(
             unbegun, committed, key, now, is_there=self._ports.is_there
         )

@@ -1,0 +1,83 @@
+"""A registry behind the edge: the deployed function, the gateway and the API, over MiniStack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import app
+from chalicelib.digest import Digest
+from chalicelib.wiring import registry as wiring_registry
+from moorage.edge.origins import ApiOrigin, BucketOrigin, Origin
+from moorage.edge.server import Edge, EdgeOptions
+from tests.support.edge import DISTRIBUTION, function_with, store_of
+from tests.support.registries import TICKET_KEYS, registry_over
+from tests.support.servers import request, run_gateway, run_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.emulators.backends import Backend
+
+DATA = bytes(range(256)) * 24_000
+"""Six megabytes: more than Lambda takes."""
+
+DIGEST = Digest.of(DATA)
+
+
+@pytest.fixture
+def url(ministack: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve an empty registry behind the edge."""
+    backend = ministack.fresh()
+    registry = registry_over(backend)
+    monkeypatch.setattr(wiring_registry, "api", lambda: registry.api)
+    with run_gateway(app.app) as gateway:
+        origins: dict[str, Origin] = {
+            "api": ApiOrigin(gateway),
+            "bucket": BucketOrigin.at(backend.environment),
+        }
+        running = function_with(store_of(TICKET_KEYS))
+        with run_server(Edge(EdgeOptions(port=0), DISTRIBUTION, running, origins)) as served:
+            yield served
+
+
+def push(url: str, data: bytes, claimed: Digest) -> tuple[int, str]:
+    """POST, PUT, and follow what the PUT's answer says; return the last status and Location."""
+    _, opened, _ = request(url, "POST", "/v2/team/app/blobs/uploads/")
+    at = opened["Location"]
+    status, answered, _ = request(url, "PUT", f"{at}&digest={claimed}", data)
+    if status == 303:
+        status, answered, _ = request(url, "GET", answered["Location"])
+    return status, answered.get("Location", "")
+
+
+def test_a_large_layer_is_pushed_in_one_put_and_pulled_in_ranges(url: str) -> None:
+    """With nothing installed; each answer's Location is on the edge's own host."""
+    assert push(url, DATA, DIGEST) == (201, f"/v2/team/app/blobs/{DIGEST}")
+    for headers, status, body in (
+        ({}, 200, DATA),
+        ({"Range": "bytes=1000000-"}, 206, DATA[1_000_000:]),
+    ):
+        redirected, answered, _ = request(url, "GET", f"/v2/team/app/blobs/{DIGEST}", b"", headers)
+        assert (redirected, answered["Location"][:4]) == (307, "/v2/")
+        found, given, pulled = request(url, "GET", answered["Location"], b"", headers)
+        assert (found, given["Docker-Content-Digest"]) == (status, str(DIGEST))
+        assert pulled == body
+    head, answered, _ = request(url, "HEAD", answered["Location"])
+    assert (head, answered["Content-Length"]) == (200, str(len(DATA)))
+    altered = answered.get("Location", f"/v2/team/app/blobs/{DIGEST}~1~direct~x~y")
+    assert request(url, "GET", altered)[0] == 403
+
+
+def test_wrong_bytes_are_refused_and_nothing_is_published(url: str) -> None:
+    """S3 compares them with the digest before it keeps them."""
+    assert push(url, DATA[:-1] + b"?", DIGEST)[0] == 400
+    assert request(url, "HEAD", f"/v2/team/app/blobs/{DIGEST}")[0] == 404
+    assert push(url, DATA, DIGEST)[0] == 201
+
+
+def test_small_blobs_go_through_the_api(url: str) -> None:
+    """As without an edge, in the same two requests."""
+    assert push(url, b"small", Digest.of(b"small"))[0] == 201
+    assert request(url, "GET", f"/v2/team/app/blobs/{Digest.of(b'small')}")[2] == b"small"
