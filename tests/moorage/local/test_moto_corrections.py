@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -116,6 +118,22 @@ def test_a_part_is_copied_without_reading_the_whole_object() -> None:
     unreadable = FakeKey.value.getter(mock.Mock(side_effect=AssertionError("the whole object")))  # type: ignore[attr-defined]
     with mock.patch.object(FakeKey, "value", unreadable):
         assert copied(1, 100, 199) == data[100:200]
+
+
+def test_a_range_is_served_without_reading_the_whole_object(strict_moto: Backend) -> None:
+    """Else each of the many ranges of a large layer would cost as much as all of it."""
+    s3 = strict_moto.shared_clients()[0]
+    place: Any = {"Bucket": strict_moto.bucket, "Key": "large"}
+    size = 150_000_000
+    s3.put_object(**place, Body=bytes(size))
+    before, process = held(strict_moto), Path(f"/proc/{strict_moto.pid}")
+    (process / "clear_refs").write_text("5")  # the most that it has had is forgotten
+    for first in range(0, size, 10_000_000):
+        span = f"bytes={first}-{first + 9}"
+        assert s3.get_object(**place, Range=span)["Body"].read() == bytes(10)
+    most = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+    assert most
+    assert int(most[1]) * 1024 - before < size / 2
 
 
 def test_bytes_of_another_sha256_are_not_kept(backend: Backend) -> None:
