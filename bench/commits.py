@@ -20,7 +20,7 @@ from bench import cloud
 from bench.simulation import SimulatedRegistry
 from chalicelib.digest import Algorithm, Digest, Hasher
 from chalicelib.errors import CommitRunningError
-from chalicelib.limits import MIB
+from chalicelib.limits import MIB, PART_COUNT
 from chalicelib.registry.keys import data_key, parts_key
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.upload.segments import PartReport, Report
@@ -38,7 +38,8 @@ CHUNKED_PART = 8 * MIB
 """A chunk of 4 MiB is a tail, the next one makes it a part. So 10,000 parts are 84 GB."""
 
 
-DIRECT_PART = 16 * MIB
+DIRECT_PART = 8 * MIB
+"""Bytes of a part of `moorage push`; from 78 GiB on they are twice as large."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,11 @@ def in_parts(size: int, start: float) -> Commit:
 
 
 def reported(size: int) -> Report:
-    """Return the report of a blob of `size` bytes, cut as `moorage push` cuts a stream."""
+    """Return the report of a blob of `size` bytes, cut as `moorage push` cuts it."""
     words = Hasher(Algorithm.SHA256).words()
-    full, rest = divmod(size, DIRECT_PART)
-    inner = [PartReport(number, DIRECT_PART, words) for number in range(1, full + 1)]
+    part = DIRECT_PART if size <= DIRECT_PART * PART_COUNT else 2 * DIRECT_PART
+    full, rest = divmod(size, part)
+    inner = [PartReport(number, part, words) for number in range(1, full + 1)]
     return Report((*inner, PartReport(full + 1, rest, None)))
 
 

@@ -84,14 +84,21 @@ class Function:
     free_at: float
     burst: float = cloud.FUNCTION_BURST_BYTES
 
+    received: int = 0
+    """Bytes that this invocation has received."""
+
     def seconds(self, size: int, streams: int) -> float:
-        """Return how long a stream takes for so many bytes, beside others in this process."""
-        fast = min(size, self.burst)
-        self.burst -= fast
+        """Return how long one of so many streams takes, as long as the network is not held back."""
+        self.received += size
         hashed = cloud.FUNCTION_HASH_BYTES_PER_SECOND / streams
-        at_first = min(cloud.STREAM_BYTES_PER_SECOND, hashed)
-        later = min(at_first, cloud.FUNCTION_BYTES_PER_SECOND / streams)
-        return fast / at_first + (size - fast) / later
+        return size / min(cloud.STREAM_BYTES_PER_SECOND, hashed)
+
+    def held_back(self, streams: int) -> float:
+        """Return how much longer the invocation took, since all streams share the network."""
+        fast = min(self.received, self.burst)
+        slow, self.burst, self.received = self.received - fast, self.burst - fast, 0
+        rate = min(streams * cloud.STREAM_BYTES_PER_SECOND, cloud.FUNCTION_HASH_BYTES_PER_SECOND)
+        return max(0.0, slow / cloud.FUNCTION_BYTES_PER_SECOND - slow / rate)
 
 
 @dataclass
@@ -273,6 +280,7 @@ class SimulatedWorkers:
         if self.verifier is None:
             raise ValueError("there is no verifier")
         verdict = self.verifier.verdict(stretch)
+        self.clock.sleep(place.held_back(self.s3.streams))
         self.s3.function, self.s3.streams = None, 1
         place.free_at = self.clock.now()
         return verdict

@@ -92,7 +92,9 @@ class Limits(NamedTuple):
     verify_workers: int = 64
     """How many workers read segments of one blob at once."""
     verify_streams: int = 4
-    """How many segments one worker reads at once."""
+    """How many requests of one worker read at once."""
+    verify_run: int = 32 * MIB
+    """Up to so many bytes of segments that follow one another are read in one request."""
     verify_least: int = 64 * MIB
     """Bytes that a worker is asked about at least, where there are so many."""
     verify_most: int = 512 * MIB

@@ -38,7 +38,7 @@ def test_a_direct_commit_hardly_grows_with_the_blob() -> None:
     one, ten, hundred = (of("cold", DIRECT, size * GB) for size in (1, 10, 100))
     assert ten.seconds <= LIMIT * one.seconds
     assert hundred.seconds < cloud.WORKER_SECONDS / 10
-    assert of("warm", DIRECT, 10 * GB).seconds < 2
+    assert of("warm", DIRECT, 10 * GB).seconds < 2.5
 
 
 def test_a_copy_in_a_commit_is_made_side_by_side() -> None:
@@ -49,13 +49,13 @@ def test_a_copy_in_a_commit_is_made_side_by_side() -> None:
 
 
 def test_a_commit_asks_the_tables_for_the_same_at_any_size() -> None:
-    """S3 is asked for each part once, and for a page of a thousand parts once."""
+    """S3 is asked for a page of a thousand parts once, and for 24 MiB or more at a time."""
     for way in (DIRECT, CHUNKED):
         found = [each for each in all_commits("cold") if each.way == way]
         assert len({each.dynamodb for each in found}) == 1
     for each in (each for each in all_commits("cold") if each.way == DIRECT):
-        parts = -(-each.size // commits.DIRECT_PART)
-        assert each.s3 == parts + -(-parts // 1000) + 4
+        pages = -(-each.size // (1000 * commits.DIRECT_PART))
+        assert each.s3 <= each.size // (24 * 2**20) + pages + 4
 
 
 def test_the_documents_say_what_is_computed() -> None:
@@ -85,7 +85,7 @@ def test_60_gb_are_committed_in_bounded_memory_and_requests(size: int) -> None:
         tracemalloc.stop()
     parts = -(-size // commits.DIRECT_PART)
     assert parts > 3000
-    assert commit.s3 <= parts + 10
+    assert commit.s3 < parts / 5
     assert commit.dynamodb <= 10
     assert commit.verifications <= 2 * 64
     assert most < 40 * 2**20

@@ -1430,22 +1430,20 @@ RULES.append(
 
 
 @rule(
-    "words between segments are not compared", "_holds", Verifier, crashed=["parts, one put anew"]
+    "words between segments are not compared",
+    "_holds",
+    Verifier,
+    crashed=["parts, one put anew"],
 )
-def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
-    found = holds(self, stretch, segment, until)
-    return found if segment.after is None else found is not None or None
+def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, stream: object) -> bool:
+    return holds(self, stretch, segment, stream) or segment.after is not None
 
 
 @rule(
-    "the digest is not compared",
-    "_holds",
-    Verifier,
-    crashed=["parts, commit with another digest"],
+    "the digest is not compared", "_holds", Verifier, crashed=["parts, commit with another digest"]
 )
-def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
-    found = holds(self, stretch, segment, until)
-    return found if segment.after is not None else found is not None or None
+def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, stream: object) -> bool:
+    return holds(self, stretch, segment, stream) or segment.after is None
 
 
 @rule("the hash is not padded with the object's size", "__init__", Verifier, crashed=["parts"])
@@ -1457,9 +1455,12 @@ def _(init: Original, self: Verifier, ports: Ports, limits: object) -> None:
     init(self, ports, limits, alone)
 
 
-@rule("a segment that can't be read is wrong", "_holds", Verifier, failed=["parts"])
-def _(holds: Original, self: Verifier, stretch: Stretch, segment: Segment, until: float) -> object:
-    return bool(holds(self, stretch, segment, until))
+@rule("a segment that can't be read is wrong", "_judged", Verifier, failed=["parts"])
+def _(
+    judged: Original, self: Verifier, stretch: Stretch, run: Sequence[Segment], until: float
+) -> Any:  # noqa: ANN401 - as judged
+    found = dict(judged(self, stretch, run, until))
+    return [(segment.index, found.get(segment.index, False)) for segment in run]
 
 
 @rule("segments that hold are counted", "as_bits", verification, failed=["parts, one put anew"])

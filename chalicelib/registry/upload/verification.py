@@ -9,9 +9,11 @@ it holds.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 
 from chalicelib.digest import Digest
 from chalicelib.errors import (
@@ -49,33 +51,67 @@ class Verifier:
         Raises ObjectMissingError, ObjectChangedError if the object is not the one of this ETag.
         """
         until = min(until, self._ports.clock.now() + self._limits.verify_time)
-        calls = [partial(self._holds, stretch, segment, until) for segment in stretch.segments]
-        found = self._ports.at_once(self._limits.verify_streams, calls)
-        answers = {
-            answer: frozenset(
-                segment.index
-                for segment, holds in zip(stretch.segments, found, strict=True)
-                if holds is answer
-            )
-            for answer in (True, False)
-        }
-        return Verdict(held=answers[True], wrong=answers[False])
+        calls = [partial(self._judged, stretch, run, until) for run in self._runs(stretch)]
+        found = dict(chain(*self._ports.at_once(self._limits.verify_streams, calls)))
+        held = frozenset(index for index, holds in found.items() if holds)
+        return Verdict(held, frozenset(found) - held)
 
-    def _holds(self, stretch: Stretch, segment: Segment, until: float) -> bool | None:
-        """Whether a segment holds; None where it could not be read."""
+    def _runs(self, stretch: Stretch) -> list[list[Segment]]:
+        """Divide a stretch into runs without a gap, each of which is read in one request."""
+        sizes = [segment.size for segment in stretch.segments]
+        share = max(-(-sum(sizes) // self._limits.verify_streams), self._limits.verify_run)
+        begins = accumulate(sizes, initial=0)
+        placed = [
+            ((begin // share, segment.start - begin), segment)
+            for segment, begin in zip(stretch.segments, begins, strict=False)
+        ]
+        runs = groupby(placed, itemgetter(0))
+        return [[segment for _, segment in run] for _, run in runs]
+
+    def _judged(
+        self, stretch: Stretch, run: Sequence[Segment], until: float
+    ) -> list[tuple[int, bool]]:
+        """Return the index of each segment of a run that could be read, and whether it holds."""
+        judged: list[tuple[int, bool]] = []
         if self._ports.clock.now() >= until:
-            return None
-        try:
+            return judged
+        with suppress(RegistryError):
             chunks = self._ports.objects.read(
                 stretch.key,
                 etag=stretch.etag,
                 chunk_size=_READ_CHUNK,
-                first=segment.start,
-                last=segment.end - 1,
+                first=run[0].start,
+                last=run[-1].end - 1,
             )
-            return self._proof(segment, chunks, stretch.size, stretch.digest)
-        except RegistryError:
-            return None
+            stream = _Stream(chunks)
+            for segment in run:
+                if judged and self._ports.clock.now() >= until:
+                    break
+                judged.append((segment.index, self._holds(stretch, segment, stream)))
+        return judged
+
+    def _holds(self, stretch: Stretch, segment: Segment, stream: "_Stream") -> bool:
+        return self._proof(segment, stream.take(segment.size), stretch.size, stretch.digest)
+
+
+class _Stream:
+    """Bytes that come in chunks, taken in other pieces."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def take(self, size: int) -> Iterator[bytes]:
+        """Yield the next `size` bytes; raises UnavailableError where there are fewer.
+
+        All of them have to be used before the next ones are taken.
+        """
+        while size:
+            chunk = self._rest or next(self._chunks, b"")
+            if not chunk:
+                raise UnavailableError("the store sent less than was asked for")
+            self._rest = chunk[size:]
+            size -= len(chunk) - len(self._rest)
+            yield chunk[: len(chunk) - len(self._rest)]
 
 
 class Verification:

@@ -66,6 +66,7 @@ SMALL = Limits(
     verify_alone=100,
     verify_workers=3,
     verify_streams=1,
+    verify_run=1,
     verify_least=1,
     verify_most=1,
     verify_time=5.0,

@@ -24,10 +24,10 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.keys import parts_key
 from chalicelib.registry.outcomes import ObjectChangedError, ObjectMissingError
-from chalicelib.registry.proof import Stretch, Verdict
+from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session, StoredObject, UploadState
-from chalicelib.registry.upload.segments import PartReport, Report
+from chalicelib.registry.upload.segments import PartReport, Report, segments
 from chalicelib.registry.upload.verification import Verification, Verifier, as_bits, members
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.registries import TestClock
@@ -41,6 +41,7 @@ LIMITS = Limits(
     part_minimum=PART,
     verify_workers=3,
     verify_streams=2,
+    verify_run=1,
     verify_least=2 * PART,
     verify_most=4 * PART,
     verify_alone=0,
@@ -84,9 +85,10 @@ class World:
         self.clock.now = lambda: self.clock.offset  # type: ignore[method-assign]
         self.data = os.urandom(sum(self.sizes))
         unused: Any = None
-        ports = Ports(self.objects, unused, unused, unused, self.clock, unused)
-        self.workers = Workers(Verifier(ports, self.limits))
-        self.verification = Verification(ports._replace(workers=self.workers), self.limits)
+        self.ports = Ports(self.objects, unused, unused, unused, self.clock, unused)
+        self.workers = Workers(Verifier(self.ports, self.limits))
+        asking = self.ports._replace(workers=self.workers)
+        self.verification = Verification(asking, self.limits)
 
     @cached_property
     def report(self) -> Report:
@@ -112,6 +114,13 @@ class World:
             report=Digest.of(self.report.dump()),
             staged=StoredObject(key, len(self.data), etag),
         )
+
+    @property
+    def stretch(self) -> Stretch:
+        """All of it, as one worker is asked about it."""
+        staged, report = self.session.staged_object, self.report
+        cut = segments(report, report.sizes, self.algorithm)
+        return Stretch(staged.key, staged.etag, staged.size, self.session.claimed_digest, cut)
 
     def step(self, session: Session | None = None, seconds: float = 60.0) -> tuple[bool, set[int]]:
         """Make a step; returns whether all segments hold, and which are saved."""
@@ -244,21 +253,90 @@ def test_no_worker_is_asked_when_the_time_is_over(world: World) -> None:
     assert len(world.workers.asked) == 3
 
 
-def test_a_worker_begins_no_segment_when_its_time_is_over() -> None:
+@pytest.mark.parametrize("run", [1, 10 * PART])
+def test_a_worker_begins_no_segment_when_its_time_is_over(run: int) -> None:
     """It answers what it has by then; the first one is always hashed."""
-    world = World(
-        LIMITS._replace(verify_workers=1, verify_streams=1, verify_least=999, verify_most=999)
-    )
+    streams = 10 if run == 1 else 1
+    whole = LIMITS._replace(verify_workers=1, verify_least=999, verify_most=999)
+    world = World(whole._replace(verify_streams=streams, verify_run=run))
+    hashed: list[int] = []
+
+    def slowly(segment: Segment, *rest: Any) -> bool:  # noqa: ANN401 - as arrives
+        hashed.append(segment.index)
+        world.clock.sleep(25)
+        return arrives(segment, *rest)
+
+    one_by_one = world.ports._replace(at_once=lambda _, calls: [call() for call in calls])
+    world.workers.verifier = Verifier(one_by_one, world.limits, slowly)
+    assert world.step() == (False, {0, 1, 2})
+    world.clock.sleep(1000)
+    assert world.step(world.saved) == (False, {*range(6)})
+    assert hashed == [*range(6)]
+
+
+@pytest.mark.parametrize(
+    ("streams", "run", "reads"),
+    [
+        (1, 1, [(0, 580)]),
+        (2, 1, [(0, 319), (320, 580)]),
+        (4, 2 * PART, [(0, 191), (192, 319), (320, 447), (448, 580)]),
+        (10, 1, [*((n * PART, n * PART + PART - 1) for n in range(9)), (576, 580)]),
+        (10, 3 * PART, [(0, 191), (192, 383), (384, 575), (576, 580)]),
+        (4, 100 * PART, [(0, 580)]),
+    ],
+)
+def test_segments_that_follow_one_another_are_read_in_one_request(
+    streams: int, run: int, reads: list[tuple[int, int]]
+) -> None:
+    """As many requests as streams, and fewer where there is little to read; never across a gap."""
+    limits = LIMITS._replace(verify_workers=1, verify_least=999, verify_most=999)
+    world = World(limits._replace(verify_streams=streams, verify_run=run))
+    seen: list[tuple[int, int]] = []
     read = world.objects.read
 
-    def slowly(*args: Any, **kwargs: Any) -> Iterator[bytes]:  # noqa: ANN401 - as read
-        world.clock.sleep(25)
-        return read(*args, **kwargs)
+    def noted(*args: Any, first: int, last: int, **kwargs: Any) -> Iterator[bytes]:  # noqa: ANN401 - as read
+        seen.append((first, last))
+        return read(*args, first=first, last=last, **kwargs)
 
-    with mock.patch.object(world.objects, "read", slowly):
-        assert world.step() == (False, {0, 1, 2})
-        world.clock.sleep(1000)
-        assert world.step(world.saved) == (False, {*range(6)})
+    with mock.patch.object(world.objects, "read", noted):
+        assert world.step() == (True, set())
+        assert sorted(seen) == reads
+        seen.clear()
+        assert world.step(replace(world.session, verified_segments=as_bits({3}))) == (True, set())
+        assert all(first != 3 * PART and not first < 3 * PART < last for first, last in seen)
+
+
+@pytest.mark.parametrize("chunk", [1, 63, 64, 65, 1000])
+def test_segments_of_one_request_are_cut_where_they_end(world: World, chunk: int) -> None:
+    """However the bytes come; one byte that differs is in its own segment alone."""
+    data = bytearray(world.data)
+    data[5 * PART] ^= 1
+    stretch = world.stretch
+    world.objects.put(stretch.key, bytes(data))
+
+    def read(*_: Any, first: int, last: int, **__: Any) -> Iterator[bytes]:  # noqa: ANN401 - as read
+        wanted = bytes(data[first : last + 1])
+        return (wanted[at : at + chunk] for at in range(0, len(wanted), chunk))
+
+    limits = world.limits._replace(verify_streams=1, verify_run=999)
+    with mock.patch.object(world.objects, "read", read):
+        verdict = Verifier(world.ports, limits).verdict(stretch)
+    assert verdict == Verdict(frozenset({*range(10)} - {5}), frozenset({5}))
+
+
+def test_a_request_that_breaks_off_leaves_what_was_read(world: World) -> None:
+    """The segments before are judged, and those from there on are neither right nor wrong."""
+    limits = world.limits._replace(verify_streams=1, verify_run=999)
+    for failing in (True, False):
+
+        def read(*_: Any, failing: bool = failing, **__: Any) -> Iterator[bytes]:  # noqa: ANN401 - as read
+            yield world.data[: 4 * PART + 1]
+            if failing:
+                raise UnavailableError
+
+        with mock.patch.object(world.objects, "read", read):
+            verdict = Verifier(world.ports, limits).verdict(world.stretch)
+        assert verdict == Verdict(frozenset({0, 1, 2, 3}))
 
 
 def test_a_segment_that_can_not_be_read_is_not_wrong(world: World) -> None:
@@ -271,7 +349,7 @@ def test_a_segment_that_can_not_be_read_is_not_wrong(world: World) -> None:
         return read(key, first=first, **kwargs)
 
     with mock.patch.object(world.objects, "read", failing):
-        assert world.step() == (False, {*range(10)} - {4})
+        assert world.step() == (False, {*range(10)} - {4, 5})
     assert world.step(world.saved) == (True, set())
 
 
