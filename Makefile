@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test quick check-tools check format clients clients-all conformance e2e drills bench bench-quick package deploy destroy clean
 
 help:
-	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT move it;"
+	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT, EDGE_PORT;"
 	@echo "              AUTH=1 asks for a login, ADMIN_TOKEN_FILE=path gets the first one)"
 	@echo "make test     the tests that need no other program (SEED=n: in another order)"
 	@echo "make quick    those of them that take a minute: no drills, MiniStack or packages"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 RECORDED = Path(__file__).parent / "cost.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cost.md"
+THROUGH_EDGE = "edge "
+"""What stands before `push` and `pull` where they go through the edge."""
+
 BEGIN, END = "<!-- cost: begin -->", "<!-- cost: end -->"
 
 # --- Prices: list prices in USD, us-east-1, of 2026-11-24, before any free tier. ---
@@ -49,6 +52,16 @@ ECR_GB_MONTH = 0.10
 """A private repository."""
 TRANSFER_TIERS = ((10_000, 0.09), (40_000, 0.085), (100_000, 0.07))
 """GB a month at each price, out to the internet: the same from S3 and from ECR."""
+EDGE_REQUEST = 0.0100 / 1e4
+"""CloudFront, by HTTPS, in North America and Europe; so are the next four."""
+EDGE_FUNCTION = 0.10 / 1e6
+"""An invocation; a request has two, one before the origin and one after."""
+EDGE_KEY_READ = 0.03 / 1e6
+"""A read of the KeyValueStore; a request has one."""
+EDGE_TO_ORIGIN_GB = 0.020
+"""Bodies of requests, to S3 and to API Gateway. What comes from them costs nothing."""
+EDGE_TIERS = ((1_000, 0.0), (9_000, 0.085), (40_000, 0.080), (100_000, 0.060))
+"""As TRANSFER_TIERS, out of CloudFront: the first terabyte of each month is always free."""
 
 # --- Assumptions: nobody has measured these on AWS yet. ---
 
@@ -109,7 +122,15 @@ def bill(counts: Counts, cold_starts: float) -> dict[str, float]:
         + counts.dynamodb_reads * DYNAMODB_READ,
         "S3 requests": counts.s3_writes * S3_WRITE + counts.s3_reads * S3_READ,
         "CloudWatch Logs": invocations * LOG_BYTES / _GB * LOGS_GB,
+        **({"CloudFront": _edge(counts)} if counts.edge else {}),
     }
+
+
+def _edge(counts: Counts) -> float:
+    """Return what CloudFront takes for one operation's requests, but for bytes to the client."""
+    request = EDGE_REQUEST + 2 * EDGE_FUNCTION + EDGE_KEY_READ
+    to_origin = counts.bytes_in + counts.edge_bytes_in
+    return counts.edge * request + to_origin / _GB * EDGE_TO_ORIGIN_GB
 
 
 def sweeping(sweep: Counts) -> float:
@@ -124,10 +145,10 @@ def sweeping(sweep: Counts) -> float:
     return HOURS * run
 
 
-def month(workload: Workload, counts: Mapping[str, Counts]) -> dict[str, float]:
-    """Return a month's bill, in USD by line."""
-    push = bill(counts["push"], workload.cold_starts)
-    pull = bill(counts["pull"], workload.cold_starts)
+def month(workload: Workload, counts: Mapping[str, Counts], through: str = "") -> dict[str, float]:
+    """Return a month's bill, in USD by line; `through` is what pushes and pulls go through."""
+    push = bill(counts[f"{through}push"], workload.cold_starts)
+    pull = bill(counts[f"{through}pull"], workload.cold_starts)
     tables_gb = workload.stored_gb / cost_image.NEW * counts["push"].kept_bytes
     return {
         **{line: workload.pushes * push[line] + workload.pulls * pull[line] for line in push},
@@ -137,10 +158,10 @@ def month(workload: Workload, counts: Mapping[str, Counts]) -> dict[str, float]:
     }
 
 
-def transfer(gigabytes: float) -> float:
+def transfer(gigabytes: float, tiers: Sequence[tuple[float, float]] = TRANSFER_TIERS) -> float:
     """Return what so many GB out to the internet cost in a month, in USD."""
     cost = 0.0
-    for size, price in TRANSFER_TIERS:
+    for size, price in tiers:
         cost += min(gigabytes, size) * price
         gigabytes = max(gigabytes - size, 0)
     if gigabytes:
@@ -150,7 +171,8 @@ def transfer(gigabytes: float) -> float:
 
 def tables(counts: Mapping[str, Counts]) -> str:
     """Return what stands between the markers of docs/cost.md."""
-    return "\n\n".join((_months(counts), _operations(counts), _break_even(counts)))
+    parts = (_months(counts), _with_edge(counts), _operations(counts), _break_even(counts))
+    return "\n\n".join(parts)
 
 
 def _months(counts: Mapping[str, Counts]) -> str:
@@ -168,6 +190,36 @@ def _months(counts: Mapping[str, Counts]) -> str:
             ["**Moorage**", *(f"**{text}**" for text in _money(totals))],
             ["**ECR** (storage)", *(f"**{text}**" for text in _money(ecr))],
             ["either: transfer, if every pull leaves AWS", *_money(out)],
+        ],
+    )
+
+
+def _with_edge(counts: Mapping[str, Counts]) -> str:
+    """Return a month with the edge beside one without it; what both have alike is one line."""
+    with_edge = [month(each, counts, THROUGH_EDGE) for each in WORKLOADS]
+    without = [month(each, counts) for each in WORKLOADS]
+    gigabytes = [each.pulls * counts["pull"].bytes_out / _GB for each in WORKLOADS]
+    shown = ("API Gateway", "Lambda", "DynamoDB requests", "S3 requests", "CloudFront")
+    rest = [sum(v for line, v in lines.items() if line not in shown) for lines in with_edge]
+    totals = [sum(lines.values()) for lines in with_edge]
+    before = [sum(lines.values()) for lines in without]
+    edge_out = [transfer(each, EDGE_TIERS) for each in gigabytes]
+    s3_out = [transfer(each) for each in gigabytes]
+    alls = [
+        [one + other for one, other in zip(*pair, strict=True)]
+        for pair in ((totals, edge_out), (before, s3_out))
+    ]
+    return _table(
+        ["USD a month, with the edge", *(workload.name for workload in WORKLOADS)],
+        [
+            *([line, *_money([lines[line] for lines in with_edge])] for line in shown),
+            ["logs, the sweeper, storage", *_money(rest)],
+            ["**Moorage, with the edge**", *(f"**{text}**" for text in _money(totals))],
+            ["**Moorage, without**", *(f"**{text}**" for text in _money(before))],
+            ["transfer out of CloudFront, if every pull leaves AWS", *_money(edge_out)],
+            ["transfer out of S3, without the edge", *_money(s3_out)],
+            ["**all of it, with the edge**", *(f"**{text}**" for text in _money(alls[0]))],
+            ["**all of it, without**", *(f"**{text}**" for text in _money(alls[1]))],
         ],
     )
 

@@ -48,6 +48,13 @@ _head_mode = option(
     "--gateway-port", PORT, "where the gateway listens; 0 takes a free port", "8000", "GATEWAY_PORT"
 )
 @option("--proxy-port", PORT, "where clients push; 0 takes a free port", "5000", "PROXY_PORT")
+@option(
+    "--edge-port",
+    PORT,
+    "where clients that PUT a blob whole push, as through CloudFront; 0 takes a free port",
+    "5001",
+    "EDGE_PORT",
+)
 @option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
 @_head_mode
 @option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")

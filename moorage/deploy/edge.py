@@ -13,8 +13,8 @@ from moorage.deploy import DeployError
 from moorage.deploy.account import Account, StageNames
 from moorage.deploy.stacks import Stack, WantedStack
 
-AT_FIRST: Final = False
-"""Whether a new registry has an edge unless it is told otherwise."""
+AT_FIRST: Final = True
+"""Whether a new registry has an edge unless it is told otherwise, where there is CloudFront."""
 
 DOMAIN, CERTIFICATE, ZONE = "DomainName", "CertificateArn", "HostedZoneId"
 _OF_A_DOMAIN: Final = (DOMAIN, CERTIFICATE, ZONE)

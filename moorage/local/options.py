@@ -35,6 +35,7 @@ class LocalOptions:
 
     gateway_port: int = 8000
     proxy_port: int = 5000
+    edge_port: int = 5001
     aws_endpoint: str | None = None
     head_mode: str = "body"
     inline_limit: int | None = None
@@ -51,24 +52,31 @@ class LocalOptions:
 
 
 def with_ports(options: LocalOptions) -> LocalOptions:
-    """Return the options with two ports that can be listened on; raises LocalError."""
+    """Return the options with ports that can be listened on, each another; raises LocalError."""
     if options.admin_token_file is not None and not options.auth:
         raise LocalError(
             "without access control there is no admin: give --auth (or AUTH=1) too, or no"
             " --admin-token-file (or ADMIN_TOKEN_FILE)"
         )
-    gateway = options.gateway_port or ports.free_port(options.proxy_port)
-    proxy = options.proxy_port or ports.free_port(gateway)
-    if gateway == proxy:
-        raise LocalError(
-            f"the gateway and the proxy can't both have port {gateway}: "
-            "give one another by --gateway-port or --proxy-port"
-        )
-    for name, port in (("gateway", gateway), ("proxy", proxy)):
-        problem = ports.problem(port)
+    wanted = {name: getattr(options, f"{name}_port") for name in ("gateway", "proxy", "edge")}
+    chosen: dict[str, int] = {}
+    for name, port in wanted.items():
+        twin = next((other for other, taken in chosen.items() if port == taken), None)
+        if twin is not None:
+            raise LocalError(
+                f"the {twin} and the {name} can't both have port {port}: "
+                f"give one another by --{twin}-port or --{name}-port"
+            )
+        chosen[name] = port or ports.free_port(but={*wanted.values(), *chosen.values()})
+        problem = ports.problem(chosen[name])
         if problem is not None:
             raise LocalError(port_problem(name, port, problem))
-    return replace(options, gateway_port=gateway, proxy_port=proxy)
+    return replace(
+        options,
+        gateway_port=chosen["gateway"],
+        proxy_port=chosen["proxy"],
+        edge_port=chosen["edge"],
+    )
 
 
 def port_problem(name: str, port: int, problem: str) -> str:

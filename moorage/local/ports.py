@@ -6,6 +6,7 @@ This module must never take a port away from a server that has it.
 import errno
 import secrets
 import socket
+from collections.abc import Collection
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,11 +36,11 @@ def problem(port: int) -> str | None:
     return None
 
 
-def free_port(but: int | None = None) -> int:
-    """Return a port that nothing listens on, but never `but`. Raises OSError if none is found."""
+def free_port(but: Collection[int] = ()) -> int:
+    """Return a port that nothing listens on, and none of `but`. Raises OSError if none is found."""
     for _ in range(_TRIES):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
-        if port != but and problem(port) is None:
+        if port not in but and problem(port) is None:
             return port
     raise OSError(errno.EADDRINUSE, f"no free port found between {_FIRST} and {_LAST}")
 

@@ -27,6 +27,7 @@ class LocalAddresses:
 
     gateway: str
     proxy: str
+    edge: str
     aws: str
     admin_token: str | None = field(repr=False)
     """The admin's API token; None: the registry is open."""
@@ -46,6 +47,7 @@ def announced(
     content = {
         "gateway": addresses.gateway,
         "proxy": addresses.proxy,
+        "edge": addresses.edge,
         "aws": addresses.aws,
         "pids": dict(pids),
         "auth": options.auth,
@@ -63,7 +65,7 @@ def announced(
 
 
 def _ready_text(options: LocalOptions, addresses: LocalAddresses) -> str:
-    host = urlsplit(addresses.proxy).netloc
+    host, edge = urlsplit(addresses.proxy).netloc, urlsplit(addresses.edge).netloc
     image = f"{host}/demo/my-image:1"
     token = addresses.admin_token
     access = OPEN if token is None else closed(addresses, token, options.admin_token_file)
@@ -71,13 +73,21 @@ def _ready_text(options: LocalOptions, addresses: LocalAddresses) -> str:
     store = "moto: in memory, gone when this ends" if in_memory else "yours, and kept"
     return f"""Moorage is ready.
 
-  clients push to and pull from  {addresses.proxy}
-  the gateway, as on AWS         {addresses.gateway}  (no request above 10 MB)
-  S3 and DynamoDB                {addresses.aws}  ({store})
+  docker 29, buildx, oras, helm: push here, no proxy     {addresses.edge}
+  every other client pushes here, through the proxy      {addresses.proxy}
+  the gateway, as on AWS: no request above 10 MB         {addresses.gateway}
+  S3 and DynamoDB: {store:<38}{addresses.aws}
 
 {access}
 
-Push and pull an image of yours, here called my-image:
+Push and pull an image of yours, here called my-image. By docker 29 with its containerd image
+store, whose layers go straight to S3:
+
+  docker tag my-image {edge}/demo/my-image:1
+  docker push {edge}/demo/my-image:1
+  docker pull {edge}/demo/my-image:1
+
+By any docker, podman and skopeo:
 
   docker tag my-image {image}
   docker push {image}
@@ -94,7 +104,10 @@ Ctrl-C stops it."""
 
 def closed(addresses: LocalAddresses, token: str, token_file: Path | None) -> str:
     """Return how to log in as the admin, with the token in a file, or printed here this once."""
-    user, host = ADMIN_NAME, urlsplit(addresses.proxy).netloc
+    user, host, edge = (
+        ADMIN_NAME,
+        *(urlsplit(url).netloc for url in (addresses.proxy, addresses.edge)),
+    )
     if token_file is None:
         intro = f"Access is controlled. The API token of {user}, shown this once:\n\n  {token}"
         how, given = "each asks for the token as the password", ""
@@ -109,6 +122,7 @@ def closed(addresses: LocalAddresses, token: str, token_file: Path | None) -> st
 
 Log in first ({how}):
 
+  docker login -u {user} {edge}{given}
   docker login -u {user} {host}{given}
   podman login --tls-verify=false -u {user} {host}{given}
   skopeo login --tls-verify=false -u {user} {host}{given}

@@ -1,4 +1,4 @@
-"""`moorage local`: moto, the gateway and the push proxy, children of this process.
+"""`moorage local`: moto, the gateway, the push proxy and the edge, children of this process.
 
 They start and stop in order. This module must never leave a child behind, and never send anything
 of the user's AWS settings to moto.
@@ -36,6 +36,7 @@ class ChildCommands:
     moto: Sequence[str] = backend.MOTO_COMMAND
     gateway: Sequence[str] = (*_MOORAGE, "gateway", "--stop-with-input")
     proxy: Sequence[str] = (*_MOORAGE, "proxy", "--stop-with-input")
+    edge: Sequence[str] = (*_MOORAGE, "edge", "--stop-with-input")
 
 
 def run(
@@ -89,12 +90,13 @@ class _Local:
         self._start("gateway", arguments, environment)
         if not self._answers(f"{gateway}/v2/", _REGISTRY_ANSWERS, stopping):
             return None
-        port = ("--port", str(options.proxy_port))
-        arguments = (*programs.proxy, "--upstream", gateway, *port, *more)
-        self._start("proxy", arguments, environment)
-        if not self._answers(f"{proxy}/v2/", _REGISTRY_ANSWERS, stopping):
-            return None
-        return LocalAddresses(gateway, proxy, aws, admin_token)
+        edge = f"http://{ports.LOOPBACK}:{options.edge_port}"
+        for name, command, url in (("proxy", programs.proxy, proxy), ("edge", programs.edge, edge)):
+            port = ("--port", url.rpartition(":")[2])
+            self._start(name, (*command, "--upstream", gateway, *port, *more), environment)
+            if not self._answers(f"{url}/v2/", _REGISTRY_ANSWERS, stopping):
+                return None
+        return LocalAddresses(gateway, proxy, edge, aws, admin_token)
 
     def watch(self, stopping: StopRequest) -> None:
         """Wait for a signal; raises LocalError as soon as a child has ended."""

@@ -81,7 +81,7 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
         ready_file = Path(folder) / "ready.json"
         command = [
             str(Path(sys.executable).with_name("moorage")),
-            *("local", "--gateway-port", "0", "--proxy-port", "0"),
+            *("local", "--gateway-port", "0", "--proxy-port", "0", "--edge-port", "0"),
             *("--ready-file", str(ready_file), *options),
         ]
         with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT, environment):

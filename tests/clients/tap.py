@@ -35,6 +35,8 @@ class TappedExchange:
     path: str
     status: int = 0
     sent: int = 0
+    target: str = ""
+    """What a request to an AWS service names as its operation; S3's name none."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ class _Passing:
         return close
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
-        seen = TappedExchange(request.method, request.raw_path)
+        target = request.headers.get("X-Amz-Target", "")
+        seen = TappedExchange(request.method, request.raw_path, target=target)
         self.tap.exchanges.append(seen)
         body = None if request.method in _NO_BODY else _counted(request.content, seen)
         async with self._session.request(

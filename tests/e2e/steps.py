@@ -236,7 +236,8 @@ def deploy(deployment: Deployment) -> None:
     """`moorage deploy` creates a registry, and hands over the first API token."""
     deployment.creations += 1
     said = deployment.moorage(
-        *("deploy", "--stage", NAMES.stage, "--admin-token-file", str(deployment.token_file))
+        *("deploy", "--stage", NAMES.stage, "--edge", "no"),
+        *("--admin-token-file", str(deployment.token_file)),
     )
     _expect(said, f"The registry is at {deployment.url}/v2/", str(deployment.token_file))
 
@@ -388,7 +389,7 @@ def destroy(deployment: Deployment) -> None:
 def deploy_again(deployment: Deployment) -> None:
     """A deployment over what was kept serves the same images to the same API token."""
     deployment.creations += 1
-    said = deployment.moorage("deploy", "--stage", NAMES.stage)
+    said = deployment.moorage("deploy", "--stage", NAMES.stage, "--edge", "no")
     _expect(said, f"The registry is at {deployment.url}/v2/")
     deployment.must_pull(deployment.host, "gateway")
 

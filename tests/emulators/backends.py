@@ -23,7 +23,7 @@ from moorage.local import backend as local_backend
 from moorage.local import children, ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -121,12 +121,12 @@ def moto_backend(*, strict: bool = True, copy_limit: int | None = None) -> Itera
 
 
 @contextmanager
-def ministack_backend() -> Iterator[Backend]:
-    """Run MiniStack until the block ends, with S3 and DynamoDB only and nothing left on disk."""
+def ministack_backend(*more: str) -> Iterator[Backend]:
+    """Run MiniStack until the block ends: S3, DynamoDB and `more`, and nothing left on disk."""
     port = ports.free_port()
     url = f"http://{ports.LOOPBACK}:{port}"
     with tempfile.TemporaryDirectory(prefix="moorage-ministack-") as folder:
-        environment = _plain_environment() | _ministack_variables(port, folder)
+        environment = _plain_environment() | _ministack_variables(port, folder, more)
         child = children.start("ministack", _MINISTACK, environment)
         try:
             children.wait_until_answers(child, f"{url}/_ministack/ready", statuses=_READY)
@@ -135,11 +135,11 @@ def ministack_backend() -> Iterator[Backend]:
             child.stop()
 
 
-def _ministack_variables(port: int, folder: str) -> dict[str, str]:
+def _ministack_variables(port: int, folder: str, more: Sequence[str]) -> dict[str, str]:
     return {
         "BIND_HOST": ports.LOOPBACK,
         "GATEWAY_PORT": str(port),
-        "SERVICES": "s3,dynamodb",
+        "SERVICES": ",".join(("s3", "dynamodb", *more)),
         "LOG_LEVEL": "WARNING",
         # The listeners that it opens of its own accord, on all addresses.
         "IOT_MTLS_ENABLED": "0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from tests.clients.flows.place import USER
@@ -15,14 +16,23 @@ _CHART = {
 }
 
 
-def push_and_pull_a_chart(place: Place, program: str) -> None:
-    """Push a chart twice with a helm; the archive that it pulls has the bytes that it pushed."""
+_FILE = 4 * 1024 * 1024
+"""Bytes of a file that helm still takes into a chart: 5 MiB is its limit."""
+
+
+def push_and_pull_a_chart(place: Place, program: str, files: int = 0) -> None:
+    """Push a chart twice with a helm; the archive that it pulls has the bytes that it pushed.
+
+    `files` of 4 MiB that can't be compressed make it large; helm takes 100 MiB in all.
+    """
     work = place.workspace
     folder, packed, pulled = (work.fresh(kind) for kind in ("chart", "packed", "pulled"))
     for file, text in _CHART.items():
         target = folder / "demo" / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text.replace("{name}", place.repository))
+    for number in range(files):
+        (folder / "demo" / f"filler{number}").write_bytes(os.urandom(_FILE))
     work.run(program, "package", folder / "demo", "--destination", packed)
     if place.password is not None:
         work.run(

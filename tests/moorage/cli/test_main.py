@@ -40,8 +40,9 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
 @pytest.mark.parametrize(
     ("variables", "words", "expected"),
     [
-        # `moorage local` alone means moto, port 8000 and port 5000.
-        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000)),
+        # `moorage local` alone means moto, and the ports 8000, 5000 and 5001.
+        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000, edge_port=5001)),
+        ("EDGE_PORT=5003", "", LocalOptions(edge_port=5003)),
         ("GATEWAY_PORT=8001 PROXY_PORT=5001", "--proxy-port 5002", LocalOptions(8001, 5002)),
         ("GATEWAY_PORT= PROXY_PORT=", "", LocalOptions()),
         *[(f"AUTH={word}", "", LocalOptions(auth=True)) for word in ("1", "yes", "anything", "No")],
@@ -75,14 +76,14 @@ def test_variables_are_defaults(
 def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path) -> None:
     """Each option sets the field of its name."""
     words = (
-        "local --gateway-port 1 --proxy-port 0 --aws-endpoint http://x "
+        "local --gateway-port 1 --proxy-port 0 --edge-port 2 --aws-endpoint http://x "
         f"--head-mode zero --inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
         f"--admin-token-file {tmp_path}/token --allow-host A.lan:5000 --allow-host *"
     )
     cli.main(words.split())
     token = tmp_path / "token"
     hosts = ("a.lan", "*")
-    expected = LocalOptions(1, 0, "http://x", "zero", 0, tmp_path, "debug", True, token, hosts)  # noqa: FBT003 - in order
+    expected = LocalOptions(1, 0, 2, "http://x", "zero", 0, tmp_path, "debug", True, token, hosts)  # noqa: FBT003 - in order
     assert asked == [expected]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from moorage.deploy import edge as deploy_edge
 from tests.moorage.deploy import cloudformation
 from tests.moorage.deploy.cloud import Cloud
 from tests.moorage.deploy.cloudformation import emulated
@@ -25,6 +26,8 @@ def cloud(
 ) -> Iterator[Cloud]:
     """An empty account."""
     forget_settings(monkeypatch, tmp_path)
+    # Most tests are of a registry without an edge, as every one was.
+    monkeypatch.setattr(deploy_edge, "AT_FIRST", False)
     # No API of moto's can be reached.
     monkeypatch.setattr("moorage.doctor.run.measured_strategy", lambda _: "redirect")
     with emulated():

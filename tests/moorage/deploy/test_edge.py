@@ -19,6 +19,7 @@ from tests.moorage.deploy.cloudformation import ACCOUNT, EDGE_HOST, STORE
 if TYPE_CHECKING:
     from tests.moorage.deploy.cloud import Cloud
 
+USUAL = deploy_edge.AT_FIRST
 EDGE_URL = f"https://{EDGE_HOST}"
 CERTIFICATE = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1"
 ELSEWHERE = f"arn:aws:acm:eu-west-1:{ACCOUNT}:certificate/1"
@@ -157,7 +158,7 @@ def test_a_registry_that_stands_without_an_edge_gets_none_unasked(
 ) -> None:
     """Its URL would change, and images are named by it; a new one has what is usual."""
     cloud.done("deploy", "--edge", "no")
-    monkeypatch.setattr(deploy_edge, "AT_FIRST", True)
+    monkeypatch.setattr(deploy_edge, "AT_FIRST", USUAL)
     cloud.done("deploy")
     assert cloud.find(EDGE) is None
     cloud.done("deploy", "--stage", "y")

@@ -1,4 +1,4 @@
-"""Runs `moorage local` with fakes for the gateway and the proxy, here or in a process of its own.
+"""Runs `moorage local` with fakes for its children but moto, here or in a process of its own.
 
 `start` runs this module as a program. No real child but moto is ever started.
 """
@@ -26,8 +26,9 @@ _FAKE = (sys.executable, "-m", "tests.moorage.local.fake_child")
 
 def fakes(log: Path, gateway: str = "serves", proxy: str = "serves") -> local.ChildCommands:
     """Return the commands of fakes that behave as named, and note it in `log`."""
+    behaviours = {"gateway": gateway, "proxy": proxy, "edge": "serves"}
     return local.ChildCommands(
-        gateway=(*_FAKE, "gateway", gateway, str(log)), proxy=(*_FAKE, "proxy", proxy, str(log))
+        **{name: (*_FAKE, name, each, str(log)) for name, each in behaviours.items()}
     )
 
 
@@ -76,7 +77,7 @@ def start(
     """Start it with fakes; `options` are LocalOptions' fields, as JSON."""
     ready_file, log = folder / "ready.json", folder / "log"
     plan = {
-        "options": {"gateway_port": 0, "proxy_port": 0, **options},
+        "options": {"gateway_port": 0, "proxy_port": 0, "edge_port": 0, **options},
         "fakes": [str(log), gateway, proxy],
         "ready_file": str(ready_file),
     }

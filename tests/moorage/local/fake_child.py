@@ -1,4 +1,4 @@
-"""A fake of the gateway or the proxy below `moorage local`: it answers 200, or misbehaves.
+"""A fake of a child of `moorage local`: it answers 200, or misbehaves.
 
 `python -m tests.moorage.local.fake_child NAME BEHAVIOUR LOG --port N ...`; LOG gets a line when it
 starts and one at SIGTERM. Other options are ignored.
@@ -40,7 +40,7 @@ def main() -> None:
         signal.pause()
     with run_fake(lambda asked: asked.answer(200), options.port) as url:
         if options.behaviour == "dies-later":
-            while "proxy up" not in options.log.read_text(encoding="utf-8"):
+            while "edge up" not in options.log.read_text(encoding="utf-8"):
                 time.sleep(0.05)
             time.sleep(0.5)
             print(f"{options.name}: fell over", file=sys.stderr, flush=True)

@@ -38,12 +38,12 @@ STRAY = {
 }
 
 
-@pytest.mark.parametrize("name", ["gateway", "proxy"])
+@pytest.mark.parametrize("name", ["gateway", "proxy", "edge"])
 def test_a_taken_port_is_an_error_that_names_both_ways_to_move_it(name: str) -> None:
-    """It is one line, and there is one for each of the two ports."""
+    """It is one line, and there is one for each of the three ports."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        free = {"gateway_port": 0, "proxy_port": 0}
+        free = {"gateway_port": 0, "proxy_port": 0, "edge_port": 0}
         with pytest.raises(LocalError) as caught:
             with_ports(LocalOptions(**{**free, f"{name}_port": port}))
     text = str(caught.value)
@@ -70,8 +70,8 @@ def test_a_token_file_without_access_control_is_refused() -> None:
 
 def test_ports_that_may_be_any_become_free_ones() -> None:
     """They differ, and the URL of the gateway has its port."""
-    options = with_ports(LocalOptions(gateway_port=0, proxy_port=0))
-    assert len({0, options.gateway_port, options.proxy_port}) == 3
+    options = with_ports(LocalOptions(gateway_port=0, proxy_port=0, edge_port=0))
+    assert len({0, options.gateway_port, options.proxy_port, options.edge_port}) == 4
     assert options.gateway_url == f"http://127.0.0.1:{options.gateway_port}"
 
 
@@ -82,12 +82,12 @@ def test_a_port_on_which_a_server_listens_is_in_use(address: tuple[str, int]) ->
         assert ports.problem(server.getsockname()[1]) == "is already in use"
 
 
-def test_a_free_port_is_never_the_excluded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_port_is_never_an_excluded_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two ports, both free, only the other is found."""
     monkeypatch.setattr(ports, "problem", lambda _: None)
     monkeypatch.setattr(ports, "_FIRST", 20_000)
     monkeypatch.setattr(ports, "_LAST", 20_002)
-    assert {ports.free_port(20_000) for _ in range(20)} == {20_001}
+    assert {ports.free_port({20_000}) for _ in range(20)} == {20_001}
 
 
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
@@ -137,7 +137,8 @@ def test_the_gateways_environment(
 def test_a_token_that_is_in_a_file_is_not_printed() -> None:
     """The login lines read the file, whatever its name; without a file the token is shown once."""
     secret = "moor_secret"  # noqa: S105 - a test's
-    addresses = LocalAddresses("http://127.0.0.1:8000", "http://127.0.0.1:5000", "", secret)
+    gateway, proxy, edge = (f"http://127.0.0.1:{port}" for port in (8000, 5000, 5001))
+    addresses = LocalAddresses(gateway, proxy, edge, "", secret)
     text = closed(addresses, secret, Path("/tmp/a token"))  # noqa: S108 - nothing is written there
     assert secret not in text
     for program in ("docker login", "podman login --tls-verify=false"):

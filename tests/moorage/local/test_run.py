@@ -34,8 +34,9 @@ def run_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(gateway: str = "serves", proxy: str = "serves", **options: Any) -> Any:  # noqa: ANN401 - fields of LocalOptions
         log = tmp_path / "log"
-        ports = {"gateway_port": 0, "proxy_port": 0, "ready_file": tmp_path / "ready.json"}
-        chosen = local.LocalOptions(**{**ports, **options})
+        free = dict.fromkeys(("gateway_port", "proxy_port", "edge_port"), 0)
+        ready = {"ready_file": tmp_path / "ready.json"}
+        chosen = local.LocalOptions(**{**free, **ready, **options})
         status = local.run(chosen, programs=driver.fakes(log, gateway, proxy))
         assert not (tmp_path / "ready.json").exists()
         return status, capsys.readouterr().err, driver.noted(log)
@@ -67,43 +68,60 @@ def test_an_endpoint_without_ssm_is_refused(run_here: Run, ministack: Backend) -
 
 
 @pytest.mark.parametrize(
-    ("gateway", "proxy", "told", "last", "other"),
+    ("gateway", "proxy", "told", "last", "then"),
     [
-        ("serves", "dies", "proxy ended (exit status 1)", "proxy: no such luck", "gateway"),
-        ("dies-later", "serves", "gateway ended (exit status 3)", "gateway: fell over", "proxy"),
+        (
+            *("serves", "dies", "proxy ended (exit status 1)", "proxy: no such luck"),
+            ["gateway down"],
+        ),
+        (
+            *("dies-later", "serves", "gateway ended (exit status 3)", "gateway: fell over"),
+            ["edge up", "edge down", "proxy down"],
+        ),
     ],
     ids=["while starting", "later"],
 )
 def test_a_child_that_dies_ends_everything(  # noqa: PLR0913 - fixtures, and a row of the table
-    run_here: Run, moto: Backend, gateway: str, proxy: str, told: str, last: str, other: str
+    run_here: Run,
+    moto: Backend,
+    gateway: str,
+    proxy: str,
+    told: str,
+    last: str,
+    then: list[str],
 ) -> None:
-    """The error names the child, how it ended, and its last lines; the other one is stopped."""
+    """The error names the child, how it ended, and its last lines; the others are stopped."""
     status, errors, noted = run_here(gateway, proxy, aws_endpoint=moto.endpoint_url)
     assert status == 1
     assert f"moorage local: {told}" in errors
     assert last in errors
-    assert noted == ["gateway up", "proxy up", f"{other} down"]
+    assert noted == ["gateway up", "proxy up", *then]
 
 
 def test_a_signal_stops_children_in_order(tmp_path: Path) -> None:
-    """Ready, it says where things are; at a signal it stops the proxy first and exits with 0."""
+    """Ready, it says where things are; at a signal it stops the last one first and exits with 0."""
     driven = driver.start(tmp_path, {})
     ready = driven.ready()
-    assert set(ready) == {"gateway", "proxy", "aws", "pids", "auth", "admin_token_file"}
+    assert set(ready) == {"gateway", "proxy", "edge", "aws", "pids", "auth", "admin_token_file"}
     assert (ready["auth"], ready["admin_token_file"]) == (False, None)
-    pids = [ready["pids"][name] for name in ("moto", "gateway", "proxy")]
+    pids = [ready["pids"][name] for name in ("moto", "gateway", "proxy", "edge")]
     assert all(driver.alive(pid) for pid in pids)
     driven.process.send_signal(signal.SIGINT)
     status, output, errors = driven.end()
     assert (status, errors) == (0, "")
     notes = driver.noted(driven.log)
-    assert notes == ["gateway up", "proxy up", "proxy down", "gateway down"]
+    names = ["gateway", "proxy", "edge"]
+    assert notes == [f"{name} up" for name in names] + [f"{name} down" for name in names[::-1]]
     assert not any(driver.alive(pid) for pid in pids)
     assert not driven.ready_file.exists()
     image = ready["proxy"].removeprefix("http://") + "/demo/my-image:1"
     for command in (f"docker push {image}", f"podman push --tls-verify=false my-image {image}"):
         assert command in output
     assert f"docker://{image}" in output
+    edge = ready["edge"]
+    first = output.splitlines()[2]
+    assert first == f"  docker 29, buildx, oras, helm: push here, no proxy     {edge}"
+    assert f"docker push {edge.removeprefix('http://')}/demo/my-image:1" in output
     assert "in memory, gone when this ends" in output
     assert "The registry is open: everybody on this machine" in output
     assert "make run AUTH=1" in output

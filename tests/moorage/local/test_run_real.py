@@ -46,7 +46,16 @@ class LocalRegistry:
 
 def start(folder: Path, *options: str) -> LocalRegistry:
     """Start it on free ports, from a folder that isn't the checkout; wait until it is ready."""
-    free = ("--gateway-port", "0", "--proxy-port", "0", "--ready-file", "ready.json")
+    free = (
+        "--gateway-port",
+        "0",
+        "--proxy-port",
+        "0",
+        "--edge-port",
+        "0",
+        "--ready-file",
+        "ready.json",
+    )
     process = subprocess.Popen(
         [MOORAGE, "local", *free, *options],
         cwd=folder,
@@ -92,18 +101,20 @@ def log_in(challenge: dict[str, str], token: str) -> Answer:
 def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> None:
     """A blob that was pushed at the proxy is at the gateway; after kill -9 all children end."""
     registry = start(tmp_path, "--allow-host", "registry.lan")
-    gateway, proxy = registry.ready["gateway"], registry.ready["proxy"]
-    for door in (gateway, proxy):
+    gateway, proxy, edge = (registry.ready[name] for name in ("gateway", "proxy", "edge"))
+    for door in (gateway, proxy, edge):
         status, headers, _ = ask(door, "GET", "/v2/")
         assert (status, headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
     assert push_blob(proxy, REPOSITORY, BLOB) == 201
     status, headers, _ = ask(gateway, "HEAD", f"/v2/{REPOSITORY}/blobs/{DIGEST}")
     assert (status, headers["Content-Length"]) == (200, str(len(BLOB)))
     check_direct_upload(registry)
-    doors = {registry.ready["aws"], gateway, proxy}
+    doors = {registry.ready["aws"], gateway, proxy, edge}
     assert {ask_as("evil.example", door)[0] for door in doors} == {403}
-    assert {door for door in doors if ask_as("registry.lan", door)[0] == 200} == {gateway, proxy}
-    assert len(registry.pids) == 3
+    assert {door for door in doors if ask_as("registry.lan", door)[0] == 200} == doors - {
+        registry.ready["aws"]
+    }
+    assert len(registry.pids) == 4
     registry.process.kill()
     driver.wait_until_gone(*registry.pids)
     registry.process.communicate()
