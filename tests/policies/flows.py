@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import boto3
@@ -354,6 +354,36 @@ def an_upload_that_is_long_to_commit(deployment: ReplayedDeployment) -> None:
     session_id = at.partition("?")[0].rpartition("/")[2]
     deployment.commit(session_id)
     closed(deployment, at, data)
+
+
+def an_upload_by_the_edge(deployment: ReplayedDeployment) -> None:
+    """What it has put is looked at and published; in the other repository, deleted."""
+    data = os.urandom(1000)
+    for _ in range(2):
+        at = put_by_edge(deployment, data, ChecksumAlgorithm="SHA256")
+        assert deployment.ask("GET", f"{at}?commit&digest={Digest.of(data)}").status == 201
+    at = put_by_edge(deployment, data, ChecksumAlgorithm="SHA256")
+    assert deployment.ask("DELETE", at).status == 204
+
+
+def an_upload_by_the_edge_that_s3_has_not_compared(deployment: ReplayedDeployment) -> None:
+    """It is read and copied: by the request, and by the commit function where that is long."""
+    for size in (1000, COMMIT_INLINE + MIB):
+        data = os.urandom(size)
+        at = put_by_edge(deployment, data, ContentType="application/octet-stream")
+        target = f"{at}?commit&digest={Digest.of(data)}"
+        if deployment.ask("GET", target).status == 307:
+            deployment.commit(at.rpartition("/")[2].partition("~")[0])
+        assert deployment.ask("GET", target).status == 201
+
+
+def put_by_edge(deployment: ReplayedDeployment, data: bytes, **how: Any) -> str:
+    """Open an upload and put its bytes where the edge does; return the upload's path."""
+    at = started(deployment, fresh_name()).partition("?")[0]
+    session = at.rpartition("/")[2].partition("~")[0]
+    key, under = f"direct/{session}/{Digest.of(data).hex}", deployment.arranged
+    under.s3.put_object(Bucket=under.bucket, Key=key, Body=data, **how)
+    return at
 
 
 def a_direct_upload(deployment: ReplayedDeployment) -> None:

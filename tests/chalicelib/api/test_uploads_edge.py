@@ -94,6 +94,43 @@ def test_a_cancelled_upload_is_not_committed(registry: RegistryUnderTest) -> Non
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 404
 
 
+def test_a_put_that_is_repeated_after_its_blob_is_deleted_brings_nothing_back(
+    registry: RegistryUnderTest,
+) -> None:
+    """The session is over: its commit is 404, and a client pushes anew."""
+    at = put_by_edge(registry)
+    target = f"{at}?commit&digest={DIGEST}"
+    assert registry.ask("GET", target).status == 201
+    assert registry.ask("DELETE", f"{NAME}/blobs/{DIGEST}").status == 202
+    key = direct_key(DIGEST, at.rpartition("/")[2].partition("~")[0])
+    registry.s3.put_object(Bucket=registry.bucket, Key=key, Body=DATA, ChecksumAlgorithm="SHA256")
+    assert registry.ask("GET", target).status == 404
+    assert registry.ask("HEAD", f"{NAME}/blobs/{DIGEST}").status == 404
+
+
+def test_two_uploads_of_one_blob_are_both_committed(registry: RegistryUnderTest) -> None:
+    """The object of the first is live, and that of the second is deleted."""
+    ways = [put_by_edge(registry), put_by_edge(registry)]
+    assert len(registry.stored()) == 2
+    for at in ways:
+        assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
+    (live,) = registry.stored()
+    record = registry.ports.metadata.get_record(DIGEST)
+    assert (record and record.key, record and record.links) == (live, 1)
+
+
+def test_what_nobody_commits_is_deleted_a_day_after_the_ticket(
+    registry: RegistryUnderTest,
+) -> None:
+    """Not before: a PUT may take that long. Then its commit is 404."""
+    at = put_by_edge(registry)
+    for hours, left in ((24, 1), (27, 0)):
+        registry.clock.offset = hours * 3600.0
+        registry.registry.sweeper.sweep(registry.clock.now() + 600)
+        assert len(registry.stored()) == left
+    assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 404
+
+
 @pytest.mark.parametrize("chosen", [{"ContentEncoding": "gzip"}, {"CacheControl": "no-store"}])
 def test_headers_that_every_download_would_have_are_refused(
     registry: RegistryUnderTest, chosen: dict[str, str]
