@@ -377,12 +377,13 @@ def an_upload_by_the_edge_that_s3_has_not_compared(deployment: ReplayedDeploymen
         assert deployment.ask("GET", target).status == 201
 
 
-def put_by_edge(deployment: ReplayedDeployment, data: bytes, **how: Any) -> str:
+def put_by_edge(deployment: ReplayedDeployment, data: bytes, **how: str) -> str:
     """Open an upload and put its bytes where the edge does; return the upload's path."""
     at = started(deployment, fresh_name()).partition("?")[0]
     session = at.rpartition("/")[2].partition("~")[0]
     key, under = f"direct/{session}/{Digest.of(data).hex}", deployment.arranged
-    under.s3.put_object(Bucket=under.bucket, Key=key, Body=data, **how)
+    given: Any = how
+    under.s3.put_object(Bucket=under.bucket, Key=key, Body=data, **given)
     return at
 
 
