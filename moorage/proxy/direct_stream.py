@@ -39,12 +39,15 @@ class OtherDigestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """How a blob is cut; sizes in bytes. `parallel` parts are on their way at once, at most."""
+    """How a blob is cut; sizes in bytes."""
 
+    whole: int = 32 * MIB
+    """A blob of this size at most waits for its digest, and is one PUT."""
     first: int = 16 * MIB
     minimum: int = PART_MINIMUM
     """The smallest part, the last one excepted."""
     parallel: int = 4
+    """How many parts are on their way at once, at most."""
 
     def size(self, number: int) -> int:
         """Return the size of a part by its number, from 1: they grow, for S3 takes 10,000."""
@@ -87,6 +90,7 @@ class DirectStream:
         self._held = 0
         self._parts: list[_Part] = []
         self._sending: dict[_Part, asyncio.Task[None]] = {}
+        self._begun = False
         self._failed: Exception | None = None
         self._headers: dict[str, str] = {}
         self._opening = asyncio.Lock()
@@ -99,14 +103,18 @@ class DirectStream:
         """How many bytes have come."""
         return self._hasher.offset
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last bytes have come, and are being committed."""
+        return self._finished is not None
+
     def go_on(self, headers: Mapping[str, str]) -> None:
         """Take up a request: its login is used from now on, and what failed is sent again."""
         self._headers.clear()
         self._headers.update(headers)
         self._failed = None
-        for part in self._parts:
-            if part.pieces and part not in self._sending:
-                self._send(part)
+        if self._begun:
+            self._begin()
 
     async def open(self) -> PartsUpload:
         """Open the session for parts, which else is opened with the first one.
@@ -130,14 +138,9 @@ class DirectStream:
         """
         await self._until_sending(self._plan.parallel - 1)
         await self._make_room(len(data))
-        while data:
-            size = self._plan.size(len(self._parts) + 1)
-            # The words that are reported are those after a part's last byte.
-            taken, data = data[: size - self._waits], data[size - self._waits :]
-            self._hasher.update(taken)
-            self._wait(taken)
-            if self._waits == size:
-                self._cut(size)
+        self._take(data)
+        if self.size > self._plan.whole:
+            self._begin()
 
     async def finish(self, digest: Digest, data: bytes) -> None:
         """Take the last bytes, if all of them have the digest; else none of these.
@@ -148,10 +151,12 @@ class DirectStream:
             if digest != self._finished:
                 raise OtherDigestError(self._finished)
             return
-        if digest.algorithm is not self._hasher.algorithm and not self._parts:
-            self._hasher = Hasher(digest.algorithm)
-            for piece in self._waiting:
-                self._hasher.update(piece)
+        if digest.algorithm is not self._hasher.algorithm and not self._begun:
+            pieces, self._hasher = self._pieces(), Hasher(digest.algorithm)
+            self._parts, self._waits, self._held = [], 0, 0
+            self._waiting.clear()
+            for piece in pieces:
+                self._take(piece)
         hasher = Hasher.restore(self._hasher.algorithm, self._hasher.state(), self.size)
         hasher.update(data)
         if hasher.digest() != digest:
@@ -166,10 +171,11 @@ class DirectStream:
 
         Raises what the two kinds of sessions in direct_upload do.
         """
-        if self._session is None and not self._parts and digest.algorithm is Algorithm.SHA256:
+        if not self._begun and self._session is None and digest.algorithm is Algorithm.SHA256:
             return await self._put_whole(digest)
         if self._waiting:
             self._cut(self._waits)
+        self._begin()
         await self._until_sending(0)
         session, last = await self.open(), self._parts[-1]
         report = [
@@ -182,7 +188,7 @@ class DirectStream:
         await self._stop_sending()
         if not all(part.pieces for part in self._parts):
             return None
-        return [*(piece for part in self._parts for piece in part.pieces), *self._waiting]
+        return self._pieces()
 
     async def cancel(self) -> None:
         """Give the upload up, here and at the registry."""
@@ -196,15 +202,27 @@ class DirectStream:
             self._whole = await self._client.open_whole(
                 self._name, digest, self.size, self._headers
             )
-        await self._whole.put(self.size, partial(_read, tuple(self._waiting)))
+        await self._whole.put(self.size, partial(_read, self._pieces()))
         return await self._whole.commit()
 
     async def _make_room(self, size: int) -> None:
         """Wait until so many bytes more may be held; a short part makes room if none is sent."""
         while not self._share.resize(max(self._held + size, self._reserve)):
+            self._begin()
             if not self._sending:
                 self._cut(self._waits - self._waits % self._hasher.algorithm.block_size)
             await self._until_sending(len(self._sending) - 1)
+
+    def _take(self, data: bytes) -> None:
+        """Hash bytes, and make parts of them."""
+        while data:
+            size = self._plan.size(len(self._parts) + 1)
+            # The words that are reported are those after a part's last byte.
+            taken, data = data[: size - self._waits], data[size - self._waits :]
+            self._hasher.update(taken)
+            self._wait(taken)
+            if self._waits == size:
+                self._cut(size)
 
     def _wait(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -212,7 +230,7 @@ class DirectStream:
         self._held += len(data)
 
     def _cut(self, size: int) -> None:
-        """Make a part of so many of the bytes that wait, and send it."""
+        """Make a part of so many of the bytes that wait."""
         pieces: list[bytes] = []
         left = size
         while left:
@@ -226,10 +244,22 @@ class DirectStream:
         key = PartSize(len(self._parts) + 1, size)
         part = _Part(key, self._hasher.words(), tuple(pieces))
         self._parts.append(part)
-        self._send(part)
+        if self._begun:
+            self._send(part)
+
+    def _begin(self) -> None:
+        """Send what S3 lacks, and from now on each part at once."""
+        self._begun = True
+        for part in self._parts:
+            if part.pieces and part not in self._sending:
+                self._send(part)
 
     def _send(self, part: _Part) -> None:
         self._sending[part] = asyncio.create_task(self._put(part))
+
+    def _pieces(self) -> list[bytes]:
+        """Return all bytes that are here, in order."""
+        return [*(piece for part in self._parts for piece in part.pieces), *self._waiting]
 
     async def _put(self, part: _Part) -> None:
         try:

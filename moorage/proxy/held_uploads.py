@@ -121,6 +121,8 @@ class HeldUpload:
         stream = await self._held.stream(self._session, algorithm, self._of_the_login())
         if stream is None:
             return False
+        if stream.finished:
+            raise self._unknown("the upload is being committed: repeat its PUT, or start a new one")
         try:
             await stream.append(bytes(chunk))
             if not lasts(self._headers, HELD_SECONDS):

@@ -1,14 +1,14 @@
-"""Gateway and client are killed in the middle of pushes, again and again: nothing is lost.
+"""Gateway, proxy and client are killed in the middle of pushes, again and again: nothing is lost.
 
 Docker pushes through the proxy, `moorage push` to the gateway: neither must see that the gateway is
 killed. `moorage push` is killed itself, too, and started again. What was said to be kept must not
-be sent again. moto and the proxy run on, as AWS and the machine of the client do.
+be sent again. After a kill of the proxy its client pushes the blob anew. moto runs on, as AWS does.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -18,6 +18,8 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -27,9 +29,13 @@ from chalicelib.limits import MIB
 from tests.drills.support.hostile.stack import RegistryProcesses, ask, pull, running
 from tests.drills.support.hostile.tap import Watch, watching
 from tests.moorage.transfer.images import Content
+from tests.support.registries import registry_over
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.emulators.backends import Backend
 
     Way = Callable[["KilledPush", list["Moment"], int, int], tuple[str, int]]
 
@@ -39,6 +45,7 @@ IN_FLIGHT = 16 * MIB
 CHUNK = 4 * MIB
 _BLOCK = MIB
 _PATIENCE = 600
+_DAY = 24 * 3600.0
 # `moorage push`, which puts no layer at once.
 _COMMAND = f"""
 import sys
@@ -96,10 +103,14 @@ class KilledPush:
     watch: Watch
     over: Event
 
-    def reached(self, moment: Moment) -> bool:
-        """Wait for a moment; False if the push is over first."""
+    def reached(self, moment: Moment, before: int = 0) -> bool:
+        """Wait for a moment, whose bytes come after those `before`; False if the push is over."""
         watch = self.watch
-        while not watch.closing.is_set() if moment.after is None else watch.sent < moment.after:
+        while (
+            not watch.closing.is_set()
+            if moment.after is None
+            else watch.sent - before < moment.after
+        ):
             if self.over.wait(0.005):
                 return False
         return not self.over.wait(moment.later)
@@ -111,18 +122,34 @@ def push(way: Way, plan: list[Moment], size: int, seed: int) -> int:
     Returns how many kills there were: a push can be over before the last moment has come.
     """
     watch = Watch()
-    between = functools.partial(watching, watch)
+    between = partial(watching, watch)
     # Long enough for moto to commit, and no longer. A killed request's lease ends 5 seconds after
     # its deadline: with the 29 seconds of AWS each kill would cost 34.
     timeout = 3.0 + size / 60_000_000
-    with running(("--timeout", str(timeout)), between=between) as stack:
+    # Without memory for a stream the proxy sends chunks.
+    proxy_options = ("--memory", "1") if way is _docker_in_chunks else ()
+    with running(("--timeout", str(timeout)), proxy_options, between) as stack:
         digest, kills = way(KilledPush(stack, watch, Event()), plan, size, seed)
         assert not watch.again, watch.again
         again = watch.sent - size
         print(f"kills: {kills} in a push of {size:,} bytes, {again:,} bytes sent again", flush=True)
         content = pull(urlsplit(stack.upstream).netloc, f"/v2/drill/blobs/{digest}")
         assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (size, digest)
+        _sweep(stack.backend, digest)
         return kills
+
+
+def _sweep(backend: Backend, digest: str) -> None:
+    """Let ten days pass, and sweep: of all that was begun only the blob and small ones are left."""
+    swept = registry_over(backend)
+    for _ in range(2):
+        swept.clock.offset += 5 * _DAY
+        swept.registry.sweeper.sweep(swept.clock.now() + 60)
+    sizes = [swept.s3.head_object(Bucket=swept.bucket, Key=key) for key in swept.stored()]
+    large = [size["ContentLength"] for size in sizes if size["ContentLength"] > CHUNK]
+    assert len(large) == 1, (digest, swept.stored())
+    uploads = swept.s3.list_multipart_uploads(Bucket=swept.bucket).get("Uploads", [])
+    assert not uploads, uploads
 
 
 def _docker(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
@@ -130,14 +157,61 @@ def _docker(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tupl
     with ThreadPoolExecutor(1) as killer:
         killing = killer.submit(_kill_gateway, world, plan)
         try:
-            digest = _push(world.stack.proxy, size, seed)
+            digest = _push(world.stack.proxy.url, size, seed)
         finally:
             world.over.set()
+    assert digest is not None, "the proxy has forgotten the upload"
     again, kills = world.watch.sent - size, killing.result()
     # Parts go on to S3 meanwhile. The chunk that was on its way to the gateway: once to be refused
     # while the dead request's lease lives, once to be taken.
     assert 0 <= again <= 2 * kills * CHUNK, f"{again:,} bytes were sent again"
     return digest, kills
+
+
+def _docker_in_chunks(
+    world: KilledPush, plan: list[Moment], size: int, seed: int
+) -> tuple[str, int]:
+    """Do the same where the proxy sends chunks."""
+    return _docker(world, plan, size, seed)
+
+
+def _killed_proxy(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
+    """Push as docker does while the proxy is killed, anew after each kill: no other push fails."""
+    kills, host = 0, urlsplit(world.stack.proxy.url).netloc
+    for moment in [*plan, None]:
+        before = world.watch.sent
+        world.watch.closing.clear()
+        world.over.clear()
+        with ThreadPoolExecutor(1) as client:
+            pushing = client.submit(_broken_push, world, size, seed)
+            if moment is not None and world.reached(moment, before):
+                world.stack.proxy.kill()
+                kills += 1
+                print(f"kills: {moment}: SIGKILL, {world.watch.sent:,} bytes sent", flush=True)
+                world.stack.proxy.wait()
+            digest = pushing.result()
+        if digest is not None:
+            return digest, kills
+        assert moment is not None, "a push failed that nobody broke"
+        until(partial(_answers, host), "the proxy is back", _PATIENCE)
+    raise AssertionError
+
+
+def _broken_push(world: KilledPush, size: int, seed: int) -> str | None:
+    """Push, and return the digest; None where the connection breaks, or the session is lost."""
+    try:
+        return _push(world.stack.proxy.url, size, seed)
+    except (ConnectionError, http.client.HTTPException):
+        return None
+    finally:
+        world.over.set()
+
+
+def _answers(host: str) -> bool:
+    try:
+        return ask(host, "GET", "/v2/")[0] == HTTPStatus.OK
+    except (ConnectionError, http.client.HTTPException):
+        return False
 
 
 def _command(world: KilledPush, plan: list[Moment], size: int, seed: int) -> tuple[str, int]:
@@ -181,6 +255,8 @@ def _killed_command(world: KilledPush, plan: list[Moment], size: int, seed: int)
 
 WAYS: dict[str, Way] = {
     "gateway killed, docker pushes": _docker,
+    "gateway killed, docker pushes in chunks": _docker_in_chunks,
+    "proxy killed, docker pushes again": _killed_proxy,
     "gateway killed, moorage push": _command,
     "moorage push killed": _killed_command,
 }
@@ -235,8 +311,11 @@ def _finished(client: subprocess.Popen[str]) -> dict[str, int]:
     return told
 
 
-def _push(proxy: str, size: int, seed: int) -> str:
-    """Push as docker does: POST, one PATCH of unknown length, an empty PUT; return the digest."""
+def _push(proxy: str, size: int, seed: int) -> str | None:
+    """Push as docker does: POST, one PATCH of unknown length, an empty PUT; return the digest.
+
+    None where the session is lost: the proxy forgets those that it has when it dies.
+    """
     host = urlsplit(proxy).netloc
     opened, headers, _ = ask(host, "POST", "/v2/drill/blobs/uploads/")
     assert opened == 202, opened
@@ -244,6 +323,8 @@ def _push(proxy: str, size: int, seed: int) -> str:
     began = time.monotonic()
     content = _content(size, seed, hasher)
     patched, headers, _ = ask(host, "PATCH", headers["Location"], content)
+    if patched == HTTPStatus.NOT_FOUND:
+        return None
     assert (patched, headers["Range"]) == (202, f"0-{size - 1}"), (patched, headers["Range"])
     digest, location = f"sha256:{hasher.hexdigest()}", headers["Location"]
     close = f"{location}{'&' if '?' in location else '?'}digest={digest}"
@@ -252,6 +333,8 @@ def _push(proxy: str, size: int, seed: int) -> str:
         # The proxy waits no longer on a slow machine; the session lives, and the commit goes on.
         print("kills: the PUT is repeated", flush=True)
         put, _, _ = ask(host, "PUT", close)
+    if put == HTTPStatus.NOT_FOUND:
+        return None
     assert put == 201, put
     print(f"kills: pushed in {time.monotonic() - began:.0f} s", flush=True)
     return digest

@@ -212,7 +212,7 @@ def test_servers_stay_bounded_and_uploads_resume_under_attack() -> None:
     # Small chunks, so that more uploads have one that is kept.
     with running(proxy_options=("--chunk-size", str(CHUNK))) as stack:
         gateway = Server("gateway", urlsplit(stack.gateway.url).netloc, stack.gateway.pid)
-        proxy = Server("proxy", urlsplit(stack.proxy).netloc, stack.proxy_pid)
+        proxy = Server("proxy", urlsplit(stack.proxy.url).netloc, stack.proxy.pid)
         watched, uploads = attack([gateway, proxy], SIZE, seconds=SECONDS, seed=29)
         with ThreadPoolExecutor(_JUDGES) as judges:
             all_kept = list(judges.map(resumed, uploads))

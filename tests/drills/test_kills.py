@@ -1,4 +1,4 @@
-"""A gateway or a client that is killed in mid-push costs no byte that was kept."""
+"""A gateway, a proxy or a client that is killed in mid-push loses nothing that was kept."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 UPLOADS = "/v2/x/blobs/uploads/"
 PART = 4 * CHUNK
-PLAN = PartPlan(first=PART, minimum=CHUNK, parallel=3)
+WHOLE = PART + 2 * CHUNK
+PLAN = PartPlan(whole=WHOLE, first=PART, minimum=CHUNK, parallel=3)
 UNKNOWN = b"BLOB_UPLOAD_UNKNOWN"
 
 
@@ -117,12 +118,14 @@ def in_chunks(fake: DirectRegistry) -> bool:
     return bool(fake.sessions)
 
 
-@pytest.mark.parametrize("size", [CHUNK + 1, PART - 1, PART, PART + 1, 3 * PART, 9 * PART + 4711])
+@pytest.mark.parametrize(
+    "size", [CHUNK + 1, PART, PART + 1, WHOLE, WHOLE + CHUNK + 1, 3 * PART, 9 * PART + 4711]
+)
 @pytest.mark.parametrize("way", ["PATCH", "PATCHes", "PUT", "PATCH and PUT", "POST"])
 def test_a_blob_of_any_size_arrives_in_parts(
     proxy: str, fake: DirectRegistry, size: int, way: str
 ) -> None:
-    """One that is shorter than a part is one PUT. None of its bytes pass the registry."""
+    """A shorter one is one PUT. None of its bytes pass the registry."""
     data = os.urandom(size)
     if way == "POST":
         assert request(proxy, "POST", f"{UPLOADS}?digest={digest_of(data)}", data)[0] == 201
@@ -139,8 +142,9 @@ def test_a_blob_of_any_size_arrives_in_parts(
         assert close(proxy, at, data, data[kept:]) == 201
     assert fake.blobs == {digest_of(data): data}
     assert not in_chunks(fake)
-    whole, rest = divmod(size, PART)
-    assert fake.put_sizes == [PART] * whole + [rest] * (rest > 0)
+    parts, rest = divmod(size, PART)
+    in_parts = [PART] * parts + [rest] * (rest > 0)
+    assert fake.put_sizes == ([size] if size <= WHOLE else in_parts)
     assert fake.most_puts <= PLAN.parallel
 
 
@@ -203,18 +207,19 @@ def test_a_storage_that_goes_on_failing_is_told_and_the_bytes_stay(
     """Where it took a part before, the client may go on; else the bytes go in chunks."""
     data = os.urandom(3 * PART)
     with run_proxy(fake.url, plan=PLAN, patience=0.3) as proxy:
-        at = patch(proxy, start(proxy), data[: PART + 1])
+        at = patch(proxy, start(proxy), data[: WHOLE + 1])
         until(lambda: len(fake.put_sizes) == 1, "a part is stored")
         fake.sent.put_faults = [PutFault.ERROR] * 1000
         if not kept:
             fake.sent.sessions.clear()
-        at = patch(proxy, at, data[PART + 1 :])
+        at = patch(proxy, at, data[WHOLE + 1 :])
         status, answered, _ = request(proxy, "PUT", f"{at}&digest={digest_of(data)}")
         if not kept:
             assert status == 404
             assert request(proxy, "GET", at)[0] == 404
             return
         assert (status, answered["Retry-After"]) == (503, "5")
+        assert request(proxy, "PATCH", f"{at}&x=y", b"more")[0] == 404, "it is being committed"
         assert request(proxy, "GET", at)[1]["Range"] == f"0-{len(data) - 1}"
         fake.sent.put_faults = []
         assert close(proxy, at, data) == 201
@@ -388,13 +393,13 @@ def test_each_request_uses_the_login_that_came_with_it(proxy: str, fake: DirectR
     first, second = {"Authorization": "Basic a"}, {"Authorization": "Basic b"}
     fake.sent.expires_in = 0  # each part asks for a URL
     data = os.urandom(3 * PART)
-    at = patch(proxy, start(proxy, first), data[: PART + 1], first)
+    at = patch(proxy, start(proxy, first), data[: WHOLE + 1], first)
     until(lambda: fake.put_sizes == [PART], "a part is stored")
     fake.refuses = {"Basic a"}
-    status, _, _ = request(proxy, "PATCH", at, data[PART + 1 :], first)
+    status, _, _ = request(proxy, "PATCH", at, data[WHOLE + 1 :], first)
     at = f"{at.partition('?')[0]}?at={len(data)}" if status == 202 else at
     target = f"{at}&digest={digest_of(data)}"
-    rest = b"" if status == 202 else data[PART + 1 :]
+    rest = b"" if status == 202 else data[WHOLE + 1 :]
     assert request(proxy, "PUT", target, rest, first)[0] == 401
     assert request(proxy, "PUT", target, rest, second)[0] == 201
     assert fake.blobs == {digest_of(data): data}
@@ -462,10 +467,10 @@ def test_what_the_storage_refuses_later_is_502_and_the_session_stays(
 ) -> None:
     """Some of the bytes are there: the client may go on when it takes them."""
     data = os.urandom(2 * PART)
-    at = patch(proxy, start(proxy), data[: PART + 1])
+    at = patch(proxy, start(proxy), data[: WHOLE + 1])
     until(lambda: fake.put_sizes == [PART], "a part is stored")
     fake.sent.put_faults = [PutFault.REFUSED]
-    status, answered, _ = request(proxy, "PUT", f"{at}&digest={digest_of(data)}", data[PART + 1 :])
+    status, answered, _ = request(proxy, "PUT", f"{at}&digest={digest_of(data)}", data[WHOLE + 1 :])
     assert (status, answered["Range"]) == (502, f"0-{len(data) - 1}")
     assert close(proxy, answered["Location"], data) == 201
 

@@ -53,10 +53,11 @@ class Usage:
         return f"{mib:.0f} MiB, {self.threads} threads, {self.files} files"
 
 
-class GatewayProcess:
-    """The gateway as a child process on a port that stays the same when it is killed."""
+class KilledProcess:
+    """The gateway, or the proxy, as a child process whose port stays the same when it is killed."""
 
-    def __init__(self, environment: dict[str, str], *options: str) -> None:
+    def __init__(self, name: str, environment: dict[str, str], *options: str) -> None:
+        self._name = name
         self._environment = environment
         self._port = ports.free_port()
         self._options = options
@@ -83,20 +84,19 @@ class GatewayProcess:
         self._child.stop()
 
     def _start(self) -> children.Child:
-        command = (*_MOORAGE, "gateway", "--stop-with-input", "--port", str(self._port))
-        return children.start("gateway", (*command, *self._options), self._environment)
+        command = (*_MOORAGE, self._name, "--stop-with-input", "--port", str(self._port))
+        return children.start(self._name, (*command, *self._options), self._environment)
 
 
 @dataclass(frozen=True)
 class RegistryProcesses:
-    """The processes, and where clients push, as URLs without a path: `proxy`, or `upstream`."""
+    """The processes, and where clients push: to the proxy, or to `upstream`."""
 
     backend: backends.Backend
-    gateway: GatewayProcess
+    gateway: KilledProcess
     upstream: str
-    """The gateway, or what listens before it."""
-    proxy: str
-    proxy_pid: int
+    """The URL of the gateway, or of what listens before it, without a path."""
+    proxy: KilledProcess
 
 
 @contextmanager
@@ -115,17 +115,14 @@ def running(
         aws = stack.enter_context(between(moto)) if between else moto
         tapped = {name: value.replace(moto, aws) for name, value in backend.environment.items()}
         environment = dict(os.environ) | tapped | {"MALLOC_ARENA_MAX": "2"}
-        gateway = GatewayProcess(environment, *gateway_options)
+        gateway = KilledProcess("gateway", environment, *gateway_options)
         stack.callback(gateway.stop)
         gateway.wait()
         upstream = stack.enter_context(between(gateway.url)) if between else gateway.url
-        url = f"http://{ports.LOOPBACK}:{ports.free_port()}"
-        port = url.rpartition(":")[2]
-        command = (*_MOORAGE, "proxy", "--stop-with-input", "--port", port, "--upstream", upstream)
-        proxy = children.start("proxy", (*command, *proxy_options), environment)
+        proxy = KilledProcess("proxy", environment, "--upstream", upstream, *proxy_options)
         stack.callback(proxy.stop)
-        children.wait_until_answers(proxy, f"{url}/v2/", statuses=_READY)
-        yield RegistryProcesses(backend, gateway, upstream, url, proxy.pid)
+        proxy.wait()
+        yield RegistryProcesses(backend, gateway, upstream, proxy)
 
 
 def ask(
