@@ -6,7 +6,7 @@ STAGE ?= dev
 SEED ?= 1
 
 # All but `deploy` and `destroy` speak to no AWS account; the region only has to be named.
-LOCAL := run test quick check-tools check format clients clients-all conformance e2e drills bench bench-quick package
+LOCAL := run test quick check-tools check format clients clients-all conformance browser e2e drills bench bench-quick package
 $(LOCAL): export AWS_EC2_METADATA_DISABLED := true
 $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -14,7 +14,7 @@ $(LOCAL): export AWS_DEFAULT_REGION ?= us-east-1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check-tools check format clients clients-all conformance e2e drills bench bench-quick package deploy destroy clean
+.PHONY: help run test quick check-tools check format clients clients-all conformance browser e2e drills bench bench-quick package deploy destroy clean
 
 help:
 	@echo "make run      serve a registry on this machine (GATEWAY_PORT, PROXY_PORT, EDGE_PORT;"
@@ -26,6 +26,7 @@ help:
 	@echo "make clients  real clients push and pull (installs what it needs)"
 	@echo "make clients-all  more of them: those that take long to build"
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
+	@echo "make browser  the page in Chromium (installs what it needs)"
 	@echo "make e2e      a whole deployment on an emulation of AWS, from deploy to destroy"
 	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
 	@echo "make bench    side by side with a peer registry: docs/performance.md (an hour)"
@@ -52,12 +53,12 @@ run: $(VENV)/.run
 PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --randomly-seed=$(SEED)
 
 test: $(VENV)/.dev
-	$(PYTEST) -m "not clients" --ignore=tests/tools tests
+	$(PYTEST) -m "not clients" --ignore=tests/tools --ignore=tests/browser tests
 
 # Its tests wait more than they compute: hence more of them at once.
 quick: export MOORAGE_FUZZ_REQUESTS ?= 1000
 quick: $(VENV)/.dev
-	$(PYTEST) -n 4 -m "not clients and not slow" --ignore=tests/tools --ignore=tests/drills tests
+	$(PYTEST) -n 4 -m "not clients and not slow" --ignore=tests/tools --ignore=tests/browser --ignore=tests/drills tests
 
 check-tools: $(VENV)/.dev
 	$(PYTEST) tests/tools
@@ -85,6 +86,9 @@ clients-all: $(VENV)/.dev
 # CONFORMANCE=path takes that program instead of building the released one.
 conformance: $(VENV)/.dev
 	CONFORMANCE="$(CONFORMANCE)" $(BIN)/python -m tests.conformance $(if $(PEER),--peer)
+
+browser: $(VENV)/.dev
+	$(BIN)/python -m tests.browser
 
 e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e

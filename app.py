@@ -19,6 +19,7 @@ from chalice.app import AuthRequest, AuthResponse, AuthRoute, CloudWatchEvent, R
 from chalicelib.access.authorizer_context import to_context
 from chalicelib.api.dispatch import answer
 from chalicelib.api.messages import MoorageChalice, current, to_chalice
+from chalicelib.routes import PAGE_FILES
 from chalicelib.telemetry import log
 from chalicelib.wiring import registry as wiring
 
@@ -31,6 +32,8 @@ EXPIRED = AuthRoute("/*/blobs/uploads/*", ["GET", "PATCH", "PUT"])
 
 It answers everything else itself, with a challenge; a challenge of the API it would rename.
 """
+
+PAGE = ("/_moorage", *(f"/_moorage/{file}" for file in PAGE_FILES))
 
 log.configure(os.environ)
 app = MoorageChalice(app_name="moorage")
@@ -67,6 +70,15 @@ def below() -> Response:
 def token() -> Response:
     """Answer at the token endpoint: the request has its own login, so no authorizer runs before."""
     return to_chalice(answer(wiring.api, partial(current, app)))
+
+
+def page() -> Response:
+    """Answer the page and its files: they have no authorizer, for a browser has no login yet."""
+    return to_chalice(answer(wiring.api, partial(current, app)))
+
+
+for path in PAGE:
+    app.route(path, methods=["GET"], content_types=[])(page)
 
 
 @app.lambda_function(name="commit")

@@ -30,6 +30,7 @@ class Action(enum.StrEnum):
     DELETE = "delete"
     CATALOG = "catalog"
     TOKEN = "token"  # noqa: S105 - the name of an action
+    PAGE = "page"
 
 
 class RouteUnknownError(UnsupportedError):
@@ -79,6 +80,9 @@ class RouteMatch(NamedTuple):
     parameters: Mapping[str, str]
 
 
+PAGE_FILES = ("page.css", "page.js", "views.js", "client.js", "dom.js")
+"""What the page loads: chalicelib/web/. Each is a resource of the API that has no authorizer."""
+
 _PING = re.compile("")
 _TOKEN = re.compile("_token")
 _CATALOG = re.compile("_catalog")
@@ -92,6 +96,8 @@ _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
 _IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
 _HISTORY = re.compile("(?P<name>.+)/_moorage/history")
 _RESTORE = re.compile("(?P<name>.+)/_moorage/restore")
+_PAGE = re.compile("_moorage")
+_PAGE_FILE = re.compile(f"_moorage/(?P<file>{'|'.join(map(re.escape, PAGE_FILES))})")
 _UPLOADS = re.compile("(?P<name>.+)/blobs/uploads")
 _UPLOAD = re.compile("(?P<name>.+)/blobs/uploads/(?P<session>[^/]+)")
 _BLOB = re.compile(r"(?P<name>.+)/blobs/(?!uploads\Z)(?P<digest>[^/]+)")
@@ -118,6 +124,8 @@ ROUTES = (
     Route("PUT", _DIRECT, Action.PUSH, "direct.commit"),
     Route("DELETE", _DIRECT, Action.PUSH, "direct.cancel"),
     Route("POST", _DIRECT_PARTS, Action.PUSH, "direct.part_urls"),
+    Route("GET", _PAGE, Action.PAGE, "page.document", ServedBy.NOTHING),
+    Route("GET", _PAGE_FILE, Action.PAGE, "page.file", ServedBy.NOTHING),
     Route("GET", _REPOSITORIES, Action.CATALOG, "overviews.repositories"),
     Route("GET", _TAG_ROWS, Action.PULL, "overviews.tags"),
     Route("GET", _IMAGES, Action.PULL, "overviews.images"),

@@ -129,7 +129,7 @@ def federated_subject(issuer: str, subject: str) -> str:
 def decide(
     principal: Principal, action: str, repository: str | None, *, public: bool = False
 ) -> Decision:
-    """Decide on an action of the routes: ping, token, catalog, pull, push or delete.
+    """Decide on an action of the routes: ping, token, page, catalog, pull, push or delete.
 
     `public`: anybody may pull from this repository. Whether it exists plays no part, so no answer
     shows it. An action that is none of these is denied to everybody, and an expired token allows
@@ -138,8 +138,9 @@ def decide(
     if principal.expired_at is not None:
         return Decision.CHALLENGE
     match action, repository:
-        case "token", _:
-            # A token request has its own login, which the token service verifies.
+        case "token" | "page", _:
+            # A token request has its own login, which the token service verifies. The page is
+            # files alone: it logs in like any client.
             permitted = within = True
         case "ping", _:
             # Clients log in where they are challenged, and they begin with /v2/.

@@ -167,10 +167,10 @@ def required_scopes(
 ) -> RequiredScopes:
     """Return the scopes that a request requires, by its route's action and name, method and query.
 
-    `action` is one of ping, token, catalog, pull, push, delete. Raises NameInvalidError, and
+    `action` is one of ping, token, page, catalog, pull, push, delete. Raises NameInvalidError, and
     ValueError for another action: that is a route which was added without its scopes.
     """
-    if action in {"ping", "token"}:
+    if action in {"ping", "token", "page"}:
         return RequiredScopes(())
     if action == _CATALOG:
         return RequiredScopes((CATALOG,))

@@ -67,6 +67,9 @@ class PrincipalCaller(NamedTuple):
     def may_pull(self, repository: str) -> bool:
         return self.decision("pull", repository) is Decision.ALLOWED
 
+    def may_delete(self, repository: str) -> bool:
+        return self.decision("delete", repository) is Decision.ALLOWED
+
     def visible(self, repositories: Sequence[str]) -> list[str]:
         grants = self.principal.grants
         hidden = [name for name in repositories if not allowed(grants, "pull", name)]

@@ -116,7 +116,7 @@ class Api:
         """Call the handler, with what it is served by."""
         handler = handler_of(found.route)
         if found.route.served_by is ServedBy.NOTHING:
-            return handler(request=request)
+            return handler(request=request, **found.parameters)
         if found.route.served_by is ServedBy.TOKEN_SERVICE:
             return handler(token_service=self._token_service(), request=request)
         if found.route.takes_options:

@@ -34,6 +34,9 @@ class AuthorizedCaller(Protocol):
     def may_pull(self, repository: str) -> bool:
         """Whether the caller may pull from another repository too, such as a mount's source."""
 
+    def may_delete(self, repository: str) -> bool:
+        """Whether the caller may delete what a repository holds."""
+
     def visible(self, repositories: Sequence[str]) -> list[str]:
         """Return those of some repositories that a list shows; they come in byte order."""
 
@@ -52,6 +55,11 @@ class UnrestrictedCaller(NamedTuple):
 
     def may_pull(self, repository: str) -> bool:
         """See AuthorizedCaller.may_pull."""
+        del repository
+        return True
+
+    def may_delete(self, repository: str) -> bool:
+        """See AuthorizedCaller.may_delete."""
         del repository
         return True
 

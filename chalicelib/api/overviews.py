@@ -47,7 +47,9 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
     more = page.more and page.items
     path = f"/v2/{name}/_moorage/tags"
     headers = next_link(path, n=limit, last=page.items[-1].tag) if more else {}
-    return to_json({"name": name, "tags": [_tag(item) for item in page.items]}, headers)
+    rows = [_tag(item) for item in page.items]
+    may_delete = request.caller.may_delete(name)
+    return to_json({"name": name, "may_delete": may_delete, "tags": rows}, headers)
 
 
 def images(registry: Registry, request: Request, name: str) -> Response:
@@ -63,8 +65,8 @@ def images(registry: Registry, request: Request, name: str) -> Response:
 
 def image(registry: Registry, request: Request, name: str, digest: str) -> Response:
     """GET: all about one manifest."""
-    del request
-    return to_json(_image(registry.overviews.image(name, parse_digest(digest))), {})
+    found = _image(registry.overviews.image(name, parse_digest(digest)))
+    return to_json({**found, "may_delete": request.caller.may_delete(name)}, {})
 
 
 def _rows(limit: int | None) -> int:

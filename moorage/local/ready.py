@@ -75,6 +75,7 @@ def _ready_text(options: LocalOptions, addresses: LocalAddresses) -> str:
 
   docker 29, buildx, oras, helm: push here, no proxy     {addresses.edge}
   every other client pushes here, through the proxy      {addresses.proxy}
+  the page, for a browser                                {addresses.proxy}/v2/_moorage/
   the gateway, as on AWS: no request above 10 MB         {addresses.gateway}
   S3 and DynamoDB: {store:<38}{addresses.aws}
 

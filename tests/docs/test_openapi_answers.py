@@ -43,6 +43,7 @@ SAMPLES = {
     "session": "5b1f0e9c-7a3f-4f0e-9f6a-0a6c1f2d3e4f",
     "digest": f"sha256:{'0' * 64}",
     "reference": "v1",
+    "file": "page.js",
 }
 
 

@@ -481,7 +481,8 @@ def manifests(deployment: ReplayedDeployment) -> None:
     for shown in (f"{name}/_moorage/tags", f"{name}/_moorage/images"):
         assert deployment.ask("GET", shown).status == 200
     assert deployment.ask("GET", f"{name}/_moorage/images/{digest}").status == 200
-    assert deployment.ask("GET", "_moorage/repositories").status == 200
+    for anywhere in ("_moorage/repositories", "_moorage", "_moorage/page.css"):
+        assert deployment.ask("GET", anywhere).status == 200
     assert deployment.ask("DELETE", f"{name}/manifests/v1").status == 202
     for each in (Digest.of(other), digest):
         assert deployment.ask("DELETE", f"{name}/manifests/{each}").status == 202

@@ -115,13 +115,14 @@ def target_of(route: Route, repository: str) -> str:
     """Return a path of an endpoint."""
     _, path = template(route)
     named = {"name": repository, "digest": DIGEST, "reference": "v1", "session": "0" * 36}
+    named["file"] = "page.css"
     return path.removeprefix("/v2").removeprefix("/").format_map(named)
 
 
 def expected(login: str, form: str, action: Action, repository: str) -> int | None:
     """Return the expected status of a refusal; None where the request is allowed."""
     rights = LOGINS[login][1].get(repository, frozenset())
-    if action is Action.TOKEN or action is Action.PING:
+    if action in {Action.TOKEN, Action.PING, Action.PAGE}:
         return None
     if action is Action.CATALOG:
         if not LOGINS[login][0]:
@@ -158,12 +159,12 @@ def test_the_matrix(login: str, form: str) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(template(route)))
 def test_without_a_login_there_is_a_challenge(route: Route) -> None:
-    """But for pulls from public repositories, and the token endpoint."""
+    """But for pulls from public repositories, the token endpoint and the page."""
     world = World()
     for repository in REPOSITORIES:
         answer = world.ask(route.method, target_of(route, repository), None)
         anybody = repository == PUBLIC and route.action is Action.PULL
-        if anybody or route.action is Action.TOKEN:
+        if anybody or route.action in {Action.TOKEN, Action.PAGE}:
             assert answer.status not in {401, 403}
             continue
         assert answer.status == 401

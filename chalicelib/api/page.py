@@ -1,0 +1,49 @@
+"""The page: files that a browser loads, and that then ask the API like any client.
+
+Anybody may load them, for they say nothing of the registry. This module must never put anything of
+a request into a file.
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from chalicelib.api.messages import Request, Response
+
+_FOLDER = Path(__file__).parent.parent / "web"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
+_GUARDS = {
+    # Nothing but the page's own files runs, and it talks to nobody but the registry.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # After a deployment the files belong together again at once.
+    "Cache-Control": "no-cache",
+}
+
+
+def document(request: Request) -> Response:
+    """GET: the page."""
+    return file(request, "index.html")
+
+
+def file(request: Request, file: str) -> Response:
+    """GET: one of its files; the route says which there are."""
+    body, tag = _read(file)
+    headers: dict[str, str | list[str]] = {**_GUARDS, "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(304, headers)
+    return Response(200, {**headers, "Content-Type": _TYPES[Path(file).suffix]}, body)
+
+
+@lru_cache(maxsize=16)
+def _read(name: str) -> tuple[bytes, str]:
+    body = (_FOLDER / name).read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,0 +1,433 @@
+/** The views: each reads what it shows, and returns it as elements. */
+
+import { client, inRepository } from "./client.js";
+import { ago, copier, make, say, short, size } from "./dom.js";
+
+const INDEX = /(image\.index\.v1|manifest\.list\.v2)\+json$/;
+/** Tags by which cosign 2 and others attach things to an image. */
+const ATTACHED = /^sha256-([0-9a-f]{64})(?:\.(\w+))?$/;
+/** What an artifact type says that an artifact is. */
+const KINDS = /** @type {const} */ ([
+  [/cosign|sigstore|notary|signature/, "signature"],
+  [/spdx|cyclonedx|syft|sbom/, "SBOM"],
+  [/in-toto|attestation|slsa/, "attestation"],
+  [/helm/, "Helm chart"],
+  [/wasm/, "WebAssembly"],
+  [/(container|oci)\.image(\.config)?\.v1\+json/, "image"],
+]);
+
+/** @param {string} name */
+const toRepository = (name) => `#/repository/${encodeURI(name)}`;
+
+/**
+ * @param {string} name
+ * @param {string} digest
+ */
+const toImage = (name, digest) => `#/image/${encodeURI(name)}@${digest}`;
+
+/** @param {any} image */
+function kindOf(image) {
+  if (INDEX.test(image.media_type)) return "index";
+  const type = image.artifact_type ?? "";
+  return KINDS.find(([pattern]) => pattern.test(type))?.[1] ?? (type || "image");
+}
+
+/**
+ * @param {string} name
+ * @param {string} [last]
+ */
+function crumbs(name, last) {
+  return make("nav", { class: "crumbs", "aria-label": "Where this is" },
+    make("a", { href: "#/" }, "Repositories"), " / ",
+    last ? make("a", { href: toRepository(name) }, name) : name, last ? ` / ${last}` : null);
+}
+
+/**
+ * Add the rows of each page to a list, when they are asked for.
+ * @param {string} first path of the first page
+ * @param {(content: any) => void} add
+ */
+async function paged(first, add) {
+  const button = make("button", { type: "button" }, "Show more");
+  const row = make("div", { class: "bar-row" }, button);
+  /** @param {string} path */
+  const load = async (path) => {
+    const { content, next } = await client.read(path);
+    add(content);
+    row.hidden = next === null;
+    button.onclick = async () => {
+      button.disabled = true;
+      try {
+        await load(/** @type {string} */ (next));
+      } catch (error) {
+        say(error instanceof Error ? error.message : String(error));
+      }
+      button.disabled = false;
+    };
+  };
+  await load(first);
+  return row;
+}
+
+/** @param {string} prefix */
+export async function repositoriesView(prefix) {
+  const list = make("ul", { class: "names" });
+  const query = new URLSearchParams({ n: "300", ...(prefix ? { prefix } : {}) });
+  const more = await paged(`/v2/_moorage/repositories?${query}`, (content) => {
+    for (const { name } of content.repositories) {
+      const at = name.lastIndexOf("/") + 1;
+      list.append(make("li", {}, make("a", { href: toRepository(name) },
+        make("span", { class: "group" }, name.slice(0, at)), name.slice(at))));
+    }
+  });
+  const none = prefix
+    ? make("p", { class: "soft" }, `No repository that you may pull from begins with “${prefix}”.`)
+    : make("p", { class: "soft" }, "There is nothing here yet that you may pull. Push an image: ",
+      make("code", {}, `docker push ${location.host}/team/app:v1`));
+  return [
+    make("h1", {}, "Repositories"),
+    list.childElementCount || !more.hidden ? make("div", { class: "card" }, list) : none, more,
+  ];
+}
+
+/** @param {string} name */
+export async function repositoryView(name) {
+  /** @type {Map<string, any>} */
+  const chosen = new Map();
+  const body = make("tbody");
+  const remove = make("button", { type: "button", class: "bad", disabled: true, onclick: () => deletion(name, [...chosen.values()]) }, "Delete…");
+  const compare = make("button", { type: "button", disabled: true }, "Compare");
+  compare.onclick = () => {
+    const [one, other] = [...chosen.values()];
+    location.hash = `#/difference/${encodeURI(name)}@${one.digest}..${other.digest}`;
+  };
+  const choose = () => {
+    remove.disabled = !chosen.size;
+    remove.textContent = chosen.size ? `Delete ${chosen.size}…` : "Delete…";
+    const digests = [...chosen.values()].map((row) => row.digest);
+    compare.disabled = digests.length !== 2 || digests[0] === digests[1];
+  };
+  const more = await paged(inRepository(name, "_moorage/tags?n=100"), (content) => {
+    remove.hidden = !content.may_delete;
+    const attached = new Map();
+    for (const row of content.tags) {
+      const found = ATTACHED.exec(row.tag);
+      if (found) attached.set(`sha256:${found[1]}`, [...(attached.get(`sha256:${found[1]}`) ?? []), row]);
+    }
+    const shown = new Set(content.tags.map((/** @type {any} */ row) => row.digest));
+    for (const row of content.tags) {
+      const found = ATTACHED.exec(row.tag);
+      if (found && shown.has(`sha256:${found[1]}`)) continue;
+      body.append(tagRow(name, row, attached.get(row.digest) ?? [], (on) => {
+        if (on) chosen.set(row.tag, row);
+        else chosen.delete(row.tag);
+        choose();
+      }));
+    }
+  });
+  const table = make("table", {},
+    make("thead", {}, make("tr", {},
+      make("th", {}, make("span", { class: "soft" }, "")), make("th", {}, "Tag"), make("th", {}, "What"),
+      make("th", { class: "number" }, "Size"), make("th", {}, "Pushed"), make("th", {}, "Last pull"), make("th", {}, "Pull"))),
+    body);
+  return [
+    crumbs(name), make("h1", {}, name),
+    make("div", { class: "bar-row" },
+      make("a", { href: `#/everything/${encodeURI(name)}` }, "Everything in here, tagged or not"),
+      make("span", { class: "grow" }), compare, remove),
+    body.childElementCount
+      ? make("div", { class: "card" }, table)
+      : make("p", { class: "soft" }, "No tags. What has none is still here: see everything."),
+    more,
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {any} row
+ * @param {any[]} attached tags that hold signatures and the like of this image
+ * @param {(on: boolean) => void} choose
+ */
+function tagRow(name, row, attached, choose) {
+  const { image } = row;
+  const box = make("input", { type: "checkbox", "aria-label": `Choose ${row.tag}`, onchange: () => choose(box.checked) });
+  const unfold = make("button", { type: "button", class: "icon", "aria-expanded": "false", "aria-label": `Show what ${row.tag} is made of` }, "▸");
+  const line = make("tr", {},
+    make("td", { class: "near" }, box, " ", image ? unfold : null),
+    make("td", {}, make("a", { class: "tag", href: toImage(name, row.digest) }, row.tag)),
+    make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted")),
+    make("td", { class: "number", "data-label": "size" }, image ? size(image.total_bytes) : ""),
+    make("td", { "data-label": "pushed" }, ago(row.tagged_at ?? image?.pushed_at), row.tagged_by ? make("span", { class: "soft" }, ` by ${who(row.tagged_by)}`) : null),
+    make("td", { class: "soft", "data-label": "last pull" }, image ? ago(image.pulled_at, "none noted") : ""),
+    make("td", { class: "near" },
+      copier(`docker pull ${location.host}/${name}:${row.tag}`, "the command that pulls this tag"),
+      copier(`docker pull ${location.host}/${name}@${row.digest}`, "the command that pulls this digest")));
+  /** @type {HTMLElement[]} */
+  let nested = [];
+  unfold.onclick = async () => {
+    const open = unfold.getAttribute("aria-expanded") !== "true";
+    if (open && !nested.length) {
+      unfold.disabled = true;
+      try {
+        nested = await nestedRows(name, row.digest, attached);
+      } catch (error) {
+        say(error instanceof Error ? error.message : String(error));
+        unfold.disabled = false;
+        return;
+      }
+      unfold.disabled = false;
+      line.after(...nested);
+    }
+    for (const each of nested) each.hidden = !open;
+    unfold.setAttribute("aria-expanded", String(open));
+    unfold.textContent = open ? "▾" : "▸";
+  };
+  return line;
+}
+
+/**
+ * Rows of an image's platforms, and of what refers to it.
+ * @param {string} name
+ * @param {string} digest
+ * @param {any[]} attached
+ */
+async function nestedRows(name, digest, attached) {
+  const { content } = await client.read(inRepository(name, `_moorage/images/${digest}`));
+  /**
+   * @param {string} to
+   * @param {string} title
+   * @param {string} kind
+   * @param {number | null | undefined} bytes
+   * @param {any} image
+   */
+  const row = (to, title, kind, bytes, image) => make("tr", { class: "nested" },
+    make("td"), make("td", {}, make("a", { href: toImage(name, to) }, title)),
+    make("td", {}, make("span", { class: "chip" }, kind), make("span", { class: "mono soft" }, short(to))),
+    make("td", { class: "number" }, size(bytes)),
+    make("td", {}, image ? ago(image.pushed_at) : ""), make("td", { class: "soft" }, image ? ago(image.pulled_at, "none noted") : ""), make("td"));
+  const rows = [
+    ...content.manifests.map((/** @type {any} */ each) => each.image
+      ? row(each.digest, each.platform ?? "no platform", kindOf(each.image), each.image.total_bytes, each.image)
+      : row(each.digest, each.platform ?? "no platform", "not in this repository", undefined, null)),
+    ...content.referrers.map((/** @type {any} */ each) => row(each.digest, "refers to it", kindOf(each), each.size, null)),
+    ...attached.map((each) => row(each.digest, each.tag.split(".")[1] ?? "attached", "attached by a tag", each.image?.total_bytes, each.image)),
+  ];
+  if (!rows.length) rows.push(make("tr", { class: "nested" }, make("td"), make("td", { colspan: 6, class: "soft" }, "One image, and nothing refers to it.")));
+  return rows;
+}
+
+/** @param {any} image */
+function what(image) {
+  if (image.platforms) return image.platforms.map((/** @type {string} */ each) => make("span", { class: "chip" }, each));
+  return make("span", { class: "chip" }, kindOf(image));
+}
+
+/** @param {string} principal */
+function who(principal) {
+  return principal.replace(/^credential:/, "");
+}
+
+/** @param {string} name */
+export async function everythingView(name) {
+  const body = make("tbody");
+  const more = await paged(inRepository(name, "_moorage/images?n=100"), (content) => {
+    for (const image of content.images) {
+      body.append(make("tr", {},
+        make("td", { class: "near" }, make("a", { class: "mono", href: toImage(name, image.digest) }, short(image.digest))),
+        make("td", {}, what(image)),
+        make("td", { class: "near" }, image.subject ? ["of ", make("a", { class: "mono", href: toImage(name, image.subject) }, short(image.subject))] : null),
+        make("td", { class: "number", "data-label": "size" }, size(image.total_bytes)),
+        make("td", { "data-label": "pushed" }, ago(image.pushed_at)),
+        make("td", { class: "soft", "data-label": "last pull" }, ago(image.pulled_at, "none noted"))));
+    }
+  });
+  return [
+    crumbs(name, "everything"), make("h1", {}, name),
+    make("p", { class: "soft" }, "Every manifest by its digest: images, indexes, the images that indexes name, signatures. What no tag leads to stays until it is deleted."),
+    make("div", { class: "card" }, make("table", {}, make("thead", {}, make("tr", {},
+      ...["Digest", "What", "Refers to"].map((each) => make("th", {}, each)),
+      make("th", { class: "number" }, "Size"), make("th", {}, "Pushed"), make("th", {}, "Last pull"))), body)),
+    more,
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {string} digest
+ */
+export async function imageView(name, digest) {
+  const { content } = await client.read(inRepository(name, `_moorage/images/${digest}`));
+  const title = content.tags[0] ?? short(digest);
+  const pull = `docker pull ${location.host}/${name}@${digest}`;
+  return [
+    crumbs(name, title),
+    make("h1", {}, title, " ", what(content)),
+    make("div", { class: "bar-row" },
+      make("code", { class: "wrap" }, pull), copier(pull, "the command that pulls it"), make("span", { class: "grow" }),
+      content.may_delete && make("button", { type: "button", class: "bad", onclick: () => deletion(name, [{ digest, tag: null }]) }, "Delete…")),
+    make("div", { class: "card" }, facts([
+      ["Digest", make("span", { class: "mono" }, digest, copier(digest, "the digest"))],
+      ["Tags", content.tags.join(", ") || "none"],
+      ["Type", content.media_type],
+      ["Size", `${size(content.total_bytes)}, and ${size(content.size)} of manifest`],
+      ["Pushed", [ago(content.pushed_at), content.pushed_by ? ` by ${who(content.pushed_by)}` : ""]],
+      ["Last pull", ago(content.pulled_at, "none noted")],
+      ["Refers to", content.subject && make("a", { class: "mono", href: toImage(name, content.subject) }, content.subject)],
+    ])),
+    ...content.manifests.length ? [make("h2", {}, "Platforms"), make("div", { class: "card" }, make("table", {}, make("tbody", {},
+      content.manifests.map((/** @type {any} */ each) => make("tr", {},
+        make("td", {}, make("a", { href: toImage(name, each.digest) }, each.platform ?? "no platform")),
+        make("td", { class: "mono soft" }, short(each.digest)),
+        make("td", { class: "number" }, each.image ? size(each.image.total_bytes) : "not in this repository"))))))] : [],
+    ...content.layers.length ? [make("h2", {}, "Layers"), layerTable(content.layers)] : [],
+    ...content.referrers.length ? [make("h2", {}, "Signatures, SBOMs and what else refers to it"), make("div", { class: "card" }, make("table", {}, make("tbody", {},
+      content.referrers.map((/** @type {any} */ each) => make("tr", {},
+        make("td", {}, make("a", { class: "mono", href: toImage(name, each.digest) }, short(each.digest))),
+        make("td", {}, make("span", { class: "chip" }, kindOf(each)), make("span", { class: "soft wrap" }, each.artifact_type ?? "")),
+        make("td", { class: "number" }, size(each.size))))))),
+    content.more_referrers ? make("p", { class: "soft" }, "There are more than a thousand; the rest is not shown.") : ""] : [],
+    ...content.config ? [make("h2", {}, "Config"), make("div", { class: "card" }, facts(configFacts(content.config)))] : [],
+    ...Object.keys(content.annotations).length ? [make("h2", {}, "Annotations"), make("div", { class: "card" }, facts(Object.entries(content.annotations)))] : [],
+  ];
+}
+
+/** @param {any[]} layers */
+function layerTable(layers) {
+  const largest = Math.max(...layers.map((layer) => layer.size), 1);
+  return make("div", { class: "card" }, make("table", {},
+    make("thead", {}, make("tr", {}, make("th", { class: "number" }, "Size"), make("th", {}, ""), make("th", {}, "Command"), make("th", {}, "Shared"))),
+    make("tbody", {}, layers.map((layer) => {
+      const share = make("div", { class: "share" });
+      share.style.width = `${(100 * layer.size) / largest}%`;
+      return make("tr", { class: layer.only ? "only" : null },
+        make("td", { class: "number", title: layer.digest }, size(layer.size)),
+        make("td", { class: "share-cell" }, share),
+        make("td", { class: "mono wrap" }, layer.command ?? make("span", { class: "none" }, short(layer.digest))),
+        make("td", { class: "near soft" }, shared(layer.repositories)));
+    }))));
+}
+
+/** @param {number | null} repositories */
+function shared(repositories) {
+  if (repositories === null) return "unknown";
+  return repositories > 1 ? `with ${repositories - 1} ${repositories === 2 ? "repository" : "repositories"}` : "only here";
+}
+
+/** @param {any} config */
+function configFacts(config) {
+  const platform = [config.os, config.architecture, config.variant].filter((each) => typeof each === "string").join("/");
+  /** @type {[string, unknown][]} */
+  const rows = [
+    ["Platform", platform], ["Built", config.created], ["Author", config.author], ["User", config.user],
+    ["Entrypoint", config.entrypoint], ["Command", config.cmd], ["Folder", config.working_dir], ["Environment", config.env],
+    ["Ports", config.exposed_ports && Object.keys(config.exposed_ports)],
+    ...Object.entries(config.labels ?? {}).map(([label, value]) => /** @type {[string, unknown]} */ ([label, value])),
+  ];
+  return /** @type {[string, any][]} */ (rows.map(([label, value]) => [label, plain(value)]));
+}
+
+/** @param {unknown} value of a config, which may be anything */
+function plain(value) {
+  if (value === null || value === undefined || value === "") return null;
+  if (typeof value === "string") return value;
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value.map((each) => make("div", { class: "mono" }, each));
+  return JSON.stringify(value);
+}
+
+/** @param {[string, any][]} rows */
+function facts(rows) {
+  return make("dl", {}, rows.filter(([, value]) => value && value.length !== 0).map(([label, value]) =>
+    [make("dt", {}, label), make("dd", {}, ...[value].flat())]).flat());
+}
+
+/**
+ * @param {string} name
+ * @param {string} one
+ * @param {string} other
+ */
+export async function differenceView(name, one, other) {
+  const [left, right] = await Promise.all([one, other].map(async (digest) =>
+    (await client.read(inRepository(name, `_moorage/images/${digest}`))).content));
+  /**
+   * @param {any} mine
+   * @param {any} theirs
+   */
+  const side = (mine, theirs) => {
+    const there = new Set(theirs.layers.map((/** @type {any} */ layer) => layer.digest));
+    const layers = mine.layers.map((/** @type {any} */ layer) => ({ ...layer, only: !there.has(layer.digest) }));
+    const own = layers.filter((/** @type {any} */ layer) => layer.only);
+    const bytes = own.reduce((/** @type {number} */ sum, /** @type {any} */ layer) => sum + layer.size, 0);
+    return [
+      make("h2", {}, make("a", { href: toImage(name, mine.digest) }, mine.tags[0] ?? short(mine.digest))),
+      make("p", { class: "soft" }, `${own.length} of ${layers.length} layers, ${size(bytes)}, are in this image alone (marked).`),
+      layers.length ? layerTable(layers) : make("p", { class: "soft" }, "An index: compare the images of one platform."),
+    ];
+  };
+  const changed = Object.keys({ ...left.config, ...right.config }).filter((key) =>
+    JSON.stringify(left.config?.[key]) !== JSON.stringify(right.config?.[key]));
+  return [
+    crumbs(name, "difference"), make("h1", {}, "What differs"),
+    ...side(left, right), ...side(right, left),
+    make("h2", {}, "Config"),
+    changed.length ? make("div", { class: "card" }, make("table", {}, make("tbody", {}, changed.map((key) => make("tr", {},
+      make("td", { class: "soft" }, key.replace("_", " ")), make("td", { class: "wrap" }, plain(left.config?.[key]) ?? "nothing"),
+      make("td", { class: "wrap" }, plain(right.config?.[key]) ?? "nothing")))))) : make("p", { class: "soft" }, "No difference."),
+  ];
+}
+
+/**
+ * Ask, and delete tags or the images that they name.
+ * @param {string} name
+ * @param {{digest: string, tag: string | null}[]} rows
+ */
+async function deletion(name, rows) {
+  const digests = [...new Set(rows.map((row) => row.digest))];
+  const tags = rows.map((row) => row.tag).filter((tag) => tag !== null);
+  const list = make("ul");
+  const button = make("button", { type: "button", class: "bad" }, "Delete");
+  const cancel = make("button", { type: "button", onclick: () => dialog.close() }, "Keep");
+  const dialog = make("dialog", { "aria-labelledby": "deletion-title" },
+    make("h2", { id: "deletion-title" }, `Delete from ${name}`), list,
+    make("p", { class: "soft" }, "Layers that other images have, too, stay theirs."),
+    make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
+  const onlyTags = make("input", { type: "checkbox" });
+  if (tags.length) list.before(make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags"));
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.showModal();
+  const write = async () => {
+    list.replaceChildren(make("li", { class: "soft" }, "Reading what depends on it …"));
+    if (onlyTags.checked) {
+      list.replaceChildren(...tags.map((tag) => make("li", {}, make("b", {}, tag))));
+      return;
+    }
+    const items = await Promise.all(digests.map(async (digest) => {
+      const { content } = await client.read(inRepository(name, `_moorage/images/${digest}`));
+      const count = content.referrers.length;
+      return make("li", {}, make("span", { class: "mono" }, short(digest)), content.tags.length ? [": tags ", make("b", {}, content.tags.join(", "))] : "",
+        count ? `; ${count} signature${count === 1 ? "" : "s"} or other manifests refer to it and stay` : "");
+    }));
+    list.replaceChildren(...items);
+  };
+  /** @param {unknown} error */
+  const refused = (error) => list.replaceChildren(make("li", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
+  onlyTags.onchange = () => write().catch(refused);
+  button.onclick = async () => {
+    button.disabled = true;
+    const gone = onlyTags.checked ? tags : digests;
+    try {
+      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}`));
+    } catch (error) {
+      refused(error);
+      button.disabled = false;
+      document.dispatchEvent(new Event("moorage-changed"));
+      return;
+    }
+    dialog.close();
+    say(`Deleted ${gone.length} ${onlyTags.checked ? "tags" : "images"}.`);
+    const here = toRepository(name);
+    if (location.hash === here) document.dispatchEvent(new Event("moorage-changed"));
+    else location.hash = here;
+  };
+  await write().catch(refused);
+}

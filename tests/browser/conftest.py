@@ -1,0 +1,59 @@
+"""Registries with something to look at, and pages that report what they must not do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser.seeding import Seeder, seed
+from tests.clients import daemons
+from tests.clients.tools import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+# Without a sandbox of its own, for the tests run as root; and asking nobody on the network.
+_OPTIONS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        path = program("chromium")
+        running = playwright.chromium.launch(executable_path=path, args=list(_OPTIONS))
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def open_registry() -> Iterator[str]:
+    """An open registry, and what it holds; gives its address."""
+    with daemons.start_moorage() as running:
+        seed(Seeder(running.gateway, {}))
+        yield running.gateway
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page on a wide screen. Errors, violations of its policy, and dialogs fail the test."""
+    faults: list[str] = []
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, color_scheme="light")
+    context.set_default_timeout(20_000)
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: faults.append(f"error: {error}"))
+    opened.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+    opened.on(
+        "console",
+        lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None,
+    )
+    yield opened
+    context.close()
+    assert faults == []
