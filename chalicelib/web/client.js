@@ -37,7 +37,7 @@ export const inRepository = (name, rest) => `/v2/${escaped(name)}/${rest}`;
  */
 function scopeOf(path) {
   const found = /^\/v2\/(.+)\/(?:_moorage|manifests)\//.exec(path);
-  return found ? `repository:${decodeURIComponent(found[1])}:pull,delete` : "registry:catalog:*";
+  return found ? `repository:${decodeURIComponent(found[1])}:pull,push,delete` : "registry:catalog:*";
 }
 
 class Client {
@@ -62,6 +62,11 @@ class Client {
   /** @param {string} path */
   async remove(path) {
     await this.#send("DELETE", path);
+  }
+
+  /** @param {string} path */
+  async post(path) {
+    return (await this.#send("POST", path)).json();
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { client, LoginNeeded } from "./client.js";
 import { make, say } from "./dom.js";
-import { differenceView, everythingView, imageView, repositoriesView, repositoryView } from "./views.js";
+import { differenceView, everythingView, historyView, imageView, repositoriesView, repositoryView } from "./views.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const search = /** @type {HTMLFormElement} */ (document.getElementById("search"));
@@ -13,6 +13,7 @@ const logOut = /** @type {HTMLButtonElement} */ (document.getElementById("logout
 const VIEWS = /** @type {const} */ ([
   [/^#\/repository\/(.+)$/, repositoryView],
   [/^#\/everything\/(.+)$/, everythingView],
+  [/^#\/history\/(.+)$/, historyView],
   [/^#\/image\/([^@]+)@(.+)$/, imageView],
   [/^#\/difference\/([^@]+)@(.+)\.\.(.+)$/, differenceView],
   [/^#\/(?:\?prefix=(.*))?$/, repositoriesView],

@@ -134,6 +134,7 @@ export async function repositoryView(name) {
     crumbs(name), make("h1", {}, name),
     make("div", { class: "bar-row" },
       make("a", { href: `#/everything/${encodeURI(name)}` }, "Everything in here, tagged or not"),
+      make("a", { href: `#/history/${encodeURI(name)}` }, "History"),
       make("span", { class: "grow" }), compare, remove),
     body.childElementCount
       ? make("div", { class: "card" }, table)
@@ -375,6 +376,56 @@ export async function differenceView(name, one, other) {
   ];
 }
 
+/** @param {string} name */
+export async function historyView(name) {
+  const body = make("tbody");
+  const more = await paged(inRepository(name, "_moorage/history?n=100"), (content) => {
+    for (const row of content.history) body.append(changeRow(name, row));
+  });
+  return [
+    crumbs(name, "history"), make("h1", {}, name),
+    make("p", { class: "soft" }, "What tags named before, and what was deleted, tag by tag, of the last year."),
+    body.childElementCount ? make("div", { class: "card" }, make("table", {},
+      make("thead", {}, make("tr", {}, ...["Tag", "Named", "Then", "When", "Now", ""].map((each) => make("th", {}, each)))), body))
+      : make("p", { class: "soft" }, "No tag has moved yet, and nothing was deleted."),
+    more,
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {any} row
+ */
+function changeRow(name, row) {
+  const button = make("button", { type: "button", "aria-label": `Restore ${row.tag ?? short(row.digest)} of ${row.at}` }, "Restore");
+  button.onclick = async () => {
+    button.disabled = true;
+    const query = new URLSearchParams({ digest: row.digest, ...(row.tag ? { tag: row.tag } : {}) });
+    try {
+      const restored = await client.post(inRepository(name, `_moorage/restore?${query}`));
+      const tags = restored.tags.join(", ");
+      say(`Restored ${short(restored.digest)}${tags ? `, under ${tags}` : ""}.`);
+      document.dispatchEvent(new Event("moorage-changed"));
+    } catch (error) {
+      say(error instanceof Error ? error.message : String(error));
+      button.disabled = false;
+    }
+  };
+  const state = /** @type {Record<string, any>} */ ({
+    gone: "gone for good",
+    live: make("a", { href: toImage(name, row.digest) }, "is here"),
+    trash: ["in the trash until ", make("time", { datetime: row.until, title: row.until }, String(row.until).slice(0, 10))],
+  });
+  const back = row.state === "trash" || (row.state === "live" && row.tag && !row.to);
+  return make("tr", {},
+    make("td", { class: "tag" }, row.tag ?? make("span", { class: "soft" }, "the image")),
+    make("td", { class: "mono" }, short(row.digest)),
+    make("td", {}, row.to ? make("a", { class: "mono", href: toImage(name, row.to) }, short(row.to)) : "deleted"),
+    make("td", {}, ago(row.at), row.by ? make("span", { class: "soft" }, ` by ${who(row.by)}`) : null),
+    make("td", { class: "soft" }, state[row.state] ?? row.state),
+    make("td", { class: "near" }, back ? button : null));
+}
+
 /**
  * Ask, and delete tags or the images that they name.
  * @param {string} name
@@ -388,7 +439,7 @@ async function deletion(name, rows) {
   const cancel = make("button", { type: "button", onclick: () => dialog.close() }, "Keep");
   const dialog = make("dialog", { "aria-labelledby": "deletion-title" },
     make("h2", { id: "deletion-title" }, `Delete from ${name}`), list,
-    make("p", { class: "soft" }, "Layers that other images have, too, stay theirs."),
+    make("p", { class: "soft" }, "Layers that other images have, too, stay theirs. While an image is in the trash, the repository's history brings it back."),
     make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
   const onlyTags = make("input", { type: "checkbox" });
   if (tags.length) list.before(make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags"));

@@ -97,7 +97,7 @@ class Seeder:
 def seed(seeder: Seeder) -> None:
     """Push what the tests look at."""
     shop = "shop/checkout"
-    seeder.platforms(shop, "v1.4.0")
+    seeder.platforms(shop, "v1.4.0", "latest")
     current = seeder.platforms(shop, "v1.5.0", "latest")
     seeder.attach(shop, current, "application/vnd.dev.sigstore.bundle.v0.3+json")
     seeder.attach(shop, current, "application/spdx+json")

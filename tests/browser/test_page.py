@@ -31,6 +31,7 @@ VIEWS = {
     "front": "#/",
     "repository": "#/repository/shop/checkout",
     "everything": "#/everything/shop/checkout",
+    "history": "#/history/shop/checkout",
 }
 
 
@@ -143,7 +144,10 @@ def test_many_tags_come_page_by_page(page: Page, open_registry: str) -> None:
 def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     page: Page, open_registry: str
 ) -> None:
-    """The dialog names digests and tags; the tags alone may go, and Escape keeps all."""
+    """The dialog names digests and tags; the tags alone may go, and Escape keeps all.
+
+    What is in the trash comes back by the history.
+    """
     seeder, name = Seeder(open_registry, {}), "deleting/app"
     seeder.image(name, "one", b"1")
     for tag in ("two", "also-two"):
@@ -166,6 +170,14 @@ def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     dialog.get_by_role("button", name="Delete").click()
     expect(page.locator("main")).to_contain_text("No tags.")
     assert request(open_registry, "GET", f"/v2/{name}/manifests/one")[0] == 404
+
+    page.get_by_role("link", name="History").click()
+    rows = page.locator("tbody tr")
+    deleted = rows.filter(has_text="one").filter(has_text="in the trash")
+    deleted.get_by_role("button", name="Restore").first.click()
+    expect(page.get_by_role("status")).to_contain_text("under one")
+    assert request(open_registry, "GET", f"/v2/{name}/manifests/one")[0] == 200
+    assert request(open_registry, "GET", f"/v2/{name}/manifests/also-two")[0] == 404
 
 
 def test_an_error_says_what_to_do(page: Page, open_registry: str) -> None:
