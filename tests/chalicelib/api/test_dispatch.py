@@ -52,10 +52,6 @@ PULLED = {"GET": Action.PULL, "HEAD": Action.PULL}
 ENDPOINTS = {
     "": {"GET": Action.PING, "HEAD": Action.PING},
     "_catalog": dict.fromkeys(("GET", "HEAD"), Action.CATALOG),
-    "_moorage/repositories": {"GET": Action.CATALOG},
-    "a/b/_moorage/tags": {"GET": Action.PULL},
-    "a/b/_moorage/images": {"GET": Action.PULL},
-    f"a/b/_moorage/images/sha256:{'0' * 64}": {"GET": Action.PULL},
     "_moorage": {"GET": Action.PAGE},
     "_moorage/page.js": {"GET": Action.PAGE},
     "_token": dict.fromkeys(("GET", "HEAD", "POST"), Action.TOKEN),
