@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 LARGE = 4_700_000
 WRITES = ("PutItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "BatchWriteItem")
 CLIENTS = (
-    *("ctr2", "oras", "regctl"),
+    *("ctr2", "oras", "regctl", "oras-py"),
     *(pytest.param(name, marks=pytest.mark.nightly) for name in ("docker29", "nerdctl")),
 )
 
