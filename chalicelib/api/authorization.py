@@ -125,7 +125,7 @@ class GrantedAccess(NamedTuple):
             return False
         owner = Owner(found.parameters["name"], principal.id)
         try:
-            session = self.registry().uploads.status(owner, found.parameters["session"])
+            opened = self.registry().uploads.opened_at(owner, found.parameters["session"])
         except UploadUnknownError:
             return False
-        return session.created_at < principal.expired_at
+        return opened < principal.expired_at

@@ -64,6 +64,16 @@ class Uploads:
         named = self._unbegun.named(owner, name)
         return self._leases.find(owner, named.id, unbegun=named.unbegun)
 
+    def opened_at(self, owner: Owner, name: str) -> float:
+        """Return when a session was opened, in seconds since the epoch; raises UploadUnknownError.
+
+        Also of one whose ticket has expired while the edge was putting its bytes.
+        """
+        named = self._unbegun.named(owner, name, late=self._limits.direct_put)
+        if named.unbegun is not None and self._ports.sessions.get(named.id) is None:
+            return named.unbegun.created_at
+        return self._leases.find(owner, named.id).created_at
+
     def append(  # noqa: PLR0913 - a chunk is all of these
         self,
         owner: Owner,

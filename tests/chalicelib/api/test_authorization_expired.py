@@ -16,6 +16,8 @@ import app
 from chalicelib.access.grants import Grants
 from chalicelib.access.tokens import CONTINUES, LIFE, TokenUse
 from chalicelib.digest import Digest
+from chalicelib.registry.keys import direct_key
+from chalicelib.registry.outcomes import CheckedObject
 from chalicelib.routes import ROUTES, Action
 from chalicelib.wiring import access as wiring_access
 from chalicelib.wiring import registry as wiring_registry
@@ -88,6 +90,24 @@ def test_an_upload_is_finished_with_the_token_that_began_it(name: str, late: flo
     upload = Upload()
     upload.expire(late)
     assert upload.send(name).status in {201, 202, 204}
+
+
+def test_what_the_edge_was_putting_when_the_token_ended_is_committed_with_it() -> None:
+    """The ticket has ended, too: a PUT of 5 GiB takes hours. Another principal's is refused."""
+    upload, data = Upload(), b"x" * 100
+    at = upload.open(upload.header)
+    others = upload.open(upload.world.bearer("keeper", SCOPES))
+    objects = upload.world.memory.objects
+    digest = Digest.of(data)
+    for each in (at, others):
+        key = direct_key(digest, each.rpartition("/")[2].partition("~")[0])
+        objects.put(key, data)
+        objects.checked[key] = CheckedObject(len(data), digest)
+    upload.expire(HOUR)
+    later = upload.open(upload.world.bearer("writer", SCOPES))
+    for each, status in ((at, 201), (others, 401), (later, 401)):
+        target = f"{each}?commit&digest={digest}"
+        assert upload.world.ask("GET", target, upload.header).status == status
 
 
 def test_twelve_hours_after_its_end_a_token_finishes_nothing() -> None:
