@@ -12,19 +12,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from bench import counting, crowd, growth, handler, hashing, report
+from bench import coldstart, commits, counting, crowd, growth, handler, hashing, report
 from bench.backends import BACKENDS
 from bench.measure import SCENARIOS, Run, measure, shown
 from bench.registries import PEER
 from bench.report import Results
 from bench.targets import CLOUD, budgets
 from bench.workload import MANY_SMALL, ONE_LARGE, Layouts
-from tests.clients.install import install_debian_packages
+from tests.clients.install import install_debian_packages, install_go_programs
+from tests.clients.tools import GO_PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REPEATS, GROWTH_REPEATS = 5, 2
+REPEATS, GROWTH_REPEATS, COLD_STARTS = 5, 2, 10
 T = TypeVar("T")
 
 
@@ -39,11 +40,14 @@ def main() -> int:
     with Layouts.in_folder() as layouts:
         if options.quick:
             return quick(layouts)
+        install_go_programs(each for each in GO_PROGRAMS if each.name == "oras")
         results = Results(
             asked=counting.count(layouts, peers=True),
             runs=[_shown(run) for run in timed(layouts, options.repeats)],
             points=[_shown(each) for each in growth.measure(layouts, CLOUD, GROWTH_REPEATS)],
             spent=handler.measure(),
+            commits=commits.computed(commits.STARTS["cold"]),
+            cold=coldstart.measure(COLD_STARTS),
         )
     document = report.document(results, repeats=options.repeats, hashing=hashing.measure())
     options.out.write_text(report.written(document))

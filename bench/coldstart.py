@@ -39,7 +39,7 @@ from tests.support import packaging
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.emulators.backends import Backend
     from tests.support.registries import RegistryUnderTest
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 TARGET = 0.5
 """At most this part of the baseline's time."""
 
-TARGETED = ("/v2/", "blob pull", "PATCH")
+BASELINE, PULL = "eager baseline", "blob pull"
+TARGETED = ("/v2/", PULL, "PATCH")
 RESULTS = Path(__file__).parent / "results" / "coldstart.json"
 BLOB = b"x" * 1000
 ADMIN = "00000000-0000-4000-8000-000000000000"
@@ -100,6 +101,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON")
     parser.add_argument("--repeats", type=int, default=10, help="processes of each kind")
     options = parser.parse_args()
+    seconds = measure(options.repeats)
+    ratios = ratios_of(seconds)
+    for name, taken in seconds.items():
+        verdict = _verdict(ratios[name]) if name in TARGETED else ""
+        print(
+            f"{name:22} {median(taken) * 1000:6.0f} ms  {ratios[name]:.2f} of the baseline{verdict}"
+        )
+    document = {"repeats": options.repeats, "seconds": seconds, "ratios": ratios, "target": TARGET}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def measure(repeats: int) -> dict[str, list[float]]:
+    """Start processes of each kind in turns; return the seconds to their answers."""
     with ExitStack() as running:
         backend = running.enter_context(moto_backend())
         token = generate()
@@ -107,21 +123,18 @@ def main() -> int:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
         code = Code.laid_out(folder)
         seconds: dict[str, list[float]] = {}
-        for repeat in range(options.repeats + 1):
+        for repeat in range(repeats + 1):
             for kind in kinds(registry_over(backend), code, token):
                 taken = first_answer(kind, environment)
                 if repeat:  # the first round fills the file system's cache
                     seconds.setdefault(kind.name, []).append(taken)
-    medians = {name: median(taken) for name, taken in seconds.items()}
-    baseline = medians["eager baseline"]
-    ratios = {name: taken / baseline for name, taken in medians.items()}
-    for name, taken in medians.items():
-        verdict = _verdict(ratios[name]) if name in TARGETED else ""
-        print(f"{name:22} {taken * 1000:6.0f} ms  {ratios[name]:.2f} of the baseline{verdict}")
-    document = {"repeats": options.repeats, "seconds": seconds, "ratios": ratios, "target": TARGET}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=2) + "\n")
-    return 0
+    return seconds
+
+
+def ratios_of(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return each kind's median as a part of the baseline's."""
+    baseline = median(seconds[BASELINE])
+    return {name: median(taken) / baseline for name, taken in seconds.items()}
 
 
 def _verdict(ratio: float) -> str:
@@ -176,10 +189,10 @@ def kinds(registry: RegistryUnderTest, code: Code, token: str) -> list[Kind]:
     session = uploads.append(opened.owner, opened.ticket or "", b"begun", 0, deadline)
     pull, patch = f"a/b/blobs/{digest}", f"a/b/blobs/uploads/{session.id}?at={session.offset}"
     return [
-        Kind("eager baseline", _EAGER, "app", lambda: event("GET", ""), code.eager),
+        Kind(BASELINE, _EAGER, "app", lambda: event("GET", ""), code.eager),
         Kind("uncompiled", _EAGER, "app", lambda: event("GET", ""), code.uncompiled),
         Kind("/v2/", _OURS, "app", lambda: event("GET", ""), code.ours),
-        Kind("blob pull", _OURS, "app", lambda: event("GET", pull), code.ours),
+        Kind(PULL, _OURS, "app", lambda: event("GET", pull), code.ours),
         Kind("POST", _OURS, "app", lambda: event("POST", "a/b/blobs/uploads"), code.ours, 202),
         Kind("PATCH", _OURS, "app", lambda: event("PATCH", patch, "chunk"), code.ours, 202),
         Kind("authorizer", _OURS, "authorize", lambda: asked_for(token), code.ours),

@@ -37,7 +37,10 @@ PUSH, AGAIN, ELSEWHERE, PULL, PULL_AGAIN = STEPS = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """An image, and the client that moves it at Moorage; skopeo does at the peer."""
+    """An image, and the client that moves it.
+
+    The peer knows nothing of `moorage push`: skopeo takes its place there.
+    """
 
     image: Image
     client: str
@@ -48,10 +51,11 @@ class Scenario:
         return f"{self.image.name}, {self.client}"
 
 
-SKOPEO, MOORAGE = "skopeo", "moorage push"
+SKOPEO, MOORAGE, ORAS = "skopeo", "moorage push", "oras through the edge"
 CLIENTS: Mapping[str, tuple[Callable[..., float], Callable[..., float]]] = {
     SKOPEO: (workload.by_skopeo, workload.pull_by_skopeo),
     MOORAGE: (workload.by_moorage, workload.pull_by_moorage),
+    ORAS: (workload.by_oras, workload.pull_by_oras),
 }
 """How each pushes and pulls."""
 
@@ -60,6 +64,7 @@ SCENARIOS = (
     Scenario(workload.FOUR, SKOPEO),
     Scenario(workload.MANY_SMALL, SKOPEO),
     Scenario(workload.LARGEST, MOORAGE),
+    Scenario(workload.LARGEST, ORAS),
 )
 
 

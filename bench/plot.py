@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.counting import IMAGES
 from bench.growth import SERIES, medians, slope
@@ -55,6 +56,7 @@ def _draw_times(runs: Sequence[Run]) -> Figure:
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g} s")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.2, y=0.12)
     for unused in list(figure.axes)[len(scenarios) :]:
         unused.set_visible(False)
@@ -124,7 +126,7 @@ def _draw_requests(asked: Sequence[Asked]) -> Figure:
     axes.set_yticks(range(len(pushes)), [f"{each.scenario}, {each.registry}" for each in pushes])
     axes.invert_yaxis()
     axes.margins(x=0.14)
-    axes.legend(loc="lower right", fontsize="small", frameon=False)
+    axes.legend(loc="upper right", fontsize="small", frameon=False)
     axes.set_title("Requests of a first push, counted on the wire", loc="left", fontsize=11)
     return figure
 
@@ -143,6 +145,7 @@ def _draw_growth(points: Sequence[Point]) -> Figure:
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g} s")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(series, loc="left", fontsize=10)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", frameon=False)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ import boto3
 from botocore.config import Config
 
 from bench.backends import CREDENTIALS, answers, free_port, relay
+from moorage.common.data import DataNames
+from moorage.local.options import LocalOptions, gateway_environment
 from tests.clients.daemons import NotStartedError, running, start_moorage
 from tests.clients.tools import program
 
@@ -46,29 +48,44 @@ class RunningRegistry:
     host: str
     gateway_host: str | None = None
     """Of Moorage: where `moorage push` and clients that need no proxy push."""
+    edge_host: str | None = None
+    """Of Moorage: where clients push that PUT a blob whole."""
     gateway: Counted | None = None
     """What passes the gateway, where that is counted."""
 
 
 @contextmanager
 def moorage(aws: str) -> Iterator[RunningRegistry]:
-    """Run Moorage's gateway and proxy on an S3 and DynamoDB."""
-    with start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as started:
-        yield RunningRegistry(MOORAGE, started.proxy_host, started.gateway_host)
+    """Run Moorage's gateway, proxy and edge on an S3 and DynamoDB."""
+    options = LocalOptions(aws_endpoint=aws)
+    environment = gateway_environment({**os.environ, **CREDENTIALS}, options, DataNames(), aws)
+    with (
+        start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as started,
+        _beside("edge", started.gateway, environment) as edge,
+    ):
+        yield RunningRegistry(MOORAGE, started.proxy_host, started.gateway_host, edge)
+
+
+@contextmanager
+def _beside(command: str, upstream: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run one of `moorage`'s servers before a gateway; gives its ``host:port``."""
+    port = free_port()
+    program = str(Path(sys.executable).with_name("moorage"))
+    words = [program, command, "--upstream", upstream, "--port", str(port)]
+    ready = partial(answers, f"http://127.0.0.1:{port}/v2/")
+    with running(words, ready, _START_TIMEOUT, env=environment):
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager
 def counted_moorage(aws: str) -> Iterator[RunningRegistry]:
     """Run Moorage with a relay before the gateway, that counts what passes it."""
-    port = free_port()
-    with ExitStack() as stack:
-        behind = stack.enter_context(start_moorage("--aws-endpoint", aws, env=CREDENTIALS))
-        gateway = stack.enter_context(relay(behind.gateway, slowed=False))
-        moorage_command = str(Path(sys.executable).with_name("moorage"))
-        command = [moorage_command, "proxy", "--upstream", gateway.url, "--port", str(port)]
-        url = f"http://127.0.0.1:{port}"
-        stack.enter_context(running(command, partial(answers, f"{url}/v2/"), _START_TIMEOUT))
-        yield RunningRegistry(MOORAGE, urlsplit(url).netloc, urlsplit(gateway.url).netloc, gateway)
+    with (
+        start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as behind,
+        relay(behind.gateway, slowed=False) as gateway,
+        _beside("proxy", gateway.url, os.environ) as proxy,
+    ):
+        yield RunningRegistry(MOORAGE, proxy, urlsplit(gateway.url).netloc, gateway=gateway)
 
 
 @contextmanager

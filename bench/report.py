@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench import cost, plot
+from bench import coldstart, cost, plot
 from bench.backends import Counts
+from bench.commits import Commit
 from bench.counting import Asked
 from bench.growth import Point, medians, slope
 from bench.handler import Spent
@@ -26,10 +27,15 @@ from bench.registries import MOORAGE, PEER
 from bench.targets import (
     BYTES,
     RATIO,
+    SECONDS,
     SPENT,
+    TIMES,
     Target,
     budgets,
+    cold_targets,
+    commit_targets,
     handler_targets,
+    pull_targets,
     ratio_of,
     seconds,
     time_targets,
@@ -37,7 +43,7 @@ from bench.targets import (
 from tests.clients.tools import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 RESULTS = Path(__file__).parent / "results.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -52,13 +58,19 @@ class Results:
     asked: Sequence[Asked]
     points: Sequence[Point]
     spent: Sequence[Spent]
+    commits: Sequence[Commit]
+    cold: Mapping[str, Sequence[float]]
+    """Seconds of each kind of cold start."""
 
     def targets(self) -> list[Target]:
         """Return every target, with what was measured."""
         return [
             *time_targets(self.runs),
             *budgets(self.asked),
+            *pull_targets(self.asked),
             *handler_targets(self.spent),
+            *commit_targets(self.commits),
+            *cold_targets(self.cold),
         ]
 
 
@@ -72,6 +84,8 @@ def document(results: Results, **more: object) -> dict[str, Any]:
         "runs": [asdict(each) for each in results.runs],
         "growth": [asdict(each) for each in results.points],
         "handler": [asdict(each) for each in results.spent],
+        "commits": [asdict(each) for each in results.commits],
+        "cold_starts": dict(results.cold),
         "requests": [
             {
                 **{name: getattr(each, name) for name in ("scenario", "step", "registry")},
@@ -112,6 +126,8 @@ def read(path: Path = RESULTS) -> tuple[dict[str, Any], Results]:
         asked,
         [Point(**row) for row in found["growth"]],
         [Spent(**row) for row in found["handler"]],
+        [Commit(**row) for row in found["commits"]],
+        found["cold_starts"],
     )
 
 
@@ -155,8 +171,9 @@ def tables(found: dict[str, Any], results: Results) -> str:
             _growth(results.points),
             "### Requests and money",
             _requests(results.asked),
-            "### The function's processor",
+            "### The function's processor, and its start",
             _handler(results.spent),
+            _cold(results.cold),
         )
     )
 
@@ -178,9 +195,10 @@ def _without_holds(row: dict[str, Any]) -> dict[str, Any]:
 def _figure(value: float | None, unit: str) -> str:
     if value is None:
         return "not measured"
-    if unit in {RATIO, SPENT}:
-        return f"{value:.2f} x" if unit == RATIO else f"{value:.1f} ms"
-    return f"{value / 1e6:,.1f} MB" if unit == BYTES and value else f"{value:,.0f}"
+    forms = {RATIO: "{:.2f} x", TIMES: "{:.2f} x", SPENT: "{:.1f} ms", SECONDS: "{:,.0f} s"}
+    if unit == BYTES and value:
+        return f"{value / 1e6:,.1f} MB"
+    return forms.get(unit, "{:,.0f}").format(value)
 
 
 def _about(found: dict[str, Any]) -> str:
@@ -230,6 +248,13 @@ def _growth(points: Sequence[Point]) -> str:
 def _handler(spent: Sequence[Spent]) -> str:
     lines = ["| request | median | 99 of 100 take less |", "| --- | ---: | ---: |"]
     lines += [f"| {each.name} | {each.p50:.1f} ms | {each.p99:.1f} ms |" for each in spent]
+    return "\n".join(lines)
+
+
+def _cold(cold: Mapping[str, Sequence[float]]) -> str:
+    lines = ["| first request of a process | median | of the baseline |", "| --- | ---: | ---: |"]
+    for name, part in (coldstart.ratios_of(cold) if cold else {}).items():
+        lines.append(f"| {name} | {1000 * median(cold[name]):.0f} ms | {part:.2f} |")
     return "\n".join(lines)
 
 

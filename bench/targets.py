@@ -10,23 +10,26 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench import workload
+from bench import cloud, coldstart, workload
+from bench.commits import DIRECT, GB
 from bench.counting import WHOLE_PUT
 from bench.handler import PULLS
-from bench.measure import AGAIN, MOORAGE, PULL, PUSH, SCENARIOS, SKOPEO, Scenario
+from bench.measure import AGAIN, MOORAGE, ORAS, PULL, PUSH, SCENARIOS, SKOPEO, Scenario
 from bench.registries import MOORAGE as OURS
 from bench.registries import PEER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.backends import Counts
+    from bench.commits import Commit
     from bench.counting import Asked
     from bench.handler import Spent
     from bench.measure import Run
     from bench.workload import Image
 
 RATIO, REQUESTS, BYTES, SPENT = "x the peer's time", "requests", "bytes", "ms"
+TIMES, SECONDS = "x", "s"
 CLOUD = "ministack"
 """The backend on which S3 and DynamoDB are slowed."""
 
@@ -67,6 +70,9 @@ def time_targets(runs: Sequence[Run]) -> Iterator[Target]:
     largest = Scenario(workload.LARGEST, MOORAGE)
     name = f"`moorage push` of {largest.image.name}, skopeo at the peer"
     yield Target(name, 0.25, ratio(runs, CLOUD, largest, PUSH), RATIO)
+    edge = Scenario(workload.LARGEST, ORAS)
+    name = f"push of {edge.image.name} by oras, through the edge"
+    yield Target(name, 0.3, ratio(runs, CLOUD, edge, PUSH), RATIO)
     for step, limit in ((AGAIN, 0.4), (PULL, 0.8)):
         for scenario in SCENARIOS:
             yield Target(
@@ -79,6 +85,21 @@ def handler_targets(spent: Sequence[Spent]) -> Iterator[Target]:
     found = {each.name: each.p50 for each in spent}
     for name in PULLS:
         yield Target(f"{name}: processor, median", 5, found.get(name), SPENT)
+
+
+def commit_targets(commits: Sequence[Commit]) -> Iterator[Target]:
+    """Return the targets on commits of direct uploads, in simulated time."""
+    found = {each.size: each.seconds for each in commits if each.way == DIRECT}
+    one, ten, hundred = (found.get(size * GB) for size in (1, 10, 100))
+    grown = ten / one if one and ten else None
+    yield Target("commit of 10 GB beside that of 1 GB, simulated", 1.5, grown, TIMES)
+    yield Target("commit of 100 GB, simulated", cloud.WORKER_SECONDS, hundred, SECONDS)
+
+
+def cold_targets(cold: Mapping[str, Sequence[float]]) -> Iterator[Target]:
+    """Return the target on cold starts."""
+    measured = coldstart.ratios_of(cold).get(coldstart.PULL) if cold else None
+    yield Target("cold start of a pull, beside a compiled baseline", 0.6, measured, TIMES)
 
 
 def ratio(
@@ -143,12 +164,19 @@ def budgets(asked: Sequence[Asked]) -> Iterator[Target]:
             _layer_bytes(of(image, client)) for image in (workload.ONE_LARGE, workload.FOUR)
         )
         yield Target(f"bytes of layers above 4.5 MB at the gateway, {client}", 0, passed, BYTES)
+
+
+def pull_targets(asked: Sequence[Asked]) -> Iterator[Target]:
+    """Return the targets on what the registry itself asks of S3 while images are pulled.
+
+    They are no budgets: a blob up to the inline limit is answered with its bytes, by one GET each.
+    """
+    found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
     for client in (SKOPEO, MOORAGE):
-        read = sum(
-            of(image, client, PULL).aws.requests("s3", by_url=False)
-            for image in (workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL)
-        )
-        yield Target(f"S3 requests of the registry's own in pulls, {client}", 0, read, REQUESTS)
+        for image in (workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL):
+            pulled = found[Scenario(image, client).name, PULL].aws
+            name = f"pull of {image.name}, {client}: S3, by the registry itself"
+            yield Target(name, 0, pulled.requests("s3", by_url=False), REQUESTS)
 
 
 def _more(whole: Counts, part: Counts, service: str) -> int:

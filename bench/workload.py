@@ -119,6 +119,21 @@ def by_moorage(registry: RunningRegistry, copy: Copy, *, elsewhere: bool = False
     return _timed("moorage", "push", "--quiet", copy.source, target, env=state)
 
 
+def by_oras(registry: RunningRegistry, copy: Copy, *, elsewhere: bool = False) -> float:
+    """Push by oras, which PUTs each blob whole: at Moorage through the edge."""
+    target = copy.reference(registry.edge_host or registry.host, elsewhere=elsewhere)
+    source = f"{copy.path}:{images.TAG}"
+    return _timed("oras", "cp", "--from-oci-layout", "--to-plain-http", source, target)
+
+
+def pull_by_oras(registry: RunningRegistry, copy: Copy) -> float:
+    """Pull into a layout by oras: from Moorage through the edge."""
+    with tempfile.TemporaryDirectory(dir=copy.path.parent) as folder:
+        source = copy.reference(registry.edge_host or registry.host)
+        target = f"{folder}/copy:{images.TAG}"
+        return _timed("oras", "cp", "--from-plain-http", "--to-oci-layout", source, target)
+
+
 def pull_by_skopeo(registry: RunningRegistry, copy: Copy) -> float:
     """Pull into a folder by skopeo; returns the seconds it took."""
     with tempfile.TemporaryDirectory(dir=copy.path.parent) as folder:

@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import workload
+from bench import coldstart, workload
 from bench.backends import Counts, Tally
+from bench.commits import CHUNKED, DIRECT, GB, Commit
 from bench.counting import WHOLE_PUT, Asked
 from bench.measure import MOORAGE, PULL, PUSH, SKOPEO, Run, Scenario
 from bench.registries import PEER
 from bench.relay import Kind
-from bench.targets import CLOUD, RATIO, Target, budgets, ratio, time_targets
+from bench.targets import (
+    CLOUD,
+    RATIO,
+    Target,
+    budgets,
+    cold_targets,
+    commit_targets,
+    ratio,
+    time_targets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +72,29 @@ def test_every_target_on_time_is_there_whatever_was_measured() -> None:
     found = list(time_targets([*runs(OURS, 1.0), *runs(PEER, 4.0)]))
     assert [target.measured for target in found if target.measured is not None] == [0.25]
     assert len({target.name for target in found}) == len(found) > 15
+
+
+@pytest.mark.parametrize(
+    ("seconds", "measured"),
+    [({1: 2.0, 10: 3.0, 100: 40.0}, [1.5, 40.0]), ({1: 2.0}, [None, None]), ({}, [None, None])],
+)
+def test_a_commits_growth_is_that_of_direct_uploads(
+    seconds: dict[int, float], measured: list[float | None]
+) -> None:
+    """An upload in chunks is no part of it."""
+    commits = [
+        Commit(way, size * GB, took * factor, 1, 1, 1)
+        for size, took in seconds.items()
+        for way, factor in ((DIRECT, 1), (CHUNKED, 100))
+    ]
+    assert [target.measured for target in commit_targets(commits)] == measured
+
+
+def test_a_cold_start_is_held_to_the_baselines_median() -> None:
+    """Nothing measured is nothing that holds."""
+    cold = {coldstart.BASELINE: [1.0, 2.0, 9.0], coldstart.PULL: [1.0, 0.9, 5.0]}
+    assert [target.measured for target in cold_targets(cold)] == [0.5]
+    assert [target.holds for target in cold_targets({})] == [False]
 
 
 def counted(**operations: int) -> Counts:
