@@ -348,7 +348,7 @@ def test_a_push_by_parts_that_is_killed_sends_no_more_than_was_in_flight_again(
     assert there or told[-1]["kept"] >= min(stored, stopped_after * PART)
     assert sum(size for _, _, size in direct.puts) <= len(LAYER) + 3 * PART
     assert run.fake.blobs[str(DIGEST)] == LAYER
-    assert list(state_folder().iterdir()) == []
+    assert there or list(state_folder().iterdir()) == []
 
 
 @pytest.mark.parametrize(
