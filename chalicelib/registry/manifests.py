@@ -18,6 +18,7 @@ from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import (
     BlobUnknownError,
+    DeniedError,
     DigestInvalidError,
     ManifestBlobUnknownError,
     ManifestContradictsError,
@@ -44,6 +45,7 @@ from chalicelib.registry.model import (
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
+from chalicelib.rules import RulesInvalidError, parse_rules
 
 _log = logging.getLogger("moorage.manifests")
 
@@ -217,6 +219,27 @@ class Manifests:
             self._remove_pending(manifest)
         return True
 
+    def movable(self, repository: str, tags: Sequence[str], digest: Digest) -> Mapping[str, TagRow]:
+        """Read tags that are to name a manifest; raises DeniedError where a rule holds one."""
+        if not tags:
+            return {}
+        named, text = self._ports.metadata.get_tags_and_rules(repository, tags)
+        try:
+            rules = parse_rules(text)
+        except RulesInvalidError as error:
+            raise UnavailableError(
+                f"the registry's rules are of another version: {error}"
+            ) from None
+        for tag, row in named.items():
+            rule = rules.holding(repository, tag) if row.digest != digest else None
+            if rule is not None:
+                raise DeniedError(
+                    f"tag {tag} is immutable by the rule {rule!r} and names {row.digest}: push"
+                    " under another tag",
+                    detail={"rule": rule, "tag": tag, "digest": str(row.digest)},
+                )
+        return named
+
     def bring_back(
         self, manifest: Manifest, tags: Mapping[str, TagRow | None], stamp: Stamp
     ) -> None:
@@ -316,7 +339,8 @@ class Manifests:
             manifest = replace(manifest, state=found.state, version=found.version)
         try:
             total = self._check(manifest.repository, parsed, may_pull=push.may_pull)
-        except (ManifestBlobUnknownError, ManifestInvalidError):
+            named = self.movable(manifest.repository, tags, manifest.digest)
+        except (ManifestBlobUnknownError, ManifestInvalidError, DeniedError):
             self._remove_pending(manifest)
             raise
         if manifest.body is None:
@@ -329,7 +353,6 @@ class Manifests:
         referrer = _referrer(manifest, parsed)
         stamp = Stamp(manifest.pushed_at, push.principal)
         for batch in _batches(tags):
-            named = metadata.get_tags(manifest.repository, batch) if batch else {}
             metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer, stamp)
 
     def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:

@@ -359,6 +359,14 @@ class MetadataStore(Protocol):
     def get_tags(self, repository: str, tags: Sequence[str]) -> Mapping[str, TagRow]:
         """Read tags; absent ones are left out."""
 
+    def get_tags_and_rules(
+        self, repository: str, tags: Sequence[str]
+    ) -> tuple[Mapping[str, TagRow], str]:
+        """Read tags as `get_tags` does, and the registry's rules ("" if there are none) with them.
+
+        In one request for up to 99 tags.
+        """
+
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
         """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1.
 

@@ -108,6 +108,8 @@ class Undo:
                 detail={"tag": tag, "digest": by_now},
             )
         to_set = {tag: tags.get(tag) for tag in named if tag not in moved}
+        if asked.force:
+            self._manifests.movable(repository, list(to_set), digest)
         now = self._ports.clock.now()
         self._manifests.bring_back(manifest, to_set, Stamp(now, asked.principal))
         return Restored(digest, list(to_set), moved)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.access.credentials import Credential, hash_of
-from chalicelib.access.grants import Grant, Grants, Pattern, Right
+from chalicelib.access.grants import Grant, Grants, Right
 from chalicelib.access.ports import (
     AccessStore,
     CredentialExistsError,
@@ -21,6 +21,7 @@ from chalicelib.access.ports import (
 )
 from chalicelib.access.trusts import MAX_TRUSTS, Trust
 from chalicelib.page import Page
+from chalicelib.pattern import Pattern
 from chalicelib.stores.dynamodb.access import DynamoAccessStore
 from moorage.common.errors import CommandError
 

@@ -175,7 +175,7 @@ class AccessTable:
     def _opened(self) -> Iterator[AccessStore]:
         with explained():
             aws = Aws(self.endpoint)
-            table = self.table or _table_name(aws, self.stack)
+            table = self.table or table_name(aws, self.stack, _EXPORT, DataNames().access_table)
             client = aws.client("dynamodb")
         with explained(table):
             yield admin.open_store(client, table)
@@ -232,16 +232,16 @@ def _readable() -> Iterator[None]:
         raise UsageError(str(error)) from None
 
 
-def _table_name(aws: Aws, stack: str) -> str:
-    """Return the name of the table `access`: a local registry's own, or what the stack exports."""
+def table_name(aws: Aws, stack: str, export: str, local: str) -> str:
+    """Return the name of a table: a local registry's, or what the data stack exports."""
     if aws.endpoint is not None:
-        return DataNames().access_table
-    wanted = f"{stack}-{_EXPORT}"
+        return local
+    wanted = f"{stack}-{export}"
     client = aws.client("cloudformation")
     for page in client.get_paginator("list_exports").paginate():
-        for export in page["Exports"]:
-            if export["Name"] == wanted:
-                return str(export["Value"])
+        for each in page["Exports"]:
+            if each["Name"] == wanted:
+                return str(each["Value"])
     raise CommandError(
         f"CloudFormation has no export {wanted} in {client.meta.region_name}: name the data stack"
         " by --stack or the table by --table, or set AWS_REGION and AWS_PROFILE to where it is"

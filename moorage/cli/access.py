@@ -17,7 +17,10 @@ from moorage.cli.command import Command, Group
 from moorage.cli.options import DURATION, LIFE, PATH, URL, Decorator, option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from moorage.access.commands import AccessTable, SigningKeyParameter
+    from moorage.access.rules import RegistryRules
     from moorage.access.signing_key import StoredKeySet
 
 _KEY, _STACK = "/moorage/signing-key", "moorage-data"
@@ -238,3 +241,47 @@ def _key_show(parameter: "SigningKeyParameter") -> "StoredKeySet":
 def _key_rotate(parameter: "SigningKeyParameter", *, force: bool) -> "StoredKeySet":
     """Take the next of the three steps that replace the key."""
     return parameter.rotate(force=force)
+
+
+def _at_rules(act: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which registry, and pass its rules to the command's function."""
+
+    @option("--table", "NAME", "the registry's table `registry`", None, "MOORAGE_REGISTRY_TABLE")
+    @option("--stack", "NAME", "the data stack, which exports the table's name", _STACK)
+    @_endpoint
+    @functools.wraps(act)
+    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
+        from moorage.access.rules import RegistryRules
+
+        act(RegistryRules(stack, table, endpoint), **options)
+
+    return run
+
+
+@click.group(cls=Group)
+def rules() -> None:
+    """Say which tags may not move."""
+
+
+@rules.command("show")
+@_at_rules
+def _rules_show(registry: "RegistryRules") -> None:
+    """Print the rules in force, as `moorage rules set` takes them."""
+    stored = registry.show()
+    if stored is None:
+        output.say("this registry has no rules: `moorage rules set` sets some")
+        return
+    click.echo(stored.text)
+    output.say(f"version {stored.version}, set {stored.moment} by {stored.set_by}")
+
+
+@rules.command("set")
+@click.argument("file", type=PATH, help="the rules, as JSON; - is standard input")
+@option("--check", None, "say what would be set, and set nothing")
+@_at_rules
+def _rules_set(registry: "RegistryRules", file: "Path", *, check: bool) -> None:
+    """Put rules in force in place of those that are. Each version is kept."""
+    with click.open_file(str(file), encoding="utf-8") as opened:
+        text = opened.read()
+    for line in registry.replace(text, check=check):
+        output.say(line)

@@ -18,6 +18,7 @@ _SECTIONS = {
     "Look after them": (repo.repo,),
     "Use and check": (client.login, client.doctor),
     "Manage access": (access.token, access.grant, access.public, access.trust, access.key),
+    "Manage tags": (access.rules,),
     "Deploy to AWS": (deploy.deploy, deploy.destroy),
 }
 

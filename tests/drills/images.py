@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import bodies_of
+from chalicelib.rules import StoredRules
+from chalicelib.stores.dynamodb.expressions import Put
+from chalicelib.stores.dynamodb.items import STORED_RULES
+from chalicelib.stores.dynamodb.keys import rules_key
 from tests.drills.support.client import HOME, Upload
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, stop_before
@@ -238,6 +242,31 @@ def replacing(client: Client, body: bytes) -> None:
     client.ledger.manifests.clear()
     client.put_manifest(HOME, TAGS[0], body)
     require_named(client, body, TAGS[:1])
+
+
+def held(prepare: Callable[[Stage], bytes]) -> Callable[[Stage], bytes]:
+    """Prepare something, and a rule by which its tags may not move."""
+
+    def hold(stage: Stage) -> bytes:
+        body = prepare(stage)
+        store: Any = stage.world.ports(Gate()).metadata
+        rule = {"name": "releases", "repositories": [HOME], "tags": ["v*"]}
+        text = json.dumps({"immutable": [rule]})
+        item = STORED_RULES.encode(StoredRules(1, text, 0, ""))
+        # Owners set rules past the registry, which has no such operation.
+        store._dynamo.write(Put(store._registry, rules_key(), item))  # noqa: SLF001
+        return body
+
+    return hold
+
+
+def denied(client: Client, body: bytes) -> None:
+    """Put an image under a tag that may not move: it is refused, and nothing of it is left."""
+    expect(client.requests.insist("PUT", f"{HOME}/manifests/{TAGS[0]}", body, content_type=""), 403)
+    expect(client.requests.insist("GET", f"{HOME}/manifests/{Digest.of(body)}"), 404)
+    require_named(client, OLD, TAGS)
+    if (HOME, Digest.of(body)) in client.stage.world.snapshot().manifests:
+        raise Violation("a manifest that was refused is there")
 
 
 def require_gone(client: Client, tags: tuple[str, ...]) -> None:

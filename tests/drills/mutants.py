@@ -67,6 +67,7 @@ from chalicelib.registry.upload.segments import Report
 from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
+from chalicelib.rules import Rules
 from chalicelib.stores.dynamodb import blobs, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
@@ -1321,6 +1322,48 @@ def _(put_in_trash: Original, self: ManifestItems, manifest: Manifest, sweep_at:
     put_in_trash(self, manifest, sweep_at)
     key = manifest_key(manifest.repository, manifest.digest)
     self._dynamo.write(Update(self._registry, key, ALWAYS, remove=("deleted_tags",)))
+
+
+@rule(
+    "rules hold no tag",
+    "holding",
+    Rules,
+    crashed=["move an immutable tag"],
+    raced=["tag, tag, immutable"],
+)
+def _(_: Original, _self: Rules, _repository: str, _tag: str) -> None:
+    return
+
+
+@rule(
+    "a tag that a rule holds may not be set again",
+    "movable",
+    Manifests,
+    crashed=["put an image that an immutable tag names"],
+)
+def _(movable: Original, self: Manifests, repository: str, tags: Any, _digest: Digest) -> object:  # noqa: ANN401 - as movable
+    return movable(self, repository, tags, Digest.of(b"another"))
+
+
+@rule(
+    "a restoration by force asks no rule",
+    "_restore_once",
+    Undo,
+    raced=["tag, restore by force, immutable"],
+)
+def _(restore: Original, self: Undo, asked: Restoration) -> object:
+    with mock.patch.object(Rules, "holding", return_value=None):
+        return restore(self, asked)
+
+
+@rule(
+    "what a rule refused stays pending",
+    "_remove_pending",
+    Manifests,
+    crashed=["move an immutable tag"],
+)
+def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+    return
 
 
 @rule(

@@ -628,6 +628,16 @@ MANIFESTS = [
               images.deleting_body, images.of_0_1, SMALL_BODY),
 ]
 
+RULES = [
+    Operation("put an image under an immutable tag",
+              images.putting("v1"), images.held(images.layers)),
+    Operation("put an image that an immutable tag names",
+              images.putting("v1"), images.held(images.live)),
+    Operation("move an immutable tag", images.denied, images.held(images.tagged_before)),
+    Operation("move an immutable tag to a large manifest",
+              images.denied, images.held(images.tagged_before), SMALL_BODY),
+]
+
 TRASH = [
     Operation("delete a manifest for good", images.deleting, images.live, GONE),
     Operation("delete a large manifest for good", images.deleting, images.live, GONE_BODY),
@@ -705,4 +715,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *RULES, *TRASH, *SWEEPS]

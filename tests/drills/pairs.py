@@ -208,6 +208,13 @@ def in_turn(*bodies: Body) -> Body:
     return finish
 
 
+def never_moved(client: Client, _: object) -> None:
+    """No tag has ever moved from one manifest to another."""
+    moved = [row for row in client.stage.world.snapshot().history if row.tag and row.now]
+    if moved:
+        raise Violation(f"an immutable tag has moved: {moved}")
+
+
 # The rows
 
 SHA512 = Algorithm.SHA512
@@ -454,6 +461,16 @@ MANIFESTS = [
          [putting_index, deleting_manifest(NEW)]),
 ]
 
+RULES = [
+    Race("tag, tag, immutable", images.held(images.layers),
+         [tagging(images.OLD, may_lack=True), tagging(images.NEW, may_lack=True)], never_moved),
+    Race("tag, tag by digest, immutable", images.held(images.layers),
+         [tagging(images.NEW)] * 2, in_turn(tagged(images.NEW), never_moved)),
+    Race("tag, restore by force, immutable", images.held(trash.deleted),
+         [tagging(images.OLD, may_lack=True), trash.trying(f"{trash.OF_TAG}&force=1")],
+         never_moved),
+]
+
 TRASH = [
     Race("put, delete, no trash", images.live, [tagging(images.NEW), deleting_manifest(NEW)],
          in_turn(tagging(images.NEW), tagged(images.NEW)), GONE),
@@ -513,4 +530,4 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *LATE, *BLOBS, *MANIFESTS, *TRASH, *SWEEPS]
+ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *LATE, *BLOBS, *MANIFESTS, *RULES, *TRASH, *SWEEPS]

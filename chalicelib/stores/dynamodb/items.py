@@ -17,6 +17,7 @@ from chalicelib.registry.model import (
     TagRow,
 )
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
+from chalicelib.rules import StoredRules
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import Field, Item, Schema
 
@@ -147,6 +148,16 @@ CHANGE = Schema(
         Field("at", codec.TIME),
         Field("by", codec.TEXT, optional=True),
         Field("place", codec.TEXT),
+    ),
+)
+
+STORED_RULES = Schema(
+    StoredRules,
+    (
+        Field("version", codec.WHOLE),
+        Field("text", codec.TEXT),
+        Field("set_at", codec.TIME),
+        Field("set_by", codec.TEXT),
     ),
 )
 

@@ -12,6 +12,8 @@ Table `registry` (kept):
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
     CATALOG          <name>                          a repository that holds, or held, a manifest
+    RULES            CURRENT                         the registry's rules
+                     VERSION#<number>                the same as they were, each version
 
 Table `uploads`: one item for each session, under its id.
 
@@ -49,6 +51,7 @@ _RECORD = "RECORD"
 _CATALOG = "CATALOG"
 _CREDENTIAL = "CREDENTIAL"
 _PUBLIC = "PUBLIC"
+_RULES = "RULES"
 _TRUST = "TRUST"
 
 # Names, tags and digests are made of characters above _FLOOR and below _CEILING (see
@@ -144,6 +147,16 @@ def manifests_after(repository: str, after: Digest | None) -> KeyRange:
     """All manifests of a repository whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
     return _span(f"REPO#{repository}", "MANIFEST#", text)
+
+
+def rules_key() -> Key:
+    """The rules in force."""
+    return {"pk": _RULES, "sk": "CURRENT"}
+
+
+def rules_version(version: int) -> Key:
+    """One version of the rules."""
+    return {"pk": _RULES, "sk": f"VERSION#{version:08d}"}
 
 
 def tags_after(repository: str, after: str | None) -> KeyRange:

@@ -51,6 +51,7 @@ from chalicelib.stores.dynamodb.keys import (
     manifest_key,
     manifest_named_by,
     referrer_key,
+    rules_key,
     tag_key,
     tagged_key,
     tagged_of,
@@ -252,6 +253,19 @@ class ManifestItems(BlobItems):
         keys = [tag_key(repository, tag) for tag in tags]
         items = self._dynamo.get_many(self._registry, keys)
         return {names[item["sk"]["S"]]: TAG.decode(item) for item in items}
+
+    def get_tags_and_rules(
+        self, repository: str, tags: Sequence[str]
+    ) -> tuple[Mapping[str, TagRow], str]:
+        names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
+        keys = [*(tag_key(repository, tag) for tag in tags), rules_key()]
+        rows, rules = {}, ""
+        for item in self._dynamo.get_many(self._registry, keys):
+            if item["pk"]["S"] == rules_key()["pk"]:
+                rules = codec.TEXT.decode(item["text"])
+            else:
+                rows[names[item["sk"]["S"]]] = TAG.decode(item)
+        return rows, rules
 
     def tags_of(self, repository: str, digest: Digest) -> Mapping[str, float | None]:
         span = tagged_of(repository, digest)

@@ -8,7 +8,8 @@ import time
 import pytest
 from hypothesis import given
 
-from chalicelib.access.grants import MAX_GRANTS, Grant, GrantError, Grants, Pattern, Right, allowed
+from chalicelib.access.grants import MAX_GRANTS, Grant, GrantError, Grants, Right, allowed
+from chalicelib.pattern import Pattern, PatternError
 from tests.chalicelib.access.values import grants, names, patterns
 
 # fmt: off
@@ -78,7 +79,7 @@ def test_a_text_that_is_no_name_matches_no_pattern(pattern: str, name: str) -> N
 @pytest.mark.parametrize("text", NO_PATTERNS)
 def test_a_text_that_is_no_pattern_is_refused(text: str) -> None:
     """With advice; also one that could match nothing."""
-    with pytest.raises(GrantError, match="is no pattern"):
+    with pytest.raises(PatternError, match="is no pattern"):
         Pattern.parse(text)
 
 

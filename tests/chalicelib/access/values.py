@@ -15,11 +15,12 @@ import pytest
 from hypothesis import strategies as st
 
 from chalicelib.access.credentials import Credential, generate, hash_of
-from chalicelib.access.grants import Grant, Grants, Pattern, Right
+from chalicelib.access.grants import Grant, Grants, Right
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import CATALOG, merged, on_repository
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.tokens import Tokens
+from chalicelib.pattern import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,9 +16,11 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import TooManyRequestsError
 from chalicelib.registry.model import Link, Manifest, TagRow, bodies_of
 from chalicelib.registry.service import Limits
+from chalicelib.rules import StoredRules
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import LINK, manifest_item
 from chalicelib.stores.dynamodb.keys import link_key, manifest_key, tag_key, tagged_key
+from chalicelib.stores.dynamodb.rules import DynamoRulesStore
 from tests.chalicelib.api.pushing import (
     DOCKER,
     IMAGE,
@@ -188,6 +190,66 @@ def test_a_pull_that_can_not_be_noted_is_answered(registry: RegistryUnderTest) -
     found = registry.ports.metadata.get_manifest(NAME, Digest.of(body))
     assert found is not None
     assert found.pulled_at is not None
+
+
+def set_rules(registry: RegistryUnderTest, *tags: str) -> None:
+    """Let tags of these patterns be immutable in the repository."""
+    rule = {"name": "releases", "repositories": [NAME], "tags": tags, "except": ["*-dev"]}
+    store = DynamoRulesStore(registry.dynamodb, registry.registry_table)
+    before = store.current()
+    version = before.version + 1 if before else 1
+    store.replace(before, StoredRules(version, json.dumps({"immutable": [rule]}), 0.0, "me"))
+
+
+def test_an_immutable_tag_does_not_move(registry: RegistryUnderTest) -> None:
+    """It is set once, and the same digest is taken again; another one is 403 with the rule.
+
+    All tags of the push stay where they were, and nothing of it is left.
+    """
+    one, two = image(registry, b"one"), image(registry, b"two")
+    set_rules(registry, "v*")
+    for _ in range(2):
+        assert put(registry, "v1", one).status == 201
+    assert put(registry, "v1-dev", one).status == 201
+    assert put(registry, "latest", one).status == 201
+    with record_calls(registry.dynamodb, registry.s3) as calls:
+        refused = put(registry, f"{Digest.of(two)}?tag=latest&tag=v1", two)
+    assert calls.count("s3") == 0
+    assert (refused.status, code(refused)) == (403, "DENIED")
+    (error,) = json.loads(refused.body)["errors"]
+    assert "immutable by the rule 'releases'" in error["message"]
+    assert error["detail"] == {"rule": "releases", "tag": "v1", "digest": str(Digest.of(one))}
+    assert put(registry, "v1", two).status == 403
+    for tag in ("v1", "latest"):
+        assert registry.ask("GET", f"{NAME}/manifests/{tag}").body == one
+    assert registry.ports.metadata.get_manifest(NAME, Digest.of(two)) is None
+    for tag in ("v1-dev", "latest", "v2"):
+        assert put(registry, tag, two).status == 201
+    set_rules(registry, "nothing")
+    assert put(registry, "v1", two).status == 201
+
+
+def test_a_restoration_does_not_move_an_immutable_tag(registry: RegistryUnderTest) -> None:
+    """Not by force either; where the tag is free it comes back."""
+    one, two = image(registry, b"one"), image(registry, b"two")
+    restore = f"{NAME}/_moorage/restore?digest={Digest.of(one)}&tag=v1"
+    assert put(registry, "v1", one).status == 201
+    assert put(registry, "v1", two).status == 201
+    set_rules(registry, "v*")
+    assert code(registry.ask("POST", f"{restore}&force=1")) == "DENIED"
+    assert registry.ask("GET", f"{NAME}/manifests/v1").body == two
+    assert registry.ask("DELETE", f"{NAME}/manifests/v1").status == 202
+    assert registry.ask("POST", restore).status == 200
+    assert registry.ask("GET", f"{NAME}/manifests/v1").body == one
+
+
+def test_rules_of_another_version_let_no_tag_move(registry: RegistryUnderTest) -> None:
+    """What can't be read is 503, and no rule is taken for none; a push by digest needs none."""
+    body = image(registry, b"one")
+    store = DynamoRulesStore(registry.dynamodb, registry.registry_table)
+    store.replace(None, StoredRules(1, '{"of a later version": []}', 0.0, "me"))
+    assert put(registry, "v1", body).status == 503
+    assert put(registry, str(Digest.of(body)), body).status == 201
 
 
 def test_a_large_manifests_body_is_its_own(registry: RegistryUnderTest) -> None:

@@ -472,7 +472,7 @@ class Client:
         """Put a manifest; False if a blob of it is lacking, where it `may_lack` one."""
         target = f"{repository}/manifests/{reference}"
         response = self.requests.insist("PUT", target, body, content_type="")
-        if response.status == 404 and may_lack:
+        if response.status in {403, 404} and may_lack:
             return False
         expect(response, 201)
         digest = Digest.parse(str(response.headers["Docker-Content-Digest"]))

@@ -206,6 +206,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
         *("Look", "repo"),
         *("Use", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),
+        *("Manage", "rules"),
         *("Deploy", "deploy", "destroy"),
     ]
 

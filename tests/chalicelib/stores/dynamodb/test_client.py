@@ -171,7 +171,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 39
+    assert len(operations) == 40
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "limit" in wanted:

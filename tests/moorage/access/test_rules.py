@@ -1,0 +1,59 @@
+"""`moorage rules`: what is set is what is shown, and what is no rule is not set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.emulators.backends import Backend
+    from tests.support.moorage_command import Command
+
+RULE = {"name": "releases", "repositories": ["team/**"], "tags": ["v*"]}
+
+
+@pytest.fixture
+def at(backend: Backend) -> str:
+    """The options that name a registry."""
+    return f"--table {backend.registry_table} --aws-endpoint {backend.endpoint_url}"
+
+
+def test_rules_are_set_and_shown(
+    moorage: Command, backend: Backend, at: str, tmp_path: Path
+) -> None:
+    """Each time as a new version; a pattern that matches no repository by now is said."""
+    assert "has no rules" in moorage(f"rules show {at}").err
+    backend.dynamodb().put_item(
+        TableName=backend.registry_table, Item={"pk": {"S": "CATALOG"}, "sk": {"S": "team/app"}}
+    )
+    other = {**RULE, "name": "other", "repositories": ["team/**", "nobody/*"]}
+    for version, rules in ((1, [RULE]), (2, [RULE, other])):
+        file = tmp_path / "rules.json"
+        file.write_text(json.dumps({"immutable": rules}))
+        checked = moorage(f"rules set {file} --check {at}")
+        assert f"can be set, as version {version}" in checked.err
+        done = moorage(f"rules set {file} {at}")
+        assert (done.status, f"in force, as version {version}" in done.err) == (0, True)
+        shown = moorage(f"rules show {at}")
+        assert shown.out.rstrip("\n") == file.read_text()
+        assert f"version {version}, set 20" in shown.err
+    assert "rule 'other': nobody/* matches no repository" in done.err
+    assert "team/**" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "can't be read as JSON"), ('{"imutable": []}', "which is none of")]
+)
+def test_what_is_no_rule_is_not_set(
+    moorage: Command, at: str, tmp_path: Path, text: str, said: str
+) -> None:
+    """It is a usage error that says where, and the rules stay."""
+    file = tmp_path / "rules.json"
+    file.write_text(text)
+    refused = moorage(f"rules set {file} {at}")
+    assert (refused.status, said in refused.err) == (2, True)
+    assert "has no rules" in moorage(f"rules show {at}").err
