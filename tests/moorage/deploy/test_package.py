@@ -97,7 +97,8 @@ def test_the_package_is_accepted(package: Path) -> None:
     assert {json.dumps(each["CodeUri"]) for each in functions(placed)} == {
         '{"Bucket": "bucket", "Key": "key"}'
     }
-    assert len(json.dumps(placed)) < LONGEST_TEMPLATE * 0.8
+    # As it is sent; some room is left for what comes.
+    assert len(json.dumps(placed, separators=(",", ":"))) < LONGEST_TEMPLATE * 0.9
 
 
 @functools.cache
