@@ -67,6 +67,8 @@ class Visit:
     keep: bool = False
     edge_size: int = 0
     """Bytes of one more PUT through the edge; 0: none."""
+    edge_blob: str | None = None
+    """The digest of a blob that was pushed through an edge."""
     facts: dict[str, Any] = field(default_factory=dict)
     hello: HttpResponse | None = None
     """The answer of `/v2/` without a token."""

@@ -80,7 +80,7 @@ def put(visit: Visit) -> Finding:
     visit.facts["edge_commit_seconds"] = round(time.monotonic() - began, 2)
     require(committed, HTTPStatus.CREATED, f"GET of {place.partition('?')[2]}, which commits")
     visit.closed(target, committed, blob)
-    visit.facts["edge_blob"] = blob.digest
+    visit.edge_blob = blob.digest
     if visit.edge_size > LAMBDA_BODY:
         _put_long(visit)
     size = f"{len(blob.data) / 1e6:.1f} MB"
@@ -91,7 +91,7 @@ def put(visit: Visit) -> Finding:
 
 def get(visit: Visit) -> Finding:
     """Pull that blob through the edge: whole, by HEAD and by range, and by an altered address."""
-    digest = visit.facts.get("edge_blob")
+    digest = visit.edge_blob
     if digest is None:
         return skip("no blob was pushed through an edge")
     answer = visit.ask("GET", visit.v2(f"blobs/{digest}"))
