@@ -46,7 +46,7 @@ class PartPlan:
     first: int = 16 * MIB
     minimum: int = PART_MINIMUM
     """The smallest part, the last one excepted."""
-    parallel: int = 4
+    parallel: int = 6
     """How many parts are on their way at once, at most."""
 
     def size(self, number: int) -> int:
