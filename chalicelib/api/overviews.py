@@ -1,13 +1,14 @@
 """Overviews over HTTP: what the page and `moorage repo` show. docs/openapi.yaml has every field.
 
 This module must never answer more than one page, nor with a fact that is only guessed: what nobody
-noted is null.
+noted is null. It never shows to who has no login who pushed something.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.access.decision import ANONYMOUS
 from chalicelib.api.headers import next_link
 from chalicelib.api.lists import page_of, to_json, visible_repositories
 from chalicelib.api.messages import Request, Response
@@ -19,6 +20,9 @@ from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, Tag
 from chalicelib.registry.registry import Registry
 
 _LONGEST_PREFIX = 255
+_PRINCIPALS = frozenset({"pushed_by", "tagged_by"})
+_WRITTEN = frozenset({"annotations", "config"})
+"""What whoever pushed has written, whatever its members are called."""
 _OF_CONFIG = ("os", "architecture", "variant", "created", "author")
 _OF_RUNNING = {
     "user": "User",
@@ -47,7 +51,7 @@ def tags(registry: Registry, request: Request, name: str) -> Response:
     more = page.more and page.items
     path = f"/v2/{name}/_moorage/tags"
     headers = next_link(path, n=limit, last=page.items[-1].tag) if more else {}
-    rows = [_tag(item) for item in page.items]
+    rows = _shown(request, [_tag(item) for item in page.items])
     may_delete = request.caller.may_delete(name)
     return to_json({"name": name, "may_delete": may_delete, "tags": rows}, headers)
 
@@ -60,13 +64,28 @@ def images(registry: Registry, request: Request, name: str) -> Response:
     headers = {}
     if page.rest_after is not None:
         headers = next_link(f"/v2/{name}/_moorage/images", n=limit, last=str(page.rest_after))
-    return to_json({"name": name, "images": [_manifest(item) for item in page.items]}, headers)
+    rows = _shown(request, [_manifest(item) for item in page.items])
+    return to_json({"name": name, "images": rows}, headers)
 
 
 def image(registry: Registry, request: Request, name: str, digest: str) -> Response:
     """GET: all about one manifest."""
-    found = _image(registry.overviews.image(name, parse_digest(digest)))
+    found = _shown(request, _image(registry.overviews.image(name, parse_digest(digest))))
     return to_json({**found, "may_delete": request.caller.may_delete(name)}, {})
+
+
+def _shown(request: Request, value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return an answer without who pushed and tagged, for somebody who has no login."""
+    if request.principal != ANONYMOUS.id:
+        return value
+    if isinstance(value, list):
+        return [_shown(request, each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: None if name in _PRINCIPALS else each if name in _WRITTEN else _shown(request, each)
+        for name, each in value.items()
+    }
 
 
 def _rows(limit: int | None) -> int:

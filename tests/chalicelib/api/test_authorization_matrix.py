@@ -408,3 +408,30 @@ def test_a_cursor_that_is_none_is_400(last: str) -> None:
     answer = world.ask("GET", target, world.header("reader", "basic", PRIVATE))
     assert (answer.status, json.loads(answer.body)["errors"][0]["code"]) == (400, "REQUEST_INVALID")
     assert names(world.ask("GET", target, world.header("admin", "basic", PRIVATE))) == []
+
+
+def test_who_has_no_login_does_not_hear_who_pushed() -> None:
+    """Of a public repository's images, tags and config the principals alone are left out."""
+    world = World()
+    header = world.header("admin", "basic", PUBLIC)
+    blob = {"mediaType": "application/octet-stream", "digest": str(DIGEST), "size": len(BLOB)}
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    document = {"schemaVersion": 2, "mediaType": kind, "config": blob, "layers": []}
+    body = json.dumps(document).encode()
+    assert world.ask("PUT", f"{PUBLIC}/manifests/v1", header, body).status == 201
+
+    for target in ("tags", "images", f"images/{Digest.of(body)}"):
+        shown = json.loads(world.ask("GET", f"{PUBLIC}/_moorage/{target}", header).body)
+        to_anybody = json.loads(world.ask("GET", f"{PUBLIC}/_moorage/{target}", None).body)
+        assert '"credential:' in json.dumps(shown)
+        assert "credential" not in json.dumps(to_anybody)
+        assert _without_principals(shown) == _without_principals(to_anybody)
+
+
+def _without_principals(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_principals(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = {"pushed_by", "tagged_by", "may_delete"}
+    return {name: _without_principals(each) for name, each in value.items() if name not in left_out}
