@@ -164,7 +164,7 @@ class Manifests:
         if seen is None or seen.state in {ManifestState.PENDING, ManifestState.TRASHED}:
             raise ManifestUnknownError
         if self._limits.trash:
-            self._take_body(seen)
+            self._hold_body(seen)
         now = self._ports.clock.now()
         due = now + self._limits.manifest_grace
         self.finish_delete(metadata.begin_delete(seen, due, Stamp(now, principal)))
@@ -285,17 +285,16 @@ class Manifests:
             return None
         return self._ports.metadata.get_link(bodies_of(manifest.repository), manifest.digest)
 
-    def _take_body(self, manifest: Manifest) -> None:
-        """Make a body that 0.1 stored as a blob of the repository the manifest's own.
+    def _hold_body(self, manifest: Manifest) -> None:
+        """Give a manifest a link of its own to a body that 0.1 stored as a blob of the repository.
 
         Else a DELETE of that blob could come before the manifest is in the trash, and empty it.
         """
         if manifest.body is not None or manifest.state is not ManifestState.LIVE:
             return
         if self._body_link(manifest) is None:
-            link = self._ports.metadata.get_link(manifest.repository, manifest.digest)
-            if link is not None:
-                self._ports.metadata.keep_body(manifest, link)
+            home = bodies_of(manifest.repository)
+            self._ports.metadata.add_link(home, manifest.digest, self._ports.clock.now())
 
     def _large_body(self, manifest: Manifest) -> bytes:
         for home in (bodies_of(manifest.repository), manifest.repository):

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import re
+import uuid
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -194,7 +195,8 @@ class FakeDirect:
         return web.json_response({"parts": given})
 
     def _presigned(self, session_id: str, number: int, size: int, at: str) -> dict[str, Any]:
-        place = f"{_URL}{next(self.numbers)}"
+        # Nobody's but this one's: the PUT of another test's client may still be on its way here.
+        place = f"{_URL}{uuid.uuid4()}"
         self.told[place] = (session_id, number, size)
         headers = {"Content-Length": str(size)}
         if not number:
@@ -210,6 +212,8 @@ class FakeDirect:
     def _put(  # noqa: PLR0911 - a refusal is a line
         self, request: web.BaseRequest, body: bytes
     ) -> web.Response:
+        if request.path not in self.told:
+            return _refused(403, "SignatureDoesNotMatch")
         session_id, number, size = self.told[request.path]
         fault = self.put_faults.pop(0) if self.put_faults else None
         if fault in _ANSWERS:

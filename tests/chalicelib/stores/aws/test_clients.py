@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -209,15 +209,12 @@ def test_a_function_that_failed_gave_no_verdict(service: Service) -> None:
 
 def test_what_a_process_has_no_function_for_it_does_itself() -> None:
     """As a local registry does everything."""
-    asked: list[object] = []
-    here = ThreadWorkers(asked.append, lambda stretch: Verdict(frozenset({stretch.size})))
+    asked: SimpleQueue[object] = SimpleQueue()
+    here = ThreadWorkers(asked.put, lambda stretch: Verdict(frozenset({stretch.size})))
     workers = FunctionWorkers(here, commit_function=None, verify_function=None, at_once=1)
     assert workers.verify(STRETCH) == Verdict(frozenset({STRETCH.size}))
     workers.commit("a-session")
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
-            thread.join(1)
-    assert asked == ["a-session"]
+    assert asked.get(timeout=10) == "a-session"
 
 
 def test_waits_fit_into_the_functions() -> None:
