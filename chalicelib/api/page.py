@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from chalicelib.api.messages import Request, Response
+from chalicelib.errors import NameUnknownError
+from chalicelib.routes import PAGE_FILES
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _TYPES = {
@@ -31,11 +33,17 @@ _GUARDS = {
 
 def document(request: Request) -> Response:
     """GET: the page."""
-    return file(request, "index.html")
+    return _answer(request, "index.html")
 
 
 def file(request: Request, file: str) -> Response:
-    """GET: one of its files; the route says which there are."""
+    """GET: one of its files."""
+    if file not in PAGE_FILES:
+        raise NameUnknownError("the page has no such file")
+    return _answer(request, file)
+
+
+def _answer(request: Request, file: str) -> Response:
     body, tag = _read(file)
     headers: dict[str, str | list[str]] = {**_GUARDS, "ETag": tag}
     if tag in request.headers.get("if-none-match", ""):

@@ -103,8 +103,8 @@ def test_a_client_finds_its_platform_in_an_index(
     assert pulled.unpacked() == {(amd64.config, amd64.diff_ids)}
 
 
-GROWTH_LIMIT = 64_000_000
-MEASURED = ("gateway", "proxy")
+MEASURED = {"gateway": 64_000_000, "proxy": 160_000_000}
+"""By how many bytes the peak of each may grow: the proxy has six parts of 16 MiB under way."""
 
 
 def peak_memory(pid: int) -> int:
@@ -122,7 +122,7 @@ def peak_memory(pid: int) -> int:
 def test_proxy_and_gateway_hold_no_layer_in_memory(
     workshop: Workshop, record_property: Callable[[str, object], None]
 ) -> None:
-    """Pushing 300 MB through fresh processes raises the peak of each by less than 64 MB."""
+    """Pushing 300 MB through fresh processes raises the peak of neither by as much."""
     layout = workshop.image("one-big")
     with daemons.start_moorage() as registry:
         assert registry.pids["moto"] not in {registry.pids[name] for name in MEASURED}
@@ -135,4 +135,4 @@ def test_proxy_and_gateway_hold_no_layer_in_memory(
     for name, grown in growth.items():
         record_property(f"{name} growth in bytes", grown)
         print(f"{name}: {before[name] / 1e6:.0f} MB before, peak grew by {grown / 1e6:.0f} MB")
-    assert max(growth.values()) < GROWTH_LIMIT
+    assert {name for name in MEASURED if growth[name] >= MEASURED[name]} == set()
