@@ -1,7 +1,8 @@
-"""Overviews over HTTP: what the page and `moorage repo` show. docs/openapi.yaml has every field.
+"""Overviews over HTTP: what the page shows. docs/openapi.yaml has every field.
 
 This module must never answer more than one page, nor with a fact that is only guessed: what nobody
-noted is null. It never shows to who has no login who pushed something.
+noted is null. It must never show to who has no login who
+pushed something.
 """
 
 from collections.abc import Mapping

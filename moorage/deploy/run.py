@@ -68,7 +68,7 @@ class DeployOptions:
     watching: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its template that are given."""
     edge: bool | None = None
-    """Whether to have the edge's stack; None: update it if it exists."""
+    """Whether to have the edge's stack; None: a new registry has it, another one what it had."""
 
 
 @dataclass(frozen=True)
