@@ -45,7 +45,8 @@ from chalicelib.registry.model import (
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
-from chalicelib.rules import RulesInvalidError, parse_rules
+from chalicelib.rules.document import parse_rules
+from chalicelib.rules.reading import RulesInvalidError
 
 _log = logging.getLogger("moorage.manifests")
 

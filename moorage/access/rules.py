@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chalicelib.rules import ImmutableTags, RulesInvalidError, StoredRules, parse_rules
+from chalicelib.rules.document import StoredRules, parse_rules
+from chalicelib.rules.immutable import ImmutableTags
+from chalicelib.rules.reading import RulesInvalidError
 from chalicelib.stores.dynamodb.rules import DynamoRulesStore, RulesMovedError
 from moorage.access.commands import table_name
 from moorage.access.signing_key import moment

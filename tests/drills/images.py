@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
 from chalicelib.registry.model import bodies_of
-from chalicelib.rules import StoredRules
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import STORED_RULES
 from chalicelib.stores.dynamodb.keys import rules_key

@@ -17,7 +17,7 @@ from chalicelib.registry.model import (
     TagRow,
 )
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
-from chalicelib.rules import StoredRules
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import Field, Item, Schema
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.rules import StoredRules
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import Dynamo, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Put

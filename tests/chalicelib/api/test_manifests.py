@@ -16,7 +16,7 @@ from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import TooManyRequestsError
 from chalicelib.registry.model import Link, Manifest, TagRow, bodies_of
 from chalicelib.registry.service import Limits
-from chalicelib.rules import StoredRules
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import LINK, manifest_item
 from chalicelib.stores.dynamodb.keys import link_key, manifest_key, tag_key, tagged_key

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.rules import StoredRules
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.items import STORED_RULES
 from chalicelib.stores.dynamodb.rules import DynamoRulesStore, RulesMovedError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.rules import LONGEST, RulesInvalidError, parse_rules
+from chalicelib.rules.document import LONGEST, parse_rules
+from chalicelib.rules.reading import RulesInvalidError
 
 
 def immutable(**changes: object) -> dict[str, Any]:

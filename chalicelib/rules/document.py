@@ -1,0 +1,57 @@
+"""The registry's rules, a document of its owner: which tags may not move.
+
+    {"immutable": [{"name": "releases", "repositories": ["team/**"], "tags": ["v*"],
+                    "except": ["*-dev"]}]}
+
+This module must never take a document that it does not understand in whole: a section that is
+misspelt would be rules that nobody keeps.
+"""
+
+import functools
+from dataclasses import dataclass
+
+from chalicelib.rules import reading
+from chalicelib.rules.immutable import ImmutableTags, read_immutable
+from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.strict_json import JsonInvalidError, read_object
+
+LONGEST = 32_000
+"""Most bytes of the document: a push by tag reads it, at a read unit for each 4 KB."""
+
+_SECTIONS = frozenset({"immutable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules of a registry."""
+
+    immutable: tuple[ImmutableTags, ...] = ()
+
+    def holding(self, repository: str, tag: str) -> str | None:
+        """Return the name of the rule by which a tag may not move; None if there is none."""
+        return next((each.name for each in self.immutable if each.covers(repository, tag)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRules:
+    """A version of the registry's rules: the document, since when, and who set it."""
+
+    version: int
+    text: str
+    set_at: float
+    set_by: str
+
+
+@functools.lru_cache(maxsize=2)
+def parse_rules(text: str) -> Rules:
+    """Read a document; raises RulesInvalidError. An empty text is a registry without rules."""
+    if not text:
+        return Rules()
+    if len(text.encode()) > LONGEST:
+        raise RulesInvalidError(f"the rules are longer than {LONGEST} bytes")
+    try:
+        document = read_object(text.encode())
+    except JsonInvalidError as error:
+        raise RulesInvalidError(f"the rules can't be read as JSON: {error}") from None
+    sections = reading.members(document, _SECTIONS, "the document")
+    return Rules(read_immutable(sections.get("immutable", [])))

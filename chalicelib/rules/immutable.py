@@ -1,0 +1,53 @@
+"""Rules of tags that may not move: each names the first manifest that was pushed under it.
+
+    {"name": "releases", "repositories": ["team/**"], "tags": ["v*"], "except": ["*-dev"]}
+
+This module must never take a rule that holds nothing.
+"""
+
+from dataclasses import dataclass
+
+from chalicelib.pattern import Pattern
+from chalicelib.rules import reading
+from chalicelib.rules.reading import RulesInvalidError
+
+_MEMBERS = frozenset({"name", "repositories", "tags", "except"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImmutableTags:
+    """Tags that keep the manifest that they name, by patterns of repositories and of tags."""
+
+    name: str
+    repositories: tuple[Pattern, ...]
+    tags: tuple[str, ...]
+    exceptions: tuple[str, ...]
+
+    def covers(self, repository: str, tag: str) -> bool:
+        """Whether this tag of this repository may not move."""
+        return (
+            reading.any_matches(self.tags, tag)
+            and not reading.any_matches(self.exceptions, tag)
+            and any(pattern.matches(repository) for pattern in self.repositories)
+        )
+
+
+def read_immutable(value: object) -> tuple[ImmutableTags, ...]:
+    """Read the section `immutable`; raises RulesInvalidError."""
+    listed = reading.items(value, "immutable")
+    rules = tuple(_read(item, f"immutable[{at}]") for at, item in enumerate(listed))
+    reading.require_distinct([rule.name for rule in rules])
+    return rules
+
+
+def _read(value: object, where: str) -> ImmutableTags:
+    item = reading.members(value, _MEMBERS, where)
+    rule = ImmutableTags(
+        reading.named(item, where),
+        reading.patterns(item.get("repositories"), f"{where}.repositories"),
+        reading.globs(item.get("tags"), f"{where}.tags"),
+        reading.globs(item.get("except", []), f"{where}.except"),
+    )
+    if not rule.repositories or not rule.tags:
+        raise RulesInvalidError(f"{where} needs repositories and tags, or it holds nothing")
+    return rule
