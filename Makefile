@@ -28,7 +28,8 @@ help:
 	@echo "make conformance  the OCI's own suites, gated (PEER=1: beside a peer registry)"
 	@echo "make browser  the page in Chromium (installs what it needs)"
 	@echo "make e2e      a whole deployment on an emulation of AWS, from deploy to destroy"
-	@echo "make drills   a stop at every call, races, faults, kills, mutants (50 minutes)"
+	@echo "make drills   a stop at every call, races, faults, kills, mutants (hours); PART=1/4: a"
+	@echo "              part of them, SUM=1: all parts added up (docs/durability.md)"
 	@echo "make bench    side by side with a peer registry: docs/performance.md (an hour)"
 	@echo "make bench-quick  what pushes and pulls ask of AWS, held to budgets (two minutes)"
 	@echo "make package  the CloudFormation package, into build/STAGE/"
@@ -93,8 +94,10 @@ browser: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e
 
+# A part leaves its figures in a file; SUM=1 adds up those that are there.
+FIGURES := build/drills
 drills: $(VENV)/.dev
-	$(BIN)/python -m tests.drills
+	$(BIN)/python -m tests.drills $(if $(SUM),--sum $(FIGURES)/*.json,$(if $(PART),--part $(PART) --figures $(FIGURES)/$(subst /,-of-,$(PART)).json))
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

@@ -52,6 +52,16 @@ def test_a_workflow_is_bounded(path: Path) -> None:
         assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each)] == []
 
 
+def test_the_weekly_drills_are_all_parts_of_one_run() -> None:
+    """Each part is a job of its own, and one more job adds them up, whatever became of them."""
+    jobs = load_template(PROJECT / ".github" / "workflows" / "nightly.yml")["jobs"]
+    listed = jobs["drills"]["strategy"]["matrix"]["part"]
+    assert listed == [f"{number}/{len(listed)}" for number in range(1, len(listed) + 1)]
+    assert jobs["drills-sum"]["needs"] == "drills"
+    assert "!cancelled()" in jobs["drills-sum"]["if"]
+    assert jobs["drills-sum"]["steps"][-1] == {"run": "make drills SUM=1"}
+
+
 def test_every_target_has_its_row_in_the_readme() -> None:
     """The table of commands has all targets and no other."""
     rows = set(re.findall(r"^\| `make ([a-z0-9-]+)", README, re.MULTILINE))

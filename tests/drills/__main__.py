@@ -1,4 +1,4 @@
-"""All drills: `python -m tests.drills`, or one case again by `--replay CASE`.
+"""All drills: `python -m tests.drills`, a part by `--part K/N`, or one case by `--replay CASE`.
 
 Ends with one line of figures, and with exit status 1 unless every point was drilled, every row of
 the state table reached, every mutant caught, the gateway killed and nothing lost. This module must
@@ -13,22 +13,35 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from moorage.common.project import PROJECT
-from tests.drills import crashes, crowds, faults, mutants, operations, pairs, races, throttling
-from tests.drills.figures import Figures, reached_rows
+from tests.drills import (
+    crashes,
+    crowds,
+    faults,
+    kills,
+    mutants,
+    operations,
+    pairs,
+    races,
+    throttling,
+)
+from tests.drills.figures import Figures, Loss, reached_rows
+from tests.drills.support import parts
+from tests.drills.support.parts import Run
 from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 from tests.emulators.backends import ministack_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.drills.support.worlds import World
 
-ROOT = PROJECT
 WORKERS = 2
 SLICES = 8
 """The operations and pairs of the slow worlds are divided among so many jobs."""
@@ -46,44 +59,55 @@ TESTS = (
 MORE = {"MOORAGE_FUZZ_REQUESTS": "20000", "MOORAGE_ATTACK_SECONDS": "5", "MOORAGE_BACKLOG": "10000"}
 """What makes some of these tests longer than they are in `make test`."""
 
-Job = tuple[str, int]
-"""What a worker does, and on which slice of the rows."""
+Work = Callable[[int, Run], Figures]
+"""Does one of the jobs of a kind, by its number."""
 
 
-def jobs() -> list[Job]:
-    """All jobs, the long ones first."""
-    sliced = ("ministack", "moto crashes", "moto faults")
-    races_of = [("races", number) for number in range(len(pairs.ALL))]
-    short = ("moto throttling", "long throttling", "moto crowds", "crashes", "faults", "crowds")
-    rest = [(name, 0) for name in (*short, "throttling", "mutants")]
-    return [(name, number) for name in sliced for number in range(SLICES)] + races_of + rest
+class Kind(NamedTuple):
+    """Jobs of one kind: how many, the seconds of CPU that each takes, and what it does."""
+
+    jobs: int
+    seconds: float
+    work: Work
+    apart: bool = False
+    """Whether a job runs while nothing else does: one that measures time, or starts servers."""
 
 
-def do(job: Job, seed: int) -> Figures:
-    """Do one job; one that breaks is a loss."""
-    logging.disable(logging.CRITICAL)
-    name, number = job
-    rows = operations.ALL[number::SLICES]
-    work: dict[str, Callable[[], Figures]] = {
-        "races": lambda: races.drill_one(TablesWorld(), pairs.ALL[number], races.Bounds(seed=seed)),
-        "mutants": lambda: mutants.drill([*mutants.CLAUSES, *mutants.RULES]),
-        "crashes": lambda: crashes.drill(TablesWorld(), operations.ALL),
-        "faults": lambda: faults.drill(TablesWorld(), operations.ALL, every=True),
-        "crowds": lambda: crowds.drill(TablesWorld(), range(seed, seed + 12)),
-        "throttling": lambda: _throttling(TablesWorld(), throttling.SHORT, [1, 2]),
-        "long throttling": lambda: _throttling(TablesWorld(), throttling.LONG, [1]),
-        "moto crowds": lambda: crowds.drill(moto_world(), range(seed, seed + 2)),
-        "moto throttling": lambda: _throttling(moto_world(), throttling.SHORT, [1]),
-        "moto crashes": lambda: crashes.drill(moto_world(), rows),
-        "moto faults": lambda: faults.drill(moto_world(), rows, every=True),
-        "ministack": lambda: _on_ministack(number, seed),
-    }
-    figures = Figures()
-    with figures.losing(f"job/{name}/{number}"), reached_rows() as reached:
-        figures.add(work[name]())
-        if name != "mutants":  # a mutant may go along any row
-            figures.rows = reached
-    return figures
+KINDS: Mapping[str, Kind] = {
+    "ministack": Kind(SLICES, 450, lambda number, run: _on_ministack(number, run.seed)),
+    "moto crashes": Kind(SLICES, 600, lambda number, _: crashes.drill(moto_world(), _rows(number))),
+    "moto faults": Kind(
+        SLICES, 600, lambda number, _: faults.drill(moto_world(), _rows(number), every=True)
+    ),
+    "races": Kind(
+        len(pairs.ALL),
+        20,
+        lambda number, run: races.drill_one(
+            TablesWorld(), pairs.ALL[number], races.Bounds(seed=run.seed)
+        ),
+    ),
+    "moto throttling": Kind(1, 60, lambda *_: _throttling(moto_world(), throttling.SHORT, [1])),
+    "long throttling": Kind(1, 60, lambda *_: _throttling(TablesWorld(), throttling.LONG, [1])),
+    "moto crowds": Kind(
+        1, 60, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
+    ),
+    "crashes": Kind(1, 30, lambda *_: crashes.drill(TablesWorld(), operations.ALL)),
+    "faults": Kind(1, 60, lambda *_: faults.drill(TablesWorld(), operations.ALL, every=True)),
+    "crowds": Kind(
+        1, 60, lambda _, run: crowds.drill(TablesWorld(), range(run.seed, run.seed + 12))
+    ),
+    "throttling": Kind(1, 60, lambda *_: _throttling(TablesWorld(), throttling.SHORT, [1, 2])),
+    "mutants": Kind(1, 60, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
+    "test": Kind(len(TESTS), 60, lambda number, _: tested(TESTS[number]), apart=True),
+    "kills": Kind(
+        len(kills.WAYS), 120, lambda number, run: _kills(list(kills.WAYS)[number], run), apart=True
+    ),
+}
+"""All that is run, kind by kind; the long ones first."""
+
+
+def _rows(number: int) -> Sequence[operations.Operation]:
+    return operations.ALL[number::SLICES]
 
 
 def _on_ministack(number: int, seed: int) -> Figures:
@@ -97,43 +121,69 @@ def _throttling(world: World, seconds: float, every: Sequence[int]) -> Figures:
     return throttling.drill(world, throttling.cases(world, seconds, every))
 
 
-def run(seed: int, kills: int) -> Figures:
-    """Run everything."""
-    whole = Figures()
+def _kills(way: str, run: Run) -> Figures:
+    return Figures(kills=kills.run(run.kills, run.seed, way) if run.kills else 0)
+
+
+def tested(test: str) -> Figures:
+    """Run a drill that is a test; one that fails is a loss."""
+    figures = Figures()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=os.environ | MORE, capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
+    print(f"{test}: {lines[-1]}", flush=True)
+    # No test found is a failure too, and so is one that was skipped.
+    if done.returncode or "skipped" in lines[-1]:
+        figures.lose(f"pytest {test}", AssertionError("\n".join(lines[-20:])))
+    return figures
+
+
+def _show(losses: Sequence[Loss]) -> None:
+    for loss in losses:
+        print(f"  LOST {loss.case}\n       {loss.what[:1000]}", flush=True)
+
+
+def costs() -> dict[str, float]:
+    """Return all jobs of a whole run, and the seconds that each takes of a run of two at once."""
+    return {
+        f"{name}/{number}": kind.seconds * (WORKERS if kind.apart else 1)
+        for name, kind in KINDS.items()
+        for number in range(kind.jobs)
+    }
+
+
+def do(job: str, run: Run) -> Figures:
+    """Do one job; one that breaks is a loss."""
+    logging.disable(logging.CRITICAL)
+    name, _, number = job.partition("/")
+    figures = Figures()
+    with figures.losing("job", job), reached_rows() as reached:
+        figures.add(KINDS[name].work(int(number), run))
+        if name != "mutants":  # a mutant may go along any row
+            figures.rows = reached
+    return figures
+
+
+def run(jobs: Sequence[str], options: Run) -> dict[str, Figures]:
+    """Run jobs; returns the figures of each."""
     began = time.monotonic()
+    done: dict[str, Figures] = {}
+
+    def ended(job: str, figures: Figures) -> None:
+        done[job] = figures
+        print(f"{time.monotonic() - began:4.0f} s  {job}: {figures.line()}", flush=True)
+        _show(figures.losses[:10])
+
+    apart = [job for job in jobs if KINDS[job.partition("/")[0]].apart]
     with ProcessPoolExecutor(WORKERS) as pool:
-        futures = {pool.submit(do, job, seed): job for job in jobs()}
+        futures = {pool.submit(do, job, options): job for job in jobs if job not in apart}
         for future in as_completed(futures):
-            figures = future.result()
-            whole.add(figures)
-            seconds, job = time.monotonic() - began, " ".join(map(str, futures[future]))
-            print(f"{seconds:4.0f} s  {job}: {figures.line()}", flush=True)
-            for loss in figures.losses[:10]:
-                print(f"  LOST {loss.case}\n       {loss.what[:1000]}", flush=True)
-    tested(whole, TESTS)
-    if kills:
-        from tests.drills import kills as gateway  # noqa: PLC0415 - starts servers
-
-        for way in gateway.WAYS:
-            try:
-                whole.kills += gateway.run(kills, seed, way)
-            except AssertionError as error:
-                whole.lose(f"kills/{way}/{kills}/{seed}", error)
-    return whole
-
-
-def tested(whole: Figures, tests: Sequence[str]) -> None:
-    """Run the drills that are tests, while nothing else runs; one that fails is a loss."""
-    for test in tests:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test]
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | MORE, capture_output=True, text=True, check=False
-        )
-        lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
-        print(f"{test}: {lines[-1]}", flush=True)
-        # No test found is a failure too, and so is one that was skipped.
-        if done.returncode or "skipped" in lines[-1]:
-            whole.lose(f"pytest {test}", AssertionError("\n".join(lines[-20:])))
+            ended(futures[future], future.result())
+    for job in apart:
+        ended(job, do(job, options))
+    return done
 
 
 WORLDS: dict[str, Callable[[], World]] = {
@@ -176,16 +226,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", metavar="CASE", help="the name of a case, as a loss gives it")
     parser.add_argument("--seed", type=int, default=0, help="of the random choices")
     parser.add_argument("--kills", type=int, default=20, help="of each way; with 0 the run fails")
+    parser.add_argument("--part", metavar="K/N", help="the K-th of N parts of the whole run")
+    parser.add_argument("--figures", metavar="FILE", type=Path, help="the part's, to be added up")
+    parser.add_argument("--sum", metavar="FILE", type=Path, nargs="+", help="add up all N parts")
     options = parser.parse_args(argv)
     if options.replay:
         error = replay(options.replay)
         print(f"{type(error).__name__}: {error}" if error else "nothing was lost")
         return 1 if error else 0
-    whole = run(options.seed, options.kills)
+    if options.sum:
+        try:
+            whole = parts.total(options.sum, parts.commit(), costs())
+        except (OSError, parts.PartsError) as error:
+            parser.exit(1, f"no sum: {error}\n")
+        _show(whole.losses)
+        return judged(whole)
+    try:
+        part = parts.Part.parse(options.part or "1/1")
+    except ValueError as error:
+        parser.error(f"--part: {error}")
+    state = Run(parts.commit(), options.seed, options.kills)
+    done = run(part.of_jobs(costs()), state)
+    whole = Figures()
+    for figures in done.values():
+        whole.add(figures)
+    if parts.commit() != state.commit:
+        whole.lose("the work tree", AssertionError("its files were changed during the run"))
+    elif options.figures:
+        parts.save(options.figures, state, part, done)
+    return judged(whole) if part.of == 1 else judged_part(part, whole)
+
+
+def judged(whole: Figures) -> int:
+    """Print the line of a whole run; returns the exit status."""
     for row in whole.unreached:
         print(f"no drill reaches the row {row!r} of the state table")
     print(whole.line())
     return 0 if whole.good else 1
+
+
+def judged_part(part: parts.Part, figures: Figures) -> int:
+    """Print the line of a part, of which only the sum can say that it is enough."""
+    print(f"part {part}: {figures.line()}")
+    return 0 if figures.complete else 1
 
 
 if __name__ == "__main__":

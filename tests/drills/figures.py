@@ -75,14 +75,18 @@ class Figures:
         ]
 
     @property
+    def complete(self) -> bool:
+        """Whether every point was drilled, every mutant caught, and nothing lost."""
+        return self.drilled == self.points and self.caught == self.mutants and not self.losses
+
+    @property
     def good(self) -> bool:
-        """Whether every point was drilled, every row reached, every mutant caught, nothing lost.
+        """Whether it is complete, and every row was reached.
 
         Of a whole run: one without a figure of some kind has shown nothing of it, and isn't good.
         """
         done = (self.points, self.schedules, self.faults, self.kills, self.mutants)
-        whole = self.drilled == self.points and self.caught == self.mutants and not self.unreached
-        return all(done) and whole and not self.losses
+        return all(done) and self.complete and not self.unreached
 
     def line(self) -> str:
         """Return all of it in one line."""
