@@ -143,6 +143,40 @@ class TagChange:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """An in-use lease: what a source says of a repository's images that run somewhere.
+
+    `digests` are what runs, those of an index's manifests too, each with what runs it in a few
+    words; without words, where an item does not hold them. The source was read at `refreshed_at`,
+    and has to be read again by `until`, in seconds since the epoch. What is overdue holds on:
+    nobody knows what runs now.
+    """
+
+    repository: str
+    source: str
+    origin: str
+    """What the source is: `ecs`, `k8s` or `file`."""
+    digests: Mapping[Digest, str]
+    refreshed_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class UseSource:
+    """A source of in-use leases, and all repositories that may have one of it."""
+
+    name: str
+    origin: str
+    repositories: tuple[str, ...]
+    count: int
+    """How many digests it named when it was refreshed last, in all repositories together."""
+    refreshed_at: float
+    until: float
+    version: str
+    """A fresh random value at each write."""
+
+
+@dataclass(frozen=True, slots=True)
 class Referrer:
     """The entry of one manifest in a referrers list (image spec: a descriptor)."""
 

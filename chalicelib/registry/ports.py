@@ -9,7 +9,16 @@ from typing import Protocol
 
 from chalicelib.digest import Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import Link, Manifest, Record, Referrer, Stamp, TagChange, TagRow
+from chalicelib.registry.model import (
+    InUse,
+    Link,
+    Manifest,
+    Record,
+    Referrer,
+    Stamp,
+    TagChange,
+    TagRow,
+)
 from chalicelib.registry.outcomes import (
     CheckedObject,
     MultipartUpload,
@@ -407,6 +416,9 @@ class MetadataStore(Protocol):
 
     def add_repository(self, repository: str) -> None:
         """Name a repository in the catalog; idempotent."""
+
+    def in_use(self, repository: str) -> Sequence[InUse]:
+        """Read all in-use leases of a repository, overdue ones too, by source."""
 
 
 class Workers(Protocol):

@@ -110,6 +110,19 @@ TEXTS_BY_NAME: AttributeKind[Mapping[str, str]] = AttributeKind(
 )
 
 
+def _lines(texts: Mapping[Digest, str]) -> str:
+    return "\n".join(f"{digest} {text}" for digest, text in texts.items())
+
+
+def _by_digest(lines: str) -> dict[Digest, str]:
+    cut = (line.partition(" ") for line in lines.split("\n") if lines)
+    return {Digest.parse(digest): text for digest, _, text in cut}
+
+
+TEXTS_BY_DIGEST: AttributeKind[Mapping[Digest, str]] = AttributeKind("S", _lines, _by_digest)
+"""Texts of one line each, by digests: a line for each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a dataclass, under the same name or another in the item."""

@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import (
     HISTORY_LIFE,
+    InUse,
     Link,
     Manifest,
     ManifestState,
@@ -15,6 +16,7 @@ from chalicelib.registry.model import (
     Referrer,
     TagChange,
     TagRow,
+    UseSource,
 )
 from chalicelib.registry.session import Reading, Session, StoredObject, UploadState
 from chalicelib.rules.document import StoredRules
@@ -158,6 +160,31 @@ STORED_RULES = Schema(
         Field("text", codec.TEXT),
         Field("set_at", codec.TIME),
         Field("set_by", codec.TEXT),
+    ),
+)
+
+IN_USE = Schema(
+    InUse,
+    (
+        Field("repository", codec.TEXT),
+        Field("source", codec.TEXT),
+        Field("origin", codec.TEXT),
+        Field("digests", codec.TEXTS_BY_DIGEST),
+        Field("refreshed_at", codec.TIME),
+        Field("until", codec.TIME),
+    ),
+)
+
+USE_SOURCE = Schema(
+    UseSource,
+    (
+        Field("name", codec.TEXT),
+        Field("origin", codec.TEXT),
+        Field("repositories", codec.list_of(codec.TEXT)),
+        Field("count", codec.WHOLE),
+        Field("refreshed_at", codec.TIME),
+        Field("until", codec.TIME),
+        Field("version", codec.TEXT),
     ),
 )
 

@@ -8,12 +8,14 @@ Table `registry` (kept):
                      REFERRER#<subject>#<digest>     what a referrers list shows
                      HISTORY#<tag>#<time>#<id>       that a tag moved or was deleted (TTL)
                      HISTORY#@<digest>#<time>#<id>   that a manifest was deleted (TTL)
+                     INUSE#<source>                  what runs of it, as a source says
     REPO#<name>#bodies
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
     CATALOG          <name>                          a repository that holds, or held, a manifest
     RULES            CURRENT                         the registry's rules
                      VERSION#<number>                the same as they were, each version
+    INUSE            <source>                        a source of what runs, and its repositories
 
 Table `uploads`: one item for each session, under its id.
 
@@ -50,6 +52,7 @@ SWEEP_SHARDS = tuple(f"sweep-{number}" for number in range(4))
 _RECORD = "RECORD"
 _CATALOG = "CATALOG"
 _CREDENTIAL = "CREDENTIAL"
+_IN_USE = "INUSE"
 _PUBLIC = "PUBLIC"
 _RULES = "RULES"
 _TRUST = "TRUST"
@@ -157,6 +160,26 @@ def rules_key() -> Key:
 def rules_version(version: int) -> Key:
     """One version of the rules."""
     return {"pk": _RULES, "sk": f"VERSION#{version:08d}"}
+
+
+def in_use_key(repository: str, source: str) -> Key:
+    """What runs of a repository, as a source says."""
+    return _in_repository(repository, f"{_IN_USE}#{source}")
+
+
+def in_use_of(repository: str) -> KeyRange:
+    """What runs of a repository, as all sources say."""
+    return _span(f"REPO#{repository}", f"{_IN_USE}#", None)
+
+
+def use_source_key(source: str) -> Key:
+    """A source of what runs."""
+    return {"pk": _IN_USE, "sk": source}
+
+
+def use_sources() -> KeyRange:
+    """All sources of what runs."""
+    return _span(_IN_USE, "", None)
 
 
 def tags_after(repository: str, after: str | None) -> KeyRange:

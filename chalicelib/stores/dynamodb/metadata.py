@@ -8,19 +8,20 @@ request. This module must never need that last one to exist.
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import Manifest, Referrer, TagChange, TagRow
+from chalicelib.registry.model import InUse, Manifest, Referrer, TagChange, TagRow
 from chalicelib.stores.dynamodb.client import Dynamo
 from chalicelib.stores.dynamodb.expressions import Put
-from chalicelib.stores.dynamodb.items import CHANGE, MANIFEST, REFERRER, TAG
+from chalicelib.stores.dynamodb.items import CHANGE, IN_USE, MANIFEST, REFERRER, TAG
 from chalicelib.stores.dynamodb.keys import (
     KeyRange,
     catalog_key,
     history_after,
+    in_use_of,
     manifests_after,
     referrers_after,
     repositories_after,
@@ -91,6 +92,10 @@ class DynamoMetadataStore(ManifestItems):
 
     def add_repository(self, repository: str) -> None:
         self._dynamo.write(Put(self._registry, catalog_key(repository), {}))
+
+    def in_use(self, repository: str) -> Sequence[InUse]:
+        found = self._dynamo.query(self._registry, in_use_of(repository))
+        return [IN_USE.decode(item) for item in found]
 
     def _names(self, span: KeyRange, limit: int) -> Page[str]:
         items, more = self._dynamo.query_page(self._registry, span, limit)
