@@ -4,6 +4,7 @@ This module must never change the settings of a bucket that the user named, nor 
 another account: anybody may guess a bucket's name and create it first.
 """
 
+import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ _WAITS: Final = (1, 2, 4, 8, 15, 30, 30, 30)
 
 
 def upload(account: "Account", bucket: str, key: str, code: bytes, *, own: bool) -> None:
-    """Upload a package. The stage's `own` bucket is first created and closed, if need be.
+    """Upload a package or a template. The stage's `own` bucket is first created, if need be.
 
     Raises DeployError, ClientError.
     """
@@ -56,6 +57,16 @@ def upload(account: "Account", bucket: str, key: str, code: bytes, *, own: bool)
                 " DEPLOY_BUCKET=none, and one is created"
             ) from None
         raise
+
+
+def upload_template(account: "Account", bucket: str, folder: str, body: bytes) -> str:
+    """Upload a template to a bucket that packages were uploaded to, and return its URL.
+
+    Its key depends on its content alone. Raises DeployError, ClientError.
+    """
+    key = f"{folder}/{hashlib.sha256(body).hexdigest()}.json"
+    upload(account, bucket, key, body, own=False)
+    return f"{account.client('s3').meta.endpoint_url}/{bucket}/{key}"
 
 
 def empty(s3: "S3Client", bucket: str, owner: str) -> int:

@@ -25,7 +25,7 @@ from moorage.deploy import DeployError
 from moorage.deploy import data as deploy_data
 from moorage.deploy import texts as deploy_texts
 from moorage.deploy.account import Account, StageNames
-from moorage.deploy.bucket import free_of_policy, upload
+from moorage.deploy.bucket import free_of_policy, upload, upload_template
 from moorage.deploy.build import build
 from moorage.deploy.edge import Front, api_host, edge_host
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
@@ -163,11 +163,13 @@ class Deployment:
     def _put_api(
         self, package: Package, place: tuple[str, str], wanted: Mapping[str, str]
     ) -> Stack:
+        bucket, _ = place
         template = package.placed(*place, wanted[_URL])
         # An older or newer template's parameters can't be passed to this one.
         known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
         name, tags = self.names.api_stack, self.names.tags
-        return self.stacks.put(WantedStack(name, template, known, tags))
+        upload = partial(upload_template, self.account, bucket, name)
+        return self.stacks.put(WantedStack(name, template, known, tags, upload=upload))
 
     def _put_edge(self, wanted: WantedStack, data: Stack) -> str:
         """Deploy the edge, let the bucket and its function know what they must; return its host."""

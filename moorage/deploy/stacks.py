@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         StackTypeDef,
     )
 
-LONGEST_TEMPLATE = 51_200
+LONGEST_TEMPLATE: Final = 51_200
 """Bytes of a template that CloudFormation takes in a request."""
+LARGEST_TEMPLATE: Final = 1_000_000
+"""Bytes of a template that it reads from S3."""
 
 _MOST_POLLS = 720
 _NOT_CHANGED = ("didn't contain changes", "No updates are to be performed")
@@ -54,13 +56,17 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class WantedStack:
-    """What a stack is to be. With `keeps_data`, nothing in it may be replaced or removed."""
+    """What a stack is to be. With `keeps_data`, nothing in it may be replaced or removed.
+
+    `upload` puts a template that is too long for a request into S3, and returns its URL.
+    """
 
     name: str
     template: Mapping[str, Any]
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
     keeps_data: bool = False
+    upload: Callable[[bytes], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,6 @@ class Stacks:
 
     def _change_set(self, wanted: WantedStack, *, new: bool) -> str | None:
         """Create a change set and return its ARN; None if nothing would change."""
-        body = json.dumps(wanted.template, separators=(",", ":"))
-        if len(body.encode()) > LONGEST_TEMPLATE:
-            raise DeployError(
-                f"the template of {wanted.name} is {len(body.encode())} bytes long, and"
-                f" CloudFormation takes {LONGEST_TEMPLATE}: is it this project's own?"
-            )
         # CloudFormation imports a bucket or table that a deleted stack left behind, if the template
         # has its name in plain text.
         importing: dict[str, Any] = {"ImportExistingResources": True} if wanted.keeps_data else {}
@@ -135,7 +135,7 @@ class Stacks:
             StackName=wanted.name,
             ChangeSetName=f"moorage-{uuid.uuid4().hex[:12]}",
             ChangeSetType="CREATE" if new else "UPDATE",
-            TemplateBody=body,
+            **_sent(wanted),
             Parameters=[
                 {"ParameterKey": key, "ParameterValue": value}
                 for key, value in wanted.parameters.items()
@@ -222,6 +222,20 @@ class Stacks:
         ]
         causes = "".join(f"\n  {line}" for line in lines) or " no event says why"
         return DeployError(f"CloudFormation left {stack.name} in {stack.status}:{causes}")
+
+
+def _sent(wanted: WantedStack) -> dict[str, Any]:
+    """Return the parameters by which CloudFormation gets a template; raises DeployError."""
+    body = json.dumps(wanted.template, separators=(",", ":")).encode()
+    if len(body) <= LONGEST_TEMPLATE:
+        return {"TemplateBody": body.decode()}
+    most = LONGEST_TEMPLATE if wanted.upload is None else LARGEST_TEMPLATE
+    if wanted.upload is None or len(body) > most:
+        raise DeployError(
+            f"the template of {wanted.name} is {len(body)} bytes long, and CloudFormation takes"
+            f" {most}: is it this project's own?"
+        )
+    return {"TemplateURL": wanted.upload(body)}
 
 
 def _read(found: "StackTypeDef") -> Stack:

@@ -245,7 +245,9 @@ def deploy(deployment: Deployment) -> None:
 def package_on_arm64(deployment: Deployment) -> None:
     """The package that was uploaded works on Lambda's processor."""
     s3 = deployment.cloud.client("s3")
-    (listed,) = s3.list_objects_v2(Bucket=CODE_BUCKET)["Contents"]
+    stored = s3.list_objects_v2(Bucket=CODE_BUCKET)["Contents"]
+    # Beside it may be a template that is too long for a request.
+    (listed,) = (each for each in stored if each["Key"].endswith(".zip"))
     code = s3.get_object(Bucket=CODE_BUCKET, Key=listed["Key"])["Body"].read()
     task = deployment.folder / "task"
     with zipfile.ZipFile(io.BytesIO(code)) as archive:

@@ -13,6 +13,7 @@ Sources, by the title of AWS's page:
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tests.policies.iam_actions import Need, UnmappedCallError, arn, bucket_arn, parameter_arn
 from tests.policies.iam_actions import needs as needs_of_functions
@@ -36,7 +37,8 @@ def _stack(parameters: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _made_of_a_template(parameters: Mapping[str, Any]) -> Iterable[str]:
-    transformed = '"Transform"' in parameters["TemplateBody"]
+    # The template that is uploaded is the API's, which has the transform.
+    transformed = '"Transform"' in parameters.get("TemplateBody", '"Transform"')
     return [*_stack(parameters), *([_TRANSFORM] if transformed else [])]
 
 
@@ -106,11 +108,15 @@ def deployer_needs(call: AwsCall) -> frozenset[Need]:
     if known is None:
         return needs_of_functions(call.service, call.operation, call.parameters)
     actions, resources = known
-    return frozenset(
+    found = {
         Need(f"{call.service}:{action}", resource)
         for action in actions
         for resource in resources(call.parameters)
-    )
+    }
+    # CloudFormation reads it in the caller's name.
+    if template := call.parameters.get("TemplateURL"):
+        found.add(Need("s3:GetObject", bucket_arn(urlsplit(template).path.lstrip("/"))))
+    return frozenset(found)
 
 
 _FUNCTION = arn("lambda", "function:moorage-x-APIHandler-AbC")

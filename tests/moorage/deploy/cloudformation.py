@@ -2,10 +2,10 @@
 
 moto executes a change set without creating outputs and exports, or reading those of other stacks;
 has no transform; refuses a change set without changes instead of reporting it as failed; mistakes
-a default that is given for a change; forgets a resource that it can't change; and ignores the
-conditions of a bucket's policy, so that "deny without TLS" denies everything. These it lacks, and
-no test over it shows them: rollbacks, replacements, bucket policies, an API's methods and stage,
-domains.
+a default that is given for a change; forgets a resource that it can't change; takes a template of
+any length, from anywhere; and ignores the conditions of a bucket's policy, so that "deny without
+TLS" denies everything. These it lacks, and no test over it shows them: rollbacks, replacements,
+bucket policies, an API's methods and stage, domains.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import botocore.session
 from botocore.loaders import Loader, create_loader
 from moto import mock_aws
 from moto.cloudformation import parsing
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import (
     ChangeSet,
     CloudFormationBackend,
@@ -59,6 +60,7 @@ _NOT_MADE = (
     "AWS::CloudFront::OriginAccessControl",
     "AWS::Route53::RecordSet",
 )
+LONGEST_BODY = 51_200
 EDGE_HOST = "d111.cloudfront.net"
 STORE = f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/1a-b"
 _EDGE = {"DistributionId": "E111", "Host": EDGE_HOST, "StoreArn": STORE}
@@ -91,6 +93,7 @@ def emulated() -> Iterator[None]:
         patches = (
             (CloudFormationBackend, "create_change_set", create_change_set),
             (CloudFormationResponse, "_validate_different_update", lambda *_, **__: None),
+            (CloudFormationResponse, "create_change_set", _limited),
             (ChangeSet, "apply", _apply),
             (ChangeSet, "_parse_template", _parse),
             (Stack, "_parse_template", _parse),
@@ -197,6 +200,18 @@ def _parse(self: Any) -> None:  # noqa: ANN401 - likewise
 def _has_parameters(self: Any, others: dict[str, str]) -> bool:  # noqa: ANN401 - likewise
     standing = {name: str(value) for name, value in self.stack_parameters.items()}
     return standing == {**standing, **others}
+
+
+_create_change_set = CloudFormationResponse.create_change_set
+
+
+def _limited(self: CloudFormationResponse) -> Any:  # noqa: ANN401 - likewise
+    body, url = self._get_param("TemplateBody"), self._get_param("TemplateURL")
+    if len((body or "").encode()) > LONGEST_BODY:
+        raise ValidationError(message=f"templateBody has more than {LONGEST_BODY} characters")
+    if not body and not str(url).startswith("https://s3."):
+        raise ValidationError(message="S3 error: the URL is no object's of S3")
+    return _create_change_set(self)
 
 
 def _apply(self: Any) -> None:  # noqa: ANN401 - likewise

@@ -17,7 +17,7 @@ import pytest
 from moorage.deploy import DeployError
 from moorage.deploy import package as deploy_package
 from moorage.deploy.package import binaries, functions, read_package, zip_problems
-from moorage.deploy.stacks import LONGEST_TEMPLATE
+from moorage.deploy.stacks import LARGEST_TEMPLATE
 from tests.infra.intrinsics import transformed
 from tests.infra.templates import CONFIG
 
@@ -90,7 +90,7 @@ def test_exactly_what_is_packaged_is_pinned(package: Path) -> None:
 
 
 def test_the_package_is_accepted(package: Path) -> None:
-    """`moorage deploy` reads it, and its template fits into one request."""
+    """`moorage deploy` reads it, and CloudFormation reads its template."""
     read = read_package(package)
     assert [each["Architectures"] for each in functions(read.template)] == [["arm64"]] * 5
     placed = read.placed("bucket", "key", URL)
@@ -98,7 +98,7 @@ def test_the_package_is_accepted(package: Path) -> None:
         '{"Bucket": "bucket", "Key": "key"}'
     }
     # As it is sent; some room is left for what comes.
-    assert len(json.dumps(placed, separators=(",", ":"))) < LONGEST_TEMPLATE * 0.9
+    assert len(json.dumps(placed, separators=(",", ":"))) < LARGEST_TEMPLATE * 0.9
 
 
 @functools.cache

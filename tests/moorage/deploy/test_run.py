@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
@@ -20,6 +21,7 @@ from moorage.common.errors import CommandError
 from moorage.deploy import DeployError
 from moorage.deploy import run as deploy_run
 from moorage.deploy.package import Package, read_package
+from moorage.deploy.stacks import LONGEST_TEMPLATE
 from tests.chalicelib.access.values import a_credential
 from tests.moorage.deploy.cloud import (
     BUCKET,
@@ -89,6 +91,33 @@ def test_deploy_without_a_package_builds_one(
     cloud.done("deploy", package=False)
     assert cloud.stack().status == "UPDATE_COMPLETE"
     assert not any(folder.exists() for folder in folders)
+
+
+@pytest.fixture
+def long_package(light_package: Path, tmp_path: Path) -> Path:
+    """A package whose template is longer than CloudFormation takes in a request."""
+    folder = tmp_path / "long"
+    shutil.copytree(light_package, folder)
+    template = read_package(folder).template | {"Metadata": {"Notes": "x" * LONGEST_TEMPLATE}}
+    (folder / "sam.json").write_text(json.dumps(template))
+    return folder
+
+
+def test_a_template_too_long_for_a_request_goes_by_the_bucket_of_packages(
+    cloud: Cloud, long_package: Path
+) -> None:
+    """Beside the code, by its content; a second deployment finds nothing changed."""
+    cloud.done("deploy", "--package", str(long_package), package=False)
+    stored = cloud.client("s3").list_objects_v2(Bucket=CODE)["Contents"]
+    keys = [each["Key"] for each in stored]
+    # One before the API's address is known, one with it.
+    assert [key for key in keys if not key.endswith(".zip")] == [
+        key for key in keys if re.fullmatch(rf"{STACK}/[0-9a-f]{{64}}\.json", key)
+    ]
+    assert len(keys) == 3
+    assert cloud.stack().status == "UPDATE_COMPLETE"
+    again = cloud.done("deploy", "--package", str(long_package), package=False)
+    assert f"{STACK}: nothing changed" in again.err
 
 
 def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:

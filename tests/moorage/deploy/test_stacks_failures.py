@@ -13,11 +13,11 @@ from botocore.stub import ANY, Stubber
 from moorage.common.aws import explained
 from moorage.deploy import DeployError
 from moorage.deploy.run import RIGHTS
-from moorage.deploy.stacks import LONGEST_TEMPLATE, Stacks, WantedStack
+from moorage.deploy.stacks import LARGEST_TEMPLATE, LONGEST_TEMPLATE, Stacks, WantedStack
 from tests.moorage.deploy.cloud import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NAME = "moorage-x"
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:changeSet/c/1"
@@ -275,11 +275,19 @@ def test_whoever_may_not_read_a_change_sets_events_still_hears_its_reason(script
         script.stacks.put(WANTED)
 
 
-def test_a_template_that_is_too_long_is_not_sent(script: Script) -> None:
+@pytest.mark.parametrize(
+    ("most", "upload"),
+    [(LONGEST_TEMPLATE, None), (LARGEST_TEMPLATE, lambda _: pytest.fail("it was uploaded"))],
+    ids=["with no bucket", "by a bucket"],
+)
+def test_a_template_that_is_too_long_is_not_sent(
+    script: Script, most: int, upload: Callable[[bytes], str] | None
+) -> None:
     """CloudFormation would only report an invalid parameter."""
     script.stack(None)
-    with pytest.raises(DeployError, match="CloudFormation takes 51200"):
-        script.stacks.put(WantedStack(NAME, {"Description": "x" * LONGEST_TEMPLATE}, {}, {}))
+    wanted = WantedStack(NAME, {"Description": "x" * most}, {}, {}, upload=upload)
+    with pytest.raises(DeployError, match=f"CloudFormation takes {most}"):
+        script.stacks.put(wanted)
 
 
 @pytest.mark.parametrize(
