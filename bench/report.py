@@ -40,6 +40,7 @@ from bench.targets import (
     seconds,
     time_targets,
 )
+from chalicelib import prices
 from tests.clients.tools import run
 
 if TYPE_CHECKING:
@@ -281,17 +282,17 @@ def dollars(asked: Asked) -> float:
     for kind, row in asked.aws.rows.items():
         if kind.service == "dynamodb":
             reads = kind.operation in {"GetItem", "BatchGetItem", "Query"}
-            total += row.units * (cost.DYNAMODB_READ if reads else cost.DYNAMODB_WRITE)
+            total += row.units * (prices.DYNAMODB_READ if reads else prices.DYNAMODB_WRITE)
         elif kind.service == "s3" and kind.operation in {"GetObject", "HeadObject"}:
-            total += row.requests * cost.S3_READ
+            total += row.requests * prices.S3_READ
         elif kind.service == "s3" and not kind.operation.startswith(("Delete", "Abort")):
-            total += row.requests * cost.S3_WRITE
+            total += row.requests * prices.S3_WRITE
     if asked.gateway is not None:
         for kind, row in asked.gateway.rows.items():
             uploaded = row.moved if kind.operation.split()[0] in {"PATCH", "PUT", "POST"} else 0
             time = row.requests * cost.REQUEST_SECONDS + uploaded / 1e6 * cost.MEGABYTE_SECONDS
-            total += row.requests * (cost.GATEWAY_REQUEST + cost.LAMBDA_REQUEST)
-            total += cost.API_GB * time * cost.LAMBDA_GB_SECOND
+            total += row.requests * (prices.GATEWAY_REQUEST + prices.LAMBDA_REQUEST)
+            total += cost.API_GB * time * prices.LAMBDA_GB_SECOND
     return total
 
 

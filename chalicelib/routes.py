@@ -94,6 +94,7 @@ _REPOSITORIES = re.compile("_moorage/repositories")
 _TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
 _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
 _IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
+_DELETION = re.compile("(?P<name>.+)/_moorage/deletion")
 _HISTORY = re.compile("(?P<name>.+)/_moorage/history")
 _RESTORE = re.compile("(?P<name>.+)/_moorage/restore")
 _PAGE = re.compile("_moorage")
@@ -130,6 +131,7 @@ ROUTES = (
     Route("GET", _TAG_ROWS, Action.PULL, "overviews.tags"),
     Route("GET", _IMAGES, Action.PULL, "overviews.images"),
     Route("GET", _IMAGE, Action.PULL, "overviews.image"),
+    Route("GET", _DELETION, Action.DELETE, "overviews.deletion", also=Action.PULL),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
     Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
     Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),

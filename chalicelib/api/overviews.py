@@ -1,8 +1,8 @@
 """Overviews over HTTP: what the page shows. docs/openapi.yaml has every field.
 
 This module must never answer more than one page, nor with a fact that is only guessed: what nobody
-noted is null. It must never show to who has no login who
-pushed something.
+noted is null. It must never show who pushed something to somebody who has no login, nor anything of
+other repositories, not even how many share a blob, to somebody who may not see them all.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,9 @@ from chalicelib.api.lists import page_of, to_json, visible_repositories
 from chalicelib.api.messages import Request, Response
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Digest
+from chalicelib.errors import RequestInvalidError
 from chalicelib.reference import MAX_TAG_LENGTH, parse_digest
+from chalicelib.registry.deletions import MOST_CHOSEN, ChosenImage
 from chalicelib.registry.model import Manifest, Referrer
 from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, TaggedImage
 from chalicelib.registry.registry import Registry
@@ -71,8 +73,27 @@ def images(registry: Registry, request: Request, name: str) -> Response:
 
 def image(registry: Registry, request: Request, name: str, digest: str) -> Response:
     """GET: all about one manifest."""
-    found = _shown(request, _image(registry.overviews.image(name, parse_digest(digest))))
+    found = _shown(request, _image(request, registry.overviews.image(name, parse_digest(digest))))
     return to_json({**found, "may_delete": request.caller.may_delete(name)}, {})
+
+
+def deletion(registry: Registry, request: Request, name: str) -> Response:
+    """GET: what it would do to delete some manifests, each a `digest`."""
+    chosen = request.query.get("digest", ())
+    if not 0 < len(chosen) <= MOST_CHOSEN:
+        raise RequestInvalidError(f"say which manifests: ?digest=DIGEST, up to {MOST_CHOSEN}")
+    digests = [parse_digest(digest) for digest in chosen]
+    with_alone = request.parameter("alone") == "1"
+    found = registry.deletions.preview(name, digests, with_alone=with_alone)
+    answer = {
+        "name": name,
+        "images": [_chosen(image) for image in found.images],
+        "alone": None if found.alone is None else list(map(str, found.alone)),
+        "unused_bytes": found.unused,
+        "freed_bytes": found.freed if request.caller.sees_all else None,
+        "until": _time(found.until),
+    }
+    return to_json(answer, {})
 
 
 def _shown(request: Request, value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -120,7 +141,16 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _image(found: Image) -> dict[str, Any]:
+def _chosen(image: ChosenImage) -> dict[str, Any]:
+    return {
+        "digest": str(image.manifest.digest),
+        "tags": list(image.tags),
+        "referrers": image.referrers,
+        "named_by": None if image.named_by is None else list(map(str, image.named_by)),
+    }
+
+
+def _image(request: Request, found: Image) -> dict[str, Any]:
     return {
         **_manifest(found.manifest),
         "annotations": dict(found.annotations),
@@ -129,7 +159,7 @@ def _image(found: Image) -> dict[str, Any]:
         "more_referrers": found.more_referrers,
         "manifests": [_child(item) for item in found.children],
         "config": None if found.config is None else _config(found.config),
-        "layers": [_layer(item) for item in found.layers],
+        "layers": [_layer(item, counted=request.caller.sees_all) for item in found.layers],
     }
 
 
@@ -142,11 +172,11 @@ def _child(item: NamedManifest) -> dict[str, Any]:
     return {**_descriptor(item.descriptor), "platform": item.descriptor.platform, "image": stored}
 
 
-def _layer(item: Layer) -> dict[str, Any]:
+def _layer(item: Layer, *, counted: bool) -> dict[str, Any]:
     return {
         **_descriptor(item.descriptor),
         "command": item.command,
-        "repositories": item.repositories,
+        "repositories": item.repositories if counted else None,
     }
 
 

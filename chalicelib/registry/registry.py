@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chalicelib.registry.blobs import Blobs
+    from chalicelib.registry.deletions import Deletions
     from chalicelib.registry.lists import Lists
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.overviews import Overviews
@@ -71,6 +72,13 @@ class Registry:
         from chalicelib.registry.overviews import Overviews
 
         return Overviews(self._ports, self.manifests)
+
+    @cached_property
+    def deletions(self) -> "Deletions":
+        """Deletions, looked at beforehand."""
+        from chalicelib.registry.deletions import Deletions
+
+        return Deletions(self._ports, self._limits, self.manifests)
 
     @cached_property
     def undo(self) -> "Undo":

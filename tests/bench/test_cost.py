@@ -11,6 +11,7 @@ import pytest
 from bench import cost
 from bench.cost_measure import Counts, measure
 from bench.cost_meter import CallMeter, size_of
+from chalicelib.prices import LAMBDA_GB_SECOND
 from moorage.common.project import load_template
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def test_time_is_billed_by_memory() -> None:
     """An API's second is a GB-second, an authorizer's half of one, a cold start one."""
     api = replace(NOTHING, api=10**6)
     authorizer = replace(NOTHING, authorizer=10**6)
-    second = cost.LAMBDA_GB_SECOND
+    second = LAMBDA_GB_SECOND
     assert cost.bill(api, 0)["Lambda"] == pytest.approx(0.20 + 1e6 * 0.08 * second)
     assert cost.bill(authorizer, 0)["Lambda"] == pytest.approx(0.20 + 1e6 * 0.025 * second)
     assert cost.bill(NOTHING, 3)["Lambda"] == pytest.approx(3 * second)

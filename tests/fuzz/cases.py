@@ -74,6 +74,9 @@ def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
         pushed = fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)
         if rng.random() < 0.2:
             target = f"/v2/{name}/_moorage/images/{pushed['digest']}"
+        elif rng.random() < 0.2:
+            query = [(b"digest", str(pushed["digest"]).encode()), (b"alone", b"1")]
+            return FuzzRequest(b"GET", f"/v2/{name}/_moorage/deletion".encode(), query)
     query = [(b"prefix", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.2 else []
     query += [(b"n", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.6 else []
     query += [(b"last", junk.escaped(rng, junk.text(rng)))] if rng.random() < 0.5 else []

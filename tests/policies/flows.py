@@ -480,7 +480,8 @@ def manifests(deployment: ReplayedDeployment) -> None:
             assert deployment.ask(method, f"{name}/{listed}").status == 200
     for shown in (f"{name}/_moorage/tags", f"{name}/_moorage/images"):
         assert deployment.ask("GET", shown).status == 200
-    assert deployment.ask("GET", f"{name}/_moorage/images/{digest}").status == 200
+    for shown in (f"images/{digest}", f"deletion?digest={digest}&alone=1"):
+        assert deployment.ask("GET", f"{name}/_moorage/{shown}").status == 200
     for anywhere in ("_moorage/repositories", "_moorage", "_moorage/page.css"):
         assert deployment.ask("GET", anywhere).status == 200
     assert deployment.ask("DELETE", f"{name}/manifests/v1").status == 202

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -426,6 +426,29 @@ def test_who_has_no_login_does_not_hear_who_pushed() -> None:
         assert '"credential:' in json.dumps(shown)
         assert "credential" not in json.dumps(to_anybody)
         assert _without_principals(shown) == _without_principals(to_anybody)
+
+
+@pytest.mark.parametrize(("login", "all_of_it"), [("admin", True), ("cleaner", False)])
+def test_who_may_not_see_all_hears_nothing_of_others(login: str, all_of_it: bool) -> None:  # noqa: FBT001 - a row
+    """Neither how many repositories share a layer, nor what a deletion frees because none does."""
+    world = World()
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    named = {"mediaType": "application/octet-stream", "digest": str(DIGEST), "size": len(BLOB)}
+    document = {"schemaVersion": 2, "mediaType": kind, "config": named, "layers": [named]}
+    body = json.dumps(document).encode()
+    admin, header = (world.header(each, "basic", PRIVATE) for each in ("admin", login))
+    assert world.ask("PUT", f"{PRIVATE}/manifests/v1", admin, body).status == 201
+
+    def shown(target: str) -> dict[str, Any]:
+        answer = world.ask("GET", f"{PRIVATE}/_moorage/{target}", header)
+        assert answer.status == 200
+        return dict(json.loads(answer.body))
+
+    (layer,) = shown(f"images/{Digest.of(body)}")["layers"]
+    assert layer["repositories"] == (3 if all_of_it else None)
+    deletion = shown(f"deletion?digest={Digest.of(body)}")
+    assert deletion["unused_bytes"] == len(BLOB)
+    assert deletion["freed_bytes"] == (0 if all_of_it else None)
 
 
 def _without_principals(value: object) -> object:

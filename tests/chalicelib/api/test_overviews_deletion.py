@@ -1,0 +1,193 @@
+"""What a deletion would do, over the API: what depends on the images, and what bytes are freed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.digest import Digest
+from chalicelib.registry import deletions
+from tests.chalicelib.api.pushing import (
+    INDEX,
+    NAME,
+    blob,
+    code,
+    described,
+    image,
+    index,
+    put,
+)
+from tests.support.calls import record_calls
+
+if TYPE_CHECKING:
+    from tests.support.registries import RegistryUnderTest
+
+CONFIG = 2
+"""Bytes of the config that all images here share."""
+
+
+def push(registry: RegistryUnderTest, tag: str | None, *layers: bytes, **extra: object) -> str:
+    """Push an image, by its digest where it has no tag; returns its digest."""
+    body = image(registry, *layers, **extra)
+    digest = str(Digest.of(body))
+    assert put(registry, tag or digest, body).status == 201
+    return digest
+
+
+def push_index(registry: RegistryUnderTest, tag: str, *digests: str, **extra: object) -> str:
+    """Push an index of images under a tag; returns its digest."""
+    answers = [registry.ask("GET", f"{NAME}/manifests/{digest}") for digest in digests]
+    named = [described(each.body, str(each.headers["Content-Type"])) for each in answers]
+    body = index(*named, **extra)
+    assert put(registry, tag, body, INDEX).status == 201
+    return str(Digest.of(body))
+
+
+def preview(registry: RegistryUnderTest, *digests: str, alone: bool = False) -> Any:  # noqa: ANN401 - JSON
+    """Ask what it would do to delete some manifests."""
+    query = "&".join(f"digest={digest}" for digest in digests) + "&alone=1" * alone
+    answer = registry.ask("GET", f"{NAME}/_moorage/deletion?{query}")
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+def freed(answer: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - JSON
+    """Return the bytes that the repository no longer uses, and those that go."""
+    return answer["unused_bytes"], answer["freed_bytes"]
+
+
+def test_only_what_no_other_image_and_no_other_repository_has_is_freed(
+    registry: RegistryUnderTest,
+) -> None:
+    """Of shared layers the last image that goes frees the bytes; of mounted ones, none here."""
+    one = push(registry, "one", b"base", b"only one")
+    two = push(registry, "two", b"base", b"elsewhere, too")
+    blob(registry, b"elsewhere, too", "other/app")
+    assert freed(preview(registry, one)) == (8, 8)
+    assert freed(preview(registry, two)) == (14, 0)
+    assert freed(preview(registry, one, two)) == (CONFIG + 4 + 8 + 14, CONFIG + 4 + 8)
+
+
+def test_it_frees_what_the_deletion_then_frees(registry: RegistryUnderTest) -> None:
+    """What is in the trash holds nothing back: it goes before what is deleted now."""
+    one, two = push(registry, "one", b"base", b"1"), push(registry, "two", b"base", b"22")
+    assert registry.ask("DELETE", f"{NAME}/manifests/{two}").status == 202
+    assert freed(preview(registry, one)) == (CONFIG + 4 + 1, CONFIG + 4 + 1)
+    answer = registry.ask("GET", f"{NAME}/_moorage/deletion?digest={two}")
+    assert (answer.status, code(answer)) == (404, "MANIFEST_UNKNOWN")
+
+
+def test_what_depends_on_the_images_is_named(registry: RegistryUnderTest) -> None:
+    """Tags, indexes that would lack one, signatures; and until when it can be undone."""
+    child = push(registry, "child", b"c")
+    put(registry, "latest", registry.ask("GET", f"{NAME}/manifests/child").body)
+    outer = push_index(registry, "all", child)
+    subject = described(registry.ask("GET", f"{NAME}/manifests/child").body)
+    push(registry, None, b"s", subject=subject, artifactType="application/x-sig")
+    answer = preview(registry, child, child)
+    (shown,) = answer["images"]
+    assert shown == {
+        "digest": child,
+        "tags": ["child", "latest"],
+        "referrers": 1,
+        "named_by": [outer],
+    }
+    assert answer["until"].startswith("20")
+    assert preview(registry, child, outer)["images"][0]["named_by"] == []
+
+
+def test_what_nothing_else_leads_to_is_found(registry: RegistryUnderTest) -> None:
+    """The images of an index that have no tag and are in no other, and what refers to them."""
+    alone, tagged, shared = push(registry, None, b"1"), push(registry, "t", b"22"), ""
+    shared = push(registry, None, b"333")
+    inner = push_index(registry, "inner", alone, tagged, shared)
+    push_index(registry, "other", shared, annotations={"a": "b"})
+    subject = described(registry.ask("GET", f"{NAME}/manifests/{alone}").body)
+    signature = push(registry, None, b"4444", subject=subject, artifactType="application/x-sig")
+    apart = push(registry, None, b"untagged, and nobody's")
+
+    answer = preview(registry, inner)
+    assert answer["alone"] == sorted([alone, signature])
+    assert freed(answer) == (0, 0)
+    assert freed(preview(registry, inner, alone=True)) == (5, 5)
+    assert apart not in answer["alone"]
+    # What was chosen itself is not among them, but what it leads to is.
+    assert preview(registry, alone)["alone"] == [signature]
+    assert preview(registry, inner, alone)["alone"] == [signature]
+    # An index of an index, both gone: all below them.
+    outermost = push_index(registry, "outermost", inner)
+    registry.ask("DELETE", f"{NAME}/manifests/inner")
+    assert preview(registry, outermost)["alone"] == sorted([inner, alone, signature])
+
+
+def test_the_body_of_a_large_manifest_goes_with_it(registry: RegistryUnderTest) -> None:
+    """It is a blob of its own; one of the same bytes that another repository has, stays."""
+    padding = {"padding": "x" * 120_000}
+    digest = push(registry, "large", b"layer", annotations=padding)
+    body = registry.ask("GET", f"{NAME}/manifests/large").body
+    whole = len(body) + CONFIG + 5
+    assert freed(preview(registry, digest)) == (whole, whole)
+    blob(registry, body)  # as a blob of this repository, too: as 0.1 stored it
+    assert freed(preview(registry, digest)) == (whole, whole)
+    blob(registry, body, "other/app")
+    assert freed(preview(registry, digest)) == (whole, CONFIG + 5)
+
+
+def test_references_that_no_item_holds_are_read(
+    registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more than a thousand; and if there are too many such manifests, it is unknown."""
+    body = image(registry, *(str(number).encode() for number in range(1001)))
+    large = str(Digest.of(body))
+    assert put(registry, "large", body).status == 201
+    small = push(registry, "small", b"7", b"of small alone")
+    assert freed(preview(registry, small)) == (14, 14)
+    monkeypatch.setattr(deletions, "MOST_BODIES", 0)
+    answer = preview(registry, small)
+    assert freed(answer) == (None, None)
+    assert answer["alone"] is None
+    assert answer["images"] == [
+        {"digest": small, "tags": ["small"], "referrers": None, "named_by": None}
+    ]
+    assert preview(registry, large)["images"][0]["tags"] == ["large"]
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_of_a_repository_that_is_too_large_the_bytes_are_unknown(
+    registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    """Its digests and tags are shown all the same, in a few requests."""
+    digests = [push(registry, f"v{number}", str(number).encode()) for number in range(3)]
+    monkeypatch.setattr(deletions, "MOST_READS", reads)
+    monkeypatch.setattr(deletions, "_PAGE", 2)
+    with record_calls(registry.dynamodb) as calls:
+        answer = preview(registry, digests[0])
+    assert freed(answer) == (None, None)
+    assert answer["images"][0]["tags"] == ["v0"]
+    assert len(calls.calls) <= 4
+    answer = registry.ask("GET", f"{NAME}/_moorage/deletion?digest={Digest.of(b'none')}")
+    assert (answer.status, code(answer)) == (404, "MANIFEST_UNKNOWN")
+
+
+def test_nothing_is_written_and_few_requests_are_made(registry: RegistryUnderTest) -> None:
+    """One range of manifests, one of tags, links and records: whatever the number chosen."""
+    digests = [push(registry, f"v{number}", str(number).encode()) for number in range(9)]
+    with record_calls(registry.dynamodb) as calls:
+        preview(registry, *digests)
+    assert [call.operation for call in calls.calls] == ["Query"] * 2 + ["BatchGetItem"] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("", "REQUEST_INVALID"),
+        ("&".join(["digest=x"] * 101), "REQUEST_INVALID"),
+        ("digest=x", "DIGEST_INVALID"),
+    ],
+)
+def test_what_is_no_choice_is_refused(registry: RegistryUnderTest, query: str, error: str) -> None:
+    """With what to write instead."""
+    answer = registry.ask("GET", f"{NAME}/_moorage/deletion?{query}")
+    assert (answer.status, code(answer)) == (400, error)
