@@ -34,6 +34,19 @@ class Record:
     key: str
     size: int
     links: int
+    released_at: float | None = None
+    """When the youngest of the links that are gone was relied on last; None if none is noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A canonical key whose record is gone: its object, of `size` bytes, is to be deleted."""
+
+    key: str
+    digest: Digest
+    size: int
+    at: float
+    """When the record went, in seconds since the epoch."""
 
 
 class ManifestState(enum.StrEnum):
@@ -174,6 +187,57 @@ class UseSource:
     until: float
     version: str
     """A fresh random value at each write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A row that can't be read, and why: what it held is unknown."""
+
+    why: str
+
+
+class ScannedRow(NamedTuple):
+    """A row that a scan found.
+
+    `home` is the repository, or the namespace of `bodies_of`, that has it; None for what belongs to
+    no repository. A scan goes on behind `place`. `value` is None for a row of another kind.
+    """
+
+    home: str | None
+    place: str
+    value: Link | Manifest | Record | TagRow | Garbage | Damaged | None
+
+
+class CollectorPhase(enum.StrEnum):
+    """What the collector's pass is at."""
+
+    IDLE = "idle"
+    """The last one is over, or none has begun yet."""
+    WALK = "walk"
+    """It walks through all rows."""
+    LIST = "list"
+    """It lists the bucket, which only some passes do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """How far the collector is. Times are in seconds since the epoch, None where it never was."""
+
+    version: str
+    """A fresh random value at each write."""
+    phase: CollectorPhase = CollectorPhase.IDLE
+    place: str | None = None
+    """Behind which row, or key of the bucket, it goes on; None: from the first one on."""
+    began_at: float | None = None
+    finished_at: float | None = None
+    listed_at: float | None = None
+    """When it began the last listing of the bucket that came to its end."""
+    repositories: int = 0
+    """How many repositories the pass has judged so far, and so on."""
+    links: int = 0
+    records: int = 0
+    freed: int = 0
+    """Bytes of the records that are gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ This module must never name S3, DynamoDB or an SDK.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
@@ -60,6 +61,21 @@ class RecordMissingError(Exception):
 
 class ManifestMovedError(Exception):
     """A manifest or tag changed between reading and writing: read again and retry."""
+
+
+class CollectorMovedError(Exception):
+    """Another collector has gone on meanwhile: this one stops."""
+
+
+class Sweep(StrEnum):
+    """What became of a link that the collector meant to delete."""
+
+    SWEPT = "swept"
+    """It is deleted, and its record counts one less; or it was gone already."""
+    UNCOUNTED = "uncounted"
+    """It is deleted alone: there is no record, or it counts none."""
+    USED = "used"
+    """It stays: somebody has touched it."""
 
 
 @dataclass(frozen=True, slots=True)

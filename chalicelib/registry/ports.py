@@ -10,11 +10,14 @@ from typing import Protocol
 from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import (
+    CollectorState,
+    Garbage,
     InUse,
     Link,
     Manifest,
     Record,
     Referrer,
+    ScannedRow,
     Stamp,
     TagChange,
     TagRow,
@@ -25,6 +28,7 @@ from chalicelib.registry.outcomes import (
     ObjectStat,
     Part,
     PresignedPut,
+    Sweep,
     WrittenObject,
 )
 from chalicelib.registry.proof import Stretch, Verdict
@@ -260,10 +264,7 @@ class MetadataStore(Protocol):
         """
 
     def delete_link(self, repository: str, digest: Digest) -> bool:
-        """Remove a link and take 1 from the record's links in one transaction; False if absent.
-
-        A link that no record counts is removed alone.
-        """
+        """Remove a link as `sweep_link` does, in whatever version it is; False if absent."""
 
     # manifests
 
@@ -284,8 +285,8 @@ class MetadataStore(Protocol):
     def remove_pending(self, manifest: Manifest, body: Link | None = None) -> None:
         """Remove a pending manifest if it still has this version.
 
-        `body`, the link to its body, goes in the same transaction, in which the record's links
-        become 1 less. Raises ManifestMovedError if that link is no longer as it was read.
+        `body`, the link to its body, goes in the same transaction, as `sweep_link` does that.
+        Raises ManifestMovedError if that link is no longer as it was read.
         """
 
     def make_live(
@@ -361,6 +362,59 @@ class MetadataStore(Protocol):
         """Delete the item of a manifest in the trash, if it is there in this version.
 
         `body` is as in `remove_pending`.
+        """
+
+    # what the collector alone does
+
+    def scan(self, after: str | None) -> Iterator[ScannedRow]:
+        """Walk through all rows there are, from behind the place `after` (None: all of them).
+
+        Read page by page as they are used, eventually consistent, and manifests without their
+        bodies. The rows of one home come together: links, manifests, tags, each kind in the order
+        of its digests or names. The place of a row may be kept, and the row be gone by then.
+        """
+
+    def mark_link(self, link: Link, mark: str) -> Link | None:
+        """Mark a link that is as it was read, under a fresh version; returns it as it is then.
+
+        None, and nothing was written, if it was touched meanwhile or is gone.
+        """
+
+    def unmark_link(self, link: Link) -> None:
+        """Un-mark a link, under a fresh version, unless it was touched meanwhile or is gone."""
+
+    def sweep_link(self, link: Link) -> Sweep:
+        """Delete a link that is as it was read, and take 1 from the record's links.
+
+        In one transaction, which sets the record's `released_at` to the link's `touched_at`, unless
+        that is later already. A link that no record counts is deleted alone.
+        """
+
+    def note_release(self, record: Record, now: float) -> None:
+        """Set `released_at` of a record that has none, if it counts no link."""
+
+    def drop_record(self, record: Record, now: float) -> bool:
+        """In ONE transaction delete a record that counts no link, and put its key to the garbage.
+
+        Conditional on the key and `released_at` that were read. False if it is used again; True
+        also if it was gone already.
+        """
+
+    def garbage(self, limit: int) -> Sequence[Garbage]:
+        """Read the first rows of garbage, at most `limit` of them."""
+
+    def forget_garbage(self, garbage: Sequence[Garbage]) -> None:
+        """Delete rows of garbage, 100 a request; absent ones are no error."""
+
+    def collector_state(self) -> CollectorState | None:
+        """Read how far the collector is; None before its first pass."""
+
+    def save_collector_state(
+        self, before: CollectorState | None, after: CollectorState
+    ) -> CollectorState:
+        """Write it, conditional on what was read before; returns it under its fresh version.
+
+        Raises CollectorMovedError.
         """
 
     # lists

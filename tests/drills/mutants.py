@@ -251,6 +251,19 @@ def a_touch_that_is_late() -> None:
         raise Violation(f"{link} was touched in the past")
 
 
+def a_release_that_is_late() -> None:
+    """Delete the older of two links last: the record is released when the younger was used."""
+    world, digest = TablesWorld(), Digest.of(TEXT)
+    Stage(world, Ledger()).client().push(HOME, Upload(TEXT, whole=True))
+    metadata, now = world.ports(Gate()).metadata, world.clock.now()
+    metadata.add_link(AWAY, digest, now + 60)
+    for repository in (AWAY, HOME):
+        metadata.delete_link(repository, digest)
+    record = metadata.get_record(digest)
+    if record is None or record.released_at != now + 60:
+        raise Violation(f"{record} was released earlier than its last use")
+
+
 def a_record_renamed() -> None:
     """Link to a record that is changed to another object meanwhile: it is read anew."""
     world, digest = TablesWorld(), Digest.of(TEXT)
@@ -534,6 +547,7 @@ CLAUSES = [
     clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
+    clause("not_released_since", blobs, checked=[a_release_that_is_late]),
     clause("naming", blobs, checked=[a_record_renamed], raced=["push, push, object gone"]),
     clause("at_version", blobs, manifests, failed=["delete a blob"], raced=["delete, delete"]),
     clause("ABSENT", manifests, crashed=["put an image that is there"]),
@@ -1202,7 +1216,7 @@ def _(_: Original, self: BlobItems, repository: str, digest: Digest) -> bool:
     if link is None:
         return False
     try:
-        self._dynamo.transact(self._deletion(link, counted=True))
+        self._dynamo.transact(self._deletion(link, blobs.likely_record(link)))
     except TransactionRefusedError:
         return False
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import eq, ge, gt, itemgetter, le, lt
@@ -26,6 +27,8 @@ _TOKEN = re.compile(
 )
 _ASSIGNMENT = re.compile(r"#(\w+) = (?:#(\w+) \+ )?(:\w+)")
 _INDEXED = ("pk", "sk", "session", "sweep_shard", "sweep_at")
+_SCANNED = 25
+"""Items on a page of a scan: few, so that a drill's table has some pages."""
 _COMPARE = {"=": eq, ">": gt, ">=": ge, "<": lt, "<=": le}
 
 
@@ -90,6 +93,24 @@ class MemoryTables:
             (0.0, partition, sort, _only(row, names)) for sort, row in rows if first <= sort <= last
         ]
         return _page(inside, request)
+
+    def scan(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
+        """Read what is behind the start key, a few items a page: partitions come in no order."""
+        names = request["ExpressionAttributeNames"].values()
+        rows = [
+            (float(zlib.crc32(place[0].encode())), *place, _only(row, names))
+            for row in self.rows(request["TableName"])
+            for place in [_place(row)]
+        ]
+        start = request.get("ExclusiveStartKey")
+        if start:
+            place = _place(start)
+            start = (float(zlib.crc32(place[0].encode())), *place)
+        page = _page(rows, {"Limit": _SCANNED, "ExclusiveStartKey": start or ()})
+        if "LastEvaluatedKey" in page:
+            _, partition, sort = page["LastEvaluatedKey"]
+            page["LastEvaluatedKey"] = {"pk": {"S": partition}, "sk": {"S": sort}}
+        return page
 
     def put_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - likewise
         """Put an item."""

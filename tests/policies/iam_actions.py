@@ -249,6 +249,10 @@ _CALLS = {
             _query,
             f"{_NAMED} IndexName Limit ExclusiveStartKey ConsistentRead ProjectionExpression",
         ),
+        Scan=(
+            lambda parameters: [Need("dynamodb:Scan", table_arn(parameters["TableName"]))],
+            "TableName ExclusiveStartKey ProjectionExpression ExpressionAttributeNames",
+        ),
         TransactWriteItems=(_transaction, "TransactItems ClientRequestToken"),
         UpdateItem=(_item("UpdateItem"), f"{_CONDITION} Key UpdateExpression ReturnValues"),
     ),

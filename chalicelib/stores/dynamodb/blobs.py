@@ -57,8 +57,8 @@ NOT_COUNTED = Clause("attribute_not_exists(#links) OR #links < :one", _ONE)
 _SESSION, _LINK, _RECORD = range(3)
 """The place of each action in the transaction that publishes."""
 
-_DELETED = 0
-"""The place of the link in the transaction that deletes it."""
+_DELETED, _RELEASED = range(2)
+"""The place of link and record in the transaction that deletes a link."""
 
 
 def naming(key: str) -> Clause:
@@ -69,6 +69,17 @@ def naming(key: str) -> Clause:
 def at_version(version: str) -> Clause:
     """Nobody has written the item since it was read."""
     return Clause("#version = :version", {"version": codec.TEXT.encode(version)})
+
+
+def not_released_since(at: float) -> Clause:
+    """No link that was relied on as late as that has gone yet."""
+    earlier = Clause("#released_at < :at", {"at": codec.TIME.encode(at)})
+    return Clause("attribute_not_exists(#released_at)") | earlier
+
+
+def likely_record(link: Link) -> Record:
+    """Return a record as it most likely is, where it has not been read: it counts the link."""
+    return Record(link.digest, link.key, link.size, links=1)
 
 
 class _LinkAndRecord(NamedTuple):
@@ -169,13 +180,13 @@ class BlobItems:
         link = LINK.decode_found(self._dynamo.get(self._registry, key))
         if link is None:
             return False
-        counted = True
+        record: Record | None = likely_record(link)
         for _ in range(TRIES):
             try:
-                self._dynamo.transact(self._deletion(link, counted=counted))
+                self._dynamo.transact(self._deletion(link, record))
             except TransactionRefusedError as refused:
                 if _DELETED not in refused.items:
-                    counted = not counted
+                    record = RECORD.decode_found(refused.items[_RELEASED])
                     continue
                 # Gone since it was read: this very deletion took effect, or another one did.
                 if (found := LINK.decode_found(refused.items[_DELETED])) is None:
@@ -273,14 +284,20 @@ class BlobItems:
             return None
         return link
 
-    def _deletion(self, link: Link, *, counted: bool) -> tuple[Delete, Update | ConditionCheck]:
-        key, record = link_key(link.repository, link.digest), record_key(link.digest)
-        return (
-            Delete(self._registry, key, at_version(link.version)),
-            Update(self._registry, record, STILL_COUNTED, add={"links": -1})
-            if counted
-            else ConditionCheck(self._registry, record, NOT_COUNTED),
-        )
+    def _deletion(
+        self, link: Link, record: Record | None
+    ) -> tuple[Delete, Update | ConditionCheck]:
+        """Delete a link, which a record counts one less then: if both are as they were read."""
+        where, at = record_key(link.digest), link.touched_at
+        key = link_key(link.repository, link.digest)
+        gone = Delete(self._registry, key, at_version(link.version))
+        if record is None or record.links < 1:
+            return gone, ConditionCheck(self._registry, where, NOT_COUNTED)
+        if record.released_at is not None and record.released_at >= at:
+            return gone, Update(self._registry, where, STILL_COUNTED, add={"links": -1})
+        released = {"released_at": codec.TIME.encode(at)}
+        clause = STILL_COUNTED & not_released_since(at)
+        return gone, Update(self._registry, where, clause, set=released, add={"links": -1})
 
     def _form(
         self, publication: _Publication, known: _LinkAndRecord

@@ -126,7 +126,9 @@ class Dynamo:
 
     def query(self, table: str, span: "KeyRange") -> "list[Item]":
         """Read a range of one partition in the order of its sort keys."""
-        return [] if span.first > span.last else list(self._pages(_query(table, span)))
+        if span.first > span.last:
+            return []
+        return list(self._pages(self._client.query, _query(table, span)))
 
     def query_page(
         self, table: str, span: "KeyRange", limit: int, attributes: Sequence[str] = ()
@@ -158,6 +160,7 @@ class Dynamo:
         condition = "#sweep_shard = :shard AND #sweep_at <= :now"
         shards = [
             self._pages(
+                self._client.query,
                 {
                     "TableName": table,
                     "IndexName": "sweep",
@@ -165,11 +168,27 @@ class Dynamo:
                     "ExpressionAttributeNames": names_in(condition),
                     "ExpressionAttributeValues": {":shard": {"S": shard}, ":now": {"N": repr(now)}},
                     "Limit": _DUE_PAGE,
-                }
+                },
             )
             for shard in SWEEP_SHARDS
         ]
         return heapq.merge(*shards, key=lambda item: float(item["sweep_at"]["N"]))
+
+    def scan(self, table: str, after: "Key | None", attributes: Sequence[str]) -> "Iterator[Item]":
+        """Read these attributes of all items behind the key `after`, which need not exist.
+
+        Eventually consistent, a page of 1 MB when its first item is needed. The items of one
+        partition come one after the other, by their sort keys.
+        """
+        text = _projection(attributes)
+        request: dict[str, Any] = {
+            "TableName": table,
+            "ProjectionExpression": text,
+            "ExpressionAttributeNames": names_in(text),
+        }
+        if after is not None:
+            request["ExclusiveStartKey"] = key_attributes(after)
+        return self._pages(self._client.scan, request)
 
     def write(self, change: Change) -> "Item":
         """Make one write; an Update that is not silent returns the item as it then is.
@@ -223,9 +242,9 @@ class Dynamo:
             keys = left
         return found
 
-    def _pages(self, request: dict[str, Any]) -> "Iterator[Item]":
+    def _pages(self, operation: Callable[..., Any], request: dict[str, Any]) -> "Iterator[Item]":
         while True:
-            answer = self._call(self._client.query, request)
+            answer = self._call(operation, request)
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return

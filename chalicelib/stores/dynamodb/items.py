@@ -8,6 +8,9 @@ from typing import Any
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import (
     HISTORY_LIFE,
+    CollectorPhase,
+    CollectorState,
+    Garbage,
     InUse,
     Link,
     Manifest,
@@ -101,6 +104,33 @@ RECORD = Schema(
         Field("key", codec.TEXT),
         Field("size", codec.WHOLE),
         Field("links", codec.WHOLE),
+        Field("released_at", codec.TIME, optional=True),
+    ),
+)
+
+GARBAGE = Schema(
+    Garbage,
+    (
+        Field("key", codec.TEXT),
+        Field("digest", codec.DIGEST),
+        Field("size", codec.WHOLE),
+        Field("at", codec.TIME),
+    ),
+)
+
+COLLECTOR_STATE = Schema(
+    CollectorState,
+    (
+        Field("version", codec.TEXT),
+        Field("phase", codec.choice(CollectorPhase)),
+        Field("place", codec.TEXT, optional=True),
+        Field("began_at", codec.TIME, optional=True),
+        Field("finished_at", codec.TIME, optional=True),
+        Field("listed_at", codec.TIME, optional=True),
+        Field("repositories", codec.WHOLE),
+        Field("links", codec.WHOLE),
+        Field("records", codec.WHOLE),
+        Field("freed", codec.WHOLE),
     ),
 )
 

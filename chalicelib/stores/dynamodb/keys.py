@@ -12,6 +12,8 @@ Table `registry` (kept):
     REPO#<name>#bodies
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
+    GARBAGE          <key>                           an object that is to be deleted
+    COLLECTOR        STATE                           how far the collector is
     CATALOG          <name>                          a repository that holds, or held, a manifest
     RULES            CURRENT                         the registry's rules
                      VERSION#<number>                the same as they were, each version
@@ -50,9 +52,11 @@ SWEEP_SHARDS = tuple(f"sweep-{number}" for number in range(4))
 """The hash keys of the index `sweep`: a few, so that no one partition takes every write."""
 
 _RECORD = "RECORD"
+_REPOSITORY = "REPO#"
 _CATALOG = "CATALOG"
 _CREDENTIAL = "CREDENTIAL"
 _IN_USE = "INUSE"
+_GARBAGE = "GARBAGE"
 _PUBLIC = "PUBLIC"
 _RULES = "RULES"
 _TRUST = "TRUST"
@@ -112,7 +116,7 @@ def manifest_key(repository: str, digest: Digest) -> Key:
 
 def manifest_named_by(key: Key) -> tuple[str, Digest]:
     """The repository and digest of a manifest's key: what `manifest_key` was given."""
-    repository, digest = key["pk"].removeprefix("REPO#"), key["sk"].removeprefix("MANIFEST#")
+    repository, digest = key["pk"].removeprefix(_REPOSITORY), key["sk"].removeprefix("MANIFEST#")
     return repository, Digest.parse(digest)
 
 
@@ -146,10 +150,52 @@ def catalog_key(repository: str) -> Key:
     return {"pk": _CATALOG, "sk": repository}
 
 
+def garbage_key(key: str) -> Key:
+    """The row of an object that is to be deleted."""
+    return {"pk": _GARBAGE, "sk": key}
+
+
+def all_garbage() -> KeyRange:
+    """The rows of all objects that are to be deleted."""
+    return _span(_GARBAGE, "", None)
+
+
+def collector_key() -> Key:
+    """The item that says how far the collector is."""
+    return {"pk": "COLLECTOR", "sk": "STATE"}
+
+
+def home_of(key: Key) -> str | None:
+    """The repository, or the namespace of its bodies, that has a key; None if none has."""
+    partition = key["pk"]
+    return partition.removeprefix(_REPOSITORY) if partition.startswith(_REPOSITORY) else None
+
+
+def kind_of(key: Key) -> str:
+    """What kind of row a key of the table `registry` is: of a repository's, what its key begins by.
+
+    RECORD for a record, else the partition's name.
+    """
+    if home_of(key) is not None:
+        return key["sk"].partition("#")[0]
+    return _RECORD if key["sk"] == _RECORD else key["pk"]
+
+
+def scan_place(key: Key) -> str:
+    """A key as one text: no partition has a space in its name."""
+    return f"{key['pk']} {key['sk']}"
+
+
+def key_at(place: str) -> Key:
+    """The key of which `scan_place` has made this text."""
+    partition, _, sort = place.partition(" ")
+    return {"pk": partition, "sk": sort}
+
+
 def manifests_after(repository: str, after: Digest | None) -> KeyRange:
     """All manifests of a repository whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
-    return _span(f"REPO#{repository}", "MANIFEST#", text)
+    return _span(f"{_REPOSITORY}{repository}", "MANIFEST#", text)
 
 
 def rules_key() -> Key:
@@ -169,7 +215,7 @@ def in_use_key(repository: str, source: str) -> Key:
 
 def in_use_of(repository: str) -> KeyRange:
     """What runs of a repository, as all sources say."""
-    return _span(f"REPO#{repository}", f"{_IN_USE}#", None)
+    return _span(f"{_REPOSITORY}{repository}", f"{_IN_USE}#", None)
 
 
 def use_source_key(source: str) -> Key:
@@ -184,23 +230,23 @@ def use_sources() -> KeyRange:
 
 def tags_after(repository: str, after: str | None) -> KeyRange:
     """All tags of a repository that come after `after`, which need not exist nor be a tag."""
-    return _span(f"REPO#{repository}", "TAG#", after)
+    return _span(f"{_REPOSITORY}{repository}", "TAG#", after)
 
 
 def tagged_of(repository: str, digest: Digest) -> KeyRange:
     """The rows of all tags of one manifest."""
-    return _span(f"REPO#{repository}", f"TAGGED#{digest}#", None)
+    return _span(f"{_REPOSITORY}{repository}", f"TAGGED#{digest}#", None)
 
 
 def referrers_after(repository: str, subject: Digest, after: Digest | None) -> KeyRange:
     """All referrers of a subject whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
-    return _span(f"REPO#{repository}", f"REFERRER#{subject}#", text)
+    return _span(f"{_REPOSITORY}{repository}", f"REFERRER#{subject}#", text)
 
 
 def history_after(repository: str, name: str | None, after: str | None) -> KeyRange:
     """All changes of a name of `history_place`, or of all (None), behind the place `after`."""
-    span = _span(f"REPO#{repository}", "HISTORY#", after)
+    span = _span(f"{_REPOSITORY}{repository}", "HISTORY#", after)
     if name is None:
         return span
     own = f"{span.prefix}{name}#"
@@ -280,7 +326,7 @@ def public_between(first: str, last: str) -> KeyRange:
 
 
 def _in_repository(repository: str, sort: str) -> Key:
-    return {"pk": f"REPO#{repository}", "sk": sort}
+    return {"pk": f"{_REPOSITORY}{repository}", "sk": sort}
 
 
 def _span(partition: str, prefix: str, after: str | None) -> KeyRange:

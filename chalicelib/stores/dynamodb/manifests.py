@@ -24,7 +24,7 @@ from chalicelib.registry.model import (
 )
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.stores.dynamodb import codec
-from chalicelib.stores.dynamodb.blobs import BlobItems, at_version
+from chalicelib.stores.dynamodb.blobs import BlobItems, at_version, likely_record
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import (
     Change,
@@ -36,6 +36,7 @@ from chalicelib.stores.dynamodb.expressions import (
 )
 from chalicelib.stores.dynamodb.items import (
     MANIFEST,
+    RECORD,
     REFERRER,
     TAG,
     change_item,
@@ -335,17 +336,19 @@ class ManifestItems(BlobItems):
                 self._dynamo.write(item)
             return
         # A link that no record counts goes too.
-        for counted in (True, False):
-            unlinking = () if body is None else self._deletion(body, counted=counted)
+        record = None if body is None else likely_record(body)
+        for last in (False, True):
+            unlinking = () if body is None else self._deletion(body, record)
             try:
                 self._dynamo.transact([item, *rows, *unlinking])
             except TransactionRefusedError as refused:
                 if 0 in refused.items:
                     return
-                if counted and 1 + len(rows) not in refused.items:
-                    continue
-                raise ManifestMovedError(str(refused)) from refused
-            return
+                if last or 1 + len(rows) in refused.items:
+                    raise ManifestMovedError(str(refused)) from refused
+                record = RECORD.decode_found(refused.items[2 + len(rows)])
+            else:
+                return
 
     def _tagging(
         self, manifest: Manifest, tag: str, old: TagRow | None, stamp: Stamp

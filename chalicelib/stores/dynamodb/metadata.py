@@ -15,6 +15,7 @@ from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import InUse, Manifest, Referrer, TagChange, TagRow
 from chalicelib.stores.dynamodb.client import Dynamo
+from chalicelib.stores.dynamodb.collection import CollectedItems
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import CHANGE, IN_USE, MANIFEST, REFERRER, TAG
 from chalicelib.stores.dynamodb.keys import (
@@ -27,13 +28,13 @@ from chalicelib.stores.dynamodb.keys import (
     repositories_after,
     tags_after,
 )
-from chalicelib.stores.dynamodb.manifests import WITHOUT_BODY, ManifestItems
+from chalicelib.stores.dynamodb.manifests import WITHOUT_BODY
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
-class DynamoMetadataStore(ManifestItems):
+class DynamoMetadataStore(CollectedItems):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""
 
     def __init__(

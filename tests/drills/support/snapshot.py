@@ -12,6 +12,8 @@ from chalicelib.digest import Digest
 from chalicelib.registry.outcomes import Part
 from chalicelib.stores.dynamodb.items import (
     CHANGE,
+    COLLECTOR_STATE,
+    GARBAGE,
     LINK,
     MANIFEST,
     RECORD,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from chalicelib.registry.model import (
+        CollectorState,
+        Garbage,
         Link,
         Manifest,
         Record,
@@ -51,6 +55,8 @@ class Snapshot:
     sessions: dict[str, Session] = field(default_factory=dict)
     links: dict[tuple[str, Digest], Link] = field(default_factory=dict)
     records: dict[Digest, Record] = field(default_factory=dict)
+    garbage: dict[str, Garbage] = field(default_factory=dict)
+    collector: CollectorState | None = None
     manifests: dict[tuple[str, Digest], Manifest] = field(default_factory=dict)
     tags: dict[tuple[str, str], TagRow] = field(default_factory=dict)
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
@@ -115,6 +121,10 @@ def _add(seen: Snapshot, item: Item) -> None:
     if kind == "RECORD" and owner.startswith("BLOB#"):
         record = RECORD.decode(item)
         seen.records[record.digest] = record
+    elif owner == "GARBAGE":
+        seen.garbage[row] = GARBAGE.decode(item)
+    elif owner == "COLLECTOR":
+        seen.collector = COLLECTOR_STATE.decode(item)
     elif kind == "BLOB":
         link = LINK.decode(item)
         seen.links[repository, link.digest] = link

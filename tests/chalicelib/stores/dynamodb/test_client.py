@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
-from chalicelib.registry.model import Link
+from chalicelib.registry.model import CollectorState, Garbage, Link, Record
 from chalicelib.registry.session import Owner
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.client import (
@@ -164,6 +164,9 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "tags": {"v1": None},
         "stamp": STAMP,
         "since": NOW,
+        "mark": "nonce",
+        "record": Record(digest, "key", 1, 0, NOW),
+        "garbage": [Garbage("key", digest, 1, NOW)],
     }
     operations = [
         getattr(store, name)
@@ -171,11 +174,13 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         for name in dir(store)
         if not name.startswith("_")
     ]
-    assert len(operations) == 40
+    assert len(operations) > 50
     for operation in operations:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
-        if "limit" in wanted:
+        if "after" in wanted and operation.__name__ not in {"publish", "write"}:
             wanted["after"] = None
+        if operation.__name__ == "save_collector_state":
+            wanted = {"before": None, "after": CollectorState("")}
         with pytest.raises(UnavailableError):
             list(operation(**wanted))
 

@@ -9,11 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.digest import Digest
-from chalicelib.registry.model import Link, Record, TagChange, TagRow
+from chalicelib.registry.model import (
+    CollectorPhase,
+    CollectorState,
+    Garbage,
+    Link,
+    Record,
+    TagChange,
+    TagRow,
+)
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.codec import CorruptItemError, Schema
 from chalicelib.stores.dynamodb.items import (
     CHANGE,
+    COLLECTOR_STATE,
+    GARBAGE,
     LINK,
     MANIFEST,
     RECORD,
@@ -38,7 +48,9 @@ SUBJECT = Digest.of(b"subject")
 FULL: list[tuple[Schema[Any], object]] = [
     (SESSION, a_full_session()),
     (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark")),
-    (RECORD, Record(DIGEST, "key", 1, 2)),
+    (RECORD, Record(DIGEST, "key", 1, 2, NOW)),
+    (GARBAGE, Garbage("key", DIGEST, 1, NOW)),
+    (COLLECTOR_STATE, CollectorState("v", CollectorPhase.LIST, "key", NOW, NOW, NOW, 1, 2, 3, 4)),
     (MANIFEST, a_full_manifest()),
     (TAG, TagRow(DIGEST, NOW, "credential:a", SUBJECT)),
     (CHANGE, TagChange("a", "v1", DIGEST, SUBJECT, NOW, NOW + 1, "credential:a", "v1#1#x")),
@@ -127,6 +139,8 @@ def test_a_session_has_a_shard_while_it_is_to_be_swept() -> None:
 def test_the_keys_are_as_they_are_drawn() -> None:
     """Every key is the one that the module's tree shows."""
     assert keys.session_key("id") == {"session": "id"}
+    assert keys.garbage_key("blobs/a") == {"pk": "GARBAGE", "sk": "blobs/a"}
+    assert keys.collector_key() == {"pk": "COLLECTOR", "sk": "STATE"}
     assert keys.record_key(DIGEST) == {"pk": f"BLOB#{DIGEST}", "sk": "RECORD"}
     assert keys.catalog_key("a/b") == {"pk": "CATALOG", "sk": "a/b"}
     in_repository = {
