@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moorage.common.errors import UsageError
+
 if TYPE_CHECKING:
     from moorage.common.listing import Listing
 
@@ -38,6 +40,13 @@ def show(listing: "Listing", *, as_json: bool, empty: str) -> None:
         (_table if listing.head and sys.stdout.isatty() else _columns)(listing)
     if not listing.rows:
         say(empty)
+
+
+def agreed(question: str) -> bool:
+    """Ask a person; raises UsageError where nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here: give --yes")
+    return click.confirm(question, err=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`moorage repo`: what a repository's tags named before, and bringing back what was deleted.
+"""`moorage repo`: what repositories hold and held, deleting of it, and bringing that back.
 
 No secret may come by an option: logins are those that docker and podman keep.
 """
@@ -16,29 +16,87 @@ from moorage.cli.command import Group
 from moorage.cli.options import SECONDS, option
 
 if TYPE_CHECKING:
-    from moorage.repo.undo import RepoOptions
+    from moorage.repo.asking import RepoOptions
 
 _json = option("--json as_json", None, "print JSON")
 
 
-def _shared(act: Callable[..., None]) -> Callable[..., None]:
+def _shared(act: Callable[..., int | None]) -> Callable[..., int | None]:
     """Add the options that all have, and pass them to the command's function as one value."""
 
     @option("--plain-http", None, "no TLS, though the registry is on another machine")
     @option("--patience patience_seconds", SECONDS, "how long to try while a registry fails", "90")
     @_json
     @functools.wraps(act)
-    def run(*, plain_http: bool, patience_seconds: float, **options: Any) -> None:  # noqa: ANN401 - click hands options over by name
-        from moorage.repo.undo import RepoOptions
+    def run(*, plain_http: bool, patience_seconds: float, **options: Any) -> int | None:  # noqa: ANN401 - click hands options over by name
+        from moorage.repo.asking import RepoOptions
 
-        act(RepoOptions(plain_http, patience_seconds), **options)
+        return act(RepoOptions(plain_http, patience_seconds), **options)
 
     return run
 
 
 @click.group(cls=Group)
 def repo() -> None:
-    """Show what happened to a repository's images, and bring them back."""
+    """Show repositories and their images, delete some, and bring them back."""
+
+
+@repo.command("list")
+@click.argument("place", metavar="REGISTRY[/PREFIX]", help="the registry, or how names begin")
+@_shared
+def _list(options: "RepoOptions", place: str, *, as_json: bool) -> None:
+    """List the repositories that you may pull from, with what is known of them."""
+    from moorage.repo import images
+
+    listing = images.repositories(place, options)
+    output.show(listing, as_json=as_json, empty="there is no repository that you may pull from")
+
+
+@repo.command("show")
+@click.argument("place", metavar="REGISTRY/NAME[:TAG]", help="the repository, or an image of it")
+@_shared
+def _show(options: "RepoOptions", place: str, *, as_json: bool) -> None:
+    """Show a repository's tags, or all that is known of one image. It is no pull.
+
+    REGISTRY/NAME@DIGEST shows the image of that digest.
+    """
+    from moorage.repo import images
+
+    output.show(images.show(place, options), as_json=as_json, empty="it has no tags")
+
+
+@repo.command("delete")
+@click.argument("place", metavar="REGISTRY/NAME[:TAG]", help="the repository, or one tag of it")
+@click.argument("references", metavar="[TAG|DIGEST]...", nargs=-1, help="what to delete of it")
+@option("--deep", None, "also the images of an index, and signatures, that nothing else leads to")
+@option("--only-tags", None, "only tags: their images stay, by their digests")
+@option("--yes", None, "delete it without asking")
+@_shared
+def _delete(options: "RepoOptions", *, as_json: bool, yes: bool, **wanted: Any) -> int:  # noqa: ANN401 - click hands options over by name
+    """Delete tags and images, after a look at what depends on them and what that frees.
+
+    A tag is taken from its image, which goes with the last of its tags; a digest goes with all its
+    tags. What went is in the trash for a while: `moorage repo restore` brings it back.
+    """
+    from moorage.repo import deletion
+
+    def agreed(plan: deletion.Plan) -> bool:
+        for line in plan.lines():
+            output.say(line)
+        return yes or output.agreed("delete it?")
+
+    deleted = deletion.delete(deletion.Wanted(**wanted), options, agreed)
+    if deleted is None:
+        output.say("nothing was deleted")
+        return 1
+    if as_json:
+        output.show_json(deleted.values())
+    else:
+        for reference in deleted.gone:
+            click.echo(reference)
+    for reference, why in deleted.failed.items():
+        output.say(f"{reference} is still there: {why}")
+    return 1 if deleted.failed else 0
 
 
 @repo.command("history")

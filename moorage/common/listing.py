@@ -1,6 +1,6 @@
 """A list, as a command shows it. No logic may live here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -13,4 +13,4 @@ class Listing:
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    values: Sequence[object]
+    values: Sequence[object] | Mapping[str, object]

@@ -5,34 +5,23 @@ module must never choose one by itself where the registry does not know which it
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
 
 from chalicelib.digest import Digest
 from moorage.common.errors import CommandError, UsageError
-from moorage.common.http import clean, next_page
+from moorage.common.http import clean
 from moorage.common.listing import Listing
+from moorage.repo.asking import SHORT, RepoOptions, document, opened, query, rows, written
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.places import RegistryPlace, registry_place
 
 _HEAD = ("NAME", "DIGEST", "SINCE", "UNTIL", "THEN", "BY", "NOW")
 _ALGORITHMS = ("sha256:", "sha512:")
-_SHORT = len("sha256:") + 12
 _STATES = {"live": "is there", "gone": "gone for good"}
-
-
-@dataclass(frozen=True, slots=True)
-class RepoOptions:
-    """What the commands share; times in seconds."""
-
-    plain_http: bool = False
-    patience_seconds: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +62,9 @@ def history(place: str, options: RepoOptions) -> Listing:
         raise UsageError("a history takes no time: it has all changes, the latest first")
 
     async def run() -> Listing:
-        async with _client(wanted, options, "pull") as client:
-            rows = [row async for row in _changes(client, wanted.tag, wanted.digest)]
-        return Listing(_HEAD, [*map(_shown, rows)], rows)
+        async with opened(wanted.place, options, "pull") as client:
+            changes = [row async for row in _changes(client, wanted.tag, wanted.digest)]
+        return Listing(_HEAD, [*map(_shown, changes)], changes)
 
     return asyncio.run(run())
 
@@ -87,53 +76,32 @@ def restore(place: str, options: RepoOptions, *, force: bool = False) -> Brought
         raise UsageError("say what to restore: REGISTRY/NAME:TAG, or REGISTRY/NAME@DIGEST")
 
     async def run() -> BroughtBack:
-        async with _client(wanted, options, "pull,push,delete") as client:
+        async with opened(wanted.place, options, "pull,push,delete") as client:
             digest = wanted.digest or await _named_before(client, wanted)
-            asked = {"digest": digest, "tag": wanted.tag, "force": "1" if force else None}
-            path = client.path(f"_moorage/restore?{_query(asked)}")
+            asked = query(digest=digest, tag=wanted.tag, force="1" if force else None)
+            path = client.path(f"_moorage/restore{asked}")
             answer = await client.call("POST", path)
             if answer.status == HTTPStatus.CONFLICT:
-                detail = _document(answer.body, "errors")["errors"][0]["detail"]
+                detail = document(answer.body, "errors")["errors"][0]["detail"]
                 raise CommandError(
                     f"tag {clean(detail['tag'])} names {Digest.parse(detail['digest'])} by now:"
                     f" --force moves it to {digest}"
                 )
             if answer.status != HTTPStatus.OK:
                 raise refusal(client, answer, f"to restore {place}")
-            document = _document(answer.body, "digest", "tags", "moved_on")
-            pinned = f"{wanted.place.repository}@{document['digest']}"
-            return BroughtBack(pinned, document["digest"], document["tags"], document["moved_on"])
+            restored = document(answer.body, "digest", "tags", "moved_on")
+            pinned = f"{wanted.place.repository}@{restored['digest']}"
+            return BroughtBack(pinned, restored["digest"], restored["tags"], restored["moved_on"])
 
     return asyncio.run(run())
 
 
-@asynccontextmanager
-async def _client(
-    wanted: _Wanted, options: RepoOptions, actions: str
-) -> AsyncIterator[RegistryClient]:
-    place = wanted.place
-    scopes = [f"repository:{place.name}:{actions}"]
-    client = RegistryClient(place, scopes, options.patience_seconds, plain_http=options.plain_http)
-    try:
-        await client.open()
-        yield client
-    finally:
-        await client.close()
-
-
-async def _changes(
+def _changes(
     client: RegistryClient, tag: str | None, digest: str | None = None
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Give the changes of a name, or of all, page by page."""
-    query = _query({"tag": tag, "digest": digest})
-    path: str | None = client.path("_moorage/history") + (f"?{query}" if query else "")
-    while path is not None:
-        answer = await client.call("GET", path)
-        if answer.status != HTTPStatus.OK:
-            raise refusal(client, answer, "to show the history")
-        for row in _document(answer.body, "history")["history"]:
-            yield row
-        path = next_page(answer.headers.get("Link", ""))
+    path = client.path("_moorage/history") + query(tag=tag, digest=digest)
+    return rows(client, path, "history", "to show the history")
 
 
 async def _named_before(client: RegistryClient, wanted: _Wanted) -> str:
@@ -154,10 +122,6 @@ async def _named_before(client: RegistryClient, wanted: _Wanted) -> str:
     return digest
 
 
-def _query(parameters: Mapping[str, str | None]) -> str:
-    return urlencode({name: value for name, value in parameters.items() if value is not None})
-
-
 def _time(text: str) -> datetime:
     """Read a time, which is local if it names no zone; raises UsageError."""
     try:
@@ -168,32 +132,16 @@ def _time(text: str) -> datetime:
         ) from None
 
 
-def _document(body: bytes, *names: str) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or not document.keys() >= set(names):
-        raise CommandError("the registry's answer can't be read: is it Moorage, of this version?")
-    return document
-
-
 def _shown(row: Mapping[str, Any]) -> list[str]:
     """Return a change as a row for people."""
-    then = "deleted" if row["to"] is None else row["to"][:_SHORT]
-    now = _STATES.get(row["state"]) or f"in the trash until {_written(row['until'])}"
-    times = [_written(row["since"]), _written(row["at"])]
+    then = "deleted" if row["to"] is None else row["to"][:SHORT]
+    now = _STATES.get(row["state"]) or f"in the trash until {written(row['until'])}"
+    times = [written(row["since"]), written(row["at"])]
     shown = [
         row["tag"] or "(manifest)",
-        row["digest"][:_SHORT],
+        row["digest"][:SHORT],
         *times,
         then,
         row["by"] or "unknown",
     ]
     return [*map(clean, shown), now]
-
-
-def _written(text: str | None) -> str:
-    if text is None:
-        return "unknown"
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

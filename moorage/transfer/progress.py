@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from chalicelib.descriptor import Descriptor
+from moorage.common.sizes import size_text
 from moorage.transfer.content import short
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # How often a line or an event tells of a blob that is on its way, in seconds.
 _LINE_EVERY = 10.0
 _EVENT_EVERY = 1.0
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass
@@ -252,16 +252,6 @@ def show_event(event: dict[str, object]) -> None:
     """Print one event for programs."""
     sys.stdout.write(f"{json.dumps(event)}\n")
     sys.stdout.flush()
-
-
-def size_text(size: float) -> str:
-    """Return a size as people read it, in powers of 1,000."""
-    unit = 0
-    while size >= 999.5 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - what rounds to 1,000
-        size /= 1000
-        unit += 1
-    digits = 1 if unit and size < 99.95 else 0  # noqa: PLR2004 - three digits
-    return f"{size:.{digits}f} {_UNITS[unit]}"
 
 
 def _last_line(watch: BlobWatch, outcome: str) -> str:

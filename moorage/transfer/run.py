@@ -15,6 +15,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.reference import parse_name
 from moorage.common.errors import UsageError
 from moorage.common.memory import return_large_buffers
+from moorage.common.sizes import size_text
 from moorage.transfer.client import RegistryClient
 from moorage.transfer.content import PIECE, ImageSource, ImageTarget, ManifestContent
 from moorage.transfer.direct_sender import DirectSender
@@ -32,7 +33,7 @@ from moorage.transfer.places import (
     registry_place,
     tag_of,
 )
-from moorage.transfer.progress import Quiet, display, show_event, size_text
+from moorage.transfer.progress import Quiet, display, show_event
 from moorage.transfer.registry_source import RegistrySource
 from moorage.transfer.registry_target import RegistryTarget
 from moorage.transfer.uploads import ChunkSender

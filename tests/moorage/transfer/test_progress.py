@@ -13,7 +13,7 @@ import pytest
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Digest
 from moorage.transfer import progress
-from moorage.transfer.progress import Quiet, display, size_text
+from moorage.transfer.progress import Quiet, display
 from tests.moorage.transfer.images import Content, noise
 
 if TYPE_CHECKING:
@@ -137,20 +137,3 @@ def test_quiet_prints_the_digest_alone(run: Runner) -> None:
     image = f"oci:{content.folder(run.folder / 'i')}"
     pushed = run("push", image, f"{run.host}/x:1", "--quiet")
     assert (pushed.out, pushed.err) == (f"{root['digest']}\n", "")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (99_949, "99.9 kB"),
-        (99_960, "100 kB"),
-        (999_600, "1.0 MB"),
-        (3_210_000_000_000_000, "3210 TB"),
-    ],
-)
-def test_a_size_has_three_digits_at_most(size: int, text: str) -> None:
-    """In powers of a thousand."""
-    assert size_text(size) == text

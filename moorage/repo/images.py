@@ -1,0 +1,147 @@
+"""`moorage repo list` and `show`: what there is, and all that is known of it.
+
+This module must never guess what nobody noted: it is said as unknown.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.digest import Digest
+from moorage.common.listing import Listing
+from moorage.repo.asking import (
+    SHORT,
+    UNKNOWN,
+    RepoOptions,
+    digest_of,
+    opened,
+    plain,
+    query,
+    read,
+    rows,
+    size,
+    written,
+)
+from moorage.transfer.places import RegistryPlace, registry_place
+
+_REPOSITORIES = (
+    "NAME",
+    "SIZE",
+    "OF IT SHARED",
+    "USD/MONTH",
+    "UNUSED",
+    "TAGS",
+    "PUSHED",
+    "LAST PULL",
+)
+_TAGS = ("TAG", "DIGEST", "SIZE", "WHAT", "PUSHED", "BY", "LAST PULL")
+_NONE_NOTED = "none noted"
+
+
+def repositories(place: str, options: RepoOptions) -> Listing:
+    """List the repositories of a registry that the login sees; raises CommandError.
+
+    `place` is REGISTRY or REGISTRY/PREFIX.
+    """
+    host, _, prefix = place.removeprefix("docker://").rpartition("://")[2].partition("/")
+    scheme = place[: place.index(host)]
+    registry = registry_place(f"{scheme}{host}/any", plain_http=options.plain_http)
+    path = f"/v2/_moorage/repositories{query(prefix=prefix or None)}"
+
+    async def run() -> Listing:
+        async with opened(replace(registry, name=""), options, "") as client:
+            found = [row async for row in rows(client, path, "repositories", "to list")]
+        return Listing(_REPOSITORIES, [*map(_repository, found)], found)
+
+    return asyncio.run(run())
+
+
+def show(place: str, options: RepoOptions) -> Listing:
+    """List a repository's tags, or the facts of one image; raises CommandError."""
+    wanted = registry_place(place, plain_http=options.plain_http)
+
+    async def run() -> Listing:
+        async with opened(wanted, options, "pull") as client:
+            if not _names_image(place, wanted):
+                path = client.path("_moorage/tags")
+                found = [row async for row in rows(client, path, "tags", "to show the tags")]
+                return Listing(_TAGS, [*map(_tag, found)], found)
+            digest = await digest_of(client, wanted.reference)
+            path = client.path(f"_moorage/images/{digest}")
+            image = await read(client, path, f"to show {wanted}", "digest", "tags", "layers")
+            return Listing((), _image(image), image)
+
+    return asyncio.run(run())
+
+
+def _names_image(place: str, wanted: RegistryPlace) -> bool:
+    return isinstance(wanted.reference, Digest) or ":" in place.rpartition("/")[2]
+
+
+def _repository(row: Mapping[str, Any]) -> Sequence[str]:
+    facts = row.get("facts")
+    if not isinstance(facts, dict):
+        return [plain(row["name"]), *[UNKNOWN] * (len(_REPOSITORIES) - 1)]
+    return [
+        plain(row["name"]),
+        size(facts["linked_bytes"]),
+        size(facts["shared_bytes"]),
+        dollars(facts["usd_month"]),
+        size(facts["unused_bytes"]),
+        str(facts["tags"]),
+        written(facts["pushed_at"]),
+        written(facts["pulled_at"], _NONE_NOTED),
+    ]
+
+
+def dollars(amount: float | None) -> str:
+    """Write an amount for people."""
+    return UNKNOWN if amount is None else f"{amount:,.2f}"
+
+
+def _tag(row: Mapping[str, Any]) -> Sequence[str]:
+    image = row["image"]
+    if image is None:
+        return [plain(row["tag"]), row["digest"][:SHORT], UNKNOWN, "deleted", *[UNKNOWN] * 3]
+    return [
+        plain(row["tag"]),
+        plain(row["digest"])[:SHORT],
+        size(image["total_bytes"]),
+        _kind(image),
+        written(row["tagged_at"] or image["pushed_at"]),
+        plain(row["tagged_by"] or image["pushed_by"] or UNKNOWN),
+        written(image["pulled_at"], _NONE_NOTED),
+    ]
+
+
+def _kind(image: Mapping[str, Any]) -> str:
+    platforms = image["platforms"]
+    return plain(", ".join(map(str, platforms)) if platforms else image["artifact_type"] or "image")
+
+
+def _image(image: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts of an image, a row each."""
+    facts = [
+        ("digest", image["digest"]),
+        ("tags", ", ".join(image["tags"]) or "none"),
+        ("what", _kind(image)),
+        ("type", image["media_type"]),
+        ("size", size(image["total_bytes"])),
+        ("pushed", f"{written(image['pushed_at'])} by {image['pushed_by'] or UNKNOWN}"),
+        ("last pull", written(image["pulled_at"], _NONE_NOTED)),
+        ("refers to", image["subject"]),
+    ]
+    facts += [("platform", f"{each['digest']}  {each['platform']}") for each in image["manifests"]]
+    facts += [("layer", _layer(each)) for each in image["layers"]]
+    facts += [
+        ("referrer", f"{each['digest']}  {each['artifact_type'] or UNKNOWN}")
+        for each in image["referrers"]
+    ]
+    return [(name, plain(text)) for name, text in facts if text is not None]
+
+
+def _layer(layer: Mapping[str, Any]) -> str:
+    repositories = layer["repositories"]
+    where = f", in {repositories} repositories" if repositories and repositories > 1 else ""
+    return f"{layer['digest']}  {size(layer['size'])}{where}  {layer['command'] or ''}"

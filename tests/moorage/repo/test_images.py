@@ -1,0 +1,98 @@
+"""`moorage repo list` and `show`, at a registry in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.moorage.repo.conftest import Run, Served
+
+
+def test_repositories_are_listed(served: Served, run: Run) -> None:
+    """All pages of those that begin with a prefix; what nobody noted is unknown."""
+    names = sorted([*(f"team/{number:04}" for number in range(1003)), "other"])
+    for name in names:
+        served.memory.metadata.add_repository(name)
+    listed = json.loads(run(f"repo list {served.host} --json")[0])
+    assert [row["name"] for row in listed] == names
+    some = run(f"repo list {served.host}/team/000")[0].splitlines()
+    assert [line.split()[0] for line in some[1:]] == [f"team/{number:04}" for number in range(10)]
+    assert some[1].split()[1] == "unknown"
+    assert "no repository that you may pull" in run(f"repo list {served.host}/none")[1]
+
+
+def test_a_repository_shows_its_tags(served: Served, run: Run) -> None:
+    """All pages, with size, platforms and times; a tag whose manifest is gone says so."""
+    one = served.image("v1", b"layer of a hundred bytes".ljust(98), artifactType="application/x")
+    for number in range(101):
+        served.memory.clock.sleep(1)
+        served.ask("PUT", f"a/b/manifests/w{number}", served.body("v1"))
+    listed = json.loads(run(f"repo show {served.host}/a/b --json")[0])
+    assert len(listed) == 102
+    first = run(f"repo show {served.host}/a/b")[0].splitlines()[1].split("  ")
+    shown = [word.strip() for word in first if word.strip()]
+    assert shown[:4] == ["v1", one[:19], "100 B", "application/x"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ", shown[4])
+
+
+def test_an_image_shows_all_that_is_known(served: Served, run: Run) -> None:
+    """By its tag or digest: layers, platforms, what refers to it. It is no pull."""
+    one = served.image("v1", b"layer")
+    two = served.image(
+        None,
+        b"layer",
+        b"two",
+        subject={
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": one,
+            "size": len(served.body(one)),
+        },
+    )
+    both = served.index("all", one, two)
+    pulls = [
+        row["image"]["pulled_at"]
+        for row in json.loads(run(f"repo show {served.host}/a/b --json")[0])
+    ]
+    served.blob(b"layer", "other/app")
+    by_tag = run(f"repo show {served.host}/a/b:v1")[0]
+    assert by_tag == run(f"repo show {served.host}/a/b@{one}")[0]
+    assert f"digest     {one}" in by_tag
+    assert "5 B, in 2 repositories" in by_tag
+    assert f"referrer   {two}" in by_tag
+    index = run(f"repo show {served.host}/a/b:all")[0]
+    assert all(f"platform   {each}" in index for each in (one, two))
+    document = json.loads(run(f"repo show {served.host}/a/b:all --json")[0])
+    assert document["digest"] == both
+    rows = json.loads(run(f"repo show {served.host}/a/b --json")[0])
+    assert [row["image"]["pulled_at"] for row in rows] == pulls
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("repo show {}/no/where", 1, "not known"),
+        ("repo show {}/a/b:none", 1, "to look at none is refused"),
+        ("repo show {}/a/b@sha256:" + "0" * 64, 1, "is refused"),
+        ("repo show a/b", 2, "names no registry"),
+        ("repo list nowhere", 2, "names no registry"),
+    ],
+)
+def test_what_can_not_be_shown_is_said(
+    served: Served, run: Run, words: str, status: int, said: str
+) -> None:
+    """With what to look at."""
+    served.put("v1", "one")
+    assert said in run(words.format(served.host), status)[1]
+
+
+@pytest.mark.parametrize("words", ["list {}", "show {}/a/b", "show {}/a/b:v1"])
+def test_what_is_not_moorage_is_no_traceback(served: Served, run: Run, words: str) -> None:
+    """An answer that can't be read is an error of one line."""
+    served.put("v1", "one")
+    for body in (b"<html>", b"[]", b"{}"):
+        served.instead = body
+        assert "can't be read" in run(f"repo {words.format(served.host)}", 1)[1]
