@@ -75,8 +75,10 @@ def put(
 
 
 def delete(registry: Registry, request: Request, name: str, reference: str) -> Response:
-    """DELETE: a tag, or a manifest with its tags."""
-    registry.manifests.delete(name, parse_reference(reference), request.principal)
+    """DELETE: a tag, or a manifest with its tags; one that is in use by `force` alone."""
+    registry.manifests.delete(
+        name, parse_reference(reference), request.principal, force=request.flag("force")
+    )
     return Response(202)
 
 

@@ -13,9 +13,12 @@ import pybase64
 from chalice.app import Chalice
 from chalice.app import Response as ChaliceResponse
 
+from chalicelib.errors import RequestInvalidError, quoted
+
 _SECONDS = 29.0
 """How long a request may take where no Lambda context says so."""
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _NONE: Mapping[str, str] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str | list[str]] = MappingProxyType({})
 
@@ -104,6 +107,13 @@ class Request(NamedTuple):
         """Return a query parameter's last value."""
         values = self.query.get(name)
         return values[-1] if values else None
+
+    def flag(self, name: str) -> bool:
+        """Return whether a query parameter says yes; raises RequestInvalidError."""
+        value = (self.parameter(name) or "false").lower()
+        if value not in _FLAGS:
+            raise RequestInvalidError(f"?{name}= is true or false, not {quoted(value)}")
+        return _FLAGS[value]
 
 
 class Response(NamedTuple):

@@ -44,7 +44,7 @@ def restore(registry: Registry, request: Request, name: str) -> Response:
             digest=parse_digest(digest),
             principal=request.principal,
             tag=parse_tag(tag) if tag else None,
-            force=request.parameter("force") == "1",
+            force=request.flag("force"),
         )
     )
     answer = {

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from chalicelib.reference import Reference, Tag
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.model import (
     MOST_DELETED_TAGS,
+    InUse,
     Link,
     Manifest,
     ManifestState,
@@ -149,21 +151,36 @@ class Manifests:
         except RegistryError as error:
             _log.warning("a pull of %s is not noted: %s", manifest.digest, error.message)
 
-    def delete(self, repository: str, reference: Reference, principal: str | None) -> None:
+    def delete(
+        self,
+        repository: str,
+        reference: Reference,
+        principal: str | None,
+        *,
+        force: bool = False,
+    ) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
 
-        Raises ManifestUnknownError. A repeat or a put finishes a deletion that a crash stopped.
+        Raises ManifestUnknownError, and without `force` DeniedError for a manifest that is in use;
+        one without its tag still is. A repeat or a put finishes a deletion that a crash stopped.
         """
         if isinstance(reference, Tag):
             self.retried(lambda: self._delete_tag(repository, reference.name, principal))
         else:
-            self.retried(lambda: self._delete_manifest(repository, reference, principal))
+            self.retried(
+                lambda: self._delete_manifest(repository, reference, principal, force=force)
+            )
 
-    def _delete_manifest(self, repository: str, digest: Digest, principal: str | None) -> None:
+    def _delete_manifest(
+        self, repository: str, digest: Digest, principal: str | None, *, force: bool
+    ) -> None:
         metadata = self._ports.metadata
         seen = metadata.get_manifest(repository, digest)
         if seen is None or seen.state in {ManifestState.PENDING, ManifestState.TRASHED}:
             raise ManifestUnknownError
+        # A deletion that was begun is ended, whatever has come to be in use since.
+        if seen.state is ManifestState.LIVE and not force:
+            _require_unused(digest, metadata.in_use(repository), self._ports.clock.now())
         if self._limits.trash:
             self._hold_body(seen)
         now = self._ports.clock.now()
@@ -445,6 +462,25 @@ def _require(items: Iterable[Descriptor], sizes: Mapping[Digest, int]) -> None:
             raise ManifestContradictsError(
                 f"the manifest says that {item.digest} has {item.size} bytes, it has {size}"
             )
+
+
+def _require_unused(digest: Digest, leases: Iterable[InUse], now: float) -> None:
+    """Require that no source says that a manifest runs; one that is overdue says it on."""
+    for lease in leases:
+        if digest not in lease.digests:
+            continue
+        running = f" ({lease.digests[digest]})" if lease.digests[digest] else ""
+        overdue = f", and should have been looked at again by {_moment(lease.until)}"
+        raise DeniedError(
+            f"{digest} is in use, as the source {lease.source!r} says{running}: that was looked at"
+            f" {_moment(lease.refreshed_at)}{overdue if lease.until < now else ''}. To delete it"
+            " all the same, add ?force=true",
+            detail={"source": lease.source, "running": lease.digests[digest]},
+        )
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def _require_live(manifest: Manifest | None) -> Manifest:

@@ -11,11 +11,13 @@ export class ApiError extends Error {
    * @param {number} status
    * @param {string} code
    * @param {string} message
+   * @param {any} detail
    */
-  constructor(status, code, message) {
+  constructor(status, code, message, detail = null) {
     super(message);
     this.status = status;
     this.code = code;
+    this.detail = detail;
   }
 }
 
@@ -143,14 +145,16 @@ class Client {
 async function failure(answer) {
   let code = "";
   let message = `The registry answered ${answer.status}.`;
+  let detail = null;
   try {
     const [error] = (await answer.json()).errors;
     code = String(error.code);
     message = `${code}: ${error.message}`;
+    detail = error.detail;
   } catch {
     // No JSON of the registry's: the status has to do.
   }
-  return new ApiError(answer.status, code, message);
+  return new ApiError(answer.status, code, message, detail);
 }
 
 export const client = new Client();

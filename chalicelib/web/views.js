@@ -1,6 +1,6 @@
 /** The views: each reads what it shows, and returns it as elements. */
 
-import { client, inRepository } from "./client.js";
+import { ApiError, client, inRepository } from "./client.js";
 import { ago, copier, make, say, short, size } from "./dom.js";
 
 const INDEX = /(image\.index\.v1|manifest\.list\.v2)\+json$/;
@@ -442,6 +442,10 @@ async function deletion(name, rows) {
     make("p", { class: "soft" }, "Layers that other images have, too, stay theirs. While an image is in the trash, the repository's history brings it back."),
     make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
   const onlyTags = make("input", { type: "checkbox" });
+  const done = new Set();
+  const force = make("input", { type: "checkbox" });
+  const forced = make("label", { class: "bar-row", hidden: true }, force, "Delete what is in use, too");
+  list.after(forced);
   if (tags.length) list.before(make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags"));
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
@@ -467,9 +471,14 @@ async function deletion(name, rows) {
     button.disabled = true;
     const gone = onlyTags.checked ? tags : digests;
     try {
-      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}`));
+      for (const each of gone) {
+        if (done.has(each)) continue;
+        await client.remove(inRepository(name, `manifests/${each}${force.checked ? "?force=true" : ""}`));
+        done.add(each);
+      }
     } catch (error) {
       refused(error);
+      forced.hidden = !(error instanceof ApiError && error.detail?.source);
       button.disabled = false;
       document.dispatchEvent(new Event("moorage-changed"));
       return;

@@ -75,8 +75,8 @@ def parameters_read(handler: Callable[..., object]) -> set[str]:
 
 
 def _parameter(call: ast.Call) -> Iterator[str]:
-    """The name that `request.parameter(NAME)` or `request.query.get(NAME, ...)` reads."""
-    if re.fullmatch(r"\w+\.(parameter|query\.get)", ast.unparse(call.func)):
+    """The name that `request.parameter(NAME)`, `.flag(NAME)` or `.query.get(NAME, ...)` reads."""
+    if re.fullmatch(r"\w+\.(parameter|flag|query\.get)", ast.unparse(call.func)):
         yield str(ast.literal_eval(call.args[0]))
 
 

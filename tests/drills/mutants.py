@@ -68,10 +68,11 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.rules.document import Rules
-from chalicelib.stores.dynamodb import blobs, manifests, sessions
+from chalicelib.stores.dynamodb import blobs, in_use, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
+from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
 from chalicelib.stores.dynamodb.keys import manifest_key, record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import Link, Manifest
+    from chalicelib.registry.model import InUse, Link, Manifest, UseSource
     from chalicelib.registry.outcomes import Part
     from tests.drills.support.points import Call
 
@@ -559,6 +560,8 @@ CLAUSES = [
     clause("of_version", manifests, raced=["delete, delete and put and delete"]),
     clause("tagged_by", manifests, raced=["tag, tag"]),
     clause("not_pulled_since", manifests, checked=[a_pull_that_is_late]),
+    clause("ABSENT", in_use, raced=["refresh, refresh, the first time"]),
+    clause("as_read", in_use, raced=["refresh, refresh", "refresh, remove"]),
     clause("tag_names", manifests, raced=["tag, tag", "tag moves, tag is deleted"]),
 ]
 
@@ -1449,6 +1452,51 @@ def _(tagging: Original, self: ManifestItems, *what: object) -> object:
 )
 def _(change: Original, self: ManifestItems, *what: Any) -> object:  # noqa: ANN401 - as _change
     return change(self, *what[:1], "another", *what[2:])
+
+
+@rule(
+    "what is in use is not looked at",
+    "_require_unused",
+    registry_manifests,
+    crashed=["delete what is in use"],
+)
+def _(_: Original, _digest: Digest, _leases: object, _now: float) -> None:
+    return
+
+
+@rule(
+    "what is overdue is no longer in use",
+    "_require_unused",
+    registry_manifests,
+    crashed=["delete what is in use and overdue"],
+)
+def _(require: Original, digest: Digest, leases: Iterable[InUse], now: float) -> None:
+    require(digest, [lease for lease in leases if lease.until > now], now)
+
+
+@rule(
+    "a refresh begins with nothing",
+    "refresh",
+    DynamoInUseStore,
+    crashed=["refresh a source anew"],
+    raced=["refresh, delete of what stays in use"],
+)
+def _(
+    refresh: Original, self: DynamoInUseStore, source: UseSource, leases: Sequence[InUse]
+) -> None:
+    self.remove(source.name)
+    refresh(self, source, leases)
+
+
+@rule(
+    "a source does not name what is being written",
+    "_put",
+    DynamoInUseStore,
+    crashed=["refresh a source anew"],
+)
+def _(put: Original, self: DynamoInUseStore, before: UseSource | None, after: UseSource) -> object:
+    is_last = before is None or not after.version
+    return put(self, before, after if is_last else replace(after, repositories=()))
 
 
 @rule(

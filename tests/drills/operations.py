@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, edge, images, trash
+from tests.drills import direct, edge, images, leases, trash
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
@@ -673,6 +673,19 @@ TRASH = [
               sweeping(), waiting(images.half_deleted, 2), GONE),
 ]
 
+LEASES = [
+    Operation("refresh a source", leases.refreshing(leases.FIRST), images.live),
+    Operation("refresh a source anew", leases.refreshing(leases.SECOND), leases.live),
+    Operation("refresh a source half refreshed",
+              leases.refreshing(leases.SECOND), leases.half_refreshed),
+    Operation("remove a source", leases.removing, leases.live),
+    Operation("remove a source half refreshed", leases.removing, leases.half_refreshed),
+    Operation("delete what is in use", leases.refused, leases.live),
+    Operation("delete what is in use and overdue", leases.refused, leases.overdue),
+    Operation("delete what is in use by force", leases.forcing, leases.live),
+    Operation("delete a tag of what is in use", images.deleting_tag, leases.live),
+]
+
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
@@ -715,4 +728,16 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *COMMITS, *BLOBS, *MANIFESTS, *RULES, *TRASH, *SWEEPS]
+ALL = [
+    *UPLOADS,
+    *DIRECT,
+    *EDGE,
+    *PARTS,
+    *COMMITS,
+    *BLOBS,
+    *MANIFESTS,
+    *RULES,
+    *TRASH,
+    *LEASES,
+    *SWEEPS,
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, edge, images, trash
+from tests.drills import direct, edge, images, leases, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     GONE,
@@ -504,6 +504,27 @@ TRASH = [
          late=True),
 ]
 
+LEASES = [
+    Race("refresh, refresh", leases.live,
+         [leases.beside(leases.refreshing(leases.SECOND)),
+          leases.beside(leases.refreshing(leases.LAST))],
+         leases.one_of(leases.SECOND, leases.LAST)),
+    Race("refresh, refresh, the first time", images.live,
+         [leases.beside(leases.refreshing(leases.SECOND)),
+          leases.beside(leases.refreshing(leases.LAST))],
+         leases.one_of(leases.SECOND, leases.LAST)),
+    Race("refresh, remove", leases.live,
+         [leases.beside(leases.refreshing(leases.SECOND)), leases.beside(leases.removing)],
+         leases.one_of(leases.SECOND, {})),
+    Race("refresh, delete of what stays in use", leases.live,
+         [leases.refreshing(leases.SECOND), leases.refused]),
+    Race("refresh, delete of what comes in use", images.live,
+         [leases.refreshing(leases.FIRST), leases.trying]),
+    Race("late refresh, refresh", leases.live,
+         [leases.beside(leases.refreshing(leases.SECOND)),
+          leases.beside(leases.refreshing(leases.LAST))], late=True),
+]
+
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
@@ -530,4 +551,16 @@ SWEEPS = [
 ]
 # fmt: on
 
-ALL = [*UPLOADS, *DIRECT, *EDGE, *PARTS, *LATE, *BLOBS, *MANIFESTS, *RULES, *TRASH, *SWEEPS]
+ALL = [
+    *UPLOADS,
+    *DIRECT,
+    *EDGE,
+    *PARTS,
+    *LATE,
+    *BLOBS,
+    *MANIFESTS,
+    *RULES,
+    *TRASH,
+    *LEASES,
+    *SWEEPS,
+]

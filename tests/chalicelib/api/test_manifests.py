@@ -14,10 +14,11 @@ import pytest
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import TooManyRequestsError
-from chalicelib.registry.model import Link, Manifest, TagRow, bodies_of
+from chalicelib.registry.model import InUse, Link, Manifest, TagRow, UseSource, bodies_of
 from chalicelib.registry.service import Limits
 from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
 from chalicelib.stores.dynamodb.items import LINK, manifest_item
 from chalicelib.stores.dynamodb.keys import link_key, manifest_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.rules import DynamoRulesStore
@@ -37,6 +38,7 @@ from tests.chalicelib.api.pushing import (
 )
 from tests.support.calls import record_calls
 from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import begin_delete
 
 if TYPE_CHECKING:
     from tests.emulators.backends import Backend
@@ -250,6 +252,57 @@ def test_rules_of_another_version_let_no_tag_move(registry: RegistryUnderTest) -
     store.replace(None, StoredRules(1, '{"of a later version": []}', 0.0, "me"))
     assert put(registry, "v1", body).status == 503
     assert put(registry, str(Digest.of(body)), body).status == 201
+
+
+def let_run(registry: RegistryUnderTest, until: float, **running: str) -> None:
+    """Let a source name digests, by their hexadecimal, of the repository."""
+    now = registry.clock.now()
+    digests = {Digest(Algorithm.SHA256, name): text for name, text in running.items()}
+    source = UseSource("prod", "ecs", (NAME,), len(digests), now, until, "")
+    store = DynamoInUseStore(registry.dynamodb, registry.registry_table)
+    store.refresh(source, [InUse(NAME, "prod", "ecs", digests, now, until)])
+
+
+@pytest.mark.parametrize("overdue", [False, True])
+def test_a_manifest_in_use_is_deleted_by_force_alone(
+    registry: RegistryUnderTest, *, overdue: bool
+) -> None:
+    """Else it is 403 with the source, and stays with its tags; a tag alone goes, and it stays."""
+    one, two = image(registry, b"one"), image(registry, b"two")
+    digest = Digest.of(one)
+    for tag, body in (("v1", one), ("v2", one), ("other", two)):
+        assert put(registry, tag, body).status == 201
+    registry.clock.sleep(1)
+    until = registry.clock.now() + (-60 if overdue else 60)
+    let_run(registry, until, **{digest.hex: "ecs prod/web"})
+    at = f"{NAME}/manifests/{digest}"
+    for query in ("", "?force=false", "?force="):
+        refused = registry.ask("DELETE", at + query)
+        assert (refused.status, code(refused)) == (403, "DENIED")
+    (error,) = json.loads(refused.body)["errors"]
+    assert "in use, as the source 'prod' says (ecs prod/web)" in error["message"]
+    assert "?force=true" in error["message"]
+    assert ("should have been looked at again" in error["message"]) == overdue
+    assert error["detail"] == {"source": "prod", "running": "ecs prod/web"}
+    assert code(registry.ask("DELETE", f"{at}?force=maybe")) == "REQUEST_INVALID"
+    assert registry.ask("DELETE", f"{NAME}/manifests/v1").status == 202
+    assert registry.ask("GET", f"{NAME}/manifests/v2").body == one
+    assert registry.ask("DELETE", f"{NAME}/manifests/{Digest.of(two)}").status == 202
+    assert registry.ask("DELETE", f"{at}?force=true").status == 202
+    assert registry.ask("GET", f"{NAME}/manifests/v2").status == 404
+
+
+def test_a_deletion_that_was_begun_is_ended_though_the_manifest_runs_by_now(
+    registry: RegistryUnderTest,
+) -> None:
+    """Nobody can pull it any more, and half of its tags may be gone."""
+    body = image(registry, b"one")
+    digest = Digest.of(body)
+    assert put(registry, "v1", body).status == 201
+    begin_delete(registry.ports.metadata, NAME, digest, registry.clock.now() + 60)
+    let_run(registry, registry.clock.now() + 60, **{digest.hex: ""})
+    assert registry.ask("DELETE", f"{NAME}/manifests/{digest}").status == 202
+    assert json.loads(registry.ask("GET", f"{NAME}/tags/list").body)["tags"] == []
 
 
 def test_a_large_manifests_body_is_its_own(registry: RegistryUnderTest) -> None:

@@ -126,12 +126,13 @@ def test_a_large_manifest(registry: RegistryUnderTest) -> None:
     }
     with record_calls(registry.s3, registry.dynamodb) as calls:
         assert registry.ask("DELETE", target).status == 202
-    # Its body stays as long as it is in the trash; whether it is the manifest's own is asked.
+    # Its body stays as long as it is in the trash; whether it is the manifest's own is asked. Its
+    # tags are looked for, and whether it is in use.
     operations = {
         "GetItem": 1,
         "BatchGetItem": 1,
         "UpdateItem": 1,
-        "Query": 1,
+        "Query": 2,
         "TransactWriteItems": 1,
     }
     assert dict(calls.operations("dynamodb")) == operations

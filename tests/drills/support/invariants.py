@@ -97,6 +97,7 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     _manifests(seen, ledger)
     _tags_and_referrers(seen)
     _history(seen)
+    _in_use(seen, ledger)
     _sessions(seen, ledger)
     _nothing_unnamed(seen)
     if final:
@@ -215,6 +216,18 @@ def _history(seen: Snapshot) -> None:
         now = seen.tags.get((place[0], place[1] or ""))
         left = out[place] + (now is not None and now.digest == place[2])
         _require(times <= left, f"a tag came to {place} more often than it left")
+
+
+def _in_use(seen: Snapshot, ledger: Ledger) -> None:
+    """Require of each lease what its source named before or names now, and that it is found."""
+    found = {repository: frozenset(lease.digests) for (repository, _), lease in seen.in_use.items()}
+    for repository, allowed in ledger.in_use.items():
+        named = found.get(repository)
+        _require(named in allowed, f"{named} is in use in {repository}, and not one of {allowed}")
+    for repository, name in seen.in_use:
+        source = seen.sources.get(name)
+        there = source is not None and repository in source.repositories
+        _require(there, f"a lease of {name} in {repository}, which {source} does not name")
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:

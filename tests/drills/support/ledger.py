@@ -47,6 +47,8 @@ class Ledger:
     """How many bytes of a session were answered as durable, at most."""
     chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     """The chunks of a session that were accepted with 202, and where each begins."""
+    in_use: dict[str, set[frozenset[Digest] | None]] = field(default_factory=dict)
+    """What may stand in a repository's in-use lease: all of one of these; None is no lease."""
 
     def copy(self) -> Ledger:
         """Return a ledger of the same promises: what is noted in one is not in the other."""

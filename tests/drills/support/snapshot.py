@@ -14,12 +14,14 @@ from chalicelib.stores.dynamodb.items import (
     CHANGE,
     COLLECTOR_STATE,
     GARBAGE,
+    IN_USE,
     LINK,
     MANIFEST,
     RECORD,
     REFERRER,
     SESSION,
     TAG,
+    USE_SOURCE,
 )
 from chalicelib.stores.dynamodb.keys import searched_key
 from tests.support.memory_objects import etag_of
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     from chalicelib.registry.model import (
         CollectorState,
         Garbage,
+        InUse,
         Link,
         Manifest,
         Record,
         Referrer,
         TagChange,
         TagRow,
+        UseSource,
     )
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.codec import Item
@@ -62,6 +66,9 @@ class Snapshot:
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
     referrers: dict[tuple[str, Digest, Digest], Referrer] = field(default_factory=dict)
     history: list[TagChange] = field(default_factory=list)
+    in_use: dict[tuple[str, str], InUse] = field(default_factory=dict)
+    """By repository and source."""
+    sources: dict[str, UseSource] = field(default_factory=dict)
     searched: str = ""
     """Up to which key the sweeper has looked for strays."""
 
@@ -141,3 +148,7 @@ def _add(seen: Snapshot, item: Item) -> None:
         seen.referrers[repository, row_of.subject, row_of.digest] = row_of
     elif kind == "HISTORY":
         seen.history.append(CHANGE.decode(item))
+    elif kind == "INUSE":
+        seen.in_use[repository, rest] = IN_USE.decode(item)
+    elif owner == "INUSE":
+        seen.sources[row] = USE_SOURCE.decode(item)
