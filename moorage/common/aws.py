@@ -58,9 +58,14 @@ _NOTHING_OF_THE_USERS: Mapping[str, tuple[None, None, str | None, None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """AWS by the user's settings; or an emulator at `endpoint`, without those settings."""
+    """AWS by the user's settings; or an emulator at `endpoint`, without those settings.
+
+    `region` and `profile` go before what the settings say.
+    """
 
     endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3's clients are made at run time
         """Return a client; raises BotoCoreError if the settings don't suffice."""
@@ -71,8 +76,9 @@ class Aws:
         )
         if self.endpoint is None:
             # The SDK itself reads AWS_DEFAULT_REGION only.
-            region = os.environ.get("AWS_REGION") or None
-            return boto3.session.Session(region_name=region).client(service, config=config)  # type: ignore[call-overload]
+            region = self.region or os.environ.get("AWS_REGION") or None
+            session = boto3.session.Session(region_name=region, profile_name=self.profile)
+            return session.client(service, config=config)  # type: ignore[call-overload]
         plain = botocore.session.Session(session_vars=dict(_NOTHING_OF_THE_USERS))
         session = boto3.session.Session(
             aws_access_key_id="local",
