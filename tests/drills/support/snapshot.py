@@ -148,7 +148,15 @@ def _add(seen: Snapshot, item: Item) -> None:
         seen.referrers[repository, row_of.subject, row_of.digest] = row_of
     elif kind == "HISTORY":
         seen.history.append(CHANGE.decode(item))
-    elif kind == "INUSE":
-        seen.in_use[repository, rest] = IN_USE.decode(item)
+    else:
+        _add_use(seen, item)
+
+
+def _add_use(seen: Snapshot, item: Item) -> None:
+    """Put an item of what runs where it belongs; any other one is nobody's."""
+    owner, row = item["pk"]["S"], item["sk"]["S"]
+    if row.startswith("INUSE#"):
+        lease = IN_USE.decode(item)
+        seen.in_use[lease.repository, lease.source] = lease
     elif owner == "INUSE":
         seen.sources[row] = USE_SOURCE.decode(item)
