@@ -18,6 +18,7 @@ from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore
 from moorage.common import aws
 from moorage.common.data import DataNames
+from moorage.common.errors import CommandError, UsageError
 from moorage.common.project import PROJECT
 from moorage.retention import sources
 from moorage.retention.ecs import ACTIONS
@@ -260,12 +261,11 @@ def test_a_cluster_may_run_nothing_if_that_is_said(registry: Protecting) -> None
 @pytest.mark.parametrize("name", ["", "a b", "-x", "a/b", "x" * 65, "é"])
 def test_a_source_has_a_plain_name(name: str) -> None:
     """It stands in a key."""
-    for act in (
-        lambda where: where.protect(name, Where("file"), ttl=1.0),
-        lambda where: where.unprotect(name),
-    ):
-        with pytest.raises(sources.UsageError, match="no name of a source"):
-            act(InUseSources("none"))
+    where = InUseSources("none")
+    with pytest.raises(UsageError, match="no name of a source"):
+        where.protect(name, Where("file"), ttl=1.0)
+    with pytest.raises(UsageError, match="no name of a source"):
+        where.unprotect(name)
 
 
 def test_another_refresh_meanwhile_is_told(
@@ -328,7 +328,7 @@ def test_the_stacks_of_a_stage_say_by_which_names_images_have_it(
     monkeypatch.setattr(aws.Aws, "client", lambda *_: Stacks(**stacks))
     where = InUseSources("moorage-prod-data")
     if hosts is None:
-        with pytest.raises(sources.CommandError, match="give --registry HOST"):
+        with pytest.raises(CommandError, match="give --registry HOST"):
             where._hosts()  # noqa: SLF001 - nothing else of it can be asked without AWS
     else:
         assert where._hosts() == hosts  # noqa: SLF001 - likewise
