@@ -203,7 +203,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
     assert [line.split()[0] for line in lines if line and not line.startswith("   ")] == [
         *("local", "gateway", "proxy", "edge"),
         *("Move", "push", "pull", "copy"),
-        *("Look", "repo", "retention"),
+        *("Look", "repo", "retention", "usage"),
         *("Use", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),
         *("Manage", "rules"),
@@ -260,7 +260,7 @@ def test_what_a_shell_waits_for_loads_little(words: str) -> None:
     assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
         *(f"moorage.cli.{name}" for name in ("access", "client", "command", "deploy")),
         *(f"moorage.cli.{name}" for name in ("main", "options", "output", "repo")),
-        *(f"moorage.cli.{name}" for name in ("retention", "serve", "transfer")),
+        *(f"moorage.cli.{name}" for name in ("retention", "serve", "transfer", "usage")),
         *("moorage.cli", "moorage.common", "moorage.common.errors"),
     }
     assert len(modules) < 250

@@ -1,0 +1,137 @@
+"""`moorage usage`: whose the bytes in a registry's bucket are, and what they cost.
+
+It runs in this process, with the person's AWS credentials, and reads everything once. This module
+must never show a number that does not add up to what the bucket has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from chalicelib.prices import PRICED_ON, REGION, S3_GB_MONTH, stored_for_a_month
+from moorage.access.commands import table_name
+from moorage.common.aws import Aws, explained
+from moorage.common.data import DataNames
+from moorage.common.listing import Listing
+from moorage.common.sizes import size_text
+from moorage.usage import read
+from moorage.usage.sums import NOWHERE, Kind
+
+_OF_REPOSITORIES = (Kind.OWN, Kind.SHARED, Kind.TRASH, Kind.UNUSED, Kind.UPLOADS)
+_OF_NONE = {
+    Kind.UPLOADS: "(uploads of no repository)",
+    Kind.GARBAGE: "(garbage)",
+    Kind.UNREFERENCED: "(unreferenced)",
+}
+_MOST_SAID = 10
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRegistry:
+    """A registry by its data stack, by the names of its bucket and tables, or a local one's.
+
+    The latter by its emulator's `endpoint`. Names and errors are as in AccessTable.
+    """
+
+    stack: str
+    bucket: str | None = None
+    registry_table: str | None = None
+    uploads_table: str | None = None
+    endpoint: str | None = None
+
+    def usage(self) -> read.Usage:
+        """Read everything; raises CommandError."""
+        with explained():
+            aws, local = Aws(self.endpoint), DataNames()
+
+            def named(given: str | None, export: str, otherwise: str) -> str:
+                return given or table_name(aws, self.stack, export, otherwise)
+
+            data = read.Data(
+                aws.client("s3"),
+                aws.client("dynamodb"),
+                named(self.bucket, "BucketName", local.bucket),
+                named(self.registry_table, "RegistryTableName", local.registry_table),
+                named(self.uploads_table, "UploadsTableName", local.uploads_table),
+            )
+        with explained(data.registry_table):
+            return read.usage(data)
+
+
+def listing(usage: read.Usage, *, cost: bool) -> Listing:
+    """Return usage as a table, the largest repository first and the sum last, and for JSON."""
+    sums = usage.sums
+    head = ["REPOSITORY", *(kind.value.upper() for kind in _OF_REPOSITORIES), "SUM"]
+    rows = [
+        [
+            name,
+            *(size_text(sums.of(name, kind)) for kind in _OF_REPOSITORIES),
+            size_text(sums.of(name)),
+        ]
+        for name in sums.repositories()
+    ]
+    nothing = [""] * len(_OF_REPOSITORIES)
+    amounts = [sums.of(name) for name in sums.repositories()]
+    for kind, what in _OF_NONE.items():
+        if size := sums.of(NOWHERE, kind):
+            rows.append([what, *nothing, size_text(size)])
+            amounts.append(size)
+    rows.append(
+        ["all", *(size_text(sums.kind(kind)) for kind in _OF_REPOSITORIES), size_text(sums.total)]
+    )
+    amounts.append(sums.total)
+    if cost:
+        head.append("USD/MONTH")
+        rows = [[*row, _dollars(size)] for row, size in zip(rows, amounts, strict=True)]
+    return Listing(head, rows, _values(usage, cost=cost))
+
+
+def told(usage: read.Usage, *, cost: bool) -> Sequence[str]:
+    """Return what a person has to know beside the table."""
+    lost = usage.sums.lost
+    said = [f"can't be read: {what}" for what in usage.unread[:_MOST_SAID]]
+    if len(usage.unread) > _MOST_SAID:
+        said.append(f"and {len(usage.unread) - _MOST_SAID} more that can't be read")
+    said += [f"a record names {key}, which is not in the bucket" for key in lost[:_MOST_SAID]]
+    if lost:
+        said.append(
+            f"{len(lost)} blobs have no object: they may have been deleted meanwhile; run it again,"
+            " and push what is still named"
+        )
+    if cost:
+        said.append(
+            f"storage alone, at {S3_GB_MONTH} USD for a GB and month: the list price of {REGION} on"
+            f" {PRICED_ON}"
+        )
+    return said
+
+
+def _values(usage: read.Usage, *, cost: bool) -> Mapping[str, object]:
+    sums = usage.sums
+
+    def priced(size: int) -> dict[str, float]:
+        return {"usd_month": stored_for_a_month(size)} if cost else {}
+
+    repositories = [
+        {
+            "name": name,
+            **{kind.value: sums.of(name, kind) for kind in _OF_REPOSITORIES},
+            "bytes": sums.of(name),
+            **priced(sums.of(name)),
+        }
+        for name in sums.repositories()
+    ]
+    return {
+        "at": datetime.fromtimestamp(int(usage.at), UTC).isoformat(),
+        "objects": sums.objects,
+        "bytes": sums.total,
+        **priced(sums.total),
+        "repositories": repositories,
+        **{kind.value: sums.of(NOWHERE, kind) for kind in _OF_NONE},
+        "lost": list(sums.lost),
+        "unread": list(usage.unread),
+    }
+
+
+def _dollars(size: int) -> str:
+    return f"{stored_for_a_month(size):,.2f}"
