@@ -7,7 +7,8 @@ import pytest
 from chalicelib.registry.upload.states import TABLE
 from tests.drills import crashes, crowds, faults, operations, throttling
 from tests.drills.figures import reached_rows
-from tests.drills.support.worlds import TablesWorld, moto_world
+from tests.drills.support.client import Stage
+from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
 SHORT = [operation for operation in operations.ALL if operation.name not in LONG]
@@ -15,6 +16,7 @@ CRASHED = {"append a part after a tail", "put an image anew, move a tag"}
 FAILED = {"append a part after a tail", "commit parts and a tail", "pull a blob"}
 CONFLICTS = {"commit parts and a tail", "delete a blob", "mount what is there"}
 BATCHES = {"put an image"}
+SEEN = {"append a part after a tail", "commit parts and a tail", "put an image anew, move a tag"}
 
 
 def named(names: set[str]) -> list[operations.Operation]:
@@ -35,6 +37,24 @@ def test_a_stop_at_any_api_call_loses_nothing() -> None:
     figures = crashes.drill(moto_world(), named(CRASHED), brief=True)
     assert not figures.losses
     assert figures.drilled == figures.points > 0
+
+
+@pytest.mark.parametrize("operation", named(SEEN), ids=lambda operation: operation.name)
+def test_a_world_over_moto_is_seen_and_copied_as_its_api_shows_it(
+    operation: operations.Operation,
+) -> None:
+    """What is prepared once and copied, and looked at without a call, is what the calls tell."""
+    world, shown = moto_world(), []
+    for _ in range(2):
+        stage, prepared = Stage.prepared(world, operation)
+        over = stage.world
+        assert isinstance(over, AwsWorld)
+        shown.append((over.snapshot(), over.clock.now()))
+        assert over.snapshot() == over.asked()
+        operation.act(stage.client(), prepared)
+        assert over.snapshot() == over.asked()
+    assert shown[0] == shown[1]
+    assert shown[0][0].sessions or shown[0][0].manifests
 
 
 @pytest.mark.parametrize("operation", SHORT, ids=lambda operation: operation.name)

@@ -1,36 +1,66 @@
 """S3 and DynamoDB in this process: strict moto without a socket, with small parts.
 
 botocore builds, signs and parses every request as ever; only the wire between it and moto is cut
-out, and a drill can order what comes over it. It must never be kinder than
-tests.emulators.strict_moto, but for the size of a part.
+out, and a drill can order what comes over it. What moto holds can be looked at, kept and put back
+without asking it. It must never be kinder than tests.emulators.strict_moto, but for the size of a
+part.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
+import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import boto3
 import moto.s3.models as moto_s3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.request import environ_key_for_header
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.responses import DynamoHandler
+from moto.moto_server.werkzeug_app import (
+    BackendRequest,
+    DomainDispatcherApplication,
+    create_backend_app,
+)
 from moto.s3.models import s3_backends
-from werkzeug.test import create_environ, run_wsgi_app
+from werkzeug.test import run_wsgi_app
 
+from moorage.common.data import REGION
 from moorage.local.moto_corrections import correct_moto
 from tests.emulators import s3_refusals
 from tests.emulators.lost_answers import aws_answer
 from tests.emulators.strict_moto import StrictMoto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from botocore.awsrequest import AWSResponse
+    from moto.dynamodb.models import DynamoDBBackend
+    from moto.dynamodb.models.dynamo_type import DynamoType
+    from moto.s3.models import FakeBucket, S3Backend
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
+    from chalicelib.stores.dynamodb.codec import Item
+
 URL = "http://127.0.0.1"
+_SERVER = {
+    "SCRIPT_NAME": "",
+    "SERVER_NAME": "127.0.0.1",
+    "SERVER_PORT": "80",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "HTTP_HOST": "127.0.0.1",
+    "wsgi.url_scheme": "http",
+    "wsgi.errors": sys.stderr,
+}
+"""What is the same in the WSGI environment of every request."""
 
 
 class MotoWire:
@@ -45,9 +75,10 @@ class MotoWire:
         session = boto3.session.Session(
             aws_access_key_id="local",
             aws_secret_access_key="local",  # noqa: S106 - moto checks none
-            region_name="us-east-1",
+            region_name=REGION,
         )
         plain: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "proxies": {}}
+        plain["user_agent"] = "drills"  # botocore puts its own together for each request anew
         config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, **plain)
         self.s3: S3Client = session.client("s3", endpoint_url=URL, config=config)
         self.dynamodb: DynamoDBClient = session.client(
@@ -63,6 +94,35 @@ class MotoWire:
         reset_model_data()
         s3_backends.bucket_accounts.clear()
 
+    @staticmethod
+    def keep() -> bytes:
+        """Return all that moto holds, for `become`."""
+        held = [vars(backend) for backend in _backends()]
+        return pickle.dumps((held, s3_backends.bucket_accounts), pickle.HIGHEST_PROTOCOL)
+
+    @staticmethod
+    def become(kept: bytes) -> None:
+        """Have moto hold what was kept, and nothing else."""
+        held, accounts = pickle.loads(kept)  # noqa: S301 - this process's own
+        for backend, attributes in zip(_backends(), held, strict=True):
+            vars(backend).clear()
+            vars(backend).update(attributes)
+        s3_backends.bucket_accounts = accounts
+
+    @staticmethod
+    def items(table: str) -> Iterator[Item]:
+        """Look at the items of a table, as botocore reads them."""
+        _, dynamodb = _backends()
+        for item in dynamodb.tables[table].all_items():
+            yield {name: _read(value) for name, value in item.attrs.items()}
+
+    @staticmethod
+    def bucket(name: str) -> FakeBucket:
+        """Look at a bucket."""
+        s3, _ = _backends()
+        found: FakeBucket = s3.buckets[name]
+        return found
+
     def _answer(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own request
         if self.fault is None:
             return self._ask(request)
@@ -70,16 +130,56 @@ class MotoWire:
 
     def _ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
         body = request.body or b""
-        environ = create_environ(
-            request.url.removeprefix(URL),
-            URL,
-            method=request.method,
-            headers={name: _text(value) for name, value in request.headers.items()},
-            data=body.read() if hasattr(body, "read") else body,
+        body = _bytes(body.read() if hasattr(body, "read") else body)
+        headers = request.headers.items()
+        path, _, query = request.url.removeprefix(URL).partition("?")
+        environ: dict[str, Any] = {
+            **_SERVER,
+            **{environ_key_for_header(name): _text(value) for name, value in headers},
+            "REQUEST_METHOD": request.method,
+            "RAW_URI": request.url.removeprefix(URL),
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": io.BytesIO(body),
+        }
+        if "HTTP_X_AMZ_TARGET" in environ:
+            status, answered, text = _dynamodb(environ)
+            return aws_answer(request.url, status, _bytes(text), answered)
+        chunks, line, fields = run_wsgi_app(self._application, environ)
+        return aws_answer(request.url, int(line.partition(" ")[0]), b"".join(chunks), dict(fields))
+
+
+def _dynamodb(environ: dict[str, Any]) -> tuple[int, Mapping[str, str], str]:
+    """Ask moto's DynamoDB as its server does, which has one path, and no use for Flask's."""
+    request = BackendRequest(environ)
+    try:
+        answer: tuple[int, Mapping[str, str], str] = DynamoHandler.dispatch(
+            request, request.raw_url, dict(request.headers)
         )
-        chunks, status, headers = run_wsgi_app(self._application, environ)
-        content = b"".join(chunks)
-        return aws_answer(request.url, int(status.partition(" ")[0]), content, dict(headers))
+    except ClientError as error:
+        return 400, {}, error.response["Error"]["Message"]
+    return answer
+
+
+def _backends() -> tuple[S3Backend, DynamoDBBackend]:
+    """Return the two that the clients speak to."""
+    s3, dynamodb = s3_backends[DEFAULT_ACCOUNT_ID], dynamodb_backends[DEFAULT_ACCOUNT_ID]
+    return s3["aws"], dynamodb[REGION]
+
+
+def _read(value: DynamoType) -> Any:  # noqa: ANN401 - as the SDK's stubs have it
+    """Return an attribute's value as botocore reads it."""
+    held: Any = value.value
+    if value.type == "M":
+        held = {name: _read(each) for name, each in held.items()}
+    elif value.type == "L":
+        held = [_read(each) for each in held]
+    return {value.type: held}
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _text(value: str | bytes) -> str:

@@ -7,6 +7,7 @@ depend on time or on which thread the machine wakes first.
 from __future__ import annotations
 
 import _thread
+import functools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,10 +62,9 @@ class Step:
     alive: tuple[int, ...]
     current: int | None
 
-    @property
-    def preempts(self) -> bool:
-        """Whether a task that could have gone on was held up."""
-        return self.current in self.alive and self.choice.task != self.current
+    def preempted_by(self, choice: Choice) -> bool:
+        """Whether a choice holds up a task that could have gone on."""
+        return self.current in self.alive and choice.task != self.current
 
 
 Body = Callable[[Gate], None]
@@ -205,20 +205,19 @@ def explore(
         steps = attempt(following(beginning))
         chosen = [step.choice for step in steps]
         yield chosen
-        for at in range(len(beginning), len(steps)):
-            before = steps[:at]
-            preempted = sum(step.preempts for step in before)
-            disturbed = sum(bool(step.choice.act) for step in before)
-            for other in _others(steps[at], acts):
-                costs = Step(other, steps[at].alive, steps[at].current)
-                if within(preempted + costs.preempts, disturbed + bool(other.act)):
-                    waiting.append([*chosen[:at], other])
+        preempted = disturbed = 0
+        for at, step in enumerate(steps):
+            if at >= len(beginning):
+                for other in _choices(step.alive, acts):
+                    costs = step.preempted_by(other), bool(other.act)
+                    within_bounds = within(preempted + costs[0], disturbed + costs[1])
+                    if within_bounds and other != step.choice:
+                        waiting.append([*chosen[:at], other])
+            preempted += step.preempted_by(step.choice)
+            disturbed += bool(step.choice.act)
 
 
-def _others(step: Step, acts: str) -> Iterator[Choice]:
-    """All that could have been chosen instead."""
-    for task in step.alive:
-        for act in ("", *acts):
-            choice = Choice(task, act)
-            if choice != step.choice:
-                yield choice
+@functools.cache
+def _choices(alive: tuple[int, ...], acts: str) -> Sequence[Choice]:
+    """Return all that can be chosen."""
+    return [Choice(task, act) for task in alive for act in ("", *acts)]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.codec import Item
+    from tests.drills.support.moto import MotoWire
     from tests.support.memory_objects import MemoryObjectStore
 
 
@@ -83,7 +84,7 @@ def add_objects(seen: Snapshot, objects: MemoryObjectStore) -> None:
 
 
 def of_aws(
-    s3: S3Client, bucket: str, dynamodb: DynamoDBClient, registry: str, uploads: str
+    s3: S3Client, dynamodb: DynamoDBClient, bucket: str, registry: str, uploads: str
 ) -> Snapshot:
     """Look at a bucket and two tables."""
     seen = of_items(_scan(dynamodb, uploads), _scan(dynamodb, registry))
@@ -96,6 +97,20 @@ def of_aws(
             part["PartNumber"]: Part(part["PartNumber"], part["Size"], part["ETag"])
             for part in listed.get("Parts", [])
         }
+    return seen
+
+
+def of_moto(wire: MotoWire, bucket: str, registry: str, uploads: str) -> Snapshot:
+    """Look at a bucket and two tables of the moto in this process: what `of_aws` sees."""
+    seen = of_items(wire.items(uploads), wire.items(registry))
+    held = wire.bucket(bucket)
+    seen.objects = {key: bytes(held.keys[key].value) for key in sorted(held.keys)}
+    seen.multiparts = {
+        (upload.key_name, upload.id): {
+            number: Part(number, part.size, part.etag) for number, part in upload.parts.items()
+        }
+        for upload in held.multiparts.values()
+    }
     return seen
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -271,6 +272,8 @@ class AwsWorld:
         self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
         self.wire = wire
         self.prepared: dict[object, tuple[Any, Any]] = {}
+        self._kept: bytes | None = None
+        """What moto held when this world was first copied."""
         self._s3, self._dynamodb = s3, dynamodb
         tag = uuid.uuid4().hex[:12]
         self._bucket, self._registry, self._uploads = (
@@ -311,9 +314,15 @@ class AwsWorld:
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=data, **given)
 
     def snapshot(self) -> Snapshot:
-        """Look."""
+        """Look: at moto itself, where it is in this process."""
+        if self.wire is None:
+            return self.asked()
+        return drill_snapshot.of_moto(self.wire, self._bucket, self._registry, self._uploads)
+
+    def asked(self) -> Snapshot:
+        """Look by asking."""
         return drill_snapshot.of_aws(
-            self._s3, self._bucket, self._dynamodb, self._registry, self._uploads
+            self._s3, self._dynamodb, self._bucket, self._registry, self._uploads
         )
 
     def fresh(self, limits: Limits) -> AwsWorld:
@@ -322,8 +331,18 @@ class AwsWorld:
             self.wire.forget()
         return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
 
-    def copy(self) -> None:
-        """An emulator's state can't be copied."""
+    def copy(self) -> AwsWorld | None:
+        """Make one that is as this one was when it was copied first, and have moto hold that.
+
+        None where TablesWorld has none, or where an emulator of its own is asked.
+        """
+        if self.wire is None:
+            return None
+        self._kept = self._kept or self.wire.keep()
+        self.wire.become(self._kept)
+        other = copy(self)
+        other.clock, other.workers = DrillClock(), DrillWorkers()
+        return other if other.clock.become(self.clock) and not self.workers.drive else None
 
 
 World = TablesWorld | AwsWorld
