@@ -187,6 +187,20 @@ class Manifests:
         due = now + self._limits.manifest_grace
         self.finish_delete(metadata.begin_delete(seen, due, Stamp(now, principal)))
 
+    def retire(self, manifest: Manifest, others: Sequence[Manifest], principal: str) -> None:
+        """Delete a manifest that retention has marked; raises ManifestMovedError if it was used.
+
+        Or if one of `others` was, at most 99, which are to go after it.
+        """
+        whole = self._ports.metadata.get_manifest(manifest.repository, manifest.digest)
+        if whole is None or whole.mark != manifest.mark:
+            raise ManifestMovedError
+        if self._limits.trash:
+            self._hold_body(whole)
+        now = self._ports.clock.now()
+        due = now + self._limits.manifest_grace
+        self.finish_delete(self._ports.metadata.retire(whole, others, due, Stamp(now, principal)))
+
     def _delete_tag(self, repository: str, tag: str, principal: str | None) -> None:
         stamp = Stamp(self._ports.clock.now(), principal)
         if not self._ports.metadata.delete_tag(repository, tag, stamp):
@@ -269,6 +283,7 @@ class Manifests:
         ManifestBlobUnknownError where what it refers to is gone for good, ManifestMovedError where
         something is not as it was read.
         """
+        manifest = replace(manifest, restored_at=stamp.at)
         parsed = parse_manifest(self.body(manifest), manifest.media_type)
         named = [item.digest for item in parsed.manifests]
         self._bring_back_all(manifest.repository, named, stamp)
@@ -279,9 +294,14 @@ class Manifests:
             self._ports.metadata.make_live(manifest, now, referrer, stamp)
 
     def _bring_back_all(self, repository: str, digests: Sequence[Digest], stamp: Stamp) -> None:
-        """Bring back those of some manifests that are in the trash, without tags."""
+        """Bring back those of some manifests that are in the trash, without tags.
+
+        Of those that are live it is noted, or retention could remove one before the index is back.
+        """
         metadata = self._ports.metadata
         for seen in metadata.get_manifests(repository, digests).values():
+            if seen.state is ManifestState.LIVE:
+                metadata.note_restore(seen, stamp.at)
             # With its body, which is not read of many.
             whole = seen.state is ManifestState.TRASHED and metadata.get_manifest(
                 repository, seen.digest
@@ -406,6 +426,9 @@ class Manifests:
         named = dict.fromkeys(item.digest for item in (*parsed.manifests, *subject))
         manifests = self._ports.metadata.get_manifests(repository, list(named))
         live = {d: m.size for d, m in manifests.items() if m.state is ManifestState.LIVE}
+        for digest in live:
+            if manifests[digest].mark is not None:
+                self._ports.metadata.unmark_manifest(manifests[digest])
         _require(_needed(parsed.manifests, live, sparse=limits.sparse_index), live)
         for item in parsed.manifests:
             if item.digest in live and manifests[item.digest].media_type != item.media_type:

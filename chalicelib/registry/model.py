@@ -103,6 +103,10 @@ class Manifest:
     artifact_type: str | None = None
     pulled_at: float | None = None
     """When it was pulled last, within a day; HEAD and scanners don't count."""
+    restored_at: float | None = None
+    """When it was brought back, or an index that names it was; None if that never was."""
+    mark: str | None = None
+    """What a run of retention wrote that is about to remove it: a push or a pull takes it away."""
     deleted_at: float | None = None
     deleted_by: str | None = None
     """Who began to delete it; None while it is live."""
@@ -127,6 +131,22 @@ class TagRow:
     tagged_at: float | None = None
     tagged_by: str | None = None
     previous: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionState:
+    """How far the runs of retention are with a pass through all repositories.
+
+    `after` is the repository behind which they go on. `finished_at` is None until the end.
+    """
+
+    began_at: float
+    rules: str
+    """The SHA-256 of the rules by which the pass goes, in hex."""
+    after: str
+    finished_at: float | None
+    version: str
+    """A fresh random value at each write."""
 
 
 MOST_DELETED_TAGS = 200

@@ -17,6 +17,7 @@ from chalicelib.registry.model import (
     Manifest,
     Record,
     Referrer,
+    RetentionState,
     ScannedRow,
     Stamp,
     TagChange,
@@ -324,6 +325,38 @@ class MetadataStore(Protocol):
         already, or `link` is no longer as it was read. Nothing is done where that is gone.
         """
 
+    def note_restore(self, manifest: Manifest, now: float) -> None:
+        """Note that an index is brought back that names this live manifest, and un-mark it.
+
+        Raises ManifestMovedError if it is live no longer.
+        """
+
+    def mark_manifest(self, manifest: Manifest, mark: str) -> bool:
+        """Mark a live manifest for retention; False if it is gone or was used since it was read.
+
+        That is: pushed, pulled or brought back.
+        """
+
+    def unmark_manifest(self, manifest: Manifest) -> None:
+        """Take a live manifest's mark away, if it still has that.
+
+        Raises ManifestMovedError if it has another one, or is live no longer.
+        """
+
+    def retire(
+        self, manifest: Manifest, others: Sequence[Manifest], sweep_at: float, stamp: Stamp
+    ) -> Manifest:
+        """Mark a live manifest as deleting as `begin_delete` does, if it still has its mark.
+
+        And if each of `others`, at most 99, is live with its own. Raises ManifestMovedError.
+        """
+
+    def retention_state(self) -> RetentionState | None:
+        """Read how far retention is; None before its first run."""
+
+    def put_retention_state(self, before: RetentionState | None, after: RetentionState) -> bool:
+        """Write it in place of `before`; False if another run has written since that was read."""
+
     def due_manifests(self, now: float) -> Iterator[tuple[str, Digest]]:
         """Repository and digest of manifests whose `sweep_at` has come, read as they are used.
 
@@ -429,6 +462,9 @@ class MetadataStore(Protocol):
 
         In one request for up to 99 tags.
         """
+
+    def get_rules(self) -> str:
+        """Read the registry's rules ("" if there are none)."""
 
     def list_tags(self, repository: str, after: str | None, limit: int) -> Page[str]:
         """Tags in byte order after `after` (exclusive; it need not exist), at most `limit` >= 1.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.lists import Lists
     from chalicelib.registry.manifests import Manifests
     from chalicelib.registry.overviews import Overviews
+    from chalicelib.registry.retention.run import Retention
     from chalicelib.registry.service import Limits, Ports
     from chalicelib.registry.sweeper import Sweeper
     from chalicelib.registry.undo import Undo
@@ -86,6 +87,13 @@ class Registry:
         from chalicelib.registry.undo import Undo
 
         return Undo(self._ports, self.manifests)
+
+    @cached_property
+    def retention(self) -> "Retention":
+        """What the rules of retention decide, and the runs that do it."""
+        from chalicelib.registry.retention.run import Retention
+
+        return Retention(self._ports, self._limits, self.manifests)
 
     @cached_property
     def commits(self) -> "CommitDriver":

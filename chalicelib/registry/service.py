@@ -72,6 +72,10 @@ class Limits(NamedTuple):
     """How long a deleted manifest can be brought back; 0: it is gone at once."""
     pull_note: float = 24 * _HOUR
     """How long no other pull of a manifest is noted: each one is a write."""
+    retention_day: float = 24 * _HOUR
+    """How long a day of the rules of retention is: shorter where that is tried out."""
+    retention_every: float = 24 * _HOUR
+    """How long after its beginning the next pass of retention begins."""
     remember: float = 48 * _HOUR
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR

@@ -1,7 +1,8 @@
-"""The registry's rules, a document of its owner: which tags may not move.
+"""The registry's rules, a document of its owner: which tags may not move, and which images go.
 
-    {"immutable": [{"name": "releases", "repositories": ["team/**"], "tags": ["v*"],
-                    "except": ["*-dev"]}]}
+    {"immutable": [...], "retention": {"rules": [...]}}
+
+Each section has a module, which says what it holds.
 
 This module must never take a document that it does not understand in whole: a section that is
 misspelt would be rules that nobody keeps.
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from chalicelib.rules import reading
 from chalicelib.rules.immutable import ImmutableTags, read_immutable
 from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.rules.retention import RetentionRule, read_retention
 from chalicelib.strict_json import JsonInvalidError, read_object
 
 LONGEST = 32_000
 """Most bytes of the document: a push by tag reads it, at a read unit for each 4 KB."""
 
-_SECTIONS = frozenset({"immutable"})
+_SECTIONS = frozenset({"immutable", "retention"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Rules:
     """All rules of a registry."""
 
     immutable: tuple[ImmutableTags, ...] = ()
+    retention: tuple[RetentionRule, ...] = ()
 
     def holding(self, repository: str, tag: str) -> str | None:
         """Return the name of the rule by which a tag may not move; None if there is none."""
@@ -54,4 +57,7 @@ def parse_rules(text: str) -> Rules:
     except JsonInvalidError as error:
         raise RulesInvalidError(f"the rules can't be read as JSON: {error}") from None
     sections = reading.members(document, _SECTIONS, "the document")
-    return Rules(read_immutable(sections.get("immutable", [])))
+    return Rules(
+        read_immutable(sections.get("immutable", [])),
+        read_retention(sections["retention"]) if "retention" in sections else (),
+    )

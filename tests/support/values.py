@@ -129,6 +129,8 @@ def a_full_manifest() -> Manifest:
         platforms=("linux/amd64", "linux/arm64/v8"),
         artifact_type="application/x-test",
         pulled_at=NOW + 0.25,
+        restored_at=NOW + 0.5,
+        mark="nonce 1 root a rule",
         deleted_at=NOW + 1,
         deleted_by="credential:b",
         deleted_tags=("v1", "v2"),

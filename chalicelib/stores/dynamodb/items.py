@@ -17,6 +17,7 @@ from chalicelib.registry.model import (
     ManifestState,
     Record,
     Referrer,
+    RetentionState,
     TagChange,
     TagRow,
     UseSource,
@@ -153,6 +154,8 @@ MANIFEST = Schema(
         Field("platforms", codec.list_of(codec.TEXT), optional=True),
         Field("artifact_type", codec.TEXT, optional=True),
         Field("pulled_at", codec.TIME, optional=True),
+        Field("restored_at", codec.TIME, optional=True),
+        Field("mark", codec.TEXT, optional=True),
         Field("deleted_at", codec.TIME, optional=True),
         Field("deleted_by", codec.TEXT, optional=True),
         Field("deleted_tags", codec.list_of(codec.TEXT), optional=True),
@@ -214,6 +217,17 @@ USE_SOURCE = Schema(
         Field("count", codec.WHOLE),
         Field("refreshed_at", codec.TIME),
         Field("until", codec.TIME),
+        Field("version", codec.TEXT),
+    ),
+)
+
+RETENTION_STATE = Schema(
+    RetentionState,
+    (
+        Field("began_at", codec.TIME),
+        Field("rules", codec.TEXT),
+        Field("after", codec.TEXT),
+        Field("finished_at", codec.TIME, optional=True),
         Field("version", codec.TEXT),
     ),
 )

@@ -17,6 +17,7 @@ Table `registry` (kept):
     CATALOG          <name>                          a repository that holds, or held, a manifest
     RULES            CURRENT                         the registry's rules
                      VERSION#<number>                the same as they were, each version
+    RETENTION        STATE                           how far retention is
     INUSE            <source>                        a source of what runs, and its repositories
 
 Table `uploads`: one item for each session, under its id.
@@ -226,6 +227,11 @@ def use_source_key(source: str) -> Key:
 def use_sources() -> KeyRange:
     """All sources of what runs."""
     return _span(_IN_USE, "", None)
+
+
+def retention_key() -> Key:
+    """How far retention is."""
+    return {"pk": "RETENTION", "sk": "STATE"}
 
 
 def tags_after(repository: str, after: str | None) -> KeyRange:

@@ -110,8 +110,8 @@ _QUEUED = ("sweep_at", "sweep_shard")
 _DELETED = ("deleted_at", "deleted_by", "deleted_tags")
 """The attributes that a deletion adds."""
 
-_OF_A_PUSH = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type")
-"""The attributes of a manifest that are those of its last push; one that is unknown stays."""
+_FACTS = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type", "restored_at")
+"""What a push or a restoration writes of a manifest; what is unknown stays."""
 
 WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
 """The attributes of a manifest that are asked for where many are read."""
@@ -156,7 +156,7 @@ class ManifestItems(BlobItems):
                 f"{len(tags)} tags are more than one transaction takes: {TRANSACTION_TAGS}"
             )
         item = MANIFEST.encode(manifest)
-        facts = {name: item[name] for name in _OF_A_PUSH if name in item}
+        facts = {name: item[name] for name in _FACTS if name in item}
         before = IS_PENDING
         if manifest.state is ManifestState.TRASHED:
             # Its old deletion may still be on its way, and must not find this one.
@@ -168,7 +168,7 @@ class ManifestItems(BlobItems):
                 manifest_key(manifest.repository, manifest.digest),
                 IS_LIVE | (before & of_version(manifest.version)),
                 set={"state": codec.TEXT.encode(ManifestState.LIVE.value), **facts},
-                remove=(*_QUEUED, *_DELETED),
+                remove=(*_QUEUED, *_DELETED, "mark"),
             )
         ]
         for tag, old in tags.items():
@@ -187,6 +187,7 @@ class ManifestItems(BlobItems):
             manifest_key(manifest.repository, manifest.digest),
             IS_LIVE & not_pulled_since(since),
             set={"pulled_at": codec.TIME.encode(now)},
+            remove=("mark",),
             silent=True,
         )
         with suppress(ConditionFailedError):

@@ -29,12 +29,13 @@ from chalicelib.stores.dynamodb.keys import (
     tags_after,
 )
 from chalicelib.stores.dynamodb.manifests import WITHOUT_BODY
+from chalicelib.stores.dynamodb.retention import RetentionItems
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
-class DynamoMetadataStore(CollectedItems):
+class DynamoMetadataStore(CollectedItems, RetentionItems):
     """`MetadataStore` over the table `registry`; publishing also writes to `uploads`."""
 
     def __init__(

@@ -19,6 +19,7 @@ from chalicelib.stores.dynamodb.items import (
     MANIFEST,
     RECORD,
     REFERRER,
+    RETENTION_STATE,
     SESSION,
     TAG,
     USE_SOURCE,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Manifest,
         Record,
         Referrer,
+        RetentionState,
         TagChange,
         TagRow,
         UseSource,
@@ -62,6 +64,7 @@ class Snapshot:
     records: dict[Digest, Record] = field(default_factory=dict)
     garbage: dict[str, Garbage] = field(default_factory=dict)
     collector: CollectorState | None = None
+    retention: RetentionState | None = None
     manifests: dict[tuple[str, Digest], Manifest] = field(default_factory=dict)
     tags: dict[tuple[str, str], TagRow] = field(default_factory=dict)
     tagged: set[tuple[str, Digest, str]] = field(default_factory=set)
@@ -145,8 +148,8 @@ def _add(seen: Snapshot, item: Item) -> None:
         seen.records[record.digest] = record
     elif owner == "GARBAGE":
         seen.garbage[row] = GARBAGE.decode(item)
-    elif owner == "COLLECTOR":
-        seen.collector = COLLECTOR_STATE.decode(item)
+    elif row == "STATE":
+        _add_state(seen, owner, item)
     elif kind == "BLOB":
         link = LINK.decode(item)
         seen.links[repository, link.digest] = link
@@ -175,3 +178,11 @@ def _add_use(seen: Snapshot, item: Item) -> None:
         seen.in_use[lease.repository, lease.source] = lease
     elif owner == "INUSE":
         seen.sources[row] = USE_SOURCE.decode(item)
+
+
+def _add_state(seen: Snapshot, owner: str, item: Item) -> None:
+    """Put how far a worker is where it belongs."""
+    if owner == "COLLECTOR":
+        seen.collector = COLLECTOR_STATE.decode(item)
+    elif owner == "RETENTION":
+        seen.retention = RETENTION_STATE.decode(item)

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
-from chalicelib.registry.model import CollectorState, Garbage, Link, Record
+from chalicelib.registry.model import CollectorState, Garbage, Link, Record, RetentionState
 from chalicelib.registry.session import Owner
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.client import (
@@ -153,6 +153,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "digests": [digest],
         "subject": digest,
         "manifest": manifest,
+        "others": [manifest],
         "sweep_at": NOW,
         "referrer": None,
         "link": link,
@@ -168,6 +169,10 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "record": Record(digest, "key", 1, 0, NOW),
         "garbage": [Garbage("key", digest, 1, NOW)],
     }
+    states = {
+        "save_collector_state": CollectorState(""),
+        "put_retention_state": RetentionState(NOW, "", "", None, ""),
+    }
     operations = [
         getattr(store, name)
         for store in (sessions, metadata)
@@ -179,8 +184,8 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         wanted = {name: given[name] for name in inspect.signature(operation).parameters}
         if "after" in wanted and operation.__name__ not in {"publish", "write"}:
             wanted["after"] = None
-        if operation.__name__ == "save_collector_state":
-            wanted = {"before": None, "after": CollectorState("")}
+        if operation.__name__ in states:
+            wanted = {"before": None, "after": states[operation.__name__]}
         with pytest.raises(UnavailableError):
             list(operation(**wanted))
 

@@ -15,6 +15,7 @@ from chalicelib.registry.model import (
     Garbage,
     Link,
     Record,
+    RetentionState,
     TagChange,
     TagRow,
 )
@@ -28,6 +29,7 @@ from chalicelib.stores.dynamodb.items import (
     MANIFEST,
     RECORD,
     REFERRER,
+    RETENTION_STATE,
     SESSION,
     TAG,
     session_item,
@@ -51,6 +53,7 @@ FULL: list[tuple[Schema[Any], object]] = [
     (RECORD, Record(DIGEST, "key", 1, 2, NOW)),
     (GARBAGE, Garbage("key", DIGEST, 1, NOW)),
     (COLLECTOR_STATE, CollectorState("v", CollectorPhase.LIST, "key", NOW, NOW, NOW, 1, 2, 3, 4)),
+    (RETENTION_STATE, RetentionState(NOW, "rules", "a", NOW, "v")),
     (MANIFEST, a_full_manifest()),
     (TAG, TagRow(DIGEST, NOW, "credential:a", SUBJECT)),
     (CHANGE, TagChange("a", "v1", DIGEST, SUBJECT, NOW, NOW + 1, "credential:a", "v1#1#x")),
