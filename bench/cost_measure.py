@@ -147,7 +147,9 @@ class _CostWorld:
         # Where a deployment starts.
         options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
-        tokens = TokenService(self.access, self.token_issuer, exchange, self.clock.now)
+        tokens = TokenService(
+            self.access, self.token_issuer, exchange, self.clock.now, lambda _: None
+        )
         admission = GrantedAccess(
             self.access, self.clock.now, lambda: self.registry, lambda: Cursors(FixedSigningKeys())
         )

@@ -40,7 +40,7 @@ class GrantType(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a client asks for; `source` is the address that the request comes from.
+    """What a client asks for; `source` is the client's address.
 
     `scopes`: None where the request names none. `offline`: a refresh token is wanted too.
     """
@@ -65,12 +65,16 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenService:
-    """Issues the tokens of one registry. `now` gives seconds since the epoch."""
+    """Issues the tokens of one registry. `now` gives seconds since the epoch.
+
+    `viewer` reads who asks the edge from what the edge says; None where another one says it.
+    """
 
     store: AccessStore
     token_issuer: TokenIssuer
     token_exchange: TokenExchange
     now: Callable[[], float]
+    viewer: Callable[[str], str | None]
 
     def anonymous(self, request: TokenRequest) -> IssuedToken:
         """Return a token for what is public, without a login."""

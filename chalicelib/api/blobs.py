@@ -3,7 +3,7 @@
 Source: OCI distribution spec, "Pulling blobs" (end-2, 10); RFC 9110, "Range Requests".
 """
 
-from chalicelib.api.headers import parse_range
+from chalicelib.api.headers import VIEWER, parse_range
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import content_range
 from chalicelib.reference import parse_digest
@@ -11,8 +11,6 @@ from chalicelib.registry.model import Link
 from chalicelib.registry.registry import Registry
 from chalicelib.settings import ApiOptions, HeadStrategy, is_within
 
-_VIEWER = "x-moorage-edge"
-"""The header by which the edge tells who asks it; it lets no client's own pass."""
 _ONE_YEAR = "max-age=31536000, immutable"
 
 
@@ -66,7 +64,7 @@ def _redirect(registry: Registry, options: ApiOptions, request: Request, link: L
 
 def _edge_path(registry: Registry, options: ApiOptions, request: Request, link: Link) -> str | None:
     """Return where the edge serves a blob; None for a client that is to have S3's own URL."""
-    said = request.headers.get(_VIEWER)
+    said = request.headers.get(VIEWER)
     viewer = registry.blobs.viewer(said) if said else None
     if viewer is None or is_within(viewer, options.direct_from):
         return None

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _OFFSET = re.compile(r"\d{1,19}", re.ASCII)
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
+VIEWER = "x-moorage-edge"
+"""Of a request: who asks the edge, with a MAC. The edge lets no client's own pass."""
+
 COMMIT_RUNNING = {"Moorage-Commit": "running"}
 """Of a 503 whose client should go on asking, however long: somebody drives the commit."""
 

@@ -19,6 +19,7 @@ from chalicelib.access.token_service import (
     TokenRequest,
     TokenService,
 )
+from chalicelib.api.headers import VIEWER
 from chalicelib.api.messages import Request, Response
 from chalicelib.errors import RequestInvalidError
 
@@ -32,7 +33,7 @@ def get(token_service: TokenService, request: Request) -> Response:
     """GET: a token for a user name and password, by Basic, or an anonymous one."""
     scopes = _scopes(request.query.get("scope", ()))
     offline = request.parameter("offline_token") == "true"
-    wanted = TokenRequest(scopes, request.source, offline=offline)
+    wanted = TokenRequest(scopes, _source(token_service, request), offline=offline)
     match read_authorization(request.headers.get("authorization")):
         case Basic(password=password):
             issued = token_service.password(password, wanted)
@@ -47,7 +48,8 @@ def post(token_service: TokenService, request: Request) -> Response:
     """POST: a token for a password, a refresh token, or another issuer's token."""
     form = _read(request)
     offline = _last(form, "access_type") == "offline"
-    wanted = TokenRequest(_scopes(form.get("scope", ())), request.source, offline=offline)
+    source = _source(token_service, request)
+    wanted = TokenRequest(_scopes(form.get("scope", ())), source, offline=offline)
     name = _last(form, "grant_type")
     try:
         grant = GrantType(name or "")
@@ -66,6 +68,12 @@ def post(token_service: TokenService, request: Request) -> Response:
     if grant is GrantType.EXCHANGE:
         more["issued_token_type"] = issued.kind
     return _answer(issued, {"token_type": "Bearer", **more})
+
+
+def _source(token_service: TokenService, request: Request) -> str:
+    """Return the client's address: that of a request through the edge is CloudFront's own."""
+    said = request.headers.get(VIEWER)
+    return (token_service.viewer(said) if said else None) or request.source
 
 
 def _read(request: Request) -> Parameters:

@@ -47,13 +47,16 @@ def token_service() -> "TokenService":
     # The authorizer, which this module serves too, needs none of these.
     from chalicelib.access.federation.exchange import TokenExchange  # noqa: PLC0415 - as said
     from chalicelib.access.token_service import TokenService  # noqa: PLC0415 - as said
+    from chalicelib.registry.tickets import Tickets  # noqa: PLC0415 - as said
+    from chalicelib.stores.aws.ssm_keys import DerivedTicketKeys  # noqa: PLC0415 - as said
     from chalicelib.stores.aws.sts import StsClient  # noqa: PLC0415 - as said
     from chalicelib.stores.web.issuers import Issuers  # noqa: PLC0415 - as said
 
     config = access_settings()
     sts = StsClient(endpoint=config.sts_endpoint)
     exchange = TokenExchange(_store(), Issuers(), sts, config.service)
-    return TokenService(_store(), _token_issuer(), exchange, SystemClock().now)
+    tickets = Tickets(DerivedTicketKeys(signing_keys))
+    return TokenService(_store(), _token_issuer(), exchange, SystemClock().now, tickets.read_viewer)
 
 
 @lru_cache(maxsize=1)

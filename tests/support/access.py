@@ -16,6 +16,7 @@ from chalicelib.access.signing_keys import SigningKey, SigningKeySet
 from chalicelib.access.token_service import TokenService
 from chalicelib.access.tokens import TokenIssuer
 from chalicelib.errors import UnavailableError
+from chalicelib.registry.tickets import FixedKeys, Tickets
 from tests.chalicelib.access.values import a_credential
 from tests.support.memory_access import MemoryAccessStore
 
@@ -72,6 +73,11 @@ class AccessWorld:
         return TokenIssuer(self.keys, URL, SERVICE)
 
     @property
+    def tickets(self) -> Tickets:
+        """What the edge's function makes, too."""
+        return Tickets(FixedKeys(self.keys.held.ticket_keys()))
+
+    @property
     def authenticator(self) -> Authenticator:
         """What the authorizer calls."""
         return Authenticator(self.store, self.token_issuer, self.now)
@@ -79,7 +85,9 @@ class AccessWorld:
     def token_service(self) -> TokenService:
         """Return what the token endpoint calls."""
         exchange = TokenExchange(self.store, Unreachable(), Unreachable(), SERVICE)
-        return TokenService(self.store, self.token_issuer, exchange, self.now)
+        return TokenService(
+            self.store, self.token_issuer, exchange, self.now, self.tickets.read_viewer
+        )
 
     def cursors(self) -> Cursors:
         """Return the cursors of lists."""

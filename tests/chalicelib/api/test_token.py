@@ -13,11 +13,12 @@ from chalicelib.access.credentials import generate
 from chalicelib.access.throttle import LIMIT, WINDOW
 from chalicelib.access.tokens import LIFE, TokenUse
 from chalicelib.api.messages import Request, Response
+from chalicelib.registry.tickets import FixedKeys, Purpose, Tickets
 from tests.chalicelib.api.test_authorization_matrix import PUBLIC, World
 from tests.support.access import basic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 FORM = "application/x-www-form-urlencoded"
 TEAM, LIST = "repository:team/app:pull,push", "registry:catalog:*"
@@ -26,10 +27,15 @@ EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
 def get(
-    world: World, header: str | None = None, source: str = "198.51.100.7", **query: Sequence[str]
+    world: World,
+    header: str | None = None,
+    source: str = "198.51.100.7",
+    edge: str = "",
+    **query: Sequence[str],
 ) -> Response:
-    """Send a GET."""
+    """Send a GET; `edge` is what the edge says of the client."""
     headers = {} if header is None else {"authorization": header}
+    headers |= {"x-moorage-edge": edge} if edge else {}
     return world.api(Request("GET", "_token", query, headers, b"", 0.0, "r", source))
 
 
@@ -202,6 +208,48 @@ def test_a_wrong_login_that_is_repeated_is_429_until_its_window_ends() -> None:
     assert get(world, stale, source="203.0.113.9").status == 401
     world.memory.clock.offset += int(str(response.headers["Retry-After"]))
     assert get(world, stale).status == 401
+
+
+def test_behind_the_edge_a_wrong_login_counts_by_the_clients_own_address() -> None:
+    """Which the edge says: API Gateway sees one of CloudFront's, that change and serve many."""
+    world = World()
+    in_mid_window(world)
+    stale = basic("me", generate())
+    mine, other = (
+        world.access.tickets.write(Purpose.VIEWER, "", address)
+        for address in ("192.0.2.7", "2001:db8::7")
+    )
+    answers = [get(world, stale, f"198.51.100.{n}", mine).status for n in range(LIMIT + 1)]
+    assert answers == [401] * LIMIT + [429]
+    assert get(world, stale, "198.51.100.1", other).status == 401
+    # The same client at API Gateway itself: one address, one counter.
+    assert get(world, stale, "192.0.2.7").status == 429
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda _, number: f"192.0.2.{number}",
+        lambda _, number: f"192.0.2.{number}~",
+        lambda _, number: f"192.0.2.{number}~{'A' * 43}",
+        lambda own, number: own.write(Purpose.VIEWER, "", "192.0.2.99").replace("99", str(number)),
+        lambda own, number: own.write(Purpose.VIEWER, "team/app", f"192.0.2.{number}"),
+        lambda own, number: own.write(Purpose.UPLOAD, "", f"192.0.2.{number}"),
+        lambda own, number: own.write(Purpose.VIEWER, "", "192.0.2.99", str(number)),
+        lambda _, number: Tickets(FixedKeys.of("x")).write(Purpose.VIEWER, "", f"192.0.2.{number}"),
+    ],
+    ids=["no-MAC", "empty-MAC", "any-MAC", "altered", "name", "purpose", "fields", "key"],
+)
+def test_nobody_claims_another_address_at_the_token_endpoint(
+    forged: Callable[[Tickets, int], str],
+) -> None:
+    """A forged header changes nothing: the sender's own address counts, and no claimed one."""
+    world = World()
+    in_mid_window(world)
+    stale = basic("me", generate())
+    claims = [forged(world.access.tickets, number) for number in range(LIMIT + 1)]
+    assert [get(world, stale, edge=claim).status for claim in claims] == [401] * LIMIT + [429]
+    assert {get(world, stale, f"192.0.2.{number}").status for number in range(LIMIT)} == {401}
 
 
 def test_ten_stale_logins_behind_an_address_hinder_nobody_else() -> None:
