@@ -63,8 +63,9 @@ async function requested(request, ip) {
 // A body that Lambda can't take: to the bucket, if it is a whole blob that the API let in.
 function large(request, ticket, length, keys) {
   if (request.method !== 'PUT' || ticket === null) {
-    const most = `a request takes ${LARGEST_AT_LAMBDA} bytes, unless it is the first and only PUT of an upload`;
-    return refused(413, 'SIZE_INVALID', `${most}: ${OTHER_WAYS}, or send smaller chunks`);
+    const most = `a request takes ${LARGEST_AT_LAMBDA} bytes, unless it PUTs a whole blob`;
+    const clients = 'as docker 29, buildx, oras, helm and regctl do';
+    return refused(413, 'SIZE_INVALID', `${most}, ${clients}: use one of these, or ${OTHER_WAYS}, or smaller chunks`);
   }
   if (length > LARGEST_PUT) {
     return refused(413, 'SIZE_INVALID', `one PUT takes ${LARGEST_PUT} bytes, not ${length}: ${OTHER_WAYS}`);

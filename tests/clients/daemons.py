@@ -40,14 +40,21 @@ class RegistryProcess:
 
     proxy: str
     gateway: str
+    edge: str = ""
+    """The door that plays CloudFront; empty if that is not known."""
     aws: str = ""
-    """Where its data is; empty if that is not known."""
+    """Where its data is; likewise."""
     pids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def proxy_host(self) -> str:
         """``host:port`` of the proxy, as it stands in a reference."""
         return urlsplit(self.proxy).netloc
+
+    @property
+    def edge_host(self) -> str:
+        """``host:port`` of the edge."""
+        return urlsplit(self.edge).netloc
 
     @property
     def gateway_host(self) -> str:
@@ -86,7 +93,8 @@ def start_moorage(*options: str, env: Mapping[str, str] | None = None) -> Iterat
         ]
         with running(command, ready_file.exists, _REGISTRY_TIMEOUT, signal.SIGINT, environment):
             ready = json.loads(ready_file.read_text())
-            yield RegistryProcess(ready["proxy"], ready["gateway"], ready["aws"], ready["pids"])
+            doors = {name: ready[name] for name in ("proxy", "gateway", "edge", "aws")}
+            yield RegistryProcess(**doors, pids=ready["pids"])
 
 
 @contextmanager

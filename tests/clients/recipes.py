@@ -126,6 +126,9 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "few-small": lambda target: _random(target, range(FEW_LAYERS), 200_000),
     # For tests of who may push it.
     "tiny": lambda target: _random(target, range(1), 100),
+    # One layer, stored as a plain tar: more than Lambda takes, and more than API Gateway.
+    "one-6-mb": lambda target: _random(target, range(6, 7), 6_000_000, compress=False),
+    "one-20-mb": lambda target: _random(target, range(20, 21), 20_000_000, compress=False),
     # One layer of 300 MB, stored as a plain tar.
     "one-big": lambda target: _random(target, range(300, 301), 300_000_000, compress=False),
     "two-platforms": _two_platforms,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,9 +21,11 @@ from moorage.edge.run import edge_of
 from moorage.edge.server import EdgeOptions
 from tests.clients import daemons
 from tests.clients.contents import read_layout
+from tests.clients.flows.builds import BuildKit
 from tests.clients.flows.charts import push_and_pull_a_chart
 from tests.clients.flows.place import USER, Place
 from tests.clients.tap import Tap, tap
+from tests.clients.tools import ClientError
 from tests.emulators.backends import ministack_backend
 from tests.support.servers import request, run_server
 
@@ -142,12 +145,50 @@ def test_a_layer_of_300_mb_goes_past_the_gateway(
     assert got
 
 
+WAYS = ("docker 29", "buildx", "oras", "helm", "regctl", "moorage push", "moorage proxy")
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "told"),
+    [
+        ("skopeo", "one-6-mb", WAYS),
+        ("skopeo", "one-20-mb", WAYS),
+        ("crane", "one-20-mb", WAYS),
+        # They say no length: the edge can't know.
+        ("podman", "one-6-mb", WAYS),
+        ("podman", "one-20-mb", ("HTTP content length exceeded 10485760 bytes",)),
+        ("docker", "one-20-mb", ("HTTP content length exceeded 10485760 bytes",)),
+    ],
+)
+def test_clients_that_send_a_layer_by_patch_print_the_ways_that_work(
+    name: str, image: str, told: tuple[str, ...], edged: EdgeWorld, workshop: Workshop
+) -> None:
+    """Their layer's body is read before the answer, or they would print a broken connection."""
+    client = workshop.client(name)
+    if edged.token is not None:
+        if name == "crane":
+            pytest.skip("crane takes a realm on loopback only from the host and port that it asked")
+        client.log_in(edged.host, USER, edged.token)
+    with pytest.raises(ClientError) as refused:
+        client.push(workshop.image(image), f"{edged.host}/{workshop.repository}:latest")
+    said = " ".join(str(refused.value).split())
+    assert [way for way in told if way not in said] == [], said
+
+
 @pytest.mark.parametrize("program", ["helm3", "helm4"])
 def test_helm_pushes_a_large_chart(program: str, edged: EdgeWorld, workshop: Workshop) -> None:
     """48 MiB, which is half of what helm takes."""
     place = Place(workshop.workspace, edged.host, workshop.repository, edged.token)
     edged.forget()
     push_and_pull_a_chart(place, program, files=12)
+    assert edged.gateway.blob_bytes < LARGE
+
+
+def test_buildkit_pushes_a_large_layer_that_it_built(edged: EdgeWorld, workshop: Workshop) -> None:
+    """As docker buildx does: past the gateway, and another client pulls it back."""
+    place = Place(workshop.workspace, edged.host, workshop.repository, edged.token)
+    edged.forget()
+    BuildKit(place, workshop.daemon("buildkitd"), random.Random(9).randbytes(20_000_000)).push()  # noqa: S311 - repeatable bytes
     assert edged.gateway.blob_bytes < LARGE
 
 

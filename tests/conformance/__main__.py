@@ -1,7 +1,7 @@
 """``python -m tests.conformance``: holds Moorage to the OCI's own conformance suites.
 
-Each suite meets an empty registry, straight at the gateway and through the push proxy. The exit
-status is 0 only if every gate holds; a peer's figures are shown and never judged.
+Each suite meets an empty registry, straight at the gateway, through the push proxy and at the edge.
+The exit status is 0 only if every gate holds; a peer's figures are shown and never judged.
 """
 
 from __future__ import annotations

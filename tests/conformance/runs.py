@@ -47,7 +47,11 @@ class Door:
 def moorage() -> Iterator[tuple[Door, ...]]:
     """Run Moorage over moto with the settings that the suites test."""
     with start_moorage(env=MOORAGE_SETTINGS) as started:
-        yield Door("gateway", started.gateway_host), Door("proxy", started.proxy_host)
+        yield (
+            Door("gateway", started.gateway_host),
+            Door("proxy", started.proxy_host),
+            Door("edge", started.edge_host),
+        )
 
 
 @contextmanager

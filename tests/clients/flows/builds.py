@@ -33,16 +33,20 @@ func main() { println("%s") }
 
 
 class BuildKit:
-    """buildctl with a buildkitd of the run's own, at ``address``."""
+    """buildctl with a buildkitd of the run's own, at ``address``, as buildx drives it.
 
-    def __init__(self, place: Place, address: str) -> None:
+    The larger layer's file holds ``large``, or else zeros.
+    """
+
+    def __init__(self, place: Place, address: str, large: bytes = b"") -> None:
         self._place = place
         self._address = address
         self._source = place.workspace.fresh("source")
         self._source.mkdir()
         (self._source / "Dockerfile").write_text(_DOCKERFILE)
         (self._source / "small").write_text(place.repository)
-        (self._source / "large").write_bytes(place.repository.encode().ljust(_LARGE, b"\0"))
+        content = place.repository.encode() + large
+        (self._source / "large").write_bytes(content.ljust(_LARGE, b"\0"))
         place.log_in()
 
     def use(self, *, image_manifest: bool) -> None:
@@ -54,14 +58,16 @@ class BuildKit:
         kind = f"image-manifest={'true' if image_manifest else 'false'}"
         cache = f"type=registry,ref={name}:cache"
         for _ in range(2):
-            self._build(
-                *("--output", f"type=image,name={name}:built,push=true"),
-                *("--export-cache", f"{cache},mode=max,oci-mediatypes=true,{kind}"),
-            )
+            self.push("--export-cache", f"{cache},mode=max,oci-mediatypes=true,{kind}")
             self._run("prune", "--all")
         shown = self._build("--import-cache", cache)
         assert len(re.findall(r"^#\d+ CACHED$", shown, re.MULTILINE)) == _STEPS, shown
-        (image,) = Skopeo(self._place.workspace).pull(f"{name}:built").images
+
+    def push(self, *words: str) -> None:
+        """Build the image and push it, with more ``words``; pull it back, by another client."""
+        name = f"{self._place.name}:built"
+        self._build("--output", f"type=image,name={name},push=true", *words)
+        (image,) = Skopeo(self._place.workspace).pull(name).images
         assert len(image.layers) == 2
 
     def _build(self, *words: str) -> str:
