@@ -76,6 +76,7 @@ def multipart_key(session: "Session") -> str:
 
 
 _DIRECT = re.compile(r"direct/(?P<session>[0-9a-f-]{36})/(?P<hex>[0-9a-f]+)", re.ASCII)
+_BLOBS = re.compile(r"blobs/[a-z0-9]+/[0-9a-f]{2}/(?P<hex>[0-9a-f]+)/(?P<session>[^/]+)", re.ASCII)
 
 
 def timed_id(now: float, random_id: str) -> str:
@@ -104,7 +105,16 @@ def place_of(key: str) -> tuple[str, str] | None:
 
 def read_direct_key(key: str) -> tuple[str, Digest] | None:
     """Return the session and digest of a key below direct/; None for any other one."""
-    found = _DIRECT.fullmatch(key)
+    return _read(_DIRECT, key)
+
+
+def read_canonical_key(key: str) -> tuple[str, Digest] | None:
+    """Return the session and digest of a canonical key; None for one that says no digest."""
+    return _read(_DIRECT, key) or _read(_BLOBS, key)
+
+
+def _read(pattern: re.Pattern[str], key: str) -> tuple[str, Digest] | None:
+    found = pattern.fullmatch(key)
     sizes = {2 * algorithm.words_size: algorithm for algorithm in Algorithm}
     algorithm = found and sizes.get(len(found["hex"]))
     return (found["session"], Digest(algorithm, found["hex"])) if found and algorithm else None

@@ -59,12 +59,20 @@ class ManifestState(enum.StrEnum):
     """Deleted for whoever asks; it can be brought back until the sweeper removes it."""
 
 
+_BODIES = "#bodies"
+
+
 def bodies_of(repository: str) -> str:
     """Return the namespace in which a repository's large manifests have the links to their bodies.
 
     No repository can have this name, so that no route about blobs finds, or deletes, such a link.
     """
-    return f"{repository}#bodies"
+    return f"{repository}{_BODIES}"
+
+
+def owner_of_bodies(home: str) -> str | None:
+    """Return the repository whose bodies a namespace has; None for that of a repository itself."""
+    return home.removesuffix(_BODIES) if home.endswith(_BODIES) else None
 
 
 class Stamp(NamedTuple):

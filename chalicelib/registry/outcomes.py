@@ -87,6 +87,14 @@ class ObjectStat:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object of a list: its key, and its size in bytes."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedObject:
     """An object, and what the store has compared before it kept the bytes."""
 

@@ -25,6 +25,7 @@ from chalicelib.registry.model import (
 )
 from chalicelib.registry.outcomes import (
     CheckedObject,
+    ListedObject,
     MultipartUpload,
     ObjectStat,
     Part,
@@ -68,10 +69,10 @@ class ObjectStore(Protocol):
     def delete(self, keys: Sequence[str]) -> None:
         """Delete keys, 1,000 a request; absent keys are no error."""
 
-    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
-        """The first keys after `first` and below `last`, in byte order, at most `limit` (1,000).
+    def list_between(self, first: str, last: str, limit: int) -> Sequence[ListedObject]:
+        """The first objects after `first` and below `last`, by their keys, at most `limit` (1,000).
 
-        In one request. All of them begin as `first` does up to its last slash.
+        In one request.
         """
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chalicelib.registry.blobs import Blobs
+    from chalicelib.registry.collector.collector import Collector
     from chalicelib.registry.deletions import Deletions
     from chalicelib.registry.lists import Lists
     from chalicelib.registry.manifests import Manifests
@@ -108,6 +109,13 @@ class Registry:
         from chalicelib.registry.upload.verification import Verifier
 
         return Verifier(self._ports, self._limits)
+
+    @cached_property
+    def collector(self) -> "Collector":
+        """The collector."""
+        from chalicelib.registry.collector.collector import Collector
+
+        return Collector(self._ports, self._limits)
 
     @cached_property
     def sweeper(self) -> "Sweeper":

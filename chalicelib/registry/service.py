@@ -80,6 +80,15 @@ class Limits(NamedTuple):
     """How long an ended session still answers a repeated PUT."""
     link_grace: float = 24 * _HOUR
     """How long a link that no manifest names is safe from the collector."""
+    record_grace: float = 26 * _HOUR
+    """How long the record of a blob outlives its last link, counted from when that was relied on.
+
+    No less than `link_grace` and `stray_age`.
+    """
+    collect_every: float = 24 * _HOUR
+    """How long after a pass of the collector began the next one begins."""
+    list_every: float = 30 * 24 * _HOUR
+    """How long after the collector listed the bucket it does so again."""
     copy_whole: int = COPY_WHOLE
     """From this size on an object is copied in parts, by a multipart upload."""
     commit_wait: float = 20.0
@@ -117,6 +126,14 @@ class Limits(NamedTuple):
     """Whether an image may name blobs that its repository lacks."""
     anonymous_mount: bool = False
     """Whether a mount without a source may find the blob in any repository."""
+
+    @property
+    def stray_age(self) -> float:
+        """How long after its session was opened an object below direct/ may be published.
+
+        Or may still be on its way: after that no request is under way any more.
+        """
+        return self.ticket_life + self.direct_put + self.sweep_again
 
 
 class Ports(NamedTuple):

@@ -18,7 +18,8 @@ from itertools import zip_longest
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
-from chalicelib.registry.keys import direct_keys_from, read_direct_key
+from chalicelib.registry.collector.strays import Strays
+from chalicelib.registry.keys import direct_keys_from
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.outcomes import SessionMovedError
 from chalicelib.registry.service import Limits, Ports
@@ -28,9 +29,6 @@ from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.registry.upload.states import Event
 
 _log = logging.getLogger("moorage.sweeper")
-
-_SEARCH_PAGE = 1000
-"""Keys below direct/ that one look for strays reads, in one request to S3 and ten for records."""
 
 
 class SweepOutcome(StrEnum):
@@ -75,6 +73,7 @@ class Sweeper:
         self._limits = limits
         self._manifests = manifests
         self._leftovers = Leftovers(ports, limits)
+        self._strays = Strays(ports, limits)
         self._driver = CommitDriver(ports, limits)
 
     def sweep(self, until: float) -> SweepReport:
@@ -114,10 +113,7 @@ class Sweeper:
 
     def _searches(self, now: float) -> Iterator[Work]:
         """Looks for strays, a page each; none follows one that failed, which left no mark."""
-        limits = self._limits
-        # No request publishes an object of such an age any more, and no PUT is under way.
-        age = limits.ticket_life + limits.direct_put + limits.sweep_again
-        last, before = direct_keys_from(now - age), None
+        last, before = direct_keys_from(now - self._limits.stray_age), None
         while (first := self._searched()) != before and first < last:
             before = first
             yield partial(self._search, first, last)
@@ -127,46 +123,12 @@ class Sweeper:
         return max(self._ports.sessions.searched(), direct_keys_from(0))
 
     def _search(self, first: str, last: str) -> SweepOutcome | None:
-        keys = self._ports.objects.keys_between(first, last, _SEARCH_PAGE)
-        strays = self._strays({key: named for key in keys if (named := read_direct_key(key))})
-        if strays:
-            _log.info("deleting %d strays, the first one %s", len(strays), strays[0])
-            self._ports.objects.delete(strays)
-        self._ports.sessions.mark_searched(keys[-1] if len(keys) == _SEARCH_PAGE else last)
-        return SweepOutcome.CLEANED if strays else SweepOutcome.NOTHING
-
-    def _strays(self, found: Mapping[str, tuple[str, Digest]]) -> list[str]:
-        """Return those keys that no record names, and that nobody can publish any more."""
-        records = self._ports.metadata.get_records([digest for _, digest in found.values()])
-        named = {record.key for record in records.values()}
-        return [
-            key
-            for key, (session_id, _) in found.items()
-            if key not in named and self._given_up(session_id, key)
-        ]
-
-    def _given_up(self, session_id: str, key: str) -> bool:
-        """Whether a session is over that did not publish its key; an unbegun one is ended now.
-
-        So whoever still has a request on its way finds it cancelled, however late that arrives.
-        """
-        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
-        if session is None:
-            ended = Session(
-                id=session_id,
-                repository="",
-                principal="",
-                nonce=self._ports.clock.new_id(),
-                created_at=now,
-                life_until=now,
-                state=UploadState.CANCELLED,
-                expires_at=now + self._limits.remember,
-            )
-            try:
-                self._ports.sessions.create(ended)
-            except SessionMovedError as moved:
-                session = moved.current
-        return session is None or (session.state in TERMINAL and session.published_key != key)
+        look = self._strays.look(first, last)
+        if look.strays:
+            _log.info("deleting %d strays, the first: %s", len(look.strays), look.strays[0].key)
+            self._ports.objects.delete([stray.key for stray in look.strays])
+        self._ports.sessions.mark_searched(look.after)
+        return SweepOutcome.CLEANED if look.strays else SweepOutcome.NOTHING
 
     def _guarded(self, work: Work) -> SweepOutcome | None:
         """Do one piece of work; an error in it must not keep the rest from being done."""

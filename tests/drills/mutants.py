@@ -30,6 +30,7 @@ from chalicelib.errors import (
 from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import ManifestState, Stamp, bodies_of
@@ -997,12 +998,13 @@ def _(_: Original, _self: Sweeper, _now: float) -> Iterator[object]:
 
 @rule(
     "what a record names is a stray",
-    "_strays",
-    Sweeper,
+    "among",
+    Strays,
     crashed=["sweep past a blob that came whole"],
 )
-def _(_: Original, _self: Sweeper, found: dict[str, object]) -> list[str]:
-    return list(found)
+def _(_: Original, _self: Strays, listed: list[object], *, end: bool) -> list[object]:
+    del end
+    return list(listed)
 
 
 @rule(
@@ -1018,10 +1020,11 @@ def _(searches: Original, self: Sweeper, now: float) -> object:
 @rule(
     "a stray is deleted while its request is on its way",
     "_given_up",
-    Sweeper,
+    Strays,
     checked=[a_publication_that_is_days_late],
 )
-def _(_: Original, _self: Sweeper, _session: str, _key: str) -> bool:
+def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> bool:
+    del end
     return True
 
 

@@ -20,6 +20,7 @@ from chalicelib.errors import UnavailableError
 from chalicelib.limits import PART_COUNT
 from chalicelib.registry.outcomes import (
     CheckedObject,
+    ListedObject,
     MultipartMissingError,
     MultipartUpload,
     ObjectChangedError,
@@ -110,12 +111,11 @@ class MemoryObjectStore:
         for start in range(first, len(data), chunk_size):
             yield data[start : start + chunk_size]
 
-    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
-        """List keys of a folder."""
-        folder = first[: first.rindex("/") + 1]
+    def list_between(self, first: str, last: str, limit: int) -> Sequence[ListedObject]:
+        """List objects."""
         with self._lock:
-            keys = sorted(key for key in self.objects if key.startswith(folder) and key > first)
-        return [key for key in keys[:limit] if key < last]
+            keys = sorted(key for key in self.objects if key > first)[:limit]
+            return [ListedObject(key, len(self.objects[key])) for key in keys if key < last]
 
     def stat(self, key: str) -> ObjectStat | None:
         """Look at an object."""

@@ -19,6 +19,7 @@ from chalicelib.errors import UnavailableError
 from chalicelib.limits import S3_KEYS
 from chalicelib.registry.outcomes import (
     CheckedObject,
+    ListedObject,
     MultipartBusyError,
     MultipartMissingError,
     MultipartUpload,
@@ -186,14 +187,13 @@ class S3ObjectStore:
         if errors:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
-    def keys_between(self, first: str, last: str, limit: int) -> Sequence[str]:
-        prefix = first[: first.rindex("/") + 1]
+    def list_between(self, first: str, last: str, limit: int) -> Sequence[ListedObject]:
         with failures():
             answer = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=prefix, StartAfter=first, MaxKeys=limit
+                Bucket=self._bucket, StartAfter=first, MaxKeys=limit
             )
-        keys = [item["Key"] for item in answer.get("Contents", [])]
-        return [key for key in keys if key < last]
+        found = [ListedObject(item["Key"], item["Size"]) for item in answer.get("Contents", [])]
+        return [each for each in found if each.key < last]
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         if size >= self._copies.whole:

@@ -13,6 +13,7 @@ import pytest
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import UnavailableError, UploadDigestInvalidError, UploadUnknownError
 from chalicelib.reference import Tag
+from chalicelib.registry.keys import direct_key, timed_id
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.outcomes import UnfinishedError
 from chalicelib.registry.service import Limits
@@ -302,3 +303,12 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     with record_calls(registry.dynamodb) as again:
         assert registry.registry.sweeper.sweep(now + 600).outcomes == {}
     assert again.count() == 8 + 3
+
+
+def test_strays_of_more_than_one_page_are_all_deleted(memory: MemoryRegistry) -> None:
+    """Each page of the search goes on behind the last key of the one before, in any folder."""
+    for _ in range(2300):
+        session_id = timed_id(memory.clock.now(), memory.clock.new_id())
+        memory.objects.objects[direct_key(CLAIM, session_id)] = BYTES
+    assert sweep(memory, LIMITS.stray_age + 60) == {SweepOutcome.CLEANED: 3}
+    assert memory.objects.objects == {}

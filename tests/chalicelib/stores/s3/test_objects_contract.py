@@ -13,6 +13,7 @@ import pytest
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
 from chalicelib.registry.outcomes import (
+    ListedObject,
     MultipartBusyError,
     MultipartMissingError,
     ObjectChangedError,
@@ -183,6 +184,19 @@ def test_many_keys_are_deleted(store: ObjectStore) -> None:
         store.put(name, b"x")
     store.delete(names)
     assert [store.stat(name) for name in (names[0], names[-1])] == [None, None]
+
+
+def test_objects_are_listed_by_their_keys_across_folders(store: ObjectStore) -> None:
+    """After one key, which need not exist, and below another; so many at most, with their sizes."""
+    folder = f"blobs/{uuid.uuid4()}"
+    names = [f"{folder}/{name}" for name in ("a/1", "a/2", "a0", "b/c/1", "d")]
+    for size, name in enumerate(names):
+        store.put(name, b"x" * size)
+    listed = [ListedObject(name, size) for size, name in enumerate(names)]
+    assert store.list_between(f"{folder}/", f"{folder}/~", 1000) == listed
+    assert store.list_between(names[0], names[4], 1000) == listed[1:4]
+    assert store.list_between(f"{folder}/a/11", names[4], 2) == listed[1:3]
+    assert store.list_between(names[4], f"{folder}/~", 1000) == []
 
 
 def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:

@@ -1,0 +1,107 @@
+"""One home as a walk has seen it: its old links, what names them, and its facts.
+
+What it says is as old as the scan, so that it is where to look, and no more. This module must never
+do I/O.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chalicelib.digest import Digest
+from chalicelib.registry.collector.report import RepositoryFacts
+from chalicelib.registry.model import (
+    Damaged,
+    Link,
+    Manifest,
+    ManifestState,
+    ScannedRow,
+    TagRow,
+    owner_of_bodies,
+)
+
+
+@dataclass
+class SeenHome:
+    """A repository, or the namespace of its bodies, whose rows a walk has read to the last one."""
+
+    home: str
+    place: str
+    """Of its last row."""
+    old: dict[Digest, Link] = field(default_factory=dict)
+    """The links that nobody has relied on of late, but for those that a manifest names."""
+    unread: list[Manifest] = field(default_factory=list)
+    """The manifests whose rows don't say what they name."""
+    damaged: str | None = None
+    """Why one of its rows can't be read."""
+    fresh: list[Digest] = field(default_factory=list)
+    """The digests of all its other links."""
+    tags: int = 0
+    states: Counter[ManifestState] = field(default_factory=Counter)
+    linked_bytes: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+
+    def add(self, row: ScannedRow, before: float) -> None:
+        """Add a row; a link is old if it was touched no later than `before`."""
+        self.place = row.place
+        match row.value:
+            case Link() as link:
+                self.linked_bytes += link.size
+                if link.touched_at <= before:
+                    self.old[link.digest] = link
+                else:
+                    self.fresh.append(link.digest)
+            case Manifest() as manifest:
+                self._add_manifest(manifest)
+            case TagRow():
+                self.tags += 1
+            case Damaged() as damaged:
+                self.damaged = damaged.why
+
+    def _add_manifest(self, manifest: Manifest) -> None:
+        self.states[manifest.state] += 1
+        for name, at in (("pushed", manifest.pushed_at), ("pulled", manifest.pulled_at)):
+            if at is not None:
+                self.times[name] = max(at, self.times.get(name, at))
+        if manifest.references is None:
+            self.unread.append(manifest)
+        for digest in manifest.references or ():
+            self.name(digest)
+
+    def name(self, digest: Digest) -> None:
+        """Note that a manifest names a digest."""
+        if self.old.pop(digest, None) is not None:
+            self.fresh.append(digest)
+
+    @property
+    def is_repository(self) -> bool:
+        """Whether it is a repository itself."""
+        return owner_of_bodies(self.home) is None
+
+    def facts(self, waste: int | None) -> RepositoryFacts:
+        """Return what is known of a repository."""
+        return RepositoryFacts(
+            name=self.home,
+            tags=self.tags,
+            manifests=dict(self.states),
+            linked_bytes=self.linked_bytes,
+            waste=waste,
+            pushed_at=self.times.get("pushed"),
+            pulled_at=self.times.get("pulled"),
+        )
+
+
+def homes_and_rows(rows: Iterator[ScannedRow], before: float) -> Iterator[SeenHome | ScannedRow]:
+    """Join the rows of each home of a scan; the rows that belong to none come one by one."""
+    home: SeenHome | None = None
+    for row in rows:
+        if home is not None and home.home != row.home:
+            yield home
+            home = None
+        if row.home is None:
+            yield row
+            continue
+        home = home or SeenHome(row.home, row.place)
+        home.add(row, before)
+    if home is not None:
+        yield home

@@ -1,0 +1,78 @@
+"""Strays: objects at canonical keys that no record names, and that nobody can publish any more.
+
+A request leaves one below direct/ when it dies between its PUT and its transaction; a copy that
+landed late, or a restored table, leaves one below blobs/. This module must never take an object for
+a stray that could still be published: what might publish it is ended first.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chalicelib.limits import S3_KEYS
+from chalicelib.registry.keys import read_canonical_key
+from chalicelib.registry.outcomes import ListedObject, SessionMovedError
+from chalicelib.registry.service import Limits, Ports
+from chalicelib.registry.session import TERMINAL, Session, UploadState
+
+
+class Look(NamedTuple):
+    """What a look at a page of the bucket found; the next one begins behind `after`."""
+
+    strays: Sequence[ListedObject]
+    after: str
+    more: bool
+
+
+class Strays:
+    """Looks for strays, a page of the bucket at a time."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+
+    def look(self, first: str, last: str, *, end: bool = True) -> Look:
+        """Look at the first keys after `first` and below `last`, in one request to S3.
+
+        `end`: sessions that nobody has begun, and that could publish one, are ended: one cancelled
+        item each. Else nothing is written.
+        """
+        listed = self._ports.objects.list_between(first, last, S3_KEYS)
+        more = len(listed) == S3_KEYS
+        return Look(self.among(listed, end=end), listed[-1].key if more else last, more)
+
+    def among(self, listed: Sequence[ListedObject], *, end: bool = True) -> list[ListedObject]:
+        """Return the strays among some objects. `end` is as in `look`."""
+        places = [(each, read_canonical_key(each.key)) for each in listed]
+        found = [(each, *place) for each, place in places if place is not None]
+        records = self._ports.metadata.get_records([digest for _, _, digest in found])
+        named = {record.key for record in records.values()}
+        return [
+            each
+            for each, session_id, _ in found
+            if each.key not in named and self._given_up(session_id, each.key, end=end)
+        ]
+
+    def _given_up(self, session_id: str, key: str, *, end: bool) -> bool:
+        """Whether a session is over that did not publish its key; an unbegun one is ended now.
+
+        So whoever still has a request on its way finds it cancelled, however late that arrives.
+        Before an object comes below blobs/ its session has an item, which outlives its publication:
+        there, a session without an item is over.
+        """
+        session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
+        if session is None and end and key.startswith("direct/"):
+            ended = Session(
+                id=session_id,
+                repository="",
+                principal="",
+                nonce=self._ports.clock.new_id(),
+                created_at=now,
+                life_until=now,
+                state=UploadState.CANCELLED,
+                expires_at=now + self._limits.remember,
+            )
+            try:
+                self._ports.sessions.create(ended)
+            except SessionMovedError as moved:
+                session = moved.current
+        return session is None or (session.state in TERMINAL and session.published_key != key)
