@@ -284,9 +284,10 @@ class _Client:
         pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
         query = {name: [value] for name, _, value in pairs}
         answer = self._send(method, parts.path, query, headers or {}, body)
-        # A URL of S3's: the client asks there.
-        self.s3_reads += answer.status == _REDIRECTED
-        self.edge += self._through_edge and answer.status == _REDIRECTED
+        # A URL of S3's: the client asks there, unless the proxy knows the answer.
+        asked = answer.status == _REDIRECTED and (self._through_edge or method != "HEAD")
+        self.s3_reads += asked
+        self.edge += self._through_edge and asked
         return answer
 
     def _authorize(self) -> None:

@@ -11,6 +11,8 @@ from chalicelib.registry.model import Link
 from chalicelib.registry.registry import Registry
 from chalicelib.settings import ApiOptions, HeadStrategy, is_within
 
+_SIZE = "Moorage-Blob-Size"
+"""What the push proxy answers a HEAD from, which would be S3's to answer."""
 _ONE_YEAR = "max-age=31536000, immutable"
 
 
@@ -18,7 +20,7 @@ def get(
     registry: Registry, options: ApiOptions, request: Request, digest: str, name: str
 ) -> Response:
     """GET: the bytes, or above the inline limit a URL of them."""
-    link = registry.blobs.stat(name, parse_digest(digest))
+    link = registry.blobs.find(name, parse_digest(digest))
     if link.size > options.inline_limit:
         return _redirect(registry, options, request, link)
     headers = _headers(link)
@@ -34,11 +36,14 @@ def get(
 def head(
     registry: Registry, options: ApiOptions, request: Request, digest: str, name: str
 ) -> Response:
-    """HEAD: the length, carried by as many zero bytes, which the gateway counts and drops."""
-    link = registry.blobs.stat(name, parse_digest(digest))
+    """HEAD: the length, carried by as many zero bytes, which the gateway counts and drops.
+
+    `Cache-Control: no-cache` asks for a look at S3 itself (RFC 9111, 5.2.1.4).
+    """
+    look = "no-cache" in request.headers.get("cache-control", "").lower()
+    link = registry.blobs.stat(name, parse_digest(digest), look=look)
     if link.size > options.inline_limit or options.head_strategy is HeadStrategy.REDIRECT:
-        return _redirect(registry, options, request, link)  # S3 says whether the object is there
-    registry.blobs.check_bytes(link)
+        return _redirect(registry, options, request, link)
     return Response(200, _headers(link), bytes(link.size))
 
 
@@ -51,15 +56,15 @@ def delete(registry: Registry, request: Request, digest: str, name: str) -> Resp
 
 def _redirect(registry: Registry, options: ApiOptions, request: Request, link: Link) -> Response:
     url = _edge_path(registry, options, request, link)
-    return Response(
-        307,
-        {
-            "Location": url or registry.blobs.url(link, request.method),
-            "Docker-Content-Digest": str(link.digest),
-            "Content-Type": "application/octet-stream",
-            "Cache-Control": "no-store",  # the URL ends long before the blob does
-        },
-    )
+    headers = {
+        "Location": url or registry.blobs.url(link, request.method),
+        "Docker-Content-Digest": str(link.digest),
+        "Content-Type": "application/octet-stream",
+        "Cache-Control": "no-store",  # the URL ends long before the blob does
+    }
+    if request.method == "HEAD":
+        headers[_SIZE] = str(link.size)
+    return Response(307, headers)
 
 
 def _edge_path(registry: Registry, options: ApiOptions, request: Request, link: Link) -> str | None:

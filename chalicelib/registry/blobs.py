@@ -27,24 +27,27 @@ class Blobs:
         self._limits = limits
         self._tickets = Tickets(ports.ticket_keys)
 
-    def stat(self, repository: str, digest: Digest) -> Link:
-        """Find a blob; raises BlobUnknownError.
-
-        A client relies on a blob that this answer reports, so a link that the collector may be
-        about to delete is touched first.
-        """
+    def find(self, repository: str, digest: Digest) -> Link:
+        """Find a blob for a reader; raises BlobUnknownError."""
         link = self._ports.metadata.get_link(repository, digest)
-        if link is None or not self._kept(link):
+        if link is None:
             raise BlobUnknownError
         return link
 
-    def check_bytes(self, link: Link) -> None:
-        """Raise BlobUnknownError if the blob's object is gone.
+    def stat(self, repository: str, digest: Digest, *, look: bool = False) -> Link:
+        """Find a blob for a client that pushes no bytes if it is there; raises BlobUnknownError.
 
-        A client that is told so brings the bytes again, and its push heals the record.
+        The client relies on the answer, so a link that the collector may be about to delete is
+        touched first. Then, and whenever `look` is set, the object store is asked for the bytes: a
+        client that is told that they are gone brings them again, and its push heals the record.
         """
-        if not self._ports.is_there(link.key):
+        link = self.find(repository, digest)
+        fresh = self._fresh(link)
+        if (look or not fresh) and not self._ports.is_there(link.key):
             raise BlobUnknownError
+        if not fresh and not self._touched(link):
+            raise BlobUnknownError
+        return link
 
     def read(self, link: Link, span: tuple[int, int] | None = None) -> bytes:
         """Read a blob, or the bytes first..last (inclusive) of it."""
@@ -88,9 +91,9 @@ class Blobs:
                 live = metadata.get_record(digest)
         else:
             live = metadata.get_link(source, digest)
-            if live is not None and not self._kept(live):
-                return None
         if live is None or not self._ports.is_there(live.key):
+            return None
+        if isinstance(live, Link) and not self._fresh(live) and not self._touched(live):
             return None
         return metadata.add_link(repository, digest, self._ports.clock.now())
 
@@ -127,9 +130,12 @@ class Blobs:
         has_body = metadata.get_link(bodies_of(repository), digest) is not None
         return None if has_body else manifest
 
-    def _kept(self, link: Link) -> bool:
-        """Touch a link that is old or marked; False if it is gone."""
+    def _fresh(self, link: Link) -> bool:
+        """Whether a link is neither old nor marked."""
+        age = self._ports.clock.now() - link.touched_at
+        return link.mark is None and age < self._limits.link_grace / 2
+
+    def _touched(self, link: Link) -> bool:
+        """Touch a link; False if it is gone."""
         now = self._ports.clock.now()
-        if link.mark is None and now - link.touched_at < self._limits.link_grace / 2:
-            return True
         return self._ports.metadata.touch_link(replace(link, touched_at=now), now)

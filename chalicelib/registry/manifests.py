@@ -338,7 +338,7 @@ class Manifests:
         for home in (bodies_of(manifest.repository), manifest.repository):
             # 0.1 stored bodies as blobs of the repository, where a DELETE could take them.
             with suppress(BlobUnknownError):
-                return self._blobs.read(self._blobs.stat(home, manifest.digest))
+                return self._blobs.read(self._blobs.find(home, manifest.digest))
         raise ManifestUnknownError("the manifest's bytes were deleted as a blob: push it again")
 
     def _live(self, repository: str, reference: Reference) -> Manifest:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from moorage.transfer.run import TransferOptions
 
 _SHARED = frozenset(
-    {"quiet", "as_json", "plain_http", "referrers", "parallel", "patience_seconds", "chunk_size"}
+    {"quiet", "as_json", "plain_http", "referrers", "parallel", "patience_seconds"}
+    | {"chunk_size", "repair"}
 )
 _chunk_size = option(
     "--chunk-size",
@@ -32,6 +33,7 @@ _mount_from = option(
     "take layers that this repository of the registry has; may be repeated",
     multiple=True,
 )
+_repair = option("--repair", None, "send again what the registry lists and its storage has lost")
 
 
 def _shared(act: Callable[..., None]) -> Callable[..., None]:
@@ -58,6 +60,7 @@ def _shared(act: Callable[..., None]) -> Callable[..., None]:
 @click.argument("destination", metavar="REGISTRY/NAME:TAG", help="where it goes")
 @_chunk_size
 @_mount_from
+@_repair
 @option("--compress", None, "compress the layers of a docker-archive: or docker-daemon: image")
 @_shared
 def push(options: "TransferOptions", **more: Any) -> None:
@@ -93,6 +96,7 @@ def pull(options: "TransferOptions", **more: Any) -> None:
 @click.argument("destination", metavar="DST", help="where it goes, likewise")
 @_chunk_size
 @_mount_from
+@_repair
 @_shared
 def copy(options: "TransferOptions", **more: Any) -> None:
     """Copy an image from one registry to another, or within one, without a file here."""

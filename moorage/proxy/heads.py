@@ -23,6 +23,7 @@ from moorage.proxy.upstream import REQUEST_TIMEOUT, Upstream
 _LENGTH = "Content-Length"
 _SIZE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})", re.ASCII)
 _RANGED = frozenset({HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
+_BLOB_SIZE: Final = "Moorage-Blob-Size"
 _ABSENT_SECONDS: Final = 1.0
 _MOST_ABSENT: Final = 1024
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -91,10 +92,15 @@ async def head_of_blob(
 ) -> UpstreamResponse:
     """Return what a HEAD is answered, with the blob's size where the gateway says none.
 
-    A redirect leads to S3, which says the true length. A blob without one is asked for its first
-    byte, whose Content-Range has the size.
+    Moorage's redirect to S3 says the size; another one leads to where the true length is. A blob
+    without one is asked for its first byte, whose Content-Range has the size.
     """
     answer = await upstream.ask("HEAD", path, headers)
+    if answer.status == HTTPStatus.TEMPORARY_REDIRECT and _BLOB_SIZE in answer.headers:
+        answered = answer.headers.copy()
+        del answered["Location"]
+        answered[_LENGTH] = answered.popone(_BLOB_SIZE)
+        return UpstreamResponse(HTTPStatus.OK, answered, b"")
     if answer.status != HTTPStatus.OK or answer.headers.get(_LENGTH, "0") != "0":
         return answer
     headers["Range"] = "bytes=0-0"

@@ -27,13 +27,22 @@ _THERE = frozenset({HTTPStatus.OK, HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRE
 
 
 class RegistryTarget:
-    """A repository; see ImageTarget. `mount_from` are others of that registry, to look into."""
+    """A repository; see ImageTarget. `mount_from` are others of that registry, to look into.
+
+    With `repair` a Moorage looks whether its storage has lost what it lists.
+    """
 
     def __init__(
-        self, client: RegistryClient, sender: BlobSender, mount_from: Sequence[str] = ()
+        self,
+        client: RegistryClient,
+        sender: BlobSender,
+        mount_from: Sequence[str] = (),
+        *,
+        repair: bool = False,
     ) -> None:
         self._client = client
         self._sender = sender
+        self._asking = {"Cache-Control": "no-cache"} if repair else {}
         self._mount_from = [name for name in mount_from if name != client.place.name]
 
     def accept(self, root: ManifestContent) -> None:
@@ -47,7 +56,8 @@ class RegistryTarget:
 
     async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
         """See ImageTarget."""
-        answer = await self._client.call("HEAD", self._client.path(f"blobs/{blob.digest}"))
+        path = self._client.path(f"blobs/{blob.digest}")
+        answer = await self._client.call("HEAD", path, self._asking)
         if answer.status in _THERE:
             return "there"
         if answer.status != HTTPStatus.NOT_FOUND:

@@ -52,6 +52,7 @@ class TransferOptions:
     parallel: int = 4
     patience_seconds: float = 90.0
     chunk_size: int = PIECE
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _registry_target(
     patience = options.patience_seconds
     chunks = ChunkSender(client, options.chunk_size, patience)
     sender = DirectSender(client, chunks, options.chunk_size, patience)
-    return RegistryTarget(client, sender, mount_from)
+    return RegistryTarget(client, sender, mount_from, repair=options.repair)
 
 
 async def _into_registry(

@@ -174,8 +174,7 @@ class Closing:
         Raises UploadUnknownError then, as it is when the session is gone too: clients push anew.
         """
         try:
-            link = self._blobs.stat(committed.repository, committed.claimed_digest)
-            self._blobs.check_bytes(link)
+            self._blobs.stat(committed.repository, committed.claimed_digest, look=True)
         except BlobUnknownError:
             raise UploadUnknownError(
                 "the blob of this upload was deleted since: start a new upload"

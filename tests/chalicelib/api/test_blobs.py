@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
+from chalicelib.settings import HeadStrategy
 from tests.chalicelib.api.pushing import NAME, blob
+from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.api.messages import Response
+    from tests.emulators.backends import Backend
     from tests.support.registries import RegistryUnderTest
+
+LINK_GRACE = Limits().link_grace
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -100,15 +106,13 @@ def closed(registry: RegistryUnderTest, chunks: list[bytes], data: bytes) -> Res
 def test_a_push_heals_a_blob_whose_object_is_gone(
     registry: RegistryUnderTest, push: str, size: int
 ) -> None:
-    """HEAD says that it is gone, no mount links it, and after the push every repository has it."""
+    """No mount links it, and after the push every repository has it."""
     data = os.urandom(size)
     digest = blob(registry, data, "one/app")["digest"]
     for name in ("two", "three"):
         mounted = registry.ask("POST", f"{name}/app/blobs/uploads?mount={digest}&from=one/app")
         assert mounted.status == 201
     registry.s3.delete_object(Bucket=registry.bucket, Key=registry.stored()[0])
-    if size == 10:
-        assert registry.ask("HEAD", f"one/app/blobs/{digest}").status == 404
     mounted = registry.ask("POST", f"four/app/blobs/uploads?mount={digest}&from=one/app")
     assert mounted.status == 202
     assert PUSHES[push](registry, data).status == 201
@@ -120,6 +124,32 @@ def test_a_push_heals_a_blob_whose_object_is_gone(
     record = registry.ports.metadata.get_record(Digest.parse(digest))
     assert record is not None
     assert record.links == 0
+
+
+@pytest.mark.parametrize("head", HeadStrategy)
+def test_a_head_looks_at_the_object_when_it_touches_the_link(
+    strict_moto: Backend, head: HeadStrategy
+) -> None:
+    """So a push hears of a loss half a grace after the last touch, and at once where it asks."""
+    registry = registry_over(strict_moto.fresh(), head=head)
+    digest = blob(registry, b"lost", "one/app")["digest"]
+    found = 200 if head is HeadStrategy.BODY else 307
+
+    def status(**headers: str) -> int:
+        return registry.ask("HEAD", f"one/app/blobs/{digest}", b"", **headers).status
+
+    registry.clock.sleep(LINK_GRACE / 2 + 1)
+    assert registry.ask("GET", f"one/app/blobs/{digest}").status == 200
+    assert status() == found
+    registry.s3.delete_object(Bucket=registry.bucket, Key=registry.stored()[0])
+    registry.clock.sleep(LINK_GRACE / 2 - 2)
+    assert status() == status(cache_control="max-age=0") == found
+    assert status(cache_control="no-cache") == status(cache_control="max-age=0, No-Cache") == 404
+    registry.clock.sleep(3)
+    assert status() == status() == 404
+    link = registry.ports.metadata.get_link("one/app", Digest.parse(digest))
+    assert link is not None
+    assert link.touched_at < registry.clock.now() - LINK_GRACE / 2
 
 
 @pytest.mark.parametrize(

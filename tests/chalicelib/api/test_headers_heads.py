@@ -129,9 +129,11 @@ def test_a_redirected_head_finds_the_true_length(
     """S3 answers a HEAD of the URL with the blob's length, and the URL may not be kept."""
     response = stored.registries[strategy].ask("HEAD", stored.paths[target])
     assert response.headers["Cache-Control"] == "no-store"
+    size = str(len(stored.contents[target]))
+    assert response.headers["Moorage-Blob-Size"] == size
     url = str(response.headers["Location"])
     status, headers, _ = request(url, "HEAD", url)
-    assert (status, headers["Content-Length"]) == (200, str(len(stored.contents[target])))
+    assert (status, headers["Content-Length"]) == (200, size)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.digest import Digest
+from chalicelib.registry.service import Limits
 from tests.support.calls import record_calls
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def test_a_small_blob_in_three_requests(registry: RegistryUnderTest) -> None:
 
 
 def test_what_is_there_already_costs_one_look_at_its_object(registry: RegistryUnderTest) -> None:
-    """A push that finds its blob, a mount and a HEAD ask S3 once whether the object is there."""
+    """A push that finds its blob, a mount and a HEAD that touches ask S3 once for the object."""
     data = os.urandom(7 * MIB)
     for size in (1024, len(data)):
         target = f"a/b/blobs/uploads?digest={Digest.of(data[:size])}"
@@ -172,4 +173,9 @@ def test_what_is_there_already_costs_one_look_at_its_object(registry: RegistryUn
     assert parts == ({"HeadObject": 1, "AbortMultipartUpload": 1, "DeleteObjects": 1}, 5)
     mounted = cost("POST", f"e/f/blobs/uploads?mount={large}&from=a/b")
     assert mounted == ({"HeadObject": 1}, 3)
-    assert cost("HEAD", f"a/b/blobs/{small}") == ({"HeadObject": 1}, 1)
+    assert cost("HEAD", f"a/b/blobs/{small}") == ({}, 1)
+    assert cost("GET", f"a/b/blobs/{small}") == ({"GetObject": 1}, 1)
+    registry.clock.sleep(Limits().link_grace)
+    assert cost("GET", f"a/b/blobs/{small}") == ({"GetObject": 1}, 1)
+    assert cost("HEAD", f"a/b/blobs/{small}") == ({"HeadObject": 1}, 2)
+    assert cost("HEAD", f"a/b/blobs/{small}") == ({}, 1)

@@ -41,6 +41,7 @@ class HeadFunction:
 
     blob: bytes = b"a blob"
     redirects: bool = False
+    says_size: bool = False
     asked: list[tuple[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -69,6 +70,8 @@ class HeadFunction:
 
     def _blob(self, method: str, span: str | None) -> object:
         told = {"Docker-Content-Digest": DIGEST, "Content-Type": "application/octet-stream"}
+        if self.says_size and method == "HEAD":
+            told["Moorage-Blob-Size"] = str(len(self.blob))
         if self.redirects:
             return answer_of(307, b"", {**told, "Location": f"{FAR}&method={method}"})
         if method == "GET":
@@ -161,6 +164,14 @@ def test_a_blob_elsewhere_is_a_redirect_for_head(proxy: str, function: HeadFunct
     status, told = head(proxy, f"/v2/a/blobs/{DIGEST}")
     assert (status, told["Location"]) == (307, f"{FAR}&method=HEAD")
     assert function.asked == [("HEAD", f"/a/blobs/{DIGEST}")]
+
+
+def test_a_redirect_that_says_the_size_is_answered_here(proxy: str, function: HeadFunction) -> None:
+    """The client has no request to S3 to make."""
+    function.redirects = function.says_size = True
+    status, told = head(proxy, f"/v2/a/blobs/{DIGEST}")
+    assert (status, told["Content-Length"], told["Docker-Content-Digest"]) == (200, "6", DIGEST)
+    assert not {"Location", "Moorage-Blob-Size"} & set(told.keys())
 
 
 def test_a_blob_that_is_missing_is_404(proxy: str, function: HeadFunction) -> None:

@@ -62,14 +62,21 @@ def layer(folder: Path, size: int) -> tuple[Path, bytes]:
     return file, data
 
 
-async def push(url: str, file: Path, data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> str:
+async def push(
+    url: str,
+    file: Path,
+    data: bytes,
+    algorithm: Algorithm = Algorithm.SHA256,
+    *,
+    repair: bool = False,
+) -> str:
     """Push a layer as the command does, and look for it before; return the outcome."""
     blob = Descriptor(LAYER_TYPE, Digest.of(data, algorithm), len(data))
     client = RegistryClient(registry_place(f"{url}/team/app:1"), [], 90.0, plain_http=False)
     try:
         await client.open()
         sender = DirectSender(client, ChunkSender(client, CHUNK, 90.0), CHUNK, 90.0)
-        target, progress = RegistryTarget(client, sender), Counted()
+        target, progress = RegistryTarget(client, sender, repair=repair), Counted()
         outcome = await target.put_blob(blob, FileSlice(file, 0, len(data)), progress)
         assert progress.offset == (0 if outcome == "there" else len(data))
         return outcome
@@ -94,6 +101,20 @@ def test_a_layer_of_100_mb_costs_two_requests_to_s3_and_four_to_dynamodb(
     with record_calls(registry.s3, registry.dynamodb) as calls:
         assert asyncio.run(push(gateway, file, data)) == "there"
     assert dict(calls.operations()) == {"BatchGetItem": 1, "HeadObject": 1}
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+def test_what_the_storage_has_lost_is_sent_again_by_a_repair(
+    registry: RegistryUnderTest, gateway: str, tmp_path: Path, size: int
+) -> None:
+    """A push of the same day believes the registry, one with `repair` has it look at S3."""
+    file, data = layer(tmp_path, size)
+    assert asyncio.run(push(gateway, file, data)) == "sent"
+    registry.s3.delete_object(Bucket=registry.bucket, Key=registry.stored()[0])
+    assert asyncio.run(push(gateway, file, data)) == "there"
+    assert asyncio.run(push(gateway, file, data, repair=True)) == "sent"
+    assert asyncio.run(push(gateway, file, data, repair=True)) == "there"
+    assert len(registry.stored()) == 1
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
