@@ -145,7 +145,7 @@ class _CostWorld:
         )
         self.registry = Registry(ports, Limits())
         # Where a deployment starts.
-        options = ApiOptions(1024 * 1024, HeadStrategy.REDIRECT, 4_500_000)
+        options = ApiOptions(64 * 1024, HeadStrategy.REDIRECT, 4_500_000)
         exchange = TokenExchange(self.access, Unreachable(), Unreachable(), SERVICE)
         tokens = TokenService(
             self.access, self.token_issuer, exchange, self.clock.now, lambda _: None

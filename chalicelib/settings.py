@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from chalicelib.limits import LAMBDA_BODY, MIB
+from chalicelib.limits import LAMBDA_BODY
 
-_INLINE_LIMIT = MIB
+_INLINE_LIMIT = 64 * 1024
 _MANIFEST_LIMIT = 4_500_000
 _TRASH_DAYS = 14
 _MOST_DAYS = 3650
