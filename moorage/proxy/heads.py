@@ -99,7 +99,7 @@ async def head_of_blob(
     if answer.status == HTTPStatus.TEMPORARY_REDIRECT and _BLOB_SIZE in answer.headers:
         answered = answer.headers.copy()
         del answered["Location"]
-        answered[_LENGTH] = answered.popone(_BLOB_SIZE)
+        answered[_LENGTH] = answered[_BLOB_SIZE]
         return UpstreamResponse(HTTPStatus.OK, answered, b"")
     if answer.status != HTTPStatus.OK or answer.headers.get(_LENGTH, "0") != "0":
         return answer
