@@ -95,6 +95,7 @@ _TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
 _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
 _IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
 _DELETION = re.compile("(?P<name>.+)/_moorage/deletion")
+_RETENTION = re.compile("(?P<name>.+)/_moorage/retention")
 _HISTORY = re.compile("(?P<name>.+)/_moorage/history")
 _RESTORE = re.compile("(?P<name>.+)/_moorage/restore")
 _PAGE = re.compile("_moorage")
@@ -132,6 +133,7 @@ ROUTES = (
     Route("GET", _IMAGES, Action.PULL, "overviews.images"),
     Route("GET", _IMAGE, Action.PULL, "overviews.image"),
     Route("GET", _DELETION, Action.DELETE, "overviews.deletion", also=Action.PULL),
+    Route("GET", _RETENTION, Action.PULL, "retention.retention"),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),
     Route("HEAD", _BLOB, Action.PULL, "blobs.head", takes_options=True),
     Route("DELETE", _BLOB, Action.DELETE, "blobs.delete"),

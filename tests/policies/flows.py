@@ -478,7 +478,8 @@ def manifests(deployment: ReplayedDeployment) -> None:
     for listed in ("tags/list", f"referrers/{digest}"):
         for method in ("GET", "HEAD"):
             assert deployment.ask(method, f"{name}/{listed}").status == 200
-    for shown in (f"{name}/_moorage/tags", f"{name}/_moorage/images"):
+    for listed in ("tags", "images", "retention"):
+        shown = f"{name}/_moorage/{listed}"
         assert deployment.ask("GET", shown).status == 200
     for shown in (f"images/{digest}", f"deletion?digest={digest}&alone=1"):
         assert deployment.ask("GET", f"{name}/_moorage/{shown}").status == 200

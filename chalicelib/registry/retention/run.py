@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.digest import Digest
-from chalicelib.errors import RegistryError
+from chalicelib.errors import RegistryError, UnavailableError
 from chalicelib.limits import BATCH_KEYS
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import Manifest, ManifestState, RetentionState
@@ -90,8 +90,17 @@ class Retention:
         self._times = Times(limits.retention_day, limits.pull_note)
 
     def rules(self) -> Rules:
-        """Read the rules in force; raises RulesInvalidError for those of a later version."""
-        return parse_rules(self._ports.metadata.get_rules())
+        """Read the rules in force; raises UnavailableError for those of a later version."""
+        try:
+            return parse_rules(self._ports.metadata.get_rules())
+        except RulesInvalidError as error:
+            raise UnavailableError(
+                f"the registry's rules are of another version: {error}"
+            ) from None
+
+    def knows(self, repository: str) -> bool:
+        """Whether the catalog has a repository."""
+        return self._ports.metadata.has_repository(repository)
 
     def preview(
         self, repository: str, rules: Rules, *, most: int | None = None, sizes: bool = False

@@ -1,0 +1,167 @@
+"""What the rules decide, over the API: each manifest with its reason, page by page."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+
+from chalicelib.api import retention
+from chalicelib.api.messages import UnrestrictedCaller
+from chalicelib.digest import Digest
+from chalicelib.registry.model import InUse
+from chalicelib.rules.document import StoredRules
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import IN_USE, STORED_RULES
+from chalicelib.stores.dynamodb.keys import in_use_key, rules_key
+from tests.chalicelib.api.pushing import INDEX, NAME, code, described, image, index, put
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chalicelib.stores.dynamodb.keys import Key
+    from tests.support.registries import RegistryUnderTest
+
+RULES = [
+    {"name": "releases", "repositories": ["**"], "tags": ["v*"], "keep": "always"},
+    {
+        "name": "CI",
+        "repositories": ["team/*"],
+        "tags": ["pr-*"],
+        "expire": {"days_since_push": 14},
+        "brake": 50,
+    },
+]
+DAY = 24 * 3600
+
+
+def write(registry: RegistryUnderTest, key: Key, item: Mapping[str, Any]) -> None:
+    """Write an item past the registry."""
+    registry.dynamodb.put_item(
+        TableName=registry.registry_table, Item={**item, **key_attributes(key)}
+    )
+
+
+def filled(registry: RegistryUnderTest) -> tuple[Digest, Digest, Digest, Digest]:
+    """Set rules; push a release and an index of one image 15 days ago, and an image today."""
+    text = json.dumps({"retention": {"rules": RULES}})
+    write(registry, rules_key(), STORED_RULES.encode(StoredRules(1, text, 0, "somebody")))
+    bodies = [image(registry, b"layer", annotations={"n": str(n)}) for n in range(3)]
+    bodies.append(index(described(bodies[1])))
+    assert put(registry, "v1", bodies[0]).status == 201
+    child = Digest.of(bodies[1])
+    assert put(registry, child, bodies[1]).status == 201
+    assert put(registry, "pr-1", bodies[3], INDEX).status == 201
+    registry.clock.offset += 15 * DAY
+    assert put(registry, "pr-2", bodies[2]).status == 201
+    release, new, whole = (Digest.of(body) for body in (bodies[0], bodies[2], bodies[3]))
+    return release, child, new, whole
+
+
+def asked(registry: RegistryUnderTest) -> dict[str, Any]:
+    """Ask what becomes of a repository."""
+    answer = registry.ask("GET", f"{NAME}/_moorage/retention")
+    assert answer.status == 200
+    document: dict[str, Any] = json.loads(answer.body)
+    return document
+
+
+def test_each_manifest_has_its_reason(registry: RegistryUnderTest) -> None:
+    """And what belongs together names its root; a run then removes what goes."""
+    release, child, new, whole = filled(registry)
+    answer = asked(registry)
+    rows = {row.pop("digest"): row for row in answer.pop("decisions")}
+    assert answer == {
+        "name": NAME,
+        "rules": ["releases", "CI"],
+        "stopped": None,
+        "images": 3,
+        "going": 1,
+    }
+    due = rows[str(new)].pop("due")
+    assert due is not None
+    assert {row.pop("due") for digest, row in rows.items() if digest != str(new)} == {None}
+    kept = {"goes": False, "reason": "kept", "by": "releases", "tag": "v1", "root": str(release)}
+    going = {"goes": True, "reason": "expired", "by": "CI", "tag": "pr-1", "root": str(whole)}
+    assert rows == {
+        str(release): kept,
+        str(child): going,
+        str(whole): going,
+        str(new): {"goes": False, "reason": "young", "by": "CI", "tag": "pr-2", "root": str(new)},
+    }
+    registry.registry.retention.run(registry.clock.now() + 60)
+    assert {row["digest"] for row in asked(registry)["decisions"]} == {str(release), str(new)}
+
+
+def test_pages_follow_one_another(registry: RegistryUnderTest) -> None:
+    """By digest; the last one has no link."""
+    digests = sorted(map(str, filled(registry)))
+    target, seen = f"{NAME}/_moorage/retention?n=3", []
+    while target:
+        answer = registry.ask("GET", target)
+        seen += [row["digest"] for row in json.loads(answer.body)["decisions"]]
+        link = str(answer.headers.get("Link", "")).partition(">")[0]
+        target = unquote(link.removeprefix("</v2/"))
+    assert seen == digests
+
+
+@pytest.mark.parametrize("until", [60.0, -60.0])
+def test_where_it_runs_is_for_those_with_a_login(registry: RegistryUnderTest, until: float) -> None:
+    """Neither the decisions nor what stops the run name a source to anybody else."""
+    release, *_ = filled(registry)
+    now = registry.clock.now()
+    lease = InUse(NAME, "prod", "ecs", {release: "a task"}, now, now + until)
+    write(registry, in_use_key(NAME, "prod"), IN_USE.encode(lease))
+    assert "prod" in json.dumps(asked(registry))
+
+    class Anybody:
+        """Lets everybody in, without a login."""
+
+        def admit(self, *_: object) -> UnrestrictedCaller:
+            return UnrestrictedCaller("anonymous")
+
+    registry.api._access_control = Anybody()  # noqa: SLF001 - who asks
+    answer = asked(registry)
+    assert "prod" not in json.dumps(answer)
+    reasons = {row["digest"]: row["reason"] for row in answer["decisions"]}
+    assert reasons[str(release)] == "in-use"
+    assert (answer["stopped"] or {}).get("why") == (None if until > 0 else "overdue")
+    assert answer["going"] == (1 if until > 0 else 0)
+
+
+def test_what_is_too_large_to_judge_is_said(
+    registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rules that there are."""
+    filled(registry)
+    monkeypatch.setattr(retention, "MOST", 3)
+    answer = asked(registry)
+    assert (answer["stopped"]["why"], answer["decisions"]) == ("too-many", [])
+    assert (answer["images"], answer["going"], answer["rules"]) == (None, None, ["releases", "CI"])
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "error"),
+    [
+        ("team/nobody/_moorage/retention", 404, "NAME_UNKNOWN"),
+        (f"{NAME}/_moorage/retention?last=v1", 400, "DIGEST_INVALID"),
+        (f"{NAME}/_moorage/retention?n=x", 400, "PAGINATION_NUMBER_INVALID"),
+    ],
+)
+def test_what_can_not_be_answered(
+    registry: RegistryUnderTest, target: str, status: int, error: str
+) -> None:
+    """A repository that nobody has, and what is no page."""
+    filled(registry)
+    answer = registry.ask("GET", target)
+    assert (answer.status, code(answer)) == (status, error)
+
+
+def test_rules_of_a_later_version_are_unavailable(registry: RegistryUnderTest) -> None:
+    """Not "no rules"."""
+    filled(registry)
+    stored = StoredRules(2, '{"of": "tomorrow"}', 0, "somebody")
+    write(registry, rules_key(), STORED_RULES.encode(stored))
+    assert registry.ask("GET", f"{NAME}/_moorage/retention").status == 503
