@@ -34,8 +34,7 @@ from tests.drills.figures import Figures, Loss, reached_rows
 from tests.drills.support import parts
 from tests.drills.support.parts import Run
 from tests.drills.support.schedule import following, read
-from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
-from tests.emulators.backends import ministack_backend
+from tests.drills.support.worlds import TablesWorld, ministack_world, moto_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,33 +73,33 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "ministack": Kind(SLICES, 450, lambda number, run: _on_ministack(number, run.seed)),
-    "moto crashes": Kind(SLICES, 600, lambda number, _: crashes.drill(moto_world(), _rows(number))),
     "moto faults": Kind(
-        SLICES, 600, lambda number, _: faults.drill(moto_world(), _rows(number), every=True)
+        SLICES, 110, lambda number, _: faults.drill(moto_world(), _rows(number), every=True)
     ),
+    "ministack": Kind(SLICES, 80, lambda number, run: _on_ministack(number, run.seed)),
+    "moto crashes": Kind(SLICES, 60, lambda number, _: crashes.drill(moto_world(), _rows(number))),
     "races": Kind(
         len(pairs.ALL),
-        20,
+        8,
         lambda number, run: races.drill_one(
             TablesWorld(), pairs.ALL[number], races.Bounds(seed=run.seed)
         ),
     ),
-    "moto throttling": Kind(1, 60, lambda *_: _throttling(moto_world(), throttling.SHORT, [1])),
-    "long throttling": Kind(1, 60, lambda *_: _throttling(TablesWorld(), throttling.LONG, [1])),
-    "moto crowds": Kind(
-        1, 60, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
-    ),
+    "long throttling": Kind(1, 70, lambda *_: _throttling(TablesWorld(), throttling.LONG, [1])),
+    "faults": Kind(1, 40, lambda *_: faults.drill(TablesWorld(), operations.ALL, every=True)),
+    "moto throttling": Kind(1, 35, lambda *_: _throttling(moto_world(), throttling.SHORT, [1])),
     "crashes": Kind(1, 30, lambda *_: crashes.drill(TablesWorld(), operations.ALL)),
-    "faults": Kind(1, 60, lambda *_: faults.drill(TablesWorld(), operations.ALL, every=True)),
-    "crowds": Kind(
-        1, 60, lambda _, run: crowds.drill(TablesWorld(), range(run.seed, run.seed + 12))
+    "moto crowds": Kind(
+        1, 20, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
     ),
-    "throttling": Kind(1, 60, lambda *_: _throttling(TablesWorld(), throttling.SHORT, [1, 2])),
-    "mutants": Kind(1, 60, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
-    "test": Kind(len(TESTS), 60, lambda number, _: tested(TESTS[number]), apart=True),
+    "throttling": Kind(1, 20, lambda *_: _throttling(TablesWorld(), throttling.SHORT, [1, 2])),
+    "mutants": Kind(1, 20, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
+    "crowds": Kind(
+        1, 10, lambda _, run: crowds.drill(TablesWorld(), range(run.seed, run.seed + 12))
+    ),
+    "test": Kind(len(TESTS), 40, lambda number, _: tested(TESTS[number]), apart=True),
     "kills": Kind(
-        len(kills.WAYS), 120, lambda number, run: _kills(list(kills.WAYS)[number], run), apart=True
+        len(kills.WAYS), 60, lambda number, run: _kills(list(kills.WAYS)[number], run), apart=True
     ),
 }
 """All that is run, kind by kind; the long ones first."""
@@ -111,10 +110,8 @@ def _rows(number: int) -> Sequence[operations.Operation]:
 
 
 def _on_ministack(number: int, seed: int) -> Figures:
-    with ministack_backend() as backend:
-        world = AwsWorld(backend.s3(), backend.dynamodb())
-        bounds = races.Bounds(changes=1, chances=5, seed=seed)
-        return races.drill(world, pairs.ALL[number::SLICES], bounds)
+    bounds = races.Bounds(changes=1, chances=5, seed=seed)
+    return races.drill(ministack_world(), pairs.ALL[number::SLICES], bounds)
 
 
 def _throttling(world: World, seconds: float, every: Sequence[int]) -> Figures:
@@ -146,7 +143,7 @@ def _show(losses: Sequence[Loss]) -> None:
 
 
 def costs() -> dict[str, float]:
-    """Return all jobs of a whole run, and the seconds that each takes of a run of two at once."""
+    """Return all jobs of a whole run, and what each costs: one that runs alone, both workers."""
     return {
         f"{name}/{number}": kind.seconds * (WORKERS if kind.apart else 1)
         for name, kind in KINDS.items()
@@ -158,12 +155,18 @@ def do(job: str, run: Run) -> Figures:
     """Do one job; one that breaks is a loss."""
     logging.disable(logging.CRITICAL)
     name, _, number = job.partition("/")
-    figures = Figures()
+    figures, began = Figures(), _seconds()
     with figures.losing("job", job), reached_rows() as reached:
         figures.add(KINDS[name].work(int(number), run))
         if name != "mutants":  # a mutant may go along any row
             figures.rows = reached
+    figures.seconds = round(_seconds() - began, 1)
     return figures
+
+
+def _seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def run(jobs: Sequence[str], options: Run) -> dict[str, Figures]:
@@ -189,7 +192,7 @@ def run(jobs: Sequence[str], options: Run) -> dict[str, Figures]:
 WORLDS: dict[str, Callable[[], World]] = {
     "tables": TablesWorld,
     "moto": moto_world,
-    "ministack": moto_world,  # one call at a time, moto judges as well
+    "ministack": ministack_world,
 }
 
 

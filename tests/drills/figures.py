@@ -42,6 +42,8 @@ class Figures:
     kills: int = 0
     mutants: int = 0
     caught: int = 0
+    seconds: float = 0.0
+    """Of CPU that it took, with the programs that it started."""
     rows: set[Row] = field(default_factory=set)
     """The rows of the state table that a session has gone along."""
     losses: list[Loss] = field(default_factory=list)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from chalicelib.registry.upload.states import TABLE
 from tests.drills import crashes, crowds, faults, operations, throttling
 from tests.drills.figures import reached_rows
 from tests.drills.support.client import Stage
-from tests.drills.support.worlds import AwsWorld, TablesWorld, moto_world
+from tests.drills.support.worlds import AwsWorld, TablesWorld, ministack_world, moto_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONG = {"put an image of 150 layers", "POST, PATCHes, PUT"}
 SHORT = [operation for operation in operations.ALL if operation.name not in LONG]
@@ -39,12 +44,13 @@ def test_a_stop_at_any_api_call_loses_nothing() -> None:
     assert figures.drilled == figures.points > 0
 
 
+@pytest.mark.parametrize("emulated", [moto_world, ministack_world])
 @pytest.mark.parametrize("operation", named(SEEN), ids=lambda operation: operation.name)
-def test_a_world_over_moto_is_seen_and_copied_as_its_api_shows_it(
-    operation: operations.Operation,
+def test_an_emulator_is_seen_and_copied_as_its_api_shows_it(
+    emulated: Callable[[], AwsWorld], operation: operations.Operation
 ) -> None:
     """What is prepared once and copied, and looked at without a call, is what the calls tell."""
-    world, shown = moto_world(), []
+    world, shown = emulated(), []
     for _ in range(2):
         stage, prepared = Stage.prepared(world, operation)
         over = stage.world

@@ -102,6 +102,7 @@ def _config(changes: dict[str, Any]) -> Config:
         "s3": {"addressing_style": "path"},
         "proxies": {},
         "max_pool_connections": 32,
+        "user_agent": "tests",  # botocore puts its own together for each request anew
     }
     return Config(**(plain | changes))
 
@@ -126,7 +127,7 @@ def ministack_backend(*more: str) -> Iterator[Backend]:
     port = ports.free_port()
     url = f"http://{ports.LOOPBACK}:{port}"
     with tempfile.TemporaryDirectory(prefix="moorage-ministack-") as folder:
-        environment = _plain_environment() | _ministack_variables(port, folder, more)
+        environment = _plain_environment() | ministack_variables(port, folder, more)
         child = children.start("ministack", _MINISTACK, environment)
         try:
             children.wait_until_answers(child, f"{url}/_ministack/ready", statuses=_READY)
@@ -135,7 +136,8 @@ def ministack_backend(*more: str) -> Iterator[Backend]:
             child.stop()
 
 
-def _ministack_variables(port: int, folder: str, more: Sequence[str]) -> dict[str, str]:
+def ministack_variables(port: int, folder: str, more: Sequence[str] = ()) -> dict[str, str]:
+    """Return what MiniStack is told by its environment."""
     return {
         "BIND_HOST": ports.LOOPBACK,
         "GATEWAY_PORT": str(port),

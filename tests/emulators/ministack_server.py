@@ -40,11 +40,16 @@ def import_without(module: str, thread: str) -> None:
         raise RuntimeError(f"{module} started {len(withheld)} threads {thread!r}, not one")
 
 
+def application() -> Any:  # noqa: ANN401 - MiniStack has no types
+    """Import MiniStack, which reads the environment, and return its ASGI application."""
+    import_without(TABLES, REAPER)
+    return SignedHeadersOnly(importlib.import_module("ministack.app").app)
+
+
 def main() -> None:
     """Serve until the parent ends."""
-    import_without(TABLES, REAPER)
     server: Any = importlib.import_module("ministack.app")
-    server.app = SignedHeadersOnly(server.app)
+    server.app = application()
     server.main()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -32,6 +33,7 @@ from moto.moto_server.werkzeug_app import (
 from moto.s3.models import s3_backends
 from werkzeug.test import run_wsgi_app
 
+from chalicelib.registry.outcomes import Part
 from moorage.common.data import REGION
 from moorage.local.moto_corrections import correct_moto
 from tests.emulators import s3_refusals
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
     from moto.dynamodb.models import DynamoDBBackend
     from moto.dynamodb.models.dynamo_type import DynamoType
-    from moto.s3.models import FakeBucket, S3Backend
+    from moto.s3.models import S3Backend
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
@@ -63,18 +65,19 @@ _SERVER = {
 """What is the same in the WSGI environment of every request."""
 
 
-class MotoWire:
-    """What stands between botocore and moto. `fault` replaces the next answer, or raises."""
+class Wire(ABC):
+    """What stands between botocore and an emulator in this process, and what that holds.
 
-    def __init__(self, part_minimum: int) -> None:
-        moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
-        s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
-        correct_moto()
+    `fault` replaces the next answer, or raises.
+    """
+
+    name: str
+
+    def __init__(self) -> None:
         self.fault: Callable[[Any, Callable[[], Any]], Any] | None = None
-        self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
         session = boto3.session.Session(
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - moto checks none
+            aws_secret_access_key="local",  # noqa: S106 - emulators check none
             region_name=REGION,
         )
         plain: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "proxies": {}}
@@ -87,50 +90,97 @@ class MotoWire:
         for client in (self.s3, self.dynamodb):
             client.meta.events.register("before-send", self._answer)
 
-    @staticmethod
-    def forget() -> None:
-        """Empty moto."""
+    def _answer(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own request
+        if self.fault is None:
+            return self.ask(request)
+        return self.fault(request, lambda: self.ask(request))
+
+    @abstractmethod
+    def ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
+        """Return the emulator's answer."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Empty the emulator."""
+
+    @abstractmethod
+    def keep(self) -> bytes:
+        """Return all that the emulator holds, for `become`."""
+
+    @abstractmethod
+    def become(self, kept: bytes) -> None:
+        """Have the emulator hold what was kept, and nothing else."""
+
+    @abstractmethod
+    def items(self, table: str) -> Iterator[Item]:
+        """Look at the items of a table, as botocore reads them."""
+
+    @abstractmethod
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """Look at a bucket's objects."""
+
+    @abstractmethod
+    def multiparts(self, bucket: str) -> dict[tuple[str, str], dict[int, Part]]:
+        """Look at a bucket's open uploads, by key and id."""
+
+
+class MotoWire(Wire):
+    """The wire to strict moto, with small parts."""
+
+    name = "moto"
+
+    def __init__(self, part_minimum: int) -> None:
+        super().__init__()
+        moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
+        s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
+        correct_moto()
+        self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
+
+    def forget(self) -> None:
+        """See Wire."""
         BackendDict.reset()
         reset_model_data()
         s3_backends.bucket_accounts.clear()
 
-    @staticmethod
-    def keep() -> bytes:
-        """Return all that moto holds, for `become`."""
+    def keep(self) -> bytes:
+        """See Wire."""
         held = [vars(backend) for backend in _backends()]
         return pickle.dumps((held, s3_backends.bucket_accounts), pickle.HIGHEST_PROTOCOL)
 
-    @staticmethod
-    def become(kept: bytes) -> None:
-        """Have moto hold what was kept, and nothing else."""
+    def become(self, kept: bytes) -> None:
+        """See Wire."""
         held, accounts = pickle.loads(kept)  # noqa: S301 - this process's own
         for backend, attributes in zip(_backends(), held, strict=True):
             vars(backend).clear()
             vars(backend).update(attributes)
         s3_backends.bucket_accounts = accounts
 
-    @staticmethod
-    def items(table: str) -> Iterator[Item]:
-        """Look at the items of a table, as botocore reads them."""
+    def items(self, table: str) -> Iterator[Item]:
+        """See Wire."""
         _, dynamodb = _backends()
         for item in dynamodb.tables[table].all_items():
             yield {name: _read(value) for name, value in item.attrs.items()}
 
-    @staticmethod
-    def bucket(name: str) -> FakeBucket:
-        """Look at a bucket."""
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """See Wire."""
         s3, _ = _backends()
-        found: FakeBucket = s3.buckets[name]
-        return found
+        keys = s3.buckets[bucket].keys
+        return {key: bytes(keys[key].value) for key in sorted(keys)}
 
-    def _answer(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own request
-        if self.fault is None:
-            return self._ask(request)
-        return self.fault(request, lambda: self._ask(request))
+    def multiparts(self, bucket: str) -> dict[tuple[str, str], dict[int, Part]]:
+        """See Wire."""
+        s3, _ = _backends()
+        return {
+            (upload.key_name, upload.id): {
+                number: Part(number, part.size, part.etag) for number, part in upload.parts.items()
+            }
+            for upload in s3.buckets[bucket].multiparts.values()
+        }
 
-    def _ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
+    def ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
+        """See Wire."""
         body = request.body or b""
-        body = _bytes(body.read() if hasattr(body, "read") else body)
+        body = as_bytes(body.read() if hasattr(body, "read") else body)
         headers = request.headers.items()
         path, _, query = request.url.removeprefix(URL).partition("?")
         environ: dict[str, Any] = {
@@ -145,7 +195,7 @@ class MotoWire:
         }
         if "HTTP_X_AMZ_TARGET" in environ:
             status, answered, text = _dynamodb(environ)
-            return aws_answer(request.url, status, _bytes(text), answered)
+            return aws_answer(request.url, status, as_bytes(text), answered)
         chunks, line, fields = run_wsgi_app(self._application, environ)
         return aws_answer(request.url, int(line.partition(" ")[0]), b"".join(chunks), dict(fields))
 
@@ -178,7 +228,8 @@ def _read(value: DynamoType) -> Any:  # noqa: ANN401 - as the SDK's stubs have i
     return {value.type: held}
 
 
-def _bytes(value: str | bytes) -> bytes:
+def as_bytes(value: str | bytes) -> bytes:
+    """Return text as it is sent."""
     return value.encode() if isinstance(value, str) else value
 
 

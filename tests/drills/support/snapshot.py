@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.codec import Item
-    from tests.drills.support.moto import MotoWire
+    from tests.drills.support.moto import Wire
     from tests.support.memory_objects import MemoryObjectStore
 
 
@@ -103,17 +103,10 @@ def of_aws(
     return seen
 
 
-def of_moto(wire: MotoWire, bucket: str, registry: str, uploads: str) -> Snapshot:
-    """Look at a bucket and two tables of the moto in this process: what `of_aws` sees."""
+def of_wire(wire: Wire, bucket: str, registry: str, uploads: str) -> Snapshot:
+    """Look at a bucket and two tables of an emulator in this process: what `of_aws` sees."""
     seen = of_items(wire.items(uploads), wire.items(registry))
-    held = wire.bucket(bucket)
-    seen.objects = {key: bytes(held.keys[key].value) for key in sorted(held.keys)}
-    seen.multiparts = {
-        (upload.key_name, upload.id): {
-            number: Part(number, part.size, part.etag) for number, part in upload.parts.items()
-        }
-        for upload in held.multiparts.values()
-    }
+    seen.objects, seen.multiparts = wire.objects(bucket), wire.multiparts(bucket)
     return seen
 
 

@@ -17,7 +17,7 @@ from tests.drills.support.points import Act, Call, Late, repeat
 from tests.emulators.lost_answers import aws_answer
 
 if TYPE_CHECKING:
-    from tests.drills.support.moto import MotoWire
+    from tests.drills.support.moto import Wire
 
 Send = Callable[[], Any]
 Fault = Callable[[Any, Send], Any]
@@ -30,7 +30,7 @@ _OTHERS_TIME = (1, 3, 6)
 """After how many calls another Complete is done: while its object is looked for, or later."""
 
 
-def ways(wire: MotoWire, call: str) -> Mapping[str, Act | Late]:
+def ways(wire: Wire, call: str) -> Mapping[str, Act | Late]:
     """All ways in which one call can fail, by the call's name at the client, e.g. s3.put_object."""
     service, _, operation = call.partition(".")
     faults: dict[str, Fault] = {
@@ -63,7 +63,7 @@ def ways(wire: MotoWire, call: str) -> Mapping[str, Act | Late]:
     return found | {"repeat": repeat}
 
 
-def letters(wire: MotoWire) -> Mapping[str, Act]:
+def letters(wire: Wire) -> Mapping[str, Act]:
     """The failures of `schedule.ACTS` as they come over the wire, whatever the call."""
 
     def any_service(*, throttled: bool) -> Fault:
@@ -84,7 +84,7 @@ def letters(wire: MotoWire) -> Mapping[str, Act]:
     return {letter: _over(wire, fault) for letter, fault in faults.items()}
 
 
-def _over(wire: MotoWire, fault: Fault) -> Act:
+def _over(wire: Wire, fault: Fault) -> Act:
     """Make the call while the wire does this to its first answer."""
 
     def once(request: Any, send: Send) -> Any:  # noqa: ANN401 - botocore's own request

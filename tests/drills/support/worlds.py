@@ -28,7 +28,8 @@ from chalicelib.stores.s3.copies import CopyPlan
 from chalicelib.stores.s3.objects import S3ObjectStore
 from moorage.common.project import DATA_TEMPLATE, load_template
 from tests.drills.support import snapshot as drill_snapshot
-from tests.drills.support.moto import MotoWire
+from tests.drills.support.ministack import MiniStackWire
+from tests.drills.support.moto import MotoWire, Wire
 from tests.drills.support.points import Gate, Stopped, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_s3 import S3Client
 
     from chalicelib.registry.outcomes import PresignedPut
     from chalicelib.registry.proof import Stretch, Verdict
@@ -256,32 +256,23 @@ class TablesWorld:
 
 
 class AwsWorld:
-    """The stores over AWS clients, in a bucket and two tables of its own.
+    """The stores over AWS clients, in a bucket and two tables of its own of an emulator here."""
 
-    `wire` is that of the moto in this process; None where an emulator of its own is asked.
-    """
-
-    def __init__(
-        self,
-        s3: S3Client,
-        dynamodb: DynamoDBClient,
-        wire: MotoWire | None = None,
-        limits: Limits = SMALL,
-    ) -> None:
-        self.name = "moto" if wire else "ministack"
+    def __init__(self, wire: Wire, limits: Limits = SMALL) -> None:
+        self.name = wire.name
         self.limits, self.clock, self.workers = limits, DrillClock(), DrillWorkers()
         self.wire = wire
         self.prepared: dict[object, tuple[Any, Any]] = {}
         self._kept: bytes | None = None
-        """What moto held when this world was first copied."""
-        self._s3, self._dynamodb = s3, dynamodb
+        """What the emulator held when this world was first copied."""
+        self._s3, self._dynamodb = wire.s3, wire.dynamodb
         tag = uuid.uuid4().hex[:12]
         self._bucket, self._registry, self._uploads = (
             f"drill-{tag}{end}" for end in ("", "-registry", "-uploads")
         )
-        s3.create_bucket(Bucket=self._bucket)
+        self._s3.create_bucket(Bucket=self._bucket)
         for table, resource in ((self._registry, "RegistryTable"), (self._uploads, "UploadsTable")):
-            dynamodb.create_table(TableName=table, **_properties(resource))
+            self._dynamodb.create_table(TableName=table, **_properties(resource))
 
     def ports(self, gate: Gate) -> Ports:
         """Return the ports, each API call below which is a point."""
@@ -314,10 +305,8 @@ class AwsWorld:
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=data, **given)
 
     def snapshot(self) -> Snapshot:
-        """Look: at moto itself, where it is in this process."""
-        if self.wire is None:
-            return self.asked()
-        return drill_snapshot.of_moto(self.wire, self._bucket, self._registry, self._uploads)
+        """Look at what the emulator holds."""
+        return drill_snapshot.of_wire(self.wire, self._bucket, self._registry, self._uploads)
 
     def asked(self) -> Snapshot:
         """Look by asking."""
@@ -327,17 +316,14 @@ class AwsWorld:
 
     def fresh(self, limits: Limits) -> AwsWorld:
         """Make another."""
-        if self.wire is not None:
-            self.wire.forget()
-        return AwsWorld(self._s3, self._dynamodb, self.wire, limits)
+        self.wire.forget()
+        return AwsWorld(self.wire, limits)
 
     def copy(self) -> AwsWorld | None:
-        """Make one that is as this one was when it was copied first, and have moto hold that.
+        """Make one that is as this one was when it was copied first, and have that emulated.
 
-        None where TablesWorld has none, or where an emulator of its own is asked.
+        None where TablesWorld has none.
         """
-        if self.wire is None:
-            return None
         self._kept = self._kept or self.wire.keep()
         self.wire.become(self._kept)
         other = copy(self)
@@ -351,9 +337,17 @@ World = TablesWorld | AwsWorld
 
 def moto_world() -> AwsWorld:
     """Return a world over moto in this process."""
-    wire = MotoWire(PART)
+    return _world(MotoWire(PART))
+
+
+def ministack_world() -> AwsWorld:
+    """Return a world over MiniStack in this process."""
+    return _world(MiniStackWire())
+
+
+def _world(wire: Wire) -> AwsWorld:
     wire.forget()
-    return AwsWorld(wire.s3, wire.dynamodb, wire)
+    return AwsWorld(wire)
 
 
 def _properties(resource: str) -> Mapping[str, Any]:
