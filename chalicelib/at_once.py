@@ -1,11 +1,13 @@
-"""Many calls at once, for work that mostly waits for answers.
+"""Many calls at once, for work that mostly waits for answers; and calls beside such work.
 
 This module must never end a call that has begun, nor hide what one raised.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, copy_context
+from threading import Event, Thread
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -30,3 +32,31 @@ def in_threads(most: int, calls: Sequence[Callable[[], T]]) -> list[T]:
     contexts = [copy_context() for _ in calls]
     with ThreadPoolExecutor(min(most, len(calls))) as pool:
         return list(pool.map(Context.run, contexts, calls))
+
+
+class Meanwhile(Protocol):
+    """Makes a call again and again while a block runs."""
+
+    def __call__(self, every: float, call: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Call after so many seconds, and so on until it returns False, or the block ends.
+
+        The call raises nothing. None is under way any more when the block has ended.
+        """
+
+
+@contextmanager
+def in_a_thread(every: float, call: Callable[[], bool]) -> Iterator[None]:
+    """`Meanwhile` by a thread of this process, which ends with it."""
+    ended = Event()
+
+    def repeat() -> None:
+        while not ended.wait(every) and call():
+            pass
+
+    thread = Thread(target=copy_context().run, args=(repeat,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -5,7 +5,7 @@ This module must never hold a rule.
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from chalicelib.at_once import AtOnce, in_threads
+from chalicelib.at_once import AtOnce, Meanwhile, in_a_thread, in_threads
 from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
 
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ class Limits(NamedTuple):
     part_count: int = PART_COUNT
     lease_grace: float = 5.0
     """How long a lease outlasts its invocation's deadline."""
-    drive_lease: float = 300.0
-    """How long a driver's lease lasts from its last step on, where its invocation lasts longer."""
+    drive_lease: float = 30.0
+    """How long a driver's lease lasts after it was renewed: one that died is waited for so long."""
+    drive_beat: float = 10.0
+    """How often a driver that works renews its lease; so two renewals may fail."""
+    drive_longest: float = 300.0
+    """How long the lease of one step is renewed: a driver that hangs loses it."""
     drive_step: float = 60.0
-    """How long one step of a commit may take, far below the lease; then the lease is renewed.
+    """For how long one step of a commit begins anything new.
 
     The sweeper, too, drives a commit for so long at a time.
     """
@@ -146,6 +150,7 @@ class Ports(NamedTuple):
     clock: "Clock"
     ticket_keys: "TicketKeys"
     at_once: AtOnce = in_threads
+    meanwhile: Meanwhile = in_a_thread
 
     def is_there(self, key: str) -> bool:
         """Whether the object store has an object under a key, in one request."""

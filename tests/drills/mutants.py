@@ -11,7 +11,7 @@ import base64
 import hashlib
 import logging
 import math
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -415,6 +415,64 @@ def one_worker_copies() -> None:
         drive()
     if operations.held(stage, session).state is not UploadState.COMMITTED:
         raise Violation("the copy never ended")
+
+
+def second_driver_beside(seconds: float) -> bool:
+    """Let a driver's copy work for so long; return whether a second driver began one, and ended."""
+    stage = Stage(TablesWorld(), Ledger())
+    session, clock, copy = operations.sealed(stage), stage.world.clock, MemoryObjectStore.copy
+    begun: list[float] = []
+    taken_by_another: list[bool] = []
+
+    def slow(self: MemoryObjectStore, *what: Any, until: float) -> None:  # noqa: ANN401 - as copy
+        begun.append(clock.now())
+        if len(begun) > 1:
+            copy(self, *what, until=until)
+            return
+        while clock.now() - begun[0] < seconds:
+            clock.sleep(1.0)
+        stage.registry().commits.resume(session, clock.now() + 600)
+        taken_by_another.append(len(begun) > 1)
+        raise UnfinishedError
+
+    with mock.patch.object(MemoryObjectStore, "copy", slow):
+        stage.registry().commits.resume(session, clock.now() + 600)
+    if operations.held(stage, session).state is not UploadState.COMMITTED:
+        raise Violation("the copy never ended")
+    return taken_by_another[0]
+
+
+def a_call_that_outlasts_the_lease() -> None:
+    """Let one call of a driver take longer than its lease: no second driver comes."""
+    if second_driver_beside(SMALL.drive_lease + SMALL.drive_beat):
+        raise Violation("a second driver does what the first one is doing")
+
+
+def a_call_that_hangs() -> None:
+    """Let one take longer than any does: a second driver comes, and commits."""
+    if not second_driver_beside(SMALL.drive_longest + SMALL.drive_lease + 1):
+        raise Violation("a driver that hangs keeps the lease for ever")
+
+
+def a_driver_that_wakes_late() -> None:
+    """Hold a driver up past its lease: its renewal leaves the next driver's alone."""
+    stage = Stage(TablesWorld(), Ledger())
+    session, clock = operations.sealed(stage), stage.world.clock
+    taken: list[Session] = []
+
+    def held_up(*_: object, until: float) -> None:
+        del until
+        clock.time += SMALL.drive_lease + 1  # nothing is renewed meanwhile
+        taken.append(stage.registry().commits.take(operations.held(stage, session)))
+        clock.sleep(SMALL.drive_beat)
+        if operations.held(stage, session) != taken[0]:
+            raise Violation("a driver that had lost the lease renewed it")
+        raise UnfinishedError
+
+    with mock.patch.object(MemoryObjectStore, "copy", held_up):
+        stage.registry().commits.resume(session, clock.now() + 600)
+    if len(taken) != 1:
+        raise Violation("a driver that had lost the lease went on")
 
 
 # Checks of direct uploads: S3 lets no such object come, so the drill puts it there behind the URL's
@@ -827,6 +885,44 @@ def _(_: Original, _session: Session, _now: float) -> bool:
 )
 def _(lease_until: Original, self: CommitDriver, deadline: float) -> object:
     return vars(self).setdefault("taken until", lease_until(self, deadline))
+
+
+@rule(
+    "the lease is not renewed beside a call",
+    "_renewing",
+    CommitDriver,
+    checked=[a_call_that_outlasts_the_lease],
+)
+def _(_: Original, _self: CommitDriver, _session: Session, _deadline: float) -> object:
+    return nullcontext()
+
+
+@rule(
+    "a driver that hangs renews its lease",
+    "_renewing",
+    CommitDriver,
+    checked=[a_call_that_hangs],
+)
+def _(renewing: Original, self: CommitDriver, session: Session, deadline: float) -> object:
+    with mock.patch.object(self, "_limits", self._limits._replace(drive_longest=math.inf)):
+        return renewing(self, session, deadline)
+
+
+@rule(
+    "whoever has the lease, it is renewed",
+    "_renewing",
+    CommitDriver,
+    checked=[a_driver_that_wakes_late],
+)
+def _(_: Original, self: CommitDriver, session: Session, deadline: float) -> object:
+    sessions = self._ports.sessions
+
+    def renew() -> bool:
+        found = sessions.get(session.id) or session
+        sessions.write(found, replace(found, lease_until=self._lease_until(deadline) + 1))
+        return True
+
+    return self._ports.meanwhile(self._limits.drive_beat, renew)
 
 
 @rule("what an onlooker misses is lost", "_look_again", Effects, raced=["PUT, PUT", "PUT, worker"])

@@ -5,8 +5,11 @@ It must never be shared between tests that write: take one for each.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +29,7 @@ from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -41,13 +44,56 @@ UPLOADS: Final = "uploads"
 TICKET_KEYS: Final = FixedKeys.of("tests")
 
 
+@dataclass(eq=False)
+class Beat:
+    """A call that is made every so many seconds; `at` is when it comes next."""
+
+    every: float
+    call: Callable[[], bool]
+    at: float
+
+
+class Beats:
+    """`Meanwhile` by a clock that tests move: the calls are made when its time has passed.
+
+    In the thread whose block it is, and only there: a task that is held up makes none.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._running: dict[int, list[Beat]] = {}
+
+    @contextmanager
+    def meanwhile(self, every: float, call: Callable[[], bool]) -> Iterator[None]:
+        """See chalicelib.at_once.Meanwhile."""
+        running = self._running.setdefault(threading.get_ident(), [])
+        beat = Beat(every, call, self._now() + every)
+        running.append(beat)
+        try:
+            yield
+        finally:
+            running.remove(beat)
+
+    def passed(self) -> None:
+        """Make the calls whose time has come."""
+        for beat in list(self._running.get(threading.get_ident(), ())):
+            if self._now() >= beat.at:
+                beat.at = math.inf
+                if beat.call():
+                    beat.at = self._now() + beat.every
+
+
 class TestClock:
-    """A clock that a test can move; sleeping moves it and takes no time."""
+    """A clock that a test can move; sleeping moves it and takes no time.
+
+    A test that moves `offset` itself holds the process up: nothing is done meanwhile.
+    """
 
     __test__ = False
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self.beats = Beats(self.now)
 
     def now(self) -> float:
         """Seconds since the epoch, and what the test added."""
@@ -56,6 +102,7 @@ class TestClock:
     def sleep(self, seconds: float) -> None:
         """Let the time pass at once."""
         self.offset += seconds
+        self.beats.passed()
 
     def new_id(self) -> str:
         """Return a random UUID."""
@@ -157,6 +204,7 @@ def registry_in_memory(limits: Limits) -> MemoryRegistry:
     )
     sessions, metadata = stores_over(tables)
     ports = Ports(objects, sessions, metadata, workers, clock, TICKET_KEYS)
+    ports = ports._replace(meanwhile=clock.beats.meanwhile)
     registry = Registry(ports, limits)
     workers.verifier = registry.verifier
     return MemoryRegistry(registry, objects, tables, sessions, metadata, workers, clock)

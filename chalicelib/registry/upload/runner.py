@@ -1,13 +1,13 @@
 """Drives the commit of a sealed session along the state table, to its end.
 
 A session has at most one driver (a request, the commit function, the sweeper): whoever has its
-lease. Each move is one write, conditional on state and fence, which renews the lease. This module
-must never do an effect without the lease, nor publish a session that was neither hashed as it came
-nor verified.
+lease. Each move is one write, conditional on state and fence, which renews the lease; and while an
+effect works, the lease is renewed beside it. This module must never do an effect without the lease,
+nor publish a session that was neither hashed as it came nor verified.
 """
 
 import math
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from chalicelib.errors import (
@@ -118,7 +118,8 @@ class CommitDriver:
             return self._publish(session, Event.PUBLISH)
         try:
             end = min(until, self._ports.clock.now() + self._limits.drive_step)
-            event, found = self._effects.of(session, end)
+            with self._renewing(session, deadline):
+                event, found = self._effects.of(session, end)
         except BYTES_LOST:
             return self.end(session, Event.LOST)
         except REFUSALS as error:
@@ -170,6 +171,27 @@ class CommitDriver:
         except SessionMovedError as moved:
             return known(moved.current)
         return self._leftovers.clean(written)
+
+    def _renewing(self, session: Session, deadline: float) -> AbstractContextManager[None]:
+        """Renew the lease while a step's effect works, but not for longer than any may work.
+
+        The fence stays: so what renews a lease too late changes nothing.
+        """
+        hangs = self._ports.clock.now() + self._limits.drive_longest
+
+        def renew() -> bool:
+            if self._ports.clock.now() > hangs:
+                return False
+            renewed = replace(session, lease_until=self._lease_until(deadline))
+            try:
+                self._ports.sessions.write(session, renewed)
+            except SessionMovedError:
+                return False
+            except RegistryError:
+                pass  # the next one may succeed, before the lease ends
+            return True
+
+        return self._ports.meanwhile(self._limits.drive_beat, renew)
 
     def _lease_until(self, deadline: float) -> float:
         now = self._ports.clock.now()

@@ -33,7 +33,7 @@ from tests.drills.support.moto import MotoWire, Wire
 from tests.drills.support.points import Gate, Stopped, gated, under_way
 from tests.emulators.dynamodb import MemoryTables
 from tests.support.memory_objects import MemoryObjectStore
-from tests.support.registries import REGISTRY, TICKET_KEYS, UPLOADS
+from tests.support.registries import REGISTRY, TICKET_KEYS, UPLOADS, Beats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,9 @@ _COPY_PART = 3.0
 SMALL = Limits(
     part_minimum=PART,
     copy_whole=5 * PART,
-    drive_lease=40.0,
+    drive_lease=20.0,
+    drive_beat=5.0,
+    drive_longest=40.0,
     drive_step=10.0,
     drive_piece=PART,
     verify_alone=100,
@@ -85,6 +87,7 @@ class DrillClock:
 
     def __init__(self) -> None:
         self.time = _START
+        self.beats = Beats(self.now)
         self._ids = 0
         self._coming: list[tuple[float, Callable[[], None]]] = []
 
@@ -101,6 +104,7 @@ class DrillClock:
                 effect()
             else:
                 self._coming.append((at, effect))
+        self.beats.passed()
 
     def within(self, seconds: float, effect: Callable[[], None]) -> Callable[[], None]:
         """Return an effect that happens once: when it is called, or when so much time is over."""
@@ -174,7 +178,8 @@ def _ports(  # noqa: PLR0913 - whatever a world stands on
     gate: Gate,
 ) -> Ports:
     asked: Any = workers
-    ports = Ports(objects, *stores, asked, clock, TICKET_KEYS, last_first)
+    beats = clock.beats.meanwhile
+    ports = Ports(objects, *stores, asked, clock, TICKET_KEYS, last_first, beats)
     seen = GatedWorkers(workers, Verifier(ports, limits), gate)
     return ports._replace(workers=gated(seen, "workers", gate))
 

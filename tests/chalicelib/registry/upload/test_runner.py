@@ -175,31 +175,107 @@ def test_a_worker_that_can_not_be_asked_for_holds_nothing(memory: MemoryRegistry
     assert memory.workers.asked == [session.id]
 
 
+class DiedError(BaseException):
+    """The process ended."""
+
+
 def test_the_lease_is_renewed_at_each_step_and_ends_by_itself(memory: MemoryRegistry) -> None:
     """A copy of many steps has one driver; when that dies, the next one goes on after the lease."""
     session = left_sealed(memory)
     leases: list[float] = []
 
-    class DiedError(BaseException):
-        pass
-
     def long(*_: object, until: float) -> None:
         met = memory.session(session.id)
         leases.append(met.lease_until - memory.clock.now())
         assert resume(memory, session) == met
-        memory.clock.sleep(until - memory.clock.now())
         if len(leases) == 10:
             raise DiedError
+        memory.clock.sleep(until - memory.clock.now())
         raise UnfinishedError
 
     with mock.patch.object(memory.objects, "copy", long), pytest.raises(DiedError):
         resume(memory, session)
     assert leases == [LIMITS.drive_lease] * 10
-    rest = LIMITS.drive_lease - LIMITS.drive_step
-    memory.clock.sleep(rest - 1)
+    memory.clock.sleep(LIMITS.drive_lease - 1)
     assert resume(memory, session).state is UploadState.ASSEMBLED
     memory.clock.sleep(1)
     assert resume(memory, session).state is UploadState.COMMITTED
+
+
+def leases_beside(memory: MemoryRegistry, session: Session, seconds: int) -> list[float]:
+    """Let a driver die in a call that takes so long; returns its lease's rest, once a second."""
+    rests = []
+
+    def long(*_: object, until: float) -> None:
+        del until
+        for _second in range(seconds):
+            memory.clock.sleep(1)
+            rests.append(memory.session(session.id).lease_until - memory.clock.now())
+        raise DiedError
+
+    with mock.patch.object(memory.objects, "copy", long), pytest.raises(DiedError):
+        resume(memory, session)
+    return rests
+
+
+def test_the_lease_is_renewed_beside_a_call_that_outlasts_it(memory: MemoryRegistry) -> None:
+    """Every ten seconds; when the driver dies, the next one waits for what is left of it."""
+    session = left_sealed(memory)
+    rests = leases_beside(memory, session, 3 * int(LIMITS.drive_lease))
+    assert min(rests) > LIMITS.drive_lease - LIMITS.drive_beat - 1
+    memory.clock.sleep(rests[-1] - 1)
+    assert resume(memory, session).state is UploadState.ASSEMBLED
+    memory.clock.sleep(1)
+    assert resume(memory, session).state is UploadState.COMMITTED
+
+
+def test_a_driver_that_hangs_loses_the_lease(memory: MemoryRegistry) -> None:
+    """No call takes so long: what has it may never end."""
+    session = left_sealed(memory)
+    longest = int(LIMITS.drive_longest + LIMITS.drive_lease)
+    rests = leases_beside(memory, session, longest + 2)
+    assert rests[int(LIMITS.drive_longest) - 1] > 0 > rests[longest + 1]
+    assert resume(memory, session).state is UploadState.COMMITTED
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_renewal_that_fails_is_made_up_for_by_the_next(
+    failures: int, memory: MemoryRegistry
+) -> None:
+    """The lease outlasts two of them; the commit does not fail for it."""
+    session, write = left_sealed(memory), memory.sessions.write
+    failed: list[Session] = []
+
+    def failing(before: Session, after: Session) -> Session:
+        if before.state is after.state is UploadState.ASSEMBLED and len(failed) < failures:
+            failed.append(after)
+            raise UnavailableError
+        return write(before, after)
+
+    with mock.patch.object(memory.sessions, "write", failing):
+        assert min(leases_beside(memory, session, 60)) > 0
+    assert len(failed) == failures
+
+
+def test_a_late_renewal_leaves_the_next_drivers_lease_alone(memory: MemoryRegistry) -> None:
+    """A driver that was held up past its lease wakes while another one works."""
+    session, begun = left_sealed(memory), []
+
+    def held_up(*what: Any, until: float) -> None:  # noqa: ANN401 - as copy
+        begun.append(what)
+        if len(begun) == 1:
+            memory.clock.offset += LIMITS.drive_lease
+            with pytest.raises(DiedError):
+                resume(memory, session)
+            taken = memory.session(session.id)
+            memory.clock.sleep(LIMITS.drive_beat)  # the first one's own renewal comes now
+            assert memory.session(session.id) == taken
+        del until
+        raise DiedError
+
+    with mock.patch.object(memory.objects, "copy", held_up), pytest.raises(DiedError):
+        resume(memory, session)
+    assert len(begun) == 2
 
 
 def test_a_late_driver_changes_nothing(memory: MemoryRegistry) -> None:
@@ -209,7 +285,7 @@ def test_a_late_driver_changes_nothing(memory: MemoryRegistry) -> None:
     def sleepy(*what: Any, until: float) -> None:  # noqa: ANN401 - likewise
         begun.append(what)
         if len(begun) == 1:
-            memory.clock.sleep(LIMITS.drive_lease)
+            memory.clock.offset += LIMITS.drive_lease  # it is held up, and renews nothing
             assert resume(memory, session).state is UploadState.COMMITTED
             with pytest.raises(Exception, match="uploads/"):  # its source is cleaned up
                 copy(*what, until=until)

@@ -226,13 +226,13 @@ def test_waits_fit_into_the_functions() -> None:
 
 
 def test_a_verdict_is_waited_for_longer_than_its_function_lives() -> None:
-    """And not so long that the driver's lease could end, or its own function."""
+    """And not so long that the driver would count as one that hangs, or its own function ends."""
     config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
     functions, limits = config["stages"]["v2"]["lambda_functions"], Limits()
     options: Any = verify_config(limits.verify_workers)
     waits = options.connect_timeout + options.read_timeout
     assert limits.verify_time < functions["verify"]["lambda_timeout"] < options.read_timeout
-    assert limits.drive_step + waits < limits.drive_lease
+    assert limits.drive_step + waits < limits.drive_longest
     for name, seconds in (("commit", COMMIT_SECONDS), ("sweep", SWEEP_SECONDS)):
         assert seconds + waits < functions[name]["lambda_timeout"]
     assert options.max_pool_connections == limits.verify_workers
