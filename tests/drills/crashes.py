@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.drills import garbage
 from tests.drills.figures import Figures
 from tests.drills.support import invariants
 from tests.drills.support.client import Stage
@@ -84,11 +85,15 @@ def _in_brief(case: Case) -> bool:
 
 
 def undisturbed(world: World, operation: Operation) -> list[str]:
-    """Do an operation without disturbing it; returns the names of its calls."""
+    """Do an operation without disturbing it; returns the names of its calls.
+
+    At the end everything is deleted, and nothing may be left of it.
+    """
     gate = Gate()
     stage, prepared = Stage.prepared(world, operation)
     operation.act(stage.client(gate), prepared)
     judge(stage)
+    garbage.nothing_left(stage)
     return gate.trace
 
 

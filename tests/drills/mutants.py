@@ -30,12 +30,18 @@ from chalicelib.errors import (
 from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.collector import collector, links
+from chalicelib.registry.collector.collector import Collector
+from chalicelib.registry.collector.links import Links, UnknownReferencesError
+from chalicelib.registry.collector.records import Records
+from chalicelib.registry.collector.seen import SeenHome
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.model import ManifestState, Stamp, bodies_of
+from chalicelib.registry.model import CollectorState, Garbage, ManifestState, Stamp, bodies_of
 from chalicelib.registry.outcomes import (
     CheckedObject,
+    CollectorMovedError,
     ObjectChangedError,
     PartsChangedError,
     SessionMovedError,
@@ -69,9 +75,10 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.rules.document import Rules
-from chalicelib.stores.dynamodb import blobs, in_use, manifests, sessions
+from chalicelib.stores.dynamodb import blobs, collection, in_use, manifests, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
+from chalicelib.stores.dynamodb.collection import CollectedItems
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
 from chalicelib.stores.dynamodb.keys import manifest_key, record_key, tag_key, tagged_key
@@ -79,7 +86,7 @@ from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3 import copies, objects
 from chalicelib.stores.s3.objects import S3ObjectStore
-from tests.drills import crashes, direct, faults, images, operations, pairs, races
+from tests.drills import crashes, direct, faults, garbage, images, operations, pairs, races
 from tests.drills import direct_parts as parts
 from tests.drills.direct_parts import BLOB, OTHER
 from tests.drills.figures import Figures
@@ -94,8 +101,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import InUse, Link, Manifest, UseSource
+    from chalicelib.registry.model import InUse, Link, Manifest, Record, UseSource
     from chalicelib.registry.outcomes import Part
+    from chalicelib.registry.ports import MetadataStore
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -264,6 +272,58 @@ def a_release_that_is_late() -> None:
     record = metadata.get_record(digest)
     if record is None or record.released_at != now + 60:
         raise Violation(f"{record} was released earlier than its last use")
+
+
+def _unlinked(stage: Stage) -> tuple[MetadataStore, Record]:
+    """Prepare a blob that its client has deleted; returns its record."""
+    garbage.deleted(stage)
+    metadata = stage.world.ports(Gate()).metadata
+    record = metadata.get_record(Digest.of(TEXT))
+    if record is None:
+        raise Violation("a record went with its last link")
+    return metadata, record
+
+
+def a_release_that_is_noted_twice() -> None:
+    """Note the release of a record that says when it was released: the time stays."""
+    metadata, record = _unlinked(Stage(TablesWorld(), Ledger()))
+    metadata.note_release(record, (record.released_at or 0.0) + 60)
+    if metadata.get_record(record.digest) != record:
+        raise Violation(f"{record} was released anew")
+
+
+def a_record_that_was_used_since() -> None:
+    """Drop a record that was linked, and released again, since it was read: it stays."""
+    stage = Stage(TablesWorld(), Ledger())
+    metadata, record = _unlinked(stage)
+    stage.world.clock.sleep(60)
+    garbage.deleted(stage)
+    if metadata.drop_record(record, stage.world.clock.now()):
+        raise Violation(f"{record} was used since it was read, and is dropped")
+
+
+def a_collector_that_was_overtaken() -> None:
+    """Save how far a collector is after another one has: it is told."""
+    metadata = TablesWorld().ports(Gate()).metadata
+    first = metadata.save_collector_state(None, CollectorState(""))
+    metadata.save_collector_state(first, first)
+    for read in (None, first):
+        with suppress(CollectorMovedError):
+            metadata.save_collector_state(read, first)
+            raise Violation("two collectors go on with one pass")
+
+
+def garbage_that_is_named() -> None:
+    """Delete garbage whose key a record names, by a hand at the table: the object stays."""
+    stage = Stage(TablesWorld(), Ledger())
+    garbage.pushed(HOME)(stage)
+    ports = stage.world.ports(Gate())
+    record = ports.metadata.get_record(Digest.of(TEXT))
+    if record is not None:
+        row = Garbage(record.key, record.digest, record.size, 0.0)
+        Records(ports, SMALL).delete([row])
+    if not stage.world.snapshot().objects:
+        raise Violation("an object that a record names was deleted as garbage")
 
 
 def a_record_renamed() -> None:
@@ -607,6 +667,10 @@ CLAUSES = [
     clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
+    clause("ABSENT", collection, checked=[a_collector_that_was_overtaken]),
+    clause("NO_LINKS", collection, raced=["collect, push to another repository"]),
+    clause("NO_RELEASE", collection, checked=[a_release_that_is_noted_twice]),
+    clause("released_at", collection, checked=[a_record_that_was_used_since]),
     clause("not_released_since", blobs, checked=[a_release_that_is_late]),
     clause("naming", blobs, checked=[a_record_renamed], raced=["push, push, object gone"]),
     clause("at_version", blobs, manifests, failed=["delete a blob"], raced=["delete, delete"]),
@@ -1717,3 +1781,274 @@ def _(step: Original, self: Verification, session: Session, *arguments: object) 
     stat = self._ports.objects.stat(staged.key)
     now = replace(session, staged=replace(staged, etag=stat.etag if stat else ""))
     return step(self, now, *arguments)
+
+
+# The mutants of the collector.
+
+
+@rule(
+    "a link is swept in any version",
+    "sweep_link",
+    CollectedItems,
+    raced=["collect, HEAD and manifest PUT", "late collect, HEAD and manifest PUT"],
+)
+def _(sweep: Original, *arguments: object) -> object:
+    with mock.patch.object(blobs, "at_version", return_value=ALWAYS):
+        return sweep(*arguments)
+
+
+@rule(
+    "a late collector sweeps in any version",
+    "sweep_link",
+    CollectedItems,
+    raced=["late collect, collect and push"],
+)
+def _(sweep: Original, *arguments: object) -> object:
+    with mock.patch.object(blobs, "at_version", return_value=ALWAYS):
+        return sweep(*arguments)
+
+
+@rule(
+    "a link is marked in any version",
+    "_rewritten",
+    CollectedItems,
+    raced=["collect, HEAD"],
+)
+def _(rewritten: Original, *arguments: object) -> object:
+    with mock.patch.object(collection, "at_version", return_value=ALWAYS):
+        return rewritten(*arguments)
+
+
+@rule(
+    "all versions are one text",
+    "_touch",
+    BlobItems,
+    raced=["collect, HEAD and manifest PUT"],
+)
+def _(touch: Original, self: BlobItems, link: Link, now: float) -> Update:
+    update: Update = touch(self, link, now)
+    return update._replace(set={**update.set, "version": {"S": link.version}})
+
+
+def _counted_versions() -> Mutant:
+    """Let each version be the number of the link's writes, which begins anew with a new link."""
+    names = ("_touch", "_link_put", "_rewritten")
+    touch, put, rewritten = (getattr(CollectedItems, name) for name in names)
+
+    def touched(self: BlobItems, link: Link, now: float) -> Update:
+        update: Update = touch(self, link, now)
+        version = {"S": str(int(link.version) + 1)}
+        return update._replace(set={**update.set, "version": version})
+
+    def marked(self: CollectedItems, link: Link, mark: str | None) -> object:
+        version = mock.Mock(return_value=str(int(link.version) + 1))
+        with mock.patch.object(self, "_new_id", version):
+            return rewritten(self, link, mark)
+
+    changes = [
+        Change(BlobItems, "_touch", touched),
+        Change(BlobItems, "_link_put", lambda self, link: put(self, replace(link, version="0"))),
+        Change(CollectedItems, "_rewritten", marked),
+    ]
+    return Mutant("a version is a counter", changes, raced=["late collect, collect and push twice"])
+
+
+RULES.append(_counted_versions())
+
+
+@rule(
+    "manifests are read before the mark",
+    "sweep",
+    Links,
+    raced=["collect, HEAD and manifest PUT", "collect, manifest PUT"],
+)
+def _(sweep: Original, self: Links, home: str, links: Sequence[Link]) -> object:
+    named = self._named(home, {link.digest for link in links})
+    with mock.patch.object(self, "_named", return_value=named):
+        return sweep(self, home, links)
+
+
+@rule(
+    "a manifest is pending after its links are read",
+    "_put_once",
+    Manifests,
+    raced=["collect, manifest PUT"],
+)
+def _(put: Original, self: Manifests, push: object, manifest: Manifest, *parsed: Any) -> None:  # noqa: ANN401 - as _put_once
+    total = self._check(manifest.repository, parsed[0], may_pull=True)
+    with mock.patch.object(self, "_check", return_value=total):
+        put(self, push, manifest, *parsed)
+
+
+@rule("a HEAD does not touch", "_fresh", Blobs, raced=["collect, HEAD and manifest PUT"])
+def _(_: Original, _self: Blobs, _link: Link) -> bool:
+    return True
+
+
+@rule("a push takes no mark away", "_unmark", Manifests, raced=["collect, manifest PUT"])
+def _(_: Original, _self: Manifests, _link: Link, _now: float) -> None:
+    return
+
+
+def _no_root(state: ManifestState, crashed: str) -> Mutant:
+    """Let manifests of a state keep no blobs."""
+    name, named_by = "_add_manifest", Links.named_by
+    add = getattr(SeenHome, name)
+
+    def added(self: SeenHome, manifest: Manifest) -> None:
+        if manifest.state is not state:
+            add(self, manifest)
+
+    def named(self: Links, manifest: Manifest) -> object:
+        return () if manifest.state is state else named_by(self, manifest)
+
+    changes = [Change(SeenHome, name, added), Change(Links, "named_by", named)]
+    return Mutant(f"{state} manifests keep nothing", changes, crashed=[crashed])
+
+
+RULES += [
+    _no_root(ManifestState.PENDING, "collect beside a pending manifest"),
+    _no_root(ManifestState.DELETING, "collect beside a manifest half deleted"),
+    _no_root(ManifestState.TRASHED, "collect beside the trash"),
+    _no_root(ManifestState.LIVE, "collect beside a build cache"),
+]
+
+
+@rule(
+    "what stands in a body is not named",
+    "named_by",
+    Links,
+    crashed=["collect beside references in a body"],
+)
+def _(_: Original, _self: Links, manifest: Manifest) -> object:
+    return manifest.references or ()
+
+
+@rule(
+    "what is unknown is nothing",
+    "named_by",
+    Links,
+    crashed=["collect beside a manifest whose body has not come"],
+)
+def _(named_by: Original, *arguments: object) -> object:
+    with suppress(UnknownReferencesError):
+        return named_by(*arguments)
+    return ()
+
+
+@rule(
+    "a large manifest of 0.1 does not name its body",
+    "named_by",
+    Links,
+    crashed=["collect beside a large manifest of 0.1"],
+)
+def _(named_by: Original, self: Links, manifest: Manifest) -> object:
+    return [digest for digest in named_by(self, manifest) if digest != manifest.digest]
+
+
+@rule(
+    "bodies are kept like layers",
+    "owner_of_bodies",
+    links,
+    collector,
+    crashed=["collect beside a large manifest"],
+)
+def _(_: Original, _home: str) -> None:
+    return
+
+
+@rule(
+    "a link has no time of grace",
+    "homes_and_rows",
+    collector,
+    crashed=["collect new layers"],
+)
+def _(homes: Original, rows: object, _before: float) -> object:
+    return homes(rows, math.inf)
+
+
+@rule("a record has no time of grace", "is_over", Records, crashed=["collect what is just deleted"])
+def _(_: Original, _self: Records, record: Record, _now: float) -> bool:
+    return not record.links
+
+
+@rule(
+    "objects are deleted before their records",
+    "drop",
+    Records,
+    raced=["collect, push to another repository"],
+)
+def _(drop: Original, self: Records, records: Sequence[Record]) -> object:
+    now = self._ports.clock.now()
+    self._ports.objects.delete([each.key for each in records if self.is_over(each, now)])
+    return drop(self, records)
+
+
+@rule(
+    "a row of garbage goes before its object",
+    "delete",
+    Records,
+    crashed=["collect a blob that was deleted"],
+)
+def _(delete: Original, self: Records, rows: Sequence[Garbage]) -> object:
+    self._metadata.forget_garbage(rows)
+    return delete(self, rows)
+
+
+@rule("a record goes without a row", "drop_record", CollectedItems, crashed=["collect old layers"])
+def _(drop: Original, self: CollectedItems, record: Record, now: float) -> object:
+    dropped = drop(self, record, now)
+    self.forget_garbage([Garbage(record.key, record.digest, record.size, now)])
+    return dropped
+
+
+@rule("garbage is deleted whatever names it", "delete", Records, checked=[garbage_that_is_named])
+def _(_: Original, self: Records, rows: Sequence[Garbage]) -> object:
+    self._ports.objects.delete([row.key for row in rows])
+    return rows
+
+
+@rule(
+    "a state is written by whoever comes",
+    "save_collector_state",
+    CollectedItems,
+    checked=[a_collector_that_was_overtaken],
+)
+def _(save: Original, *arguments: object) -> object:
+    with mock.patch.multiple(collection, ABSENT=ALWAYS, at_version=_always):
+        return save(*arguments)
+
+
+@rule(
+    "a session that may publish owns no object",
+    "_given_up",
+    Strays,
+    crashed=["collect beside a commit"],
+)
+def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> bool:
+    del end
+    return True
+
+
+@rule(
+    "a pass that failed is over",
+    "_surviving",
+    Collector,
+    failed=["collect old layers"],
+)
+@contextmanager
+def _(_: Original, _self: Collector, _what: str, _run: object) -> Iterator[None]:
+    with suppress(RegistryError):
+        yield
+
+
+@rule(
+    "a preview's list is what it was",
+    "_sweep_listed",
+    Collector,
+    crashed=["collect what a preview lists, used since"],
+)
+def _(_: Original, self: Collector, home: str, findings: Sequence[Any], _run: object) -> None:
+    metadata = self._metadata
+    for link in metadata.get_links(home, [each.digest for each in findings]).values():
+        metadata.sweep_link(link)

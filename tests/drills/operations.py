@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, edge, images, leases, trash
+from tests.drills import direct, edge, garbage, images, leases, trash
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
@@ -358,6 +358,16 @@ def healing(
     return act
 
 
+def in_turn(*acts: Callable[[Client, Any], object]) -> Callable[[Client, Any], None]:
+    """Do all of these, one after the other."""
+
+    def act(client: Client, prepared: object) -> None:
+        for each in acts:
+            each(client, prepared)
+
+    return act
+
+
 def mounting(client: Client, _: object) -> None:
     """Mount the blob."""
     if not client.mount(HOME, AWAY, Upload(TEXT)):
@@ -420,6 +430,8 @@ class Operation:
 DAYS = 24 * 8
 """In hours: past the life of a session, and of what a link's last use is worth."""
 SMALL_BODY = SMALL._replace(body_inline=64)
+FEW_REFERENCES = SMALL_BODY._replace(references_inline=1)
+"""What a manifest names stands in its body, which is not in its row."""
 GONE = SMALL._replace(trash=0.0)
 GONE_BODY = SMALL_BODY._replace(trash=0.0)
 """Without a trash."""
@@ -686,6 +698,62 @@ LEASES = [
     Operation("delete a tag of what is in use", images.deleting_tag, leases.live),
 ]
 
+GARBAGE = [
+    Operation("collect, nothing to do", garbage.leaving(garbage.collecting)),
+    Operation("collect old layers",
+              garbage.leaving(garbage.collecting), garbage.old(images.layers)),
+    Operation("collect new layers",
+              garbage.leaving(garbage.at_once, *garbage.PARTS_OF_IMAGE), images.layers),
+    Operation("collect beside an image",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(images.live))),
+    Operation("collect beside a pending manifest",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(images.pending))),
+    Operation("collect beside a manifest half deleted",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(images.half_deleted))),
+    Operation("collect beside the trash",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(trash.deleted))),
+    Operation("collect beside a large manifest",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(images.live)), SMALL_BODY),
+    Operation("collect beside references in a body",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE),
+              garbage.old(garbage.with_waste(images.live)), FEW_REFERENCES),
+    Operation("collect beside a manifest whose body has not come",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE, TEXT),
+              garbage.old(garbage.with_waste(images.pending)), FEW_REFERENCES),
+    Operation("collect beside a large manifest of 0.1",
+              garbage.leaving(garbage.collecting, *garbage.PARTS_OF_IMAGE, images.NEW),
+              garbage.old(images.of_0_1), SMALL_BODY),
+    Operation("collect beside a build cache",
+              garbage.leaving(garbage.collecting, images.LAYERS[0]), garbage.old(garbage.cached)),
+    Operation("collect a blob of two repositories",
+              garbage.leaving(garbage.collecting), garbage.old(garbage.pushed(HOME, AWAY))),
+    Operation("collect a blob that was deleted",
+              garbage.leaving(garbage.collecting), garbage.old(garbage.deleted)),
+    Operation("collect a blob that was deleted in 0.1",
+              garbage.leaving(garbage.twice), garbage.old(garbage.of_0_1)),
+    Operation("collect what was half collected",
+              garbage.leaving(garbage.collecting), garbage.old(garbage.half_collected)),
+    Operation("collect a body whose manifest is gone",
+              garbage.leaving(garbage.collecting), garbage.old(garbage.body_alone), SMALL_BODY),
+    Operation("collect blobs whose objects are gone",
+              garbage.leaving(garbage.collecting), garbage.old(buried(garbage.pushed(HOME)))),
+    Operation("collect what is just deleted", garbage.keeping(garbage.at_once), garbage.deleted),
+    Operation("collect beside a commit", in_turn(garbage.at_once, closing(TEXT[:15])),
+              left(COPIED)),
+    Operation("collect strays", garbage.leaving(garbage.collecting),
+              garbage.unlisted(garbage.strays)),
+    Operation("collect what a preview lists, used since",
+              garbage.leaving(garbage.by_old_list, *garbage.PARTS_OF_IMAGE),
+              garbage.old(images.layers)),
+    Operation("collect what a preview lists", garbage.leaving(garbage.by_list),
+              garbage.old(garbage.pushed(HOME, AWAY))),
+]
+
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
@@ -739,5 +807,6 @@ ALL = [
     *RULES,
     *TRASH,
     *LEASES,
+    *GARBAGE,
     *SWEEPS,
 ]

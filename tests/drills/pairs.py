@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, edge, images, leases, trash
+from tests.drills import direct, edge, garbage, images, leases, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
+    FEW_REFERENCES,
     GONE,
     GONE_BODY,
     SMALL_BODY,
     buried,
     elsewhere,
     held,
+    in_turn,
     leased,
     offset_at,
     opened,
@@ -196,16 +198,6 @@ def pullable_from(*repositories: str) -> Body:
 def tagged(body: bytes) -> Body:
     """The tag names this manifest."""
     return lambda client, _: images.require_named(client, body, ("v1",))
-
-
-def in_turn(*bodies: Body) -> Body:
-    """Do all of these, one after the other."""
-
-    def finish(client: Client, prepared: object) -> None:
-        for body in bodies:
-            body(client, prepared)
-
-    return finish
 
 
 def never_moved(client: Client, _: object) -> None:
@@ -525,6 +517,79 @@ LEASES = [
           leases.beside(leases.refreshing(leases.LAST))], late=True),
 ]
 
+GARBAGE = [
+    Race("collect, HEAD and manifest PUT", garbage.old(images.layers),
+         [garbage.collecting, garbage.heading_and_putting], garbage.whole),
+    Race("collect, HEAD", garbage.old(garbage.pushed(HOME)),
+         [garbage.collecting, garbage.heading], garbage.whole),
+    Race("collect, manifest PUT", garbage.old(images.layers),
+         [garbage.collecting, garbage.putting], garbage.whole),
+    Race("collect, large manifest PUT", garbage.old(images.layers),
+         [garbage.collecting, garbage.putting], garbage.whole, SMALL_BODY),
+    Race("collect, manifest PUT, references in the body", garbage.old(images.layers),
+         [garbage.collecting, garbage.putting], garbage.whole, FEW_REFERENCES),
+    Race("collect, tag moves", garbage.old(garbage.with_waste(images.tagged_before)),
+         [garbage.collecting, tagging(images.NEW)], garbage.whole),
+    Race("collect, push", garbage.old(garbage.pushed(HOME)),
+         [garbage.collecting, garbage.pushing(whole=True)], garbage.whole),
+    Race("collect, push to another repository", garbage.old(garbage.deleted),
+         [garbage.collecting, garbage.pushing(AWAY, whole=True)], garbage.whole),
+    Race("collect, push in chunks", garbage.old(garbage.deleted),
+         [garbage.collecting, garbage.pushing(chunks=(20, 20))], garbage.whole),
+    Race("collect, push in chunks to two repositories", garbage.old(garbage.pushed(AWAY)),
+         [garbage.collecting, garbage.pushing(chunks=(20, 20))], garbage.whole),
+    Race("collect, push, object gone", garbage.old(buried(garbage.pushed(HOME))),
+         [garbage.collecting, garbage.pushing(AWAY, whole=True)], garbage.whole),
+    Race("collect, push of what is half collected", garbage.old(garbage.half_collected),
+         [garbage.collecting, garbage.pushing(whole=True)], garbage.whole),
+    Race("collect, direct push", garbage.old(garbage.pushed(HOME)),
+         [garbage.collecting, direct.pushing()], garbage.whole),
+    Race("collect, mount", garbage.old(garbage.pushed(AWAY)),
+         [garbage.collecting, garbage.mounting], garbage.whole),
+    Race("collect, pull", garbage.old(garbage.pushed(HOME)),
+         [garbage.collecting, garbage.pulling], garbage.whole),
+    Race("collect, DELETE of the blob", garbage.old(garbage.pushed(HOME, AWAY)),
+         [garbage.collecting, deleting(HOME)], garbage.whole),
+    Race("collect, delete", garbage.old(images.live),
+         [garbage.collecting, deleting_manifest(NEW)], garbage.whole),
+    Race("collect, delete, no trash", garbage.ending(images.live),
+         [garbage.collecting, deleting_manifest(NEW)], garbage.whole, GONE_BODY),
+    Race("collect, delete and put", garbage.ending(images.live),
+         [garbage.collecting, garbage.replacing], garbage.whole, GONE),
+    Race("collect, restore", garbage.old(trash.deleted),
+         [garbage.collecting, trash.trying()], garbage.whole),
+    Race("collect, restore of a large manifest", garbage.old(trash.deleted),
+         [garbage.collecting, trash.trying()], garbage.whole, SMALL_BODY),
+    Race("collect, empty trash", garbage.ending(garbage.waiting(trash.deleted)),
+         [garbage.collecting, sweeping()], garbage.whole, SMALL_BODY),
+    Race("collect, restore at the end", garbage.old(trash.ending_soon, 5.0),
+         [garbage.once, in_turn(trash.trying(), sweeping(20))], garbage.whole),
+    Race("collect, sweep of a pending manifest", garbage.ending(images.pending_with_body),
+         [garbage.collecting, sweeping()], garbage.whole, SMALL_BODY),
+    Race("collect, put of what is pending", garbage.old(images.pending),
+         [garbage.collecting, garbage.putting], garbage.whole),
+    Race("collect, collect", garbage.old(garbage.pushed(HOME, AWAY)),
+         [garbage.collecting] * 2, garbage.whole),
+    Race("collect from the beginning, collect", garbage.old(garbage.half_collected),
+         [garbage.once, garbage.collecting], garbage.whole),
+    Race("collect, sweeper, strays", garbage.unlisted(garbage.strays),
+         [garbage.once, sweeping()], garbage.whole),
+    Race("late collect, HEAD and manifest PUT", garbage.old(images.layers),
+         [garbage.once, garbage.days_later(garbage.heading_and_putting)], garbage.whole,
+         late=True),
+    Race("late collect, manifest PUT", garbage.old(images.layers),
+         [garbage.once, garbage.days_later(garbage.putting)], garbage.whole, late=True),
+    Race("late collect, collect and push", garbage.old(garbage.pushed(HOME)),
+         [garbage.once, in_turn(garbage.once, garbage.pushing(whole=True))], garbage.whole,
+         late=True),
+    Race("late collect, collect and push twice", garbage.old(garbage.pushed(HOME)),
+         [garbage.once, in_turn(garbage.once, *[garbage.pushing(whole=True)] * 2)], garbage.whole,
+         late=True),
+    Race("late collect, push and collect", garbage.old(garbage.deleted),
+         [garbage.once, in_turn(garbage.pushing(AWAY, whole=True), garbage.once)],
+         garbage.whole, late=True),
+]
+
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
@@ -562,5 +627,6 @@ ALL = [
     *RULES,
     *TRASH,
     *LEASES,
+    *GARBAGE,
     *SWEEPS,
 ]

@@ -185,7 +185,7 @@ class MemoryTables:
 def _updated(before: Attributes, request: Mapping[str, Any]) -> Attributes:
     """Return an item after an UpdateExpression: SET of values and sums, then REMOVE."""
     sets, _, removes = request["UpdateExpression"].partition("REMOVE ")
-    values, after = request["ExpressionAttributeValues"], dict(before)
+    values, after = request.get("ExpressionAttributeValues", {}), dict(before)
     for name, added_to, value in _ASSIGNMENT.findall(sets):
         after[name] = values[value]
         if added_to:

@@ -418,6 +418,8 @@ class Collector:
                     return False
                 with self._surviving(f"collecting {home}", run):
                     self._sweep_listed(home, batch, run)
+        if run.errors:
+            return False  # what those links keep would be said to be in use
         work = (
             (self._drop_listed, of_kind[FindingKind.BLOB]),
             (self._delete_garbage, of_kind[FindingKind.GARBAGE]),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.registry.keys import data_key, read_direct_key, session_prefix
-from chalicelib.registry.model import ManifestState, bodies_of
+from chalicelib.registry.model import ManifestState, bodies_of, owner_of_bodies
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
@@ -99,9 +99,9 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     _history(seen)
     _in_use(seen, ledger)
     _sessions(seen, ledger)
-    _nothing_unnamed(seen)
+    _nothing_unnamed(seen, ledger)
     if final:
-        _nothing_left(seen)
+        _nothing_left(seen, ledger)
 
 
 def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None:
@@ -277,9 +277,12 @@ def _joined(session: Session, chunks: list[tuple[int, bytes]]) -> bytes | None:
     return whole if len(whole) == session.offset else None
 
 
-def _nothing_unnamed(seen: Snapshot) -> None:
+def _nothing_unnamed(seen: Snapshot, ledger: Ledger) -> None:
     """Require that whatever is in S3 is named by an item, from which it can be found again."""
     named = {record.key for record in seen.records.values()}
+    both = named & seen.garbage.keys()
+    _require(not both, f"{both} are garbage, and records name them")
+    named |= seen.garbage.keys() | ledger.strays
     keys = [*seen.objects, *(key for key, _ in seen.multiparts)]
     for key in keys:
         if key in named:
@@ -297,16 +300,16 @@ def _may_own(session: Session, key: str) -> bool:
     return key.startswith(prefixes) or (key.startswith("blobs/") and key.endswith(f"/{session.id}"))
 
 
-def _nothing_left(seen: Snapshot) -> None:
-    named = {record.key for record in seen.records.values()}
+def _nothing_left(seen: Snapshot, ledger: Ledger) -> None:
+    named = {record.key for record in seen.records.values()} | seen.garbage.keys() | ledger.strays
     left = [key for key in seen.objects if key not in named]
     _require(not left, f"left at the end: {left}")
     _require(not seen.multiparts, f"open at the end: {list(seen.multiparts)}")
     for manifest in seen.manifests.values():
         _require(manifest.state is ManifestState.LIVE, f"dead at the end: {manifest}")
     for home, digest in seen.links:
-        repository, _, bodies = home.partition("#")
-        if bodies:
+        repository = owner_of_bodies(home)
+        if repository is not None and (home, digest) not in ledger.unlinked:
             owner = seen.manifests.get((repository, digest))
             _require(
                 owner and owner.body is None, f"the body of {digest} is left, which is {owner}"

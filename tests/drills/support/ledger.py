@@ -43,6 +43,8 @@ class Ledger:
     """Sessions whose bytes the drill itself deleted: they end as lost."""
     dead: set[str] = field(default_factory=set)
     """Keys of blobs whose objects the drill itself deleted: a push brings them anew."""
+    strays: set[str] = field(default_factory=set)
+    """Keys of objects that the drill itself put where nothing names them."""
     durable_bytes: dict[str, int] = field(default_factory=dict)
     """How many bytes of a session were answered as durable, at most."""
     chunks: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
