@@ -102,5 +102,12 @@ def sweep(event: CloudWatchEvent) -> None:
     wiring.sweep()
 
 
+@app.schedule(Rate(1, unit=Rate.HOURS), name="collect")
+def collect(event: CloudWatchEvent) -> None:
+    """Apply the retention rules, and delete the blobs that nothing needs any more."""
+    del event
+    wiring.collect()
+
+
 gc.freeze()
 gc.enable()

@@ -12,7 +12,7 @@ class LogLine(NamedTuple):
     """The log line of one invocation; what does not apply is None. See `docs/observability.md`."""
 
     action: str | None
-    """The action that a principal needs, or the function: commit, sweep, authorize."""
+    """The action that a principal needs, or the function: commit, sweep, collect, authorize."""
     status: int
     """The HTTP status; other functions have the status that fits their outcome."""
     milliseconds: float
@@ -45,7 +45,17 @@ class LogLine(NamedTuple):
     swept: dict[str, int] | None = None
     """How many sessions and manifests the sweeper left in which way."""
     finished: bool | None = None
-    """Whether the sweeper finished all that was due."""
+    """Whether the sweeper finished all that was due, or the collector its pass."""
+    expired: dict[str, int] | None = None
+    """How many images retention looked at, and moved to the trash."""
+    collected: dict[str, int] | None = None
+    """How many things the collector met, deleted and left."""
+    bytes_freed: int | None = None
+    """The bytes of the objects that it deleted."""
+    lost: int | None = None
+    """Blobs that the collector found without their bytes."""
+    pass_age: int | None = None
+    """Seconds since the collector's pass began; None between two passes."""
 
 
 def line_of(tally: Tally, *, action: str | None, status: int, **fields: Any) -> LogLine:  # noqa: ANN401 - any field of LogLine

@@ -18,6 +18,9 @@ from chalicelib.telemetry.tally import tallied
 NAMESPACE = "moorage"
 """The name above all loggers of chalicelib."""
 
+LONGEST_PASS = 3 * 24 * 3600
+"""Seconds after which a pass of the collector that is not over is trouble."""
+
 _log = logging.getLogger("moorage.log")
 _printers: list[Callable[[LogLine], None]] = []
 
@@ -87,6 +90,8 @@ def invocation(logger: logging.Logger, action: str, **known: Any) -> Iterator[di
 
 def _level(line: LogLine) -> int:
     # Alarms read these lines, so a deployment that logs warnings only must still write them. A
-    # client's usual errors (401, 404, 416) are no warning; a commit that found no bytes is.
+    # client's usual errors (401, 404, 416) are no warning; a commit that found no bytes is, and so
+    # is what the collector found lost, or did not come to an end with.
     lost = line.action == "commit" and line.status >= HTTPStatus.BAD_REQUEST
+    lost = lost or (line.lost or 0) > 0 or (line.pass_age or 0) > LONGEST_PASS
     return logging.WARNING if lost or line.status >= HTTPStatus.TOO_MANY_REQUESTS else logging.INFO

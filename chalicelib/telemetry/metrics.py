@@ -19,6 +19,9 @@ WORKS = ("pull", "push", "background", "other")
 OUTCOMES = ("committed", "cancelled", "cleaned", "postponed", "manifest", "failed")
 """The sweeper's outcomes that are metrics: `nothing` is no work."""
 
+COLLECTED = ("links", "records", "objects")
+"""What the collector deletes that is a metric."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -48,6 +51,10 @@ METRICS: Mapping[str, Metric] = {
     "S3Calls": Metric("Count", "work", WORKS),
     "DynamoDBCalls": Metric("Count", "work", WORKS),
     "Swept": Metric("Count", "outcome", OUTCOMES),
+    "Expired": Metric("Count"),
+    "Collected": Metric("Count", "kind", COLLECTED),
+    "BytesFreed": Metric("Bytes"),
+    "LostBlobs": Metric("Count"),
 }
 
 _PULLED = frozenset({200, 206, 307})
@@ -58,6 +65,7 @@ _WORK_OF = {
     "commit": "background",
     "verify": "background",
     "sweep": "background",
+    "collect": "background",
 }
 
 Dimension = tuple[str, str] | None
@@ -77,6 +85,9 @@ def measured(line: LogLine) -> dict[Dimension, dict[str, float]]:
     for outcome, number in (line.swept or {}).items():
         if outcome in OUTCOMES and number:
             found["outcome", outcome]["Swept"] = number
+    for kind in COLLECTED:
+        if gone := (line.collected or {}).get(kind):
+            found["kind", kind]["Collected"] = gone
     return {dimension: values for dimension, values in found.items() if values}
 
 
@@ -94,6 +105,8 @@ def _work(line: LogLine) -> dict[str, float]:
         "LeasesTakenOver": line.taken_over,
         "HashStateFallbacks": line.unhashed,
         "CommitSeconds": seconds if line.committed and not manifest else 0,
+        "Expired": (line.expired or {}).get("images", 0),
+        "BytesFreed": line.bytes_freed or 0,
     }
 
 
@@ -106,6 +119,7 @@ def _trouble(line: LogLine) -> dict[str, float]:
         "Throttled": throttled,
         "ColdStarts": line.cold_start,
         "AwsRetries": line.retries,
+        "LostBlobs": line.lost or 0,
     }
 
 

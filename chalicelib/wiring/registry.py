@@ -39,6 +39,9 @@ COMMIT_SECONDS = 600.0
 SWEEP_SECONDS = 600.0
 """How long one run of the sweeper may go on taking up work: its function's time is longer."""
 
+COLLECT_SECONDS = 780.0
+"""The same of retention and the collector, whose last steps are short: two minutes are left."""
+
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
@@ -99,30 +102,47 @@ def sweep(seconds: float = SWEEP_SECONDS) -> "SweepReport":
     return swept
 
 
+def collect(seconds: float = COLLECT_SECONDS) -> None:
+    """Apply the retention rules, then collect garbage: what the collect function does, hourly.
+
+    Each goes on where its last run ended. If retention fails, the collector runs all the same.
+    """
+    now = time.time()
+    with log.invocation(_log, "collect") as fields:
+        try:
+            expired = registry().retention.run(now + seconds / 2)
+            names = ("repositories", "images", "manifests", "used_meanwhile", "errors")
+            numbers = {name: getattr(expired, name) for name in names}
+            fields["expired"] = {**numbers, "stopped": len(expired.stopped)}
+        finally:
+            if settings().collect:
+                fields.update(_collected(now, now + seconds))
+
+
+def _collected(now: float, until: float) -> dict[str, object]:
+    """Run the collector; return the fields of its log line."""
+    report = registry().collector.run(until)
+    names = ("repositories", "links", "records", "objects", "healed", "errors")
+    numbers = {name: getattr(report, name) for name in names}
+    return {
+        "collected": {**numbers, "left": len(report.left), "skipped": len(report.skipped)},
+        "bytes_freed": report.freed,
+        "lost": len(report.lost),
+        "finished": report.finished,
+        "pass_age": None if report.began_at is None else round(now - report.began_at),
+    }
+
+
 @lru_cache(maxsize=1)
 def registry() -> "Registry":
     """Build the registry over S3 and DynamoDB."""
-    from chalicelib.registry.registry import Registry
-    from chalicelib.registry.service import Limits, Ports
-    from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
-    from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
     from chalicelib.stores.s3.copies import COPY_THREADS
-    from chalicelib.stores.s3.objects import (
-        WORKER_PATIENCE,
-        S3ObjectStore,
-        s3_config,
-    )
+    from chalicelib.stores.s3.objects import WORKER_PATIENCE, s3_config
+    from chalicelib.wiring.assembly import Clients, assembled, limits_of
     from chalicelib.wiring.keys import ticket_keys
 
     config = settings()
-    clock = SystemClock()
-    dynamodb = dynamodb_client()
-    limits = Limits(
-        sparse_index=config.sparse_index,
-        sparse_image=config.sparse_image,
-        anonymous_mount=config.anonymous_mount,
-        trash=config.trash_days * 24 * 3600.0,
-    )
+    limits = limits_of(config)
     workers = FunctionWorkers(
         ThreadWorkers(commit_session, _verdict),
         commit_function=config.commit_function,
@@ -136,16 +156,8 @@ def registry() -> "Registry":
         if config.commit_function
         else s3_config(emulated=config.emulated, patience=WORKER_PATIENCE, connections=COPY_THREADS)
     )
-    s3 = client("s3", s3_options)
-    ports = Ports(
-        objects=S3ObjectStore(s3, config.bucket),
-        sessions=DynamoSessionStore(dynamodb, config.uploads_table),
-        metadata=DynamoMetadataStore(dynamodb, config.registry_table, config.uploads_table),
-        workers=workers,
-        clock=clock,
-        ticket_keys=ticket_keys(config),
-    )
-    return Registry(ports, limits)
+    clients = Clients(client("s3", s3_options), dynamodb_client())
+    return assembled(config, limits, clients, SystemClock(), workers, ticket_keys(config))
 
 
 @lru_cache(maxsize=1)

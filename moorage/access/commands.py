@@ -248,6 +248,30 @@ def table_name(aws: Aws, stack: str, export: str, local: str) -> str:
     )
 
 
+def data_names(
+    aws: Aws,
+    stack: str,
+    *,
+    bucket: str | None = None,
+    registry_table: str | None = None,
+    uploads_table: str | None = None,
+) -> DataNames:
+    """Return the names of a registry's bucket and tables: those given, else as `table_name`.
+
+    That of the table `access` is a local registry's: nobody asks for it here.
+    """
+    local = DataNames()
+
+    def name(given: str | None, export: str, otherwise: str) -> str:
+        return given or table_name(aws, stack, export, otherwise)
+
+    return DataNames(
+        name(bucket, "BucketName", local.bucket),
+        name(registry_table, "RegistryTableName", local.registry_table),
+        name(uploads_table, "UploadsTableName", local.uploads_table),
+    )
+
+
 def _grants(wanted: Sequence[str]) -> Grants:
     with _readable():
         grants = Grants.parse(wanted)

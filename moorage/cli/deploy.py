@@ -33,7 +33,7 @@ _PARAMETERS = (
     ("tracing", "Tracing", "0|1", "traces by X-Ray, which cost"),
     ("api-memory", "ApiMemory", "MB", "memory of the API"),
     ("authorizer-memory", "AuthorizerMemory", "MB", "memory of the authorizer"),
-    ("worker-memory", "WorkerMemory", "MB", "memory of commit and sweep"),
+    ("worker-memory", "WorkerMemory", "MB", "memory of commit, verify, sweep and collect"),
     (
         "head-strategy",
         "HeadStrategy",
@@ -52,6 +52,13 @@ _PARAMETERS = (
         "TrashDays",
         "N",
         "days that a deleted image can be brought back; 0: none",
+    ),
+    ("garbage-collection", "GarbageCollection", "0|1", "0 deletes no blob that nothing needs"),
+    (
+        "grace-hours",
+        "GraceHours",
+        "N",
+        "hours that the collector waits with a blob; a day at least",
     ),
     ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
 )

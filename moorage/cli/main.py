@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from moorage.cli import access, client, deploy, repo, retention, serve, transfer, usage
+from moorage.cli import access, client, deploy, garbage, repo, retention, serve, transfer, usage
 from moorage.cli.command import Group, usage_error
 from moorage.cli.options import option
 
@@ -15,7 +15,7 @@ _NAME = "moorage"
 _SECTIONS = {
     "Serve": (serve.local, serve.gateway, serve.proxy, serve.edge),
     "Move images": (transfer.push, transfer.pull, transfer.copy),
-    "Look after them": (repo.repo, retention.retention, usage.usage),
+    "Look after them": (repo.repo, retention.retention, usage.usage, garbage.collect),
     "Use and check": (client.login, client.doctor),
     "Manage access": (access.token, access.grant, access.public, access.trust, access.key),
     "Manage tags": (access.rules,),

@@ -6,7 +6,7 @@ Results go to stdout and all else to stderr. Colour is for terminals only, and n
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -50,15 +50,18 @@ def agreed(question: str) -> bool:
 
 
 @contextlib.contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Show at a terminal that the block still runs; what it prints appears above that line."""
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Show at a terminal that the block still runs; what it prints appears above that line.
+
+    The block is given what shows another text.
+    """
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield
+        yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - costs 60 ms, and only a terminal needs it
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield status.update
 
 
 def _table(listing: "Listing") -> None:

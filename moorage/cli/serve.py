@@ -73,6 +73,20 @@ _head_mode = option(
     "write an admin's API token here, instead of showing it",
     variable="ADMIN_TOKEN_FILE",
 )
+@option(
+    "--grace",
+    COUNT,
+    "how many seconds the garbage collector leaves alone what no manifest names; by default a day."
+    " A push that takes longer is refused at its end",
+    variable="GRACE",
+)
+@option(
+    "--gc/--no-gc collect",
+    None,
+    "collect garbage, as a deployment does",
+    default=lambda: True,
+    show_default=False,
+)
 @click.pass_obj
 def local(log_level: str, /, **options: Any) -> int:
     """Run a registry on this machine, with AWS emulated, until Ctrl-C."""
@@ -97,6 +111,11 @@ def local(log_level: str, /, **options: Any) -> int:
 )
 @option(
     "--timeout timeout_seconds", SECONDS, "the integration's, and the function's deadline", "29"
+)
+@option(
+    "--every every_seconds",
+    SECONDS,
+    "how often scheduled functions run; by default hourly, as a deployment's",
 )
 def gateway(head_mode: str, **options: Any) -> None:
     """Serve app.py as API Gateway and Lambda would. MOORAGE_* and AWS_* variables configure it."""

@@ -24,6 +24,7 @@ OPERATIONS: Final = {
             "GetItem",
             "PutItem",
             "Query",
+            "Scan",
             "TransactWriteItems",
             "UpdateItem",
         }

@@ -32,6 +32,7 @@ from moorage.gateway.faults import GatewayError, GatewayFault, GatewayResponse
 from moorage.gateway.function import Invoker, LambdaFunction
 from moorage.gateway.response import HeadMode, read_answer, to_http
 from moorage.gateway.rest_api import RestApi, rest_api_of
+from moorage.gateway.schedule import Schedule, scheduled_functions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ class GatewayOptions:
     function's deadline. A client may pause for `idle_seconds`, and
     its body may take `slow_seconds` on top of a second for each 16 KiB. `most_held` is how many
     bytes of bodies all requests together may hold. `allow_hosts` are answered to beside this
-    machine's names.
+    machine's names. `every_seconds` is how often scheduled functions run; None: as app.py says.
     """
 
     host: str = "127.0.0.1"
@@ -72,6 +73,7 @@ class GatewayOptions:
     slow_seconds: float = 60.0
     most_held: int = MOST_HELD
     allow_hosts: Sequence[str] = ()
+    every_seconds: float | None = None
 
 
 class Gateway:
@@ -90,6 +92,7 @@ class Gateway:
         self._runner: web.ServerRunner | None = None
         self._invoker: Invoker | None = None
         self._authorizers: dict[int, RunningAuthorizer] = {}
+        self._schedule = Schedule(scheduled_functions(function), options.every_seconds)
 
     @property
     def url(self) -> str:
@@ -117,12 +120,14 @@ class Gateway:
             for authorizer in self._api.authorizers.values()
         }
         self._stopping = False
+        self._schedule.start()
 
     async def stop(self) -> None:
         """Stop listening, answer what functions have begun, then close every connection."""
         if self._runner is None or self._invoker is None:
             return
         self._stopping = True
+        self._schedule.stop()
         for site in self._runner.sites:
             await site.stop()
         for authorizer in self._authorizers.values():

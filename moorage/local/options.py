@@ -22,6 +22,7 @@ _NOT_INHERITED = (
     "MOORAGE_URL",
 )
 _AIRPLAY_PORT = 5000
+_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class LocalOptions:
 
     `inline_limit` is in bytes; None: the registry's own default. With `auth` access is controlled,
     and the admin's API token is written to `admin_token_file`, or printed. Gateway and proxy answer
-    to the hosts in `allow_hosts` too.
+    to the hosts in `allow_hosts` too. `grace` is the collector's, in seconds; with `collect` off
+    nothing is ever collected.
     """
 
     gateway_port: int = 8000
@@ -44,11 +46,18 @@ class LocalOptions:
     auth: bool = False
     admin_token_file: Path | None = None
     allow_hosts: Sequence[str] = ()
+    grace: int | None = None
+    collect: bool = True
 
     @property
     def gateway_url(self) -> str:
         """The gateway's URL, without a path: the registry's public URL."""
         return f"http://{ports.LOOPBACK}:{self.gateway_port}"
+
+    @property
+    def every_seconds(self) -> int | None:
+        """How often scheduled functions run: whenever a short grace ends; None: hourly."""
+        return self.grace if self.grace is not None and self.grace < _HOUR else None
 
 
 def with_ports(options: LocalOptions) -> LocalOptions:
@@ -103,6 +112,10 @@ def gateway_environment(
     environment["MOORAGE_HEAD_STRATEGY"] = "body" if options.head_mode == "body" else "redirect"
     if options.inline_limit is not None:
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
+    if options.grace is not None:
+        environment["MOORAGE_GC_GRACE"] = f"{options.grace}s"
+    if not options.collect:
+        environment["MOORAGE_GC"] = "0"
     return environment | {
         # glibc gives every thread an arena, and chunks of 4 MiB would fill all of them.
         "MALLOC_ARENA_MAX": "2",

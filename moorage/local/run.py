@@ -86,7 +86,15 @@ class _Local:
         more = ("--log-level", options.log_level, *allowed)
         gateway, proxy = options.gateway_url, f"http://{ports.LOOPBACK}:{options.proxy_port}"
         head_mode = ("--head-mode", options.head_mode)
-        arguments = (*programs.gateway, "--port", str(options.gateway_port), *head_mode, *more)
+        every = ("--every", str(options.every_seconds)) if options.every_seconds else ()
+        arguments = (
+            *programs.gateway,
+            "--port",
+            str(options.gateway_port),
+            *head_mode,
+            *every,
+            *more,
+        )
         self._start("gateway", arguments, environment)
         if not self._answers(f"{gateway}/v2/", _REGISTRY_ANSWERS, stopping):
             return None

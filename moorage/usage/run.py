@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.prices import PRICED_ON, REGION, S3_GB_MONTH, stored_for_a_month
-from moorage.access.commands import table_name
+from moorage.access.commands import data_names
 from moorage.common.aws import Aws, explained
-from moorage.common.data import DataNames
 from moorage.common.listing import Listing
 from moorage.common.sizes import size_text
 from moorage.usage import read
@@ -42,18 +41,16 @@ class OwnedRegistry:
     def usage(self) -> read.Usage:
         """Read everything; raises CommandError."""
         with explained():
-            aws, local = Aws(self.endpoint), DataNames()
-
-            def named(given: str | None, export: str, otherwise: str) -> str:
-                return given or table_name(aws, self.stack, export, otherwise)
-
-            data = read.Data(
-                aws.client("s3"),
-                aws.client("dynamodb"),
-                named(self.bucket, "BucketName", local.bucket),
-                named(self.registry_table, "RegistryTableName", local.registry_table),
-                named(self.uploads_table, "UploadsTableName", local.uploads_table),
+            aws = Aws(self.endpoint)
+            names = data_names(
+                aws,
+                self.stack,
+                bucket=self.bucket,
+                registry_table=self.registry_table,
+                uploads_table=self.uploads_table,
             )
+            tables = (names.registry_table, names.uploads_table)
+            data = read.Data(aws.client("s3"), aws.client("dynamodb"), names.bucket, *tables)
         with explained(data.registry_table):
             return read.usage(data)
 

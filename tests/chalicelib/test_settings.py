@@ -132,6 +132,48 @@ def test_an_unknown_strategy_is_refused(unknown: str) -> None:
         strategy({STRATEGY: unknown})
 
 
+GRACE = "MOORAGE_GC_GRACE"
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("", 86_400), ("24h", 86_400), ("100h", 360_000), ("5s", 5), ("0s", 0)]
+)
+def test_the_collectors_grace_is_in_hours_or_seconds(told: str, seconds: float) -> None:
+    """Without the variable it is a day."""
+    assert Settings.read({**REQUIRED, GRACE: told}).grace == seconds
+
+
+@pytest.mark.parametrize("told", ["24", "h", "-1h", "1.5h", "1d", "24 h", "²h", "99999999999s"])
+def test_a_grace_that_cannot_be_read_is_refused(told: str) -> None:
+    """Nothing is collected by a guess."""
+    with pytest.raises(SettingsError, match=f"{GRACE} must be like 24h"):
+        Settings.read({**REQUIRED, GRACE: told})
+
+
+@pytest.mark.parametrize(
+    ("told", "allowed"),
+    [("24h", True), ("86400s", True), ("23h", False), ("86399s", False), ("5s", False)],
+)
+def test_only_a_local_registry_may_have_a_grace_below_a_day(told: str, *, allowed: bool) -> None:
+    """In Lambda a push may take so long."""
+    environment = {**REQUIRED, GRACE: told, "AWS_LAMBDA_FUNCTION_NAME": "moorage-collect"}
+    if allowed:
+        assert Settings.read(environment).grace == 86_400
+    else:
+        with pytest.raises(SettingsError, match="only a local registry"):
+            Settings.read(environment)
+
+
+@pytest.mark.parametrize(("told", "on"), [({}, True), ({"MOORAGE_GC": "0"}, False)])
+def test_garbage_is_collected_unless_it_is_said_otherwise(
+    told: Mapping[str, str], *, on: bool
+) -> None:
+    """A word that is neither is refused, as for every switch."""
+    assert Settings.read({**REQUIRED, **told}).collect is on
+    with pytest.raises(SettingsError, match="MOORAGE_GC must be one of 1, 0"):
+        Settings.read({**REQUIRED, "MOORAGE_GC": "no"})
+
+
 def test_a_deployment_begins_with_redirects() -> None:
     """The deployed template has it unless it is told otherwise: it is right before any gateway."""
     template = load_template(API_TEMPLATE)

@@ -286,7 +286,7 @@ def background(deployment: Deployment) -> None:
 def rights(deployment: Deployment) -> None:
     """Every function wrote its lines; nobody asked AWS for anything that a policy lacks."""
     logged = deployment.cloud.client("logs")
-    for function in ("api", "authorizer", "commit", "verify", "sweep"):
+    for function in ("api", "authorizer", "commit", "verify", "sweep", "collect"):
         group = f"/aws/lambda/{NAMES.api_stack}-{function}"
         pages = logged.get_paginator("filter_log_events").paginate(logGroupName=group)
         lines = [event["message"].strip() for page in pages for event in page["events"]]

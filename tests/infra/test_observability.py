@@ -22,7 +22,7 @@ import pytest
 
 from chalicelib.routes import Action
 from chalicelib.settings import TelemetrySettings
-from chalicelib.telemetry.metrics import METRICS, NAMESPACE, OUTCOMES, MetricsPrinter
+from chalicelib.telemetry.metrics import COLLECTED, METRICS, NAMESPACE, OUTCOMES, MetricsPrinter
 from moorage.common.project import PROJECT
 from tests.chalicelib.telemetry.test_metrics import a_line
 from tests.infra.filter_patterns import matches
@@ -189,7 +189,7 @@ def test_prices_are_counted_from_the_template() -> None:
     assert f"These use {number}: {price}." in DOCS
     for name, alarm in ALARMS.items():
         assert re.search(rf"^\| `{name}` \| .* \| {len(watched(alarm))} \|$", DOCS, re.MULTILINE)
-    made = ("none", "one", "two", "three", "four")[len({each.metric for each in filters()})]
+    made = ("none", "one", "two", "three", "four", "five")[len({each.metric for each in filters()})]
     assert f"or a login was not known: {made}\n" in TEXT
     assert f"and {made} that CloudWatch makes" in DOCS
     billed = sum(len(metric.values) for metric in METRICS.values())
@@ -302,7 +302,7 @@ def test_every_metric_is_of_aws_of_a_filter_or_emitted() -> None:
 
 def test_labels_on_the_dashboard_name_the_right_function() -> None:
     """A label begins with its metric's function."""
-    functions = {name: name.capitalize() for name in ("commit", "verify", "sweep")}
+    functions = {name: name.capitalize() for name in ("commit", "verify", "sweep", "collect")}
     functions["API"] = "APIHandler"
     rows = [each for each in dashboard() if each.watched.metric.namespace == "AWS/Lambda"]
     assert {row.label.partition(":")[0] for row in rows} == set(functions)
@@ -337,6 +337,9 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Metric]:
         for status in (200, 404, 429, 503):
             meter(a_line(action=action, status=status, **fields))
     meter(a_line(action="sweep", swept=dict.fromkeys(OUTCOMES, 1)))
+    collected = dict.fromkeys(COLLECTED, 1)
+    expired = {"images": 1}
+    meter(a_line(action="collect", expired=expired, collected=collected, bytes_freed=1, lost=1))
     found = set()
     for text in capsys.readouterr().out.splitlines():
         document = json.loads(text)
@@ -425,6 +428,11 @@ ERRORS, UNKNOWN = function("Errors", "Authorizer"), logged("UnknownLogins")
         ],
         ("SweepAlarm", {}, False),
         ("SweepAlarm", {function("Errors", "Sweep"): 1}, True),
+        ("CollectAlarm", {}, False),
+        ("CollectAlarm", {function("Errors", "Collect"): 1}, True),
+        ("CollectAlarm", {logged("LongPasses"): 1}, True),
+        ("LostBlobAlarm", {}, False),
+        ("LostBlobAlarm", {logged("LostBlobs"): 1}, True),
         ("AuthorizerAlarm", {}, False),
         ("AuthorizerAlarm", {logged("AuthorizerFailures"): 1}, True),
         ("AuthorizerErrorAlarm", {}, False),
@@ -452,6 +460,8 @@ TIMES: Final = {
     **dict.fromkeys(ALARMS, USUAL_TIME),
     "ConcurrencyAlarm": (300, 1, 1),
     "SweepAlarm": (3600, 2, 3),
+    "CollectAlarm": (3600, 2, 3),
+    "LostBlobAlarm": (3600, 1, 1),
     "CommitAlarm": (3600, 1, 1),
 }
 """A period's seconds, and of how many periods how many have to be bad."""

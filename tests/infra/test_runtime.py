@@ -19,6 +19,8 @@ import pytest
 from chalicelib.access.credentials import generate
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.stores.aws.workers import stretch_event
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.keys import link_key
 from moorage.gateway.event import GatewayRequest, build_event
 from moorage.gateway.resources import MatchedResource
 from tests.infra import deployed
@@ -162,6 +164,7 @@ class Stored:
     def __init__(self, world: World, cloud: Backend) -> None:
         self._bucket = world.environment["MOORAGE_BUCKET"]
         self._table = world.environment["MOORAGE_UPLOADS_TABLE"]
+        self._registry = world.environment["MOORAGE_REGISTRY_TABLE"]
         self._s3, self._dynamodb = cloud.s3(), cloud.dynamodb()
 
     def state(self, session: str) -> str:
@@ -179,6 +182,21 @@ class Stored:
             ConditionExpression="sweep_at = life_until",
             ExpressionAttributeValues={":end": {"N": repr(time.time() - seconds)}},
         )
+
+    def unused(self, repository: str, digest: Digest, seconds: float) -> None:
+        """Let a link be as if nobody had relied on it for so many seconds."""
+        self._dynamodb.update_item(
+            TableName=self._registry,
+            Key=key_attributes(link_key(repository, digest)),
+            UpdateExpression="SET touched_at = :then",
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues={":then": {"N": repr(time.time() - seconds)}},
+        )
+
+    def objects_of(self, digest: Digest) -> list[str]:
+        """Return the keys of a blob's objects."""
+        found = self._s3.list_objects_v2(Bucket=self._bucket).get("Contents", [])
+        return [each["Key"] for each in found if digest.hex in each["Key"]]
 
     def put(self, key: str, data: bytes) -> str:
         """Store an object; return its ETag."""
@@ -254,6 +272,25 @@ def an_expired_upload_is_cancelled(world: World, stored: Stored) -> None:
     assert world.ask("GET", location, Authorization=world.basic)[0] == 204
 
 
+def what_no_image_needs_is_deleted(world: World, stored: Stored) -> None:
+    """A blob that no manifest names goes, once it is old enough; another one stays."""
+    old, young = (b"nobody names this", b"nor this")
+    for data in (old, young):
+        target = f"/v2/team/unnamed/blobs/uploads/?digest={Digest.of(data)}"
+        kind = "application/octet-stream"
+        posted = world.ask("POST", target, data, Authorization=world.basic, Content_Type=kind)
+        assert posted[0] == 201
+    stored.unused("team/unnamed", Digest.of(old), 3 * 86_400.0)
+    assert world.functions["Collect"](HOURLY) is None
+    there = [
+        world.ask("HEAD", f"/v2/team/unnamed/blobs/{Digest.of(data)}", Authorization=world.basic)[0]
+        for data in (old, young)
+    ]
+    assert there[0] == 404
+    assert there[1] in {200, 307}
+    assert stored.objects_of(Digest.of(old)) == []
+
+
 DRIVERS = {"Commit", "Sweep"}
 RUNS: dict[str, Callable[[World, Stored], None]] = {
     "APIHandler": a_new_bearer_token_is_authorized,
@@ -261,6 +298,7 @@ RUNS: dict[str, Callable[[World, Stored], None]] = {
     "Commit": a_commit_is_handed_to_the_commit_function,
     "Verify": segments_are_hashed,
     "Sweep": an_expired_upload_is_cancelled,
+    "Collect": what_no_image_needs_is_deleted,
 }
 
 
@@ -279,9 +317,10 @@ def test_a_function_runs(world: World, cloud: Backend, name: str) -> None:
     assert function.failed == []
 
 
-def test_the_sweeps_rule_sends_no_input_of_its_own(world: World) -> None:
+@pytest.mark.parametrize("name", ["Sweep", "Collect"])
+def test_an_hourly_rule_sends_no_input_of_its_own(world: World, name: str) -> None:
     """So the event above is the one that it sends."""
-    events = deployed.packaged_functions(world.template)["Sweep"]["Events"].values()
+    events = deployed.packaged_functions(world.template)[name]["Events"].values()
     assert [(each["Type"], set(each["Properties"])) for each in events] == [
         ("Schedule", {"Schedule"})
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.shared import constants
 
+from chalicelib.registry.service import Limits
 from chalicelib.settings import AccessSettings, Settings, SettingsError
 from moorage.common.data import SIGNING_KEY
 from moorage.common.project import API_TEMPLATE, PROJECT
@@ -34,13 +35,18 @@ CHOICES = {
 }
 DATA_NAMES = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 NETWORKS = {"MOORAGE_DIRECT_FROM"}
+COLLECTING = {"MOORAGE_GC", "MOORAGE_GC_GRACE"}
 OPTIONAL = (
-    WATCHED | set(CHOICES) | NETWORKS | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
+    WATCHED
+    | set(CHOICES)
+    | NETWORKS
+    | COLLECTING
+    | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
 )
 """Variables whose settings have a default."""
 
 
-FUNCTIONS = ("APIHandler", "Authorizer", "Commit", "Verify", "Sweep")
+FUNCTIONS = ("APIHandler", "Authorizer", "Commit", "Verify", "Sweep", "Collect")
 
 
 def variables(function: str) -> dict[str, Any]:
@@ -144,6 +150,7 @@ def test_each_function_has_the_variables_that_it_needs() -> None:
     driving = DATA_NAMES | WATCHED | {"MOORAGE_VERIFY_FUNCTION"}
     assert set(variables("Commit")) == driving
     assert set(variables("Sweep")) == driving | {"MOORAGE_TRASH_DAYS"}
+    assert set(variables("Collect")) == DATA_NAMES | WATCHED | COLLECTING | {"MOORAGE_TRASH_DAYS"}
     shared = {name: variables("APIHandler")[name] for name in ACCESS | WATCHED}
     assert shared == variables("Authorizer")
 
@@ -169,6 +176,23 @@ def test_every_allowed_value_of_a_parameter_is_accepted_by_the_code(variable: st
         taken = {getattr(settings(**{variable: v}), field) for v in parameter["AllowedValues"]}
         assert len(taken) == len(parameter["AllowedValues"]) > 1
     assert f'"{variable.removeprefix("MOORAGE_")}"' in inspect.getsource(Settings.read)
+
+
+def test_the_collector_is_on_and_waits_for_a_day_by_default() -> None:
+    """Both parameters' defaults and bounds are the code's own, which a function holds to."""
+    given = variables("Collect")
+    switch, grace = PARAMETERS[given["MOORAGE_GC"]["Ref"]], PARAMETERS["GraceHours"]
+    assert given["MOORAGE_GC_GRACE"] == {"Fn::Sub": "${GraceHours}h"}
+    assert [settings(MOORAGE_GC=each).collect for each in switch["AllowedValues"]] == [False, True]
+    assert settings(MOORAGE_GC=switch["Default"]).collect is settings().collect is True
+    in_lambda = {"AWS_LAMBDA_FUNCTION_NAME": "moorage-collect"}
+    hours = (grace["Default"], grace["MinValue"], grace["MaxValue"])
+    read = [settings(MOORAGE_GC_GRACE=f"{each}h", **in_lambda).grace for each in hours]
+    assert read == [each * 3600 for each in hours]
+    assert settings().grace == read[0] == Limits().link_grace
+    for beyond in (grace["MinValue"] - 1, grace["MaxValue"] + 1):
+        with pytest.raises(SettingsError):
+            settings(MOORAGE_GC_GRACE=f"{beyond}h", **in_lambda)
 
 
 def test_no_networks_are_near_by_default() -> None:

@@ -47,7 +47,7 @@ def test_tracing_is_off_by_default(package: Path) -> None:
 def test_every_function_is_traced_or_none(made: dict[str, Any], asked: str) -> None:
     """Lambda's tracing and Moorage's own are switched together, and so is the API's stage."""
     functions = properties(made, "AWS::Lambda::Function")
-    assert set(functions) == {"APIHandler", "Authorizer", "Commit", "Verify", "Sweep"}
+    assert set(functions) == {"APIHandler", "Authorizer", "Commit", "Verify", "Sweep", "Collect"}
     for function in functions.values():
         mode = function["TracingConfig"]["Mode"]
         assert mode == {"0": "PassThrough", "1": "Active"}[asked]
@@ -68,10 +68,10 @@ def test_only_a_traced_function_may_send_traces(made: dict[str, Any], asked: str
     assert {each["Role"]["Fn::GetAtt"][0] for each in functions} == set(roles)
     named = [role.get("ManagedPolicyArns") for role in roles.values()]
     if asked == "0":
-        assert (policies, named) == ({}, [None] * 5)
+        assert (policies, named) == ({}, [None] * 6)
         return
     ((name, policy),) = policies.items()
-    assert named == [[{"Ref": name}]] * 5
+    assert named == [[{"Ref": name}]] * 6
     assert not {"Roles", "Users", "Groups"} & set(policy)
     allowed = Policy.parse(policy["PolicyDocument"]).permissions
     assert {each.action for each in allowed} == ACTIONS

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _STORES = str(Path(stores.__file__).parent) + os.sep
 _ACCESS_STORE = f"{_STORES}dynamodb{os.sep}access.py"
-_COLLECTION = f"{_STORES}dynamodb{os.sep}collection.py"
 
 OWNERS_METHODS = frozenset(
     {
@@ -126,9 +125,6 @@ def _caller() -> Origin:
         if code.co_filename.startswith(_STORES):
             caller = Origin.FUNCTION
             if code.co_filename == _ACCESS_STORE and code.co_name in OWNERS_METHODS:
-                return Origin.OWNER
-            if code.co_filename == _COLLECTION and code.co_name == "scan":
-                # No function collects yet: whoever does has rights of their own.
                 return Origin.OWNER
         frame = frame.f_back
     return caller

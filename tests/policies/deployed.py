@@ -191,6 +191,11 @@ class ReplayedDeployment:
         with self.replay.running(Function.SWEEP):
             wiring.sweep()
 
+    def collect(self) -> None:
+        """Call the collect function."""
+        with self.replay.running(Function.COLLECT):
+            wiring.collect()
+
     @contextmanager
     def earlier(self, seconds: float) -> Iterator[None]:
         """Let the block happen so many seconds ago."""

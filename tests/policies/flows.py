@@ -22,15 +22,18 @@ from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
+from chalicelib.registry.collector.records import is_its_turn
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import ManifestPush
-from chalicelib.registry.model import ManifestState, bodies_of
+from chalicelib.registry.model import ManifestState, Record, bodies_of
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Session, StoredObject, UploadState
 from chalicelib.registry.upload.direct_parts import named, sealed_with
 from chalicelib.registry.upload.segments import Report
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import record_key
+from chalicelib.stores.dynamodb.rules import DynamoRulesStore
 from moorage.login.aws import presigned_identity
 from tests.chalicelib.api.pushing import IMAGE, INDEX
 from tests.policies.deployed import (
@@ -886,6 +889,92 @@ def a_sweep_of_manifests(deployment: ReplayedDeployment) -> None:
         deployment.sweep()
     for each in (pending.digest, digest, lost):
         assert metadata.get_manifest(name, each) is None
+
+
+def a_collection(deployment: ReplayedDeployment) -> None:
+    """What nothing needs goes, row and object: what was pushed, and what no row names.
+
+    A blob that is needed stays, and is looked at on its day. The next pass is due a day later.
+    """
+    arranged, data, uncounted = deployment.arranged, os.urandom(100), os.urandom(100)
+    objects, metadata = arranged.ports.objects, arranged.ports.metadata
+    with deployment.earlier(40 * DAY):
+        name = published(deployment, data)
+        published(deployment, uncounted, name)
+        needed = committed_on_its_day(deployment, name, time.time() - 2 * DAY)
+        push_manifest(metadata, a_manifest(repository=name, references=(needed,)))
+        left, _ = opened(deployment)
+    unbegun = f"direct/{left.id}/{Digest.of(data).hex}"
+    strays = (unbegun, f"blobs/sha256/00/{Digest.of(data).hex}/{uuid.uuid4()}")
+    for stray in strays:
+        objects.put(stray, data)
+    key = key_of(metadata.get_record(Digest.of(data)))
+    lost = key_attributes(record_key(Digest.of(uncounted)))
+    arranged.dynamodb.delete_item(TableName=arranged.registry_table, Key=lost)
+    with deployment.earlier(2 * DAY):
+        deployment.collect()
+    stored = arranged.stored()
+    assert not {key, *strays} & set(stored)
+    assert metadata.get_record(Digest.of(data)) is None
+    assert metadata.get_link(name, Digest.of(uncounted)) is None
+    assert key_of(metadata.get_record(needed)) in stored
+    assert state_of(deployment, left) is UploadState.CANCELLED
+
+
+def a_collection_of_released_blobs(deployment: ReplayedDeployment) -> None:
+    """A record that counts no link, and of which nobody noted since when, has its time from now."""
+    data = os.urandom(100)
+    with deployment.earlier(40 * DAY):
+        name = published(deployment, data)
+    metadata = deployment.arranged.ports.metadata
+    metadata.delete_link(name, Digest.of(data))
+    arranged, key = deployment.arranged, key_attributes(record_key(Digest.of(data)))
+    arranged.dynamodb.update_item(
+        TableName=arranged.registry_table, Key=key, UpdateExpression="REMOVE released_at"
+    )
+    deployment.collect()
+    record = metadata.get_record(Digest.of(data))
+    assert record is not None
+    assert record.released_at is not None
+
+
+def a_retention_run(deployment: ReplayedDeployment) -> None:
+    """An image that a rule lets expire goes to the trash, with what refers to it; one is kept."""
+    arranged, name = deployment.arranged, fresh_name()
+    metadata, trash = arranged.ports.metadata, ManifestState.TRASHED
+    with deployment.earlier(40 * DAY):
+        then = arranged.clock.now()
+        image, kept = (a_manifest(repository=name, pushed_at=then) for _ in range(2))
+        signature = a_manifest(repository=name, pushed_at=then, subject=image.digest)
+        for each, tags in ((image, ["old"]), (kept, ["v1"]), (signature, [])):
+            push_manifest(metadata, each, *tags)
+        metadata.add_repository(name)
+    rule = {"repositories": [name], "tags": ["*"], "except": ["v*"], "brake": 100}
+    expire = {"name": "old ones", **rule, "expire": {"days_since_push": 14}}
+    text = json.dumps({"retention": {"rules": [expire]}})
+    rules = DynamoRulesStore(arranged.dynamodb, arranged.registry_table)
+    rules.replace(None, StoredRules(1, text, 0.0, WHO))
+    deployment.collect()
+    digests = (image.digest, signature.digest, kept.digest)
+    states = [found.state for each in digests if (found := metadata.get_manifest(name, each))]
+    assert states == [trash, trash, ManifestState.LIVE]
+
+
+def committed_on_its_day(deployment: ReplayedDeployment, name: str, now: float) -> Digest:
+    """Push a blob in chunks, of which the collector looks at the object on the day of `now`."""
+    uploads, data = deployment.arranged.registry.uploads, b""
+    while not is_its_turn(Digest.of(data), now):
+        data = os.urandom(PART)
+    session, _ = opened(deployment, PART, data=data, name=name)
+    deadline = deployment.arranged.clock.now() + 29
+    uploads.commit(session.owner, session.id, Digest.of(data), b"", PART, deadline)
+    return Digest.of(data)
+
+
+def key_of(record: Record | None) -> str:
+    """Return the key of a record that must be there."""
+    assert record is not None
+    return record.key
 
 
 def published_key(session: Session) -> str:

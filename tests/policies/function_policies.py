@@ -41,6 +41,7 @@ class Function(enum.StrEnum):
     COMMIT = "commit"
     VERIFY = "verify"
     SWEEP = "sweep"
+    COLLECT = "collect"
 
 
 @dataclass(frozen=True, slots=True)

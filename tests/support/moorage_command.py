@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 TOKEN = re.compile(r"moor_[0-9A-Za-z]{49}")
 """An API token, wherever it stands."""
 
-_HASH = re.compile(r"(?<!sha256:)(?<![0-9a-f])[0-9a-f]{64}")
-"""The hash of a secret; the digest of a manifest is none."""
+_HASH = re.compile(r"(?<!sha256:)(?<!/)(?<![0-9a-f])[0-9a-f]{64}")
+"""The hash of a secret; a digest is none, by itself or in a key."""
 
 _SETTINGS = ("AUTH", "AWS_", "MOORAGE_", "ACTIONS_")
 

@@ -75,6 +75,7 @@ class _Run:
     healed: int = 0
     lost: list[str] = field(default_factory=list)
     errors: int = 0
+    began_at: float | None = None
 
     def report(self, *, finished: bool) -> CollectReport:
         return CollectReport(
@@ -89,6 +90,7 @@ class _Run:
             lost=tuple(self.lost),
             errors=self.errors,
             finished=finished,
+            began_at=self.began_at,
         )
 
     def dropped(self, records: Sequence[Record]) -> None:
@@ -177,10 +179,13 @@ class Collector:
         self._empty(run)
         if state.phase is CollectorPhase.WALK:
             state = self._walk(state, run)
+            # Before the listing, which would take the same objects for strays, and count them too.
+            self._empty(run)
         if state.phase is CollectorPhase.LIST:
             state = self._list(state, run)
-        self._empty(run)
-        return state.phase is CollectorPhase.IDLE and not self._is_over(run)
+        over = state.phase is CollectorPhase.IDLE
+        run.began_at = None if over else state.began_at
+        return over and not self._is_over(run)
 
     def _is_due(self, state: CollectorState) -> bool:
         now, began = self._ports.clock.now(), state.began_at or 0.0

@@ -100,6 +100,7 @@ def test_an_event_counts_into_the_innermost_open_tally() -> None:
         ("commit", 404, True),
         ("commit", 500, True),
         ("sweep", 200, False),
+        ("collect", 200, False),
     ],
 )
 def test_failures_are_logged_as_warnings(
@@ -110,6 +111,24 @@ def test_failures_are_logged_as_warnings(
     with log.invocation(LOG, action, status=status):
         pass
     assert [each["status"] for each in lines()] == [status] * written
+
+
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ({"pass_age": log.LONGEST_PASS}, False),
+        ({"pass_age": log.LONGEST_PASS + 1}, True),
+        ({"lost": 1, "pass_age": None}, True),
+    ],
+)
+def test_a_collector_that_lost_something_or_lasts_too_long_is_logged_as_a_warning(
+    lines: Lines, caplog: pytest.LogCaptureFixture, fields: dict[str, int], *, written: bool
+) -> None:
+    """Alarms count these lines, too."""
+    caplog.set_level(logging.WARNING, logger="moorage")
+    with log.invocation(LOG, "collect") as line:
+        line.update(fields)
+    assert [each["status"] for each in lines()] == [200] * written
 
 
 def test_a_thread_counts_for_the_invocation_whose_context_it_has() -> None:

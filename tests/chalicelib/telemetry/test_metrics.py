@@ -12,6 +12,7 @@ from chalicelib.registry.sweeper import SweepOutcome
 from chalicelib.routes import Action
 from chalicelib.telemetry.line import LogLine, line_of
 from chalicelib.telemetry.metrics import (
+    COLLECTED,
     METRICS,
     NAMESPACE,
     OUTCOMES,
@@ -70,6 +71,8 @@ def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
         ({"operation": "manifests.put", "status": 400}, {"Refusals": 1}),
         ({"action": "commit", "committed": True}, {"Pushes": 1, "CommitSeconds": 1.5}),
         ({"action": "sweep", "committed": True, "swept": {"committed": 3}}, {"Pushes": 3}),
+        ({"action": "collect", "bytes_freed": 5, "lost": 2}, {"BytesFreed": 5, "LostBlobs": 2}),
+        ({"action": "collect", "expired": {"images": 3, "manifests": 9}}, {"Expired": 3}),
     ],
 )
 def test_what_a_line_adds(changes: dict[str, Any], expected: dict[str, float]) -> None:
@@ -84,6 +87,7 @@ def test_what_a_line_adds(changes: dict[str, Any], expected: dict[str, float]) -
         ("push", "push"),
         ("commit", "background"),
         ("sweep", "background"),
+        ("collect", "background"),
         ("delete", "other"),
         ("authorize", "other"),
         (None, "other"),
@@ -104,7 +108,17 @@ def test_what_was_swept_is_counted_by_outcome() -> None:
     assert set(OUTCOMES) == {each.value for each in SweepOutcome} - {"nothing"}
 
 
-@pytest.mark.parametrize("action", [*[each.value for each in Action], "commit", "sweep", None])
+def test_what_was_collected_is_counted_by_kind() -> None:
+    """What was only looked at is no metric."""
+    collected = {"links": 3, "records": 2, "objects": 0, "repositories": 9}
+    found = measured(a_line(action="collect", collected=collected))
+    kinds = {key: values for key, values in found.items() if key and key[0] == "kind"}
+    assert kinds == {("kind", "links"): {"Collected": 3}, ("kind", "records"): {"Collected": 2}}
+
+
+@pytest.mark.parametrize(
+    "action", [*[each.value for each in Action], "commit", "sweep", "collect", None]
+)
 def test_nothing_is_measured_that_is_not_in_the_table(action: str | None) -> None:
     """Every metric has its unit, its dimension and that dimension's values there."""
     everything = a_line(
@@ -112,6 +126,10 @@ def test_nothing_is_measured_that_is_not_in_the_table(action: str | None) -> Non
         operation="manifests.put",
         status=201,
         swept=dict.fromkeys(OUTCOMES, 1),
+        collected=dict.fromkeys(COLLECTED, 1),
+        expired={"images": 1},
+        bytes_freed=1,
+        lost=1,
         **dict.fromkeys(("cold_start", "resumed", "taken_over", "unhashed", "committed"), True),
     )
     for dimension, values in measured(everything).items():

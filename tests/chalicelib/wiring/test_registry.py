@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Digest
+from chalicelib.errors import UnavailableError
+from chalicelib.registry.model import CollectorPhase, CollectorState
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
+from chalicelib.rules.document import StoredRules
+from chalicelib.settings import Settings
 from chalicelib.stores.aws.workers import stretch_event
+from chalicelib.stores.dynamodb.rules import DynamoRulesStore
+from chalicelib.wiring import registry as wiring
 from tests.chalicelib.telemetry.test_line_requests import has
 from tests.support.parted import parted
-from tests.support.registries import RegistryUnderTest, registry_over
-from tests.support.values import as_sealed
+from tests.support.registries import RegistryUnderTest, registry_in_memory, registry_over
+from tests.support.values import a_manifest, as_sealed, push_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,3 +161,83 @@ def test_the_sweep_function_ends_what_is_due(strict_moto: Backend) -> None:
     error, line = (line for _, line in calls)
     assert "MOORAGE_METRICS must be one of 0, 1" in error["message"]
     assert has(line, action="sweep", status=200)
+
+
+def test_the_collect_function_expires_and_collects(strict_moto: Backend) -> None:
+    """What retention removes goes to the trash; what no manifest names goes for good."""
+    backend = strict_moto.fresh()
+    registry = registry_over(backend)
+    registry.clock.offset = -3 * 24 * 3600.0
+    named, unnamed = b"a layer", b"a layer that nobody needs"
+    for data in (named, unnamed):
+        registry.registry.uploads.put_whole("a/b", "ann", Digest.of(data), data)
+    image = a_manifest(repository="a/b", references=(Digest.of(named),), pushed_at=0.0)
+    push_manifest(registry.ports.metadata, image)
+    rule = {"name": "all", "repositories": ["**"], "untagged": True, "brake": 100}
+    text = json.dumps({"retention": {"rules": [{**rule, "expire": {"days_since_push": 1}}]}})
+    rules = DynamoRulesStore(registry.dynamodb, registry.registry_table)
+    rules.replace(None, StoredRules(1, text, 0.0, "ann"))
+    registry.ports.metadata.add_repository("a/b")
+    with functions(backend, AWS_LAMBDA_FUNCTION_NAME="moorage-collect") as calls:
+        calls.extend([("collect", RULE)] * 2)
+    first, second = (line for kind, line in calls if kind == "line")
+    assert has(first, action="collect", status=200, finished=True, lost=0, bytes_freed=25)
+    assert (first["expired"]["images"], first["collected"]["links"]) == (1, 1)
+    assert (first["collected"]["objects"], "pass_age" in first) == (1, False)
+    assert has(second, finished=True, bytes_freed=0)
+    assert second["collected"]["repositories"] == 0
+    assert registry.ports.metadata.get_record(Digest.of(named)) is not None
+    assert registry.ports.metadata.get_record(Digest.of(unnamed)) is None
+
+
+def test_a_registry_without_a_collector_expires_all_the_same(strict_moto: Backend) -> None:
+    """Nothing is deleted, and its line says nothing of a pass."""
+    backend = strict_moto.fresh()
+    registry = registry_over(backend)
+    registry.clock.offset = -3 * 24 * 3600.0
+    registry.registry.uploads.put_whole("a/b", "ann", Digest.of(b"x"), b"x")
+    with functions(backend, MOORAGE_GC="0") as calls:
+        calls.append(("collect", RULE))
+    ((_, line),) = calls
+    assert has(line, action="collect", status=200)
+    assert "expired" in line
+    assert not {"collected", "finished", "bytes_freed"} & set(line)
+    assert registry.ports.metadata.get_record(Digest.of(b"x")) is not None
+
+
+def test_garbage_is_collected_where_retention_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is the invocation's, so that its alarm rings, and its line has the work done."""
+    registry = registry_in_memory(Limits())
+    registry.clock.offset = -3 * 24 * 3600.0
+    registry.registry.uploads.put_whole("a/b", "ann", Digest.of(b"x"), b"x")
+    registry.clock.offset = 0.0
+
+    def fail(_: float) -> None:
+        raise UnavailableError
+
+    monkeypatch.setattr(registry.registry.retention, "run", fail)
+    monkeypatch.setattr(wiring, "registry", lambda: registry.registry)
+    monkeypatch.setattr(wiring, "settings", lambda: Settings("bucket", "registry", "uploads"))
+    with pytest.raises(UnavailableError):
+        wiring.collect()
+    assert registry.objects.objects == {}
+    (line,) = (vars(record) for record in caplog.records if hasattr(record, "collected"))
+    assert (line["status"], line["collected"]["objects"]) == (503, 1)
+
+
+def test_a_pass_that_goes_on_says_how_old_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that an alarm can ring for one that never ends."""
+    registry = registry_in_memory(Limits())
+    state = CollectorState("", CollectorPhase.WALK, began_at=registry.clock.now() - 5000)
+    registry.metadata.save_collector_state(None, state)
+    monkeypatch.setattr(wiring, "registry", lambda: registry.registry)
+    monkeypatch.setattr(wiring, "settings", lambda: Settings("bucket", "registry", "uploads"))
+    caplog.set_level("INFO", "moorage")
+    registry.registry.uploads.put_whole("a/b", "ann", Digest.of(b"x"), b"x")
+    wiring.collect(-1.0)
+    (line,) = (vars(record) for record in caplog.records if hasattr(record, "collected"))
+    assert (line["finished"], line["pass_age"]) == (False, 5000)

@@ -79,11 +79,26 @@ def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path
         "local --gateway-port 1 --proxy-port 0 --edge-port 2 --aws-endpoint http://x "
         f"--head-mode zero --inline-limit 0 --ready-file {tmp_path} --log-level debug --auth "
         f"--admin-token-file {tmp_path}/token --allow-host A.lan:5000 --allow-host *"
+        " --grace 5 --no-gc"
     )
     cli.main(words.split())
     token = tmp_path / "token"
     hosts = ("a.lan", "*")
-    expected = LocalOptions(1, 0, 2, "http://x", "zero", 0, tmp_path, "debug", True, token, hosts)  # noqa: FBT003 - in order
+    expected = LocalOptions(
+        1,
+        0,
+        2,
+        "http://x",
+        "zero",
+        0,
+        tmp_path,
+        "debug",
+        auth=True,
+        admin_token_file=token,
+        allow_hosts=hosts,
+        grace=5,
+        collect=False,
+    )
     assert asked == [expected]
 
 
@@ -97,13 +112,20 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(gateway, "serve", serve)
     words = (
         "gateway --host ::1 --port 1 --head-mode zero --threads 2 --no-queue --timeout 0.5"
-        " --allow-host a"
+        " --allow-host a --every 5"
     )
     assert (cli.main(["gateway"]), cli.main(words.split())) == (0, 0)
     assert asked == [
         gateway.GatewayOptions(timeout_seconds=29),
         gateway.GatewayOptions(
-            "::1", 1, HeadMode.ZERO, 2, queue=False, timeout_seconds=0.5, allow_hosts=("a",)
+            "::1",
+            1,
+            HeadMode.ZERO,
+            2,
+            queue=False,
+            timeout_seconds=0.5,
+            allow_hosts=("a",),
+            every_seconds=5,
         ),
     ]
 
@@ -203,7 +225,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
     assert [line.split()[0] for line in lines if line and not line.startswith("   ")] == [
         *("local", "gateway", "proxy", "edge"),
         *("Move", "push", "pull", "copy"),
-        *("Look", "repo", "retention", "usage"),
+        *("Look", "repo", "retention", "usage", "gc"),
         *("Use", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),
         *("Manage", "rules"),
@@ -259,7 +281,7 @@ def test_what_a_shell_waits_for_loads_little(words: str) -> None:
     assert not (SDK | {"asyncio", "logging", "rich"}) & modules
     assert {name for name in modules if name.startswith(("moorage.", "chalicelib."))} == {
         *(f"moorage.cli.{name}" for name in ("access", "client", "command", "deploy")),
-        *(f"moorage.cli.{name}" for name in ("main", "options", "output", "repo")),
+        *(f"moorage.cli.{name}" for name in ("garbage", "main", "options", "output", "repo")),
         *(f"moorage.cli.{name}" for name in ("retention", "serve", "transfer", "usage")),
         *("moorage.cli", "moorage.common", "moorage.common.errors"),
     }

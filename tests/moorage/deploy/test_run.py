@@ -126,7 +126,7 @@ def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
     functions = cloud.client("lambda").list_functions()["Functions"]
     url, given = cloud.stack().parameters["PublicUrl"], cloud.variables()
     assert set(given) == {
-        f"app.{name}" for name in ("app", "authorize", "commit", "verify", "sweep")
+        f"app.{name}" for name in ("app", "authorize", "commit", "verify", "sweep", "collect")
     }
     assert given["app.app"]["MOORAGE_URL"] == url
     assert given["app.app"]["MOORAGE_BUCKET"] == given["app.sweep"]["MOORAGE_BUCKET"] == BUCKET
@@ -144,7 +144,7 @@ def test_functions_get_the_names_of_the_data_and_the_url(cloud: Cloud) -> None:
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {group["logGroupName"]: group["retentionInDays"] for group in groups} == {
         f"/aws/lambda/{STACK}-{name}": 30
-        for name in ("api", "authorizer", "commit", "verify", "sweep")
+        for name in ("api", "authorizer", "commit", "verify", "sweep", "collect")
     }
 
 
@@ -178,7 +178,7 @@ def test_metrics_and_tracing_are_switched_on_and_off_apart(
 
     def on() -> tuple[set[str], set[str]]:
         variables = cloud.variables().values()
-        assert len(variables) == 5
+        assert len(variables) == 6
         metrics = {each["MOORAGE_METRICS"] for each in variables}
         return metrics, {each["MOORAGE_TRACING"] for each in variables}
 

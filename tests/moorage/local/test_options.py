@@ -134,6 +134,24 @@ def test_the_gateways_environment(
     assert ("real" in "".join(environment.values()).lower()) is (base is IRISH)
 
 
+@pytest.mark.parametrize(
+    ("options", "variables", "every"),
+    [
+        (LocalOptions(), {}, None),
+        (LocalOptions(grace=5), {"MOORAGE_GC_GRACE": "5s"}, 5),
+        (LocalOptions(grace=3600), {"MOORAGE_GC_GRACE": "3600s"}, None),
+        (LocalOptions(collect=False), {"MOORAGE_GC": "0"}, None),
+    ],
+)
+def test_the_collector_is_as_the_options_say(
+    options: LocalOptions, variables: dict[str, str], every: int | None
+) -> None:
+    """Where the grace is short, what a deployment does hourly is done as often as it ends."""
+    environment = gateway_environment({}, options, DataNames(), ENDPOINT)
+    told = {name: value for name, value in environment.items() if name.startswith("MOORAGE_GC")}
+    assert (told, options.every_seconds) == (variables, every)
+
+
 def test_a_token_that_is_in_a_file_is_not_printed() -> None:
     """The login lines read the file, whatever its name; without a file the token is shown once."""
     secret = "moor_secret"  # noqa: S105 - a test's

@@ -1,0 +1,54 @@
+"""`moorage gc`: its options. moorage.garbage does it."""
+# ruff: noqa: PLC0415 - it loads the AWS SDK when it runs
+# ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from moorage.cli import output
+from moorage.cli.command import Command
+from moorage.cli.options import DURATION, PATH, URL, option
+
+
+@click.command("gc", cls=Command, exclusive=("dry_run", "only"))
+@option("--dry-run", None, "say what would go, and delete nothing")
+@option("--only", PATH, "delete what this list names, and nothing else; --dry-run --json makes one")
+@option("--json as_json", None, "print JSON, for programs")
+@option("--grace", DURATION, "how long to leave alone what no manifest names", "24h")
+@option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
+@option("--table registry_table", "NAME", "its table `registry`", None, "MOORAGE_REGISTRY_TABLE")
+@option("--uploads-table", "NAME", "its table `uploads`", None, "MOORAGE_UPLOADS_TABLE")
+@option("--stack", "NAME", "the data stack, which exports these names", "moorage-data")
+@option("--aws-endpoint endpoint", URL, "an emulator of AWS, as `moorage local` names it")
+def collect(*, dry_run: bool, only: Path | None, as_json: bool, **where: Any) -> int:
+    """Delete the blobs that no image needs any more, as the registry does by itself once a day.
+
+    The exit status is 1 where something is left that needs you.
+    """
+    from moorage.garbage import texts
+    from moorage.garbage.run import GarbageOf, read
+
+    registry = GarbageOf(**where)
+    if dry_run:
+        with output.progress("looking at what nothing needs") as tell:
+            findings = registry.preview(tell)
+        if as_json:
+            output.show_json(texts.preview_values(findings))
+        elif findings:
+            output.show(texts.listing(findings), as_json=False, empty="")
+        for line in texts.previewed(findings):
+            output.say(line)
+        return 0
+    wanted = None
+    if only is not None:
+        with click.open_file(str(only), encoding="utf-8") as opened:
+            wanted = read(opened.read())
+    with output.progress("looking at what nothing needs") as tell:
+        report = registry.collect(tell, wanted)
+    if as_json:
+        output.show_json(texts.report_values(report))
+    for line in texts.reported(report):
+        output.say(line)
+    return 0 if texts.is_whole(report) else 1

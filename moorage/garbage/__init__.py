@@ -1,0 +1,3 @@
+from moorage.common.extras import require
+
+require("aws")

@@ -1,0 +1,148 @@
+"""What the owner of a registry does by `moorage gc`: looks at what nothing needs, and deletes it.
+
+The registry's own collector runs in this process, with the person's rights. This module must never
+decide by itself what may go.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.clock import SystemClock
+from chalicelib.digest import Digest
+from chalicelib.registry.collector.collector import Collector
+from chalicelib.registry.collector.report import CollectReport, FindingKind, GarbageFinding
+from chalicelib.registry.tickets import FixedKeys
+from chalicelib.settings import Settings
+from chalicelib.wiring.assembly import Clients, assembled, limits_of
+from moorage.access.commands import data_names
+from moorage.common.aws import Aws, explained
+from moorage.common.errors import UsageError
+
+LEAST_GRACE = 24 * 3600
+"""Seconds: a push into a deployment may take so long."""
+
+_LONGEST = 24 * 3600.0
+"""Seconds that a pass may take here, where no function's time is over."""
+
+Tell = Callable[[str], None]
+"""Is told now and then what is being done."""
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageOf:
+    """The garbage of a registry, which is named as in OwnedRegistry.
+
+    `grace` is how many seconds a link that no manifest names is left alone. Every act raises
+    CommandError.
+    """
+
+    stack: str
+    bucket: str | None = None
+    registry_table: str | None = None
+    uploads_table: str | None = None
+    endpoint: str | None = None
+    grace: int = LEAST_GRACE
+
+    def preview(self, tell: Tell) -> Sequence[GarbageFinding]:
+        """Return what would go, and what is left out; nothing is written."""
+        found: list[GarbageFinding] = []
+        with self._collector() as collector:
+            for each in collector.preview():
+                found.append(each)
+                tell(f"found {len(found):,} things that nothing needs")
+        return found
+
+    def collect(self, tell: Tell, only: Sequence[GarbageFinding] | None = None) -> CollectReport:
+        """Delete what nothing needs, in one whole pass; or no more than `only` lists."""
+        until = time.time() + _LONGEST
+        with self._collector() as collector:
+            tell("deleting what nothing needs")
+            if only is not None:
+                return collector.run(until, only=only)
+            return collector.pass_now(until)
+
+    @contextlib.contextmanager
+    def _collector(self) -> Iterator[Collector]:
+        if self.endpoint is None and self.grace < LEAST_GRACE:
+            raise UsageError(
+                "a push into a deployment may take 24 hours: --grace must not be below that"
+            )
+        with explained():
+            aws = Aws(self.endpoint)
+            names = data_names(
+                aws,
+                self.stack,
+                bucket=self.bucket,
+                registry_table=self.registry_table,
+                uploads_table=self.uploads_table,
+            )
+            clients = Clients(aws.client("s3"), aws.client("dynamodb"))
+        config = Settings(
+            bucket=names.bucket,
+            registry_table=names.registry_table,
+            uploads_table=names.uploads_table,
+            grace=self.grace,
+        )
+        registry = assembled(
+            config,
+            limits_of(config),
+            clients,
+            SystemClock(),
+            _NoWorkers(),
+            FixedKeys.of("no ticket is made or read here"),
+        )
+        with explained(names.registry_table):
+            yield registry.collector
+
+
+class _NoWorkers:
+    """The collector drives no upload."""
+
+    def commit(self, session_id: str) -> None:
+        """See Workers.commit."""
+        raise NotImplementedError(session_id)
+
+    def verify(self, stretch: object) -> Any:  # noqa: ANN401 - it returns nothing
+        """See Workers.verify."""
+        raise NotImplementedError(stretch)
+
+
+def values(findings: Sequence[GarbageFinding]) -> list[dict[str, Any]]:
+    """Return findings as `--json` prints them, and `read` takes them."""
+    return [
+        {
+            "kind": each.kind.value,
+            "repository": each.repository,
+            "digest": None if each.digest is None else str(each.digest),
+            "key": each.key,
+            "size": each.size,
+            "reason": each.reason,
+        }
+        for each in findings
+    ]
+
+
+def read(text: str) -> Sequence[GarbageFinding]:
+    """Read what `moorage gc --dry-run --json` printed; raises UsageError."""
+    try:
+        rows = json.loads(text)["findings"]
+        return tuple(
+            GarbageFinding(
+                kind=FindingKind(row["kind"]),
+                repository=row["repository"],
+                digest=None if row["digest"] is None else Digest.parse(row["digest"]),
+                key=row["key"],
+                size=int(row["size"]),
+                reason=str(row["reason"]),
+            )
+            for row in rows
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            "this is no list that `moorage gc --dry-run --json` has printed:"
+            f" {type(error).__name__} {error}"
+        ) from None

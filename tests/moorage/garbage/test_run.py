@@ -1,0 +1,209 @@
+"""`moorage gc`: a list that writes nothing, what it is followed by, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib.digest import Digest
+from chalicelib.registry.collector.records import is_its_turn
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.keys import link_key, manifest_key, record_key
+from tests.support.registries import RegistryUnderTest, registry_over
+from tests.support.values import a_manifest, push_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.emulators.backends import Backend
+    from tests.support.moorage_command import Command
+
+DAY = 24 * 3600.0
+NEEDED, UNNEEDED, SHARED = b"a layer", b"a layer that nobody needs", b"a layer of two"
+NAME, OTHER = "team/app", "team/other"
+
+
+@pytest.fixture
+def registry(backend: Backend) -> RegistryUnderTest:
+    """A registry to which all was pushed three days ago; one blob is needed by an image."""
+    registry = registry_over(backend)
+    registry.clock.offset = -3 * DAY
+    for name, data in ((NAME, NEEDED), (NAME, UNNEEDED), (NAME, SHARED), (OTHER, SHARED)):
+        push(registry, data, name)
+    references = (Digest.of(NEEDED), Digest.of(SHARED))
+    push_manifest(registry.ports.metadata, a_manifest(repository=OTHER, references=references[1:]))
+    push_manifest(registry.ports.metadata, a_manifest(repository=NAME, references=references[:1]))
+    registry.clock.offset = 0
+    return registry
+
+
+@pytest.fixture
+def at(backend: Backend) -> str:
+    """The options that name it."""
+    tables = f"--table {backend.registry_table} --uploads-table {backend.uploads_table}"
+    return f"--bucket {backend.bucket} {tables} --aws-endpoint {backend.endpoint_url}"
+
+
+def push(registry: RegistryUnderTest, data: bytes, name: str = NAME) -> None:
+    """Push a blob."""
+    registry.registry.uploads.put_whole(name, "ann", Digest.of(data), data)
+
+
+def rows(registry: RegistryUnderTest) -> list[Any]:
+    """Return all rows of the table."""
+    found = registry.dynamodb.scan(TableName=registry.registry_table)["Items"]
+    return sorted(found, key=lambda row: (row["pk"]["S"], row["sk"]["S"]))
+
+
+def delete_row(registry: RegistryUnderTest, key: dict[str, str]) -> None:
+    """Delete a row behind the registry's back."""
+    registry.dynamodb.delete_item(TableName=registry.registry_table, Key=key_attributes(key))
+
+
+def test_a_dry_run_lists_what_would_go_and_writes_nothing(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """Links that free nothing are told from blobs, of which the bytes are counted."""
+    before = rows(registry), registry.stored()
+    done = moorage(f"gc --dry-run {at}")
+    assert done.status == 0
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[0] == ["WHAT", "REPOSITORY", "DIGEST", "SIZE", "WHY"]
+    short = str(Digest.of(UNNEEDED))[:19]
+    assert sorted(line[:4] for line in lines[1:]) == [
+        ["blob", "-", short, "25"],
+        *sorted((["link", NAME, short, "25"], ["link", NAME, str(Digest.of(SHARED))[:19], "14"])),
+    ]
+    assert done.err == "2 links and 1 blob would go: 25 B of the bucket\n"
+    assert (rows(registry), registry.stored()) == before
+
+
+def test_what_was_listed_goes_and_nothing_else(
+    moorage: Command, registry: RegistryUnderTest, at: str, tmp_path: Path
+) -> None:
+    """What came into use since then stays, and is said; what is unneeded since then stays, too."""
+    listed = moorage(f"gc --dry-run --json {at}")
+    assert json.loads(listed.out)["frees"] == len(UNNEEDED)
+    file = tmp_path / "list.json"
+    file.write_text(listed.out)
+    registry.clock.offset = -3 * DAY
+    push(registry, b"of three days ago, and not in the list")
+    registry.clock.offset = 0
+    push(registry, SHARED)  # somebody relies on the link again
+    done = moorage(f"gc --only {file} {at}")
+    assert done.status == 0
+    assert done.err.splitlines() == [
+        "deleted 1 link, 1 record, 1 object: 25 B of the bucket",
+        "1 was to go and stays, for somebody uses it again:",
+        f"  {NAME} {Digest.of(SHARED)}",
+    ]
+    assert len(registry.stored()) == 3
+    assert "deleted 0 links, 0 records" in moorage(f"gc --only {file} {at}").err
+
+
+def test_a_whole_pass_deletes_what_nothing_needs(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """Its report is for programs, too; a second one finds nothing."""
+    done = moorage(f"gc --json {at}")
+    report = json.loads(done.out)
+    assert done.status == 0
+    assert done.err.startswith("looked at 2 repositories\ndeleted 2 links, 1 record, 1 object: ")
+    assert (report["links"], report["records"], report["objects"]) == (2, 1, 1)
+    assert (report["freed"], report["finished"], report["left"]) == (len(UNNEEDED), True, [])
+    assert len(registry.stored()) == 2
+    nothing = moorage(f"gc --dry-run {at}")
+    assert (nothing.out, nothing.err) == ("", "nothing would go\n")
+
+
+def test_what_is_younger_than_the_grace_stays(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """A local registry may have any."""
+    push(registry, b"of this minute")
+    assert "2 links and 1 blob" in moorage(f"gc --dry-run {at}").err
+    assert "3 links and 2 blobs" in moorage(f"gc --dry-run --grace 0 {at}").err
+    assert "nothing would go" in moorage(f"gc --dry-run --grace 80h {at}").err
+
+
+def test_a_repository_that_is_left_out_is_said_and_makes_the_status_1(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """Of one with a row that can't be read nothing goes, and everything of the other one does."""
+    key = manifest_key(NAME, Digest.of(b"a row that can't be read"))
+    registry.dynamodb.put_item(TableName=registry.registry_table, Item=key_attributes(key))
+    listed = moorage(f"gc --dry-run {at}")
+    assert f"1 repository is left out, and nothing of it goes:\n  {NAME}: " in listed.err
+    done = moorage(f"gc {at}")
+    assert (done.status, f"  {NAME}: " in done.err) == (1, True)
+    assert json.loads(moorage(f"gc --json {at}").out)["skipped"].keys() == {NAME}
+
+
+def test_a_lost_blob_is_named_and_makes_the_status_1(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """On the day on which its object is looked at."""
+    now = time.time()
+    numbers = (str(number).encode() for number in range(10_000))
+    data = next(each for each in numbers if is_its_turn(Digest.of(each), now))
+    push(registry, data)
+    record = registry.ports.metadata.get_record(Digest.of(data))
+    assert record is not None
+    registry.ports.objects.delete([record.key])
+    done = moorage(f"gc {at}")
+    assert done.status == 1
+    assert "1 blob is lost, and can't be pulled until somebody pushes it again:" in done.err
+    assert str(Digest.of(data)) in done.err
+
+
+def test_a_link_without_its_record_is_removed_and_said(
+    moorage: Command, registry: RegistryUnderTest, at: str
+) -> None:
+    """That nothing names it is enough."""
+    delete_row(registry, record_key(Digest.of(UNNEEDED)))
+    done = moorage(f"gc {at}")
+    assert "removed 1 link without a record" in done.err
+    key = key_attributes(link_key(NAME, Digest.of(UNNEEDED)))
+    answer = registry.dynamodb.get_item(TableName=registry.registry_table, Key=key)
+    assert "Item" not in answer
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"findings": [{}]}', '{"findings": [{"kind": "image"}]}']
+)
+def test_what_is_no_list_is_refused_and_nothing_goes(
+    moorage: Command, registry: RegistryUnderTest, at: str, tmp_path: Path, text: str
+) -> None:
+    """It is a usage error that names what prints one."""
+    (tmp_path / "list").write_text(text)
+    before = rows(registry)
+    refused = moorage(f"gc --only {tmp_path / 'list'} {at}")
+    assert (refused.status, "`moorage gc --dry-run --json` has printed" in refused.err) == (2, True)
+    assert rows(registry) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--grace 23h", "may take 24 hours"),
+        ("--dry-run --only list", "'--dry-run' and '--only' don't go together"),
+        ("--grace soon", "'soon' is no time"),
+    ],
+)
+def test_what_is_asked_for_wrongly_asks_nothing_of_aws(
+    moorage: Command, words: str, said: str
+) -> None:
+    """Without an endpoint it is a deployment, whose grace is a day at least."""
+    refused = moorage(f"gc {words}")
+    assert (refused.status, said in refused.err) == (2, True)
+
+
+def test_a_table_that_is_not_there_is_one_line(moorage: Command, backend: Backend) -> None:
+    """It names the table, and how to name another one."""
+    missing = "test-000000000000-registry"
+    done = moorage(f"gc --dry-run --table {missing} --aws-endpoint {backend.endpoint_url}")
+    assert done.status == 1
+    assert f"there is no table {missing}: name it by --table" in done.err
