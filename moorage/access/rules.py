@@ -5,15 +5,16 @@ This module must never set a document that the registry could not read.
 
 import contextlib
 import getpass
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chalicelib.rules.document import StoredRules, parse_rules
-from chalicelib.rules.immutable import ImmutableTags
-from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.rules.document import Rules, StoredRules, parse_rules
+from chalicelib.rules.reading import RulesInvalidError, any_matches
 from chalicelib.stores.dynamodb.rules import DynamoRulesStore, RulesMovedError
+from chalicelib.strict_json import JsonInvalidError, read_object
 from moorage.access.commands import table_name
 from moorage.access.signing_key import moment
 from moorage.common.aws import Aws, explained
@@ -54,27 +55,26 @@ class RegistryRules:
 
         Raises UsageError for what is no rules.
         """
-        try:
-            rules = parse_rules(text)
-        except RulesInvalidError as error:
-            raise UsageError(str(error)) from None
+        _parsed(text)
         with self._opened() as store:
-            names = store.repositories()
+            return _replaced(store, store.current(), text, check=check)
+
+    def replace_section(self, name: str, text: str | None, *, check: bool = False) -> Sequence[str]:
+        """Do the same with one section, and let the others be; without a text it is taken out."""
+        with self._opened() as store:
             before = store.current()
-            version = before.version + 1 if before else 1
-            said = [line for rule in rules.immutable for line in _unmatched(rule, names)]
-            if check:
-                return [*said, f"the rules can be set, as version {version}"]
-            who = f"{getpass.getuser()}@{socket.gethostname()}"
-            after = StoredRules(version, text, time.time(), who)
-            try:
-                store.replace(before, after)
-            except RulesMovedError:
-                raise CommandError(
-                    "somebody else has set other rules at this moment: look at them by"
-                    " `moorage rules show`, and set yours again"
-                ) from None
-        return [*said, f"the rules are in force, as version {version}"]
+            return _replaced(store, before, _joined(before, name, text), check=check)
+
+    def section(self, name: str) -> str | None:
+        """Return a section of the rules in force as `replace_section` takes it; None: no such."""
+        shown = self.show()
+        document = json.loads(shown.text) if shown is not None else {}
+        return json.dumps(document[name], indent=2) if name in document else None
+
+    def draft(self, name: str, text: str) -> Rules:
+        """Return the rules as they would be with this section; raises UsageError."""
+        with self._opened() as store:
+            return _parsed(_joined(store.current(), name, text))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[DynamoRulesStore]:
@@ -87,8 +87,74 @@ class RegistryRules:
             yield DynamoRulesStore(client, table)
 
 
-def _unmatched(rule: ImmutableTags, names: Sequence[str]) -> Iterator[str]:
-    """Say of each pattern that matches no repository by now that it does not."""
-    for pattern in rule.repositories:
+def _parsed(text: str) -> Rules:
+    try:
+        return parse_rules(text)
+    except RulesInvalidError as error:
+        raise UsageError(str(error)) from None
+
+
+def _joined(before: StoredRules | None, name: str, text: str | None) -> str:
+    """Return the document with another section; a file may hold the section or a document of it."""
+    document = json.loads(before.text) if before is not None else {}
+    document.pop(name, None)
+    if text is not None:
+        try:
+            given = read_object(text.encode())
+        except JsonInvalidError as error:
+            raise UsageError(f"this can't be read as JSON: {error}") from None
+        others = sorted(given.keys() - {name})
+        if name in given and others:
+            raise UsageError(
+                f"this has {others[0]!r} beside {name!r}: `moorage rules set` sets a whole document"
+            )
+        document[name] = given.get(name, given)
+    return json.dumps(document, indent=2)
+
+
+def _replaced(
+    store: DynamoRulesStore, before: StoredRules | None, text: str, *, check: bool
+) -> Sequence[str]:
+    rules = _parsed(text)
+    version = before.version + 1 if before else 1
+    said = list(_unmatched(rules, store))
+    if check:
+        return [*said, f"the rules can be set, as version {version}"]
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    after = StoredRules(version, text, time.time(), who)
+    try:
+        store.replace(before, after)
+    except RulesMovedError:
+        raise CommandError(
+            "somebody else has set other rules at this moment: look at them by"
+            " `moorage rules show`, and set yours again"
+        ) from None
+    return [*said, f"the rules are in force, as version {version}"]
+
+
+def _unmatched(rules: Rules, store: DynamoRulesStore) -> Iterator[str]:
+    """Say of each pattern of repositories, and of tags, that matches nothing by now."""
+    names = store.repositories()
+    patterns = [(rule.name, each) for rule in rules.immutable for each in rule.repositories]
+    patterns += [(rule.name, each) for rule in rules.retention for each in rule.repositories]
+    for name, pattern in patterns:
         if not any(map(pattern.matches, names)):
-            yield f"rule {rule.name!r}: {pattern} matches no repository that is there"
+            yield f"rule {name!r}: {pattern} matches no repository that is there"
+    waiting = {
+        rule.name: {glob for glob in (*rule.tags, *rule.exceptions) if glob != "*"}
+        for rule in rules.retention
+    }
+    for name in names:
+        wanting = [rule for rule in rules.retention if waiting[rule.name] and rule.is_for(name)]
+        if wanting:
+            tags = store.tags(name)
+            for rule in wanting:
+                found = {
+                    glob
+                    for glob in waiting[rule.name]
+                    if any(any_matches((glob,), tag) for tag in tags)
+                }
+                waiting[rule.name] -= found
+    for rule in rules.retention:
+        for glob in sorted(waiting[rule.name]):
+            yield f"rule {rule.name!r}: {glob} matches no tag that is there"

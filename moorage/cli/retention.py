@@ -1,4 +1,4 @@
-"""`moorage retention`: what runs somewhere. moorage.retention does it, with AWS credentials."""
+"""`moorage retention`: what is kept, what goes, and what runs. moorage.retention does it."""
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
 # ruff: noqa: ANN401 - click hands options over by name
 
@@ -11,10 +11,12 @@ import click
 from moorage.cli import output
 from moorage.cli.command import Group
 from moorage.cli.options import DURATION, PATH, URL, option
+from moorage.common.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from moorage.access.rules import RegistryRules
     from moorage.retention.sources import InUseSources
 
 _source = option(
@@ -22,12 +24,23 @@ _source = option(
 )
 
 
-def _at_registry(act: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which registry, and pass its sources to the command's function."""
+def _place(run: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which registry."""
+    for add in (
+        option("--aws-endpoint endpoint", URL, "an emulator of AWS, as `moorage local` names it"),
+        option("--stack", "NAME", "the data stack, which exports the table's name", "moorage-data"),
+        option(
+            "--table", "NAME", "the registry's table `registry`", None, "MOORAGE_REGISTRY_TABLE"
+        ),
+    ):
+        run = add(run)
+    return run
 
-    @option("--table", "NAME", "the registry's table `registry`", None, "MOORAGE_REGISTRY_TABLE")
-    @option("--stack", "NAME", "the data stack, which exports the table's name", "moorage-data")
-    @option("--aws-endpoint endpoint", URL, "an emulator of AWS, as `moorage local` names it")
+
+def _at_registry(act: Callable[..., None]) -> Callable[..., None]:
+    """Add those options, and pass the registry's sources to the command's function."""
+
+    @_place
     @functools.wraps(act)
     def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
         from moorage.retention.sources import InUseSources
@@ -37,9 +50,88 @@ def _at_registry(act: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _at_rules(act: Callable[..., None]) -> Callable[..., None]:
+    """Add those options, and pass the registry's rules to the command's function."""
+
+    @_place
+    @functools.wraps(act)
+    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
+        from moorage.access.rules import RegistryRules
+
+        act(RegistryRules(stack, table, endpoint), **options)
+
+    return run
+
+
 @click.group(cls=Group)
 def retention() -> None:
-    """Say what runs somewhere, so that it is kept."""
+    """Say which images are kept and which go, and what runs somewhere."""
+
+
+@retention.command("get")
+@_at_rules
+def _get(rules: "RegistryRules") -> None:
+    """Print the rules of retention, as `moorage retention set` takes them."""
+    section = rules.section("retention")
+    if section is None:
+        output.say(
+            "there are no rules of retention: nothing goes. `moorage retention set` sets some"
+        )
+    else:
+        click.echo(section)
+
+
+@retention.command("set")
+@click.argument("file", type=PATH, required=False, help="the rules, as JSON; - is standard input")
+@option("--none", None, "take all rules of retention away: nothing goes any more")
+@option("--check", None, "say what would be set, and set nothing")
+@_at_rules
+def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool) -> None:
+    """Put rules of retention in force. The registry's other rules stay.
+
+    The next run goes by them, within the hour: look at `moorage retention preview` before.
+    """
+    if none == (file is not None):
+        raise UsageError("give a FILE with rules, or --none")
+    text = None if file is None else _read(file)
+    for line in rules.replace_section("retention", text, check=check):
+        output.say(line)
+
+
+@retention.command("preview")
+@click.argument("repository", required=False, help="this one alone")
+@option("--rules file", PATH, "rules that are not set, as JSON; - is standard input")
+@option("--all every", None, "show what stays, too, and why")
+@option("--json as_json", None, "print JSON, for programs: each digest, with its reason")
+@option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
+@_at_rules
+def _preview(  # noqa: PLR0913 - what is looked at, and how it is shown
+    rules: "RegistryRules",
+    repository: str | None,
+    file: "Path | None",
+    bucket: str | None,
+    *,
+    every: bool,
+    as_json: bool,
+) -> None:
+    """Show what the rules would remove now, and why: just that goes in the next run.
+
+    But for what is used until then. Nothing is changed.
+    """
+    from moorage.retention.preview import RetentionRules
+
+    draft = None if file is None else _read(file)
+    with output.progress("judging"):
+        forecast = RetentionRules(rules, bucket).forecast(repository, draft, every=every)
+    output.show(forecast.listing, as_json=as_json, empty="nothing goes")
+    for line in forecast.said:
+        output.say(line)
+
+
+def _read(file: "Path") -> str:
+    with click.open_file(str(file), encoding="utf-8") as opened:
+        text: str = opened.read()
+    return text
 
 
 @retention.command("protect")
@@ -79,8 +171,7 @@ def _protect(  # noqa: PLR0913 - what a source is
     if origin == "ecs":
         where = Where(origin, clusters=clusters, region=region, profile=profile)
     else:
-        with click.open_file(str(file), encoding="utf-8") as opened:
-            where = Where(origin, opened.read())
+        where = Where(origin, _read(file))
     told = sources.protect(source, where, ttl=ttl, registries=registries, may_be_empty=may_be_empty)
     for line in told:
         output.say(line)

@@ -103,6 +103,7 @@ def finish(folder: Path) -> None:
                 raise DeployError(f"{path} has no {each}: LEFT_OUT is out of date")
             shutil.rmtree(code / each)
         trim_sdk.cut(code / "botocore" / "data")
+        trim_sdk.shed(code)
         compile_all(code)
         whole = path.with_suffix(".new")
         write_zip(code, whole)

@@ -1,4 +1,4 @@
-"""Cuts botocore's data down to what the functions call, so that they start sooner.
+"""Cuts the SDK down to what the functions call, so that they start sooner.
 
 botocore describes some 400 services. Before its first client it looks for all of them in the file
 system; then it reads every operation of the one service, documentation too, and the endpoints of
@@ -57,6 +57,21 @@ _COMMON = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
 _OF_A_SERVICE = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
 """Files that a client needs: no paginators, waiters or examples."""
 
+_UNUSED = ("botocore/docs/__init__.py", "urllib3/http2/__init__.py")
+"""Modules that are loaded, with twenty others, and never used: they stay, and are empty."""
+
+_DOCSTRINGS = "botocore/docs/docstring.py"
+"""Builds the docstrings of a client's methods, when somebody reads one."""
+
+_NO_DOCSTRINGS = """\
+class ClientMethodDocstring:
+    def __init__(self, **_):
+        pass
+
+
+PaginatorDocstring = WaiterDocstring = ClientMethodDocstring
+"""
+
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -74,6 +89,15 @@ def cut(data: Path) -> None:
     for service, (version, files) in services.items():
         _write(data / service / version, files)
     _write(data, common)
+
+
+def shed(code: Path) -> None:
+    """Empty modules of the SDK in the folder `code` that no function uses; raises DeployError."""
+    for name in (*_UNUSED, _DOCSTRINGS):
+        if not (code / name).is_file():
+            raise DeployError(f"{code} has no {name}: did the SDK's layout change?")
+        text = _NO_DOCSTRINGS if name == _DOCSTRINGS else ""
+        (code / name).write_text(text, encoding="utf-8")
 
 
 def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any]]:

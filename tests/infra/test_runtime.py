@@ -110,7 +110,7 @@ def push(world: World, name: str, data: bytes) -> dict[str, Any]:
 
 def test_an_image_is_pushed_and_pulled(world: World) -> None:
     """Every byte is the same, through the packaged code and the data stack's resources."""
-    layer, config = bytes(range(256)) * 400, b"{}"
+    layer, config = bytes(range(256)) * 200, b"{}"
     manifest = json.dumps(
         {
             "schemaVersion": 2,

@@ -12,7 +12,7 @@ from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import Dynamo, TransactionRefusedError
 from chalicelib.stores.dynamodb.expressions import Clause, Put
 from chalicelib.stores.dynamodb.items import STORED_RULES
-from chalicelib.stores.dynamodb.keys import repositories_after, rules_key, rules_version
+from chalicelib.stores.dynamodb.keys import repositories_after, rules_key, rules_version, tags_after
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -54,3 +54,9 @@ class DynamoRulesStore:
         """Return the names of all repositories of the catalog."""
         span = repositories_after(None)
         return [item["sk"]["S"] for item in self._dynamo.query(self._table, span)]
+
+    def tags(self, repository: str) -> Sequence[str]:
+        """Return all tags of a repository."""
+        span = tags_after(repository, None)
+        rows = self._dynamo.query(self._table, span)
+        return [item["sk"]["S"].removeprefix(span.prefix) for item in rows]

@@ -20,7 +20,7 @@ from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
 from moorage.deploy import DeployError, build
 from moorage.deploy.package import CODE
-from moorage.deploy.trim_sdk import OPERATIONS, cut
+from moorage.deploy.trim_sdk import OPERATIONS, cut, shed
 from tests.emulators.lost_answers import aws_answer
 from tests.infra.runtime import function_environment, run_bare
 
@@ -152,6 +152,28 @@ def test_a_changed_botocore_is_an_error(
     monkeypatch.setitem(OPERATIONS, "s3", OPERATIONS["s3"] | {"RenamedObject"})
     with pytest.raises(DeployError, match="botocore's s3 has no RenamedObject"):
         cut(tmp_path / "data")
+
+
+def test_no_function_loads_what_writes_documentation_or_speaks_http_2(task: Path) -> None:
+    """Clients are made and closed without; the modules that name it find something empty."""
+    program = (
+        "import sys, app\n"
+        "from chalicelib.stores.aws import clients\n"
+        "for name in ('s3', 'dynamodb', 'lambda', 'ssm'):\n"
+        "    clients.client(name).meta\n"
+        "print(*sorted(sys.modules))\n"
+    )
+    done = run_bare(program, function_environment((task,)), cwd=task)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert {"botocore.docs.docstring", "urllib3.http2.probe"} <= loaded
+    assert not {"botocore.docs.service", "html.parser", "importlib.metadata"} & loaded
+
+
+def test_an_sdk_of_another_layout_is_an_error(tmp_path: Path) -> None:
+    """Its name is in the message."""
+    with pytest.raises(DeployError, match=r"has no botocore/docs/__init__\.py"):
+        shed(tmp_path)
 
 
 def test_a_missing_folder_to_leave_out_is_an_error(task: Path, tmp_path: Path) -> None:
