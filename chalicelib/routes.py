@@ -94,6 +94,7 @@ _REPOSITORIES = re.compile("_moorage/repositories")
 _TAG_ROWS = re.compile("(?P<name>.+)/_moorage/tags")
 _IMAGES = re.compile("(?P<name>.+)/_moorage/images")
 _IMAGE = re.compile("(?P<name>.+)/_moorage/images/(?P<digest>[^/]+)")
+_USAGE = re.compile("(?P<name>.+)/_moorage/usage")
 _DELETION = re.compile("(?P<name>.+)/_moorage/deletion")
 _RETENTION = re.compile("(?P<name>.+)/_moorage/retention")
 _HISTORY = re.compile("(?P<name>.+)/_moorage/history")
@@ -132,6 +133,7 @@ ROUTES = (
     Route("GET", _TAG_ROWS, Action.PULL, "overviews.tags"),
     Route("GET", _IMAGES, Action.PULL, "overviews.images"),
     Route("GET", _IMAGE, Action.PULL, "overviews.image"),
+    Route("GET", _USAGE, Action.PULL, "overviews.usage"),
     Route("GET", _DELETION, Action.DELETE, "overviews.deletion", also=Action.PULL),
     Route("GET", _RETENTION, Action.PULL, "retention.retention"),
     Route("GET", _BLOB, Action.PULL, "blobs.get", takes_options=True),

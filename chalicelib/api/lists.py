@@ -4,7 +4,7 @@ Source: OCI distribution spec, "Listing Tags", "Listing Referrers" (end-8a, 8b, 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.api.headers import next_link
@@ -13,6 +13,7 @@ from chalicelib.descriptor import MediaType
 from chalicelib.errors import PaginationNumberInvalidError, RequestInvalidError
 from chalicelib.page import Page
 from chalicelib.reference import MAX_NAME_LENGTH, MAX_TAG_LENGTH, parse_digest
+from chalicelib.registry.model import CatalogRow
 from chalicelib.registry.registry import Registry
 
 _CURSOR = "~"
@@ -32,14 +33,14 @@ def catalog(registry: Registry, request: Request) -> Response:
 
     Where it ends behind a name that is hidden, its Link has a cursor.
     """
-    names, headers = visible_repositories(registry, request, "/v2/_catalog", {})
-    return to_json({"repositories": names}, headers)
+    rows, headers = visible_repositories(registry, request, "/v2/_catalog", {})
+    return to_json({"repositories": [row.name for row in rows]}, headers)
 
 
 def visible_repositories(
     registry: Registry, request: Request, path: str, filters: Mapping[str, str]
-) -> tuple[list[str], dict[str, str]]:
-    """Return a page of names that the caller may see, and the header that leads to the next one.
+) -> tuple[Sequence[CatalogRow], dict[str, str]]:
+    """Return a page of repositories that the caller may see, and the header of the next one.
 
     `filters` has the list's other query parameters; `prefix` among them is what names begin with.
     """
@@ -51,10 +52,10 @@ def visible_repositories(
     page = registry.lists.repositories(last, limit, visible, filters.get("prefix", ""))
     headers = {}
     if page.rest_after is not None:
-        is_shown = bool(page.items) and page.rest_after == page.items[-1]
+        is_shown = bool(page.items) and page.rest_after == page.items[-1].name
         last = page.rest_after if is_shown else _CURSOR + caller.cursor(page.rest_after)
         headers = next_link(path, **filters, n=limit, last=last)
-    return list(page.items), headers
+    return page.items, headers
 
 
 def referrers(registry: Registry, request: Request, name: str, digest: str) -> Response:

@@ -1,8 +1,9 @@
 """Overviews over HTTP: what the page shows. docs/openapi.yaml has every field.
 
 This module must never answer more than one page, nor with a fact that is only guessed: what nobody
-noted is null. It must never show who pushed something to somebody who has no login, nor anything of
-other repositories, not even how many share a blob, to somebody who may not see them all.
+noted is null. It must never show who pushed something, or where it runs, to somebody who has no
+login; nor anything of other repositories, not even how many share a blob, to somebody who may not
+see them all.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,16 @@ from chalicelib.api.messages import Request, Response
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Digest
 from chalicelib.errors import RequestInvalidError
+from chalicelib.prices import stored_for_a_month
 from chalicelib.reference import MAX_TAG_LENGTH, parse_digest
 from chalicelib.registry.deletions import MOST_CHOSEN, ChosenImage
-from chalicelib.registry.model import Manifest, Referrer
-from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, TaggedImage
+from chalicelib.registry.model import CatalogRow, Manifest, Referrer
+from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, Runs, TaggedImage
 from chalicelib.registry.registry import Registry
 
 _LONGEST_PREFIX = 255
-_PRINCIPALS = frozenset({"pushed_by", "tagged_by"})
+_OF_LOGINS = frozenset({"pushed_by", "tagged_by", "runs"})
+"""What is null for who has no login: who pushed something, and where it runs."""
 _WRITTEN = frozenset({"annotations", "config"})
 """What whoever pushed has written, whatever its members are called."""
 _OF_CONFIG = ("os", "architecture", "variant", "created", "author")
@@ -43,8 +46,13 @@ def repositories(registry: Registry, request: Request) -> Response:
     """GET: a page of the repositories that the caller may see, those that begin with `prefix`."""
     prefix = (request.parameter("prefix") or "")[: _LONGEST_PREFIX + 1]
     filters = {"prefix": prefix} if prefix else {}
-    names, headers = visible_repositories(registry, request, "/v2/_moorage/repositories", filters)
-    return to_json({"repositories": [{"name": name} for name in names]}, headers)
+    rows, headers = visible_repositories(registry, request, "/v2/_moorage/repositories", filters)
+    return to_json({"repositories": [_repository(request, row) for row in rows]}, headers)
+
+
+def usage(registry: Registry, request: Request, name: str) -> Response:
+    """GET: the same of one repository."""
+    return to_json(_repository(request, registry.catalog.of(name)), {})
 
 
 def tags(registry: Registry, request: Request, name: str) -> Response:
@@ -97,7 +105,7 @@ def deletion(registry: Registry, request: Request, name: str) -> Response:
 
 
 def _shown(request: Request, value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return an answer without who pushed and tagged, for somebody who has no login."""
+    """Return an answer without what is for logins alone, for somebody who has none."""
     if request.principal != ANONYMOUS.id:
         return value
     if isinstance(value, list):
@@ -105,9 +113,35 @@ def _shown(request: Request, value: Any) -> Any:  # noqa: ANN401 - JSON
     if not isinstance(value, dict):
         return value
     return {
-        name: None if name in _PRINCIPALS else each if name in _WRITTEN else _shown(request, each)
+        name: None if name in _OF_LOGINS else each if name in _WRITTEN else _shown(request, each)
         for name, each in value.items()
     }
+
+
+def _repository(request: Request, row: CatalogRow) -> dict[str, Any]:
+    """Return what is known of a repository; of what it shares with others, if the caller may see.
+
+    The price is of its part, or of all that it links to where the parts may not be seen.
+    """
+    facts = row.facts
+    if facts is None:
+        return {"name": row.name, "facts": None}
+    sees_all = request.caller.sees_all
+    own = facts.own_bytes if sees_all else None
+    billed = facts.billed_bytes if sees_all else facts.linked_bytes
+    shown = {
+        "as_of": _time(facts.noted_at),
+        "tags": facts.tags,
+        "images": facts.images,
+        "trashed": facts.trashed,
+        "linked_bytes": facts.linked_bytes,
+        "shared_bytes": None if own is None else facts.linked_bytes - own,
+        "unused_bytes": facts.unused_bytes,
+        "usd_month": None if billed is None else round(stored_for_a_month(billed), 4),
+        "pushed_at": _time(facts.pushed_at),
+        "pulled_at": _time(facts.pulled_at),
+    }
+    return {"name": row.name, "facts": shown}
 
 
 def _rows(limit: int | None) -> int:
@@ -123,6 +157,16 @@ def _tag(item: TaggedImage) -> dict[str, Any]:
         "tagged_by": row.tagged_by,
         "previous": _text(row.previous),
         "image": None if item.manifest is None else _manifest(item.manifest),
+        "runs": [_run(each) for each in item.runs],
+    }
+
+
+def _run(runs: Runs) -> dict[str, Any]:
+    return {
+        "source": runs.source,
+        "from": runs.origin,
+        "what": runs.what,
+        "until": _time(runs.until),
     }
 
 
@@ -153,6 +197,7 @@ def _chosen(image: ChosenImage) -> dict[str, Any]:
 def _image(request: Request, found: Image) -> dict[str, Any]:
     return {
         **_manifest(found.manifest),
+        "runs": [_run(each) for each in found.runs],
         "annotations": dict(found.annotations),
         "tags": list(found.tags),
         "referrers": [_referrer(item) for item in found.referrers],

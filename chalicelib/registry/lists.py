@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import NameUnknownError
 from chalicelib.page import Page
-from chalicelib.registry.model import Referrer
+from chalicelib.registry.model import CatalogRow, Referrer
 from chalicelib.registry.service import Ports
 
 PAGE = 1000
@@ -37,7 +37,7 @@ class RepositoriesPage:
     That is a hidden name where it is not the last of `items`: no client may be shown it.
     """
 
-    items: Sequence[str]
+    items: Sequence[CatalogRow]
     rest_after: str | None
 
 
@@ -87,15 +87,15 @@ class Lists:
         wanted = _bounded(limit)
         page = self._metadata.list_repositories(after, wanted, prefix)
         if visible is None:
-            return RepositoriesPage(page.items, page.items[-1] if page.more else None)
-        found, reads = visible(page.items), 1
+            return RepositoriesPage(page.items, page.items[-1].name if page.more else None)
+        found, reads = _seen(page.items, visible), 1
         while len(found) <= wanted and page.more and reads < READS:
-            page = self._metadata.list_repositories(page.items[-1], PAGE, prefix)
-            found += visible(page.items)
+            page = self._metadata.list_repositories(page.items[-1].name, PAGE, prefix)
+            found += _seen(page.items, visible)
             reads += 1
         if len(found) > wanted:
-            return RepositoriesPage(found[:wanted], found[wanted - 1])
-        return RepositoriesPage(found, page.items[-1] if page.more else None)
+            return RepositoriesPage(found[:wanted], found[wanted - 1].name)
+        return RepositoriesPage(found, page.items[-1].name if page.more else None)
 
     def referrers(
         self,
@@ -141,6 +141,11 @@ def _descriptor(item: Referrer) -> dict[str, object]:
     if item.annotations:
         descriptor["annotations"] = dict(item.annotations)
     return descriptor
+
+
+def _seen(rows: Sequence[CatalogRow], visible: Visible) -> list[CatalogRow]:
+    names = {*visible([row.name for row in rows])}
+    return [row for row in rows if row.name in names]
 
 
 def _bounded(limit: int | None) -> int:

@@ -269,6 +269,38 @@ class CollectorState:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogFacts:
+    """What the collector's walk has seen of a repository, as of `noted_at` (epoch seconds).
+
+    Bytes are of the blobs that it links to; None is unknown.
+    """
+
+    noted_at: float
+    tags: int
+    images: int
+    """Manifests that are live."""
+    trashed: int
+    """Manifests in the trash."""
+    linked_bytes: int
+    pushed_at: float | None = None
+    pulled_at: float | None = None
+    """When something was pulled last; None also if that was never noted."""
+    unused_bytes: int | None = None
+    """Of the bytes, what no manifest names, not even one in the trash."""
+    own_bytes: int | None = None
+    """Of the bytes, what no other repository links to."""
+    billed_bytes: int | None = None
+    """The same, and the repository's part of what others link to as well."""
+
+
+class CatalogRow(NamedTuple):
+    """A repository of the catalog; without facts until the collector has been there."""
+
+    name: str
+    facts: CatalogFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Referrer:
     """The entry of one manifest in a referrers list (image spec: a descriptor)."""
 

@@ -4,7 +4,7 @@ It reads the facts that pushes and pulls have left in the rows. What nobody note
 guessed. This module must never change anything, nor note that an image was pulled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.descriptor import INDEXES, Descriptor, ParsedManifest, parse_manifest
@@ -25,12 +25,25 @@ CONFIG_BYTES = 1024 * 1024
 """Most bytes of a config that is read."""
 
 
+class Runs(NamedTuple):
+    """That an image runs somewhere, as a source says: `what` in a few words, "" where it has none.
+
+    `until` is when the source has to be read again, in seconds since the epoch.
+    """
+
+    source: str
+    origin: str
+    what: str
+    until: float
+
+
 class TaggedImage(NamedTuple):
     """A tag, and the manifest that it names; None if that was deleted meanwhile."""
 
     tag: str
     row: TagRow
     manifest: Manifest | None
+    runs: Sequence[Runs] = ()
 
 
 class ImagesPage(NamedTuple):
@@ -62,6 +75,7 @@ class Image(NamedTuple):
     """
 
     manifest: Manifest
+    runs: Sequence[Runs]
     annotations: Mapping[str, str]
     tags: Sequence[str]
     referrers: Sequence[Referrer]
@@ -82,7 +96,7 @@ class Overviews:
     def tags(self, repository: str, after: str | None, limit: int) -> Page[TaggedImage]:
         """Tags in byte order after `after`, at most `limit`; raises NameUnknownError.
 
-        Two requests: for the tags, and for the manifests that they name.
+        Three requests: for the tags, then for the manifests that they name and what runs of them.
         """
         page = self._metadata.list_tag_rows(repository, after, min(limit, ROWS))
         if not page.items:
@@ -90,7 +104,10 @@ class Overviews:
         digests = list(dict.fromkeys(row.digest for _, row in page.items))
         found = self._metadata.get_manifests(repository, digests) if digests else {}
         live = {digest: item for digest, item in found.items() if _is_live(item)}
-        items = [TaggedImage(tag, row, live.get(row.digest)) for tag, row in page.items]
+        runs = self._runs(repository)
+        items = [
+            TaggedImage(tag, row, live.get(row.digest), runs(row.digest)) for tag, row in page.items
+        ]
         return Page(items, page.more)
 
     def images(self, repository: str, after: Digest | None, limit: int) -> ImagesPage:
@@ -116,6 +133,7 @@ class Overviews:
         config = None if is_index else self._config(repository, parsed.blobs[0])
         return Image(
             manifest,
+            self._runs(repository)(digest),
             parsed.annotations,
             sorted(self._metadata.tags_of(repository, digest)),
             referrers.items,
@@ -124,6 +142,15 @@ class Overviews:
             config,
             [] if is_index else self._layers(parsed.blobs[1:], config or {}),
         )
+
+    def _runs(self, repository: str) -> Callable[[Digest], Sequence[Runs]]:
+        """Read what runs of a repository; returns what says it of a digest."""
+        leases = self._metadata.in_use(repository)
+        return lambda digest: [
+            Runs(lease.source, lease.origin, lease.digests[digest], lease.until)
+            for lease in leases
+            if digest in lease.digests
+        ]
 
     def _require(self, repository: str) -> None:
         if not self._metadata.has_repository(repository):

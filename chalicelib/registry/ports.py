@@ -10,6 +10,8 @@ from typing import Protocol
 from chalicelib.digest import Digest
 from chalicelib.page import Page
 from chalicelib.registry.model import (
+    CatalogFacts,
+    CatalogRow,
     CollectorState,
     Garbage,
     InUse,
@@ -479,6 +481,9 @@ class MetadataStore(Protocol):
     ) -> Page[tuple[str, TagRow]]:
         """Tags as `list_tags` gives them, each with its row."""
 
+    def list_links(self, repository: str, after: Digest | None, limit: int) -> Page[Link]:
+        """Links of a repository by digest, with the keys that they name; at most `limit` >= 1."""
+
     def list_manifests(self, repository: str, after: Digest | None, limit: int) -> Page[Manifest]:
         """Manifests by digest, in any state and without their bodies, at most `limit` >= 1."""
 
@@ -496,7 +501,9 @@ class MetadataStore(Protocol):
         Behind the place `after`, which need not exist.
         """
 
-    def list_repositories(self, after: str | None, limit: int, prefix: str = "") -> Page[str]:
+    def list_repositories(
+        self, after: str | None, limit: int, prefix: str = ""
+    ) -> Page[CatalogRow]:
         """Repositories by name in byte order after `after`, at most `limit` >= 1.
 
         Only those whose names begin with `prefix`.
@@ -505,8 +512,17 @@ class MetadataStore(Protocol):
     def has_repository(self, repository: str) -> bool:
         """Whether the catalog names it (read eventually consistent, then strongly if absent)."""
 
+    def get_repository(self, repository: str) -> CatalogRow | None:
+        """Read its row of the catalog, as `has_repository` does."""
+
     def add_repository(self, repository: str) -> None:
-        """Name a repository in the catalog; idempotent."""
+        """Name a repository in the catalog; one that is named stays as it is."""
+
+    def note_facts(self, repository: str, facts: CatalogFacts) -> None:
+        """Note facts in the catalog.
+
+        Nothing is done where the catalog does not name the repository, or has as late facts.
+        """
 
     def in_use(self, repository: str) -> Sequence[InUse]:
         """Read all in-use leases of a repository, overdue ones too, by source."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chalicelib.registry.blobs import Blobs
+    from chalicelib.registry.catalog import Catalog
     from chalicelib.registry.collector.collector import Collector
     from chalicelib.registry.deletions import Deletions
     from chalicelib.registry.lists import Lists
@@ -83,6 +84,13 @@ class Registry:
         return Deletions(self._ports, self._limits, self.manifests)
 
     @cached_property
+    def catalog(self) -> "Catalog":
+        """What is known of repositories as a whole."""
+        from chalicelib.registry.catalog import Catalog
+
+        return Catalog(self._ports)
+
+    @cached_property
     def undo(self) -> "Undo":
         """The history of tags, and bringing back what was deleted."""
         from chalicelib.registry.undo import Undo
@@ -115,7 +123,7 @@ class Registry:
         """The collector."""
         from chalicelib.registry.collector.collector import Collector
 
-        return Collector(self._ports, self._limits)
+        return Collector(self._ports, self._limits, self.catalog.note)
 
     @cached_property
     def sweeper(self) -> "Sweeper":

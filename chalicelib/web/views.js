@@ -71,14 +71,18 @@ async function paged(first, add) {
 
 /** @param {string} prefix */
 export async function repositoriesView(prefix) {
-  const list = make("ul", { class: "names" });
-  const query = new URLSearchParams({ n: "300", ...(prefix ? { prefix } : {}) });
+  const body = make("tbody");
+  /** When the collector was there: of the repository that it has not seen for the longest time. */
+  let oldest = "";
+  const query = new URLSearchParams({ n: "100", ...(prefix ? { prefix } : {}) });
+  const seen = make("p", { class: "soft" });
   const more = await paged(`/v2/_moorage/repositories?${query}`, (content) => {
-    for (const { name } of content.repositories) {
-      const at = name.lastIndexOf("/") + 1;
-      list.append(make("li", {}, make("a", { href: toRepository(name) },
-        make("span", { class: "group" }, name.slice(0, at)), name.slice(at))));
+    for (const row of content.repositories) {
+      body.append(repositoryRow(row));
+      const at = row.facts?.as_of;
+      if (at && (!oldest || at < oldest)) oldest = at;
     }
+    if (oldest) seen.replaceChildren("Sizes and counts are as of the collector's last look, for some of them ", ago(oldest), ".");
   });
   const none = prefix
     ? make("p", { class: "soft" }, `No repository that you may pull from begins with “${prefix}”.`)
@@ -86,8 +90,43 @@ export async function repositoriesView(prefix) {
       make("code", {}, `docker push ${location.host}/team/app:v1`));
   return [
     make("h1", {}, "Repositories"),
-    list.childElementCount || !more.hidden ? make("div", { class: "card" }, list) : none, more,
+    body.childElementCount || !more.hidden ? make("div", { class: "card" }, table(["Name", "#Tags", "#Size", "#Shared", "#Unused", "#$ a month", "Pushed", "Last pull"], body, "repositories")) : none,
+    seen, more,
   ];
+}
+
+/** @param {any} row */
+function repositoryRow(row) {
+  const { name, facts } = row;
+  const at = name.lastIndexOf("/") + 1;
+  const link = make("td", {}, make("a", { class: "name", href: toRepository(name) }, make("span", { class: "group" }, name.slice(0, at)), name.slice(at)));
+  if (!facts) return make("tr", {}, link, make("td", { class: "none", colspan: 7 }, "size and use are not known yet"));
+  const unused = facts.unused_bytes ? make("span", { class: "waste", title: "No image names it: the collector frees it" }, size(facts.unused_bytes)) : size(facts.unused_bytes);
+  return make("tr", { title: `As of ${facts.as_of}` }, link,
+    make("td", { class: "number", "data-label": "tags" }, facts.tags),
+    make("td", { class: "number", "data-label": "size" }, size(facts.linked_bytes)),
+    make("td", { class: "number soft", "data-label": "shared" }, size(facts.shared_bytes)),
+    make("td", { class: "number soft", "data-label": "unused" }, unused),
+    make("td", { class: "number soft", "data-label": "$ a month" }, dollars(facts.usd_month)),
+    make("td", { class: "near", "data-label": "pushed" }, ago(facts.pushed_at, "never")),
+    make("td", { class: "near soft", "data-label": "last pull" }, ago(facts.pulled_at, "none noted")));
+}
+
+/** @param {number | null} amount in USD */
+function dollars(amount) {
+  if (amount === null) return "unknown";
+  return amount < 0.01 ? "< 0.01" : amount.toFixed(2);
+}
+
+/**
+ * A table; the head of a column of numbers begins with #.
+ * @param {string[]} heads
+ * @param {HTMLElement} body
+ * @param {string} [kind]
+ */
+function table(heads, body, kind) {
+  return make("table", { class: kind ?? null }, make("thead", {}, make("tr", {}, ...heads.map((head) =>
+    make("th", { class: head[0] === "#" ? "number" : null }, head.replace(/^#/, ""))))), body);
 }
 
 /** @param {string} name */
@@ -125,19 +164,15 @@ export async function repositoryView(name) {
       }));
     }
   });
-  const table = make("table", {},
-    make("thead", {}, make("tr", {},
-      make("th", {}, make("span", { class: "soft" }, "")), make("th", {}, "Tag"), make("th", {}, "What"),
-      make("th", { class: "number" }, "Size"), make("th", {}, "Pushed"), make("th", {}, "Last pull"), make("th", {}, "Pull"))),
-    body);
   return [
     crumbs(name), make("h1", {}, name),
     make("div", { class: "bar-row" },
       make("a", { href: `#/everything/${encodeURI(name)}` }, "Everything in here, tagged or not"),
       make("a", { href: `#/history/${encodeURI(name)}` }, "History"),
+      make("a", { href: `#/retention/${encodeURI(name)}` }, "Retention"),
       make("span", { class: "grow" }), compare, remove),
     body.childElementCount
-      ? make("div", { class: "card" }, table)
+      ? make("div", { class: "card" }, table(["", "Tag", "What", "#Size", "Pushed", "Last pull", "Pull"], body))
       : make("p", { class: "soft" }, "No tags. What has none is still here: see everything."),
     more,
   ];
@@ -156,7 +191,7 @@ function tagRow(name, row, attached, choose) {
   const line = make("tr", {},
     make("td", { class: "near" }, box, " ", image ? unfold : null),
     make("td", {}, make("a", { class: "tag", href: toImage(name, row.digest) }, row.tag)),
-    make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted")),
+    make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted"), ...running(row.runs)),
     make("td", { class: "number", "data-label": "size" }, image ? size(image.total_bytes) : ""),
     make("td", { "data-label": "pushed" }, ago(row.tagged_at ?? image?.pushed_at), row.tagged_by ? make("span", { class: "soft" }, ` by ${who(row.tagged_by)}`) : null),
     make("td", { class: "soft", "data-label": "last pull" }, image ? ago(image.pulled_at, "none noted") : ""),
@@ -217,6 +252,18 @@ async function nestedRows(name, digest, attached) {
   return rows;
 }
 
+/**
+ * Where an image runs, in words.
+ * @param {any[] | null} runs
+ */
+function running(runs) {
+  return (runs ?? []).map(({ source, from, what: words, until }) => {
+    const where = `runs in ${from === "ecs" ? "ECS " : from === "k8s" ? "Kubernetes " : ""}${source}${words ? `: ${words}` : ""}`;
+    const late = Date.parse(until) < Date.now();
+    return make("span", { class: "chip runs", title: late ? `${source} was to be read again by ${until}` : `As ${source} says, until ${until}` }, late ? `${where} (overdue)` : where);
+  });
+}
+
 /** @param {any} image */
 function what(image) {
   if (image.platforms) return image.platforms.map((/** @type {string} */ each) => make("span", { class: "chip" }, each));
@@ -245,9 +292,7 @@ export async function everythingView(name) {
   return [
     crumbs(name, "everything"), make("h1", {}, name),
     make("p", { class: "soft" }, "Every manifest by its digest: images, indexes, the images that indexes name, signatures. What no tag leads to stays until it is deleted."),
-    make("div", { class: "card" }, make("table", {}, make("thead", {}, make("tr", {},
-      ...["Digest", "What", "Refers to"].map((each) => make("th", {}, each)),
-      make("th", { class: "number" }, "Size"), make("th", {}, "Pushed"), make("th", {}, "Last pull"))), body)),
+    make("div", { class: "card" }, table(["Digest", "What", "Refers to", "#Size", "Pushed", "Last pull"], body)),
     more,
   ];
 }
@@ -273,6 +318,7 @@ export async function imageView(name, digest) {
       ["Size", `${size(content.total_bytes)}, and ${size(content.size)} of manifest`],
       ["Pushed", [ago(content.pushed_at), content.pushed_by ? ` by ${who(content.pushed_by)}` : ""]],
       ["Last pull", ago(content.pulled_at, "none noted")],
+      ["In use", running(content.runs)],
       ["Refers to", content.subject && make("a", { class: "mono", href: toImage(name, content.subject) }, content.subject)],
     ])),
     ...content.manifests.length ? [make("h2", {}, "Platforms"), make("div", { class: "card" }, make("table", {}, make("tbody", {},
@@ -385,8 +431,7 @@ export async function historyView(name) {
   return [
     crumbs(name, "history"), make("h1", {}, name),
     make("p", { class: "soft" }, "What tags named before, and what was deleted, tag by tag, of the last year."),
-    body.childElementCount ? make("div", { class: "card" }, make("table", {},
-      make("thead", {}, make("tr", {}, ...["Tag", "Named", "Then", "When", "Now", ""].map((each) => make("th", {}, each)))), body))
+    body.childElementCount ? make("div", { class: "card" }, table(["Tag", "Named", "Then", "When", "Now", ""], body))
       : make("p", { class: "soft" }, "No tag has moved yet, and nothing was deleted."),
     more,
   ];
@@ -435,51 +480,57 @@ async function deletion(name, rows) {
   const digests = [...new Set(rows.map((row) => row.digest))];
   const tags = rows.map((row) => row.tag).filter((tag) => tag !== null);
   const list = make("ul");
-  const button = make("button", { type: "button", class: "bad" }, "Delete");
+  const told = make("div", { class: "soft" });
+  const button = make("button", { type: "button", class: "bad", disabled: true }, "Delete");
   const cancel = make("button", { type: "button", onclick: () => dialog.close() }, "Keep");
-  const dialog = make("dialog", { "aria-labelledby": "deletion-title" },
-    make("h2", { id: "deletion-title" }, `Delete from ${name}`), list,
-    make("p", { class: "soft" }, "Layers that other images have, too, stay theirs. While an image is in the trash, the repository's history brings it back."),
-    make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
   const onlyTags = make("input", { type: "checkbox" });
-  const done = new Set();
-  const force = make("input", { type: "checkbox" });
-  const forced = make("label", { class: "bar-row", hidden: true }, force, "Delete what is in use, too");
-  list.after(forced);
-  if (tags.length) list.before(make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags"));
+  const alone = make("input", { type: "checkbox", checked: true });
+  const aloneRow = make("label", { class: "bar-row", hidden: true }, alone, make("span"));
+  const dialog = make("dialog", { "aria-labelledby": "deletion-title" },
+    make("h2", { id: "deletion-title" }, `Delete from ${name}`),
+    tags.length ? make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags") : null,
+    aloneRow, list, told,
+    make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
   dialog.showModal();
+  /** @type {string[]} what is to be deleted, as it is shown */
+  let gone = [];
+  let asked = 0;
   const write = async () => {
-    list.replaceChildren(make("li", { class: "soft" }, "Reading what depends on it …"));
+    asked += 1;
+    const mine = asked;
+    button.disabled = true;
+    told.replaceChildren();
     if (onlyTags.checked) {
+      aloneRow.hidden = true;
       list.replaceChildren(...tags.map((tag) => make("li", {}, make("b", {}, tag))));
+      gone = /** @type {string[]} */ (tags);
+      button.disabled = false;
       return;
     }
-    const items = await Promise.all(digests.map(async (digest) => {
-      const { content } = await client.read(inRepository(name, `_moorage/images/${digest}`));
-      const count = content.referrers.length;
-      return make("li", {}, make("span", { class: "mono" }, short(digest)), content.tags.length ? [": tags ", make("b", {}, content.tags.join(", "))] : "",
-        count ? `; ${count} signature${count === 1 ? "" : "s"} or other manifests refer to it and stay` : "");
-    }));
-    list.replaceChildren(...items);
+    list.replaceChildren(make("li", {}, "Reading what depends on it …"));
+    const query = new URLSearchParams(digests.map((digest) => ["digest", digest]));
+    if (alone.checked) query.append("alone", "1");
+    const { content } = await client.read(inRepository(name, `_moorage/deletion?${query}`));
+    if (mine !== asked) return;
+    list.replaceChildren(...content.images.map(dependants));
+    aloneRow.hidden = !content.alone?.length;
+    aloneRow.lastChild.textContent = `Also ${count(content.alone?.length ?? 0, "image or signature", "images or signatures")} that nothing else leads to`;
+    told.replaceChildren(...freed(content));
+    gone = [...digests, ...(alone.checked ? content.alone ?? [] : [])];
+    button.disabled = false;
   };
   /** @param {unknown} error */
   const refused = (error) => list.replaceChildren(make("li", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
   onlyTags.onchange = () => write().catch(refused);
+  alone.onchange = () => write().catch(refused);
   button.onclick = async () => {
     button.disabled = true;
-    const gone = onlyTags.checked ? tags : digests;
     try {
-      for (const each of gone) {
-        if (done.has(each)) continue;
-        await client.remove(inRepository(name, `manifests/${each}${force.checked ? "?force=true" : ""}`));
-        done.add(each);
-      }
+      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}`));
     } catch (error) {
       refused(error);
-      forced.hidden = !(error instanceof ApiError && error.detail?.source);
-      button.disabled = false;
       document.dispatchEvent(new Event("moorage-changed"));
       return;
     }
@@ -490,4 +541,35 @@ async function deletion(name, rows) {
     else location.hash = here;
   };
   await write().catch(refused);
+}
+
+/** @param {any} image of a deletion */
+function dependants(image) {
+  const named = image.named_by ?? [];
+  return make("li", {}, make("span", { class: "mono" }, short(image.digest)),
+    image.tags.length ? [": ", image.tags.length > 1 ? "tags " : "tag ", make("b", {}, image.tags.join(", "))] : "",
+    image.referrers ? `; ${count(image.referrers, "other manifest refers", "other manifests refer")} to it` : "",
+    named.length ? make("span", { class: "waste" }, `; ${count(named.length, "index names", "indexes name")} it, and can't be pulled whole without it`) : "");
+}
+
+/** @param {any} content of a deletion */
+function freed(content) {
+  const { unused_bytes: unused, freed_bytes: free, until } = content;
+  const shared = unused - free;
+  const bytes = unused === null ? "How many bytes that frees is not known: the repository is too large to look."
+    : free === null ? `Frees up to ${size(unused)}: what other repositories share stays.`
+      : `Frees ${size(free)}${shared ? `; ${size(shared)} more are in other repositories, too, and stay` : ""}.`;
+  return [
+    make("p", {}, make("b", {}, bytes), until ? " The bytes go once the trash is emptied." : " They are gone at once."),
+    make("p", {}, until ? [`The repository's history brings it back until ${String(until).slice(0, 10)}.`] : "There is no trash: it can't be brought back."),
+  ];
+}
+
+/**
+ * @param {number} number
+ * @param {string} one
+ * @param {string} many
+ */
+function count(number, one, many) {
+  return `${number} ${number === 1 ? one : many}`;
 }

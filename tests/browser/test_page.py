@@ -60,7 +60,7 @@ def requests_of(page: Page) -> Iterator[list[str]]:
 def test_a_repository_is_found_by_how_its_name_begins(page: Page, open_registry: str) -> None:
     """The server searches; the address can be kept, and back leads back."""
     visit(page, open_registry)
-    names = page.locator("ul.names a")
+    names = page.locator("a.name")
     assert names.all_inner_texts() == ["infra/proxy", "shop/cart", "shop/checkout"]
     page.keyboard.press("/")
     page.keyboard.type("shop/ch")
@@ -244,7 +244,7 @@ def test_a_login_sees_what_it_may_pull_and_no_more(page: Page, tmp_path: Path) -
         expect(page.get_by_role("alert")).to_contain_text("UNAUTHORIZED")
         page.get_by_label("API token").fill(reader)
         page.get_by_role("button", name="Log in").click()
-        names = page.locator("ul.names a")
+        names = page.locator("a.name")
         expect(names).to_have_text(["shop/cart", "shop/checkout"])
         names.last.click()
         expect(page.locator("a.tag").first).to_be_visible()

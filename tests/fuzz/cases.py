@@ -68,7 +68,8 @@ def make(fuzzed: Fuzzed, seed: int, number: int) -> FuzzRequest:
 
 def _lists(fuzzed: Fuzzed, rng: Random, name: str) -> FuzzRequest:
     registry = ("/v2/", "/v2", "/v2/_catalog", "/v2/_moorage/repositories")
-    lists = ("tags/list", "_moorage/tags", "_moorage/images", "_moorage/retention")
+    own = ("tags", "images", "usage", "retention")
+    lists = ("tags/list", *(f"_moorage/{each}" for each in own))
     target = rng.choice((*registry, *(f"/v2/{name}/{each}" for each in lists)))
     if rng.random() < 0.5:
         pushed = fuzzed.manifest(name, "v1", fuzzed.image(name), IMAGE)

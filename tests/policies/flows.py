@@ -484,7 +484,7 @@ def manifests(deployment: ReplayedDeployment) -> None:
     for listed in ("tags", "images", "retention"):
         shown = f"{name}/_moorage/{listed}"
         assert deployment.ask("GET", shown).status == 200
-    for shown in (f"images/{digest}", f"deletion?digest={digest}&alone=1"):
+    for shown in (f"images/{digest}", f"deletion?digest={digest}&alone=1", "usage"):
         assert deployment.ask("GET", f"{name}/_moorage/{shown}").status == 200
     for anywhere in ("_moorage/repositories", "_moorage", "_moorage/page.css"):
         assert deployment.ask("GET", anywhere).status == 200

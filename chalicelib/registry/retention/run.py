@@ -188,9 +188,9 @@ class Retention:
         more = True
         while more:
             page = self._ports.metadata.list_repositories(after or None, _NAMES)
-            yield from page.items
+            yield from (row.name for row in page.items)
             more = page.more
-            after = page.items[-1] if page.items else after
+            after = page.items[-1].name if page.items else after
 
     def _repository(self, name: str, going: "_Pass") -> bool:
         """Remove what goes of one repository, in rounds; False if time ran out before the end."""

@@ -8,6 +8,8 @@ from typing import Any
 from chalicelib.digest import Algorithm
 from chalicelib.registry.model import (
     HISTORY_LIFE,
+    CatalogFacts,
+    CatalogRow,
     CollectorPhase,
     CollectorState,
     Garbage,
@@ -232,6 +234,22 @@ RETENTION_STATE = Schema(
     ),
 )
 
+CATALOG_FACTS = Schema(
+    CatalogFacts,
+    (
+        Field("noted_at", codec.TIME),
+        Field("tags", codec.WHOLE),
+        Field("images", codec.WHOLE),
+        Field("trashed", codec.WHOLE),
+        Field("linked_bytes", codec.WHOLE),
+        Field("unused_bytes", codec.WHOLE, optional=True),
+        Field("own_bytes", codec.WHOLE, optional=True),
+        Field("billed_bytes", codec.WHOLE, optional=True),
+        Field("pushed_at", codec.TIME, optional=True),
+        Field("pulled_at", codec.TIME, optional=True),
+    ),
+)
+
 REFERRER = Schema(
     Referrer,
     (
@@ -254,6 +272,12 @@ def session_item(session: Session) -> Item:
 def manifest_item(manifest: Manifest) -> Item:
     """Return a manifest's whole item; it is in the index `sweep` while it has a `sweep_at`."""
     return _queued(MANIFEST.encode(manifest), str(manifest.digest))
+
+
+def catalog_row(item: Item) -> CatalogRow:
+    """Read a row of the catalog, which has facts or none."""
+    facts = CATALOG_FACTS.decode(item) if "noted_at" in item else None
+    return CatalogRow(item["sk"]["S"], facts)
 
 
 def tagged_item(tag: TagRow) -> Item:

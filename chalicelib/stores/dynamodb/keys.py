@@ -14,7 +14,8 @@ Table `registry` (kept):
     BLOB#<digest>    RECORD                          the canonical key, size, links
     GARBAGE          <key>                           an object that is to be deleted
     COLLECTOR        STATE                           how far the collector is
-    CATALOG          <name>                          a repository that holds, or held, a manifest
+    CATALOG          <name>                          a repository that holds, or held, a manifest;
+                                                     with facts that the collector saw
     RULES            CURRENT                         the registry's rules
                      VERSION#<number>                the same as they were, each version
     RETENTION        STATE                           how far retention is
@@ -197,6 +198,12 @@ def manifests_after(repository: str, after: Digest | None) -> KeyRange:
     """All manifests of a repository whose digests come after `after`, which need not exist."""
     text = None if after is None else str(after)
     return _span(f"{_REPOSITORY}{repository}", "MANIFEST#", text)
+
+
+def links_after(repository: str, after: Digest | None) -> KeyRange:
+    """All links of a repository whose digests come after `after`, which need not exist."""
+    text = None if after is None else str(after)
+    return _span(f"REPO#{repository}", "BLOB#", text)
 
 
 def rules_key() -> Key:

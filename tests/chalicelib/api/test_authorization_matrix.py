@@ -19,7 +19,9 @@ from chalicelib.api.authorization import GrantedAccess
 from chalicelib.api.dispatch import Api
 from chalicelib.api.messages import Response
 from chalicelib.digest import Digest
+from chalicelib.prices import stored_for_a_month
 from chalicelib.registry import lists
+from chalicelib.registry.model import CatalogFacts
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Owner
 from chalicelib.routes import ROUTES, Action, Route
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chalicelib.page import Page
+    from chalicelib.registry.model import CatalogRow
 
 OPTIONS = ApiOptions(1024, HeadStrategy.BODY, 4096, realm=REALM, service=SERVICE)
 BLOB = b"a blob of the team"
@@ -377,7 +380,7 @@ def test_a_page_of_the_catalog_reads_no_more_than_ten_pages(
         world.memory.metadata.add_repository(name)
     listed = world.memory.metadata.list_repositories
 
-    def counted(after: str | None, limit: int, prefix: str) -> Page[str]:
+    def counted(after: str | None, limit: int, prefix: str) -> Page[CatalogRow]:
         nonlocal reads
         reads += 1
         return listed(after, limit, prefix)
@@ -451,10 +454,40 @@ def test_who_may_not_see_all_hears_nothing_of_others(login: str, all_of_it: bool
     assert deletion["freed_bytes"] == (0 if all_of_it else None)
 
 
+@pytest.mark.parametrize(("login", "all_of_it"), [("admin", True), ("reader", False)])
+def test_facts_of_a_repository_say_nothing_of_others(login: str, all_of_it: bool) -> None:  # noqa: FBT001 - a row
+    """Without a login that sees all, shares are unknown, and the price is of all that it links to.
+
+    Other repositories' facts are nowhere.
+    """
+    world = World()
+    gigabyte = 10**9
+    facts = CatalogFacts(
+        1e9, 1, 1, 0, 3 * gigabyte, unused_bytes=5, own_bytes=gigabyte, billed_bytes=2 * gigabyte
+    )
+    for name in (PRIVATE, FOREIGN):
+        world.memory.metadata.note_facts(name, facts)
+    header = world.header(login, "basic", PRIVATE)
+    whole = json.loads(world.ask("GET", "_moorage/repositories", header).body)["repositories"]
+    rows = {row["name"]: row["facts"] for row in whole}
+    assert (FOREIGN in rows) is all_of_it
+    shown = rows[PRIVATE]
+    answer = world.ask("GET", f"{PRIVATE}/_moorage/usage", header)
+    assert json.loads(answer.body) == {"name": PRIVATE, "facts": shown}
+    assert shown["linked_bytes"] == 3 * gigabyte
+    assert shown["unused_bytes"] == 5
+    assert shown["shared_bytes"] == (2 * gigabyte if all_of_it else None)
+    parts = 2 if all_of_it else 3
+    assert shown["usd_month"] == pytest.approx(stored_for_a_month(parts * gigabyte), abs=1e-4)
+    assert world.ask("GET", f"{FOREIGN}/_moorage/usage", header).status == (
+        200 if all_of_it else 403
+    )
+
+
 def _without_principals(value: object) -> object:
     if isinstance(value, list):
         return [_without_principals(each) for each in value]
     if not isinstance(value, dict):
         return value
-    left_out = {"pushed_by", "tagged_by", "may_delete"}
+    left_out = {"pushed_by", "tagged_by", "runs", "may_delete"}
     return {name: _without_principals(each) for name, each in value.items() if name not in left_out}

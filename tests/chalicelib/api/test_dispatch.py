@@ -67,6 +67,7 @@ ENDPOINTS = {
     "a/b/_moorage/tags": {"GET": Action.PULL},
     "a/b/_moorage/images": {"GET": Action.PULL},
     f"a/b/_moorage/images/sha256:{'0' * 64}": {"GET": Action.PULL},
+    "a/b/_moorage/usage": {"GET": Action.PULL},
     "a/b/_moorage/deletion": {"GET": Action.DELETE},
     "a/b/_moorage/retention": {"GET": Action.PULL},
     "a/b/_moorage/history": {"GET": Action.PULL},

@@ -11,10 +11,10 @@ import pytest
 
 from chalicelib.digest import Digest
 from chalicelib.registry import overviews
-from chalicelib.registry.model import Manifest, ManifestState
+from chalicelib.registry.model import InUse, Manifest, ManifestState
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.items import manifest_item
+from chalicelib.stores.dynamodb.items import IN_USE, manifest_item
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, blob, described, fill, index, put
 from tests.support.calls import record_calls
 
@@ -120,8 +120,8 @@ def test_what_nobody_noted_is_null(registry: RegistryUnderTest) -> None:
     assert orphan["image"] is None
 
 
-def test_tags_come_in_pages_of_two_requests(registry: RegistryUnderTest) -> None:
-    """However many tags there are: one query for them, one batch for what they name."""
+def test_tags_come_in_pages_of_three_requests(registry: RegistryUnderTest) -> None:
+    """However many tags there are: for them, for what they name, and for what runs of it."""
     image = push(registry, "t000", b"layer")
     row = {"digest": codec.DIGEST.encode(Digest.parse(image["digest"]))}
     names = [f"t{number:03}" for number in range(250)]
@@ -136,7 +136,7 @@ def test_tags_come_in_pages_of_two_requests(registry: RegistryUnderTest) -> None
     assert [[row["tag"] for row in page] for page in few] == [["t246", "t247"], ["t248", "t249"]]
     with record_calls(registry.dynamodb) as calls:
         read(registry, f"{NAME}/_moorage/tags")
-    assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem"]
+    assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem", "Query"]
 
 
 def test_images_are_all_live_manifests(registry: RegistryUnderTest) -> None:
@@ -277,6 +277,21 @@ def test_what_can_not_be_shown_is_an_error(
     answer = registry.ask("GET", target)
     assert answer.status == status
     assert json.loads(answer.body)["errors"][0]["code"] == error
+
+
+def test_what_runs_somewhere_says_so(registry: RegistryUnderTest) -> None:
+    """In the row of its tag and in its details: by which source, and until when that holds."""
+    image = push(registry, "v1", b"one")
+    push(registry, "v2", b"two")
+    lease = InUse(NAME, "prod", "ecs", {Digest.parse(image["digest"]): "web"}, 1.5e9, 1.6e9)
+    fill(
+        registry,
+        [{**key_attributes(keys.in_use_key(NAME, "prod")), **IN_USE.encode(lease)}],
+    )
+    expected = {"source": "prod", "from": "ecs", "what": "web", "until": "2020-09-13T12:26:40Z"}
+    one, two = read(registry, f"{NAME}/_moorage/tags")["tags"]
+    assert (one["runs"], two["runs"]) == ([expected], [])
+    assert read(registry, f"{NAME}/_moorage/images/{image['digest']}")["runs"] == [expected]
 
 
 def test_looking_is_no_pull(registry: RegistryUnderTest) -> None:

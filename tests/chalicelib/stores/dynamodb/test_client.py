@@ -12,7 +12,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib.errors import RegistryError, TooManyRequestsError, UnavailableError
-from chalicelib.registry.model import CollectorState, Garbage, Link, Record, RetentionState
+from chalicelib.registry.model import (
+    CatalogFacts,
+    CollectorState,
+    Garbage,
+    Link,
+    Record,
+    RetentionState,
+)
 from chalicelib.registry.session import Owner
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.client import (
@@ -168,6 +175,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "mark": "nonce",
         "record": Record(digest, "key", 1, 0, NOW),
         "garbage": [Garbage("key", digest, 1, NOW)],
+        "facts": CatalogFacts(NOW, 1, 1, 0, 1),
     }
     states = {
         "save_collector_state": CollectorState(""),

@@ -5,13 +5,14 @@ No test may know which store it has.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.page import Page
-from chalicelib.registry.model import ManifestState
+from chalicelib.registry.model import CatalogFacts, CatalogRow, ManifestState
 from tests.support.values import a_manifest, a_referrer, fresh_digest, push, push_manifest
 
 if TYPE_CHECKING:
@@ -140,19 +141,63 @@ def test_referrers_page_by_page(stores: Stores, repository: str) -> None:
 def test_the_catalog(fresh_stores: Stores) -> None:
     """The catalog names every repository once, in byte order, page by page, after any text."""
     catalog = fresh_stores.metadata
-    assert catalog.list_repositories(None, 10) == Page([], more=False)
+
+    def listed(after: str | None, limit: int, prefix: str = "") -> Page[str]:
+        page = catalog.list_repositories(after, limit, prefix)
+        assert all(row.facts is None for row in page.items)
+        return Page([row.name for row in page.items], page.more)
+
+    assert listed(None, 10) == Page([], more=False)
     for name in [*reversed(NAMES), *NAMES]:
-        assert catalog.has_repository(name) == (name in catalog.list_repositories(None, 99).items)
+        assert catalog.has_repository(name) == (name in listed(None, 99).items)
         catalog.add_repository(name)
         assert catalog.has_repository(name)
-    assert catalog.list_repositories(None, len(NAMES)) == Page(NAMES, more=False)
-    assert catalog.list_repositories("a/b", 2) == Page(NAMES[4:6], more=True)
+    assert listed(None, len(NAMES)) == Page(NAMES, more=False)
+    assert listed("a/b", 2) == Page(NAMES[4:6], more=True)
     for after in ["", "a!", "a,", "a.", "a~", "m", "zz", "zzz", "é", "Z"]:
         expected = [name for name in NAMES if name > after]
-        assert catalog.list_repositories(after, 99) == Page(expected, more=False), after
+        assert listed(after, 99) == Page(expected, more=False), after
     for prefix in ["", "a", "a/", "a/b", NAMES[0], NAMES[-1], "zz", "~", "é", "Z", "a" * 3000]:
         expected = [name for name in NAMES if name.startswith(prefix)]
-        assert catalog.list_repositories(None, 99, prefix) == Page(expected, more=False), prefix
+        assert listed(None, 99, prefix) == Page(expected, more=False), prefix
         expected = [name for name in expected if name > "a/b"]
-        assert catalog.list_repositories("a/b", 99, prefix) == Page(expected, more=False), prefix
+        assert listed("a/b", 99, prefix) == Page(expected, more=False), prefix
     assert not catalog.has_repository("a/")
+
+
+def test_facts_of_a_repository_are_noted_in_the_catalog(fresh_stores: Stores) -> None:
+    """Later ones replace earlier ones and never the other way round; naming it again keeps them."""
+    catalog = fresh_stores.metadata
+    first = CatalogFacts(100.5, tags=1, images=2, trashed=0, linked_bytes=3, pushed_at=99.0)
+    whole = replace(
+        first, noted_at=200.0, pulled_at=150.0, unused_bytes=0, own_bytes=1, billed_bytes=2
+    )
+    catalog.note_facts("a/b", first)
+    assert catalog.get_repository("a/b") is None  # the catalog does not name it
+    assert not catalog.has_repository("a/b")
+    catalog.add_repository("a/b")
+    assert catalog.get_repository("a/b") == CatalogRow("a/b")
+    for noted, expected in (
+        (first, first),
+        (whole, whole),
+        (replace(whole, tags=9), whole),  # as late as what is there
+        (first, whole),
+        (replace(first, noted_at=300.0), replace(first, noted_at=300.0)),
+    ):
+        catalog.note_facts("a/b", noted)
+        assert catalog.get_repository("a/b") == CatalogRow("a/b", expected)
+        catalog.add_repository("a/b")
+        assert catalog.list_repositories(None, 9).items == [CatalogRow("a/b", expected)]
+
+
+def test_links_are_listed_by_their_digests(stores: Stores, repository: str) -> None:
+    """Page by page, of one repository alone."""
+    digests = sorted((fresh_digest() for _ in range(5)), key=str)
+    for digest in digests:
+        push(stores.sessions, stores.metadata, repository, digest)
+    push(stores.sessions, stores.metadata, f"{repository}/other", fresh_digest())
+    first = stores.metadata.list_links(repository, None, 3)
+    assert ([link.digest for link in first.items], first.more) == (digests[:3], True)
+    rest = stores.metadata.list_links(repository, digests[2], 3)
+    assert ([link.digest for link in rest.items], rest.more) == (digests[3:], False)
+    assert rest.items[0] == stores.metadata.get_link(repository, digests[3])
