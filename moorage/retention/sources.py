@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from chalicelib.descriptor import INDEXES, parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.registry.model import InUse, Manifest, ManifestState, UseSource, bodies_of
+from chalicelib.registry.retention.run import hold
 from chalicelib.stores.dynamodb.in_use import (
     DynamoInUseStore,
     InUseTooLargeError,
@@ -119,6 +120,7 @@ class InUseSources:
                 raise CommandError(
                     f"another refresh of source {name} has begun meanwhile, and its leases hold"
                 ) from None
+            told += [line for lease in leases for line in resolver.missed(lease, told)]
         done = f"source {name}: {count} digests of {len(leases)} repositories are in use"
         return [*told, f"{done}; refresh it before {moment(now + ttl)}"]
 
@@ -254,6 +256,15 @@ class _Resolver:
         ]
         self._add_children(repository, found)
         return found
+
+    def missed(self, lease: InUse, told: Sequence[str]) -> Iterator[str]:
+        """Say what a run of retention removed while the lease was written, and is not told yet."""
+        live = hold(self._metadata, lease.repository, list(lease.digests))
+        for digest, by in lease.digests.items():
+            place = f"{lease.repository}@{digest}"
+            if digest not in live and not any(place in line for line in told):
+                manifest = self._metadata.get_manifest(lease.repository, digest)
+                yield from _gone(place, manifest, by)
 
     def _add_children(self, repository: str, found: _Found) -> None:
         """Add the manifests of indexes, and of the indexes among those; say which are gone."""

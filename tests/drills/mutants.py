@@ -38,10 +38,18 @@ from chalicelib.registry.collector.seen import SeenHome
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.model import CollectorState, Garbage, ManifestState, Stamp, bodies_of
+from chalicelib.registry.model import (
+    CollectorState,
+    Garbage,
+    ManifestState,
+    RetentionState,
+    Stamp,
+    bodies_of,
+)
 from chalicelib.registry.outcomes import (
     CheckedObject,
     CollectorMovedError,
+    ManifestMovedError,
     ObjectChangedError,
     PartsChangedError,
     SessionMovedError,
@@ -49,6 +57,9 @@ from chalicelib.registry.outcomes import (
     WrittenObject,
 )
 from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
+from chalicelib.registry.retention import judging
+from chalicelib.registry.retention.run import Retention
+from chalicelib.registry.retention.units import Unit, Units
 from chalicelib.registry.service import Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.sweeper import Sweeper
@@ -75,7 +86,7 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.rules.document import Rules
-from chalicelib.stores.dynamodb import blobs, collection, in_use, manifests, sessions
+from chalicelib.stores.dynamodb import blobs, collection, in_use, manifests, retention, sessions
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.collection import CollectedItems
@@ -83,10 +94,21 @@ from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
 from chalicelib.stores.dynamodb.keys import manifest_key, record_key, tag_key, tagged_key
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
+from chalicelib.stores.dynamodb.retention import RetentionItems
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3 import copies, objects
 from chalicelib.stores.s3.objects import S3ObjectStore
-from tests.drills import crashes, direct, faults, garbage, images, operations, pairs, races
+from tests.drills import (
+    crashes,
+    direct,
+    faults,
+    garbage,
+    images,
+    operations,
+    pairs,
+    races,
+    retained,
+)
 from tests.drills import direct_parts as parts
 from tests.drills.direct_parts import BLOB, OTHER
 from tests.drills.figures import Figures
@@ -98,12 +120,13 @@ from tests.drills.support.worlds import BY_WORKER, PART, SMALL, TablesWorld
 from tests.support.memory_objects import MemoryObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
     from chalicelib.registry.model import InUse, Link, Manifest, Record, UseSource
     from chalicelib.registry.outcomes import Part
     from chalicelib.registry.ports import MetadataStore
+    from chalicelib.registry.retention.judging import Facts, Stopped
     from tests.drills.support.points import Call
 
     Original = Callable[..., Any]
@@ -388,6 +411,82 @@ def a_mark_that_is_late() -> None:
         sessions.mark_searched(key)
     if sessions.searched() != "direct/2":
         raise Violation("the sweeper goes back to where it was")
+
+
+def a_pass_begun_twice() -> None:
+    """Begin a pass of retention after another run has begun one: it is left to that."""
+    metadata = TablesWorld().ports(Gate()).metadata
+    first = RetentionState(1, "rules", "", None, "first")
+    if not metadata.put_retention_state(None, first):
+        raise Violation("the first pass could not begin")
+    second = replace(first, version="second")
+    if metadata.put_retention_state(None, second) or metadata.retention_state() != first:
+        raise Violation("two runs have begun a pass")
+
+
+def a_use_before_the_mark() -> None:
+    """Mark a manifest that was pulled since it was read: it has no mark."""
+    stage = Stage(TablesWorld(), Ledger())
+    retained.old(stage)
+    metadata, now = stage.world.ports(Gate()).metadata, stage.world.clock.now()
+    read = metadata.get_manifest(HOME, retained.UNIT["child"])
+    if read is None:
+        raise Violation("the image was pushed, and is not there")
+    metadata.note_pull(read, now, now)
+    if metadata.mark_manifest(read, "n 1 root CI"):
+        raise Violation("what was used since it was read is marked")
+
+
+def a_restoration_that_is_late() -> None:
+    """Note that an index is brought back whose image is being deleted: that has to be read anew."""
+    stage = Stage(TablesWorld(), Ledger())
+    retained.old(stage)
+    metadata, now = stage.world.ports(Gate()).metadata, stage.world.clock.now()
+    read = metadata.get_manifest(HOME, retained.UNIT["child"])
+    if read is None:
+        raise Violation("the image was pushed, and is not there")
+    metadata.begin_delete(read, now, Stamp(now, None))
+    with suppress(ManifestMovedError):
+        metadata.note_restore(read, now)
+        raise Violation("what is being deleted was taken for live")
+
+
+def a_restoration_is_a_use() -> None:
+    """Bring back what the rules let go: the next run leaves it, and so does one a day later."""
+    stage = Stage(TablesWorld(), Ledger())
+    retained.old(stage)
+    client = stage.client()
+    retained.running(client, None)
+    retained.restoring(client, None)
+    for _ in range(2):
+        retained.running(client, None)
+        if not {retained.UNIT["root"], retained.UNIT["child"]} <= retained.live(stage):
+            raise Violation("what was brought back was removed again")
+        stage.world.clock.sleep(retained.DAY)
+
+
+def what_is_left_over() -> None:
+    """Let a run die when the root is gone; the next one ends it, though no rule is of the rest."""
+    stage = Stage(TablesWorld(), Ledger())
+    retained.half_removed(stage)
+    retained.ruled(stage, {**retained.BY_PUSH, "untagged": False})
+    retained.run(stage.registry(), stage.world.clock.now())
+    if set(retained.UNIT.values()) & retained.live(stage):
+        raise Violation("what belonged to a root that went is left")
+
+
+def a_root_goes_before_its_images() -> None:
+    """Look after each call of a run: no index that is live lacks an image."""
+    stage = Stage(TablesWorld(), Ledger())
+    retained.old(stage)
+
+    class Looking(Gate):
+        def __call__(self, name: str, call: Call) -> Any:  # noqa: ANN401 - as any gate
+            answer = super().__call__(name, call)
+            retained.whole(stage.client(), None)
+            return answer
+
+    retained.run(stage.registry(Looking()), stage.world.clock.now())
 
 
 def a_publication_that_is_days_late() -> None:
@@ -680,6 +779,10 @@ CLAUSES = [
     clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
     clause("IS_TRASHED", manifests, checked=[a_manifest_not_in_the_trash]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
+    clause("ABSENT", retention, checked=[a_pass_begun_twice]),
+    clause("IS_LIVE", retention, checked=[a_restoration_that_is_late]),
+    clause("marked", retention, raced=["retention, put of the index"]),
+    clause("unused_since", retention, checked=[a_use_before_the_mark]),
     clause("of_version", manifests, raced=["delete, delete and put and delete"]),
     clause("tagged_by", manifests, raced=["tag, tag"]),
     clause("not_pulled_since", manifests, checked=[a_pull_that_is_late]),
@@ -2052,3 +2155,113 @@ def _(_: Original, self: Collector, home: str, findings: Sequence[Any], _run: ob
     metadata = self._metadata
     for link in metadata.get_links(home, [each.digest for each in findings]).values():
         metadata.sweep_link(link)
+
+
+# Retention
+
+
+@rule("a keep-rule loses", "_kept", judging._Bench, crashed=["retention of what is kept"])  # noqa: SLF001 - what is changed
+def _(_: Original, *_what: object) -> None:
+    return None
+
+
+@rule("leases are ignored", "_held", judging._Bench, crashed=["retention of what runs"])  # noqa: SLF001 - likewise
+def _(_: Original, *_what: object) -> None:
+    return None
+
+
+@rule(
+    "an overdue source is ignored",
+    "_overdue",
+    judging,
+    crashed=["retention beside an overdue source"],
+)
+def _(_: Original, _facts: Facts, _now: float) -> Stopped | None:
+    return None
+
+
+@rule("the brake is ignored", "_braked", judging, crashed=["retention of too much"])
+def _(_: Original, *_what: object) -> Stopped | None:
+    return None
+
+
+@rule(
+    "a unit is torn",
+    "units_of",
+    judging,
+    raced=["retention, put of the index"],
+)
+def _(units_of: Original, live: object, owned: object, tags: Mapping[str, Digest]) -> Units:
+    found: Units = units_of(live, owned, tags)
+    alone = [
+        Unit((digest,), tuple(tag for tag in tags if tags[tag] == digest)) for digest in found.order
+    ]
+    return Units(alone, found.order, dict.fromkeys(found.order, ()))
+
+
+@rule(
+    "nothing is read again after the marks",
+    "_judged",
+    Retention,
+    raced=["retention, put of another index"],
+)
+def _(judged: Original, self: Retention, name: str, going: object) -> object:
+    found = vars(self).setdefault("_first", {})
+    if name not in found:
+        found[name] = judged(self, name, going)
+    return found[name]
+
+
+@rule(
+    "a push leaves marks on what it names",
+    "unmark_manifest",
+    RetentionItems,
+    raced=["retention, put of another index"],
+)
+def _(_: Original, *_what: object) -> None:
+    return None
+
+
+@rule(
+    "a restoration is not noted in what the index names",
+    "note_restore",
+    RetentionItems,
+    raced=["retention, restore"],
+)
+def _(_: Original, *_what: object) -> None:
+    return None
+
+
+@rule(
+    "a lease leaves marks on what it names",
+    "hold",
+    retained,
+    raced=["retention, lease"],
+)
+def _(_: Original, metadata: Any, name: str, digests: Sequence[Digest]) -> object:  # noqa: ANN401 - a store
+    found = metadata.get_manifests(name, digests)
+    return {digest for digest in found if found[digest].state is ManifestState.LIVE}
+
+
+@rule(
+    "what belongs to a root goes before it",
+    "_retired",
+    Retention,
+    checked=[a_root_goes_before_its_images],
+)
+def _(_: Original, self: Retention, unit: Unit, marked: Any, _judged: object) -> bool:  # noqa: ANN401 - manifests
+    return [self._removed(marked[digest], []) for digest in reversed(unit.members)][-1]
+
+
+RULES.append(
+    Mutant(
+        "a restoration is no use",
+        [Change(manifests, "_FACTS", manifests._FACTS[:-1])],  # noqa: SLF001 - what is changed
+        checked=[a_restoration_is_a_use],
+    )
+)
+
+
+@rule("what is left over is not known", "_left_over", judging._Bench, checked=[what_is_left_over])  # noqa: SLF001 - likewise
+def _(_: Original, *_what: object) -> None:
+    return None

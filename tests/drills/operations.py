@@ -16,7 +16,7 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, edge, garbage, images, leases, trash
+from tests.drills import direct, edge, garbage, images, leases, retained, trash
 from tests.drills import direct_parts as parts
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
@@ -754,6 +754,17 @@ GARBAGE = [
               garbage.old(garbage.pushed(HOME, AWAY))),
 ]
 
+RETENTION = [
+    Operation("retention", retained.removing, retained.old),
+    Operation("retention without a trash", retained.removing, retained.old, GONE),
+    Operation("retention of large manifests", retained.removing, retained.old, SMALL_BODY),
+    Operation("retention that another run left", retained.removing, retained.half_removed),
+    Operation("retention of what is kept", retained.keeping, retained.kept_by_a_rule),
+    Operation("retention of too much", retained.keeping, retained.braked),
+    Operation("retention of what runs", retained.keeping, retained.running_somewhere),
+    Operation("retention beside an overdue source", retained.keeping, retained.overdue),
+]
+
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
@@ -808,5 +819,6 @@ ALL = [
     *TRASH,
     *LEASES,
     *GARBAGE,
+    *RETENTION,
     *SWEEPS,
 ]

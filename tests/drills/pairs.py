@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, edge, garbage, images, leases, trash
+from tests.drills import direct, edge, garbage, images, leases, retained, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     FEW_REFERENCES,
@@ -590,6 +590,32 @@ GARBAGE = [
          garbage.whole, late=True),
 ]
 
+RETENTION = [
+    Race("retention, put of the index", retained.old,
+         [retained.running, retained.putting(retained.TAG, retained.ROOT, "root", "child")],
+         retained.whole),
+    Race("retention, put of another index", retained.old,
+         [retained.running, retained.putting("new", retained.ANOTHER, "child")], retained.whole),
+    Race("retention, tag of an image", retained.old,
+         [retained.running, retained.putting("new", retained.CHILD, "child")], retained.whole),
+    Race("retention, put of the signature", retained.old,
+         [retained.running,
+          retained.putting(str(retained.UNIT["signature"]), retained.SIGNATURE, "signature")],
+         retained.whole),
+    Race("retention, the tag moves", retained.old,
+         [retained.running, retained.putting(retained.TAG, images.NEW)], retained.whole),
+    Race("retention, delete", retained.old,
+         [retained.running, deleting_manifest(str(retained.UNIT["root"]))], retained.whole),
+    Race("retention, restore", retained.deleted_root,
+         [retained.running, retained.restoring], retained.whole),
+    Race("retention, lease", retained.old,
+         [retained.running, retained.protecting], retained.whole),
+    Race("retention, retention", retained.old, [retained.running] * 2, retained.ended),
+    Race("late retention, put of another index", retained.old,
+         [retained.running, retained.putting("new", retained.ANOTHER, "child")], retained.whole,
+         late=True),
+]
+
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
@@ -628,5 +654,6 @@ ALL = [
     *TRASH,
     *LEASES,
     *GARBAGE,
+    *RETENTION,
     *SWEEPS,
 ]

@@ -17,6 +17,7 @@ from chalicelib.limits import BATCH_KEYS
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import Manifest, ManifestState, RetentionState
 from chalicelib.registry.outcomes import ManifestMovedError
+from chalicelib.registry.ports import MetadataStore
 from chalicelib.registry.retention.judging import (
     Facts,
     Judgement,
@@ -74,6 +75,32 @@ class RetentionReport:
         """Count a manifest that is in the trash now; an image's root counts as an image, too."""
         self.manifests += 1
         self.images += Mark.parse(manifest.mark or "").is_root
+
+
+def hold(
+    metadata: MetadataStore, repository: str, digests: Sequence[Digest]
+) -> Mapping[Digest, Manifest]:
+    """Take marks away from what is in use by a lease that was written before; returns what is live.
+
+    Either a run has read that lease after it marked, or the mark is found here: so what is live
+    now stays.
+    """
+    live: dict[Digest, Manifest] = {}
+    waiting = list(digests)
+    while waiting:
+        found = metadata.get_manifests(repository, waiting)
+        waiting = []
+        for digest, manifest in found.items():
+            if manifest.state is not ManifestState.LIVE:
+                continue
+            live[digest] = manifest
+            if manifest.mark is not None:
+                try:
+                    metadata.unmark_manifest(manifest)
+                except ManifestMovedError:
+                    del live[digest]
+                    waiting.append(digest)
+    return live
 
 
 class _RulesChangedError(Exception):

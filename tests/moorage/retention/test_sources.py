@@ -334,6 +334,33 @@ def test_the_stacks_of_a_stage_say_by_which_names_images_have_it(
         assert where._hosts() == hosts  # noqa: SLF001 - likewise
 
 
+def test_what_retention_is_about_to_remove_stays(registry: Protecting) -> None:
+    """Its mark is taken away when the lease is there, so that the run leaves it."""
+    digest = registry.image()
+    manifest = registry.metadata.get_manifest(NAME, digest)
+    assert manifest is not None
+    assert registry.metadata.mark_manifest(manifest, "n 1 root r")
+    assert registry.protect(f"{NAME}@{digest}").status == 0
+    assert registry.metadata.get_manifest(NAME, digest) == manifest
+
+
+def test_what_retention_removes_meanwhile_is_said(
+    registry: Protecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked up before, and is in the trash when the lease is there."""
+    digest = registry.image("v1")
+    refresh = DynamoInUseStore.refresh
+
+    def late(*given: Any) -> None:  # noqa: ANN401 - as refresh
+        begin_delete(registry.metadata, NAME, digest, 0)
+        refresh(*given)
+
+    monkeypatch.setattr(DynamoInUseStore, "refresh", late)
+    done = registry.protect(f"{NAME}:v1")
+    assert f"{NAME}@{digest} runs" in done.err
+    assert "was deleted: `moorage repo restore" in done.err
+
+
 _ACTIONS = {"TransactWriteItems": ("ConditionCheckItem", "DeleteItem", "PutItem")}
 _READ_THERE = {"cloudformation:DescribeStacks", "cloudformation:ListExports", *ACTIONS}
 """What is asked for only where there is an AWS."""
@@ -357,6 +384,7 @@ def test_the_permissions_are_those_that_are_documented(
 
     monkeypatch.setattr(aws.Aws, "client", recorded)
     test_the_images_of_a_long_index_are_read_from_its_body(registry, monkeypatch, large=True)
+    test_what_retention_is_about_to_remove_stays(registry)
     registry.protect(f"{NAME}@{Digest.of(b'other')}")
     registry.moorage(f"retention sources {registry.at}")
     registry.moorage(f"retention unprotect --name prod {registry.at}")
