@@ -34,7 +34,7 @@ from chalicelib.registry.collector import collector, links
 from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.links import Links, UnknownReferencesError
 from chalicelib.registry.collector.records import Records
-from chalicelib.registry.collector.seen import SeenHome
+from chalicelib.registry.collector.seen import Day, SeenHome
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
@@ -2066,8 +2066,8 @@ def _(_: Original, _home: str) -> None:
     collector,
     crashed=["collect new layers"],
 )
-def _(homes: Original, rows: object, _before: float) -> object:
-    return homes(rows, math.inf)
+def _(homes: Original, rows: object, day: Day) -> object:
+    return homes(rows, day._replace(before=math.inf))
 
 
 @rule("a record has no time of grace", "is_over", Records, crashed=["collect what is just deleted"])

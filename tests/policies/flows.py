@@ -22,7 +22,7 @@ from chalicelib.access.federation.exchange import SubjectTokenType
 from chalicelib.access.trusts import AWS, Trust
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.reference import Tag
-from chalicelib.registry.collector.records import is_its_turn
+from chalicelib.registry.collector.seen import is_its_turn
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.model import ManifestState, Record, bodies_of

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, TypeVar
 from chalicelib.errors import RegistryError
 from chalicelib.limits import BATCH_KEYS, S3_KEYS
 from chalicelib.registry.collector.links import Links, UnknownReferencesError
-from chalicelib.registry.collector.records import Records, is_its_turn
+from chalicelib.registry.collector.records import Records
 from chalicelib.registry.collector.report import (
     CollectReport,
     FindingKind,
     GarbageFinding,
     RepositoryFacts,
 )
-from chalicelib.registry.collector.seen import SeenHome, homes_and_rows
+from chalicelib.registry.collector.seen import Day, SeenHome, homes_and_rows
 from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import direct_keys_from
 from chalicelib.registry.model import (
@@ -166,6 +166,10 @@ class Collector:
     def _is_over(self, run: _Run) -> bool:
         return self._ports.clock.now() >= run.until
 
+    def _day(self) -> Day:
+        now = self._ports.clock.now()
+        return Day(now, now - self._limits.link_grace)
+
     # a pass
 
     def _go_on(self, run: _Run, *, anew: bool) -> bool:
@@ -230,13 +234,13 @@ class Collector:
                 freed=base.freed + run.released,
             )
 
-        before = saved_at - self._limits.link_grace
-        for found in homes_and_rows(self._metadata.scan(place), before):
+        day = self._day()
+        for found in homes_and_rows(self._metadata.scan(place), day):
             if isinstance(found, SeenHome):
                 if not self._judge(found, run):
                     break
             else:
-                records += self._to_judge(found, run)
+                records += self._to_judge(found, day, run)
             place, now = found.place, self._ports.clock.now()
             is_over = now >= run.until
             if len(records) >= BATCH_KEYS or is_over or now - saved_at >= _SAVE_AFTER:
@@ -304,25 +308,23 @@ class Collector:
 
     def _look_for_records(self, seen: SeenHome, run: _Run) -> None:
         """Report links that are in use and have no record: a thirtieth of them each day."""
-        now = self._ports.clock.now()
-        turns = [digest for digest in seen.fresh if is_its_turn(digest, now)]
-        recorded = self._metadata.get_records(turns) if turns else {}
-        for digest in turns:
+        recorded = self._metadata.get_records(seen.due) if seen.due else {}
+        for digest in seen.due:
             if digest not in recorded and self._metadata.get_link(seen.home, digest) is not None:
                 run.lose(f"{seen.home} links to {digest}, which has no record")
 
-    def _to_judge(self, row: ScannedRow, run: _Run) -> list[Record]:
+    def _to_judge(self, row: ScannedRow, day: Day, run: _Run) -> list[Record]:
         """Return a row's record if there is anything to do about it now."""
         if isinstance(row.value, Damaged):
             run.errors += 1
             _log.error("a row can't be read: %s", row.value.why)
         if not isinstance(row.value, Record):
             return []
-        record, now = row.value, self._ports.clock.now()
+        record = row.value
         if record.links > 0:
-            return [record] if is_its_turn(record.digest, now) else []
+            return [record] if day.has_turn(record.digest) else []
         unknown = record.released_at is None
-        return [record] if unknown or self._records.is_over(record, now) else []
+        return [record] if unknown or self._records.is_over(record, day.now) else []
 
     def _judge_records(self, records: Sequence[Record], run: _Run) -> None:
         """Delete records without links that are over; look whether the others have objects."""
@@ -368,13 +370,12 @@ class Collector:
 
         Each finding comes when it is found. A skipped repository is a finding, too.
         """
-        now = self._ports.clock.now()
         going: Counter[Digest] = Counter()
         used: dict[Digest, float] = {}
-        before = now - self._limits.link_grace
-        for found in homes_and_rows(self._metadata.scan(None), before):
+        day = self._day()
+        for found in homes_and_rows(self._metadata.scan(None), day):
             if not isinstance(found, SeenHome):
-                yield from self._found(found, now)
+                yield from self._found(found, day.now)
                 continue
             try:
                 old = self._unnamed(found)
@@ -390,7 +391,7 @@ class Collector:
             for digest, record in self._metadata.get_records(digests).items():
                 at = max(used[digest], record.released_at or 0.0)
                 after = replace(record, links=record.links - going[digest], released_at=at)
-                if self._records.is_over(after, now):
+                if self._records.is_over(after, day.now):
                     yield _of_record(record, "all repositories that link to it lose their links")
         yield from self._found_strays()
 
@@ -441,7 +442,7 @@ class Collector:
     def _sweep_listed(self, home: str, findings: Sequence[GarbageFinding], run: _Run) -> None:
         digests = [each.digest for each in findings if each.digest is not None]
         links = self._metadata.get_links(home, digests).values()
-        before = self._ports.clock.now() - self._limits.link_grace
+        before = self._day().before
         run.left += [_of_link(link, _USED) for link in links if link.touched_at > before]
         try:
             self._sweep(home, [link for link in links if link.touched_at <= before], run)

@@ -20,16 +20,6 @@ _log = logging.getLogger("moorage.collector")
 _AT_ONCE = 8
 """Records that are deleted, or objects that are looked at, at once."""
 
-MONTH = 30
-"""Days in which each record's object is looked at once: a thirtieth of all digests a day."""
-
-_DAY = 24 * 3600.0
-
-
-def is_its_turn(digest: Digest, now: float) -> bool:
-    """Whether a digest is among those whose objects are looked at on this day."""
-    return int(digest.hex[:8], 16) % MONTH == int(now // _DAY) % MONTH
-
 
 class Records:
     """The records of all blobs, and the garbage."""

@@ -7,6 +7,7 @@ do I/O.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.registry.collector.report import RepositoryFacts
@@ -17,8 +18,28 @@ from chalicelib.registry.model import (
     ManifestState,
     ScannedRow,
     TagRow,
-    owner_of_bodies,
 )
+
+MONTH = 30
+"""Days in which each record is looked at once, and its object: a thirtieth of all digests a day."""
+
+_DAY = 24 * 3600.0
+
+
+def is_its_turn(digest: Digest, now: float) -> bool:
+    """Whether the record of a digest is looked at on the day of this time."""
+    return int(digest.hex[:8], 16) % MONTH == int(now // _DAY) % MONTH
+
+
+class Day(NamedTuple):
+    """When a walk looks, and up to when a link was touched that is old; seconds since the epoch."""
+
+    now: float
+    before: float
+
+    def has_turn(self, digest: Digest) -> bool:
+        """Whether the record of a digest is looked at on this day."""
+        return is_its_turn(digest, self.now)
 
 
 @dataclass
@@ -28,29 +49,30 @@ class SeenHome:
     home: str
     place: str
     """Of its last row."""
+    day: Day
     old: dict[Digest, Link] = field(default_factory=dict)
     """The links that nobody has relied on of late, but for those that a manifest names."""
     unread: list[Manifest] = field(default_factory=list)
     """The manifests whose rows don't say what they name."""
     damaged: str | None = None
     """Why one of its rows can't be read."""
-    fresh: list[Digest] = field(default_factory=list)
-    """The digests of all its other links."""
+    due: list[Digest] = field(default_factory=list)
+    """Of its other links, the digests whose records are looked at on this day."""
     tags: int = 0
     states: Counter[ManifestState] = field(default_factory=Counter)
     linked_bytes: int = 0
     times: dict[str, float] = field(default_factory=dict)
 
-    def add(self, row: ScannedRow, before: float) -> None:
-        """Add a row; a link is old if it was touched no later than `before`."""
+    def add(self, row: ScannedRow) -> None:
+        """Add a row."""
         self.place = row.place
         match row.value:
             case Link() as link:
                 self.linked_bytes += link.size
-                if link.touched_at <= before:
+                if link.touched_at <= self.day.before:
                     self.old[link.digest] = link
                 else:
-                    self.fresh.append(link.digest)
+                    self._note(link.digest)
             case Manifest() as manifest:
                 self._add_manifest(manifest)
             case TagRow():
@@ -71,12 +93,11 @@ class SeenHome:
     def name(self, digest: Digest) -> None:
         """Note that a manifest names a digest."""
         if self.old.pop(digest, None) is not None:
-            self.fresh.append(digest)
+            self._note(digest)
 
-    @property
-    def is_repository(self) -> bool:
-        """Whether it is a repository itself."""
-        return owner_of_bodies(self.home) is None
+    def _note(self, digest: Digest) -> None:
+        if self.day.has_turn(digest):
+            self.due.append(digest)
 
     def facts(self, waste: int | None) -> RepositoryFacts:
         """Return what is known of a repository."""
@@ -91,7 +112,7 @@ class SeenHome:
         )
 
 
-def homes_and_rows(rows: Iterator[ScannedRow], before: float) -> Iterator[SeenHome | ScannedRow]:
+def homes_and_rows(rows: Iterator[ScannedRow], day: Day) -> Iterator[SeenHome | ScannedRow]:
     """Join the rows of each home of a scan; the rows that belong to none come one by one."""
     home: SeenHome | None = None
     for row in rows:
@@ -101,7 +122,7 @@ def homes_and_rows(rows: Iterator[ScannedRow], before: float) -> Iterator[SeenHo
         if row.home is None:
             yield row
             continue
-        home = home or SeenHome(row.home, row.place)
-        home.add(row, before)
+        home = home or SeenHome(row.home, row.place, day)
+        home.add(row)
     if home is not None:
         yield home

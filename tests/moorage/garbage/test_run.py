@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.digest import Digest
-from chalicelib.registry.collector.records import is_its_turn
+from chalicelib.registry.collector.seen import is_its_turn
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import link_key, manifest_key, record_key
 from tests.support.registries import RegistryUnderTest, registry_over

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from chalicelib.digest import Digest
 from chalicelib.reference import Tag
 from chalicelib.registry.manifests import ManifestPush
-from chalicelib.registry.model import Link
+from chalicelib.registry.model import Link, Record
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from tests.support.registries import REGISTRY, TICKET_KEYS, registry_in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.registry.collector.collector import Collector
     from chalicelib.registry.collector.report import CollectReport
     from chalicelib.registry.registry import Registry
@@ -130,3 +133,21 @@ class Shop:
         rows = self.memory.tables.rows(REGISTRY)
         keys = sorted((row["pk"]["S"], row["sk"]["S"]) for row in rows)
         return [key for key in keys if not key[0].startswith(but)] if but else keys
+
+
+def record(shop: Shop, digest: Digest) -> Record:
+    """Return a record that must be there."""
+    found = shop.metadata.get_record(digest)
+    assert found is not None
+    return found
+
+
+def before(shop: Shop, call: str, act: Callable[[], object]) -> mock._patch[object]:
+    """Do something right before the store is asked for something."""
+    original = getattr(shop.metadata, call)
+
+    def acting(*arguments: object) -> object:
+        act()
+        return original(*arguments)
+
+    return mock.patch.object(shop.metadata, call, acting)

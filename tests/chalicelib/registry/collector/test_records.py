@@ -1,0 +1,137 @@
+"""Records without links, garbage, and what is lost.
+
+No test may wait: the clock is moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from chalicelib.digest import Digest
+from chalicelib.errors import UnavailableError
+from chalicelib.stores.dynamodb.items import RECORD
+from chalicelib.stores.dynamodb.keys import record_key
+from tests.chalicelib.registry.collector.pushing import (
+    DAY,
+    LIMITS,
+    NAME,
+    OTHER,
+    Shop,
+    record,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.registry.collector.report import CollectReport
+
+GRACE = LIMITS.record_grace
+
+
+def test_a_record_that_was_never_released_has_its_time_from_now_on(shop: Shop) -> None:
+    """As 0.1 has left them: nobody knows when the last link went."""
+    digest = shop.blob(b"deleted by a client of 0.1")
+    shop.registry.blobs.delete(NAME, digest)
+    shop.change(record_key(digest), released_at=None)
+    shop.wait(100 * DAY)
+    assert shop.collect().records == 0
+    assert record(shop, digest).released_at == shop.time
+    shop.wait(GRACE - 1)
+    assert shop.collect().records == 0
+    shop.wait(1)
+    assert shop.collect().records == 1
+    assert shop.objects == {}
+
+
+def test_a_client_that_deletes_a_blob_starts_its_record_s_time(shop: Shop) -> None:
+    """From when the link was relied on last."""
+    digest = shop.blob(b"deleted")
+    shop.wait(GRACE - 1)
+    shop.registry.blobs.delete(NAME, digest)
+    assert shop.collect().objects == 0
+    shop.wait(1)
+    assert shop.collect().objects == 1
+
+
+def test_a_blob_that_is_pushed_again_after_its_record_is_gone_is_new(shop: Shop) -> None:
+    """It has another key, which the garbage of the first one does not name."""
+    digest = shop.blob(b"layer")
+    first = record(shop, digest).key
+    shop.wait(GRACE)
+    deleting = mock.patch.object(shop.memory.objects, "delete", side_effect=UnavailableError)
+    with deleting:
+        failed = shop.collect()
+    assert (failed.records, failed.objects) == (1, 0)
+    assert failed.errors > 0
+    shop.blob(b"layer")
+    assert record(shop, digest).key != first
+    assert sorted(shop.objects) == sorted([first, record(shop, digest).key])
+    assert shop.collect().objects == 1
+    assert list(shop.objects) == [record(shop, digest).key]
+
+
+def test_garbage_that_a_record_names_stays(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """That can't be, but by a hand at the table: bytes that are named are never deleted."""
+    digest = shop.blob(b"layer")
+    found = record(shop, digest)
+    shop.metadata.delete_link(NAME, digest)
+    shop.wait(GRACE)
+    assert shop.metadata.drop_record(record(shop, digest), shop.time)
+    shop.change(record_key(digest), **RECORD.encode(found))
+    assert shop.collect().objects == 0
+    assert shop.objects
+    assert shop.metadata.garbage(10) == []
+    assert [each.levelno for each in caplog.records if "garbage" in each.message] == [40]
+
+
+def test_a_link_without_a_record_goes_alone(shop: Shop) -> None:
+    """Nothing counts it, and no manifest names it."""
+    digest = shop.blob(b"layer")
+    shop.drop(record_key(digest))
+    shop.wait(GRACE)
+    done = shop.collect()
+    assert (done.links, done.healed, done.records) == (1, 1, 0)
+    assert shop.linked() == set()
+
+
+def a_month(shop: Shop) -> list[CollectReport]:
+    """Make a pass on each day of a month."""
+    reports = []
+    for _ in range(30):
+        shop.wait(DAY)
+        reports.append(shop.collect())
+    return reports
+
+
+@pytest.mark.parametrize("what", ["object", "record"])
+def test_what_is_lost_is_reported_once_a_month_and_healed_by_a_push(
+    shop: Shop, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A blob that a manifest names, and whose object or record is gone: an error in the log."""
+    shop.push(b"layer")
+    digest = Digest.of(b"layer")
+    if what == "object":
+        del shop.objects[record(shop, digest).key]
+    else:
+        shop.drop(record_key(digest))
+    lost = [text for report in a_month(shop) for text in report.lost]
+    assert len(lost) == 1
+    assert str(digest) in lost[0]
+    assert [each.message for each in caplog.records if each.levelno == logging.ERROR] == [
+        f"lost: {lost[0]}"
+    ]
+    if what == "object":
+        shop.blob(b"layer", OTHER)
+        assert [report.lost for report in a_month(shop) if report.lost] == []
+
+
+def test_a_record_whose_object_is_gone_is_collected_like_any_other(shop: Shop) -> None:
+    """There is nothing to delete, which is no error."""
+    shop.blob(b"layer")
+    shop.objects.clear()
+    shop.wait(GRACE)
+    done = shop.collect()
+    assert (done.links, done.records, done.errors, done.lost) == (1, 1, 0, ())
+    assert shop.keys("COLLECTOR") == []
