@@ -39,7 +39,8 @@ def retention(registry: Registry, request: Request, name: str) -> Response:
     last = request.parameter("last")
     after = "" if not last else str(parse_digest(last))
     rules = registry.retention.rules()
-    own = [rule.name for rule in rules.retention if rule.is_for(name)]
+    of_it = [rule for rule in rules.retention if rule.is_for(name)]
+    own = [{"name": rule.name, "words": rule.words} for rule in of_it]
     text: str | None
     answer: dict[str, Any] = {"name": name, "rules": own, "stopped": None, "images": None}
     hidden = request.principal == ANONYMOUS.id

@@ -53,6 +53,21 @@ class RetentionRule:
         """Whether it is a rule that keeps."""
         return self.keep_always or self.keep_last is not None
 
+    @property
+    def words(self) -> str:
+        """What it says, for people."""
+        tags = f"tags {', '.join(self.tags)}" if self.tags else ""
+        if self.exceptions:
+            tags += f" but not {', '.join(self.exceptions)}"
+        of = " and ".join(filter(None, (tags, "images without a tag" if self.untagged else "")))
+        if self.keep_always:
+            return f"keeps {of}"
+        if self.keep_last is not None:
+            return f"keeps the last {self.keep_last} of {of}"
+        if self.days_since_push is not None:
+            return f"lets {of} go {self.days_since_push} days after the last push"
+        return f"lets {of} go {self.days_since_pull} days after the last pull"
+
     def is_for(self, repository: str) -> bool:
         """Whether it is a rule of this repository."""
         return any(pattern.matches(repository) for pattern in self.repositories)

@@ -2,7 +2,7 @@
 
 import { client, LoginNeeded } from "./client.js";
 import { make, say } from "./dom.js";
-import { differenceView, everythingView, historyView, imageView, repositoriesView, repositoryView } from "./views.js";
+import { differenceView, everythingView, historyView, imageView, repositoriesView, repositoryView, retentionView } from "./views.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const search = /** @type {HTMLFormElement} */ (document.getElementById("search"));
@@ -14,6 +14,7 @@ const VIEWS = /** @type {const} */ ([
   [/^#\/repository\/(.+)$/, repositoryView],
   [/^#\/everything\/(.+)$/, everythingView],
   [/^#\/history\/(.+)$/, historyView],
+  [/^#\/retention\/(.+)$/, retentionView],
   [/^#\/image\/([^@]+)@(.+)$/, imageView],
   [/^#\/difference\/([^@]+)@(.+)\.\.(.+)$/, differenceView],
   [/^#\/(?:\?prefix=(.*))?$/, repositoriesView],

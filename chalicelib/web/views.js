@@ -422,6 +422,53 @@ export async function differenceView(name, one, other) {
   ];
 }
 
+/** What becomes of an image, in words: the rule or source that decided follows them. */
+const REASONS = /** @type {Record<string, string>} */ ({
+  expired: "goes by rule", young: "goes by rule", kept: "kept by rule", immutable: "its tag may not move, by rule",
+  "in-use": "runs in", "no-rule": "no rule says that it goes", unknown: "stays: its last pull is not known", "being-pushed": "is being pushed",
+});
+
+/** @param {string} name */
+export async function retentionView(name) {
+  const body = make("tbody");
+  const head = make("div");
+  const more = await paged(inRepository(name, "_moorage/retention"), (content) => {
+    head.replaceChildren(make("div", {}, ...retentionWords(content)));
+    const rows = content.decisions.filter((/** @type {any} */ row) => row.root === row.digest);
+    rows.sort((/** @type {any} */ one, /** @type {any} */ other) => Number(other.goes) - Number(one.goes) || String(one.due ?? "~").localeCompare(other.due ?? "~"));
+    for (const row of rows) body.append(decisionRow(name, row));
+  });
+  return [
+    crumbs(name, "retention"), make("h1", {}, name), head,
+    body.childElementCount ? make("div", { class: "card" }, table(["Image", "Tag", "What becomes of it", "When"], body)) : null,
+    more,
+  ];
+}
+
+/** @param {any} content of the preview */
+function retentionWords(content) {
+  if (!content.rules.length) return [make("p", { class: "soft" }, "No rule of retention is for this repository: nothing of it goes by itself.")];
+  return [
+    make("ul", { class: "rules" }, content.rules.map((/** @type {any} */ rule) => make("li", {}, make("b", {}, rule.name), `: ${rule.words}`))),
+    content.stopped ? make("p", { class: "error" }, `Nothing goes: ${content.stopped.text ?? "something that runs has not been looked at in time"}.`) : null,
+    content.images === null ? null : make("p", {}, make("b", {}, `${content.going} of ${count(content.images, "image", "images")} would go in the next run`), ", with what belongs to them, into the trash."),
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {any} row
+ */
+function decisionRow(name, row) {
+  const words = REASONS[row.reason] ?? row.reason;
+  const named = ["expired", "young", "kept", "immutable", "in-use"].includes(row.reason);
+  return make("tr", { class: row.goes ? "only" : null },
+    make("td", { class: "near" }, make("a", { class: "mono", href: toImage(name, row.digest) }, short(row.digest))),
+    make("td", { class: "tag" }, row.tag ?? ""),
+    make("td", { class: row.goes ? "waste" : null }, words, named ? [" ", make("b", {}, row.by ?? "somewhere")] : null, row.reason === "expired" && !row.goes ? ", once nothing stops that" : null),
+    make("td", { class: "near soft" }, row.goes ? "in the next run" : row.due ? make("time", { datetime: row.due, title: row.due }, String(row.due).slice(0, 10)) : ""));
+}
+
 /** @param {string} name */
 export async function historyView(name) {
   const body = make("tbody");

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser.seeding import Seeder, seed
+from tests.browser.seeding import Rows, Seeder, seed, some_facts
 from tests.clients import daemons
 from tests.clients.tools import program
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
+
+    from tests.clients.daemons import RegistryProcess
 
 # Without a sandbox of its own, for the tests run as root; and asking nobody on the network.
 _OPTIONS = (
@@ -33,12 +35,40 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+RULES = {
+    "immutable": [{"name": "releases", "repositories": ["shop/**"], "tags": ["v*"]}],
+    "retention": {
+        "rules": [
+            {
+                "name": "CI",
+                "repositories": ["shop/**"],
+                "tags": ["*"],
+                "untagged": True,
+                "expire": {"days_since_push": 14},
+            },
+            {"name": "stable", "repositories": ["shop/**"], "tags": ["stable"], "keep": "always"},
+        ]
+    },
+}
+
+
 @pytest.fixture(scope="session")
-def open_registry() -> Iterator[str]:
-    """An open registry, and what it holds; gives its address."""
+def served() -> Iterator[RegistryProcess]:
+    """An open registry, and what it holds."""
     with daemons.start_moorage() as running:
-        seed(Seeder(running.gateway, {}))
-        yield running.gateway
+        shop = seed(Seeder(running.gateway, {}))
+        rows = Rows(running.aws)
+        rows.runs("shop/checkout", shop, "web, service checkout")
+        rows.rules(RULES)
+        for number, name in enumerate(("shop/cart", "shop/checkout")):
+            rows.facts(name, some_facts(3 + number))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_registry(served: RegistryProcess) -> str:
+    """Its address."""
+    return served.gateway
 
 
 @pytest.fixture

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Digest
+from chalicelib.registry.model import CatalogFacts, InUse, Manifest, ManifestState, TagRow
+from chalicelib.rules.document import StoredRules
+from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import (
+    CATALOG_FACTS,
+    IN_USE,
+    STORED_RULES,
+    TAG,
+    manifest_item,
+)
+from moorage.common.aws import Aws
+from moorage.common.data import DataNames
 from tests.support.servers import request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -94,8 +109,115 @@ class Seeder:
         assert status == 201, (status, answer)
 
 
-def seed(seeder: Seeder) -> None:
-    """Push what the tests look at."""
+@dataclass(frozen=True)
+class Rows:
+    """Writes rows straight into the tables of a local registry, as years of use leave them."""
+
+    aws: str
+
+    def put(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Put items into the table `registry`, many at once."""
+        client = Aws(self.aws).client("dynamodb")
+        puts = [{"PutRequest": {"Item": item}} for item in items]
+        table = DataNames().registry_table
+        batches = [puts[start : start + 25] for start in range(0, len(puts), 25)]
+        with ThreadPoolExecutor(4) as pool:
+            list(
+                pool.map(lambda each: client.batch_write_item(RequestItems={table: each}), batches)
+            )
+
+    def facts(self, name: str, facts: CatalogFacts) -> None:
+        """Let the catalog know a repository, and these facts of it."""
+        self.put([_in(keys.catalog_key(name), CATALOG_FACTS.encode(facts))])
+
+    def runs(self, name: str, digest: str, what: str) -> None:
+        """Let an image run somewhere."""
+        running = {Digest.parse(digest): what}
+        lease = InUse(name, "prod", "ecs", running, time.time(), time.time() + 1e6)
+        self.put([_in(keys.in_use_key(name, "prod"), IN_USE.encode(lease))])
+
+    def rules(self, document: Mapping[str, Any]) -> None:
+        """Put rules in force."""
+        stored = StoredRules(1, json.dumps(document), time.time(), "somebody")
+        self.put([_in(keys.rules_key(), STORED_RULES.encode(stored))])
+
+    def query_seconds(self, spans: Sequence[keys.KeyRange]) -> float:
+        """Return how long the emulator takes for these queries of a page."""
+        client = Aws(self.aws).client("dynamodb")
+        began = time.monotonic()
+        for span in spans:
+            client.query(
+                TableName=DataNames().registry_table,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues={
+                    ":pk": {"S": span.partition},
+                    ":first": {"S": span.first},
+                    ":last": {"S": span.last},
+                },
+                Limit=101,
+            )
+        return time.monotonic() - began
+
+    def many(self, repositories: int, tags: int, name: str) -> None:
+        """Fill the catalog, and one repository of it with tags of a hundred images."""
+        now = time.time()
+        images = [a_manifest(name, number, now) for number in range(100)]
+        self.put(_in(keys.manifest_key(name, each.digest), manifest_item(each)) for each in images)
+        rows = (TagRow(images[number % 100].digest, now - number) for number in range(tags))
+        self.put(
+            _in(keys.tag_key(name, f"build-{number:05}"), TAG.encode(row))
+            for number, row in enumerate(rows)
+        )
+        self.put(
+            _in(
+                keys.catalog_key(f"team-{number:04}/service"),
+                CATALOG_FACTS.encode(some_facts(number)),
+            )
+            for number in range(repositories)
+        )
+
+
+def _in(key: keys.Key, item: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**item, **key_attributes(key)}
+
+
+def a_manifest(name: str, number: int, now: float) -> Manifest:
+    """Return a live image."""
+    return Manifest(
+        name,
+        Digest.of(str(number).encode()),
+        IMAGE,
+        700,
+        (),
+        None,
+        b"{}",
+        now - number * 3600,
+        "version",
+        ManifestState.LIVE,
+        pushed_by="credential:ci",
+        total_bytes=10_000_000 * number,
+    )
+
+
+def some_facts(number: int) -> CatalogFacts:
+    """Return facts that differ from one repository to the next."""
+    now, linked = time.time(), 1_234_567_890 * (number % 50 + 1)
+    return CatalogFacts(
+        noted_at=now - 3600,
+        tags=number * 7 % 400,
+        images=number * 9 % 900,
+        trashed=number % 5,
+        linked_bytes=linked,
+        pushed_at=now - 86_400 * (number % 300),
+        pulled_at=now - 3600 * (number % 900) if number % 4 else None,
+        unused_bytes=41_000_000_000 if number % 10 == 3 else 0,
+        own_bytes=linked * 2 // 3,
+        billed_bytes=linked * 3 // 4,
+    )
+
+
+def seed(seeder: Seeder) -> str:
+    """Push what the tests look at; returns the digest of what runs."""
     shop = "shop/checkout"
     seeder.platforms(shop, "v1.4.0", "latest")
     current = seeder.platforms(shop, "v1.5.0", "latest")
@@ -108,3 +230,4 @@ def seed(seeder: Seeder) -> None:
         seeder.image(name, "latest", name.encode())
     for number in range(130):
         seeder.image("shop/cart", f"build-{number:04}", b"the same")
+    return str(current["digest"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
+from chalicelib.stores.dynamodb import keys
 from moorage.common.project import PROJECT
 from tests.browser.__main__ import TOOLS
-from tests.browser.seeding import HOSTILE, Seeder, seed
+from tests.browser.seeding import HOSTILE, Rows, Seeder, seed
 from tests.clients import daemons
 from tests.clients.logins import RegistryOwner
 from tests.support.servers import request
@@ -32,6 +34,7 @@ VIEWS = {
     "repository": "#/repository/shop/checkout",
     "everything": "#/everything/shop/checkout",
     "history": "#/history/shop/checkout",
+    "retention": "#/retention/shop/checkout",
 }
 
 
@@ -76,6 +79,40 @@ def test_a_repository_is_found_by_how_its_name_begins(page: Page, open_registry:
     expect(page.locator("main")).to_contain_text("No repository that you may pull from begins")
 
 
+def test_the_list_has_facts_in_one_request(page: Page, open_registry: str) -> None:
+    """Bytes, shares, waste, price and times; what the collector has not seen is unknown."""
+    with requests_of(page) as asked:
+        visit(page, open_registry)
+        assert asked == ["_moorage/repositories?n=100"]
+    row = page.locator("tr", has=page.get_by_role("link", name="shop/cart", exact=True))
+    cells = row.locator("td").all_inner_texts()
+    assert cells[1:6] == ["21", "4.9 GB", "1.6 GB", "41.0 GB", "0.09"]
+    assert "days ago" in cells[6]
+    unknown = page.locator("tr", has=page.get_by_role("link", name="infra/proxy", exact=True))
+    expect(unknown).to_contain_text("not known yet")
+    expect(page.locator("main")).to_contain_text("as of the collector's last look")
+
+
+def test_what_runs_and_what_rules_say_is_in_words(page: Page, open_registry: str) -> None:
+    """In the row of a tag, and in the preview of retention, by one request."""
+    visit(page, open_registry, VIEWS["repository"])
+    row = page.locator("tr", has=page.get_by_role("link", name="v1.5.0", exact=True))
+    expect(row).to_contain_text("runs in ECS prod: web, service checkout")
+    with requests_of(page) as asked:
+        page.get_by_role("link", name="Retention").click()
+        expect(page.locator("main")).to_contain_text(
+            "CI: lets tags * and images without a tag go 14 days"
+        )
+        assert asked == ["shop/checkout/_moorage/retention"]
+    words = page.locator("tbody").inner_text()
+    assert "runs in prod" in words
+    assert "its tag may not move, by rule releases" in words
+    assert re.search(r"goes by rule CI\s+20\d\d-", words)
+    expect(page.locator("main")).to_contain_text("0 of 3 images would go")
+    visit(page, open_registry, "#/retention/infra/proxy")
+    expect(page.locator("main")).to_contain_text("nothing of it goes by itself")
+
+
 def test_a_tag_unfolds_to_its_platforms_and_what_refers_to_it(
     page: Page, open_registry: str
 ) -> None:
@@ -86,7 +123,8 @@ def test_a_tag_unfolds_to_its_platforms_and_what_refers_to_it(
         tags = page.locator("a.tag").all_inner_texts()
         assert tags == ["feature", "latest", "v1.4.0", "v1.5.0"]
         row = page.locator("tr", has=page.get_by_role("link", name="v1.5.0", exact=True))
-        assert row.locator(".chip").all_inner_texts() == ["linux/amd64", "linux/arm64"]
+        chips = row.locator(".chip").all_inner_texts()
+        assert chips[:2] == ["linux/amd64", "linux/arm64"]
         page.get_by_role("button", name="Show what v1.5.0 is made of").press("Enter")
         nested = page.locator("tr.nested")
         expect(nested).to_have_count(4)
@@ -157,10 +195,12 @@ def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     page.get_by_role("button", name="Delete 1…").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("tags also-two, two")
+    expect(dialog).to_contain_text("Frees 1 B.")
+    expect(dialog).to_contain_text("brings it back until 20")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     page.get_by_role("button", name="Delete 1…").click()
-    dialog.get_by_role("checkbox").check()
+    dialog.get_by_role("checkbox", name="Only the tags").check()
     dialog.get_by_role("button", name="Delete").click()
     expect(page.locator("a.tag")).to_have_text(["also-two", "one"])
     for tag in ("also-two", "one"):
@@ -178,6 +218,67 @@ def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     expect(page.get_by_role("status")).to_contain_text("under one")
     assert request(open_registry, "GET", f"/v2/{name}/manifests/one")[0] == 200
     assert request(open_registry, "GET", f"/v2/{name}/manifests/also-two")[0] == 404
+
+
+def test_what_nothing_else_leads_to_is_deleted_too(page: Page, open_registry: str) -> None:
+    """The images of an index go with it, unless that is unticked; all by one look."""
+    seeder, name = Seeder(open_registry, {}), "deleting/index"
+    index = seeder.platforms(name, "all")
+    seeder.attach(name, index, "application/spdx+json")
+    visit(page, open_registry, f"#/repository/{name}")
+    page.get_by_role("checkbox", name="Choose all").check()
+    dialog = page.get_by_role("dialog")
+    with requests_of(page) as asked:
+        page.get_by_role("button", name="Delete 1…").click()
+        also = dialog.get_by_role("checkbox", name="Also 3 images or signatures")
+        expect(also).to_be_checked()
+        expect(dialog).to_contain_text("1 other manifest refers to it")
+        assert len(asked) == 1
+    also.uncheck()
+    expect(dialog).to_contain_text("Frees 0 B")
+    also.check()
+    expect(dialog).not_to_contain_text("Frees 0 B")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.locator("main")).to_contain_text("No tags.")
+    assert request(open_registry, "GET", f"/v2/{name}/_moorage/images")[2] == (
+        b'{"name": "deleting/index", "images": []}'
+    )
+
+
+def test_ten_thousand_tags_and_a_thousand_repositories(page: Page) -> None:
+    """The first rows come within a second, by one request each; so do the next ones.
+
+    That is without what the emulator of DynamoDB takes: it looks at all rows for each query.
+    """
+    name = "team-0000/service"
+    with daemons.start_moorage() as running:
+        rows = Rows(running.aws)
+        rows.many(1_000, 10_000, name)
+        for at, shown, asked_for, queries in (
+            ("#/", "a.name", "_moorage/repositories?n=100", [keys.repositories_after(None)]),
+            (
+                f"#/repository/{name}",
+                "a.tag",
+                f"{name}/_moorage/tags?n=100",
+                [keys.tags_after(name, None), keys.in_use_of(name)],
+            ),
+        ):
+            seconds = []
+            for _ in range(5):
+                page.goto("about:blank")
+                with requests_of(page) as asked:
+                    began = time.monotonic()
+                    page.goto(f"{running.gateway}/v2/_moorage/{at}")
+                    page.locator(shown).nth(99).wait_for()
+                    whole = time.monotonic() - began
+                assert asked == [asked_for]
+                seconds.append((whole - rows.query_seconds(queries), whole))
+            print(f"{at}: first rows after {min(seconds)[0]:.2f} s, of {min(seconds)[1]:.2f} s")
+            assert min(seconds)[0] < 1
+            with requests_of(page) as asked:
+                page.get_by_role("button", name="Show more").click()
+                page.locator(shown).nth(199).wait_for()
+            assert len(asked) == 1
 
 
 def test_an_error_says_what_to_do(page: Page, open_registry: str) -> None:

@@ -34,6 +34,10 @@ RULES = [
         "brake": 50,
     },
 ]
+WORDS = [
+    {"name": "releases", "words": "keeps tags v*"},
+    {"name": "CI", "words": "lets tags pr-* go 14 days after the last push"},
+]
 DAY = 24 * 3600
 
 
@@ -75,7 +79,7 @@ def test_each_manifest_has_its_reason(registry: RegistryUnderTest) -> None:
     rows = {row.pop("digest"): row for row in answer.pop("decisions")}
     assert answer == {
         "name": NAME,
-        "rules": ["releases", "CI"],
+        "rules": WORDS,
         "stopped": None,
         "images": 3,
         "going": 1,
@@ -139,7 +143,7 @@ def test_what_is_too_large_to_judge_is_said(
     monkeypatch.setattr(retention, "MOST", 3)
     answer = asked(registry)
     assert (answer["stopped"]["why"], answer["decisions"]) == ("too-many", [])
-    assert (answer["images"], answer["going"], answer["rules"]) == (None, None, ["releases", "CI"])
+    assert (answer["images"], answer["going"], answer["rules"]) == (None, None, WORDS)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,27 @@ def test_a_rule_is_of_repositories_and_tags() -> None:
     assert only(document(rule(tags=None, untagged=True))).untagged
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "lets tags * go 14 days after the last push"),
+        ({"expire": None, "keep": "always", "tags": ["v*", "stable"]}, "keeps tags v*, stable"),
+        ({"expire": None, "keep": {"last": 3}}, "keeps the last 3 of tags *"),
+        (
+            {"expire": {"days_since_pull": 90}, "tags": ["*"], "except": ["v*"], "untagged": True},
+            "lets tags * but not v* and images without a tag go 90 days after the last pull",
+        ),
+        (
+            {"tags": None, "untagged": True},
+            "lets images without a tag go 14 days after the last push",
+        ),
+    ],
+)
+def test_a_rule_is_said_in_words(changes: dict[str, Any], words: str) -> None:
+    """As the page shows it."""
+    assert only(document(rule(**changes))).words == words
+
+
 def test_the_brake_is_of_the_section_or_of_a_rule() -> None:
     """20 % where neither says anything."""
     assert only(document(rule())).brake == BRAKE
