@@ -111,7 +111,7 @@ def collect(seconds: float = COLLECT_SECONDS) -> None:
     with log.invocation(_log, "collect") as fields:
         try:
             expired = registry().retention.run(now + seconds / 2)
-            names = ("repositories", "images", "manifests", "used_meanwhile", "errors")
+            names = ("repositories", "images", "manifests", "used_meanwhile", "unknown", "errors")
             numbers = {name: getattr(expired, name) for name in names}
             fields["expired"] = {**numbers, "stopped": len(expired.stopped)}
         finally:

@@ -11,19 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.clock import SystemClock
 from chalicelib.digest import Digest
 from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.report import CollectReport, FindingKind, GarbageFinding
-from chalicelib.registry.tickets import FixedKeys
-from chalicelib.settings import Settings
-from chalicelib.wiring.assembly import Clients, assembled, limits_of
+from moorage.access.assembled import GRACE, registry_of
 from moorage.access.commands import data_names
 from moorage.common.aws import Aws, explained
 from moorage.common.errors import UsageError
-
-LEAST_GRACE = 24 * 3600
-"""Seconds: a push into a deployment may take so long."""
 
 _LONGEST = 24 * 3600.0
 """Seconds that a pass may take here, where no function's time is over."""
@@ -45,7 +39,7 @@ class GarbageOf:
     registry_table: str | None = None
     uploads_table: str | None = None
     endpoint: str | None = None
-    grace: int = LEAST_GRACE
+    grace: int = GRACE
 
     def preview(self, tell: Tell) -> Sequence[GarbageFinding]:
         """Return what would go, and what is left out; nothing is written."""
@@ -67,7 +61,7 @@ class GarbageOf:
 
     @contextlib.contextmanager
     def _collector(self) -> Iterator[Collector]:
-        if self.endpoint is None and self.grace < LEAST_GRACE:
+        if self.endpoint is None and self.grace < GRACE:
             raise UsageError(
                 "a push into a deployment may take 24 hours: --grace must not be below that"
             )
@@ -80,35 +74,9 @@ class GarbageOf:
                 registry_table=self.registry_table,
                 uploads_table=self.uploads_table,
             )
-            clients = Clients(aws.client("s3"), aws.client("dynamodb"))
-        config = Settings(
-            bucket=names.bucket,
-            registry_table=names.registry_table,
-            uploads_table=names.uploads_table,
-            grace=self.grace,
-        )
-        registry = assembled(
-            config,
-            limits_of(config),
-            clients,
-            SystemClock(),
-            _NoWorkers(),
-            FixedKeys.of("no ticket is made or read here"),
-        )
+            registry = registry_of(aws, names, self.grace)
         with explained(names.registry_table):
             yield registry.collector
-
-
-class _NoWorkers:
-    """The collector drives no upload."""
-
-    def commit(self, session_id: str) -> None:
-        """See Workers.commit."""
-        raise NotImplementedError(session_id)
-
-    def verify(self, stretch: object) -> Any:  # noqa: ANN401 - it returns nothing
-        """See Workers.verify."""
-        raise NotImplementedError(stretch)
 
 
 def values(findings: Sequence[GarbageFinding]) -> list[dict[str, Any]]:

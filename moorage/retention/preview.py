@@ -8,25 +8,18 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from chalicelib.clock import SystemClock
 from chalicelib.digest import Digest
-from chalicelib.registry.registry import Registry
 from chalicelib.registry.retention.judging import RetentionDecision, RetentionReason
 from chalicelib.registry.retention.run import Preview, Retention
 from chalicelib.registry.retention.units import Unit
-from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.tickets import FixedKeys
 from chalicelib.rules.document import Rules
-from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
-from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
-from chalicelib.stores.s3.objects import S3ObjectStore
-from moorage.access.commands import table_name
+from moorage.access.assembled import registry_of
+from moorage.access.commands import data_names
 from moorage.access.rules import RegistryRules
 from moorage.access.signing_key import moment
 from moorage.common.aws import Aws, explained
-from moorage.common.data import DataNames
 from moorage.common.errors import UsageError
 from moorage.common.listing import Listing
 from moorage.common.sizes import size_text
@@ -77,34 +70,13 @@ class RetentionRules:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Retention]:
-        at, local = self.rules, DataNames()
+        at = self.rules
         with explained():
             aws = Aws(at.endpoint)
-            table = at.table or table_name(aws, at.stack, "RegistryTableName", local.registry_table)
-            bucket = self.bucket or table_name(aws, at.stack, "BucketName", local.bucket)
-            s3, dynamodb = aws.client("s3"), aws.client("dynamodb")
-        ports = Ports(
-            S3ObjectStore(s3, bucket),
-            DynamoSessionStore(dynamodb, local.uploads_table),
-            DynamoMetadataStore(dynamodb, table, local.uploads_table),
-            _NoWorkers(),
-            SystemClock(),
-            FixedKeys.of("no ticket is made or read here"),
-        )
-        with explained(table):
-            yield Registry(ports, Limits()).retention
-
-
-class _NoWorkers:
-    """A preview drives no upload."""
-
-    def commit(self, session_id: str) -> None:
-        """See Workers.commit."""
-        raise NotImplementedError(session_id)
-
-    def verify(self, stretch: object) -> NoReturn:
-        """See Workers.verify."""
-        raise NotImplementedError(stretch)
+            names = data_names(aws, at.stack, bucket=self.bucket, registry_table=at.table)
+            registry = registry_of(aws, names)
+        with explained(names.registry_table):
+            yield registry.retention
 
 
 def _forecast(rules: Rules, found: Sequence[Preview], *, every: bool) -> RetentionForecast:
@@ -128,13 +100,9 @@ def _said(rules: Rules, found: Sequence[Preview], sums: Mapping[str, int]) -> It
         yield "there are no rules of retention: nothing goes"
         return
     for each in found:
-        if each.judgement.stopped and each.judgement.expired:
+        if each.judgement.stopped:
             yield f"{each.judgement.repository}: nothing goes, {each.judgement.stopped.text}"
-    unknown = sum(
-        each.judgement.decisions[unit.root].reason is RetentionReason.UNKNOWN
-        for each in found
-        for unit in _roots(each)
-    )
+    unknown = sum(each.judgement.unknown for each in found)
     if unknown:
         yield f"{unknown} images stay since nobody noted when they were pulled last"
     at_least = "at least " if any(each.bytes_freed is None for each in found) else ""

@@ -128,6 +128,12 @@ class Judgement:
         """The units that a run removes."""
         return () if self.stopped else self.expired
 
+    @property
+    def unknown(self) -> int:
+        """How many images stay since nobody noted when they were pulled last."""
+        found = (self.decisions.get(unit.root) for unit in self.units.units)
+        return sum(each is not None and each.reason is RetentionReason.UNKNOWN for each in found)
+
     def goes(self, digest: Digest) -> bool:
         """Whether a run removes a manifest."""
         return self.stopped is None and digest in self.decisions and self.decisions[digest].goes

@@ -59,14 +59,16 @@ class RetentionReport:
     """What one run did.
 
     `repositories` it has looked at, `images` (units) and `manifests` it has moved to the trash;
-    `used_meanwhile` are images that were to go and stayed. `stopped` says by repository why nothing
-    went there. `finished`: the pass is at its end, or none was due.
+    `used_meanwhile` are images that were to go and stayed, `unknown` those that can't be judged.
+    `stopped` says by repository why nothing went there. `finished`: the pass is at its end, or none
+    was due.
     """
 
     repositories: int = 0
     images: int = 0
     manifests: int = 0
     used_meanwhile: int = 0
+    unknown: int = 0
     stopped: dict[str, Stopped] = field(default_factory=dict)
     errors: int = 0
     finished: bool = False
@@ -223,8 +225,9 @@ class Retention:
         """Remove what goes of one repository, in rounds; False if time ran out before the end."""
         tried: set[Digest] = set()
         judged, facts = self._judged(name, going)
+        going.report.unknown += judged.unknown
         while True:
-            if judged.stopped and judged.expired:
+            if judged.stopped:
                 going.report.stopped[name] = judged.stopped
                 _log.warning("nothing of %s is removed: %s", name, judged.stopped.text)
             units = [unit for unit in judged.going if unit.root not in tried][:_ROUND]

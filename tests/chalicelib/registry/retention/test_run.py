@@ -443,6 +443,19 @@ def test_an_index_that_is_too_large_for_its_item_keeps_its_images(kept: Kept) ->
     assert kept.run().stopped[NAME].why is Stop.UNREADABLE
 
 
+def test_what_can_not_be_judged_is_counted(kept: Kept) -> None:
+    """What nobody has pulled since an earlier version stored it stays."""
+    unused = {**CI_RULE, "name": "unused", "expire": {"days_since_pull": 14}}
+    filled(kept)
+    kept.rules(unused, KEEP_RULE)
+    kept.edit("untagged 1", pushed_by=None)
+    kept.wait(5)
+    report = kept.run()
+    assert (report.unknown, report.images) == (1, 1)
+    assert "untagged 1" in kept.live()
+    assert "index 1" not in kept.live()
+
+
 def test_without_a_trash_it_is_gone_at_once() -> None:
     """And no row of it is left."""
     bare = in_memory(Limits(part_minimum=8, trash=0))

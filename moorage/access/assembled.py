@@ -1,0 +1,48 @@
+"""Puts a registry together in this process, over its own data, for the commands of its owner.
+
+It runs with the person's rights, and does no work for clients. This module must never be given to
+what serves.
+"""
+
+from typing import NoReturn
+
+from chalicelib.clock import SystemClock
+from chalicelib.registry.registry import Registry
+from chalicelib.registry.tickets import FixedKeys
+from chalicelib.settings import Settings
+from chalicelib.wiring.assembly import Clients, assembled, limits_of
+from moorage.common.aws import Aws
+from moorage.common.data import DataNames
+
+GRACE = 24 * 3600
+"""Seconds that the collector leaves alone what no manifest names: a push may take so long."""
+
+
+def registry_of(aws: Aws, names: DataNames, grace: int = GRACE) -> Registry:
+    """Return the registry whose data has these names."""
+    config = Settings(
+        bucket=names.bucket,
+        registry_table=names.registry_table,
+        uploads_table=names.uploads_table,
+        grace=grace,
+    )
+    return assembled(
+        config,
+        limits_of(config),
+        Clients(aws.client("s3"), aws.client("dynamodb")),
+        SystemClock(),
+        _NoWorkers(),
+        FixedKeys.of("no ticket is made or read here"),
+    )
+
+
+class _NoWorkers:
+    """An owner's command drives no upload."""
+
+    def commit(self, session_id: str) -> NoReturn:
+        """See Workers.commit."""
+        raise NotImplementedError(session_id)
+
+    def verify(self, stretch: object) -> NoReturn:
+        """See Workers.verify."""
+        raise NotImplementedError(stretch)
