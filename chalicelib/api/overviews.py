@@ -189,6 +189,7 @@ def _chosen(image: ChosenImage) -> dict[str, Any]:
     return {
         "digest": str(image.manifest.digest),
         "tags": list(image.tags),
+        "runs": [_run(each) for each in image.runs],
         "referrers": image.referrers,
         "named_by": None if image.named_by is None else list(map(str, image.named_by)),
     }

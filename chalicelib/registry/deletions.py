@@ -14,7 +14,8 @@ from chalicelib.descriptor import INDEXES, parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.model import Manifest, ManifestState, bodies_of
+from chalicelib.registry.model import InUse, Manifest, ManifestState, bodies_of
+from chalicelib.registry.overviews import Runs, runs_of
 from chalicelib.registry.service import Limits, Ports
 
 MOST_CHOSEN = 100
@@ -33,12 +34,13 @@ _STAYS = frozenset({ManifestState.LIVE, ManifestState.PENDING})
 class ChosenImage(NamedTuple):
     """A manifest that is to be deleted, with its tags and what would miss it.
 
-    `referrers` counts what refers to it, `named_by` has the indexes that would lack it. None:
-    unknown.
+    `runs` says where it runs: then it is deleted by force alone. `referrers` counts what refers to
+    it, `named_by` has the indexes that would lack it. None: unknown.
     """
 
     manifest: Manifest
     tags: Sequence[str]
+    runs: Sequence[Runs]
     referrers: int | None
     named_by: Sequence[Digest] | None
 
@@ -47,9 +49,10 @@ class Deletion(NamedTuple):
     """What a deletion would do.
 
     `alone` are other manifests without a tag that nothing but the chosen leads to: the images of
-    an index, signatures. `unused` are bytes of blobs that no image of the repository would name any
-    more; `freed` those of them that no other repository links to. None: unknown. Until `until`
-    (epoch seconds) it can be undone; None: it can't.
+    an index, signatures; none that runs, unless one of the chosen does. `unused` are bytes of blobs
+    that no image of the repository would name any more; `freed` those of them that no other
+    repository links to. None: unknown. Until `until` (epoch seconds) it can be undone; None: it
+    can't.
     """
 
     images: Sequence[ChosenImage]
@@ -97,18 +100,22 @@ class Deletions:
         """
         chosen = list(dict.fromkeys(digests))
         until = self._ports.clock.now() + self._limits.trash if self._limits.trash else None
-        whole = self._whole(repository)
+        whole, leases = self._whole(repository), self._ports.metadata.in_use(repository)
         if whole is None:
-            return Deletion(self._chosen(repository, chosen), None, None, None, until)
+            return Deletion(self._chosen(repository, chosen, leases), None, None, None, until)
         _require(chosen, whole.manifests)
         parents = whole.parents()
+        running = {digest for lease in leases for digest in lease.digests}
         alone = _alone(whole, parents, chosen)
+        if running.isdisjoint(chosen):
+            alone = [digest for digest in alone if digest not in running]
         goes = {*chosen, *(alone if with_alone else ())}
         referrers = Counter(manifest.subject for manifest in whole.manifests.values())
         images = [
             ChosenImage(
                 whole.manifests[digest],
                 sorted(whole.tags.get(digest, ())),
+                runs_of(leases, digest),
                 referrers[digest],
                 sorted(parents.get(digest, set()) - goes, key=str),
             )
@@ -163,14 +170,16 @@ class Deletions:
         known = {each.digest: each.references for each in manifests if each.references is not None}
         return {**known, **found}
 
-    def _chosen(self, repository: str, chosen: Sequence[Digest]) -> Sequence[ChosenImage]:
+    def _chosen(
+        self, repository: str, chosen: Sequence[Digest], leases: Sequence[InUse]
+    ) -> Sequence[ChosenImage]:
         metadata = self._ports.metadata
         found = metadata.get_manifests(repository, chosen)
         _require(chosen, found)
         reads = [partial(metadata.tags_of, repository, digest) for digest in chosen]
         tags = self._ports.at_once(_AT_ONCE, reads)
         return [
-            ChosenImage(found[digest], sorted(named), None, None)
+            ChosenImage(found[digest], sorted(named), runs_of(leases, digest), None, None)
             for digest, named in zip(chosen, tags, strict=True)
         ]
 

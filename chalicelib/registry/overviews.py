@@ -13,7 +13,7 @@ from chalicelib.errors import ManifestUnknownError, NameUnknownError
 from chalicelib.page import Page
 from chalicelib.registry.lists import PAGE
 from chalicelib.registry.manifests import Manifests
-from chalicelib.registry.model import Manifest, ManifestState, Referrer, TagRow
+from chalicelib.registry.model import InUse, Manifest, ManifestState, Referrer, TagRow
 from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Ports
 from chalicelib.strict_json import JsonInvalidError, read_object
@@ -146,11 +146,7 @@ class Overviews:
     def _runs(self, repository: str) -> Callable[[Digest], Sequence[Runs]]:
         """Read what runs of a repository; returns what says it of a digest."""
         leases = self._metadata.in_use(repository)
-        return lambda digest: [
-            Runs(lease.source, lease.origin, lease.digests[digest], lease.until)
-            for lease in leases
-            if digest in lease.digests
-        ]
+        return lambda digest: runs_of(leases, digest)
 
     def _require(self, repository: str) -> None:
         if not self._metadata.has_repository(repository):
@@ -181,6 +177,15 @@ class Overviews:
             return read_object(self._objects.get(link.key) if link.size else b"")
         except (JsonInvalidError, ObjectMissingError):
             return None
+
+
+def runs_of(leases: Sequence[InUse], digest: Digest) -> Sequence[Runs]:
+    """Return where an image runs, as the leases of its repository say."""
+    return [
+        Runs(lease.source, lease.origin, lease.digests[digest], lease.until)
+        for lease in leases
+        if digest in lease.digests
+    ]
 
 
 def _is_live(manifest: Manifest) -> bool:

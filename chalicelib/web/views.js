@@ -101,7 +101,7 @@ function repositoryRow(row) {
   const at = name.lastIndexOf("/") + 1;
   const link = make("td", {}, make("a", { class: "name", href: toRepository(name) }, make("span", { class: "group" }, name.slice(0, at)), name.slice(at)));
   if (!facts) return make("tr", {}, link, make("td", { class: "none", colspan: 7 }, "size and use are not known yet"));
-  const unused = facts.unused_bytes ? make("span", { class: "waste", title: "No image names it: the collector frees it" }, size(facts.unused_bytes)) : size(facts.unused_bytes);
+  const unused = facts.unused_bytes ? make("span", { class: "waste", title: "No image names it: the collector frees it" }, size(facts.unused_bytes)) : facts.unused_bytes === 0 ? "none" : size(facts.unused_bytes);
   return make("tr", { title: `As of ${facts.as_of}` }, link,
     make("td", { class: "number", "data-label": "tags" }, facts.tags),
     make("td", { class: "number", "data-label": "size" }, size(facts.linked_bytes)),
@@ -533,10 +533,12 @@ async function deletion(name, rows) {
   const onlyTags = make("input", { type: "checkbox" });
   const alone = make("input", { type: "checkbox", checked: true });
   const aloneRow = make("label", { class: "bar-row", hidden: true }, alone, make("span"));
+  const force = make("input", { type: "checkbox", onchange: () => { button.disabled = !force.checked; } });
+  const forceRow = make("label", { class: "bar-row waste", hidden: true }, force, make("span", {}, "Delete what runs all the same: it can't be pulled any more"));
   const dialog = make("dialog", { "aria-labelledby": "deletion-title" },
     make("h2", { id: "deletion-title" }, `Delete from ${name}`),
     tags.length ? make("label", { class: "bar-row" }, onlyTags, "Only the tags: the images stay, by digest and under their other tags") : null,
-    aloneRow, list, told,
+    aloneRow, list, told, forceRow,
     make("div", { class: "bar-row" }, make("span", { class: "grow" }), cancel, button));
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
@@ -549,6 +551,7 @@ async function deletion(name, rows) {
     const mine = asked;
     button.disabled = true;
     told.replaceChildren();
+    forceRow.hidden = true;
     if (onlyTags.checked) {
       aloneRow.hidden = true;
       list.replaceChildren(...tags.map((tag) => make("li", {}, make("b", {}, tag))));
@@ -566,7 +569,8 @@ async function deletion(name, rows) {
     aloneRow.lastChild.textContent = `Also ${count(content.alone?.length ?? 0, "image or signature", "images or signatures")} that nothing else leads to`;
     told.replaceChildren(...freed(content));
     gone = [...digests, ...(alone.checked ? content.alone ?? [] : [])];
-    button.disabled = false;
+    forceRow.hidden = !content.images.some((/** @type {any} */ image) => image.runs?.length);
+    button.disabled = !forceRow.hidden && !force.checked;
   };
   /** @param {unknown} error */
   const refused = (error) => list.replaceChildren(make("li", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
@@ -575,7 +579,7 @@ async function deletion(name, rows) {
   button.onclick = async () => {
     button.disabled = true;
     try {
-      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}`));
+      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}${forceRow.hidden ? "" : "?force=true"}`));
     } catch (error) {
       refused(error);
       document.dispatchEvent(new Event("moorage-changed"));
@@ -594,7 +598,7 @@ async function deletion(name, rows) {
 function dependants(image) {
   const named = image.named_by ?? [];
   return make("li", {}, make("span", { class: "mono" }, short(image.digest)),
-    image.tags.length ? [": ", image.tags.length > 1 ? "tags " : "tag ", make("b", {}, image.tags.join(", "))] : "",
+    image.tags.length ? [": ", image.tags.length > 1 ? "tags " : "tag ", make("b", {}, image.tags.join(", "))] : "", " ", ...running(image.runs),
     image.referrers ? `; ${count(image.referrers, "other manifest refers", "other manifests refer")} to it` : "",
     named.length ? make("span", { class: "waste" }, `; ${count(named.length, "index names", "indexes name")} it, and can't be pulled whole without it`) : "");
 }

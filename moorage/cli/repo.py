@@ -70,6 +70,7 @@ def _show(options: "RepoOptions", place: str, *, as_json: bool) -> None:
 @click.argument("references", metavar="[TAG|DIGEST]...", nargs=-1, help="what to delete of it")
 @option("--deep", None, "also the images of an index, and signatures, that nothing else leads to")
 @option("--only-tags", None, "only tags: their images stay, by their digests")
+@option("--force", None, "also what runs somewhere, as `moorage retention protect` has said")
 @option("--yes", None, "delete it without asking")
 @_shared
 def _delete(options: "RepoOptions", *, as_json: bool, yes: bool, **wanted: Any) -> int:  # noqa: ANN401 - click hands options over by name

@@ -15,7 +15,7 @@ from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.reference import Reference, Tag, parse_reference
 from moorage.common.errors import CommandError, UsageError
-from moorage.repo.asking import RepoOptions, digest_of, opened, plain, read, size, written
+from moorage.repo.asking import RepoOptions, digest_of, opened, plain, query, read, size, written
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.places import registry_place
 
@@ -27,12 +27,16 @@ _GONE = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND})
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to delete. `deep`: also what nothing else leads to; `only_tags`: no image goes."""
+    """What to delete. `deep`: also what nothing else leads to; `only_tags`: no image goes.
+
+    `force`: also what runs somewhere.
+    """
 
     place: str
     references: Sequence[str]
     deep: bool = False
     only_tags: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def delete(wanted: Wanted, options: RepoOptions, agreed: Callable[[Plan], bool])
             plan = await _planned(client, wanted, references)
             if not agreed(plan):
                 return None
-            return await _done(client, plan)
+            return await _done(client, plan, force=wanted.force)
 
     return asyncio.run(run())
 
@@ -157,6 +161,12 @@ async def _planned(client: RegistryClient, wanted: Wanted, references: Sequence[
     if not goes:
         return Plan(repository, [], stay)
     found = await _look(client, goes, deep=wanted.deep)
+    running = [image["digest"] for image in found["images"] if image["runs"]]
+    if running and not wanted.force:
+        where = ", ".join(each["source"] for each in _runs(found["images"]))
+        raise CommandError(
+            f"{running[0]} runs in {plain(where)}: take it from there, or delete it by --force"
+        )
     return Plan(
         repository,
         found["images"],
@@ -176,12 +186,13 @@ async def _look(client: RegistryClient, digests: Sequence[str], *, deep: bool) -
     return await read(client, path, "to delete from it", *names)
 
 
-async def _done(client: RegistryClient, plan: Plan) -> Deleted:
+async def _done(client: RegistryClient, plan: Plan, *, force: bool) -> Deleted:
     gone: list[str] = []
     failed: dict[str, str] = {}
     for reference in plan.references:
         try:
-            answer = await client.call("DELETE", client.path(f"manifests/{reference}"))
+            path = client.path(f"manifests/{reference}") + query(force="true" if force else None)
+            answer = await client.call("DELETE", path)
         except CommandError as error:
             failed[reference] = str(error)
             continue
@@ -192,9 +203,16 @@ async def _done(client: RegistryClient, plan: Plan) -> Deleted:
     return Deleted(plan, gone, failed)
 
 
+def _runs(images: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return [each for image in images for each in image["runs"] or ()]
+
+
 def _image_lines(image: Mapping[str, Any]) -> Sequence[str]:
     tags = ", ".join(map(plain, image["tags"]))
     said = [f"  {plain(image['digest'])}" + (f", tagged {tags}" if tags else "")]
+    said += [
+        f"    runs in {plain(each['source'])} {plain(each['what'])}" for each in _runs([image])
+    ]
     if image["referrers"]:
         said.append(f"    {image['referrers']} manifests refer to it")
     if image["named_by"]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from tests.clients.daemons import RegistryProcess
+
 pytestmark = pytest.mark.timeout(300)
 SHOTS = PROJECT / "build" / "browser"
 WEB = sorted((PROJECT / "chalicelib" / "web").glob("*.js"))
@@ -243,6 +245,25 @@ def test_what_nothing_else_leads_to_is_deleted_too(page: Page, open_registry: st
     assert request(open_registry, "GET", f"/v2/{name}/_moorage/images")[2] == (
         b'{"name": "deleting/index", "images": []}'
     )
+
+
+def test_what_runs_is_deleted_by_a_second_tick_alone(
+    page: Page, open_registry: str, served: RegistryProcess
+) -> None:
+    """The dialog says where it runs, and its button waits."""
+    seeder, name = Seeder(open_registry, {}), "deleting/running"
+    image = seeder.image(name, "v1", b"runs")
+    Rows(served.aws).runs(name, image["digest"], "web")
+    visit(page, open_registry, f"#/repository/{name}")
+    page.get_by_role("checkbox", name="Choose v1").check()
+    page.get_by_role("button", name="Delete 1…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("runs in ECS prod: web")
+    button = dialog.get_by_role("button", name="Delete")
+    expect(button).to_be_disabled()
+    dialog.get_by_role("checkbox", name="Delete what runs").check()
+    button.click()
+    expect(page.locator("main")).to_contain_text("No tags.")
 
 
 def test_ten_thousand_tags_and_a_thousand_repositories(page: Page) -> None:

@@ -9,12 +9,17 @@ import pytest
 
 from chalicelib.digest import Digest
 from chalicelib.registry import deletions
+from chalicelib.registry.model import InUse
+from chalicelib.stores.dynamodb import keys
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import IN_USE
 from tests.chalicelib.api.pushing import (
     INDEX,
     NAME,
     blob,
     code,
     described,
+    fill,
     image,
     index,
     put,
@@ -91,6 +96,7 @@ def test_what_depends_on_the_images_is_named(registry: RegistryUnderTest) -> Non
     assert shown == {
         "digest": child,
         "tags": ["child", "latest"],
+        "runs": [],
         "referrers": 1,
         "named_by": [outer],
     }
@@ -149,7 +155,7 @@ def test_references_that_no_item_holds_are_read(
     assert freed(answer) == (None, None)
     assert answer["alone"] is None
     assert answer["images"] == [
-        {"digest": small, "tags": ["small"], "referrers": None, "named_by": None}
+        {"digest": small, "tags": ["small"], "runs": [], "referrers": None, "named_by": None}
     ]
     assert preview(registry, large)["images"][0]["tags"] == ["large"]
 
@@ -166,7 +172,7 @@ def test_of_a_repository_that_is_too_large_the_bytes_are_unknown(
         answer = preview(registry, digests[0])
     assert freed(answer) == (None, None)
     assert answer["images"][0]["tags"] == ["v0"]
-    assert len(calls.calls) <= 4
+    assert len(calls.calls) <= 5
     answer = registry.ask("GET", f"{NAME}/_moorage/deletion?digest={Digest.of(b'none')}")
     assert (answer.status, code(answer)) == (404, "MANIFEST_UNKNOWN")
 
@@ -176,7 +182,27 @@ def test_nothing_is_written_and_few_requests_are_made(registry: RegistryUnderTes
     digests = [push(registry, f"v{number}", str(number).encode()) for number in range(9)]
     with record_calls(registry.dynamodb) as calls:
         preview(registry, *digests)
-    assert [call.operation for call in calls.calls] == ["Query"] * 2 + ["BatchGetItem"] * 2
+    assert [call.operation for call in calls.calls] == ["Query"] * 3 + ["BatchGetItem"] * 2
+
+
+def test_what_runs_is_said_and_does_not_go_along(registry: RegistryUnderTest) -> None:
+    """Where a chosen image runs; one that only belongs to it stays while it runs somewhere."""
+    children = [push(registry, None, each) for each in (b"1", b"22")]
+    outer = push_index(registry, "all", *children)
+
+    def run(digest: str) -> None:
+        lease = InUse(NAME, "prod", "ecs", {Digest.parse(digest): "web"}, 1.5e9, 1.6e9)
+        key = key_attributes(keys.in_use_key(NAME, "prod"))
+        fill(registry, [{**key, **IN_USE.encode(lease)}])
+
+    run(children[0])
+    answer = preview(registry, outer)
+    assert (answer["alone"], answer["images"][0]["runs"]) == ([children[1]], [])
+    run(outer)
+    answer = preview(registry, outer)
+    assert answer["alone"] == sorted(children)
+    (runs,) = answer["images"][0]["runs"]
+    assert (runs["source"], runs["what"]) == ("prod", "web")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.digest import Digest
+from chalicelib.registry.model import InUse
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import IN_USE
+from chalicelib.stores.dynamodb.keys import in_use_key
+
 if TYPE_CHECKING:
     from tests.moorage.repo.conftest import Run, Served
 
@@ -77,6 +83,22 @@ def test_deep_deletes_what_nothing_else_leads_to(served: Served, run: Run) -> No
     served.index("again", served.image(None, b"1"))
     err = run(f"repo delete {place} {images[0]} --yes")[1]
     assert "can't be pulled whole without it" in err
+
+
+def test_what_runs_is_deleted_by_force_alone(served: Served, run: Run) -> None:
+    """Without it nothing is, and the source is named."""
+    digest = served.image("v1", b"1")
+    now = served.memory.clock.now()
+    lease = InUse("a/b", "prod", "ecs", {Digest.parse(digest): "web"}, now, now + 3600)
+    row = {**key_attributes(in_use_key("a/b", "prod")), **IN_USE.encode(lease)}
+    served.memory.tables.put_item(TableName="registry", Item=row)
+    err = run(f"repo delete {served.host}/a/b v1 --yes", 1)[1]
+    assert f"{digest} runs in prod" in err
+    assert served.named("v1") == digest
+    out, err = run(f"repo delete {served.host}/a/b v1 --yes --force")
+    assert out.split() == [digest]
+    assert "runs in prod web" in err
+    assert served.named("v1") is None
 
 
 @pytest.mark.parametrize(
