@@ -6,6 +6,7 @@ This module must never hold a default that opens a deployment to the world.
 import enum
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +22,10 @@ _MOST_GRACE = _MOST_DAYS * 24 * 3600.0
 _UNITS = {"s": 1.0, "h": 3600.0}
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
+REGION = "region"
+"""What names all networks of the region that a registry is deployed in."""
+REGION_FILE = Path(__file__).with_name("region_networks.txt")
+"""Where `moorage deploy` packages them, one a line."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """The variables of an emulator's address, which the SDK reads; Lambda sets neither."""
 
@@ -240,6 +245,8 @@ class _Reader(NamedTuple):
         words = self.environment.get(f"MOORAGE_{name}", "").replace(",", " ").split()
         if not words:
             return ()
+        if REGION in words:
+            words = [*(word for word in words if word != REGION), *_region_networks(name)]
         from ipaddress import ip_network  # noqa: PLC0415 - few registries need it
 
         try:
@@ -259,3 +266,13 @@ class _Reader(NamedTuple):
                 f"MOORAGE_{name} must be one of {', '.join(choices)}, not {value!r}"
             )
         return value
+
+
+def _region_networks(name: str) -> list[str]:
+    try:
+        return REGION_FILE.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        raise SettingsError(
+            f"MOORAGE_{name} is `{REGION}`, and only what `moorage deploy` packages knows the"
+            " networks of its region: name networks"
+        ) from None

@@ -41,7 +41,12 @@ _PARAMETERS = (
         "how a HEAD tells its length; measured at the end, if it isn't given",
     ),
     ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API answers itself"),
-    ("direct-from", "DirectFrom", "CIDR,...", "networks that download from S3, not the edge"),
+    (
+        "direct-from",
+        "DirectFrom",
+        "CIDR,...|region",
+        "networks that download from S3, not the edge",
+    ),
     ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
     ("request-rate", "RequestRate", "N", "requests a second, above which clients hear 429"),
     ("request-burst", "RequestBurst", "N", "requests at once, likewise"),

@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Final
 import chalicelib
 from moorage.common.project import API_TEMPLATE, PROJECT
 from moorage.deploy import DeployError, trim_sdk
-from moorage.deploy.package import CODE, REQUIREMENTS, Package, read_package
+from moorage.deploy.package import CODE, REQUIREMENTS, Package, entry, read_package
 
 TASK: Final = "/var/task"
 """Where Lambda unpacks a zip: tracebacks name files by this folder."""
@@ -33,9 +32,6 @@ LEFT_OUT: Final = ("aws_lambda_powertools/event_handler",)
 
 _SELDOM: Final = "(cffi|pycparser|aws_lambda_powertools/utilities/(?!jmespath_utils)[a-z_]+)/"
 """What stays although no function imports it: not compiled. A pattern, below the code's folder."""
-
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The date of every file, so that the same code is the same zip; a zip knows none before."""
 
 # Chalice has no `python -m`, and its program need not be on the PATH.
 _CHALICE: Final = (sys.executable, "-c", "import sys, chalice.cli; sys.exit(chalice.cli.main())")
@@ -132,11 +128,7 @@ def write_zip(folder: Path, path: Path) -> None:
     """Write all files of a folder into a zip that depends on their names and content alone."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(each for each in folder.rglob("*") if each.is_file()):
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            # Readable for any user: the function runs as one that Lambda chooses.
-            entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(entry, file.read_bytes())
+            archive.writestr(entry(file.relative_to(folder).as_posix()), file.read_bytes())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import stat
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _FUNCTION = "AWS::Serverless::Function"
 # e_machine of an ELF header.
 _MACHINES: Final = {62: "x86_64", 183: "arm64"}
 _ELF = b"\x7fELF"
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The date of every file, so that the same code is the same zip; a zip knows none before."""
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
@@ -63,6 +66,27 @@ class Package:
         }
         return template
 
+    def with_file(self, name: str, text: str) -> "Package":
+        """Return a package with one file more; `name` is its path in the zip."""
+        code = io.BytesIO(self.code)
+        with zipfile.ZipFile(code, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(entry(name), text)
+        return package_of(self.template, code.getvalue())
+
+
+def package_of(template: dict[str, Any], code: bytes) -> Package:
+    """Return the package of a template and a zip."""
+    return Package(template, code, hashlib.sha256(code).hexdigest())
+
+
+def entry(name: str) -> zipfile.ZipInfo:
+    """Return what a zip says of a file: the same wherever and whenever it is made."""
+    made = zipfile.ZipInfo(name, _EPOCH)
+    made.compress_type = zipfile.ZIP_DEFLATED
+    # Readable for any user: the function runs as one that Lambda chooses.
+    made.external_attr = (stat.S_IFREG | 0o644) << 16
+    return made
+
 
 def functions(template: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the properties of a template's functions."""
@@ -83,7 +107,7 @@ def read_package(folder: Path) -> Package:
     problems = zip_problems(code, machines, REQUIREMENTS.read_text(encoding="utf-8"))
     if problems:
         raise DeployError(f"{folder / CODE} would not run on Lambda: {'; '.join(problems)}")
-    return Package(template, code, hashlib.sha256(code).hexdigest())
+    return package_of(template, code)
 
 
 def read_template(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chalicelib.access.credentials import generate
+from chalicelib.settings import REGION_FILE
 from moorage.access import admin as access_admin
 from moorage.access import edge_keys, signing_key
 from moorage.common.aws import AWS_ERRORS, explained
@@ -28,6 +29,7 @@ from moorage.deploy.account import Account, StageNames
 from moorage.deploy.bucket import free_of_policy, upload, upload_template
 from moorage.deploy.build import build
 from moorage.deploy.edge import Front, api_host, edge_host
+from moorage.deploy.networks import names_region, region_networks
 from moorage.deploy.package import PACKAGE_BUCKET, Package, read_package
 from moorage.deploy.stacks import Stack, Stacks, WantedStack
 
@@ -43,6 +45,7 @@ _ENOUGH_FUNCTIONS: Final = 100
 """Functions that should be able to run at once: one docker pull keeps about ten busy."""
 _URL: Final = "PublicUrl"
 _DISTRIBUTION: Final = "EdgeDistribution"
+_DIRECT_FROM: Final = "DirectFrom"
 _HEAD: Final = "HeadStrategy"
 _MEASURE_WAITS: Final = (2, 4, 8, 16)
 """Seconds between tries to measure: a new API's name and methods take a while to be known."""
@@ -92,7 +95,11 @@ class Deployment:
         host = edge_host(edge) if front.edge else api_host(before)
         parameters = _parameters(self.names, before, given, front, front.url(host))
         watched = self._watched(options)
+        near = parameters.get(_DIRECT_FROM, "")
+        networks = region_networks(self.account.region) if names_region(near) else None
         package = self._package(options.package)
+        if networks is not None:
+            package = package.with_file(f"chalicelib/{REGION_FILE.name}", networks)
         self._look_at_quota()
         if not front.edge:
             # First, for the API's stack may make a record of the same domain.
