@@ -40,6 +40,17 @@ _ANSWER = (
     "CloudFront shows the function neither what it set on the request nor the client's own, or"
     f" lets it not turn 200 into 303{WITHOUT}"
 )
+_KEYS = (
+    "the edge knows no upload that the registry has let in: see that its function's store holds"
+    " the keys (`moorage deploy` stores them, and `moorage key rotate` does). If it stays,"
+    f" CloudFront's runtime computes another MAC from a key of bytes{WITHOUT}"
+)
+_LARGE = (
+    "CloudFront itself takes no body of that size, or not in that time: raise OriginReadTimeout of"
+    " the origin `bucket` in infra/edge.yaml, and see that no firewall limits bodies there; push"
+    f" larger layers by `moorage push`{WITHOUT}"
+)
+_GIVEN_UP = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 _NOT_COMPARED = (
     "no bytes are lost or wrong, but each commit has S3 compute the digest by a copy, which takes"
     " longer and costs a request: CloudFront drops `x-amz-checksum-sha256` and"
@@ -163,8 +174,13 @@ def _require_taken(answer: HttpResponse, size: int = LAMBDA_BODY + 1) -> None:
     from_s3 = b"<Error>" in answer.body
     if answer.status == HTTPStatus.OK:
         raise FailedError(seen, _ANSWER)
+    if error_code(answer) == "BLOB_UPLOAD_UNKNOWN":
+        raise FailedError(seen, _KEYS)
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        raise FailedError(seen, _FUNCTION)
+        passed = size > LAMBDA_BODY + 1  # a smaller one did, so the function is there
+        raise FailedError(seen, _LARGE if passed else _FUNCTION)
+    if answer.status in _GIVEN_UP and not error_code(answer):
+        raise FailedError(seen, _LARGE)
     if from_s3 and answer.status == HTTPStatus.FORBIDDEN:
         mismatch = b"SignatureDoesNotMatch" in answer.body
         raise FailedError(seen, _HASHES if mismatch else _ACCESS)

@@ -25,7 +25,7 @@ from moorage.edge.event import EdgeRequest, request_event
 from moorage.edge.origins import ApiOrigin, BucketOrigin, Origin
 from moorage.edge.run import LocalStore, ticket_keys
 from moorage.edge.runtime import EdgeFunction, EdgeOutcome
-from moorage.edge.server import Edge, EdgeOptions
+from moorage.edge.server import Edge, EdgeAnswer, EdgeOptions
 from moorage.local import children, ports
 from tests.support.edge import CODE, DISTRIBUTION
 from tests.support.fake_http import FakeRequest, run_fake
@@ -34,11 +34,14 @@ from tests.support.servers import request, run_server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from aiohttp import ClientResponse, web
+
     from moorage.doctor.checklist import CheckResult
     from tests.emulators.backends import Backend
 
 DATA: Final = os.urandom(5_000_000)
 DIGEST: Final = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+_GIVEN_UP: Final = 6_000_000
 _DENIED: Final = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
 _MISMATCH: Final = b"<?xml version='1.0'?><Error><Code>SignatureDoesNotMatch</Code></Error>"
 
@@ -103,6 +106,49 @@ class NoFunction(EdgeFunction):
         return EdgeOutcome(dict(event.get("response", event["request"])), None)
 
 
+class OtherMacs(EdgeFunction):
+    """The runtime computes another MAC from a key of bytes, as from one of text."""
+
+    def __init__(self, code: str, *more: Any) -> None:  # noqa: ANN401 - as the function has it
+        """Take keys for text."""
+        changed = code.replace("createHmac('sha256', key)", "createHmac('sha256', `${key}`)")
+        assert changed != code
+        super().__init__(changed, *more)
+
+
+class LengthsDropped(Edge):
+    """CloudFront passes no Content-Length of a HEAD on."""
+
+    async def _pass_on(
+        self,
+        request: web.BaseRequest,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        got: ClientResponse,
+    ) -> web.StreamResponse:
+        kept = tuple((n, v) for n, v in headers if request.method != "HEAD" or "length" not in n)
+        return await super()._pass_on(request, status, kept, got)
+
+
+class GivesUp(Edge):
+    """CloudFront gives up a PUT above some size, with an answer of its own."""
+
+    status = 504
+
+    async def _serve(
+        self, request: web.BaseRequest, seen: EdgeRequest
+    ) -> web.StreamResponse | EdgeAnswer:
+        if seen.method == "PUT" and int(seen.header("content-length") or 0) > _GIVEN_UP:
+            return EdgeAnswer(self.status, (("content-type", "text/html"),), b"<html>ERROR</html>")
+        return await super()._serve(request, seen)
+
+
+class TakesLess(GivesUp):
+    """It takes no body of that size."""
+
+    status = 413
+
+
 @dataclass(frozen=True)
 class Played:
     """An edge's URL, and a repository that nobody has used."""
@@ -128,11 +174,11 @@ class Played:
             status, _, body = request(self.url, "GET", headers["Location"])
         return body if status == 200 else None
 
-    def examine(self) -> CheckResult:
-        """Return what doctor finds about large PUTs."""
-        visit = Visit(Wire(registry_url(self.url)), self.repository, edge_size=1)
-        results = doctor.examine(visit, frozenset({"edge-put"}))
-        return next(each for each in results if each.check.name == "edge-put")
+    def examine(self, check: str = "edge-put", size: int = 1) -> CheckResult:
+        """Return what doctor finds about large PUTs, or by another check."""
+        visit = Visit(Wire(registry_url(self.url)), self.repository, edge_size=size)
+        results = doctor.examine(visit, frozenset({check}))
+        return next(each for each in results if each.check.name == check)
 
 
 @contextlib.contextmanager
@@ -241,3 +287,43 @@ def test_an_answer_that_the_function_can_not_change_says_what_to_set(
     assert found.finding.status is Status.FAIL
     assert says in found.todo
     assert "--edge no" in found.todo
+
+
+@pytest.mark.parametrize("kind", [GivesUp, TakesLess])
+def test_an_edge_that_gives_up_a_long_put_says_what_to_set(
+    behind: Behind, kind: type[GivesUp]
+) -> None:
+    """The client hears its answer, and nothing is published; smaller layers go on."""
+    with played(behind, kind=kind) as edge:
+        large = DATA * 2
+        digest = f"sha256:{hashlib.sha256(large).hexdigest()}"
+        opened = request(edge.url, "POST", f"/v2/{edge.repository}/blobs/uploads/", b"")
+        target = with_digest(opened[1]["Location"], digest)
+        assert request(edge.url, "PUT", target, large)[0] == kind.status
+        assert request(edge.url, "GET", f"/v2/{edge.repository}/blobs/{digest}")[0] == 404
+        assert edge.push()[0] == 201
+        found = edge.examine(size=8_000_000)
+    assert found.finding.status is Status.FAIL
+    assert "OriginReadTimeout" in found.todo
+    assert "--edge no" in found.todo
+
+
+def test_an_edge_that_computes_other_macs_says_what_to_set(behind: Behind) -> None:
+    """No ticket is good to it: large PUTs are 404, and nothing is stored."""
+    with played(behind, function=OtherMacs) as edge:
+        assert edge.push()[0] == 404
+        assert edge.pull() is None
+        found = edge.examine()
+    assert found.finding.status is Status.FAIL
+    assert "moorage key rotate" in found.todo
+    assert "--edge no" in found.todo
+
+
+def test_an_edge_that_drops_the_length_of_a_head_is_found(behind: Behind) -> None:
+    """Clients would write 0 into manifests; a GET has all bytes."""
+    with played(behind, kind=LengthsDropped) as edge:
+        assert edge.push()[0] == 201
+        assert edge.pull() == DATA
+        found = edge.examine("edge-get")
+    assert found.finding.status is Status.FAIL
+    assert "HEAD there says None bytes" in found.finding.seen
