@@ -634,6 +634,26 @@ def a_driver_that_wakes_late() -> None:
         raise Violation("a driver that had lost the lease went on")
 
 
+def a_claim_that_is_replaced_meanwhile() -> None:
+    """Replace the claim while the driver copies, as another PUT may: it has the lease still."""
+    stage = Stage(TablesWorld(), Ledger())
+    session, clock = operations.sealed(stage), stage.world.clock
+
+    def replaced(*_: object, until: float) -> None:
+        del until
+        found = operations.held(stage, session)
+        claimed = replace(found, claim=Digest.of(b"other"), fence=found.fence + 1)
+        stage.world.ports(Gate()).sessions.write(found, claimed)
+        for _second in range(int(SMALL.drive_lease + SMALL.drive_beat)):
+            clock.sleep(1.0)
+        if not operations.held(stage, session).driven(clock.now()):
+            raise Violation("a driver that works has lost the lease")
+        raise UnavailableError
+
+    with mock.patch.object(MemoryObjectStore, "copy", replaced), suppress(UnavailableError):
+        stage.registry().commits.resume(session, clock.now() + 600)
+
+
 # Checks of direct uploads: S3 lets no such object come, so the drill puts it there behind the URL's
 # back.
 
@@ -1073,6 +1093,22 @@ def _(_: Original, _self: CommitDriver, _session: Session, _deadline: float) -> 
 def _(renewing: Original, self: CommitDriver, session: Session, deadline: float) -> object:
     with mock.patch.object(self, "_limits", self._limits._replace(drive_longest=math.inf)):
         return renewing(self, session, deadline)
+
+
+@rule(
+    "a claim that is replaced ends the renewals",
+    "_renewing",
+    CommitDriver,
+    checked=[a_claim_that_is_replaced_meanwhile],
+)
+def _(_: Original, self: CommitDriver, session: Session, deadline: float) -> object:
+    def renew() -> bool:
+        with suppress(SessionMovedError):
+            renewed = replace(session, lease_until=self._lease_until(deadline))
+            self._ports.sessions.write(session, renewed)
+        return True
+
+    return self._ports.meanwhile(self._limits.drive_beat, renew)
 
 
 @rule(

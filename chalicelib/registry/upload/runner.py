@@ -175,20 +175,23 @@ class CommitDriver:
     def _renewing(self, session: Session, deadline: float) -> AbstractContextManager[None]:
         """Renew the lease while a step's effect works, but not for longer than any may work.
 
-        The fence stays: so what renews a lease too late changes nothing.
+        It is done by the fence, which stays: so a renewal that is too late changes nothing.
         """
-        hangs = self._ports.clock.now() + self._limits.drive_longest
+        hangs, held = self._ports.clock.now() + self._limits.drive_longest, session
 
         def renew() -> bool:
+            nonlocal held
             if self._ports.clock.now() > hangs:
                 return False
-            renewed = replace(session, lease_until=self._lease_until(deadline))
-            try:
-                self._ports.sessions.write(session, renewed)
-            except SessionMovedError:
-                return False
-            except RegistryError:
-                pass  # the next one may succeed, before the lease ends
+            renewed = replace(held, lease_until=self._lease_until(deadline))
+            # Where a write fails, the next one may succeed, before the lease ends.
+            with suppress(RegistryError):
+                try:
+                    held = self._ports.sessions.write(held, renewed)
+                except SessionMovedError as moved:
+                    if moved.current is None or moved.current.holder != session.holder:
+                        return False
+                    held = moved.current  # another PUT has replaced the claim
             return True
 
         return self._ports.meanwhile(self._limits.drive_beat, renew)

@@ -229,6 +229,20 @@ def test_the_lease_is_renewed_beside_a_call_that_outlasts_it(memory: MemoryRegis
     assert resume(memory, session).state is UploadState.COMMITTED
 
 
+def test_the_lease_is_renewed_though_the_claim_is_replaced(memory: MemoryRegistry) -> None:
+    """By another PUT, whose write raises the fence: the lease is the driver's still."""
+    session, sleep = left_sealed(memory), memory.clock.sleep
+
+    def replaced(seconds: float) -> None:
+        met = memory.session(session.id)
+        if met.claim == session.claim:
+            memory.replace(replace(met, claim=Digest.of(b"other"), fence=met.fence + 1))
+        sleep(seconds)
+
+    with mock.patch.object(memory.clock, "sleep", replaced):
+        assert min(leases_beside(memory, session, 2 * int(LIMITS.drive_lease))) > 0
+
+
 def test_a_driver_that_hangs_loses_the_lease(memory: MemoryRegistry) -> None:
     """No call takes so long: what has it may never end."""
     session = left_sealed(memory)
