@@ -92,7 +92,7 @@ def test_exactly_what_is_packaged_is_pinned(package: Path) -> None:
 def test_the_package_is_accepted(package: Path) -> None:
     """`moorage deploy` reads it, and CloudFormation reads its template."""
     read = read_package(package)
-    assert [each["Architectures"] for each in functions(read.template)] == [["arm64"]] * 5
+    assert [each["Architectures"] for each in functions(read.template)] == [["arm64"]] * 6
     placed = read.placed("bucket", "key", URL)
     assert {json.dumps(each["CodeUri"]) for each in functions(placed)} == {
         '{"Bucket": "bucket", "Key": "key"}'
@@ -162,7 +162,7 @@ def test_every_log_expires(package: Path) -> None:
     groups = {name for name, each in found.items() if each["Type"] == "AWS::Logs::LogGroup"}
     lambdas = [e["Properties"] for e in found.values() if e["Type"] == "AWS::Lambda::Function"]
     assert {each["LoggingConfig"]["LogGroup"]["Ref"] for each in lambdas} == groups
-    assert len(lambdas) == len(groups) == 5
+    assert len(lambdas) == len(groups) == 6
     for name in groups:
         assert found[name]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
