@@ -21,6 +21,18 @@ The DynamoDB Developer Guide ("Understanding Amazon DynamoDB latency") says sing
 milliseconds for operations on one item, and more for transactions, which are taken alike here.
 """
 
+DYNAMODB_READ_BYTES_PER_SECOND = 10e6
+"""What one request after the other reads of a table, besides: a Scan's or Query's page of 1 MB.
+
+AWS documents none: assumed.
+"""
+
+FUNCTION_PROCESSORS = 1024 / 1769
+"""The share of a processor that a function of 1,024 MB has.
+
+The Lambda Developer Guide ("Configure Lambda function memory"): 1,769 MB are one whole.
+"""
+
 STREAM_BYTES_PER_SECOND = 80e6
 """What one request to S3 carries, either way.
 

@@ -60,6 +60,8 @@ ASSEMBLED_SECONDS = 0.6
 """More for a closing PUT that has S3 put parts together, and copy the whole."""
 AUTHORIZER_SECONDS = 0.05
 SWEEP_SECONDS = 0.5
+PASS_GB = 0.05
+"""USD that a pass of the collector costs for each GB of the table: `python -m bench.collecting`."""
 COLD_SECONDS = 1.0
 """What a cold start adds; it is billed."""
 LOG_BYTES = 1_200
@@ -119,7 +121,7 @@ def _edge(counts: Counts) -> float:
 
 
 def sweeping(sweep: Counts) -> float:
-    """Return what the sweeper costs a month that finds nothing to do, each run a cold start."""
+    """Return what an hourly function costs a month with nothing to do, each run a cold start."""
     seconds = WORKER_GB * (SWEEP_SECONDS + COLD_SECONDS)
     run = (
         LAMBDA_REQUEST
@@ -130,6 +132,11 @@ def sweeping(sweep: Counts) -> float:
     return HOURS * run
 
 
+def collecting(collect: Counts, tables_gb: float) -> float:
+    """Return what the collector costs a month: its hourly runs, and a pass a day over the table."""
+    return sweeping(collect) + HOURS / 24 * tables_gb * PASS_GB
+
+
 def month(workload: Workload, counts: Mapping[str, Counts], through: str = "") -> dict[str, float]:
     """Return a month's bill, in USD by line; `through` is what pushes and pulls go through."""
     push = bill(counts[f"{through}push"], workload.cold_starts)
@@ -138,6 +145,7 @@ def month(workload: Workload, counts: Mapping[str, Counts], through: str = "") -
     return {
         **{line: workload.pushes * push[line] + workload.pulls * pull[line] for line in push},
         "the sweeper": sweeping(counts["sweep"]),
+        "the collector": collecting(counts["collect"], tables_gb),
         "S3 storage": workload.stored_gb * S3_GB_MONTH,
         "DynamoDB storage and recovery": tables_gb * (DYNAMODB_GB_MONTH + RECOVERY_GB_MONTH),
     }
@@ -198,7 +206,7 @@ def _with_edge(counts: Mapping[str, Counts]) -> str:
         ["USD a month, with the edge", *(workload.name for workload in WORKLOADS)],
         [
             *([line, *_money([lines[line] for lines in with_edge])] for line in shown),
-            ["logs, the sweeper, storage", *_money(rest)],
+            ["logs, the hourly functions, storage", *_money(rest)],
             ["**Moorage, with the edge**", *(f"**{text}**" for text in _money(totals))],
             ["**Moorage, without**", *(f"**{text}**" for text in _money(before))],
             ["transfer out of CloudFront, if every pull leaves AWS", *_money(edge_out)],
@@ -237,8 +245,9 @@ def _break_even(counts: Mapping[str, Counts]) -> str:
     saved = ECR_GB_MONTH - S3_GB_MONTH
     return (
         f"Each GB stored saves {saved:.3f} USD a month. At the busy CI's prices, that is eaten up"
-        f" by {saved / pull:,.0f} pulls or {saved / push:,.0f} pushes. The sweeper costs"
-        f" {sweeping(counts['sweep']):.2f} USD a month where nothing else happens."
+        f" by {saved / pull:,.0f} pulls or {saved / push:,.0f} pushes. Where nothing else happens,"
+        f" the sweeper costs {sweeping(counts['sweep']):.2f} USD a month, and the collector"
+        f" {collecting(counts['collect'], 0):.2f}."
     )
 
 

@@ -84,15 +84,20 @@ class Counts:
 
 
 def measure(backend: Backend) -> dict[str, Counts]:
-    """Count a push, a pull of what was pushed, and a run of the sweeper that finds nothing due.
+    """Count a push, a pull of what was pushed, and runs of the hourly functions with nothing due.
 
     And, in a registry of its own, a push and a pull through the edge.
     """
     world, edged = _prepared(backend), _prepared(backend.fresh())
-    return {
+    counts = {
         "push": _counted(world, lambda client: client.push()),
         "pull": _counted(world, lambda client: client.pull()),
         "sweep": _counted(world, lambda _: world.sweep()),
+    }
+    world.collect()  # the pass of the day; the runs of the other 23 hours have nothing to do
+    return {
+        **counts,
+        "collect": _counted(world, lambda _: world.collect()),
         "edge push": _counted(edged, lambda client: client.through_edge().push()),
         "edge pull": _counted(edged, lambda client: client.through_edge().pull()),
     }
@@ -170,6 +175,11 @@ class _CostWorld:
 
     def log_in(self, action: str) -> None:
         _Client(self).log_in(action)
+
+    def collect(self) -> None:
+        """Run retention without rules, and the collector between two passes."""
+        self.registry.retention.run(self.clock.now() + 1)
+        self.registry.collector.run(self.clock.now() + 1)
 
     def sweep(self) -> None:
         self.registry.sweeper.sweep(self.clock.now() + 1)

@@ -46,6 +46,9 @@ _DEAR = frozenset(
 _CHEAP = frozenset({"GetObject", "HeadObject"})
 _FREE = frozenset({"AbortMultipartUpload", "DeleteObject", "DeleteObjects"})
 
+SCANNED = "ScannedBytes"
+"""What a table that is made up says of a page: the bytes of its items, whole ones."""
+
 
 @dataclass
 class CallMeter:
@@ -63,10 +66,14 @@ class CallMeter:
     _asked: Mapping[str, Any] = field(default_factory=dict)
     _touched: list[_Touched] = field(default_factory=list)
 
+    def know(self, *tables: str) -> None:
+        """Look at tables that may be written; no other one may."""
+        self._tables = {name: self._described(name) for name in tables}
+
     @contextmanager
     def watch(self, s3: S3Client, dynamodb: DynamoDBClient, *tables: str) -> Iterator[None]:
-        """Count the calls of both clients until the block ends; no other table may be written."""
-        self._tables = {name: self._described(name) for name in tables}
+        """Count the calls of both clients until the block ends, which writes these tables."""
+        self.know(*tables)
         # Signing a URL is no call, and emits neither of these.
         with ExitStack() as stack:
             for client, event, handler in (
@@ -79,7 +86,10 @@ class CallMeter:
             yield
 
     def _s3_called(self, model: Any, **_: object) -> None:  # noqa: ANN401 - botocore's own
-        name = model.name
+        self.s3_called(model.name)
+
+    def s3_called(self, name: str) -> None:
+        """Count a call of S3 by its price."""
         if name not in _DEAR | _CHEAP | _FREE:
             raise KeyError(f"{name} is in no price class that is known here")
         self.s3_writes += name in _DEAR
@@ -87,23 +97,31 @@ class CallMeter:
         self.assembled += name == _COMPLETE
 
     def _dynamodb_asked(self, params: Mapping[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401 - likewise
-        self._asked = json.loads(params["body"])
-        self._touched = [
-            _Touched(table, key, self._item(table.name, key), weight)
-            for table, key, weight in self._writes(model.name, self._asked)
-        ]
+        self.asks(model.name, json.loads(params["body"]))
 
     def _dynamodb_answered(self, parsed: Mapping[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401 - likewise
+        self.answered(model.name, parsed)
+
+    def asks(self, operation: str, request: Mapping[str, Any]) -> None:
+        """Look at the items that a call of DynamoDB will write, before it is made."""
+        self._asked = request
+        self._touched = [
+            _Touched(table, key, self._item(table.name, key), weight)
+            for table, key, weight in self._writes(operation, request)
+        ]
+
+    def answered(self, operation: str, answer: Mapping[str, Any]) -> None:
+        """Count that call, whose answer is here."""
         for touched in self._touched:
             after = self._item(touched.table.name, touched.key)
             largest = max(size_of(touched.before), size_of(after))
             self.dynamodb_writes += touched.weight * _units(largest, _WRITE_UNIT)
             self.dynamodb_writes += touched.table.index_writes(touched.before, after)
-        read = _READS.get(model.name)
+        read = _READS.get(operation)
         if read is not None:
-            self.dynamodb_reads += read(self, self._asked, parsed)
+            self.dynamodb_reads += read(self, self._asked, answer)
         elif not self._touched:
-            raise KeyError(f"what {model.name} costs is not known here")
+            raise KeyError(f"what {operation} costs is not known here")
 
     def _writes(
         self, operation: str, request: Mapping[str, Any]
@@ -147,8 +165,18 @@ class CallMeter:
         )
 
     def _query(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
-        """All items are rounded up together: nothing here reads a part of an item by a query."""
-        total = sum(size_of(item) for item in answer["Items"])
+        """All items are rounded up together, whole ones: see SCANNED of what sends parts."""
+        total = answer.get(SCANNED) or sum(size_of(item) for item in answer["Items"])
+        return _read(total, consistent=request.get("ConsistentRead", False))
+
+    def _scan(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+        """All items are rounded up together, and each is whole whatever of it is sent back."""
+        total = answer.get(SCANNED)
+        if total is None:
+            start = {name: request[name] for name in ("ExclusiveStartKey",) if name in request}
+            limit = max(len(answer["Items"]), 1)
+            whole = self.looker.scan(TableName=request["TableName"], Limit=limit, **start)
+            total = sum(map(size_of, whole["Items"]))
         return _read(total, consistent=request.get("ConsistentRead", False))
 
 
@@ -156,6 +184,7 @@ _READS: Mapping[str, Callable[[CallMeter, Mapping[str, Any], Mapping[str, Any]],
     "GetItem": CallMeter._get,  # noqa: SLF001 - the class's own table
     "BatchGetItem": CallMeter._batch_get,  # noqa: SLF001 - likewise
     "Query": CallMeter._query,  # noqa: SLF001 - likewise
+    "Scan": CallMeter._scan,  # noqa: SLF001 - likewise
 }
 
 

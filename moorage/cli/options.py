@@ -14,8 +14,8 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What click.option returns."""
 
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,5})([mhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,5})([smhd])")
 
 
 class ParsedText(click.ParamType[Any]):

@@ -14,7 +14,7 @@ from moorage.common.listing import Listing
 from moorage.common.sizes import size_text
 from moorage.garbage.run import values
 
-_HEAD = ("WHAT", "REPOSITORY", "DIGEST", "SIZE", "WHY")
+_HEAD = ("WHAT", "REPOSITORY", "DIGEST", "SIZE", "FREED", "WHY")
 _SHORT = len("sha256:") + 12
 _NAMES = {
     FindingKind.LINK: ("link", "links"),
@@ -27,16 +27,20 @@ _SHOWN = 10
 
 
 def listing(findings: Sequence[GarbageFinding]) -> Listing:
-    """List what would go, and what is left out."""
+    """List what would go, and what is left out. A blob that goes with its links has no own row."""
+    links = {each.digest for each in findings if each.kind is FindingKind.LINK}
+    blobs = {each.digest for each in findings if each.kind is FindingKind.BLOB}
     rows = [
         (
             each.kind.value,
             clean(each.repository or "-"),
             "-" if each.digest is None else str(each.digest)[:_SHORT],
-            size_text(each.size) if each.kind is not FindingKind.SKIPPED else "-",
+            "-" if each.kind is FindingKind.SKIPPED else size_text(each.size),
+            "yes" if each.key is not None or each.digest in blobs else "no",
             clean(each.reason),
         )
         for each in findings
+        if each.kind is not FindingKind.BLOB or each.digest not in links
     ]
     return Listing(_HEAD, rows, values(findings))
 

@@ -74,12 +74,13 @@ def test_time_is_billed_by_memory() -> None:
     assert cost.bill(NOTHING, 3)["Lambda"] == pytest.approx(3 * second)
 
 
-def test_a_month_without_a_push_is_storage_and_the_sweeper() -> None:
-    """What idles costs its bytes, and the sweeper's runs."""
-    counts = {"push": replace(NOTHING, kept_bytes=1), "pull": NOTHING, "sweep": NOTHING}
+def test_a_month_without_a_push_is_storage_and_the_hourly_functions() -> None:
+    """What idles costs its bytes, the sweeper's runs, and the collector's walks."""
+    counts = {"push": replace(NOTHING, kept_bytes=1), "pull": NOTHING}
+    counts |= {"sweep": NOTHING, "collect": NOTHING}
     lines = cost.month(cost.Workload("idle", 0, 0, 100, 1), counts)
     paid = {line for line, amount in lines.items() if amount}
-    assert paid == {"the sweeper", "S3 storage", "DynamoDB storage and recovery"}
+    assert paid == {"the sweeper", "the collector", "S3 storage", "DynamoDB storage and recovery"}
     assert lines["S3 storage"] == pytest.approx(2.30)
 
 

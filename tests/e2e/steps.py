@@ -272,6 +272,7 @@ def background(deployment: Deployment) -> None:
     absent = parted(b"x").stretch(f"direct/{uuid.uuid4()}/parts", '"none"')
     for name, event, expected in (
         ("Sweep", _HOURLY, "null"),
+        ("Collect", _HOURLY, "null"),
         ("Commit", {"session": str(uuid.uuid4())}, "null"),
         ("Verify", stretch_event(absent), '{"lost":'),
     ):

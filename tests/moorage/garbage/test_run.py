@@ -66,17 +66,16 @@ def delete_row(registry: RegistryUnderTest, key: dict[str, str]) -> None:
 def test_a_dry_run_lists_what_would_go_and_writes_nothing(
     moorage: Command, registry: RegistryUnderTest, at: str
 ) -> None:
-    """Links that free nothing are told from blobs, of which the bytes are counted."""
+    """A link that frees nothing, as another repository has the blob, is told from one that does."""
     before = rows(registry), registry.stored()
     done = moorage(f"gc --dry-run {at}")
     assert done.status == 0
     lines = [line.split() for line in done.out.splitlines()]
-    assert lines[0] == ["WHAT", "REPOSITORY", "DIGEST", "SIZE", "WHY"]
-    short = str(Digest.of(UNNEEDED))[:19]
-    assert sorted(line[:4] for line in lines[1:]) == [
-        ["blob", "-", short, "25"],
-        *sorted((["link", NAME, short, "25"], ["link", NAME, str(Digest.of(SHARED))[:19], "14"])),
-    ]
+    assert lines[0] == ["WHAT", "REPOSITORY", "DIGEST", "SIZE", "FREED", "WHY"]
+    alone, shared = (str(Digest.of(each))[:19] for each in (UNNEEDED, SHARED))
+    assert sorted(line[:6] for line in lines[1:]) == sorted(
+        (["link", NAME, alone, "25", "B", "yes"], ["link", NAME, shared, "14", "B", "no"])
+    )
     assert done.err == "2 links and 1 blob would go: 25 B of the bucket\n"
     assert (rows(registry), registry.stored()) == before
 
