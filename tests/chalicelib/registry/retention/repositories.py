@@ -122,9 +122,10 @@ def immutable(name: str, *tags: str) -> ImmutableTags:
 
 
 _TAGS = ("v1", "v2", "main", "pr-1", "pr-2")
-_GLOBS = ("v*", "pr-*", "main", "*")
+_GLOBS = ("*", "*", "v*", "pr-*", "main")
 _NAMES = tuple("abcdefgh")
-_DAYS = strategies.integers(0, 40)
+_DAYS = strategies.sampled_from((40, 38, 35, 30, 20, 10, 0))
+"""Old ones first: most that is drawn is to go by some rule."""
 _EXPIRE = strategies.one_of(
     strategies.builds(lambda days: {"days_since_push": days}, strategies.integers(1, 30)),
     strategies.builds(lambda days: {"days_since_pull": days}, strategies.integers(1, 30)),
@@ -139,7 +140,7 @@ def _rules(
     actions: strategies.SearchStrategy[dict[str, int]], least: int, brakes: Sequence[int]
 ) -> strategies.SearchStrategy[list[RetentionRule]]:
     globs = strategies.lists(strategies.sampled_from(_GLOBS), max_size=2)
-    of = strategies.booleans(), actions, strategies.sampled_from(brakes)
+    of = strategies.sampled_from((True, True, False)), actions, strategies.sampled_from(brakes)
     return strategies.lists(strategies.tuples(globs, *of), min_size=least, max_size=3).map(
         lambda drawn: [
             rule(f"rule {at}", *tags, untagged=untagged, brake=brake, **action)
@@ -151,7 +152,7 @@ def _rules(
 expiring = _rules(_EXPIRE, 1, (BRAKE,))
 """Rules by which images go."""
 
-braked = _rules(_EXPIRE, 1, (10, 20, 50, BRAKE))
+braked = _rules(_EXPIRE, 1, (BRAKE, BRAKE, 50, 20))
 """The same with brakes."""
 
 keeping = _rules(_KEEP, 0, (BRAKE,)).map(
