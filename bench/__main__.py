@@ -8,17 +8,20 @@ requests alone, and fails where they exceed a budget.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from bench import coldstart, commits, counting, crowd, growth, handler, hashing, report
+from bench import coldstart, commits, counting, crowd, growth, handler, hashing, memory, report
 from bench.backends import BACKENDS
 from bench.measure import SCENARIOS, Run, measure, shown
 from bench.registries import PEER
 from bench.report import Results
 from bench.targets import CLOUD, budgets
 from bench.workload import MANY_SMALL, ONE_LARGE, Layouts
+from tests.clients.daemons import containerd
 from tests.clients.install import install_debian_packages, install_go_programs
 from tests.clients.tools import GO_PROGRAMS
 
@@ -36,11 +39,15 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS, help="rounds of each kind")
     parser.add_argument("--quick", action="store_true", help="budgets of requests only")
     options = parser.parse_args()
-    install_debian_packages({"skopeo": "skopeo", PEER: PEER})
-    with Layouts.in_folder() as layouts:
+    programs = {"skopeo": "skopeo", PEER: PEER}
+    if not options.quick:
+        programs |= {"ctr": "containerd", "valgrind": "valgrind"}
+        install_go_programs(each for each in GO_PROGRAMS if each.name == "oras")
+    install_debian_packages(programs)
+    with Layouts.in_folder() as layouts, ExitStack() as stack:
         if options.quick:
             return quick(layouts)
-        install_go_programs(each for each in GO_PROGRAMS if each.name == "oras")
+        os.environ["CONTAINERD_ADDRESS"] = stack.enter_context(containerd())
         results = Results(
             asked=counting.count(layouts, peers=True),
             runs=[_shown(run) for run in timed(layouts, options.repeats)],
@@ -48,6 +55,7 @@ def main() -> int:
             spent=handler.measure(),
             commits=commits.computed(commits.STARTS["cold"]),
             cold=coldstart.measure(COLD_STARTS),
+            peaks=memory.measure(layouts),
         )
     document = report.document(results, repeats=options.repeats, hashing=hashing.measure())
     options.out.write_text(report.written(document))

@@ -47,10 +47,14 @@ if TYPE_CHECKING:
 TARGET = 0.5
 """At most this part of the baseline's time."""
 
-BASELINE, PULL = "eager baseline", "blob pull"
-TARGETED = ("/v2/", PULL, "PATCH")
+BASELINE = "eager baseline"
+PULLS = MANIFEST_PULL, CONFIG_PULL, LAYER_PULL = "manifest pull", "config pull", "layer pull"
+"""What a pull asks: for any of them a function may have to start."""
+TARGETED = ("/v2/", *PULLS, "PATCH")
 RESULTS = Path(__file__).parent / "results" / "coldstart.json"
-BLOB = b"x" * 1000
+_IMAGE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG, LAYER = b"{}" * 500, b"x" * 100_000
+"""One is answered with its bytes, the other by a redirect."""
 ADMIN = "00000000-0000-4000-8000-000000000000"
 PRINCIPAL_ID = f"credential:{ADMIN}"
 
@@ -181,23 +185,35 @@ class Code:
 
 
 def kinds(registry: RegistryUnderTest, code: Code, token: str) -> list[Kind]:
-    """All first requests, the baseline among them; each push and pull finds its blob or session."""
-    digest, deadline = Digest.of(BLOB), registry.clock.now() + 29
-    uploads = registry.registry.uploads
-    uploads.put_whole("a/b", PRINCIPAL_ID, digest, BLOB)
+    """All first requests, the baseline among them; each push and pull finds what it asks for."""
+    deadline, uploads = registry.clock.now() + 29, registry.registry.uploads
+    for blob in (CONFIG, LAYER):
+        uploads.put_whole("a/b", PRINCIPAL_ID, Digest.of(blob), blob)
+    manifest = json.dumps({"schemaVersion": 2, "config": _named(CONFIG), "layers": [_named(LAYER)]})
+    put = registry.ask("PUT", "a/b/manifests/v1", manifest.encode(), content_type=_IMAGE)
+    if put.status != 201:  # noqa: PLR2004 - HTTP's own
+        raise RuntimeError(f"the manifest was answered {put.status}: {put.body!r}")
     opened = uploads.start("a/b", PRINCIPAL_ID)
     session = uploads.append(opened.owner, opened.ticket or "", b"begun", 0, deadline)
-    pull, patch = f"a/b/blobs/{digest}", f"a/b/blobs/uploads/{session.id}?at={session.offset}"
+    config, layer = (f"a/b/blobs/{Digest.of(blob)}" for blob in (CONFIG, LAYER))
+    patch = f"a/b/blobs/uploads/{session.id}?at={session.offset}"
     return [
         Kind(BASELINE, _EAGER, "app", lambda: event("GET", ""), code.eager),
         Kind("uncompiled", _EAGER, "app", lambda: event("GET", ""), code.uncompiled),
         Kind("/v2/", _OURS, "app", lambda: event("GET", ""), code.ours),
-        Kind(PULL, _OURS, "app", lambda: event("GET", pull), code.ours),
+        Kind(MANIFEST_PULL, _OURS, "app", lambda: event("GET", "a/b/manifests/v1"), code.ours),
+        Kind(CONFIG_PULL, _OURS, "app", lambda: event("GET", config), code.ours),
+        Kind(LAYER_PULL, _OURS, "app", lambda: event("GET", layer), code.ours, 307),
         Kind("POST", _OURS, "app", lambda: event("POST", "a/b/blobs/uploads"), code.ours, 202),
         Kind("PATCH", _OURS, "app", lambda: event("PATCH", patch, "chunk"), code.ours, 202),
         Kind("authorizer", _OURS, "authorize", lambda: asked_for(token), code.ours),
         Kind("token endpoint", _OURS, "app", lambda: logging_in(token), code.ours),
     ]
+
+
+def _named(blob: bytes) -> dict[str, object]:
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    return {"mediaType": kind, "digest": str(Digest.of(blob)), "size": len(blob)}
 
 
 def password(token: str) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bench import workload
 from bench.backends import Counts, ministack, relay
-from bench.measure import AGAIN, CLIENTS, ELSEWHERE, MOORAGE, PULL, PUSH, SKOPEO, Scenario
+from bench.measure import AGAIN, CLIENTS, ELSEWHERE, MOORAGE, ORAS, PULL, PUSH, SKOPEO, Scenario
 from bench.registries import PEER, PEER_BUCKET, counted_moorage, dynamodb_client, peer, s3_client
 from bench.workload import WARM_UP
 from chalicelib.digest import Digest
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from bench.workload import Copy, Image, Layouts
 
 IMAGES = (workload.NO_LAYER, workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL)
-LISTED, CONNECTIONS = 5_000, 8
-LISTING = f"list of {LISTED:,} tags"
-"""Only counted: how long it takes is the emulators' own work, who look at each item one by one."""
+LISTED, CONNECTIONS = (10, 1_000, 5_000, 10_000), 8
+"""Numbers of tags of a repository, which are listed.
+
+Only counted: how long it takes is the emulators' own work, who look at each item one by one.
+"""
 
 _BATCH = 25
 """Items that DynamoDB writes in one BatchWriteItem."""
@@ -47,28 +49,30 @@ WHOLE_PUT = "whole PUT of 1 MB"
 
 @dataclass(frozen=True)
 class Asked:
-    """What one step asked; `gateway` is None of a registry that has none."""
+    """What one step asked; `gateway` and `edge` are None where nothing passes one."""
 
     scenario: str
     step: str
     registry: str
     aws: Counts
     gateway: Counts | None
+    edge: Counts | None = None
 
 
 def count(layouts: Layouts, images: Sequence[Image] = IMAGES, *, peers: bool) -> list[Asked]:
-    """Count at Moorage by skopeo and by its own client, and with `peers` at the peer by skopeo."""
+    """Count at Moorage by skopeo and by its own client; with `peers` by oras, and at the peer."""
     with ExitStack() as stack:
         aws = stack.enter_context(relay(stack.enter_context(ministack()), slowed=False))
         ours = stack.enter_context(counted_moorage(aws.url))
         asked = list(_counted(layouts, aws, ours, images, SKOPEO))
         asked += _counted(layouts, aws, ours, images, MOORAGE)
         asked.append(_asked(aws, ours, WHOLE_PUT, PUSH, partial(_put_whole, ours)))
-        asked.append(_listed(layouts, aws, ours))
         if peers:
+            asked += _listed(layouts, aws, ours)
+            asked += _counted(layouts, aws, ours, images, ORAS)
             theirs = stack.enter_context(peer(aws.url))
             asked += _counted(layouts, aws, theirs, images, SKOPEO)
-            asked.append(_listed(layouts, aws, theirs))
+            asked += _listed(layouts, aws, theirs)
     return asked
 
 
@@ -91,34 +95,41 @@ def _counted(
             yield _asked(aws, registry, name, step, act)
 
 
-def _listed(layouts: Layouts, aws: Counted, registry: RunningRegistry) -> Asked:
-    copy = layouts.copy(WARM_UP)
-    CLIENTS[SKOPEO][0](registry, copy)
-    _seed(registry, copy, aws.url)
-    return _asked(aws, registry, LISTING, "list", partial(_list_tags, registry, copy))
+def _listed(layouts: Layouts, aws: Counted, registry: RunningRegistry) -> Iterator[Asked]:
+    for number in LISTED:
+        copy = layouts.copy(WARM_UP)
+        CLIENTS[SKOPEO][0](registry, copy)
+        _seed(registry, copy, aws.url, number)
+        act = partial(_list_tags, registry, copy, number)
+        yield _asked(aws, registry, f"list of {number:,} tags", "list", act)
 
 
 def _asked(
     aws: Counted, registry: RunningRegistry, scenario: str, step: str, act: Callable[[], object]
 ) -> Asked:
-    gateway = registry.gateway
-    before, before_gateway = aws.counts(), gateway.counts() if gateway else None
+    counted = (aws, registry.gateway, registry.edge)
+    before = [each.counts() if each else None for each in counted]
     act()
-    passed = gateway.counts().since(before_gateway) if gateway and before_gateway else None
-    return Asked(scenario, step, registry.name, aws.counts().since(before), passed)
+    after = [each.counts() if each else None for each in counted]
+    asked, gateway, edge = (
+        now.since(then) if now and then else None for now, then in zip(after, before, strict=True)
+    )
+    if edge is not None and not edge.rows:
+        edge = None
+    return Asked(scenario, step, registry.name, asked or Counts({}), gateway, edge)
 
 
-def _list_tags(registry: RunningRegistry, copy: Copy) -> None:
+def _list_tags(registry: RunningRegistry, copy: Copy, number: int) -> None:
     """List all tags of a repository; raises RuntimeError where some are missing."""
     name = f"docker://{registry.host}/bench/{copy.name}"
     listed = json.loads(run("skopeo", "list-tags", "--tls-verify=false", name))["Tags"]
-    if len(listed) != LISTED:
-        raise RuntimeError(f"{registry.name} lists {len(listed)} tags of {LISTED}")
+    if len(listed) != number:
+        raise RuntimeError(f"{registry.name} lists {len(listed)} tags of {number}")
 
 
-def _seed(registry: RunningRegistry, copy: Copy, aws: str) -> None:
-    """Give a pushed image as many tags as are listed, behind the registry's back."""
-    names = [f"seeded-{each:05}" for each in range(1, LISTED)]
+def _seed(registry: RunningRegistry, copy: Copy, aws: str, number: int) -> None:
+    """Give a pushed image so many tags in all, behind the registry's back."""
+    names = [f"seeded-{each:05}" for each in range(1, number)]
     if registry.name == PEER:
         s3 = s3_client(aws)
         tags = f"docker/registry/v2/repositories/bench/{copy.name}/_manifests/tags"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from bench import crowd, workload
 from bench.backends import BACKENDS, relay
-from bench.measure import in_turns
 from bench.registries import moorage, peer
 from bench.workload import MB, Image
 
@@ -48,31 +48,31 @@ class Point:
 
 
 def measure(layouts: Layouts, backend: str, repeats: int) -> Iterator[Point]:
-    """Run each series with both registries."""
+    """Run each series with both registries; leaves out what the memory does not hold."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for series, values in VALUES.items():
         for x in values:
-            # Emulators hold all in memory, some of it several times, for both registries.
             if series == SIZE and x * MB * _COPIES > memory:
                 continue
-            with (
-                BACKENDS[backend]() as behind,
-                relay(behind, slowed=True) as aws,
-                moorage(aws.url) as ours,
-                peer(aws.url) as theirs,
-            ):
-                for registry in (ours, theirs):
-                    workload.by_skopeo(registry, layouts.copy(workload.WARM_UP))
-                for repeat in range(repeats if x < _ONCE else 1):
-                    act = _work(layouts, series, x)
-                    for registry in in_turns(repeat, ours, theirs):
-                        yield Point(series, registry.name, x, act(registry))
+            # Emulators hold all in memory, some of it several times.
+            together = series != SIZE or x < _ONCE
+            for starts in ((moorage, peer),) if together else ((moorage,), (peer,)):
+                with ExitStack() as stack:
+                    behind = stack.enter_context(BACKENDS[backend]())
+                    aws = stack.enter_context(relay(behind, slowed=True)).url
+                    registries = [stack.enter_context(start(aws)) for start in starts]
+                    for registry in registries:
+                        workload.by_skopeo(registry, layouts.copy(workload.WARM_UP))
+                    for repeat in range(repeats if x < _ONCE else 1):
+                        act = _work(layouts, series, x)
+                        for registry in registries[:: 1 if repeat % 2 == 0 else -1]:
+                            yield Point(series, registry.name, x, act(registry))
 
 
 _ONCE = 1_000
-"""From here on it is run once."""
+"""From here on it is run once, and each registry has a backend of its own for it."""
 
-_COPIES = 12
+_COPIES = 6
 
 
 def _work(layouts: Layouts, series: str, x: int) -> Callable[[RunningRegistry], float]:

@@ -3,7 +3,8 @@
 One process, as Lambda keeps it between requests: app.py, with API Gateway's own events, over
 an emulator in a process of its own, whose time is not counted; nor is that of waiting for it.
 The first requests, for which code and connections are loaded, are left out: bench/coldstart.py has
-them.
+them. Where valgrind is installed, its callgrind counts the instructions of each request as well:
+other work on the machine changes no count.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -29,12 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 REQUESTS, LEFT_OUT = 120, 20
+FEW, MANY = 4, 14
+"""Requests of two runs under callgrind: what one run counts more is of the requests alone."""
 CHUNK, SMALL, REDIRECTED = 4 << 20, 200_000, 2_000_000
 """Bytes of a PATCH, of a whole PUT, and of a blob that is above the inline limit."""
 
 MANIFEST_PULL, BLOB_PULL = "pull of a manifest by tag", "pull of a blob, a redirect"
 PULLS = (MANIFEST_PULL, BLOB_PULL)
 _NAME = "a/b"
+_COLLECTED = re.compile(r"Collected : (\d+)")
 
 _PROGRAM = """
 import json, sys, time
@@ -55,6 +62,8 @@ class Spent:
     name: str
     p50: float
     p99: float
+    instructions: float | None = None
+    """Instructions of one, None where nobody counts them."""
 
 
 class _Answer(NamedTuple):
@@ -104,16 +113,44 @@ class _Function:
 def measure() -> list[Spent]:
     """Measure every kind of request."""
     with moto_backend() as backend:
-        environment = {**os.environ, **deployed(backend, generate())}
-        with subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
-            cwd=PROJECT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            return [_spent(name, act) for name, act in _kinds(_Function(process)).items()]
+        # Python's sets and dicts of texts are in another order in each process, but for this.
+        environment = {**os.environ, **deployed(backend, generate()), "PYTHONHASHSEED": "0"}
+        with _running(environment) as process:
+            spent = [_spent(name, act) for name, act in _kinds(_Function(process)).items()]
+        if not shutil.which("valgrind"):
+            return spent
+        return [replace(each, instructions=_counted(each.name, environment)) for each in spent]
+
+
+def _counted(name: str, environment: Mapping[str, str]) -> float:
+    """Return how many instructions one request of a kind takes."""
+    totals = []
+    for number in (FEW, MANY):
+        with tempfile.TemporaryDirectory() as folder:
+            callgrind = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out")
+            with _running(environment, *callgrind) as process:
+                act = _kinds(_Function(process))[name]
+                for _ in range(number):
+                    act()
+                said = process.communicate()[1]
+        found = _COLLECTED.search(said)
+        if found is None:
+            raise RuntimeError(f"callgrind counted nothing: {said}")
+        totals.append(int(found[1]))
+    return (totals[1] - totals[0]) / (MANY - FEW)
+
+
+def _running(environment: Mapping[str, str], *within: str) -> subprocess.Popen[str]:
+    """Start the function's process, `within` another program."""
+    return subprocess.Popen(
+        [*within, sys.executable, "-c", _PROGRAM],
+        cwd=PROJECT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if within else None,
+        text=True,
+    )
 
 
 def _kinds(function: _Function) -> dict[str, Callable[[], _Answer]]:
@@ -150,4 +187,5 @@ def _spent(name: str, act: Callable[[], _Answer]) -> Spent:
 
 if __name__ == "__main__":
     for each in measure():
-        print(f"{each.name:30} p50 {each.p50:6.2f} ms, p99 {each.p99:6.2f} ms")
+        counted = f", {each.instructions:,.0f} instructions" if each.instructions else ""
+        print(f"{each.name:30} p50 {each.p50:6.2f} ms, p99 {each.p99:6.2f} ms{counted}")

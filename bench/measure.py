@@ -52,10 +52,12 @@ class Scenario:
 
 
 SKOPEO, MOORAGE, ORAS = "skopeo", "moorage push", "oras through the edge"
+CTR = "ctr through the edge"
 CLIENTS: Mapping[str, tuple[Callable[..., float], Callable[..., float]]] = {
     SKOPEO: (workload.by_skopeo, workload.pull_by_skopeo),
     MOORAGE: (workload.by_moorage, workload.pull_by_moorage),
     ORAS: (workload.by_oras, workload.pull_by_oras),
+    CTR: (workload.by_ctr, workload.pull_by_ctr),
 }
 """How each pushes and pulls."""
 
@@ -65,6 +67,7 @@ SCENARIOS = (
     Scenario(workload.MANY_SMALL, SKOPEO),
     Scenario(workload.LARGEST, MOORAGE),
     Scenario(workload.LARGEST, ORAS),
+    Scenario(workload.FOUR, CTR),
 )
 
 

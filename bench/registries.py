@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,18 +52,19 @@ class RunningRegistry:
     """Of Moorage: where clients push that PUT a blob whole."""
     gateway: Counted | None = None
     """What passes the gateway, where that is counted."""
+    edge: Counted | None = None
+    """What passes the edge, likewise."""
+    pids: Mapping[str, int] = field(default_factory=dict)
+    """The ids of its processes, where they are known."""
 
 
 @contextmanager
 def moorage(aws: str) -> Iterator[RunningRegistry]:
     """Run Moorage's gateway, proxy and edge on an S3 and DynamoDB."""
-    options = LocalOptions(aws_endpoint=aws)
-    environment = gateway_environment({**os.environ, **CREDENTIALS}, options, DataNames(), aws)
-    with (
-        start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as started,
-        _beside("edge", started.gateway, environment) as edge,
-    ):
-        yield RunningRegistry(MOORAGE, started.proxy_host, started.gateway_host, edge)
+    with start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as started:
+        hosts = (started.proxy_host, started.gateway_host, started.edge_host)
+        pids = {name: pid for name, pid in started.pids.items() if pid}
+        yield RunningRegistry(MOORAGE, *hosts, pids=pids)
 
 
 @contextmanager
@@ -79,13 +80,18 @@ def _beside(command: str, upstream: str, environment: Mapping[str, str]) -> Iter
 
 @contextmanager
 def counted_moorage(aws: str) -> Iterator[RunningRegistry]:
-    """Run Moorage with a relay before the gateway, that counts what passes it."""
+    """Run Moorage with relays before gateway and edge, that count what passes them."""
+    options = LocalOptions(aws_endpoint=aws)
+    environment = gateway_environment({**os.environ, **CREDENTIALS}, options, DataNames(), aws)
     with (
         start_moorage("--aws-endpoint", aws, env=CREDENTIALS) as behind,
         relay(behind.gateway, slowed=False) as gateway,
         _beside("proxy", gateway.url, os.environ) as proxy,
+        _beside("edge", gateway.url, environment) as behind_edge,
+        relay(f"http://{behind_edge}", slowed=False) as edge,
     ):
-        yield RunningRegistry(MOORAGE, proxy, urlsplit(gateway.url).netloc, gateway=gateway)
+        hosts = (proxy, urlsplit(gateway.url).netloc, urlsplit(edge.url).netloc)
+        yield RunningRegistry(MOORAGE, *hosts, gateway=gateway, edge=edge)
 
 
 @contextmanager
@@ -106,8 +112,8 @@ def peer(aws: str, storage: Mapping[str, object] | None = None) -> Iterator[Runn
         # An AWS_CA_BUNDLE in the environment would stop it: its S3 client can't take one.
         bare = {"PATH": os.environ["PATH"], "HOME": folder}
         ready = partial(answers, f"http://{host}/v2/")
-        with running(command, ready, _START_TIMEOUT, env=bare):
-            yield RunningRegistry(PEER, host)
+        with running(command, ready, _START_TIMEOUT, env=bare) as process:
+            yield RunningRegistry(PEER, host, pids={PEER: process.pid})
 
 
 def s3_client(aws: str) -> S3Client:

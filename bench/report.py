@@ -16,13 +16,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench import coldstart, cost, plot
+from bench import coldstart, cost, memory, plot
 from bench.backends import Counts
 from bench.commits import Commit
 from bench.counting import Asked
 from bench.growth import Point, medians, slope
 from bench.handler import Spent
-from bench.measure import Run
+from bench.measure import PULL, PUSH, SKOPEO, Run
+from bench.memory import Peak
 from bench.registries import MOORAGE, PEER
 from bench.targets import (
     BYTES,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+TEAM = cost.WORKLOADS[1]
+"""How many pushes and pulls a month has."""
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -62,6 +65,7 @@ class Results:
     commits: Sequence[Commit]
     cold: Mapping[str, Sequence[float]]
     """Seconds of each kind of cold start."""
+    peaks: Sequence[Peak] = ()
 
     def targets(self) -> list[Target]:
         """Return every target, with what was measured."""
@@ -87,11 +91,13 @@ def document(results: Results, **more: object) -> dict[str, Any]:
         "handler": [asdict(each) for each in results.spent],
         "commits": [asdict(each) for each in results.commits],
         "cold_starts": dict(results.cold),
+        "memory": [asdict(each) for each in results.peaks],
         "requests": [
             {
                 **{name: getattr(each, name) for name in ("scenario", "step", "registry")},
                 "aws": each.aws.as_rows(),
                 "gateway": each.gateway.as_rows() if each.gateway else None,
+                "edge": each.edge.as_rows() if each.edge else None,
             }
             for each in results.asked
         ],
@@ -118,7 +124,7 @@ def read(path: Path = RESULTS) -> tuple[dict[str, Any], Results]:
     asked = [
         Asked(
             *(row["scenario"], row["step"], row["registry"], Counts.of(row["aws"])),
-            None if row["gateway"] is None else Counts.of(row["gateway"]),
+            *(Counts.of(row[door]) if row.get(door) else None for door in ("gateway", "edge")),
         )
         for row in found["requests"]
     ]
@@ -129,6 +135,7 @@ def read(path: Path = RESULTS) -> tuple[dict[str, Any], Results]:
         [Spent(**row) for row in found["handler"]],
         [Commit(**row) for row in found["commits"]],
         found["cold_starts"],
+        [Peak(**row) for row in found.get("memory", ())],
     )
 
 
@@ -172,9 +179,12 @@ def tables(found: dict[str, Any], results: Results) -> str:
             _growth(results.points),
             "### Requests and money",
             _requests(results.asked),
+            f"A month of {TEAM.pushes:,} pushes and {TEAM.pulls:,} pulls, in USD:",
+            _months(results.asked),
             "### The function's processor, and its start",
             _handler(results.spent),
             _cold(results.cold),
+            *(("### Memory", memory.table(results.peaks)) if results.peaks else ()),
         )
     )
 
@@ -247,8 +257,13 @@ def _growth(points: Sequence[Point]) -> str:
 
 
 def _handler(spent: Sequence[Spent]) -> str:
-    lines = ["| request | median | 99 of 100 take less |", "| --- | ---: | ---: |"]
-    lines += [f"| {each.name} | {each.p50:.1f} ms | {each.p99:.1f} ms |" for each in spent]
+    lines = [
+        "| request | median | 99 of 100 take less | millions of instructions |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for each in spent:
+        counted = f"{each.instructions / 1e6:.1f}" if each.instructions else "-"
+        lines.append(f"| {each.name} | {each.p50:.1f} ms | {each.p99:.1f} ms | {counted} |")
     return "\n".join(lines)
 
 
@@ -260,19 +275,38 @@ def _cold(cold: Mapping[str, Sequence[float]]) -> str:
 
 
 def _requests(asked: Sequence[Asked]) -> str:
-    columns = "S3 | of them the client's | DynamoDB | API Gateway | USD for 1,000"
+    columns = "S3 | of them the client's | DynamoDB | API Gateway | edge | USD for 1,000"
     lines = [
         f"| image, client | step | registry | {columns} |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for each in asked:
         by_client = each.aws.requests("s3", by_url=True)
-        gateway = f"{each.gateway.requests('gateway')}" if each.gateway else "-"
+        doors = (each.gateway, each.edge)
+        passed = " | ".join(f"{door.requests('gateway')}" if door else "-" for door in doors)
         counts = f"{each.aws.requests('s3')} | {by_client} | {each.aws.requests('dynamodb')}"
         lines.append(
-            f"| {each.scenario} | {each.step} | {each.registry} | {counts} | {gateway} |"
+            f"| {each.scenario} | {each.step} | {each.registry} | {counts} | {passed} |"
             f" {1000 * dollars(each):.3f} |"
         )
+    return "\n".join(lines)
+
+
+def _months(asked: Sequence[Asked]) -> str:
+    """Return what the requests of a team's month cost, if all its images are of one kind."""
+    lines = ["| image, client | Moorage | docker-registry |", "| --- | ---: | ---: |"]
+    found = {(each.scenario, each.registry, each.step): dollars(each) for each in asked}
+    for scenario in dict.fromkeys(each.scenario for each in asked if each.step == PULL):
+        months = []
+        # The peer's clients all ask alike: skopeo stands for each.
+        alike = f"{scenario.rpartition(', ')[0]}, {SKOPEO}"
+        for registry, name in ((MOORAGE, scenario), (PEER, alike)):
+            push, pull = (found.get((name, registry, step)) for step in (PUSH, PULL))
+            if push is None or pull is None:
+                months.append("-")
+            else:
+                months.append(f"{TEAM.pushes * push + TEAM.pulls * pull:,.2f}")
+        lines.append(f"| {scenario} | {' | '.join(months)} |")
     return "\n".join(lines)
 
 
@@ -287,13 +321,21 @@ def dollars(asked: Asked) -> float:
             total += row.requests * prices.S3_READ
         elif kind.service == "s3" and not kind.operation.startswith(("Delete", "Abort")):
             total += row.requests * prices.S3_WRITE
+    if asked.edge is not None:
+        sent = sum(row.moved for kind, row in asked.edge.rows.items() if _sends(kind.operation))
+        request = prices.EDGE_REQUEST + 2 * prices.EDGE_FUNCTION + prices.EDGE_KEY_READ
+        total += asked.edge.requests("gateway") * request + sent / 1e9 * prices.EDGE_TO_ORIGIN_GB
     if asked.gateway is not None:
         for kind, row in asked.gateway.rows.items():
-            uploaded = row.moved if kind.operation.split()[0] in {"PATCH", "PUT", "POST"} else 0
+            uploaded = row.moved if _sends(kind.operation) else 0
             time = row.requests * cost.REQUEST_SECONDS + uploaded / 1e6 * cost.MEGABYTE_SECONDS
             total += row.requests * (prices.GATEWAY_REQUEST + prices.LAMBDA_REQUEST)
             total += cost.API_GB * time * prices.LAMBDA_GB_SECOND
     return total
+
+
+def _sends(operation: str) -> bool:
+    return operation.split(maxsplit=1)[0] in {"PATCH", "PUT", "POST"}
 
 
 def with_tables(text: str, written: str) -> str:

@@ -97,9 +97,11 @@ def commit_targets(commits: Sequence[Commit]) -> Iterator[Target]:
 
 
 def cold_targets(cold: Mapping[str, Sequence[float]]) -> Iterator[Target]:
-    """Return the target on cold starts."""
-    measured = coldstart.ratios_of(cold).get(coldstart.PULL) if cold else None
-    yield Target("cold start of a pull, beside a compiled baseline", 0.6, measured, TIMES)
+    """Return the targets on cold starts."""
+    ratios = coldstart.ratios_of(cold) if cold else {}
+    for kind in coldstart.PULLS:
+        name = f"cold start of a {kind}, beside a compiled baseline"
+        yield Target(name, 0.6, ratios.get(kind), TIMES)
 
 
 def ratio(
@@ -169,7 +171,7 @@ def budgets(asked: Sequence[Asked]) -> Iterator[Target]:
 def pull_targets(asked: Sequence[Asked]) -> Iterator[Target]:
     """Return the targets on what the registry itself asks of S3 while images are pulled.
 
-    They are no budgets: a blob up to the inline limit is answered with its bytes, by one GET each.
+    They are no budgets: a config is answered with its bytes, by one GET.
     """
     found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
     for client in (SKOPEO, MOORAGE):

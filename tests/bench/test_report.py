@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bench import plot, report
+from bench.backends import Counts, Tally
+from bench.counting import Asked
+from bench.relay import Kind
 from bench.targets import BYTES, RATIO, SPENT, Target
+from chalicelib import prices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,3 +66,17 @@ def test_a_missed_target_is_shown_as_missed() -> None:
         "| d | 0.35 x | 0.35 x | holds |",
         "| e | 5.0 ms | 4.4 ms | holds |",
     ]
+
+
+def passed(operation: str, number: int, moved: int) -> Counts:
+    """Return what passed a gateway or an edge."""
+    return Counts({Kind("gateway", operation, by_url=False, size="none"): Tally(number, moved)})
+
+
+def test_the_edge_is_paid_by_request_and_by_what_goes_to_its_origins() -> None:
+    """What comes from them costs nothing."""
+    request = prices.EDGE_REQUEST + 2 * prices.EDGE_FUNCTION + prices.EDGE_KEY_READ
+    pulled, pushed = passed("GET blobs", 3, 10**9), passed("PUT uploads", 2, 10**9)
+    for edge, price in ((pulled, 3 * request), (pushed, 2 * request + prices.EDGE_TO_ORIGIN_GB)):
+        asked = Asked("a", "push", "moorage", Counts({}), None, edge)
+        assert report.dollars(asked) == pytest.approx(price)

@@ -92,9 +92,9 @@ def test_a_commits_growth_is_that_of_direct_uploads(
 
 def test_a_cold_start_is_held_to_the_baselines_median() -> None:
     """Nothing measured is nothing that holds."""
-    cold = {coldstart.BASELINE: [1.0, 2.0, 9.0], coldstart.PULL: [1.0, 0.9, 5.0]}
-    assert [target.measured for target in cold_targets(cold)] == [0.5]
-    assert [target.holds for target in cold_targets({})] == [False]
+    cold = {coldstart.BASELINE: [1.0, 2.0, 9.0], coldstart.LAYER_PULL: [1.0, 0.9, 5.0]}
+    assert [target.measured for target in cold_targets(cold)] == [None, None, 0.5]
+    assert [target.holds for target in cold_targets({})] == [False] * 3
 
 
 def counted(**operations: int) -> Counts:

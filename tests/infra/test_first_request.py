@@ -37,7 +37,9 @@ print(json.dumps([answer.get("statusCode", 200), made, sorted(sys.modules)]))
 UPLOAD = {"blobs", "upload.chunks", "upload.runner", "upload.uploads"}
 NEEDS = {
     "/v2/": (["dynamodb"], set(), set()),
-    "blob pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
+    "manifest pull": (["dynamodb"], {"manifests"}, {"blobs", "manifests"} | UPLOAD),
+    "config pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
+    "layer pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
     "POST": (["dynamodb", "ssm"], {"uploads"}, UPLOAD),
     "PATCH": (["dynamodb", "s3"], {"uploads"}, UPLOAD),
     "authorizer": (["dynamodb", "ssm"], set(), set()),

@@ -157,7 +157,7 @@ class Ctr:
 
     def push(self, layout: Path, reference: str) -> None:
         """Import an image or index, push it, and remove it from containerd."""
-        archive = _named_archive(layout, self._workspace.fresh("archive.tar"), reference)
+        archive = named_archive(layout, self._workspace.fresh("archive.tar"), reference)
         self._images("import", "--no-unpack", "--all-platforms", str(archive))
         archive.unlink()
         try:
@@ -195,7 +195,7 @@ def _architectures(layout: Path) -> list[str]:
     return [entry["platform"]["architecture"] for entry in read_json(layout, root)["manifests"]]
 
 
-def _named_archive(layout: Path, archive: Path, reference: str) -> Path:
+def named_archive(layout: Path, archive: Path, reference: str) -> Path:
     """Write a layout as a tar whose image has the full name that containerd goes by."""
     index = json.loads((layout / "index.json").read_text())
     index["manifests"][0]["annotations"] = {"io.containerd.image.name": reference}
