@@ -85,6 +85,12 @@ def timed_id(now: float, random_id: str) -> str:
     return f"{time[:8]}-{time[8:]}-7{random_id[15:]}"
 
 
+def opened_at(session_id: str) -> float | None:
+    """Return the time of a `timed_id`, in seconds since the epoch; None for any other id."""
+    plain = session_id.replace("-", "")
+    return int(plain[:12], 16) / 1000 if session_id[14:15] == "7" else None
+
+
 def direct_keys_from(now: float) -> str:
     """The least of the keys below direct/ of sessions with a time no earlier than this."""
     return f"direct/{timed_id(now, '-' * 15)}"

@@ -317,7 +317,7 @@ def kept(client: Client, repository: str, *blobs: bytes) -> None:
 def heading_and_putting(client: Client, body: bytes) -> None:
     """Ask whether the layers are there, push those that are not, and put the manifest: it is taken.
 
-    What a client hears is there is there for a day.
+    What a client hears is there is there for half a day.
     """
     for data in PARTS_OF_IMAGE:
         target = f"{HOME}/blobs/{Digest.of(data)}"
@@ -328,7 +328,7 @@ def heading_and_putting(client: Client, body: bytes) -> None:
 
 
 def heading(client: Client, _: object) -> None:
-    """Ask whether the blob is there: if it is said to be, it is there for a day."""
+    """Ask whether the blob is there: if it is said to be, it is there for half a day."""
     response = client.requests.insist("HEAD", f"{HOME}/blobs/{Digest.of(TEXT)}")
     if expect(response, 200, 404).status == 200:
         kept(client, HOME, TEXT)

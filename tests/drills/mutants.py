@@ -30,7 +30,7 @@ from chalicelib.errors import (
 from chalicelib.registry import manifests as registry_manifests
 from chalicelib.registry import tickets
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.collector import collector, links
+from chalicelib.registry.collector import collector, links, strays
 from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.links import Links, UnknownReferencesError
 from chalicelib.registry.collector.records import Records
@@ -2167,6 +2167,11 @@ def _(save: Original, *arguments: object) -> object:
 def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> bool:
     del end
     return True
+
+
+@rule("a stray has no age", "opened_at", strays, raced=["collect, PUT, nobody has begun"])
+def _(_: Original, _session: str) -> None:
+    return
 
 
 @rule(

@@ -742,6 +742,8 @@ GARBAGE = [
               garbage.leaving(garbage.collecting), garbage.old(garbage.body_alone), SMALL_BODY),
     Operation("collect blobs whose objects are gone",
               garbage.leaving(garbage.collecting), garbage.old(buried(garbage.pushed(HOME)))),
+    Operation("collect beside a stray that may be published",
+              in_turn(garbage.at_once, closing()), stray),
     Operation("collect what is just deleted", garbage.keeping(garbage.at_once), garbage.deleted),
     Operation("collect beside a commit", in_turn(garbage.at_once, closing(TEXT[:15])),
               left(COPIED)),

@@ -572,6 +572,7 @@ GARBAGE = [
          [garbage.collecting] * 2, garbage.whole),
     Race("collect from the beginning, collect", garbage.old(garbage.half_collected),
          [garbage.once, garbage.collecting], garbage.whole),
+    Race("collect, PUT, nobody has begun", stray, [garbage.once, putting(TEXT, 0)]),
     Race("collect, sweeper, strays", garbage.unlisted(garbage.strays),
          [garbage.once, sweeping()], garbage.whole),
     Race("late collect, HEAD and manifest PUT", garbage.old(images.layers),

@@ -28,7 +28,6 @@ from chalicelib.registry.collector.report import (
 )
 from chalicelib.registry.collector.seen import Day, SeenHome, homes_and_rows
 from chalicelib.registry.collector.strays import Strays
-from chalicelib.registry.keys import direct_keys_from
 from chalicelib.registry.model import (
     CollectorPhase,
     CollectorState,
@@ -54,6 +53,9 @@ _BATCH = 1000
 
 _SAVE_AFTER = 30.0
 """Seconds after which a run says how far it is: what a run that dies has to do again."""
+
+_RANGES = (("blobs/", "blobs/~"), ("direct/", "direct/~"))
+"""The canonical keys, in their order."""
 
 _USED = "it was used meanwhile"
 
@@ -338,7 +340,7 @@ class Collector:
 
     def _list(self, state: CollectorState, run: _Run) -> CollectorState:
         """Look for strays in the whole bucket, page by page; returns the state as it is saved."""
-        for first, last in self._ranges():
+        for first, last in _RANGES:
             after = max(first, state.place or first)
             more = after < last
             while more:
@@ -353,14 +355,6 @@ class Collector:
         over = replace(state, phase=CollectorPhase.IDLE, place=None, finished_at=now)
         return self._metadata.save_collector_state(
             state, replace(over, listed_at=state.began_at or now)
-        )
-
-    def _ranges(self) -> Sequence[tuple[str, str]]:
-        """Return the ranges of keys that can be judged, in the order of their keys."""
-        now = self._ports.clock.now()
-        return (
-            ("blobs/", "blobs/~"),
-            (direct_keys_from(0), direct_keys_from(now - self._limits.stray_age)),
         )
 
     # a list
@@ -405,7 +399,7 @@ class Collector:
 
     def _found_strays(self) -> Iterator[GarbageFinding]:
         reason = "no record names it, and nobody can publish it any more"
-        for after, last in self._ranges():
+        for after, last in _RANGES:
             more = after < last
             while more:
                 strays, after, more = self._strays.look(after, last, end=False)  # noqa: PLW2901 - the next page

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chalicelib.limits import S3_KEYS
-from chalicelib.registry.keys import read_canonical_key
+from chalicelib.registry.keys import opened_at, read_canonical_key
 from chalicelib.registry.outcomes import ListedObject, SessionMovedError
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import TERMINAL, Session, UploadState
@@ -56,23 +56,31 @@ class Strays:
         """Whether a session is over that did not publish its key; an unbegun one is ended now.
 
         So whoever still has a request on its way finds it cancelled, however late that arrives.
-        Before an object comes below blobs/ its session has an item, which outlives its publication:
-        there, a session without an item is over.
+        Only a session whose id has a time can be without an item before it ends: any other one
+        has its item before its object comes, and that outlives what is published by it.
         """
         session, now = self._ports.sessions.get(session_id), self._ports.clock.now()
-        if session is None and end and key.startswith("direct/"):
-            ended = Session(
-                id=session_id,
-                repository="",
-                principal="",
-                nonce=self._ports.clock.new_id(),
-                created_at=now,
-                life_until=now,
-                state=UploadState.CANCELLED,
-                expires_at=now + self._limits.remember,
-            )
-            try:
-                self._ports.sessions.create(ended)
-            except SessionMovedError as moved:
-                session = moved.current
+        opened = opened_at(session_id)
+        if session is None and key.startswith("direct/") and opened is not None:
+            if opened + self._limits.stray_age > now:
+                return False
+            session = self._ended(session_id, now) if end else None
         return session is None or (session.state in TERMINAL and session.published_key != key)
+
+    def _ended(self, session_id: str, now: float) -> Session | None:
+        """End a session that has no item; returns the one that it has by now."""
+        ended = Session(
+            id=session_id,
+            repository="",
+            principal="",
+            nonce=self._ports.clock.new_id(),
+            created_at=now,
+            life_until=now,
+            state=UploadState.CANCELLED,
+            expires_at=now + self._limits.remember,
+        )
+        try:
+            self._ports.sessions.create(ended)
+        except SessionMovedError as moved:
+            return moved.current
+        return ended

@@ -7,6 +7,7 @@ from unittest import mock
 
 from chalicelib.digest import Digest
 from chalicelib.registry.keys import canonical_key, direct_key, timed_id
+from chalicelib.registry.session import UploadState
 from tests.chalicelib.registry.collector.pushing import (
     DAY,
     LIMITS,
@@ -19,6 +20,9 @@ from tests.support.values import a_session
 
 if TYPE_CHECKING:
     from chalicelib.registry.collector.report import CollectReport
+
+RANDOM = "c0ffee00-c0ff-4eee-8c0f-fee000000000"
+"""An id without a time."""
 
 
 def test_an_object_is_counted_once_though_the_same_pass_lists_the_bucket(shop: Shop) -> None:
@@ -36,7 +40,8 @@ def test_a_pass_that_lists_the_bucket_deletes_strays(shop: Shop) -> None:
     """At canonical keys of both kinds; not what is named, nor what a session may still publish."""
     kept = record(shop, shop.blob(b"kept"))
     digest = Digest.of(b"stray")
-    gone = [canonical_key(digest, "c0ffee"), direct_key(digest, timed_id(shop.time, "-" * 36))]
+    ids = [timed_id(shop.time, RANDOM), RANDOM]
+    gone = [canonical_key(digest, "c0ffee"), *(direct_key(digest, each) for each in ids)]
     live = a_session(life_until=shop.time + 7 * DAY, sweep_at=shop.time + 7 * DAY)
     shop.memory.sessions.create(live)
     stay = [kept.key, canonical_key(digest, live.id), f"direct/{live.id}/parts", "uploads/x/data"]
@@ -47,8 +52,24 @@ def test_a_pass_that_lists_the_bucket_deletes_strays(shop: Shop) -> None:
     shop.wait(LIMITS.stray_age + 60)
     shop.registry.blobs.stat(NAME, kept.digest)
     done = shop.collect()
-    assert (done.objects, done.freed) == (2, 10)
+    assert (done.objects, done.freed) == (3, 15)
     assert sorted(shop.objects) == sorted(stay)
+
+
+def test_an_object_whose_request_may_be_on_its_way_is_no_stray(shop: Shop) -> None:
+    """For so long after its session was opened; then its session is ended, and it goes."""
+    session_id = timed_id(shop.time, RANDOM)
+    key = direct_key(Digest.of(b"stray"), session_id)
+    shop.objects[key] = b"stray"
+    shop.wait(LIMITS.stray_age - 1)
+    assert list(shop.collector.preview()) == []
+    assert shop.collect().objects == 0
+    assert shop.memory.sessions.get(session_id) is None
+    shop.wait(1)
+    assert [finding.key for finding in shop.collector.preview()] == [key]
+    assert shop.memory.sessions.get(session_id) is None
+    assert shop.collect().objects == 1
+    assert shop.memory.session(session_id).state is UploadState.CANCELLED
 
 
 def test_the_bucket_is_listed_once_a_month(shop: Shop) -> None:
