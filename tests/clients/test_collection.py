@@ -225,7 +225,7 @@ def blob(workspace: Workspace, name: str) -> None:
 
 def until_two(runs: list[object]) -> None:
     """Wait until a collector has made two passes."""
-    until(lambda: len(runs) >= 2, "the collector made two passes", 60)
+    until(lambda: len(runs) >= 2, "the collector made two passes", 60 + 2 * IMAGES)
 
 
 def brought_back(workspace: Workspace, image: PushedImage) -> None:
