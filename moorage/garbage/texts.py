@@ -58,6 +58,7 @@ def previewed(findings: Sequence[GarbageFinding]) -> Iterator[str]:
         yield f"{_counted(Counter(each.kind for each in going))} would go: {_freed(freed)}"
     else:
         yield "nothing would go"
+    yield "what is in the trash, or was pushed of late, stays: `moorage usage` counts it"
     yield from _skipped({e.repository or "": e.reason for e in findings if e not in going})
 
 
