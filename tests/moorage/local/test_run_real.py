@@ -17,11 +17,14 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from chalicelib.digest import Digest
+from moorage.common.aws import Aws
+from moorage.common.data import DataNames
 from moorage.common.http import bearer_challenge
 from moorage.common.project import PROJECT
 from moorage.doctor.checklist import CHECKS
 from tests.moorage.local import driver
 from tests.support.servers import push_blob, request
+from tests.support.waiting import until
 
 MOORAGE = str(Path(sys.executable).with_name("moorage"))
 REPOSITORY = "team/app"
@@ -115,6 +118,25 @@ def test_an_open_registry_serves_and_kill_leaves_no_child(tmp_path: Path) -> Non
         registry.ready["aws"]
     }
     assert len(registry.pids) == 4
+    registry.process.kill()
+    driver.wait_until_gone(*registry.pids)
+    registry.process.communicate()
+
+
+def test_a_short_grace_empties_a_registry_that_nothing_is_needed_of(tmp_path: Path) -> None:
+    """The gateway runs the hourly functions as often; they delete record and object."""
+    registry = start(tmp_path, "--grace", "1")
+    names, aws = DataNames(), Aws(registry.ready["aws"])
+    s3, dynamodb = aws.client("s3"), aws.client("dynamodb")
+
+    def objects() -> list[Any]:
+        found: list[Any] = s3.list_objects_v2(Bucket=names.bucket).get("Contents", [])
+        return found
+
+    assert push_blob(registry.ready["gateway"], REPOSITORY, BLOB) == 201
+    until(lambda: not objects(), "the bucket is empty", 60)
+    rows = dynamodb.scan(TableName=names.registry_table)["Items"]
+    assert {row["pk"]["S"] for row in rows} <= {"COLLECTOR", "GARBAGE"}
     registry.process.kill()
     driver.wait_until_gone(*registry.pids)
     registry.process.communicate()
