@@ -24,7 +24,7 @@ BATCH_KEYS = 100
 """Most keys of one BatchGetItem."""
 
 TRANSACTION_TAGS = 24
-"""Most tags of one transaction, which takes 100 actions: four for each tag, four besides."""
+"""Most tags of one transaction, which takes 100 actions: four for each tag, three besides."""
 
 LAMBDA_BODY = 4_700_000
 """Most bytes of a body that Lambda takes and returns: 6 MB less base64 and headers."""

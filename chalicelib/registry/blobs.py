@@ -10,6 +10,7 @@ from chalicelib.digest import Digest
 from chalicelib.errors import BlobUnknownError, UnavailableError
 from chalicelib.registry.model import Link, Manifest, ManifestState, Record, bodies_of
 from chalicelib.registry.outcomes import ManifestMovedError, ObjectMissingError
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.tickets import Tickets
 
@@ -26,6 +27,7 @@ class Blobs:
         self._ports = ports
         self._limits = limits
         self._tickets = Tickets(ports.ticket_keys)
+        self._quotas = Quotas(ports)
 
     def find(self, repository: str, digest: Digest) -> Link:
         """Find a blob for a reader; raises BlobUnknownError."""
@@ -82,6 +84,7 @@ class Blobs:
         """Link a blob of `source` into `repository`; None if it has none: start an upload then.
 
         None, too, if the object that the record names is gone: the upload brings the bytes again.
+        Raises DeniedError where the repository has no room for it.
         Without a source only where anonymous mounts are on: else a digest would give any blob away.
         """
         metadata = self._ports.metadata
@@ -95,7 +98,7 @@ class Blobs:
             return None
         if isinstance(live, Link) and not self._fresh(live) and not self._touched(live):
             return None
-        return metadata.add_link(repository, digest, self._ports.clock.now())
+        return self._quotas.add_link(repository, digest)
 
     def delete(self, repository: str, digest: Digest) -> None:
         """Remove a repository's link; other repositories keep theirs. Raises BlobUnknownError.

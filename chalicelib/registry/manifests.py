@@ -45,10 +45,9 @@ from chalicelib.registry.model import (
     bodies_of,
 )
 from chalicelib.registry.outcomes import ManifestMovedError
+from chalicelib.registry.quotas import Quotas, rules_of
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
-from chalicelib.rules.document import parse_rules
-from chalicelib.rules.reading import RulesInvalidError
 
 _log = logging.getLogger("moorage.manifests")
 
@@ -101,6 +100,7 @@ class Manifests:
         self._limits = limits
         self._uploads = uploads
         self._blobs = blobs
+        self._quotas = Quotas(ports)
 
     def put(self, push: ManifestPush) -> StoredManifest:
         """Store a manifest and move its tags to it.
@@ -257,13 +257,9 @@ class Manifests:
         """Read tags that are to name a manifest; raises DeniedError where a rule holds one."""
         if not tags:
             return {}
-        named, text = self._ports.metadata.get_tags_and_rules(repository, tags)
-        try:
-            rules = parse_rules(text)
-        except RulesInvalidError as error:
-            raise UnavailableError(
-                f"the registry's rules are of another version: {error}"
-            ) from None
+        now = self._ports.clock.now()
+        named, stored = self._ports.metadata.get_tags_and_rules(repository, tags, now)
+        rules = rules_of(stored)
         for tag, row in named.items():
             rule = rules.holding(repository, tag) if row.digest != digest else None
             if rule is not None:
@@ -291,7 +287,7 @@ class Manifests:
         referrer = _referrer(manifest, parsed)
         for batch in _batches(list(tags)):
             now = {tag: tags[tag] for tag in batch}
-            self._ports.metadata.make_live(manifest, now, referrer, stamp)
+            self._quotas.make_live(manifest, now, referrer, stamp)
 
     def _bring_back_all(self, repository: str, digests: Sequence[Digest], stamp: Stamp) -> None:
         """Bring back those of some manifests that are in the trash, without tags.
@@ -403,8 +399,13 @@ class Manifests:
         manifest = replace(manifest, total_bytes=total)
         referrer = _referrer(manifest, parsed)
         stamp = Stamp(manifest.pushed_at, push.principal)
-        for batch in _batches(tags):
-            metadata.make_live(manifest, {tag: named.get(tag) for tag in batch}, referrer, stamp)
+        try:
+            for batch in _batches(tags):
+                now = {tag: named.get(tag) for tag in batch}
+                self._quotas.make_live(manifest, now, referrer, stamp)
+        except DeniedError:
+            self._remove_pending(manifest)
+            raise
 
     def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:
         """Require all that a manifest refers to, in the sizes that it gives.

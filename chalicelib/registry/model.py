@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chalicelib.digest import Digest
+from chalicelib.rules.quotas import Allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,34 @@ class CollectorState:
     records: int = 0
     freed: int = 0
     """Bytes of the records that are gone."""
+
+
+class Covered(NamedTuple):
+    """What a repository may hold, by which version of the rules, and since when a count has all.
+
+    A count that was made before `since` may lack what processes have added that did not know these
+    rules yet.
+    """
+
+    allowance: Allowance
+    rules: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a repository that a quota covers holds, counted by the transactions that add to it.
+
+    Never less than what is there: what goes is only noticed when all is counted anew.
+    """
+
+    bytes: int
+    tags: int
+    rules: int
+    """The version of the rules under which all was counted last: others may have covered less."""
+    counted_at: float
+    version: str
+    """A fresh random value at each write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,15 @@ class RecordMissingError(Exception):
     """No blob of this digest is live."""
 
 
+class OverQuotaError(Exception):
+    """What is to be added, in bytes and tags, has no room, or nobody has counted what is there."""
+
+    def __init__(self, *, size: int = 0, tags: int = 0) -> None:
+        super().__init__(f"no room for {size} bytes and {tags} tags")
+        self.size = size
+        self.tags = tags
+
+
 class ManifestMovedError(Exception):
     """A manifest or tag changed between reading and writing: read again and retry."""
 

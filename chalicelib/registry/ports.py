@@ -13,7 +13,9 @@ from chalicelib.registry.model import (
     CatalogFacts,
     CatalogRow,
     CollectorState,
+    Covered,
     Garbage,
+    Holding,
     InUse,
     Link,
     Manifest,
@@ -37,6 +39,7 @@ from chalicelib.registry.outcomes import (
 )
 from chalicelib.registry.proof import Stretch, Verdict
 from chalicelib.registry.session import Owner, Session
+from chalicelib.rules.document import StoredRules
 
 
 class ObjectStore(Protocol):
@@ -229,7 +232,7 @@ class MetadataStore(Protocol):
     def get_records(self, digests: Sequence[Digest]) -> Mapping[Digest, Record]:
         """Read many records, 100 a request; absent ones are left out."""
 
-    def publish(
+    def publish(  # noqa: PLR0913 - one transaction needs all that it writes and tests
         self,
         before: Session,
         after: Session,
@@ -237,6 +240,7 @@ class MetadataStore(Protocol):
         now: float,
         *,
         is_there: Callable[[str], bool],
+        covered: Covered | None = None,
     ) -> Session:
         """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
 
@@ -253,12 +257,18 @@ class MetadataStore(Protocol):
         nothing to remove: it gets no sweep_at. One whose own key is not gets no expires_at.
         Returns the session as written, also when this very publication had taken effect earlier.
         Raises SessionMovedError when the session moved otherwise.
+
+        Where the repository is `covered`, a new link adds its size to what that holds, in the same
+        transaction; OverQuotaError if there is no room by what is counted, or nothing is counted.
         """
 
-    def add_link(self, repository: str, digest: Digest, now: float) -> Link | None:
+    def add_link(
+        self, repository: str, digest: Digest, now: float, *, covered: Covered | None = None
+    ) -> Link | None:
         """Link a live blob into a repository (mount); links + 1 in one transaction.
 
-        A link that is there already is touched. None if no record is live.
+        A link that is there already is touched. None if no record is live. `covered` is as in
+        `publish`.
         """
 
     def touch_link(self, link: Link, now: float) -> bool:
@@ -299,6 +309,8 @@ class MetadataStore(Protocol):
         tags: Mapping[str, TagRow | None],
         referrer: Referrer | None,
         stamp: Stamp,
+        *,
+        covered: Covered | None = None,
     ) -> None:
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
@@ -307,7 +319,8 @@ class MetadataStore(Protocol):
         digest that `tags` gives (None: no such tag). The manifest's facts of its push replace those
         that are there. Each tag's TAG and TAGGED rows are put; of one that named another digest
         the TAGGED row is deleted, and a row of history put. At most 24 tags. Raises
-        ManifestMovedError when a condition fails.
+        ManifestMovedError when a condition fails. `covered` is as in `publish`, for tags that
+        are new.
         """
 
     def note_pull(self, manifest: Manifest, now: float, since: float) -> None:
@@ -459,11 +472,26 @@ class MetadataStore(Protocol):
         """Read tags; absent ones are left out."""
 
     def get_tags_and_rules(
-        self, repository: str, tags: Sequence[str]
-    ) -> tuple[Mapping[str, TagRow], str]:
-        """Read tags as `get_tags` does, and the registry's rules ("" if there are none) with them.
+        self, repository: str, tags: Sequence[str], now: float
+    ) -> tuple[Mapping[str, TagRow], StoredRules | None]:
+        """Read tags as `get_tags` does, and the registry's rules (if there are any) with them.
 
-        In one request for up to 99 tags.
+        In one request for up to 99 tags. `known_rules` gives them from `now` on.
+        """
+
+    # rules and quotas
+
+    def known_rules(self, now: float, age: float) -> StoredRules | None:
+        """The registry's rules, read no more than `age` seconds before `now` by this process."""
+
+    def get_holding(self, repository: str) -> Holding | None:
+        """Read what a repository holds, as far as it is counted."""
+
+    def count_holding(self, repository: str, rules: int, now: float) -> Holding:
+        """Count what a repository holds, under this version of the rules; returns what is written.
+
+        All links and tags are read, and nothing that `publish`, `add_link` and `make_live` add
+        meanwhile is missed. Raises UnavailableError if they keep adding.
         """
 
     def get_rules(self) -> str:

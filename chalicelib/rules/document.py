@@ -1,6 +1,6 @@
-"""The registry's rules, a document of its owner: which tags may not move, and which images go.
+"""The registry's rules, a document of its owner: which tags may not move, which images go, quotas.
 
-    {"immutable": [...], "retention": {"rules": [...]}}
+    {"immutable": [...], "retention": {"rules": [...]}, "quotas": [...]}
 
 Each section has a module, which says what it holds.
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from chalicelib.rules import reading
 from chalicelib.rules.immutable import ImmutableTags, read_immutable
+from chalicelib.rules.quotas import Allowance, Quota, allowance, read_quotas
 from chalicelib.rules.reading import RulesInvalidError
 from chalicelib.rules.retention import RetentionRule, read_retention
 from chalicelib.strict_json import JsonInvalidError, read_object
@@ -20,7 +21,7 @@ from chalicelib.strict_json import JsonInvalidError, read_object
 LONGEST = 32_000
 """Most bytes of the document: a push by tag reads it, at a read unit for each 4 KB."""
 
-_SECTIONS = frozenset({"immutable", "retention"})
+_SECTIONS = frozenset({"immutable", "quotas", "retention"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,15 @@ class Rules:
 
     immutable: tuple[ImmutableTags, ...] = ()
     retention: tuple[RetentionRule, ...] = ()
+    quotas: tuple[Quota, ...] = ()
 
     def holding(self, repository: str, tag: str) -> str | None:
         """Return the name of the rule by which a tag may not move; None if there is none."""
         return next((each.name for each in self.immutable if each.covers(repository, tag)), None)
+
+    def allowance(self, repository: str) -> Allowance | None:
+        """Return what a repository may hold at most; None if no quota covers it."""
+        return allowance(self.quotas, repository)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ def parse_rules(text: str) -> Rules:
         raise RulesInvalidError(f"the rules can't be read as JSON: {error}") from None
     sections = reading.members(document, _SECTIONS, "the document")
     return Rules(
-        read_immutable(sections.get("immutable", [])),
-        read_retention(sections["retention"]) if "retention" in sections else (),
+        immutable=read_immutable(sections.get("immutable", [])),
+        retention=read_retention(sections["retention"]) if "retention" in sections else (),
+        quotas=read_quotas(sections.get("quotas", [])),
     )

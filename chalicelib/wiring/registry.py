@@ -73,8 +73,8 @@ def _outcome(session: "Session") -> dict[str, object]:
     from chalicelib.registry.session import UploadState
 
     # 202: another driver has it, or its time is over and the next one goes on. 400: the bytes have
-    # another digest than was claimed. 404: they were lost.
-    statuses = {UploadState.COMMITTED: 200, UploadState.CANCELLED: 404}
+    # another digest than was claimed. 403: there is no room for them. 404: they were lost.
+    statuses = {UploadState.COMMITTED: 200, UploadState.CANCELLED: 403 if session.denied else 404}
     return {
         "status": 400 if session.mismatched else statuses.get(session.state, 202),
         "repository": session.repository,

@@ -137,6 +137,7 @@ def _unmatched(rules: Rules, store: DynamoRulesStore) -> Iterator[str]:
     names = store.repositories()
     patterns = [(rule.name, each) for rule in rules.immutable for each in rule.repositories]
     patterns += [(rule.name, each) for rule in rules.retention for each in rule.repositories]
+    patterns += [(rule.name, each) for rule in rules.quotas for each in rule.repositories]
     for name, pattern in patterns:
         if not any(map(pattern.matches, names)):
             yield f"rule {name!r}: {pattern} matches no repository that is there"

@@ -260,7 +260,7 @@ def _at_rules(act: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(cls=Group)
 def rules() -> None:
-    """Show and set all rules: which tags may not move, which images are kept and which go."""
+    """Show and set all rules: which tags may not move, which images go, and quotas."""
 
 
 @rules.command("show")

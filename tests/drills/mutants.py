@@ -19,6 +19,7 @@ from unittest import mock
 
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
+    DeniedError,
     DirectUploadInvalidError,
     ManifestUnknownError,
     RegistryError,
@@ -28,7 +29,7 @@ from chalicelib.errors import (
     UploadUnknownError,
 )
 from chalicelib.registry import manifests as registry_manifests
-from chalicelib.registry import tickets
+from chalicelib.registry import quotas, tickets
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.collector import collector, links, strays
 from chalicelib.registry.collector.collector import Collector
@@ -51,12 +52,14 @@ from chalicelib.registry.outcomes import (
     CollectorMovedError,
     ManifestMovedError,
     ObjectChangedError,
+    OverQuotaError,
     PartsChangedError,
     SessionMovedError,
     UnfinishedError,
     WrittenObject,
 )
 from chalicelib.registry.proof import Segment, Stretch, Verdict, arrives
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.retention import judging
 from chalicelib.registry.retention.run import Retention
 from chalicelib.registry.retention.units import Unit, Units
@@ -86,7 +89,15 @@ from chalicelib.registry.upload.states import Event
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 from chalicelib.registry.upload.verification import Verification, Verifier
 from chalicelib.rules.document import Rules
-from chalicelib.stores.dynamodb import blobs, collection, in_use, manifests, retention, sessions
+from chalicelib.stores.dynamodb import (
+    blobs,
+    collection,
+    in_use,
+    manifests,
+    retention,
+    sessions,
+    usage,
+)
 from chalicelib.stores.dynamodb.blobs import BlobItems
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
 from chalicelib.stores.dynamodb.collection import CollectedItems
@@ -101,6 +112,7 @@ from chalicelib.stores.s3.objects import S3ObjectStore
 from tests.drills import (
     crashes,
     direct,
+    edge,
     faults,
     garbage,
     images,
@@ -112,6 +124,7 @@ from tests.drills import (
 from tests.drills import direct_parts as parts
 from tests.drills.direct_parts import BLOB, OTHER
 from tests.drills.figures import Figures
+from tests.drills.owners import quotas as full_quotas
 from tests.drills.support.client import AWAY, HOME, TEXT, Stage, Upload
 from tests.drills.support.ledger import Ledger, Violation
 from tests.drills.support.points import Gate
@@ -123,7 +136,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
-    from chalicelib.registry.model import InUse, Link, Manifest, Record, UseSource
+    from chalicelib.registry.model import Covered, InUse, Link, Manifest, Record, UseSource
     from chalicelib.registry.outcomes import Part
     from chalicelib.registry.ports import MetadataStore
     from chalicelib.registry.retention.judging import Facts, Stopped
@@ -497,7 +510,7 @@ def a_publication_that_is_days_late() -> None:
         operations.sweeping(30 * 3600)(stage.client(), None)
         return call()
 
-    requests = stage.client(Gate({1: late})).requests
+    requests = stage.client(Gate({2: late})).requests  # the rules are read, and the bytes put
     target = f"{HOME}/blobs/uploads?digest={Digest.of(TEXT)}"
     expect(requests.ask("POST", target, TEXT), 503)
     if stage.world.snapshot().records:
@@ -700,11 +713,20 @@ def the_first_digest_counts() -> None:
         expect(stage.client().requests.ask("PUT", right, parts.BLOB.report), 503)
         return call()
 
-    late = stage.client(Gate({2: overtaken}))  # its third call is the write that seals
+    late = stage.client(Gate({3: overtaken}))  # its fourth call is the write that seals
     expect(late.requests.ask("PUT", wrong, parts.OTHER.report), 400)
     operations.bring_workers(stage)
     stage.world.clock.sleep(BY_WORKER.worker_start + 1)
     expect(stage.client().requests.insist("PUT", right), 201)
+
+
+def a_blob_that_was_refused() -> None:
+    """Refuse what the edge has put: it is deleted at once, and not when the sweeper comes."""
+    stage = Stage(TablesWorld(), Ledger())
+    ticket = full_quotas.within(edge.put_before, 9)(stage)
+    full_quotas.committing_by_edge(stage.client(), ticket)
+    if stage.world.snapshot().objects:
+        raise Violation("bytes that were refused are left")
 
 
 # Checks of the verification: what was found belongs to a report and an object, which only a hand at
@@ -806,6 +828,11 @@ CLAUSES = [
     clause("of_version", manifests, raced=["delete, delete and put and delete"]),
     clause("tagged_by", manifests, raced=["tag, tag"]),
     clause("not_pulled_since", manifests, checked=[a_pull_that_is_late]),
+    clause("ABSENT", usage, raced=["push, push, room for one", "push, push, room for two"]),
+    clause("at_version", usage, raced=["push, delete, push, full"]),
+    clause("counted_under", usage, crashed=["push under a quota that is new"]),
+    clause("bytes_at_most", usage, crashed=["no room, mount"]),
+    clause("tags_at_most", usage, crashed=["no room for a tag"]),
     clause("ABSENT", in_use, raced=["refresh, refresh, the first time"]),
     clause("as_read", in_use, raced=["refresh, refresh", "refresh, remove"]),
     clause("tag_names", manifests, raced=["tag, tag", "tag moves, tag is deleted"]),
@@ -1608,9 +1635,11 @@ def _(_: Original, self: ManifestItems, repository: str, tag: str, stamp: Stamp)
     failed=["delete a manifest, put it anew", "restore a manifest, delete it again"],
     raced=["restore, delete of what is half deleted"],
 )
-def _(make_live: Original, self: ManifestItems, manifest: Manifest, *what: object) -> object:
+def _(
+    make_live: Original, self: ManifestItems, manifest: Manifest, *what: object, **more: object
+) -> object:
     with mock.patch.object(self, "_new_id", return_value=manifest.version):
-        return make_live(self, manifest, *what)
+        return make_live(self, manifest, *what, **more)
 
 
 @rule("what is in the trash is there", "_require_live", registry_manifests, crashed=DELETED)
@@ -1737,11 +1766,11 @@ def _(_: Original, self: Undo, repository: str, digest: Digest) -> object:
     ManifestItems,
     crashed=["put an image anew, move a tag"],
 )
-def _(tagging: Original, self: ManifestItems, *what: object) -> object:
+def _(tagging: Original, self: ManifestItems, *what: object, **more: object) -> object:
     history = f"REPO#{HOME}", "HISTORY#"
     return [
         change
-        for change in tagging(self, *what)
+        for change in tagging(self, *what, **more)
         if (change.key["pk"], change.key["sk"][:8]) != history
     ]
 
@@ -1754,6 +1783,80 @@ def _(tagging: Original, self: ManifestItems, *what: object) -> object:
 )
 def _(change: Original, self: ManifestItems, *what: Any) -> object:  # noqa: ANN401 - as _change
     return change(self, *what[:1], "another", *what[2:])
+
+
+@rule("no quota covers anything", "covering", Quotas, crashed=["no room, mount"])
+def _(_: Original, _self: Quotas, _repository: str) -> None:
+    return
+
+
+@rule(
+    "what has gone is not noticed",
+    "_counted",
+    Quotas,
+    crashed=["push where there is room again"],
+)
+def _(counted: Original, self: Quotas, repository: str, covered: Covered) -> object:
+    return self._ports.metadata.get_holding(repository) or counted(self, repository, covered)
+
+
+@rule(
+    "what has just come is refused",
+    "_within",
+    Quotas,
+    raced=["tag, tag of the same, room for one", "mount, mount, room for one"],
+)
+def _(_: Original, self: Quotas, repository: str, work: Any) -> object:  # noqa: ANN401 - as _within
+    covered = self.covering(repository)
+    for _try in range(9):
+        try:
+            return work(covered)
+        except OverQuotaError as over:
+            assert covered is not None
+            denied = quotas.refusal(repository, covered, self._counted(repository, covered), over)
+            if denied is not None:
+                raise denied from over
+    return None
+
+
+@rule(
+    "a blob that is there needs room",
+    "require_room",
+    Quotas,
+    crashed=["push what a full repository has"],
+)
+def _(require: Original, self: Quotas, repository: str, _digest: Digest, size: int) -> None:
+    require(self, repository, Digest.of(b"another"), size)
+
+
+@rule(
+    "a session that was refused goes on",
+    "denied",
+    Leases,
+    crashed=["no room, parts and a tail", "no room, direct commit"],
+)
+def _(_: Original, _self: Leases, _session: Session, error: DeniedError) -> DeniedError:
+    return error
+
+
+@rule(
+    "bytes that were refused are left",
+    "_deny",
+    UnbegunSessions,
+    checked=[a_blob_that_was_refused],
+)
+def _(_: Original, _self: UnbegunSessions, _unbegun: Session, _key: str, _denied: object) -> None:
+    return
+
+
+@rule(
+    "a manifest whose tag was refused stays pending",
+    "_remove_pending",
+    Manifests,
+    crashed=["no room for a tag"],
+)
+def _(_: Original, _self: Manifests, _manifest: Manifest) -> None:
+    return
 
 
 @rule(

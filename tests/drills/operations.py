@@ -16,8 +16,9 @@ from chalicelib.errors import RegistryError
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.upload.runner import CommitDriver
-from tests.drills import direct, edge, garbage, images, leases, retained, trash
+from tests.drills import direct, edge, garbage, images, retained, trash
 from tests.drills import direct_parts as parts
+from tests.drills.owners import leases, quotas
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation, id_of
 from tests.drills.support.points import Gate
@@ -767,6 +768,38 @@ RETENTION = [
     Operation("retention beside an overdue source", retained.keeping, retained.overdue),
 ]
 
+QUOTAS = [
+    Operation("push within a quota", quotas.pushing(), quotas.within(quotas.nothing, quotas.ROOM)),
+    Operation("push what a full repository has", quotas.pushing(TEXT), quotas.full),
+    Operation("push where there is room again", quotas.pushing(), quotas.emptied),
+    Operation("push under a quota that is new", quotas.WHOLE, quotas.covered_anew),
+    Operation("no room, POST whole", quotas.WHOLE, quotas.full),
+    Operation("no room, POST whole, not counted yet",
+              quotas.WHOLE, quotas.within(pushed, quotas.ROOM)),
+    Operation("no room, POST, PUT", quotas.putting_whole, quotas.full),
+    Operation("no room, mount", quotas.MOUNT, quotas.full_beside),
+    Operation("no room, a tail", quotas.closing(5), quotas.within(opened(5), 9)),
+    Operation("no room, parts and a tail", quotas.closing(15), quotas.within(opened(12, 3), 9)),
+    Operation("no room, unhashed",
+              quotas.closing(12), quotas.within(changed(12, hash_state=b"?"), 9)),
+    Operation("no room, direct", quotas.DIRECT, quotas.full),
+    Operation("no room, direct commit", quotas.committing_direct, quotas.within(direct.put, 9)),
+    Operation("no room, parts", quotas.committing_parts, quotas.within(parts.put, 9)),
+    Operation("no room, edge", quotas.committing_by_edge, quotas.within(edge.put_before, 9)),
+    Operation("no room, edge, not compared",
+              quotas.committing_by_edge, quotas.within(edge.put_uncompared, 9)),
+    Operation("no room, sealed, live elsewhere", sweeping(),
+              quotas.within(live_elsewhere(left(UploadState.SEALED), TEXT[:15]), 9)),
+    Operation("no room, copied", sweeping(), quotas.within(left(COPIED), 9)),
+    Operation("no room, verified parts", sweeping(), quotas.within(parts.left(VERIFIED), 9)),
+    Operation("no room for a tag", quotas.tagging("v3"), quotas.tagged),
+    Operation("no room for a tag of a large manifest",
+              quotas.tagging("v3"), quotas.tagged, SMALL_BODY),
+    Operation("no room for one of two tags",
+              quotas.tagging(f"{Digest.of(images.NEW)}?tag=v1&tag=v3"), quotas.tagged),
+    Operation("move a tag where there is no room", quotas.moving_a_tag, quotas.tagged),
+]
+
 SWEEPS = [
     Operation("sweep, nothing due", sweeping(), opened(12)),
     Operation("sweep an abandoned session", sweeping(), waiting(opened(12, 3), DAYS)),
@@ -822,5 +855,6 @@ ALL = [
     *LEASES,
     *GARBAGE,
     *RETENTION,
+    *QUOTAS,
     *SWEEPS,
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.registry.session import UploadState
-from tests.drills import direct, edge, garbage, images, leases, retained, trash
+from tests.drills import direct, edge, garbage, images, retained, trash
 from tests.drills import direct_parts as parts
 from tests.drills.operations import (
     FEW_REFERENCES,
@@ -34,6 +34,7 @@ from tests.drills.operations import (
     with_workers,
     worked,
 )
+from tests.drills.owners import leases, quotas
 from tests.drills.races import Race
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
 from tests.drills.support.ledger import Violation
@@ -617,6 +618,30 @@ RETENTION = [
          late=True),
 ]
 
+QUOTAS = [
+    Race("push, push, room for one", quotas.within(quotas.nothing, quotas.ROOM),
+         [quotas.trying(TEXT), quotas.trying(quotas.OTHER)], quotas.one_is_there),
+    Race("push, push, room for one, counted", quotas.emptied,
+         [quotas.trying(TEXT), quotas.trying(quotas.OTHER)], quotas.one_is_there),
+    Race("push, push, room for two", quotas.within(quotas.nothing, 2 * quotas.ROOM),
+         [quotas.pushing(TEXT), quotas.pushing(quotas.OTHER)], pullable_from(HOME)),
+    Race("push, delete, push, full", quotas.full,
+         [in_turn(deleting(HOME), quotas.trying(quotas.OTHER)), quotas.trying(quotas.THIRD)]),
+    Race("mount, mount, room for one", quotas.emptied_beside, [quotas.mounting] * 2),
+    Race("push, push of the same, room for one", quotas.within(quotas.nothing, quotas.ROOM),
+         [quotas.pushing(TEXT)] * 2, pullable_from(HOME)),
+    Race("push, push of the same, full", quotas.full, [quotas.pushing(TEXT)] * 2,
+         pullable_from(HOME)),
+    Race("push, delete, full", quotas.full, [quotas.trying(quotas.OTHER), deleting(HOME)],
+         in_turn(quotas.pushing(), quotas.one_is_there)),
+    Race("tag, tag, room for one", quotas.within(images.layers, tags=1),
+         [quotas.trying_to_tag("v1"), quotas.trying_to_tag("v2")]),
+    Race("tag, tag of the same, room for one", quotas.within(images.layers, tags=1),
+         [tagging(images.NEW)] * 2, tagged(images.NEW)),
+    Race("late push, push, room for one", quotas.within(quotas.nothing, quotas.ROOM),
+         [quotas.trying(TEXT), quotas.trying(quotas.OTHER)], late=True),
+]
+
 SWEEPS = [
     Race("PUT, sweeper", sealed, [putting(TEXT[:15], 15), sweeping()]),
     Race("sweeper, sweeper", sealed, [sweeping(), sweeping()]),
@@ -656,5 +681,6 @@ ALL = [
     *LEASES,
     *GARBAGE,
     *RETENTION,
+    *QUOTAS,
     *SWEEPS,
 ]

@@ -17,8 +17,9 @@ from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import Put
 from chalicelib.stores.dynamodb.items import STORED_RULES
 from chalicelib.stores.dynamodb.keys import rules_key
-from tests.drills import images, leases, trash
+from tests.drills import images, trash
 from tests.drills.images import INDEX, LAYERS, NEW, described
+from tests.drills.owners import leases
 from tests.drills.support.client import HOME
 from tests.drills.support.ledger import Violation
 from tests.drills.support.points import Gate, Stopped, stop_after

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.stores.dynamodb import blobs, collection, in_use, manifests, retention, sessions
+from chalicelib.stores.dynamodb import (
+    blobs,
+    collection,
+    in_use,
+    manifests,
+    retention,
+    sessions,
+    usage,
+)
 from chalicelib.stores.dynamodb.expressions import Clause
 from tests.drills import mutants
 from tests.drills.mutants import CLAUSES, RULES
@@ -33,7 +41,7 @@ def test_a_check_finds_nothing_in_the_program_as_it_is(check: Callable[[], None]
 def test_every_named_clause_has_a_mutant() -> None:
     """No clause of the stores is left out."""
     named = set()
-    for module in (sessions, blobs, in_use, manifests, collection, retention):
+    for module in (sessions, blobs, usage, in_use, manifests, collection, retention):
         home = module.__name__.rpartition(".")[2]
         for name, value in vars(module).items():
             function = inspect.isfunction(value) and value.__module__ == module.__name__

@@ -26,6 +26,7 @@ from chalicelib.registry.collector.seen import is_its_turn
 from chalicelib.registry.keys import parts_key, report_key
 from chalicelib.registry.manifests import ManifestPush
 from chalicelib.registry.model import ManifestState, Record, bodies_of
+from chalicelib.registry.quotas import RULES_AGE
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import Session, StoredObject, UploadState
 from chalicelib.registry.upload.direct_parts import named, sealed_with
@@ -97,6 +98,15 @@ def opened(
         session = uploads.append(session.owner, name_of, data[at : at + size], at, deadline)
         at += size
     return session, data
+
+
+def set_rules(deployment: ReplayedDeployment, document: object) -> None:
+    """Put rules in force, as the registry's owner does."""
+    registry = deployment.arranged
+    rules = DynamoRulesStore(registry.dynamodb, registry.registry_table)
+    before = rules.current()
+    version = before.version + 1 if before else 1
+    rules.replace(before, StoredRules(version, json.dumps(document), 0.0, WHO))
 
 
 def parts_sealed(
@@ -698,6 +708,15 @@ def a_commit_that_reads(deployment: ReplayedDeployment) -> None:
     commits(deployment, wrong, UploadState.ASSEMBLED)
 
 
+def a_commit_without_room(deployment: ReplayedDeployment) -> None:
+    """What the repository holds is counted, and the upload is refused."""
+    session, _ = sealed(deployment, PART)
+    quota = {"name": "small", "repositories": [session.repository], "bytes": 10}
+    set_rules(deployment, {"quotas": [quota]})
+    deployment.arranged.clock.sleep(RULES_AGE + 1)
+    commits(deployment, session, UploadState.CANCELLED)
+
+
 def a_commit_of_what_is_live(deployment: ReplayedDeployment) -> None:
     """Another repository has the blob, and then this one too: what was sent is not needed."""
     session, data = sealed(deployment, PART)
@@ -951,9 +970,7 @@ def a_retention_run(deployment: ReplayedDeployment) -> None:
         metadata.add_repository(name)
     rule = {"repositories": [name], "tags": ["*"], "except": ["v*"], "brake": 100}
     expire = {"name": "old ones", **rule, "expire": {"days_since_push": 14}}
-    text = json.dumps({"retention": {"rules": [expire]}})
-    rules = DynamoRulesStore(arranged.dynamodb, arranged.registry_table)
-    rules.replace(None, StoredRules(1, text, 0.0, WHO))
+    set_rules(deployment, {"retention": {"rules": [expire]}})
     deployment.collect()
     digests = (image.digest, signature.digest, kept.digest)
     states = [found.state for each in digests if (found := metadata.get_manifest(name, each))]

@@ -236,6 +236,7 @@ def registry_over(
         clock=clock,
         ticket_keys=TICKET_KEYS,
     )
+    ports.metadata.known_rules(clock.now(), 0.0)  # once a minute, and so in no count of requests
     registry = Registry(ports, limits or Limits())
     workers.verifier = registry.verifier
     api = Api(lambda: registry, ApiOptions(inline_limit, head, manifest_limit=4_500_000))

@@ -97,6 +97,7 @@ def a_full_session() -> Session:
         report=Digest.of(b"report"),
         verified_segments=b"\xff\x01",
         refusal="part 3 is missing",
+        denied=True,
         disturbed=True,
         expires_at=NOW + 0.877 - 0.000456,
     )

@@ -11,6 +11,7 @@ from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
     BlobUnknownError,
     CommitRunningError,
+    DeniedError,
     RegistryError,
     UploadBusyError,
     UploadDigestInvalidError,
@@ -21,6 +22,7 @@ from chalicelib.errors import (
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.keys import canonical_key
 from chalicelib.registry.outcomes import BYTES_LOST, ObjectChangedError, SessionMovedError
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import (
     TERMINAL,
@@ -61,6 +63,7 @@ class Closing:
         self._leftovers = Leftovers(ports, limits)
         self._driver = CommitDriver(ports, limits)
         self._blobs = Blobs(ports, limits)
+        self._quotas = Quotas(ports)
 
     def commit(  # noqa: PLR0913 - a closing PUT is all of these
         self,
@@ -76,8 +79,9 @@ class Closing:
         `name` is its ticket or its id. A blob that comes whole is published at once.
 
         Returns the committed session, also to a repeat. Raises UploadDigestInvalidError (the
-        session lives on), UploadUnknownError (also where the blob was deleted since),
-        UploadOffsetError, UploadBusyError.
+        session lives on), DeniedError (there is no room for the blob, and it is over),
+        UploadUnknownError (also where the blob was deleted since), UploadOffsetError,
+        UploadBusyError.
         """
         at = at if data else None
         session_id, unbegun = self._unbegun.named(owner, name)
@@ -98,7 +102,7 @@ class Closing:
         try:
             leased = self._leases.take(owner, session_id, at, digest, deadline)
         except UploadUnknownError:
-            session = self._leases.find(owner, session_id)
+            session = self._leases.find(owner, session_id, refused=True)
             if session.state is UploadState.OPEN:
                 raise
             if data and session.claim != digest and session.takes_claims:
@@ -113,6 +117,13 @@ class Closing:
         if hasher is not None and hashed and hasher.digest() != digest:
             self._leases.release(leased, leased)
             raise _differs(hasher.digest(), digest, offset=leased.offset)
+        try:
+            self.require_room(leased, digest, leased.offset + len(data))
+        except DeniedError:
+            raise
+        except RegistryError:
+            self._leases.release(leased, leased)
+            raise
         if hashed and leased.upload_id is None:
             return self._publish_leased(leased, data)
         stored = self._leases.store(leased, data, hasher) if data else freed(leased)
@@ -120,6 +131,16 @@ class Closing:
         session = self._leases.write(leased, self._driven(closed, leased))
         session = self._begun(session, leased.holder, patience, deadline)
         return self._finish(session, digest, patience, deadline)
+
+    def require_room(self, session: Session, digest: Digest, size: int) -> None:
+        """End a session whose blob of this size has no room, before its bytes are moved.
+
+        Raises DeniedError then.
+        """
+        try:
+            self._quotas.require_room(session.repository, digest, size)
+        except DeniedError as denied:
+            raise self._leases.denied(session, denied) from None
 
     def close(self, session: Session, closed: Session, deadline: float) -> Session:
         """Seal a session that knows no lease of requests, and see it to its end.
@@ -203,6 +224,8 @@ class Closing:
             return self._publish_whole(leased, data)
         except BYTES_LOST:
             raise self._leases.lost(leased) from None
+        except DeniedError:
+            raise
         except RegistryError:
             self._leases.release(leased, with_late_writer(leased))  # no part was written
             raise
@@ -237,9 +260,9 @@ class Closing:
             expires_at=now + self._limits.remember if clean else None,
         )
         try:
-            published = self._ports.metadata.publish(
-                leased, committed, key, now, is_there=self._ports.is_there
-            )
+            published = self._quotas.publish(leased, committed, key)
+        except DeniedError as denied:
+            raise self._leases.denied(replace(leased, disturbed=disturbed), denied) from None
         except SessionMovedError as moved:
             published = _published_by_another(leased, moved.current)
         return published if published.expires_at else self._leftovers.clean(published)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import (
+    DeniedError,
     DigestInvalidError,
     DirectUploadInvalidError,
     SizeTooLargeError,
@@ -23,6 +24,7 @@ from chalicelib.errors import (
 from chalicelib.limits import PUT_MAXIMUM
 from chalicelib.registry.keys import direct_key
 from chalicelib.registry.outcomes import CheckedObject, Part, PresignedPut, SessionMovedError
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Owner, Session, StoredObject, UploadState
 from chalicelib.registry.upload.closing import Closing
@@ -56,6 +58,7 @@ class DirectUploads:
         self._leftovers = Leftovers(ports, limits)
         self._closing = Closing(ports, limits)
         self._unbegun = UnbegunSessions(ports, limits)
+        self._quotas = Quotas(ports)
         self._parts = DirectParts(ports, limits, self._closing)
         self.url_seconds = int(limits.direct_url)
         """How long a client may take to begin its PUT."""
@@ -65,7 +68,8 @@ class DirectUploads:
     def start(self, repository: str, principal: str, digest: Digest, size: int) -> DirectStatus:
         """Open a session for the bytes of a digest, so many of them. One write.
 
-        Raises DigestInvalidError, SizeTooLargeError for what S3 can't compare or take at once.
+        Raises DigestInvalidError, SizeTooLargeError for what S3 can't compare or take at once,
+        DeniedError where the repository has no room for it.
         """
         if digest.algorithm is not Algorithm.SHA256:
             raise DigestInvalidError(
@@ -75,6 +79,7 @@ class DirectUploads:
             raise SizeTooLargeError(
                 f"one PUT has {PUT_MAXIMUM} bytes at most, not {size}: push in parts, or in chunks"
             )
+        self._quotas.require_room(repository, digest, size)
         session = replace(self._new(repository, principal), claim=digest, direct_size=size)
         self._ports.sessions.create(session)
         return DirectStatus(session, self._presigned(session))
@@ -130,8 +135,9 @@ class DirectUploads:
 
         `digest` is None where the client names none, as it may not if the bytes came in parts;
         `report` is what it says of them, and `deadline` (epoch seconds) when its request ends.
-        Raises DirectUploadInvalidError if the bytes are not there, or not as they have to be, and
-        UploadUnknownError; and what DirectParts.commit raises.
+        Raises DirectUploadInvalidError if the bytes are not there, or not as they have to be,
+        DeniedError where there is no room for them, and UploadUnknownError; and what
+        DirectParts.commit raises.
         """
         session = self._leases.find(owner, session_id, direct=True, refused=True)
         if session.by_parts and digest is None:
@@ -182,7 +188,7 @@ class DirectUploads:
 
     def _known(self, owner: Owner, session_id: str, digest: Digest, deadline: float) -> Session:
         """Do `commit_put` with a session that has an item."""
-        session = self._leases.find(owner, session_id)
+        session = self._leases.find(owner, session_id, refused=True)
         if session.state is UploadState.OPEN:
             raise UploadInvalidError(
                 "this upload has chunks: close it by a PUT, or start a new one",
@@ -202,9 +208,9 @@ class DirectUploads:
             expires_at=now + self._limits.remember,
         )
         try:
-            published = self._ports.metadata.publish(
-                session, committed, key, now, is_there=self._ports.is_there
-            )
+            published = self._quotas.publish(session, committed, key)
+        except DeniedError as denied:
+            raise self._leases.denied(session, denied) from None
         except SessionMovedError:  # another commit would have been found to be this one
             raise UploadUnknownError from None
         return published if published.expires_at else self._leftovers.clean(published)

@@ -85,12 +85,14 @@ class DirectParts:
         A session that is sealed already needs no report, and reads none. Raises
         RequestInvalidError for a report that can't be read (nothing has changed then),
         DirectUploadInvalidError where S3 has other parts, DigestInvalidError where the bytes are
-        others (both end the upload), CommitRunningError, UploadUnknownError.
+        others, DeniedError where there is no room for them (all three end the upload),
+        CommitRunningError, UploadUnknownError.
         """
         if session.state is not UploadState.DIRECT:
             return self._closing.finish(session, digest, deadline)
         _upload_of(session)
         report = self._read(session, digest, raw)
+        self._closing.require_room(session, digest, report.size)
         closed = sealed_with(session, digest, report)
         self._ports.objects.put(report_key(session.id, named(report)), report.dump())
         try:

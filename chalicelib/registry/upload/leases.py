@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from chalicelib.digest import Digest, Hasher
 from chalicelib.errors import (
+    DeniedError,
     DigestInvalidError,
     DirectUploadInvalidError,
     RegistryError,
@@ -173,11 +174,19 @@ class Leases:
             return _after_takeover(moved.current)
         return UploadUnknownError("the bytes of this upload are gone: start a new one")
 
-    def end(self, session: Session, event: Event, refusal: str | None = None) -> Session:
+    def denied(self, session: Session, error: DeniedError) -> DeniedError:
+        """End a session for whose blob there is no room; returns what to tell the client."""
+        with suppress(SessionMovedError):
+            self.end(session, Event.REFUSE, error.message, denied=True)
+        return error
+
+    def end(
+        self, session: Session, event: Event, refusal: str | None = None, *, denied: bool = False
+    ) -> Session:
         """Cancel a session by `event` and clean up after it; raises SessionMovedError.
 
         Its lease is freed and its fence rises; the sweeper looks at it once again. `refusal` is
-        what its client hears from then on.
+        what its client hears from then on, with 403 if it is `denied`.
         """
         ended = replace(
             freed(session),
@@ -187,6 +196,7 @@ class Leases:
             disturbed=session.disturbed or (session.holder is not None and refusal is None),
             sweep_at=self._leftovers.comes_again(session),
             refusal=refusal,
+            denied=denied or None,
         )
         return self._leftovers.clean(self._ports.sessions.write(session, ended))
 
@@ -195,6 +205,8 @@ def over(session: Session) -> RegistryError:
     """Return the error for a request to a cancelled session: why it was refused, if it was."""
     if session.refusal is None:
         return UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
+    if session.denied:
+        return DeniedError(session.refusal)
     if session.staged is None:
         return DirectUploadInvalidError(session.refusal)
     return DigestInvalidError(session.refusal)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from chalicelib.errors import (
+    DeniedError,
     DigestInvalidError,
     DirectUploadInvalidError,
     RegistryError,
@@ -18,6 +19,7 @@ from chalicelib.errors import (
 )
 from chalicelib.registry.keys import own_key
 from chalicelib.registry.outcomes import BYTES_LOST, RecordMissingError, SessionMovedError
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import WORKER, Session, passed_on
 from chalicelib.registry.upload.effects import Effects
@@ -38,6 +40,7 @@ class CommitDriver:
         self._effects = Effects(ports, limits)
         self._leases = Leases(ports, limits)
         self._leftovers = Leftovers(ports, limits)
+        self._quotas = Quotas(ports)
 
     def resume(self, session_id: str, until: float) -> Session | None:
         """Drive a session by its id, in the commit function; None if it is gone.
@@ -136,10 +139,12 @@ class CommitDriver:
         except SessionMovedError as moved:
             return self._moved(known(moved.current), found)
 
-    def end(self, session: Session, event: Event, refusal: str | None = None) -> Session:
+    def end(
+        self, session: Session, event: Event, refusal: str | None = None, *, denied: bool = False
+    ) -> Session:
         """Cancel a session by `event` and clean up, unless another driver has moved it."""
         try:
-            return self._leases.end(session, event, refusal)
+            return self._leases.end(session, event, refusal, denied=denied)
         except SessionMovedError as moved:
             return known(moved.current)
 
@@ -156,16 +161,15 @@ class CommitDriver:
 
     def _publish(self, session: Session, event: Event) -> Session:
         key = None if event is Event.ALREADY_LIVE else own_key(session)
-        now = self._ports.clock.now()
         committed = replace(
             freed(session),
             state=after(session.state, event),
             sweep_at=self._leftovers.comes_again(session),
         )
         try:
-            written = self._ports.metadata.publish(
-                session, committed, key, now, is_there=self._ports.is_there
-            )
+            written = self._quotas.publish(session, committed, key)
+        except DeniedError as denied:
+            return self.end(session, Event.REFUSE, denied.message, denied=True)
         except RecordMissingError:
             return session  # the blob was deleted since: the next step finds it absent
         except SessionMovedError as moved:

@@ -109,7 +109,10 @@ class Event(enum.StrEnum):
     PUBLISH = "publish"
     """The blob's record, the link and the session were written in one transaction."""
     REFUSE = "refuse"
-    """A direct upload's parts are not those reported, or its bytes have another digest."""
+    """A direct upload's parts are not those reported, or its bytes have another digest.
+
+    Or, of any upload, its repository has no room for the blob.
+    """
     LOST = "lost"
     """The bytes that the session names are not in S3."""
     CANCEL = "cancel"
@@ -127,14 +130,17 @@ TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.UNBEGUN, Event.WHOLE): UploadState.COMMITTED,
     (UploadState.UNBEGUN, Event.PUBLISH): UploadState.COMMITTED,
     (UploadState.UNBEGUN, Event.ASSEMBLE): UploadState.ASSEMBLED,
+    (UploadState.UNBEGUN, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.UNBEGUN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.SEAL): UploadState.SEALED,
     (UploadState.OPEN, Event.WHOLE): UploadState.COMMITTED,
+    (UploadState.OPEN, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.OPEN, Event.LOST): UploadState.CANCELLED,
     (UploadState.OPEN, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.OPEN, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.DIRECT, Event.SEAL): UploadState.SEALED,
     (UploadState.DIRECT, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.DIRECT, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.DIRECT, Event.CANCEL): UploadState.CANCELLED,
     (UploadState.DIRECT, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.SEALED, Event.ASSEMBLE): UploadState.ASSEMBLED,
@@ -150,9 +156,11 @@ TABLE: Mapping[tuple[UploadState, Event], UploadState] = {
     (UploadState.ASSEMBLED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.COPY): UploadState.COPIED,
     (UploadState.VERIFIED, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.VERIFIED, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.LOST): UploadState.CANCELLED,
     (UploadState.VERIFIED, Event.EXPIRE): UploadState.CANCELLED,
     (UploadState.COPIED, Event.PUBLISH): UploadState.COMMITTED,
+    (UploadState.COPIED, Event.REFUSE): UploadState.CANCELLED,
     (UploadState.COPIED, Event.EXPIRE): UploadState.CANCELLED,
 }
 

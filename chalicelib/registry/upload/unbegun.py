@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from chalicelib.digest import Algorithm, Digest, Hasher
-from chalicelib.errors import RegistryError, UploadUnknownError
+from chalicelib.errors import DeniedError, RegistryError, UploadUnknownError
 from chalicelib.registry.keys import direct_key, timed_id
+from chalicelib.registry.outcomes import SessionMovedError
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Owner, Session, StoredObject, UploadState
 from chalicelib.registry.tickets import SEPARATOR, Tickets, UploadTicket
@@ -36,6 +38,7 @@ class UnbegunSessions:
         self._ports = ports
         self._limits = limits
         self._tickets = Tickets(ports.ticket_keys)
+        self._quotas = Quotas(ports)
 
     def open(self, owner: Owner, algorithm: Algorithm) -> Session:
         """Return a new session; its `ticket` names it until its first byte has come."""
@@ -67,12 +70,17 @@ class UnbegunSessions:
         """Publish a whole blob, whose digest was compared: one put and one transaction.
 
         Its key is named by no item before, so the sweeper looks for such objects: see `strays`.
+        Raises DeniedError where the repository has no room, and then nothing is left.
         """
+        self._quotas.require_room(unbegun.repository, digest, len(data))
         self._ports.objects.put(direct_key(digest, unbegun.id), data)
         return self._publish(unbegun, digest, len(data), Event.WHOLE)
 
     def publish_put(self, unbegun: Session, digest: Digest, size: int) -> Session:
-        """Publish what the edge has put, and S3 has compared: one transaction."""
+        """Publish what the edge has put, and S3 has compared: one transaction.
+
+        Raises DeniedError likewise: the session is over then, and its object deleted.
+        """
         return self._publish(unbegun, digest, size, Event.PUBLISH)
 
     def stage(self, unbegun: Session, digest: Digest, staged: StoredObject) -> Session:
@@ -97,15 +105,24 @@ class UnbegunSessions:
         return session
 
     def _publish(self, unbegun: Session, digest: Digest, size: int, event: Event) -> Session:
-        key, now = direct_key(digest, unbegun.id), self._ports.clock.now()
+        key = direct_key(digest, unbegun.id)
         committed = replace(self._ended(unbegun, event), claim=digest, offset=size, hash_state=None)
-        published = self._ports.metadata.publish(
-            unbegun, committed, key, now, is_there=self._ports.is_there
-        )
+        try:
+            published = self._quotas.publish(unbegun, committed, key)
+        except DeniedError as denied:
+            self._deny(unbegun, key, denied)
+            raise
         if published.published_key != key:  # and never will be: this session is over
             with suppress(RegistryError):
                 self._ports.objects.delete([key])
         return published
+
+    def _deny(self, unbegun: Session, key: str, denied: DeniedError) -> None:
+        """End a session, so that no other request can publish its object, and delete that."""
+        ended = replace(self._ended(unbegun, Event.REFUSE), refusal=denied.message, denied=True)
+        with suppress(RegistryError, SessionMovedError):
+            self._ports.sessions.create(ended)
+            self._ports.objects.delete([key])
 
     def cancel(self, unbegun: Session) -> None:
         """Cancel a session: afterwards its ticket begins nothing."""

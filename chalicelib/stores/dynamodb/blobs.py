@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
-from chalicelib.registry.model import Link, Record
-from chalicelib.registry.outcomes import RecordMissingError, SessionMovedError
+from chalicelib.registry.model import Covered, Link, Record
+from chalicelib.registry.outcomes import OverQuotaError, RecordMissingError, SessionMovedError
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.client import (
@@ -38,6 +38,7 @@ from chalicelib.stores.dynamodb.expressions import (
 from chalicelib.stores.dynamodb.items import LINK, RECORD, SESSION, session_item
 from chalicelib.stores.dynamodb.keys import link_key, record_key
 from chalicelib.stores.dynamodb.sessions import creation_of, update_of
+from chalicelib.stores.dynamodb.usage import UsageItems
 from chalicelib.telemetry.tally import StoreEvent, current, note
 
 TRIES = 8
@@ -54,8 +55,11 @@ STILL_COUNTED = Clause("#links >= :one", _ONE)
 NOT_COUNTED = Clause("attribute_not_exists(#links) OR #links < :one", _ONE)
 """There is no record, or it counts no link."""
 
-_SESSION, _LINK, _RECORD = range(3)
+_SESSION, _LINK, _RECORD, _HELD = range(4)
 """The place of each action in the transaction that publishes."""
+
+_HELD_OF_LINK = 2
+"""The place of what the repository holds in the transaction that links."""
 
 _DELETED, _RELEASED = range(2)
 """The place of link and record in the transaction that deletes a link."""
@@ -105,6 +109,7 @@ class _Publication(NamedTuple):
     key: str | None
     now: float
     is_there: Callable[[str], bool]
+    covered: Covered | None
 
     def heals(self, record: Record) -> bool:
         """Whether the record's object is gone, which the session's own can stand in for."""
@@ -128,7 +133,7 @@ class _Publication(NamedTuple):
             )
 
 
-class BlobItems:
+class BlobItems(UsageItems):
     """The part of `MetadataStore` that knows blobs: their links and records."""
 
     _dynamo: Dynamo
@@ -157,14 +162,16 @@ class BlobItems:
         records = [RECORD.decode(item) for item in self._dynamo.get_many(self._registry, keys)]
         return {record.digest: record for record in records}
 
-    def add_link(self, repository: str, digest: Digest, now: float) -> Link | None:
+    def add_link(
+        self, repository: str, digest: Digest, now: float, *, covered: Covered | None = None
+    ) -> Link | None:
         """See MetadataStore.add_link; raises UnavailableError if others keep changing both."""
         for _ in range(TRIES):
             found = self._look(repository, digest)
             if found.linked is not None:
                 added = self._touched(found.linked, now)
             elif found.record is not None:
-                added = self._linked(repository, found.record, now)
+                added = self._linked(repository, found.record, now, covered)
             else:
                 return None
             if added is not None:
@@ -196,7 +203,7 @@ class BlobItems:
                 return True
         raise UnavailableError(f"others keep changing the link to {digest}")
 
-    def publish(
+    def publish(  # noqa: PLR0913 - as the port has it
         self,
         before: Session,
         after: Session,
@@ -204,19 +211,22 @@ class BlobItems:
         now: float,
         *,
         is_there: Callable[[str], bool],
+        covered: Covered | None = None,
     ) -> Session:
         """See MetadataStore.publish; raises UnavailableError if others keep changing both."""
         if after.claim is None:
             raise ValueError(f"session {after.id} has no claim to publish")
-        publication = _Publication(before, after, after.claim, key, now, is_there)
+        publication = _Publication(before, after, after.claim, key, now, is_there, covered)
         known = _LinkAndRecord()
         if key is None:
             known = self._look(after.repository, after.claim)
         for _ in range(TRIES):
             written, changes = self._form(publication, known)
             try:
-                self._dynamo.transact(changes)
+                self._dynamo.transact(changes, crowded=covered is not None)
             except TransactionRefusedError as refused:
+                if refused.items.keys() == {_HELD}:
+                    raise OverQuotaError(size=after.offset) from refused
                 if _SESSION not in refused.items:
                     known = _learnt(known, refused)
                     continue
@@ -275,12 +285,22 @@ class BlobItems:
         where = record_key(record.digest)
         return Update(self._registry, where, naming(record.key), set=named, add={"links": links})
 
-    def _linked(self, repository: str, record: Record, now: float) -> Link | None:
+    def _linked(
+        self, repository: str, record: Record, now: float, covered: Covered | None
+    ) -> Link | None:
         """Link to a live record; None if link or record are no longer as they were read."""
         link = Link(repository, record.digest, record.size, record.key, now, self._new_id())
+        changes: list[Change] = [
+            self._link_put(link),
+            self._counted(record.digest, record.key),
+        ]
+        if covered is not None:
+            changes.append(self._added(repository, covered, record.size, 0))
         try:
-            self._dynamo.transact([self._link_put(link), self._counted(record.digest, record.key)])
-        except TransactionRefusedError:
+            self._dynamo.transact(changes, crowded=covered is not None)
+        except TransactionRefusedError as refused:
+            if refused.items.keys() == {_HELD_OF_LINK}:
+                raise OverQuotaError(size=record.size) from refused
             return None
         return link
 
@@ -331,6 +351,8 @@ class BlobItems:
             changes.append(self._healed(record, live, links=0 if link else 1))
         elif link is None:  # else the record counts it already
             changes.append(self._counted(claim, live))
+        if publication.covered is not None and link is None:
+            changes.append(self._added(repository, publication.covered, size, 0))
         return written, changes
 
 

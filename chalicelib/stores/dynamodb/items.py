@@ -13,6 +13,7 @@ from chalicelib.registry.model import (
     CollectorPhase,
     CollectorState,
     Garbage,
+    Holding,
     InUse,
     Link,
     Manifest,
@@ -81,6 +82,7 @@ SESSION = Schema(
         Field("report", codec.DIGEST, optional=True),
         Field("verified_segments", codec.BINARY, optional=True),
         Field("refusal", codec.TEXT, optional=True),
+        Field("denied", codec.FLAG, optional=True),
         Field("disturbed", codec.FLAG),
         Field("sweep_at", codec.TIME, optional=True),
         Field("expires_at", codec.SECONDS, optional=True),
@@ -207,6 +209,17 @@ IN_USE = Schema(
         Field("digests", codec.TEXTS_BY_DIGEST),
         Field("refreshed_at", codec.TIME),
         Field("until", codec.TIME),
+    ),
+)
+
+HOLDING = Schema(
+    Holding,
+    (
+        Field("bytes", codec.WHOLE),
+        Field("tags", codec.WHOLE),
+        Field("rules", codec.WHOLE),
+        Field("counted_at", codec.TIME),
+        Field("version", codec.TEXT),
     ),
 )
 

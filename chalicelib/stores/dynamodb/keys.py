@@ -9,6 +9,7 @@ Table `registry` (kept):
                      HISTORY#<tag>#<time>#<id>       that a tag moved or was deleted (TTL)
                      HISTORY#@<digest>#<time>#<id>   that a manifest was deleted (TTL)
                      INUSE#<source>                  what runs of it, as a source says
+                     USAGE                           what it holds, where a quota covers it
     REPO#<name>#bodies
                      BLOB#<digest>                   a large manifest's link to its body
     BLOB#<digest>    RECORD                          the canonical key, size, links
@@ -224,6 +225,16 @@ def in_use_key(repository: str, source: str) -> Key:
 def in_use_of(repository: str) -> KeyRange:
     """What runs of a repository, as all sources say."""
     return _span(f"{_REPOSITORY}{repository}", f"{_IN_USE}#", None)
+
+
+def usage_key(repository: str) -> Key:
+    """What a repository holds that a quota covers."""
+    return _in_repository(repository, "USAGE")
+
+
+def links_of(repository: str) -> KeyRange:
+    """All links of a repository."""
+    return _span(f"REPO#{repository}", "BLOB#", None)
 
 
 def use_source_key(source: str) -> Key:

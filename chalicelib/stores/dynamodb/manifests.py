@@ -13,6 +13,7 @@ from dataclasses import replace
 from chalicelib.digest import Digest
 from chalicelib.limits import TRANSACTION_TAGS
 from chalicelib.registry.model import (
+    Covered,
     Link,
     Manifest,
     ManifestState,
@@ -22,7 +23,8 @@ from chalicelib.registry.model import (
     TagRow,
     bodies_of,
 )
-from chalicelib.registry.outcomes import ManifestMovedError
+from chalicelib.registry.outcomes import ManifestMovedError, OverQuotaError
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import codec
 from chalicelib.stores.dynamodb.blobs import BlobItems, at_version, likely_record
 from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionRefusedError
@@ -38,6 +40,7 @@ from chalicelib.stores.dynamodb.items import (
     MANIFEST,
     RECORD,
     REFERRER,
+    STORED_RULES,
     TAG,
     change_item,
     manifest_item,
@@ -150,6 +153,8 @@ class ManifestItems(BlobItems):
         tags: Mapping[str, TagRow | None],
         referrer: Referrer | None,
         stamp: Stamp,
+        *,
+        covered: Covered | None = None,
     ) -> None:
         if len(tags) > TRANSACTION_TAGS:
             raise ValueError(
@@ -172,13 +177,18 @@ class ManifestItems(BlobItems):
             )
         ]
         for tag, old in tags.items():
-            changes += self._tagging(manifest, tag, old, stamp)
+            changes += self._tagging(manifest, tag, old, stamp, counted=covered is not None)
         if referrer is not None:
             key = referrer_key(referrer.repository, referrer.subject, referrer.digest)
             changes.append(Put(self._registry, key, REFERRER.encode(referrer)))
+        new = sum(old is None for old in tags.values())
+        if covered is not None and new:
+            changes.append(self._added(manifest.repository, covered, 0, new))
         try:
-            self._dynamo.transact(changes)
+            self._dynamo.transact(changes, crowded=covered is not None)
         except TransactionRefusedError as refused:
+            if covered is not None and new and refused.items.keys() == {len(changes) - 1}:
+                raise OverQuotaError(tags=new) from refused
             raise ManifestMovedError(str(refused)) from refused
 
     def note_pull(self, manifest: Manifest, now: float, since: float) -> None:
@@ -257,16 +267,18 @@ class ManifestItems(BlobItems):
         return {names[item["sk"]["S"]]: TAG.decode(item) for item in items}
 
     def get_tags_and_rules(
-        self, repository: str, tags: Sequence[str]
-    ) -> tuple[Mapping[str, TagRow], str]:
+        self, repository: str, tags: Sequence[str], now: float
+    ) -> tuple[Mapping[str, TagRow], StoredRules | None]:
         names = {tag_key(repository, tag)["sk"]: tag for tag in tags}
         keys = [*(tag_key(repository, tag) for tag in tags), rules_key()]
-        rows, rules = {}, ""
+        rows: dict[str, TagRow] = {}
+        rules: StoredRules | None = None
         for item in self._dynamo.get_many(self._registry, keys):
             if item["pk"]["S"] == rules_key()["pk"]:
-                rules = codec.TEXT.decode(item["text"])
+                rules = STORED_RULES.decode(item)
             else:
                 rows[names[item["sk"]["S"]]] = TAG.decode(item)
+        self._rules = now, rules
         return rows, rules
 
     def tags_of(self, repository: str, digest: Digest) -> Mapping[str, float | None]:
@@ -352,13 +364,17 @@ class ManifestItems(BlobItems):
                 return
 
     def _tagging(
-        self, manifest: Manifest, tag: str, old: TagRow | None, stamp: Stamp
+        self, manifest: Manifest, tag: str, old: TagRow | None, stamp: Stamp, *, counted: bool
     ) -> list[Change]:
-        """Return the writes that move a tag from the manifest it names to this one."""
+        """Return the writes that move a tag from the manifest it names to this one.
+
+        One that is new and `counted` must not be there in any case, or a repeat would count it.
+        """
         repository, digest = manifest.repository, manifest.digest
         unmoved = NO_TAG if old is None else tag_names(old.digest)
         row = TagRow(digest, stamp.at, stamp.by, old.digest if old else None)
-        unmoved |= tagged_by(row, stamp)
+        if old is not None or not counted:
+            unmoved |= tagged_by(row, stamp)
         if old is not None and old.digest == digest:
             row = old
         changes: list[Change] = [

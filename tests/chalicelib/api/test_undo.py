@@ -215,6 +215,7 @@ def test_a_restoration_costs_as_few_requests_as_a_push(registry: RegistryUnderTe
     """One transaction, after the manifest, its tags and what it refers to were read."""
     (digest,) = pushed(registry, "one")
     deleted(registry, digest)
+    registry.ports.metadata.known_rules(registry.clock.now(), 0.0)  # once a minute
     with record_calls(registry.dynamodb, registry.s3) as calls:
         restored(registry, f"digest={digest}")
     wanted = {"GetItem": 1, "BatchGetItem": 2, "TransactWriteItems": 1}

@@ -87,6 +87,7 @@ def told(strict_moto: Backend, caplog: pytest.LogCaptureFixture) -> Told:
         sessions=DynamoSessionStore(dynamodb, under.uploads_table),
         metadata=DynamoMetadataStore(dynamodb, *tables),
     )
+    ports.metadata.known_rules(under.clock.now(), 0.0)  # once a minute: no request's own
     registry = Registry(ports, LIMITS)
     api = Api(lambda: registry, ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024))
     return Told(replace(under, api=api, registry=registry, ports=ports), caplog)

@@ -25,6 +25,7 @@ from chalicelib.registry.model import ManifestState, bodies_of, owner_of_bodies
 from chalicelib.registry.service import Limits
 from chalicelib.registry.session import TERMINAL, Session, UploadState
 from chalicelib.registry.upload.chunks import hasher_of
+from chalicelib.rules.document import parse_rules
 from tests.drills.support.ledger import Ledger, Violation
 from tests.support.memory_objects import etag_of
 
@@ -98,6 +99,7 @@ def check(seen: Snapshot, ledger: Ledger, *, final: bool = False) -> None:
     _tags_and_referrers(seen)
     _history(seen)
     _in_use(seen, ledger)
+    _quotas(seen)
     _sessions(seen, ledger)
     _nothing_unnamed(seen, ledger)
     if final:
@@ -112,7 +114,7 @@ def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None
     for session in seen.sessions.values():
         cancelled = session.state is UploadState.CANCELLED and not session.over_by(now)
         _require(
-            not cancelled or ledger.ends(session.id),
+            not cancelled or ledger.ends(session.id) or session.denied,
             f"{session.id} is cancelled with {session.offset} bytes, and no client cancelled it",
         )
 
@@ -228,6 +230,24 @@ def _in_use(seen: Snapshot, ledger: Ledger) -> None:
         source = seen.sources.get(name)
         there = source is not None and repository in source.repositories
         _require(there, f"a lease of {name} in {repository}, which {source} does not name")
+
+
+def _quotas(seen: Snapshot) -> None:
+    """Require that no repository holds more than it may, or less than it was counted to hold."""
+    rules = parse_rules(seen.rules.text if seen.rules else "")
+    for repository in {place[0] for place in (*seen.links, *seen.tags)}:
+        allowed = rules.allowance(repository)
+        if allowed is None:
+            continue
+        size = sum(link.size for (name, _), link in seen.links.items() if name == repository)
+        tags = sum(name == repository for name, _ in seen.tags)
+        for limit, held in ((allowed.bytes, size), (allowed.tags, tags)):
+            _require(limit is None or held <= limit.most, f"{repository} holds {held} of {limit}")
+        counted = seen.holdings.get(repository)
+        # What was counted under other rules is counted anew before it is gone by.
+        current = counted is not None and seen.rules and counted.rules == seen.rules.version
+        known = not current or (counted and size <= counted.bytes and tags <= counted.tags)
+        _require(known, f"{repository} holds {size} bytes and {tags} tags, and {counted} is known")
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:

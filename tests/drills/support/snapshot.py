@@ -14,6 +14,7 @@ from chalicelib.stores.dynamodb.items import (
     CHANGE,
     COLLECTOR_STATE,
     GARBAGE,
+    HOLDING,
     IN_USE,
     LINK,
     MANIFEST,
@@ -21,6 +22,7 @@ from chalicelib.stores.dynamodb.items import (
     REFERRER,
     RETENTION_STATE,
     SESSION,
+    STORED_RULES,
     TAG,
     USE_SOURCE,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.model import (
         CollectorState,
         Garbage,
+        Holding,
         InUse,
         Link,
         Manifest,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         UseSource,
     )
     from chalicelib.registry.session import Session
+    from chalicelib.rules.document import StoredRules
     from chalicelib.stores.dynamodb.codec import Item
     from tests.drills.support.moto import Wire
     from tests.support.memory_objects import MemoryObjectStore
@@ -73,6 +77,9 @@ class Snapshot:
     in_use: dict[tuple[str, str], InUse] = field(default_factory=dict)
     """By repository and source."""
     sources: dict[str, UseSource] = field(default_factory=dict)
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    """What repositories hold, as counted."""
+    rules: StoredRules | None = None
     searched: str = ""
     """Up to which key the sweeper has looked for strays."""
 
@@ -164,13 +171,17 @@ def _add(seen: Snapshot, item: Item) -> None:
 
 
 def _add_use(seen: Snapshot, item: Item) -> None:
-    """Put an item of what runs where it belongs; any other one is nobody's."""
+    """Put an item of what runs, or of quotas, where it belongs; any other one is nobody's."""
     owner, row = item["pk"]["S"], item["sk"]["S"]
     if row.startswith("INUSE#"):
         lease = IN_USE.decode(item)
         seen.in_use[lease.repository, lease.source] = lease
     elif owner == "INUSE":
         seen.sources[row] = USE_SOURCE.decode(item)
+    elif row == "USAGE":
+        seen.holdings[owner.removeprefix("REPO#")] = HOLDING.decode(item)
+    elif owner == "RULES" and row == "CURRENT":
+        seen.rules = STORED_RULES.decode(item)
 
 
 def _add_state(seen: Snapshot, owner: str, item: Item) -> None:

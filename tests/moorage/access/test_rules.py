@@ -45,6 +45,19 @@ def test_rules_are_set_and_shown(
     assert "team/**" not in done.err
 
 
+def test_quotas_are_set_and_shown(moorage: Command, at: str, tmp_path: Path) -> None:
+    """As one section of the document; a pattern that matches nothing is said."""
+    file = tmp_path / "rules.json"
+    quota = {"name": "teams", "repositories": ["nobody/*"], "bytes": "50 GiB"}
+    file.write_text(json.dumps({"quotas": [quota]}))
+    done = moorage(f"rules set {file} {at}")
+    assert (done.status, "nobody/* matches no repository" in done.err) == (0, True)
+    assert json.loads(moorage(f"rules show {at}").out) == {"quotas": [quota]}
+    file.write_text(json.dumps({"quotas": [{**quota, "bytes": "50"}]}))
+    refused = moorage(f"rules set {file} {at}")
+    assert (refused.status, "quotas[0].bytes: '50' is no size" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("{", "can't be read as JSON"), ('{"imutable": []}', "which is none of")]
 )

@@ -174,6 +174,9 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "since": NOW,
         "mark": "nonce",
         "record": Record(digest, "key", 1, 0, NOW),
+        "age": 60.0,
+        "rules": 1,
+        "covered": None,
         "garbage": [Garbage("key", digest, 1, NOW)],
         "facts": CatalogFacts(NOW, 1, 1, 0, 1),
     }

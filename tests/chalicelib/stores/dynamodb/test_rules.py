@@ -50,13 +50,13 @@ def test_tags_and_rules_are_one_request(fresh_stores: Stores) -> None:
     """A push reads the rules with the tags that it is to move."""
     metadata, name = fresh_stores.metadata, fresh_name()
     live = push_manifest(metadata, a_manifest(repository=name), "v1")
-    assert metadata.get_tags_and_rules(name, ["v1", "v2"])[1] == ""
+    assert metadata.get_tags_and_rules(name, ["v1", "v2"], NOW)[1] is None
     rules = DynamoRulesStore(fresh_stores.client, fresh_stores.registry_table)
     rules.replace(None, FIRST)
-    rows, text = metadata.get_tags_and_rules(name, ["v1", "v2"])
+    rows, stored = metadata.get_tags_and_rules(name, ["v1", "v2"], NOW)
     assert {tag: row.digest for tag, row in rows.items()} == {"v1": live.digest}
-    assert (rows["v1"].tagged_at, text) == (STAMP.at, FIRST.text)
-    assert metadata.get_tags_and_rules(name, []) == ({}, FIRST.text)
+    assert (rows["v1"].tagged_at, stored) == (STAMP.at, FIRST)
+    assert metadata.get_tags_and_rules(name, [], NOW) == ({}, FIRST)
     assert rules.repositories() == []
     metadata.add_repository(name)
     assert rules.repositories() == [name]
@@ -65,5 +65,5 @@ def test_tags_and_rules_are_one_request(fresh_stores: Stores) -> None:
 def test_it_is_one_request_over_the_wire(dynamo: Stores) -> None:
     """However many tags: up to what one batch holds."""
     with record_calls(dynamo.client) as calls:
-        dynamo.metadata.get_tags_and_rules(fresh_name(), [f"v{n}" for n in range(99)])
+        dynamo.metadata.get_tags_and_rules(fresh_name(), [f"v{n}" for n in range(99)], NOW)
     assert dict(calls.operations("dynamodb")) == {"BatchGetItem": 1}
