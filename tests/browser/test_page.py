@@ -336,6 +336,16 @@ def test_every_view_fits_and_can_be_read_by_everybody(
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         page.screenshot(path=SHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
         assert serious_faults(page) == [], name
+    visit(page, open_registry, VIEWS["repository"])
+    box = page.get_by_role("checkbox", name="Choose v1.5.0")
+    box.focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Delete 1…").press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Frees")
+    page.screenshot(path=SHOTS / f"deletion-{scheme}-{width}.png")
+    assert serious_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def serious_faults(page: Page) -> list[str]:

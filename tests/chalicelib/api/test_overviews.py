@@ -261,6 +261,7 @@ def test_repositories_are_found_by_how_their_names_begin(registry: RegistryUnder
     [
         ("nowhere/_moorage/tags", 404, "NAME_UNKNOWN"),
         ("nowhere/_moorage/images", 404, "NAME_UNKNOWN"),
+        ("nowhere/_moorage/usage", 404, "NAME_UNKNOWN"),
         (f"{NAME}/_moorage/tags?n=x", 400, "PAGINATION_NUMBER_INVALID"),
         (f"{NAME}/_moorage/images?n=-1", 400, "PAGINATION_NUMBER_INVALID"),
         (f"{NAME}/_moorage/images?last=x", 400, "DIGEST_INVALID"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.registry.model import CatalogFacts
+
 if TYPE_CHECKING:
     from tests.moorage.repo.conftest import Run, Served
 
@@ -23,6 +25,22 @@ def test_repositories_are_listed(served: Served, run: Run) -> None:
     assert [line.split()[0] for line in some[1:]] == [f"team/{number:04}" for number in range(10)]
     assert some[1].split()[1] == "unknown"
     assert "no repository that you may pull" in run(f"repo list {served.host}/none")[1]
+
+
+def test_facts_are_written_for_people(served: Served, run: Run) -> None:
+    """In the row of the list; of who has none they are unknown, and null as JSON."""
+    for name in ("a/b", "a/c"):
+        served.memory.metadata.add_repository(name)
+    whole = CatalogFacts(1.7e9, 3, 4, 1, 10**10, 1.6e9, None, 10**9, 4 * 10**9, 7 * 10**9)
+    served.memory.metadata.note_facts("a/b", whole)
+    head, one, two = run(f"repo list {served.host}")[0].splitlines()
+    columns = ["a/b", "10.0 GB", "6.0 GB", "0.16", "1.0 GB", "3", "2020-09-13 12:26:40Z"]
+    assert re.split(r"\s{2,}", one) == [*columns, "none noted"]
+    assert re.split(r"\s{2,}", two) == ["a/c", *["unknown"] * 7]
+    assert head.split()[0] == "NAME"
+    rows = json.loads(run(f"repo list {served.host} --json")[0])
+    assert rows[1] == {"name": "a/c", "facts": None}
+    assert rows[0]["facts"]["as_of"] == "2023-11-14T22:13:20Z"
 
 
 def test_a_repository_shows_its_tags(served: Served, run: Run) -> None:

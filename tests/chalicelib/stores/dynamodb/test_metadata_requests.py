@@ -114,6 +114,7 @@ def test_all_other_reads_are_strongly_consistent(dynamo: Stores, repository: str
         metadata.get_record(digest)
         metadata.get_records([digest])
         metadata.list_manifests(repository, None, 1)
+        metadata.list_links(repository, None, 1)
         metadata.list_tag_rows(repository, None, 1)
         metadata.get_manifest(repository, digest)
         metadata.get_manifests(repository, [digest])
@@ -126,7 +127,7 @@ def test_all_other_reads_are_strongly_consistent(dynamo: Stores, repository: str
         metadata.delete_tag(repository, "v1", STAMP)
         metadata.delete_link(repository, digest)
     reads = [call.params for call in calls.of("dynamodb") if call.operation in READS]
-    assert len(reads) == 16
+    assert len(reads) == 17
     for params in reads:
         tables = params.get("RequestItems", {"": params}).values()
         assert all(table.get("ConsistentRead") for table in tables), params
