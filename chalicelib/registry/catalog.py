@@ -5,7 +5,7 @@ catalog, so that one read of that is a list with all facts. This module must nev
 changed, nor count what may be wrong: what is unknown is None.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,32 +63,30 @@ class Catalog:
 
     def _divided(self, repository: str, facts: CatalogFacts) -> CatalogFacts:
         """Look up what its images name and what others link to; too much of it stays unknown."""
-        named = self._named(repository)
-        linked = own = billed = unused = count = 0
+        sizes: dict[Digest, int] = {}
+        own = billed = 0
         for links in self._links(repository):
-            count += len(links)
-            if count > MOST:
+            sizes |= {link.digest: link.size for link in links}
+            if len(sizes) > MOST:
                 return facts
             records = self._metadata.get_records([link.digest for link in links])
             for link in links:
                 record = records.get(link.digest)
                 users = max(record.links, 1) if record else 1
-                linked += link.size
                 billed += link.size // users
                 own += link.size if users == 1 else 0
-                unused += link.size if named is not None and link.digest not in named else 0
         return replace(
             facts,
             # Of one reading, so that no part is more than the whole.
-            linked_bytes=linked,
+            linked_bytes=sum(sizes.values()),
             own_bytes=own,
             billed_bytes=billed,
-            unused_bytes=None if named is None else unused,
+            unused_bytes=self._unused(repository, sizes),
         )
 
-    def _named(self, repository: str) -> set[Digest] | None:
-        """Return what its manifests name, in whatever state; None if that takes too long."""
-        named: set[Digest] = set()
+    def _unused(self, repository: str, sizes: Mapping[Digest, int]) -> int | None:
+        """Return the bytes that no manifest names, in whatever state; None if that is unknown."""
+        unnamed = dict(sizes)
         after: Digest | None = None
         count = 0
         while count <= MOST:
@@ -97,9 +95,10 @@ class Catalog:
                 if manifest.references is None:
                     return None
                 # A large one's body may be among the links, as 0.1 stored it.
-                named.update(manifest.references, (manifest.digest,))
+                for digest in (*manifest.references, manifest.digest):
+                    unnamed.pop(digest, None)
             if not page.more:
-                return named
+                return sum(unnamed.values())
             count += len(page.items)
             after = page.items[-1].digest
         return None
