@@ -8,6 +8,7 @@ never call a drill good that did not run.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +39,7 @@ from tests.drills.support.schedule import following, read
 from tests.drills.support.worlds import TablesWorld, ministack_world, moto_world
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.drills.support.worlds import World
 
@@ -153,15 +155,28 @@ def costs() -> dict[str, float]:
 
 def do(job: str, run: Run) -> Figures:
     """Do one job; one that breaks is a loss."""
-    logging.disable(logging.CRITICAL)
     name, _, number = job.partition("/")
+    gc.freeze()  # the modules and what they hold
     figures, began = Figures(), _seconds()
-    with figures.losing("job", job), reached_rows() as reached:
+    # A mutant that does not run tells so by an error in the log.
+    level = logging.WARNING if name == "mutants" else logging.CRITICAL
+    with figures.losing("job", job), _quiet(level), reached_rows() as reached:
         figures.add(KINDS[name].work(int(number), run))
         if name != "mutants":  # a mutant may go along any row
             figures.rows = reached
     figures.seconds = round(_seconds() - began, 1)
     return figures
+
+
+@contextmanager
+def _quiet(level: int) -> Iterator[None]:
+    """Log nothing of a level, nor below it."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _seconds() -> float:

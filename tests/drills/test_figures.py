@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,7 @@ def test_the_command_ends_as_a_whole_run_does(
     with pytest.raises(SystemExit, match="1"):
         drills.main(["--sum", files["1/2"]])
     assert "run what is missing" in capsys.readouterr().err
+    assert not logging.root.manager.disable
 
 
 def sum_of(jobs: int, losses: list[Loss]) -> Figures:

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.digest import Digest
 from chalicelib.registry import deletions
 from chalicelib.registry.model import InUse
+from chalicelib.registry.service import Limits
 from chalicelib.stores.dynamodb import keys
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import IN_USE
@@ -25,9 +26,10 @@ from tests.chalicelib.api.pushing import (
     put,
 )
 from tests.support.calls import record_calls
+from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
-    from tests.support.registries import RegistryUnderTest
+    from tests.emulators.backends import Backend
 
 CONFIG = 2
 """Bytes of the config that all images here share."""
@@ -142,10 +144,11 @@ def test_the_body_of_a_large_manifest_goes_with_it(registry: RegistryUnderTest) 
 
 
 def test_references_that_no_item_holds_are_read(
-    registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
+    strict_moto: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of more than a thousand; and if there are too many such manifests, it is unknown."""
-    body = image(registry, *(str(number).encode() for number in range(1001)))
+    """Of more than an item has; and if there are too many such manifests, it is unknown."""
+    registry = registry_over(strict_moto.fresh(), Limits(references_inline=9))
+    body = image(registry, *(str(number).encode() for number in range(10)))
     large = str(Digest.of(body))
     assert put(registry, "large", body).status == 201
     small = push(registry, "small", b"7", b"of small alone")

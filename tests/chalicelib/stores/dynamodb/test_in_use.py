@@ -126,7 +126,8 @@ def test_what_is_too_long_is_told_or_goes_without_words(
     [lease] = stores.metadata.in_use(name)
     assert lease.digests == dict.fromkeys(many, "")
     more = {name: {fresh_digest(): "" for _ in range(5200)}}
-    for too_large in (more, {f"team/{number:0250}": many for number in range(900)}):
+    one = {fresh_digest(): ""}
+    for too_large in (more, {f"team/{number:0250}": one for number in range(900)}):
         with pytest.raises(InUseTooLargeError, match="divide it into several sources"):
             refresh(writer, source, too_large, NOW + 60)
     assert stores.metadata.in_use(name) == [lease]
