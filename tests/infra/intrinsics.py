@@ -7,6 +7,7 @@ Sources: AWS CloudFormation User Guide, "Intrinsic function reference" and "Cond
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import dataclass, field
@@ -126,10 +127,17 @@ class _NoManagedPolicies:
 
 def transformed(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return a template of CloudFormation's own resources; raises what the library raises."""
+    result: dict[str, Any] = json.loads(_transformed(json.dumps(template), json.dumps(parameters)))
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _transformed(template: str, parameters: str) -> str:
+    """Return it as JSON: most deployments of the tests are of one template, and this takes long."""
     # The watch over all tests imports this module, and few of them need what is slow to load.
     from samtranslator.translator.transform import transform  # noqa: PLC0415 - as said
 
-    copy = json.loads(json.dumps(template))
     with mock.patch.dict(os.environ, _REGION):
-        result: dict[str, Any] = transform(copy, dict(parameters), _NoManagedPolicies())
-    return result
+        return json.dumps(
+            transform(json.loads(template), json.loads(parameters), _NoManagedPolicies())
+        )
