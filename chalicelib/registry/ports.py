@@ -452,6 +452,9 @@ class MetadataStore(Protocol):
     def garbage(self, limit: int) -> Sequence[Garbage]:
         """Read the first rows of garbage, at most `limit` of them."""
 
+    def get_garbage(self, keys: Sequence[str]) -> Sequence[Garbage]:
+        """Read the rows of garbage of some keys, 100 a request; absent ones are left out."""
+
     def forget_garbage(self, garbage: Sequence[Garbage]) -> None:
         """Delete rows of garbage, 100 a request; absent ones are no error."""
 

@@ -458,13 +458,9 @@ class Collector:
         self._delete_garbage([each for each in findings if each.digest not in kept], run)
 
     def _delete_garbage(self, findings: Sequence[GarbageFinding], run: _Run) -> None:
-        now = self._ports.clock.now()
-        garbage = [
-            Garbage(each.key, each.digest, each.size, now)
-            for each in findings
-            if each.key is not None and each.digest is not None
-        ]
-        run.deleted(self._records.delete(garbage))
+        """Delete what is listed and has a row of garbage: a list is a file, and may say anything."""
+        listed = [each.key for each in findings if each.key is not None]
+        run.deleted(self._records.delete(self._metadata.get_garbage(listed)))
 
     def _delete_strays(self, findings: Sequence[GarbageFinding], run: _Run) -> None:
         listed = [ListedObject(each.key, each.size) for each in findings if each.key is not None]

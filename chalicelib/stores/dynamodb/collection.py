@@ -137,6 +137,10 @@ class CollectedItems(ManifestItems):
         items, _ = self._dynamo.query_page(self._registry, all_garbage(), limit)
         return [GARBAGE.decode(item) for item in items]
 
+    def get_garbage(self, keys: Sequence[str]) -> Sequence[Garbage]:
+        rows = self._dynamo.get_many(self._registry, [garbage_key(key) for key in keys])
+        return [GARBAGE.decode(row) for row in rows]
+
     def forget_garbage(self, garbage: Sequence[Garbage]) -> None:
         rows = [Delete(self._registry, garbage_key(each.key)) for each in garbage]
         for start in range(0, len(rows), BATCH_KEYS):

@@ -56,7 +56,7 @@ def test_without_a_document_there_are_no_rules() -> None:
         ("{", "can't be read as JSON"),
         ("[]", "not a JSON object"),
         ('{"immutable": [], "immutable": []}', "can't be read"),
-        ('{"imutable": []}', "'imutable', which is none of immutable, retention"),
+        ('{"imutable": []}', "'imutable', which is none of immutable, quotas, retention"),
         ('{"immutable": {}}', "must be a list"),
         (document(1), "is no object"),
         (document(immutable(tag=["v*"])), "'tag', which is none of"),

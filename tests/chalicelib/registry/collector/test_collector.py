@@ -349,6 +349,20 @@ def test_a_list_can_be_deleted_again(shop: Shop) -> None:
     assert list(shop.collector.preview()) == []
 
 
+@pytest.mark.parametrize("kind", [FindingKind.GARBAGE, FindingKind.BLOB, FindingKind.STRAY])
+def test_a_list_that_names_what_is_in_use_deletes_none_of_it(shop: Shop, kind: FindingKind) -> None:
+    """A list is a file, and may be old or written by hand: the key of a live blob stays."""
+    for data in (b"in use", b"{}"):
+        shop.blob(data)
+    shop.put(image(b"in use"))
+    shop.wait(GRACE)
+    (key,) = (key for key, data in shop.objects.items() if data == b"in use")
+    listed = GarbageFinding(kind, None, Digest.of(b"another one"), key, 6, "")
+    done = shop.collector.run(shop.time + 600, only=[listed])
+    assert (done.objects, done.errors) == (0, 0)
+    assert shop.objects[key] == b"in use"
+
+
 def test_a_list_longer_than_the_time_is_not_finished(shop: Shop) -> None:
     """It says so."""
     full(shop)

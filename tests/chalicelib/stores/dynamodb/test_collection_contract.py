@@ -202,6 +202,7 @@ def test_a_record_goes_with_a_row_of_garbage(stores: Stores) -> None:
     row = Garbage(record.key, record.digest, SIZE, LATER)
     assert row in stores.metadata.garbage(1000)
     assert stores.metadata.drop_record(record, LATER)
+    assert stores.metadata.get_garbage([row.key, "blobs/none"]) == [row]
     stores.metadata.forget_garbage([row])
     assert row not in stores.metadata.garbage(1000)
     stores.metadata.forget_garbage([row])
