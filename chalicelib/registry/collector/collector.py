@@ -458,7 +458,7 @@ class Collector:
         self._delete_garbage([each for each in findings if each.digest not in kept], run)
 
     def _delete_garbage(self, findings: Sequence[GarbageFinding], run: _Run) -> None:
-        """Delete what is listed and has a row of garbage: a list is a file, and may say anything."""
+        """Delete what is listed and has a row of garbage: a list may say anything."""
         listed = [each.key for each in findings if each.key is not None]
         run.deleted(self._records.delete(self._metadata.get_garbage(listed)))
 
