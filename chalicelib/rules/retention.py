@@ -64,9 +64,10 @@ class RetentionRule:
             return f"keeps {of}"
         if self.keep_last is not None:
             return f"keeps the last {self.keep_last} of {of}"
-        if self.days_since_push is not None:
-            return f"lets {of} go {self.days_since_push} days after the last push"
-        return f"lets {of} go {self.days_since_pull} days after the last pull"
+        days, last = self.days_since_push, "push"
+        if days is None:
+            days, last = self.days_since_pull, "pull"
+        return f"lets {of} go {days} {'day' if days == 1 else 'days'} after the last {last}"
 
     def is_for(self, repository: str) -> bool:
         """Whether it is a rule of this repository."""

@@ -67,6 +67,7 @@ def test_a_rule_is_of_repositories_and_tags() -> None:
     ("changes", "words"),
     [
         ({}, "lets tags * go 14 days after the last push"),
+        ({"expire": {"days_since_pull": 1}}, "lets tags * go 1 day after the last pull"),
         ({"expire": None, "keep": "always", "tags": ["v*", "stable"]}, "keeps tags v*, stable"),
         ({"expire": None, "keep": {"last": 3}}, "keeps the last 3 of tags *"),
         (
