@@ -51,9 +51,9 @@ _head_mode = option(
 @option(
     "--edge-port",
     PORT,
-    "where clients that PUT a blob whole push, as through CloudFront; 0 takes a free port",
-    "5001",
-    "EDGE_PORT",
+    "where clients that PUT a blob whole push, as through CloudFront; 0 takes a free port;"
+    " by default 5001, or a free port if the gateway's is one",
+    variable="EDGE_PORT",
 )
 @option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
 @_head_mode

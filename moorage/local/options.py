@@ -22,12 +22,15 @@ _NOT_INHERITED = (
     "MOORAGE_URL",
 )
 _AIRPLAY_PORT = 5000
+_EDGE_PORT = 5001
 _HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
     """The options: a port of 0 is any free one, no `aws_endpoint` means moto.
+
+    `edge_port` is 5001 where nobody says another one, and a free one where the gateway's is.
 
     `inline_limit` is in bytes; None: the registry's own default. With `auth` access is controlled,
     and the admin's API token is written to `admin_token_file`, or printed. Gateway and proxy answer
@@ -37,7 +40,7 @@ class LocalOptions:
 
     gateway_port: int = 8000
     proxy_port: int = 5000
-    edge_port: int = 5001
+    edge_port: int | None = None
     aws_endpoint: str | None = None
     head_mode: str = "body"
     inline_limit: int | None = None
@@ -67,7 +70,10 @@ def with_ports(options: LocalOptions) -> LocalOptions:
             "without access control there is no admin: give --auth (or AUTH=1) too, or no"
             " --admin-token-file (or ADMIN_TOKEN_FILE)"
         )
-    wanted = {name: getattr(options, f"{name}_port") for name in ("gateway", "proxy", "edge")}
+    edge = options.edge_port
+    if edge is None:
+        edge = _EDGE_PORT if options.gateway_port else 0
+    wanted = {"gateway": options.gateway_port, "proxy": options.proxy_port, "edge": edge}
     chosen: dict[str, int] = {}
     for name, port in wanted.items():
         twin = next((other for other, taken in chosen.items() if port == taken), None)

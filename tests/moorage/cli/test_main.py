@@ -40,8 +40,8 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
 @pytest.mark.parametrize(
     ("variables", "words", "expected"),
     [
-        # `moorage local` alone means moto, and the ports 8000, 5000 and 5001.
-        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000, edge_port=5001)),
+        # `moorage local` alone means moto, and the ports 8000 and 5000.
+        ("", "", LocalOptions(gateway_port=8000, proxy_port=5000)),
         ("EDGE_PORT=5003", "", LocalOptions(edge_port=5003)),
         ("GATEWAY_PORT=8001 PROXY_PORT=5001", "--proxy-port 5002", LocalOptions(8001, 5002)),
         ("GATEWAY_PORT= PROXY_PORT=", "", LocalOptions()),

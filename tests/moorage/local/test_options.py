@@ -68,6 +68,18 @@ def test_a_token_file_without_access_control_is_refused() -> None:
         with_ports(LocalOptions(admin_token_file=Path("token")))
 
 
+@pytest.mark.parametrize(("gateway", "edge"), [(8000, 5001), (0, 5003)])
+def test_the_edge_has_its_own_port_unless_the_gateway_has_any(
+    monkeypatch: pytest.MonkeyPatch, gateway: int, edge: int
+) -> None:
+    """So that a second registry on this machine needs no third option."""
+    free = iter((5002, 5003))
+    monkeypatch.setattr(ports, "problem", lambda _: None)
+    monkeypatch.setattr(ports, "free_port", lambda **_: next(free))
+    options = with_ports(LocalOptions(gateway_port=gateway, proxy_port=5000))
+    assert (options.gateway_port, options.edge_port) == (gateway or 5002, edge)
+
+
 def test_ports_that_may_be_any_become_free_ones() -> None:
     """They differ, and the URL of the gateway has its port."""
     options = with_ports(LocalOptions(gateway_port=0, proxy_port=0, edge_port=0))
