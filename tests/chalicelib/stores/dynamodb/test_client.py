@@ -154,6 +154,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "now": NOW,
         "until": NOW + 1,
         "key": "key",
+        "keys": ["key"],
         "is_there": always,
         "repository": "a",
         "digest": digest,
