@@ -143,6 +143,17 @@ def pushed_by_all(host: str, workspaces: list[Workspace], number: int) -> list[P
         return sorted((each for found in lists for each in found), key=lambda each: each.tag)
 
 
+def deleted_by_all(workspaces: list[Workspace], images: list[PushedImage]) -> None:
+    """Delete images with all their manifests, several at once."""
+
+    def some(first: int) -> None:
+        for number in range(first, len(images), len(workspaces)):
+            delete(workspaces[first], images[number], number)
+
+    with ThreadPoolExecutor(len(workspaces)) as pool:
+        list(pool.map(some, range(len(workspaces))))
+
+
 def pulled_whole(workspaces: list[Workspace], pushed: list[PushedImage]) -> None:
     """Pull all images, several at once; each is what was pushed."""
 
@@ -192,8 +203,7 @@ def test_what_the_dry_run_lists_is_what_goes(tmp_path: Path) -> None:
             brought_back(own, pushed[0])
             until_two(runs)
         gone = pushed[1::3]
-        for number, image in enumerate(gone):
-            delete(own, image, number)
+        deleted_by_all(workspaces, gone)
         blob(own, pushed[0].name)
         held.let_pass(15)
         time.sleep(1.1)
