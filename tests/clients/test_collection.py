@@ -206,7 +206,7 @@ def test_what_the_dry_run_lists_is_what_goes(tmp_path: Path) -> None:
         deleted_by_all(workspaces, gone)
         blob(own, pushed[0].name)
         held.let_pass(15)
-        time.sleep(1.1)
+        time.sleep(3.5)  # a record waits for three times the grace: see limits_of
 
         listed = moorage(own, f"{gc} --dry-run")
         objects, links = held.objects(), held.links()

@@ -115,7 +115,7 @@ def test_a_url_is_a_read_or_a_put() -> None:
             "DeleteObjects",
             {"Bucket": "b", "Delete": {"Objects": [{"Key": "k", "VersionId": "v"}]}},
         ),
-        ("dynamodb", "Scan", NAMED),
+        ("dynamodb", "BatchWriteItem", NAMED),
         ("dynamodb", "ExecuteStatement", {"Statement": ""}),
         ("iam", "GetRole", {}),
     ],
