@@ -42,8 +42,11 @@ class Blobs:
         The client relies on the answer, so a link that the collector may be about to delete is
         touched first. Then, and whenever `look` is set, the object store is asked for the bytes: a
         client that is told that they are gone brings them again, and its push heals the record.
+        The same where the record is lost: a reader still finds the bytes by the link.
         """
         link = self.find(repository, digest)
+        if not link.recorded:
+            raise BlobUnknownError
         fresh = self._fresh(link)
         if (look or not fresh) and not self._ports.is_there(link.key):
             raise BlobUnknownError

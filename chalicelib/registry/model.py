@@ -25,6 +25,8 @@ class Link:
     """A fresh random value at each write."""
     mark: str | None = None
     """The nonce of a collector that is about to decide on this link; None when unmarked."""
+    recorded: bool = True
+    """Not stored: False if the blob's record was looked for with the link, and is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,11 @@ class CollectorState:
     records: int = 0
     freed: int = 0
     """Bytes of the records that are gone."""
+    lists: bool | None = None
+    """Whether the pass ends with a listing; None: it is not time for one.
+
+    False: a link that the pass has seen has no record, or may have none.
+    """
 
 
 class Covered(NamedTuple):

@@ -114,13 +114,19 @@ class Sweeper:
     def _searches(self, now: float) -> Iterator[Work]:
         """Looks for strays, a page each; none follows one that failed, which left no mark."""
         last, before = direct_keys_from(now - self._limits.stray_age), None
-        while (first := self._searched()) != before and first < last:
+        while (first := self._searched(now)) != before and first < last:
             before = first
             yield partial(self._search, first, last)
 
-    def _searched(self) -> str:
-        """Return the key after which the search goes on."""
-        return max(self._ports.sessions.searched(), direct_keys_from(0))
+    def _searched(self, now: float) -> str:
+        """Return the key after which the search goes on: of a session that still has its item.
+
+        If the session has published it, that is. An older object whose record is lost would be
+        taken for a stray, though a link names it: old ones are left to the collector, which asks
+        for the records of all links before it lists.
+        """
+        oldest = now - self._limits.remember + self._limits.sweep_again
+        return max(self._ports.sessions.searched(), direct_keys_from(oldest))
 
     def _search(self, first: str, last: str) -> SweepOutcome | None:
         look = self._strays.look(first, last)

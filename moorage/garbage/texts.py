@@ -59,7 +59,9 @@ def previewed(findings: Sequence[GarbageFinding]) -> Iterator[str]:
     else:
         yield "nothing would go"
     yield "what is in the trash, or was pushed of late, stays: `moorage usage` counts it"
-    yield from _skipped({e.repository or "": e.reason for e in findings if e not in going})
+    skipped = [each for each in findings if each.kind is FindingKind.SKIPPED]
+    yield from _skipped({each.repository: each.reason for each in skipped if each.repository})
+    yield from (each.reason for each in skipped if not each.repository)
 
 
 def report_values(report: CollectReport) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def reported(report: CollectReport) -> Iterator[str]:
     yield from _skipped(report.skipped)
     if report.lost:
         lost = _plural(len(report.lost), "blob is", "blobs are")
-        yield f"{lost} lost, and can't be pulled until somebody pushes it again:"
+        yield f"{lost} lost, the bytes or the record, until somebody pushes it again:"
         yield from _first(report.lost)
     if report.errors:
         yield f"{_plural(report.errors, 'error')}: see the lines above; run it again"

@@ -103,7 +103,13 @@ from chalicelib.stores.dynamodb.client import ConditionFailedError, TransactionR
 from chalicelib.stores.dynamodb.collection import CollectedItems
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
-from chalicelib.stores.dynamodb.keys import manifest_key, record_key, tag_key, tagged_key
+from chalicelib.stores.dynamodb.keys import (
+    manifest_key,
+    record_key,
+    session_key,
+    tag_key,
+    tagged_key,
+)
 from chalicelib.stores.dynamodb.manifests import ManifestItems, tag_names
 from chalicelib.stores.dynamodb.retention import RetentionItems
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
@@ -361,6 +367,25 @@ def garbage_that_is_named() -> None:
         Records(ports, SMALL).delete([row])
     if not stage.world.snapshot().objects:
         raise Violation("an object that a record names was deleted as garbage")
+
+
+def a_record_that_is_lost() -> None:
+    """Lose a record by hand, and all that the sweeper knows: nobody deletes what a link names."""
+    stage = Stage(TablesWorld(), Ledger())
+    images.live(stage)
+    ports = stage.world.ports(Gate())
+    record = ports.metadata.get_record(Digest.of(images.LAYERS[0]))
+    if record is None:
+        raise Violation("a layer was pushed, and has no record")
+    store: Any = ports.metadata
+    store._dynamo.write(Delete(store._registry, record_key(record.digest)))  # noqa: SLF001 - no operation does that
+    session = session_key(record.key.split("/")[1])
+    store._dynamo.write(Delete(store._uploads, session))  # noqa: SLF001 - likewise
+    stage.world.clock.sleep(garbage.WEEK)
+    stage.registry().sweeper.sweep(stage.world.clock.now() + 600)
+    garbage.once(stage.client(), None)
+    if record.key not in stage.world.snapshot().objects:
+        raise Violation("an object that a link names was deleted, as its record is lost")
 
 
 def a_record_renamed() -> None:
@@ -1341,7 +1366,7 @@ def _(_: Original, _self: Strays, listed: list[object], *, end: bool) -> list[ob
     raced=["PUT, sweeper, nobody has begun", "PUT, sweeper, at the end of the ticket"],
 )
 def _(searches: Original, self: Sweeper, now: float) -> object:
-    return searches(self, now + 48 * 3600)
+    return searches(self, now + self._limits.stray_age)
 
 
 @rule(
@@ -2271,6 +2296,24 @@ def _(save: Original, *arguments: object) -> object:
 def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> bool:
     del end
     return True
+
+
+@rule("no link lacks its record", "without_record", Links, checked=[a_record_that_is_lost])
+def _(_: Original, *_what: object) -> list[Digest]:
+    return []
+
+
+@rule(
+    "a run forgets what it missed", "_look_for_records", Collector, checked=[a_record_that_is_lost]
+)
+def _(look: Original, self: Collector, seen: object, run: Any) -> None:  # noqa: ANN401 - a run
+    look(self, seen, run)
+    run.all_recorded = True
+
+
+@rule("the sweeper looks at old objects", "_searched", Sweeper, checked=[a_record_that_is_lost])
+def _(searched: Original, self: Sweeper, now: float) -> object:
+    return searched(self, now - 1e6)
 
 
 @rule("a stray has no age", "opened_at", strays, raced=["collect, PUT, nobody has begun"])

@@ -59,6 +59,8 @@ _RANGES = (("blobs/", "blobs/~"), ("direct/", "direct/~"))
 
 _USED = "it was used meanwhile"
 
+_UNRECORDED = "objects that nothing names stay, until all links have their records"
+
 
 @dataclass
 class _Run:
@@ -78,6 +80,8 @@ class _Run:
     lost: list[str] = field(default_factory=list)
     errors: int = 0
     began_at: float | None = None
+    all_recorded: bool = True
+    """False once a link has no record, or may have none."""
 
     def report(self, *, finished: bool) -> CollectReport:
         return CollectReport(
@@ -168,9 +172,9 @@ class Collector:
     def _is_over(self, run: _Run) -> bool:
         return self._ports.clock.now() >= run.until
 
-    def _day(self) -> Day:
+    def _day(self, *, asks_all: bool) -> Day:
         now = self._ports.clock.now()
-        return Day(now, now - self._limits.link_grace)
+        return Day(now, now - self._limits.link_grace, asks_all)
 
     # a pass
 
@@ -198,21 +202,32 @@ class Collector:
         return state.phase is CollectorPhase.IDLE and began + self._limits.collect_every <= now
 
     def _begun(self, state: CollectorState, stored: CollectorState | None) -> CollectorState:
+        now, listed = self._ports.clock.now(), state.listed_at
         begun = CollectorState(
             state.version,
             CollectorPhase.WALK,
-            began_at=self._ports.clock.now(),
+            began_at=now,
             finished_at=state.finished_at,
             listed_at=state.listed_at,
+            lists=True if listed is None or listed + self._limits.list_every <= now else None,
         )
         return self._metadata.save_collector_state(stored, begun)
 
     def _after_walk(self, state: CollectorState) -> CollectorState:
-        """Return what follows the walk: the listing, if it is time for one, or the end."""
-        now, listed = self._ports.clock.now(), state.listed_at
-        if listed is None or listed + self._limits.list_every <= now:
+        """Return what follows the walk: the listing, if it is time for one, or the end.
+
+        A link whose record is lost can still be pulled: its own key names the object, which a
+        listing would take for a stray. So there is none before all links have their records.
+        """
+        if state.lists:
             return replace(state, phase=CollectorPhase.LIST, place=None)
-        return replace(state, phase=CollectorPhase.IDLE, place=None, finished_at=now)
+        if state.lists is not None:
+            _log.error("the bucket is not listed: %s", _UNRECORDED)
+        return self._over(state)
+
+    def _over(self, state: CollectorState) -> CollectorState:
+        now = self._ports.clock.now()
+        return replace(state, phase=CollectorPhase.IDLE, place=None, finished_at=now, lists=None)
 
     def _empty(self, run: _Run) -> None:
         with self._surviving("deleting garbage", run):
@@ -234,9 +249,10 @@ class Collector:
                 links=base.links + run.links,
                 records=base.records + run.records,
                 freed=base.freed + run.released,
+                lists=base.lists and run.all_recorded,
             )
 
-        day = self._day()
+        day = self._day(asks_all=base.lists is not None)
         for found in homes_and_rows(self._metadata.scan(place), day):
             if isinstance(found, SeenHome):
                 if not self._judge(found, run):
@@ -276,7 +292,7 @@ class Collector:
             except UnknownReferencesError as error:
                 run.skipped[seen.home] = str(error)
                 _log.warning("nothing of %s is collected: %s", seen.home, error)
-            self._look_for_records(seen, run)
+        self._look_for_records(seen, run)
         if owner_of_bodies(seen.home) is None:
             run.repositories += 1
             with self._surviving(f"noting what {seen.home} is", run):
@@ -309,11 +325,15 @@ class Collector:
         return became.swept
 
     def _look_for_records(self, seen: SeenHome, run: _Run) -> None:
-        """Report links that are in use and have no record: a thirtieth of them each day."""
-        recorded = self._metadata.get_records(seen.due) if seen.due else {}
-        for digest in seen.due:
-            if digest not in recorded and self._metadata.get_link(seen.home, digest) is not None:
-                run.lose(f"{seen.home} links to {digest}, which has no record")
+        """Report links that stay and have no record: of a thirtieth each day, of all at times."""
+        are_recorded = False
+        with self._surviving(f"looking for the records of {seen.home}", run):
+            lost = self._links.without_record(seen.home, seen.asked)
+            for digest in lost:
+                run.lose(f"{seen.home} links to {digest}, which has no record: push it again")
+            # A row that can't be read may be such a link.
+            are_recorded = not lost and seen.damaged is None
+        run.all_recorded = run.all_recorded and are_recorded
 
     def _to_judge(self, row: ScannedRow, day: Day, run: _Run) -> list[Record]:
         """Return a row's record if there is anything to do about it now."""
@@ -351,11 +371,9 @@ class Collector:
                 run.deleted(look.strays)
                 after, more = look.after, look.more
                 state = self._metadata.save_collector_state(state, replace(state, place=after))
-        now = self._ports.clock.now()
-        over = replace(state, phase=CollectorPhase.IDLE, place=None, finished_at=now)
-        return self._metadata.save_collector_state(
-            state, replace(over, listed_at=state.began_at or now)
-        )
+        over = self._over(state)
+        over = replace(over, listed_at=state.began_at or over.finished_at)
+        return self._metadata.save_collector_state(state, over)
 
     # a list
 
@@ -366,16 +384,20 @@ class Collector:
         """
         going: Counter[Digest] = Counter()
         used: dict[Digest, float] = {}
-        day = self._day()
+        all_recorded = True
+        day = self._day(asks_all=True)
         for found in homes_and_rows(self._metadata.scan(None), day):
             if not isinstance(found, SeenHome):
                 yield from self._found(found, day.now)
                 continue
+            old: list[Link] = []
             try:
                 old = self._unnamed(found)
             except UnknownReferencesError as error:
                 yield GarbageFinding(FindingKind.SKIPPED, found.home, None, None, 0, str(error))
-                continue
+            lost = set(self._links.without_record(found.home, found.asked))
+            if found.damaged is not None or lost - {link.digest for link in old}:
+                all_recorded = False
             for link in old:
                 going[link.digest] += 1
                 used[link.digest] = max(link.touched_at, used.get(link.digest, 0.0))
@@ -387,7 +409,10 @@ class Collector:
                 after = replace(record, links=record.links - going[digest], released_at=at)
                 if self._records.is_over(after, day.now):
                     yield _of_record(record, "all repositories that link to it lose their links")
-        yield from self._found_strays()
+        if all_recorded:
+            yield from self._found_strays()
+        else:
+            yield GarbageFinding(FindingKind.SKIPPED, None, None, None, 0, _UNRECORDED)
 
     def _found(self, row: ScannedRow, now: float) -> Iterator[GarbageFinding]:
         match row.value:
@@ -420,10 +445,16 @@ class Collector:
                     self._sweep_listed(home, batch, run)
         if run.errors:
             return False  # what those links keep would be said to be in use
+        strays = of_kind[FindingKind.STRAY]
+        if strays and not self._look_for_all_records(run):
+            if self._is_over(run) or run.errors:
+                return False
+            run.left += [replace(each, reason=_UNRECORDED) for each in strays]
+            strays = []
         work = (
             (self._drop_listed, of_kind[FindingKind.BLOB]),
             (self._delete_garbage, of_kind[FindingKind.GARBAGE]),
-            (self._delete_strays, of_kind[FindingKind.STRAY]),
+            (self._delete_strays, strays),
         )
         for delete, listed in work:
             for batch in _batches(listed, S3_KEYS):
@@ -433,10 +464,20 @@ class Collector:
                     delete(batch, run)
         return not run.errors
 
+    def _look_for_all_records(self, run: _Run) -> bool:
+        """Whether all links have their records; False, too, if there was no time to ask."""
+        rows = self._metadata.scan(None)
+        for found in homes_and_rows(rows, self._day(asks_all=True)):
+            if self._is_over(run):
+                return False
+            if isinstance(found, SeenHome):
+                self._look_for_records(found, run)
+        return run.all_recorded
+
     def _sweep_listed(self, home: str, findings: Sequence[GarbageFinding], run: _Run) -> None:
         digests = [each.digest for each in findings if each.digest is not None]
         links = self._metadata.get_links(home, digests).values()
-        before = self._day().before
+        before = self._day(asks_all=False).before
         run.left += [_of_link(link, _USED) for link in links if link.touched_at > before]
         try:
             self._sweep(home, [link for link in links if link.touched_at <= before], run)

@@ -98,6 +98,17 @@ class Links:
         kept = self._metadata.get_manifests(repository, [link.digest for link in links])
         return [link for link in links if link.digest not in kept]
 
+    def without_record(self, home: str, digests: Sequence[Digest]) -> list[Digest]:
+        """Return which of some digests a home links to, while no record names their objects."""
+        missing = self._not_recorded(digests)
+        links = self._metadata.get_links(home, missing) if missing else {}
+        # A link that has come meanwhile has brought its record.
+        return self._not_recorded(list(links))
+
+    def _not_recorded(self, digests: Sequence[Digest]) -> list[Digest]:
+        recorded = self._metadata.get_records(digests) if digests else {}
+        return [digest for digest in digests if digest not in recorded]
+
     def _named(self, home: str, digests: set[Digest]) -> AbstractSet[Digest]:
         """Return which of some digests a home's manifests name now, strongly consistent."""
         repository = owner_of_bodies(home)

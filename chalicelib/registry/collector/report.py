@@ -23,7 +23,10 @@ class FindingKind(StrEnum):
     STRAY = "stray"
     """An object that no record names, and that nobody can publish any more."""
     SKIPPED = "skipped"
-    """A repository of which nothing is deleted, for the reason that is given."""
+    """A repository of which nothing is deleted, for the reason that is given.
+
+    Without a repository: all objects that no record names.
+    """
 
 
 @dataclass(frozen=True, slots=True)

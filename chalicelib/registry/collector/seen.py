@@ -36,6 +36,8 @@ class Day(NamedTuple):
 
     now: float
     before: float
+    asks_all: bool = False
+    """Whether the records of all links are asked for, as they are before a listing."""
 
     def has_turn(self, digest: Digest) -> bool:
         """Whether the record of a digest is looked at on this day."""
@@ -96,8 +98,13 @@ class SeenHome:
             self._note(digest)
 
     def _note(self, digest: Digest) -> None:
-        if self.day.has_turn(digest):
+        if self.day.asks_all or self.day.has_turn(digest):
             self.due.append(digest)
+
+    @property
+    def asked(self) -> list[Digest]:
+        """Return the digests whose records are asked for: before a listing, of all links."""
+        return [*self.due, *self.old] if self.day.asks_all else self.due
 
     def facts(self, waste: int | None) -> RepositoryFacts:
         """Return what is known of a repository."""

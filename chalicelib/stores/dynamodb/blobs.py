@@ -95,8 +95,10 @@ class _LinkAndRecord(NamedTuple):
     @property
     def linked(self) -> Link | None:
         """The link, naming the object that the record names."""
-        if self.link is None or self.record is None:
-            return self.link
+        if self.link is None:
+            return None
+        if self.record is None:
+            return replace(self.link, recorded=False)
         return replace(self.link, key=self.record.key)
 
 

@@ -136,6 +136,7 @@ COLLECTOR_STATE = Schema(
         Field("links", codec.WHOLE),
         Field("records", codec.WHOLE),
         Field("freed", codec.WHOLE),
+        Field("lists", codec.FLAG, optional=True),
     ),
 )
 

@@ -20,7 +20,9 @@ from chalicelib.registry.service import Limits
 from chalicelib.registry.session import UploadState
 from chalicelib.registry.sweeper import SweepOutcome
 from chalicelib.registry.upload.runner import CommitDriver
+from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import session_item
+from chalicelib.stores.dynamodb.keys import record_key, searched_key, session_key
 from tests.chalicelib.registry.sessions import (
     BYTES,
     CLAIM,
@@ -32,7 +34,13 @@ from tests.chalicelib.registry.sessions import (
     sweep,
 )
 from tests.support.calls import record_calls
-from tests.support.registries import MemoryRegistry, registry_in_memory, registry_over
+from tests.support.registries import (
+    REGISTRY,
+    UPLOADS,
+    MemoryRegistry,
+    registry_in_memory,
+    registry_over,
+)
 from tests.support.values import NOW, a_manifest, a_session, as_sealed
 
 if TYPE_CHECKING:
@@ -303,6 +311,24 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     with record_calls(registry.dynamodb) as again:
         assert registry.registry.sweeper.sweep(now + 600).outcomes == {}
     assert again.count() == 8 + 3
+
+
+def test_a_blob_whose_record_is_lost_stays_though_nobody_knows_how_far_the_search_was(
+    memory: MemoryRegistry,
+) -> None:
+    """Once its session's item is gone, too: old objects are left to the collector."""
+    digest = Digest.of(BYTES)
+    memory.registry.uploads.put_whole(NAME, "ann", digest, BYTES)
+    (key,) = memory.objects.objects
+    session_id = key.split("/")[1]
+    memory.tables.delete_item(TableName=REGISTRY, Key=key_attributes(record_key(digest)))
+    assert sweep(memory, LIMITS.stray_age + 60) == {}
+    memory.tables.delete_item(TableName=UPLOADS, Key=key_attributes(searched_key()))
+    # DynamoDB drops it two days after its end.
+    memory.clock.sleep(LIMITS.remember)
+    memory.tables.delete_item(TableName=UPLOADS, Key=key_attributes(session_key(session_id)))
+    assert sweep(memory, 0) == {}
+    assert memory.objects.objects == {key: BYTES}
 
 
 def test_strays_of_more_than_one_page_are_all_deleted(memory: MemoryRegistry) -> None:

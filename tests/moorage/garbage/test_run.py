@@ -156,7 +156,7 @@ def test_a_lost_blob_is_named_and_makes_the_status_1(
     registry.ports.objects.delete([record.key])
     done = moorage(f"gc {at}")
     assert done.status == 1
-    assert "1 blob is lost, and can't be pulled until somebody pushes it again:" in done.err
+    assert "1 blob is lost, the bytes or the record, until somebody pushes it again:" in done.err
     assert str(Digest.of(data)) in done.err
 
 

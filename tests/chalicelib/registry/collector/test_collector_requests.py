@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
+from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.service import Limits
 from tests.chalicelib.registry.collector.pushing import image
 from tests.support.calls import record_calls
@@ -66,6 +67,25 @@ def test_a_quiet_pass_reads_all_rows_once_and_writes_its_state(strict_moto: Back
         assert asked == {**noted, "PutItem": 2, "Query": 2, "Scan": 1}
         assert turns["BatchGetItem"] <= repositories
         assert turns["HeadObject"] <= 2
+
+
+def test_a_pass_that_lists_the_bucket_asks_for_the_records_of_all_links(
+    strict_moto: Backend,
+) -> None:
+    """100 a request, each repository's apart; those of all objects are read once more."""
+    layers = [b"%d" % number for number in range(130)]
+    registry = registry_over(strict_moto.fresh(), Limits())
+    for name in ("team/app", "team/other"):
+        for data in (b"{}", *layers):
+            target = f"{name}/blobs/uploads?digest={Digest.of(data)}"
+            assert registry.ask("POST", target, data).status == 201
+        assert registry.ask("PUT", f"{name}/manifests/v1", image(*layers)).status == 201
+    registry.clock.offset += DAYS
+    collector = Collector(registry.ports, Limits())  # which notes no facts
+    with record_calls(registry.s3, registry.dynamodb) as calls:
+        assert collector.run(registry.clock.now() + 600).finished
+    assert Counter(calls.operations("s3"))["ListObjectsV2"] == 2
+    assert Counter(calls.operations("dynamodb"))["BatchGetItem"] == 2 * 2 + 2
 
 
 def test_what_a_blob_costs_that_goes(strict_moto: Backend) -> None:

@@ -9,8 +9,6 @@ import logging
 from typing import TYPE_CHECKING
 from unittest import mock
 
-import pytest
-
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.dynamodb.items import RECORD
@@ -25,6 +23,8 @@ from tests.chalicelib.registry.collector.pushing import (
 )
 
 if TYPE_CHECKING:
+    import pytest
+
     from chalicelib.registry.collector.report import CollectReport
 
 GRACE = LIMITS.record_grace
@@ -105,26 +105,39 @@ def a_month(shop: Shop) -> list[CollectReport]:
     return reports
 
 
-@pytest.mark.parametrize("what", ["object", "record"])
-def test_what_is_lost_is_reported_once_a_month_and_healed_by_a_push(
-    shop: Shop, what: str, caplog: pytest.LogCaptureFixture
+def test_an_object_that_is_lost_is_reported_once_a_month_and_healed_by_a_push(
+    shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A blob that a manifest names, and whose object or record is gone: an error in the log."""
+    """A blob that a manifest names, and whose object is gone: an error in the log."""
     shop.push(b"layer")
     digest = Digest.of(b"layer")
-    if what == "object":
-        del shop.objects[record(shop, digest).key]
-    else:
-        shop.drop(record_key(digest))
+    del shop.objects[record(shop, digest).key]
     lost = [text for report in a_month(shop) for text in report.lost]
     assert len(lost) == 1
     assert str(digest) in lost[0]
     assert [each.message for each in caplog.records if each.levelno == logging.ERROR] == [
         f"lost: {lost[0]}"
     ]
-    if what == "object":
-        shop.blob(b"layer", OTHER)
-        assert [report.lost for report in a_month(shop) if report.lost] == []
+    shop.blob(b"layer", OTHER)
+    assert [report.lost for report in a_month(shop) if report.lost] == []
+
+
+def test_a_record_that_is_lost_is_reported_once_a_month_while_no_listing_is_due(shop: Shop) -> None:
+    """A thirtieth of all links is asked about each day."""
+    shop.push(b"layer")
+    shop.wait(LIMITS.link_grace + 1)
+    shop.collect()
+    digest = Digest.of(b"layer")
+    shop.drop(record_key(digest))
+    lost: list[str] = []
+    for _ in range(29):
+        shop.wait(DAY)
+        lost += shop.collector.run(shop.time + 600).lost
+    assert len(lost) <= 1
+    shop.wait(DAY)
+    lost += shop.collector.run(shop.time + 600).lost
+    assert lost
+    assert {f"{NAME} links to {digest}, which has no record: push it again"} == set(lost)
 
 
 def test_a_record_whose_object_is_gone_is_collected_like_any_other(shop: Shop) -> None:

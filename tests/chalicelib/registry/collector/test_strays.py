@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import pytest
+
 from chalicelib.digest import Digest
+from chalicelib.errors import BlobUnknownError, UnavailableError
+from chalicelib.registry.collector.links import Links, UnknownReferencesError
+from chalicelib.registry.collector.report import FindingKind
 from chalicelib.registry.keys import canonical_key, direct_key, timed_id
+from chalicelib.registry.model import bodies_of
 from chalicelib.registry.session import UploadState
+from chalicelib.stores.dynamodb.keys import link_key, record_key
 from tests.chalicelib.registry.collector.pushing import (
     DAY,
     LIMITS,
     NAME,
     Shop,
+    before,
     record,
 )
 from tests.support.registries import UPLOADS
@@ -101,3 +109,147 @@ def test_a_bucket_of_many_pages_is_listed_to_its_end(shop: Shop) -> None:
             reports.append(shop.collector.run(shop.time + 600))
     assert [report.objects for report in reports] == [2000, 500, 0][: len(reports)]
     assert shop.objects == {}
+
+
+# Links whose records are lost
+
+LAYER = Digest.of(b"layer")
+STRAY = canonical_key(Digest.of(b"stray"), "c0ffee")
+
+
+def spoiled(shop: Shop) -> str:
+    """Push an image, lose the record of its layer, and put a stray; return the layer's key."""
+    shop.push(b"layer")
+    key = record(shop, LAYER).key
+    shop.drop(record_key(LAYER))
+    shop.wait(30 * DAY)
+    # DynamoDB drops the session's item two days after its end.
+    shop.memory.tables.delete_item(TableName=UPLOADS, Key={"session": {"S": key.split("/")[1]}})
+    shop.objects[STRAY] = b"stray"
+    return key
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_no_pass_lists_the_bucket_while_a_link_has_no_record(
+    shop: Shop, caplog: pytest.LogCaptureFixture, *, touched: bool
+) -> None:
+    """The link's own key names bytes that a listing would delete; it waits until that is mended."""
+    key = spoiled(shop)
+    if touched:
+        (link,) = shop.metadata.get_links(NAME, [LAYER]).values()
+        assert shop.metadata.touch_link(link, shop.time)
+    for _ in range(3):
+        done = shop.collector.run(shop.time + 600)
+        assert done.finished
+        assert done.lost == (f"{NAME} links to {LAYER}, which has no record: push it again",)
+        assert {key, STRAY} <= shop.objects.keys()
+        shop.wait(DAY)
+    assert sum("the bucket is not listed" in each.message for each in caplog.records) == 3
+    assert shop.registry.blobs.read(shop.registry.blobs.find(NAME, LAYER)) == b"layer"
+
+
+def test_a_lost_record_is_made_anew_by_a_push_of_the_image(shop: Shop) -> None:
+    """A client that asks first is told to send the layer, while a pull finds the bytes."""
+    key = spoiled(shop)
+    blobs = shop.registry.blobs
+    with pytest.raises(BlobUnknownError):
+        blobs.stat(NAME, LAYER)
+    assert blobs.read(blobs.find(NAME, LAYER)) == b"layer"
+    shop.push(b"layer")
+    made = record(shop, LAYER)
+    assert (made.links, made.key != key) == (1, True)
+    assert blobs.stat(NAME, LAYER).key == made.key
+    done = shop.collector.run(shop.time + 600)
+    assert (done.lost, done.errors, done.objects) == ((), 0, 2)
+    assert not {key, STRAY} & shop.objects.keys()
+    assert shop.objects[made.key] == b"layer"
+
+
+@pytest.mark.parametrize("how", ["body", "skipped", "damaged"])
+def test_links_of_each_home_are_asked_about(shop: Shop, how: str) -> None:
+    """Of manifests' bodies, and those that stay as what a manifest names is not known."""
+    if how == "body":
+        lost, home = shop.push(b"layer", note="x" * 5000), bodies_of(NAME)
+    else:
+        lost, home = shop.blob(b"nobody names this"), NAME
+    key = record(shop, lost).key
+    shop.drop(record_key(lost))
+    if how == "damaged":
+        shop.change(link_key(NAME, lost), size=None)
+    shop.wait(30 * DAY)
+    unknown = mock.patch.object(
+        Links,
+        "_named",
+        side_effect=UnknownReferencesError("?"),
+    )
+    with unknown:
+        done = shop.collector.run(shop.time + 600)
+    assert key in shop.objects
+    assert [str(lost) in text and home in text for text in done.lost] == (
+        [] if how == "damaged" else [True]
+    )
+
+
+def test_what_could_not_be_asked_is_not_known_to_be_recorded(shop: Shop) -> None:
+    """An error is no answer: the pass makes no listing, and the next one does."""
+    shop.push(b"layer")
+    shop.objects[STRAY] = b"stray"
+    with mock.patch.object(Links, "without_record", side_effect=UnavailableError):
+        done = shop.collector.run(shop.time + 600)
+    assert (done.errors, done.finished) == (1, True)
+    assert STRAY in shop.objects
+    shop.wait(DAY)
+    assert shop.collector.run(shop.time + 600).objects == 1
+
+
+def test_a_run_that_goes_on_knows_what_the_last_one_has_seen(shop: Shop) -> None:
+    """A pass of many runs makes no listing, though only its first run met the link."""
+    key = spoiled(shop)
+    for number in range(4):
+        shop.push(b"{}", name=f"zoo/{number}")
+    shop.wait(DAY)
+    runs: list[CollectReport] = []
+    with before(shop, "get_records", lambda: shop.wait(40)):
+        while not (runs and runs[-1].finished):
+            runs.append(shop.collector.run(shop.time + 60))
+    assert len(runs) > 1
+    assert [bool(each.lost) for each in runs].count(True) == 1
+    assert not runs[-1].lost
+    assert {key, STRAY} <= shop.objects.keys()
+
+
+def test_a_link_that_comes_with_its_record_meanwhile_is_not_lost(shop: Shop) -> None:
+    """It was gone when the records were asked for, and is pushed before the links are."""
+    spoiled(shop)
+    with before(shop, "get_links", lambda: shop.blob(b"layer")):
+        done = shop.collector.run(shop.time + 600)
+    assert done.lost == ()
+
+
+def test_a_preview_and_its_list_leave_strays_while_a_link_has_no_record(shop: Shop) -> None:
+    """A preview says so; a list that was made before deletes all but the strays."""
+    shop.push(b"layer")
+    shop.wait(30 * DAY)
+    shop.objects[STRAY] = b"stray"
+    (finding,) = shop.collector.preview()
+    shop.drop(record_key(LAYER))
+    (skipped,) = shop.collector.preview()
+    assert (skipped.kind, skipped.repository) == (FindingKind.SKIPPED, None)
+    done = shop.collector.run(shop.time + 600, only=[finding, skipped])
+    assert (done.objects, [each.key for each in done.left]) == (0, [STRAY])
+    assert len(done.lost) == 1
+    shop.blob(b"layer")
+    assert shop.collector.run(shop.time + 600, only=[finding]).objects == 1
+
+
+def test_a_link_without_record_that_goes_keeps_no_listing(shop: Shop) -> None:
+    """No manifest names it: it goes, and then its bytes are strays. A preview says the same."""
+    lost = shop.blob(b"nobody names this")
+    key = record(shop, lost).key
+    shop.drop(record_key(lost))
+    shop.wait(30 * DAY)
+    shop.memory.tables.delete_item(TableName=UPLOADS, Key={"session": {"S": key.split("/")[1]}})
+    found = {each.kind for each in shop.collector.preview()}
+    assert found == {FindingKind.LINK, FindingKind.STRAY}
+    done = shop.collector.run(shop.time + 600)
+    assert (done.healed, done.objects, done.lost) == (1, 1, ())

@@ -52,14 +52,17 @@ FULL: list[tuple[Schema[Any], object]] = [
     (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark")),
     (RECORD, Record(DIGEST, "key", 1, 2, NOW)),
     (GARBAGE, Garbage("key", DIGEST, 1, NOW)),
-    (COLLECTOR_STATE, CollectorState("v", CollectorPhase.LIST, "key", NOW, NOW, NOW, 1, 2, 3, 4)),
+    (
+        COLLECTOR_STATE,
+        CollectorState("v", CollectorPhase.LIST, "key", NOW, NOW, NOW, 1, 2, 3, 4, lists=True),
+    ),
     (RETENTION_STATE, RetentionState(NOW, "rules", "a", NOW, "v")),
     (MANIFEST, a_full_manifest()),
     (TAG, TagRow(DIGEST, NOW, "credential:a", SUBJECT)),
     (CHANGE, TagChange("a", "v1", DIGEST, SUBJECT, NOW, NOW + 1, "credential:a", "v1#1#x")),
     (REFERRER, a_referrer(a_manifest(), SUBJECT)),
 ]
-UNSTORED = {SESSION: {"ticket"}}
+UNSTORED = {SESSION: {"ticket"}, LINK: {"recorded"}}
 """What a value has while it has no item."""
 FIELDS = [
     pytest.param(schema, value, field, id=f"{schema.kind.__name__}-{field.name}")

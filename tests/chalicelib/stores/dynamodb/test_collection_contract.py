@@ -260,7 +260,7 @@ def test_the_state_is_written_by_who_has_read_it(fresh_stores: Stores) -> None:
     first = metadata.save_collector_state(None, CollectorState(""))
     assert metadata.collector_state() == first
     full = CollectorState(
-        "", CollectorPhase.LIST, "blobs/a", NOW, NOW + 1.5, NOW + 2.5, 1, 2, 3, 2**40
+        "", CollectorPhase.LIST, "blobs/a", NOW, NOW + 1.5, NOW + 2.5, 1, 2, 3, 2**40, lists=False
     )
     second = metadata.save_collector_state(first, full)
     assert metadata.collector_state() == second == replace(full, version=second.version)
