@@ -6,6 +6,7 @@ Location of an upload.
 
 import asyncio
 import io
+import re
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,8 @@ _MOST_REDIRECTS = 5
 _CHALLENGES = ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUFFER = 256 * 1024
+_OF_RIGHTS = re.compile(r"access|authori[sz]ed|denied|forbidden|grant|may not|permission|scope")
+"""In what a registry says where a login lacks a right; a quota or an immutable tag says its own."""
 
 
 class RegistryClient:
@@ -232,10 +235,12 @@ class RegistryClient:
 
 def refusal(client: RegistryClient, answer: UpstreamResponse, what: str) -> TransferError:
     """Return the error for an answer that is not the one hoped for; `what` was to be done."""
-    said = HttpResponse(answer.status, Message(), answer.body).message()
+    response = HttpResponse(answer.status, Message(), answer.body)
+    said = response.message()
+    lacks_right = not response.error() or _OF_RIGHTS.search(said.lower())
     advice = {
         HTTPStatus.UNAUTHORIZED: f": {LOG_IN}",
-        HTTPStatus.FORBIDDEN: ": ask the registry's owner for that right",
+        HTTPStatus.FORBIDDEN: ": ask the registry's owner for that right" if lacks_right else "",
         HTTPStatus.NOT_FOUND: ": look at the name",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ": the registry takes smaller requests only; give a"
         " smaller --chunk-size",

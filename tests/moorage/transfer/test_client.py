@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 import subprocess
@@ -12,8 +13,10 @@ from unittest import mock
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
-from moorage.transfer.client import RegistryClient
+from moorage.common.patience import UpstreamResponse
+from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.places import registry_place
 from tests.moorage.transfer.images import Content, noise
@@ -169,3 +172,25 @@ def in_a_process(*words: str, **variables: str) -> subprocess.CompletedProcess[s
         check=False,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "advised"),
+    [
+        ("this login may not do that here: ask for a grant", True),
+        ("requested access to the resource is denied", True),
+        ("permission_denied: write_package", True),
+        ("User is not authorized", True),
+        (None, True),
+        ("team/app is full: the quota 'small' allows it 1 GB, it holds 1 GB", False),
+        ("tag v1 is immutable by the rule 'releases' and names sha256:0", False),
+    ],
+)
+def test_who_lacks_a_right_is_told_whom_to_ask(message: str | None, *, advised: bool) -> None:
+    """Another 403 says itself what is to be done: of a quota, or an immutable tag."""
+    errors = [] if message is None else [{"code": "DENIED", "message": message}]
+    answer = UpstreamResponse(403, CIMultiDict(), json.dumps({"errors": errors}).encode())
+    client = mock.Mock(spec=RegistryClient, place=registry_place("r.example/team/app:v1"))
+    told = str(refusal(client, answer, "to push v1"))
+    assert told.startswith("r.example/team/app: to push v1 is refused (status 403")
+    assert told.endswith(": ask the registry's owner for that right") is advised
