@@ -23,7 +23,7 @@ from chalicelib.routes import PAGE_FILES
 from chalicelib.telemetry import log
 from chalicelib.wiring import registry as wiring
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 CACHE_SECONDS = 60
 """How long API Gateway keeps the authorizer's result for an Authorization header."""
 
@@ -64,6 +64,15 @@ def root() -> Response:
 def below() -> Response:
     """Answer everything below /v2/; Chalice gives a greedy path to no argument."""
     return to_chalice(answer(wiring.api, partial(current, app)))
+
+
+def options() -> Response:
+    """Answer what methods there are: no authorizer runs, for a browser asks without a login."""
+    return to_chalice(answer(wiring.api, partial(current, app)))
+
+
+for path in ("/", "/{proxy+}"):
+    app.route(path, methods=["OPTIONS"], content_types=[])(options)
 
 
 @app.route("/_token", methods=["GET", "HEAD", "POST", "OPTIONS"], content_types=[])

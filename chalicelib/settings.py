@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from chalicelib.limits import LAMBDA_BODY
+from chalicelib.origins import parse_origins
 
 _INLINE_LIMIT = 64 * 1024
 _MANIFEST_LIMIT = 4_500_000
@@ -78,6 +79,8 @@ class Settings(NamedTuple):
     """The function that hashes parts of large uploads; None: this process does."""
     direct_from: "tuple[Network, ...]" = ()
     """Networks whose clients download from S3 itself, though they ask the edge."""
+    cors_origins: tuple[str, ...] = ()
+    """Of which origins pages may read answers; EVERY_ORIGIN alone is all. None by default."""
     open: bool = False
     """Whether there is no access control: a local registry."""
     emulated: bool = False
@@ -103,6 +106,7 @@ class Settings(NamedTuple):
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
             verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
             direct_from=reader.networks("DIRECT_FROM"),
+            cors_origins=reader.origins("CORS_ORIGINS"),
             open=reader.choice("AUTH", ("on", "off")) == "off",
             emulated=any(map(environment.get, _ENDPOINTS)),
         )
@@ -128,6 +132,7 @@ class ApiOptions(NamedTuple):
     head_strategy: HeadStrategy
     manifest_limit: int
     direct_from: "tuple[Network, ...]" = ()
+    cors_origins: tuple[str, ...] = ()
     realm: str = ""
     """The token endpoint's URL, which challenges name; empty: they are the gateway's."""
     service: str = ""
@@ -255,6 +260,12 @@ class _Reader(NamedTuple):
             raise SettingsError(
                 f"MOORAGE_{name} must be networks such as 10.0.0.0/8 2001:db8::/32: {error}"
             ) from None
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        try:
+            return parse_origins(self.environment.get(f"MOORAGE_{name}", ""))
+        except ValueError as error:
+            raise SettingsError(f"MOORAGE_{name}: {error}") from None
 
     def flag(self, name: str) -> bool:
         return self.choice(name, ("0", "1")) == "1"

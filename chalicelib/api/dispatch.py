@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.api.authorization import AccessControl, OpenAccess
+from chalicelib.api.cors import cors_headers
 from chalicelib.api.headers import COMMIT_RUNNING, direct_location, session_named, upload_headers
 from chalicelib.api.messages import Request, Response
 from chalicelib.content_range import content_range
@@ -110,7 +111,9 @@ class Api:
             _log.exception("%s: %s %s failed", request.request_id, request.method, request.path)
             code, response = _FAULT, _fault()
         _write(_line(request, found, response, tally, code))
-        return Response(response.status, {**_VERSION, **response.headers}, response.body)
+        shared = cors_headers(self._options.cors_origins, request, response.headers)
+        headers = {**_VERSION, **shared, **response.headers}
+        return Response(response.status, headers, response.body)
 
     def _handled(self, found: RouteMatch, request: Request) -> Response:
         """Call the handler, with what it is served by."""

@@ -169,6 +169,7 @@ def api() -> Api:
         head_strategy=config.head_strategy,
         manifest_limit=config.manifest_limit,
         direct_from=config.direct_from,
+        cors_origins=config.cors_origins,
     )
     access = access_settings()
     if access is None:

@@ -47,6 +47,12 @@ _PARAMETERS = (
         "CIDR,...|region",
         "networks that download from S3, not the edge",
     ),
+    (
+        "cors-origins",
+        "CorsOrigins",
+        "ORIGIN,...|*",
+        f"origins of pages of other sites that may ask, such as https://ui.example.com; {_EMPTIED}",
+    ),
     ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
     ("request-rate", "RequestRate", "N", "requests a second, above which clients hear 429"),
     ("request-burst", "RequestBurst", "N", "requests at once, likewise"),

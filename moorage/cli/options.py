@@ -104,6 +104,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    from chalicelib.origins import parse_origins  # noqa: PLC0415 - likewise
+
+    parse_origins(text)
+    return text
+
+
 def _host(text: str) -> str:
     from moorage.common.hosts import EVERY_HOST, host_key  # noqa: PLC0415 - likewise
 
@@ -126,3 +133,4 @@ LIFE = ParsedText("time", _life)
 """Seconds above 0, or None for `never`."""
 URL = ParsedText("url", _url)
 HOST = ParsedText("name", _host)
+ORIGINS = ParsedText("origin,...", _origins)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from moorage.cli.command import Command
-from moorage.cli.options import COUNT, HOST, PATH, PORT, SECONDS, SIZE, option
+from moorage.cli.options import COUNT, HOST, ORIGINS, PATH, PORT, SECONDS, SIZE, option
 
 # Any other word turns access control on: it must not be off by mistake.
 _NO = frozenset({"", "0", "no", "off", "false"})
@@ -59,6 +59,12 @@ _head_mode = option(
 @_head_mode
 @option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")
 @option(*_ALLOW_HOST, variable="ALLOW_HOST", multiple=True)
+@option(
+    "--cors-origins",
+    ORIGINS,
+    "let pages of these origins ask, such as http://localhost:3000, at gateway and edge; * is any",
+    variable="CORS_ORIGINS",
+)
 @option("--ready-file", PATH, "write the addresses and process ids here, as JSON, when ready")
 @option(
     "--auth/--no-auth",

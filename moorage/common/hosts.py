@@ -10,12 +10,14 @@ This module must never believe X-Forwarded-Host, nor resolve a name.
 import ipaddress
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from chalicelib.errors import ErrorCode
+from chalicelib.origins import EVERY_ORIGIN, parse_origins
+from moorage.common.errors import CommandError
 from moorage.common.http import clean
 
 EVERY_HOST = "*"
@@ -48,11 +50,12 @@ class AllowedHosts:
 
     `listening` is an address or a name, `names` are names, addresses or EVERY_HOST. A server that
     listens on every address is for other machines too, which may use any address of it: rebinding
-    takes a name.
+    takes a name. Pages of `origins` may ask as well, as CORS lets them: EVERY_ORIGIN is any page.
     """
 
     listening: str
     names: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Return the answer to a request for another host; None where the request may go on."""
@@ -70,7 +73,9 @@ class AllowedHosts:
         return None if foreign is None else _error(ErrorCode.DENIED, _foreign(foreign))
 
     def _admits_origin(self, origin: str) -> bool:
-        """Whether a page's Origin is this server, or another one of the same name."""
+        """Whether a page's Origin is this server, another one of the same name, or allowed."""
+        if origin in self.origins or EVERY_ORIGIN in self.origins:
+            return True
         found = _ORIGIN.fullmatch(origin)
         return EVERY_HOST in self.names or bool(found and self.admits(found[1]))
 
@@ -88,6 +93,14 @@ class AllowedHosts:
         if of_this_machine or EVERY_HOST in self.names:
             return True
         return key in {host_key(name) for name in (self.listening, *self.names)}
+
+
+def page_origins(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return `AllowedHosts.origins` of a registry's environment; raises CommandError."""
+    try:
+        return parse_origins(environment.get("MOORAGE_CORS_ORIGINS", ""))
+    except ValueError as error:
+        raise CommandError(f"MOORAGE_CORS_ORIGINS: {error}") from None
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -112,7 +125,8 @@ def _advice(host: str) -> str:
 def _foreign(origin: str) -> str:
     return (
         f"this registry takes no requests from a web page of {clean(origin)!r}: if it is to, start"
-        " it with --allow-host and the name of the page's host"
+        " it with --allow-host and the name of the page's host; with `moorage local --cors-origins`"
+        " the page may also read the answers"
     )
 
 

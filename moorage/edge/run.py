@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from chalicelib.access.signing_keys import SigningKeySet
 from chalicelib.registry.tickets import FixedKeys
 from moorage.common.aws import AWS_ERRORS, Aws, quiet_sdk
+from moorage.common.hosts import page_origins
 from moorage.common.http_server import serve_until_signal
 from moorage.common.project import EDGE_FUNCTION, EDGE_TEMPLATE, load_template
 from moorage.edge.distribution import Distribution
@@ -86,4 +88,5 @@ def edge_of(options: EdgeOptions, upstream: str, environment: Mapping[str, str])
 async def serve(options: EdgeOptions, upstream: str) -> None:
     """Serve until SIGINT or SIGTERM; prints `edge ready on URL`. Raises OSError."""
     quiet_sdk()
+    options = replace(options, cors_origins=page_origins(os.environ))
     await serve_until_signal("edge", edge_of(options, upstream, os.environ))

@@ -61,11 +61,15 @@ _log = logging.getLogger("moorage.edge")
 
 @dataclass(frozen=True, slots=True)
 class EdgeOptions:
-    """Where to listen (port 0: any free one), other names to answer to, how slow clients may be."""
+    """Where to listen (port 0: any free one), whom to answer, and how slow clients may be.
+
+    `allow_hosts` are names beside this machine's, `cors_origins` are of pages of other sites.
+    """
 
     host: str = "127.0.0.1"
     port: int = 5001
     allow_hosts: Sequence[str] = ()
+    cors_origins: Sequence[str] = ()
     pace: Pace = field(default_factory=lambda: Pace(idle=120.0, slow=120.0))
 
 
@@ -105,7 +109,9 @@ class Edge:
     async def start(self) -> None:
         """Listen; raises OSError when the port is taken."""
         self._client = session()
-        hosts = AllowedHosts(self._options.host, self._options.allow_hosts)
+        hosts = AllowedHosts(
+            self._options.host, self._options.allow_hosts, self._options.cors_origins
+        )
         server = BoundedServer(self._handle, hosts, handler_cancellation=True)
         try:
             self._runner = await listen(

@@ -153,21 +153,26 @@ class GatewayAnswers:
         return GatewayResponse(status, (*fault.error_headers, *custom.headers), custom.body)
 
 
-def read_answers(public_url: str, template: Path = API_TEMPLATE) -> GatewayAnswers:
+def read_answers(
+    public_url: str, template: Path = API_TEMPLATE, *, cors: bool = False
+) -> GatewayAnswers:
     """Read the template for a registry at `public_url`, without a trailing slash.
 
-    Raises TemplateError.
+    `cors`: pages of some origin may ask. Raises TemplateError.
     """
     content = load_template(template)
     responses = content["Resources"]["RestAPI"]["Properties"]["GatewayResponses"]
     parameters = {_URL_PARAMETER: public_url}
     return GatewayAnswers(
-        {name: _read_answer(name, response, parameters) for name, response in responses.items()}
+        {
+            name: _read_answer(name, response, parameters, cors=cors)
+            for name, response in responses.items()
+        }
     )
 
 
 def _read_answer(
-    name: str, response: Mapping[str, Any], parameters: Mapping[str, str]
+    name: str, response: Mapping[str, Any], parameters: Mapping[str, str], *, cors: bool
 ) -> GatewayResponse:
     ((content_type, body),) = response["ResponseTemplates"].items()
     if "$" in body:
@@ -175,10 +180,19 @@ def _read_answer(
     given = response["ResponseParameters"]["Headers"]
     headers = [
         (header, _unquoted(f"{name}: {header}", resolved(value, parameters)))
-        for header, value in given.items()
+        for header, stated in given.items()
+        if (value := _decided(stated, cors=cors)) is not None
     ]
     status = int(response.get("StatusCode", 0))
     return GatewayResponse(status, (("Content-Type", content_type), *headers), body.encode())
+
+
+def _decided(value: object, *, cors: bool) -> object:
+    """Return what a header's value is under the one condition; None where it then has none."""
+    match value:
+        case {"Fn::If": ["HasCors", yes, {"Ref": "AWS::NoValue"}]}:
+            return yes if cors else None
+    return value
 
 
 def _unquoted(what: str, text: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _URL: Final = "MOORAGE_URL"
 _AUTH: Final = "MOORAGE_AUTH"
+_CORS: Final = "MOORAGE_CORS_ORIGINS"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def rest_api_of(function: Any, environment: Mapping[str, str]) -> RestApi:  # no
     return RestApi(
         Resources({path: frozenset(methods) for path, methods in routes.items()}),
         authorizers,
-        read_answers(environment.get(_URL, "").rstrip("/")),
+        read_answers(environment.get(_URL, "").rstrip("/"), cors=bool(environment.get(_CORS))),
     )
 
 

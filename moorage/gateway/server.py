@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Final, cast
 
-from moorage.common.hosts import AllowedHosts
+from moorage.common.hosts import AllowedHosts, page_origins
 from moorage.common.http_server import (
     BoundedServer,
     Pace,
@@ -60,7 +60,8 @@ class GatewayOptions:
     function's deadline. A client may pause for `idle_seconds`, and
     its body may take `slow_seconds` on top of a second for each 16 KiB. `most_held` is how many
     bytes of bodies all requests together may hold. `allow_hosts` are answered to beside this
-    machine's names. `every_seconds` is how often scheduled functions run; None: as app.py says.
+    machine's names, and pages of `cors_origins`. `every_seconds` is how often scheduled functions
+    run; None: as app.py says.
     """
 
     host: str = "127.0.0.1"
@@ -73,6 +74,7 @@ class GatewayOptions:
     slow_seconds: float = 60.0
     most_held: int = MOST_HELD
     allow_hosts: Sequence[str] = ()
+    cors_origins: Sequence[str] = ()
     every_seconds: float | None = None
 
 
@@ -103,7 +105,9 @@ class Gateway:
         """Listen. Raises OSError when the address is taken or is not this machine's."""
         return_large_buffers()
         # Lambda runs on when its caller leaves: a write to the registry must here, too.
-        hosts = AllowedHosts(self._options.host, self._options.allow_hosts)
+        hosts = AllowedHosts(
+            self._options.host, self._options.allow_hosts, self._options.cors_origins
+        )
         server = BoundedServer(self._handle, hosts, handler_cancellation=False)
         self._runner = await listen(
             server, self._options.host, self._options.port, _SHUTDOWN_SECONDS
@@ -240,4 +244,5 @@ async def serve(options: GatewayOptions) -> None:
     quiet_sdk()
     function = load_function()
     api = rest_api_of(function, os.environ)
+    options = replace(options, cors_origins=page_origins(os.environ))
     await serve_until_signal("gateway", Gateway(function, options, api))

@@ -17,6 +17,7 @@ _NOT_INHERITED = (
     "AUTH",
     # There is no commit function here: a thread of the gateway finishes commits.
     "MOORAGE_COMMIT_FUNCTION",
+    "MOORAGE_CORS_ORIGINS",
     "MOORAGE_VERIFY_FUNCTION",
     "MOORAGE_SIGNING_KEY",
     "MOORAGE_URL",
@@ -35,7 +36,7 @@ class LocalOptions:
     `inline_limit` is in bytes; None: the registry's own default. With `auth` access is controlled,
     and the admin's API token is written to `admin_token_file`, or printed. Gateway and proxy answer
     to the hosts in `allow_hosts` too. `grace` is the collector's, in seconds; with `collect` off
-    nothing is ever collected.
+    nothing is ever collected. Pages of `cors_origins`, as the setting has them, may ask too.
     """
 
     gateway_port: int = 8000
@@ -51,6 +52,7 @@ class LocalOptions:
     allow_hosts: Sequence[str] = ()
     grace: int | None = None
     collect: bool = True
+    cors_origins: str | None = None
 
     @property
     def gateway_url(self) -> str:
@@ -120,6 +122,8 @@ def gateway_environment(
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
     if options.grace is not None:
         environment["MOORAGE_GC_GRACE"] = f"{options.grace}s"
+    if options.cors_origins:
+        environment["MOORAGE_CORS_ORIGINS"] = options.cors_origins
     if not options.collect:
         environment["MOORAGE_GC"] = "0"
     return environment | {

@@ -163,7 +163,7 @@ def world(cloud: Backend, package: Path, paths: tuple[Path, ...]) -> Iterator[Wo
         api = packaged_api(template, functions["Authorizer"], url)
         # The first request starts four processes, on a machine that may be busy.
         stack.enter_context(mock.patch.object(gateway_authorizer, "TIMEOUT_SECONDS", 60.0))
-        options = GatewayOptions(port=port, threads=1, timeout_seconds=60)
+        options = GatewayOptions(port=port, threads=1, timeout_seconds=60, cors_origins=("*",))
         stack.enter_context(run_gateway(answering, options, api))
         yield world
 

@@ -93,6 +93,20 @@ def test_a_ping_without_a_login_is_401_with_a_challenge(world: World) -> None:
     assert headers["WWW-Authenticate"] == realm
 
 
+@pytest.mark.parametrize("path", ["/v2/", "/v2/team/app/tags/list", "/v2/_token"])
+def test_options_alone_needs_no_login(world: World, path: str) -> None:
+    """A browser's preflight carries none. By default the function allows no page."""
+    asked = {"Origin": "https://ui.example.com", "Access-Control-Request-Method": "GET"}
+    status, headers, _ = request(world.url, "OPTIONS", path, headers=asked)
+    assert (status, "OPTIONS" in headers["Allow"].split(", ")) == (204, True)
+    assert "Access-Control-Allow-Origin" not in headers
+    seen = len(world.events)
+    if path != "/v2/_token":
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            assert request(world.url, method, path, headers=asked)[0] == 401
+    assert len(world.events) == seen
+
+
 def test_the_authorizer_refuses_unknown_tokens(world: World) -> None:
     """Known ones are further below."""
     wrong = f"Basic {base64.b64encode(f'admin:{generate()}'.encode()).decode()}"

@@ -35,11 +35,13 @@ CHOICES = {
 }
 DATA_NAMES = {"MOORAGE_BUCKET", "MOORAGE_REGISTRY_TABLE", "MOORAGE_UPLOADS_TABLE"}
 NETWORKS = {"MOORAGE_DIRECT_FROM"}
+PAGES = {"MOORAGE_CORS_ORIGINS"}
 COLLECTING = {"MOORAGE_GC", "MOORAGE_GC_GRACE"}
 OPTIONAL = (
     WATCHED
     | set(CHOICES)
     | NETWORKS
+    | PAGES
     | COLLECTING
     | {"MOORAGE_COMMIT_FUNCTION", "MOORAGE_VERIFY_FUNCTION"}
 )
@@ -143,7 +145,7 @@ def test_each_function_has_the_variables_that_it_needs() -> None:
 
     None has MOORAGE_AUTH, which opens a registry on a laptop.
     """
-    own = {"MOORAGE_COMMIT_FUNCTION", *NETWORKS, *CHOICES}
+    own = {"MOORAGE_COMMIT_FUNCTION", *NETWORKS, *PAGES, *CHOICES}
     assert set(variables("APIHandler")) == DATA_NAMES | ACCESS | WATCHED | own
     assert set(variables("Authorizer")) == ACCESS | WATCHED
     assert set(variables("Verify")) == DATA_NAMES | WATCHED
@@ -201,6 +203,59 @@ def test_no_networks_are_near_by_default() -> None:
     assert settings(MOORAGE_DIRECT_FROM=parameter["Default"]).direct_from == ()
 
 
+ORIGIN_TEXTS: dict[str, tuple[str, ...] | None] = {
+    "": (),
+    "*": ("*",),
+    "https://ui.example.com": ("https://ui.example.com",),
+    "http://localhost:3000,https://ui": ("http://localhost:3000", "https://ui"),
+    "http://[::1]:8080": ("http://[::1]:8080",),
+    "https://a:8043": ("https://a:8043",),
+    **dict.fromkeys(
+        (
+            "*,https://a",
+            "https://a,*",
+            "https://*.example.com",
+            "https://a,",
+            "https://a,,https://b",
+            "https://a;https://b",
+            "https://a/",
+            "https://a/path",
+            "https://A",
+            "https://a:443",
+            "http://a:80,https://b",
+            "https://a:",
+            "https://a:08",
+            "https://a:123456",
+            "https://u@a",
+            "https://",
+            "a.example.com",
+            "ftp://a",
+            "null",
+            "https://a\n",
+            "https://a'",
+        )
+    ),
+}
+"""What each text names; None: nothing that can be."""
+
+
+@pytest.mark.parametrize(("text", "read"), ORIGIN_TEXTS.items())
+def test_the_template_and_the_code_take_the_same_origins(
+    text: str, read: tuple[str, ...] | None
+) -> None:
+    """No stack is made whose function can't start; by default no page of another site may ask."""
+    parameter = PARAMETERS[variables("APIHandler")["MOORAGE_CORS_ORIGINS"]["Ref"]]
+    assert parameter["Default"] == ""
+    # As CloudFormation's own match, `$` is the very end.
+    pattern = parameter["AllowedPattern"].replace("$", r"\Z")
+    assert bool(re.search(pattern, text)) is (read is not None)
+    if read is None:
+        with pytest.raises(SettingsError, match=r"MOORAGE_CORS_ORIGINS: .* is no origin"):
+            settings(MOORAGE_CORS_ORIGINS=text)
+    else:
+        assert settings(MOORAGE_CORS_ORIGINS=text).cors_origins == read
+
+
 def test_what_asks_for_no_login_has_a_throttle_of_its_own() -> None:
     """Each method without an authorizer, and below the rate of all others."""
     settings = API["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
@@ -212,10 +267,10 @@ def test_what_asks_for_no_login_has_a_throttle_of_its_own() -> None:
         for each in settings
     }
     everything = rates.pop(("/*", "*"))
-    # As API Gateway writes a path: the slashes inside it are ~1.
+    # As API Gateway writes a path: the slashes inside it are ~1, and the root is one slash.
     routes: dict[str, dict[str, Any]] = vars(load_function())["routes"]
     anonymous = {
-        (f"/{path.replace('/', '~1')}", method)
+        ("/" if path == "/" else f"/{path.replace('/', '~1')}", method)
         for path, methods in routes.items()
         for method, view in methods.items()
         if view.authorizer is None

@@ -151,7 +151,7 @@ def test_another_method_is_405_and_says_which_there_are(path: str, method: str) 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_options_says_which_methods_there_are(path: str) -> None:
-    """OPTIONS is 204 with Allow, whoever asks, and leaves CORS to whoever sets it up."""
+    """OPTIONS is 204 with Allow, whoever asks; without the setting nothing is said of CORS."""
     deny = Deny()
     response = api(AssertionError(), deny)(request("OPTIONS", path))
     assert (response.status, response.body) == (204, b"")

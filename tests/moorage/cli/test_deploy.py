@@ -36,6 +36,7 @@ VARIABLES = {
     "HEAD_STRATEGY": "HeadStrategy",
     "INLINE_LIMIT": "InlineLimit",
     "MANIFEST_LIMIT": "ManifestLimit",
+    "CORS_ORIGINS": "CorsOrigins",
     "REQUEST_RATE": "RequestRate",
     "REQUEST_BURST": "RequestBurst",
     "TOKEN_RATE": "TokenRate",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.common.hosts import AllowedHosts, host_key
+from moorage.common.errors import CommandError
+from moorage.common.hosts import AllowedHosts, host_key, page_origins
 from moorage.gateway.server import GatewayOptions
 from moorage.proxy.options import ProxyOptions
 from moorage.proxy.server import Proxy
@@ -92,6 +93,39 @@ def test_the_same_host_has_one_key() -> None:
     """However it is written."""
     assert len({host_key(text) for text in ("::1", "[::1]", "[::1]:80", "0:0:0:0:0:0:0:1")}) == 1
     assert host_key("Registry.LAN.:5000") == "registry.lan"
+
+
+def test_origins_that_can_not_be_read_end_the_command() -> None:
+    """Before it listens: an answer to every request would be an error."""
+    assert page_origins({}) == ()
+    assert page_origins({"MOORAGE_CORS_ORIGINS": "https://a, https://b"}) == (
+        "https://a",
+        "https://b",
+    )
+    with pytest.raises(CommandError, match="MOORAGE_CORS_ORIGINS: 'https://a/' is no origin"):
+        page_origins({"MOORAGE_CORS_ORIGINS": "https://a/"})
+
+
+@pytest.mark.parametrize(
+    ("origins", "taken"),
+    [
+        ((), []),
+        (("https://ui.example",), ["https://ui.example"]),
+        (("*",), ["https://ui.example", "https://evil.example", "null"]),
+    ],
+)
+def test_pages_of_the_setting_are_answered(origins: tuple[str, ...], taken: list[str]) -> None:
+    """Those of just these origins, by gateway and edge alike; a foreign Host is refused as ever."""
+    pages = ("https://ui.example", "https://evil.example", "null", "http://ui.example")
+    with run_gateway(Recorder(), GatewayOptions(port=0, cors_origins=origins)) as gateway:
+        answered = [
+            page
+            for page in pages
+            if told(gateway, "GET /v2/", "Host: localhost", f"Origin: {page}")[0] == 200
+        ]
+        assert answered[:3] == taken
+        rebound = told(gateway, "GET /v2/", "Host: ui.example", "Origin: https://ui.example")
+        assert rebound[0] == 403
 
 
 @pytest.fixture(params=["gateway", "proxy"], scope="module")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import app
+from chalicelib.api.dispatch import Api
 from chalicelib.digest import Digest
+from chalicelib.settings import ApiOptions, HeadStrategy
 from chalicelib.wiring import registry as wiring_registry
 from moorage.edge.origins import ApiOrigin, BucketOrigin, Origin
 from moorage.edge.server import Edge, EdgeOptions
+from moorage.gateway.server import GatewayOptions
 from tests.support.edge import DISTRIBUTION, function_with, store_of
 from tests.support.registries import TICKET_KEYS, registry_over
 from tests.support.servers import request, run_gateway, run_server
@@ -24,6 +27,8 @@ DATA = bytes(range(256)) * 24_000
 """Six megabytes: more than Lambda takes."""
 
 DIGEST = Digest.of(DATA)
+PAGES = ("https://ui.example.com", "http://localhost:3000")
+"""The origins of pages that may ask."""
 
 
 @pytest.fixture
@@ -31,14 +36,18 @@ def url(ministack: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve an empty registry behind the edge."""
     backend = ministack.fresh()
     registry = registry_over(backend)
-    monkeypatch.setattr(wiring_registry, "api", lambda: registry.api)
-    with run_gateway(app.app) as gateway:
+    options = ApiOptions(1024 * 1024, HeadStrategy.BODY, 4096, cors_origins=PAGES)
+    api = Api(lambda: registry.registry, options)
+    monkeypatch.setattr(wiring_registry, "api", lambda: api)
+    with run_gateway(app.app, GatewayOptions(port=0, cors_origins=("*",))) as gateway:
         origins: dict[str, Origin] = {
             "api": ApiOrigin(gateway),
             "bucket": BucketOrigin.at(backend.environment),
         }
         running = function_with(store_of(TICKET_KEYS))
-        with run_server(Edge(EdgeOptions(port=0), DISTRIBUTION, running, origins)) as served:
+        with run_server(
+            Edge(EdgeOptions(port=0, cors_origins=("*",)), DISTRIBUTION, running, origins)
+        ) as served:
             yield served
 
 
@@ -81,3 +90,19 @@ def test_small_blobs_go_through_the_api(url: str) -> None:
     """As without an edge, in the same two requests."""
     assert push(url, b"small", Digest.of(b"small"))[0] == 201
     assert request(url, "GET", f"/v2/team/app/blobs/{Digest.of(b'small')}")[2] == b"small"
+
+
+def test_a_page_of_another_site_is_answered_through_the_edge(url: str) -> None:
+    """Its origin gets to the API, whose answers are kept for nobody: each page has its own."""
+    push(url, b"small", Digest.of(b"small"))
+    target = f"/v2/team/app/blobs/{Digest.of(b'small')}"
+    for page in (*PAGES, "https://evil.example", *PAGES):
+        allowed = page if page in PAGES else None
+        asked = {"Origin": page, "Access-Control-Request-Method": "GET"}
+        status, told, _ = request(url, "OPTIONS", target, headers=asked)
+        assert (status, told["Access-Control-Allow-Origin"]) == (204, allowed)
+        assert told["Access-Control-Allow-Methods"] == (allowed and "DELETE, GET, HEAD, OPTIONS")
+        for at, found in ((target, 200), ("/v2/team/none/manifests/v1", 404)):
+            status, told, _ = request(url, "GET", at, headers={"Origin": page})
+            assert (status, told["Access-Control-Allow-Origin"]) == (found, allowed)
+            assert told["Vary"] == "Origin"

@@ -15,6 +15,7 @@ from moorage.gateway.authorizer import TokenAuthorizer
 from moorage.gateway.faults import GatewayAnswers, GatewayFault, read_answers
 from moorage.gateway.resources import Resources
 from moorage.gateway.rest_api import RestApi
+from tests.infra.intrinsics import decided
 from tests.support.servers import Recorder, request, run_gateway
 
 if TYPE_CHECKING:
@@ -71,6 +72,24 @@ def test_a_replaced_body_is_an_error_of_the_registry(name: str) -> None:
     assert headers.get("WWW-Authenticate") == (CHALLENGE if answer.status in {401, 403} else None)
     come_back = answer.status in {0, 429, 503, 504}
     assert headers.get("Retry-After", "").isdecimal() is come_back
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_a_page_may_read_each_of_these_answers_where_pages_may_ask(name: str) -> None:
+    """One text stands for all origins; by default no answer has one."""
+    told = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate",
+    }
+    shared = read_answers(URL, cors=True).custom[name]
+    assert {name: value for name, value in shared.headers if name in told} == told
+    assert not {name for name, _ in ANSWERS.custom[name].headers} & set(told)
+    assert set(shared.headers) - set(ANSWERS.custom[name].headers) == set(told.items())
+    template = load_template(API_TEMPLATE)
+    for origins, has in (("", False), ("https://a", True), ("*", True)):
+        api = decided(template, {"CorsOrigins": origins})["RestAPI"]["Properties"]
+        given = api["GatewayResponses"][name]["ResponseParameters"]["Headers"]
+        assert (set(told) <= set(given)) is has
 
 
 def test_an_empty_public_url_is_no_error() -> None:

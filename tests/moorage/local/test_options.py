@@ -146,6 +146,15 @@ def test_the_gateways_environment(
     assert ("real" in "".join(environment.values()).lower()) is (base is IRISH)
 
 
+@pytest.mark.parametrize("origins", [None, "http://localhost:3000,https://ui.example.com", "*"])
+def test_pages_of_other_sites_are_as_the_option_says(origins: str | None) -> None:
+    """The shell's setting, which is for another registry, doesn't reach the gateway."""
+    base = {"MOORAGE_CORS_ORIGINS": "https://elsewhere.invalid"}
+    options = LocalOptions(cors_origins=origins)
+    environment = gateway_environment(base, options, DataNames(), ENDPOINT)
+    assert environment.get("MOORAGE_CORS_ORIGINS") == origins
+
+
 @pytest.mark.parametrize(
     ("options", "variables", "every"),
     [
