@@ -50,16 +50,19 @@ class Package:
     code: bytes
     digest: str
 
-    def placed(self, bucket: str, key: str, url: str) -> dict[str, Any]:
-        """Return the template for code in S3 and an API at `url`."""
+    def placed(self, bucket: str, key: str, url: str, *, cors: bool = False) -> dict[str, Any]:
+        """Return the template for code in S3 and an API at `url`; `cors`: pages may ask it."""
         template: dict[str, Any] = json.loads(json.dumps(self.template))
         for function in functions(template):
             function["CodeUri"] = {"Bucket": bucket, "Key": key}
         # API Gateway freezes the API's answers in a deployment, and the transform makes a new
         # deployment only if the definition's text differs; parameters are not part of that text.
-        # Without this the challenge would keep the first deployment's URL, which is empty.
+        # Without this the challenge would keep the first deployment's URL, which is empty, and the
+        # answers their headers for pages of other sites.
         definition = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
         definition["info"]["description"] = f"A Moorage registry, at {url or 'no address yet'}"
+        if cors:
+            definition["info"]["description"] += ", for pages of other sites too"
         template["Outputs"][PACKAGE_BUCKET] = {
             "Description": "The bucket that the packages are uploaded to.",
             "Value": bucket,

@@ -46,6 +46,7 @@ _ENOUGH_FUNCTIONS: Final = 100
 _URL: Final = "PublicUrl"
 _DISTRIBUTION: Final = "EdgeDistribution"
 _DIRECT_FROM: Final = "DirectFrom"
+_CORS: Final = "CorsOrigins"
 _HEAD: Final = "HeadStrategy"
 _MEASURE_WAITS: Final = (2, 4, 8, 16)
 """Seconds between tries to measure: a new API's name and methods take a while to be known."""
@@ -171,7 +172,7 @@ class Deployment:
         self, package: Package, place: tuple[str, str], wanted: Mapping[str, str]
     ) -> Stack:
         bucket, _ = place
-        template = package.placed(*place, wanted[_URL])
+        template = package.placed(*place, wanted[_URL], cors=bool(wanted.get(_CORS)))
         # An older or newer template's parameters can't be passed to this one.
         known = {name: wanted[name] for name in template["Parameters"] if name in wanted}
         name, tags = self.names.api_stack, self.names.tags

@@ -102,9 +102,9 @@ def test_the_package_is_accepted(package: Path) -> None:
 
 
 @functools.cache
-def resources(package: Path, url: str) -> dict[str, Any]:
+def resources(package: Path, url: str, *, cors: bool = False) -> dict[str, Any]:
     """Return the resources of an API at `url`, after the SAM transform."""
-    template = read_package(package).placed("bucket", "key", url)
+    template = read_package(package).placed("bucket", "key", url, cors=cors)
     found: dict[str, Any] = transformed(template, {"PublicUrl": url})["Resources"]
     return found
 
@@ -118,17 +118,18 @@ def test_there_is_one_stage_named_v2(package: Path) -> None:
     assert "StageName" not in deployment["Properties"]
 
 
-def test_a_new_url_makes_a_new_deployment(package: Path) -> None:
-    """The challenge names the URL, and API Gateway answers by the last deployment.
+def test_a_new_url_or_cors_makes_a_new_deployment(package: Path) -> None:
+    """API Gateway's own answers depend on both, and it gives those of the last deployment.
 
     The transform makes no new deployment of an unchanged definition.
     """
 
-    def deployments(url: str) -> set[str]:
-        found = resources(package, url)
+    def deployments(url: str, *, cors: bool = False) -> set[str]:
+        found = resources(package, url, cors=cors)
         return {name for name, e in found.items() if e["Type"] == "AWS::ApiGateway::Deployment"}
 
     assert deployments("") != deployments(URL)
+    assert deployments(URL) != deployments(URL, cors=True)
     assert deployments(URL) == deployments(URL)
 
 

@@ -419,6 +419,23 @@ def test_a_domain_becomes_the_registrys_url(cloud: Cloud) -> None:
     assert re.fullmatch(r"https://\w+\.execute-api\.\S+\.com", parameters["PublicUrl"])
 
 
+def test_origins_of_pages_stay_until_they_are_taken_away(cloud: Cloud) -> None:
+    """The function gets them, and API Gateway's own answers are deployed with their headers."""
+
+    def read() -> tuple[str, str]:
+        body = cloud.client("cloudformation").get_template(StackName=STACK)["TemplateBody"]
+        definition = body["Resources"]["RestAPI"]["Properties"]["Body"]
+        own = cloud.variables()["app.app"]["MOORAGE_CORS_ORIGINS"]
+        return own, definition["info"]["description"].partition(", for ")[2]
+
+    cloud.done("deploy", "--cors-origins", "https://a.example,https://b.example")
+    assert read() == ("https://a.example,https://b.example", "pages of other sites too")
+    cloud.done("deploy", "--log-days", "7")
+    assert read() == ("https://a.example,https://b.example", "pages of other sites too")
+    cloud.done("deploy", "--cors-origins", "none")
+    assert read() == ("", "")
+
+
 def test_the_stages_bucket_of_packages_is_private(cloud: Cloud) -> None:
     """It is encrypted and needs TLS; a bucket that the user names must exist."""
     cloud.done("deploy")
