@@ -114,19 +114,17 @@ class Sweeper:
     def _searches(self, now: float) -> Iterator[Work]:
         """Looks for strays, a page each; none follows one that failed, which left no mark."""
         last, before = direct_keys_from(now - self._limits.stray_age), None
-        while (first := self._searched(now)) != before and first < last:
+        while (first := self._searched()) != before and first < last:
             before = first
             yield partial(self._search, first, last)
 
-    def _searched(self, now: float) -> str:
-        """Return the key after which the search goes on: of a session that still has its item.
+    def _searched(self) -> str:
+        """Return the key after which the search goes on.
 
-        If the session has published it, that is. An older object whose record is lost would be
-        taken for a stray, though a link names it: old ones are left to the collector, which asks
-        for the records of all links before it lists.
+        It comes by within hours of an object's time, when a session that has published it still has
+        its item: so an object whose record is lost is not taken for a stray.
         """
-        oldest = now - self._limits.remember + self._limits.sweep_again
-        return max(self._ports.sessions.searched(), direct_keys_from(oldest))
+        return max(self._ports.sessions.searched(), direct_keys_from(0))
 
     def _search(self, first: str, last: str) -> SweepOutcome | None:
         look = self._strays.look(first, last)

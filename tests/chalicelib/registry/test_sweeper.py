@@ -22,7 +22,7 @@ from chalicelib.registry.sweeper import SweepOutcome
 from chalicelib.registry.upload.runner import CommitDriver
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.items import session_item
-from chalicelib.stores.dynamodb.keys import record_key, searched_key, session_key
+from chalicelib.stores.dynamodb.keys import record_key, session_key
 from tests.chalicelib.registry.sessions import (
     BYTES,
     CLAIM,
@@ -313,17 +313,16 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
     assert again.count() == 8 + 3
 
 
-def test_a_blob_whose_record_is_lost_stays_though_nobody_knows_how_far_the_search_was(
+def test_a_blob_whose_record_is_lost_stays_when_its_session_is_gone_too(
     memory: MemoryRegistry,
 ) -> None:
-    """Once its session's item is gone, too: old objects are left to the collector."""
+    """The sweeper came by when the session had its item, and does not come by again."""
     digest = Digest.of(BYTES)
     memory.registry.uploads.put_whole(NAME, "ann", digest, BYTES)
     (key,) = memory.objects.objects
     session_id = key.split("/")[1]
     memory.tables.delete_item(TableName=REGISTRY, Key=key_attributes(record_key(digest)))
     assert sweep(memory, LIMITS.stray_age + 60) == {}
-    memory.tables.delete_item(TableName=UPLOADS, Key=key_attributes(searched_key()))
     # DynamoDB drops it two days after its end.
     memory.clock.sleep(LIMITS.remember)
     memory.tables.delete_item(TableName=UPLOADS, Key=key_attributes(session_key(session_id)))
