@@ -45,9 +45,10 @@ from chalicelib.registry.model import (
     bodies_of,
 )
 from chalicelib.registry.outcomes import ManifestMovedError
-from chalicelib.registry.quotas import Quotas, rules_of
+from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.upload.uploads import Uploads
+from chalicelib.rules.document import rules_in_force
 
 _log = logging.getLogger("moorage.manifests")
 
@@ -259,7 +260,7 @@ class Manifests:
             return {}
         now = self._ports.clock.now()
         named, stored = self._ports.metadata.get_tags_and_rules(repository, tags, now)
-        rules = rules_of(stored)
+        rules = rules_in_force(stored.text if stored else "")
         for tag, row in named.items():
             rule = rules.holding(repository, tag) if row.digest != digest else None
             if rule is not None:

@@ -12,9 +12,8 @@ from chalicelib.digest import Digest
 from chalicelib.errors import DeniedError, UnavailableError
 from chalicelib.registry.model import Covered
 from chalicelib.registry.outcomes import OverQuotaError
-from chalicelib.rules.document import Rules, StoredRules, parse_rules
+from chalicelib.rules.document import rules_in_force
 from chalicelib.rules.quotas import Limit
-from chalicelib.rules.reading import RulesInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,8 +94,10 @@ class Quotas:
         """Return by what quotas a repository is covered, if any; raises UnavailableError."""
         now = self._ports.clock.now()
         stored = self._ports.metadata.known_rules(now, RULES_AGE)
-        allowance = rules_of(stored).allowance(repository)
-        if stored is None or allowance is None:
+        if stored is None:
+            return None
+        allowance = rules_in_force(stored.text).allowance(repository)
+        if allowance is None:
             return None
         settled = stored.set_at + SETTLED
         return Covered(allowance, stored.version, settled if settled <= now else 0.0)
@@ -119,14 +120,6 @@ class Quotas:
     def _counted(self, repository: str, covered: Covered) -> "Holding":
         now = self._ports.clock.now()
         return self._ports.metadata.count_holding(repository, covered.rules, now)
-
-
-def rules_of(stored: StoredRules | None) -> Rules:
-    """Return the rules of a document; raises UnavailableError for one of another version."""
-    try:
-        return parse_rules(stored.text if stored else "")
-    except RulesInvalidError as error:
-        raise UnavailableError(f"the registry's rules are of another version: {error}") from None
 
 
 def refusal(

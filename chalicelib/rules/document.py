@@ -11,6 +11,7 @@ misspelt would be rules that nobody keeps.
 import functools
 from dataclasses import dataclass
 
+from chalicelib.errors import UnavailableError
 from chalicelib.rules import reading
 from chalicelib.rules.immutable import ImmutableTags, read_immutable
 from chalicelib.rules.quotas import Allowance, Quota, allowance, read_quotas
@@ -68,3 +69,11 @@ def parse_rules(text: str) -> Rules:
         retention=read_retention(sections["retention"]) if "retention" in sections else (),
         quotas=read_quotas(sections.get("quotas", [])),
     )
+
+
+def rules_in_force(text: str) -> Rules:
+    """Read the document that is set; raises UnavailableError for one of a later version."""
+    try:
+        return parse_rules(text)
+    except RulesInvalidError as error:
+        raise UnavailableError(f"the registry's rules are of another version: {error}") from None

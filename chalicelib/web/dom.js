@@ -24,7 +24,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-const UNITS = ["B", "KB", "MB", "GB", "TB", "PB"];
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** @param {number | null | undefined} bytes */
 export function size(bytes) {

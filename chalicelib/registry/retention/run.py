@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.digest import Digest
-from chalicelib.errors import RegistryError, UnavailableError
+from chalicelib.errors import RegistryError
 from chalicelib.limits import BATCH_KEYS
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import Manifest, ManifestState, RetentionState
@@ -29,7 +29,7 @@ from chalicelib.registry.retention.judging import (
 from chalicelib.registry.retention.reading import read_facts
 from chalicelib.registry.retention.units import Unit
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.rules.document import Rules, parse_rules
+from chalicelib.rules.document import Rules, parse_rules, rules_in_force
 from chalicelib.rules.reading import RulesInvalidError
 
 _log = logging.getLogger("moorage.retention")
@@ -120,12 +120,7 @@ class Retention:
 
     def rules(self) -> Rules:
         """Read the rules in force; raises UnavailableError for those of a later version."""
-        try:
-            return parse_rules(self._ports.metadata.get_rules())
-        except RulesInvalidError as error:
-            raise UnavailableError(
-                f"the registry's rules are of another version: {error}"
-            ) from None
+        return rules_in_force(self._ports.metadata.get_rules())
 
     def knows(self, repository: str) -> bool:
         """Whether the catalog has a repository."""
