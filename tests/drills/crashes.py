@@ -44,11 +44,14 @@ def drill(world: World, operations: Iterable[Operation], *, brief: bool = False)
     return figures
 
 
-def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Figures:
+def drill_one(
+    world: World, operation: Operation, *, brief: bool = False, first_loss: bool = False
+) -> Figures:
     """Stop one operation everywhere.
 
     `brief` for a slow world: a stop before a call is a stop after the one before it, so it stops
-    after each call and before the first, with one ending or the other in turn.
+    after each call and before the first, with one ending or the other in turn. `first_loss`: end
+    with the first loss.
     """
     figures = Figures()
     name = f"crash/{world.name}"
@@ -67,6 +70,8 @@ def drill_one(world: World, operation: Operation, *, brief: bool = False) -> Fig
         with figures.losing(name, *case):
             if case.point in stop(world, operation, case):
                 stopped[case.point].add((case.side, case.ending))
+        if first_loss and figures.losses:
+            break
     figures.drilled = sum(len(seen) >= ways for seen in stopped.values())
     return figures
 

@@ -56,10 +56,17 @@ _LATE: Mapping[str, Act | Late] = {
 }
 
 
-def drill(world: World, operations: Iterable[Operation], *, every: bool, only: str = "") -> Figures:
+def drill(
+    world: World,
+    operations: Iterable[Operation],
+    *,
+    every: bool,
+    only: str = "",
+    first_loss: bool = False,
+) -> Figures:
     """Let each call of each operation fail: in `every` way, or each call in one of them.
 
-    `only`: what the names of the ways have to contain.
+    `only`: what the names of the ways have to contain. `first_loss`: end with the first loss.
     """
     figures = Figures()
     for operation in operations:
@@ -72,6 +79,8 @@ def drill(world: World, operations: Iterable[Operation], *, every: bool, only: s
                 figures.faults += 1
                 with figures.losing(f"fault/{world.name}/{operation.name}/{point}/{call}/{way}"):
                     disturb(world, operation, point, call, way)
+                if first_loss and figures.losses:
+                    return figures
     return figures
 
 

@@ -238,9 +238,13 @@ def _attempts(mutant: Mutant) -> Iterator[Callable[[], Figures]]:
     world = TablesWorld()
     rows = {operation.name: operation for operation in operations.ALL}
     for name in mutant.crashed:
-        yield lambda name=name: crashes.drill_one(world, rows[name])  # type: ignore[misc]
+        yield lambda name=name: crashes.drill_one(  # type: ignore[misc]
+            world, rows[name], first_loss=True
+        )
     for name in mutant.failed:
-        yield lambda name=name: faults.drill(world, [rows[name]], every=True)  # type: ignore[misc]
+        yield lambda name=name: faults.drill(  # type: ignore[misc]
+            world, [rows[name]], every=True, first_loss=True
+        )
     raced = {race.name: race for race in pairs.ALL}
     # Orders with two changes are many, and chance finds most of what they do.
     for changes, chances in ((1, 0), (0, 200), (2, 0)):
