@@ -9,6 +9,7 @@ import hashlib
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
 
 import rehashes
@@ -56,22 +57,13 @@ class Digest:
     hex: str
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Digest":
         """Read `sha256:<64 hex>` or `sha512:<128 hex>`.
 
         Raises UnsupportedAlgorithmError for another well-formed digest, InvalidDigestError for
         everything else. Source: OCI image spec, descriptor.md.
         """
-        if not _GRAMMAR.fullmatch(text):
-            raise InvalidDigestError(f"{text[:200]!r} is not a digest: expected algorithm:hex")
-        name, _, encoded = text.partition(":")
-        algorithm = parse_algorithm(name)
-        length = _LAYOUTS[algorithm].digest_size * 2
-        if len(encoded) != length or not _HEX.fullmatch(encoded):
-            raise InvalidDigestError(
-                f"{text[:200]!r} is not a {name} digest: expected {length} lower-case hex digits"
-            )
-        return cls(algorithm, encoded)
+        return _parsed(text)
 
     @classmethod
     def of(cls, data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Self:
@@ -80,6 +72,21 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm.value}:{self.hex}"
+
+
+# The same few are read again and again: a request's in each item of its blob. One takes 300 bytes.
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Digest:
+    if not _GRAMMAR.fullmatch(text):
+        raise InvalidDigestError(f"{text[:200]!r} is not a digest: expected algorithm:hex")
+    name, _, encoded = text.partition(":")
+    algorithm = parse_algorithm(name)
+    length = _LAYOUTS[algorithm].digest_size * 2
+    if len(encoded) != length or not _HEX.fullmatch(encoded):
+        raise InvalidDigestError(
+            f"{text[:200]!r} is not a {name} digest: expected {length} lower-case hex digits"
+        )
+    return Digest(algorithm, encoded)
 
 
 def parse_algorithm(name: str) -> Algorithm:
