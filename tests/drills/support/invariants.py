@@ -115,13 +115,15 @@ def require_nobody_cancelled(seen: Snapshot, ledger: Ledger, now: float) -> None
         cancelled = session.state is UploadState.CANCELLED and not session.over_by(now)
         _require(
             not cancelled or ledger.ends(session.id) or session.denied,
-            f"{session.id} is cancelled with {session.offset} bytes, and no client cancelled it",
+            "%s is cancelled with %s bytes, and no client cancelled it",
+            session.id,
+            session.offset,
         )
 
 
-def _require(holds: object, message: str) -> None:
-    if not holds:
-        raise Violation(message)
+def _require(holds: object, message: str, *about: object) -> None:
+    if not holds:  # nearly always it does: nothing is written out for that
+        raise Violation(message % about)
 
 
 def _records_and_links(seen: Snapshot, ledger: Ledger) -> None:
@@ -130,35 +132,40 @@ def _records_and_links(seen: Snapshot, ledger: Ledger) -> None:
             _holds(seen, record.key, record.digest, record.size)
     for link in seen.links.values():
         owner = seen.records.get(link.digest)
-        _require(owner, f"{link.repository} links to {link.digest}, which has no record")
-        _require(owner and owner.size == link.size, f"{link} has another size than {owner}")
+        _require(owner, "%s links to %s, which has no record", link.repository, link.digest)
+        _require(owner and owner.size == link.size, "%s has another size than %s", link, owner)
         # A push to another repository has healed the record since: a pull reads what that names.
         same = link.key in ledger.dead or (owner and owner.key == link.key)
-        _require(same, f"{link} names another object than {owner}")
+        _require(same, "%s names another object than %s", link, owner)
     counted = Counter(digest for _, digest in seen.links)
     for digest, record in seen.records.items():
         _require(
             record.links == counted[digest],
-            f"{digest} counts {record.links} links and has {counted[digest]}",
+            "%s counts %s links and has %s",
+            digest,
+            record.links,
+            counted[digest],
         )
 
 
 def _holds(seen: Snapshot, key: str, digest: Digest, size: int) -> None:
     data = seen.objects.get(key)
-    _require(data is not None, f"{key} is named, and not there")
+    _require(data is not None, "%s is named, and not there", key)
     right = data is not None and len(data) == size and Digest.of(data, digest.algorithm) == digest
-    _require(right, f"{key} holds {data!r}, which is not {size} bytes of {digest}")
+    _require(right, "%s holds %r, which is not %s bytes of %s", key, data, size, digest)
 
 
 def _promised_blobs(seen: Snapshot, ledger: Ledger) -> None:
     for place in ledger.blobs:
         _require(
             place in seen.links or place in ledger.unlinked,
-            f"{place[1]} was accepted in {place[0]}, and is not there",
+            "%s was accepted in %s, and is not there",
+            place[1],
+            place[0],
         )
         record = seen.records.get(place[1])
         whole = record is None or record.key not in ledger.dead
-        _require(whole, f"{place[1]} was accepted while its record names an object that is gone")
+        _require(whole, "%s was accepted while its record names an object that is gone", place[1])
 
 
 def _manifests(seen: Snapshot, ledger: Ledger) -> None:
@@ -167,43 +174,45 @@ def _manifests(seen: Snapshot, ledger: Ledger) -> None:
             continue
         manifest = seen.manifests.get((repository, digest))
         live = manifest is not None and manifest.state is ManifestState.LIVE
-        _require(live, f"manifest {digest} was accepted, and is {manifest}")
+        _require(live, "manifest %s was accepted, and is %s", digest, manifest)
         _require(
-            manifest is not None and manifest.body in {body, None}, f"{digest} has other bytes"
+            manifest is not None and manifest.body in {body, None}, "%s has other bytes", digest
         )
     for (repository, digest), manifest in seen.manifests.items():
         if manifest.state not in {ManifestState.LIVE, ManifestState.TRASHED}:
             continue
         if manifest.body is None:
             homes = {(bodies_of(repository), digest), (repository, digest)}
-            _require(homes & set(seen.links), f"{manifest.state} {digest} has no body")
+            _require(homes & set(seen.links), "%s %s has no body", manifest.state, digest)
         for reference in manifest.references or ():
             place = repository, reference
             there = place in seen.links or place in seen.manifests
             gone = place in ledger.unlinked or place in ledger.dropped
-            _require(there or gone, f"{manifest.state} {digest} lacks {reference}")
+            _require(there or gone, "%s %s lacks %s", manifest.state, digest, reference)
 
 
 def _tags_and_referrers(seen: Snapshot) -> None:
     ways = {(repository, row.digest, tag) for (repository, tag), row in seen.tags.items()}
-    _require(ways == seen.tagged, f"tags {ways} and ways back {seen.tagged} disagree")
+    _require(ways == seen.tagged, "tags %s and ways back %s disagree", ways, seen.tagged)
     for (repository, tag), row in seen.tags.items():
         named = seen.manifests.get((repository, row.digest))
         shown = {ManifestState.LIVE, ManifestState.DELETING}
         there = named is not None and named.state in shown
-        _require(there, f"tag {tag} names {named}")
+        _require(there, "tag %s names %s", tag, named)
     for repository, subject, digest in seen.referrers:
         owner = seen.manifests.get((repository, digest))
         _require(
             owner is not None
             and owner.subject == subject
             and owner.state in {ManifestState.LIVE, ManifestState.DELETING},
-            f"referrer row of {digest}, which is {owner}",
+            "referrer row of %s, which is %s",
+            digest,
+            owner,
         )
     for (repository, digest), manifest in seen.manifests.items():
         if manifest.state is ManifestState.LIVE and manifest.subject is not None:
             listed = (repository, manifest.subject, digest)
-            _require(listed in seen.referrers, f"live manifest {digest} has no referrer row")
+            _require(listed in seen.referrers, "live manifest %s has no referrer row", digest)
 
 
 def _history(seen: Snapshot) -> None:
@@ -211,13 +220,13 @@ def _history(seen: Snapshot) -> None:
     moves = Counter((row.repository, row.tag, row.was, row.now) for row in seen.history)
     for (repository, tag), row in seen.tags.items():
         moved = row.previous is None or (repository, tag, row.previous, row.digest) in moves
-        _require(moved, f"{tag} named {row.previous} before, which no row of history says")
+        _require(moved, "%s named %s before, which no row of history says", tag, row.previous)
     into = Counter((*move[:2], move[3]) for move in moves.elements() if move[3] is not None)
     out = Counter(move[:3] for move in moves.elements())
     for place, times in into.items():
         now = seen.tags.get((place[0], place[1] or ""))
         left = out[place] + (now is not None and now.digest == place[2])
-        _require(times <= left, f"a tag came to {place} more often than it left")
+        _require(times <= left, "a tag came to %s more often than it left", place)
 
 
 def _in_use(seen: Snapshot, ledger: Ledger) -> None:
@@ -225,11 +234,13 @@ def _in_use(seen: Snapshot, ledger: Ledger) -> None:
     found = {repository: frozenset(lease.digests) for (repository, _), lease in seen.in_use.items()}
     for repository, allowed in ledger.in_use.items():
         named = found.get(repository)
-        _require(named in allowed, f"{named} is in use in {repository}, and not one of {allowed}")
+        _require(
+            named in allowed, "%s is in use in %s, and not one of %s", named, repository, allowed
+        )
     for repository, name in seen.in_use:
         source = seen.sources.get(name)
         there = source is not None and repository in source.repositories
-        _require(there, f"a lease of {name} in {repository}, which {source} does not name")
+        _require(there, "a lease of %s in %s, which %s does not name", name, repository, source)
 
 
 def _quotas(seen: Snapshot) -> None:
@@ -242,12 +253,16 @@ def _quotas(seen: Snapshot) -> None:
         size = sum(link.size for (name, _), link in seen.links.items() if name == repository)
         tags = sum(name == repository for name, _ in seen.tags)
         for limit, held in ((allowed.bytes, size), (allowed.tags, tags)):
-            _require(limit is None or held <= limit.most, f"{repository} holds {held} of {limit}")
+            _require(
+                limit is None or held <= limit.most, "%s holds %s of %s", repository, held, limit
+            )
         counted = seen.holdings.get(repository)
         # What was counted under other rules is counted anew before it is gone by.
         current = counted is not None and seen.rules and counted.rules == seen.rules.version
         known = not current or (counted and size <= counted.bytes and tags <= counted.tags)
-        _require(known, f"{repository} holds {size} bytes and {tags} tags, and {counted} is known")
+        _require(
+            known, "%s holds %s bytes and %s tags, and %s is known", repository, size, tags, counted
+        )
 
 
 def _sessions(seen: Snapshot, ledger: Ledger) -> None:
@@ -256,7 +271,11 @@ def _sessions(seen: Snapshot, ledger: Ledger) -> None:
         if session is None or ledger.ends(session_id):
             continue
         _require(
-            session.offset >= offset, f"{session_id} had {offset} bytes, and has {session.offset}"
+            session.offset >= offset,
+            "%s had %s bytes, and has %s",
+            session_id,
+            offset,
+            session.offset,
         )
         if session.state is UploadState.OPEN:
             _stored(seen, session, ledger.chunks[session_id])
@@ -266,31 +285,33 @@ def _stored(seen: Snapshot, session: Session, chunks: list[tuple[int, bytes]]) -
     """Require that what an open session has accepted is in S3, and is what its clients sent."""
     parts = seen.multiparts.get((data_key(session.id), session.upload_id or ""), {})
     numbers = [n for n in range(1, session.next_part) if n not in session.burned]
-    _require(all(n in parts for n in numbers), f"{session.id} lacks a part of {numbers}: {parts}")
+    _require(
+        all(n in parts for n in numbers), "%s lacks a part of %s: %s", session.id, numbers, parts
+    )
     tail = seen.objects.get(session.tail.key) if session.tail else b""
-    _require(tail is not None, f"the tail of {session} is not there")
+    _require(tail is not None, "the tail of %s is not there", session)
     sizes = [parts[n].size for n in numbers]
     total = sum(sizes) + len(tail or b"")
-    _require(total == session.offset, f"{session.id} has {total} of {session.offset} bytes")
+    _require(total == session.offset, "%s has %s of %s bytes", session.id, total, session.offset)
     sent = _joined(session, chunks)
     if sent is None:
         return
     begin = 0
     for number, size in zip(numbers, sizes, strict=True):
         same = etag_of(sent[begin : begin + size]) == parts[number].etag
-        _require(same, f"part {number} of {session.id} is not what was sent")
+        _require(same, "part %s of %s is not what was sent", number, session.id)
         begin += size
-    _require(sent[begin:] == tail, f"the tail of {session.id} is {tail!r}, not {sent[begin:]!r}")
+    _require(sent[begin:] == tail, "the tail of %s is %r, not %r", session.id, tail, sent[begin:])
     hasher = hasher_of(session)
     known = hasher is None or hasher.digest() == Digest.of(sent, session.algorithm)
-    _require(known, f"{session.id} has hashed other bytes than it stored")
+    _require(known, "%s has hashed other bytes than it stored", session.id)
 
 
 def _joined(session: Session, chunks: list[tuple[int, bytes]]) -> bytes | None:
     """Return the session's bytes as its clients sent them; None if some were never answered."""
     whole = b""
     for at, chunk in sorted(chunks):
-        _require(at >= len(whole), f"{session.id} accepted two chunks at {at}")
+        _require(at >= len(whole), "%s accepted two chunks at %s", session.id, at)
         if at > len(whole):
             return None
         whole += chunk
@@ -301,7 +322,7 @@ def _nothing_unnamed(seen: Snapshot, ledger: Ledger) -> None:
     """Require that whatever is in S3 is named by an item, from which it can be found again."""
     named = {record.key for record in seen.records.values()}
     both = named & seen.garbage.keys()
-    _require(not both, f"{both} are garbage, and records name them")
+    _require(not both, "%s are garbage, and records name them", both)
     named |= seen.garbage.keys() | ledger.strays
     keys = [*seen.objects, *(key for key, _ in seen.multiparts)]
     for key in keys:
@@ -310,9 +331,9 @@ def _nothing_unnamed(seen: Snapshot, ledger: Ledger) -> None:
         if _put_at(seen, key) is not None:
             continue  # the sweeper will look there
         owner = next((s for s in seen.sessions.values() if _may_own(s, key)), None)
-        _require(owner, f"{key} is there, and nothing names it")
+        _require(owner, "%s is there, and nothing names it", key)
         watched = owner is not None and (owner.state not in TERMINAL or owner.sweep_at is not None)
-        _require(watched, f"{key} is there, and the sweeper will not come to {owner} again")
+        _require(watched, "%s is there, and the sweeper will not come to %s again", key, owner)
 
 
 def _may_own(session: Session, key: str) -> bool:
@@ -323,17 +344,17 @@ def _may_own(session: Session, key: str) -> bool:
 def _nothing_left(seen: Snapshot, ledger: Ledger) -> None:
     named = {record.key for record in seen.records.values()} | seen.garbage.keys() | ledger.strays
     left = [key for key in seen.objects if key not in named]
-    _require(not left, f"left at the end: {left}")
-    _require(not seen.multiparts, f"open at the end: {list(seen.multiparts)}")
+    _require(not left, "left at the end: %s", left)
+    _require(not seen.multiparts, "open at the end: %s", list(seen.multiparts))
     for manifest in seen.manifests.values():
-        _require(manifest.state is ManifestState.LIVE, f"dead at the end: {manifest}")
+        _require(manifest.state is ManifestState.LIVE, "dead at the end: %s", manifest)
     for home, digest in seen.links:
         repository = owner_of_bodies(home)
         if repository is not None and (home, digest) not in ledger.unlinked:
             owner = seen.manifests.get((repository, digest))
             _require(
-                owner and owner.body is None, f"the body of {digest} is left, which is {owner}"
+                owner and owner.body is None, "the body of %s is left, which is %s", digest, owner
             )
     for session in seen.sessions.values():
         over = session.state in TERMINAL and session.sweep_at is None
-        _require(over and session.expires_at, f"dead at the end: {session}")
+        _require(over and session.expires_at, "dead at the end: %s", session)
