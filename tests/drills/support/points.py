@@ -134,22 +134,30 @@ class Gate:
 
     def __call__(self, name: str, call: Call) -> Any:  # noqa: ANN401 - likewise
         """Make a call, or do to it what is planned."""
-        with self._lock, _calling(self):
-            if self._ended:
-                raise Stopped
-            ordered = self._turn() if self._turn else None
-            if ordered is repeat:
-                ordered = self._between
-            number = len(self.trace)
-            self.trace.append(name)
-            act = ordered or self._plan.get(number)
+        with self._lock:
+            # What _calling does, without what a generator costs: every call comes by here.
+            before, _gates.current = getattr(_gates, "current", None), self
             try:
-                return self._done(number, call, act)
-            except Stopped:
-                self._ended = True
-                raise
+                return self._called(name, call)
             finally:
-                self._land(number)
+                _gates.current = before
+
+    def _called(self, name: str, call: Call) -> Any:  # noqa: ANN401 - likewise
+        if self._ended:
+            raise Stopped
+        ordered = self._turn() if self._turn else None
+        if ordered is repeat:
+            ordered = self._between
+        number = len(self.trace)
+        self.trace.append(name)
+        act = ordered or self._plan.get(number)
+        try:
+            return self._done(number, call, act)
+        except Stopped:
+            self._ended = True
+            raise
+        finally:
+            self._land(number)
 
     def _done(self, number: int, call: Call, act: Act | Late | None) -> Any:  # noqa: ANN401 - likewise
         if act is None:
