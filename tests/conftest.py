@@ -69,9 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules and tests, which it would look at again and again."""
+    """Let the garbage collector look less often, and never at the modules and tests."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def is_slow(item: pytest.Item) -> bool:
