@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -241,6 +242,11 @@ def _texts(value: object) -> list[str]:
 
 def _matches(pattern: str, text: str) -> bool:
     """Whether a text fits: `*` is any run of characters, `?` any one, all else is itself."""
+    return _expression(pattern).fullmatch(text) is not None
+
+
+@cache  # every call of the suite to AWS asks for the patterns of a few policies
+def _expression(pattern: str) -> re.Pattern[str]:
     wild = {"*": ".*", "?": "."}
     expression = "".join(wild.get(character) or re.escape(character) for character in pattern)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
+    return re.compile(expression, re.DOTALL)
