@@ -14,7 +14,8 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command, Group
-from moorage.cli.options import DURATION, LIFE, PATH, URL, Decorator, option
+from moorage.cli.options import DURATION, LIFE, PATH, Decorator, option
+from moorage.cli.registry import at_access, at_rules, endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from moorage.access.rules import RegistryRules
     from moorage.access.signing_key import StoredKeySet
 
-_KEY, _STACK = "/moorage/signing-key", "moorage-data"
+_KEY = "/moorage/signing-key"
 _RIGHTS = "as in team/**:pull,push; the rights are pull, push and delete"
 
 
@@ -44,27 +45,6 @@ _token_file = option(
     "--token-file", PATH, "write it here, for your eyes only (mode 0600), instead of printing it"
 )
 _json = option("--json as_json", None, "print JSON, for programs")
-_endpoint = option(
-    "--aws-endpoint endpoint",
-    URL,
-    "an emulator of AWS, such as the one that `moorage local` names; it is given made-up"
-    " credentials",
-)
-
-
-def _at_table(act: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which table, and pass the table to the command's function."""
-
-    @option("--table", "NAME", "the registry's table `access`", None, "MOORAGE_ACCESS_TABLE")
-    @option("--stack", "NAME", "the data stack, which exports the table's name", _STACK)
-    @_endpoint
-    @functools.wraps(act)
-    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
-        from moorage.access.commands import AccessTable
-
-        act(AccessTable(stack, table, endpoint), **options)
-
-    return run
 
 
 def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
@@ -72,7 +52,7 @@ def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
 
     @_json
     @option("--signing-key", "NAME", "the SSM parameter that holds it", _KEY, "MOORAGE_SIGNING_KEY")
-    @_endpoint
+    @endpoint
     @functools.wraps(act)
     def run(*, as_json: bool, signing_key: str, endpoint: str | None, **options: Any) -> None:
         from moorage.access import commands, texts
@@ -98,7 +78,7 @@ def token() -> None:
 @option("--expires life", LIFE, "how long it works, as in 90d or 12h; or never", "90d")
 @option("--owner", "TEXT", "who answers for it; by default you")
 @_token_file
-@_at_table
+@at_access
 def _token_create(table: "AccessTable", name: str, **options: Any) -> None:
     """Make an API token and print it, this once."""
     _hand_over(*table.create_token(name, **options))
@@ -106,7 +86,7 @@ def _token_create(table: "AccessTable", name: str, **options: Any) -> None:
 
 @token.command("list")
 @_json
-@_at_table
+@at_access
 def _token_list(table: "AccessTable", *, as_json: bool) -> None:
     """Show the API tokens, and never their secrets."""
     empty = "there are no API tokens: `moorage token create` makes one"
@@ -115,7 +95,7 @@ def _token_list(table: "AccessTable", *, as_json: bool) -> None:
 
 @token.command("revoke")
 @_token
-@_at_table
+@at_access
 def _token_revoke(table: "AccessTable", wanted: str) -> None:
     """End an API token for good."""
     click.echo(table.revoke_token(wanted))
@@ -125,7 +105,7 @@ def _token_revoke(table: "AccessTable", wanted: str) -> None:
 @_token
 @option("--grace", DURATION, "how long the old secret still works; 0 ends it at once", "24h")
 @_token_file
-@_at_table
+@at_access
 def _token_rotate(table: "AccessTable", wanted: str, **options: Any) -> None:
     """Replace the secret of an API token, and print the new one."""
     _hand_over(*table.rotate_token(wanted, **options))
@@ -143,7 +123,7 @@ def _hand_over(message: str, secret: str | None) -> None:
 @_admin
 @_grants("--add", "more that it may do")
 @_grants("--remove", "what it may no longer do")
-@_at_table
+@at_access
 def grant(
     table: "AccessTable",
     wanted: str,
@@ -164,7 +144,7 @@ def grant(
 @option("--list listed", None, "show those that are public")
 @option("--off", None, "make it private again")
 @_json
-@_at_table
+@at_access
 def public(
     table: "AccessTable", *, repository: str | None, listed: bool, off: bool, as_json: bool
 ) -> None:
@@ -192,7 +172,7 @@ def trust() -> None:
 @_may
 @_admin
 @option("--replace", None, "put it in place of one by this name")
-@_at_table
+@at_access
 def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
     """Let in identities of another issuer."""
     click.echo(table.add_trust(name, **options))
@@ -200,7 +180,7 @@ def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
 
 @trust.command("list")
 @_json
-@_at_table
+@at_access
 def _trust_list(table: "AccessTable", *, as_json: bool) -> None:
     """Show the trusts."""
     empty = "there are no trusts: `moorage trust add` makes one"
@@ -209,7 +189,7 @@ def _trust_list(table: "AccessTable", *, as_json: bool) -> None:
 
 @trust.command("remove")
 @click.argument("name", help="the trust's name")
-@_at_table
+@at_access
 def _trust_remove(table: "AccessTable", name: str) -> None:
     """End a trust, and with it the logins that it let in."""
     click.echo(table.remove_trust(name))
@@ -243,28 +223,13 @@ def _key_rotate(parameter: "SigningKeyParameter", *, force: bool) -> "StoredKeyS
     return parameter.rotate(force=force)
 
 
-def _at_rules(act: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which registry, and pass its rules to the command's function."""
-
-    @option("--table", "NAME", "the registry's table `registry`", None, "MOORAGE_REGISTRY_TABLE")
-    @option("--stack", "NAME", "the data stack, which exports the table's name", _STACK)
-    @_endpoint
-    @functools.wraps(act)
-    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
-        from moorage.access.rules import RegistryRules
-
-        act(RegistryRules(stack, table, endpoint), **options)
-
-    return run
-
-
 @click.group(cls=Group)
 def rules() -> None:
     """Show and set all rules: which tags may not move, which images go, and quotas."""
 
 
 @rules.command("show")
-@_at_rules
+@at_rules
 def _rules_show(registry: "RegistryRules") -> None:
     """Print the rules in force, as `moorage rules set` takes them."""
     stored = registry.show()
@@ -278,7 +243,7 @@ def _rules_show(registry: "RegistryRules") -> None:
 @rules.command("set")
 @click.argument("file", type=PATH, help="the rules, as JSON; - is standard input")
 @option("--check", None, "say what would be set, and set nothing")
-@_at_rules
+@at_rules
 def _rules_set(registry: "RegistryRules", file: "Path", *, check: bool) -> None:
     """Put rules in force in place of those that are. Each version is kept."""
     with click.open_file(str(file), encoding="utf-8") as opened:

@@ -9,7 +9,8 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command
-from moorage.cli.options import DURATION, PATH, URL, option
+from moorage.cli.options import DURATION, PATH, option
+from moorage.cli.registry import at_data
 
 
 @click.command("gc", cls=Command, exclusive=("dry_run", "only"))
@@ -17,11 +18,7 @@ from moorage.cli.options import DURATION, PATH, URL, option
 @option("--only", PATH, "delete what this list names, and nothing else; --dry-run --json makes one")
 @option("--json as_json", None, "print JSON, for programs")
 @option("--grace", DURATION, "how long to leave alone what no manifest names", "24h")
-@option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
-@option("--table registry_table", "NAME", "its table `registry`", None, "MOORAGE_REGISTRY_TABLE")
-@option("--uploads-table", "NAME", "its table `uploads`", None, "MOORAGE_UPLOADS_TABLE")
-@option("--stack", "NAME", "the data stack, which exports these names", "moorage-data")
-@option("--aws-endpoint endpoint", URL, "an emulator of AWS, as `moorage local` names it")
+@at_data
 def collect(*, dry_run: bool, only: Path | None, as_json: bool, **where: Any) -> int:
     """Delete the blobs that no image needs any more, as the registry does by itself once a day.
 

@@ -1,16 +1,15 @@
 """`moorage retention`: what is kept, what goes, and what runs. moorage.retention does it."""
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
-# ruff: noqa: ANN401 - click hands options over by name
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from moorage.cli import output
 from moorage.cli.command import Group
-from moorage.cli.options import DURATION, PATH, URL, option
+from moorage.cli.options import DURATION, PATH, option
+from moorage.cli.registry import at_rules, at_sources
 from moorage.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,52 +23,13 @@ _source = option(
 )
 
 
-def _place(run: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which registry."""
-    for add in (
-        option("--aws-endpoint endpoint", URL, "an emulator of AWS, as `moorage local` names it"),
-        option("--stack", "NAME", "the data stack, which exports the table's name", "moorage-data"),
-        option(
-            "--table", "NAME", "the registry's table `registry`", None, "MOORAGE_REGISTRY_TABLE"
-        ),
-    ):
-        run = add(run)
-    return run
-
-
-def _at_registry(act: Callable[..., None]) -> Callable[..., None]:
-    """Add those options, and pass the registry's sources to the command's function."""
-
-    @_place
-    @functools.wraps(act)
-    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
-        from moorage.retention.sources import InUseSources
-
-        act(InUseSources(stack, table, endpoint), **options)
-
-    return run
-
-
-def _at_rules(act: Callable[..., None]) -> Callable[..., None]:
-    """Add those options, and pass the registry's rules to the command's function."""
-
-    @_place
-    @functools.wraps(act)
-    def run(*, table: str | None, stack: str, endpoint: str | None, **options: Any) -> None:
-        from moorage.access.rules import RegistryRules
-
-        act(RegistryRules(stack, table, endpoint), **options)
-
-    return run
-
-
 @click.group(cls=Group)
 def retention() -> None:
     """Say which images are kept and which go, and what runs somewhere."""
 
 
 @retention.command("get")
-@_at_rules
+@at_rules
 def _get(rules: "RegistryRules") -> None:
     """Print the rules of retention, as `moorage retention set` takes them."""
     section = rules.section("retention")
@@ -85,7 +45,7 @@ def _get(rules: "RegistryRules") -> None:
 @click.argument("file", type=PATH, required=False, help="the rules, as JSON; - is standard input")
 @option("--none", None, "take all rules of retention away: nothing goes any more")
 @option("--check", None, "say what would be set, and set nothing")
-@_at_rules
+@at_rules
 def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool) -> None:
     """Put rules of retention in force. The registry's other rules stay.
 
@@ -104,7 +64,7 @@ def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool
 @option("--all every", None, "show what stays, too, and why")
 @option("--json as_json", None, "print JSON, for programs: each digest, with its reason")
 @option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
-@_at_rules
+@at_rules
 def _preview(  # noqa: PLR0913 - what is looked at, and how it is shown
     rules: "RegistryRules",
     repository: str | None,
@@ -144,7 +104,7 @@ def _read(file: "Path") -> str:
 @option("--cluster clusters", "NAME", "of ECS; by default all", multiple=True)
 @option("--cluster-region region", "REGION", "where the clusters of ECS are, if elsewhere")
 @option("--cluster-profile profile", "PROFILE", "of AWS's settings, to read them by")
-@_at_registry
+@at_sources
 def _protect(  # noqa: PLR0913 - what a source is
     sources: "InUseSources",
     file: "Path",
@@ -179,7 +139,7 @@ def _protect(  # noqa: PLR0913 - what a source is
 
 @retention.command("unprotect")
 @_source
-@_at_registry
+@at_sources
 def _unprotect(sources: "InUseSources", source: str) -> None:
     """Remove a source: what it named is no longer kept."""
     output.say(sources.unprotect(source))
@@ -187,7 +147,7 @@ def _unprotect(sources: "InUseSources", source: str) -> None:
 
 @retention.command("sources")
 @option("--json as_json", None, "print JSON, for programs")
-@_at_registry
+@at_sources
 def _sources(sources: "InUseSources", *, as_json: bool) -> None:
     """Show the sources: when each was read last, and until when that holds."""
     empty = "there are no sources: `moorage retention protect` makes one"
