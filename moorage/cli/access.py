@@ -1,7 +1,7 @@
 """`moorage token`, `grant`, `public`, `trust` and `key`: their options. moorage.access does them.
 
-No secret may come by an option: all on the machine can read those. A new one goes to stdout alone,
-or to a file; messages go to stderr then.
+No secret may come by an option: everybody on the machine can read command lines. A new secret goes
+to stdout alone, or to a file; messages go to stderr then.
 """
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
 # ruff: noqa: ANN401 - click hands options over by name
@@ -32,19 +32,19 @@ def _grants(names: str, text: str) -> Decorator:
     return option(names, "PATTERN:RIGHTS", text, multiple=True)
 
 
-_may = _grants("--grant grants", f"what it may do, {_RIGHTS}")
+_may = _grants("--grant grants", f"a grant, {_RIGHTS}; may be repeated")
 _admin = click.option(
     "--admin",
     "grants",
     multiple=True,
     flag_value="admin",
-    help="everything, in every repository",
+    help="grant all rights in every repository",
 )
 _token = click.argument("wanted", metavar="NAME|ID", help="the API token's name or id")
 _token_file = option(
-    "--token-file", PATH, "write it here, for your eyes only (mode 0600), instead of printing it"
+    "--token-file", PATH, "write the secret to this file (mode 0600), instead of printing it"
 )
-_json = option("--json as_json", None, "print JSON, for programs")
+_json = option("--json as_json", None, "print JSON")
 
 
 def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
@@ -68,7 +68,7 @@ def _at_parameter(act: Callable[..., "StoredKeySet"]) -> Callable[..., None]:
 
 @click.group(cls=Group)
 def token() -> None:
-    """Make, list and end API tokens."""
+    """Create, list, rotate and revoke API tokens."""
 
 
 @token.command("create")
@@ -80,7 +80,7 @@ def token() -> None:
 @_token_file
 @at_access
 def _token_create(table: "AccessTable", name: str, **options: Any) -> None:
-    """Make an API token and print it, this once."""
+    """Create an API token and print it; it is not shown again."""
     _hand_over(*table.create_token(name, **options))
 
 
@@ -88,7 +88,7 @@ def _token_create(table: "AccessTable", name: str, **options: Any) -> None:
 @_json
 @at_access
 def _token_list(table: "AccessTable", *, as_json: bool) -> None:
-    """Show the API tokens, and never their secrets."""
+    """List the API tokens, without their secrets."""
     empty = "there are no API tokens: `moorage token create` makes one"
     output.show(table.list_tokens(), as_json=as_json, empty=empty)
 
@@ -97,7 +97,7 @@ def _token_list(table: "AccessTable", *, as_json: bool) -> None:
 @_token
 @at_access
 def _token_revoke(table: "AccessTable", wanted: str) -> None:
-    """End an API token for good."""
+    """Revoke an API token; this can't be undone."""
     click.echo(table.revoke_token(wanted))
 
 
@@ -119,10 +119,10 @@ def _hand_over(message: str, secret: str | None) -> None:
 
 @click.command(cls=Command)
 @_token
-@_grants("--grant grants", f"all it may do from now on, {_RIGHTS}")
+@_grants("--grant grants", f"replace all grants by this one, {_RIGHTS}; may be repeated")
 @_admin
-@_grants("--add", "more that it may do")
-@_grants("--remove", "what it may no longer do")
+@_grants("--add", "a grant to add")
+@_grants("--remove", "a grant to remove")
 @at_access
 def grant(
     table: "AccessTable",
@@ -161,17 +161,22 @@ def public(
 
 @click.group(cls=Group)
 def trust() -> None:
-    """Let in identities of other issuers: CI jobs, AWS roles."""
+    """Let in identities of other issuers, such as CI jobs and AWS roles."""
 
 
 @trust.command("add")
 @click.argument("name", help="what to call the trust")
-@option("--issuer", "URL", "as tokens have it in `iss`; or `aws`", required=True)
+@option("--issuer", "URL", "the issuer, as in the tokens' `iss`; or `aws`", required=True)
 @option("--audience", "TEXT", "what tokens have in `aud`: the registry's host; none for `aws`")
-@option("--subject", "PATTERN", "who: `sub`, or a role's ARN; * is anything", required=True)
+@option(
+    "--subject",
+    "PATTERN",
+    "the identities, by the tokens' `sub` or a role's ARN; * matches any text",
+    required=True,
+)
 @_may
 @_admin
-@option("--replace", None, "put it in place of one by this name")
+@option("--replace", None, "replace the trust of this name")
 @at_access
 def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
     """Let in identities of another issuer."""
@@ -182,7 +187,7 @@ def _trust_add(table: "AccessTable", name: str, **options: Any) -> None:
 @_json
 @at_access
 def _trust_list(table: "AccessTable", *, as_json: bool) -> None:
-    """Show the trusts."""
+    """List the trusts."""
     empty = "there are no trusts: `moorage trust add` makes one"
     output.show(table.list_trusts(), as_json=as_json, empty=empty)
 
@@ -191,13 +196,13 @@ def _trust_list(table: "AccessTable", *, as_json: bool) -> None:
 @click.argument("name", help="the trust's name")
 @at_access
 def _trust_remove(table: "AccessTable", name: str) -> None:
-    """End a trust, and with it the logins that it let in."""
+    """Remove a trust, and end the logins that it let in."""
     click.echo(table.remove_trust(name))
 
 
 @click.group(cls=Group)
 def key() -> None:
-    """Make, show and replace the key that signs the registry's tokens."""
+    """Create, show and rotate the key that signs the registry's tokens."""
 
 
 @key.command("create")
@@ -211,27 +216,27 @@ def _key_create(parameter: "SigningKeyParameter", kms_key: str | None) -> "Store
 @key.command("show")
 @_at_parameter
 def _key_show(parameter: "SigningKeyParameter") -> "StoredKeySet":
-    """Show the signing keys' ids, and how far a replacement is."""
+    """Show the ids of the signing keys, and which step of a replacement is done."""
     return parameter.show()
 
 
 @key.command("rotate")
-@option("--force", None, "now, even if that logs people out")
+@option("--force", None, "replace the key at once, even if that logs people out")
 @_at_parameter
 def _key_rotate(parameter: "SigningKeyParameter", *, force: bool) -> "StoredKeySet":
-    """Take the next of the three steps that replace the key."""
+    """Do the next of the three steps that replace the key."""
     return parameter.rotate(force=force)
 
 
 @click.group(cls=Group)
 def rules() -> None:
-    """Show and set all rules: which tags may not move, which images go, and quotas."""
+    """Show and set all rules of a registry: immutable tags, retention and quotas."""
 
 
 @rules.command("show")
 @at_rules
 def _rules_show(registry: "RegistryRules") -> None:
-    """Print the rules in force, as `moorage rules set` takes them."""
+    """Print the rules in force, in the form that `moorage rules set` reads."""
     stored = registry.show()
     if stored is None:
         output.say("this registry has no rules: `moorage rules set` sets some")
@@ -242,10 +247,10 @@ def _rules_show(registry: "RegistryRules") -> None:
 
 @rules.command("set")
 @click.argument("file", type=PATH, help="the rules, as JSON; - is standard input")
-@option("--check", None, "say what would be set, and set nothing")
+@option("--check", None, "check the rules, and set nothing")
 @at_rules
 def _rules_set(registry: "RegistryRules", file: "Path", *, check: bool) -> None:
-    """Put rules in force in place of those that are. Each version is kept."""
+    """Replace the rules in force; each version is kept."""
     with click.open_file(str(file), encoding="utf-8") as opened:
         text = opened.read()
     for line in registry.replace(text, check=check):

@@ -1,6 +1,6 @@
 """`moorage login` and `moorage doctor`: for the people who use a registry.
 
-No secret may come by an option: all on the machine can read those.
+No secret may come by an option: everybody on the machine can read command lines.
 """
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs
@@ -19,23 +19,29 @@ _TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "h
 
 
 @click.command(cls=Command, required=_WHO, exclusive=("tool", "print_token"))
-@click.argument("registry", metavar="REGISTRY_URL", help="the registry's address")
-@option("--aws", None, "as this machine's AWS role or user")
-@option("--oidc", None, "as this job of GitHub Actions")
-@option("--oidc-env", "NAME", "by the identity token in this variable, as in GitLab")
-@option("--oidc-token-file", PATH, "by the identity token in this file")
-@option("--password-stdin", None, "by an API token, read from stdin")
-@option("--tool", click.Choice(_TOOLS), "the program to log in; else the first that is there")
+@click.argument("registry", metavar="REGISTRY_URL", help="the registry's URL")
+@option("--aws", None, "log in as this machine's AWS role or user")
+@option("--oidc", None, "log in as this job of GitHub Actions")
+@option("--oidc-env", "NAME", "log in with the identity token in this variable, as in GitLab")
+@option("--oidc-token-file", PATH, "log in with the identity token in this file")
+@option("--password-stdin", None, "log in with an API token, read from stdin")
+@option(
+    "--tool",
+    click.Choice(_TOOLS),
+    "the client to log in; default: the first of these that is installed",
+)
 @option("--print print_token", None, "print the bearer token instead of using it")
 @option(
     "--scope scopes",
     "SCOPE",
-    "what the printed token is for, as in repository:team/app:pull,push; may be repeated",
+    "the scope of the printed token, such as repository:team/app:pull,push; may be repeated",
     multiple=True,
 )
-@option("--service", "HOST", "what the registry calls itself, if it is behind the address given")
+@option(
+    "--service", "HOST", "the registry's own host name, if REGISTRY_URL is another address for it"
+)
 def login(**options: Any) -> None:
-    """Log a client program in, with the identity of this machine or CI job.
+    """Log a client in to a registry, with the identity of this machine or CI job.
 
     Give one of --aws, --oidc, --oidc-env, --oidc-token-file and --password-stdin.
     """
@@ -45,23 +51,24 @@ def login(**options: Any) -> None:
 
 
 @click.command(cls=Command, exclusive=("password_stdin", "token_file"))
-@click.argument("url", metavar="URL", help="the registry's address")
-@option("--user", "NAME", "the user name, if it is not to be `moorage`")
+@click.argument("url", metavar="URL", help="the registry's URL")
+@option("--user", "NAME", "the user name to log in with; default: moorage")
 @option("--password-stdin", None, "log in with the password read from stdin")
 @option("--token-file", PATH, "log in with the API token in this file")
 @option(
     "--repository",
     "NAME",
-    "where to write, instead of moorage-doctor/ and something random; repositories below it are"
-    " used too",
+    "the repository to push to, and those below it; default: a random name below moorage-doctor/",
 )
 @option("--json as_json", None, "print JSON instead of a table")
-@option("--keep", None, "leave what was pushed, to be looked at")
-@option("--large", None, "also push a blob of 5 MiB, which is above any inline limit")
-@option("--edge-size", SIZE, "also push a blob of so many bytes, to 5 GiB, through the edge")
-@option("--only", "CHECK", "do this check, and what it needs; may be repeated", multiple=True)
+@option("--keep", None, "do not delete what the checks pushed")
+@option("--large", None, "also push a blob of 5 MiB, which is larger than any inline limit")
+@option("--edge-size", SIZE, "also push a blob of this many bytes through the edge; at most 5 GiB")
+@option(
+    "--only", "CHECK", "run only this check and those that it needs; may be repeated", multiple=True
+)
 def doctor(**options: Any) -> int:
-    """Check a registry as clients see it, and say what to set and why."""
+    """Check a registry as clients see it, and say which settings to change and why."""
     from moorage.doctor import run
 
     # A terminal's width must not break lines of JSON.

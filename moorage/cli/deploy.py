@@ -1,7 +1,7 @@
 """`moorage deploy` and `moorage destroy`: the options, and what each calls.
 
-`make deploy` gives all of them but the stage by variables. A word that
-is neither yes nor no, or not `delete`, stops the command, in a variable too.
+`make deploy` passes all of them but the stage by variables. A switch that is neither yes nor no
+stops the command, also in a variable, and so does a `--data` that is not `delete`.
 """
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: both load the AWS SDK
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
@@ -21,16 +21,21 @@ from moorage.common.errors import CommandError
 _DELETE = "delete"
 _YES = frozenset({"1", "yes", "on", "true"})
 _NO = frozenset({"0", "no", "off", "false", "none"})
-_EMPTIED = "`none` takes it away"
+_EMPTIED = "`none` removes it"
 # Option, the template's parameter, what to show for its value, help.
 _PARAMETERS = (
     ("domain", "DomainName", "HOST", f"the registry's own host name; {_EMPTIED}"),
-    ("certificate", "CertificateArn", "ARN", "the certificate of that name"),
-    ("hosted-zone", "HostedZoneId", "ID", f"the Route 53 zone that names it; {_EMPTIED}"),
+    ("certificate", "CertificateArn", "ARN", "the ACM certificate of that host name"),
+    (
+        "hosted-zone",
+        "HostedZoneId",
+        "ID",
+        f"the Route 53 zone for the host name's record; {_EMPTIED}",
+    ),
     ("log-days", "LogRetentionDays", "DAYS", "how long logs are kept"),
-    ("function-log-level", "LogLevel", "DEBUG|INFO|WARNING", "what the functions log"),
-    ("metrics", "Metrics", "0|1", "Moorage's own metrics, which cost"),
-    ("tracing", "Tracing", "0|1", "traces by X-Ray, which cost"),
+    ("function-log-level", "LogLevel", "DEBUG|INFO|WARNING", "the log level of the functions"),
+    ("metrics", "Metrics", "0|1", "whether to write Moorage's own metrics, which cost money"),
+    ("tracing", "Tracing", "0|1", "whether to trace by X-Ray, which costs money"),
     ("api-memory", "ApiMemory", "MB", "memory of the API"),
     ("authorizer-memory", "AuthorizerMemory", "MB", "memory of the authorizer"),
     ("worker-memory", "WorkerMemory", "MB", "memory of commit, verify, sweep and collect"),
@@ -38,40 +43,45 @@ _PARAMETERS = (
         "head-strategy",
         "HeadStrategy",
         "redirect|body",
-        "how a HEAD tells its length; measured at the end, if it isn't given",
+        "how a HEAD tells a blob's size; default: measured after the deployment",
     ),
-    ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API answers itself"),
+    ("inline-limit", "InlineLimit", "BYTES", "the largest blob that the API sends itself"),
     (
         "direct-from",
         "DirectFrom",
         "CIDR,...|region",
-        "networks that download from S3, not the edge",
+        "networks that download from S3 instead of the edge",
     ),
     (
         "cors-origins",
         "CorsOrigins",
         "ORIGIN,...|*",
-        f"origins of pages of other sites that may ask, such as https://ui.example.com; {_EMPTIED}",
+        f"allow web pages of these origins, such as https://ui.example.com; {_EMPTIED}",
     ),
-    ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest"),
-    ("request-rate", "RequestRate", "N", "requests a second, above which clients hear 429"),
-    ("request-burst", "RequestBurst", "N", "requests at once, likewise"),
-    ("token-rate", "TokenRate", "N", "requests a second to the token endpoint"),
-    ("token-burst", "TokenBurst", "N", "requests at once to the token endpoint"),
+    ("manifest-limit", "ManifestLimit", "BYTES", "the largest manifest that is accepted"),
+    ("request-rate", "RequestRate", "N", "most requests a second; above it the answer is 429"),
+    ("request-burst", "RequestBurst", "N", "most requests at once; above it the answer is 429"),
+    ("token-rate", "TokenRate", "N", "most requests a second to the token endpoint"),
+    ("token-burst", "TokenBurst", "N", "most requests at once to the token endpoint"),
     (
         "trash-days",
         "TrashDays",
         "N",
-        "days that a deleted image can be brought back; 0: none",
+        "days for which a deleted image can be restored; 0 is none",
     ),
-    ("garbage-collection", "GarbageCollection", "0|1", "0 deletes no blob that nothing needs"),
+    (
+        "garbage-collection",
+        "GarbageCollection",
+        "0|1",
+        "whether blobs that no image needs are deleted",
+    ),
     (
         "grace-hours",
         "GraceHours",
         "N",
-        "hours that the collector waits with a blob; a day at least",
+        "hours for which the collector keeps a blob that no image needs; at least 24",
     ),
-    ("sparse-index", "SparseIndex", "0|1", "1 takes an index before the manifests that it names"),
+    ("sparse-index", "SparseIndex", "0|1", "1 accepts an index before the manifests that it names"),
 )
 # Likewise of the edge's stack.
 _EDGE = (
@@ -79,12 +89,12 @@ _EDGE = (
         "edge-price-class",
         "PriceClass",
         "PriceClass_100|PriceClass_200|PriceClass_All",
-        "which of CloudFront's places serve",
+        "the CloudFront locations that serve",
     ),
 )
 # Likewise of the stack of alarms.
 _WATCHING = (
-    ("alarm-email", "AlarmEmail", "ADDRESS", f"who gets alarms; {_EMPTIED}"),
+    ("alarm-email", "AlarmEmail", "ADDRESS", f"the address that receives alarms; {_EMPTIED}"),
     ("dashboard", "Dashboard", "on|off", "whether there is a dashboard"),
     ("alarms", "Alarms", "on|off", "whether there are alarms"),
 )
@@ -123,28 +133,32 @@ def _print_policy(ctx: click.Context, _param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-_stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
+_stage = option(
+    "--stage", "NAME", "the name of the stage: `x` is the registry moorage-x", required=True
+)
 
 
 @click.command(cls=Command, exclusive=("observability", "no_observability"))
 @_stage
-@option("--package", PATH, "the folder that `make package` wrote; without it one is made now")
+@option("--package", PATH, "the folder that `make package` wrote; default: build a package now")
 @_of_templates
-@option("--bucket", "NAME", f"a bucket of yours for packages; {_EMPTIED}", variable="DEPLOY_BUCKET")
-@_option("admin-token-file", PATH, "where the first API token goes")
+@option(
+    "--bucket", "NAME", f"your own bucket for the packages; {_EMPTIED}", variable="DEPLOY_BUCKET"
+)
+@_option("admin-token-file", PATH, "write the first API token to this file")
 @_option(
     "observability",
     "[0|1]",
-    "a dashboard and alarms, which cost",
+    "whether to have a dashboard and alarms, which cost money",
     is_flag=False,
     flag_value="1",
     callback=_switch,
 )
-@option("--no-observability", None, "as `--observability 0`: takes them away", is_eager=True)
+@option("--no-observability", None, "the same as `--observability 0`", is_eager=True)
 @_option(
     "edge",
     "[yes|no]",
-    "a host of CloudFront's, where clients push layers up to 5 GiB with nothing installed",
+    "whether to have a CloudFront distribution, by which clients push layers up to 5 GiB",
     is_flag=False,
     flag_value="yes",
     callback=_switch,
@@ -152,13 +166,13 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
 @option(
     "--no-measure",
     None,
-    "leaves the head strategy, which is measured otherwise unless it is given",
+    "do not measure which head strategy is right",
     variable="NO_MEASURE",
 )
 @option(
     "--print-policy",
     None,
-    "print the rights that a deployment needs, as an IAM policy, and exit",
+    "print the IAM policy that deploying needs, and exit",
     is_eager=True,
     expose_value=False,
     callback=_print_policy,
@@ -166,7 +180,7 @@ _stage = option("--stage", "NAME", "`x` is moorage-x", required=True)
 def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
     """Deploy a registry to your AWS account, or update it.
 
-    What you don't give, by option or variable, stays as it is.
+    A setting that is given neither by option nor by variable keeps its value.
     """
     from moorage.deploy import run, texts
     from moorage.doctor.run import measured_strategy
@@ -182,10 +196,10 @@ def deploy(*, no_observability: bool, no_measure: bool, **options: Any) -> None:
 
 @click.command(cls=Command)
 @_stage
-@_option("data", _DELETE, "`delete` deletes all images and API tokens too", callback=_deletion)
-@_option("confirm", "STACK", "the data stack's name, which is asked for otherwise")
+@_option("data", _DELETE, "`delete` also deletes all images and API tokens", callback=_deletion)
+@_option("confirm", "STACK", "the data stack's name; default: ask for it")
 def destroy(*, stage: str, data: bool, confirm: str | None) -> None:
-    """Take a registry down; its data is kept, unless you give `--data delete`."""
+    """Delete a registry's stacks; its data is kept, unless you give `--data delete`."""
     from moorage.deploy import destroy as demolition
 
     options = demolition.DestroyOptions(stage, data=data, confirmed=confirm)

@@ -14,15 +14,15 @@ from moorage.cli.registry import at_data
 
 
 @click.command("gc", cls=Command, exclusive=("dry_run", "only"))
-@option("--dry-run", None, "say what would go, and delete nothing")
-@option("--only", PATH, "delete what this list names, and nothing else; --dry-run --json makes one")
+@option("--dry-run", None, "show what would be deleted, and delete nothing")
+@option("--only", PATH, "delete only what this file lists; --dry-run --json writes such a file")
 @option("--json as_json", None, "print JSON, for programs")
-@option("--grace", DURATION, "how long to leave alone what no manifest names", "24h")
+@option("--grace", DURATION, "how long blobs that no manifest names are kept", "24h")
 @at_data
 def collect(*, dry_run: bool, only: Path | None, as_json: bool, **where: Any) -> int:
-    """Delete the blobs that no image needs any more, as the registry does by itself once a day.
+    """Delete blobs that no image needs; a deployed registry does this by itself once a day.
 
-    The exit status is 1 where something is left that needs you.
+    The exit status is 1 if something needs your attention.
     """
     from moorage.garbage import texts
     from moorage.garbage.run import GarbageOf, read

@@ -15,10 +15,10 @@ _NAME = "moorage"
 _SECTIONS = {
     "Serve": (serve.local, serve.gateway, serve.proxy, serve.edge),
     "Move images": (transfer.push, transfer.pull, transfer.copy),
-    "Look after them": (repo.repo, retention.retention, usage.usage, garbage.collect),
-    "Use and check": (client.login, client.doctor),
+    "Look after images": (repo.repo, retention.retention, usage.usage, garbage.collect),
+    "Log in and check": (client.login, client.doctor),
     "Manage access": (access.token, access.grant, access.public, access.trust, access.key),
-    "Manage tags": (access.rules,),
+    "Manage rules": (access.rules,),
     "Deploy to AWS": (deploy.deploy, deploy.destroy),
 }
 
@@ -60,13 +60,13 @@ def _show_completion(ctx: click.Context, _param: click.Parameter, shell: str | N
 @option(
     "--show-completion",
     click.Choice(("bash", "zsh", "fish")),
-    'print what completes commands in a shell: eval "$(moorage --show-completion bash)"',
+    'print the script for shell completion; use it by: eval "$(moorage --show-completion bash)"',
     is_eager=True,
     expose_value=False,
     callback=_show_completion,
 )
 def _moorage() -> None:
-    """Moorage, a private container registry with no server: the tools on your machine."""
+    """Moorage, a private container registry with no server. These are its tools on your machine."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`moorage repo`: what repositories hold and held, deleting of it, and bringing that back.
+"""`moorage repo`: shows what repositories hold and held, deletes images, restores them.
 
 No secret may come by an option: logins are those that docker and podman keep.
 """
@@ -22,10 +22,12 @@ _json = option("--json as_json", None, "print JSON")
 
 
 def _shared(act: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Add the options that all have, and pass them to the command's function as one value."""
+    """Add the options that all share, and pass them to the command's function as one value."""
 
-    @option("--plain-http", None, "no TLS, though the registry is on another machine")
-    @option("--patience patience_seconds", SECONDS, "how long to try while a registry fails", "90")
+    @option("--plain-http", None, "use HTTP without TLS, also for a registry on another machine")
+    @option(
+        "--patience patience_seconds", SECONDS, "how long to retry while a registry fails", "90"
+    )
     @_json
     @functools.wraps(act)
     def run(*, plain_http: bool, patience_seconds: float, **options: Any) -> int | None:  # noqa: ANN401 - click hands options over by name
@@ -38,14 +40,16 @@ def _shared(act: Callable[..., int | None]) -> Callable[..., int | None]:
 
 @click.group(cls=Group)
 def repo() -> None:
-    """Show repositories and their images, delete some, and bring them back."""
+    """Show repositories and their images, delete images, and restore deleted ones."""
 
 
 @repo.command("list")
-@click.argument("place", metavar="REGISTRY[/PREFIX]", help="the registry, or how names begin")
+@click.argument(
+    "place", metavar="REGISTRY[/PREFIX]", help="the registry, or the first characters of names"
+)
 @_shared
 def _list(options: "RepoOptions", place: str, *, as_json: bool) -> None:
-    """List the repositories that you may pull from, with what is known of them."""
+    """List the repositories that you may pull from, with their sizes and last pushes and pulls."""
     from moorage.repo import images
 
     listing = images.repositories(place, options)
@@ -56,7 +60,7 @@ def _list(options: "RepoOptions", place: str, *, as_json: bool) -> None:
 @click.argument("place", metavar="REGISTRY/NAME[:TAG]", help="the repository, or an image of it")
 @_shared
 def _show(options: "RepoOptions", place: str, *, as_json: bool) -> None:
-    """Show a repository's tags, or all that is known of one image. It is no pull.
+    """Show a repository's tags, or all that is known of one image. This does not count as a pull.
 
     REGISTRY/NAME@DIGEST shows the image of that digest.
     """
@@ -67,17 +71,21 @@ def _show(options: "RepoOptions", place: str, *, as_json: bool) -> None:
 
 @repo.command("delete")
 @click.argument("place", metavar="REGISTRY/NAME[:TAG]", help="the repository, or one tag of it")
-@click.argument("references", metavar="[TAG|DIGEST]...", nargs=-1, help="what to delete of it")
-@option("--deep", None, "also the images of an index, and signatures, that nothing else leads to")
-@option("--only-tags", None, "only tags: their images stay, by their digests")
-@option("--force", None, "also what runs somewhere, as `moorage retention protect` has said")
-@option("--yes", None, "delete it without asking")
+@click.argument(
+    "references", metavar="[TAG|DIGEST]...", nargs=-1, help="the tags and digests to delete"
+)
+@option(
+    "--deep", None, "also delete an index's images, and signatures, that nothing else refers to"
+)
+@option("--only-tags", None, "delete only the tags; the images stay, under their digests")
+@option("--force", None, "also delete images that `moorage retention protect` has found running")
+@option("--yes", None, "delete without asking")
 @_shared
 def _delete(options: "RepoOptions", *, as_json: bool, yes: bool, **wanted: Any) -> int:  # noqa: ANN401 - click hands options over by name
-    """Delete tags and images, after a look at what depends on them and what that frees.
+    """Delete tags and images, after showing what depends on them and how much space that frees.
 
-    A tag is taken from its image, which goes with the last of its tags; a digest goes with all its
-    tags. What went is in the trash for a while: `moorage repo restore` brings it back.
+    Deleting an image's last tag deletes the image; deleting a digest deletes all its tags. Deleted
+    images stay in the trash for a while: `moorage repo restore` restores them.
     """
     from moorage.repo import deletion
 
@@ -104,7 +112,7 @@ def _delete(options: "RepoOptions", *, as_json: bool, yes: bool, **wanted: Any) 
 @click.argument("place", metavar="REGISTRY/NAME[:TAG]", help="the repository, or a tag of it")
 @_shared
 def _history(options: "RepoOptions", place: str, *, as_json: bool) -> None:
-    """Show what tags named before and what was deleted in the last year, the latest first.
+    """Show how tags moved and what was deleted in the last year, the latest first.
 
     REGISTRY/NAME@DIGEST shows the deletions of one manifest.
     """
@@ -117,15 +125,17 @@ def _history(options: "RepoOptions", place: str, *, as_json: bool) -> None:
 
 
 @repo.command("restore")
-@click.argument("place", metavar="REGISTRY/NAME:TAG[@WHEN]", help="what to bring back, as below")
-@option("--force", None, "move tags that name another image by now")
+@click.argument(
+    "place", metavar="REGISTRY/NAME:TAG[@WHEN]", help="what to restore, in a form shown above"
+)
+@option("--force", None, "move tags that now name another image")
 @_shared
 def _restore(options: "RepoOptions", place: str, *, as_json: bool, force: bool) -> None:
-    """Bring back an image that was deleted, or let a tag name what it named before.
+    """Restore a deleted image, or set a tag back to the image that it named before.
 
-    REGISTRY/NAME:TAG is the tag as it was before its last change; with @WHEN, such as
-    @2026-11-30T15:00, as it was then. REGISTRY/NAME@DIGEST is a manifest, with the tags that were
-    deleted with it. A tag that names another image by now needs --force.
+    REGISTRY/NAME:TAG restores the tag as it was before its last change, and with @WHEN, such as
+    @2026-11-30T15:00, as it was at that time. REGISTRY/NAME@DIGEST restores a manifest and the tags
+    that were deleted with it. A tag that now names another image is moved only with --force.
     """
     from moorage.repo import undo
 

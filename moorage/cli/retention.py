@@ -18,20 +18,18 @@ if TYPE_CHECKING:
     from moorage.access.rules import RegistryRules
     from moorage.retention.sources import InUseSources
 
-_source = option(
-    "--name source", "SOURCE", "what to call where it runs, such as prod", required=True
-)
+_source = option("--name source", "SOURCE", "the name of the source, such as prod", required=True)
 
 
 @click.group(cls=Group)
 def retention() -> None:
-    """Say which images are kept and which go, and what runs somewhere."""
+    """Set the rules by which old images are removed, and protect images that are running."""
 
 
 @retention.command("get")
 @at_rules
 def _get(rules: "RegistryRules") -> None:
-    """Print the rules of retention, as `moorage retention set` takes them."""
+    """Print the retention rules, in the form that `moorage retention set` reads."""
     section = rules.section("retention")
     if section is None:
         output.say(
@@ -43,13 +41,13 @@ def _get(rules: "RegistryRules") -> None:
 
 @retention.command("set")
 @click.argument("file", type=PATH, required=False, help="the rules, as JSON; - is standard input")
-@option("--none", None, "take all rules of retention away: nothing goes any more")
-@option("--check", None, "say what would be set, and set nothing")
+@option("--none", None, "remove all retention rules: no image is removed any more")
+@option("--check", None, "check the rules, and set nothing")
 @at_rules
 def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool) -> None:
-    """Put rules of retention in force. The registry's other rules stay.
+    """Set the retention rules; the registry's other rules stay as they are.
 
-    The next run goes by them, within the hour: look at `moorage retention preview` before.
+    The next run, within the hour, applies them: see `moorage retention preview` first.
     """
     if none == (file is not None):
         raise UsageError("give a FILE with rules, or --none")
@@ -59,10 +57,14 @@ def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool
 
 
 @retention.command("preview")
-@click.argument("repository", required=False, help="this one alone")
-@option("--rules file", PATH, "rules that are not set, as JSON; - is standard input")
-@option("--all every", None, "show what stays, too, and why")
-@option("--json as_json", None, "print JSON, for programs: each digest, with its reason")
+@click.argument("repository", required=False, help="only this repository")
+@option(
+    "--rules file",
+    PATH,
+    "preview the rules in this JSON file, not those in force; - is standard input",
+)
+@option("--all every", None, "also show the images that stay, and why")
+@option("--json as_json", None, "print JSON: each digest, with the reason")
 @option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
 @at_rules
 def _preview(  # noqa: PLR0913 - what is looked at, and how it is shown
@@ -74,9 +76,9 @@ def _preview(  # noqa: PLR0913 - what is looked at, and how it is shown
     every: bool,
     as_json: bool,
 ) -> None:
-    """Show what the rules would remove now, and why: just that goes in the next run.
+    """Show which images the rules would remove now, and why; nothing is changed.
 
-    But for what is used until then. Nothing is changed.
+    The next run removes these images, except those that are pushed or pulled until then.
     """
     from moorage.retention.preview import RetentionRules
 
@@ -95,15 +97,27 @@ def _read(file: "Path") -> str:
 
 
 @retention.command("protect")
-@click.argument("file", type=PATH, default="-", help="what k8s and file read; - is standard input")
-@option("--from origin", click.Choice(("ecs", "k8s", "file")), "what is read", required=True)
+@click.argument(
+    "file",
+    type=PATH,
+    default="-",
+    help="the file to read, for --from k8s and file; - is standard input",
+)
+@option("--from origin", click.Choice(("ecs", "k8s", "file")), "the kind of source", required=True)
 @_source
-@option("--ttl", DURATION, "until when it has to be read again", "48h")
-@option("--registry registries", "HOST", "the registry, as images name it", multiple=True)
-@option("--empty may_be_empty", None, "though nothing of this registry may run there")
-@option("--cluster clusters", "NAME", "of ECS; by default all", multiple=True)
-@option("--cluster-region region", "REGION", "where the clusters of ECS are, if elsewhere")
-@option("--cluster-profile profile", "PROFILE", "of AWS's settings, to read them by")
+@option("--ttl", DURATION, "how long the source is valid; run the command again before that", "48h")
+@option(
+    "--registry registries",
+    "HOST",
+    "the registry's host in names of images; may be repeated",
+    multiple=True,
+)
+@option("--empty may_be_empty", None, "accept a source that names no image of this registry")
+@option("--cluster clusters", "NAME", "read only this ECS cluster; may be repeated", multiple=True)
+@option(
+    "--cluster-region region", "REGION", "the AWS region of the ECS clusters, if it is another one"
+)
+@option("--cluster-profile profile", "PROFILE", "the AWS profile for reading the ECS clusters")
 @at_sources
 def _protect(  # noqa: PLR0913 - what a source is
     sources: "InUseSources",
@@ -118,13 +132,13 @@ def _protect(  # noqa: PLR0913 - what a source is
     region: str | None,
     profile: str | None,
 ) -> None:
-    """Keep what runs: no retention deletes it, and nobody else does but by force.
+    """Protect images that are running: retention keeps them, and deleting them needs force.
 
-    `ecs` are the tasks and services of Amazon ECS. `k8s` is what `kubectl get pods -A -o json`
-    prints. `file` is a list, with an image a line: REGISTRY/NAME@DIGEST or NAME:TAG.
+    `ecs` reads the tasks and services of Amazon ECS. `k8s` reads the output of
+    `kubectl get pods -A -o json`. `file` reads one image a line: REGISTRY/NAME@DIGEST or NAME:TAG.
 
-    Each time it takes the place of what the source named before. Run it more often than --ttl says:
-    while a source is overdue, retention deletes nothing of its repositories.
+    Each run replaces what the source named before. Run the command again before --ttl is over:
+    while a source is overdue, retention deletes nothing in its repositories.
     """
     from moorage.retention.sources import Where
 
@@ -141,14 +155,14 @@ def _protect(  # noqa: PLR0913 - what a source is
 @_source
 @at_sources
 def _unprotect(sources: "InUseSources", source: str) -> None:
-    """Remove a source: what it named is no longer kept."""
+    """Remove a source: the images that it named are no longer protected."""
     output.say(sources.unprotect(source))
 
 
 @retention.command("sources")
-@option("--json as_json", None, "print JSON, for programs")
+@option("--json as_json", None, "print JSON")
 @at_sources
 def _sources(sources: "InUseSources", *, as_json: bool) -> None:
-    """Show the sources: when each was read last, and until when that holds."""
+    """List the sources, with when each was last read and until when it is valid."""
     empty = "there are no sources: `moorage retention protect` makes one"
     output.show(sources.sources(), as_json=as_json, empty=empty)

@@ -1,6 +1,6 @@
-"""`moorage local`, `gateway`, `proxy` and `edge`: what serves on this machine until it is stopped.
+"""`moorage local`, `gateway`, `proxy` and `edge`: servers on this machine.
 
-The proxy must load no AWS SDK. What an option holds goes to the field of the same name.
+The proxy must load no AWS SDK. Each option is passed on as the field of the same name.
 """
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
@@ -28,7 +28,7 @@ _host = option("--host", "ADDRESS", "the address to listen on", "127.0.0.1")
 _ALLOW_HOST = (
     "--allow-host allow_hosts",
     HOST,
-    "answer to this host name too, as of another machine; may be repeated; * is any",
+    "also answer requests for this host name; may be repeated; * allows any name",
 )
 _allow_host = option(*_ALLOW_HOST, multiple=True)
 # `moorage local` starts its children with this; it is of no use to a person.
@@ -38,64 +38,76 @@ _stop = option(
 _head_mode = option(
     "--head-mode",
     click.Choice(("body", "zero")),
-    "the Content-Length that the gateway gives on HEAD: the body's, or zero",
+    "the Content-Length of a HEAD response: the length of the body, or zero",
     "body",
 )
 
 
 @click.command(cls=Command)
 @option(
-    "--gateway-port", PORT, "where the gateway listens; 0 takes a free port", "8000", "GATEWAY_PORT"
+    "--gateway-port", PORT, "the port of the gateway; 0 takes a free one", "8000", "GATEWAY_PORT"
 )
-@option("--proxy-port", PORT, "where clients push; 0 takes a free port", "5000", "PROXY_PORT")
+@option(
+    "--proxy-port", PORT, "the port of the push proxy; 0 takes a free one", "5000", "PROXY_PORT"
+)
 @option(
     "--edge-port",
     PORT,
-    "where clients that PUT a blob whole push, as through CloudFront; 0 takes a free port;"
-    " by default 5001, or a free port if the gateway's is one",
+    "the port of the edge, for clients that send a blob in one PUT; 0 takes a free one;"
+    " default: 5001, or a free one if --gateway-port is 0",
     variable="EDGE_PORT",
 )
-@option("--aws-endpoint", "URL", "keep the data in this S3 and DynamoDB, not in moto's memory")
+@option(
+    "--aws-endpoint",
+    "URL",
+    "store the data in the S3 and DynamoDB at this address, instead of in memory",
+)
 @_head_mode
-@option("--inline-limit", SIZE, "answer blobs up to this size directly, others by a redirect to S3")
+@option(
+    "--inline-limit",
+    SIZE,
+    "send blobs up to this size directly, and redirect to S3 for larger ones",
+)
 @option(*_ALLOW_HOST, variable="ALLOW_HOST", multiple=True)
 @option(
     "--cors-origins",
     ORIGINS,
-    "let pages of these origins ask, such as http://localhost:3000, at gateway and edge; * is any",
+    "allow web pages of these origins (CORS), such as http://localhost:3000; * allows any",
     variable="CORS_ORIGINS",
 )
-@option("--ready-file", PATH, "write the addresses and process ids here, as JSON, when ready")
+@option(
+    "--ready-file", PATH, "when ready, write the addresses and process ids to this file, as JSON"
+)
 @option(
     "--auth/--no-auth",
     None,
-    "control access, as a deployment does; $AUTH sets the default",
+    "require logins, as a deployment does; $AUTH sets the default",
     default=lambda: os.environ.get("AUTH", "") not in _NO,
     show_default=False,
 )
 @option(
     "--admin-token-file",
     PATH,
-    "write an admin's API token here, instead of showing it",
+    "write the admin's API token to this file, instead of printing it",
     variable="ADMIN_TOKEN_FILE",
 )
 @option(
     "--grace",
     COUNT,
-    "how many seconds the garbage collector leaves alone what no manifest names; by default a day."
-    " A push that takes longer is refused at its end",
+    "seconds that the garbage collector keeps blobs that no manifest names; default: a day."
+    " A push that takes longer fails at its end",
     variable="GRACE",
 )
 @option(
     "--gc/--no-gc collect",
     None,
-    "collect garbage, as a deployment does",
+    "run the garbage collector, as a deployment does",
     default=lambda: True,
     show_default=False,
 )
 @click.pass_obj
 def local(log_level: str, /, **options: Any) -> int:
-    """Run a registry on this machine, with AWS emulated, until Ctrl-C."""
+    """Run a registry on this machine, over an emulation of AWS, until Ctrl-C."""
     from moorage.local import run
 
     return run.run(run.LocalOptions(**options, log_level=log_level))
@@ -104,27 +116,30 @@ def local(log_level: str, /, **options: Any) -> int:
 @click.command(cls=Command)
 @_host
 @_allow_host
-@option("--port", PORT, "0 takes a free port", "8000")
+@option("--port", PORT, "the port to listen on; 0 takes a free one", "8000")
 @_stop
 @_head_mode
-@option("--threads", COUNT, "how many functions run at once", "8")
+@option("--threads", COUNT, "the most functions that run at once", "8")
 @option(
     "--queue/--no-queue",
     None,
-    "let further requests wait, or refuse them as a throttled Lambda",
+    "whether further requests wait, or are refused as by a throttled Lambda",
     default=lambda: True,
     show_default=False,
 )
 @option(
-    "--timeout timeout_seconds", SECONDS, "the integration's, and the function's deadline", "29"
+    "--timeout timeout_seconds",
+    SECONDS,
+    "the time limit of API Gateway's integration and of the function",
+    "29",
 )
 @option(
     "--every every_seconds",
     SECONDS,
-    "how often scheduled functions run; by default hourly, as a deployment's",
+    "the interval of scheduled functions; default: an hour, as in a deployment",
 )
 def gateway(head_mode: str, **options: Any) -> None:
-    """Serve app.py as API Gateway and Lambda would. MOORAGE_* and AWS_* variables configure it."""
+    """Serve app.py as API Gateway and Lambda do; MOORAGE_* and AWS_* variables configure it."""
     import asyncio
 
     from moorage.gateway.response import HeadMode
@@ -134,16 +149,16 @@ def gateway(head_mode: str, **options: Any) -> None:
 
 
 @click.command(cls=Command)
-@option("--upstream", "URL", "the registry's address: https, or on this machine", required=True)
+@option("--upstream", "URL", "the registry's URL: https, or http on this machine", required=True)
 @_host
 @_allow_host
-@option("--port", PORT, "0 takes a free port", "5000")
+@option("--port", PORT, "the port to listen on; 0 takes a free one", "5000")
 @_stop
-@option("--chunk-size", SIZE, "how much of a layer to send the registry in one request", "4194304")
-@option("--memory memory_bytes", SIZE, "how much of layers to hold at once", "268435456")
-@option("--patience patience_seconds", SECONDS, "how long to try while the registry fails", "90")
+@option("--chunk-size", SIZE, "the most bytes of a layer in one request to the registry", "4194304")
+@option("--memory memory_bytes", SIZE, "the most bytes of layers in memory at once", "268435456")
+@option("--patience patience_seconds", SECONDS, "how long to retry while the registry fails", "90")
 def proxy(**options: Any) -> None:
-    """Let any client push layers of any size to a Moorage registry."""
+    """Run a proxy through which any client can push layers of any size to a Moorage registry."""
     import asyncio
 
     from moorage.proxy.options import ProxyOptions
@@ -156,12 +171,12 @@ def proxy(**options: Any) -> None:
 @option("--upstream", "URL", "the local registry's gateway", required=True)
 @_host
 @_allow_host
-@option("--port", PORT, "0 takes a free port", "5001")
+@option("--port", PORT, "the port to listen on; 0 takes a free one", "5001")
 @_stop
 def edge(upstream: str, **options: Any) -> None:
-    """Play CloudFront before a local registry, with the function that is deployed.
+    """Imitate CloudFront in front of a local registry, with the function that a deployment runs.
 
-    MOORAGE_* and AWS_* variables are those of the gateway.
+    It needs the gateway's MOORAGE_* and AWS_* variables.
     """
     import asyncio
 

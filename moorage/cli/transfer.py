@@ -24,27 +24,31 @@ _SHARED = frozenset(
 _chunk_size = option(
     "--chunk-size",
     COUNT,
-    "the most bytes of a layer that go to the registry in one request",
+    "the most bytes of a layer in one request to the registry",
     "4194304",
 )
 _mount_from = option(
     "--mount-from",
     "NAME",
-    "take layers that this repository of the registry has; may be repeated",
+    "mount layers from this repository of the registry; may be repeated",
     multiple=True,
 )
-_repair = option("--repair", None, "send again what the registry lists and its storage has lost")
+_repair = option(
+    "--repair", None, "send again the blobs that the registry lists but its storage has lost"
+)
 
 
 def _shared(act: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all three have, and pass them to the command's function as one value."""
+    """Add the options that all three share, and pass them to the function as one value."""
 
-    @option("--parallel", COUNT, "how many layers move at once", "4")
-    @option("--referrers", None, "signatures and others that refer to the image too")
-    @option("--plain-http", None, "no TLS, though the registry is on another machine")
-    @option("--patience patience_seconds", SECONDS, "how long to try while a registry fails", "90")
-    @option("--quiet", None, "print the digest alone")
-    @option("--json as_json", None, "print one JSON object a line for each event, `done` the last")
+    @option("--parallel", COUNT, "the most layers that move at once", "4")
+    @option("--referrers", None, "also move what refers to the image, such as signatures")
+    @option("--plain-http", None, "use HTTP without TLS, also for a registry on another machine")
+    @option(
+        "--patience patience_seconds", SECONDS, "how long to retry while a registry fails", "90"
+    )
+    @option("--quiet", None, "print only the digest")
+    @option("--json as_json", None, "print each event as a line of JSON; the last event is `done`")
     @functools.wraps(act)
     def run(**options: Any) -> None:
         from moorage.transfer.run import TransferOptions
@@ -56,19 +60,21 @@ def _shared(act: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(cls=Command, exclusive=("quiet", "as_json"))
-@click.argument("source", metavar="SOURCE", help="the image, as below")
-@click.argument("destination", metavar="REGISTRY/NAME:TAG", help="where it goes")
+@click.argument("source", metavar="SOURCE", help="the image to push, in a form shown above")
+@click.argument("destination", metavar="REGISTRY/NAME:TAG", help="the destination")
 @_chunk_size
 @_mount_from
 @_repair
-@option("--compress", None, "compress the layers of a docker-archive: or docker-daemon: image")
+@option(
+    "--compress", None, "compress the layers of an image from docker-archive: or docker-daemon:"
+)
 @_shared
 def push(options: "TransferOptions", **more: Any) -> None:
-    """Push an image of this machine to a registry, and go on where an earlier push has stopped.
+    """Push an image from this machine to a registry; an interrupted push is resumed.
 
-    SOURCE is oci:PATH[:TAG], a folder or a tar archive; oci-archive:PATH[:TAG];
-    docker-archive:PATH[:NAME:TAG], of `docker save`, and `-` is standard input; or
-    docker-daemon:NAME[:TAG], an image of docker's or podman's.
+    SOURCE is oci:PATH[:TAG] (an OCI layout: a folder or a tar archive), oci-archive:PATH[:TAG],
+    docker-archive:PATH[:NAME:TAG] (the output of `docker save`; PATH may be `-` for standard
+    input), or docker-daemon:NAME[:TAG] (an image in docker or podman).
     """
     from moorage.transfer import run
 
@@ -77,14 +83,14 @@ def push(options: "TransferOptions", **more: Any) -> None:
 
 @click.command(cls=Command, exclusive=("quiet", "as_json"))
 @click.argument("source", metavar="REGISTRY/NAME:TAG", help="the image")
-@click.argument("destination", metavar="DEST", help="where it goes, as below")
-@option("--platform wanted", "OS/ARCH", "of an image for several, this one alone", "")
+@click.argument("destination", metavar="DEST", help="the destination, in a form shown above")
+@option("--platform wanted", "OS/ARCH", "pull only this platform of a multi-platform image", "")
 @_shared
 def pull(options: "TransferOptions", **more: Any) -> None:
-    """Pull an image from a registry, and go on where an earlier pull has stopped.
+    """Pull an image from a registry to a file or folder; an interrupted pull is resumed.
 
-    DEST is oci:PATH[:TAG], a folder; oci-archive:PATH[:TAG]; or docker-archive:PATH[:NAME:TAG],
-    for `docker load`, which holds one platform.
+    DEST is oci:PATH[:TAG] (an OCI layout in a folder), oci-archive:PATH[:TAG], or
+    docker-archive:PATH[:NAME:TAG] (for `docker load`; it holds one platform).
     """
     from moorage.transfer import run
 
@@ -93,13 +99,13 @@ def pull(options: "TransferOptions", **more: Any) -> None:
 
 @click.command(cls=Command, exclusive=("quiet", "as_json"))
 @click.argument("source", metavar="SRC", help="the image, as REGISTRY/NAME:TAG")
-@click.argument("destination", metavar="DST", help="where it goes, likewise")
+@click.argument("destination", metavar="DST", help="the destination, as REGISTRY/NAME:TAG")
 @_chunk_size
 @_mount_from
 @_repair
 @_shared
 def copy(options: "TransferOptions", **more: Any) -> None:
-    """Copy an image from one registry to another, or within one, without a file here."""
+    """Copy an image between registries, or within one, without storing it on this machine."""
     from moorage.transfer import run
 
     run.copy(options=options, **more)

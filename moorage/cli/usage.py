@@ -13,14 +13,14 @@ from moorage.cli.registry import at_data
 
 
 @click.command(cls=Command)
-@option("--cost", None, "also what that costs a month")
+@option("--cost", None, "also show what the bytes cost a month")
 @at_data
 @option("--json as_json", None, "print JSON")
 def usage(*, cost: bool, as_json: bool, **where: Any) -> None:
-    """Show whose the bytes in the bucket are: by repository, in the trash, on their way in or out.
+    """Show what uses the bytes in the bucket: repositories, trash, uploads and garbage.
 
-    A blob that several repositories link to is divided among them evenly, so that all sums to what
-    the bucket has. It reads the tables and lists the bucket, with your AWS credentials.
+    A blob that several repositories link to is divided among them evenly, so that the sum is the
+    size of the bucket. The command reads the tables and lists the bucket with your AWS credentials.
     """
     from moorage.usage import run
 

@@ -226,7 +226,7 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
         *("local", "gateway", "proxy", "edge"),
         *("Move", "push", "pull", "copy"),
         *("Look", "repo", "retention", "usage", "gc"),
-        *("Use", "login", "doctor"),
+        *("Log", "login", "doctor"),
         *("Manage", "token", "grant", "public", "trust", "key"),
         *("Manage", "rules"),
         *("Deploy", "deploy", "destroy"),
