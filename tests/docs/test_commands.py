@@ -1,4 +1,4 @@
-"""Each `make` target that pages and workflows call exists, and the README tells of each."""
+"""The `make` targets and `moorage` commands that documents name exist, and the README has each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
+from moorage.cli.main import _moorage
 from moorage.common.project import PROJECT, load_template
 
 if TYPE_CHECKING:
@@ -32,12 +34,45 @@ CALLERS = sorted(
 _CALL = re.compile(r"(?:^|[`$>]|run:|[A-Z_]+=\S+)[ ]*make ([a-z][a-z0-9-]*)", re.MULTILINE)
 """A command, at the beginning of a line, a code span, a prompt or a workflow's step."""
 
+_MOORAGE = re.compile(r"(?:^|[`$>|(])[ ]*moorage ([a-z][^`|\n]*)", re.MULTILINE)
+"""The words behind the name of the command, to the end of the line or the code span."""
+
 
 @pytest.mark.parametrize("path", CALLERS, ids=lambda path: path.name)
 def test_every_target_that_is_called_exists(path: Path) -> None:
     """No page and no workflow calls a target that the Makefile doesn't have."""
     called = set(_CALL.findall(path.read_text(encoding="utf-8")))
     assert called - TARGETS == set()
+
+
+def _unknown(words: list[str]) -> list[str]:
+    """Return what the command line doesn't have: its first word, or options of its command."""
+    command: click.Command = _moorage
+    while words and isinstance(command, click.Group):
+        found = command.commands.get(words[0].rstrip(",.;)"))
+        if found is None:
+            break
+        command, words = found, words[1:]
+    if command is _moorage:
+        return words[:1]
+    options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    named = {match[0] for word in words if (match := re.match(r"--[a-z-]+", word))}
+    return sorted(named - options - {"--help"})
+
+
+@pytest.mark.parametrize("path", CALLERS, ids=lambda path: path.name)
+def test_every_command_and_option_that_is_named_exists(path: Path) -> None:
+    """No page names a command of `moorage`, or an option of it, that the program doesn't have."""
+    text = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+    assert [words for words in _MOORAGE.findall(text) if _unknown(words.split())] == []
+
+
+def test_every_command_has_its_row_in_the_readme() -> None:
+    """The table names each command of `moorage`, and no other."""
+    rows = [row for row in README.splitlines() if row.startswith("| `moorage ")]
+    shown = " ".join(row.split(" | ")[0] for row in rows)
+    named = set(re.findall(r"`(?:moorage )?([a-z]+)", shown))
+    assert set(_moorage.commands) - named == set()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
