@@ -7,8 +7,8 @@ lasts longer for that: a bearer token is accepted up to a minute after it expire
 A bearer token that expired in the last hours still says who sent it, and that it has expired: the
 body of one request may take longer than a token lives, and the push proxy sends it in many.
 
-This module must never keep what was presented, give a reason in a refusal, nor answer a failure of
-the store as a refusal: that is a 503. It loads PyJWT and cryptography, by tokens.py: code that only
+This module must never keep the presented login, nor give a reason in a refusal. A failure of the
+store is a 503, never a refusal. It loads PyJWT and cryptography, by tokens.py: code that only
 decides imports decision.py.
 """
 

@@ -1,7 +1,8 @@
-"""Cursors: names that a client carries and may not read.
+"""Cursors: encrypted names, which a client passes back without being able to read them.
 
-A page of the catalog that ends behind a hidden name goes on there. A cursor is that name, encrypted
-by a key that is derived from the signing key, so that any process reads it; all have one length.
+If a page of the catalog ends at a name that the caller may not see, the next page begins after that
+name. The cursor is that name, encrypted by a key that is derived from the signing key, so that any
+process can read it. All cursors have the same length.
 This module must never encrypt a secret: a cursor is good for as long as its key is. It loads
 cryptography: code that seldom needs a cursor imports it late.
 """

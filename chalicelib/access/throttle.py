@@ -1,14 +1,14 @@
-"""The throttle of failed logins: the same wrong one, again and again, is answered with 429.
+"""The throttle of failed logins: a wrong login that is repeated again and again is answered 429.
 
-Failures are counted by source address and by what was presented (a password, a refresh token, a
-proof of identity), in windows of five minutes. What the throttle stops is a program that repeats a
-login which has ended. It locks out nobody else, neither behind the same address nor under the same
-user name: what is presented by others is counted apart, and a good one is never counted.
+Failures are counted by source address and by the presented secret (a password, a refresh token, a
+proof of identity), in windows of five minutes. The throttle stops programs that repeat a login
+which is no longer valid. It locks out nobody else behind the same address or with the same user
+name: other secrets are counted separately, and a valid login is never counted.
 
-Somebody who guesses presents something else each time, and is not stopped here: guessing 256 random
-bits is hopeless at any speed (see credentials.py). A limit for each source would stop all others
-behind it. What guesses cost is bounded by API Gateway's throttle of the token endpoint. This module
-must never keep what was presented, but its hash, together with the source.
+Somebody who guesses presents another secret each time, and is not stopped here: guessing 256 random
+bits is hopeless at any speed (see credentials.py), and a limit for each source address would stop
+everybody behind it. API Gateway's throttle of the token endpoint bounds the cost of guesses. This
+module must never keep a presented secret, only a hash of it together with the source.
 """
 
 import hashlib

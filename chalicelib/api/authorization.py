@@ -1,4 +1,4 @@
-"""Authorization: the one place that decides whether a request goes on to its handler.
+"""Authorization: the one place that decides whether a request reaches its handler.
 
 This module must never allow an action other than the route's, nor let an answer show whether a
 repository or blob exists.

@@ -1,4 +1,4 @@
-"""CORS: which pages of other sites may ask, and read the answers.
+"""CORS: which pages of other sites may send requests, and read the answers.
 
 A browser sends the page's origin along, and gives the page an answer only if its headers name that
 origin. Before most requests it asks by OPTIONS, the preflight, which carries no login. This module

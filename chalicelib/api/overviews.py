@@ -1,9 +1,9 @@
 """Overviews over HTTP: what the page shows. docs/openapi.yaml has every field.
 
-This module must never answer more than one page, nor with a fact that is only guessed: what nobody
-noted is null. It must never show who pushed something, or where it runs, to somebody who has no
-login; nor anything of other repositories, not even how many share a blob, to somebody who may not
-see them all.
+This module must never answer more than one page, nor guess a fact: one that nobody noted is null.
+It must never show to callers without a login who pushed an image or where it runs. It must never
+show anything of other repositories, not even how many share a blob, to callers who may not see them
+all.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""The page: files that a browser loads, and that then ask the API like any client.
+"""The web page: files that a browser loads, and that then use the API like any client.
 
-Anybody may load them, for they say nothing of the registry. This module must never put anything of
-a request into a file.
+Anybody may load the files, because they hold nothing of the registry. This module must never put
+anything of a request into a file.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""What the rules of retention decide for the images of a repository, over HTTP. docs/retention.md.
+"""What the retention rules decide for the images of a repository, over HTTP. docs/retention.md.
 
-This module must never change anything, nor name to who has no login where something runs.
+This module must never change anything, nor show to callers without a login where an image runs.
 """
 
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""A repository's history over HTTP, and bringing back what was deleted. docs/retention.md.
+"""A repository's history and restorations, over HTTP. docs/retention.md.
 
-This module must never show to who has no login who pushed or deleted something.
+This module must never show to callers without a login who pushed or deleted something.
 """
 
 from datetime import UTC, datetime

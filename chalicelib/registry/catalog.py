@@ -1,8 +1,8 @@
-"""What is known of a repository as a whole: how large it is, what others share, when it was used.
+"""The facts of a repository as a whole: its size, the bytes it shares with others, its last use.
 
-The collector's walk sees each repository once a day and hands over what it saw; it is noted in the
-catalog, so that one read of that is a list with all facts. This module must never note what has not
-changed, nor count what may be wrong: what is unknown is None.
+The collector's walk sees each repository once a day. This module notes the facts in the catalog, so
+that one read of the catalog is a list with all facts. It must never note facts that have not
+changed, nor a number that may be wrong: an unknown number is None.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""What a deletion would do, before anybody does it: what depends on the images, what it frees.
+"""The preview of a deletion: what depends on the images, and how many bytes deleting them frees.
 
-This module must never change anything, nor give a number that is only guessed: what would take too
-long to find out is None.
+This module must never change anything, nor return a guessed number: a number that would take too
+long to compute is None.
 """
 
 from collections import Counter, defaultdict

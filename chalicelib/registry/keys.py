@@ -12,8 +12,8 @@
 The digest names the content; the session makes each canonical key unrepeatable, so that a late
 delete can never hit bytes that came later.
 
-An object below direct/ may come before any item names it. So the ids of such sessions begin with
-their time, and whatever was put there in a while stands in one range of keys.
+An object may be put below direct/ before any item names it. So the ids of these sessions begin with
+their time, and all objects that were put there within some time are in one range of keys.
 """
 
 import re

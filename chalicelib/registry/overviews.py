@@ -1,7 +1,7 @@
-"""What a repository has, as people look at it: tags and images with all that is known of them.
+"""Overviews, for people: a repository's tags and images, with all that is known of them.
 
-It reads the facts that pushes and pulls have left in the rows. What nobody noted is None, and never
-guessed. This module must never change anything, nor note that an image was pulled.
+This module reads the facts that pushes and pulls have noted in the rows. A fact that nobody noted
+is None, and is never guessed. This module must never change anything, nor note a pull.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,9 @@
-"""The proof that bytes have a digest, piece by piece: each piece is hashed by itself.
+"""The proof that bytes have a digest, in pieces that are hashed independently.
 
 A *segment* is a span of an object with the hash's eight words before it and after it. It holds if
-its bytes lead from the one to the other. Where segments are adjoining and all hold, from the
-algorithm's own first words to the digest, the whole has the digest, whoever said the words. This
-module must never do I/O.
+hashing its bytes leads from the words before it to those after it. If adjoining segments all hold,
+from the algorithm's initial words to the digest, the whole has the digest, no matter who gave the
+words. This module must never do I/O.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
 """Quotas: what a repository may hold, and what is refused when it is full.
 
-The transaction that adds a blob or a tag adds it to what the repository holds, too, if there is
-room. Nothing is taken off when something goes. So before anything is refused, all is counted anew;
-and whatever is let in has room. This module must never refuse by a count that may be too high, nor
-ask anything for a repository that no quota covers but the rules, once a minute.
+The transaction that adds a blob or a tag also adds it to the repository's count, on condition that
+there is room. A deletion lowers no count, so the count may be too high. Before anything is refused,
+everything is counted again. This module must never refuse by a count that may be too high, nor make
+a request for a repository that no quota covers, except to read the rules once a minute.
 """
 
 from typing import TYPE_CHECKING, TypeVar

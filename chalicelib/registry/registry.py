@@ -1,7 +1,7 @@
 """The registry: its services over one set of ports.
 
-Each is imported and built when it is first used, so that a cold start loads only what its request
-needs. This module must never hold a rule.
+Each service is imported and built when it is first used, so that a cold start loads only what its
+request needs. This module must never hold a rule.
 """
 
 from functools import cached_property

@@ -1,10 +1,10 @@
-"""The sweeper: ends what requests began and did not end.
+"""The sweeper: ends what requests have left unfinished.
 
-Abandoned sessions are cancelled when their life ends, sealed ones driven on, ended ones cleaned
-up; manifests that a dead request left pending or half deleted are removed. Strays are deleted:
-objects that were put below direct/ and that nothing names. Every write is conditional, so any
-number of sweepers may run beside requests and each other. This module must never touch anything
-that is not due by its item, nor a stray that could still be published.
+It cancels abandoned sessions when their life ends, drives sealed ones, and cleans up after ended
+ones. It removes manifests that a dead request left pending or half deleted. It deletes strays:
+objects below direct/ that nothing names. Every write is conditional, so any number of sweepers may
+run beside requests and each other. This module must never touch anything that its item does not say
+is due, nor a stray that could still be published.
 """
 
 import logging

@@ -1,4 +1,4 @@
-r"""Tickets: what a path names though no item does yet, with a MAC that tells who made it.
+r"""Tickets: names, in paths, of sessions or downloads that have no item; a MAC says who made them.
 
     /v2/<name>/blobs/uploads/<ticket>   <session>~<expiry>~<algorithm>~<owner>~<mac>
     /v2/<name>/blobs/<ticket>           <digest>~<expiry>~<place>~<session>~<mac>

@@ -1,7 +1,7 @@
-"""Undo: what a repository's tags named before, and bringing back what was deleted.
+"""Undo: a repository's history, and restoring tags and manifests that were moved or deleted.
 
-This module must never move a tag that has moved on unless it is told to, nor bring back a manifest
-that can't be pulled whole.
+This module must never move a tag that now names another manifest, unless the caller forces it. It
+must never restore a manifest that can't be pulled completely.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,8 @@
 
 Each section has a module, which says what it holds.
 
-This module must never take a document that it does not understand in whole: a section that is
-misspelt would be rules that nobody keeps.
+This module must never accept a document that it does not fully understand: the rules of a misspelt
+section would have no effect.
 """
 
 import functools

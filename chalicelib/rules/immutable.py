@@ -1,8 +1,8 @@
-"""Rules of tags that may not move: each names the first manifest that was pushed under it.
+"""Rules for immutable tags: such a tag always names the first manifest that was pushed under it.
 
     {"name": "releases", "repositories": ["team/**"], "tags": ["v*"], "except": ["*-dev"]}
 
-This module must never take a rule that holds nothing.
+This module must never accept a rule that covers no tag.
 """
 
 from dataclasses import dataclass

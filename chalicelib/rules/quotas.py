@@ -1,9 +1,9 @@
-"""Rules of how much a repository may hold: bytes of blobs, and tags.
+"""Quotas: rules for how much a repository may hold, in bytes of blobs and in tags.
 
     {"name": "teams", "repositories": ["team/**"], "bytes": "50 GiB", "tags": 1000}
 
-Each repository that a quota covers may hold so much by itself. This module must never take a quota
-that limits nothing.
+Each repository that a quota covers may hold that much. This module must never accept a quota that
+limits nothing.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""How the members of a rule are read: strictly, and an error says where and what would be right.
+"""Reads the members of a rule strictly; an error says where it is, and what would be right.
 
-This module must never pass over a member that it does not know: one that is misspelt would be a
-rule that nobody keeps.
+This module must never ignore a member that it does not know: a misspelt member would have no
+effect.
 """
 
 import fnmatch

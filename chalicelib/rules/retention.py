@@ -6,8 +6,7 @@
         {"name": "CI", "repositories": ["ci/**"], "tags": ["*"], "untagged": true,
          "expire": {"days_since_push": 14}}]}
 
-This module must never take a rule that matches nothing by its form, nor one of which two readings
-are possible.
+This module must never accept a rule that by its form covers no image, nor an ambiguous one.
 """
 
 from dataclasses import dataclass

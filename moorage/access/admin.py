@@ -1,6 +1,6 @@
-"""What the owner of a registry does about access, over its store: tokens, grants, trusts, names.
+"""Manages access over its store, for the registry's owner: tokens, grants, trusts, public names.
 
-Those whom AWS lets use the table may do all of this, and nobody else may. This module must never
+Everybody whom AWS lets use the table may do all of this, and nobody else. This module must never
 keep or show a secret, nor show a hash.
 """
 

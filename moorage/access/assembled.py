@@ -1,7 +1,6 @@
-"""Puts a registry together in this process, over its own data, for the commands of its owner.
+"""Builds a registry in this process, over its own data, for the commands of its owner.
 
-It runs with the person's rights, and does no work for clients. This module must never be given to
-what serves.
+It runs with the owner's AWS credentials, and does no work for clients. Servers must never use it.
 """
 
 from typing import NoReturn

@@ -1,7 +1,8 @@
-"""What the owner of a registry does by a command about access: each act, whole, at AWS.
+"""The commands about access: each method does one command completely, with AWS.
 
-What AWS refuses, and what can't be done, is a CommandError. A new secret is returned, or put into a
-file of mode 0600, once; this module must never log one, nor return a hash or a key.
+If AWS refuses, or a command can't be done, it raises CommandError. A new secret is returned, or
+written to a file of mode 0600, once. This module must never log a secret, nor return a hash or a
+key.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The keys of tickets at the edge, in the KeyValueStore of CloudFront that its function reads.
 
-They are made of the signing keys, which themselves never leave the parameter store. This module
-must never log a key. Source: CloudFront Developer Guide, "Work with key value data".
+They are derived from the signing keys, which themselves never leave the parameter store. This
+module must never log a key. Source: CloudFront Developer Guide, "Work with key value data".
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""What the owner of a registry does by `moorage rules`: shows and sets the document of its rules.
+"""`moorage rules`: shows and sets the document of a registry's rules.
 
 This module must never set a document that the registry could not read.
 """

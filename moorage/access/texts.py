@@ -1,4 +1,4 @@
-"""How access is shown: as rows for people, as values for programs, and what a command did.
+"""Formats credentials, trusts and keys: as rows for people, and as values for programs.
 
 This module must never be given a secret, and never shows a hash or a key.
 """

@@ -1,4 +1,4 @@
-"""`moorage token`, `grant`, `public`, `trust` and `key`: their options. moorage.access does them.
+"""`moorage token`, `grant`, `public`, `trust`, `key` and `rules`: their options, and no logic.
 
 No secret may come by an option: everybody on the machine can read command lines. A new secret goes
 to stdout alone, or to a file; messages go to stderr then.

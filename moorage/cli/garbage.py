@@ -1,4 +1,4 @@
-"""`moorage gc`: its options. moorage.garbage does it."""
+"""`moorage gc`: its options. moorage.garbage does the work."""
 # ruff: noqa: PLC0415 - it loads the AWS SDK when it runs
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
 

@@ -1,4 +1,4 @@
-"""How options are declared, and what they hold: ports, sizes, times, addresses.
+"""Declares options, and reads their values: ports, sizes, times, addresses.
 
 An error says what is wrong with a value, and what would be right.
 """

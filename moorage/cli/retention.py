@@ -1,4 +1,4 @@
-"""`moorage retention`: what is kept, what goes, and what runs. moorage.retention does it."""
+"""`moorage retention`: its options. moorage.retention and moorage.access.rules do the work."""
 # ruff: noqa: PLC0415 - each command imports what it runs when it runs: all load the AWS SDK
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`moorage usage`: moorage.usage does it, with AWS credentials. No logic may live here."""
+"""`moorage usage`: its options. moorage.usage does the work. No logic may live here."""
 # ruff: noqa: PLC0415 - it imports what it runs when it runs
 # ruff: noqa: ANN401 - click hands options over by name, and a dataclass takes them
 

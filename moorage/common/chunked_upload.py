@@ -1,6 +1,6 @@
 """One upload, sent upstream chunk by chunk and resumed wherever it breaks.
 
-The current chunk is held until the upstream's own status says that it has it. This module must
+The current chunk is held until the upstream's status confirms it. This module must
 never send a byte to two offsets, nor hold more than the current chunk.
 """
 

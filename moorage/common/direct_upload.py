@@ -1,7 +1,7 @@
 """Direct uploads as a client makes them: blobs whose bytes go to S3 itself. docs/direct-uploads.md.
 
-An Authorization must never go to a URL of the storage, nor bytes over a network without TLS; and a
-registry elsewhere must not lead to what listens on this machine.
+An Authorization header must never go to a URL of the storage, and bytes must never go over a
+network without TLS. A registry on another machine must never direct a request to this machine.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What ends a command. moorage.cli alone prints it, as `moorage COMMAND: text`."""
+"""The errors that end a command. Only moorage.cli prints them, as `moorage COMMAND: text`."""
 
 
 class CommandError(Exception):

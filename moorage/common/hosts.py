@@ -1,10 +1,10 @@
-"""Which names a server on this machine answers to, by the Host and Origin that a client sends.
+"""Which requests a server on this machine answers, by the client's Host and Origin headers.
 
-A web page can have a name of its own lead to 127.0.0.1 (DNS rebinding), and the browser then takes
-the local registry for the page's own server: the page may read and write all of it. But the browser
-sends that name as Host. A page can also send requests to localhost whose answers it may not read,
-and a POST that it can't read stores a blob all the same. The browser says whose page it is: Origin.
-This module must never believe X-Forwarded-Host, nor resolve a name.
+A web page can make its own host name resolve to 127.0.0.1 (DNS rebinding). Then the browser takes
+the local registry for the page's server, and lets the page read and write all of it. But the
+browser sends that name as Host. A page can also send requests to localhost without reading the
+answers, and such a POST would store a blob; but the browser sends the page's address as Origin.
+This module must never trust X-Forwarded-Host, nor resolve a name.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""URLs and answers of registries, read by every command that is a registry's client.
+"""Reads URLs and answers of registries, for every command that is a registry's client.
 
 This module must never do any I/O, nor show a word that could be a token.
 """

@@ -1,7 +1,7 @@
-"""CloudFormation's functions in a template's values, worked out as far as Moorage's use them.
+"""Evaluates CloudFormation's intrinsic functions, as far as Moorage's templates use them.
 
-It must never guess: what is not known here is an error. Source: AWS CloudFormation User Guide,
-"Intrinsic function reference".
+It must never guess: an unknown function or value is an error. Source: AWS CloudFormation User
+Guide, "Intrinsic function reference".
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A list, as a command shows it. No logic may live here."""
+"""A list that a command prints. No logic may live here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How long to try a registry: which of its answers are tried again, when, and until when.
+"""Retries: which answers of a registry are retried, after what time, and for how long.
 
 This module must never repeat a request by itself whose second run could do what the first didn't.
 """

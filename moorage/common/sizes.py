@@ -1,4 +1,4 @@
-"""Sizes as people read them. No unit but powers of 1,000 may be shown."""
+"""Formats sizes for people, in powers of 1,000 only."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 

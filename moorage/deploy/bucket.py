@@ -1,4 +1,4 @@
-"""Buckets: a stage's own for packages is created and uploaded to; any can be emptied.
+"""Buckets: creates a stage's own bucket for packages, uploads to it, and empties buckets.
 
 This module must never change the settings of a bucket that the user named, nor write to one of
 another account: anybody may guess a bucket's name and create it first.

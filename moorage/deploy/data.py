@@ -1,4 +1,4 @@
-"""The data stack's template as it is sent: with the names of bucket and tables in plain text.
+"""The data stack's template as it is deployed: with plain names of the bucket and the tables.
 
 infra/data.yaml computes the names. CloudFormation imports what a deleted stack left behind into a
 new stack only by a name in plain text (User Guide, "Import AWS resources into a CloudFormation

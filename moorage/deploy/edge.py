@@ -1,7 +1,7 @@
-"""The edge of a deployment: its stack, what the bucket and its function know of it, its address.
+"""The edge of a deployment: its stack, its address, and the settings that depend on it.
 
-docs/edge.md has the reasons. This module must never turn on an edge for a registry that stands
-without one and was not asked: its images would be named by another host.
+docs/edge.md has the reasons. This module must never add an edge to an existing registry unless the
+user asks for it: the names of its images would have another host.
 """
 
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 AWS publishes its addresses: https://docs.aws.amazon.com/vpc/latest/userguide/aws-ip-syntax.html. A
 region has some hundred networks, more than a function's environment or a parameter of a template
-holds: so they go into the package. This module must never let a network through that the
-functions can't read: they would answer nothing at all.
+holds: so they go into the package. This module must never accept a network that the functions can't
+read: they would fail at every request.
 """
 
 import ipaddress

@@ -1,7 +1,7 @@
 """What is deployed: the template that Chalice made, and the zip of the functions' code.
 
-This module must never let a package through that Lambda can't run: Chalice exits with 0 even where
-a requirement has no wheel, and packages for any Python that it runs on.
+This module must never accept a package that Lambda can't run: Chalice exits with 0 even if a
+requirement has no wheel, and packages for whatever Python it runs on.
 """
 
 import hashlib

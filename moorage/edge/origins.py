@@ -1,7 +1,7 @@
 """The two origins behind the edge: API Gateway, and the bucket, to which CloudFront signs requests.
 
-As CloudFront's origin access control does: whatever the client signed is gone, and the payload's
-hash in the signature is what the header `x-amz-content-sha256` says. A PUT is never sent twice.
+It signs as CloudFront's origin access control does: it removes the client's own signature, and
+takes the payload's hash from the header `x-amz-content-sha256`. A PUT is never sent twice.
 """
 
 from __future__ import annotations

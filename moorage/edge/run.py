@@ -1,4 +1,4 @@
-"""`moorage edge`: an edge before a local registry, by that registry's own environment.
+"""`moorage edge`: an edge in front of a local registry, with the settings of that registry.
 
 This module must never log a key.
 """

@@ -1,8 +1,8 @@
 """Runs infra/edge.js as CloudFront's JavaScript runtime 2.0 does: the same text that is deployed.
 
-QuickJS is the engine; what CloudFront gives a function besides JavaScript is here: `cf`, `crypto`,
-`Buffer`, `console`, and the store of keys. Only what the function uses of them is: anything else
-fails, as it might on AWS. A context belongs to the thread that made it.
+QuickJS is the engine. This module adds what CloudFront offers a function besides JavaScript: `cf`,
+`crypto`, `Buffer`, `console`, and the store of keys. It has only the parts that the function uses:
+any other fails, as it might on AWS. A context belongs to the thread that made it.
 Source: CloudFront Developer Guide, "JavaScript runtime 2.0 features for CloudFront Functions",
 "Helper methods for key value stores", "Helper methods for origin modification".
 """

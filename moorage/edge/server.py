@@ -1,9 +1,9 @@
-"""Plays CloudFront before a local registry, and runs the function that is deployed.
+"""Imitates CloudFront in front of a local registry, and runs the function that a deployment runs.
 
-Clients that PUT a blob whole push layers of any size through it, with no proxy: such a body streams
-to S3, and never through the gateway. What CloudFront does besides, and bites, is done here too: it
-keeps errors, calls no function for an answer of 400 and above, refuses a function that touches what
-it must not, and never sends a PUT twice. No object is kept. It must never hold a body in memory.
+Clients that send a blob in one PUT push layers of any size through it, without a proxy: the body
+streams to S3, not through the gateway. The server also imitates CloudFront's traps. It caches
+errors, calls no function for an answer of 400 and above, refuses a function that changes what it
+must not, and never sends a PUT twice. It caches no object, and must never hold a body in memory.
 """
 
 from __future__ import annotations

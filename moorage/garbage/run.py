@@ -1,7 +1,7 @@
-"""What the owner of a registry does by `moorage gc`: looks at what nothing needs, and deletes it.
+"""`moorage gc`: finds the blobs that no image needs, and deletes them.
 
-The registry's own collector runs in this process, with the person's rights. This module must never
-decide by itself what may go.
+The registry's own collector runs in this process, with the owner's AWS credentials. This module
+must never decide by itself what may be deleted.
 """
 
 import contextlib

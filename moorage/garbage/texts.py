@@ -1,4 +1,4 @@
-"""How garbage is shown: as rows for people, as values for programs, and what it all comes to.
+"""Formats garbage: as rows for people, as values for programs, and its totals.
 
 This module must never hold a rule.
 """

@@ -1,8 +1,8 @@
-"""A blob that outgrew a chunk: it goes to S3 in parts, several at once, while its bytes come.
+"""A blob larger than a chunk: it goes to S3 in parts, several in parallel, while its bytes come.
 
 A blob that is shorter than the first part waits for its digest, and is one PUT. Bytes are hashed
 once, and held until S3 has them. This module must never hold more than its share of the memory,
-commit bytes of another digest, nor give a part's number to other bytes.
+commit bytes that have another digest, nor use a part's number for other bytes.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""HEAD through the proxy: its answer has the true length, whatever the gateway says.
+"""HEAD through the proxy: the answer has the true length, whatever the gateway says.
 
-API Gateway may answer every HEAD with a length of 0, and clients write what they hear into
-manifests and signatures. This module must never answer a length that it doesn't know to be true,
-nor fetch a blob to learn it, nor answer 404 for a blob that came through this proxy.
+API Gateway may answer every HEAD with a length of 0, and clients write that length into manifests
+and signatures. This module must never answer a length that may be wrong, fetch a blob to learn its
+length, nor answer 404 for a blob that came through this proxy.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The sessions that the proxy has itself, and the bytes that it holds of them.
+"""The upload sessions that the proxy keeps itself, and the bytes that it holds of them.
 
 A blob that fits a chunk is held whole; a larger one is a DirectStream, where the registry has
 direct uploads. This module must never hold more bytes than it may, nor drop them before the blob is

@@ -1,8 +1,9 @@
 """One request to an upload that is held here until the closing PUT names its digest.
 
 A blob that fits one chunk is then stored by one `POST ?digest=` upstream. A larger one goes to S3
-while it comes; else, like whatever only the registry can judge, it goes on in a session upstream.
-This module must never answer 201 that the registry has not said, nor mix the bytes of two clients.
+while it comes. If that is impossible, or only the registry can decide, the upload continues in a
+session upstream. This module must never answer 201 before the registry has, nor mix the bytes of
+two clients.
 """
 
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""What `moorage proxy` can be told, and how much it takes on at once."""
+"""The options of `moorage proxy`, and its limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

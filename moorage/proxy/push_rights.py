@@ -1,7 +1,7 @@
-"""Who may push where: asked of the registry, so that a POST can be answered without opening.
+"""Asks the registry who may push where, so that a POST can be answered without a session.
 
-A request for the status of a session that nobody has opened writes nothing. That it is unknown is
-said only to who may push. This module must never take another answer for a yes.
+The proxy asks for the status of a session that does not exist, which writes nothing. The registry
+answers "unknown" only to those who may push. This module must never take another answer for a yes.
 """
 
 import asyncio

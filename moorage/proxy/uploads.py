@@ -1,7 +1,7 @@
-"""The requests to uploads, whoever has the session: the proxy itself, or the registry.
+"""The requests to uploads, whether the proxy itself has the session or the registry.
 
-Bodies are cut into chunks, and closing PUTs that fail are repeated. This module must never answer
-for the registry what only it can judge, nor leave a body half read when it refuses one.
+Bodies are cut into chunks, and closing PUTs that fail are repeated. This module must never decide
+what only the registry can decide, nor leave a body half read when it refuses one.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What the commands of `moorage repo` share: a login, lists page by page, facts in words.
 
-This module must never show what a registry sends as it is: it may be anything.
+This module must never print a registry's text unchanged: it may contain anything.
 """
 
 import json

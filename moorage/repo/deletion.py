@@ -1,7 +1,7 @@
-"""`moorage repo delete`: deletes images and tags, after a look at what that does.
+"""`moorage repo delete`: deletes images and tags, after showing what that does.
 
-A tag is taken from its image, which goes when it has no other. This module must never delete what
-it has not shown, nor hide that something could not be deleted.
+Deleting an image's last tag deletes the image. This module must never delete what it has not shown,
+nor hide that something could not be deleted.
 """
 
 import asyncio

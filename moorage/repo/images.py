@@ -1,6 +1,6 @@
-"""`moorage repo list` and `show`: what there is, and all that is known of it.
+"""`moorage repo list` and `show`: repositories, tags and images, with all that is known of them.
 
-This module must never guess what nobody noted: it is said as unknown.
+This module must never guess a fact that nobody noted: it is shown as unknown.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""`moorage repo history` and `restore`: what tags named before, and bringing back what was deleted.
+"""`moorage repo history` and `restore`: shows how tags moved, and restores what was deleted.
 
-A restoration names the digest that it wants, so that the same request twice does it once. This
-module must never choose one by itself where the registry does not know which it was.
+A restoration names the digest to restore, so that a repeated request changes nothing more. This
+module must never choose a digest by itself if the registry does not know it.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What the owner of a registry does by `moorage retention`."""
+"""`moorage retention`: protects images that run, and previews the retention rules."""

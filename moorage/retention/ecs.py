@@ -1,6 +1,7 @@
 """What runs in Amazon ECS: running tasks, and what the services would start.
 
-This module must never go on without what AWS did not answer: what is missing here can be deleted.
+This module must never continue without an answer that AWS did not give: retention may delete an
+image that is missing here.
 Source: Amazon ECS API reference.
 """
 

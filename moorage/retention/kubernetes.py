@@ -1,7 +1,8 @@
 """What runs in a cluster of Kubernetes, from what `kubectl get pods -A -o json` prints.
 
-What was pulled stands in a pod's status, in the words of its runtime; what is to run stands in its
-spec, and in that of whatever makes pods. This module must never take a list that was cut for whole.
+A pod's status has the images that were pulled, in the form of its runtime. Its spec, and the spec
+of every object that creates pods, has the images that are to run. This module must never accept a
+list that was cut off.
 Source: Kubernetes API reference, PodSpec and PodStatus.
 """
 

@@ -1,7 +1,7 @@
 """`moorage retention preview`: what the rules in force, or a draft, would remove now, and why.
 
-The registry's own judgement runs in this process, with the person's rights to read. This module
-must never decide by itself what goes, nor write anything.
+The registry's own judgement runs in this process, with the owner's right to read. This module must
+never decide by itself what goes, nor write anything.
 """
 
 import contextlib

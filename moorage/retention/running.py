@@ -1,6 +1,6 @@
-"""What runs somewhere, as a list of images, and which of them are a registry's.
+"""The list of images that run somewhere, and which of them are the registry's.
 
-This module must never leave out an image that may be the registry's: retention deletes the rest.
+This module must never leave out an image that may be the registry's: retention deletes the others.
 """
 
 import re

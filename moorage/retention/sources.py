@@ -1,8 +1,8 @@
 """`moorage retention protect`, `unprotect` and `sources`: in-use leases, as clusters and lists say.
 
-A tag is resolved to its digest here and now, and an index to its manifests. What can't be read as a
-whole changes nothing: the leases that are there hold on, and are overdue in time. This module must
-never write a lease that names less than what was found to run.
+A tag is resolved to its digest at once, and an index to its manifests. A source that can't be read
+completely changes nothing: the existing leases stay, and become overdue in time. This module must
+never write a lease that names fewer images than were found running.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""A registry, as its client sees it: requests that are repeated, logged in, and led on to storage.
+"""A client of a registry: it repeats requests, logs in, and follows redirects to the storage.
 
-An Authorization must never reach another server than the registry: neither by a redirect nor by the
-Location of an upload.
+An Authorization header must never reach another server than the registry: neither by a redirect nor
+by the Location of an upload.
 """
 
 import asyncio

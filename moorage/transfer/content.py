@@ -1,4 +1,4 @@
-"""What moves from one place to another: manifests whole, blobs in pieces read at any offset.
+"""What a transfer moves: whole manifests, and blobs in pieces that are read at any offset.
 
 The protocols here are all that the engine knows of registries, layouts and archives. A manifest's
 bytes must never be changed, and no more of a blob than a few pieces may be in memory.

@@ -1,6 +1,6 @@
-"""Sends blobs to a Moorage's storage itself, by one PUT or by parts: docs/direct-uploads.md.
+"""Sends blobs straight to a Moorage's storage, by one PUT or by parts: docs/direct-uploads.md.
 
-What fits a chunk, and whatever is not taken directly, goes as to any other registry. All blobs
+Blobs that fit a chunk, or can't be sent directly, go as to any other registry. All blobs
 together must never have more than `_MEMORY` in memory, however large they are.
 """
 

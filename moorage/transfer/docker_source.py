@@ -1,7 +1,7 @@
 """An image as `docker save` writes it, in a file, a stream, or straight from a daemon.
 
-Such an archive has no manifest of a registry's, so one is made here: the same bytes each time.
-Layers stay as they are, which in most archives is uncompressed, unless they are to be compressed.
+Such an archive has no registry manifest, so this module makes one, with the same bytes each time.
+Layers stay as they are, in most archives uncompressed, unless the user wants them compressed.
 Source: moby, image/tarexport; OCI image spec, manifest.md.
 """
 

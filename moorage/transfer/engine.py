@@ -1,6 +1,7 @@
 """Moves an image from a source to a target: blobs at once, then manifests from the leaves up.
 
-It knows neither registries nor files. A manifest must never be put before what it names is there.
+It knows neither registries nor files. A manifest must never be put before the blobs and manifests
+that it names.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Files of an image by name: those of a folder, or the members of a tar archive read in place.
 
-An archive must never be unpacked, nor held in memory; one that is compressed or comes from a stream
-is first written to a temporary file, which is gone with the command.
+An archive must never be unpacked, nor held in memory. An archive that is compressed or comes from a
+stream is first written to a temporary file, which is deleted at the end of the command.
 """
 
 import bz2

@@ -1,8 +1,8 @@
-"""Upload sessions that outlast the command: a small file for each blob that is on its way.
+"""Upload sessions that outlast the command: a small file for each blob that is being uploaded.
 
-A file says where the registry goes on with the blob. It is rewritten after each chunk in one write,
-so that whoever kills the command leaves a file that can be read. Two commands must never go on with
-one session: the file is locked.
+The file has the session's location and offset. It is rewritten after each chunk in one write, so
+that it stays readable if the command is killed. Two commands must never continue one session: the
+file is locked.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """An OCI layout that an image is pulled into, and the two kinds of archives made of one.
 
 A blob appears under its digest only when all its bytes are there and have that digest. What an
-interrupted pull has read stays in a folder beside, and the next one goes on from there.
+interrupted pull has read stays in a folder next to it, and the next pull continues from there.
 """
 
 import asyncio

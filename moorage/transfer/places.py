@@ -1,6 +1,6 @@
-"""Where an image comes from and where it goes, as a person writes it.
+"""Sources and destinations of images, as people write them.
 
-This module must never do any I/O but ask whether a file is there, and never guess a registry.
+This module must never do any I/O except to check whether a file exists, nor guess a registry.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What a transfer shows: bars at a terminal, lines elsewhere, JSON for programs, or nothing.
+"""The displays of a transfer: bars at a terminal, lines elsewhere, JSON for programs, or nothing.
 
-All of it goes to stderr but JSON, which goes to stdout. Each display is an engine's Observer.
+JSON goes to stdout, and everything else to stderr. Each display is an Observer of the engine.
 """
 
 import json

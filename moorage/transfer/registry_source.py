@@ -1,6 +1,6 @@
 """An image in a registry, read: manifests by digest, blobs by ranges, wherever they are stored.
 
-A manifest whose bytes have another digest is never taken; whoever writes a blob checks its bytes.
+A manifest whose bytes have another digest is refused. The target checks the bytes of blobs.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A repository that an image is pushed to: what is there stays, what may be mounted is mounted.
+"""A repository that an image is pushed to: existing blobs are skipped, or mounted if possible.
 
 A manifest must never be pushed before what it refers to.
 """

@@ -1,6 +1,6 @@
 """`moorage push`, `pull` and `copy`: from options to a source, a target and a display.
 
-The result goes to stdout: the image by its digest. What pulls it is said on stderr.
+The result, the image by its digest, goes to stdout. The command that pulls it goes to stderr.
 """
 
 import asyncio

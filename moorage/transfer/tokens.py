@@ -1,4 +1,4 @@
-"""What a client of a registry sends as Authorization: Basic, or bearer tokens that it fetches.
+"""The Authorization header of a registry's client: Basic, or bearer tokens that it fetches.
 
 This module must never send a password without TLS to another machine, nor put a token in an error.
 Source: Docker Registry v2 token authentication; RFC 6750.

@@ -1,6 +1,6 @@
-"""How a blob's bytes get to a registry: in one request if they fit, else chunk by chunk.
+"""Uploads a blob to a registry: in one request if it fits, otherwise chunk by chunk.
 
-What the registry has already is never sent again, in this run or the next one.
+Bytes that the registry has already are never sent again, in this run or the next one.
 """
 
 from collections.abc import Mapping

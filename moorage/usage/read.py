@@ -1,8 +1,8 @@
 """Reads a registry's tables and its bucket, for `moorage usage`: everything, once.
 
-The tables come first and the bucket last, and each object is put where the tables say. What is
-pushed or deleted meanwhile may be in the wrong place. This module must never write anything, nor
-take what can't be read for what is not there.
+It reads the tables first and the bucket last, and assigns each object by the tables. Objects that
+are pushed or deleted meanwhile may be assigned wrongly. This module must never write anything, nor
+treat what can't be read as absent.
 """
 
 import itertools

@@ -1,7 +1,7 @@
-"""`moorage usage`: whose the bytes in a registry's bucket are, and what they cost.
+"""`moorage usage`: shows what uses the bytes in a registry's bucket, and what they cost.
 
-It runs in this process, with the person's AWS credentials, and reads everything once. This module
-must never show a number that does not add up to what the bucket has.
+It runs in this process, with the owner's AWS credentials, and reads everything once. The numbers
+that it shows must always add up to the size of the bucket.
 """
 
 from collections.abc import Mapping, Sequence

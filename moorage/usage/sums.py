@@ -1,4 +1,4 @@
-"""Whose the bytes in the bucket are: each object goes to exactly one place, so that all sums agree.
+"""Assigns the bytes in the bucket: each object is counted in exactly one place, so all sums agree.
 
 A blob that several repositories link to is divided among them to the byte. This module must never
 do I/O, nor count bytes that the bucket does not have.

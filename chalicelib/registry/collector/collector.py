@@ -1,11 +1,11 @@
-"""The collector: deletes what nothing names any more, while everybody pushes and pulls.
+"""The collector: deletes what nothing names any more, while clients push and pull.
 
-A pass walks through all rows of the registry. It judges each repository when it has read it to its
-last row, and each record by itself; once a month it lists the bucket besides. A run goes on with
-the pass until its time is over, and the next run goes on from there. Two collectors at once, or one
-that stopped in the middle and wakes late, harm nobody: each deletion is conditional on what was
-read. This module must never delete anything but by `Links`, `Records` and `Strays`, which say why
-that is safe.
+A pass walks through all rows of the registry. It judges each repository when it has read the last
+of its rows, and each record by itself. Once a month it also lists the bucket. A run continues the
+pass until its time is over, and the next run continues from there. Two collectors at once do no
+harm, and neither does one that stopped in the middle and continues late, because each deletion is
+conditional on what was read. This module must never delete anything except by `Links`, `Records`
+and `Strays`, which say why their deletions are safe.
 """
 
 import logging

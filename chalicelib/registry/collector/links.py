@@ -1,11 +1,12 @@
 """Links that nothing names are swept in three moves: mark, look, delete.
 
-First each link is marked, under a fresh version. Then, and only then, the manifests of its
-repository are read: all of them, in every state. Then a link that none of them names is deleted on
-the very version of its mark; any other one is un-marked. A push writes its manifest as pending
-before it reads its links. So either the collector sees that manifest, or the push sees the mark and
-touches the link, which the deletion finds. This module must never delete a link on any other
-version, nor one of a repository in which it does not know what a manifest names.
+First each link is marked, which gives it a fresh version. Only then all manifests of the repository
+are read, in every state. Then each link that none of them names is deleted, on condition that it
+still has the version of its mark; the others lose their marks. A push writes its manifest as
+pending before it reads its links. So either the collector sees that manifest, or the push sees the
+mark and touches the link, and the deletion's condition fails. This module must never delete a link
+without that condition, nor a link of a repository that has a manifest whose references are
+unknown.
 """
 
 from collections.abc import Collection, Sequence

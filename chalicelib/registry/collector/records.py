@@ -1,7 +1,7 @@
-"""Blobs that no repository links to: their records go, and then their objects.
+"""Deletes the records of blobs that no repository links to, and then their objects.
 
-One transaction ends a record, if it counts no link, and names its key as garbage. Only then is the
-object deleted, and then the row of garbage. A key is never used again, so a deletion that comes
+One transaction deletes a record, if it counts no link, and adds its key to the garbage. Then the
+object is deleted, and last the row of garbage. A key is never used again, so a deletion that comes
 late can't hit bytes that came after it. This module must never delete an object that a record
 names.
 """

@@ -1,4 +1,4 @@
-"""What the collector says: what it found, what it did, and what it saw of each repository.
+"""The collector's report: what it found, what it did, and what it saw of each repository.
 
 This module must never do I/O.
 """

@@ -1,7 +1,7 @@
-"""One home as a walk has seen it: its old links, what names them, and its facts.
+"""One home as a walk has seen it: its old links, the manifests that name them, and its facts.
 
-What it says is as old as the scan, so that it is where to look, and no more. This module must never
-do I/O.
+These are as old as the scan: they say which links to look at again, and prove nothing. This module
+must never do I/O.
 """
 
 from collections import Counter

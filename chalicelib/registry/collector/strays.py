@@ -1,8 +1,8 @@
 """Strays: objects at canonical keys that no record names, and that nobody can publish any more.
 
-A request leaves one below direct/ when it dies between its PUT and its transaction; a copy that
-landed late, or a restored table, leaves one below blobs/. This module must never take an object for
-a stray that could still be published: what might publish it is ended first.
+A request that dies between its PUT and its transaction leaves a stray below direct/. A copy that
+arrived late, or a restored table, leaves one below blobs/. This module must never delete an object
+that could still be published: it first ends the session that might publish it.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""What the rules of retention decide for each image of a repository, and why: a pure function.
+"""Decides by the retention rules which images of a repository stay and which go, and why.
 
-A keep always wins, an image goes only if each of its tags does, and what can't be judged stays.
-This module must never do I/O, nor guess what nobody noted.
+Keeping always wins, an image goes only if each of its tags goes, and an image that can't be judged
+stays. This module must never do I/O, nor guess a fact that nobody noted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Reads all that is known of a repository, page by page, for the rules of retention.
 
-This module must never take what can't be read for absent.
+This module must never treat a row that can't be read as absent.
 """
 
 from collections.abc import Callable, Iterator, Sequence

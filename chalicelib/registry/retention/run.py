@@ -1,9 +1,9 @@
-"""Retention: what the rules in force, or a draft of them, decide; and the runs that do it.
+"""Retention: previews what the rules in force, or a draft, decide; and runs that delete images.
 
-What goes is marked first. Then all is read and judged once more, so that a push that has begun
-meanwhile either is seen or takes the mark away; and each deletion holds only while the marks are
-there. Roots go before what belongs to them. This module must never delete what was used since it
-was judged, nor anything but through the trash.
+A run first marks the images that are to go. Then it reads and judges the repository again, so that
+a push that began meanwhile is either seen or removes the mark. Each deletion requires the marks.
+Roots are deleted before the other members of their units. This module must never delete an image
+that was used after it was judged, and deletes only into the trash.
 """
 
 import hashlib

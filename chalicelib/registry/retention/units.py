@@ -1,8 +1,9 @@
-"""Units: an image with all that belongs to it, which retention keeps or lets go as a whole.
+"""Units: an image with all that belongs to it, which retention keeps or removes as a whole.
 
-To an index belong the manifests that it names, to any manifest those that have it as their subject,
-and those whose tag says that they are its signature (`sha256-<hex>.sig`, as cosign writes it); and
-so on. The manifests that belong to no other one are the roots, of one unit each.
+The manifests that an index names belong to the index. Manifests that have another one as their
+subject belong to that one, and so do those whose tag says that they are its signature
+(`sha256-<hex>.sig`, as cosign writes it). A manifest that belongs to no other one is the root of a
+unit.
 This module must never do I/O.
 """
 

@@ -1,10 +1,10 @@
 """Direct uploads: the client puts a blob's bytes to S3 itself, at the key where they stay.
 
-In one PUT: the session names digest and size before any byte can come, and a presigned URL lets
-through only those bytes: S3 compares their SHA-256. The commit looks at the object and publishes
-it; nothing is copied. In parts: see `direct_parts.py`. This module must never publish what S3 has
-not compared, nor delete an object to let another one take its key: a delete that is late would hit
-the later one.
+In one PUT: the session names digest and size before any byte can come. The presigned URL accepts
+only those bytes, because S3 compares their SHA-256. The commit checks the object by a HEAD and
+publishes it; nothing is copied. In parts: see `direct_parts.py`. This module must never publish
+bytes that S3 has not compared, nor delete an object to make its key free for another one: a late
+delete would hit the later object.
 """
 
 from collections.abc import Sequence

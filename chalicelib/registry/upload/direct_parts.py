@@ -1,9 +1,9 @@
 """Direct uploads in parts: for blobs above one PUT, and for streams whose digest comes last.
 
 A session opens one multipart upload at the key where the blob stays, and its client puts the parts
-by presigned URLs. The closing PUT brings the client's report of them, which is stored, and from
-then on the session is driven as every other one. This module must never take a part, a size or a
-word of the report for true: the driver compares all of them.
+by presigned URLs. The closing PUT brings the client's report of the parts, which is stored. From
+then on the session has a driver like every other one. This module must never trust a part, a size
+or a hash state of the report: the driver checks all of them.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """What each move of a commit does to the object store, before the session is written.
 
-Every effect can be repeated, also after a driver that died in it and may still be late. This
-module must never write a session, and never guess: bytes that are not those that the session names
-are lost, and bytes that S3 may still be putting together are not.
+Every effect can be repeated, also after a driver that died during the effect and may still have a
+late write. This module must never write a session, and never guess whether bytes are lost: they are
+lost if S3 has other bytes than the session names, but not while S3 may still be assembling them.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""The lease of an open session: taken, written under, freed and lost here and nowhere else.
+"""The lease of an open session: this module alone takes it, writes under it, and frees it.
 
 Only the request that holds the lease may change an open session; a cancellation takes it from any
-holder. This module must never free the lease of a request that failed, as if its late writes could
-no longer arrive.
+holder. The writes of a request that failed may still arrive late: this module must never free its
+lease before the session is safe from them.
 """
 
 from contextlib import suppress

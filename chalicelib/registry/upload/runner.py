@@ -1,9 +1,9 @@
 """Drives the commit of a sealed session along the state table, to its end.
 
-A session has at most one driver (a request, the commit function, the sweeper): whoever has its
-lease. Each move is one write, conditional on state and fence, which renews the lease; and while an
-effect works, the lease is renewed beside it. This module must never do an effect without the lease,
-nor publish a session that was neither hashed as it came nor verified.
+A session has at most one driver, the holder of its lease: a request, the commit function, or the
+sweeper. Each move is one write, conditional on state and fence, which also renews the lease. While
+an effect works, the lease is renewed in parallel. This module must never do an effect without the
+lease, nor publish a session that was neither hashed as it came nor verified.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""What a client reports of a blob that it put in parts, and the segments that are to prove it.
+"""A client's report of a blob that it put in parts, and the segments by which it is verified.
 
-The report says the words of the hash after each part. Each part is a segment: see
-`chalicelib.registry.proof`. This module must never do I/O, nor take anything in a report for true.
+The report has the hash's words after each part. Each part is a segment: see
+`chalicelib.registry.proof`. This module must never do I/O, nor trust anything in a report.
 """
 
 import json

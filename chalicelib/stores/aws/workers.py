@@ -1,7 +1,7 @@
-"""Workers: who drives a commit that outlasts its request, and who hashes the segments of a blob.
+"""Workers: they drive commits that take longer than a request, and hash the segments of blobs.
 
-This module must never say how a commit ended: the session does. A verdict that did not come is
-none.
+This module must never report how a commit ended, because the session says that. If no verdict
+comes, the segments count as not yet verified.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The collector's part of the metadata store: the walk through all rows, marks, and deletions.
 
-Every deletion is conditional on what was read before it: of a link on its version, which no two
-writes share; of a record on its counting no link. This module must never delete what was used
-since.
+Every deletion is conditional on what was read before: a link must still have its version, which no
+two writes share, and a record must still count no link. This module must never delete what was used
+since it was read.
 """
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does

@@ -1,9 +1,9 @@
-"""The sources of what runs, on DynamoDB: each has an item of its own, and one in each repository.
+"""Sources and their in-use leases on DynamoDB: a source has one item, and a lease in repositories.
 
-A source's own item names every repository that may have one of it, before that is written: so a
-refresh that was stopped half-way leaves in each repository what was there or what is new, and the
-next one finds them all. All other writes hold only while no other refresh of the source has begun.
-This module must never take a lease away that its source still names.
+Before a lease is written, the source's item names its repository. So after a refresh that stopped
+half-way, each repository has either the old or the new lease, and the next refresh finds all of
+them. All other writes require that no other refresh of the source has begun. This module must never
+remove a lease that its source still names.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""What retention writes to manifests on DynamoDB, and how far its runs are.
+"""Retention's writes to manifests on DynamoDB, and the progress of its runs.
 
-This module must never let a manifest go that was used since it was judged.
+This module must never delete a manifest that was used after it was judged.
 """
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does

@@ -1,8 +1,9 @@
-"""What repositories hold that a quota covers, on DynamoDB.
+"""The counts of what repositories with a quota hold, on DynamoDB.
 
-One item for each, which the transactions that add a link or tags raise, under the condition that
-there is room. Those that take something away don't know it: it is an upper bound, and exact when
-all was counted. This module must never let a count stand in for one that others have added to.
+Each such repository has one item. The transactions that add a link or tags raise its count, on
+condition that there is room. Deletions do not lower it: the count is an upper bound, and exact
+after everything was counted. This module must never overwrite a count that others have raised
+since it was read.
 """
 
 # ruff: noqa: D102 - registry.ports says what each method of the store does

@@ -1,9 +1,9 @@
-"""A large object is copied in parts: many at once, and again from where an earlier copy stopped.
+"""Copies a large object in parts, many in parallel, and continues where an earlier copy stopped.
 
-No request may take longer than the client waits for an answer: that copy would fail at every
-attempt, and never end. So each request copies little, and what is done already is found in S3: the
-target itself, or the parts of its open multipart upload. This module must never delete anything:
-whoever cleans up after the session aborts what a copy left.
+If one request took longer than its client waits, the copy would fail at every attempt. So each
+request copies a limited part. What is already copied is found in S3: the target itself, or the
+parts of its open multipart upload. This module must never delete anything: the session's clean-up
+aborts the multipart upload that a copy left.
 """
 
 import time

@@ -1,8 +1,7 @@
 """Fetches a URL by one deadline, without the redirects and proxies that an HTTP library adds.
 
-The deadline counts for all of it: finding the address, connecting, TLS, the status line, headers
-and body. Time limits of a socket begin anew with each byte, and an answer that trickles in would
-take as long as it likes.
+The deadline covers everything: finding the address, connecting, TLS, the status line, headers and
+body. A socket's time limit begins again with each byte, so it would not bound a slow answer.
 
 This module must never follow a redirect, use a proxy that the environment names, or read a URL of
 another kind than http and https. The caller decides whether a URL may be fetched at all.

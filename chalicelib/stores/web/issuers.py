@@ -1,8 +1,8 @@
 """The keys of other issuers, fetched from where they publish them and kept for an hour.
 
-Nobody can make the registry fetch them often: after an unknown key, or a failure, it waits a while.
-Its callers must never name an issuer that no trust names. This module must never say that a key
-does not exist because an issuer did not answer.
+Nobody can make the registry fetch them often: after an unknown key, or a failure, it waits for some
+time. Callers must name only issuers that a trust names. This module must never report a key as
+unknown because an issuer did not answer.
 Source: OpenID Connect Discovery 1.0 (4).
 """
 
