@@ -1,4 +1,4 @@
-"""One page of a list, as every store gives it."""
+"""One page of a list, as every store returns it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

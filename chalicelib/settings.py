@@ -78,7 +78,7 @@ class Settings(NamedTuple):
     verify_function: str | None = None
     """The function that hashes parts of large uploads; None: this process does."""
     direct_from: "tuple[Network, ...]" = ()
-    """Networks whose clients download from S3 itself, though they ask the edge."""
+    """Networks whose clients download from S3 itself, even if they use the edge."""
     cors_origins: tuple[str, ...] = ()
     """Of which origins pages may read answers; EVERY_ORIGIN alone is all. None by default."""
     open: bool = False
@@ -113,7 +113,7 @@ class Settings(NamedTuple):
 
 
 def is_within(address: str, networks: "tuple[Network, ...]") -> bool:
-    """Whether an address is one of some networks'; a text that is no address is of none."""
+    """Whether an address is in one of some networks; a text that is no address is in none."""
     if not networks:
         return False
     from ipaddress import ip_address  # noqa: PLC0415 - likewise

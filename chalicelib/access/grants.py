@@ -67,7 +67,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """All that one principal may do. `admin`: everything in every repository."""
+    """All rights of one principal. `admin`: every right in every repository."""
 
     rows: tuple[Grant, ...] = ()
     admin: bool = False

@@ -201,7 +201,7 @@ class TokenIssuer:
     service: str
 
     def verified(self, verify: Callable[[Tokens], T]) -> T:
-        """Return what `verify` returns; if it meets an unknown key, read the keys again, once."""
+        """Return what `verify` returns; for an unknown key, read the keys again once."""
         try:
             return verify(self._tokens())
         except AuthenticationError as refused:

@@ -120,7 +120,7 @@ class GrantedAccess(NamedTuple):
         return caller
 
     def _finishes(self, principal: Principal, found: RouteMatch) -> bool:
-        """Whether an expired token goes on with an upload that its principal began before."""
+        """Whether an expired token may continue an upload that its principal began before."""
         if principal.expired_at is None or not found.route.outlives_token:
             return False
         owner = Owner(found.parameters["name"], principal.id)

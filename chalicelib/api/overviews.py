@@ -28,7 +28,7 @@ _LONGEST_PREFIX = 255
 _OF_LOGINS = frozenset({"pushed_by", "tagged_by", "runs"})
 """What is null for who has no login: who pushed something, and where it runs."""
 _WRITTEN = frozenset({"annotations", "config"})
-"""What whoever pushed has written, whatever its members are called."""
+"""An object that the pusher wrote, with members of any name."""
 _OF_CONFIG = ("os", "architecture", "variant", "created", "author")
 _OF_RUNNING = {
     "user": "User",

@@ -33,7 +33,7 @@ MOST_FOR_ANYBODY = 1_000
 
 
 def retention(registry: Registry, request: Request, name: str) -> Response:
-    """GET: a page of what becomes of each manifest by the rules in force, and why."""
+    """GET: a page of decisions, by the rules in force: which manifests stay or go, and why."""
     limit, _ = page_of(request, 0)
     rows = ROWS if limit is None else max(1, min(limit, ROWS))
     last = request.parameter("last")

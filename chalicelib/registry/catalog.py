@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.collector.report import RepositoryFacts
 
 STALE = 7 * 24 * 3600.0
-"""How long facts that did not change are not noted anew, in seconds.
+"""How long unchanged facts are not noted again, in seconds.
 
 What other repositories link to may have changed by then.
 """

@@ -32,7 +32,7 @@ Visible = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class RepositoriesPage:
-    """One page of repositories; `rest_after` is where the next one goes on, None after the last.
+    """One page of repositories; `rest_after` is where the next one begins, None after the last.
 
     That is a hidden name where it is not the last of `items`: no client may be shown it.
     """
@@ -45,7 +45,7 @@ class RepositoriesPage:
 class ReferrersPage:
     """One page of referrers as descriptors in JSON, each as an index holds it.
 
-    `rest_after` is where the next page goes on, None after the last.
+    `rest_after` is where the next page begins, None after the last.
     """
 
     items: Sequence[str]

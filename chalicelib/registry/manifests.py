@@ -61,7 +61,7 @@ _TRIES = 6
 class ManifestPush:
     """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds.
 
-    `may_pull`: whether the client may hear what the repository holds, and of what size.
+    `may_pull`: whether the client may learn what the repository holds, and its size.
     """
 
     repository: str
@@ -208,7 +208,7 @@ class Manifests:
             raise ManifestUnknownError
 
     def retried(self, work: Callable[[], T]) -> T:
-        """Do what is done anew while something is not as it was read; or UnavailableError."""
+        """Repeat `work` while others change what it has read; raises UnavailableError."""
         for attempt in range(_TRIES):
             if attempt:
                 self._ports.clock.sleep(random.uniform(0.02, 0.1) * attempt)  # noqa: S311 - jitter

@@ -59,7 +59,7 @@ class ManifestState(enum.StrEnum):
     LIVE = "live"
     DELETING = "deleting"
     TRASHED = "trashed"
-    """Deleted for whoever asks; it can be brought back until the sweeper removes it."""
+    """Deleted for clients; it can be restored until the sweeper removes it."""
 
 
 _BODIES = "#bodies"
@@ -183,7 +183,7 @@ class TagChange:
     at: float
     by: str | None
     place: str
-    """Where it stands in the history: a list goes on behind it."""
+    """Its place in the history: the next page of a list begins after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class ScannedRow(NamedTuple):
     """A row that a scan found.
 
     `home` is the repository, or the namespace of `bodies_of`, that has it; None for what belongs to
-    no repository. A scan goes on behind `place`. `value` is None for a row of another kind.
+    no repository. A scan continues after `place`. `value` is None for a row of another kind.
     """
 
     home: str | None
@@ -258,7 +258,7 @@ class CollectorState:
     """A fresh random value at each write."""
     phase: CollectorPhase = CollectorPhase.IDLE
     place: str | None = None
-    """Behind which row, or key of the bucket, it goes on; None: from the first one on."""
+    """The row, or key of the bucket, after which it continues; None: from the beginning."""
     began_at: float | None = None
     finished_at: float | None = None
     listed_at: float | None = None
@@ -292,7 +292,7 @@ class Covered(NamedTuple):
 class Holding:
     """What a repository that a quota covers holds, counted by the transactions that add to it.
 
-    Never less than what is there: what goes is only noticed when all is counted anew.
+    Never less than what the repository holds: deletions count only when all is counted again.
     """
 
     bytes: int

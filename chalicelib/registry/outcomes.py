@@ -32,7 +32,7 @@ class MultipartBusyError(UnavailableError):
 
 
 class PartsChangedError(UnavailableError):
-    """A part is no longer the one that was listed: somebody has put it anew."""
+    """A part is no longer the one that was listed: a client has put it again."""
 
 
 class PartTooSmallError(UnavailableError):
@@ -40,7 +40,7 @@ class PartTooSmallError(UnavailableError):
 
 
 class UnfinishedError(UnavailableError):
-    """The step did not end in the time it had; a repeat goes on where it stopped."""
+    """The step did not end in its time; a repeat continues where it stopped."""
 
 
 BYTES_LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
@@ -60,7 +60,7 @@ class RecordMissingError(Exception):
 
 
 class OverQuotaError(Exception):
-    """What is to be added, in bytes and tags, has no room, or nobody has counted what is there."""
+    """There is no room for the added bytes and tags, or nobody has counted the repository yet."""
 
     def __init__(self, *, size: int = 0, tags: int = 0) -> None:
         super().__init__(f"no room for {size} bytes and {tags} tags")

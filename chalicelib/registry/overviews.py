@@ -47,7 +47,7 @@ class TaggedImage(NamedTuple):
 
 
 class ImagesPage(NamedTuple):
-    """A page of images; `rest_after` is where the next one goes on, None after the last."""
+    """A page of images; `rest_after` is where the next one begins, None after the last."""
 
     items: Sequence[Manifest]
     rest_after: Digest | None

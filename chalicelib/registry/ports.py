@@ -83,7 +83,7 @@ class ObjectStore(Protocol):
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         """Copy an object of `size` bytes whose ETag is `etag`, inside the store.
 
-        A large one is copied in parts, many at once, unless the target stands there whole already.
+        A large one is copied in parts, many at once, unless the target is already complete.
         No part is begun after `until` (seconds since the epoch): then UnfinishedError is raised,
         and a repeat copies the parts that are missing. The target may hold nothing but copies of
         this source, of which an open multipart upload may be left. Raises ObjectMissingError,
@@ -208,7 +208,7 @@ class SessionStore(Protocol):
         """Write what differs, conditional on `before`'s state and fence; returns `after`.
 
         If the condition fails but the item already equals `after`, this write took effect
-        earlier: success. Else raises SessionMovedError with what is there (None: no item).
+        earlier: success. Else raises SessionMovedError with the current session (None: no item).
         """
 
 
@@ -330,7 +330,7 @@ class MetadataStore(Protocol):
         """Mark a live (or already deleting) manifest as deleting, if it still has this version.
 
         The sweeper ends the deletion at `sweep_at` (seconds since the epoch). Raises
-        ManifestMovedError if it is gone, or was pushed anew.
+        ManifestMovedError if it is gone, or was pushed again.
         """
 
     def keep_body(self, manifest: Manifest, link: Link) -> None:
@@ -560,7 +560,7 @@ class MetadataStore(Protocol):
 
 
 class Workers(Protocol):
-    """Work for other processes: what goes on after the answer to the client, and hashing."""
+    """Work for other processes: commits that outlast the answer to the client, and hashing."""
 
     def commit(self, session_id: str) -> None:
         """Ask for a sealed session to be driven to its end; returns at once."""

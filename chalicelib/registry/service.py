@@ -117,7 +117,7 @@ class Limits(NamedTuple):
     verify_most: int = 512 * MIB
     """The same at most, unless one segment has more."""
     verify_time: float = 60.0
-    """How long a worker goes on beginning segments."""
+    """How long a worker may begin new segments."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes are in its item (an item holds 400 KB)."""
     references_inline: int = 1000

@@ -123,7 +123,7 @@ class Session:
     verified_segments: bytes | None = None
     """Which segments of the report hold, as bits: segment n is bit n % 8 of byte n // 8."""
     refusal: str | None = None
-    """Why the upload was refused: what its client hears, also when it repeats."""
+    """Why the upload was refused: the message for its client, also for a repeat."""
     denied: bool | None = None
     """True where it was refused for a quota, and not for its bytes."""
     disturbed: bool = False

@@ -59,7 +59,7 @@ class SweepReport:
 
 
 Work = partial[SweepOutcome | None]
-"""A piece of work; without an outcome it is a commit, with which the run goes on after all others.
+"""A piece of work. Without an outcome it is a commit, which the run continues after all others.
 
 Its first argument is the session's id, or a manifest's repository.
 """
@@ -119,7 +119,7 @@ class Sweeper:
             yield partial(self._search, first, last)
 
     def _searched(self) -> str:
-        """Return the key after which the search goes on.
+        """Return the key after which the search continues.
 
         It comes by within hours of an object's time, when a session that has published it still has
         its item: so an object whose record is lost is not taken for a stray.

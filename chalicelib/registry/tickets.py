@@ -52,7 +52,7 @@ class Purpose(enum.StrEnum):
     UPLOAD = "upload"
     DOWNLOAD = "download"
     VIEWER = "viewer"
-    """The address of whoever asks the edge, which tells it to the API."""
+    """The address of the edge's client, which the edge passes to the API."""
 
 
 class UploadTicket(NamedTuple):
@@ -115,7 +115,7 @@ class Tickets:
         return self.write(Purpose.DOWNLOAD, repository, str(digest), str(int(ends)), *placed)
 
     def read_viewer(self, ticket: str) -> str | None:
-        """Return the address of whoever asked the edge; None if the edge has not made it."""
+        """Return the address of the edge's client; None if the edge has not made the ticket."""
         match self.read(Purpose.VIEWER, "", ticket):
             case [address]:
                 return address

@@ -24,7 +24,7 @@ PAGE = BATCH_KEYS
 class HistoryPage:
     """A page of changes; `manifests` has those that are live, or in the trash, of what they name.
 
-    `rest_after` is where the next page goes on, None after the last.
+    `rest_after` is where the next page begins, None after the last.
     """
 
     items: Sequence[TagChange]

@@ -105,7 +105,7 @@ def sweep(seconds: float = SWEEP_SECONDS) -> "SweepReport":
 def collect(seconds: float = COLLECT_SECONDS) -> None:
     """Apply the retention rules, then collect garbage: what the collect function does, hourly.
 
-    Each goes on where its last run ended. If retention fails, the collector runs all the same.
+    Each continues where its last run ended. If retention fails, the collector still runs.
     """
     now = time.time()
     with log.invocation(_log, "collect") as fields:

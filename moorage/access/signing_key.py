@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.type_defs import ParameterHistoryTypeDef
 
 KEY_CACHE = 300
-"""Seconds for which a function goes on with the keys that it has read."""
+"""Seconds for which a function uses the keys that it has read."""
 
 LONGEST_LIFE = max(LIFE.values())
 """Seconds after which no token lives that was signed before."""

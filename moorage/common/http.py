@@ -86,7 +86,7 @@ def bearer_challenge(header: str) -> Mapping[str, str]:
 
 
 def next_page(link: str) -> str | None:
-    """Return where a list goes on, from a Link header; None after the last page (RFC 8288)."""
+    """Return where a list continues, from a Link header; None after the last page (RFC 8288)."""
     found = _NEXT.search(link)
     return found[1] if found else None
 

@@ -16,7 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
-"""What a request raises whose answer was lost, if it was ever sent."""
+"""The errors of a request that may have been sent, and whose answer was lost."""
 AGAIN: Final = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,

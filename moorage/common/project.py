@@ -28,7 +28,7 @@ EDGE_FUNCTION: Final = PROJECT / "infra" / "edge.js"
 """The function that CloudFront runs there."""
 
 DEPLOYER_POLICY: Final = PROJECT / "infra" / "deployer-policy.json"
-"""The rights of whoever deploys, as an IAM policy."""
+"""The rights that deploying needs, as an IAM policy."""
 
 
 def load_template(path: Path) -> dict[str, Any]:

@@ -230,7 +230,7 @@ class Deployment:
         return WantedStack(name, template, parameters, self.names.tags, keeps_data=True)
 
     def _look_at_quota(self) -> None:
-        """Warn of an account that runs few functions at once; who may not look is told nothing."""
+        """Warn of an account that runs few functions at once, if this login may see that."""
         with contextlib.suppress(*AWS_ERRORS):
             settings = self.account.client("lambda").get_account_settings()
             limit = int(settings["AccountLimit"]["ConcurrentExecutions"])

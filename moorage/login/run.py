@@ -243,7 +243,7 @@ def _challenge(answer: HttpResponse) -> Mapping[str, str]:
 def _require_own(realm: SplitResult, registry: SplitResult, own_host: str | None) -> None:
     """Raise LoginError unless a realm is the registry's own.
 
-    Whoever answers at the address could name a realm of somebody else's, who would get the token.
+    A server at the address could name another server's realm, which would then get the token.
     """
     both_here = is_loopback(realm) and is_loopback(registry)
     if host_of(realm) not in {host_of(registry), own_host} and not both_here:

@@ -91,4 +91,4 @@ class CollectReport:
     """Repositories, records or objects that failed, and are tried again by the next pass."""
     finished: bool
     began_at: float | None = None
-    """When the pass began that goes on in the next run (seconds since the epoch); else None."""
+    """When the pass began that the next run continues (seconds since the epoch); else None."""

@@ -55,7 +55,7 @@ class Strays:
     def _given_up(self, session_id: str, key: str, *, end: bool) -> bool:
         """Whether a session is over that did not publish its key; an unbegun one is ended now.
 
-        So whoever still has a request on its way finds it cancelled, however late that arrives.
+        So a request that is still under way finds the session cancelled, however late it arrives.
         Only a session whose id has a time can be without an item before it ends: any other one
         has its item before its object comes, and that outlives what is published by it.
         """

@@ -69,7 +69,7 @@ class RetentionReason(StrEnum):
 
 
 class RetentionDecision(NamedTuple):
-    """What becomes of a manifest, by which rule or source, because of which tag.
+    """The decision about a manifest, with its rule or source, and the tag that led to it.
 
     `root` names the unit for which that was decided. `due` is when a young one goes, if nobody
     uses it until then. `brake` is that of the rules by which it goes.
@@ -110,7 +110,7 @@ class Stopped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What becomes of a repository's live manifests.
+    """The decisions about a repository's live manifests.
 
     `expired` are the units that go, those first that were pushed first; `images` counts all that
     are live. With `stopped`, none of them does.
@@ -141,7 +141,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a run writes to a manifest that is to go: whoever uses it takes the mark away.
+    """What a run writes to a manifest that is to go; a use removes the mark.
 
     `nonce` is fresh in each round. So a member of a unit that still has its mark when nothing that
     it belonged to is left was to go with that, by this rule, and a run was stopped half-way.

@@ -44,7 +44,7 @@ _CHECKED = 99
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What becomes of a repository: the judgement, and all facts that it was made of.
+    """The judgement of a repository, and all facts that it is based on.
 
     `bytes_freed` are those of blobs that nothing names but what goes, in no other repository.
     """

@@ -192,7 +192,7 @@ class Closing:
     def still_live(self, committed: Session) -> Session:
         """Return a session whose commit a client asks for again; its blob may be gone by now.
 
-        Raises UploadUnknownError then, as it is when the session is gone too: clients push anew.
+        Raises UploadUnknownError then, as for a session that is gone: clients push the blob again.
         """
         try:
             self._blobs.stat(committed.repository, committed.claimed_digest, look=True)

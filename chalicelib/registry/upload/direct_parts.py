@@ -28,7 +28,7 @@ from chalicelib.registry.upload.segments import PART_MAXIMUM, Report
 from chalicelib.registry.upload.states import Event, after
 
 URL_BATCH = 100
-"""Most URLs that one request asks for."""
+"""The most URLs in one request."""
 
 
 class WantedPart(NamedTuple):

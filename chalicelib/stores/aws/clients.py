@@ -14,7 +14,7 @@ from botocore.session import Session, get_session
 from chalicelib.telemetry.tally import counted
 
 _NAMED = Config(user_agent="moorage")
-"""By default botocore puts its own name together anew, twice for each call: a tenth of its time."""
+"""By default botocore builds its User-Agent twice for each call: a tenth of the call's time."""
 
 _making = threading.Lock()
 """Making a client is not safe in several threads at once; calling one is."""

@@ -19,7 +19,7 @@ AWS_ERRORS = (
     BotoCoreError,  # no answer: no connection, a timeout, no credentials
     ClientError,  # an answer that is an error
     ResponseParserError,  # an answer that can't be read; no relation of the two above
-    HTTPError,  # a body whose TLS fails while it is streamed: botocore lets that one past
+    HTTPError,  # a body whose TLS fails while it is streamed: botocore does not wrap this error
 )
 
 _THROTTLED_WAIT = 2

@@ -43,7 +43,7 @@ class InUseTooLargeError(ValueError):
 
 
 class DynamoInUseStore:
-    """The sources of what runs, in the table `registry`, for whoever refreshes them."""
+    """The sources of in-use leases, in the table `registry`."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class DynamoInUseStore:
 
 
 def _fitting(lease: InUse) -> InUse:
-    """Return a lease that one item holds: without what runs the digests, where that is too long."""
+    """Return a lease that fits one item: if it is too long, without what runs each digest."""
     for fitting in (lease, replace(lease, digests=dict.fromkeys(lease.digests, ""))):
         if _size(f"{digest} {text}" for digest, text in fitting.digests.items()) <= LARGEST:
             return fitting

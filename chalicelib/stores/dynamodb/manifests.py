@@ -308,7 +308,7 @@ class ManifestItems(BlobItems):
         repository, digest = manifest.repository, manifest.digest
         key = tag_key(repository, tag)
         gone = self._change(repository, tag, TagRow(digest, since), None, manifest.deletion)
-        # The manifest lists all tags from the first one on: who goes on after a crash knows them.
+        # The manifest lists all tags before the first is removed: after a crash they are known.
         going = Update(
             self._registry,
             manifest_key(repository, digest),
@@ -326,7 +326,7 @@ class ManifestItems(BlobItems):
     def _ending(self, manifest: Manifest) -> list[Change]:
         """Return what the end of a deletion writes beside the manifest, in its transaction.
 
-        A deletion that comes late must not take the referrer row of what was pushed anew.
+        A late deletion must not remove the referrer row of a newer push.
         """
         named = TagRow(manifest.digest, manifest.pushed_at)
         changes: list[Change] = [
