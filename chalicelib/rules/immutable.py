@@ -7,19 +7,16 @@ This module must never accept a rule that covers no tag.
 
 from dataclasses import dataclass
 
-from chalicelib.pattern import Pattern
 from chalicelib.rules import reading
-from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 
 _MEMBERS = frozenset({"name", "repositories", "tags", "except"})
 
 
 @dataclass(frozen=True, slots=True)
-class ImmutableTags:
+class ImmutableTags(RepositoryRule):
     """Tags that keep the manifest that they name, by patterns of repositories and of tags."""
 
-    name: str
-    repositories: tuple[Pattern, ...]
     tags: tuple[str, ...]
     exceptions: tuple[str, ...]
 
@@ -28,16 +25,13 @@ class ImmutableTags:
         return (
             reading.any_matches(self.tags, tag)
             and not reading.any_matches(self.exceptions, tag)
-            and any(pattern.matches(repository) for pattern in self.repositories)
+            and self.is_for(repository)
         )
 
 
 def read_immutable(value: object) -> tuple[ImmutableTags, ...]:
     """Read the section `immutable`; raises RulesInvalidError."""
-    listed = reading.items(value, "immutable")
-    rules = tuple(_read(item, f"immutable[{at}]") for at, item in enumerate(listed))
-    reading.require_distinct([rule.name for rule in rules])
-    return rules
+    return reading.rules(value, "immutable", _read)
 
 
 def _read(value: object, where: str) -> ImmutableTags:

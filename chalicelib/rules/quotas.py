@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from chalicelib.pattern import Pattern
 from chalicelib.rules import reading
-from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 from chalicelib.strict_json import is_whole
 
 _MEMBERS = frozenset({"name", "repositories", "bytes", "tags"})
@@ -42,22 +41,16 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(RepositoryRule):
     """How much each of some repositories may hold; None is any number."""
 
-    name: str
-    repositories: tuple[Pattern, ...]
     bytes: int | None
     tags: int | None
 
 
 def allowance(quotas: tuple[Quota, ...], repository: str) -> Allowance | None:
     """Return what a repository may hold by all quotas that cover it; None if none does."""
-    covering = [
-        quota
-        for quota in quotas
-        if any(pattern.matches(repository) for pattern in quota.repositories)
-    ]
+    covering = [quota for quota in quotas if quota.is_for(repository)]
     if not covering:
         return None
     sizes = [Limit(each.bytes, each.name) for each in covering if each.bytes is not None]
@@ -67,10 +60,7 @@ def allowance(quotas: tuple[Quota, ...], repository: str) -> Allowance | None:
 
 def read_quotas(value: object) -> tuple[Quota, ...]:
     """Read the section `quotas`; raises RulesInvalidError."""
-    listed = reading.items(value, "quotas")
-    rules = tuple(_read(item, f"quotas[{at}]") for at, item in enumerate(listed))
-    reading.require_distinct([rule.name for rule in rules])
-    return rules
+    return reading.rules(value, "quotas", _read)
 
 
 def _read(value: object, where: str) -> Quota:

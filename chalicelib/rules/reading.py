@@ -6,7 +6,9 @@ effect.
 
 import fnmatch
 import re
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from chalicelib.pattern import Pattern, PatternError
 
@@ -17,6 +19,21 @@ _TAGS = re.compile(r"[A-Za-z0-9_.*-]{1,128}")
 
 class RulesInvalidError(ValueError):
     """A document that is no rules; the message says where, and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRule:
+    """A rule of any section: its name, and the patterns of the repositories that it covers."""
+
+    name: str
+    repositories: tuple[Pattern, ...]
+
+    def is_for(self, repository: str) -> bool:
+        """Whether the rule covers this repository."""
+        return any(pattern.matches(repository) for pattern in self.repositories)
+
+
+RuleType = TypeVar("RuleType", bound=RepositoryRule)
 
 
 def members(item: object, known: frozenset[str], where: str) -> dict[str, Any]:
@@ -46,11 +63,16 @@ def named(item: dict[str, Any], where: str) -> str:
     return name
 
 
-def require_distinct(names: list[str]) -> None:
-    """Refuse two rules of one name."""
+def rules(
+    value: object, where: str, read: Callable[[object, str], RuleType]
+) -> tuple[RuleType, ...]:
+    """Return a list of rules, each as `read` returns it; no two have the same name."""
+    found = tuple(read(item, f"{where}[{at}]") for at, item in enumerate(items(value, where)))
+    names = [rule.name for rule in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise RulesInvalidError(f"two rules have the name {twice!r}: errors name the rule")
+    return found
 
 
 def patterns(value: object, where: str) -> tuple[Pattern, ...]:

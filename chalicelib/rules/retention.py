@@ -10,11 +10,11 @@ This module must never accept a rule that by its form covers no image, nor an am
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from chalicelib.pattern import Pattern
 from chalicelib.rules import reading
-from chalicelib.rules.reading import RulesInvalidError
+from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 from chalicelib.strict_json import is_whole
 
 BRAKE = 20
@@ -31,11 +31,9 @@ _WHOLE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionRule:
-    """A rule that keeps images, or lets them go; just one of the last four is set."""
+class RetentionRule(RepositoryRule):
+    """A rule that keeps images, or lets them go; exactly one of the last four is set."""
 
-    name: str
-    repositories: tuple[Pattern, ...]
     tags: tuple[str, ...]
     exceptions: tuple[str, ...]
     untagged: bool
@@ -68,10 +66,6 @@ class RetentionRule:
             days, last = self.days_since_pull, "pull"
         return f"lets {of} go {days} {'day' if days == 1 else 'days'} after the last {last}"
 
-    def is_for(self, repository: str) -> bool:
-        """Whether it is a rule of this repository."""
-        return any(pattern.matches(repository) for pattern in self.repositories)
-
     def covers(self, tag: str) -> bool:
         """Whether it is a rule of this tag."""
         return reading.any_matches(self.tags, tag) and not reading.any_matches(self.exceptions, tag)
@@ -84,12 +78,10 @@ def read_retention(value: object) -> tuple[RetentionRule, ...]:
     listed = reading.items(section.get("rules"), "retention.rules")
     if not listed:
         raise RulesInvalidError("retention.rules is empty: leave `retention` out to have no rules")
-    rules = tuple(_read(item, f"retention.rules[{at}]", brake) for at, item in enumerate(listed))
-    reading.require_distinct([rule.name for rule in rules])
-    return rules
+    return reading.rules(listed, "retention.rules", partial(_read, brake=brake))
 
 
-def _read(value: object, where: str, brake: int) -> RetentionRule:
+def _read(value: object, where: str, *, brake: int) -> RetentionRule:
     item = reading.members(value, _MEMBERS, where)
     name = reading.named(item, where)
     where = f"{where} ({name})"
