@@ -206,7 +206,7 @@ class SigningKeyParameter:
         """Take the next step of replacing the key."""
         with self._opened() as ssm:
             before = signing_key.read(ssm, self.name)
-            # Looked up first: who may not do that leaves everything as it was.
+            # Looked up first: without the right to do that, nothing may change.
             edge = self._edge()
             stored = signing_key.rotate(ssm, before, time.time(), force=force)
             if edge is not None:
@@ -249,28 +249,31 @@ def table_name(aws: Aws, stack: str, export: str, local: str) -> str:
     )
 
 
-def data_names(
-    aws: Aws,
-    stack: str,
-    *,
-    bucket: str | None = None,
-    registry_table: str | None = None,
-    uploads_table: str | None = None,
-) -> DataNames:
-    """Return the names of a registry's bucket and tables: those given, else as `table_name`.
+@dataclass(frozen=True, slots=True)
+class DataPlace:
+    """Where a registry's data is: names that are given, else as `table_name` finds them.
 
-    That of the table `access` is a local registry's: nobody asks for it here.
+    `endpoint` is an emulator's; there the names are those of a local registry.
     """
-    local = DataNames()
 
-    def name(given: str | None, export: str, otherwise: str) -> str:
-        return given or table_name(aws, stack, export, otherwise)
+    stack: str
+    bucket: str | None = None
+    registry_table: str | None = None
+    uploads_table: str | None = None
+    endpoint: str | None = None
 
-    return DataNames(
-        name(bucket, "BucketName", local.bucket),
-        name(registry_table, "RegistryTableName", local.registry_table),
-        name(uploads_table, "UploadsTableName", local.uploads_table),
-    )
+    def names(self, aws: Aws) -> DataNames:
+        """Return all names; that of the table `access`, which nobody needs, is a local one's."""
+        local = DataNames()
+
+        def name(given: str | None, export: str, otherwise: str) -> str:
+            return given or table_name(aws, self.stack, export, otherwise)
+
+        return DataNames(
+            name(self.bucket, "BucketName", local.bucket),
+            name(self.registry_table, "RegistryTableName", local.registry_table),
+            name(self.uploads_table, "UploadsTableName", local.uploads_table),
+        )
 
 
 def _grants(wanted: Sequence[str]) -> Grants:

@@ -15,7 +15,7 @@ from chalicelib.digest import Digest
 from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.report import CollectReport, FindingKind, GarbageFinding
 from moorage.access.assembled import GRACE, registry_of
-from moorage.access.commands import data_names
+from moorage.access.commands import DataPlace
 from moorage.common.aws import Aws, explained
 from moorage.common.errors import UsageError
 
@@ -27,18 +27,12 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class GarbageOf:
-    """The garbage of a registry, which is named as in OwnedRegistry.
+class GarbageOf(DataPlace):
+    """The garbage of a registry. Every method raises CommandError.
 
-    `grace` is how many seconds a link that no manifest names is left alone. Every act raises
-    CommandError.
+    `grace` is how many seconds a link that no manifest names is kept.
     """
 
-    stack: str
-    bucket: str | None = None
-    registry_table: str | None = None
-    uploads_table: str | None = None
-    endpoint: str | None = None
     grace: int = GRACE
 
     def preview(self, tell: Tell) -> Sequence[GarbageFinding]:
@@ -67,13 +61,7 @@ class GarbageOf:
             )
         with explained():
             aws = Aws(self.endpoint)
-            names = data_names(
-                aws,
-                self.stack,
-                bucket=self.bucket,
-                registry_table=self.registry_table,
-                uploads_table=self.uploads_table,
-            )
+            names = self.names(aws)
             registry = registry_of(aws, names, self.grace)
         with explained(names.registry_table):
             yield registry.collector

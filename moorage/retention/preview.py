@@ -16,7 +16,7 @@ from chalicelib.registry.retention.run import Preview, Retention
 from chalicelib.registry.retention.units import Unit
 from chalicelib.rules.document import Rules
 from moorage.access.assembled import registry_of
-from moorage.access.commands import data_names
+from moorage.access.commands import DataPlace
 from moorage.access.rules import RegistryRules
 from moorage.access.signing_key import moment
 from moorage.common.aws import Aws, explained
@@ -34,7 +34,7 @@ _DIGEST_SHOWN = len("sha256:") + 12
 
 @dataclass(frozen=True, slots=True)
 class RetentionForecast:
-    """What becomes of some repositories; `said` is what a person has to know beside the list."""
+    """The decisions about some repositories; `said` are messages for a person beside the list."""
 
     listing: Listing
     said: Sequence[str]
@@ -73,7 +73,7 @@ class RetentionRules:
         at = self.rules
         with explained():
             aws = Aws(at.endpoint)
-            names = data_names(aws, at.stack, bucket=self.bucket, registry_table=at.table)
+            names = DataPlace(at.stack, self.bucket, at.table).names(aws)
             registry = registry_of(aws, names)
         with explained(names.registry_table):
             yield registry.retention

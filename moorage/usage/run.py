@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.prices import PRICED_ON, REGION, S3_GB_MONTH, stored_for_a_month
-from moorage.access.commands import data_names
+from moorage.access.commands import DataPlace
 from moorage.common.aws import Aws, explained
 from moorage.common.listing import Listing
 from moorage.common.sizes import size_text
@@ -26,29 +26,14 @@ _MOST_SAID = 10
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedRegistry:
-    """A registry by its data stack, by the names of its bucket and tables, or a local one's.
-
-    The latter by its emulator's `endpoint`. Names and errors are as in AccessTable.
-    """
-
-    stack: str
-    bucket: str | None = None
-    registry_table: str | None = None
-    uploads_table: str | None = None
-    endpoint: str | None = None
+class OwnedRegistry(DataPlace):
+    """A registry whose data its owner may read."""
 
     def usage(self) -> read.Usage:
         """Read everything; raises CommandError."""
         with explained():
             aws = Aws(self.endpoint)
-            names = data_names(
-                aws,
-                self.stack,
-                bucket=self.bucket,
-                registry_table=self.registry_table,
-                uploads_table=self.uploads_table,
-            )
+            names = self.names(aws)
             tables = (names.registry_table, names.uploads_table)
             data = read.Data(aws.client("s3"), aws.client("dynamodb"), names.bucket, *tables)
         with explained(data.registry_table):
