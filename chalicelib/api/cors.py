@@ -53,12 +53,12 @@ def cors_headers(
     vary: dict[str, str | list[str]] = {} if every else {"Vary": "Origin"}
     if origin is None or not (every or origin in allowed):
         return vary
-    told = {**vary, "Access-Control-Allow-Origin": EVERY_ORIGIN if every else origin}
+    allowing = {**vary, "Access-Control-Allow-Origin": EVERY_ORIGIN if every else origin}
     if request.method == OPTIONS and "access-control-request-method" in request.headers:
         return {
-            **told,
+            **allowing,
             "Access-Control-Allow-Methods": answer.get("Allow", OPTIONS),
             "Access-Control-Allow-Headers": ", ".join(REQUEST_HEADERS),
             "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
         }
-    return {**told, "Access-Control-Expose-Headers": ", ".join(RESPONSE_HEADERS)}
+    return {**allowing, "Access-Control-Expose-Headers": ", ".join(RESPONSE_HEADERS)}

@@ -146,8 +146,10 @@ def _protect(  # noqa: PLR0913 - what a source is
         where = Where(origin, clusters=clusters, region=region, profile=profile)
     else:
         where = Where(origin, _read(file))
-    told = sources.protect(source, where, ttl=ttl, registries=registries, may_be_empty=may_be_empty)
-    for line in told:
+    messages = sources.protect(
+        source, where, ttl=ttl, registries=registries, may_be_empty=may_be_empty
+    )
+    for line in messages:
         output.say(line)
 
 

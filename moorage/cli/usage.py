@@ -28,5 +28,5 @@ def usage(*, cost: bool, as_json: bool, **where: Any) -> None:
     with output.progress("reading the tables and the bucket"):
         found = registry.usage()
     output.show(run.listing(found, cost=cost), as_json=as_json, empty="the bucket is empty")
-    for line in run.told(found, cost=cost):
+    for line in run.messages(found, cost=cost):
         output.say(line)

@@ -45,13 +45,13 @@ class Distribution:
         """Read the distribution of a template of CloudFormation, as load_template returns it."""
         config = template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]
         listed = [*config["CacheBehaviors"], config["DefaultCacheBehavior"]]
-        told = {
+        ages = {
             each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in config["CustomErrorResponses"]
         }
         return cls(
             tuple(_behavior(each) for each in listed),
             frozenset(each["Id"] for each in config["Origins"]),
-            {code: told.get(code, _ERROR_SECONDS) for code in _KEPT_ERRORS},
+            {code: ages.get(code, _ERROR_SECONDS) for code in _KEPT_ERRORS},
         )
 
     def behavior(self, path: str) -> CacheBehavior:

@@ -213,9 +213,9 @@ def _serve_the_ranges_of_s3() -> None:
     """
 
     def handle(self: S3Response, request: Any, headers: dict[str, Any], content: Any) -> Any:  # noqa: ANN401 - moto's own
-        told = {name.lower(): value for name, value in headers.items()}
-        asked = request.headers.get("if-range", told["etag"])
-        resumes = asked in {told["etag"], told["last-modified"]}
+        stored = {name.lower(): value for name, value in headers.items()}
+        condition = request.headers.get("if-range", stored["etag"])
+        resumes = condition in {stored["etag"], stored["last-modified"]}
         status, answer = int(HTTPStatus.OK), content
         if resumes and request.headers["range"].startswith("bytes="):
             status, headers, answer = _handle_range_header(self, request, headers, content)
@@ -234,15 +234,15 @@ def _compare_what_is_put() -> None:
     """
 
     def checksum(self: S3Response, response_headers: dict[str, Any]) -> tuple[str, str | None]:
-        told = self.headers.get("x-amz-checksum-sha256")
-        if told is None:
+        stated = self.headers.get("x-amz-checksum-sha256")
+        if stated is None:
             return _get_checksum(self, response_headers)
-        if told != base64.b64encode(hashlib.sha256(self.body or b"").digest()).decode():
+        if stated != base64.b64encode(hashlib.sha256(self.body or b"").digest()).decode():
             raise S3ClientError(
                 "BadDigest", "The SHA256 you specified did not match the calculated checksum."
             )
-        response_headers["x-amz-checksum-sha256"] = told
-        return "SHA256", told
+        response_headers["x-amz-checksum-sha256"] = stated
+        return "SHA256", stated
 
     S3Response._get_checksum = checksum  # type: ignore[method-assign] # noqa: SLF001 - likewise
 

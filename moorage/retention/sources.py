@@ -59,7 +59,7 @@ class Where:
 
 @dataclass(slots=True)
 class _Found:
-    """What runs of one repository, and what is to be told of it."""
+    """What runs of one repository, and messages about it."""
 
     digests: dict[Digest, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
@@ -103,11 +103,11 @@ class InUseSources:
                 for repository, each in every.items()
                 if each.digests
             ]
-            told = [*found.unreadable, *(line for each in every.values() for line in each.said)]
+            messages = [*found.unreadable, *(line for each in every.values() for line in each.said)]
             if found.others:
-                told.append(f"not of this registry: {_others(found)}")
+                messages.append(f"not of this registry: {_others(found)}")
             if not leases and not may_be_empty:
-                raise CommandError("\n".join([*told, _nothing(hosts)]))
+                raise CommandError("\n".join([*messages, _nothing(hosts)]))
             count = sum(len(lease.digests) for lease in leases)
             names = tuple(lease.repository for lease in leases)
             try:
@@ -120,9 +120,9 @@ class InUseSources:
                 raise CommandError(
                     f"another refresh of source {name} has begun meanwhile, and its leases hold"
                 ) from None
-            told += [line for lease in leases for line in resolver.missed(lease, told)]
+            messages += [line for lease in leases for line in resolver.missed(lease, messages)]
         done = f"source {name}: {count} digests of {len(leases)} repositories are in use"
-        return [*told, f"{done}; refresh it before {moment(now + ttl)}"]
+        return [*messages, f"{done}; refresh it before {moment(now + ttl)}"]
 
     def unprotect(self, name: str) -> str:
         """Remove a source with its leases."""
@@ -257,12 +257,12 @@ class _Resolver:
         self._add_children(repository, found)
         return found
 
-    def missed(self, lease: InUse, told: Sequence[str]) -> Iterator[str]:
-        """Say what a run of retention removed while the lease was written, and is not told yet."""
+    def missed(self, lease: InUse, messages: Sequence[str]) -> Iterator[str]:
+        """Say what a run of retention removed meanwhile, unless a message names it already."""
         live = hold(self._metadata, lease.repository, list(lease.digests))
         for digest, by in lease.digests.items():
             place = f"{lease.repository}@{digest}"
-            if digest not in live and not any(place in line for line in told):
+            if digest not in live and not any(place in line for line in messages):
                 manifest = self._metadata.get_manifest(lease.repository, digest)
                 yield from _gone(place, manifest, by)
 

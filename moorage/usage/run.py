@@ -68,7 +68,7 @@ def listing(usage: read.Usage, *, cost: bool) -> Listing:
     return Listing(head, rows, _values(usage, cost=cost))
 
 
-def told(usage: read.Usage, *, cost: bool) -> Sequence[str]:
+def messages(usage: read.Usage, *, cost: bool) -> Sequence[str]:
     """Return what a person has to know beside the table."""
     lost = usage.sums.lost
     said = [f"can't be read: {what}" for what in usage.unread[:_MOST_SAID]]

@@ -249,7 +249,7 @@ def test_what_is_lost_or_unreadable_is_said(mixture: Mixture, backend: Backend) 
     names = (registry.bucket, registry.registry_table, registry.uploads_table)
     usage = run.OwnedRegistry("", *names, backend.endpoint_url).usage()
     assert usage.sums.lost == sorted([record.key, body.key])
-    said = run.told(usage, cost=False)
+    said = run.messages(usage, cost=False)
     assert any(str(large.digest) in line for line in said)
     assert any("can't be read: Record item" in line for line in said)
     assert "2 blobs have no object" in said[-1]
