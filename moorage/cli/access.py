@@ -168,12 +168,7 @@ def trust() -> None:
 @click.argument("name", help="what to call the trust")
 @option("--issuer", "URL", "the issuer, as in the tokens' `iss`; or `aws`", required=True)
 @option("--audience", "TEXT", "what tokens have in `aud`: the registry's host; none for `aws`")
-@option(
-    "--subject",
-    "PATTERN",
-    "the identities, by the tokens' `sub` or a role's ARN; * matches any text",
-    required=True,
-)
+@option("--subject", "PATTERN", "the token's `sub`, or a role's ARN; * is any text", required=True)
 @_may
 @_admin
 @option("--replace", None, "replace the trust of this name")

@@ -28,7 +28,7 @@ _TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "h
 @option(
     "--tool",
     click.Choice(_TOOLS),
-    "the client to log in; default: the first of these that is installed",
+    "the client to log in; default: the first that is installed",
 )
 @option("--print print_token", None, "print the bearer token instead of using it")
 @option(
@@ -37,9 +37,7 @@ _TOOLS = ("docker", "podman", "skopeo", "buildah", "crane", "regctl", "oras", "h
     "the scope of the printed token, such as repository:team/app:pull,push; may be repeated",
     multiple=True,
 )
-@option(
-    "--service", "HOST", "the registry's own host name, if REGISTRY_URL is another address for it"
-)
+@option("--service", "HOST", "the registry's own host name, if REGISTRY_URL has another one")
 def login(**options: Any) -> None:
     """Log a client in to a registry, with the identity of this machine or CI job.
 
@@ -55,18 +53,12 @@ def login(**options: Any) -> None:
 @option("--user", "NAME", "the user name to log in with; default: moorage")
 @option("--password-stdin", None, "log in with the password read from stdin")
 @option("--token-file", PATH, "log in with the API token in this file")
-@option(
-    "--repository",
-    "NAME",
-    "the repository to push to, and those below it; default: a random name below moorage-doctor/",
-)
+@option("--repository", "NAME", "where to push; default: a random repository below moorage-doctor/")
 @option("--json as_json", None, "print JSON instead of a table")
 @option("--keep", None, "do not delete what the checks pushed")
 @option("--large", None, "also push a blob of 5 MiB, which is larger than any inline limit")
 @option("--edge-size", SIZE, "also push a blob of this many bytes through the edge; at most 5 GiB")
-@option(
-    "--only", "CHECK", "run only this check and those that it needs; may be repeated", multiple=True
-)
+@option("--only", "CHECK", "run this check and those that it needs; may be repeated", multiple=True)
 def doctor(**options: Any) -> int:
     """Check a registry as clients see it, and say which settings to change and why."""
     from moorage.doctor import run

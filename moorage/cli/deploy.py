@@ -63,12 +63,7 @@ _PARAMETERS = (
     ("request-burst", "RequestBurst", "N", "most requests at once; above it the answer is 429"),
     ("token-rate", "TokenRate", "N", "most requests a second to the token endpoint"),
     ("token-burst", "TokenBurst", "N", "most requests at once to the token endpoint"),
-    (
-        "trash-days",
-        "TrashDays",
-        "N",
-        "days for which a deleted image can be restored; 0 is none",
-    ),
+    ("trash-days", "TrashDays", "N", "days for which a deleted image can be restored; 0 is none"),
     (
         "garbage-collection",
         "GarbageCollection",
@@ -163,12 +158,7 @@ _stage = option(
     flag_value="yes",
     callback=_switch,
 )
-@option(
-    "--no-measure",
-    None,
-    "do not measure which head strategy is right",
-    variable="NO_MEASURE",
-)
+@option("--no-measure", None, "do not measure which head strategy is right", variable="NO_MEASURE")
 @option(
     "--print-policy",
     None,

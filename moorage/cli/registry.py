@@ -7,14 +7,9 @@ Declared once, for `moorage token`, `rules`, `retention`, `usage` and `gc`. No l
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moorage.cli.options import URL, Decorator, option
-
-if TYPE_CHECKING:
-    from moorage.access.commands import AccessTable
-    from moorage.access.rules import RegistryRules
-    from moorage.retention.sources import InUseSources
 
 endpoint = option(
     "--aws-endpoint endpoint",
@@ -42,7 +37,7 @@ def at_data(act: Callable[..., Any]) -> Callable[..., Any]:
     return act
 
 
-def _at_table(name: str, opened: Callable[[str, str | None, str | None], object]) -> Decorator:
+def _at_table(name: str, opened: Callable[..., object]) -> Decorator:
     """Add the options that name one table; pass what `opened` makes of them as first argument."""
 
     def decorate(act: Callable[..., None]) -> Callable[..., None]:
@@ -64,22 +59,22 @@ def _at_table(name: str, opened: Callable[[str, str | None, str | None], object]
     return decorate
 
 
-def _access(stack: str, table: str | None, endpoint: str | None) -> "AccessTable":
+def _access(*place: Any) -> object:
     from moorage.access.commands import AccessTable
 
-    return AccessTable(stack, table, endpoint)
+    return AccessTable(*place)
 
 
-def _rules(stack: str, table: str | None, endpoint: str | None) -> "RegistryRules":
+def _rules(*place: Any) -> object:
     from moorage.access.rules import RegistryRules
 
-    return RegistryRules(stack, table, endpoint)
+    return RegistryRules(*place)
 
 
-def _sources(stack: str, table: str | None, endpoint: str | None) -> "InUseSources":
+def _sources(*place: Any) -> object:
     from moorage.retention.sources import InUseSources
 
-    return InUseSources(stack, table, endpoint)
+    return InUseSources(*place)
 
 
 at_access = _at_table("access", _access)

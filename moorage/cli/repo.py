@@ -25,9 +25,7 @@ def _shared(act: Callable[..., int | None]) -> Callable[..., int | None]:
     """Add the options that all share, and pass them to the command's function as one value."""
 
     @option("--plain-http", None, "use HTTP without TLS, also for a registry on another machine")
-    @option(
-        "--patience patience_seconds", SECONDS, "how long to retry while a registry fails", "90"
-    )
+    @option("--patience patience_seconds", SECONDS, "how long to retry a failing registry", "90")
     @_json
     @functools.wraps(act)
     def run(*, plain_http: bool, patience_seconds: float, **options: Any) -> int | None:  # noqa: ANN401 - click hands options over by name
@@ -74,9 +72,7 @@ def _show(options: "RepoOptions", place: str, *, as_json: bool) -> None:
 @click.argument(
     "references", metavar="[TAG|DIGEST]...", nargs=-1, help="the tags and digests to delete"
 )
-@option(
-    "--deep", None, "also delete an index's images, and signatures, that nothing else refers to"
-)
+@option("--deep", None, "also delete an index's images and signatures that nothing else needs")
 @option("--only-tags", None, "delete only the tags; the images stay, under their digests")
 @option("--force", None, "also delete images that `moorage retention protect` has found running")
 @option("--yes", None, "delete without asking")

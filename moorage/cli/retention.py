@@ -58,11 +58,7 @@ def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool
 
 @retention.command("preview")
 @click.argument("repository", required=False, help="only this repository")
-@option(
-    "--rules file",
-    PATH,
-    "preview the rules in this JSON file, not those in force; - is standard input",
-)
+@option("--rules file", PATH, "preview the rules in this file instead; - is standard input")
 @option("--all every", None, "also show the images that stay, and why")
 @option("--json as_json", None, "print JSON: each digest, with the reason")
 @option("--bucket", "NAME", "the registry's bucket", None, "MOORAGE_BUCKET")
@@ -109,14 +105,12 @@ def _read(file: "Path") -> str:
 @option(
     "--registry registries",
     "HOST",
-    "the registry's host in names of images; may be repeated",
+    "the registry's host in image names; may be repeated",
     multiple=True,
 )
 @option("--empty may_be_empty", None, "accept a source that names no image of this registry")
 @option("--cluster clusters", "NAME", "read only this ECS cluster; may be repeated", multiple=True)
-@option(
-    "--cluster-region region", "REGION", "the AWS region of the ECS clusters, if it is another one"
-)
+@option("--cluster-region region", "REGION", "the AWS region of the ECS clusters, if another one")
 @option("--cluster-profile profile", "PROFILE", "the AWS profile for reading the ECS clusters")
 @at_sources
 def _protect(  # noqa: PLR0913 - what a source is

@@ -123,7 +123,7 @@ def local(log_level: str, /, **options: Any) -> int:
 @option(
     "--queue/--no-queue",
     None,
-    "whether further requests wait, or are refused as by a throttled Lambda",
+    "whether further requests wait, or are refused, as by Lambda",
     default=lambda: True,
     show_default=False,
 )
@@ -156,7 +156,7 @@ def gateway(head_mode: str, **options: Any) -> None:
 @_stop
 @option("--chunk-size", SIZE, "the most bytes of a layer in one request to the registry", "4194304")
 @option("--memory memory_bytes", SIZE, "the most bytes of layers in memory at once", "268435456")
-@option("--patience patience_seconds", SECONDS, "how long to retry while the registry fails", "90")
+@option("--patience patience_seconds", SECONDS, "how long to retry a failing registry", "90")
 def proxy(**options: Any) -> None:
     """Run a proxy through which any client can push layers of any size to a Moorage registry."""
     import asyncio

@@ -44,9 +44,7 @@ def _shared(act: Callable[..., None]) -> Callable[..., None]:
     @option("--parallel", COUNT, "the most layers that move at once", "4")
     @option("--referrers", None, "also move what refers to the image, such as signatures")
     @option("--plain-http", None, "use HTTP without TLS, also for a registry on another machine")
-    @option(
-        "--patience patience_seconds", SECONDS, "how long to retry while a registry fails", "90"
-    )
+    @option("--patience patience_seconds", SECONDS, "how long to retry a failing registry", "90")
     @option("--quiet", None, "print only the digest")
     @option("--json as_json", None, "print each event as a line of JSON; the last event is `done`")
     @functools.wraps(act)
@@ -65,9 +63,7 @@ def _shared(act: Callable[..., None]) -> Callable[..., None]:
 @_chunk_size
 @_mount_from
 @_repair
-@option(
-    "--compress", None, "compress the layers of an image from docker-archive: or docker-daemon:"
-)
+@option("--compress", None, "compress the layers of a docker-archive: or docker-daemon: image")
 @_shared
 def push(options: "TransferOptions", **more: Any) -> None:
     """Push an image from this machine to a registry; an interrupted push is resumed.
