@@ -78,6 +78,13 @@ class RegistryClient:
         """Where its presigned URLs lead: the connections alone, without a login."""
         return Storage(self._session, local=is_loopback(self.place.url), proxy_for=_proxy_for)
 
+    async def may_pull(self, name: str) -> None:
+        """Ask for the right to pull from another repository too, where tokens have rights.
+
+        Raises TransferError where that is refused.
+        """
+        await self._authorization.widen(f"repository:{name}:pull")
+
     def path(self, rest: str) -> str:
         """Return the path of something in the repository."""
         return f"/v2/{self.place.name}/{rest}"

@@ -20,10 +20,15 @@ _LIFE = 8 * 24 * 3600
 _LONGEST = 64 * 1024
 
 
+def user_state(kind: str) -> Path:
+    """Return the folder of what this user's commands keep of a kind."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return Path(base or Path.home() / ".local" / "state", "moorage", kind)
+
+
 def state_folder() -> Path:
     """Return the folder of this user's sessions."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return Path(base or Path.home() / ".local" / "state", "moorage", "uploads")
+    return user_state("uploads")
 
 
 class KeptSession:

@@ -22,6 +22,7 @@ from moorage.transfer.direct_sender import DirectSender
 from moorage.transfer.docker_source import archive_source, daemon_source
 from moorage.transfer.engine import transfer
 from moorage.transfer.kept_sessions import forget_old_sessions
+from moorage.transfer.known_blobs import KnownBlobs
 from moorage.transfer.layout_source import LayoutSource
 from moorage.transfer.layout_target import local_target
 from moorage.transfer.places import (
@@ -192,7 +193,9 @@ def _registry_target(
     patience = options.patience_seconds
     chunks = ChunkSender(client, options.chunk_size, patience)
     sender = DirectSender(client, chunks, options.chunk_size, patience)
-    return RegistryTarget(client, sender, mount_from, repair=options.repair)
+    # What is to be repaired may be lost wherever it was.
+    known = None if options.repair else KnownBlobs(client.place.origin)
+    return RegistryTarget(client, sender, mount_from, known=known, repair=options.repair)
 
 
 async def _into_registry(

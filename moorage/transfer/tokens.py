@@ -66,6 +66,18 @@ class Authorization:
             self._header = _basic(self._login)
         return self._header != used
 
+    async def widen(self, scope: str) -> None:
+        """Fetch a token that has a scope more; raises TransferError, and the old one stays then."""
+        async with self._lock:
+            if scope in self._scopes or not self._challenge:
+                return
+            before, self._scopes = self._scopes, (*self._scopes, scope)
+            try:
+                await self._fetch_token()
+            except TransferError:
+                self._scopes = before
+                raise
+
     async def _renew(self, used: str | None) -> None:
         """Fetch a token, unless another task has replaced the one that was `used`."""
         async with self._lock:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -91,6 +93,37 @@ def test_without_a_login_a_token_is_asked_for_all_the_same() -> None:
     endpoint = Endpoint()
     assert answered(endpoint.authorization(None), CHALLENGE) == "Bearer t1"
     assert endpoint.asked[0][2] == {}
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_scope_more_is_asked_for_once_and_changes_nothing_where_it_is_refused(
+    status: int,
+) -> None:
+    """The token that is there stays, and the next one is asked for without that scope."""
+    endpoint = Endpoint()
+    authorization = endpoint.authorization()
+
+    async def widen() -> str | None:
+        await authorization.answer([CHALLENGE], None)
+        endpoint.status = status
+        for _ in range(2):
+            with nullcontext() if status == HTTPStatus.OK else pytest.raises(TransferError):
+                await authorization.widen("repository:b:pull")
+        return await authorization.header()
+
+    assert asyncio.run(widen()) == ("Bearer t2" if status == 200 else "Bearer t1")
+    assert len(endpoint.asked) == (2 if status == 200 else 3)
+    endpoint.status = 200
+    answered(authorization, CHALLENGE)
+    scopes = parse_qs(urlsplit(endpoint.asked[-1][1]).query)["scope"]
+    assert scopes == [SCOPE, *(["repository:b:pull"] if status == 200 else [])]
+
+
+def test_where_nobody_asks_for_a_login_no_scope_is_asked_for() -> None:
+    """There is no token endpoint to ask."""
+    endpoint = Endpoint()
+    asyncio.run(endpoint.authorization().widen("repository:b:pull"))
+    assert endpoint.asked == []
 
 
 @pytest.mark.parametrize(("login", "header"), [(LOGIN, "Basic bWU6c2VjcmV0"), (None, None)])
