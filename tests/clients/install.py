@@ -149,7 +149,8 @@ def _installed_version(wanted: GoProgram) -> str | None:
     )
     for line in shown.stdout.splitlines():
         fields = line.split()
-        if fields[:2] == ["dep", wanted.module]:
+        # A newer Go names the program's own module as the main one.
+        if fields[:2] in (["dep", wanted.module], ["mod", wanted.module]):
             return fields[2]
     return None
 
