@@ -4,7 +4,6 @@ This module must never end a call that has begun, nor hide what one raised.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, copy_context
 from threading import Event, Thread
@@ -28,6 +27,9 @@ def in_threads(most: int, calls: Sequence[Callable[[], T]]) -> list[T]:
     """`AtOnce` by threads of this process; where that is one, the caller's own."""
     if min(most, len(calls)) <= 1:
         return [call() for call in calls]
+    # Most first requests of a process call nothing at once.
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
     # Each thread's calls are the invocation's: they count into its tally.
     contexts = [copy_context() for _ in calls]
     with ThreadPoolExecutor(min(most, len(calls))) as pool:

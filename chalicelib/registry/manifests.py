@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
 from chalicelib.digest import Algorithm, Digest
@@ -47,8 +47,10 @@ from chalicelib.registry.model import (
 from chalicelib.registry.outcomes import ManifestMovedError
 from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
-from chalicelib.registry.upload.uploads import Uploads
 from chalicelib.rules.document import rules_in_force
+
+if TYPE_CHECKING:
+    from chalicelib.registry.upload.uploads import Uploads
 
 _log = logging.getLogger("moorage.manifests")
 
@@ -96,7 +98,9 @@ class StoredBody:
 class Manifests:
     """The manifests of all repositories."""
 
-    def __init__(self, ports: Ports, limits: Limits, uploads: Uploads, blobs: Blobs) -> None:
+    def __init__(
+        self, ports: Ports, limits: Limits, uploads: "Callable[[], Uploads]", blobs: Blobs
+    ) -> None:
         self._ports = ports
         self._limits = limits
         self._uploads = uploads
@@ -394,7 +398,7 @@ class Manifests:
         if manifest.body is None:
             # After the check, so that a manifest that is refused leaves nothing.
             home = bodies_of(push.repository)
-            self._uploads.put_whole(home, push.principal, manifest.digest, push.body)
+            self._uploads().put_whole(home, push.principal, manifest.digest, push.body)
         if not metadata.has_repository(manifest.repository):
             metadata.add_repository(manifest.repository)
         manifest = replace(manifest, total_bytes=total)

@@ -60,7 +60,7 @@ class Registry:
         """Manifests and tags."""
         from chalicelib.registry.manifests import Manifests
 
-        return Manifests(self._ports, self._limits, self.uploads, self.blobs)
+        return Manifests(self._ports, self._limits, lambda: self.uploads, self.blobs)
 
     @cached_property
     def lists(self) -> "Lists":

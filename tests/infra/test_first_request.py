@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.emulators.backends import Backend
 
-SELDOM = ("boto3", "cryptography", "jwt", "s3transfer")
+SELDOM = ("boto3", "concurrent.futures.thread", "cryptography", "jwt", "s3transfer")
 """Slow to import; the table below has the requests that need them."""
 
 _PROGRAM = """
@@ -37,7 +37,7 @@ print(json.dumps([answer.get("statusCode", 200), made, sorted(sys.modules)]))
 UPLOAD = {"blobs", "upload.chunks", "upload.runner", "upload.uploads"}
 NEEDS = {
     "/v2/": (["dynamodb"], set(), set()),
-    "manifest pull": (["dynamodb"], {"manifests"}, {"blobs", "manifests"} | UPLOAD),
+    "manifest pull": (["dynamodb"], {"manifests"}, {"blobs", "manifests"}),
     "config pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
     "layer pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
     "POST": (["dynamodb", "ssm"], {"uploads"}, UPLOAD),
