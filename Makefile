@@ -99,8 +99,9 @@ FIGURES := build/drills
 drills: $(VENV)/.dev
 	$(BIN)/python -m tests.drills $(if $(SUM),--sum $(FIGURES)/*.json,$(if $(PART),--part $(PART) --figures $(FIGURES)/$(subst /,-of-,$(PART)).json))
 
+# MINUTES=n: no part is begun for which that time does not suffice. It goes on where it stopped.
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-quick: $(VENV)/.dev
 	$(BIN)/python -m bench --quick

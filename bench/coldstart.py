@@ -17,7 +17,6 @@ import json
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import uuid
@@ -26,6 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+
+import botocore
 
 from chalicelib.access.authorizer_context import PRINCIPAL
 from chalicelib.access.credentials import generate
@@ -174,7 +175,8 @@ class Code:
     def laid_out(cls, folder: Path) -> Code:
         """Package the functions for this machine, and copy what the baseline would pack."""
         packaging.unpack(folder / "task")
-        installed, bare = Path(sysconfig.get_path("purelib")), shutil.ignore_patterns("__pycache__")
+        installed = Path(botocore.__file__).parents[1]
+        bare = shutil.ignore_patterns("__pycache__")
         for name in ("chalice", "aws_lambda_powertools", "boto3", "botocore", "s3transfer"):
             shutil.copytree(installed / name, folder / "eager" / name, ignore=bare)
         for name in ("dateutil", "jmespath", "urllib3"):

@@ -9,7 +9,7 @@ import json
 import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bench import workload
 from bench.backends import Counts, ministack, relay
-from bench.measure import AGAIN, CLIENTS, ELSEWHERE, MOORAGE, ORAS, PULL, PUSH, SKOPEO, Scenario
+from bench.measure import AGAIN, CLIENTS, ELSEWHERE, PULL, PUSH, SKOPEO, Scenario
 from bench.registries import PEER, PEER_BUCKET, counted_moorage, dynamodb_client, peer, s3_client
 from bench.workload import WARM_UP
 from chalicelib.digest import Digest
@@ -59,21 +59,40 @@ class Asked:
     edge: Counts | None = None
 
 
-def count(layouts: Layouts, images: Sequence[Image] = IMAGES, *, peers: bool) -> list[Asked]:
-    """Count at Moorage by skopeo and by its own client; with `peers` by oras, and at the peer."""
-    with ExitStack() as stack:
-        aws = stack.enter_context(relay(stack.enter_context(ministack()), slowed=False))
-        ours = stack.enter_context(counted_moorage(aws.url))
-        asked = list(_counted(layouts, aws, ours, images, SKOPEO))
-        asked += _counted(layouts, aws, ours, images, MOORAGE)
-        asked.append(_asked(aws, ours, WHOLE_PUT, PUSH, partial(_put_whole, ours)))
-        if peers:
-            asked += _listed(layouts, aws, ours)
-            asked += _counted(layouts, aws, ours, images, ORAS)
-            theirs = stack.enter_context(peer(aws.url))
-            asked += _counted(layouts, aws, theirs, images, SKOPEO)
-            asked += _listed(layouts, aws, theirs)
-    return asked
+def count(layouts: Layouts, client: str, images: Sequence[Image] = IMAGES) -> list[Asked]:
+    """Count what a client asks at Moorage."""
+    with _moorage() as (aws, ours):
+        return list(_counted(layouts, aws, ours, images, client))
+
+
+def count_more(layouts: Layouts, listed: Sequence[int] = LISTED) -> list[Asked]:
+    """Count at Moorage what no client does alone: a blob in one PUT, and lists of tags."""
+    with _moorage() as (aws, ours):
+        whole = _asked(aws, ours, WHOLE_PUT, PUSH, partial(_put_whole, ours))
+        return [whole, *_listed(layouts, aws, ours, listed)]
+
+
+def count_peer(
+    layouts: Layouts, images: Sequence[Image] = IMAGES, listed: Sequence[int] = LISTED
+) -> list[Asked]:
+    """Count what skopeo asks at the peer, and lists of tags there."""
+    with ministack() as behind, relay(behind, slowed=False) as aws, peer(aws.url) as theirs:
+        return [
+            *_counted(layouts, aws, theirs, images, SKOPEO),
+            *_listed(layouts, aws, theirs, listed),
+        ]
+
+
+@contextmanager
+def _moorage() -> Iterator[tuple[Counted, RunningRegistry]]:
+    with (
+        ministack() as behind,
+        relay(behind, slowed=False) as aws,
+        counted_moorage(aws.url) as ours,
+    ):
+        # What no client has done before is done once uncounted: there is more to load then.
+        _put_whole(ours)
+        yield aws, ours
 
 
 def _counted(
@@ -95,8 +114,10 @@ def _counted(
             yield _asked(aws, registry, name, step, act)
 
 
-def _listed(layouts: Layouts, aws: Counted, registry: RunningRegistry) -> Iterator[Asked]:
-    for number in LISTED:
+def _listed(
+    layouts: Layouts, aws: Counted, registry: RunningRegistry, listed: Sequence[int]
+) -> Iterator[Asked]:
+    for number in listed:
         copy = layouts.copy(WARM_UP)
         CLIENTS[SKOPEO][0](registry, copy)
         _seed(registry, copy, aws.url, number)

@@ -46,8 +46,9 @@ def _draw_times(runs: Sequence[Run]) -> Figure:
         for scenario in SCENARIOS
         if any(run.scenario == scenario.name for run in runs if run.slowed)
     ]
-    figure = _figure((11, 1.3 + 2.6 * ((len(scenarios) + 1) // 2)))
-    panels = figure.subplots((len(scenarios) + 1) // 2, 2, squeeze=False).flat
+    rows = max(1, (len(scenarios) + 1) // 2)
+    figure = _figure((11, 1.3 + 2.6 * rows))
+    panels = figure.subplots(rows, 2, squeeze=False).flat
     for axes, scenario in zip(panels, scenarios, strict=False):
         for row, step in enumerate(STEPS):
             _draw_step(axes, runs, scenario, step, row)

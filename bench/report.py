@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -55,17 +55,45 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 @dataclass(frozen=True)
-class Results:
-    """What one run of the benchmark measured."""
+class Done:
+    """A part of a run that is over."""
 
-    runs: Sequence[Run]
-    asked: Sequence[Asked]
-    points: Sequence[Point]
-    spent: Sequence[Spent]
-    commits: Sequence[Commit]
-    cold: Mapping[str, Sequence[float]]
+    name: str
+    seconds: float
+    load: float
+    """How many processes of the whole machine ran or waited when it began: a minute's mean."""
+    failed: str | None = None
+    """Why it measured nothing."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run of the benchmark measured, or a part of it."""
+
+    runs: Sequence[Run] = ()
+    asked: Sequence[Asked] = ()
+    points: Sequence[Point] = ()
+    spent: Sequence[Spent] = ()
+    commits: Sequence[Commit] = ()
+    cold: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Seconds of each kind of cold start."""
     peaks: Sequence[Peak] = ()
+    hashing: Mapping[str, Any] = field(default_factory=dict)
+    parts: Sequence[Done] = ()
+
+    def with_part(self, done: Done, measured: Results) -> Results:
+        """Return both; what an earlier try of the part said is forgotten."""
+        return Results(
+            [*self.runs, *measured.runs],
+            [*self.asked, *measured.asked],
+            [*self.points, *measured.points],
+            [*self.spent, *measured.spent],
+            [*self.commits, *measured.commits],
+            {**self.cold, **measured.cold},
+            [*self.peaks, *measured.peaks],
+            {**self.hashing, **measured.hashing},
+            [*(each for each in self.parts if each.name != done.name), done],
+        )
 
     def targets(self) -> list[Target]:
         """Return every target, with what was measured."""
@@ -86,6 +114,8 @@ def document(results: Results, **more: object) -> dict[str, Any]:
         "machine": machine(),
         "versions": versions(),
         **more,
+        "parts": [asdict(each) for each in results.parts],
+        "hashing": dict(results.hashing),
         "runs": [asdict(each) for each in results.runs],
         "growth": [asdict(each) for each in results.points],
         "handler": [asdict(each) for each in results.spent],
@@ -135,7 +165,9 @@ def read(path: Path = RESULTS) -> tuple[dict[str, Any], Results]:
         [Spent(**row) for row in found["handler"]],
         [Commit(**row) for row in found["commits"]],
         found["cold_starts"],
-        [Peak(**row) for row in found.get("memory", ())],
+        [Peak(**row) for row in found["memory"]],
+        found["hashing"],
+        [Done(**row) for row in found["parts"]],
     )
 
 
@@ -148,7 +180,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": memory,
         "system": platform.platform(),
-        "load_average_at_end": os.getloadavg(),
     }
 
 
@@ -168,7 +199,7 @@ def tables(found: dict[str, Any], results: Results) -> str:
     """Return the tables of the document."""
     return "\n\n".join(
         (
-            _about(found),
+            _about(found, results.parts),
             "### Targets",
             targets_table([Target(**_without_holds(row)) for row in found["targets"]]),
             "### Times",
@@ -212,14 +243,19 @@ def _figure(value: float | None, unit: str) -> str:
     return forms.get(unit, "{:,.0f}").format(value)
 
 
-def _about(found: dict[str, Any]) -> str:
+def _about(found: Mapping[str, Any], parts: Sequence[Done]) -> str:
     used, versions = found["machine"], found["versions"]
-    return (
+    about = (
         f"Measured on {used['cores']} cores of {used['processor']}, with docker-registry "
         f"{versions[PEER]}, skopeo {versions['skopeo']}, moto {versions['moto']} and MiniStack "
-        f"{versions['ministack']}, {found['repeats']} rounds. The load average was "
-        f"{used['load_average_at_end'][2]:.1f}."
+        f"{versions['ministack']}, {found['repeats']} rounds."
     )
+    if parts:
+        minutes, load = sum(each.seconds for each in parts) / 60, parts[0].load
+        about += f" It took {minutes:.0f} minutes; the load average was {load:.1f} before it began."
+    notes = [found["note"]] if "note" in found else []
+    notes += [f"**Not measured: {each.name}.** {each.failed}" for each in parts if each.failed]
+    return "\n\n".join((about, *notes))
 
 
 def _times(runs: Sequence[Run], *, slowed: bool) -> str:

@@ -34,6 +34,7 @@ CLOUD = "ministack"
 """The backend on which S3 and DynamoDB are slowed."""
 
 _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
+_S3_READS = frozenset({"HeadObject", "GetObject"})
 
 
 @dataclass(frozen=True)
@@ -134,37 +135,36 @@ def seconds(  # noqa: PLR0913 - what names a run
 
 def budgets(asked: Sequence[Asked]) -> Iterator[Target]:
     """Return the targets on requests and bytes, which depend on no clock."""
-    found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
-
-    def of(image: Image, client: str, step: str = PUSH) -> Asked:
-        return found[Scenario(image, client).name, step]
-
-    many = of(workload.MANY_SMALL, SKOPEO).aws
+    counted = _Counted(asked)
+    many = counted.aws(workload.MANY_SMALL, SKOPEO)
     name = f"{workload.MANY_SMALL.name} through the push proxy"
-    yield Target(f"{name}: S3", 33, many.requests("s3"), REQUESTS)
-    yield Target(f"{name}: DynamoDB", 110, many.requests("dynamodb"), REQUESTS)
+    yield Target(f"{name}: S3", 33, many.requests("s3") if many else None, REQUESTS)
+    yield Target(f"{name}: DynamoDB", 110, many.requests("dynamodb") if many else None, REQUESTS)
 
-    blob, alone = of(workload.ONE_LARGE, MOORAGE).aws, of(workload.NO_LAYER, MOORAGE).aws
     name = "one layer of 100 MB whose digest is known, `moorage push`"
-    yield Target(f"{name}: S3", 4, _more(blob, alone, "s3"), REQUESTS)
-    yield Target(f"{name}: DynamoDB", 6, _more(blob, alone, "dynamodb"), REQUESTS)
+    for service, label, limit in (("s3", "S3", 4), ("dynamodb", "DynamoDB", 6)):
+        yield Target(f"{name}: {label}", limit, counted.of_the_layer(MOORAGE, service), REQUESTS)
 
-    stream, alone = of(workload.ONE_LARGE, SKOPEO).aws, of(workload.NO_LAYER, SKOPEO).aws
-    parts = stream.requests("s3", "UploadPart")
-    name = f"one layer of 100 MB through the push proxy, {parts} parts: S3, at most 2 x parts + 6"
-    yield Target(name, 2 * parts + 6, _more(stream, alone, "s3"), REQUESTS)
+    stream = counted.aws(workload.ONE_LARGE, SKOPEO)
+    parts = stream.requests("s3", "UploadPart") if stream else 0
+    sent = f", {parts} parts" if stream else ""
+    name = f"one layer of 100 MB through the push proxy{sent}: S3, at most 2 x parts + 6"
+    yield Target(name, 2 * parts + 6, counted.of_the_layer(SKOPEO, "s3"), REQUESTS)
 
-    whole = found[WHOLE_PUT, PUSH].aws
-    writes = whole.requests("dynamodb") - whole.requests("dynamodb", *_READS)
-    reads = whole.requests("s3", "HeadObject", "GetObject")
     name = f"{WHOLE_PUT} at the gateway"
-    yield Target(f"{name}: S3, besides reads", 1, whole.requests("s3") - reads, REQUESTS)
-    yield Target(f"{name}: DynamoDB, besides reads", 1, writes, REQUESTS)
+    whole = counted.found.get((WHOLE_PUT, PUSH))
+    reads = (("s3", "S3", _S3_READS), ("dynamodb", "DynamoDB", _READS))
+    for service, label, operations in reads:
+        rest = (
+            whole.aws.requests(service) - whole.aws.requests(service, *operations)
+            if whole
+            else None
+        )
+        yield Target(f"{name}: {label}, besides reads", 1, rest, REQUESTS)
 
     for client in (SKOPEO, MOORAGE):
-        passed = sum(
-            _layer_bytes(of(image, client)) for image in (workload.ONE_LARGE, workload.FOUR)
-        )
+        pushes = [counted.of(image, client) for image in (workload.ONE_LARGE, workload.FOUR)]
+        passed = sum(_layer_bytes(each) for each in pushes if each) if all(pushes) else None
         yield Target(f"bytes of layers above 4.5 MB at the gateway, {client}", 0, passed, BYTES)
 
 
@@ -173,16 +173,34 @@ def pull_targets(asked: Sequence[Asked]) -> Iterator[Target]:
 
     They are no budgets: a config is answered with its bytes, by one GET.
     """
-    found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
+    counted = _Counted(asked)
     for client in (SKOPEO, MOORAGE):
         for image in (workload.ONE_LARGE, workload.FOUR, workload.MANY_SMALL):
-            pulled = found[Scenario(image, client).name, PULL].aws
+            pulled = counted.aws(image, client, PULL)
             name = f"pull of {image.name}, {client}: S3, by the registry itself"
-            yield Target(name, 0, pulled.requests("s3", by_url=False), REQUESTS)
+            asks = pulled.requests("s3", by_url=False) if pulled else None
+            yield Target(name, 0, asks, REQUESTS)
 
 
-def _more(whole: Counts, part: Counts, service: str) -> int:
-    return whole.requests(service) - part.requests(service)
+class _Counted:
+    """What was asked at Moorage, by image, client and step; None where nobody counted it."""
+
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        self.found = {(each.scenario, each.step): each for each in asked if each.registry == OURS}
+
+    def of(self, image: Image, client: str, step: str = PUSH) -> Asked | None:
+        """Return all that was asked."""
+        return self.found.get((Scenario(image, client).name, step))
+
+    def aws(self, image: Image, client: str, step: str = PUSH) -> Counts | None:
+        """Return what was asked of S3 and DynamoDB."""
+        found = self.of(image, client, step)
+        return found.aws if found else None
+
+    def of_the_layer(self, client: str, service: str) -> int | None:
+        """Return how many requests the push of one large layer takes beyond an image without."""
+        whole, bare = self.aws(workload.ONE_LARGE, client), self.aws(workload.NO_LAYER, client)
+        return whole.requests(service) - bare.requests(service) if whole and bare else None
 
 
 def _layer_bytes(asked: Asked) -> int:

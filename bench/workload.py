@@ -7,6 +7,8 @@ timed is reading, sending and storing.
 from __future__ import annotations
 
 import random
+import shutil
+import tarfile
 import tempfile
 import time
 from contextlib import contextmanager
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from bench.registries import RunningRegistry
 
 MB = 1_000_000
-_PIECE = 1 << 20
+
+_CLIENT_SECONDS = 600
+"""How long a client may take: the peer needs minutes for 3 GB."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,16 @@ class Layouts:
             self._made[image] = _layout(image, self._folder / f"image-{len(self._made)}")
         return Copy(images.stamp(self._made[image], self._folder / name, name), name)
 
+    @contextmanager
+    def once(self, image: Image) -> Iterator[Copy]:
+        """Give an image that nothing is kept of when the block ends: for large ones."""
+        name = uuid4().hex
+        layout = _layout(image, self._folder / name)
+        try:
+            yield Copy(layout, name)
+        finally:
+            shutil.rmtree(layout)
+
 
 def _layout(image: Image, layout: Path, architecture: str = "amd64") -> Path:
     layout.mkdir()
@@ -96,12 +110,22 @@ def _layout(image: Image, layout: Path, architecture: str = "amd64") -> Path:
     return images.finish_layout(layout, images.write_manifest(layout, layers, architecture))
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """Random bytes without end, to read as a file: a layer is never in memory whole."""
+
+    source: random.Random
+
+    def read(self, size: int = 0, /) -> bytes:
+        """Return so many."""
+        return self.source.randbytes(size)
+
+
 def _random_layer(layout: Path, size: int) -> images.Layer:
-    source = random.Random(uuid4().int)  # noqa: S311  incompressible bytes, not a secret
-    content = b"".join(source.randbytes(min(_PIECE, size - at)) for at in range(0, size, _PIECE))
-    return images.write_layer(
-        layout, lambda tar: images.add_file(tar, "data", content), compress=False
-    )
+    noise = _Noise(random.Random(uuid4().int))  # noqa: S311  incompressible bytes, not a secret
+    member = tarfile.TarInfo("data")
+    member.size = size
+    return images.write_layer(layout, lambda tar: tar.addfile(member, noise), compress=False)
 
 
 def by_skopeo(registry: RunningRegistry, copy: Copy, *, elsewhere: bool = False) -> float:
@@ -182,5 +206,5 @@ _SKOPEO = ("--insecure-policy", "copy", "--preserve-digests")
 
 def _timed(program: str, *arguments: str, env: dict[str, str] | None = None) -> float:
     started = time.perf_counter()
-    run(program, *arguments, env=env)
+    run(program, *arguments, env=env, timeout=_CLIENT_SECONDS)
     return time.perf_counter() - started

@@ -20,6 +20,7 @@ from bench.targets import (
     budgets,
     cold_targets,
     commit_targets,
+    pull_targets,
     ratio,
     time_targets,
 )
@@ -129,6 +130,16 @@ def everything(**changes: Counts) -> list[Asked]:
 def measured(asked: list[Asked], part: str) -> list[tuple[float, float | None]]:
     """Return limit and figure of the budgets that have this in their names."""
     return [(each.limit, each.measured) for each in budgets(asked) if part in each.name]
+
+
+def test_what_nobody_counted_is_not_measured_and_holds_nowhere() -> None:
+    """Each target is there all the same, by the same name as ever but for the number of parts."""
+    named = [{each.name for each in find(everything())} for find in (budgets, pull_targets)]
+    for find, names in zip((budgets, pull_targets), named, strict=True):
+        found = list(find([]))
+        assert {each.measured for each in found} == {None}
+        assert not any(each.holds for each in found)
+        assert {each.name for each in found} == {each.replace(", 0 parts", "") for each in names}
 
 
 def test_a_layers_requests_are_those_beyond_an_image_without_one() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import tarfile
@@ -215,7 +216,7 @@ def _stamp_layer(source: Path, target: Path, descriptor: Json, nonce: str) -> La
     head = gzip.compress(prefix, mtime=0) if packed else prefix
     with original.open("rb") as file:
         pieces = iter(lambda: file.read(BUFFER), b"")
-        stored = write_blob(target, descriptor["mediaType"], [head, *pieces])
+        stored = write_blob(target, descriptor["mediaType"], itertools.chain([head], pieces))
     return Layer(stored, uncompressed.digest)
 
 
