@@ -5,6 +5,7 @@ This module must never answer for a blob that the repository has no link to.
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from chalicelib.digest import Digest
 from chalicelib.errors import BlobUnknownError, UnavailableError
@@ -13,6 +14,9 @@ from chalicelib.registry.outcomes import ManifestMovedError, ObjectMissingError
 from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.tickets import Tickets
+
+if TYPE_CHECKING:
+    from chalicelib.registry.ports import ObjectStore
 
 URL_SECONDS = 20 * 60
 """How long a client may take to begin a download from a presigned URL."""
@@ -56,10 +60,8 @@ class Blobs:
 
     def read(self, link: Link, span: tuple[int, int] | None = None) -> bytes:
         """Read a blob, or the bytes first..last (inclusive) of it."""
-        if link.size == 0:
-            return b""
         try:
-            return self._ports.objects.get(link.key, span=span)
+            return bytes_of(link, self._ports.objects, span)
         except ObjectMissingError:
             raise UnavailableError(f"the bytes of {link.digest} can't be read now") from None
 
@@ -145,3 +147,13 @@ class Blobs:
         """Touch a link; False if it is gone."""
         now = self._ports.clock.now()
         return self._ports.metadata.touch_link(replace(link, touched_at=now), now)
+
+
+def bytes_of(link: Link, objects: "ObjectStore", span: tuple[int, int] | None = None) -> bytes:
+    """Return the bytes first..last (inclusive) of a blob, or all; from its record if that has them.
+
+    Raises ObjectMissingError.
+    """
+    if link.content is not None:
+        return link.content if span is None else link.content[span[0] : span[1] + 1]
+    return objects.get(link.key, span=span) if link.size else b""

@@ -27,6 +27,8 @@ class Link:
     """The nonce of a collector that is about to decide on this link; None when unmarked."""
     recorded: bool = True
     """Not stored: False if the blob's record was looked for with the link, and is lost."""
+    content: bytes | None = None
+    """Not stored: the blob's bytes, if its record was read with the link and has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Record:
     links: int
     released_at: float | None = None
     """When the youngest of the links that are gone was relied on last; None if none is noted."""
+    content: bytes | None = None
+    """The bytes, of a small blob that came in one request; None: the object alone has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from chalicelib.descriptor import INDEXES, Descriptor, ParsedManifest, parse_man
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError, NameUnknownError
 from chalicelib.page import Page
+from chalicelib.registry.blobs import bytes_of
 from chalicelib.registry.lists import PAGE
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import InUse, Manifest, ManifestState, Referrer, TagRow
@@ -174,7 +175,7 @@ class Overviews:
         if link is None or link.size > CONFIG_BYTES:
             return None
         try:
-            return read_object(self._objects.get(link.key) if link.size else b"")
+            return read_object(bytes_of(link, self._objects))
         except (JsonInvalidError, ObjectMissingError):
             return None
 

@@ -218,7 +218,7 @@ class MetadataStore(Protocol):
     # blobs
 
     def get_link(self, repository: str, digest: Digest) -> Link | None:
-        """Read a repository's link to a blob; its key is the one that the record names now."""
+        """Read a repository's link to a blob; key and content are those of the record now."""
 
     def get_links(self, repository: str, digests: Sequence[Digest]) -> Mapping[Digest, Link]:
         """Read many links, 100 a request; absent ones are left out.
@@ -240,15 +240,16 @@ class MetadataStore(Protocol):
         now: float,
         *,
         is_there: Callable[[str], bool],
+        content: bytes | None = None,
         covered: Covered | None = None,
     ) -> Session:
         """In ONE transaction make `after.claim` (size `after.offset`) live in its repository.
 
         With `key` None only a link to a record that is live already may be made: where there is
         no record, RecordMissingError is raised and nothing was written.
-        Record absent: put with `key` and links 1. Record live: links + 1, its key stays, and the
-        link names that key. Record live whose object is gone, as `is_there` says of its key: the
-        record names `key` from now on, and so do all links of all repositories.
+        Record absent: put with `key`, `content` and links 1. Record live: links + 1, its key
+        stays, and the link names that key. Record live whose object is gone, as `is_there` says of
+        its key: the record names `key` from now on, and so do all links of all repositories.
         Link there already: only touched. The session is written in the same transaction,
         conditional on `before`'s state and fence, with `published_key` the key that the record
         names. Tries "all new" first, without reading.

@@ -39,13 +39,25 @@ class Quotas:
     def __init__(self, ports: "Ports") -> None:
         self._ports = ports
 
-    def publish(self, before: "Session", after: "Session", key: str | None) -> "Session":
+    def publish(
+        self,
+        before: "Session",
+        after: "Session",
+        key: str | None,
+        content: bytes | None = None,
+    ) -> "Session":
         """Do MetadataStore.publish, now; raises DeniedError where there is no room for the blob."""
         ports, now = self._ports, self._ports.clock.now()
         return self._within(
             after.repository,
             lambda covered: ports.metadata.publish(
-                before, after, key, now, is_there=ports.is_there, covered=covered
+                before,
+                after,
+                key,
+                now,
+                is_there=ports.is_there,
+                content=content,
+                covered=covered,
             ),
         )
 

@@ -120,6 +120,11 @@ class Limits(NamedTuple):
     """How long a worker may begin new segments."""
     body_inline: int = 100 * 1024
     """The largest manifest whose bytes are in its item (an item holds 400 KB)."""
+    blob_inline: int = 16 * 1024
+    """The largest blob whose bytes are in its record, if they come in one request: most configs.
+
+    They are read with the link, so a pull of a config asks S3 for nothing.
+    """
     references_inline: int = 1000
     """Most references of a manifest that are in its item (71 to 135 bytes each)."""
     referrer_row: int = 128 * 1024
@@ -130,6 +135,10 @@ class Limits(NamedTuple):
     """Whether an image may name blobs that its repository lacks."""
     anonymous_mount: bool = False
     """Whether a mount without a source may find the blob in any repository."""
+
+    def inlined(self, body: bytes) -> bytes | None:
+        """Return the bytes of a blob for its record; None where they are too many."""
+        return body if len(body) <= self.blob_inline else None
 
     @property
     def stray_age(self) -> float:

@@ -63,7 +63,7 @@ from chalicelib.registry.quotas import Quotas
 from chalicelib.registry.retention import judging
 from chalicelib.registry.retention.run import Retention
 from chalicelib.registry.retention.units import Unit, Units
-from chalicelib.registry.service import Ports
+from chalicelib.registry.service import Limits, Ports
 from chalicelib.registry.session import Session, UploadState
 from chalicelib.registry.sweeper import Sweeper
 from chalicelib.registry.undo import Restoration, Undo
@@ -1053,6 +1053,17 @@ def _(assemble: Original, self: Effects, session: Session) -> object:
 
     with mock.patch.object(self._ports.objects, "complete_multipart", strict):
         return assemble(self, session)
+
+
+@rule(
+    "a record has the last request's bytes, without the tail before them",
+    "_publish_whole",
+    Closing,
+    crashed=["POST, small PATCH, last chunk in the PUT"],
+)
+def _(publish: Original, self: Closing, leased: Session, data: bytes) -> object:
+    with mock.patch.object(Limits, "inlined", return_value=data or None):
+        return publish(self, leased, data)
 
 
 @rule(

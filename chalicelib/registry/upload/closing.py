@@ -237,6 +237,7 @@ class Closing:
         Raises ObjectMissingError, ObjectChangedError when the tail is not that of the session.
         """
         key, repeated = canonical_key(leased.claimed_digest, leased.id), False
+        content: bytes | None = None
         if leased.tail is not None and not data:
             tail, until = leased.tail, leased.lease_until
             self._ports.objects.copy(tail.key, tail.etag, tail.size, key, until=until)
@@ -244,7 +245,7 @@ class Closing:
         else:
             body = self._chunks.tail_bytes(leased) + data
             repeated = self._ports.objects.put(key, body).repeated
-            size = len(body)
+            size, content = len(body), self._limits.inlined(body)
         if size != leased.offset + len(data):
             raise ObjectChangedError(f"{leased.id} stored {size} bytes")
         now = self._ports.clock.now()
@@ -260,7 +261,7 @@ class Closing:
             expires_at=now + self._limits.remember if clean else None,
         )
         try:
-            published = self._quotas.publish(leased, committed, key)
+            published = self._quotas.publish(leased, committed, key, content)
         except DeniedError as denied:
             raise self._leases.denied(replace(leased, disturbed=disturbed), denied) from None
         except SessionMovedError as moved:

@@ -74,7 +74,7 @@ class UnbegunSessions:
         """
         self._quotas.require_room(unbegun.repository, digest, len(data))
         self._ports.objects.put(direct_key(digest, unbegun.id), data)
-        return self._publish(unbegun, digest, len(data), Event.WHOLE)
+        return self._publish(unbegun, digest, len(data), Event.WHOLE, self._limits.inlined(data))
 
     def publish_put(self, unbegun: Session, digest: Digest, size: int) -> Session:
         """Publish what the edge has put, and S3 has compared: one transaction.
@@ -104,11 +104,18 @@ class UnbegunSessions:
         self._ports.sessions.create(session)
         return session
 
-    def _publish(self, unbegun: Session, digest: Digest, size: int, event: Event) -> Session:
+    def _publish(
+        self,
+        unbegun: Session,
+        digest: Digest,
+        size: int,
+        event: Event,
+        content: bytes | None = None,
+    ) -> Session:
         key = direct_key(digest, unbegun.id)
         committed = replace(self._ended(unbegun, event), claim=digest, offset=size, hash_state=None)
         try:
-            published = self._quotas.publish(unbegun, committed, key)
+            published = self._quotas.publish(unbegun, committed, key, content)
         except DeniedError as denied:
             self._deny(unbegun, key, denied)
             raise

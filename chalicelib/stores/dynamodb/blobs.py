@@ -99,7 +99,7 @@ class _LinkAndRecord(NamedTuple):
             return None
         if self.record is None:
             return replace(self.link, recorded=False)
-        return replace(self.link, key=self.record.key)
+        return replace(self.link, key=self.record.key, content=self.record.content)
 
 
 class _Publication(NamedTuple):
@@ -111,6 +111,7 @@ class _Publication(NamedTuple):
     key: str | None
     now: float
     is_there: Callable[[str], bool]
+    content: bytes | None
     covered: Covered | None
 
     def heals(self, record: Record) -> bool:
@@ -213,12 +214,13 @@ class BlobItems(UsageItems):
         now: float,
         *,
         is_there: Callable[[str], bool],
+        content: bytes | None = None,
         covered: Covered | None = None,
     ) -> Session:
         """See MetadataStore.publish; raises UnavailableError if others keep changing both."""
         if after.claim is None:
             raise ValueError(f"session {after.id} has no claim to publish")
-        publication = _Publication(before, after, after.claim, key, now, is_there, covered)
+        publication = _Publication(before, after, after.claim, key, now, is_there, content, covered)
         known = _LinkAndRecord()
         if key is None:
             known = self._look(after.repository, after.claim)
@@ -347,7 +349,7 @@ class BlobItems(UsageItems):
         else:
             changes.append(self._link_put(Link(repository, claim, size, live, now, self._new_id())))
         if record is None:
-            first = RECORD.encode(Record(claim, live, size, links=1))
+            first = RECORD.encode(Record(claim, live, size, links=1, content=publication.content))
             changes.append(Put(self._registry, record_key(claim), first, ABSENT))
         elif healed:
             changes.append(self._healed(record, live, links=0 if link else 1))

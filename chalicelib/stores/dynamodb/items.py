@@ -110,6 +110,7 @@ RECORD = Schema(
         Field("size", codec.WHOLE),
         Field("links", codec.WHOLE),
         Field("released_at", codec.TIME, optional=True),
+        Field("content", codec.BINARY, optional=True),
     ),
 )
 

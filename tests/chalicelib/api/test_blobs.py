@@ -11,6 +11,7 @@ from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
 from chalicelib.settings import HeadStrategy
 from tests.chalicelib.api.pushing import NAME, blob
+from tests.support.calls import record_calls
 from tests.support.registries import registry_over
 
 if TYPE_CHECKING:
@@ -37,6 +38,38 @@ def test_a_small_blob_is_answered_here(shared: RegistryUnderTest, method: str) -
         "Docker-Distribution-Api-Version": "registry/2.0",
         "ETag": f'"{digest}"',
     }
+
+
+def _patched(registry: RegistryUnderTest, data: bytes) -> Response:
+    return closed(registry, [data[:3]], data)
+
+
+def _put(registry: RegistryUnderTest, data: bytes) -> Response:
+    return closed(registry, [], data)
+
+
+def _posted(registry: RegistryUnderTest, data: bytes) -> Response:
+    return registry.ask("POST", f"one/app/blobs/uploads?digest={Digest.of(data)}", data)
+
+
+@pytest.mark.parametrize("push", [_patched, _put, _posted])
+@pytest.mark.parametrize("size", [Limits().blob_inline, Limits().blob_inline + 1])
+def test_what_is_in_the_record_is_read_without_s3(
+    strict_moto: Backend, push: Callable[[RegistryUnderTest, bytes], Response], size: int
+) -> None:
+    """Whole, and a range; a mounted one too. A blob that is larger by one byte is read from S3."""
+    registry, data = registry_over(strict_moto.fresh()), os.urandom(size)
+    digest = Digest.of(data)
+    assert push(registry, data).status == 201
+    mounted = registry.ask("POST", f"two/app/blobs/uploads?mount={digest}&from=one/app")
+    assert mounted.status == 201
+    for name in ("one", "two"):
+        with record_calls(registry.s3) as calls:
+            assert registry.ask("GET", f"{name}/app/blobs/{digest}").body == data
+            part = registry.ask("GET", f"{name}/app/blobs/{digest}", b"", Range="bytes=1-3")
+        assert (part.status, part.body) == (206, data[1:4])
+        expected = {"GetObject": 2} if size > Limits().blob_inline else {}
+        assert calls.operations("s3") == expected
 
 
 def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None:

@@ -130,6 +130,9 @@ def _records_and_links(seen: Snapshot, ledger: Ledger) -> None:
     for record in seen.records.values():
         if record.key not in ledger.dead:
             _holds(seen, record.key, record.digest, record.size)
+        if (content := record.content) is not None:
+            right = Digest.of(content, record.digest.algorithm) == record.digest
+            _require(right, f"the record of {record.digest} has other bytes: {content!r}")
     for link in seen.links.values():
         owner = seen.records.get(link.digest)
         _require(owner, "%s links to %s, which has no record", link.repository, link.digest)

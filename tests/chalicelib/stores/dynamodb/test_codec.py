@@ -50,7 +50,7 @@ SUBJECT = Digest.of(b"subject")
 FULL: list[tuple[Schema[Any], object]] = [
     (SESSION, a_full_session()),
     (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark")),
-    (RECORD, Record(DIGEST, "key", 1, 2, NOW)),
+    (RECORD, Record(DIGEST, "key", 1, 2, NOW, b"\x00")),
     (GARBAGE, Garbage("key", DIGEST, 1, NOW)),
     (
         COLLECTOR_STATE,
@@ -62,7 +62,7 @@ FULL: list[tuple[Schema[Any], object]] = [
     (CHANGE, TagChange("a", "v1", DIGEST, SUBJECT, NOW, NOW + 1, "credential:a", "v1#1#x")),
     (REFERRER, a_referrer(a_manifest(), SUBJECT)),
 ]
-UNSTORED = {SESSION: {"ticket"}, LINK: {"recorded"}}
+UNSTORED = {SESSION: {"ticket"}, LINK: {"recorded", "content"}}
 """What a value has while it has no item."""
 FIELDS = [
     pytest.param(schema, value, field, id=f"{schema.kind.__name__}-{field.name}")

@@ -74,6 +74,21 @@ def test_publishing_something_new(stores: Stores, repository: str) -> None:
     assert (link.repository, link.digest, link.mark) == (repository, digest, None)
 
 
+def test_the_bytes_of_a_new_record_are_read_with_every_link_to_it(
+    stores: Stores, repository: str
+) -> None:
+    """The first push brings them; a later one, and a mount, leave them as they are."""
+    digest, other, third = fresh_digest(), fresh_name(), fresh_name()
+    for name, content in ((repository, b"bytes"), (other, b"more")):
+        before, after = begin(stores.sessions, name, digest)
+        stores.metadata.publish(
+            before, after, key_of(before), NOW, is_there=always, content=content
+        )
+    stores.metadata.add_link(third, digest, NOW)
+    for name in (repository, other, third):
+        assert stores.link(name, digest).content == b"bytes"
+
+
 @pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
 def test_publishing_what_is_live_while_its_object_is_gone(
     stores: Stores, repository: str, *, linked: bool
