@@ -22,7 +22,7 @@ from yarl import URL
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.limits import MIB
 from moorage.common.chunked_upload import UploadRefusedError
-from moorage.common.http import http_url, is_loopback
+from moorage.common.http import http_url, is_loopback, json_object
 from moorage.common.patience import (
     AGAIN,
     FAILURES,
@@ -275,7 +275,7 @@ class DirectClient:
             return None
         if answer.status != HTTPStatus.OK:
             raise UploadRefusedError(answer)
-        document = _object(answer.body)
+        document = json_object(answer.body)
         found = DirectUpload(self, location, headers, document)
         if not found.open:
             return found
@@ -303,7 +303,7 @@ class DirectClient:
             raise NotDirectError
         if answer.status != HTTPStatus.CREATED:
             raise UploadRefusedError(answer)
-        return answer, _object(answer.body)
+        return answer, json_object(answer.body)
 
 
 class DirectUpload:
@@ -378,7 +378,7 @@ class WholeUpload(DirectUpload):
         answer = await self._uploads.ask("GET", self.location, self._headers)
         if answer.status != HTTPStatus.OK:
             raise UploadRefusedError(answer)
-        document = _object(answer.body)
+        document = json_object(answer.body)
         self.state = str(document.get("state"))
         fresh = _presigned(document.get("put"))
         if fresh is None:
@@ -404,7 +404,7 @@ class PartsUpload(DirectUpload):
             self.stored = {
                 int(part["number"]): int(part["size"]) for part in told.get("stored", [])
             }
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise NotDirectError from None
         self._lock = asyncio.Lock()
         self._urls: dict[PartSize, PutTarget] = {}
@@ -455,7 +455,7 @@ class PartsUpload(DirectUpload):
         answer = await self._uploads.ask("POST", path, self._headers, wanted)
         if answer.status != HTTPStatus.OK:
             raise UploadRefusedError(answer)
-        given = _object(answer.body).get("parts")
+        given = json_object(answer.body).get("parts")
         sizes = {part.number: part for part in parts}
         for each in given if isinstance(given, list) else []:
             to = _presigned(each)
@@ -503,7 +503,7 @@ async def _put_patiently(
 
 
 def _has_extension(answer: UpstreamResponse) -> bool:
-    listed = _object(answer.body).get("extensions")
+    listed = json_object(answer.body).get("extensions")
     extensions = listed if isinstance(listed, list) else []
     return any(isinstance(each, dict) and each.get("name") == "_moorage" for each in extensions)
 
@@ -526,14 +526,6 @@ def _presigned(told: Any) -> PutTarget | None:  # noqa: ANN401 - JSON
         until = time.monotonic() + float(told["expires_in"]) - _MARGIN
         to = PutTarget(told["url"], headers, until)
         written = "".join((to.url, *headers, *headers.values()))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
     return to if written.isascii() and written.isprintable() else None
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -39,11 +39,7 @@ class HttpResponse:
 
     def json(self) -> dict[str, Any]:
         """Return the body's JSON object; an empty one if it is anything else."""
-        try:
-            content = json.loads(self.body)
-        except ValueError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return json_object(self.body)
 
     def error(self) -> dict[str, Any]:
         """Return the first error of a body in the OCI spec's form; empty if it has none."""
@@ -59,6 +55,23 @@ class HttpResponse:
         if not isinstance(text, str):
             return f"status {self.status}"
         return f"status {self.status}: {clean(text, 300, _LONG_WORD_OR_URL)}"
+
+
+def read_json(body: bytes | str) -> Any:  # noqa: ANN401 - JSON
+    """Return what a JSON text says; raises ValueError, also for one that is nested too deep."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("its objects and lists are nested too deep") from None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return a JSON object; an empty one if the text is anything else."""
+    try:
+        content = read_json(body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def clean(text: str, longest: int = 160, hidden: re.Pattern[str] = _LONG_WORD) -> str:

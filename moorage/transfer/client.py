@@ -19,7 +19,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from moorage.common.direct_upload import Storage
-from moorage.common.http import HttpResponse, host_of, http_url, is_loopback, origin
+from moorage.common.http import (
+    AddressError,
+    HttpResponse,
+    host_of,
+    is_loopback,
+    origin,
+    safe_url,
+)
 from moorage.common.patience import AGAIN, FAILURES, ExhaustedError, Patience, UpstreamResponse
 from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.credentials import kept_login
@@ -100,7 +107,7 @@ class RegistryClient:
         async with self._request(method, url, headers, body) as answer:
             answered = CIMultiDict(answer.headers)
             if "Location" in answered:
-                answered["Location"] = urljoin(url, answered["Location"])
+                answered["Location"] = self._joined(url, answered["Location"])
             return UpstreamResponse(answer.status, answered, await _read(answer))
 
     async def call(
@@ -162,7 +169,7 @@ class RegistryClient:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                     yield answer, url
                     return
-                url = self._url(urljoin(url, answer.headers["Location"]))
+                url = self._url(self._joined(url, answer.headers["Location"]))
         raise TransferError(f"{self._base} leads from one address to the next without end")
 
     @asynccontextmanager
@@ -222,11 +229,15 @@ class RegistryClient:
         if path.startswith("/"):
             return self._base + path
         try:
-            parts = http_url(path)
-        except ValueError:
-            raise TransferError(f"{self._base} sends this on to what is no address") from None
+            parts = safe_url(path)
+        except AddressError:
+            raise self._nowhere() from None
         # A registry elsewhere must not lead to what listens on this machine alone.
-        here = is_loopback(parts) and is_loopback(self.place.url)
+        here = is_loopback(parts)
+        if here and not is_loopback(self.place.url):
+            raise TransferError(
+                f"{self._base} sends this on to {origin(parts)}, which is this machine"
+            )
         if parts.scheme == "http" and not here and not self._plain_http:
             if parts.hostname != self.place.url.hostname:
                 raise TransferError(
@@ -235,6 +246,16 @@ class RegistryClient:
             # A registry behind a TLS proxy that doesn't know of it.
             parts = parts._replace(scheme="https", netloc=host_of(self.place.url))
         return parts.geturl()
+
+    def _joined(self, url: str, location: str) -> str:
+        """Return where a Location leads from a URL; raises TransferError for what is no URL."""
+        try:
+            return urljoin(url, location)
+        except ValueError:
+            raise self._nowhere() from None
+
+    def _nowhere(self) -> TransferError:
+        return TransferError(f"{self._base} sends this on to what is no address")
 
     def _is_own(self, url: str) -> bool:
         return origin(urlsplit(url)) == self._base

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from chalicelib.descriptor import Descriptor, MediaType, ParsedManifest, parse_manifest
-from chalicelib.digest import Digest
+from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import RegistryError
 from chalicelib.limits import MIB
+from chalicelib.strict_json import is_whole
 from moorage.common.errors import CommandError
 
 PIECE = 4 * MIB
@@ -105,6 +106,20 @@ class ImageTarget(Protocol):
 
     async def finish(self, root: ManifestContent) -> None:
         """Make the image visible, where that isn't done yet."""
+
+
+def listed(entries: Any) -> list[Descriptor]:  # noqa: ANN401 - JSON
+    """Return the descriptors that JSON lists; raises ValueError for what is no list of them."""
+    try:
+        read = [
+            Descriptor(str(each["mediaType"]), Digest.parse(str(each["digest"])), each["size"])
+            for each in entries
+        ]
+    except (KeyError, TypeError, InvalidDigestError):
+        raise ValueError("it lists what is no descriptor") from None
+    if not all(is_whole(each.size) for each in read):
+        raise ValueError("it lists a size that is no whole number")
+    return read
 
 
 def is_manifest(descriptor: Descriptor) -> bool:

@@ -6,7 +6,6 @@ Source: containers-auth.json(5); docker's config.json and credential helpers.
 
 import base64
 import binascii
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.common.errors import CommandError
-from moorage.common.http import clean
+from moorage.common.http import clean, read_json
 
 _HELPER_SECONDS = 60
 _IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - what helpers call a user that is a token
@@ -70,7 +69,7 @@ def _files(variables: Mapping[str, str]) -> Iterator[Path]:
 
 def _parsed(text: str, path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except ValueError as error:
         raise CommandError(f"the logins in {path} can't be read: it is no JSON ({error})") from None
     if not isinstance(content, dict):
@@ -150,7 +149,7 @@ def _from_helper(name: str, host: str) -> KeptLogin | None:
             return None
         raise CommandError(f"{program} gives no login for {host}: {clean(said)}")
     try:
-        content = json.loads(done.stdout)
+        content = read_json(done.stdout)
         username, secret = str(content["Username"]), str(content["Secret"])
     except (ValueError, KeyError, TypeError):
         raise CommandError(f"{program} gives {host}'s login in no form that is known") from None

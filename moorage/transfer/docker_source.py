@@ -20,6 +20,7 @@ import aiohttp
 from chalicelib.descriptor import Descriptor, MediaType
 from chalicelib.digest import Algorithm, Digest, InvalidDigestError
 from chalicelib.limits import MIB
+from moorage.common.http import clean, read_json
 from moorage.transfer.content import FileSlice, ManifestContent, TransferError
 from moorage.transfer.files import (
     TarFiles,
@@ -105,7 +106,7 @@ class DockerArchiveSource:
 
     def _diff_ids(self, config: bytes) -> list[Digest]:
         try:
-            return [Digest.parse(each) for each in json.loads(config)["rootfs"]["diff_ids"]]
+            return [Digest.parse(each) for each in read_json(config)["rootfs"]["diff_ids"]]
         except (ValueError, KeyError, TypeError, InvalidDigestError):
             raise TransferError(f"{self._where}: the image's configuration can't be read") from None
 
@@ -118,7 +119,7 @@ class DockerArchiveSource:
                     [str(tag) for tag in each.get("RepoTags") or []],
                     [str(name) for name in each["Layers"]],
                 )
-                for each in json.loads(body)
+                for each in read_json(body)
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TransferError(f"{self._where}: {_MANIFEST} can't be read") from None
@@ -214,7 +215,7 @@ async def daemon_source(
 
 def _refusal(socket: Path, place: LocalPlace, status: int, body: bytes) -> TransferError:
     try:
-        said = str(json.loads(body)["message"])[:300]
+        said = clean(str(read_json(body)["message"]), 300)
     except (ValueError, KeyError, TypeError):
         said = f"status {status}"
     return TransferError(f"the daemon at {socket} does not give {place.path}: {said}")

@@ -3,19 +3,20 @@
 Source: OCI image spec, image-layout.md.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from chalicelib.descriptor import Descriptor
-from chalicelib.digest import Digest, InvalidDigestError
+from chalicelib.digest import Digest
+from moorage.common.http import read_json
 from moorage.transfer.content import (
     FileSlice,
     ManifestContent,
     TransferError,
     checked_manifest,
     is_manifest,
+    listed,
     short,
 )
 from moorage.transfer.files import FolderFiles, ImageFiles, open_archive, read_small
@@ -36,7 +37,10 @@ class LayoutSource:
         entries = index.get("manifests")
         if not isinstance(entries, list):
             raise TransferError(f"{self._where}: {INDEX} lists no manifests")
-        self._entries = [(_descriptor(each, self._where), _tag(each)) for each in entries]
+        try:
+            self._entries = list(zip(listed(entries), map(_tag, entries), strict=True))
+        except ValueError as error:
+            raise TransferError(f"{self._where}: {INDEX} can't be read: {error}") from None
 
     async def root(self) -> ManifestContent:
         """See ImageSource."""
@@ -103,21 +107,12 @@ def _path(digest: Digest) -> str:
 
 def _json(body: bytes, where: str) -> Mapping[str, Any]:
     try:
-        content = json.loads(body)
+        content = read_json(body)
     except ValueError as error:
         raise TransferError(f"{where}: {INDEX} is no JSON ({error})") from None
     if not isinstance(content, dict):
         raise TransferError(f"{where}: {INDEX} holds no JSON object")
     return content
-
-
-def _descriptor(entry: Any, where: str) -> Descriptor:  # noqa: ANN401 - JSON
-    try:
-        return Descriptor(
-            str(entry["mediaType"]), Digest.parse(str(entry["digest"])), int(entry["size"])
-        )
-    except (KeyError, TypeError, ValueError, InvalidDigestError):
-        raise TransferError(f"{where}: an entry of {INDEX} can't be read") from None
 
 
 def _tag(entry: Any) -> str | None:  # noqa: ANN401 - JSON

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Digest
+from moorage.common.http import read_json
 from moorage.transfer.content import (
     PIECE,
     BlobProgress,
@@ -123,7 +124,7 @@ class LayoutTarget:
 
     def _listed(self) -> list[dict[str, Any]]:
         try:
-            content = json.loads((self.folder / INDEX).read_bytes())
+            content = read_json((self.folder / INDEX).read_bytes())
             return [each for each in content["manifests"] if isinstance(each, dict)]
         except FileNotFoundError:
             return []

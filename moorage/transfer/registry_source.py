@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from chalicelib.descriptor import INDEXES, Descriptor, MediaType
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.reference import Tag
-from moorage.common.http import clean, next_page
+from moorage.common.http import clean, next_page, read_json
 from moorage.common.patience import AGAIN, FAILURES, Patience, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
@@ -23,6 +23,7 @@ from moorage.transfer.content import (
     ManifestContent,
     TransferError,
     checked_manifest,
+    listed,
     short,
 )
 
@@ -136,15 +137,11 @@ def fallback_tag(digest: Digest) -> str:
 
 
 def _listed(body: bytes) -> list[Descriptor]:
-    """Return the manifests of an index; an entry that can't be read is left out."""
+    """Return the manifests of an index; raises TransferError."""
     try:
-        entries = json.loads(body)["manifests"]
-        return [
-            Descriptor(str(each["mediaType"]), Digest.parse(each["digest"]), int(each["size"]))
-            for each in entries
-        ]
-    except (ValueError, KeyError, TypeError):
-        raise TransferError("a list of referrers can't be read") from None
+        return listed(read_json(body)["manifests"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TransferError(f"a list of referrers can't be read: {error}") from None
 
 
 class RemoteBlob:

@@ -6,15 +6,22 @@ Source: Docker Registry v2 token authentication; RFC 6750.
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from chalicelib.limits import MIB
-from moorage.common.http import bearer_challenge, clean, safe_url
+from chalicelib.strict_json import is_whole
+from moorage.common.http import (
+    AddressError,
+    bearer_challenge,
+    clean,
+    is_loopback,
+    json_object,
+    safe_url,
+)
 from moorage.common.patience import UpstreamResponse
 from moorage.transfer.content import TransferError
 from moorage.transfer.credentials import KeptLogin
@@ -85,25 +92,36 @@ class Authorization:
                 await self._fetch_token()
 
     async def _fetch_token(self) -> None:
-        realm = safe_url(self._challenge["realm"])
-        if realm.scheme == "http" and not self._registry.startswith("http://"):
+        try:
+            realm = safe_url(self._challenge["realm"])
+        except AddressError:
+            raise TransferError(
+                f"{self._registry} sends logins to what is no address: nothing was sent"
+            ) from None
+        if realm.scheme == "http" and not self._may_be_in_the_clear(realm):
             raise TransferError(
                 f"{self._registry} sends logins to {realm.hostname} without TLS: nothing was sent"
             )
         began = time.monotonic()
         answer = await self._ask(realm.geturl())
-        try:
-            content = json.loads(answer.body[:_LARGEST])
-        except ValueError:
-            content = {}
-        content = content if isinstance(content, dict) else {}
+        content = json_object(answer.body[:_LARGEST])
         token = content.get("token") or content.get("access_token")
         if answer.status != HTTPStatus.OK or not isinstance(token, str):
             raise TransferError(self._refusal(answer.status, content))
+        if not (token.isascii() and token.isprintable()):
+            raise TransferError(f"{self._registry} gives a token that no header can hold")
         self._header = f"Bearer {token}"
         seconds = content.get("expires_in")
-        seconds = seconds if isinstance(seconds, int) and seconds > 0 else _ASSUMED_SECONDS
-        self._until = began + seconds * _USED_SHARE
+        self._until = began + ((is_whole(seconds) and seconds) or _ASSUMED_SECONDS) * _USED_SHARE
+
+    def _may_be_in_the_clear(self, realm: SplitResult) -> bool:
+        """Whether a password may go to a realm without TLS, as it goes to the registry.
+
+        A registry here is asked without TLS by nobody's wish: its realm has to be here too.
+        """
+        registry = urlsplit(self._registry)
+        here = is_loopback(realm) or not is_loopback(registry)
+        return registry.scheme == "http" and here
 
     async def _ask(self, realm: str) -> UpstreamResponse:
         service = self._challenge.get("service")

@@ -61,7 +61,11 @@ def test_a_location_is_followed(location: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["http://storage.example.com/1", "http://127.0.0.1:9/1", "ftp://r/1", "up/1", ""]
+    "location",
+    [
+        *("http://storage.example.com/1", "http://127.0.0.1:9/1", "https://127.0.0.1:9/1"),
+        *("ftp://r/1", "up/1", "", "https://u:p@r.example.com:444/1", "https://r/\x01", "http://["),
+    ],
 )
 def test_a_location_without_tls_is_not_followed(location: str) -> None:
     """Nor is one that is no address. What listens on this machine alone is for registries here."""
@@ -172,6 +176,29 @@ def in_a_process(*words: str, **variables: str) -> subprocess.CompletedProcess[s
         check=False,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("what", ["blobs", "uploads"])
+def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> None:
+    """In one line, whatever is asked for."""
+    content = Content()
+    content.tag(content.image(noise(100)))
+    image = f"oci:{content.folder(run.folder / 'image')}"
+    run("push", image, f"{run.host}/x:1")
+
+    def upload(*_: object) -> web.Response:
+        return web.Response(status=202, headers={"Location": "http://["})
+
+    async def blob(*_: object) -> web.Response:
+        return web.Response(status=307, headers={"Location": "http://["})
+
+    hook, answer, words = {
+        "blobs": ("_bytes", blob, ("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy")),
+        "uploads": ("_upload", upload, ("push", image, f"{run.host}/y:1")),
+    }[what]
+    with mock.patch.object(run.fake, hook, answer):
+        refused = run(*words, fails=True)
+    assert "sends this on to what is no address" in refused.err
 
 
 @pytest.mark.parametrize(

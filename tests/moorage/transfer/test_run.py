@@ -549,6 +549,9 @@ def test_layers_that_live_elsewhere_stay_there(run: Runner) -> None:
         ("size", "has 5 bytes where its manifest says 70000: copy the image again"),
         ("missing", "lacks sha256:08d94154"),
         ("index", "index.json is no JSON"),
+        ("deep", "index.json is no JSON (its objects and lists are nested too deep)"),
+        ("endless", "index.json can't be read: it lists a size that is no whole number"),
+        ("odd", "index.json can't be read: it lists what is no descriptor"),
     ],
 )
 def test_a_layout_that_is_broken_is_told_of(
@@ -557,7 +560,7 @@ def test_a_layout_that_is_broken_is_told_of(
     """Before the registry is told anything of the broken part."""
     source = as_folder(content, run.folder)
     blobs = run.folder / "image/blobs/sha256"
-    layer = blobs / Digest.of(LAYERS[1]).hex
+    layer, index = blobs / Digest.of(LAYERS[1]).hex, run.folder / "image/index.json"
     match broken:
         case "manifest":
             (blobs / content.entries[0]["digest"].partition(":")[2]).write_text("{}")
@@ -565,8 +568,12 @@ def test_a_layout_that_is_broken_is_told_of(
             layer.write_bytes(b"short")
         case "missing":
             layer.unlink()
+        case "endless":
+            endless = {**content.entries[0], "size": float("1e999")}
+            index.write_text(json.dumps({"manifests": [endless]}).replace("Infinity", "1e999"))
         case _:
-            (run.folder / "image/index.json").write_text("{")
+            written = {"deep": "[" * 100_000, "odd": '{"manifests": [null]}', "index": "{"}
+            index.write_text(written[broken])
     refused = push(run, source, fails=True)
     assert told.replace("sha256:08d94154", f"sha256:{layer.name[:12]}") in refused
     assert ("team/app", "1") not in run.fake.manifests
