@@ -105,10 +105,7 @@ class RegistryClient:
         """
         url = self._url(path)
         async with self._request(method, url, headers, body) as answer:
-            answered = CIMultiDict(answer.headers)
-            if "Location" in answered:
-                answered["Location"] = self._joined(url, answered["Location"])
-            return UpstreamResponse(answer.status, answered, await _read(answer))
+            return await self._whole(answer, url)
 
     async def call(
         self,
@@ -120,14 +117,19 @@ class RegistryClient:
     ) -> UpstreamResponse:
         """Send a request that may be repeated, until it has an answer that is no passing failure.
 
-        Raises TransferError when the patience is over: that of the client, or a shorter one.
+        A GET is led on as `get` is. Raises TransferError when the patience is over: that of the
+        client, or a shorter one.
         """
         waiting = Patience(self.patience if patience is None else patience)
         while True:
             answer: UpstreamResponse | None = None
             said = ""
             try:
-                answer = await self.ask(method, path, headers or {}, body)
+                if method == "GET":
+                    async with self.get(path, headers or {}) as (got, url):
+                        answer = await self._whole(got, url)
+                else:
+                    answer = await self.ask(method, path, headers or {}, body)
             except aiohttp.ClientConnectorCertificateError as error:
                 raise TransferError(
                     f"the TLS certificate of {self._base} is not trusted"
@@ -198,6 +200,12 @@ class RegistryClient:
                         continue
                 yield answer
                 return
+
+    async def _whole(self, answer: aiohttp.ClientResponse, url: str) -> UpstreamResponse:
+        answered = CIMultiDict(answer.headers)
+        if "Location" in answered:
+            answered["Location"] = self._joined(url, answered["Location"])
+        return UpstreamResponse(answer.status, answered, await _read(answer))
 
     async def _fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes

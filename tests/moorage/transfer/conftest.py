@@ -56,11 +56,11 @@ class Runner:
         vars(self.fake).clear()
         vars(self.fake).update(anew)
 
-    def log_in(self, password: str = PASSWORD) -> None:
+    def log_in(self, password: str = PASSWORD, host: str = "") -> None:
         """Keep a login as docker does, and have the registry ask for it."""
         file = self.home / ".docker/config.json"
         file.parent.mkdir(exist_ok=True)
-        logins = {self.host: {"username": "me", "password": password}}
+        logins = {host or self.host: {"username": "me", "password": password}}
         file.write_text(json.dumps({"auths": logins}))
         self.fake.scopes = []
 

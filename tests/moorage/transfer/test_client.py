@@ -21,7 +21,7 @@ from moorage.transfer.content import LARGEST_MANIFEST, TransferError
 from moorage.transfer.places import registry_place
 from tests.moorage.transfer.images import Content, noise
 from tests.support.certificates import certificate
-from tests.support.fake_registry import in_background, listen
+from tests.support.fake_registry import in_background, listen, run_handler
 from tests.support.whole_registry import run_whole_registry
 
 if TYPE_CHECKING:
@@ -120,6 +120,28 @@ def test_an_answer_without_end_is_not_read_to_its_end(run: Runner) -> None:
     assert f"the manifest has more than {LARGEST_MANIFEST} bytes" in refused.err
 
 
+def test_a_registry_that_leads_on_to_another_is_pulled_from(run: Runner) -> None:
+    """As registry.k8s.io does with every request, `/v2/` and manifests too; no login goes along."""
+    content = Content()
+    content.tag(content.image(noise(100)))
+    run("push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1")
+    run.fake.authorizations.clear()
+
+    async def lead_on(request: web.BaseRequest) -> web.Response:
+        if "Authorization" not in request.headers and request.path == "/v2/":
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        return web.Response(status=307, headers={"Location": f"{run.fake.url}{request.path_qs}"})
+
+    with run_handler(lead_on) as url:
+        host = url.removeprefix("http://")
+        run.log_in(host=host)
+        run.fake.scopes = None
+        run("pull", f"{host}/x:1", f"oci:{run.folder}/copy")
+    assert run.fake.authorizations == {""}
+    body = (run.folder / "copy/blobs" / content.entries[0]["digest"].replace(":", "/")).read_bytes()
+    assert body == content.stored[content.entries[0]["digest"]]
+
+
 def test_a_redirect_without_end_is_given_up(run: Runner) -> None:
     """In one line."""
     content = Content()
@@ -178,7 +200,7 @@ def in_a_process(*words: str, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("what", ["blobs", "uploads"])
+@pytest.mark.parametrize("what", ["blobs", "manifests", "uploads"])
 def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> None:
     """In one line, whatever is asked for."""
     content = Content()
@@ -189,10 +211,14 @@ def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> Non
     def upload(*_: object) -> web.Response:
         return web.Response(status=202, headers={"Location": "http://["})
 
-    async def blob(*_: object) -> web.Response:
+    def manifest(*_: object) -> web.Response:
         return web.Response(status=307, headers={"Location": "http://["})
 
+    async def blob(*_: object) -> web.Response:
+        return manifest()
+
     hook, answer, words = {
+        "manifests": ("_manifest", manifest, ("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy")),
         "blobs": ("_bytes", blob, ("pull", f"{run.host}/x:1", f"oci:{run.folder}/copy")),
         "uploads": ("_upload", upload, ("push", image, f"{run.host}/y:1")),
     }[what]

@@ -215,7 +215,7 @@ def test_a_token_that_says_no_time_is_used_for_less_than_a_minute(
 ) -> None:
     """As the specification assumes, whatever stands there."""
     now = [0.0]
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
     endpoint = Endpoint({"token": "t", "expires_in": seconds})
     authorization = endpoint.authorization()
     answered(authorization, CHALLENGE)
