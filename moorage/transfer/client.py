@@ -6,7 +6,6 @@ by the Location of an upload.
 
 import asyncio
 import io
-import re
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,8 +40,9 @@ _MOST_REDIRECTS = 5
 _CHALLENGES = ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUFFER = 256 * 1024
-_OF_RIGHTS = re.compile(r"access|authori[sz]ed|denied|forbidden|grant|may not|permission|scope")
-"""In what a registry says where a login lacks a right; a quota or an immutable tag says its own."""
+_OF_RIGHTS = frozenset({"", "DENIED", "FORBIDDEN", "UNAUTHORIZED"})
+"""Codes of a login that lacks a right. Moorage refuses by a quota, a rule or a lease with the same
+code, and with details that say which."""
 
 
 class RegistryClient:
@@ -272,8 +272,9 @@ class RegistryClient:
 def refusal(client: RegistryClient, answer: UpstreamResponse, what: str) -> TransferError:
     """Return the error for an answer that is not the one hoped for; `what` was to be done."""
     response = HttpResponse(answer.status, Message(), answer.body)
-    said = response.message()
-    lacks_right = not response.error() or _OF_RIGHTS.search(said.lower())
+    said, error = response.message(), response.error()
+    lacks_right = str(error.get("code") or "") in _OF_RIGHTS
+    lacks_right = lacks_right and not isinstance(error.get("detail"), dict)
     advice = {
         HTTPStatus.UNAUTHORIZED: f": {LOG_IN}",
         HTTPStatus.FORBIDDEN: ": ask the registry's owner for that right" if lacks_right else "",

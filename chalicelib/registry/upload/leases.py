@@ -206,7 +206,8 @@ def over(session: Session) -> RegistryError:
     if session.refusal is None:
         return UploadUnknownError("this upload was cancelled, or its bytes are gone: start anew")
     if session.denied:
-        return DeniedError(session.refusal)
+        # As the first answer said: it is no right that is missing, but room.
+        return DeniedError(session.refusal, detail={"of": "bytes"})
     if session.staged is None:
         return DirectUploadInvalidError(session.refusal)
     return DigestInvalidError(session.refusal)

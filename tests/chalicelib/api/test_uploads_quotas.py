@@ -114,6 +114,18 @@ def test_a_blob_without_room_is_refused_and_leaves_nothing(
     assert other.status == 201
 
 
+def test_a_refused_upload_that_is_asked_for_again_is_refused_as_before(
+    registry: RegistryUnderTest,
+) -> None:
+    """With the same words, and a detail: clients tell a quota from a missing right by that."""
+    allow(registry, bytes=500)
+    at = registry.ask("PATCH", str(registry.ask("POST", UPLOADS).headers["Location"]), ONE)
+    target = f"{at.headers['Location']}&digest={Digest.of(ONE)}"
+    first, second = (told(registry.ask("PUT", target)) for _ in range(2))
+    assert second["message"] == first["message"]
+    assert (first["detail"]["of"], second["detail"]) == ("bytes", {"of": "bytes"})
+
+
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_what_is_deleted_makes_room(registry: RegistryUnderTest, way: Any) -> None:  # noqa: ANN401 - likewise
     """At the next push that needs it; so does a quota that is raised, and one that ends."""

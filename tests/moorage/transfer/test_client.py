@@ -228,20 +228,24 @@ def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> Non
 
 
 @pytest.mark.parametrize(
-    ("message", "advised"),
+    ("error", "advised"),
     [
-        ("this login may not do that here: ask for a grant", True),
-        ("requested access to the resource is denied", True),
-        ("permission_denied: write_package", True),
-        ("User is not authorized", True),
+        ({"code": "DENIED", "message": "nobody has a right to such access"}, True),
+        ({"code": "DENIED", "message": "no", "detail": [{"Type": "repository"}]}, True),
+        ({"code": "UNAUTHORIZED", "message": "no"}, True),
+        ({"message": "no"}, True),
         (None, True),
-        ("team/app is full: the quota 'small' allows it 1 GB, it holds 1 GB", False),
-        ("tag v1 is immutable by the rule 'releases' and names sha256:0", False),
+        ({"code": "DENIED", "message": "ask for access", "detail": {"quota": "small"}}, False),
+        ({"code": "DENIED", "message": "no", "detail": {"rule": "releases", "tag": "v1"}}, False),
+        ({"code": "QUOTA_EXCEEDED", "message": "permission to write denied"}, False),
+        ({"code": ["DENIED"], "message": "no"}, False),
     ],
 )
-def test_who_lacks_a_right_is_told_whom_to_ask(message: str | None, *, advised: bool) -> None:
-    """Another 403 says itself what is to be done: of a quota, or an immutable tag."""
-    errors = [] if message is None else [{"code": "DENIED", "message": message}]
+def test_who_lacks_a_right_is_told_whom_to_ask(
+    error: dict[str, object] | None, *, advised: bool
+) -> None:
+    """Another 403 says itself what is to be done; its code or its details tell, not its words."""
+    errors = [] if error is None else [error]
     answer = UpstreamResponse(403, CIMultiDict(), json.dumps({"errors": errors}).encode())
     client = mock.Mock(spec=RegistryClient, place=registry_place("r.example/team/app:v1"))
     told = str(refusal(client, answer, "to push v1"))
