@@ -106,8 +106,10 @@ class DockerArchiveSource:
 
     def _diff_ids(self, config: bytes) -> list[Digest]:
         try:
-            return [Digest.parse(each) for each in read_json(config)["rootfs"]["diff_ids"]]
-        except (ValueError, KeyError, TypeError, InvalidDigestError):
+            # An image without layers has none, not even an empty list.
+            named = read_json(config)["rootfs"].get("diff_ids") or []
+            return [Digest.parse(each) for each in named]
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidDigestError):
             raise TransferError(f"{self._where}: the image's configuration can't be read") from None
 
     def _chosen(self) -> _SavedImage:
@@ -117,7 +119,7 @@ class DockerArchiveSource:
                 _SavedImage(
                     str(each["Config"]),
                     [str(tag) for tag in each.get("RepoTags") or []],
-                    [str(name) for name in each["Layers"]],
+                    [str(name) for name in each["Layers"] or []],
                 )
                 for each in read_json(body)
             ]
@@ -133,8 +135,9 @@ class DockerArchiveSource:
 
 
 def _is_named(image: _SavedImage, wanted: str) -> bool:
-    """Whether an image has a tag: podman writes `localhost/` before it."""
-    return any(tag == wanted or tag.endswith(f"/{wanted}") for tag in image.tags)
+    """Whether an image has a tag: podman writes `localhost/` before it, docker less than all."""
+    short = wanted.removeprefix("docker.io/").removeprefix("library/")
+    return any(tag in {wanted, short} or tag.endswith(f"/{wanted}") for tag in image.tags)
 
 
 def _hashed(layer: FileSlice) -> tuple[FileSlice, Digest]:
@@ -176,8 +179,8 @@ def _manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
 
 def archive_source(place: LocalPlace, *, compress: bool) -> DockerArchiveSource:
     """Open an archive; `-` is standard input. Raises TransferError."""
-    if place.path != STANDARD_INPUT and not Path(place.path).is_file():
-        raise TransferError(f"there is no file {place.path}")
+    if place.path != STANDARD_INPUT and Path(place.path).is_dir():
+        raise TransferError(f"{place.path} is a folder: push it as oci:{place.path}")
     files = open_archive(place.path)
     return DockerArchiveSource(files, str(place), place.image, compress=compress)
 

@@ -104,7 +104,10 @@ def open_archive(path: str) -> TarFiles:
         where = "standard input"
         return TarFiles(_uncompressed(spooled(sys.stdin.buffer), where), where)
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - it is read until the command ends
+        file: IO[bytes] = Path(path).open("rb")  # noqa: SIM115 - it is read until the command ends
+        if not file.seekable():
+            # A shell's <(command) is a pipe.
+            file = spooled(file)
     except OSError as error:
         raise TransferError(f"the image can't be read: {error}") from None
     return TarFiles(_uncompressed(file, path), path)

@@ -171,9 +171,10 @@ class ArchiveTarget:
 class DockerArchiveTarget(ArchiveTarget):
     """An archive that `docker load` reads: one image, of one platform; see ImageTarget."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str | None) -> None:
         super().__init__(path, None)
-        self._name = name
+        # docker loads no archive that has a name without a tag.
+        self._names = [name] if name and "@" not in name else []
 
     def _pack(self, archive: tarfile.TarFile, root: ManifestContent) -> None:
         config, *layers = root.parsed.blobs
@@ -181,7 +182,7 @@ class DockerArchiveTarget(ArchiveTarget):
         for name, layer in dict(zip(names, layers, strict=True)).items():
             _add(archive, name, self.layout.path(layer.digest))
         _add(archive, f"{config.digest.hex}.json", self.layout.path(config.digest))
-        image = {"Config": f"{config.digest.hex}.json", "RepoTags": [self._name], "Layers": names}
+        image = {"Config": f"{config.digest.hex}.json", "RepoTags": self._names, "Layers": names}
         _add(archive, "manifest.json", json.dumps([image], separators=(",", ":")).encode())
 
 

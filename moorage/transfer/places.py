@@ -98,10 +98,11 @@ def local_place(text: str, kinds: Sequence[str]) -> LocalPlace:
         forms = ", ".join(_FORMS[each] for each in kinds)
         raise UsageError(f"{text[:200]!r} is none of {forms}")
     if kind == "docker-daemon":
-        last = rest.rpartition("/")[2]
-        named = ":" in last or "@" in last
-        return LocalPlace(kind, rest if named else f"{rest}:{_DEFAULT_TAG}")
-    return LocalPlace(kind, *_split(rest, has_name=kind == "docker-archive"))
+        return LocalPlace(kind, _tagged(rest))
+    path, image = _split(rest, has_name=kind == "docker-archive")
+    if kind == "docker-archive" and image:
+        image = _tagged(image)
+    return LocalPlace(kind, path, image)
 
 
 def tag_of(place: RegistryPlace) -> str | None:
@@ -109,18 +110,24 @@ def tag_of(place: RegistryPlace) -> str | None:
     return place.reference.name if isinstance(place.reference, Tag) else None
 
 
+def _tagged(image: str) -> str:
+    """Return an image of docker's with its tag, or digest."""
+    last = image.rpartition("/")[2]
+    return image if ":" in last or "@" in last else f"{image}:{_DEFAULT_TAG}"
+
+
 def _split(text: str, *, has_name: bool) -> tuple[str, str | None]:
     """Part a path from the image that is named after it, at a colon.
 
-    The longest path that exists is the path. Where none does, what follows the last colon (the last
-    two in a docker archive) is the image, unless it has a slash.
+    The longest path that exists is the path. Where none does, what follows the last colon is the
+    image, unless it has a slash; in a docker archive, whose images have colons, the first one.
     """
     parts = text.split(":")
     for count in range(len(parts), 0, -1):
         path = ":".join(parts[:count])
         if path == STANDARD_INPUT or Path(path).exists():
             return path, ":".join(parts[count:]) or None
-    count = len(parts) - (2 if has_name else 1)
-    if count < 1 or (not has_name and os.sep in parts[-1]):
+    count = 1 if has_name else len(parts) - 1
+    if len(parts) == 1 or (not has_name and os.sep in parts[-1]):
         return text, None
     return ":".join(parts[:count]), ":".join(parts[count:])

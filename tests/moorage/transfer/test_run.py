@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +111,7 @@ def test_a_layout_is_pushed_and_pulled_byte_for_byte(
 
 
 @pytest.mark.parametrize(("old", "up"), [(True, "../"), (True, ""), (False, "")])
-@pytest.mark.parametrize("way", ["file", "stream"])
+@pytest.mark.parametrize("way", ["file", "stream", "pipe"])
 def test_what_docker_saved_becomes_the_same_image_each_time(
     *,
     old: bool,
@@ -126,6 +128,11 @@ def test_what_docker_saved_becomes_the_same_image_each_time(
         source = "docker-archive:-"
         stream = SimpleNamespace(buffer=io.BytesIO(archive), isatty=lambda: False)
         monkeypatch.setattr(sys, "stdin", stream)
+    elif way == "pipe":
+        # A shell's <(docker save IMAGE).
+        reads, writes = os.pipe()
+        source = f"docker-archive:/dev/fd/{reads}"
+        threading.Thread(target=_write_all, args=(writes, archive)).start()
     digest = push(run, source)
     assert digest == SAVED_DIGEST
     media_type, body = run.fake.manifests["team/app", "1"]
@@ -137,6 +144,47 @@ def test_what_docker_saved_becomes_the_same_image_each_time(
     assert {each["mediaType"] for each in manifest["layers"]} == {
         "application/vnd.oci.image.layer.v1.tar"
     }
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("config", [{"type": "layers"}, {"type": "layers", "diff_ids": None}])
+@pytest.mark.parametrize("layers", [None, []])
+def test_an_image_without_layers_is_pushed(
+    config: dict[str, object], layers: list[str] | None, run: Runner
+) -> None:
+    """Docker saves one that has metadata alone, with lists that are null or left out."""
+    image = {"Config": "c.json", "RepoTags": ["app:1"], "Layers": layers}
+    files = {"c.json": json.dumps({"rootfs": config}), "manifest.json": json.dumps([image])}
+    path = run.folder / "saved.tar"
+    path.write_bytes(packed({name: text.encode() for name, text in files.items()}))
+    push(run, f"docker-archive:{path}")
+    assert json.loads(run.fake.manifests["team/app", "1"][1])["layers"] == []
+
+
+@pytest.mark.parametrize(
+    ("saved_as", "named", "found"),
+    [
+        ("app:latest", "app", True),
+        ("app:1", "docker.io/library/app:1", True),
+        ("team/app:1", "docker.io/team/app:1", True),
+        ("localhost/app:1", "app:1", True),
+        ("docker.io/library/app:1", "app:1", True),
+        ("app:1", "team/app:1", False),
+        ("app:1", "app", False),
+    ],
+)
+def test_an_image_is_found_by_any_name_that_docker_takes(
+    *, saved_as: str, named: str, found: bool, run: Runner
+) -> None:
+    """In an archive, which has the short name of docker's or the long one of podman's."""
+    path = run.folder / "saved.tar"
+    path.write_bytes(saved(noise(10), tag=saved_as))
+    ran = run("push", f"docker-archive:{path}:{named}", f"{run.host}/x:1", fails=not found)
+    assert found or f"its images are: {saved_as}" in ran.err
 
 
 def test_layers_are_compressed_on_demand_and_left_where_they_are(
@@ -170,6 +218,22 @@ def test_an_image_that_was_pulled_for_docker_is_pushed_again(
     assert [run.fake.blobs[each["digest"]] for each in manifest["layers"]] == list(LAYERS)
     again = run("pull", f"{run.host}/team/app:1", f"docker-archive:{archive}", fails=True)
     assert f"{archive} is there already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("named", "tags"), [("", []), (":app", ["app:latest"]), (":r:5000/app:2", ["r:5000/app:2"])]
+)
+def test_what_is_pulled_by_its_digest_has_the_name_that_is_given(
+    named: str, tags: list[str], content: Content, run: Runner
+) -> None:
+    """Or none: docker loads no archive whose image is named by a digest, or without a tag."""
+    digest = push(run, as_folder(content, run.folder))
+    archive = run.folder / "image.tar"
+    run("pull", f"{run.host}/team/app@{digest}", f"docker-archive:{archive}{named}")
+    with tarfile.open(archive) as opened:
+        manifest = opened.extractfile("manifest.json")
+        assert manifest is not None
+        assert json.load(manifest)[0]["RepoTags"] == tags
 
 
 def test_all_platforms_are_moved_or_the_one_that_is_wanted(
@@ -455,6 +519,8 @@ def test_bytes_that_are_not_of_their_digest_are_refused(
         ("pull {host}/none:1 oci:{folder}/image/index.json", 1, "is a file: name a folder"),
         ("pull {host}/none:1 oci:{folder}/image/blobs", 1, "holds something else than an OCI"),
         ("pull {host}/x:1 docker-archive:{folder}/a --referrers", 2, "no place for --referrers"),
+        ("push docker-archive:{folder}/image {host}/x:1", 1, "/image is a folder: push it as oci:"),
+        ("push docker-archive:{folder}/none {host}/x:1", 1, "can't be read: [Errno 2] No such"),
         ("push {image} 127.0.0.1:1/x:1 --patience 0.1", 1, "http://127.0.0.1:1 can't be reached"),
     ],
 )
