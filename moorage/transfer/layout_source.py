@@ -48,6 +48,8 @@ class LayoutSource:
 
     async def manifest(self, descriptor: Descriptor) -> ManifestContent:
         """See ImageSource."""
+        if self._files.find(_path(descriptor.digest)) is None:
+            raise self._lacks(descriptor)
         body = read_small(self._files, _path(descriptor.digest), self._where)
         return checked_manifest(body, descriptor.media_type, descriptor.digest, self._where)
 
@@ -55,10 +57,7 @@ class LayoutSource:
         """See ImageSource."""
         found = self._files.find(_path(descriptor.digest))
         if found is None:
-            raise TransferError(
-                f"{self._where} lacks {short(descriptor.digest)}: copy the image again, with all"
-                " its platforms"
-            )
+            raise self._lacks(descriptor)
         if found.size != descriptor.size:
             raise TransferError(
                 f"{self._where}: {short(descriptor.digest)} has {found.size} bytes where its"
@@ -69,6 +68,12 @@ class LayoutSource:
     async def referrers(self, digest: Digest) -> list[Descriptor]:
         """See ImageSource: entries of the layout's index whose subject it is."""
         return [each for each, _ in self._entries if await self._subject(each) == digest]
+
+    def _lacks(self, descriptor: Descriptor) -> TransferError:
+        return TransferError(
+            f"{self._where} lacks {short(descriptor.digest)}: copy the image again, with all its"
+            " platforms"
+        )
 
     async def _subject(self, descriptor: Descriptor) -> Digest | None:
         if not is_manifest(descriptor):

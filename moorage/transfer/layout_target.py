@@ -148,12 +148,24 @@ class ArchiveTarget:
         self._path = path
         self._work = path.with_name(f"{path.name}{_PARTIAL}")
         self.layout = LayoutTarget(self._work, tag)
-        self.put_blob = self.layout.put_blob
-        self.put_manifest = self.layout.put_manifest
-        self.accept = self.layout.accept
+        self._digests: set[Digest] = set()
+
+    def accept(self, root: ManifestContent) -> None:
+        """See ImageTarget: any image."""
+
+    async def put_blob(self, blob: Descriptor, reader: BlobReader, progress: BlobProgress) -> str:
+        """See ImageTarget."""
+        self._digests.add(blob.digest)
+        return await self.layout.put_blob(blob, reader, progress)
+
+    async def put_manifest(self, manifest: ManifestContent, *, root: bool) -> None:
+        """See ImageTarget."""
+        self._digests.add(manifest.digest)
+        await self.layout.put_manifest(manifest, root=root)
 
     async def finish(self, root: ManifestContent) -> None:
-        """See ImageTarget."""
+        """See ImageTarget: what an interrupted pull of another image has left is not packed."""
+        (self._work / INDEX).unlink(missing_ok=True)
         await self.layout.finish(root)
         packed = self._work / "packed"
         with packed.open("wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
@@ -163,9 +175,9 @@ class ArchiveTarget:
 
     def _pack(self, archive: tarfile.TarFile, root: ManifestContent) -> None:
         del root
-        for path in sorted(self._work.rglob("*")):
-            if path.is_file() and path.name != "packed":
-                _add(archive, str(path.relative_to(self._work)), path)
+        paths = map(self.layout.path, self._digests)
+        for path in sorted([self._work / _LAYOUT_FILE, self._work / INDEX, *paths]):
+            _add(archive, str(path.relative_to(self._work)), path)
 
 
 class DockerArchiveTarget(ArchiveTarget):

@@ -64,6 +64,12 @@ class RegistrySource:
     async def manifest(self, descriptor: Descriptor) -> ManifestContent:
         """See ImageSource."""
         answer = await self._get(str(descriptor.digest))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise TransferError(
+                f"{self._client.place} names {short(descriptor.digest)}, which the registry lacks:"
+                " have the image pushed again with all its platforms, or pull one of them by"
+                " --platform"
+            )
         if answer.status != HTTPStatus.OK:
             raise refusal(self._client, answer, f"to pull {short(descriptor.digest)}")
         return self._checked(answer, descriptor.digest, descriptor.media_type)

@@ -28,6 +28,7 @@ from moorage.transfer.layout_target import local_target
 from moorage.transfer.places import (
     DESTINATIONS,
     SOURCES,
+    STANDARD_INPUT,
     LocalPlace,
     RegistryPlace,
     local_place,
@@ -94,6 +95,8 @@ def pull(source: str, destination: str, options: TransferOptions, *, wanted: str
     """Pull an image to this machine; `wanted` is a platform. Raises CommandError."""
     there = registry_place(source, plain_http=options.plain_http)
     here = local_place(destination, DESTINATIONS)
+    if here.path == STANDARD_INPUT:
+        raise UsageError("an image is not pulled to standard output: name a file or a folder")
     of_docker = here.kind == "docker-archive"
     if of_docker and options.referrers:
         raise UsageError("a docker archive has no place for --referrers: pull to oci:")

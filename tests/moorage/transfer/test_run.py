@@ -262,6 +262,53 @@ def test_all_platforms_are_moved_or_the_one_that_is_wanted(
     assert "has no platform linux/mips: give --platform with one of linux/amd64" in refused.err
 
 
+def test_an_index_that_lacks_a_platform_is_told_of(content: Content, run: Runner) -> None:
+    """By push, copy and pull, with what to do; nothing of it gets a name. One of them is pulled."""
+    index = two_platforms(content)
+    content.entries.clear()
+    content.tag(index, "v1")
+    source = as_folder(content, run.folder)
+    push(run, source)
+    missing = json.loads(content.stored[index["digest"]])["manifests"][0]["digest"]
+    del run.fake.manifests["team/app", missing]
+    for words in (
+        ("pull", f"{run.host}/team/app:1", f"oci:{run.folder}/copy"),
+        ("copy", f"{run.host}/team/app:1", f"{run.host}/other:1"),
+    ):
+        told = run(*words, fails=True).err
+        assert f"/team/app:1 names {missing[:19]}, which the registry lacks: have the" in told
+    assert not (run.folder / "copy/index.json").exists()
+    (run.folder / "image/blobs" / missing.replace(":", "/")).unlink()
+    assert f"lacks {missing[:19]}: copy the image again" in push(run, source, fails=True)
+    assert ("other", "1") not in run.fake.manifests
+    run("pull", f"{run.host}/team/app:1", f"oci:{run.folder}/one", "--platform", "linux/arm64")
+
+
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_an_archive_has_nothing_of_an_image_whose_pull_was_interrupted(
+    kind: str, run: Runner
+) -> None:
+    """Neither what was whole of it, nor what was not, nor its entry in the index."""
+    wholes: list[list[str]] = []
+    for tag, seed in (("v1", 1), ("v2", 2)):
+        content = Content()
+        content.tag(content.image(noise(100_000, seed), noise(90_000, seed + 2)))
+        run("push", f"oci:{content.folder(run.folder / tag)}", f"{run.host}/x:{tag}")
+        wholes.append(sorted(content.files()))
+    path = run.folder / "image.tar"
+    work = run.folder / "image.tar.partial"
+    run("pull", f"{run.host}/x:v1", f"oci:{work}")
+    run("pull", f"{run.host}/x:v2", f"{kind}:{path}")
+    with tarfile.open(path) as opened:
+        names = sorted(opened.getnames())
+        assert len(names) == 4 if kind == "docker-archive" else names == wholes[1]
+        if kind == "oci-archive":
+            index = opened.extractfile("index.json")
+            assert index is not None
+            assert len(json.load(index)["manifests"]) == 1
+    assert not work.exists()
+
+
 @pytest.mark.parametrize("api", [True, False])
 def test_referrers_come_along_in_both_directions(
     *,
@@ -518,6 +565,7 @@ def test_bytes_that_are_not_of_their_digest_are_refused(
         ("pull {host}/none:1 docker-daemon:x", 2, "is none of oci:PATH[:TAG], oci-archive:PATH"),
         ("pull {host}/none:1 oci:{folder}/image/index.json", 1, "is a file: name a folder"),
         ("pull {host}/none:1 oci:{folder}/image/blobs", 1, "holds something else than an OCI"),
+        ("pull {host}/x:1 docker-archive:-", 2, "is not pulled to standard output: name a file"),
         ("pull {host}/x:1 docker-archive:{folder}/a --referrers", 2, "no place for --referrers"),
         ("push docker-archive:{folder}/image {host}/x:1", 1, "/image is a folder: push it as oci:"),
         ("push docker-archive:{folder}/none {host}/x:1", 1, "can't be read: [Errno 2] No such"),
