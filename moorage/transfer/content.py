@@ -5,13 +5,15 @@ bytes must never be changed, and no more of a blob than a few pieces may be in m
 """
 
 import asyncio
+import concurrent.futures
 import os
+import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 from chalicelib.descriptor import Descriptor, MediaType, ParsedManifest, parse_manifest
 from chalicelib.digest import Digest, InvalidDigestError
@@ -24,6 +26,7 @@ PIECE = 4 * MIB
 """Bytes that are read at once, and sent in one chunk: what a gateway before Lambda takes."""
 
 LARGEST_MANIFEST = 8 * MIB
+Result = TypeVar("Result")
 
 
 class TransferError(CommandError):
@@ -167,6 +170,21 @@ class FileSlice:
         if len(data) != size or offset + size > self.size:
             raise TransferError("the image's file ends too early: it was cut, or is being written")
         return data
+
+
+async def in_background(work: Callable[..., Result], *arguments: object) -> Result:
+    """Run what takes long in a thread that ends with the command: Ctrl-C doesn't wait for it."""
+    done: concurrent.futures.Future[Result] = concurrent.futures.Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work(*arguments))
+        except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 async def pieces(

@@ -21,7 +21,12 @@ from chalicelib.descriptor import Descriptor, MediaType
 from chalicelib.digest import Algorithm, Digest, InvalidDigestError
 from chalicelib.limits import MIB
 from moorage.common.http import clean, read_json
-from moorage.transfer.content import FileSlice, ManifestContent, TransferError
+from moorage.transfer.content import (
+    FileSlice,
+    ManifestContent,
+    TransferError,
+    in_background,
+)
 from moorage.transfer.files import (
     TarFiles,
     blocks,
@@ -57,6 +62,7 @@ class DockerArchiveSource:
         self._image = image
         self._compress = compress
         self._blobs: dict[Digest, FileSlice] = {}
+        self._free = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def root(self) -> ManifestContent:
         """See ImageSource."""
@@ -99,7 +105,8 @@ class DockerArchiveSource:
         kind = compression_of(found)
         layer, digest = found, diff_id
         if kind or self._compress:
-            layer, digest = await asyncio.to_thread(_hashed if kind else _compressed, found)
+            async with self._free:
+                layer, digest = await in_background(_hashed if kind else _compressed, found)
             kind = kind or "gzip"
         self._blobs[digest] = layer
         return Descriptor(f"{_LAYER_TYPE}+{kind}" if kind else _LAYER_TYPE, digest, layer.size)
@@ -177,7 +184,7 @@ def _manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def archive_source(place: LocalPlace, *, compress: bool) -> DockerArchiveSource:
+def archive_source(place: LocalPlace, compress: bool) -> DockerArchiveSource:  # noqa: FBT001 - called in a thread
     """Open an archive; `-` is standard input. Raises TransferError."""
     if place.path != STANDARD_INPUT and Path(place.path).is_dir():
         raise TransferError(f"{place.path} is a folder: push it as oci:{place.path}")

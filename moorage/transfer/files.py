@@ -102,7 +102,9 @@ def open_archive(path: str) -> TarFiles:
         if sys.stdin.isatty():
             raise TransferError("standard input is a terminal: pipe `docker save IMAGE` into it")
         where = "standard input"
-        return TarFiles(_uncompressed(spooled(sys.stdin.buffer), where), where)
+        # Without a buffer, whose lock would be held while the command ends.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
+            return TarFiles(_uncompressed(spooled(stream), where), where)
     try:
         file: IO[bytes] = Path(path).open("rb")  # noqa: SIM115 - it is read until the command ends
         if not file.seekable():

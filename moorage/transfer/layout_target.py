@@ -27,6 +27,7 @@ from moorage.transfer.content import (
     BlobReader,
     ManifestContent,
     TransferError,
+    in_background,
     pieces,
     short,
 )
@@ -111,7 +112,7 @@ class LayoutTarget:
     ) -> bool:
         """Read what the file lacks; return whether it then has the digest."""
         hasher = hashlib.new(blob.digest.algorithm.value)
-        kept = await asyncio.to_thread(_hash_kept, file, blob.size, hasher)
+        kept = await in_background(_hash_kept, file, blob.size, hasher)
         if kept:
             progress.kept(kept)
         async with aclosing(pieces(reader, kept, blob.size, PIECE, _AHEAD)) as read:
@@ -169,7 +170,7 @@ class ArchiveTarget:
         await self.layout.finish(root)
         packed = self._work / "packed"
         with packed.open("wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
-            await asyncio.to_thread(self._pack, archive, root)
+            await in_background(self._pack, archive, root)
         packed.replace(self._path)
         shutil.rmtree(self._work)
 

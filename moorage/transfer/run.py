@@ -17,7 +17,13 @@ from moorage.common.errors import UsageError
 from moorage.common.memory import return_large_buffers
 from moorage.common.sizes import size_text
 from moorage.transfer.client import RegistryClient
-from moorage.transfer.content import PIECE, ImageSource, ImageTarget, ManifestContent
+from moorage.transfer.content import (
+    PIECE,
+    ImageSource,
+    ImageTarget,
+    ManifestContent,
+    in_background,
+)
 from moorage.transfer.direct_sender import DirectSender
 from moorage.transfer.docker_source import archive_source, daemon_source
 from moorage.transfer.engine import transfer
@@ -185,8 +191,8 @@ async def _source(place: LocalPlace, shown: Quiet, *, compress: bool) -> ImageSo
         fetched = functools.partial(shown.fetched, place.path)
         return await daemon_source(place, fetched, compress=compress)
     if place.kind == "docker-archive":
-        return await asyncio.to_thread(archive_source, place, compress=compress)
-    return await asyncio.to_thread(LayoutSource, place)
+        return await in_background(archive_source, place, compress)
+    return await in_background(LayoutSource, place)
 
 
 def _registry_target(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -16,7 +19,7 @@ import pytest
 from chalicelib.digest import Digest
 from moorage.transfer import kept_sessions
 from moorage.transfer.kept_sessions import KeptSession, forget_old_sessions, state_folder
-from tests.moorage.transfer.images import Content, noise
+from tests.moorage.transfer.images import Content, noise, saved
 from tests.support.fake_registry import UploadFault
 from tests.support.waiting import until
 
@@ -33,6 +36,62 @@ def start(*words: str) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own."""
     program = [sys.executable, "-m", "moorage", *words]
     return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("way", ["stream", "gzip", "--compress"])
+def test_ctrl_c_ends_a_push_that_reads_its_archive(way: str, run: Runner) -> None:
+    """At once: who writes standard input may be silent, and compression takes minutes."""
+    folder, archive = run.folder / "tmp", run.folder / "saved.tar"
+    folder.mkdir()
+    words, begun = [f"docker-archive:{archive}"], b""
+    if way == "stream":
+        words, begun = ["docker-archive:-"], saved(noise(100_000))[:60_000]
+    elif way == "gzip":
+        archive.write_bytes(gzip.compress(bytes(10_000_000)) * 300)
+    else:
+        words.append(way)
+        _save_zeros(archive, 3_000_000_000)
+    program = [sys.executable, "-m", "moorage", "push", *words, f"{run.host}/x:1"]
+    with subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    ) as stopped:
+        assert stopped.stdin is not None
+        stopped.stdin.write(begun)
+        stopped.stdin.flush()
+        until(lambda: _writes_below(stopped.pid, folder), "a temporary file is written")
+        stopped.send_signal(signal.SIGINT)
+        stopped.wait(5)
+        assert stopped.stderr is not None
+        said = stopped.stderr.read()
+    assert (stopped.returncode, said) == (130, b"moorage push: stopped\n")
+
+
+def _save_zeros(path: Path, size: int) -> None:
+    """Write an archive of an image whose layer is a hole in the file."""
+    config = json.dumps({"rootfs": {"diff_ids": [str(DIGEST)]}}).encode()
+    image = {"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["layer.tar"]}
+    with path.open("wb") as file:
+        for name, body in (("c.json", config), ("manifest.json", json.dumps([image]).encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            file.write(member.tobuf() + body + bytes(-len(body) % 512))
+        member = tarfile.TarInfo("layer.tar")
+        member.size = size - size % 512
+        file.write(member.tobuf())
+        file.seek(member.size, os.SEEK_CUR)
+        file.write(bytes(1024))
+
+
+def _writes_below(process: int, folder: Path) -> bool:
+    """Whether a process has a file without a name open in a folder, with bytes in it."""
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(path.readlink()).startswith(str(folder)) and path.stat().st_size:
+                return True
+    return False
 
 
 @pytest.mark.parametrize("stopped_after", [1, 4, 9, 17, 30])

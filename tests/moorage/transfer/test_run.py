@@ -10,7 +10,6 @@ import shutil
 import sys
 import tarfile
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,8 +125,7 @@ def test_what_docker_saved_becomes_the_same_image_each_time(
     source = f"docker-archive:{run.folder}/saved.tar"
     if way == "stream":
         source = "docker-archive:-"
-        stream = SimpleNamespace(buffer=io.BytesIO(archive), isatty=lambda: False)
-        monkeypatch.setattr(sys, "stdin", stream)
+        monkeypatch.setattr(sys, "stdin", (run.folder / "saved.tar").open())
     elif way == "pipe":
         # A shell's <(docker save IMAGE).
         reads, writes = os.pipe()
