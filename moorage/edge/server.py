@@ -21,6 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from moorage.common.hosts import AllowedHosts
+from moorage.common.http import bearer_challenge, http_url, is_loopback
 from moorage.common.http_server import (
     HOP_BY_HOP,
     BoundedServer,
@@ -53,6 +54,7 @@ _MOST_DISCARDED: Final = 64 * 1024 * 1024
 """Bytes of a refused body that are read first: an early answer would break the connection."""
 
 _ERROR: Final = 400
+_CHALLENGES: Final = frozenset({"www-authenticate", "x-amzn-remapped-www-authenticate"})
 _SHUTDOWN_SECONDS: Final = 5.0
 _Headers = tuple[tuple[str, str], ...]
 
@@ -170,6 +172,7 @@ class Edge:
                 if name.lower() not in HOP_BY_HOP
             )
             if got.status >= _ERROR:
+                sent = _with_own_realm(sent, request.headers["Host"])
                 return self._keep(made, EdgeAnswer(got.status, sent, await got.read()))
             shown = self.shown(outcome.value, seen)
             event = response_event(shown, ip, got.status, sent)
@@ -242,6 +245,27 @@ def _forwarded(made: EdgeRequest, behavior: CacheBehavior, ip: str) -> EdgeReque
     via = ("via", "1.1 local.cloudfront.net (CloudFront)")
     forwarded = ("x-forwarded-for", ip if earlier is None else f"{earlier}, {ip}")
     return replace(made, headers=(*kept, via, forwarded))
+
+
+def _with_own_realm(headers: _Headers, host: str) -> _Headers:
+    """Return headers whose challenge leads to `host`, this edge as the client has named it.
+
+    A deployed registry's realm is at its edge. A local one's is at its gateway, and crane takes a
+    realm on loopback only where it has the host and port that it asked.
+    """
+    return tuple(
+        (name, _realm_here(value, host) if name in _CHALLENGES else value)
+        for name, value in headers
+    )
+
+
+def _realm_here(challenge: str, host: str) -> str:
+    realm = bearer_challenge(challenge).get("realm", "")
+    with suppress(ValueError):
+        parts = http_url(realm)
+        if parts.scheme == "http" and is_loopback(parts):
+            return challenge.replace(realm, parts._replace(netloc=host).geturl())
+    return challenge
 
 
 async def _body(request: web.BaseRequest, pace: Pace) -> AsyncIterator[bytes]:

@@ -80,4 +80,5 @@ def edge(shared_edge: PlayedEdge) -> PlayedEdge:
     for key in shared_edge.stored():
         s3.delete_object(Bucket=bucket, Key=key)
     shared_edge.api.events.clear()
+    shared_edge.api.answer = {"statusCode": 200}
     return shared_edge

@@ -319,6 +319,31 @@ def test_the_edge_answers_to_this_machines_names_only(edge: PlayedEdge) -> None:
     assert edge.api.events == []
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:{}", "localhost:{}", "registry.localhost:{}"])
+@pytest.mark.parametrize(
+    ("realm", "own"),
+    [
+        ("http://127.0.0.1:5000/v2/_token", True),
+        ("http://localhost:5000/v2/_token", True),
+        ("https://r.example.com/v2/_token", False),
+        ("http://r.example.com/v2/_token", False),
+        ("http://[", False),
+    ],
+)
+def test_the_realm_of_a_local_registry_is_at_the_edge(
+    *, realm: str, own: bool, host: str, edge: PlayedEdge
+) -> None:
+    """At the host and port that the client asked, as crane wants it; any other realm stays."""
+    challenge = f'Bearer realm="{realm}",service="s",scope="repository:a:pull"'
+    edge.api.answer = {"statusCode": 401, "headers": {"WWW-Authenticate": challenge}}
+    asked = host.format(edge.url.rpartition(":")[2])
+    _, headers, _ = request(edge.url, "GET", "/v2/", headers={"Host": asked})
+    here = f"http://{asked}/v2/_token" if own else realm
+    # API Gateway renames what a function says.
+    told = [headers[name] for name in headers if name.lower().endswith("www-authenticate")]
+    assert told == [challenge.replace(realm, here)]
+
+
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_a_path_of_downloads_takes_no_other_method(edge: PlayedEdge, method: str) -> None:
     """The template says which, and CloudFront refuses the rest."""
