@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -131,6 +132,11 @@ async def ask_patiently(  # noqa: PLR0913 - a request is five of these
 
 
 def _retry_after(answer: UpstreamResponse | None, default: float) -> float:
-    """Return an answer's Retry-After in seconds."""
+    """Return an answer's Retry-After in seconds; it says so many, or a date (RFC 9110, 10.2.3)."""
     named = answer.headers.get("Retry-After", "") if answer is not None else ""
-    return float(named) if named.isdecimal() else default
+    if named.isdecimal():
+        return float(named)
+    try:
+        return max(parsedate_to_datetime(named).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return default

@@ -61,6 +61,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SteppedClock:
     """The clock that waits for a registry go by."""
     clock = SteppedClock()
     for module in (chunked_upload, patience):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(monotonic=clock.monotonic, time=clock.monotonic)
+        )
         monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=clock.sleep))
     return clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -82,3 +83,16 @@ def test_retry_after_is_obeyed_unless_it_is_long(
     assert post(registry) == (201 if asked > 1 else 429)
     assert registry.asked == asked
     assert waited <= clock.now - began <= waited * 1.2 + 0.001
+
+
+@pytest.mark.parametrize(
+    ("ahead", "least", "most"), [(20, 15, 24.1), (-20, 0.1, 0.2), (None, 0.1, 0.2)]
+)
+def test_retry_after_may_be_a_date(
+    clock: SteppedClock, ahead: int | None, least: float, most: float
+) -> None:
+    """One that is over is now; what is neither a number nor a date says nothing."""
+    header = "soon" if ahead is None else formatdate(clock.now + ahead, usegmt=True)
+    began, registry = clock.now, Registry([503, 201], {"Retry-After": header})
+    assert post(registry) == 201
+    assert least <= clock.now - began <= most
