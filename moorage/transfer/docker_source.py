@@ -34,6 +34,7 @@ from moorage.transfer.files import (
     new_spool,
     open_archive,
     read_small,
+    spooling,
 )
 from moorage.transfer.places import STANDARD_INPUT, LocalPlace
 
@@ -163,10 +164,11 @@ def _compressed(layer: FileSlice) -> tuple[FileSlice, Digest]:
         hasher.update(data)
         spool.write(data)
 
-    for block in blocks(layer):
-        write(packer.compress(block))
-    write(packer.flush())
-    spool.flush()
+    with spooling():
+        for block in blocks(layer):
+            write(packer.compress(block))
+        write(packer.flush())
+        spool.flush()
     size = spool.tell()
     return FileSlice(spool, 0, size), Digest(Algorithm.SHA256, hasher.hexdigest())
 
@@ -213,12 +215,14 @@ async def daemon_source(
                 raise _refusal(socket, place, answer.status, await answer.read())
             size = 0
             async for piece in answer.content.iter_chunked(_COPIED):
-                await asyncio.to_thread(spool.write, piece)
+                with spooling():
+                    await asyncio.to_thread(spool.write, piece)
                 size += len(piece)
                 fetched(size)
     except (aiohttp.ClientError, OSError) as error:
         raise TransferError(f"the daemon at {socket} can't be asked: {error}") from None
-    spool.seek(0)
+    with spooling():
+        spool.seek(0)
     where = str(place)
     return DockerArchiveSource(TarFiles(spool, where), where, None, compress=compress)
 

@@ -5,6 +5,8 @@ stream is first written to a temporary file, which is deleted at the end of the 
 """
 
 import bz2
+import contextlib
+import errno
 import gzip
 import lzma
 import shutil
@@ -120,11 +122,27 @@ def new_spool() -> IO[bytes]:
     return tempfile.TemporaryFile(prefix="moorage-")
 
 
+@contextlib.contextmanager
+def spooling() -> Iterator[None]:
+    """Write to a temporary file in this block; raises TransferError where its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise TransferError(
+            f"there is no room for the image in {tempfile.gettempdir()}: set $TMPDIR to a folder on"
+            " a larger disk"
+        ) from None
+
+
 def spooled(stream: IO[bytes] | _Decompressor) -> IO[bytes]:
-    """Copy a stream to a temporary file."""
+    """Copy a stream to a temporary file; raises TransferError where its disk is full."""
     spool = new_spool()
-    shutil.copyfileobj(stream, spool, _COPIED)
-    spool.seek(0)
+    with spooling():
+        shutil.copyfileobj(stream, spool, _COPIED)
+        # What is in the buffer is written here.
+        spool.seek(0)
     return spool
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +16,6 @@ from tests.support.fake_registry import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from tests.moorage.transfer.conftest import Runner
 
@@ -75,3 +77,21 @@ def test_a_daemon_that_cannot_be_asked_is_told_of(
     monkeypatch.setenv("DOCKER_HOST", address)
     refused = run("push", "docker-daemon:x", f"{run.host}/x:1", fails=True)
     assert told in refused.err
+
+
+@pytest.mark.parametrize("way", ["daemon", "gzip", "--compress"])
+def test_a_full_disk_is_told_with_what_to_do(
+    way: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the image goes through a temporary file."""
+    full = functools.partial(Path("/dev/full").open, "r+b", buffering=0)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full())
+    archive, socket = run.folder / "saved.tar", run.folder / "docker.sock"
+    archive.write_bytes(gzip.compress(saved(*LAYERS)) if way == "gzip" else saved(*LAYERS))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
+    words = ["docker-daemon:team/app:1"] if way == "daemon" else [f"docker-archive:{archive}"]
+    words += [way] if way == "--compress" else []
+    with daemon(socket, []):
+        refused = run("push", *words, f"{run.host}/x:1", fails=True)
+    assert "there is no room for the image in " in refused.err
+    assert refused.err.endswith(": set $TMPDIR to a folder on a larger disk\n")
