@@ -220,6 +220,11 @@ class RemoteBlob:
             # Other pieces may have found that out before, and have a new address already.
             if self._place == place:
                 self._place = None
+        elif answer.status == HTTPStatus.NOT_FOUND:
+            raise TransferError(
+                f"{self._client.place} names {short(self._blob.digest)}, which the registry lacks:"
+                " have the image pushed again"
+            )
         elif answer.status not in AGAIN:
             raise refusal(self._client, attempt.answer, f"to pull {short(self._blob.digest)}")
 

@@ -628,6 +628,16 @@ def test_an_address_at_the_storage_that_has_expired_is_asked_for_anew(
     assert copied.read_bytes() == LAYERS[0]
 
 
+def test_a_layer_that_the_registry_has_lost_is_told_of(content: Content, run: Runner) -> None:
+    """The name is right: to look at it would not help."""
+    push(run, as_folder(content, run.folder))
+    digest = str(Digest.of(LAYERS[1]))
+    run.fake.homes.remove(("team/app", digest))
+    refused = run("pull", f"{run.host}/team/app:1", f"oci:{run.folder}/copy", fails=True)
+    told = f"/team/app:1 names {digest[:19]}, which the registry lacks: have the image pushed again"
+    assert told in refused.err
+
+
 def test_a_range_that_begins_elsewhere_is_not_taken(content: Content, run: Runner) -> None:
     """Its bytes would be those of another place."""
     push(run, as_folder(content, run.folder))
