@@ -40,6 +40,8 @@ from chalicelib.registry.collector.strays import Strays
 from chalicelib.registry.keys import parts_key, read_direct_key, report_key
 from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import (
+    CatalogFacts,
+    CatalogRow,
     CollectorState,
     Garbage,
     ManifestState,
@@ -94,6 +96,7 @@ from chalicelib.stores.dynamodb import (
     collection,
     in_use,
     manifests,
+    metadata,
     retention,
     sessions,
     usage,
@@ -466,6 +469,38 @@ def a_pass_begun_twice() -> None:
     second = replace(first, version="second")
     if metadata.put_retention_state(None, second) or metadata.retention_state() != first:
         raise Violation("two runs have begun a pass")
+
+
+FACTS = CatalogFacts(1e9, 1, 2, 0, 3)
+
+
+def facts_beside_a_push() -> None:
+    """List a repository anew, as each first push does, after its facts were noted: they stay."""
+    metadata = TablesWorld().ports(Gate()).metadata
+    metadata.add_repository(HOME)
+    metadata.note_facts(HOME, FACTS)
+    metadata.add_repository(HOME)
+    if metadata.get_repository(HOME) != CatalogRow(HOME, FACTS):
+        raise Violation("what is known of a repository is lost by a push")
+
+
+def facts_of_no_repository() -> None:
+    """Note facts of a repository that the catalog does not name: nothing comes of it."""
+    metadata = TablesWorld().ports(Gate()).metadata
+    metadata.note_facts(HOME, FACTS)
+    if metadata.list_repositories(None, 9).items:
+        raise Violation("the collector has made a repository")
+
+
+def facts_that_are_late() -> None:
+    """Note what an earlier walk has seen after a later one's facts: these stay."""
+    metadata = TablesWorld().ports(Gate()).metadata
+    metadata.add_repository(HOME)
+    later = replace(FACTS, noted_at=FACTS.noted_at + 1)
+    for seen in (later, FACTS):
+        metadata.note_facts(HOME, seen)
+    if metadata.get_repository(HOME) != CatalogRow(HOME, later):
+        raise Violation("a walk that was overtaken has the last word on a repository")
 
 
 def a_use_before_the_mark() -> None:
@@ -852,6 +887,9 @@ CLAUSES = [
     clause("IS_DELETING", manifests, checked=[a_deletion_never_begun]),
     clause("IS_TRASHED", manifests, checked=[a_manifest_not_in_the_trash]),
     clause("NO_TAG", manifests, raced=["tag, tag"]),
+    clause("ABSENT", metadata, checked=[facts_beside_a_push]),
+    clause("LISTED", metadata, checked=[facts_of_no_repository]),
+    clause("noted_before", metadata, checked=[facts_that_are_late]),
     clause("ABSENT", retention, checked=[a_pass_begun_twice]),
     clause("IS_LIVE", retention, checked=[a_restoration_that_is_late]),
     clause("marked", retention, raced=["retention, put of the index"]),

@@ -12,6 +12,7 @@ from chalicelib.stores.dynamodb import (
     collection,
     in_use,
     manifests,
+    metadata,
     retention,
     sessions,
     usage,
@@ -41,7 +42,7 @@ def test_a_check_finds_nothing_in_the_program_as_it_is(check: Callable[[], None]
 def test_every_named_clause_has_a_mutant() -> None:
     """No clause of the stores is left out."""
     named = set()
-    for module in (sessions, blobs, usage, in_use, manifests, collection, retention):
+    for module in (sessions, blobs, usage, in_use, manifests, metadata, collection, retention):
         home = module.__name__.rpartition(".")[2]
         for name, value in vars(module).items():
             function = inspect.isfunction(value) and value.__module__ == module.__name__
