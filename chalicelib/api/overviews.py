@@ -6,7 +6,7 @@ show anything of other repositories, not even how many share a blob, to callers 
 all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from chalicelib.registry.deletions import MOST_CHOSEN, ChosenImage
 from chalicelib.registry.model import CatalogRow, Manifest, Referrer
 from chalicelib.registry.overviews import ROWS, Image, Layer, NamedManifest, Runs, TaggedImage
 from chalicelib.registry.registry import Registry
+from chalicelib.rules.document import KeepingRule
 
 _LONGEST_PREFIX = 255
 _OF_LOGINS = frozenset({"pushed_by", "tagged_by", "runs"})
@@ -158,7 +159,14 @@ def _tag(item: TaggedImage) -> dict[str, Any]:
         "previous": _text(row.previous),
         "image": None if item.manifest is None else _manifest(item.manifest),
         "runs": [_run(each) for each in item.runs],
+        "kept_by": _kept_by(item.kept_by),
     }
+
+
+def _kept_by(rules: Sequence[KeepingRule] | None) -> list[dict[str, Any]] | None:
+    if rules is None:
+        return None
+    return [{"rule": rule.name, "kind": rule.kind, "last": rule.last} for rule in rules]
 
 
 def _run(runs: Runs) -> dict[str, Any]:
@@ -199,6 +207,7 @@ def _image(request: Request, found: Image) -> dict[str, Any]:
     return {
         **_manifest(found.manifest),
         "runs": [_run(each) for each in found.runs],
+        "kept_by": _kept_by(found.kept_by),
         "annotations": dict(found.annotations),
         "tags": list(found.tags),
         "referrers": [_referrer(item) for item in found.referrers],

@@ -17,6 +17,8 @@ from chalicelib.registry.manifests import Manifests
 from chalicelib.registry.model import InUse, Manifest, ManifestState, Referrer, TagRow
 from chalicelib.registry.outcomes import ObjectMissingError
 from chalicelib.registry.service import Ports
+from chalicelib.rules.document import KeepingRule, Rules, parse_rules
+from chalicelib.rules.reading import RulesInvalidError
 from chalicelib.strict_json import JsonInvalidError, read_object
 
 ROWS = 100
@@ -39,12 +41,16 @@ class Runs(NamedTuple):
 
 
 class TaggedImage(NamedTuple):
-    """A tag, and the manifest that it names; None if that was deleted meanwhile."""
+    """A tag, and the manifest that it names; None if that was deleted meanwhile.
+
+    `kept_by` are the rules that keep it, None where the rules can't be read.
+    """
 
     tag: str
     row: TagRow
     manifest: Manifest | None
-    runs: Sequence[Runs] = ()
+    runs: Sequence[Runs]
+    kept_by: Sequence[KeepingRule] | None
 
 
 class ImagesPage(NamedTuple):
@@ -72,11 +78,13 @@ class Layer(NamedTuple):
 class Image(NamedTuple):
     """All about one manifest. `config` is its config, if that is a JSON object of a sane size.
 
+    `kept_by` are the rules that keep it for one of its tags, None where the rules can't be read.
     `referrers` are the first thousand, and `more_referrers` says whether there are others.
     """
 
     manifest: Manifest
     runs: Sequence[Runs]
+    kept_by: Sequence[KeepingRule] | None
     annotations: Mapping[str, str]
     tags: Sequence[str]
     referrers: Sequence[Referrer]
@@ -97,7 +105,7 @@ class Overviews:
     def tags(self, repository: str, after: str | None, limit: int) -> Page[TaggedImage]:
         """Tags in byte order after `after`, at most `limit`; raises NameUnknownError.
 
-        Three requests: for the tags, then for the manifests that they name and what runs of them.
+        Four requests: for the tags, the manifests that they name, what runs of them, and the rules.
         """
         page = self._metadata.list_tag_rows(repository, after, min(limit, ROWS))
         if not page.items:
@@ -105,9 +113,16 @@ class Overviews:
         digests = list(dict.fromkeys(row.digest for _, row in page.items))
         found = self._metadata.get_manifests(repository, digests) if digests else {}
         live = {digest: item for digest, item in found.items() if _is_live(item)}
-        runs = self._runs(repository)
+        runs, rules = self._runs(repository), self._rules(repository)
         items = [
-            TaggedImage(tag, row, live.get(row.digest), runs(row.digest)) for tag, row in page.items
+            TaggedImage(
+                tag,
+                row,
+                live.get(row.digest),
+                runs(row.digest),
+                None if rules is None else rules.keeping([tag]),
+            )
+            for tag, row in page.items
         ]
         return Page(items, page.more)
 
@@ -132,11 +147,14 @@ class Overviews:
         referrers = self._metadata.list_referrers(repository, digest, None, PAGE)
         is_index = parsed.media_type in INDEXES
         config = None if is_index else self._config(repository, parsed.blobs[0])
+        tags = sorted(self._metadata.tags_of(repository, digest))
+        rules = self._rules(repository)
         return Image(
             manifest,
             self._runs(repository)(digest),
+            None if rules is None else rules.keeping(tags),
             parsed.annotations,
-            sorted(self._metadata.tags_of(repository, digest)),
+            tags,
             referrers.items,
             referrers.more,
             self._children(repository, parsed),
@@ -148,6 +166,14 @@ class Overviews:
         """Read what runs of a repository; returns what says it of a digest."""
         leases = self._metadata.in_use(repository)
         return lambda digest: runs_of(leases, digest)
+
+    def _rules(self, repository: str) -> Rules | None:
+        """Read the rules of a repository; None for those of another version of Moorage."""
+        text = self._metadata.get_rules()
+        try:
+            return parse_rules(text).of(repository)
+        except RulesInvalidError:
+            return None
 
     def _require(self, repository: str) -> None:
         if not self._metadata.has_repository(repository):

@@ -9,7 +9,9 @@ section would have no effect.
 """
 
 import functools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.errors import UnavailableError
 from chalicelib.rules import reading
@@ -35,11 +37,46 @@ class Rules:
 
     def holding(self, repository: str, tag: str) -> str | None:
         """Return the name of the rule by which a tag may not move; None if there is none."""
-        return next((each.name for each in self.immutable if each.covers(repository, tag)), None)
+        holding = (
+            each.name for each in self.immutable if each.is_for(repository) and each.covers(tag)
+        )
+        return next(holding, None)
+
+    def of(self, repository: str) -> "Rules":
+        """Return the rules of a repository alone, but for its quotas."""
+        return Rules(
+            tuple(rule for rule in self.immutable if rule.is_for(repository)),
+            tuple(rule for rule in self.retention if rule.is_for(repository)),
+        )
+
+    def keeping(self, tags: Collection[str]) -> Sequence["KeepingRule"]:
+        """Return what keeps an image with these tags, of the rules of its repository alone."""
+        holding = [
+            KeepingRule(rule.name, "immutable")
+            for rule in self.immutable
+            if any(map(rule.covers, tags))
+        ]
+        return holding + [
+            KeepingRule(rule.name, "always" if rule.keep_always else "last", rule.keep_last)
+            for rule in self.retention
+            if rule.keeps and any(map(rule.covers, tags))
+        ]
 
     def allowance(self, repository: str) -> Allowance | None:
         """Return what a repository may hold at most; None if no quota covers it."""
         return allowance(self.quotas, repository)
+
+
+class KeepingRule(NamedTuple):
+    """A rule that keeps an image for one of its tags.
+
+    `kind` is `immutable` (the tag may not move), `always`, or `last`: it is kept for as long as it
+    is among the `last` so many images of the rule.
+    """
+
+    name: str
+    kind: str
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

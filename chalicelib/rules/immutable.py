@@ -20,13 +20,9 @@ class ImmutableTags(RepositoryRule):
     tags: tuple[str, ...]
     exceptions: tuple[str, ...]
 
-    def covers(self, repository: str, tag: str) -> bool:
-        """Whether this tag of this repository may not move."""
-        return (
-            reading.any_matches(self.tags, tag)
-            and not reading.any_matches(self.exceptions, tag)
-            and self.is_for(repository)
-        )
+    def covers(self, tag: str) -> bool:
+        """Whether it is a rule of this tag."""
+        return reading.any_matches(self.tags, tag) and not reading.any_matches(self.exceptions, tag)
 
 
 def read_immutable(value: object) -> tuple[ImmutableTags, ...]:

@@ -191,7 +191,7 @@ function tagRow(name, row, attached, choose) {
   const line = make("tr", {},
     make("td", { class: "near" }, box, " ", image ? unfold : null),
     make("td", {}, make("a", { class: "tag", href: toImage(name, row.digest) }, row.tag)),
-    make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted"), ...running(row.runs)),
+    make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted"), staying(row)),
     make("td", { class: "number", "data-label": "size" }, image ? size(image.total_bytes) : ""),
     make("td", { "data-label": "pushed" }, ago(row.tagged_at ?? image?.pushed_at), row.tagged_by ? make("span", { class: "soft" }, ` by ${who(row.tagged_by)}`) : null),
     make("td", { class: "soft", "data-label": "last pull" }, image ? ago(image.pulled_at, "none noted") : ""),
@@ -260,8 +260,20 @@ function running(runs) {
   return (runs ?? []).map(({ source, from, what: words, until }) => {
     const where = `runs in ${from === "ecs" ? "ECS " : from === "k8s" ? "Kubernetes " : ""}${source}${words ? `: ${words}` : ""}`;
     const late = Date.parse(until) < Date.now();
-    return make("span", { class: "chip runs", title: late ? `${source} was to be read again by ${until}` : `As ${source} says, until ${until}` }, late ? `${where} (overdue)` : where);
+    const lease = late ? "lease overdue since" : "lease until";
+    return make("span", { class: "chip runs", title: late ? `${source} was to be read again by ${until}: nobody knows whether it still runs` : `As ${source} says, which is read again by ${until}` },
+      `${where}, ${lease} ${until.slice(0, 10)}`);
   });
+}
+
+/**
+ * Why an image stays, in words: where it runs, and the rules that keep it.
+ * @param {any} row
+ */
+function staying({ runs, kept_by: rules }) {
+  const words = rules === null ? [make("span", { class: "chip" }, "rules can't be read")] : (rules ?? []).map((/** @type {any} */ { rule, kind, last }) =>
+    make("span", { class: "chip rule" }, kind === "immutable" ? `may not move, by rule ${rule}` : kind === "always" ? `kept by rule ${rule}` : `kept while among the last ${last}, by rule ${rule}`));
+  return [...running(runs), ...words];
 }
 
 /** @param {any} image */
@@ -318,7 +330,7 @@ export async function imageView(name, digest) {
       ["Size", `${size(content.total_bytes)}, and ${size(content.size)} of manifest`],
       ["Pushed", [ago(content.pushed_at), content.pushed_by ? ` by ${who(content.pushed_by)}` : ""]],
       ["Last pull", ago(content.pulled_at, "none noted")],
-      ["In use", running(content.runs)],
+      ["Stays", staying(content)],
       ["Refers to", content.subject && make("a", { class: "mono", href: toImage(name, content.subject) }, content.subject)],
     ])),
     ...content.manifests.length ? [make("h2", {}, "Platforms"), make("div", { class: "card" }, make("table", {}, make("tbody", {},

@@ -6,6 +6,7 @@ This module must never guess a fact that nobody noted: it is shown as unknown.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.digest import Digest
@@ -35,7 +36,7 @@ _REPOSITORIES = (
     "PUSHED",
     "LAST PULL",
 )
-_TAGS = ("TAG", "DIGEST", "SIZE", "WHAT", "PUSHED", "BY", "LAST PULL")
+_TAGS = ("TAG", "DIGEST", "SIZE", "WHAT", "PUSHED", "BY", "LAST PULL", "STAYS")
 _NONE_NOTED = "none noted"
 
 
@@ -103,7 +104,8 @@ def dollars(amount: float | None) -> str:
 def _tag(row: Mapping[str, Any]) -> Sequence[str]:
     image = row["image"]
     if image is None:
-        return [plain(row["tag"]), row["digest"][:SHORT], UNKNOWN, "deleted", *[UNKNOWN] * 3]
+        known = [plain(row["tag"]), row["digest"][:SHORT], UNKNOWN, "deleted", *[UNKNOWN] * 3]
+        return [*known, "; ".join(_staying(row))]
     return [
         plain(row["tag"]),
         plain(row["digest"])[:SHORT],
@@ -112,7 +114,34 @@ def _tag(row: Mapping[str, Any]) -> Sequence[str]:
         written(row["tagged_at"] or image["pushed_at"]),
         plain(row["tagged_by"] or image["pushed_by"] or UNKNOWN),
         written(image["pulled_at"], _NONE_NOTED),
+        "; ".join(_staying(row)),
     ]
+
+
+def _staying(row: Mapping[str, Any]) -> list[str]:
+    """Say why an image stays: where it runs, and by which rules."""
+    said = [plain(_running(each)) for each in row["runs"] or ()]
+    if row["kept_by"] is None:
+        return [*said, "the rules can't be read"]
+    return said + [plain(_kept(rule)) for rule in row["kept_by"]]
+
+
+def _running(lease: Mapping[str, Any]) -> str:
+    kind = {"ecs": "ECS ", "k8s": "Kubernetes "}.get(lease["from"], "")
+    what = f": {lease['what']}" if lease["what"] else ""
+    is_late = datetime.fromisoformat(lease["until"]) < datetime.now(UTC)
+    until = f"lease {'overdue since' if is_late else 'until'} {written(lease['until'])}"
+    return f"runs in {kind}{lease['source']}{what}, {until}"
+
+
+def _kept(rule: Mapping[str, Any]) -> str:
+    match rule["kind"]:
+        case "immutable":
+            return f"may not move, by rule {rule['rule']}"
+        case "last":
+            return f"kept while among the last {rule['last']}, by rule {rule['rule']}"
+        case _:
+            return f"kept by rule {rule['rule']}"
 
 
 def _kind(image: Mapping[str, Any]) -> str:
@@ -132,6 +161,7 @@ def _image(image: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("last pull", written(image["pulled_at"], _NONE_NOTED)),
         ("refers to", image["subject"]),
     ]
+    facts += [("stays", text) for text in _staying(image)]
     facts += [("platform", f"{each['digest']}  {each['platform']}") for each in image["manifests"]]
     facts += [("layer", _layer(each)) for each in image["layers"]]
     facts += [

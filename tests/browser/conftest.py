@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.seeding import Rows, Seeder, seed, some_facts
 from tests.clients import daemons
@@ -23,6 +23,9 @@ _OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+
+
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,12 @@ RULES = {
                 "expire": {"days_since_push": 14},
             },
             {"name": "stable", "repositories": ["shop/**"], "tags": ["stable"], "keep": "always"},
+            {
+                "name": "newest",
+                "repositories": ["shop/**"],
+                "tags": ["latest"],
+                "keep": {"last": 3},
+            },
         ]
     },
 }

@@ -99,7 +99,15 @@ def test_what_runs_and_what_rules_say_is_in_words(page: Page, open_registry: str
     """In the row of a tag, and in the preview of retention, by one request."""
     visit(page, open_registry, VIEWS["repository"])
     row = page.locator("tr", has=page.get_by_role("link", name="v1.5.0", exact=True))
-    expect(row).to_contain_text("runs in ECS prod: web, service checkout")
+    expect(row).to_contain_text("runs in ECS prod: web, service checkout, lease until 20")
+    expect(row).to_contain_text("may not move, by rule releases")
+    row = page.locator("tr", has=page.get_by_role("link", name="latest", exact=True))
+    expect(row).to_contain_text("kept while among the last 3, by rule newest")
+    page.get_by_role("link", name="v1.5.0", exact=True).click()
+    stays = page.locator("dt", has_text="Stays").locator("+ dd")
+    expect(stays).to_contain_text("may not move, by rule releases")
+    expect(stays).to_contain_text("runs in ECS prod")
+    visit(page, open_registry, VIEWS["repository"])
     with requests_of(page) as asked:
         page.get_by_role("link", name="Retention").click()
         expect(page.locator("main")).to_contain_text(

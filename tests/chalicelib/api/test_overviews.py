@@ -12,9 +12,10 @@ import pytest
 from chalicelib.digest import Digest
 from chalicelib.registry import overviews
 from chalicelib.registry.model import InUse, Manifest, ManifestState
+from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb import codec, keys
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.items import IN_USE, manifest_item
+from chalicelib.stores.dynamodb.items import IN_USE, STORED_RULES, manifest_item
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, blob, described, fill, index, put
 from tests.support.calls import record_calls
 
@@ -120,8 +121,8 @@ def test_what_nobody_noted_is_null(registry: RegistryUnderTest) -> None:
     assert orphan["image"] is None
 
 
-def test_tags_come_in_pages_of_three_requests(registry: RegistryUnderTest) -> None:
-    """However many tags there are: for them, for what they name, and for what runs of it."""
+def test_tags_come_in_pages_of_four_requests(registry: RegistryUnderTest) -> None:
+    """However many tags there are: for them, what they name, what runs of it, and the rules."""
     image = push(registry, "t000", b"layer")
     row = {"digest": codec.DIGEST.encode(Digest.parse(image["digest"]))}
     names = [f"t{number:03}" for number in range(250)]
@@ -136,7 +137,7 @@ def test_tags_come_in_pages_of_three_requests(registry: RegistryUnderTest) -> No
     assert [[row["tag"] for row in page] for page in few] == [["t246", "t247"], ["t248", "t249"]]
     with record_calls(registry.dynamodb) as calls:
         read(registry, f"{NAME}/_moorage/tags")
-    assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem", "Query"]
+    assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem", "Query", "GetItem"]
 
 
 def test_images_are_all_live_manifests(registry: RegistryUnderTest) -> None:
@@ -293,6 +294,56 @@ def test_what_runs_somewhere_says_so(registry: RegistryUnderTest) -> None:
     one, two = read(registry, f"{NAME}/_moorage/tags")["tags"]
     assert (one["runs"], two["runs"]) == ([expected], [])
     assert read(registry, f"{NAME}/_moorage/images/{image['digest']}")["runs"] == [expected]
+
+
+def put_rules(registry: RegistryUnderTest, document: object) -> None:
+    """Put rules in force."""
+    stored = STORED_RULES.encode(StoredRules(1, json.dumps(document), 0, "somebody"))
+    fill(registry, [{**key_attributes(keys.rules_key()), **stored}])
+
+
+def test_rules_that_keep_an_image_are_named(registry: RegistryUnderTest) -> None:
+    """In the row of each tag, and in the details for all tags; those of other places are not."""
+    image = push(registry, "v1", b"one")
+    put(registry, "stable", registry.ask("GET", f"{NAME}/manifests/v1").body)
+    push(registry, "main-7", b"two")
+    of_it = {"repositories": [NAME]}
+    put_rules(
+        registry,
+        {
+            "immutable": [
+                {"name": "releases", **of_it, "tags": ["v*"]},
+                {"name": "elsewhere", "repositories": ["elsewhere/*"], "tags": ["*"]},
+            ],
+            "retention": {
+                "rules": [
+                    {"name": "named", **of_it, "tags": ["*"], "except": ["m*"], "keep": "always"},
+                    {"name": "ten", **of_it, "tags": ["main-*"], "keep": {"last": 10}},
+                    {"name": "old", **of_it, "tags": ["*"], "expire": {"days_since_push": 9}},
+                    {"name": "others", "repositories": ["b/*"], "tags": ["*"], "keep": "always"},
+                ]
+            },
+        },
+    )
+    releases = {"rule": "releases", "kind": "immutable", "last": None}
+    named = {"rule": "named", "kind": "always", "last": None}
+    rows = read(registry, f"{NAME}/_moorage/tags")["tags"]
+    assert {row["tag"]: row["kept_by"] for row in rows} == {
+        "main-7": [{"rule": "ten", "kind": "last", "last": 10}],
+        "stable": [named],
+        "v1": [releases, named],
+    }
+    details = read(registry, f"{NAME}/_moorage/images/{image['digest']}")
+    assert details["kept_by"] == [releases, named]
+
+
+def test_rules_of_another_version_are_unknown_and_hide_no_tag(registry: RegistryUnderTest) -> None:
+    """Null is not "none": nobody is told that nothing keeps an image."""
+    image = push(registry, "v1", b"one")
+    put_rules(registry, {"of": "tomorrow"})
+    (row,) = read(registry, f"{NAME}/_moorage/tags")["tags"]
+    assert row["kept_by"] is None
+    assert read(registry, f"{NAME}/_moorage/images/{image['digest']}")["kept_by"] is None
 
 
 def test_looking_is_no_pull(registry: RegistryUnderTest) -> None:

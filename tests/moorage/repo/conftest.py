@@ -15,14 +15,21 @@ import pytest
 from chalicelib.api.dispatch import Api
 from chalicelib.digest import Digest
 from chalicelib.registry.service import Limits
+from chalicelib.rules.document import StoredRules
 from chalicelib.settings import ApiOptions, HeadStrategy
+from chalicelib.stores.dynamodb.expressions import key_attributes
+from chalicelib.stores.dynamodb.items import IN_USE, STORED_RULES
+from chalicelib.stores.dynamodb.keys import in_use_key, rules_key
 from moorage.cli import main as cli
 from tests.support.moorage_command import forget_settings
-from tests.support.registries import MemoryRegistry, registry_in_memory, request_to
+from tests.support.registries import REGISTRY, MemoryRegistry, registry_in_memory, request_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from chalicelib.registry.model import InUse
+    from chalicelib.stores.dynamodb.keys import Key
 
     Run = Callable[..., tuple[str, str]]
 
@@ -89,6 +96,17 @@ class Served:
         target = f"a/b/manifests/{tag or digest}"
         assert self.ask("PUT", target, body, content_type=kind).status == 201
         return digest
+
+    def rules(self, text: str) -> None:
+        """Put rules in force."""
+        self._row(rules_key(), STORED_RULES.encode(StoredRules(1, text, 0, "somebody")))
+
+    def runs(self, lease: InUse) -> None:
+        """Let images run somewhere."""
+        self._row(in_use_key(lease.repository, lease.source), IN_USE.encode(lease))
+
+    def _row(self, key: Key, item: Mapping[str, Any]) -> None:
+        self.memory.tables.put_item(TableName=REGISTRY, Item={**item, **key_attributes(key)})
 
     def body(self, reference: str) -> bytes:
         """Return the bytes of a manifest."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.registry.model import CatalogFacts
+from chalicelib.digest import Digest
+from chalicelib.registry.model import CatalogFacts, InUse
 
 if TYPE_CHECKING:
     from tests.moorage.repo.conftest import Run, Served
@@ -55,6 +56,39 @@ def test_a_repository_shows_its_tags(served: Served, run: Run) -> None:
     shown = [word.strip() for word in first if word.strip()]
     assert shown[:4] == ["v1", one[:19], "100 B", "application/x"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ", shown[4])
+
+
+def test_why_an_image_stays_is_in_words(served: Served, run: Run) -> None:
+    """In the row of its tag, and among the facts of one: where it runs, and by which rules."""
+    digest = served.image("v1", b"layer")
+    served.image("w1", b"other")
+    of_it = {"repositories": ["a/*"], "tags": ["v*"]}
+    rules = {
+        "immutable": [{"name": "releases", **of_it}],
+        "retention": {
+            "rules": [
+                {"name": "named", **of_it, "keep": "always"},
+                {"name": "ten", **of_it, "keep": {"last": 10}},
+            ]
+        },
+    }
+    served.rules(json.dumps(rules))
+    for source, origin, what, until in (("list", "file", "", 4e9), ("prod", "ecs", "web", 1.6e9)):
+        served.runs(InUse("a/b", source, origin, {Digest.parse(digest): what}, 1.5e9, until))
+    stays = [
+        "runs in list, lease until 2096-10-02 07:06:40Z",
+        "runs in ECS prod: web, lease overdue since 2020-09-13 12:26:40Z",
+        "may not move, by rule releases",
+        "kept by rule named",
+        "kept while among the last 10, by rule ten",
+    ]
+    head, one, other = run(f"repo show {served.host}/a/b")[0].splitlines()
+    assert (head.split()[-1], other.rstrip()[-1]) == ("STAYS", "d")  # none noted
+    assert one.endswith("; ".join(stays))
+    shown = run(f"repo show {served.host}/a/b:v1")[0].splitlines()
+    assert [line.removeprefix("stays").strip() for line in shown if line[:5] == "stays"] == stays
+    served.rules('{"of": "tomorrow"}')
+    assert "the rules can't be read" in run(f"repo show {served.host}/a/b:w1")[0]
 
 
 def test_an_image_shows_all_that_is_known(served: Served, run: Run) -> None:
