@@ -68,7 +68,12 @@ def _redirect(registry: Registry, options: ApiOptions, request: Request, link: L
 
 
 def _edge_path(registry: Registry, options: ApiOptions, request: Request, link: Link) -> str | None:
-    """Return where the edge serves a blob; None for a client that is to have S3's own URL."""
+    """Return where the edge serves a blob; None for a client that is to have S3's own URL.
+
+    So is a page of another site: S3 answers it as CORS has it, and the edge does not.
+    """
+    if options.cors_origins and "origin" in request.headers:
+        return None
     said = request.headers.get(VIEWER)
     viewer = registry.blobs.viewer(said) if said else None
     if viewer is None or is_within(viewer, options.direct_from):

@@ -99,14 +99,20 @@ def start_moto(
     return child, url
 
 
-def create_data(endpoint_url: str, names: DataNames, environment: Mapping[str, str]) -> None:
+def create_data(
+    endpoint_url: str, names: DataNames, environment: Mapping[str, str], *, cors: bool = False
+) -> None:
     """Create the bucket and the tables of infra/data.yaml that are missing; wait for them.
 
-    `environment` gives credentials and region. Raises LocalError.
+    `environment` gives credentials and region. With `cors` pages of other sites may read from the
+    bucket: an emulator that checks no signature would let any of them. Raises LocalError.
     """
     resources = _resources()
     try:
-        _create_bucket(client("s3", endpoint_url, environment), names.bucket)
+        s3 = client("s3", endpoint_url, environment)
+        _create_bucket(s3, names.bucket)
+        if cors:
+            _let_pages_read(s3, names.bucket, resources["Bucket"]["Properties"])
         dynamodb = client("dynamodb", endpoint_url, environment)
         for table, resource in (
             (names.registry_table, "RegistryTable"),
@@ -159,7 +165,7 @@ def _cached_client(
 
 
 def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
-    # Only the bucket: lifecycle, encryption and policy have no effect on an emulator.
+    # Lifecycle, encryption and policy have no effect on an emulator.
     try:
         s3.head_bucket(Bucket=bucket)
     except ClientError as error:
@@ -171,6 +177,16 @@ def _create_bucket(s3: Any, bucket: str) -> None:  # noqa: ANN401 - likewise
     region = s3.meta.region_name
     place = {} if region == REGION else {"LocationConstraint": region}
     s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
+
+
+def _let_pages_read(s3: Any, bucket: str, properties: Mapping[str, Any]) -> None:  # noqa: ANN401 - likewise
+    # S3 calls two members otherwise than CloudFormation.
+    names = {"Id": "ID", "ExposedHeaders": "ExposeHeaders", "MaxAge": "MaxAgeSeconds"}
+    rules = [
+        {names.get(name, name): value for name, value in rule.items()}
+        for rule in properties["CorsConfiguration"]["CorsRules"]
+    ]
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
 
 
 def _create_table(dynamodb: Any, table: str, properties: Mapping[str, Any]) -> None:  # noqa: ANN401 - likewise

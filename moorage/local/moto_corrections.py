@@ -39,6 +39,7 @@ def correct_moto() -> None:
     _serve_the_ranges_of_s3()
     _compare_what_is_put()
     _answer_no_other_site()
+    _say_of_cors_at_a_head()
     _write_one_member_of_a_value()
     _look_once()
 
@@ -250,6 +251,19 @@ def _compare_what_is_put() -> None:
 def _answer_no_other_site() -> None:
     """moto: lets the pages of every site in a browser read what it answers."""
     werkzeug_app.DISABLE_GLOBAL_CORS = True  # type: ignore[attr-defined]
+
+
+_head_object = S3Response.head_object
+
+
+def _say_of_cors_at_a_head() -> None:
+    """moto: leaves out of the answer to a HEAD what the bucket's rules of CORS say."""
+
+    def head(self: S3Response, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - likewise
+        status, headers, body = _head_object(self, *given, **named)
+        return status, {**headers, **self._get_cors_headers_other()}, body
+
+    S3Response.head_object = head  # type: ignore[method-assign]
 
 
 _serialize_structure_member = JSONSerializer._serialize_structure_member  # noqa: SLF001 - likewise

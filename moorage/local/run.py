@@ -80,7 +80,7 @@ class _Local:
         environment = gateway_environment(self.environment, options, names, aws)
         if not self._answers(aws, _ANY_ANSWER, stopping):
             return None
-        backend.create_data(aws, names, environment)
+        backend.create_data(aws, names, environment, cors=bool(options.cors_origins))
         admin_token = self._set_up_access(aws, names, environment)
         allowed = (word for name in options.allow_hosts for word in ("--allow-host", name))
         more = ("--log-level", options.log_level, *allowed)

@@ -61,6 +61,14 @@ def test_bucket_is_private_and_encrypted() -> None:
     assert "VersioningConfiguration" not in bucket
 
 
+def test_pages_of_other_sites_may_only_read_where_a_url_leads_them() -> None:
+    """No origin is named, for a browser names none after a redirect; nothing can be written."""
+    (rule,) = properties("Bucket")["CorsConfiguration"]["CorsRules"]
+    assert (rule["AllowedOrigins"], rule["AllowedMethods"]) == (["*"], ["GET", "HEAD"])
+    # A login is the API's alone: S3 refuses a request that has two.
+    assert "Authorization" not in rule["AllowedHeaders"]
+
+
 NAMES = Stack(
     {
         "Bucket.Arn": "arn:aws:s3:::b",

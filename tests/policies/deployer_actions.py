@@ -130,7 +130,7 @@ _HANDLED: dict[str, tuple[tuple[str, str], ...]] = {
     "AWS::S3::Bucket": (
         (
             (
-                "s3:CreateBucket PutBucketTagging PutEncryptionConfiguration"
+                "s3:CreateBucket PutBucketTagging PutBucketCORS PutEncryptionConfiguration"
                 " PutLifecycleConfiguration PutBucketPublicAccessBlock PutBucketOwnershipControls"
                 " GetBucketTagging GetEncryptionConfiguration GetLifecycleConfiguration"
                 " GetBucketPublicAccessBlock GetBucketOwnershipControls GetAccelerateConfiguration"

@@ -171,9 +171,12 @@ def test_a_long_commit_is_a_redirect_to_itself_as_often_as_clients_follow(
     assert registry.ask("GET", target).status == 201
 
 
-def edged(registry: RegistryUnderTest, *near: str) -> RegistryUnderTest:
+def edged(registry: RegistryUnderTest, *near: str, cors: str = "") -> RegistryUnderTest:
     """Return the registry with an API that redirects every blob, and S3 to some networks."""
-    options = ApiOptions(10, HeadStrategy.REDIRECT, 1024, tuple(map(ip_network, near)))
+    networks = tuple(map(ip_network, near))
+    options = ApiOptions(
+        10, HeadStrategy.REDIRECT, 1024, networks, cors_origins=tuple(cors.split())
+    )
     return replace(registry, api=Api(lambda: registry.registry, options))
 
 
@@ -222,6 +225,24 @@ def test_whoever_the_edge_does_not_name_or_is_near_gets_the_url_of_s3(
     answer = edged(registry, *near).ask("GET", f"{NAME}/blobs/{DIGEST}", b"", **headers)
     assert answer.status == 307
     assert "://" in str(answer.headers["Location"])
+
+
+@pytest.mark.parametrize(
+    ("cors", "at_s3"), [("", False), ("https://ui.example", True), ("https://other.example", True)]
+)
+def test_a_page_of_another_site_gets_the_url_of_s3(
+    registry: RegistryUnderTest, cors: str, *, at_s3: bool
+) -> None:
+    """Which answers it as CORS has it. Whether the page may follow says the redirect itself."""
+    at = put_by_edge(registry)
+    assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
+    headers = {"x_moorage_edge": viewer("192.0.2.7"), "origin": "https://ui.example"}
+    answer = edged(registry, cors=cors).ask("GET", f"{NAME}/blobs/{DIGEST}", b"", **headers)
+    assert answer.status == 307
+    assert ("://" in str(answer.headers["Location"])) is at_s3
+    assert answer.headers.get("Access-Control-Allow-Origin") == (
+        "https://ui.example" if cors == "https://ui.example" else None
+    )
 
 
 def test_networks_are_read_strictly() -> None:

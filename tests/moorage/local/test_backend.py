@@ -21,6 +21,7 @@ from moorage.local import backend as local_backend
 from tests.emulators.backends import Backend, ministack_backend
 from tests.infra.templates import DATA
 from tests.moorage.local.driver import alive
+from tests.support.servers import request
 from tests.support.waiting import until
 
 PROC = Path("/proc")
@@ -65,6 +66,25 @@ def test_create_data_twice_changes_nothing(emulator: Backend) -> None:
     local_backend.create_data(fresh.endpoint_url, names, fresh.environment)
     assert fresh.s3().list_objects_v2(Bucket=fresh.bucket)["KeyCount"] == 1
     assert fresh.dynamodb().scan(TableName=fresh.registry_table)["Count"] == 1
+
+
+@pytest.mark.parametrize("cors", [False, True])
+def test_pages_of_other_sites_read_objects_where_they_are_let(moto: Backend, *, cors: bool) -> None:
+    """As the data stack's rule has it: no other method, and no list of what there is."""
+    names = DataNames(moto.fresh().bucket)
+    local_backend.create_data(moto.endpoint_url, names, moto.environment, cors=cors)
+    moto.s3().put_object(Bucket=names.bucket, Key="blobs/a", Body=b"abc")
+    place, allowed = {"Bucket": names.bucket, "Key": "blobs/a"}, {}
+    for operation in ("get_object", "head_object", "list_objects_v2"):
+        wanted = {"Bucket": names.bucket} if operation == "list_objects_v2" else place
+        url = urlsplit(moto.s3().generate_presigned_url(operation, Params=wanted))
+        method = "HEAD" if operation == "head_object" else "GET"
+        target = f"{url.path}?{url.query}"
+        status, headers, _ = request(moto.endpoint_url, method, target, b"", {"Origin": "null"})
+        assert status == 200
+        allowed[operation] = headers.get("Access-Control-Allow-Origin")
+    said = "null" if cors else None
+    assert allowed == {"get_object": said, "head_object": said, "list_objects_v2": None}
 
 
 def test_names_are_never_shared(emulator: Backend) -> None:
