@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.digest import Digest
+from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import ManifestInvalidError, quoted
 from chalicelib.reference import parse_digest
 from chalicelib.strict_json import JsonInvalidError, is_whole, read_object
@@ -71,6 +71,8 @@ class Descriptor:
     """Whether it carries URLs: its bytes may live elsewhere."""
     platform: str | None = None
     """As `os/architecture/variant`; None if it says none, or one that no list could show."""
+    attests: Digest | None = None
+    """The manifest of the same index of which BuildKit says how it was built, or what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +199,27 @@ def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(platform, dict):
         raise ManifestInvalidError(f"platform of {where} is not an object")
     _require_spelled(platform, _PLATFORM, f"platform of {where}")
-    _annotations(value, f"annotations of {where}")
+    annotations = _annotations(value, f"annotations of {where}")
     _type_name(_or(value, "artifactType", ""), f"artifactType of {where}")
     media_type = _type_name(media_type, f"mediaType of {where}")
-    named = _platform_name(platform)
-    return Descriptor(media_type, parse_digest(digest), size, bool(urls), named)
+    return Descriptor(
+        media_type,
+        parse_digest(digest),
+        size,
+        bool(urls),
+        _platform_name(platform),
+        _attested(annotations),
+    )
+
+
+def _attested(annotations: Mapping[str, str]) -> Digest | None:
+    """Source: BuildKit, docs/attestations/attestation-storage.md."""
+    if annotations.get("vnd.docker.reference.type") != "attestation-manifest":
+        return None
+    try:
+        return Digest.parse(annotations.get("vnd.docker.reference.digest", ""))
+    except InvalidDigestError:
+        return None
 
 
 def _platform_name(platform: Mapping[str, object]) -> str | None:

@@ -59,10 +59,12 @@ def usage(registry: Registry, request: Request, name: str) -> Response:
 def tags(registry: Registry, request: Request, name: str) -> Response:
     """GET: a page of tags, each with the image that it names."""
     limit, last = page_of(request, MAX_TAG_LENGTH)
-    page = registry.overviews.tags(name, last, _rows(limit))
-    more = page.more and page.items
-    path = f"/v2/{name}/_moorage/tags"
-    headers = next_link(path, n=limit, last=page.items[-1].tag) if more else {}
+    prefix = (request.parameter("prefix") or "")[: MAX_TAG_LENGTH + 1]
+    page = registry.overviews.tags(name, last, _rows(limit), prefix)
+    headers = {}
+    if page.more and page.items:
+        path, last = f"/v2/{name}/_moorage/tags", page.items[-1].tag
+        headers = next_link(path, prefix=prefix or None, n=limit, last=last)
     rows = _shown(request, [_tag(item) for item in page.items])
     may_delete = request.caller.may_delete(name)
     return to_json({"name": name, "may_delete": may_delete, "tags": rows}, headers)
@@ -224,7 +226,12 @@ def _descriptor(item: Descriptor) -> dict[str, Any]:
 
 def _child(item: NamedManifest) -> dict[str, Any]:
     stored = None if item.manifest is None else _manifest(item.manifest)
-    return {**_descriptor(item.descriptor), "platform": item.descriptor.platform, "image": stored}
+    return {
+        **_descriptor(item.descriptor),
+        "platform": item.descriptor.platform,
+        "attests": _text(item.descriptor.attests),
+        "image": stored,
+    }
 
 
 def _layer(item: Layer, *, counted: bool) -> dict[str, Any]:

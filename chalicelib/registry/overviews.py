@@ -102,12 +102,16 @@ class Overviews:
         self._objects = ports.objects
         self._manifests = manifests
 
-    def tags(self, repository: str, after: str | None, limit: int) -> Page[TaggedImage]:
-        """Tags in byte order after `after`, at most `limit`; raises NameUnknownError.
+    def tags(
+        self, repository: str, after: str | None, limit: int, prefix: str = ""
+    ) -> Page[TaggedImage]:
+        """Tags that begin with `prefix`, in byte order after `after`, at most `limit`.
+
+        Raises NameUnknownError.
 
         Four requests: for the tags, the manifests that they name, what runs of them, and the rules.
         """
-        page = self._metadata.list_tag_rows(repository, after, min(limit, ROWS))
+        page = self._metadata.list_tag_rows(repository, after, min(limit, ROWS), prefix)
         if not page.items:
             self._require(repository)
         digests = list(dict.fromkeys(row.digest for _, row in page.items))

@@ -509,9 +509,9 @@ class MetadataStore(Protocol):
         """
 
     def list_tag_rows(
-        self, repository: str, after: str | None, limit: int
+        self, repository: str, after: str | None, limit: int, prefix: str = ""
     ) -> Page[tuple[str, TagRow]]:
-        """Tags as `list_tags` gives them, each with its row."""
+        """Tags as `list_tags` gives them, each with its row; those that begin with `prefix`."""
 
     def list_links(self, repository: str, after: Digest | None, limit: int) -> Page[Link]:
         """Links of a repository by digest, with the keys that they name; at most `limit` >= 1."""

@@ -252,9 +252,12 @@ def retention_key() -> Key:
     return {"pk": "RETENTION", "sk": "STATE"}
 
 
-def tags_after(repository: str, after: str | None) -> KeyRange:
-    """All tags of a repository that come after `after`, which need not exist nor be a tag."""
-    return _span(f"{_REPOSITORY}{repository}", "TAG#", after)
+def tags_after(repository: str, after: str | None, prefix: str = "") -> KeyRange:
+    """All tags of a repository that come after `after`, which need not exist nor be a tag.
+
+    Of those that begin with `prefix` alone, which may be any text, too.
+    """
+    return _begun(_span(f"{_REPOSITORY}{repository}", "TAG#", after), prefix)
 
 
 def tagged_of(repository: str, digest: Digest) -> KeyRange:
@@ -282,11 +285,7 @@ def repositories_after(after: str | None, prefix: str = "") -> KeyRange:
 
     Of those that begin with `prefix` alone, which a client may have written: any text.
     """
-    span = _span(_CATALOG, "", after)
-    begun = prefix[:_LONGEST]
-    # No name is below its own beginning; one with a character that no name has begins none.
-    last = begun + _CEILING if _PLAIN.fullmatch(begun) else ""
-    return span._replace(first=max(span.first, begun), last=last)
+    return _begun(_span(_CATALOG, "", after), prefix)
 
 
 def credential_key(credential_id: str) -> Key:
@@ -355,6 +354,14 @@ def _in_repository(repository: str, sort: str) -> Key:
 
 def _span(partition: str, prefix: str, after: str | None) -> KeyRange:
     return KeyRange(partition, prefix, prefix + _above(after or ""), prefix + _CEILING)
+
+
+def _begun(span: KeyRange, prefix: str) -> KeyRange:
+    """Of a range of names those that begin with a text."""
+    begun = prefix[:_LONGEST]
+    # No name is below its own beginning; one with a character that no name has begins none.
+    last = f"{span.prefix}{begun}{_CEILING}" if _PLAIN.fullmatch(begun) else ""
+    return span._replace(first=max(span.first, span.prefix + begun), last=last)
 
 
 def _above(after: str) -> str:

@@ -91,9 +91,9 @@ class DynamoMetadataStore(CollectedItems, RetentionItems):
         return self._names(tags_after(repository, after), limit)
 
     def list_tag_rows(
-        self, repository: str, after: str | None, limit: int
+        self, repository: str, after: str | None, limit: int, prefix: str = ""
     ) -> Page[tuple[str, TagRow]]:
-        span = tags_after(repository, after)
+        span = tags_after(repository, after, prefix)
         items, more = self._dynamo.query_page(self._registry, span, limit)
         rows = [(item["sk"]["S"].removeprefix(span.prefix), TAG.decode(item)) for item in items]
         return Page(rows, more)

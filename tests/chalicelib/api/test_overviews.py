@@ -135,6 +135,10 @@ def test_tags_come_in_pages_of_four_requests(registry: RegistryUnderTest) -> Non
 
     few = all_pages(registry, f"{NAME}/_moorage/tags?n=2&last=t245", "tags")
     assert [[row["tag"] for row in page] for page in few] == [["t246", "t247"], ["t248", "t249"]]
+    some = all_pages(registry, f"{NAME}/_moorage/tags?n=6&prefix=t01", "tags")
+    assert [row["tag"] for page in some for row in page] == names[10:20]
+    assert [len(page) for page in some] == [6, 4]
+    assert all_pages(registry, f"{NAME}/_moorage/tags?prefix=x", "tags") == [[]]
     with record_calls(registry.dynamodb) as calls:
         read(registry, f"{NAME}/_moorage/tags")
     assert [call.operation for call in calls.calls] == ["Query", "BatchGetItem", "Query", "GetItem"]
@@ -212,6 +216,24 @@ def test_an_index_shows_what_it_names(registry: RegistryUnderTest) -> None:
     assert here["image"]["digest"] == child["digest"]
     assert missing["image"] is None
     assert (found["config"], found["layers"]) == (None, [])
+
+
+@pytest.mark.parametrize("of_image", [True, False])
+def test_an_attestation_says_of_which_image_it_is(
+    registry: RegistryUnderTest, *, of_image: bool
+) -> None:
+    """As BuildKit writes it into an index; what names no digest is of none."""
+    child = push(registry, "child", b"c")
+    other = push(registry, "other", b"in-toto")
+    annotations = {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": child["digest"] if of_image else "none",
+    }
+    nowhere = {"os": "unknown", "architecture": "unknown"}
+    body = index(child, {**other, "platform": nowhere, "annotations": annotations})
+    assert put(registry, "all", body, INDEX).status == 201
+    named = read(registry, f"{NAME}/_moorage/images/{Digest.of(body)}")["manifests"]
+    assert [each["attests"] for each in named] == [None, child["digest"] if of_image else None]
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from chalicelib.api import retention
 from chalicelib.api.messages import UnrestrictedCaller
 from chalicelib.digest import Digest
-from chalicelib.registry.model import InUse
+from chalicelib.registry.model import InUse, Manifest, ManifestState
 from chalicelib.rules.document import StoredRules
 from chalicelib.stores.dynamodb.expressions import key_attributes
-from chalicelib.stores.dynamodb.items import IN_USE, STORED_RULES
-from chalicelib.stores.dynamodb.keys import in_use_key, rules_key
-from tests.chalicelib.api.pushing import INDEX, NAME, code, described, image, index, put
+from chalicelib.stores.dynamodb.items import IN_USE, STORED_RULES, manifest_item
+from chalicelib.stores.dynamodb.keys import catalog_key, in_use_key, manifest_key, rules_key
+from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, code, described, image, index, put
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,6 +109,24 @@ def test_pages_follow_one_another(registry: RegistryUnderTest) -> None:
         link = str(answer.headers.get("Link", "")).partition(">")[0]
         target = unquote(link.removeprefix("</v2/"))
     assert seen == digests
+
+
+def test_more_than_a_thousand_come_in_pages_of_a_thousand(registry: RegistryUnderTest) -> None:
+    """Each manifest once, and both pages say of all of them how many there are."""
+    write(registry, catalog_key(NAME), {})
+    digests = [Digest.of(str(number).encode()) for number in range(1_001)]
+    for each in digests:
+        manifest = Manifest(NAME, each, IMAGE, 2, (), None, b"{}", 1e9, "v", ManifestState.LIVE)
+        write(registry, manifest_key(NAME, each), manifest_item(manifest))
+    first = registry.ask("GET", f"{NAME}/_moorage/retention")
+    link = str(first.headers["Link"]).partition(">")[0].removeprefix("</v2/")
+    second = registry.ask("GET", unquote(link))
+    assert "Link" not in second.headers
+    pages = [json.loads(answer.body) for answer in (first, second)]
+    assert [len(page["decisions"]) for page in pages] == [1_000, 1]
+    assert [page["images"] for page in pages] == [1_001, 1_001]
+    found = [row["digest"] for page in pages for row in page["decisions"]]
+    assert found == sorted(map(str, digests))
 
 
 @pytest.mark.parametrize("until", [60.0, -60.0])

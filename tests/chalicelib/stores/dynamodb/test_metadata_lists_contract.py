@@ -75,6 +75,15 @@ def test_tags_come_with_their_rows(tagged: Stores, repository: str) -> None:
     assert dict(page.items) == tagged.metadata.get_tags(repository, TAGS[1:3])
 
 
+def test_tags_are_found_by_how_they_begin(tagged: Stores, repository: str) -> None:
+    """Whatever a client writes for that."""
+    for prefix in ["", "v", "v1", TAGS[0], TAGS[-1], *STRANGE]:
+        found = [tag for tag in TAGS if tag.startswith(prefix)]
+        for after in (None, TAGS[2]):
+            page = tagged.metadata.list_tag_rows(repository, after, 100, prefix)
+            assert [tag for tag, _ in page.items] == [tag for tag in found if tag > (after or "")]
+
+
 def test_manifests_page_by_page(stores: Stores, repository: str) -> None:
     """By digest, in any state, without their bodies; none of another repository's."""
     live = [a_manifest(repository=repository, digest=fresh_digest()) for _ in range(3)]
