@@ -22,7 +22,11 @@ export class ApiError extends Error {
 }
 
 /** Nobody is logged in, or the login has ended. */
-export class LoginNeeded extends Error {}
+export class LoginNeeded extends Error {
+  constructor() {
+    super("The login has ended: log in again.");
+  }
+}
 
 /** @param {string} name */
 const escaped = (name) => name.split("/").map(encodeURIComponent).join("/");
@@ -61,9 +65,16 @@ class Client {
     return { content: await answer.json(), next: link ? link[1] : null };
   }
 
-  /** @param {string} path */
+  /**
+   * DELETE what somebody else may have deleted already.
+   * @param {string} path
+   */
   async remove(path) {
-    await this.#send("DELETE", path);
+    try {
+      await this.#send("DELETE", path);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
+    }
   }
 
   /** @param {string} path */

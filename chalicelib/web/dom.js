@@ -60,6 +60,11 @@ export function short(digest) {
   return `${algorithm}:${(hex ?? "").slice(0, 12)}`;
 }
 
+/** @param {unknown} error */
+export function wordsOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** @param {string} text */
 export function say(text) {
   const status = /** @type {HTMLElement} */ (document.getElementById("status"));
@@ -72,8 +77,9 @@ export function say(text) {
  * A button that copies.
  * @param {string} text
  * @param {string} what
+ * @param {string} [label]
  */
-export function copier(text, what) {
+export function copier(text, what, label) {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -82,7 +88,7 @@ export function copier(text, what) {
       say(text);
     }
   };
-  return make("button", { type: "button", class: "icon", title: `Copy ${what}: ${text}`, "aria-label": `Copy ${what}`, onclick: copy }, drawing("M9 9h11v11H9zM5 15H4V4h11v1"));
+  return make("button", { type: "button", class: "icon", title: `Copy ${what}: ${text}`, "aria-label": `Copy ${what}`, onclick: copy }, drawing("M9 9h11v11H9zM5 15H4V4h11v1"), label ? ` ${label}` : null);
 }
 
 /**

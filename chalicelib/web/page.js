@@ -1,7 +1,7 @@
 /** The page: which view an address leads to, the search, the login. The views are in views.js. */
 
 import { client, LoginNeeded } from "./client.js";
-import { make, say } from "./dom.js";
+import { make, say, wordsOf } from "./dom.js";
 import { differenceView, everythingView, historyView, imageView, repositoriesView, repositoryView, retentionView } from "./views.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -11,7 +11,7 @@ const logOut = /** @type {HTMLButtonElement} */ (document.getElementById("logout
 
 /** What an address's hash may be, and the view that it leads to. */
 const VIEWS = /** @type {const} */ ([
-  [/^#\/repository\/(.+)$/, repositoryView],
+  [/^#\/repository\/([^?]+)(?:\?prefix=(.*))?$/, repositoryView],
   [/^#\/everything\/(.+)$/, everythingView],
   [/^#\/history\/(.+)$/, historyView],
   [/^#\/retention\/(.+)$/, retentionView],
@@ -33,7 +33,7 @@ async function show(stay = false) {
   try {
     shown = await viewOf(hash);
   } catch (error) {
-    shown = error instanceof LoginNeeded ? loginView() : errorView(error);
+    shown = error instanceof LoginNeeded ? loginView() : errorView(error, hash);
   }
   if (mine !== asked) return;
   main.removeAttribute("aria-busy");
@@ -50,7 +50,7 @@ function viewOf(hash) {
   for (const [pattern, view] of VIEWS) {
     const found = pattern.exec(hash);
     if (found) {
-      const words = found.slice(1).map((word) => decodeURIComponent(word ?? ""));
+      const words = found.slice(1).map((word) => decoded(word ?? ""));
       document.title = words[0] ? `${words[0]} · Moorage` : "Moorage";
       if (view === repositoriesView) field.value = words[0];
       return /** @type {(...words: string[]) => Promise<Node | Node[]>} */ (view)(...words);
@@ -59,12 +59,30 @@ function viewOf(hash) {
   return Promise.resolve(make("p", { class: "error" }, "This address leads nowhere. ", make("a", { href: "#/" }, "All repositories")));
 }
 
-/** @param {unknown} error */
-function errorView(error) {
-  const text = error instanceof Error ? error.message : String(error);
+/** @param {string} word */
+function decoded(word) {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+}
+
+/**
+ * What went wrong, and where to go from there.
+ * @param {unknown} error
+ * @param {string} hash
+ */
+function errorView(error, hash) {
+  const name = /^#\/(?:image|difference|history|retention|everything)\/([^@]+)/.exec(hash)?.[1];
   return [
-    make("p", { class: "error", role: "alert" }, text),
-    make("button", { type: "button", onclick: () => show() }, "Try again"),
+    make("h1", {}, "This can't be shown"),
+    make("p", { class: "error", role: "alert" }, wordsOf(error)),
+    make("div", { class: "bar-row" },
+      make("button", { type: "button", onclick: () => show() }, "Try again"),
+      name && make("a", { href: `#/repository/${name}` }, decoded(name)),
+      name && make("a", { href: `#/history/${name}` }, "What was deleted there"),
+      make("a", { href: "#/" }, "All repositories")),
   ];
 }
 
@@ -82,7 +100,7 @@ function loginView() {
       await show();
     } catch (error) {
       wrong.hidden = false;
-      wrong.textContent = error instanceof Error ? error.message : String(error);
+      wrong.textContent = wordsOf(error);
       button.disabled = false;
     }
   };
@@ -128,6 +146,12 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     field.select();
   }
+});
+
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  // Its address is no view.
+  event.preventDefault();
+  main.focus();
 });
 
 window.addEventListener("hashchange", () => show());

@@ -1,7 +1,7 @@
 /** The views: each reads what it shows, and returns it as elements. */
 
-import { ApiError, client, inRepository } from "./client.js";
-import { ago, copier, make, say, short, size } from "./dom.js";
+import { ApiError, client, inRepository, LoginNeeded } from "./client.js";
+import { ago, copier, make, say, short, size, wordsOf } from "./dom.js";
 
 const INDEX = /(image\.index\.v1|manifest\.list\.v2)\+json$/;
 /** Tags by which cosign 2 and others attach things to an image. */
@@ -16,6 +16,20 @@ const KINDS = /** @type {const} */ ([
   [/(container|oci)\.image(\.config)?\.v1\+json/, "image"],
 ]);
 
+/**
+ * The command that pulls an image, or what is none.
+ * @param {any} image
+ * @param {string} name
+ * @param {string} reference tag or digest
+ */
+function pulling(image, name, reference) {
+  const kind = image ? kindOf(image) : "image";
+  const byDigest = reference.includes(":");
+  const place = `${location.host}/${name}`;
+  if (kind === "Helm chart" && !byDigest) return `helm pull oci://${place} --version ${reference.replaceAll("_", "+")}`;
+  return `${kind === "image" || kind === "index" ? "docker" : "oras"} pull ${place}${byDigest ? "@" : ":"}${reference}`;
+}
+
 /** @param {string} name */
 const toRepository = (name) => `#/repository/${encodeURI(name)}`;
 
@@ -24,6 +38,15 @@ const toRepository = (name) => `#/repository/${encodeURI(name)}`;
  * @param {string} digest
  */
 const toImage = (name, digest) => `#/image/${encodeURI(name)}@${digest}`;
+
+/**
+ * Say what went wrong; where the login has ended, ask for one.
+ * @param {unknown} error
+ */
+function report(error) {
+  say(wordsOf(error));
+  if (error instanceof LoginNeeded) document.dispatchEvent(new Event("moorage-changed"));
+}
 
 /** @param {any} image */
 function kindOf(image) {
@@ -60,7 +83,7 @@ async function paged(first, add) {
       try {
         await load(/** @type {string} */ (next));
       } catch (error) {
-        say(error instanceof Error ? error.message : String(error));
+        report(error);
       }
       button.disabled = false;
     };
@@ -129,13 +152,16 @@ function table(heads, body, kind) {
     make("th", { class: head[0] === "#" ? "number" : null }, head.replace(/^#/, ""))))), body);
 }
 
-/** @param {string} name */
-export async function repositoryView(name) {
+/**
+ * @param {string} name
+ * @param {string} prefix what the tags begin with
+ */
+export async function repositoryView(name, prefix) {
   /** @type {Map<string, any>} */
   const chosen = new Map();
   const body = make("tbody");
   const remove = make("button", { type: "button", class: "bad", disabled: true, onclick: () => deletion(name, [...chosen.values()]) }, "Delete…");
-  const compare = make("button", { type: "button", disabled: true }, "Compare");
+  const compare = make("button", { type: "button", disabled: true, title: "Of two tags that name different images" }, "Compare");
   compare.onclick = () => {
     const [one, other] = [...chosen.values()];
     location.hash = `#/difference/${encodeURI(name)}@${one.digest}..${other.digest}`;
@@ -146,7 +172,8 @@ export async function repositoryView(name) {
     const digests = [...chosen.values()].map((row) => row.digest);
     compare.disabled = digests.length !== 2 || digests[0] === digests[1];
   };
-  const more = await paged(inRepository(name, "_moorage/tags?n=100"), (content) => {
+  const query = new URLSearchParams({ n: "100", ...(prefix ? { prefix } : {}) });
+  const more = await paged(inRepository(name, `_moorage/tags?${query}`), (content) => {
     remove.hidden = !content.may_delete;
     const attached = new Map();
     for (const row of content.tags) {
@@ -170,12 +197,27 @@ export async function repositoryView(name) {
       make("a", { href: `#/everything/${encodeURI(name)}` }, "Everything in here, tagged or not"),
       make("a", { href: `#/history/${encodeURI(name)}` }, "History"),
       make("a", { href: `#/retention/${encodeURI(name)}` }, "Retention"),
-      make("span", { class: "grow" }), compare, remove),
+      make("span", { class: "grow" }), tagSearch(name, prefix), compare, remove),
     body.childElementCount
       ? make("div", { class: "card" }, table(["", "Tag", "What", "#Size", "Pushed", "Last pull", "Pull"], body))
-      : make("p", { class: "soft" }, "No tags. What has none is still here: see everything."),
+      : prefix ? make("p", { class: "soft" }, `No tag begins with “${prefix}”. `, make("a", { href: toRepository(name) }, "All tags"))
+      : make("p", { class: "soft" }, "No tags. Images without one are in ", make("a", { href: `#/everything/${encodeURI(name)}` }, "everything"), "; what was deleted is in ", make("a", { href: `#/history/${encodeURI(name)}` }, "the history"), "."),
     more,
   ];
+}
+
+/**
+ * @param {string} name
+ * @param {string} prefix
+ */
+function tagSearch(name, prefix) {
+  const field = make("input", { type: "search", value: prefix, placeholder: "Tags that begin with …", "aria-label": "Search tags by how they begin", autocomplete: "off", spellcheck: "false" });
+  /** @param {Event} event */
+  const search = (event) => {
+    event.preventDefault();
+    location.hash = toRepository(name) + (field.value ? `?prefix=${encodeURIComponent(field.value)}` : "");
+  };
+  return make("form", { role: "search", onsubmit: search }, field);
 }
 
 /**
@@ -190,14 +232,14 @@ function tagRow(name, row, attached, choose) {
   const unfold = make("button", { type: "button", class: "icon", "aria-expanded": "false", "aria-label": `Show what ${row.tag} is made of` }, "▸");
   const line = make("tr", {},
     make("td", { class: "near" }, box, " ", image ? unfold : null),
-    make("td", {}, make("a", { class: "tag", href: toImage(name, row.digest) }, row.tag)),
+    make("td", { class: "title" }, make("a", { class: "tag", href: toImage(name, row.digest) }, row.tag)),
     make("td", {}, image ? what(image) : make("span", { class: "none" }, "its manifest was deleted"), staying(row)),
     make("td", { class: "number", "data-label": "size" }, image ? size(image.total_bytes) : ""),
     make("td", { "data-label": "pushed" }, ago(row.tagged_at ?? image?.pushed_at), row.tagged_by ? make("span", { class: "soft" }, ` by ${who(row.tagged_by)}`) : null),
     make("td", { class: "soft", "data-label": "last pull" }, image ? ago(image.pulled_at, "none noted") : ""),
     make("td", { class: "near" },
-      copier(`docker pull ${location.host}/${name}:${row.tag}`, "the command that pulls this tag"),
-      copier(`docker pull ${location.host}/${name}@${row.digest}`, "the command that pulls this digest")));
+      copier(pulling(image, name, row.tag), "the command that pulls this tag", "tag"),
+      copier(pulling(image, name, row.digest), "the command that pulls this digest", "digest")));
   /** @type {HTMLElement[]} */
   let nested = [];
   unfold.onclick = async () => {
@@ -207,7 +249,7 @@ function tagRow(name, row, attached, choose) {
       try {
         nested = await nestedRows(name, row.digest, attached);
       } catch (error) {
-        say(error instanceof Error ? error.message : String(error));
+        report(error);
         unfold.disabled = false;
         return;
       }
@@ -237,18 +279,18 @@ async function nestedRows(name, digest, attached) {
    * @param {any} image
    */
   const row = (to, title, kind, bytes, image) => make("tr", { class: "nested" },
-    make("td"), make("td", {}, make("a", { href: toImage(name, to) }, title)),
-    make("td", {}, make("span", { class: "chip" }, kind), make("span", { class: "mono soft" }, short(to))),
-    make("td", { class: "number" }, size(bytes)),
-    make("td", {}, image ? ago(image.pushed_at) : ""), make("td", { class: "soft" }, image ? ago(image.pulled_at, "none noted") : ""), make("td"));
+    make("td"), make("td", { class: "title" }, make("a", { href: toImage(name, to) }, title)),
+    make("td", {}, chip(kind), make("span", { class: "mono soft" }, short(to))),
+    make("td", { class: "number", "data-label": "size" }, size(bytes)),
+    make("td", { "data-label": "pushed" }, image ? ago(image.pushed_at) : ""), make("td", { class: "soft", "data-label": "last pull" }, image ? ago(image.pulled_at, "none noted") : ""), make("td"));
   const rows = [
     ...content.manifests.map((/** @type {any} */ each) => each.image
-      ? row(each.digest, each.platform ?? "no platform", kindOf(each.image), each.image.total_bytes, each.image)
-      : row(each.digest, each.platform ?? "no platform", "not in this repository", undefined, null)),
+      ? row(each.digest, nameOf(each, content.manifests), each.attests ? "attestation" : kindOf(each.image), each.image.total_bytes, each.image)
+      : row(each.digest, nameOf(each, content.manifests), "not in this repository", undefined, null)),
     ...content.referrers.map((/** @type {any} */ each) => row(each.digest, "refers to it", kindOf(each), each.size, null)),
     ...attached.map((each) => row(each.digest, each.tag.split(".")[1] ?? "attached", "attached by a tag", each.image?.total_bytes, each.image)),
   ];
-  if (!rows.length) rows.push(make("tr", { class: "nested" }, make("td"), make("td", { colspan: 6, class: "soft" }, "One image, and nothing refers to it.")));
+  if (!rows.length) rows.push(make("tr", { class: "nested" }, make("td"), make("td", { colspan: 6, class: "soft" }, "It has no platforms, and nothing refers to it.")));
   return rows;
 }
 
@@ -278,8 +320,22 @@ function staying({ runs, kept_by: rules }) {
 
 /** @param {any} image */
 function what(image) {
-  if (image.platforms) return image.platforms.map((/** @type {string} */ each) => make("span", { class: "chip" }, each));
-  return make("span", { class: "chip" }, kindOf(image));
+  return (image.platforms ?? [kindOf(image)]).map(chip);
+}
+
+/** @param {string} text */
+function chip(text) {
+  return make("span", { class: "chip", title: text.length > 30 ? text : null }, text);
+}
+
+/**
+ * How an index calls one of the manifests that it names.
+ * @param {any} named
+ * @param {any[]} all
+ */
+function nameOf(named, all) {
+  const of = named.attests && all.find((each) => each.digest === named.attests);
+  return of ? `of ${of.platform ?? short(of.digest)}` : named.platform ?? "no platform";
 }
 
 /** @param {string} principal */
@@ -316,7 +372,7 @@ export async function everythingView(name) {
 export async function imageView(name, digest) {
   const { content } = await client.read(inRepository(name, `_moorage/images/${digest}`));
   const title = content.tags[0] ?? short(digest);
-  const pull = `docker pull ${location.host}/${name}@${digest}`;
+  const pull = pulling(content, name, digest);
   return [
     crumbs(name, title),
     make("h1", {}, title, " ", what(content)),
@@ -327,6 +383,7 @@ export async function imageView(name, digest) {
       ["Digest", make("span", { class: "mono" }, digest, copier(digest, "the digest"))],
       ["Tags", content.tags.join(", ") || "none"],
       ["Type", content.media_type],
+      ["Artifact type", ["image", "index"].includes(kindOf(content)) ? null : content.artifact_type],
       ["Size", `${size(content.total_bytes)}, and ${size(content.size)} of manifest`],
       ["Pushed", [ago(content.pushed_at), content.pushed_by ? ` by ${who(content.pushed_by)}` : ""]],
       ["Last pull", ago(content.pulled_at, "none noted")],
@@ -335,18 +392,19 @@ export async function imageView(name, digest) {
     ])),
     ...content.manifests.length ? [make("h2", {}, "Platforms"), make("div", { class: "card" }, make("table", {}, make("tbody", {},
       content.manifests.map((/** @type {any} */ each) => make("tr", {},
-        make("td", {}, make("a", { href: toImage(name, each.digest) }, each.platform ?? "no platform")),
-        make("td", { class: "mono soft" }, short(each.digest)),
+        make("td", {}, make("a", { href: toImage(name, each.digest) }, nameOf(each, content.manifests))),
+        make("td", {}, each.attests ? chip("attestation") : null, make("span", { class: "mono soft" }, short(each.digest))),
         make("td", { class: "number" }, each.image ? size(each.image.total_bytes) : "not in this repository"))))))] : [],
     ...content.layers.length ? [make("h2", {}, "Layers"), layerTable(content.layers)] : [],
     ...content.referrers.length ? [make("h2", {}, "Signatures, SBOMs and what else refers to it"), make("div", { class: "card" }, make("table", {}, make("tbody", {},
       content.referrers.map((/** @type {any} */ each) => make("tr", {},
         make("td", {}, make("a", { class: "mono", href: toImage(name, each.digest) }, short(each.digest))),
-        make("td", {}, make("span", { class: "chip" }, kindOf(each)), make("span", { class: "soft wrap" }, each.artifact_type ?? "")),
+        make("td", {}, chip(kindOf(each)), make("span", { class: "soft wrap" }, each.artifact_type ?? "")),
         make("td", { class: "number" }, size(each.size))))))),
     content.more_referrers ? make("p", { class: "soft" }, "There are more than a thousand; the rest is not shown.") : ""] : [],
-    ...content.config ? [make("h2", {}, "Config"), make("div", { class: "card" }, facts(configFacts(content.config)))] : [],
-    ...Object.keys(content.annotations).length ? [make("h2", {}, "Annotations"), make("div", { class: "card" }, facts(Object.entries(content.annotations)))] : [],
+    ...content.config ? titled("Config", configFacts(content.config))
+      : INDEX.test(content.media_type) ? [] : [make("p", { class: "soft" }, "Its config can't be shown: it is no JSON object, or too large.")],
+    ...titled("Annotations", Object.entries(content.annotations)),
   ];
 }
 
@@ -380,7 +438,7 @@ function configFacts(config) {
     ["Platform", platform], ["Built", config.created], ["Author", config.author], ["User", config.user],
     ["Entrypoint", config.entrypoint], ["Command", config.cmd], ["Folder", config.working_dir], ["Environment", config.env],
     ["Ports", config.exposed_ports && Object.keys(config.exposed_ports)],
-    ...Object.entries(config.labels ?? {}).map(([label, value]) => /** @type {[string, unknown]} */ ([label, value])),
+    ...Object.entries(config.labels ?? {}).map(([label, value]) => /** @type {[string, unknown]} */ ([`Label ${label}`, value])),
   ];
   return /** @type {[string, any][]} */ (rows.map(([label, value]) => [label, plain(value)]));
 }
@@ -393,9 +451,21 @@ function plain(value) {
   return JSON.stringify(value);
 }
 
+/** @param {[string, any][]} rows of which those without a value are left out */
+const known = (rows) => rows.filter(([, value]) => value && value.length !== 0);
+
+/**
+ * Facts below a heading, if there are any.
+ * @param {string} title
+ * @param {[string, any][]} rows
+ */
+function titled(title, rows) {
+  return known(rows).length ? [make("h2", {}, title), make("div", { class: "card" }, facts(rows))] : [];
+}
+
 /** @param {[string, any][]} rows */
 function facts(rows) {
-  return make("dl", {}, rows.filter(([, value]) => value && value.length !== 0).map(([label, value]) =>
+  return make("dl", {}, known(rows).map(([label, value]) =>
     [make("dt", {}, label), make("dd", {}, ...[value].flat())]).flat());
 }
 
@@ -417,22 +487,28 @@ export async function differenceView(name, one, other) {
     const own = layers.filter((/** @type {any} */ layer) => layer.only);
     const bytes = own.reduce((/** @type {number} */ sum, /** @type {any} */ layer) => sum + layer.size, 0);
     return [
-      make("h2", {}, make("a", { href: toImage(name, mine.digest) }, mine.tags[0] ?? short(mine.digest))),
+      make("h2", {}, make("a", { href: toImage(name, mine.digest) }, titleOf(mine))),
       make("p", { class: "soft" }, `${own.length} of ${layers.length} layers, ${size(bytes)}, are in this image alone (marked).`),
       layers.length ? layerTable(layers) : make("p", { class: "soft" }, "An index: compare the images of one platform."),
     ];
   };
-  const changed = Object.keys({ ...left.config, ...right.config }).filter((key) =>
-    JSON.stringify(left.config?.[key]) !== JSON.stringify(right.config?.[key]));
+  const [mine, theirs] = [left, right].map((image) => new Map(image.config ? configFacts(image.config) : []));
+  const changed = [...new Set([...mine.keys(), ...theirs.keys()])].filter((key) => textOf(mine.get(key)) !== textOf(theirs.get(key)));
   return [
     crumbs(name, "difference"), make("h1", {}, "What differs"),
     ...side(left, right), ...side(right, left),
     make("h2", {}, "Config"),
-    changed.length ? make("div", { class: "card" }, make("table", {}, make("tbody", {}, changed.map((key) => make("tr", {},
-      make("td", { class: "soft" }, key.replace("_", " ")), make("td", { class: "wrap" }, plain(left.config?.[key]) ?? "nothing"),
-      make("td", { class: "wrap" }, plain(right.config?.[key]) ?? "nothing")))))) : make("p", { class: "soft" }, "No difference."),
+    changed.length ? make("div", { class: "card" }, table(["", titleOf(left), titleOf(right)], make("tbody", {}, changed.map((key) => make("tr", {},
+      make("td", { class: "soft wrap" }, key), ...[[left, mine], [right, theirs]].map(([image, rows]) =>
+        make("td", { class: "wrap", "data-label": titleOf(image) }, rows.get(key) ?? make("span", { class: "none" }, "nothing")))))), "sides")) : make("p", { class: "soft" }, "No difference."),
   ];
 }
+
+/** @param {any} image */
+const titleOf = (image) => image.tags[0] ?? short(image.digest);
+
+/** @param {any} shown text, or elements */
+const textOf = (shown) => [shown ?? ""].flat().map((each) => each.textContent ?? each).join("\n");
 
 /** What becomes of an image, in words: the rule or source that decided follows them. */
 const REASONS = /** @type {Record<string, string>} */ ({
@@ -452,7 +528,7 @@ export async function retentionView(name) {
   });
   return [
     crumbs(name, "retention"), make("h1", {}, name), head,
-    body.childElementCount ? make("div", { class: "card" }, table(["Image", "Tag", "What becomes of it", "When"], body)) : null,
+    body.childElementCount || !more.hidden ? make("div", { class: "card" }, table(["Image", "Tag", "What becomes of it", "When"], body)) : null,
     more,
   ];
 }
@@ -511,7 +587,7 @@ function changeRow(name, row) {
       say(`Restored ${short(restored.digest)}${tags ? `, under ${tags}` : ""}.`);
       document.dispatchEvent(new Event("moorage-changed"));
     } catch (error) {
-      say(error instanceof Error ? error.message : String(error));
+      report(error);
       button.disabled = false;
     }
   };
@@ -523,10 +599,10 @@ function changeRow(name, row) {
   const back = row.state === "trash" || (row.state === "live" && row.tag && !row.to);
   return make("tr", {},
     make("td", { class: "tag" }, row.tag ?? make("span", { class: "soft" }, "the image")),
-    make("td", { class: "mono" }, short(row.digest)),
-    make("td", {}, row.to ? make("a", { class: "mono", href: toImage(name, row.to) }, short(row.to)) : "deleted"),
+    make("td", { class: "mono", "data-label": "named" }, short(row.digest)),
+    make("td", { "data-label": "then" }, row.to ? make("a", { class: "mono", href: toImage(name, row.to) }, short(row.to)) : "deleted"),
     make("td", {}, ago(row.at), row.by ? make("span", { class: "soft" }, ` by ${who(row.by)}`) : null),
-    make("td", { class: "soft" }, state[row.state] ?? row.state),
+    make("td", { class: "soft", "data-label": "now" }, state[row.state] ?? row.state),
     make("td", { class: "near" }, back ? button : null));
 }
 
@@ -537,6 +613,7 @@ function changeRow(name, row) {
  */
 async function deletion(name, rows) {
   const digests = [...new Set(rows.map((row) => row.digest))];
+  if (digests.length > 100) return say("Up to 100 images are deleted at once: choose fewer.");
   const tags = rows.map((row) => row.tag).filter((tag) => tag !== null);
   const list = make("ul");
   const told = make("div", { class: "soft" });
@@ -585,23 +662,38 @@ async function deletion(name, rows) {
     button.disabled = !forceRow.hidden && !force.checked;
   };
   /** @param {unknown} error */
-  const refused = (error) => list.replaceChildren(make("li", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
+  const refused = (error) => {
+    told.replaceChildren();
+    list.replaceChildren(make("li", { class: "error", role: "alert" }, wordsOf(error)));
+  };
   onlyTags.onchange = () => write().catch(refused);
   alone.onchange = () => write().catch(refused);
   button.onclick = async () => {
-    button.disabled = true;
+    for (const each of dialog.querySelectorAll("input, button")) each.disabled = each !== cancel;
+    cancel.textContent = "Stop";
+    const words = onlyTags.checked ? ["tag", "tags"] : ["image", "images"];
+    let done = 0;
     try {
-      for (const each of gone) await client.remove(inRepository(name, `manifests/${each}${forceRow.hidden ? "" : "?force=true"}`));
+      for (const each of gone) {
+        // Whoever closes the dialog keeps what is left.
+        if (!dialog.open) break;
+        told.replaceChildren(`Deleting ${done + 1} of ${gone.length} …`);
+        await client.remove(inRepository(name, `manifests/${each}${forceRow.hidden ? "" : "?force=true"}`));
+        done += 1;
+      }
     } catch (error) {
       refused(error);
-      document.dispatchEvent(new Event("moorage-changed"));
+      told.replaceChildren(`${done} of ${count(gone.length, words[0], words[1])} deleted.`);
+      cancel.textContent = "Close";
+      dialog.addEventListener("close", () => document.dispatchEvent(new Event("moorage-changed")));
       return;
     }
     dialog.close();
-    say(`Deleted ${gone.length} ${onlyTags.checked ? "tags" : "images"}.`);
+    say(`Deleted ${done === gone.length ? "" : `${done} of `}${count(gone.length, words[0], words[1])}.`);
     const here = toRepository(name);
-    if (location.hash === here) document.dispatchEvent(new Event("moorage-changed"));
-    else location.hash = here;
+    if (location.hash.split("?")[0] === here) document.dispatchEvent(new Event("moorage-changed"));
+    // In place of an image that is gone: back does not lead there.
+    else location.replace(here);
   };
   await write().catch(refused);
 }
@@ -610,7 +702,7 @@ async function deletion(name, rows) {
 function dependants(image) {
   const named = image.named_by ?? [];
   return make("li", {}, make("span", { class: "mono" }, short(image.digest)),
-    image.tags.length ? [": ", image.tags.length > 1 ? "tags " : "tag ", make("b", {}, image.tags.join(", "))] : "", " ", ...running(image.runs),
+    image.tags.length ? [": ", image.tags.length > 1 ? "tags " : "tag ", make("b", {}, image.tags.join(", "))] : "", ...image.runs?.length ? [" ", ...running(image.runs)] : [],
     image.referrers ? `; ${count(image.referrers, "other manifest refers", "other manifests refer")} to it` : "",
     named.length ? make("span", { class: "waste" }, `; ${count(named.length, "index names", "indexes name")} it, and can't be pulled whole without it`) : "");
 }

@@ -216,6 +216,43 @@ def some_facts(number: int) -> CatalogFacts:
     )
 
 
+def seed_odd(seeder: Seeder, name: str) -> None:
+    """Push artifacts of all kinds, names as long as they may be, and what can't be read."""
+    empty = seeder.blob(name, b"{}", "application/vnd.oci.empty.v1+json")
+    long = {
+        "Labels": {"l" * 90: "v" * 400},
+        "Env": ["PATH=" + "/usr/bin:" * 40],
+        "Cmd": ["x" * 200],
+    }
+    config = {"os": "linux", "config": long, "history": [{"created_by": "RUN " + "y" * 300}]}
+    for tag, kind, body in (
+        ("t" * 128, CONFIG, json.dumps(config).encode()),
+        ("helm", "application/vnd.cncf.helm.config.v1+json", b"{}"),
+        ("wasm", "application/vnd.wasm.config.v0+json", b"{}"),
+        ("unreadable", CONFIG, b"no JSON"),
+        ("typed", f"application/vnd.{'x' * 90}", b"{}"),
+    ):
+        document = {"schemaVersion": 2, "mediaType": IMAGE, "layers": [empty]}
+        seeder.manifest(name, tag, {**document, "config": seeder.blob(name, body, kind)})
+    image = seeder.image(name, None, b"attested")
+    attests = {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image["digest"],
+    }
+    platform = {"os": "linux", "architecture": "amd64"}
+    nowhere = {"os": "unknown", "architecture": "unknown"}
+    attestation = seeder.image(name, None, b"in-toto", arch="unknown")
+    index = {"schemaVersion": 2, "mediaType": INDEX}
+    many = [
+        {**image, "platform": platform},
+        {**attestation, "platform": nowhere, "annotations": attests},
+    ]
+    whole = seeder.manifest(name, "many", {**index, "manifests": many})
+    inner = [{**whole, "platform": platform}]
+    seeder.manifest(name, "nested", {**index, "manifests": inner})
+    seeder.manifest(name, "empty", {**index, "manifests": []})
+
+
 def seed(seeder: Seeder) -> str:
     """Push what the tests look at; returns the digest of what runs."""
     shop = "shop/checkout"

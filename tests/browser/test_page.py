@@ -221,7 +221,7 @@ def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     expect(page.locator("main")).to_contain_text("No tags.")
     assert request(open_registry, "GET", f"/v2/{name}/manifests/one")[0] == 404
 
-    page.get_by_role("link", name="History").click()
+    page.get_by_role("link", name="History", exact=True).click()
     rows = page.locator("tbody tr")
     deleted = rows.filter(has_text="one").filter(has_text="in the trash")
     deleted.get_by_role("button", name="Restore").first.click()
@@ -274,10 +274,13 @@ def test_what_runs_is_deleted_by_a_second_tick_alone(
     expect(page.locator("main")).to_contain_text("No tags.")
 
 
-def test_ten_thousand_tags_and_a_thousand_repositories(page: Page) -> None:
+def test_ten_thousand_tags_and_a_thousand_repositories(
+    page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The first rows come within a second, by one request each; so do the next ones.
 
-    That is without what the emulator of DynamoDB takes: it looks at all rows for each query.
+    That is without what the emulator of DynamoDB takes: it looks at all rows for each query. The
+    times are printed, even if all is well.
     """
     name = "team-0000/service"
     with daemons.start_moorage() as running:
@@ -302,7 +305,9 @@ def test_ten_thousand_tags_and_a_thousand_repositories(page: Page) -> None:
                     whole = time.monotonic() - began
                 assert asked == [asked_for]
                 seconds.append((whole - rows.query_seconds(queries), whole))
-            print(f"{at}: first rows after {min(seconds)[0]:.2f} s, of {min(seconds)[1]:.2f} s")
+            without, whole = min(seconds)
+            with capsys.disabled():
+                print(f"\n{at}: first rows after {without:.2f} s; with the emulator {whole:.2f} s")
             assert min(seconds)[0] < 1
             with requests_of(page) as asked:
                 page.get_by_role("button", name="Show more").click()
