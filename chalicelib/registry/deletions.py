@@ -193,9 +193,10 @@ class Deletions:
             *metadata.get_links(repository, list(blobs)).values(),
             *metadata.get_links(bodies_of(repository), list(large)).values(),
         ]
-        own = Counter(link.digest for link in links)
         sizes = {link.digest: link.size for link in links}
-        records = metadata.get_records(list(own))
+        records = metadata.get_records(list(sizes))
+        counted = [each for each in links if each.digest in records]
+        own = Counter(each.digest for each in counted if records[each.digest].counts(each))
         freed = [digest for digest, record in records.items() if record.links <= own[digest]]
         return sum(sizes.values()), sum(sizes[digest] for digest in freed)
 

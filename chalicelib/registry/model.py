@@ -25,15 +25,21 @@ class Link:
     """A fresh random value at each write."""
     mark: str | None = None
     """The nonce of a collector that is about to decide on this link; None when unmarked."""
+    count_id: str | None = None
+    """Which record counts it: see Record."""
     recorded: bool = True
-    """Not stored: False if the blob's record was looked for with the link, and is lost."""
+    """Not stored: False if the record was read with the link, and is lost, or counts it not."""
     content: bytes | None = None
     """Not stored: the blob's bytes, if its record was read with the link and has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A blob as the whole registry sees it; `links` counts the repositories that link to it."""
+    """A blob as the whole registry sees it; `links` counts the repositories that link to it.
+
+    A record that is made where another one was lost does not know the links that the lost one
+    counted. So each is made with a `count_id` of its own, and a link that it counts has the same.
+    """
 
     digest: Digest
     key: str
@@ -41,8 +47,14 @@ class Record:
     links: int
     released_at: float | None = None
     """When the youngest of the links that are gone was relied on last; None if none is noted."""
+    count_id: str | None = None
+    """Of the links that it counts; None for those of 0.1, as of their records."""
     content: bytes | None = None
     """The bytes, of a small blob that came in one request; None: the object alone has them."""
+
+    def counts(self, link: Link) -> bool:
+        """Whether it counts a link."""
+        return self.count_id == link.count_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,12 +247,12 @@ class MetadataStore(Protocol):
 
         With `key` None only a link to a record that is live already may be made: where there is
         no record, RecordMissingError is raised and nothing was written.
-        Record absent: put with `key`, `content` and links 1. Record live: links + 1, its key
-        stays, and the link names that key. Record live whose object is gone, as `is_there` says of
-        its key: the record names `key` from now on, and so do all links of all repositories.
-        Link there already: only touched. The session is written in the same transaction,
-        conditional on `before`'s state and fence, with `published_key` the key that the record
-        names. Tries "all new" first, without reading.
+        Record absent: put with `key`, `content`, links 1 and a fresh `count_id`. Record live: links
+        + 1, its key stays, and the link names that key. Record live whose object is gone, as
+        `is_there` says of its key: the record names `key` from now on, and so do all links of all
+        repositories. Link there already: only touched, and counted if the record did not know it.
+        The session is written in the same transaction, conditional on `before`'s state and fence,
+        with `published_key` the key that the record names. Tries "all new" first, without reading.
 
         A session whose own key is the one published, and whose `after` has an expires_at, has
         nothing to remove: it gets no sweep_at. One whose own key is not gets no expires_at.
@@ -268,8 +268,15 @@ class MetadataStore(Protocol):
     ) -> Link | None:
         """Link a live blob into a repository (mount); links + 1 in one transaction.
 
-        A link that is there already is touched. None if no record is live. `covered` is as in
-        `publish`.
+        A link that is there already is touched, and counted if it was not. None if no record is
+        live. `covered` is as in `publish`.
+        """
+
+    def count_link(self, link: Link, record: Record, now: float) -> Link | None:
+        """Let a record count a link that it does not know, in ONE transaction: the link is touched.
+
+        None, and nothing is written, if the link is not as it was read, and not counted, or the
+        record names another key.
         """
 
     def touch_link(self, link: Link, now: float) -> bool:

@@ -83,7 +83,10 @@ def reported(report: CollectReport) -> Iterator[str]:
         yield f"looked at {_plural(report.repositories, 'repository', 'repositories')}"
     yield f"deleted {', '.join(done)}: {_freed(report.freed)}"
     if report.healed:
-        yield f"removed {_plural(report.healed, 'link')} without a record"
+        healed = _plural(
+            report.healed, "link that no record counted", "links that no record counted"
+        )
+        yield f"mended {healed}: it was removed, or is counted now"
     if report.left:
         stay = _plural(len(report.left), "was to go and stays", "were to go and stay")
         yield f"{stay}, for somebody uses it again:"

@@ -14,7 +14,7 @@ import math
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 from chalicelib.digest import Digest, Hasher
@@ -107,6 +107,7 @@ from chalicelib.stores.dynamodb.collection import CollectedItems
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
 from chalicelib.stores.dynamodb.in_use import DynamoInUseStore
 from chalicelib.stores.dynamodb.keys import (
+    link_key,
     manifest_key,
     record_key,
     session_key,
@@ -299,6 +300,50 @@ def a_link_counted_meanwhile() -> None:
         raise Violation(f"{record} counts a link that was deleted")
 
 
+def _remade(*, has_id: bool) -> tuple[TablesWorld, MetadataStore]:
+    """Lose the record of a blob of two repositories; the push of one of them makes another."""
+    world, digest = TablesWorld(), Digest.of(TEXT)
+    client, metadata = Stage(world, Ledger()).client(), world.ports(Gate()).metadata
+    client.push(HOME, Upload(TEXT, whole=True))
+    metadata.add_link(AWAY, digest, world.clock.now())
+    store: Any = metadata
+    store._dynamo.write(Delete(store._registry, record_key(digest)))  # noqa: SLF001 - no operation does that
+    if not has_id:
+        row = link_key(AWAY, digest)
+        anyhow, gone = Clause("attribute_exists(#pk)"), ("count_id",)
+        store._dynamo.write(Update(store._registry, row, anyhow, remove=gone))  # noqa: SLF001 - likewise
+    client.push(HOME, Upload(TEXT, whole=True))
+    return world, metadata
+
+
+def a_link_of_a_lost_record() -> None:
+    """Delete a link that a record counted which is lost: the record made since counts on."""
+    for has_id in (True, False):
+        _, metadata = _remade(has_id=has_id)
+        deleted = metadata.delete_link(AWAY, Digest.of(TEXT))
+        record = metadata.get_record(Digest.of(TEXT))
+        if not deleted or record is None or record.links != 1:
+            raise Violation(f"{record} counted off a link that it had not counted")
+
+
+def a_link_whose_record_comes_back() -> None:
+    """Delete a link whose lost record comes back meanwhile, by a hand: it is counted off there."""
+    world, metadata = _remade(has_id=True)
+    digest = Digest.of(TEXT)
+    link = metadata.get_link(AWAY, digest)
+
+    def back(call: Call) -> Any:  # noqa: ANN401 - as any act
+        count_id = {"S": str(link and link.count_id)}
+        world.spoil(record_key(digest), count_id=count_id, links={"N": "2"})
+        return call()
+
+    # The third request, number 2, is the deletion that has seen the other record.
+    world.ports(Gate({2: back})).metadata.delete_link(AWAY, digest)
+    record = metadata.get_record(digest)
+    if record is None or record.links != 1:
+        raise Violation(f"{record} counts a link that was deleted")
+
+
 def a_touch_that_is_late() -> None:
     """Touch a link that another request has touched later: the later time stays."""
     world, digest = TablesWorld(), Digest.of(TEXT)
@@ -394,6 +439,29 @@ def a_record_that_is_lost() -> None:
     garbage.once(stage.client(), None)
     if record.key not in stage.world.snapshot().objects:
         raise Violation("an object that a link names was deleted, as its record is lost")
+
+
+def a_record_that_is_made_anew() -> None:
+    """Make a lost record anew by a push, and delete there: another repository keeps its bytes."""
+    world, metadata = _remade(has_id=True)
+    digest, store = Digest.of(TEXT), cast("Any", metadata)
+    (old,) = metadata.get_links(AWAY, [digest]).values()
+    session = session_key(old.key.split("/")[1])
+    store._dynamo.write(Delete(store._uploads, session))  # noqa: SLF001 - as DynamoDB does in time
+    world.clock.sleep(garbage.WEEK)
+    for repository in (HOME, AWAY):
+        if link := metadata.get_link(repository, digest):
+            metadata.touch_link(link, world.clock.now())
+    collector = Stage(world, Ledger()).registry().collector
+    collector.run(world.clock.now() + 600)
+    metadata.delete_link(HOME, digest)
+    world.clock.sleep(garbage.WEEK)
+    if link := metadata.get_link(AWAY, digest):
+        metadata.touch_link(link, world.clock.now())
+    collector.run(world.clock.now() + 600)
+    left = metadata.get_link(AWAY, digest)
+    if left is None or left.key not in world.snapshot().objects:
+        raise Violation(f"{left} names bytes that are gone")
 
 
 def a_record_renamed() -> None:
@@ -874,6 +942,9 @@ CLAUSES = [
     clause("ABSENT", blobs, failed=["mount"], raced=["mount, mount"]),
     clause("STILL_COUNTED", blobs, checked=[a_link_without_count]),
     clause("NOT_COUNTED", blobs, checked=[a_link_counted_meanwhile]),
+    clause("NO_COUNT_ID", blobs, checked=[a_link_of_a_lost_record]),
+    clause("counting", blobs, checked=[a_link_of_a_lost_record]),
+    clause("not_counting", blobs, checked=[a_link_whose_record_comes_back]),
     clause("ABSENT", collection, checked=[a_collector_that_was_overtaken]),
     clause("NO_LINKS", collection, raced=["collect, push to another repository"]),
     clause("NO_RELEASE", collection, checked=[a_release_that_is_noted_twice]),
@@ -2352,8 +2423,13 @@ def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> boo
     return True
 
 
-@rule("no link lacks its record", "without_record", Links, checked=[a_record_that_is_lost])
-def _(_: Original, *_what: object) -> list[Digest]:
+@rule(
+    "no link is uncounted",
+    "uncounted",
+    Links,
+    checked=[a_record_that_is_lost, a_record_that_is_made_anew],
+)
+def _(_: Original, *_what: object) -> list[object]:
     return []
 
 

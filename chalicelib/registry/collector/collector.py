@@ -81,7 +81,7 @@ class _Run:
     errors: int = 0
     began_at: float | None = None
     all_recorded: bool = True
-    """False once a link has no record, or may have none."""
+    """False once a link was met that no record counted, or may have been one."""
 
     def report(self, *, finished: bool) -> CollectReport:
         return CollectReport(
@@ -325,14 +325,25 @@ class Collector:
         return became.swept
 
     def _look_for_records(self, seen: SeenHome, run: _Run) -> None:
-        """Report links that stay and have no record: of a thirtieth each day, of all at times."""
+        """Count links that stay and have another record than their own; report those without one.
+
+        Of a thirtieth each day, of all at times. What a listing finds after a link was counted, no
+        preview has said: the next pass lists.
+        """
         are_recorded = False
         with self._surviving(f"looking for the records of {seen.home}", run):
-            lost = self._links.without_record(seen.home, seen.asked)
-            for digest in lost:
-                run.lose(f"{seen.home} links to {digest}, which has no record: push it again")
+            found = self._links.uncounted(seen.home, seen.asked)
+            for link, record in found:
+                if record is None:
+                    lost = f"{seen.home} links to {link.digest}, which has no record"
+                    run.lose(f"{lost}: push it again")
+                elif self._links.count(link, record):
+                    _log.warning("%s links to %s: counted now", seen.home, link.digest)
+                    run.healed += 1
+                else:
+                    _log.warning("%s links to %s: not counted yet", seen.home, link.digest)
             # A row that can't be read may be such a link.
-            are_recorded = not lost and seen.damaged is None
+            are_recorded = not found and seen.damaged is None
         run.all_recorded = run.all_recorded and are_recorded
 
     def _to_judge(self, row: ScannedRow, day: Day, run: _Run) -> list[Record]:
@@ -382,7 +393,7 @@ class Collector:
 
         Each finding comes when it is found. A skipped repository is a finding, too.
         """
-        going: Counter[Digest] = Counter()
+        going: Counter[tuple[Digest, str | None]] = Counter()
         used: dict[Digest, float] = {}
         all_recorded = True
         day = self._day(asks_all=True)
@@ -395,18 +406,19 @@ class Collector:
                 old = self._unnamed(found)
             except UnknownReferencesError as error:
                 yield GarbageFinding(FindingKind.SKIPPED, found.home, None, None, 0, str(error))
-            lost = set(self._links.without_record(found.home, found.asked))
-            if found.damaged is not None or lost - {link.digest for link in old}:
+            uncounted = {link.digest for link, _ in self._links.uncounted(found.home, found.asked)}
+            if found.damaged is not None or uncounted - {link.digest for link in old}:
                 all_recorded = False
             for link in old:
-                going[link.digest] += 1
+                going[link.digest, link.count_id] += 1
                 used[link.digest] = max(link.touched_at, used.get(link.digest, 0.0))
                 reason = "no manifest names it, and nobody has relied on it of late"
                 yield _of_link(link, reason)
-        for digests in _batches(list(going), BATCH_KEYS):
+        for digests in _batches(list(used), BATCH_KEYS):
             for digest, record in self._metadata.get_records(digests).items():
                 at = max(used[digest], record.released_at or 0.0)
-                after = replace(record, links=record.links - going[digest], released_at=at)
+                counted = record.links - going[digest, record.count_id]
+                after = replace(record, links=counted, released_at=at)
                 if self._records.is_over(after, day.now):
                     yield _of_record(record, "all repositories that link to it lose their links")
         if all_recorded:

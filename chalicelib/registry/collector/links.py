@@ -17,7 +17,7 @@ from functools import partial
 from chalicelib.descriptor import parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestInvalidError
-from chalicelib.registry.model import Link, Manifest, bodies_of, owner_of_bodies
+from chalicelib.registry.model import Link, Manifest, Record, bodies_of, owner_of_bodies
 from chalicelib.registry.outcomes import ObjectMissingError, Sweep
 from chalicelib.registry.service import Ports
 
@@ -99,16 +99,27 @@ class Links:
         kept = self._metadata.get_manifests(repository, [link.digest for link in links])
         return [link for link in links if link.digest not in kept]
 
-    def without_record(self, home: str, digests: Sequence[Digest]) -> list[Digest]:
-        """Return which of some digests a home links to, while no record names their objects."""
-        missing = self._not_recorded(digests)
-        links = self._metadata.get_links(home, missing) if missing else {}
+    def uncounted(self, home: str, links: Sequence[Link]) -> list[tuple[Link, Record | None]]:
+        """Return those of a home's links that no record counts, with the record that there is."""
+        suspects = [link.digest for link, _ in self._not_counted(links)]
+        now = self._metadata.get_links(home, suspects) if suspects else {}
         # A link that has come meanwhile has brought its record.
-        return self._not_recorded(list(links))
+        return self._not_counted(list(now.values()))
 
-    def _not_recorded(self, digests: Sequence[Digest]) -> list[Digest]:
-        recorded = self._metadata.get_records(digests) if digests else {}
-        return [digest for digest in digests if digest not in recorded]
+    def count(self, link: Link, record: Record) -> bool:
+        """Let a record count a link that it does not know; False if its object is not there.
+
+        False, too, if one of them changes meanwhile. The link names that object from then on.
+        """
+        if not self._ports.is_there(record.key):
+            return False
+        return self._metadata.count_link(link, record, link.touched_at) is not None
+
+    def _not_counted(self, links: Sequence[Link]) -> list[tuple[Link, Record | None]]:
+        digests = [link.digest for link in links]
+        records = self._metadata.get_records(digests) if digests else {}
+        found = [(link, records.get(link.digest)) for link in links]
+        return [(link, record) for link, record in found if not (record and record.counts(link))]
 
     def _named(self, home: str, digests: set[Digest]) -> AbstractSet[Digest]:
         """Return which of some digests a home's manifests name now, strongly consistent."""

@@ -84,7 +84,7 @@ class CollectReport:
     skipped: Mapping[str, str]
     """Repositories of which nothing was deleted, and why."""
     healed: int
-    """Links without a record that were deleted alone."""
+    """Links that no record counted, and that were deleted alone, or are counted now."""
     lost: Sequence[str]
     """Blobs that are named, and whose record or object is gone."""
     errors: int

@@ -58,8 +58,8 @@ class SeenHome:
     """The manifests whose rows don't say what they name."""
     damaged: str | None = None
     """Why one of its rows can't be read."""
-    due: list[Digest] = field(default_factory=list)
-    """Of its other links, the digests whose records are looked at on this day."""
+    due: list[Link] = field(default_factory=list)
+    """Those of its other links whose records are looked at on this day."""
     tags: int = 0
     states: Counter[ManifestState] = field(default_factory=Counter)
     linked_bytes: int = 0
@@ -74,7 +74,7 @@ class SeenHome:
                 if link.touched_at <= self.day.before:
                     self.old[link.digest] = link
                 else:
-                    self._note(link.digest)
+                    self._note(link)
             case Manifest() as manifest:
                 self._add_manifest(manifest)
             case TagRow():
@@ -94,17 +94,18 @@ class SeenHome:
 
     def name(self, digest: Digest) -> None:
         """Note that a manifest names a digest."""
-        if self.old.pop(digest, None) is not None:
-            self._note(digest)
+        link = self.old.pop(digest, None)
+        if link is not None:
+            self._note(link)
 
-    def _note(self, digest: Digest) -> None:
-        if self.day.asks_all or self.day.has_turn(digest):
-            self.due.append(digest)
+    def _note(self, link: Link) -> None:
+        if self.day.asks_all or self.day.has_turn(link.digest):
+            self.due.append(link)
 
     @property
-    def asked(self) -> list[Digest]:
-        """Return the digests whose records are asked for: before a listing, of all links."""
-        return [*self.due, *self.old] if self.day.asks_all else self.due
+    def asked(self) -> list[Link]:
+        """Return the links whose records are asked for: before a listing, all of them."""
+        return [*self.due, *self.old.values()] if self.day.asks_all else self.due
 
     def facts(self, waste: int | None) -> RepositoryFacts:
         """Return what is known of a repository."""

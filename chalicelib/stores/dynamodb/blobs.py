@@ -2,7 +2,9 @@
 
 The record says which object has the bytes. A link names it too, as it was when the link was written
 last: where the two differ, the record was healed since by a push to another repository.
-A record's `links` is exact: it changes only in the transaction that makes or removes a link.
+A record's `links` is exact: it changes only in the transaction that makes or removes a link with
+its `count_id`. A link with another one was counted by a record that is lost: it counts for nothing
+until it is written next.
 Publishing writes record, link and session in one transaction, which has a form for each case: all
 new, record live, record without its object, link there. The likeliest is tried first without
 reading, and the items that it finds say which is next. This module must never write one of the
@@ -55,6 +57,12 @@ STILL_COUNTED = Clause("#links >= :one", _ONE)
 NOT_COUNTED = Clause("attribute_not_exists(#links) OR #links < :one", _ONE)
 """There is no record, or it counts no link."""
 
+NO_COUNT_ID = Clause("attribute_not_exists(#count_id)")
+"""The record is one of 0.1."""
+
+_ID = 12
+"""Digits of a count_id, which has to differ from those of other records of the same digest."""
+
 _SESSION, _LINK, _RECORD, _HELD = range(4)
 """The place of each action in the transaction that publishes."""
 
@@ -81,9 +89,23 @@ def not_released_since(at: float) -> Clause:
     return Clause("attribute_not_exists(#released_at)") | earlier
 
 
+def counting(link: Link) -> Clause:
+    """The record counts this link among others, or would if it were there."""
+    if link.count_id is None:
+        return NO_COUNT_ID
+    return Clause("#count_id = :count_id", {"count_id": codec.TEXT.encode(link.count_id)})
+
+
+def not_counting(link: Link) -> Clause:
+    """The record does not know this link: another one, which is lost, has counted it."""
+    if link.count_id is None:
+        return Clause("attribute_exists(#count_id)")
+    return NO_COUNT_ID | Clause("#count_id <> :other", {"other": codec.TEXT.encode(link.count_id)})
+
+
 def likely_record(link: Link) -> Record:
     """Return a record as it most likely is, where it has not been read: it counts the link."""
-    return Record(link.digest, link.key, link.size, links=1)
+    return Record(link.digest, link.key, link.size, links=1, count_id=link.count_id)
 
 
 class _LinkAndRecord(NamedTuple):
@@ -93,13 +115,21 @@ class _LinkAndRecord(NamedTuple):
     record: Record | None = None
 
     @property
+    def is_counted(self) -> bool:
+        """Whether link and record are both there, and the record counts the link."""
+        return self.link is not None and self.record is not None and self.record.counts(self.link)
+
+    @property
     def linked(self) -> Link | None:
         """The link, naming the object that the record names."""
         if self.link is None:
             return None
         if self.record is None:
             return replace(self.link, recorded=False)
-        return replace(self.link, key=self.record.key, content=self.record.content)
+        record = self.record
+        return replace(
+            self.link, key=record.key, recorded=record.counts(self.link), content=record.content
+        )
 
 
 class _Publication(NamedTuple):
@@ -171,7 +201,9 @@ class BlobItems(UsageItems):
         """See MetadataStore.add_link; raises UnavailableError if others keep changing both."""
         for _ in range(TRIES):
             found = self._look(repository, digest)
-            if found.linked is not None:
+            if found.link is not None and found.record is not None and not found.is_counted:
+                added = self.count_link(found.link, found.record, now)
+            elif found.linked is not None:
                 added = self._touched(found.linked, now)
             elif found.record is not None:
                 added = self._linked(repository, found.record, now, covered)
@@ -184,6 +216,17 @@ class BlobItems(UsageItems):
     def touch_link(self, link: Link, now: float) -> bool:
         """See MetadataStore.touch_link; raises UnavailableError if others keep changing it."""
         return self._touched(link, now) is not None
+
+    def count_link(self, link: Link, record: Record, now: float) -> Link | None:
+        counted = replace(link, key=record.key, count_id=record.count_id, recorded=True)
+        try:
+            touched = self._touch(counted, now)
+            self._dynamo.transact([touched, self._counted(record.digest, record.key)])
+        except TransactionRefusedError as refused:
+            found = LINK.decode_found(refused.items.get(0))
+            # Counted meanwhile: by this very call, or by another.
+            return found if found is not None and record.counts(found) else None
+        return counted
 
     def delete_link(self, repository: str, digest: Digest) -> bool:
         key = link_key(repository, digest)
@@ -251,17 +294,23 @@ class BlobItems(UsageItems):
         return found
 
     def _touch(self, link: Link, now: float) -> Update:
-        """Touch a link that is still as it was read, and let it name `link.key`."""
+        """Touch a link that is still as it was read, and let it have `link.key` and its count.
+
+        One that the record does not count keeps its own key: the record may end, and its object.
+        """
+        named = {"key": codec.TEXT.encode(link.key)} if link.recorded else {}
+        counted = {} if link.count_id is None else {"count_id": codec.TEXT.encode(link.count_id)}
         return Update(
             self._registry,
             link_key(link.repository, link.digest),
             at_version(link.version),
             set={
-                "key": codec.TEXT.encode(link.key),
+                **named,
                 "touched_at": codec.TIME.encode(max(link.touched_at, now)),
                 "version": codec.TEXT.encode(self._new_id()),
+                **counted,
             },
-            remove=("mark",),
+            remove=("mark",) if counted else ("mark", "count_id"),
         )
 
     def _touched(self, link: Link, now: float) -> Link | None:
@@ -293,7 +342,15 @@ class BlobItems(UsageItems):
         self, repository: str, record: Record, now: float, covered: Covered | None
     ) -> Link | None:
         """Link to a live record; None if link or record are no longer as they were read."""
-        link = Link(repository, record.digest, record.size, record.key, now, self._new_id())
+        link = Link(
+            repository,
+            record.digest,
+            record.size,
+            record.key,
+            now,
+            self._new_id(),
+            count_id=record.count_id,
+        )
         changes: list[Change] = [
             self._link_put(link),
             self._counted(record.digest, record.key),
@@ -315,12 +372,14 @@ class BlobItems(UsageItems):
         where, at = record_key(link.digest), link.touched_at
         key = link_key(link.repository, link.digest)
         gone = Delete(self._registry, key, at_version(link.version))
-        if record is None or record.links < 1:
-            return gone, ConditionCheck(self._registry, where, NOT_COUNTED)
+        if record is None or record.links < 1 or not record.counts(link):
+            uncounted = NOT_COUNTED | not_counting(link)
+            return gone, ConditionCheck(self._registry, where, uncounted)
+        clause = STILL_COUNTED & counting(link)
         if record.released_at is not None and record.released_at >= at:
-            return gone, Update(self._registry, where, STILL_COUNTED, add={"links": -1})
+            return gone, Update(self._registry, where, clause, add={"links": -1})
         released = {"released_at": codec.TIME.encode(at)}
-        clause = STILL_COUNTED & not_released_since(at)
+        clause &= not_released_since(at)
         return gone, Update(self._registry, where, clause, set=released, add={"links": -1})
 
     def _form(
@@ -344,16 +403,20 @@ class BlobItems(UsageItems):
             if unbegun
             else update_of(self._uploads, publication.before, written)
         ]
+        made = record or Record(
+            claim, live, size, 1, count_id=self._new_id()[:_ID], content=publication.content
+        )
         if link is not None:
-            changes.append(self._touch(replace(link, key=live), now))
+            counted = replace(link, key=live, count_id=made.count_id)
+            changes.append(self._touch(counted, now))
         else:
-            changes.append(self._link_put(Link(repository, claim, size, live, now, self._new_id())))
+            new = Link(repository, claim, size, live, now, self._new_id(), count_id=made.count_id)
+            changes.append(self._link_put(new))
         if record is None:
-            first = RECORD.encode(Record(claim, live, size, links=1, content=publication.content))
-            changes.append(Put(self._registry, record_key(claim), first, ABSENT))
+            changes.append(Put(self._registry, record_key(claim), RECORD.encode(made), ABSENT))
         elif healed:
-            changes.append(self._healed(record, live, links=0 if link else 1))
-        elif link is None:  # else the record counts it already
+            changes.append(self._healed(record, live, links=0 if known.is_counted else 1))
+        elif not known.is_counted:
             changes.append(self._counted(claim, live))
         if publication.covered is not None and link is None:
             changes.append(self._added(repository, publication.covered, size, 0))

@@ -105,7 +105,7 @@ class CollectedItems(ManifestItems):
                     return Sweep.SWEPT if refused.items[0] is None else Sweep.USED
                 record = RECORD.decode_found(refused.items[1])
             else:
-                counted = record is not None and record.links > 0
+                counted = record is not None and record.links > 0 and record.counts(link)
                 return Sweep.SWEPT if counted else Sweep.UNCOUNTED
         raise UnavailableError(f"others keep changing the links to {link.digest}")
 

@@ -99,6 +99,7 @@ LINK = Schema(
         Field("touched_at", codec.TIME),
         Field("version", codec.TEXT),
         Field("mark", codec.TEXT, optional=True),
+        Field("count_id", codec.TEXT, optional=True),
     ),
 )
 
@@ -110,6 +111,7 @@ RECORD = Schema(
         Field("size", codec.WHOLE),
         Field("links", codec.WHOLE),
         Field("released_at", codec.TIME, optional=True),
+        Field("count_id", codec.TEXT, optional=True),
         Field("content", codec.BINARY, optional=True),
     ),
 )

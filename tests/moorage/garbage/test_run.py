@@ -166,7 +166,7 @@ def test_a_link_without_its_record_is_removed_and_said(
     """That nothing names it is enough."""
     delete_row(registry, record_key(Digest.of(UNNEEDED)))
     done = moorage(f"gc {at}")
-    assert "removed 1 link without a record" in done.err
+    assert "mended 1 link that no record counted" in done.err
     key = key_attributes(link_key(NAME, Digest.of(UNNEEDED)))
     answer = registry.dynamodb.get_item(TableName=registry.registry_table, Key=key)
     assert "Item" not in answer

@@ -19,8 +19,10 @@ from tests.chalicelib.registry.collector.pushing import (
     DAY,
     LIMITS,
     NAME,
+    OTHER,
     Shop,
     before,
+    index,
     record,
 )
 from tests.support.registries import UPLOADS
@@ -165,6 +167,92 @@ def test_a_lost_record_is_made_anew_by_a_push_of_the_image(shop: Shop) -> None:
     assert shop.objects[made.key] == b"layer"
 
 
+def test_a_link_that_a_remade_record_does_not_know_is_counted_by_the_next_pass(shop: Shop) -> None:
+    """Until then nothing is listed; a pull and a delete of either repository harm no other."""
+    for name in (NAME, OTHER):
+        shop.push(b"layer", name=name)
+    old = record(shop, LAYER).key
+    shop.drop(record_key(LAYER))
+    shop.wait(30 * DAY)
+    shop.memory.tables.delete_item(TableName=UPLOADS, Key={"session": {"S": old.split("/")[1]}})
+    shop.objects[STRAY] = b"stray"
+    shop.push(b"layer")
+    (skipped,) = shop.collector.preview()
+    assert (skipped.kind, skipped.repository) == (FindingKind.SKIPPED, None)
+    done = shop.collector.run(shop.time + 600)
+    assert (done.healed, done.lost, done.errors, done.objects) == (1, (), 0, 0)
+    assert record(shop, LAYER).links == 2
+    assert shop.metadata.get_links(OTHER, [LAYER])[LAYER].key == record(shop, LAYER).key != old
+    assert {old, STRAY} <= shop.objects.keys()
+    shop.wait(DAY)
+    assert {each.key for each in shop.collector.preview()} == {old, STRAY}
+    assert shop.collector.run(shop.time + 600).objects == 2
+    shop.registry.blobs.delete(NAME, LAYER)
+    shop.wait(LIMITS.record_grace)
+    assert shop.collect().records == 0
+    assert shop.registry.blobs.read(shop.registry.blobs.find(OTHER, LAYER)) == b"layer"
+
+
+@pytest.mark.parametrize("ends", ["pusher", "other"])
+def test_a_remade_record_is_never_ended_by_a_link_that_it_does_not_count(
+    shop: Shop, ends: str
+) -> None:
+    """Whichever repository lets its link go first, the other one keeps its bytes."""
+    names = {"pusher": NAME, "other": OTHER}
+    for name in names.values():
+        shop.blob(b"layer", name)
+    shop.drop(record_key(LAYER))
+    shop.blob(b"layer", NAME)
+    assert record(shop, LAYER).links == 1
+    gone = names.pop(ends)
+    (kept,) = names.values()
+    shop.registry.blobs.delete(gone, LAYER)
+    # A mount may touch the link that it is from.
+    assert shop.registry.blobs.mount("team/third", kept, LAYER)
+    shop.registry.blobs.delete("team/third", LAYER)
+    shop.wait(LIMITS.record_grace)
+    shop.put(index(blobs=(b"layer",)), name=kept)
+    for _ in range(40):
+        shop.wait(DAY)
+        shop.collector.run(shop.time + 600)
+    assert shop.registry.blobs.read(shop.registry.blobs.find(kept, LAYER)) == b"layer"
+
+
+def test_a_link_is_not_given_to_a_record_whose_object_is_gone(shop: Shop) -> None:
+    """Its own key names the bytes that there are."""
+    for name in (NAME, OTHER):
+        shop.push(b"layer", name=name)
+    old = record(shop, LAYER).key
+    shop.drop(record_key(LAYER))
+    shop.push(b"layer")
+    del shop.objects[record(shop, LAYER).key]
+    done = shop.collect()
+    assert (done.healed, done.finished) == (0, True)
+    assert (record(shop, LAYER).links, shop.objects[old]) == (1, b"layer")
+    assert shop.metadata.get_links(OTHER, [LAYER])[LAYER].key == old
+
+
+@pytest.mark.parametrize("how", ["push", "mount"])
+def test_a_client_is_told_that_a_link_is_not_counted_and_its_push_counts_it(
+    shop: Shop, how: str
+) -> None:
+    """As for a link without a record: a HEAD has it sent, or mounted, again."""
+    for name in (NAME, OTHER):
+        shop.blob(b"layer", name)
+    shop.drop(record_key(LAYER))
+    shop.blob(b"layer", NAME)
+    blobs = shop.registry.blobs
+    with pytest.raises(BlobUnknownError):
+        blobs.stat(OTHER, LAYER)
+    assert blobs.read(blobs.find(OTHER, LAYER)) == b"layer"
+    if how == "push":
+        shop.blob(b"layer", OTHER)
+    else:
+        assert blobs.mount(OTHER, NAME, LAYER)
+    assert record(shop, LAYER).links == 2
+    assert blobs.stat(OTHER, LAYER).key == record(shop, LAYER).key
+
+
 @pytest.mark.parametrize("how", ["body", "skipped", "damaged"])
 def test_links_of_each_home_are_asked_about(shop: Shop, how: str) -> None:
     """Of manifests' bodies, and those that stay as what a manifest names is not known."""
@@ -194,7 +282,7 @@ def test_what_could_not_be_asked_is_not_known_to_be_recorded(shop: Shop) -> None
     """An error is no answer: the pass makes no listing, and the next one does."""
     shop.push(b"layer")
     shop.objects[STRAY] = b"stray"
-    with mock.patch.object(Links, "without_record", side_effect=UnavailableError):
+    with mock.patch.object(Links, "uncounted", side_effect=UnavailableError):
         done = shop.collector.run(shop.time + 600)
     assert (done.errors, done.finished) == (1, True)
     assert STRAY in shop.objects

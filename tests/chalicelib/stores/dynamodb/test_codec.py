@@ -49,8 +49,8 @@ SUBJECT = Digest.of(b"subject")
 
 FULL: list[tuple[Schema[Any], object]] = [
     (SESSION, a_full_session()),
-    (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark")),
-    (RECORD, Record(DIGEST, "key", 1, 2, NOW, b"\x00")),
+    (LINK, Link("a", DIGEST, 1, "key", NOW, "version", "mark", "count")),
+    (RECORD, Record(DIGEST, "key", 1, 2, NOW, "count", b"\x00")),
     (GARBAGE, Garbage("key", DIGEST, 1, NOW)),
     (
         COLLECTOR_STATE,

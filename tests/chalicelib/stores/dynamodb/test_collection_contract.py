@@ -172,6 +172,58 @@ def test_a_swept_link_is_counted_off_and_says_when_it_was_relied_on(
     assert stores.record(digest).released_at == LATER + 1
 
 
+@pytest.mark.parametrize("lost", ["first", "second", "neither"])
+def test_a_link_that_another_record_has_counted_is_counted_by_no_one_else(
+    stores: Stores, repository: str, lost: str
+) -> None:
+    """In whichever of the records of one digest there is none of 0.1, which has no id."""
+    other, third = fresh_name(), fresh_name()
+    digest = stores.pushed(other)
+    key = record_key(digest)
+    if lost == "first":
+        stores.change(key, count_id=None)
+        stores.change(link_key(other, digest), count_id=None)
+    stores.drop(key)
+    push(stores.sessions, stores.metadata, repository, digest)
+    if lost == "second":
+        stores.change(key, count_id=None)
+        stores.change(link_key(repository, digest), count_id=None)
+    old, made = stores.metadata.get_links(other, [digest])[digest], stores.record(digest)
+    assert (made.links, made.counts(old), stores.link(other, digest).recorded) == (1, False, False)
+    assert stores.metadata.count_link(old, replace(made, key="blobs/another"), NOW) is None
+    assert stores.metadata.count_link(replace(old, version="another"), made, NOW) is None
+    assert stores.metadata.count_link(old, made, old.touched_at)
+    counted = stores.link(other, digest)
+    assert (counted.recorded, counted.key, counted.touched_at) == (True, made.key, old.touched_at)
+    assert stores.metadata.count_link(old, made, NOW) == counted
+    assert stores.record(digest).links == 2
+    push(stores.sessions, stores.metadata, third, digest)
+    assert stores.record(digest).links == 3
+    for left, home in ((2, other), (1, third), (0, repository)):
+        assert stores.metadata.sweep_link(stores.link(home, digest)) is Sweep.SWEPT
+        assert stores.record(digest).links == left
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["", "of 0.1"])
+def test_what_deletes_an_uncounted_link_leaves_the_record_s_count(
+    stores: Stores, repository: str, *, old: bool
+) -> None:
+    """A client's DELETE and the collector's alike."""
+    homes = fresh_name(), fresh_name()
+    digest = stores.pushed(homes[0])
+    stores.metadata.add_link(homes[1], digest, NOW)
+    if old:
+        for home in homes:
+            stores.change(link_key(home, digest), count_id=None)
+    stores.drop(record_key(digest))
+    push(stores.sessions, stores.metadata, repository, digest)
+    assert stores.metadata.delete_link(homes[0], digest)
+    assert stores.metadata.sweep_link(stores.link(homes[1], digest)) in UNCOUNTED
+    assert [stores.metadata.get_link(home, digest) for home in homes] == [None, None]
+    assert stores.record(digest).links == 1
+    assert stores.link(repository, digest).recorded
+
+
 def test_a_link_that_is_gone_or_uncounted_is_swept_alone(stores: Stores, repository: str) -> None:
     """There is nothing to count off."""
     link = stores.link(repository, stores.pushed(repository))

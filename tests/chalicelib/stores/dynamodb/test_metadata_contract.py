@@ -68,8 +68,9 @@ def test_publishing_something_new(stores: Stores, repository: str) -> None:
     written = stores.metadata.publish(before, after, key_of(before), NOW, is_there=always)
     assert written == replace(after, published_key=key_of(before), sweep_at=None)
     assert stores.sessions.get(before.id) == written
-    assert stores.record(digest) == Record(digest, key_of(before), SIZE, links=1)
     link = stores.link(repository, digest)
+    made = Record(digest, key_of(before), SIZE, links=1, count_id=link.count_id)
+    assert (stores.record(digest), link.count_id is None) == (made, False)
     assert (link.size, link.key, link.touched_at) == (SIZE, key_of(before), NOW)
     assert (link.repository, link.digest, link.mark) == (repository, digest, None)
 

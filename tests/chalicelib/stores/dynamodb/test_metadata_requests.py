@@ -162,8 +162,8 @@ def test_a_repeated_transaction_has_one_token(dynamo: Stores, repository: str) -
 
 
 def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: str) -> None:
-    """Each write of a link takes its version from the source of fresh ids."""
-    ids = iter(["one", "two", "three"])
+    """Each write of a link takes its version from the source of fresh ids, as a record its id."""
+    ids = iter(["count", "one", "two", "three"])
     metadata = DynamoMetadataStore(
         dynamo.client, dynamo.registry_table, dynamo.uploads_table, new_id=lambda: next(ids)
     )
@@ -250,12 +250,15 @@ def test_a_record_item_is_as_it_is_drawn(dynamo: Stores, repository: str) -> Non
     """A record stands under its digest with key, size and links, numbers as numbers."""
     digest = fresh_digest()
     session = push(dynamo.sessions, dynamo.metadata, repository, digest)
+    count_id = dynamo.link(repository, digest).count_id
+    assert count_id
     assert dynamo.item(keys.record_key(digest)) == {
         **key_attributes({"pk": f"BLOB#{digest}", "sk": "RECORD"}),
         "digest": {"S": str(digest)},
         "key": {"S": session.published_key},
         "size": {"N": "5"},
         "links": {"N": "1"},
+        "count_id": {"S": count_id},
     }
-    at_first = {"digest", "key", "size", "links"}
+    at_first = {"digest", "key", "size", "links", "count_id"}
     assert {field.stored_as for field in RECORD.fields} == at_first | {"released_at"}
