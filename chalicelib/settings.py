@@ -18,7 +18,8 @@ _MANIFEST_LIMIT = 4_500_000
 _TRASH_DAYS = 14
 _MOST_DAYS = 3650
 _GRACE = "24h"
-_LEAST_GRACE = 24 * 3600.0
+LEAST_GRACE = 24 * 3600.0
+"""Seconds that a deployment's collector leaves alone what no manifest names: a push may take so."""
 _MOST_GRACE = _MOST_DAYS * 24 * 3600.0
 _UNITS = {"s": 1.0, "h": 3600.0}
 _DIGITS = 20
@@ -71,7 +72,7 @@ class Settings(NamedTuple):
     """How long a deleted manifest can be brought back; 0: it is gone at once."""
     collect: bool = True
     """Whether garbage is collected."""
-    grace: float = _LEAST_GRACE
+    grace: float = LEAST_GRACE
     """How long the collector leaves alone what no manifest names, in seconds."""
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
@@ -240,7 +241,7 @@ class _Reader(NamedTuple):
         if form is None:
             raise SettingsError(f"MOORAGE_{name} must be like 24h, or 5s, not {value!r}")
         seconds = int(form[1]) * _UNITS[form[2]]
-        if seconds < _LEAST_GRACE and self.environment.get("AWS_LAMBDA_FUNCTION_NAME"):
+        if seconds < LEAST_GRACE and self.environment.get("AWS_LAMBDA_FUNCTION_NAME"):
             raise SettingsError(f"MOORAGE_{name} is {value}: only a local registry may have < 24h")
         if seconds > _MOST_GRACE:
             raise SettingsError(f"MOORAGE_{name} is {value}, and {_MOST_DAYS} days are the most")

@@ -8,17 +8,16 @@ from typing import NoReturn
 from chalicelib.clock import SystemClock
 from chalicelib.registry.registry import Registry
 from chalicelib.registry.tickets import FixedKeys
-from chalicelib.settings import Settings
+from chalicelib.settings import LEAST_GRACE, Settings
 from chalicelib.wiring.assembly import Clients, assembled, limits_of
 from moorage.common.aws import Aws
 from moorage.common.data import DataNames
 
-GRACE = 24 * 3600
-"""Seconds that the collector leaves alone what no manifest names: a push may take so long."""
+__all__ = ["LEAST_GRACE", "registry_of"]
 
 
-def registry_of(aws: Aws, names: DataNames, grace: int = GRACE) -> Registry:
-    """Return the registry whose data has these names."""
+def registry_of(aws: Aws, names: DataNames, grace: float = LEAST_GRACE) -> Registry:
+    """Return the registry whose data has these names; `grace` is as in Settings."""
     config = Settings(
         bucket=names.bucket,
         registry_table=names.registry_table,

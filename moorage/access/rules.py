@@ -83,7 +83,7 @@ class RegistryRules:
             local = DataNames().registry_table
             table = self.table or table_name(aws, self.stack, _EXPORT, local)
             client = aws.client("dynamodb")
-        with explained(table):
+        with explained(table, "MOORAGE_REGISTRY_TABLE"):
             yield DynamoRulesStore(client, table)
 
 

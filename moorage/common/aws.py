@@ -116,41 +116,43 @@ def found(call: Callable[[], object]) -> bool:
 @contextlib.contextmanager
 def explained(
     table: str | None = None,
+    variable: str = "MOORAGE_ACCESS_TABLE",
     *,
     kind: type[CommandError] = CommandError,
     rights: str = "ask who manages the account",
 ) -> Iterator[None]:
     """Raise a CommandError of this kind for what AWS, or a store above it, raises in the block.
 
-    Its text is one line: what the error means and what to do. `rights`: what to do where AWS denies
-    an action.
+    Its text is one line: what the error means and what to do. `variable`: what names the table
+    where `--table` does not. `rights`: what to do where AWS denies an action.
     """
     quiet_sdk()
     try:
         yield
     except (RegistryError, *AWS_ERRORS) as error:
-        raise kind(_explanation(error, table, rights)) from error
+        no_table = (
+            f"there is no table {table}: name it by --table or ${variable}, and check AWS_REGION"
+            " and AWS_PROFILE"
+        )
+        raise kind(_explanation(error, no_table, rights)) from error
 
 
-def _explanation(error: BaseException, table: str | None, rights: str) -> str:
+def _explanation(error: BaseException, no_table: str, rights: str) -> str:
     if isinstance(error, RegistryError):
         if not isinstance(error.__cause__, AWS_ERRORS):
             return f"{error.message}: try again"
         error = error.__cause__
-    text = _of_answer(error, table, rights) if isinstance(error, ClientError) else _of_sdk(error)
+    text = _of_answer(error, no_table, rights) if isinstance(error, ClientError) else _of_sdk(error)
     return " ".join(text.split())
 
 
-def _of_answer(error: ClientError, table: str | None, rights: str) -> str:
+def _of_answer(error: ClientError, no_table: str, rights: str) -> str:
     code = code_of(error) or "an error"
     message, operation = error.response.get("Error", {}).get("Message", ""), error.operation_name
     if isinstance(translate(error), TooManyRequestsError):
         return f"AWS asks to slow down ({operation}): wait a minute and run it again"
     if code in _NO_TABLE:
-        return (
-            f"there is no table {table}: name it by --table or $MOORAGE_ACCESS_TABLE, and check"
-            " AWS_REGION and AWS_PROFILE"
-        )
+        return no_table
     if code in _DENIED:
         other = "name the table by --table, or " if operation == _LIST_EXPORTS else ""
         return f"AWS denies {operation}: {other}{rights} ({message})"

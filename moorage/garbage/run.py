@@ -6,21 +6,28 @@ must never decide by itself what may be deleted.
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.digest import Digest
+from chalicelib.errors import RegistryError
 from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.report import CollectReport, FindingKind, GarbageFinding
-from moorage.access.assembled import GRACE, registry_of
+from chalicelib.registry.model import CollectorPhase
+from moorage.access.assembled import LEAST_GRACE, registry_of
 from moorage.access.commands import DataPlace
 from moorage.common.aws import Aws, explained
 from moorage.common.errors import UsageError
+from moorage.common.sizes import size_text
 
 _LONGEST = 24 * 3600.0
 """Seconds that a pass may take here, where no function's time is over."""
+
+_LOOK_EVERY = 5.0
+"""Seconds after which a pass is looked at again; it says how far it is each half minute."""
 
 Tell = Callable[[str], None]
 """Is told now and then what is being done."""
@@ -33,7 +40,7 @@ class GarbageOf(DataPlace):
     `grace` is how many seconds a link that no manifest names is kept.
     """
 
-    grace: int = GRACE
+    grace: float = LEAST_GRACE
 
     def preview(self, tell: Tell) -> Sequence[GarbageFinding]:
         """Return what would go, and what is left out; nothing is written."""
@@ -48,14 +55,16 @@ class GarbageOf(DataPlace):
         """Delete what nothing needs, in one whole pass; or no more than `only` lists."""
         until = time.time() + _LONGEST
         with self._collector() as collector:
-            tell("deleting what nothing needs")
             if only is not None:
+                tell("deleting what the list names")
                 return collector.run(until, only=only)
-            return collector.pass_now(until)
+            tell("deleting what nothing needs")
+            with _watched(collector, tell):
+                return collector.pass_now(until)
 
     @contextlib.contextmanager
     def _collector(self) -> Iterator[Collector]:
-        if self.endpoint is None and self.grace < GRACE:
+        if self.endpoint is None and self.grace < LEAST_GRACE:
             raise UsageError(
                 "a push into a deployment may take 24 hours: --grace must not be below that"
             )
@@ -63,8 +72,42 @@ class GarbageOf(DataPlace):
             aws = Aws(self.endpoint)
             names = self.names(aws)
             registry = registry_of(aws, names, self.grace)
-        with explained(names.registry_table):
+        with explained(names.registry_table, "MOORAGE_REGISTRY_TABLE"):
             yield registry.collector
+
+
+@contextlib.contextmanager
+def _watched(collector: Collector, tell: Tell) -> Iterator[None]:
+    """Tell how far the pass in the block is, from a thread of its own."""
+    over = threading.Event()
+
+    def look() -> None:
+        is_over = False
+        while not is_over:
+            is_over = over.wait(_LOOK_EVERY)
+            # The pass itself says what fails.
+            with contextlib.suppress(RegistryError):
+                tell(_progress(collector))
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+
+
+def _progress(collector: Collector) -> str:
+    """Say how far a pass is."""
+    state = collector.state()
+    if state is None:
+        return "deleting what nothing needs"
+    listing = "; looking through the bucket" if state.phase is CollectorPhase.LIST else ""
+    return (
+        f"repositories so far: {state.repositories:,}; deleted links: {state.links:,}, blobs:"
+        f" {state.records:,} ({size_text(state.freed)}){listing}"
+    )
 
 
 def values(findings: Sequence[GarbageFinding]) -> list[dict[str, Any]]:

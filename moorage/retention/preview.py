@@ -75,7 +75,7 @@ class RetentionRules:
             aws = Aws(at.endpoint)
             names = DataPlace(at.stack, self.bucket, at.table).names(aws)
             registry = registry_of(aws, names)
-        with explained(names.registry_table):
+        with explained(names.registry_table, "MOORAGE_REGISTRY_TABLE"):
             yield registry.retention
 
 

@@ -225,7 +225,7 @@ class InUseSources:
             bucket = table_name(aws, self.stack, "BucketName", local.bucket)
             return S3ObjectStore(aws.client("s3"), bucket).get(key)
 
-        with explained(table):
+        with explained(table, "MOORAGE_REGISTRY_TABLE"):
             yield DynamoInUseStore(client, table), _Resolver(metadata, read)
 
 

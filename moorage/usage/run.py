@@ -36,7 +36,7 @@ class OwnedRegistry(DataPlace):
             names = self.names(aws)
             tables = (names.registry_table, names.uploads_table)
             data = read.Data(aws.client("s3"), aws.client("dynamodb"), names.bucket, *tables)
-        with explained(data.registry_table):
+        with explained(data.registry_table, "MOORAGE_REGISTRY_TABLE"):
             return read.usage(data)
 
 

@@ -146,6 +146,13 @@ class Collector:
         """Begin a pass, whatever is under way, which lists the bucket too; see `run`."""
         return self._guarded(until, lambda run: self._go_on(run, anew=True))
 
+    def state(self) -> CollectorState | None:
+        """Return how far the pass is, as a run saves it now and then; None before the first one.
+
+        Raises UnavailableError.
+        """
+        return self._metadata.collector_state()
+
     def _guarded(self, until: float, work: Callable[[_Run], bool]) -> CollectReport:
         run, finished = _Run(until), False
         try:

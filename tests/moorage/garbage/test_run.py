@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
 from chalicelib.digest import Digest
+from chalicelib.registry.collector.collector import Collector
 from chalicelib.registry.collector.seen import is_its_turn
 from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.keys import link_key, manifest_key, record_key
+from moorage.garbage import run
+from moorage.garbage.run import GarbageOf
 from tests.support.registries import RegistryUnderTest, registry_over
 from tests.support.values import a_manifest, push_manifest
 
@@ -120,6 +125,38 @@ def test_a_whole_pass_deletes_what_nothing_needs(
     assert (nothing.out, nothing.err.splitlines()[0]) == ("", "nothing would go")
 
 
+@pytest.mark.usefixtures("registry")
+def test_a_pass_says_how_far_it_is(backend: Backend) -> None:
+    """By what it saves, now and then, and at its end; one by a list has nothing to say."""
+    names = backend.bucket, backend.registry_table, backend.uploads_table
+    garbage = GarbageOf("stack", *names, backend.endpoint_url)
+    told: list[str] = []
+    before_end = threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len(told) > 2:
+            before_end.set()
+
+    judged = Collector._judge  # noqa: SLF001 - it waits in the midst of a pass
+
+    def waiting(*arguments: Any) -> bool:  # noqa: ANN401 - of `_judge`
+        assert before_end.wait(20)
+        return judged(*arguments)
+
+    with (
+        mock.patch.multiple(run, _LOOK_EVERY=0.01),
+        mock.patch.object(Collector, "_judge", waiting),
+    ):
+        assert garbage.collect(tell).finished
+    assert told[0] == "deleting what nothing needs"
+    assert told[2] == "repositories so far: 0; deleted links: 0, blobs: 0 (0 B)"
+    assert told[-1] == "repositories so far: 2; deleted links: 2, blobs: 1 (25 B)"
+    told.clear()
+    garbage.collect(tell, [])
+    assert told == ["deleting what the list names"]
+
+
 def test_what_is_younger_than_the_grace_stays(
     moorage: Command, registry: RegistryUnderTest, at: str
 ) -> None:
@@ -203,8 +240,10 @@ def test_what_is_asked_for_wrongly_asks_nothing_of_aws(
 
 
 def test_a_table_that_is_not_there_is_one_line(moorage: Command, backend: Backend) -> None:
-    """It names the table, and how to name another one."""
+    """It names the table, and how to name another one: in each command that reads this table."""
     missing = "test-000000000000-registry"
-    done = moorage(f"gc --dry-run --table {missing} --aws-endpoint {backend.endpoint_url}")
-    assert done.status == 1
-    assert f"there is no table {missing}: name it by --table" in done.err
+    for words in ("gc --dry-run", "rules show", "usage", "retention sources", "retention preview"):
+        done = moorage(f"{words} --table {missing} --aws-endpoint {backend.endpoint_url}")
+        assert done.status == 1
+        named = f"there is no table {missing}: name it by --table or $MOORAGE_REGISTRY_TABLE, "
+        assert named in done.err
