@@ -8,7 +8,7 @@ that is not live.
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -290,9 +290,7 @@ class Manifests:
         self._bring_back_all(manifest.repository, named, stamp)
         self._check(manifest.repository, parsed, may_pull=True)
         referrer = _referrer(manifest, parsed)
-        for batch in _batches(list(tags)):
-            now = {tag: tags[tag] for tag in batch}
-            self._quotas.make_live(manifest, now, referrer, stamp)
+        self._make_live(manifest, tags, referrer, stamp)
 
     def _bring_back_all(self, repository: str, digests: Sequence[Digest], stamp: Stamp) -> None:
         """Bring back those of some manifests that are in the trash, without tags.
@@ -405,12 +403,35 @@ class Manifests:
         referrer = _referrer(manifest, parsed)
         stamp = Stamp(manifest.pushed_at, push.principal)
         try:
-            for batch in _batches(tags):
-                now = {tag: named.get(tag) for tag in batch}
-                self._quotas.make_live(manifest, now, referrer, stamp)
+            self._make_live(manifest, {tag: named.get(tag) for tag in tags}, referrer, stamp)
         except DeniedError:
             self._remove_pending(manifest)
             raise
+
+    def _make_live(
+        self,
+        manifest: Manifest,
+        tags: Mapping[str, TagRow | None],
+        referrer: Referrer | None,
+        stamp: Stamp,
+    ) -> None:
+        """Make a manifest live with its tags, in as many transactions as they need.
+
+        The first one asks for room for all of them. Those of a restoration that are to come stand
+        in the manifest until the last one, so that a repeat finds them.
+        """
+        names, is_restored = list(tags), manifest.deleted_tags is not None
+        new = [tag for tag in names if tags[tag] is None]
+        for start in range(0, len(names) or 1, TRANSACTION_TAGS):
+            end = start + TRANSACTION_TAGS
+            rest = tuple(names[end:]) if is_restored else ()
+            self._quotas.make_live(
+                replace(manifest, deleted_tags=rest or None),
+                {tag: tags[tag] for tag in names[start:end]},
+                referrer,
+                stamp,
+                asked=0 if start else len(new),
+            )
 
     def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:
         """Require all that a manifest refers to, in the sizes that it gives.
@@ -446,12 +467,6 @@ class Manifests:
     def _unmark(self, link: Link, now: float) -> None:
         if link.mark is not None and not self._ports.metadata.touch_link(link, now):
             raise ManifestBlobUnknownError(f"blob {link.digest} is not in this repository")
-
-
-def _batches(tags: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Part tags into as many as one transaction takes; one batch of none where there are none."""
-    for start in range(0, len(tags) or 1, TRANSACTION_TAGS):
-        yield tags[start : start + TRANSACTION_TAGS]
 
 
 def _of_another_type(manifest: Manifest) -> ManifestContradictsError:

@@ -138,7 +138,10 @@ class Manifest:
     deleted_by: str | None = None
     """Who began to delete it; None while it is live."""
     deleted_tags: tuple[str, ...] | None = None
-    """The tags that went with it, up to MOST_DELETED_TAGS; None if none did."""
+    """The tags that went with it, up to MOST_DELETED_TAGS; None if none did.
+
+    Of a live one: those that a restoration has not brought back yet.
+    """
 
     @property
     def deletion(self) -> Stamp:

@@ -311,7 +311,7 @@ class MetadataStore(Protocol):
         Raises ManifestMovedError if that link is no longer as it was read.
         """
 
-    def make_live(
+    def make_live(  # noqa: PLR0913 - one transaction needs all that it writes and tests
         self,
         manifest: Manifest,
         tags: Mapping[str, TagRow | None],
@@ -319,6 +319,7 @@ class MetadataStore(Protocol):
         stamp: Stamp,
         *,
         covered: Covered | None = None,
+        asked: int | None = None,
     ) -> None:
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
@@ -328,7 +329,8 @@ class MetadataStore(Protocol):
         that are there. Each tag's TAG and TAGGED rows are put; of one that named another digest
         the TAGGED row is deleted, and a row of history put. At most 24 tags. Raises
         ManifestMovedError when a condition fails. `covered` is as in `publish`, for tags that
-        are new.
+        are new, or for so many as are `asked` for. The manifest's `deleted_tags` are those that a
+        restoration brings back by further transactions: they stand in the item until then.
         """
 
     def note_pull(self, manifest: Manifest, now: float, since: float) -> None:

@@ -74,15 +74,22 @@ class Quotas:
         tags: "Mapping[str, TagRow | None]",
         referrer: "Referrer | None",
         stamp: "Stamp",
+        *,
+        asked: int,
     ) -> None:
-        """Do MetadataStore.make_live; raises DeniedError where there is no room for new tags."""
+        """Do MetadataStore.make_live; raises DeniedError where there is no room for new tags.
+
+        For `asked` of them: those that other transactions add are asked for by the first one.
+        """
         metadata = self._ports.metadata
-        if all(tags.values()):
+        if not asked:
             metadata.make_live(manifest, tags, referrer, stamp)
             return
         self._within(
             manifest.repository,
-            lambda covered: metadata.make_live(manifest, tags, referrer, stamp, covered=covered),
+            lambda covered: metadata.make_live(
+                manifest, tags, referrer, stamp, covered=covered, asked=asked
+            ),
         )
 
     def require_room(self, repository: str, digest: Digest, size: int) -> None:

@@ -110,7 +110,9 @@ def not_pulled_since(at: float) -> Clause:
 _QUEUED = ("sweep_at", "sweep_shard")
 """The attributes by which a manifest that is not live waits for the sweeper."""
 
-_DELETED = ("deleted_at", "deleted_by", "deleted_tags")
+_TO_COME = "deleted_tags"
+"""What a restoration leaves of them while more of its transactions are to come."""
+_DELETED = ("deleted_at", "deleted_by", _TO_COME)
 """The attributes that a deletion adds."""
 
 _FACTS = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type", "restored_at")
@@ -147,7 +149,7 @@ class ManifestItems(BlobItems):
     def remove_pending(self, manifest: Manifest, body: Link | None = None) -> None:
         self._remove(manifest, IS_PENDING, body)
 
-    def make_live(
+    def make_live(  # noqa: PLR0913 - as the port has it
         self,
         manifest: Manifest,
         tags: Mapping[str, TagRow | None],
@@ -155,13 +157,14 @@ class ManifestItems(BlobItems):
         stamp: Stamp,
         *,
         covered: Covered | None = None,
+        asked: int | None = None,
     ) -> None:
         if len(tags) > TRANSACTION_TAGS:
             raise ValueError(
                 f"{len(tags)} tags are more than one transaction takes: {TRANSACTION_TAGS}"
             )
         item = MANIFEST.encode(manifest)
-        facts = {name: item[name] for name in _FACTS if name in item}
+        facts = {name: item[name] for name in (*_FACTS, _TO_COME) if name in item}
         before = IS_PENDING
         if manifest.state is ManifestState.TRASHED:
             # Its old deletion may still be on its way, and must not find this one.
@@ -173,7 +176,7 @@ class ManifestItems(BlobItems):
                 manifest_key(manifest.repository, manifest.digest),
                 IS_LIVE | (before & of_version(manifest.version)),
                 set={"state": codec.TEXT.encode(ManifestState.LIVE.value), **facts},
-                remove=(*_QUEUED, *_DELETED, "mark"),
+                remove=tuple({*_QUEUED, *_DELETED, "mark"} - facts.keys()),
             )
         ]
         for tag, old in tags.items():
@@ -181,7 +184,7 @@ class ManifestItems(BlobItems):
         if referrer is not None:
             key = referrer_key(referrer.repository, referrer.subject, referrer.digest)
             changes.append(Put(self._registry, key, REFERRER.encode(referrer)))
-        new = sum(old is None for old in tags.values())
+        new = sum(old is None for old in tags.values()) if asked is None else asked
         if covered is not None and new:
             changes.append(self._added(manifest.repository, covered, 0, new))
         try:

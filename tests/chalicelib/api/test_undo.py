@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import unquote
 
 import pytest
 
 from chalicelib.api.messages import UnrestrictedCaller
 from chalicelib.digest import Digest
+from chalicelib.errors import UnavailableError
 from chalicelib.registry.service import Limits
 from tests.chalicelib.api.pushing import IMAGE, INDEX, NAME, code, described, image, index, put
 from tests.support.calls import record_calls
@@ -209,6 +211,25 @@ def test_what_is_gone_does_not_come_back(registry: RegistryUnderTest) -> None:
     gone = registry.ask("POST", f"{RESTORE}?digest={one}")
     assert (gone.status, code(gone)) == (404, "MANIFEST_UNKNOWN")
     assert named(registry, "v1") == str(two)
+
+
+def test_a_restoration_of_many_tags_that_is_stopped_is_ended_by_a_repeat(
+    registry: RegistryUnderTest,
+) -> None:
+    """40 tags need two transactions: what the second one was to bring back is not forgotten."""
+    body = image(registry, b"layer")
+    digest, tags = Digest.of(body), [f"t{number:02}" for number in range(40)]
+    query = "&".join(f"tag={tag}" for tag in tags)
+    assert put(registry, f"{digest}?{query}", body).status == 201
+    deleted(registry, digest)
+    metadata = registry.ports.metadata
+    second_fails = mock.Mock(wraps=metadata.make_live, side_effect=[mock.DEFAULT, UnavailableError])
+    with mock.patch.object(metadata, "make_live", second_fails):
+        assert registry.ask("POST", f"{RESTORE}?digest={digest}").status == 503
+    assert [named(registry, tag) == str(digest) for tag in tags].count(True) == 24
+    assert restored(registry, f"digest={digest}")["tags"] == tags[24:]
+    assert json.loads(registry.ask("GET", f"{NAME}/tags/list").body)["tags"] == tags
+    assert restored(registry, f"digest={digest}")["tags"] == []
 
 
 def test_a_restoration_costs_as_few_requests_as_a_push(registry: RegistryUnderTest) -> None:

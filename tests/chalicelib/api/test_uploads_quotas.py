@@ -174,6 +174,41 @@ def test_a_tag_too_many_is_refused(registry: RegistryUnderTest) -> None:
     assert told(restored)["detail"]["of"] == "tags"
 
 
+@pytest.mark.parametrize("how", ["push", "restore"])
+def test_more_tags_than_a_transaction_takes_are_refused_as_a_whole(
+    registry: RegistryUnderTest, how: str
+) -> None:
+    """40 tags need two transactions, and the first one asks for room for all of them."""
+    body = image(registry, b"one")
+    digest, tags = Digest.of(body), [f"t{number:02}" for number in range(40)]
+    pushing = f"{digest}?{'&'.join(f'tag={tag}' for tag in tags)}"
+
+    def way() -> Response:
+        if how == "push":
+            return put(registry, pushing, body)
+        return registry.ask("POST", f"{NAME}/_moorage/restore?digest={digest}")
+
+    if how == "restore":
+        assert put(registry, pushing, body).status == 201
+        assert registry.ask("DELETE", f"{NAME}/manifests/{digest}").status == 202
+    allow(registry, tags=39)
+    error = told(way())
+    assert error["detail"] == {
+        "quota": "teams",
+        "of": "tags",
+        "used": 0,
+        "asked": 40,
+        "allowed": 39,
+    }
+    assert registry.ask("GET", f"{NAME}/manifests/{digest}").status == 404
+    assert registry.ports.metadata.list_tags(NAME, None, 100).items == []
+    allow(registry, tags=40)
+    assert way().status == (201 if how == "push" else 200)
+    assert registry.ports.metadata.list_tags(NAME, None, 100).items == tags
+    other = image(registry, b"two")
+    assert told(put(registry, "one-more", other))["detail"]["used"] == 40
+
+
 def test_a_large_manifest_whose_tag_is_refused_leaves_no_link(registry: RegistryUnderTest) -> None:
     """Neither the manifest nor its body, which the collector takes."""
     allow(registry, tags=0)
