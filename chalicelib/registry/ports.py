@@ -77,7 +77,7 @@ class ObjectStore(Protocol):
     def list_between(self, first: str, last: str, limit: int) -> Sequence[ListedObject]:
         """The first objects after `first` and below `last`, by their keys, at most `limit` (1,000).
 
-        In one request.
+        Fewer only if there are no more. In one request, mostly: S3 may need more of them.
         """
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:

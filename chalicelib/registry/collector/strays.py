@@ -31,7 +31,7 @@ class Strays:
         self._limits = limits
 
     def look(self, first: str, last: str, *, end: bool = True) -> Look:
-        """Look at the first keys after `first` and below `last`, in one request to S3.
+        """Look at the first keys after `first` and below `last`: 1,000, or all that there are.
 
         `end`: sessions that nobody has begun, and that could publish one, are ended: one cancelled
         item each. Else nothing is written.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
         CompletedPartTypeDef,
         CopySourceTypeDef,
+        ObjectTypeDef,
         ResponseMetadataTypeDef,
     )
 
@@ -188,12 +189,13 @@ class S3ObjectStore:
             raise UnavailableError(f"S3 did not delete {len(errors)} of {len(keys)} keys")
 
     def list_between(self, first: str, last: str, limit: int) -> Sequence[ListedObject]:
-        with failures():
-            answer = self._client.list_objects_v2(
-                Bucket=self._bucket, StartAfter=first, MaxKeys=limit
-            )
-        found = [ListedObject(item["Key"], item["Size"]) for item in answer.get("Contents", [])]
-        return [each for each in found if each.key < last]
+        found: list[ListedObject] = []
+        # S3 may send fewer keys than were asked for, though more are to come.
+        for page in self._list({"StartAfter": first, "MaxKeys": limit}):
+            found += [ListedObject(item["Key"], item["Size"]) for item in page]
+            if len(found) >= limit or (found and found[-1].key >= last):
+                break
+        return [each for each in found[:limit] if each.key < last]
 
     def copy(self, source: str, etag: str, size: int, target: str, *, until: float) -> None:
         if size >= self._copies.whole:
@@ -336,10 +338,14 @@ class S3ObjectStore:
 
     def _keys(self, prefix: str) -> list[str]:
         """The key of every object below a prefix."""
-        request = {"Prefix": prefix, "MaxKeys": S3_KEYS}
+        pages = self._list({"Prefix": prefix, "MaxKeys": S3_KEYS})
+        return [item["Key"] for page in pages for item in page]
+
+    def _list(self, request: dict[str, Any]) -> "Iterator[Sequence[ObjectTypeDef]]":
+        """Yield the objects of each page of a list, to its last one."""
         markers = {"NextContinuationToken": "ContinuationToken"}
-        pages = self._pages(self._client.list_objects_v2, request, markers)
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+        for answer in self._pages(self._client.list_objects_v2, request, markers):
+            yield answer.get("Contents", ())
 
     def _pages(
         self, operation: Callable[..., Any], request: dict[str, Any], markers: Mapping[str, str]

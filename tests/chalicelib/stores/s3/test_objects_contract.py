@@ -199,6 +199,33 @@ def test_objects_are_listed_by_their_keys_across_folders(store: ObjectStore) -> 
     assert store.list_between(names[4], f"{folder}/~", 1000) == []
 
 
+def test_a_short_page_of_a_list_is_not_its_end(strict_moto: Backend) -> None:
+    """S3 may send fewer keys than were asked for; a list that says so and not where is an error."""
+    client, folder = strict_moto.s3(), f"blobs/{uuid.uuid4()}"
+    store = S3ObjectStore(client, strict_moto.bucket)
+    names = [f"{folder}/{number}" for number in range(7)]
+    for name in names:
+        store.put(name, b"x")
+
+    def short(params: dict[str, Any], **_: object) -> None:
+        params["MaxKeys"] = 2
+
+    def listed(last: str, limit: int) -> list[str]:
+        return [each.key for each in store.list_between(f"{folder}/", last, limit)]
+
+    client.meta.events.register("provide-client-params.s3.ListObjectsV2", short)
+    assert listed(f"{folder}/~", 1000) == names
+    assert listed(names[3], 1000) == names[:3]
+    assert listed(f"{folder}/~", 5) == names[:5]
+
+    def cut(parsed: dict[str, Any], **_: object) -> None:
+        parsed.pop("NextContinuationToken", None)
+
+    client.meta.events.register("after-call.s3.ListObjectsV2", cut)
+    with pytest.raises(UnavailableError):
+        listed(f"{folder}/~", 1000)
+
+
 def test_a_presigned_url_is_for_its_method_and_key(ministack: Backend) -> None:
     """A URL gives its object by its method; another method, key or a forged one is refused."""
     store = signing_store(ministack)
