@@ -44,6 +44,7 @@ _BODY = bytes(BODY_BYTES)
 _MANIFESTS = 1 << 62
 """What sets the digests of manifests apart from those of blobs."""
 _VERSION = "5d4c1f0a-8a3b-4a55-9c58-1c9e5f3d2b7a"
+_COUNT = "5d4c1f0a8a3b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,7 @@ def _row(key: Key, item: Item) -> tuple[str, Item]:
 
 def _record_row(number: int) -> tuple[str, Item]:
     digest = blob_digest(number)
-    record = Record(digest, key_of(number), BLOB_BYTES, links=1)
+    record = Record(digest, key_of(number), BLOB_BYTES, links=1, count_id=_COUNT)
     return _row(record_key(digest), RECORD.encode(record))
 
 
@@ -297,7 +298,8 @@ def number_behind(key: str) -> int:
 
 def _link_row(repository: int, number: int, plan: Plan) -> tuple[str, Item]:
     name, digest = repository_name(repository), blob_digest(number)
-    link = Link(name, digest, BLOB_BYTES, key_of(number), plan.pushed_at, _VERSION)
+    key = key_of(number)
+    link = Link(name, digest, BLOB_BYTES, key, plan.pushed_at, _VERSION, count_id=_COUNT)
     return _row(link_key(name, digest), LINK.encode(link))
 
 

@@ -14,7 +14,7 @@ from chalicelib.registry.collector.report import FindingKind
 from chalicelib.registry.keys import canonical_key, direct_key
 from chalicelib.registry.model import CollectorState, bodies_of, owner_of_bodies
 from chalicelib.stores.dynamodb.expressions import Clause, Delete, Update
-from chalicelib.stores.dynamodb.keys import manifest_key, record_key
+from chalicelib.stores.dynamodb.keys import manifest_key, record_key, session_key
 from tests.drills import images
 from tests.drills.images import LAYERS
 from tests.drills.support.client import AWAY, HOME, TEXT, Upload
@@ -154,6 +154,23 @@ def half_collected(stage: Stage) -> None:
     record = metadata.get_record(Digest.of(TEXT))
     if record is None or not metadata.drop_record(record, stage.world.clock.now()):
         raise Violation(f"{record} was not dropped")
+
+
+def remade(stage: Stage) -> None:
+    """Prepare a blob of two repositories whose record was lost; a push to one has made another."""
+    pushed(HOME, AWAY)(stage)
+    digest, clock = Digest.of(TEXT), stage.world.clock
+    store: Any = stage.world.ports(Gate()).metadata
+    lost = store.get_record(digest)
+    clock.sleep(WEEK)
+    stage.registry().sweeper.sweep(clock.now() + 600)
+    session = session_key(lost.key.split("/")[1])
+    store._dynamo.write(Delete(store._uploads, session))  # noqa: SLF001 - as DynamoDB does in time
+    store._dynamo.write(Delete(store._registry, record_key(digest)))  # noqa: SLF001 - no operation does that
+    stage.ledger.remade.add(digest)
+    stage.ledger.strays.add(lost.key)
+    pushed(HOME)(stage)
+    store.touch_link(store.get_link(AWAY, digest), clock.now())
 
 
 def body_alone(stage: Stage) -> None:
@@ -406,6 +423,23 @@ def whole(client: Client, _: object) -> None:
     if waste:
         raise Violation(f"nothing names {waste}")
     nothing_wasted(seen)
+
+
+def each_by_itself(client: Client, _: object) -> None:
+    """Delete the blob from all repositories but one, and wait: that one has it still."""
+    stage, digest = client.stage, Digest.of(TEXT)
+    *others, last = [place for place in stage.ledger.blobs if place not in stage.ledger.unlinked]
+    for repository, _digest in others:
+        client.delete_blob(repository, digest)
+    for _pass in range(3):
+        stage.world.clock.sleep(WEEK)
+        metadata = stage.world.ports(Gate()).metadata
+        link = metadata.get_link(last[0], digest)
+        if link is None or not metadata.touch_link(link, stage.world.clock.now()):
+            raise Violation(f"{last} is gone")
+        once(client, None)
+        if client.pull(last[0], digest) != TEXT:
+            raise Violation(f"{last} can't be pulled any more")
 
 
 def nothing_left(stage: Stage) -> None:

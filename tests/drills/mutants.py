@@ -2424,6 +2424,17 @@ def _(_: Original, _self: Strays, _session: str, _key: str, *, end: bool) -> boo
 
 
 @rule(
+    "a link that is counted raises no count",
+    "count_link",
+    BlobItems,
+    raced=["collect, collect, a link that no record counts"],
+)
+def _(_: Original, self: BlobItems, link: Link, record: Record, now: float) -> object:
+    self._dynamo.write(self._touch(replace(link, key=record.key, count_id=record.count_id), now))
+    return link
+
+
+@rule(
     "no link is uncounted",
     "uncounted",
     Links,

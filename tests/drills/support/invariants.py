@@ -132,23 +132,23 @@ def _records_and_links(seen: Snapshot, ledger: Ledger) -> None:
             _holds(seen, record.key, record.digest, record.size)
         if (content := record.content) is not None:
             right = Digest.of(content, record.digest.algorithm) == record.digest
-            _require(right, f"the record of {record.digest} has other bytes: {content!r}")
+            _require(right, "the record of %s has other bytes: %r", record.digest, content)
     for link in seen.links.values():
         owner = seen.records.get(link.digest)
         _require(owner, "%s links to %s, which has no record", link.repository, link.digest)
         _require(owner and owner.size == link.size, "%s has another size than %s", link, owner)
+        if owner and not owner.counts(link):
+            _require(link.digest in ledger.remade, "%s does not count %s", owner, link)
+            _holds(seen, link.key, link.digest, link.size)
+            continue
         # A push to another repository has healed the record since: a pull reads what that names.
         same = link.key in ledger.dead or (owner and owner.key == link.key)
         _require(same, "%s names another object than %s", link, owner)
-    counted = Counter(digest for _, digest in seen.links)
+    counted = Counter((digest, link.count_id) for (_, digest), link in seen.links.items())
     for digest, record in seen.records.items():
-        _require(
-            record.links == counted[digest],
-            "%s counts %s links and has %s",
-            digest,
-            record.links,
-            counted[digest],
-        )
+        number = counted[digest, record.count_id]
+        same = record.links == number
+        _require(same, "%s counts %s links and has %s", digest, record.links, number)
 
 
 def _holds(seen: Snapshot, key: str, digest: Digest, size: int) -> None:

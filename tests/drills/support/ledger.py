@@ -43,6 +43,8 @@ class Ledger:
     """Sessions whose bytes the drill itself deleted: they end as lost."""
     dead: set[str] = field(default_factory=set)
     """Keys of blobs whose objects the drill itself deleted: a push brings them anew."""
+    remade: set[Digest] = field(default_factory=set)
+    """Blobs whose records the drill itself deleted: a push makes another, which counts its link."""
     strays: set[str] = field(default_factory=set)
     """Keys of objects that the drill itself put where nothing names them."""
     durable_bytes: dict[str, int] = field(default_factory=dict)

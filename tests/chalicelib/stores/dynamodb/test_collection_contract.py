@@ -190,6 +190,11 @@ def test_a_link_that_another_record_has_counted_is_counted_by_no_one_else(
         stores.change(link_key(repository, digest), count_id=None)
     old, made = stores.metadata.get_links(other, [digest])[digest], stores.record(digest)
     assert (made.links, made.counts(old), stores.link(other, digest).recorded) == (1, False, False)
+    # A touch leaves it the key that it has: the record may end, and its object.
+    assert stores.metadata.touch_link(stores.link(other, digest), LATER)
+    touched = stores.metadata.get_links(other, [digest])[digest]
+    assert touched == replace(old, touched_at=LATER, version=touched.version)
+    old = touched
     assert stores.metadata.count_link(old, replace(made, key="blobs/another"), NOW) is None
     assert stores.metadata.count_link(replace(old, version="another"), made, NOW) is None
     assert stores.metadata.count_link(old, made, old.touched_at)
