@@ -249,6 +249,16 @@ def collecting(client: Client, _: object) -> None:
     raise Violation(f"{_PASSES} passes did not collect all")
 
 
+def counting(client: Client, _: object) -> None:
+    """Make a whole pass: both links to the blob are counted by its record, whatever it is."""
+    at_once(client, None)
+    seen, digest = client.stage.world.snapshot(), Digest.of(TEXT)
+    record = seen.records.get(digest)
+    links = [link for link in seen.links.values() if record and record.counts(link)]
+    if record is None or [link.key for link in links] != [record.key] * 2 or record.links != 2:
+        raise Violation(f"{record} counts {links}")
+
+
 def once(client: Client, _: object) -> None:
     """Run the collector once, beside whatever there is."""
     client.invoke(lambda registry, now: registry.collector.pass_now(now + 600))

@@ -748,6 +748,7 @@ GARBAGE = [
     Operation("collect what is just deleted", garbage.keeping(garbage.at_once), garbage.deleted),
     Operation("collect beside a commit", in_turn(garbage.at_once, closing(TEXT[:15])),
               left(COPIED)),
+    Operation("collect a link that no record counts", garbage.counting, garbage.remade),
     Operation("collect strays", garbage.leaving(garbage.collecting),
               garbage.unlisted(garbage.strays)),
     Operation("collect what a preview lists, used since",
