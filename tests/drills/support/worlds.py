@@ -60,6 +60,7 @@ _COPY_PART = 3.0
 
 SMALL = Limits(
     part_minimum=PART,
+    blob_inline=10,
     copy_whole=5 * PART,
     drive_lease=20.0,
     drive_beat=5.0,
