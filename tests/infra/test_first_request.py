@@ -38,7 +38,7 @@ UPLOAD = {"blobs", "upload.chunks", "upload.runner", "upload.uploads"}
 NEEDS = {
     "/v2/": (["dynamodb"], set(), set()),
     "manifest pull": (["dynamodb"], {"manifests"}, {"blobs", "manifests"}),
-    "config pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
+    "config pull": (["dynamodb"], {"blobs"}, {"blobs"}),
     "layer pull": (["dynamodb", "s3"], {"blobs"}, {"blobs"}),
     "POST": (["dynamodb", "ssm"], {"uploads"}, UPLOAD),
     "PATCH": (["dynamodb", "s3"], {"uploads"}, UPLOAD),

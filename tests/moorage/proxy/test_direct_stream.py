@@ -380,7 +380,7 @@ def test_a_proxy_that_ends_gives_up_what_it_has(fake: DirectRegistry) -> None:
     data = os.urandom(3 * PART)
     with run_proxy(fake.url, plan=PLAN) as proxy:
         at = patch(proxy, start(proxy), data)
-        assert len(fake.sent.sessions) == 1
+        until(lambda: len(fake.sent.sessions) == 1, "the upload is opened")
     assert fake.sent.sessions == {}
     with run_proxy(fake.url, plan=PLAN) as other:
         status, _, answer = request(other, "PUT", f"{at}&digest={digest_of(data)}")

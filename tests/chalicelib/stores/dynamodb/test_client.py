@@ -178,6 +178,7 @@ def test_no_operation_takes_a_failure_for_an_answer() -> None:
         "age": 60.0,
         "rules": 1,
         "covered": None,
+        "asked": None,
         "content": b"bytes",
         "garbage": [Garbage("key", digest, 1, NOW)],
         "facts": CatalogFacts(NOW, 1, 1, 0, 1),

@@ -261,4 +261,4 @@ def test_a_record_item_is_as_it_is_drawn(dynamo: Stores, repository: str) -> Non
         "count_id": {"S": count_id},
     }
     at_first = {"digest", "key", "size", "links", "count_id"}
-    assert {field.stored_as for field in RECORD.fields} == at_first | {"released_at"}
+    assert {field.stored_as for field in RECORD.fields} == at_first | {"released_at", "content"}
