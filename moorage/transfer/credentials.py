@@ -20,6 +20,8 @@ from moorage.common.http import clean, read_json
 _HELPER_SECONDS = 60
 _IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - what helpers call a user that is a token
 _NOT_FOUND = "credentials not found"
+# What docker calls Docker Hub where it keeps logins.
+_HUB, _HUB_KEY = "docker.io", "https://index.docker.io/v1/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,11 @@ def _parsed(text: str, path: Path) -> Mapping[str, Any]:
 
 def _in_file(content: Mapping[str, Any], repository: str, path: Path) -> KeptLogin | None:
     host = repository.partition("/")[0]
+    server = _HUB_KEY if host == _HUB else host
     helpers = _map(content, "credHelpers")
-    helper = helpers.get(host)
+    helper = helpers.get(host, helpers.get(server))
     if isinstance(helper, str):
-        return _from_helper(helper, host)
+        return _from_helper(helper, server)
     entries = _map(content, "auths")
     for key in _keys(repository):
         entry = entries.get(key)
@@ -91,7 +94,7 @@ def _in_file(content: Mapping[str, Any], repository: str, path: Path) -> KeptLog
             if login is not None:
                 return login
     store = content.get("credsStore")
-    return _from_helper(store, host) if isinstance(store, str) and store else None
+    return _from_helper(store, server) if isinstance(store, str) and store else None
 
 
 def _map(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -107,6 +110,8 @@ def _keys(repository: str) -> Iterator[str]:
         key = key.rpartition("/")[0]
     host = repository.partition("/")[0]
     yield from (f"https://{host}", f"https://{host}/", f"https://{host}/v1/", f"https://{host}/v2/")
+    if host == _HUB:
+        yield _HUB_KEY
 
 
 def _from_entry(entry: Mapping[str, Any], path: Path) -> KeptLogin | None:

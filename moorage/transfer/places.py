@@ -17,6 +17,8 @@ from moorage.common.http import AddressError, host_of, is_loopback, origin, regi
 
 STANDARD_INPUT = "-"
 _DEFAULT_TAG = "latest"
+# Docker Hub's name is not that of the host where it answers as a registry.
+_HUB, _HUB_HOST, _HUB_NAMES = "docker.io", "registry-1.docker.io", ("docker.io", "index.docker.io")
 _FORMS = {
     "oci": "oci:PATH[:TAG]",
     "oci-archive": "oci-archive:PATH[:TAG]",
@@ -43,7 +45,8 @@ class RegistryPlace:
     @property
     def repository(self) -> str:
         """The repository with its registry, as clients write it."""
-        return f"{host_of(self.url)}/{self.name}"
+        host = host_of(self.url)
+        return f"{_HUB if host == _HUB_HOST else host}/{self.name}"
 
     def __str__(self) -> str:
         mark = "@" if isinstance(self.reference, Digest) else ":"
@@ -65,7 +68,8 @@ class LocalPlace:
 def registry_place(text: str, *, plain_http: bool = False) -> RegistryPlace:
     """Read REGISTRY/NAME[:TAG][@DIGEST], where a digest wins; raises UsageError, AddressError.
 
-    Without a scheme it is https; http on this machine, or with `plain_http`.
+    Without a scheme it is https; http on this machine, or with `plain_http`. Docker Hub is
+    docker.io, where images of its own have one name.
     """
     text = text.removeprefix("docker://")
     scheme, found, rest = text.rpartition("://")
@@ -84,6 +88,9 @@ def registry_place(text: str, *, plain_http: bool = False) -> RegistryPlace:
         )
     named, _, digest = path.partition("@")
     name, _, tag = named.partition(":")
+    if url.hostname in _HUB_NAMES:
+        url = url._replace(netloc=_HUB_HOST)
+        name = name if "/" in name else f"library/{name}"
     try:
         reference = parse_digest(digest) if digest else parse_tag(tag or _DEFAULT_TAG)
         return RegistryPlace(url, parse_name(name), reference)

@@ -165,3 +165,26 @@ def test_a_file_that_cannot_be_read_is_named(
         kept_login(PLACE, variables)
     assert str(file) in str(failed.value) or "PATH" in told
     assert "secret" not in repr(KeptLogin("u", "secret", "secret"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"auths": {"https://index.docker.io/v1/": {"username": "me", "password": "pw"}}},
+        {"auths": {"docker.io": {"username": "me", "password": "pw"}}},
+        {"credsStore": "x", "auths": {"https://index.docker.io/v1/": {}}},
+        {"credHelpers": {"docker.io": "x"}},
+        {"credHelpers": {"https://index.docker.io/v1/": "x"}},
+    ],
+)
+def test_the_login_of_docker_hub_is_found_under_each_of_its_names(
+    content: dict[str, Any],
+    variables: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Helpers know it by the oldest one, as docker asks them."""
+    script = """[ $host = https://index.docker.io/v1/ ] && echo '{"Username":"me","Secret":"pw"}'"""
+    helper(tmp_path, "x", script, monkeypatch)
+    write(tmp_path / ".docker/config.json", **content)
+    assert kept_login("docker.io/library/alpine", variables) == KeptLogin("me", "pw")

@@ -27,6 +27,8 @@ DIGEST = f"sha256:{'a' * 64}"
         ("127.0.0.1:5000/a:1", "http://127.0.0.1:5000", "a", "1"),
         ("https://127.0.0.1:5000/a:1", "https://127.0.0.1:5000", "a", "1"),
         ("[::1]:5000/a:1", "http://[::1]:5000", "a", "1"),
+        ("docker.io/alpine:3", "https://registry-1.docker.io", "library/alpine", "3"),
+        ("docker://index.docker.io/a/b:1", "https://registry-1.docker.io", "a/b", "1"),
     ],
 )
 def test_a_registrys_place_is_read(text: str, origin: str, name: str, reference: str) -> None:
@@ -34,6 +36,7 @@ def test_a_registrys_place_is_read(text: str, origin: str, name: str, reference:
     place = registry_place(text)
     assert (place.origin, place.name, str(place.reference)) == (origin, name, reference)
     assert tag_of(place) == (None if ":" in reference else reference)
+    assert (str(place).partition("/")[0] == "docker.io") == ("docker.io" in text)
 
 
 def test_plain_http_is_asked_for() -> None:
