@@ -79,10 +79,10 @@ def test_what_a_list_names_is_in_use(registry: Protecting) -> None:
     inner = registry.image(media_type=INDEX, references=(leaf,))
     outer = registry.image("v1", media_type=INDEX, references=(inner,))
     done = registry.protect(
-        f"{HOST}/{NAME}:v1 nomad web", f"{NAME}@{other}", "ghcr.io/x:1", "ghcr.io/y:1"
+        f"{HOST}/{NAME}:v1 nomad web", f"{NAME}@{other}", "other.example/x:1", "other.example/y:1"
     )
     assert (done.status, done.out) == (0, "")
-    assert "not of this registry: ghcr.io (2)" in done.err
+    assert "not of this registry: other.example (2)" in done.err
     assert "source prod: 4 digests of 1 repositories are in use; refresh it before 20" in done.err
     assert registry.in_use() == {
         **dict.fromkeys((outer, inner, leaf), "nomad web"),
@@ -221,7 +221,7 @@ def test_the_images_of_a_long_index_are_read_from_its_body(
 
 REFUSED = {
     "an empty list": (1, "", "", "nothing that runs there is in this registry"),
-    "another registry's": (1, "ghcr.io/x:1", "", "not of this registry: ghcr.io (1)"),
+    "another registry's": (1, "other.example/x:1", "", "not of this registry: other.example (1)"),
     "a tag that is not there": (1, f"{NAME}:v9", "", "there is no such tag"),
     "a line without a tag": (2, f"{NAME}:v1\n{NAME}", "", "give a tag or a digest"),
     "no time at all": (2, f"{NAME}:v1", "--ttl 0", "overdue at once"),

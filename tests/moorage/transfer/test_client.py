@@ -121,7 +121,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(run: Runner) -> None:
 
 
 def test_a_registry_that_leads_on_to_another_is_pulled_from(run: Runner) -> None:
-    """As registry.k8s.io does with every request, `/v2/` and manifests too; no login goes along."""
+    """As some registries do with every request, `/v2/` and manifests too; no login goes along."""
     content = Content()
     content.tag(content.image(noise(100)))
     run("push", f"oci:{content.folder(run.folder / 'image')}", f"{run.host}/x:1")
