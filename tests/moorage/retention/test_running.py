@@ -70,11 +70,11 @@ def test_what_no_runtime_can_pull_is_told_and_left_out() -> None:
 
 def test_a_list_has_an_image_a_line() -> None:
     """With what runs it behind it; a name without a host is the registry's own."""
-    text = f"# all that runs\n{HOST}/a@{ONE}  nomad\tweb\n\n  team/b:v1 # a comment\nother.example/x:1\n"
+    text = f"# all that runs\n{HOST}/a@{ONE}  nomad\tweb\n\n  team/b:v1 # a comment\nfar.test/x:1\n"
     found = inventory(listed(text), Hosts.of([HOST]))
     assert found.of_repositories["a"].digests == {ONE: ["nomad web"]}
     assert found.of_repositories["team/b"].tags == {"v1": [""]}
-    assert found.others == {"other.example": 1}
+    assert found.others == {"far.test": 1}
 
 
 @pytest.mark.parametrize(
