@@ -104,7 +104,7 @@ def test_a_page_reads_answers_where_its_origin_is_allowed(page: Page) -> None:
 
         for door in (running.gateway, running.edge):
             page.goto(allowed)
-            challenge = f'Bearer realm="{running.gateway}/v2/_token"'
+            challenge = f'Bearer realm="{door}/v2/_token"'
             for login in (None, WRONG_LOGIN):
                 status, told, _ = asked(f"{door}/v2/_catalog", "GET", login)
                 assert (status, told.partition(",")[0]) == (401, challenge)
