@@ -76,32 +76,32 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     "moto faults": Kind(
-        SLICES, 110, lambda number, _: faults.drill(moto_world(), _rows(number), every=True)
+        SLICES, 340, lambda number, _: faults.drill(moto_world(), _rows(number), every=True)
     ),
-    "ministack": Kind(SLICES, 80, lambda number, run: _on_ministack(number, run.seed)),
-    "moto crashes": Kind(SLICES, 60, lambda number, _: crashes.drill(moto_world(), _rows(number))),
+    "ministack": Kind(SLICES, 170, lambda number, run: _on_ministack(number, run.seed)),
+    "moto crashes": Kind(SLICES, 140, lambda number, _: crashes.drill(moto_world(), _rows(number))),
     "races": Kind(
         len(pairs.ALL),
-        8,
+        11,
         lambda number, run: races.drill_one(
             TablesWorld(), pairs.ALL[number], races.Bounds(seed=run.seed)
         ),
     ),
-    "long throttling": Kind(1, 70, lambda *_: _throttling(TablesWorld(), throttling.LONG, [1])),
+    "long throttling": Kind(1, 76, lambda *_: _throttling(TablesWorld(), throttling.LONG, [1])),
     "faults": Kind(1, 40, lambda *_: faults.drill(TablesWorld(), operations.ALL, every=True)),
-    "moto throttling": Kind(1, 35, lambda *_: _throttling(moto_world(), throttling.SHORT, [1])),
-    "crashes": Kind(1, 30, lambda *_: crashes.drill(TablesWorld(), operations.ALL)),
+    "moto throttling": Kind(1, 46, lambda *_: _throttling(moto_world(), throttling.SHORT, [1])),
+    "crashes": Kind(1, 35, lambda *_: crashes.drill(TablesWorld(), operations.ALL)),
     "moto crowds": Kind(
-        1, 20, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
+        1, 22, lambda _, run: crowds.drill(moto_world(), range(run.seed, run.seed + 2))
     ),
     "throttling": Kind(1, 20, lambda *_: _throttling(TablesWorld(), throttling.SHORT, [1, 2])),
-    "mutants": Kind(1, 20, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
+    "mutants": Kind(1, 16, lambda *_: mutants.drill([*mutants.CLAUSES, *mutants.RULES])),
     "crowds": Kind(
         1, 10, lambda _, run: crowds.drill(TablesWorld(), range(run.seed, run.seed + 12))
     ),
-    "test": Kind(len(TESTS), 40, lambda number, _: tested(TESTS[number]), apart=True),
+    "test": Kind(len(TESTS), 10, lambda number, _: tested(TESTS[number]), apart=True),
     "kills": Kind(
-        len(kills.WAYS), 60, lambda number, run: _kills(list(kills.WAYS)[number], run), apart=True
+        len(kills.WAYS), 41, lambda number, run: _kills(list(kills.WAYS)[number], run), apart=True
     ),
 }
 """All that is run, kind by kind; the long ones first."""
