@@ -191,7 +191,7 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
 
         speed = "as on AWS" if slowed else "as it is"
         act = partial(_with_containerd, run) if scenario.client == CTR else run
-        return Part(f"{scenario.name}, {backend} {speed}", 15 + seconds * repeats, act)
+        return Part(f"{scenario.name}, {backend} {speed}", 5 + seconds * repeats, act)
 
     def grown(seconds: float, series: str) -> Part:
         of = (layouts, CLOUD, series, growth.VALUES[series], GROWTH_REPEATS)
@@ -201,11 +201,11 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
         def run() -> Results:
             return Results(points=_points(growth.measure_alone(layouts, CLOUD, size)))
 
-        return Part(f"push of one layer of {size:,} MB", 15 + 0.09 * size, run)
+        return Part(f"push of one layer of {size:,} MB", 10 + 0.035 * size, run)
 
     def counted(client: str) -> Part:
         act = partial(counting.count, layouts, client)
-        return Part(f"requests of {client}", 30, lambda: Results(asked=act()))
+        return Part(f"requests of {client}", 10, lambda: Results(asked=act()))
 
     def crowded() -> Results:
         return Results(runs=_shown(crowd.measure(layouts, CLOUD, repeats)))
@@ -213,30 +213,30 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
     return [
         counted(SKOPEO),
         counted(MOORAGE),
-        Part("requests of others", 40, lambda: Results(asked=counting.count_more(layouts))),
+        Part("requests of others", 15, lambda: Results(asked=counting.count_more(layouts))),
         counted(ORAS),
-        Part("requests of the peer", 40, lambda: Results(asked=counting.count_peer(layouts))),
-        Part("commits", 15, lambda: Results(commits=commits.computed(commits.STARTS["cold"]))),
+        Part("requests of the peer", 30, lambda: Results(asked=counting.count_peer(layouts))),
+        Part("commits", 1, lambda: Results(commits=commits.computed(commits.STARTS["cold"]))),
         Part("hashing", 3, lambda: Results(hashing=hashing.measure())),
-        Part("cold starts", 120, lambda: Results(cold=coldstart.measure(COLD_STARTS))),
-        Part("the handler's processor", 240, lambda: Results(spent=handler.measure())),
+        Part("cold starts", 30, lambda: Results(cold=coldstart.measure(COLD_STARTS))),
+        Part("the handler's processor", 70, lambda: Results(spent=handler.measure())),
         *(timed(_ROUND[scenario], CLOUD, scenario) for scenario in SCENARIOS),
         *(
-            timed(8, backend, scenario, slowed=False)
+            timed(4, backend, scenario, slowed=False)
             for backend in BACKENDS
             for scenario in SCENARIOS
             if scenario.image in (ONE_LARGE, MANY_SMALL)
         ),
-        Part("memory", 40, lambda: Results(peaks=memory.measure(layouts))),
-        Part("many clients at once", 15 + 16 * repeats, crowded),
-        grown(15, growth.SIZE),
-        grown(90, growth.LAYERS),
-        grown(15, growth.SESSIONS),
+        Part("memory", 20, lambda: Results(peaks=memory.measure(layouts))),
+        Part("many clients at once", 5 + 15 * repeats, crowded),
+        grown(40, growth.SIZE),
+        grown(235, growth.LAYERS),
+        grown(35, growth.SESSIONS),
         *map(large, growth.LARGE),
     ]
 
 
-_ROUND = dict(zip(SCENARIOS, (12, 20, 55, 32, 38, 12), strict=True))
+_ROUND = dict(zip(SCENARIOS, (16, 20, 49, 31, 44, 12), strict=True))
 """Seconds of one round with both registries, about."""
 
 

@@ -32,7 +32,7 @@ def test_medians_are_of_one_series_and_registry() -> None:
 
 
 def test_one_point_has_no_slope() -> None:
-    """Nor has none: a part that failed leaves a series short."""
+    """A series without points has none either, as when its part failed."""
     assert all(math.isnan(slope(times)) for times in ({}, {1: 2.0}))
 
 
@@ -44,7 +44,7 @@ def test_memory_that_only_caches_files_is_available() -> None:
 
 
 def test_a_layer_that_memory_does_not_hold_is_not_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said, before anything is made."""
+    """The part fails with a message, before any layer is made."""
     monkeypatch.setattr(growth, "available_memory", lambda: 12 * 10**9 - 1)
     layouts: Any = Layouts(Path("/nonexistent"))
     with pytest.raises(MemoryError, match="3000 MB need 12 GB, and 12 are free"):

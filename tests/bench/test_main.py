@@ -39,7 +39,7 @@ class Parts:
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code is what it says; no registry has to be asked for its version."""
+    """Replace the state of the code, and the versions of the registries, by fixed values."""
     monkeypatch.setattr(bench, "code", lambda: "a commit")
     monkeypatch.setattr(report, "versions", lambda: VERSIONS)
 
@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on_after_the_parts_that_are_kept(tmp_path: Path
 def test_nothing_that_is_kept_counts_for_other_code_or_rounds(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run is of one commit; nor does it where somebody wants it anew."""
+    """Nor after --anew: a run is of one commit, and of one number of rounds."""
     measured(Parts().made("a"), kept_in(tmp_path), FOREVER)
     if change == "code":
         monkeypatch.setattr(bench, "code", lambda: "another")
@@ -94,7 +94,7 @@ def test_nothing_that_is_kept_counts_for_other_code_or_rounds(
 
 
 def test_a_part_that_no_time_is_left_for_is_not_begun(tmp_path: Path) -> None:
-    """It is said to be not measured, and shorter ones are."""
+    """The results say that it was not measured; shorter parts are still measured."""
     parts = Parts()
     chosen = [*parts.made("long", seconds=100), *parts.made("short", seconds=0.001)]
     results = measured(chosen, kept_in(tmp_path), 10)
@@ -105,7 +105,7 @@ def test_a_part_that_no_time_is_left_for_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_the_parts_of_a_run_have_names_of_their_own() -> None:
-    """By which they are kept; the time that they take in all is what the documents say."""
+    """Results are kept by these names. All parts together take about what the documents say."""
     parts = bench.parts(Layouts(Path()), bench.REPEATS)
     assert len({each.name for each in parts}) == len(parts) > 20
     assert 25 * 60 < sum(each.seconds for each in parts) < 45 * 60

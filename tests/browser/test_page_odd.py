@@ -154,7 +154,7 @@ def test_what_another_one_deleted_meanwhile_counts_as_deleted(page: Page, odd: s
 
 
 def test_a_login_that_ends_while_it_deletes_is_said_with_what_is_done(page: Page, odd: str) -> None:
-    """What is left stays chosen by nobody; behind the dialog waits the login."""
+    """The dialog says that 1 of 2 images is deleted, and the login is shown behind it."""
     seeder, name = Seeder(odd, {}), "deleting/halfway"
     for tag in ("a", "b"):
         seeder.image(name, tag, tag.encode())

@@ -360,7 +360,7 @@ def test_rules_that_keep_an_image_are_named(registry: RegistryUnderTest) -> None
 
 
 def test_rules_of_another_version_are_unknown_and_hide_no_tag(registry: RegistryUnderTest) -> None:
-    """Null is not "none": nobody is told that nothing keeps an image."""
+    """The field is null, and not an empty list, which would say that no rule keeps the image."""
     image = push(registry, "v1", b"one")
     put_rules(registry, {"of": "tomorrow"})
     (row,) = read(registry, f"{NAME}/_moorage/tags")["tags"]

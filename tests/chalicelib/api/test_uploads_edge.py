@@ -233,7 +233,7 @@ def test_whoever_the_edge_does_not_name_or_is_near_gets_the_url_of_s3(
 def test_a_page_of_another_site_gets_the_url_of_s3(
     registry: RegistryUnderTest, cors: str, *, at_s3: bool
 ) -> None:
-    """Which answers it as CORS has it. Whether the page may follow says the redirect itself."""
+    """S3 answers it by the bucket's CORS rule. The redirect says whether the page may follow."""
     at = put_by_edge(registry)
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
     headers = {"x_moorage_edge": viewer("192.0.2.7"), "origin": "https://ui.example"}

@@ -316,7 +316,7 @@ def test_a_backlog_costs_what_is_due_in_it(strict_moto: Backend) -> None:
 def test_a_blob_whose_record_is_lost_stays_when_its_session_is_gone_too(
     memory: MemoryRegistry,
 ) -> None:
-    """The sweeper came by when the session had its item, and does not come by again."""
+    """The sweeper searches a key once, here while the session still had its item."""
     digest = Digest.of(BYTES)
     memory.registry.uploads.put_whole(NAME, "ann", digest, BYTES)
     (key,) = memory.objects.objects

@@ -96,7 +96,7 @@ def test_the_same_host_has_one_key() -> None:
 
 
 def test_origins_that_can_not_be_read_end_the_command() -> None:
-    """Before it listens: an answer to every request would be an error."""
+    """The command ends before it listens: otherwise every answer would be an error."""
     assert page_origins({}) == ()
     assert page_origins({"MOORAGE_CORS_ORIGINS": "https://a, https://b"}) == (
         "https://a",
@@ -115,7 +115,7 @@ def test_origins_that_can_not_be_read_end_the_command() -> None:
     ],
 )
 def test_pages_of_the_setting_are_answered(origins: tuple[str, ...], taken: list[str]) -> None:
-    """Those of just these origins, by gateway and edge alike; a foreign Host is refused as ever."""
+    """Only these origins, by gateway and edge alike; a foreign Host is refused as before."""
     pages = ("https://ui.example", "https://evil.example", "null", "http://ui.example")
     with run_gateway(Recorder(), GatewayOptions(port=0, cors_origins=origins)) as gateway:
         answered = [

@@ -91,7 +91,7 @@ def test_retry_after_is_obeyed_unless_it_is_long(
 def test_retry_after_may_be_a_date(
     clock: SteppedClock, ahead: int | None, least: float, most: float
 ) -> None:
-    """One that is over is now; what is neither a number nor a date says nothing."""
+    """A past date means now; a text that is neither a number nor a date is ignored."""
     header = "soon" if ahead is None else formatdate(clock.now + ahead, usegmt=True)
     began, registry = clock.now, Registry([503, 201], {"Retry-After": header})
     assert post(registry) == 201

@@ -93,7 +93,7 @@ def test_small_blobs_go_through_the_api(url: str) -> None:
 
 
 def test_a_page_of_another_site_is_answered_through_the_edge(url: str) -> None:
-    """Its origin gets to the API, whose answers are kept for nobody: each page has its own."""
+    """The API gets the page's origin, and the edge caches no answer of the API."""
     push(url, b"small", Digest.of(b"small"))
     target = f"/v2/team/app/blobs/{Digest.of(b'small')}"
     for page in (*PAGES, "https://evil.example", *PAGES):

@@ -127,7 +127,7 @@ def test_a_whole_pass_deletes_what_nothing_needs(
 
 @pytest.mark.usefixtures("registry")
 def test_a_pass_says_how_far_it_is(backend: Backend) -> None:
-    """By what it saves, now and then, and at its end; one by a list has nothing to say."""
+    """It shows the counts that it saves; a pass by a list saves none, and shows none."""
     names = backend.bucket, backend.registry_table, backend.uploads_table
     garbage = GarbageOf("stack", *names, backend.endpoint_url)
     told: list[str] = []
@@ -240,7 +240,7 @@ def test_what_is_asked_for_wrongly_asks_nothing_of_aws(
 
 
 def test_a_table_that_is_not_there_is_one_line(moorage: Command, backend: Backend) -> None:
-    """It names the table, and how to name another one: in each command that reads this table."""
+    """Each command that reads the table names it, and says how to name another one."""
     missing = "test-000000000000-registry"
     for words in ("gc --dry-run", "rules show", "usage", "retention sources", "retention preview"):
         done = moorage(f"{words} --table {missing} --aws-endpoint {backend.endpoint_url}")

@@ -244,7 +244,7 @@ def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> Non
 def test_who_lacks_a_right_is_told_whom_to_ask(
     error: dict[str, object] | None, *, advised: bool
 ) -> None:
-    """Another 403 says itself what is to be done; its code or its details tell, not its words."""
+    """Other 403s say what to do themselves; they are told apart by code and detail."""
     errors = [] if error is None else [error]
     answer = UpstreamResponse(403, CIMultiDict(), json.dumps({"errors": errors}).encode())
     client = mock.Mock(spec=RegistryClient, place=registry_place("r.example/team/app:v1"))

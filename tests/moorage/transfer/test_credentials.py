@@ -183,7 +183,7 @@ def test_the_login_of_docker_hub_is_found_under_each_of_its_names(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Helpers know it by the oldest one, as docker asks them."""
+    """Credential helpers are asked for its oldest name, as docker asks them."""
     script = """[ $host = https://index.docker.io/v1/ ] && echo '{"Username":"me","Secret":"pw"}'"""
     helper(tmp_path, "x", script, monkeypatch)
     write(tmp_path / ".docker/config.json", **content)

@@ -224,7 +224,7 @@ def test_an_image_that_was_pulled_for_docker_is_pushed_again(
 def test_what_is_pulled_by_its_digest_has_the_name_that_is_given(
     named: str, tags: list[str], content: Content, run: Runner
 ) -> None:
-    """Or none: docker loads no archive whose image is named by a digest, or without a tag."""
+    """Or no name: docker can't load an image that is named by a digest or has no tag."""
     digest = push(run, as_folder(content, run.folder))
     archive = run.folder / "image.tar"
     run("pull", f"{run.host}/team/app@{digest}", f"docker-archive:{archive}{named}")
@@ -286,7 +286,7 @@ def test_an_index_that_lacks_a_platform_is_told_of(content: Content, run: Runner
 def test_an_archive_has_nothing_of_an_image_whose_pull_was_interrupted(
     kind: str, run: Runner
 ) -> None:
-    """Neither what was whole of it, nor what was not, nor its entry in the index."""
+    """Neither its blobs, whole or partial, nor its entry in the index."""
     wholes: list[list[str]] = []
     for tag, seed in (("v1", 1), ("v2", 2)):
         content = Content()

@@ -175,7 +175,7 @@ def test_many_refusals_at_once_fetch_one_token() -> None:
     ],
 )
 def test_a_realm_without_tls_gets_no_password(*, registry: str, realm: str, sent: bool) -> None:
-    """Unless somebody gave up TLS for the registry itself, or both are this machine."""
+    """Except where the registry is used without TLS as well, or both are this machine."""
     endpoint = Endpoint()
     authorization = endpoint.authorization(registry=registry)
     if sent:

@@ -219,7 +219,7 @@ def test_a_remade_record_is_never_ended_by_a_link_that_it_does_not_count(
 
 
 def test_a_link_is_not_given_to_a_record_whose_object_is_gone(shop: Shop) -> None:
-    """Its own key names the bytes that there are."""
+    """The link keeps its own key, which names an object that exists."""
     for name in (NAME, OTHER):
         shop.push(b"layer", name=name)
     old = record(shop, LAYER).key
@@ -255,7 +255,7 @@ def test_a_client_is_told_that_a_link_is_not_counted_and_its_push_counts_it(
 
 @pytest.mark.parametrize("how", ["body", "skipped", "damaged"])
 def test_links_of_each_home_are_asked_about(shop: Shop, how: str) -> None:
-    """Of manifests' bodies, and those that stay as what a manifest names is not known."""
+    """Links to manifests' bodies are, and links kept because references are unknown."""
     if how == "body":
         lost, home = shop.push(b"layer", note="x" * 5000), bodies_of(NAME)
     else:
@@ -307,7 +307,7 @@ def test_a_run_that_goes_on_knows_what_the_last_one_has_seen(shop: Shop) -> None
 
 
 def test_a_link_that_comes_with_its_record_meanwhile_is_not_lost(shop: Shop) -> None:
-    """It was gone when the records were asked for, and is pushed before the links are."""
+    """The record is absent when records are read, and pushed again before links are read."""
     spoiled(shop)
     with before(shop, "get_links", lambda: shop.blob(b"layer")):
         done = shop.collector.run(shop.time + 600)

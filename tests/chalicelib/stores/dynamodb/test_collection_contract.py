@@ -176,7 +176,7 @@ def test_a_swept_link_is_counted_off_and_says_when_it_was_relied_on(
 def test_a_link_that_another_record_has_counted_is_counted_by_no_one_else(
     stores: Stores, repository: str, lost: str
 ) -> None:
-    """In whichever of the records of one digest there is none of 0.1, which has no id."""
+    """Whether the old record, the new one, or neither is of 0.1, which had no ids."""
     other, third = fresh_name(), fresh_name()
     digest = stores.pushed(other)
     key = record_key(digest)
