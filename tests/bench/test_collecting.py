@@ -33,7 +33,7 @@ def pages(tables: PlannedTables, **request: Any) -> Iterator[dict[str, Any]]:  #
 
 @pytest.mark.parametrize("limit", [7, 1000])
 def test_a_scan_gives_every_row_once_however_its_pages_are_cut(limit: int) -> None:
-    """Links, images with tag and way back, records, the catalog; each can be read by its key."""
+    """The table has links, images with tags, records and the catalog; each row has its key."""
     tables = PlannedTables(PLAN)
     found = list(pages(tables, Limit=limit))
     rows = [row for page in found for row in page["Items"]]
@@ -43,8 +43,8 @@ def test_a_scan_gives_every_row_once_however_its_pages_are_cut(limit: int) -> No
     assert sum(page[SCANNED] for page in found) == sum(map(size_of, rows))
 
 
-def test_a_pass_leaves_what_images_name_and_nothing_else() -> None:
-    """Of each repository the last three blobs go: link, record and object."""
+def test_a_pass_deletes_what_no_image_names() -> None:
+    """The last three blobs of each repository lose link, record and object."""
     tables = PlannedTables(PLAN)
     made = PlannedRegistry(tables, collecting.NOW)
     figures = made.measured(lambda registry: registry.collector.run(LATER))
@@ -60,8 +60,8 @@ def test_a_pass_leaves_what_images_name_and_nothing_else() -> None:
     assert figures.waited > 0
 
 
-def test_an_image_that_has_gone_frees_its_blobs() -> None:
-    """And no other image's."""
+def test_a_deleted_image_frees_its_blobs() -> None:
+    """The blobs of other images stay."""
     tables = PlannedTables(Plan(4, 60, 5, collecting.PUSHED_AT))
     tables.forget_image(1, 2)
     made = PlannedRegistry(tables, collecting.NOW)
@@ -71,13 +71,13 @@ def test_an_image_that_has_gone_frees_its_blobs() -> None:
 
 
 def test_reading_a_page_takes_time() -> None:
-    """It is measured at botocore, over an answer as DynamoDB sends it."""
+    """The time is measured at botocore, for an answer as DynamoDB sends it."""
     (page,) = pages(PlannedTables(PLAN))
     assert page_seconds({"Items": page["Items"][:5], "Count": 5}, times=1) > 0
 
 
-def test_the_cost_of_a_month_reckons_with_what_a_pass_costs() -> None:
-    """For each GB of the table, of a registry in which something changes each day."""
+def test_the_cost_of_a_month_includes_the_passes() -> None:
+    """It counts each GB of the table, with some changes each day."""
     quiet = json.loads(collecting.RECORDED.read_text())["quiet"]
     gigabytes = sum(page[SCANNED] for page in pages(PlannedTables(PLAN))) / PLAN.all_blobs / 1000
     assert sum(collecting.dollars(quiet).values()) / gigabytes == pytest.approx(PASS_GB, rel=0.25)

@@ -41,15 +41,15 @@ def test_a_direct_commit_hardly_grows_with_the_blob() -> None:
     assert of("warm", DIRECT, 10 * GB).seconds < 2.5
 
 
-def test_a_copy_in_a_commit_is_made_side_by_side() -> None:
-    """10 GB are one round of copies; 80 GB, as much as chunks bring, end well within the time."""
+def test_a_copy_in_a_commit_is_parallel() -> None:
+    """10 GB are one round of copies; 80 GB, the most in chunks, end well within the time."""
     one, ten, most = (of("cold", CHUNKED, size * GB) for size in (1, 10, 80))
     assert ten.seconds - one.seconds < 1.5
     assert most.seconds < cloud.WORKER_SECONDS / 10
 
 
-def test_a_commit_asks_the_tables_for_the_same_at_any_size() -> None:
-    """S3 is asked for a page of a thousand parts once, and for 24 MiB or more at a time."""
+def test_a_commit_makes_as_many_requests_to_the_tables_at_any_size() -> None:
+    """S3 lists a thousand parts in a page, and reads at least 24 MiB a request."""
     for way in (DIRECT, CHUNKED):
         found = [each for each in all_commits("cold") if each.way == way]
         assert len({each.dynamodb for each in found}) == 1
@@ -66,7 +66,7 @@ def test_the_documents_say_what_is_computed() -> None:
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    """With each way, and the limit of a function's time."""
+    """The diagram shows each way of uploading, and the limit of a function's time."""
     drawn = tmp_path / "commits.svg"
     commits.draw(all_commits("cold"), all_commits("warm"), drawn)
     text = drawn.read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [60 * GB + 12_345])
 def test_60_gb_are_committed_in_bounded_memory_and_requests(size: int) -> None:
-    """A sparse layer of thousands of parts: no byte of it is kept, and no part asked for twice."""
+    """A sparse layer has thousands of parts: each is read once, and none is kept in memory."""
     tracemalloc.start()
     try:
         commit = in_parts(size, 0.0)

@@ -32,12 +32,12 @@ def test_the_document_has_the_tables_of_the_counts() -> None:
 
 @pytest.mark.timeout(240)
 def test_the_counts_are_those_of_a_push_and_a_pull(strict_moto: Backend) -> None:
-    """What is recorded is counted anew: `python -m bench.cost` records what has changed."""
+    """The recorded counts equal new ones; `python -m bench.cost` records a change."""
     assert measure(strict_moto.fresh()) == cost.read_counts()
 
 
-def test_memory_is_what_a_deployment_starts_with() -> None:
-    """The functions' memory is the template's."""
+def test_memory_is_the_templates_default() -> None:
+    """The costs use the template's default memory of each function."""
     parameters = load_template(TEMPLATE)["Parameters"]
     memory = {
         "ApiMemory": cost.API_GB,
@@ -109,7 +109,7 @@ def test_transfer_is_priced_by_tier(gigabytes: float, expected: float) -> None:
 def test_an_item_has_the_size_that_dynamodb_counts(
     item: Mapping[str, Mapping[str, object]] | None, size: int
 ) -> None:
-    """Names and values, and what lists and maps take besides."""
+    """Names, values, and the overhead of lists and maps count."""
     assert size_of(item) == size
 
 
@@ -152,7 +152,7 @@ def test_large_items_and_transactions_take_more_units(
 
 
 def test_a_signed_url_is_no_request(registry: RegistryUnderTest, strict_moto: Backend) -> None:
-    """S3 is asked by whoever is given it."""
+    """The holder of the URL makes the request to S3."""
     meter = CallMeter(strict_moto.dynamodb())
     with meter.watch(registry.s3, registry.dynamodb):
         registry.ports.objects.presign("blobs/x", method="GET", seconds=60)

@@ -113,7 +113,7 @@ def test_a_header_has_a_password_or_a_token_or_nothing(
     ],
 )
 def test_an_unreadable_header_is_refused(world: World, header: str, reason: Reason) -> None:
-    """It is not taken for no header."""
+    """It is not treated like a missing header."""
     assert world.refusal(header) is reason
 
 

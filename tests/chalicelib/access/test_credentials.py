@@ -40,7 +40,7 @@ def test_an_api_token_is_a_prefix_256_random_bits_and_a_checksum() -> None:
 
 @given(st.integers(min_value=5, max_value=52), st.sampled_from(LETTERS))
 def test_a_typing_error_is_noticed(at: int, letter: str) -> None:
-    """One wrong character, and two neighbours exchanged."""
+    """The checksum detects a wrong character, and two exchanged neighbours."""
     mistyped = NEW[:at] + letter + NEW[at + 1 :]
     swapped = NEW[:at] + NEW[at + 1] + NEW[at] + NEW[at + 2 :]
     for text in (mistyped, swapped, NEW[:53] + letter):
@@ -57,8 +57,8 @@ NO_TOKENS = [
 
 
 @pytest.mark.parametrize("text", NO_TOKENS, ids=range(len(NO_TOKENS)))
-def test_another_text_is_no_api_token(text: str) -> None:
-    """And is refused by its form, whatever the credential."""
+def test_a_text_of_another_form_is_no_api_token(text: str) -> None:
+    """It is refused by its form, even if a credential has its hash."""
     assert not is_api_token(text)
     assert reason_of(verify, text, a_credential(), NOW) is Reason.CREDENTIAL_FORM
 
@@ -124,7 +124,7 @@ def test_a_credential_shows_no_hash() -> None:
 
 
 def test_a_credential_has_a_name_that_fits_a_command_line() -> None:
-    """Short, of letters, digits and a few signs; another text is refused."""
+    """A name is short, of letters, digits and a few signs; any other text is refused."""
     for name in ("a", "ci", "ops@example.com", "0-9_.x", "a" * 63):
         assert parse_credential_name(name) == name
     for name in ("", "A", "-a", "a b", "a\n", "a:b", "é", "a" * 64, "a/b", "\0"):
@@ -132,8 +132,8 @@ def test_a_credential_has_a_name_that_fits_a_command_line() -> None:
             parse_credential_name(name)
 
 
-def test_a_day_of_use_is_one_of_utc() -> None:
-    """From midnight to midnight."""
+def test_a_day_of_use_is_a_day_in_utc() -> None:
+    """It lasts from midnight to midnight."""
     assert day_of(1_764_028_799.9) == "2025-11-24"
     assert day_of(1_764_028_800) == "2025-11-25"
     assert day_of(0) == "1970-01-01"

@@ -55,8 +55,8 @@ def test_a_cursor_outlives_the_steps_in_which_its_key_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("change", ["", "A", "~", "\u00e9", "="])
-def test_another_text_is_no_cursor(change: str) -> None:
-    """Whatever it is like."""
+def test_a_text_of_another_form_is_no_cursor(change: str) -> None:
+    """Any text but a cursor is refused."""
     cursors = Cursors(RotatedKeys(SigningKeySet(OLD)))
     written = cursors.write("a")
     assert cursors.read(change) is None

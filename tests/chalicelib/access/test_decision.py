@@ -48,7 +48,7 @@ DECISIONS = {
 
 @pytest.mark.parametrize("name", DECISIONS)
 def test_each_principal_may_do_what_its_row_says(name: str) -> None:
-    """And is challenged where another login or token may be allowed it."""
+    """If another login or token may be allowed it, the answer has a challenge."""
     principal, expected = DECISIONS[name]
     assert expected == (
         decide(principal, Action.PING, None),
@@ -73,19 +73,19 @@ NO_ACTIONS = [
 
 @pytest.mark.parametrize(("action", "name"), NO_ACTIONS)
 def test_an_unknown_action_or_name_is_allowed_to_nobody(action: str, name: str | None) -> None:
-    """Not to the admin either."""
+    """The admin is not allowed it either."""
     for principal in (ANONYMOUS, READER, WRITER, ADMIN, NARROW, PUBLIC_TOKEN):
         assert decide(principal, action, name, public=True) is not Decision.ALLOWED
 
 
 @given(grants, st.none() | scopes, names, st.booleans())
-def test_nothing_is_allowed_that_no_grant_holds(
+def test_nothing_is_allowed_without_a_grant(
     held: Grants,
     limit: Scopes | None,
     name: str,
     public: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """What is allowed is held by a grant, or public to pull, and named by the token if any."""
+    """A grant, or a public repository, must allow it, and the token's scopes too."""
     principal = Principal(PrincipalKind.CREDENTIAL, "credential:x", held, limit)
     for right in Right:
         permitted = allowed(held, right, name) or (public and right is Right.PULL)

@@ -62,15 +62,15 @@ NO_PATTERNS = [
     ("pattern", "name", "matches"),
     [*((*row, True) for row in MATCHING), *((*row, False) for row in OTHERS)],
 )
-def test_a_pattern_matches_its_names_only(pattern: str, name: str, *, matches: bool) -> None:
-    """And none that is longer, shorter or beside them."""
+def test_a_pattern_matches_only_its_names(pattern: str, name: str, *, matches: bool) -> None:
+    """It matches no longer, shorter or similar name."""
     assert Pattern.parse(pattern).matches(name) == matches
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
 @pytest.mark.parametrize("pattern", ["**", "team/**", "team/*", "*"])
 def test_a_text_that_is_no_name_matches_no_pattern(pattern: str, name: str) -> None:
-    """And no right on it is allowed to anybody."""
+    """Nobody has a right on it."""
     assert not Pattern.parse(pattern).matches(name)
     for right in Right:
         assert not allowed(Grants.parse(["admin", f"{pattern}:{right}"]), right, name, public=True)
@@ -78,22 +78,22 @@ def test_a_text_that_is_no_name_matches_no_pattern(pattern: str, name: str) -> N
 
 @pytest.mark.parametrize("text", NO_PATTERNS)
 def test_a_text_that_is_no_pattern_is_refused(text: str) -> None:
-    """With advice; also one that could match nothing."""
+    """The error gives advice; so does that for a pattern that can match nothing."""
     with pytest.raises(PatternError, match="is no pattern"):
         Pattern.parse(text)
 
 
 @given(patterns, names)
 def test_matching_agrees_with_a_regular_expression(pattern: str, name: str) -> None:
-    """To which the pattern is translated here."""
+    """The test translates each pattern to a regular expression."""
     parts = {"**": ".+", "*": "[^/]*"}
     words = re.split(r"(\*\*|\*)", pattern)
     expression = "".join(parts.get(word, re.escape(word)) for word in words)
     assert Pattern.parse(pattern).matches(name) == bool(re.fullmatch(expression, name))
 
 
-def test_a_hostile_pattern_takes_no_longer() -> None:
-    """One for which a matcher that backtracks would run for ages takes milliseconds."""
+def test_a_hostile_pattern_takes_milliseconds() -> None:
+    """A matcher that backtracks would run for ages."""
     hostile, name = Pattern.parse("*a" * 127), "a" * 254 + "b"
     hostile.matches(name)
     began = time.perf_counter()
@@ -126,13 +126,13 @@ def test_a_right_is_allowed_if_one_grant_names_it_for_the_repository(
 
 @given(grants)
 def test_grants_are_read_as_they_were_written(value: Grants) -> None:
-    """Text by text."""
+    """Writing and reading a grant gives the same grant."""
     assert Grants.parse(value.texts()) == value
     assert bool(value) == bool(value.texts())
 
 
 def test_repeated_grants_count_once() -> None:
-    """Two of one text, or with the same rights."""
+    """Two grants of one text, or with the same rights, are one."""
     grants = Grants.parse(["a:pull", "admin", "a:pull", "admin"])
     assert grants == Grants((Grant.parse("a:pull"),), admin=True)
     assert Grants.parse(["a:push,pull", "a:pull,push,push"]).texts() == ["a:pull,push"]
@@ -142,7 +142,7 @@ def test_repeated_grants_count_once() -> None:
     "text", ["", "a", "a:", ":pull", "a:pull,", "a:all", "a:*", "a:admin", "Admin", "a:pull push"]
 )
 def test_a_text_that_is_no_grant_is_refused(text: str) -> None:
-    """With advice."""
+    """The error gives advice."""
     with pytest.raises(GrantError, match="is no "):
         Grants.parse([text])
 

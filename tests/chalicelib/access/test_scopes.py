@@ -67,14 +67,14 @@ NOT_UNDERSTOOD = [
 
 
 @pytest.mark.parametrize(("texts", "expected"), READ)
-def test_scopes_are_read_each_resource_once(texts: list[str], expected: str) -> None:
-    """From one parameter or several, actions in their own order."""
+def test_each_resource_of_a_scope_is_read_once(texts: list[str], expected: str) -> None:
+    """Scopes may be in one parameter or several; actions keep their order."""
     assert text_of(parse_scopes(texts)) == expected
 
 
 @pytest.mark.parametrize("text", NOT_UNDERSTOOD)
 def test_a_scope_that_is_not_understood_is_left_out(text: str) -> None:
-    """And the scope beside it is read."""
+    """The scope beside it is read."""
     assert parse_scopes([text]) == ()
     assert text_of(parse_scopes([f"repository:b:pull {text}", text])) == "repository:b:pull"
 
@@ -91,13 +91,13 @@ TOO_MANY = [
 
 @pytest.mark.parametrize("texts", TOO_MANY)
 def test_more_scopes_than_fit_a_token_are_refused(texts: list[str]) -> None:
-    """They don't give a token for some of them."""
+    """No token is issued for some of them."""
     with pytest.raises(ScopesTooLongError):
         parse_scopes(texts)
 
 
 def test_the_most_scopes_that_fit_are_read_again() -> None:
-    """To the last character."""
+    """They are read completely, to the last character."""
     rest = "repository:b:pull"
     name = "a" * ((4096 - len(rest)) // 16 - len("repository:00:pull,push,delete") - 1)
     asked = [f"repository:{name}{number:02}:*" for number in range(16)]
@@ -108,23 +108,23 @@ def test_the_most_scopes_that_fit_are_read_again() -> None:
 
 @given(scopes)
 def test_scopes_are_read_as_they_were_written(value: Scopes) -> None:
-    """In one parameter or in several."""
+    """In one parameter or in several, writing and reading gives the same scopes."""
     assert parse_scopes([text_of(value)]) == value
     assert parse_scopes(map(str, value)) == value
 
 
 @given(st.lists(st.text(max_size=60), max_size=4))
 def test_any_text_is_read_without_an_error(texts: list[str]) -> None:
-    """Into scopes that would be read again."""
+    """The scopes that it gives can be written and read again."""
     read = parse_scopes(texts)
     assert parse_scopes([text_of(read)]) == read
 
 
 @given(scopes, grants, st.frozensets(names, max_size=3))
-def test_what_is_granted_was_requested_and_is_allowed(
+def test_a_granted_action_was_requested_and_is_allowed(
     requested: Scopes, held: Grants, public: frozenset[str]
 ) -> None:
-    """Each such action is granted, and no other."""
+    """Every action that was requested and is allowed is granted, and no other."""
     given_scopes = {scope.key: scope for scope in granted(requested, held, public)}
     assert set(given_scopes) <= {scope.key for scope in requested}
     for scope in requested:
@@ -142,14 +142,14 @@ def test_what_is_granted_was_requested_and_is_allowed(
 
 @given(scopes, grants)
 def test_granting_again_changes_nothing(requested: Scopes, held: Grants) -> None:
-    """And no grants give no scopes."""
+    """Without grants there are no scopes."""
     once = granted(requested, held)
     assert granted(once, held) == once
     assert granted(once, NOTHING) == ()
 
 
 def test_a_repository_named_catalog_is_not_the_catalog() -> None:
-    """Whatever its scope says."""
+    """A scope of that repository does not allow the catalog."""
     odd = Scope(ResourceType.REPOSITORY, "catalog", frozenset({"*", "pull"}))
     assert covers((CATALOG,), "*", None)
     assert not covers((odd,), "*", None)
@@ -194,12 +194,12 @@ def test_a_request_requires_the_scope_of_its_action(
 
 @pytest.mark.parametrize(("action", "name"), [("reboot", "a"), ("pull", None), ("", "a")])
 def test_an_unknown_action_is_a_fault(action: str, name: str | None) -> None:
-    """And so is one that lacks its repository: neither is allowed."""
+    """So is an action without its repository: neither is allowed."""
     with pytest.raises(ValueError, match=r"action|Right"):
         required_scopes(action, name, "GET", {})
 
 
-def test_a_scope_is_of_a_valid_name() -> None:
-    """No other can be made."""
+def test_a_scope_needs_a_valid_name() -> None:
+    """A scope with another name can't be made."""
     with pytest.raises(NameInvalidError):
         on_repository("a/../b", Right.PULL)

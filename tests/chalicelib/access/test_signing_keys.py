@@ -30,7 +30,7 @@ BAD = [
 
 @pytest.mark.parametrize("text", BAD)
 def test_another_text_is_refused_and_not_quoted(text: str) -> None:
-    """One that is not one or two different 32-byte keys."""
+    """A text that is not one or two different 32-byte keys is refused."""
     with pytest.raises(SigningKeySetError) as caught:
         SigningKeySet.parse(text)
     assert len(text) < 5 or text not in str(caught.value)
@@ -46,8 +46,8 @@ def test_a_key_is_not_shown() -> None:
         assert key.secret.hex()[:16] not in shown
 
 
-def test_a_key_is_replaced_with_nobody_logged_out() -> None:
-    """At each step of a replacement, processes of this step and the last take each other's tokens.
+def test_replacing_a_key_logs_nobody_out() -> None:
+    """Processes of one step accept tokens of the next and the last one.
 
     The steps: `old`, `old new`, `new old`, `new`, the last after the old key's tokens expired.
     """

@@ -44,8 +44,8 @@ def refusal(token: str, now: float = NOW, use: TokenUse = TokenUse.BEARER) -> Re
 
 @pytest.mark.parametrize("use", TokenUse)
 @given(value=scopes, now=st.floats(min_value=0, max_value=4e9))
-def test_what_was_issued_is_read_back(use: TokenUse, value: Scopes, now: float) -> None:
-    """With the claims that it was issued for."""
+def test_an_issued_token_is_read_back(use: TokenUse, value: Scopes, now: float) -> None:
+    """It has the claims that it was issued for."""
     token = TOKENS.issue("credential:1", value, now, jti="t", use=use, source="1", version=3)
     at = int(now)
     assert TOKENS.verify(token, now, use) == Claims(
@@ -82,7 +82,7 @@ def test_no_token_passes_for_another_use() -> None:
 
 
 def test_a_token_expires_with_the_login_that_it_is_issued_for() -> None:
-    """If that is before the end of its own life."""
+    """That may be before the end of its own life."""
     token = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 90.5)
     assert TOKENS.verify(token, NOW).expires_at == int(NOW + 90.5)
     longer = TOKENS.issue("a", (), NOW, jti="t", until=NOW + 10**6)
@@ -90,7 +90,7 @@ def test_a_token_expires_with_the_login_that_it_is_issued_for() -> None:
 
 
 def test_the_largest_token_fits_a_header() -> None:
-    """With as many scopes as a client can request."""
+    """It has as many scopes as a client can request."""
     name = "a" * 200
     asked = parse_scopes([f"repository:{name}{number}:*" for number in range(16)])
     token = TOKENS.issue("credential:" + "1" * 36, asked, NOW, jti="t" * 36)
@@ -110,8 +110,8 @@ def test_a_token_above_the_limits_is_not_issued() -> None:
 
 
 @given(st.text(max_size=200), st.integers(min_value=0), st.characters(codec="utf-8"))
-def test_any_other_text_is_refused(text: str, at: int, character: str) -> None:
-    """Also a token with one character changed."""
+def test_a_text_that_is_no_token_is_refused(text: str, at: int, character: str) -> None:
+    """A token with one changed character is refused too."""
     refusal(text)
     token = TOKENS.issue("a", (), NOW, jti="t")
     where = at % len(token)

@@ -39,7 +39,7 @@ def lets_in(pattern: str, subject: str) -> bool:
 
 
 def test_a_trust_is_kept_as_it_is_written() -> None:
-    """Part by part."""
+    """Writing and reading a trust gives the same parts."""
     assert parsed() == Trust(
         "ci", ISSUER, AUDIENCE, "repo:org/app:*", Grants.parse(["team/**:pull,push"])
     )
@@ -86,7 +86,7 @@ WRONG: dict[str, list[dict[str, str]]] = {
 
 @pytest.mark.parametrize("text", ISSUERS, ids=range(len(ISSUERS)))
 def test_an_issuer_is_aws_or_an_https_url_and_kept_as_it_is(text: str) -> None:
-    """Or an http URL on loopback."""
+    """An http URL is allowed on loopback."""
     assert parse_issuer(text) == text
 
 
@@ -98,14 +98,14 @@ def test_a_wrong_part_of_a_trust_is_named_with_advice(advice: str) -> None:
             parsed(**changes)
 
 
-def test_a_trust_has_a_grant() -> None:
-    """One without any would let in for nothing."""
+def test_a_trust_needs_a_grant() -> None:
+    """A trust without a grant would let identities in that may do nothing."""
     with pytest.raises(TrustError, match="name a grant"):
         Trust.parse("ci", issuer=ISSUER, audience=AUDIENCE, subject="a", grants=[])
 
 
-def test_a_trust_has_the_name_that_a_credential_may_have() -> None:
-    """And no other."""
+def test_a_trust_has_a_name_that_a_credential_may_have() -> None:
+    """Any other name is refused."""
     assert parse_trust_name("ci.main_2@x-y") == "ci.main_2@x-y"
     names = ["a", "0", "-a", "", "A", "a" * 63, "a" * 64, "a/b", "a\n"]
     assert [name for name in names if is_credential_name(name)] == ["a", "0", "a" * 63]
@@ -144,7 +144,7 @@ OTHERS = [
 def test_a_star_stands_for_any_run_of_characters(
     pattern: str, subject: str, *, matches: bool
 ) -> None:
-    """And all else for itself: no letter case, prefix or sign with another meaning elsewhere."""
+    """Every other character, in its case, stands for itself."""
     assert lets_in(pattern, subject) == matches
 
 
@@ -153,12 +153,12 @@ def test_a_star_stands_for_any_run_of_characters(
     st.text(alphabet="ab", max_size=14),
 )
 def test_patterns_agree_with_those_of_a_shell(pattern: str, subject: str) -> None:
-    """As far as stars go."""
+    """Stars match what they match in a shell."""
     assert lets_in(pattern, subject) == fnmatch.fnmatchcase(subject, pattern)
 
 
-def test_the_worst_pattern_and_subject_take_no_time() -> None:
-    """A hundred times within seconds."""
+def test_a_hostile_pattern_takes_milliseconds() -> None:
+    """A hundred matches take seconds at most."""
     pattern, subject = "*a" * 255 + "b", "a" * 1024
     start = time.perf_counter()
     for _ in range(100):
@@ -167,7 +167,7 @@ def test_the_worst_pattern_and_subject_take_no_time() -> None:
 
 
 def test_a_trust_is_in_one_issuer_and_one_audience() -> None:
-    """Which may be one of several that a token is for."""
+    """A token may have several audiences, and one of them must be the trust's."""
     trust, subject = parsed(), "repo:org/app:x"
     assert trust.matches(ISSUER, HERE | {"other"}, subject)
     assert not trust.matches(ISSUER + "/", HERE, subject)
@@ -177,15 +177,15 @@ def test_a_trust_is_in_one_issuer_and_one_audience() -> None:
 
 
 def test_a_trust_in_aws_has_no_audience() -> None:
-    """And lets in no identity of another issuer."""
+    """It lets in no identity of another issuer."""
     arn = "arn:aws:iam::123456789012:user/x"
     trust = parsed(issuer=AWS, audience="", subject=arn)
     assert trust.matches(AWS, frozenset(), arn)
     assert not trust.matches(ISSUER, frozenset({""}), arn)
 
 
-def test_trusts_load_no_pyjwt() -> None:
-    """Listing them does not wait for that."""
+def test_listing_trusts_loads_no_pyjwt() -> None:
+    """PyJWT is loaded only when a token is verified."""
     program = "import sys, chalicelib.access.trusts; print('jwt' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert ran.stdout.strip() == b"False"

@@ -128,8 +128,8 @@ def forged(deployed: DeployedFunctions, token: str) -> list[str]:
     return [f"Bearer {text}" for text in texts]
 
 
-def test_the_functions_of_a_deployment(deployed: DeployedFunctions) -> None:
-    """A login, a token, a request by it; forged ones; no secret of any in the log, at any level."""
+def test_forged_tokens_are_refused_and_no_secret_is_logged(deployed: DeployedFunctions) -> None:
+    """Forged tokens are refused, and no secret is in the log at any level."""
     admin = basic("me", deployed.admin)
     identified = deployed.identify(admin)
     assert identified["principalId"] == f"credential:{ADMIN}"
@@ -197,8 +197,8 @@ TRICKS = [
 
 @pytest.mark.parametrize("name", TRICKS, ids=range(len(TRICKS)))
 @pytest.mark.parametrize("tail", [f"blobs/{DIGEST}", "tags/list", "manifests/v1"])
-def test_a_name_that_is_none_reaches_no_other_repository(name: str, tail: str) -> None:
-    """It is refused as it is, to an admin too, and never read as another name."""
+def test_an_invalid_name_reaches_no_repository(name: str, tail: str) -> None:
+    """It is refused, for an admin too, and never read as another name."""
     world = World()
     for login in ("reader", "admin"):
         answer = world.ask("GET", f"{name}/{tail}", world.header(login, "basic", "team/app"))
@@ -206,8 +206,8 @@ def test_a_name_that_is_none_reaches_no_other_repository(name: str, tail: str) -
         assert answer.status != 404 or b"NAME_INVALID" not in answer.body
 
 
-def test_a_token_is_for_the_very_name() -> None:
-    """Not for a longer, shorter or similar one."""
+def test_a_token_is_for_exactly_its_repository() -> None:
+    """It is not for one with a longer, shorter or similar name."""
     world = World()
     header = world.header("admin", "token", "team/app")
     for name in ("team/app2", "team/ap", "team", "team/app/sub", "team/app-x", "eam/app"):

@@ -142,8 +142,8 @@ def expected(login: str, form: str, action: Action, repository: str) -> int | No
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("login", LOGINS)
-def test_the_matrix(login: str, form: str) -> None:
-    """Every endpoint of every repository answers a login by its grants and its token's scopes."""
+def test_each_login_may_do_what_its_grants_and_scopes_allow(login: str, form: str) -> None:
+    """Each login, in each form, at every endpoint of every repository."""
     world = World()
     wrong = []
     for repository in REPOSITORIES:
@@ -162,7 +162,7 @@ def test_the_matrix(login: str, form: str) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(template(route)))
 def test_without_a_login_there_is_a_challenge(route: Route) -> None:
-    """But for pulls from public repositories, the token endpoint and the page."""
+    """Exceptions are public repositories, the token endpoint and the page."""
     world = World()
     for repository in REPOSITORIES:
         answer = world.ask(route.method, target_of(route, repository), None)
@@ -191,8 +191,8 @@ def test_a_refusal_says_nothing_of_what_exists() -> None:
 
 
 @pytest.mark.parametrize("login", ["pusher", "short push"])
-def test_who_may_push_alone_hears_neither_sizes_nor_presence(login: str) -> None:
-    """A manifest that names a blob in a wrong size is refused as one that names what is not there.
+def test_a_login_that_may_only_push_learns_no_sizes_and_no_presence(login: str) -> None:
+    """A blob in a wrong size is refused like a missing blob.
 
     A subject is taken whatever its size; and a blob is uploaded as if it were not there.
     """
@@ -247,7 +247,7 @@ MOUNT = f"{PRIVATE}/blobs/uploads?mount={DIGEST}&from={FOREIGN}"
     ],
 )
 def test_a_challenge_names_the_scopes(method: str, target: str, scope: str) -> None:
-    """That a token needs; a mount's challenge has both repositories."""
+    """It names the scopes that the token needs; for a mount those of both repositories."""
     answer = World().ask(method, target, None)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == f'{CHALLENGE},scope="{scope}"'
@@ -270,7 +270,7 @@ def test_a_challenge_names_the_scopes(method: str, target: str, scope: str) -> N
     ],
 )
 def test_a_mount_needs_pull_on_its_source(login: str, form: str, source: str, status: int) -> None:
-    """Without it the mount is an upload like any other, as where the source lacks the blob."""
+    """Without it the answer is that of a mount whose source lacks the blob."""
     world = World()
     named = form not in FORMS
     header = world.bearer(login, form) if named else world.header(login, form, NOWHERE)
@@ -290,7 +290,7 @@ SESSION_REQUESTS: dict[str, Callable[[str], tuple[str, str, bytes]]] = {
 @pytest.mark.parametrize("request_name", SESSION_REQUESTS)
 @pytest.mark.parametrize("thief", ["another login", "another repository", "another login's token"])
 def test_an_upload_session_is_404_to_everybody_else(request_name: str, thief: str) -> None:
-    """Who has its id: to an admin too, and under another repository's name."""
+    """That includes admins, and the same principal under another repository's name."""
     world = World()
     owner = world.header("writer", "basic", PRIVATE)
     opened = world.ask("POST", f"{PRIVATE}/blobs/uploads", owner)
@@ -317,7 +317,7 @@ def names(answer: Response) -> list[str]:
 
 
 def test_the_catalog_shows_what_the_caller_may_pull() -> None:
-    """By grants, or because it is public."""
+    """That is what its grants allow, and public repositories."""
     world = World()
     for login, (grants, rights) in LOGINS.items():
         answer = world.ask("GET", "_catalog", world.header(login, "basic", PRIVATE))
@@ -347,7 +347,7 @@ def test_pages_of_the_catalog_show_no_hidden_name() -> None:
 
 
 def test_a_revoked_login_is_refused_at_the_next_request() -> None:
-    """Although the gateway keeps its context; and so is a pull from a repository made private."""
+    """So is a pull from a repository made private, though the gateway caches the context."""
     world = World()
     contexts = [
         world.access.authorizer(world.header("writer", form, PRIVATE))
@@ -404,8 +404,8 @@ def test_a_page_of_the_catalog_reads_no_more_than_ten_pages(
 
 
 @pytest.mark.parametrize("last", ["~", "~hidden/1", "~gAAAAA", "~" + "A" * 5000, "~\u00e9"])
-def test_a_cursor_that_is_none_is_400(last: str) -> None:
-    """To begin anew is all that is left; who sees everything may name any text."""
+def test_a_wrong_cursor_is_400(last: str) -> None:
+    """The client must begin anew; a caller who sees everything may name any text."""
     world = World()
     target = f"_catalog?last={quote(last)}"
     answer = world.ask("GET", target, world.header("reader", "basic", PRIVATE))
@@ -413,8 +413,8 @@ def test_a_cursor_that_is_none_is_400(last: str) -> None:
     assert names(world.ask("GET", target, world.header("admin", "basic", PRIVATE))) == []
 
 
-def test_who_has_no_login_does_not_hear_who_pushed() -> None:
-    """Of a public repository's images, tags and config the principals alone are left out."""
+def test_without_a_login_nobody_learns_who_pushed() -> None:
+    """Tags and images of a public repository are shown without the principals."""
     world = World()
     header = world.header("admin", "basic", PUBLIC)
     blob = {"mediaType": "application/octet-stream", "digest": str(DIGEST), "size": len(BLOB)}
@@ -432,8 +432,8 @@ def test_who_has_no_login_does_not_hear_who_pushed() -> None:
 
 
 @pytest.mark.parametrize(("login", "all_of_it"), [("admin", True), ("cleaner", False)])
-def test_who_may_not_see_all_hears_nothing_of_others(login: str, all_of_it: bool) -> None:  # noqa: FBT001 - a row
-    """Neither how many repositories share a layer, nor what a deletion frees because none does."""
+def test_a_login_that_sees_not_all_learns_nothing_of_others(login: str, all_of_it: bool) -> None:  # noqa: FBT001 - a row
+    """It gets no number of sharing repositories, and nothing by what a deletion frees."""
     world = World()
     kind = "application/vnd.oci.image.manifest.v1+json"
     named = {"mediaType": "application/octet-stream", "digest": str(DIGEST), "size": len(BLOB)}
@@ -456,7 +456,7 @@ def test_who_may_not_see_all_hears_nothing_of_others(login: str, all_of_it: bool
 
 @pytest.mark.parametrize(("login", "all_of_it"), [("admin", True), ("reader", False)])
 def test_facts_of_a_repository_say_nothing_of_others(login: str, all_of_it: bool) -> None:  # noqa: FBT001 - a row
-    """Without a login that sees all, shares are unknown, and the price is of all that it links to.
+    """Without a login that sees all, shares are unknown, and the price is for all its links.
 
     Other repositories' facts are nowhere.
     """

@@ -25,8 +25,8 @@ LINK_GRACE = Limits().link_grace
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_small_blob_is_answered_here(shared: RegistryUnderTest, method: str) -> None:
-    """Its headers say what it is, that ranges are served, and that it never changes."""
+def test_a_small_blob_is_answered_by_the_api(shared: RegistryUnderTest, method: str) -> None:
+    """Its headers give its type, that ranges are served, and that it never changes."""
     digest = blob(shared, b"small")["digest"]
     got = shared.ask(method, f"{NAME}/blobs/{digest}")
     assert (got.status, len(got.body)) == (200, 5)
@@ -54,10 +54,10 @@ def _posted(registry: RegistryUnderTest, data: bytes) -> Response:
 
 @pytest.mark.parametrize("push", [_patched, _put, _posted])
 @pytest.mark.parametrize("size", [Limits().blob_inline, Limits().blob_inline + 1])
-def test_what_is_in_the_record_is_read_without_s3(
+def test_a_blob_whose_bytes_are_in_the_record_is_read_without_s3(
     strict_moto: Backend, push: Callable[[RegistryUnderTest, bytes], Response], size: int
 ) -> None:
-    """Whole, and a range; a mounted one too. A blob that is larger by one byte is read from S3."""
+    """Whole, by range, or mounted. A blob one byte larger is read from S3."""
     registry, data = registry_over(strict_moto.fresh()), os.urandom(size)
     digest = Digest.of(data)
     assert push(registry, data).status == 201
@@ -73,7 +73,7 @@ def test_what_is_in_the_record_is_read_without_s3(
 
 
 def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None:
-    """A mounted blob outlives its deletion in the source; what is nowhere is an upload."""
+    """A mounted blob stays after its deletion in the source; an unknown one is an upload."""
     digest = blob(registry, b"shared", "one/app")["digest"]
     mounted = registry.ask("POST", f"two/app/blobs/uploads?mount={digest}&from=one/app")
     assert (mounted.status, mounted.headers["Location"]) == (201, f"/v2/two/app/blobs/{digest}")
@@ -103,8 +103,8 @@ def test_a_mount_links_and_a_delete_unlinks(registry: RegistryUnderTest) -> None
         "mount=md5:{long}",
     ],
 )
-def test_a_mount_that_cannot_be_done_opens_a_session(shared: RegistryUnderTest, query: str) -> None:
-    """Whatever the reason, the client is answered 202 and uploads the blob instead."""
+def test_a_mount_that_is_impossible_opens_a_session(shared: RegistryUnderTest, query: str) -> None:
+    """For any reason, the answer is 202, and the client uploads the blob."""
     digest = blob(shared, b"shared", "one/app")["digest"]
     asked = query.format(digest=digest, upper=digest.upper(), long="a" * 300)
     opened = shared.ask("POST", f"three/app/blobs/uploads?{asked}")
@@ -196,10 +196,10 @@ def test_a_head_looks_at_the_object_when_it_touches_the_link(
         ("bytes=" + "9" * 5000 + "-", 200, b"0123456789", None),
     ],
 )
-def test_ranges_of_a_blob(
+def test_a_range_is_served_refused_or_ignored_as_rfc_9110_says(
     shared: RegistryUnderTest, header: str, status: int, body: bytes | None, span: str | None
 ) -> None:
-    """A range is served, said to be unsatisfiable, or ignored, as RFC 9110 says."""
+    """Each row is a range and its answer."""
     digest = blob(shared, b"0123456789")["digest"]
     got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header)
     assert (got.status, got.headers.get("Content-Range")) == (status, span)
@@ -220,10 +220,10 @@ def test_ranges_of_a_blob(
     ],
 )
 @pytest.mark.parametrize("header", ["bytes=2-3", "bytes=10-"])
-def test_a_range_is_served_only_of_what_if_range_names(
+def test_a_range_is_served_only_if_if_range_names_the_blob(
     shared: RegistryUnderTest, validator: str, header: str, *, resumes: bool
 ) -> None:
-    """By its ETag, compared strongly; of anything else the whole is sent, whatever the range."""
+    """The ETag is compared strongly; for any other value the whole blob is sent."""
     digest = blob(shared, b"0123456789")["digest"]
     named = validator.format(digest=digest)
     got = shared.ask("GET", f"{NAME}/blobs/{digest}", range=header, if_range=named)

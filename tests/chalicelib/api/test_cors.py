@@ -99,7 +99,7 @@ def test_only_an_origin_of_the_setting_is_allowed(
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_a_preflight_says_what_may_be_sent(path: str) -> None:
-    """204 with the endpoint's own methods, and nobody is asked for a login."""
+    """It is 204 with the endpoint's methods, and needs no login."""
     response = ask(BOTH, "OPTIONS", path, origin=UI, **PREFLIGHT)
     assert (response.status, response.body) == (204, b"")
     methods = ", ".join(sorted([*ENDPOINTS[path], "OPTIONS"]))
@@ -112,8 +112,8 @@ def test_a_preflight_says_what_may_be_sent(path: str) -> None:
     }
 
 
-def test_an_options_that_is_no_preflight_is_an_answer_like_any() -> None:
-    """Without Access-Control-Request-Method a page itself asks which methods there are."""
+def test_an_options_that_is_no_preflight_is_answered_like_any_request() -> None:
+    """Without Access-Control-Request-Method it asks for the methods of the endpoint."""
     found = told(ask(BOTH, "OPTIONS", origin=UI))
     assert set(found) == {ALLOW_ORIGIN, "Access-Control-Expose-Headers", "Vary"}
 
@@ -123,7 +123,7 @@ def test_an_options_that_is_no_preflight_is_an_answer_like_any() -> None:
     [("GET", "", 403), ("GET", "a/b/none", 404), ("OPTIONS", "a/b/none", 404), ("PUT", "", 405)],
 )
 def test_a_page_may_read_why_it_was_refused(method: str, path: str, status: int) -> None:
-    """An error names the origin as any answer does."""
+    """An error names the origin like any other answer."""
     response = ask(BOTH, method, path, origin=UI)
     assert (response.status, response.headers[ALLOW_ORIGIN]) == (status, UI)
 

@@ -43,10 +43,10 @@ def put(opened: dict[str, Any], data: bytes = DATA, **headers: str | None) -> tu
 
 
 @pytest.mark.parametrize("data", [DATA, b""])
-def test_a_blob_is_put_to_s3_and_published_where_it_stands(
+def test_a_direct_upload_is_published_without_a_copy(
     registry: RegistryUnderTest, data: bytes
 ) -> None:
-    """POST, PUT to the URL, PUT to the Location: two requests to S3, three to DynamoDB, no copy."""
+    """POST, PUT to the URL, PUT to the Location: two requests to S3, three to DynamoDB."""
     with record_calls(registry.s3, registry.dynamodb) as calls:
         opened = start(registry, data)
         assert put(opened, data) == (200, "")
@@ -71,8 +71,8 @@ def test_a_blob_is_put_to_s3_and_published_where_it_stands(
     assert registry.ask("DELETE", opened["at"]).status == 404
 
 
-def test_a_session_says_what_it_is_for_and_gives_a_fresh_url(registry: RegistryUnderTest) -> None:
-    """The answer has digest, size, URL, headers and expiry; GET has them again, anew."""
+def test_a_session_has_digest_size_and_a_fresh_url(registry: RegistryUnderTest) -> None:
+    """The answer has digest, size, URL, headers and expiry; a GET has a new URL."""
     opened = start(registry)
     assert (opened["digest"], opened["size"], opened["state"]) == (str(DIGEST), 1000, "direct")
     assert opened["at"] == f"/v2/{NAME}/_moorage/uploads/{opened['session']}"
@@ -101,7 +101,7 @@ def test_a_session_says_what_it_is_for_and_gives_a_fresh_url(registry: RegistryU
         (f"digest={DIGEST}&size={PUT_MAXIMUM + 1}", 413, "SIZE_INVALID"),
     ],
 )
-def test_what_s3_can_not_take_at_once_is_refused(
+def test_a_blob_that_one_put_can_not_bring_is_refused(
     shared: RegistryUnderTest, query: str, status: int, expected: str
 ) -> None:
     """Another algorithm, no size, too many bytes: the answer says what to do instead."""
@@ -111,8 +111,8 @@ def test_what_s3_can_not_take_at_once_is_refused(
         assert b"push in parts, or in chunks" in response.body
 
 
-def test_five_gib_are_taken(shared: RegistryUnderTest) -> None:
-    """The largest PUT of S3 gets a URL."""
+def test_a_put_of_5_gib_gets_a_url(shared: RegistryUnderTest) -> None:
+    """That is the largest PUT of S3."""
     target = f"{NAME}/_moorage/uploads/?digest={DIGEST}&size={PUT_MAXIMUM}"
     assert told(shared.ask("POST", target), 201)["size"] == PUT_MAXIMUM
 
@@ -138,10 +138,10 @@ def test_other_bytes_are_refused_and_the_right_ones_may_follow(shared: RegistryU
         {"Expires": "Thu, 01 Dec 2033 16:00:00 GMT"},
     ],
 )
-def test_headers_that_every_download_would_have_are_refused(
+def test_a_put_with_headers_for_downloads_is_refused(
     registry: RegistryUnderTest, headers: dict[str, str]
 ) -> None:
-    """Whoever pushes first would choose them for all: such as an encoding that is not there."""
+    """Otherwise the first push would choose headers such as Content-Encoding for all."""
     opened = start(registry)
     assert put(opened, DATA, **headers)[0] == 200
     refused = registry.ask("PUT", opened["at"])
@@ -152,8 +152,8 @@ def test_headers_that_every_download_would_have_are_refused(
     assert registry.stored() == []
 
 
-def test_a_blob_is_not_had_by_its_digest(registry: RegistryUnderTest) -> None:
-    """What is live elsewhere is committed only with bytes; then they are deleted again."""
+def test_a_digest_alone_gives_no_blob(registry: RegistryUnderTest) -> None:
+    """A blob that is live elsewhere is committed only with bytes, which are then deleted."""
     target = f"team/other/blobs/uploads?digest={DIGEST}"
     assert registry.ask("POST", target, DATA).status == 201
     (live,) = registry.stored()
@@ -169,7 +169,7 @@ def test_a_blob_is_not_had_by_its_digest(registry: RegistryUnderTest) -> None:
 def test_direct_and_other_sessions_are_unknown_to_each_others_endpoints(
     shared: RegistryUnderTest,
 ) -> None:
-    """Neither takes the other's requests, by which bytes could come that nobody compares."""
+    """Otherwise bytes could come that nobody compares."""
     direct = start(shared)["session"]
     plain = str(shared.ask("POST", f"{NAME}/blobs/uploads").headers["Docker-Upload-UUID"])
     asked = [

@@ -50,10 +50,10 @@ def commit(
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_parts_are_put_to_s3_and_published_where_they_stand(
+def test_parts_are_published_without_a_copy(
     registry: RegistryUnderTest, algorithm: Algorithm
 ) -> None:
-    """POST, URLs, a PUT for each part, PUT with the report: nothing is copied, nothing is left."""
+    """POST, URLs, a PUT for each part, PUT with the report; no leftovers remain."""
     blob = parted(BYTES, 5 * MIB, algorithm=algorithm)
     with record_calls(registry.s3, registry.dynamodb) as calls:
         opened = open_parts(registry, f"&algorithm={algorithm}")
@@ -96,8 +96,8 @@ def test_parts_are_put_to_s3_and_published_where_they_stand(
     assert registry.ask("POST", f"{opened['at']}/parts", blob.wanted).status == 404
 
 
-def test_a_session_says_what_s3_has_of_it(registry: RegistryUnderTest) -> None:
-    """The limits of parts, and the number and size of each that is there: so a client resumes."""
+def test_a_session_lists_the_parts_that_s3_has(registry: RegistryUnderTest) -> None:
+    """It has the limits of parts, and each part's number and size, so a client can resume."""
     opened = open_parts(registry)
     limits = {"minimum": 5 * MIB, "maximum": 1024 * MIB, "count": 10_000}
     limits |= {"multiple": 64, "batch": 100}
@@ -123,10 +123,10 @@ def test_a_session_says_what_s3_has_of_it(registry: RegistryUnderTest) -> None:
         ("parts=true&algorithm=md5", "DIGEST_INVALID"),
     ],
 )
-def test_what_can_not_be_opened_is_refused(
+def test_a_session_in_parts_with_a_wrong_query_is_refused(
     shared: RegistryUnderTest, query: str, expected: str
 ) -> None:
-    """Another word than true, or an algorithm that the registry lacks."""
+    """`parts` must be true, and the algorithm one that the registry has."""
     response = shared.ask("POST", f"{NAME}/_moorage/uploads/?{query}")
     assert (response.status, code(response)) == (400, expected)
 
@@ -155,7 +155,7 @@ def test_what_can_not_be_opened_is_refused(
     ],
 )
 def test_urls_are_given_for_parts_that_s3_takes(shared: RegistryUnderTest, asked: Any) -> None:  # noqa: ANN401 - any JSON
-    """A hundred at once, numbers 1 to 10,000, sizes up to 1 GiB: everything else is 400."""
+    """A hundred at once, numbers 1 to 10,000, sizes up to 1 GiB; everything else is 400."""
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     response = shared.ask("POST", f"{open_parts(shared)['at']}/parts", body)
     assert (response.status, code(response)) == (400, "REQUEST_INVALID")
@@ -177,7 +177,7 @@ def test_urls_of_the_largest_parts_are_given_a_hundred_at_once(shared: RegistryU
 
 
 def test_a_report_that_can_not_be_read_changes_nothing(registry: RegistryUnderTest) -> None:
-    """No report, one of small parts, no digest, another algorithm's: the right one may follow."""
+    """After a missing or wrong report, or a wrong digest, the right one may follow."""
     opened = open_parts(registry)
     put_parts(registry, opened, BLOB)
     small = parted(BYTES, MIB).report
@@ -194,10 +194,10 @@ def test_a_report_that_can_not_be_read_changes_nothing(registry: RegistryUnderTe
     assert commit(registry, opened, BLOB).status == 201
 
 
-def test_a_refusal_is_heard_by_every_repeat_and_nothing_is_left(
+def test_a_refusal_is_repeated_and_leaves_nothing(
     registry: RegistryUnderTest,
 ) -> None:
-    """Another digest: 400 to each commit, with any body; 404 to all else; no byte is kept."""
+    """Each further commit is 400, any other request 404, and no byte is kept."""
     opened = open_parts(registry)
     put_parts(registry, opened, BLOB)
     wrong = parted(BYTES[::-1], 5 * MIB)

@@ -119,15 +119,17 @@ def request(method: str, path: str) -> Request:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_root_says_that_this_is_a_registry(method: str) -> None:
-    """GET and HEAD of /v2/ are 200 with an empty object, and ask nothing of any store."""
+    """GET and HEAD of /v2/ are 200 with an empty object, and use no store."""
     response = api(AssertionError())(request(method, ""))
     assert (response.status, response.body) == (200, b"{}")
     assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
 
 @pytest.mark.parametrize(("path", "method", "action"), HAD)
-def test_nothing_is_done_before_it_is_allowed(path: str, method: str, action: Action) -> None:
-    """Every endpoint asks for the action that it needs, and is 403 with no store touched."""
+def test_no_store_is_used_before_the_request_is_allowed(
+    path: str, method: str, action: Action
+) -> None:
+    """Every endpoint requires its action, and is 403 with no store touched."""
     deny = Deny()
     response = api(AssertionError(), deny)(request(method, path))
     assert (response.status, code(response)) == (403, "DENIED")
@@ -135,13 +137,13 @@ def test_nothing_is_done_before_it_is_allowed(path: str, method: str, action: Ac
 
 
 def test_every_route_is_of_an_endpoint_that_is_tested_here() -> None:
-    """No row of the table is missing in ENDPOINTS: each names its action, and is denied above."""
+    """Each row of the table of routes is in ENDPOINTS, and is denied above."""
     assert {match(method, path).route for path, method, _ in HAD} == set(ROUTES)
 
 
 @pytest.mark.parametrize(("path", "method"), LACKED)
-def test_another_method_is_405_and_says_which_there_are(path: str, method: str) -> None:
-    """A method that an endpoint lacks is 405 with Allow, whoever asks."""
+def test_another_method_is_405_with_allow(path: str, method: str) -> None:
+    """A method that an endpoint lacks is 405 for every caller."""
     deny = Deny()
     response = api(AssertionError(), deny)(request(method, path))
     assert (response.status, code(response)) == (405, "UNSUPPORTED")
@@ -150,8 +152,8 @@ def test_another_method_is_405_and_says_which_there_are(path: str, method: str) 
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_options_says_which_methods_there_are(path: str) -> None:
-    """OPTIONS is 204 with Allow, whoever asks; without the setting nothing is said of CORS."""
+def test_options_is_204_with_allow(path: str) -> None:
+    """Every caller gets the methods; without the setting there is no header of CORS."""
     deny = Deny()
     response = api(AssertionError(), deny)(request("OPTIONS", path))
     assert (response.status, response.body) == (204, b"")
@@ -160,8 +162,8 @@ def test_options_says_which_methods_there_are(path: str) -> None:
     assert deny.asked == []
 
 
-def test_options_of_no_endpoint_is_404() -> None:
-    """As any other method is."""
+def test_options_of_an_unknown_path_is_404() -> None:
+    """Every other method is 404 there too."""
     response = api(AssertionError())(request("OPTIONS", "a/b/none"))
     assert (response.status, code(response)) == (404, "UNSUPPORTED")
 
@@ -169,8 +171,8 @@ def test_options_of_no_endpoint_is_404() -> None:
 @pytest.mark.parametrize(
     "name", ["blobs", "blobs/uploads/x", "manifests/a", "a/tags/list", "a/b/c"]
 )
-def test_a_name_may_hold_the_words_of_an_endpoint(name: str) -> None:
-    """The end of a path says what it is; all before is the name, whatever it looks like."""
+def test_a_repository_name_may_contain_the_words_of_an_endpoint(name: str) -> None:
+    """The end of a path selects the endpoint; everything before it is the name."""
     for tail in ("blobs/uploads", "tags/list", "manifests/v1"):
         deny = Deny()
         method = "POST" if tail == "blobs/uploads" else "GET"
@@ -180,21 +182,21 @@ def test_a_name_may_hold_the_words_of_an_endpoint(name: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 @pytest.mark.parametrize("session", ["x" * 65, "x" * 2049, "%F0%9F%98%80" * 65])
-def test_an_id_that_no_session_has_asks_no_store(method: str, session: str) -> None:
-    """An id longer than ours is unknown at once: DynamoDB takes no key above 2,048 bytes."""
+def test_an_impossible_session_id_uses_no_store(method: str, session: str) -> None:
+    """A longer id than any is unknown at once: DynamoDB takes no key above 2,048 bytes."""
     response = api(AssertionError())(request(method, f"a/b/blobs/uploads/{session}"))
     assert (response.status, code(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
 @pytest.mark.parametrize("path", ["nothing", "a/b/c", "_token"])
 def test_a_path_that_is_no_endpoint_is_404(path: str) -> None:
-    """An open registry issues no tokens."""
+    """An open registry has no token endpoint, so that path is 404 too."""
     response = api(AssertionError())(request("GET", path))
     assert (response.status, code(response)) == (404, "UNSUPPORTED")
 
 
-def test_a_fault_is_500_and_says_nothing_of_its_cause(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that nobody foresaw is UNKNOWN to the client, a traceback in the log."""
+def test_a_fault_is_500_without_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    """An unforeseen exception is UNKNOWN to the client, and a traceback in the log."""
     response = api(ZeroDivisionError("table of ann"))(request("GET", "a/b/tags/list"))
     assert (response.status, code(response)) == (500, "UNKNOWN")
     assert b"ann" not in response.body
@@ -213,7 +215,7 @@ def test_a_fault_is_500_and_says_nothing_of_its_cause(caplog: pytest.LogCaptureF
     ],
 )
 def test_a_refusal_says_when_to_try_again(error: RegistryError, seconds: str | None) -> None:
-    """429 and 503 always carry Retry-After; there is a place to go on at in a session only."""
+    """429 and 503 always have Retry-After; only a session has an offset to continue at."""
     response = api(error)(request("POST", "a/b/blobs/uploads"))
     assert (response.status, code(response)) == (error.code.status, error.code.code)
     assert response.headers.get("Retry-After") == seconds
@@ -221,8 +223,8 @@ def test_a_refusal_says_when_to_try_again(error: RegistryError, seconds: str | N
 
 
 @pytest.mark.parametrize("driven", [True, False])
-def test_a_commit_that_runs_says_whether_somebody_drives_it(*, driven: bool) -> None:
-    """So the proxy knows a long commit from one that nobody is at."""
+def test_a_running_commit_says_whether_it_has_a_driver(*, driven: bool) -> None:
+    """So the proxy can tell a long commit from an abandoned one."""
     running = CommitRunningError(offset=5, driven=driven)
     response = api(running)(request("POST", "a/b/blobs/uploads"))
     assert response.status == 503
@@ -498,7 +500,7 @@ WHERE: dict[str, Callable[[str], Prepare]] = {
 @pytest.mark.parametrize("junk", JUNK, ids=["ASCII", "controls", "emoji", "unprintable"])
 @pytest.mark.parametrize("where", WHERE)
 def test_an_error_quotes_little_of_a_request(where: str, junk: str) -> None:
-    """However much is sent, the answer is a short refusal: Lambda can't return one of 6 MB."""
+    """The answer to a huge request is short: Lambda can't return one of 6 MB."""
     world = World()
     method, target, body, headers = WHERE[where](junk)(world)
     answer = world.ask(method, target, body, **headers)
@@ -508,7 +510,7 @@ def test_an_error_quotes_little_of_a_request(where: str, junk: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code.name)
 def test_a_refusal_has_its_codes_status_and_headers_and_changes_nothing(row: Row) -> None:
-    """An upload goes on where the refusal says, with the same bytes."""
+    """An upload continues at the offset in the refusal, with the same bytes."""
     world = World()
     assert world.ask("POST", f"{NAME}/blobs/uploads?digest={DIGEST}", BLOB).status == 201
     method, target, body, headers = row.prepare(world)
@@ -525,6 +527,6 @@ def test_a_refusal_has_its_codes_status_and_headers_and_changes_nothing(row: Row
         assert world.ask("PUT", f"{place[0]}&{CLOSING}", b"def").status == 201
 
 
-def test_every_code_has_a_row() -> None:
-    """No code is in the table that no request is answered with."""
+def test_every_error_code_has_a_row() -> None:
+    """The table has no code that no request is answered with."""
     assert {row.code for row in ROWS} == set(ErrorCode)

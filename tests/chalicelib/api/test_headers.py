@@ -62,7 +62,7 @@ def test_a_range_is_the_bytes_that_it_asks_for(
     size=sizes,
 )
 def test_what_is_no_single_range_of_bytes_is_ignored(header: str, size: int) -> None:
-    """Only `bytes=` with two numbers of 19 ASCII digits at most asks for anything."""
+    """Only `bytes=` with two numbers of at most 19 ASCII digits is a range."""
     body = header.strip().removeprefix("bytes=")
     first, dash, last = body.partition("-")
     plain = all(n == "" or (n.isascii() and n.isdigit() and len(n) <= 19) for n in (first, last))
@@ -105,7 +105,7 @@ def test_a_content_range_is_read_in_every_spelling(  # noqa: PLR0913 - all its p
     | st.builds("{}-{}".format, st.integers(MOST + 1, MOST**9), numbers)
     | st.builds("{}-{}".format, numbers, st.sampled_from(["\u0661", "\u00b2", "1e3", "", " 5"]))
 )
-def test_a_content_range_with_anything_else_is_none(header: str) -> None:
+def test_a_content_range_with_anything_else_is_refused(header: str) -> None:
     """Another unit, sign, base, digit or total is not guessed at."""
     assert parse_content_range(header) is None
 
@@ -121,7 +121,7 @@ def test_an_offset_is_read(offset: int, zeros: int) -> None:
 @example("9" * 20)
 @example("9" * 5000)
 def test_nothing_else_is_an_offset(text: str) -> None:
-    """A text is an offset if it is 1 to 19 ASCII digits, and is then that number."""
+    """A text is an offset only if it is 1 to 19 ASCII digits."""
     if text.isascii() and text.isdigit() and len(text) <= 19:
         assert parse_offset(text) == int(text)
     else:

@@ -95,10 +95,10 @@ def stored(strict_moto: Backend) -> Stored:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("strategy", HeadStrategy)
-def test_a_head_is_answered_as_it_should_be(
+def test_a_head_has_the_status_digest_and_length_of_its_row(
     strategy: HeadStrategy, target: str, client: str, stored: Stored
 ) -> None:
-    """Status, digest and length are as expected, and the type is the content's own."""
+    """The type is the content's own."""
     path, content = stored.paths[target], stored.contents[target]
     response = stored.registries[strategy].ask("HEAD", path, b"", **CLIENTS[client])
     status, has_digest, has_length = expected(strategy, target, client)
@@ -113,7 +113,7 @@ def test_a_head_is_answered_as_it_should_be(
 
 @pytest.mark.parametrize("strategy", HeadStrategy)
 @pytest.mark.parametrize("path", ["blobs/sha256:" + "0" * 64, "manifests/v9"])
-def test_what_is_not_there_is_404_under_each_strategy(
+def test_missing_content_is_404_with_each_strategy(
     strategy: HeadStrategy, path: str, stored: Stored
 ) -> None:
     """No strategy hides that a blob or a manifest is missing."""
@@ -137,8 +137,8 @@ def test_a_redirected_head_finds_the_true_length(
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_url_is_for_the_method_that_asked(method: str) -> None:
-    """A HEAD is given no URL with which somebody can GET: see test_objects_contract.py."""
+def test_a_url_is_signed_for_the_method_of_its_request(method: str) -> None:
+    """The URL for a HEAD can't be used for a GET: see test_objects_contract.py."""
     memory = registry_in_memory(Limits())
     now, digest = memory.clock.now(), Digest.of(LARGE)
     memory.registry.uploads.put_whole(NAME, "", digest, LARGE)

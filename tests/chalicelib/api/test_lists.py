@@ -167,7 +167,7 @@ def test_a_page_of_referrers_fits_in_an_answer(
 def test_a_plus_that_came_as_a_space_is_a_plus(
     registry: RegistryUnderTest, stored: str, asked: str, *, found: bool
 ) -> None:
-    """Forms decode `+` to a space, so that curl asks for another type than it was told."""
+    """Forms decode `+` to a space, so curl requests another type than was typed."""
     fill(registry, [referrer_row(REFERRERS[0], stored)])
     answer = registry.ask("GET", f"{NAME}/referrers/{SUBJECT}?artifactType={asked}")
     assert bool(json.loads(answer.body)["manifests"]) is found
@@ -263,8 +263,10 @@ def test_the_tags_are_seen_once_and_in_order(
 
 
 @given(st.sets(tags, max_size=5), st.integers(0, 3).map("0".__mul__).filter(bool), lasts)
-def test_a_page_of_none_is_the_last(names: set[str], n: str, last: str | None) -> None:
-    """With `n` of 0, however it is written, the page is empty and leads nowhere."""
+def test_a_page_with_n_of_0_is_empty_and_the_last(
+    names: set[str], n: str, last: str | None
+) -> None:
+    """Any spelling of 0 gives an empty page without a `Link`."""
     shelf = Shelf()
     for tag in names:
         shelf.metadata.add_repository(tag.lower())

@@ -95,8 +95,8 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
 
 
-def test_what_is_known_of_a_push(registry: RegistryUnderTest) -> None:
-    """Who pushed it and when, its blobs' bytes, its type; of an index its platforms too."""
+def test_a_push_records_its_facts(registry: RegistryUnderTest) -> None:
+    """Who pushed it and when, its blobs' bytes, its type; for an index its platforms."""
     one, other = (image(registry, layer, b"shared") for layer in (b"one", b"other!"))
     for body in (one, other):
         assert put(registry, str(Digest.of(body)), body).status == 201
@@ -127,8 +127,8 @@ def test_what_is_known_of_a_push(registry: RegistryUnderTest) -> None:
     assert (tag.digest, tag.tagged_by, tag.previous) == (Digest.of(whole), "", None)
 
 
-def test_of_a_manifest_of_0_1_nothing_is_guessed(registry: RegistryUnderTest) -> None:
-    """Tag and manifest without what is noted now are read; a push brings it, a move says since."""
+def test_a_manifest_of_0_1_has_unknown_facts(registry: RegistryUnderTest) -> None:
+    """Tag and manifest are read; a push adds the facts, and a move adds the time."""
     body = image(registry, b"layer")
     digest, moved = Digest.of(body), index()
     assert put(registry, "v1", body).status == 201
@@ -167,10 +167,10 @@ def test_of_a_manifest_of_0_1_nothing_is_guessed(registry: RegistryUnderTest) ->
         ("GET", "regclient/regsync (v0.8)", False),
     ],
 )
-def test_who_looks_at_an_image_does_not_use_it(
+def test_a_head_or_a_scanner_is_no_pull(
     registry: RegistryUnderTest, method: str, agent: str, *, noted: bool
 ) -> None:
-    """A pull is noted, but no HEAD, and no GET of a scanner or replicator that says what it is."""
+    """A GET of a scanner or replicator that names itself is not noted either."""
     body = image(registry, b"layer")
     assert put(registry, "v1", body).status == 201
     assert registry.ask(method, f"{NAME}/manifests/v1", user_agent=agent).status == 200
@@ -180,7 +180,7 @@ def test_who_looks_at_an_image_does_not_use_it(
 
 
 def test_a_pull_that_can_not_be_noted_is_answered(registry: RegistryUnderTest) -> None:
-    """Throttled writes keep nobody from pulling, and the next pull is noted."""
+    """Throttled writes prevent no pull, and the next pull is noted."""
     body = image(registry, b"layer")
     assert put(registry, "v1", body).status == 201
     throttled = mock.patch.object(
@@ -204,7 +204,7 @@ def set_rules(registry: RegistryUnderTest, *tags: str) -> None:
 
 
 def test_an_immutable_tag_does_not_move(registry: RegistryUnderTest) -> None:
-    """It is set once, and the same digest is taken again; another one is 403 with the rule.
+    """It is set once; a push of the same digest is 201, another one is 403 with the rule.
 
     All tags of the push stay where they were, and nothing of it is left.
     """
@@ -232,7 +232,7 @@ def test_an_immutable_tag_does_not_move(registry: RegistryUnderTest) -> None:
 
 
 def test_a_restoration_does_not_move_an_immutable_tag(registry: RegistryUnderTest) -> None:
-    """Not by force either; where the tag is free it comes back."""
+    """`force` does not move it either; if the tag is free, it is restored."""
     one, two = image(registry, b"one"), image(registry, b"two")
     restore = f"{NAME}/_moorage/restore?digest={Digest.of(one)}&tag=v1"
     assert put(registry, "v1", one).status == 201
@@ -264,10 +264,10 @@ def let_run(registry: RegistryUnderTest, until: float, **running: str) -> None:
 
 
 @pytest.mark.parametrize("overdue", [False, True])
-def test_a_manifest_in_use_is_deleted_by_force_alone(
+def test_a_manifest_in_use_is_deleted_only_by_force(
     registry: RegistryUnderTest, *, overdue: bool
 ) -> None:
-    """Else it is 403 with the source, and stays with its tags; a tag alone goes, and it stays."""
+    """Otherwise it is 403 with the source. A tag can be deleted, and the manifest stays."""
     one, two = image(registry, b"one"), image(registry, b"two")
     digest = Digest.of(one)
     for tag, body in (("v1", one), ("v2", one), ("other", two)):
@@ -295,7 +295,7 @@ def test_a_manifest_in_use_is_deleted_by_force_alone(
 def test_a_deletion_that_was_begun_is_ended_though_the_manifest_runs_by_now(
     registry: RegistryUnderTest,
 ) -> None:
-    """Nobody can pull it any more, and half of its tags may be gone."""
+    """It can't be pulled any more, and half of its tags may be gone."""
     body = image(registry, b"one")
     digest = Digest.of(body)
     assert put(registry, "v1", body).status == 201
@@ -305,8 +305,8 @@ def test_a_deletion_that_was_begun_is_ended_though_the_manifest_runs_by_now(
     assert json.loads(registry.ask("GET", f"{NAME}/tags/list").body)["tags"] == []
 
 
-def test_a_large_manifests_body_is_its_own(registry: RegistryUnderTest) -> None:
-    """No blob route finds it, before a push of the same bytes as a blob or after its deletion.
+def test_a_large_manifests_body_is_no_blob_of_the_repository(registry: RegistryUnderTest) -> None:
+    """No blob route finds it, also after a push of the same bytes as a blob.
 
     A blob of the same digest comes and goes, and the manifest stays.
     """
@@ -500,8 +500,8 @@ def test_a_digest_has_one_type(registry: RegistryUnderTest) -> None:
     assert registry.ask("GET", f"{NAME}/manifests/v1").headers["Content-Type"] == DOCKER
 
 
-def test_a_subject_of_size_0_is_not_judged(registry: RegistryUnderTest) -> None:
-    """A client that believed a HEAD without a length can attach; any other wrong size is 400."""
+def test_a_subject_of_size_0_is_accepted(registry: RegistryUnderTest) -> None:
+    """A client that got length 0 from HEAD can attach; any other wrong size is 400."""
     subject = image(registry, b"subject")
     assert put(registry, "v1", subject).status == 201
     for size, status in ((0, 201), (len(subject), 201), (1, 400), (len(subject) + 1, 400)):
@@ -519,8 +519,8 @@ def test_an_index_of_two_platforms(registry: RegistryUnderTest) -> None:
     assert registry.ask("GET", f"{NAME}/manifests/multi").body == body
 
 
-def test_a_tag_moves_and_the_way_back_with_it(registry: RegistryUnderTest) -> None:
-    """Deleting a manifest drops the tags that name it and no other; a tag's leaves the manifest."""
+def test_a_tag_moves_and_a_deleted_manifest_loses_its_tags(registry: RegistryUnderTest) -> None:
+    """Only the tags that name it are deleted; deleting a tag leaves the manifest."""
     first, second = image(registry, b"1"), image(registry, b"2")
     assert json.loads(registry.ask("GET", "_catalog").body) == {"repositories": []}
     for tag, body in (("kept", first), ("moved", first), ("moved", second), ("also", second)):

@@ -82,7 +82,7 @@ class Echo:
 
 @pytest.mark.parametrize("body", [b"", b"\x00\xff binary", b"{}"])
 @pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream", None])
-def test_bytes_come_out_as_they_went_in(body: bytes, content_type: str | None) -> None:
+def test_a_body_is_returned_byte_for_byte(body: bytes, content_type: str | None) -> None:
     """An answer's body is base64 of exactly its bytes, whatever its type; never `null`."""
     headers: dict[str, str | list[str]] = {"Content-Type": content_type} if content_type else {}
     answer = Echo(Response(200, headers, body))(event())
@@ -91,7 +91,7 @@ def test_bytes_come_out_as_they_went_in(body: bytes, content_type: str | None) -
 
 
 def test_threads_do_not_see_each_others_requests() -> None:
-    """Two requests at once each see their own, and none is left behind."""
+    """Two requests at once each see their own, and neither remains afterwards."""
     barrier, seen = threading.Barrier(2), {}
 
     def view(app: MoorageChalice) -> ChaliceResponse:
@@ -111,7 +111,7 @@ def test_threads_do_not_see_each_others_requests() -> None:
 
 
 def test_the_deadline_is_the_invocations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request ends when its invocation does, or as a default says where there is none."""
+    """A request ends when its invocation does, or at the default if there is none."""
     monkeypatch.setattr(messages, "time", SimpleNamespace(time=lambda: 1000.0))
     echo = Echo(Response(200))
     echo(event())
@@ -157,8 +157,8 @@ def test_header_values_become_text() -> None:
     assert told["multiValueHeaders"]["Many"] == ["1", "two"]
 
 
-def test_a_body_is_decoded_once_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event keeps no copy; Chalice's own coding, many times as slow, is never used."""
+def test_a_body_is_decoded_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event keeps no copy, and Chalice's much slower decoding is never used."""
     data = os.urandom(100_000)
     asked = event("PUT", body=base64.b64encode(data).decode(), isBase64Encoded=True)
     app = serving(lambda app: to_chalice(Response(200, body=current(app).body)))
@@ -170,8 +170,8 @@ def test_a_body_is_decoded_once_and_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert asked["body"] is None
 
 
-def test_what_the_authorizer_says_is_handed_on() -> None:
-    """The authorizer context of an event may be null, empty, or name the caller, all as text."""
+def test_the_authorizer_context_is_passed_on() -> None:
+    """It may be null, empty, or name the caller; its values are text."""
     told: dict[str, object] = {"principalId": "ann", "version": 3}
     for authorizer, said in ((None, {}), ({}, {}), (told, {"principalId": "ann", "version": "3"})):
         echo, asked = Echo(Response(200)), event()
@@ -219,13 +219,13 @@ def test_both_routes_of_the_app_reach_the_api(
     ],
     ids=["a setting that is missing", "no base64", "cut base64", "no header"],
 )
-def test_what_fails_before_the_api_is_answered_in_the_specs_shape(
+def test_a_failure_before_the_api_is_an_error_of_the_specification(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     api: Callable[[], Callable[..., Response]],
     changes: dict[str, Any],
 ) -> None:
-    """A 500 that says nothing of its cause, which is in the log; the API is not reached."""
+    """It is 500 without its cause, which is in the log; the API is not called."""
     monkeypatch.setattr(wiring, "api", api)
     told = application.app(event("PUT", **changes), None)
     assert (told["statusCode"], told["headers"]["Content-Type"]) == (500, "application/json")
@@ -238,7 +238,7 @@ def test_what_fails_before_the_api_is_answered_in_the_specs_shape(
     assert "AssertionError" not in caplog.text
 
 
-def test_only_messages_and_the_app_know_chalice() -> None:
+def test_only_messages_and_the_app_import_chalice() -> None:
     """No other module that runs in Lambda imports Chalice."""
     files = [PROJECT / "app.py", *(PROJECT / "chalicelib").rglob("*.py")]
     known = re.compile(r"^\s*(import|from) chalice\b", re.MULTILINE)
@@ -262,7 +262,7 @@ _LOGGING = """
 
 @pytest.mark.parametrize("in_lambda", [True, False])
 def test_the_log_is_json_in_lambda_only(*, in_lambda: bool) -> None:
-    """In Lambda each record is one JSON line, said once; elsewhere the log is as it was."""
+    """In Lambda each record is one JSON line; elsewhere the log stays as it was."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
     if in_lambda:
         environment["AWS_LAMBDA_FUNCTION_NAME"] = "moorage"

@@ -76,8 +76,8 @@ def all_pages(registry: RegistryUnderTest, target: str, member: str) -> list[lis
     return found
 
 
-def test_a_tag_comes_with_all_that_is_known_of_its_image(registry: RegistryUnderTest) -> None:
-    """Who tagged and pushed it, and when; its size, platforms, and last pull."""
+def test_a_tag_has_the_facts_of_its_image(registry: RegistryUnderTest) -> None:
+    """Who tagged and pushed it, and when; its size, platforms and last pull."""
     first = push(registry, "v1", b"one")
     again = push(registry, "v1", b"one", b"two")
     registry.ask("GET", f"{NAME}/manifests/v1")
@@ -95,8 +95,8 @@ def test_a_tag_comes_with_all_that_is_known_of_its_image(registry: RegistryUnder
     assert image["artifact_type"] == "application/vnd.oci.image.config.v1+json"
 
 
-def test_what_nobody_noted_is_null(registry: RegistryUnderTest) -> None:
-    """Rows of an earlier version have no facts; a tag whose manifest is gone has no image."""
+def test_unknown_facts_are_null(registry: RegistryUnderTest) -> None:
+    """Rows of an earlier version have no facts; a tag without a manifest has no image."""
     digest = Digest.of(b"of 0.1")
     manifest = Manifest(
         NAME, digest, IMAGE, 7, (), None, b"of 0.1!", 1.5e9, "v", ManifestState.LIVE
@@ -145,7 +145,7 @@ def test_tags_come_in_pages_of_four_requests(registry: RegistryUnderTest) -> Non
 
 
 def test_images_are_all_live_manifests(registry: RegistryUnderTest) -> None:
-    """Tagged or not, indexes and referrers too; none that is on its way in or out; one query."""
+    """With tags or without, indexes and referrers too; pending and deleted ones are not."""
     one = push(registry, "one", b"1")
     two = push(registry, "two", b"2")
     both = index(one, two)
@@ -175,7 +175,7 @@ def test_images_are_all_live_manifests(registry: RegistryUnderTest) -> None:
 
 
 def test_an_image_shows_its_layers_with_their_commands(registry: RegistryUnderTest) -> None:
-    """And its config, tags and referrers, and how many repositories have each layer."""
+    """It also has config, tags and referrers, and how many repositories have each layer."""
     image = push(registry, "v1", b"rootfs", b"app", annotations={"org.example": "<b>"})
     put(registry, "latest", registry.ask("GET", f"{NAME}/manifests/v1").body)
     push(registry, "sig", b"s", subject=image, artifactType="application/x-sig")
@@ -200,8 +200,8 @@ def test_an_image_shows_its_layers_with_their_commands(registry: RegistryUnderTe
     assert found["manifests"] == []
 
 
-def test_an_index_shows_what_it_names(registry: RegistryUnderTest) -> None:
-    """Each with its platform, and whether the repository has it."""
+def test_an_index_shows_its_manifests(registry: RegistryUnderTest) -> None:
+    """Each has its platform, and whether the repository has it."""
     child = push(registry, "child", b"c")
     gone = push(registry, "gone", b"g")
     arm = {"os": "linux", "architecture": "arm64"}
@@ -219,10 +219,8 @@ def test_an_index_shows_what_it_names(registry: RegistryUnderTest) -> None:
 
 
 @pytest.mark.parametrize("of_image", [True, False])
-def test_an_attestation_says_of_which_image_it_is(
-    registry: RegistryUnderTest, *, of_image: bool
-) -> None:
-    """As BuildKit writes it into an index; what names no digest is of none."""
+def test_an_attestation_names_its_image(registry: RegistryUnderTest, *, of_image: bool) -> None:
+    """BuildKit writes it into an index; one without a digest belongs to no image."""
     child = push(registry, "child", b"c")
     other = push(registry, "other", b"in-toto")
     annotations = {
@@ -246,18 +244,16 @@ def test_an_attestation_says_of_which_image_it_is(
         {"history": [{"created_by": "RUN", "empty_layer": False}] * 3},
     ],
 )
-def test_a_config_of_any_shape_is_shown_as_far_as_it_goes(
-    registry: RegistryUnderTest, config: object
-) -> None:
-    """Commands that are not of these layers are left out, and what is no text."""
+def test_a_config_of_any_shape_is_shown(registry: RegistryUnderTest, config: object) -> None:
+    """Commands of other layers, and values that are no text, are left out."""
     image = push(registry, "odd", b"1", b"2", config=config)
     found = read(registry, f"{NAME}/_moorage/images/{image['digest']}")
     assert [layer["command"] for layer in found["layers"]] == [None, None]
     assert (found["config"] is None) is (config == [])
 
 
-def test_repositories_are_found_by_how_their_names_begin(registry: RegistryUnderTest) -> None:
-    """Page by page; a text that no name has begins none."""
+def test_repositories_are_found_by_a_prefix_of_their_names(registry: RegistryUnderTest) -> None:
+    """Page by page; a prefix that no name has finds none."""
     names = ["a", "team", "team-b/x", "team/a", "team/b", "teams", "z"]
     for name in names:
         fill(registry, [key_attributes(keys.catalog_key(name))])
@@ -293,18 +289,18 @@ def test_repositories_are_found_by_how_their_names_begin(registry: RegistryUnder
         ("_moorage/repositories?n=x", 400, "PAGINATION_NUMBER_INVALID"),
     ],
 )
-def test_what_can_not_be_shown_is_an_error(
+def test_an_unknown_image_or_repository_is_an_error(
     registry: RegistryUnderTest, target: str, status: int, error: str
 ) -> None:
-    """In the shape of every other endpoint."""
+    """The error has the form of every other endpoint."""
     push(registry, "v1", b"one")
     answer = registry.ask("GET", target)
     assert answer.status == status
     assert json.loads(answer.body)["errors"][0]["code"] == error
 
 
-def test_what_runs_somewhere_says_so(registry: RegistryUnderTest) -> None:
-    """In the row of its tag and in its details: by which source, and until when that holds."""
+def test_an_image_in_use_names_its_source(registry: RegistryUnderTest) -> None:
+    """The row of its tag and its details have the source, and until when it is valid."""
     image = push(registry, "v1", b"one")
     push(registry, "v2", b"two")
     lease = InUse(NAME, "prod", "ecs", {Digest.parse(image["digest"]): "web"}, 1.5e9, 1.6e9)
@@ -325,7 +321,7 @@ def put_rules(registry: RegistryUnderTest, document: object) -> None:
 
 
 def test_rules_that_keep_an_image_are_named(registry: RegistryUnderTest) -> None:
-    """In the row of each tag, and in the details for all tags; those of other places are not."""
+    """In the row of each tag, and for all tags in the details; rules for others are not."""
     image = push(registry, "v1", b"one")
     put(registry, "stable", registry.ask("GET", f"{NAME}/manifests/v1").body)
     push(registry, "main-7", b"two")
@@ -360,7 +356,7 @@ def test_rules_that_keep_an_image_are_named(registry: RegistryUnderTest) -> None
 
 
 def test_rules_of_another_version_are_unknown_and_hide_no_tag(registry: RegistryUnderTest) -> None:
-    """The field is null, and not an empty list, which would say that no rule keeps the image."""
+    """The field is null: an empty list would say that no rule keeps the image."""
     image = push(registry, "v1", b"one")
     put_rules(registry, {"of": "tomorrow"})
     (row,) = read(registry, f"{NAME}/_moorage/tags")["tags"]
@@ -368,7 +364,7 @@ def test_rules_of_another_version_are_unknown_and_hide_no_tag(registry: Registry
     assert read(registry, f"{NAME}/_moorage/images/{image['digest']}")["kept_by"] is None
 
 
-def test_looking_is_no_pull(registry: RegistryUnderTest) -> None:
+def test_an_overview_is_no_pull(registry: RegistryUnderTest) -> None:
     """No overview writes anything."""
     image = push(registry, "v1", b"one")
     with record_calls(registry.dynamodb) as calls:

@@ -65,10 +65,10 @@ def freed(answer: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - JSON
     return answer["unused_bytes"], answer["freed_bytes"]
 
 
-def test_only_what_no_other_image_and_no_other_repository_has_is_freed(
+def test_only_blobs_of_no_other_image_and_repository_are_freed(
     registry: RegistryUnderTest,
 ) -> None:
-    """Of shared layers the last image that goes frees the bytes; of mounted ones, none here."""
+    """The last image with a shared layer frees its bytes; a mounted layer frees none."""
     one = push(registry, "one", b"base", b"only one")
     two = push(registry, "two", b"base", b"elsewhere, too")
     blob(registry, b"elsewhere, too", "other/app")
@@ -77,8 +77,8 @@ def test_only_what_no_other_image_and_no_other_repository_has_is_freed(
     assert freed(preview(registry, one, two)) == (CONFIG + 4 + 8 + 14, CONFIG + 4 + 8)
 
 
-def test_it_frees_what_the_deletion_then_frees(registry: RegistryUnderTest) -> None:
-    """What is in the trash holds nothing back: it goes before what is deleted now."""
+def test_the_preview_frees_what_the_deletion_frees(registry: RegistryUnderTest) -> None:
+    """Images in the trash keep no bytes: they are gone before what is deleted now."""
     one, two = push(registry, "one", b"base", b"1"), push(registry, "two", b"base", b"22")
     assert registry.ask("DELETE", f"{NAME}/manifests/{two}").status == 202
     assert freed(preview(registry, one)) == (CONFIG + 4 + 1, CONFIG + 4 + 1)
@@ -87,7 +87,7 @@ def test_it_frees_what_the_deletion_then_frees(registry: RegistryUnderTest) -> N
 
 
 def test_what_depends_on_the_images_is_named(registry: RegistryUnderTest) -> None:
-    """Tags, indexes that would lack one, signatures; and until when it can be undone."""
+    """Tags, indexes that would lack an image, signatures, and until when it can be undone."""
     child = push(registry, "child", b"c")
     put(registry, "latest", registry.ask("GET", f"{NAME}/manifests/child").body)
     outer = push_index(registry, "all", child)
@@ -106,8 +106,8 @@ def test_what_depends_on_the_images_is_named(registry: RegistryUnderTest) -> Non
     assert preview(registry, child, outer)["images"][0]["named_by"] == []
 
 
-def test_what_nothing_else_leads_to_is_found(registry: RegistryUnderTest) -> None:
-    """The images of an index that have no tag and are in no other, and what refers to them."""
+def test_manifests_that_nothing_else_names_are_found(registry: RegistryUnderTest) -> None:
+    """Images of an index without a tag and in no other index, and their referrers."""
     alone, tagged, shared = push(registry, None, b"1"), push(registry, "t", b"22"), ""
     shared = push(registry, None, b"333")
     inner = push_index(registry, "inner", alone, tagged, shared)
@@ -130,8 +130,8 @@ def test_what_nothing_else_leads_to_is_found(registry: RegistryUnderTest) -> Non
     assert preview(registry, outermost)["alone"] == sorted([inner, alone, signature])
 
 
-def test_the_body_of_a_large_manifest_goes_with_it(registry: RegistryUnderTest) -> None:
-    """It is a blob of its own; one of the same bytes that another repository has, stays."""
+def test_the_body_of_a_large_manifest_is_freed_with_it(registry: RegistryUnderTest) -> None:
+    """If another repository has a blob of the same bytes, that stays."""
     padding = {"padding": "x" * 120_000}
     digest = push(registry, "large", b"layer", annotations=padding)
     body = registry.ask("GET", f"{NAME}/manifests/large").body
@@ -143,10 +143,10 @@ def test_the_body_of_a_large_manifest_goes_with_it(registry: RegistryUnderTest) 
     assert freed(preview(registry, digest)) == (whole, CONFIG + 5)
 
 
-def test_references_that_no_item_holds_are_read(
+def test_references_too_many_for_an_item_are_read(
     strict_moto: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of more than an item has; and if there are too many such manifests, it is unknown."""
+    """If there are too many such manifests, the bytes are unknown."""
     registry = registry_over(strict_moto.fresh(), Limits(references_inline=9))
     body = image(registry, *(str(number).encode() for number in range(10)))
     large = str(Digest.of(body))
@@ -164,10 +164,10 @@ def test_references_that_no_item_holds_are_read(
 
 
 @pytest.mark.parametrize("reads", [0, 1])
-def test_of_a_repository_that_is_too_large_the_bytes_are_unknown(
+def test_the_bytes_of_a_too_large_repository_are_unknown(
     registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch, reads: int
 ) -> None:
-    """Its digests and tags are shown all the same, in a few requests."""
+    """Its digests and tags are still shown, in a few requests."""
     digests = [push(registry, f"v{number}", str(number).encode()) for number in range(3)]
     monkeypatch.setattr(deletions, "MOST_READS", reads)
     monkeypatch.setattr(deletions, "_PAGE", 2)
@@ -188,8 +188,8 @@ def test_nothing_is_written_and_few_requests_are_made(registry: RegistryUnderTes
     assert [call.operation for call in calls.calls] == ["Query"] * 3 + ["BatchGetItem"] * 2
 
 
-def test_what_runs_is_said_and_does_not_go_along(registry: RegistryUnderTest) -> None:
-    """Where a chosen image runs; one that only belongs to it stays while it runs somewhere."""
+def test_an_image_in_use_is_named_and_not_deleted_with_others(registry: RegistryUnderTest) -> None:
+    """A chosen image shows where it runs; a manifest that only belongs to it stays."""
     children = [push(registry, None, each) for each in (b"1", b"22")]
     outer = push_index(registry, "all", *children)
 
@@ -216,7 +216,7 @@ def test_what_runs_is_said_and_does_not_go_along(registry: RegistryUnderTest) ->
         ("digest=x", "DIGEST_INVALID"),
     ],
 )
-def test_what_is_no_choice_is_refused(registry: RegistryUnderTest, query: str, error: str) -> None:
-    """With what to write instead."""
+def test_a_wrong_choice_is_refused(registry: RegistryUnderTest, query: str, error: str) -> None:
+    """The error says what to write instead."""
     answer = registry.ask("GET", f"{NAME}/_moorage/deletion?{query}")
     assert (answer.status, code(answer)) == (400, error)

@@ -73,7 +73,7 @@ def asked(registry: RegistryUnderTest) -> dict[str, Any]:
 
 
 def test_each_manifest_has_its_reason(registry: RegistryUnderTest) -> None:
-    """And what belongs together names its root; a run then removes what goes."""
+    """Manifests of one unit name its root; a run then removes those that expire."""
     release, child, new, whole = filled(registry)
     answer = asked(registry)
     rows = {row.pop("digest"): row for row in answer.pop("decisions")}
@@ -100,7 +100,7 @@ def test_each_manifest_has_its_reason(registry: RegistryUnderTest) -> None:
 
 
 def test_pages_follow_one_another(registry: RegistryUnderTest) -> None:
-    """By digest; the last one has no link."""
+    """They are in order of digests; the last one has no link."""
     digests = sorted(map(str, filled(registry)))
     target, seen = f"{NAME}/_moorage/retention?n=3", []
     while target:
@@ -130,8 +130,8 @@ def test_more_than_a_thousand_come_in_pages_of_a_thousand(registry: RegistryUnde
 
 
 @pytest.mark.parametrize("until", [60.0, -60.0])
-def test_where_it_runs_is_for_those_with_a_login(registry: RegistryUnderTest, until: float) -> None:
-    """Neither the decisions nor what stops the run name a source to anybody else."""
+def test_only_a_login_learns_where_an_image_runs(registry: RegistryUnderTest, until: float) -> None:
+    """Without one, neither the decisions nor a stopped run name a source."""
     release, *_ = filled(registry)
     now = registry.clock.now()
     lease = InUse(NAME, "prod", "ecs", {release: "a task"}, now, now + until)
@@ -153,10 +153,10 @@ def test_where_it_runs_is_for_those_with_a_login(registry: RegistryUnderTest, un
     assert answer["going"] == (1 if until > 0 else 0)
 
 
-def test_what_is_too_large_to_judge_is_said(
+def test_a_repository_that_is_too_large_says_so(
     registry: RegistryUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the rules that there are."""
+    """The answer has the rules."""
     filled(registry)
     monkeypatch.setattr(retention, "MOST", 3)
     answer = asked(registry)
@@ -172,17 +172,17 @@ def test_what_is_too_large_to_judge_is_said(
         (f"{NAME}/_moorage/retention?n=x", 400, "PAGINATION_NUMBER_INVALID"),
     ],
 )
-def test_what_can_not_be_answered(
+def test_an_unknown_repository_or_page_is_an_error(
     registry: RegistryUnderTest, target: str, status: int, error: str
 ) -> None:
-    """A repository that nobody has, and what is no page."""
+    """The repository does not exist, or the page is no page."""
     filled(registry)
     answer = registry.ask("GET", target)
     assert (answer.status, code(answer)) == (status, error)
 
 
 def test_rules_of_a_later_version_are_unavailable(registry: RegistryUnderTest) -> None:
-    """Not "no rules"."""
+    """They are not treated as "no rules"."""
     filled(registry)
     stored = StoredRules(2, '{"of": "tomorrow"}', 0, "somebody")
     write(registry, rules_key(), STORED_RULES.encode(stored))

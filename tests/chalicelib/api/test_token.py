@@ -64,7 +64,7 @@ def granted(world: World, answer: dict[str, Any]) -> str:
 
 
 def test_head_is_get_whose_body_the_gateway_drops() -> None:
-    """Of the same length each time: `moorage deploy` compares the two."""
+    """The length is the same each time: `moorage deploy` compares the two."""
     world, answers = World(), []
     for method in ("GET", "HEAD", "HEAD"):
         answers.append(world.api(Request(method, "_token", {}, {}, b"", 0.0, "r", "198.51.100.7")))
@@ -76,7 +76,7 @@ def test_head_is_get_whose_body_the_gateway_drops() -> None:
 
 
 def test_get_with_a_password_gives_a_token() -> None:
-    """Under both names; no cache keeps it."""
+    """The answer has it under both names, and no cache keeps it."""
     world = World()
     began = int(world.memory.clock.now())
     response = get(world, basic("me", world.passwords["writer"]), scope=[TEAM], service=["x"])
@@ -104,8 +104,10 @@ ODD = ["repository:team/app:pull,push,delete", "repository:x/y:pull", "gpu:a:b"]
     ],
     ids=["repeated", "in one", "with an empty one", "partly granted or unknown"],
 )
-def test_scopes_are_repeated_or_several_in_one(login: str, scope: list[str], expected: str) -> None:
-    """An empty one, an unknown one, and one that is not granted are left out."""
+def test_scopes_come_in_one_parameter_or_in_several(
+    login: str, scope: list[str], expected: str
+) -> None:
+    """Empty, unknown and ungranted ones are left out."""
     world = World()
     answer = content(get(world, basic("me", world.passwords[login]), scope=scope))
     assert granted(world, answer) == expected
@@ -113,7 +115,7 @@ def test_scopes_are_repeated_or_several_in_one(login: str, scope: list[str], exp
 
 @pytest.mark.parametrize("header", [None, "", "Basic Og=="])
 def test_get_without_a_login_gives_an_anonymous_token(header: str | None) -> None:
-    """For what is public; it has no refresh token, for it can be had again at any time."""
+    """It is for public repositories, and has no refresh token."""
     world = World()
     scope = [f"repository:{PUBLIC}:pull,push", "repository:team/app:pull"]
     answer = content(get(world, header, scope=scope, offline_token=["true"]))
@@ -132,7 +134,7 @@ NO_LOGINS = [
 
 @pytest.mark.parametrize("header", NO_LOGINS, ids=range(len(NO_LOGINS)))
 def test_a_wrong_login_is_401_with_a_challenge(header: str) -> None:
-    """And with one message for all reasons."""
+    """The message is the same for all reasons."""
     response = get(World(), header, scope=[TEAM])
     (error,) = content(response, 401)["errors"]
     assert error["code"] == "UNAUTHORIZED"
@@ -197,7 +199,7 @@ def in_mid_window(world: World) -> None:
 
 
 def test_a_wrong_login_that_is_repeated_is_429_until_its_window_ends() -> None:
-    """From one address; elsewhere it is looked at."""
+    """It counts for one address; from another one it is checked."""
     world = World()
     in_mid_window(world)
     stale = basic("me", generate())
@@ -211,7 +213,7 @@ def test_a_wrong_login_that_is_repeated_is_429_until_its_window_ends() -> None:
 
 
 def test_behind_the_edge_a_wrong_login_counts_by_the_clients_own_address() -> None:
-    """Which the edge says: API Gateway sees one of CloudFront's, that change and serve many."""
+    """The edge sends it, because API Gateway sees only CloudFront's addresses."""
     world = World()
     in_mid_window(world)
     stale = basic("me", generate())
@@ -240,10 +242,10 @@ def test_behind_the_edge_a_wrong_login_counts_by_the_clients_own_address() -> No
     ],
     ids=["no-MAC", "empty-MAC", "any-MAC", "altered", "name", "purpose", "fields", "key"],
 )
-def test_nobody_claims_another_address_at_the_token_endpoint(
+def test_a_client_can_not_claim_another_address(
     forged: Callable[[Tickets, int], str],
 ) -> None:
-    """A forged header changes nothing: the sender's own address counts, and no claimed one."""
+    """A forged header changes nothing: the sender's own address counts."""
     world = World()
     in_mid_window(world)
     stale = basic("me", generate())
@@ -252,8 +254,8 @@ def test_nobody_claims_another_address_at_the_token_endpoint(
     assert {get(world, stale, f"192.0.2.{number}").status for number in range(LIMIT)} == {401}
 
 
-def test_ten_stale_logins_behind_an_address_hinder_nobody_else() -> None:
-    """In whatever form they come, and under the same user name: an office has one address."""
+def test_ten_stale_logins_behind_an_address_lock_nobody_else_out() -> None:
+    """In any form, and under the same user name: an office has one address."""
     world = World()
     in_mid_window(world)
     good = basic("moorage", world.passwords["writer"])
@@ -278,7 +280,7 @@ def test_ten_stale_logins_behind_an_address_hinder_nobody_else() -> None:
 
 
 def test_a_guesser_is_never_let_in_and_locks_nobody_out() -> None:
-    """Each guess is refused by itself: nobody else behind the address is asked to wait."""
+    """Each guess is refused by itself, and other logins of that address are not."""
     world = World()
     in_mid_window(world)
     assert {get(world, basic("me", generate())).status for _ in range(5 * LIMIT)} == {401}

@@ -67,7 +67,7 @@ def named(registry: RegistryUnderTest, tag: str) -> str | None:
 
 
 def test_history_says_what_tags_named_and_what_became_of_it(registry: RegistryUnderTest) -> None:
-    """Name by name, the latest first: what can be restored, until when, and what is gone."""
+    """By name, the latest first: what can be restored, until when, and what is gone."""
     one, two = pushed(registry, "one", "two")
     (other,) = pushed(registry, "three", tag="other")
     deleted(registry, "v1")
@@ -111,7 +111,7 @@ def test_history_page_by_page(registry: RegistryUnderTest) -> None:
 
 
 def test_a_repository_without_changes_has_an_empty_history(registry: RegistryUnderTest) -> None:
-    """It is there, and one that is not is unknown."""
+    """A repository that does not exist is unknown."""
     pushed(registry, "one")
     assert changes(registry) == []
     assert code(registry.ask("GET", "no/where/_moorage/history")) == "NAME_UNKNOWN"
@@ -120,10 +120,10 @@ def test_a_repository_without_changes_has_an_empty_history(registry: RegistryUnd
 @pytest.mark.parametrize(
     ("caller", "shown"), [("credential:a", "credential:b"), ("anonymous", None)]
 )
-def test_who_has_no_login_is_not_told_who_did_it(
+def test_without_a_login_history_names_no_principal(
     registry: RegistryUnderTest, caller: str, shown: str | None
 ) -> None:
-    """Of a public repository anybody may see what changed, and not who pushes to it."""
+    """The changes of a public repository are shown, and not who made them."""
 
     class As:
         """Lets everybody in under a name."""
@@ -139,7 +139,7 @@ def test_who_has_no_login_is_not_told_who_did_it(
     assert [row["by"] for row in changes(registry)] == [shown]
 
 
-def test_a_deleted_image_comes_back_with_its_tags(registry: RegistryUnderTest) -> None:
+def test_a_deleted_image_is_restored_with_its_tags(registry: RegistryUnderTest) -> None:
     """Byte for byte, with its referrer entry; a repeat changes nothing."""
     body = image(registry, b"layer", subject=described(b"{}", IMAGE))
     digest, subject = Digest.of(body), Digest.of(b"{}")
@@ -161,8 +161,8 @@ def test_a_deleted_image_comes_back_with_its_tags(registry: RegistryUnderTest) -
     assert named(registry, "v1") == str(digest)
 
 
-def test_an_index_comes_back_with_its_images(registry: RegistryUnderTest) -> None:
-    """Those that were deleted too, however deep."""
+def test_an_index_is_restored_with_its_images(registry: RegistryUnderTest) -> None:
+    """Deleted images are restored too, at any depth."""
     leaf = image(registry, b"layer")
     inner = index(described(leaf, IMAGE))
     outer = index(described(inner, INDEX))
@@ -175,8 +175,8 @@ def test_an_index_comes_back_with_its_images(registry: RegistryUnderTest) -> Non
         assert registry.ask("GET", f"{NAME}/manifests/{Digest.of(body)}").body == body
 
 
-def test_a_tag_that_has_moved_on_stays_unless_it_is_forced(registry: RegistryUnderTest) -> None:
-    """The image comes back beside it; by force the tag comes back, and history says that too."""
+def test_a_tag_that_moved_stays_unless_it_is_forced(registry: RegistryUnderTest) -> None:
+    """The image is restored; `force` moves the tag back, and history has that too."""
     one, two = pushed(registry, "one", "two")
     (moved,) = pushed(registry, "three", tag="v2")
     deleted(registry, one)
@@ -197,8 +197,8 @@ def test_a_tag_that_has_moved_on_stays_unless_it_is_forced(registry: RegistryUnd
     assert restored(registry, f"digest={moved}&tag=new")["tags"] == ["new"]
 
 
-def test_what_is_gone_does_not_come_back(registry: RegistryUnderTest) -> None:
-    """After its time, or where a layer was deleted, it is 404 and says what to do."""
+def test_an_image_that_is_gone_can_not_be_restored(registry: RegistryUnderTest) -> None:
+    """After its time, or without one of its layers, it is 404, which says what to do."""
     one, two = pushed(registry, "one", "two")
     deleted(registry, one)
     layer = Digest.of(b"layer")

@@ -49,8 +49,8 @@ def pull(registry: RegistryUnderTest, digest: Digest, name: str = "team/app") ->
     return None if link is None else registry.registry.blobs.read(link)
 
 
-def test_a_ticket_is_good_for_its_own_upload_alone(shared: RegistryUnderTest) -> None:
-    """Forged, cut, of another repository, or its id alone: 404, and nobody begins the session."""
+def test_a_ticket_is_valid_only_for_its_own_upload(shared: RegistryUnderTest) -> None:
+    """Forged, cut, of another repository, or its id alone: 404, and no session begins."""
     at, digest = start(shared).partition("?")[0], Digest.of(b"hello")
     session = at.rpartition("/")[2]
     fields = session.split("~")
@@ -75,8 +75,8 @@ def test_a_ticket_can_be_written_in_other_ways(shared: RegistryUnderTest) -> Non
     assert shared.ask("PUT", f"{at}?digest={digest}&at=0", b"hello").status == 201
 
 
-def test_a_ticket_goes_on_naming_the_session_that_it_began(registry: RegistryUnderTest) -> None:
-    """A client that lost an answer, or keeps to its first Location, goes on; an hour later too."""
+def test_a_ticket_still_names_the_session_that_it_began(registry: RegistryUnderTest) -> None:
+    """A client that keeps its first Location can continue, also an hour later."""
     at, digest = start(registry).partition("?")[0], Digest.of(b"hello")
     assert registry.ask("PATCH", f"{at}?at=0", b"hel").status == 202
     again = registry.ask("PATCH", f"{at}?at=0", b"hel")
@@ -90,8 +90,10 @@ def test_a_ticket_goes_on_naming_the_session_that_it_began(registry: RegistryUnd
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
-def test_what_is_not_begun_in_an_hour_is_404(registry: RegistryUnderTest, method: str) -> None:
-    """Nothing was lost by then: the client has sent nothing."""
+def test_a_session_without_a_byte_is_404_after_an_hour(
+    registry: RegistryUnderTest, method: str
+) -> None:
+    """Nothing is lost: the client has sent nothing."""
     at = start(registry)
     registry.clock.offset += 3600
     asked = registry.ask(method, f"{at}&digest={Digest.of(b'x')}", b"x")
@@ -111,8 +113,10 @@ def test_a_whole_put_with_a_wrong_digest_keeps_the_ticket(shared: RegistryUnderT
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"x" * 100])
 @pytest.mark.parametrize("algorithm", list(Algorithm))
-def test_post_with_digest(shared: RegistryUnderTest, data: bytes, algorithm: Algorithm) -> None:
-    """A blob in one POST is committed under its own algorithm, also an empty one."""
+def test_a_post_with_the_whole_blob_commits_it(
+    shared: RegistryUnderTest, data: bytes, algorithm: Algorithm
+) -> None:
+    """Under its own algorithm; an empty blob too."""
     digest = Digest.of(data, algorithm)
     response = shared.ask("POST", f"team/app/blobs/uploads?digest={digest}", data)
     assert response.status == 201
@@ -125,7 +129,7 @@ def test_post_with_digest(shared: RegistryUnderTest, data: bytes, algorithm: Alg
     ids=str,
 )
 def test_chunks_of_any_size_make_the_blob(registry: RegistryUnderTest, sizes: list[int]) -> None:
-    """Chunks of every size end as exactly their bytes, and nothing of the upload is left."""
+    """The blob has exactly their bytes, and no leftovers remain."""
     at, offset, whole = start(registry), 0, b""
     for size in sizes:
         chunk = os.urandom(size)
@@ -159,10 +163,10 @@ def test_the_last_chunk_may_come_with_the_put(shared: RegistryUnderTest, before:
         *((Algorithm.SHA512, size, b"") for size in (3, 11 * MIB)),
     ],
 )
-def test_a_wrong_digest_loses_nothing(
+def test_a_wrong_digest_keeps_the_session(
     shared: RegistryUnderTest, algorithm: Algorithm, size: int, body: bytes
 ) -> None:
-    """After a wrong digest the session is as it was, and the right one commits it.
+    """The session stays as it was, and the right digest commits it.
 
     A sha512 that comes last is computed from the stored bytes.
     """
@@ -191,10 +195,10 @@ def test_a_post_with_a_digest_and_no_body_opens_a_session(shared: RegistryUnderT
     "query",
     ["digest={0}", "mount={0}&from=no/where", "digest-algorithm=sha512", "digest-algorithm=sha256"],
 )
-def test_a_post_that_names_the_algorithm_spares_reading_back(
+def test_a_post_that_names_the_algorithm_avoids_reading_back(
     registry: RegistryUnderTest, query: str
 ) -> None:
-    """By a digest, by a mount that finds nothing, or as the spec says it, with POST or PATCH."""
+    """By a digest, a mount that finds nothing, or the specification's parameter."""
     data = FIRST + LAST
     digest = Digest.of(data, Algorithm.SHA512)
     at = location(registry.ask("POST", f"a/b/blobs/uploads?{query.format(digest)}"))
@@ -283,8 +287,8 @@ FIRST, LAST = b"twelve bytes", b", and a few"
 WRONG = b"something else"
 
 
-def test_an_upload_that_was_verified_in_vain_says_how_far_it_is(shared: RegistryUnderTest) -> None:
-    """Its last chunk is in it already: the right digest is told so, and commits without a body."""
+def test_an_upload_with_a_digest_mismatch_says_its_offset(shared: RegistryUnderTest) -> None:
+    """It has its last chunk already; the right digest commits without a body."""
     at, right = sent(shared, FIRST), Digest.of(FIRST + LAST, Algorithm.SHA512)
     refused = shared.ask("PUT", f"{at}&digest={Digest.of(WRONG, Algorithm.SHA512)}", LAST)
     assert (refused.status, code(refused)) == (400, "DIGEST_INVALID")
@@ -298,10 +302,10 @@ def test_an_upload_that_was_verified_in_vain_says_how_far_it_is(shared: Registry
 
 @pytest.mark.parametrize("algorithm", Algorithm)
 @pytest.mark.parametrize(("first", "last"), [(FIRST, b""), (FIRST, LAST), (b"", LAST)])
-def test_a_put_after_the_commit(
+def test_a_repeated_put_after_the_commit_is_answered_again(
     shared: RegistryUnderTest, algorithm: Algorithm, first: bytes, last: bytes
 ) -> None:
-    """The same one is answered again; a wrong digest is 400, with a body or without."""
+    """A wrong digest is 400, with a body or without."""
     at = sent(shared, first) if first else start(shared)
     right, wrong = Digest.of(first + last, algorithm), Digest.of(WRONG, algorithm)
     for _ in range(2):

@@ -39,8 +39,8 @@ def put_by_edge(registry: RegistryUnderTest, data: bytes = DATA, **how: Any) -> 
     return at
 
 
-def test_a_commit_by_get_is_one_look_and_one_transaction(registry: RegistryUnderTest) -> None:
-    """It is answered as the PUT would be; a repeat finds it done."""
+def test_a_commit_by_get_is_one_head_and_one_transaction(registry: RegistryUnderTest) -> None:
+    """The answer is that of the PUT; a repeat finds the commit done."""
     at = put_by_edge(registry)
     with record_calls(registry.s3, registry.dynamodb) as calls:
         answer = registry.ask("GET", f"{at}?commit&digest={DIGEST}")
@@ -62,12 +62,12 @@ def test_a_commit_by_get_is_one_look_and_one_transaction(registry: RegistryUnder
         (lambda at: f"{at}?commit&digest=x", 400),
     ],
 )
-def test_what_was_not_put_for_it_commits_nothing(
+def test_a_wrong_ticket_or_digest_commits_nothing(
     registry: RegistryUnderTest,
     change: Callable[[str], str],
     status: int,
 ) -> None:
-    """Forged, another repository's, another digest: refused, and the right one is still taken."""
+    """Forged, another repository's, another digest: refused, and the right one still works."""
     at = put_by_edge(registry)
     assert registry.ask("GET", change(at)).status == status
     assert registry.ports.metadata.get_record(DIGEST) is None
@@ -77,7 +77,7 @@ def test_what_was_not_put_for_it_commits_nothing(
 def test_a_commit_after_a_chunk_is_refused_and_the_upload_goes_on(
     registry: RegistryUnderTest,
 ) -> None:
-    """The session has bytes of its own, which the blob at S3 does not continue."""
+    """The session has bytes of its own, which the object in S3 does not continue."""
     at = put_by_edge(registry)
     assert registry.ask("PATCH", f"{at}?at=0", b"abc").status == 202
     refused = registry.ask("GET", f"{at}?commit&digest={DIGEST}")
@@ -88,16 +88,16 @@ def test_a_commit_after_a_chunk_is_refused_and_the_upload_goes_on(
 
 
 def test_a_cancelled_upload_is_not_committed(registry: RegistryUnderTest) -> None:
-    """Whatever the edge has put for it."""
+    """It does not matter what the edge has put for it."""
     at = put_by_edge(registry)
     assert registry.ask("DELETE", at).status == 204
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 404
 
 
-def test_a_put_that_is_repeated_after_its_blob_is_deleted_brings_nothing_back(
+def test_a_commit_after_the_blob_was_deleted_is_404(
     registry: RegistryUnderTest,
 ) -> None:
-    """The session is over: its commit is 404, and a client pushes anew."""
+    """The session is over, and the client pushes anew."""
     at = put_by_edge(registry)
     target = f"{at}?commit&digest={DIGEST}"
     assert registry.ask("GET", target).status == 201
@@ -119,10 +119,10 @@ def test_two_uploads_of_one_blob_are_both_committed(registry: RegistryUnderTest)
     assert (record and record.key, record and record.links) == (live, 1)
 
 
-def test_what_nobody_commits_is_deleted_a_day_after_the_ticket(
+def test_an_object_that_nobody_commits_is_deleted_a_day_after_the_ticket(
     registry: RegistryUnderTest,
 ) -> None:
-    """Not before: a PUT may take that long. Then its commit is 404."""
+    """Not before, because a PUT may take that long. Then its commit is 404."""
     at = put_by_edge(registry)
     for hours, left in ((24, 1), (27, 0)):
         registry.clock.offset = hours * 3600.0
@@ -152,10 +152,10 @@ def test_bytes_that_s3_has_not_compared_are_read(
     assert record is None or record.key.startswith("blobs/")
 
 
-def test_a_long_commit_is_a_redirect_to_itself_as_often_as_clients_follow(
+def test_a_long_commit_redirects_to_itself_at_most_eight_times(
     strict_moto: Backend,
 ) -> None:
-    """Eight times; then it is 503, and a worker that comes meanwhile ends it."""
+    """Then it is 503, and a worker that finishes meanwhile ends it."""
     registry = registry_over(strict_moto.fresh(), Limits(verify_inline=10))
     at = put_by_edge(registry, ContentType="application/octet-stream")
     target = f"{at}?commit&digest={DIGEST}"
@@ -186,10 +186,8 @@ def viewer(address: str, tickets: Tickets = TICKETS) -> str:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_blob_is_served_by_the_edge_to_whoever_asks_it(
-    registry: RegistryUnderTest, method: str
-) -> None:
-    """By a ticket of its key, relative to the edge's own host, good for 20 minutes."""
+def test_a_blob_is_redirected_to_the_edge(registry: RegistryUnderTest, method: str) -> None:
+    """By a ticket of its key, relative to the edge's host, valid for 20 minutes."""
     at = put_by_edge(registry)
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
     target = f"{NAME}/blobs/{DIGEST}"
@@ -215,10 +213,10 @@ def test_a_blob_is_served_by_the_edge_to_whoever_asks_it(
         (viewer("2001:db8::1"), ("2001:db8::/32",)),
     ],
 )
-def test_whoever_the_edge_does_not_name_or_is_near_gets_the_url_of_s3(
+def test_a_client_without_an_edge_header_or_in_direct_networks_gets_the_url_of_s3(
     registry: RegistryUnderTest, said: str | None, near: tuple[str, ...]
 ) -> None:
-    """A client can't name itself, and networks that were told of download inside the region."""
+    """A client can't set the header itself."""
     at = put_by_edge(registry)
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
     headers = {} if said is None else {"x_moorage_edge": said}
@@ -233,7 +231,7 @@ def test_whoever_the_edge_does_not_name_or_is_near_gets_the_url_of_s3(
 def test_a_page_of_another_site_gets_the_url_of_s3(
     registry: RegistryUnderTest, cors: str, *, at_s3: bool
 ) -> None:
-    """S3 answers it by the bucket's CORS rule. The redirect says whether the page may follow."""
+    """S3 answers by the bucket's CORS rule, and the redirect by that of the API."""
     at = put_by_edge(registry)
     assert registry.ask("GET", f"{at}?commit&digest={DIGEST}").status == 201
     headers = {"x_moorage_edge": viewer("192.0.2.7"), "origin": "https://ui.example"}
@@ -246,7 +244,7 @@ def test_a_page_of_another_site_gets_the_url_of_s3(
 
 
 def test_networks_are_read_strictly() -> None:
-    """An address that is none is of no network; a network that is none names its variable."""
+    """A wrong address is in no network; a wrong network names its variable."""
     given = {"MOORAGE_BUCKET": "b", "MOORAGE_REGISTRY_TABLE": "r", "MOORAGE_UPLOADS_TABLE": "u"}
     read = Settings.read({**given, "MOORAGE_DIRECT_FROM": "10.0.0.0/8, 2001:db8::/32"})
     assert read.direct_from == (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))

@@ -114,10 +114,10 @@ def test_a_blob_without_room_is_refused_and_leaves_nothing(
     assert other.status == 201
 
 
-def test_a_refused_upload_that_is_asked_for_again_is_refused_as_before(
+def test_a_refused_upload_is_refused_again_with_the_same_words(
     registry: RegistryUnderTest,
 ) -> None:
-    """With the same words, and a detail: clients tell a quota from a missing right by that."""
+    """Its detail tells a quota from a missing right."""
     allow(registry, bytes=500)
     at = registry.ask("PATCH", str(registry.ask("POST", UPLOADS).headers["Location"]), ONE)
     target = f"{at.headers['Location']}&digest={Digest.of(ONE)}"
@@ -127,8 +127,8 @@ def test_a_refused_upload_that_is_asked_for_again_is_refused_as_before(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_what_is_deleted_makes_room(registry: RegistryUnderTest, way: Any) -> None:  # noqa: ANN401 - likewise
-    """At the next push that needs it; so does a quota that is raised, and one that ends."""
+def test_a_deletion_makes_room(registry: RegistryUnderTest, way: Any) -> None:  # noqa: ANN401 - likewise
+    """The next push that needs it has it; also after a quota is raised or removed."""
     blob(registry, TWO, "other")
     allow(registry, bytes=1500)
     assert way(registry, ONE).status == 201
@@ -143,8 +143,8 @@ def test_what_is_deleted_makes_room(registry: RegistryUnderTest, way: Any) -> No
     assert way(registry, b"3").status == 201
 
 
-def test_what_was_there_before_the_quota_is_counted(registry: RegistryUnderTest) -> None:
-    """A repository that holds more than it may takes nothing more, and gives all it has."""
+def test_content_from_before_the_quota_is_counted(registry: RegistryUnderTest) -> None:
+    """A repository above its quota accepts nothing, and can be pulled from."""
     blob(registry, ONE)
     allow(registry, bytes=10)
     assert told(whole(registry, b"x"))["detail"]["used"] == 1000
@@ -155,7 +155,7 @@ def test_what_was_there_before_the_quota_is_counted(registry: RegistryUnderTest)
 
 
 def test_a_tag_too_many_is_refused(registry: RegistryUnderTest) -> None:
-    """Nothing of its push is there; one that moves, or the same again, needs no room."""
+    """Nothing of its push is stored; a tag that moves, or stays, needs no room."""
     one, two = image(registry, b"one"), image(registry, b"two")
     allow(registry, tags=2)
     for tag in ("v1", "v2", "v1"):
@@ -244,8 +244,8 @@ def test_a_quota_costs_a_read_for_each_blob_and_none_elsewhere(registry: Registr
         assert (found["TransactWriteItems"], found["Query"]) == (1, 0)
 
 
-def test_rules_of_another_version_let_no_blob_in(registry: RegistryUnderTest) -> None:
-    """What can't be read may be a quota: 503, as for tags."""
+def test_rules_of_another_version_make_a_push_503(registry: RegistryUnderTest) -> None:
+    """Rules that can't be read may be a quota."""
     store = DynamoRulesStore(registry.dynamodb, registry.registry_table)
     store.replace(None, StoredRules(1, '{"of a later version": []}', 0.0, "me"))
     registry.clock.sleep(61)

@@ -41,8 +41,8 @@ def test_a_presigned_request_comes_out_as_it_went_in() -> None:
         assert "0123456789abcdef" not in repr(parsed)
 
 
-def test_needless_escapes_are_respelled() -> None:
-    """The order is kept."""
+def test_needless_escapes_in_a_query_are_removed() -> None:
+    """The order of the parameters stays."""
     pairs = query().split("&")
     spelled = "&".join(reversed(pairs)).replace("%2F", "/").replace("2011-06-15", "2011%2d06-15")
     parsed = parse_presigned(f"https://sts.eu-central-1.amazonaws.com/?{spelled}", NOW)
@@ -132,13 +132,13 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS, ids=range(len(URLS)))
-def test_another_request_is_refused(url: str) -> None:
-    """All but a GetCallerIdentity at STS, signed for our header, with each parameter once."""
+def test_a_request_other_than_getcalleridentity_is_refused(url: str) -> None:
+    """It must go to STS, sign the registry's header, and have each parameter once."""
     assert reason_of(url) == Reason.AWS_FORM
 
 
 def test_a_url_above_max_length_is_refused() -> None:
-    """One of just that length is read."""
+    """A URL of exactly the longest length is read."""
     rest = MAX_LENGTH - len(presigned(X_Amz_Security_Token=""))
     assert parse_presigned(presigned(X_Amz_Security_Token="a" * rest), NOW)
     assert reason_of(presigned(X_Amz_Security_Token="a" * (rest + 1))) == Reason.IDENTITY_LENGTH
@@ -173,7 +173,7 @@ NO_CALLERS: list[tuple[object, object]] = [
 
 @pytest.mark.parametrize("arn", CALLERS)
 def test_a_caller_has_the_arn_that_sts_names(arn: str) -> None:
-    """Of a role, a user, the root user or a federated user."""
+    """The ARN may be of a role, a user, the root user or a federated user."""
     assert parse_caller(arn, ACCOUNT) == arn
 
 
