@@ -74,7 +74,7 @@ def bytes_of(found: CatalogFacts | None) -> Sequence[int | None]:
 
 
 def test_a_walk_notes_what_a_repository_has_and_shares() -> None:
-    """Each blob that several have is divided among them; unknown before the first walk."""
+    """A shared blob is divided; before the first walk the facts are unknown."""
     shop = Shop()
     shop.image("a", "v1", b"base", b"of a alone")
     shop.image("a", "v2", b"base")
@@ -96,8 +96,8 @@ def test_a_walk_notes_what_a_repository_has_and_shares() -> None:
     assert bytes_of(shop.facts("b")) == (6, 0, 3, 0)
 
 
-def test_what_no_manifest_names_is_unused_until_the_collector_takes_it() -> None:
-    """It is counted from the first walk on, and gone with the walk that takes it."""
+def test_a_blob_that_no_manifest_names_counts_as_unused() -> None:
+    """From the first walk on, until the collector has deleted it."""
     shop = Shop()
     shop.image("a", "v1", b"layer")
     shop.blob("a", b"nobody's")
@@ -107,8 +107,8 @@ def test_what_no_manifest_names_is_unused_until_the_collector_takes_it() -> None
     assert bytes_of(shop.facts("a")) == (7, 7, 7, 0)
 
 
-def test_only_what_changed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A walk that finds the same writes nothing, and looks nothing up; after a week it does."""
+def test_facts_are_written_only_if_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk that finds the same facts writes nothing, except after a week."""
     shop = Shop()
     shop.image("a", "v1", b"layer")
     shop.walk()
@@ -134,8 +134,8 @@ def test_only_what_changed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bytes_of(shop.facts("a")) == (14, None, None, None)
 
 
-def test_a_repository_that_left_the_catalog_does_not_come_back() -> None:
-    """Facts are of what is listed: they list nothing."""
+def test_a_repository_that_left_the_catalog_stays_away() -> None:
+    """Writing facts adds no row to the catalog."""
     shop = Shop()
     shop.image("a", "v1", b"layer")
     listed = [row for row in shop.memory.tables.rows("registry") if row["pk"]["S"] == "CATALOG"]
@@ -146,8 +146,8 @@ def test_a_repository_that_left_the_catalog_does_not_come_back() -> None:
         shop.facts("a")
 
 
-def test_what_manifests_name_may_be_unknown() -> None:
-    """Of one whose references no item holds: then nothing is called unused."""
+def test_unknown_references_make_unused_bytes_unknown() -> None:
+    """A manifest with too many references for its item has unknown ones."""
     shop = Shop(references_inline=1)
     shop.image("a", "v1", b"layer")
     shop.blob("a", b"nobody's")

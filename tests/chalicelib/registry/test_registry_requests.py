@@ -77,8 +77,8 @@ def test_a_whole_put_is_one_put_and_one_transaction(registry: RegistryUnderTest)
     ]
 
 
-def test_what_nobody_begins_costs_nothing(registry: RegistryUnderTest) -> None:
-    """A status is one read, and a cancellation a write besides; a forged ticket costs nothing."""
+def test_an_upload_without_a_byte_costs_nothing(registry: RegistryUnderTest) -> None:
+    """A status is one read, a cancellation one write more; a forged ticket costs nothing."""
     at = str(registry.ask("POST", "a/b/blobs/uploads").headers["Location"]).partition("?")[0]
     for method, target, status, cost in (
         ("GET", at, 204, {"GetItem": 1}),
@@ -152,8 +152,8 @@ def test_a_small_blob_in_three_requests(registry: RegistryUnderTest) -> None:
     assert calls.count("s3") <= 3
 
 
-def test_what_is_there_already_costs_one_look_at_its_object(registry: RegistryUnderTest) -> None:
-    """A push that finds its blob, a mount and a HEAD that touches ask S3 once for the object."""
+def test_an_existing_blob_costs_one_head_of_its_object(registry: RegistryUnderTest) -> None:
+    """For a push, a mount, and a HEAD that touches its link."""
     data = os.urandom(7 * MIB)
     for size in (1024, len(data)):
         target = f"a/b/blobs/uploads?digest={Digest.of(data[:size])}"

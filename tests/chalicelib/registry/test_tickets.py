@@ -49,7 +49,7 @@ def tickets_of(held: SigningKeySet, *newer: SigningKeySet) -> Tickets:
 
 
 def test_the_mac_is_as_the_edge_computes_it() -> None:
-    """The text over which it goes, its hash and its form are said in the module, for the edge."""
+    """The module documents its text, hash and form for the edge."""
     text = f"{SESSION}~1764509999~sha512~{TICKETS.write_upload(OWNER, TICKET).split('~')[3]}"
     message = f"moorage upload\nteam/app\n{text}".encode()
     mac = base64.urlsafe_b64encode(hmac.new(KEYS.keys[0], message, hashlib.sha256).digest())
@@ -58,8 +58,8 @@ def test_the_mac_is_as_the_edge_computes_it() -> None:
     assert "ci" not in text
 
 
-def test_a_ticket_is_read_by_its_owner_alone() -> None:
-    """Another repository, another principal and another purpose have no use of it."""
+def test_a_ticket_is_valid_only_for_its_owner() -> None:
+    """It is invalid for another repository, principal or purpose."""
     written = TICKETS.write_upload(OWNER, TICKET)
     assert TICKETS.read_upload(OWNER, written) == TICKET
     assert TICKETS.read_upload(Owner("team/other", "ci"), written) is None
@@ -71,7 +71,7 @@ def test_a_ticket_is_read_by_its_owner_alone() -> None:
 
 @pytest.mark.parametrize("place", range(5))
 @pytest.mark.parametrize("change", ["", "x", "\u00e9", "~", "\n", "=="])
-def test_a_ticket_that_was_changed_anywhere_is_none(place: int, change: str) -> None:
+def test_a_changed_ticket_is_invalid(place: int, change: str) -> None:
     """In each field, and in the MAC."""
     fields = TICKETS.write_upload(OWNER, TICKET).split("~")
     fields[place] = fields[place][:-1] + change
@@ -89,14 +89,14 @@ def test_a_ticket_that_was_changed_anywhere_is_none(place: int, change: str) -> 
         (SESSION, "1764509999", "sha512", "owner", "more"),
     ],
 )
-def test_a_ticket_of_another_form_is_none_of_an_upload(fields: tuple[str, ...]) -> None:
-    """Though its MAC is right."""
+def test_a_ticket_of_another_form_is_invalid_for_an_upload(fields: tuple[str, ...]) -> None:
+    """Its MAC is right."""
     assert TICKETS.read_upload(OWNER, TICKETS.write(Purpose.UPLOAD, "team/app", *fields)) is None
 
 
 @pytest.mark.parametrize("text", ["", "~", "~~~~", SESSION, "\u00e9~\u00e9", "~" * 300])
-def test_another_text_is_no_ticket(text: str) -> None:
-    """Whatever it is like."""
+def test_a_text_that_is_no_ticket_is_invalid(text: str) -> None:
+    """Any text but a ticket is refused."""
     assert TICKETS.read_upload(OWNER, text) is None
 
 
@@ -113,8 +113,8 @@ def test_a_ticket_outlives_the_steps_in_which_its_key_is_replaced() -> None:
     assert tickets_of(SigningKeySet(NEW)).read_upload(OWNER, by_old) is None
 
 
-def test_the_keys_of_tickets_give_nothing_of_the_signing_keys_away() -> None:
-    """They are derived, for the edge knows them too."""
+def test_the_keys_of_tickets_reveal_no_signing_key() -> None:
+    """They are derived, because the edge has them too."""
     keys = SigningKeySet(NEW, OLD).ticket_keys()
     assert len(set(keys)) == 2
     assert not {NEW.secret, OLD.secret} & set(keys)

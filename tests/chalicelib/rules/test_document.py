@@ -37,15 +37,15 @@ def document(*rules: object) -> str:
         ("other/app", "2026x11", False),
     ],
 )
-def test_a_rule_holds_tags_by_patterns(repository: str, tag: str, *, holds: bool) -> None:
-    """`*` is any characters of a tag; an exception lets go what the rule would hold."""
+def test_a_rule_covers_tags_by_patterns(repository: str, tag: str, *, holds: bool) -> None:
+    """`*` is any characters of a tag; `except` excludes tags."""
     other = immutable(name="dates", repositories=["other/*"], tags=["2026.*"], **{"except": None})
     rules = parse_rules(document(immutable(), other))
     assert (rules.holding(repository, tag) is not None) is holds
 
 
 def test_without_a_document_there_are_no_rules() -> None:
-    """Nothing is held, and an empty section is as none."""
+    """An empty section is like a missing one."""
     for text in ("", "{}", document()):
         assert parse_rules(text).holding("team/app", "v1") is None
 
@@ -77,13 +77,13 @@ def test_without_a_document_there_are_no_rules() -> None:
         (document(immutable(name="x" * LONGEST)), "longer than"),
     ],
 )
-def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
-    """Whole, and the message says where: a rule that is misspelt would hold nothing."""
+def test_a_wrong_document_is_refused(text: str, said: str) -> None:
+    """Completely, and the message says where: a misspelt rule would have no effect."""
     with pytest.raises(RulesInvalidError, match=said):
         parse_rules(text)
 
 
-def test_a_hostile_pattern_takes_no_time() -> None:
+def test_a_hostile_pattern_takes_milliseconds() -> None:
     """Many stars are matched as quickly as one."""
     rules = parse_rules(document(immutable(tags=["*a" * 60 + "b"])))
     assert rules.holding("team/app", "a" * 128) is None

@@ -19,7 +19,7 @@ def allowance(repository: str, *quotas: object) -> Allowance | None:
 
 
 def test_the_strictest_quota_that_covers_a_repository_counts() -> None:
-    """For bytes and for tags by itself; a repository that none covers may hold anything."""
+    """For bytes and tags separately; a repository without a quota has no limit."""
     more = QUOTA | {"name": "app", "repositories": ["team/app", "x"], "bytes": 99, "tags": 2}
     only = {"name": "tags", "repositories": ["**"], "tags": 9}
     assert allowance("other", QUOTA, more) is None
@@ -74,8 +74,8 @@ def test_a_size_is_bytes_or_has_a_unit(written: int | str, size: int) -> None:
         ({"tags": "3"}, "must be a whole number"),
     ],
 )
-def test_a_quota_that_can_not_be_meant_is_refused(change: dict[str, object], said: str) -> None:
-    """It would be a limit that nobody keeps."""
+def test_a_wrong_quota_is_refused(change: dict[str, object], said: str) -> None:
+    """Otherwise it would limit nothing."""
     with pytest.raises(RulesInvalidError, match=said):
         allowance("team/a", QUOTA | change)
 

@@ -44,8 +44,8 @@ def only(text: str) -> RetentionRule:
         ({"expire": None, "keep": {"last": 1}}, "keep_last", 1),
     ],
 )
-def test_a_rule_does_one_thing(member: dict[str, Any], field: str, value: object) -> None:
-    """It keeps, always or the last ones; or it lets go, by its age since push or since pull."""
+def test_a_rule_either_keeps_or_expires(member: dict[str, Any], field: str, value: object) -> None:
+    """It keeps all or the last images, or expires by days since push or since pull."""
     read = only(document(rule(**member)))
     fields = ("keep_always", "keep_last", "days_since_push", "days_since_pull")
     unset: dict[str, object] = dict.fromkeys(fields) | {"keep_always": False}
@@ -53,8 +53,8 @@ def test_a_rule_does_one_thing(member: dict[str, Any], field: str, value: object
     assert read.keeps is ("keep" in member)
 
 
-def test_a_rule_is_of_repositories_and_tags() -> None:
-    """By patterns, but for the exceptions; of images without a tag only where it says so."""
+def test_a_rule_covers_repositories_and_tags_by_patterns() -> None:
+    """It covers images without a tag only with `untagged`."""
     read = only(document(rule(**{"tags": ["main-*", "pr-*"], "except": ["*-keep"]})))
     assert (read.is_for("ci/app"), read.is_for("team/app")) == (True, False)
     tags = ("main-1", "pr-7", "pr-7-keep", "v1")
@@ -81,19 +81,19 @@ def test_a_rule_is_of_repositories_and_tags() -> None:
     ],
 )
 def test_a_rule_is_said_in_words(changes: dict[str, Any], words: str) -> None:
-    """As the page shows it."""
+    """The page shows these words."""
     assert only(document(rule(**changes))).words == words
 
 
 def test_the_brake_is_of_the_section_or_of_a_rule() -> None:
-    """20 % where neither says anything."""
+    """It is 20 % if neither sets one."""
     assert only(document(rule())).brake == BRAKE
     assert only(document(rule(), brake=50)).brake == 50
     assert only(document(rule(brake=100), brake=50)).brake == 100
 
 
 def test_a_document_without_the_section_has_no_rules() -> None:
-    """And the other sections stand beside it."""
+    """Other sections may be there."""
     assert parse_rules('{"immutable": []}') == Rules()
     immutable = [{"name": "releases", "repositories": ["**"], "tags": ["v*"]}]
     text = json.dumps({"immutable": immutable, "retention": {"rules": [rule()]}})
@@ -146,7 +146,7 @@ def test_a_document_without_the_section_has_no_rules() -> None:
         (document(rule(expire={"days_since_push": 9, "days_since_pull": 9})), "write two rules"),
     ],
 )
-def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
-    """Whole, and the message says where and what would be right."""
+def test_a_wrong_rule_is_refused(text: str, said: str) -> None:
+    """The message says where the error is, and what would be right."""
     with pytest.raises(RulesInvalidError, match=said):
         parse_rules(text)

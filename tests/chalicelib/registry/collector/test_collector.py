@@ -43,8 +43,8 @@ LARGE = "x" * 5000
 """A note that makes a manifest large."""
 
 
-def test_what_nothing_names_goes_when_its_time_of_grace_is_over(shop: Shop) -> None:
-    """Link, record, object and row of garbage go in one pass; nothing of them is left."""
+def test_an_unneeded_blob_is_deleted_after_its_time_of_grace(shop: Shop) -> None:
+    """Link, record, object and row of garbage are deleted in one pass."""
     digest = shop.blob(b"nobody names this")
     shop.wait(LIMITS.link_grace - 1)
     assert shop.collect().links == 0
@@ -61,8 +61,8 @@ def test_what_nothing_names_goes_when_its_time_of_grace_is_over(shop: Shop) -> N
     assert shop.keys("COLLECTOR") == []
 
 
-def test_all_goes_in_one_pass_once_both_times_are_over(shop: Shop) -> None:
-    """The record's time runs from the last use of its last link, not from the pass before."""
+def test_one_pass_deletes_link_and_record_after_both_times(shop: Shop) -> None:
+    """The record's time begins with the last use of its last link."""
     shop.blob(b"1")
     shop.blob(b"1", OTHER)
     shop.wait(GRACE)
@@ -71,8 +71,8 @@ def test_all_goes_in_one_pass_once_both_times_are_over(shop: Shop) -> None:
     assert shop.objects == {}
 
 
-def test_nothing_is_left_of_what_was_deleted(shop: Shop) -> None:
-    """Bytes 0, and of rows the history, the catalog, and the collector's own."""
+def test_a_deleted_repository_leaves_no_bytes(shop: Shop) -> None:
+    """The bucket is empty; only history, catalog and the collector's state have rows."""
     digests = [
         shop.push(b"layer %d" % number, b"shared", name=name, note=note, tag=f"v{number}")
         for number in range(3)
@@ -94,13 +94,13 @@ def test_nothing_is_left_of_what_was_deleted(shop: Shop) -> None:
     assert shop.metadata.garbage(10) == []
 
 
-def test_records_outlive_every_request_that_may_still_bring_them() -> None:
+def test_a_record_outlives_every_put_to_its_key() -> None:
     """The default times fit together."""
     assert Limits().record_grace >= max(Limits().link_grace, Limits().stray_age)
 
 
 def test_the_state_says_when_a_pass_began_and_ended(shop: Shop) -> None:
-    """And when the bucket was listed."""
+    """It also has the time of the last listing of the bucket."""
     began = shop.time
     shop.collect()
     state = shop.metadata.collector_state()
@@ -129,8 +129,8 @@ def test_a_pass_begins_a_day_after_the_last_one_began(shop: Shop) -> None:
         assert scan.called is walks
 
 
-def test_a_run_goes_on_where_the_last_one_stopped(shop: Shop) -> None:
-    """With time for one repository a run, each is judged once, and all is done at the end."""
+def test_a_run_continues_where_the_last_one_stopped(shop: Shop) -> None:
+    """With time for one repository a run, each is judged once, until all are done."""
     names = [f"team/{number}" for number in range(7)]
     for name in names:
         shop.push(b"layer", name=name)
@@ -157,7 +157,7 @@ def test_a_run_goes_on_where_the_last_one_stopped(shop: Shop) -> None:
 
 
 def test_a_repository_too_large_for_one_run_is_done_in_batches(shop: Shop) -> None:
-    """What was swept is gone: the next run has less to do."""
+    """Each run deletes some links, so that the next one has less to do."""
     for number in range(25):
         shop.blob(b"%d" % number)
     shop.wait(GRACE)
@@ -170,8 +170,8 @@ def test_a_repository_too_large_for_one_run_is_done_in_batches(shop: Shop) -> No
     assert shop.linked() == set()
 
 
-def test_a_second_collector_stops_and_the_first_one_goes_on(shop: Shop) -> None:
-    """The state is written by who has read it last; what the other one did stays done."""
+def test_a_second_collector_stops_and_the_first_one_continues(shop: Shop) -> None:
+    """Only the collector that read the state last can write it; deletions stay."""
     shop.blob(b"nobody names this")
     shop.wait(GRACE)
     others: list[CollectReport] = []
@@ -212,7 +212,7 @@ def test_an_error_in_one_repository_leaves_the_others(shop: Shop, call: str) -> 
 
 
 def test_a_walk_that_cannot_be_read_ends_the_run(shop: Shop) -> None:
-    """The next run goes on."""
+    """The next run continues."""
     with mock.patch.object(shop.metadata, "scan", side_effect=UnavailableError):
         done = shop.collector.run(shop.time + 600)
     assert (done.errors, done.finished) == (1, False)
@@ -236,8 +236,8 @@ def test_facts_are_noted_of_each_repository(shop: Shop) -> None:
     assert noted == [RepositoryFacts(NAME, 2, states, linked, 5, pushed, pushed)]
 
 
-def test_a_note_that_fails_stops_nothing(shop: Shop) -> None:
-    """It is counted."""
+def test_a_failed_write_of_facts_stops_nothing(shop: Shop) -> None:
+    """The failure is counted."""
     shop.push(b"layer")
     broken = Collector(shop.ports, LIMITS, mock.Mock(side_effect=ValueError))
     done = broken.pass_now(shop.time + 600)
@@ -263,8 +263,8 @@ def full(shop: Shop) -> None:
     shop.registry.blobs.stat(NAME, Digest.of(b"layer"))
 
 
-def test_a_preview_writes_nothing_and_says_what_goes(shop: Shop) -> None:
-    """Each link, and each object with its bytes, once."""
+def test_a_preview_writes_nothing_and_lists_what_a_pass_deletes(shop: Shop) -> None:
+    """It has each link, and each object with its bytes, once."""
     full(shop)
     rows, objects = shop.memory.tables.rows(REGISTRY), dict(shop.objects)
     findings = list(shop.collector.preview())
@@ -281,8 +281,8 @@ def test_a_preview_writes_nothing_and_says_what_goes(shop: Shop) -> None:
     assert list(shop.collector.preview()) == []
 
 
-def test_a_list_is_deleted_and_nothing_else(shop: Shop) -> None:
-    """A run with a preview deletes what it names, though more may go by then."""
+def test_a_run_with_a_list_deletes_only_that(shop: Shop) -> None:
+    """It deletes what the preview names, though more could be deleted by then."""
     full(shop)
     findings = list(shop.collector.preview())
     shop.wait(-GRACE)
@@ -299,7 +299,7 @@ def test_a_list_is_deleted_and_nothing_else(shop: Shop) -> None:
 
 @pytest.mark.parametrize("number", range(7))
 def test_one_finding_alone_is_deleted_alone(shop: Shop, number: int) -> None:
-    """Only a link's record, whose last link it is, has to wait for its own finding."""
+    """Only the finding of a record must wait for that of its last link."""
     full(shop)
     finding = list(shop.collector.preview())[number]
     links, objects = shop.linked(NAME) | shop.linked(OTHER), set(shop.objects)
@@ -316,8 +316,8 @@ def test_one_finding_alone_is_deleted_alone(shop: Shop, number: int) -> None:
         assert objects - set(shop.objects) == {finding.key}
 
 
-def test_what_was_used_since_the_preview_is_left_and_said(shop: Shop) -> None:
-    """A touch, a push of a manifest, a push of the bytes: each keeps what it relies on."""
+def test_content_used_since_the_preview_stays_and_is_reported(shop: Shop) -> None:
+    """A touch, a push of a manifest or a push of the bytes keeps it."""
     names = (b"touched", b"named", b"pushed again", b"deleted, and pushed again", b"unused")
     for data in (*names, b"{}"):
         shop.blob(data)
@@ -337,7 +337,7 @@ def test_what_was_used_since_the_preview_is_left_and_said(shop: Shop) -> None:
 
 
 def test_a_list_can_be_deleted_again(shop: Shop) -> None:
-    """A run that died is repeated with the same list: what is gone is no error."""
+    """After a run that died, content that is already deleted is no error."""
     full(shop)
     findings = list(shop.collector.preview())
     with mock.patch.object(shop.memory.objects, "delete", side_effect=UnavailableError):
@@ -350,8 +350,8 @@ def test_a_list_can_be_deleted_again(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("kind", [FindingKind.GARBAGE, FindingKind.BLOB, FindingKind.STRAY])
-def test_a_list_that_names_what_is_in_use_deletes_none_of_it(shop: Shop, kind: FindingKind) -> None:
-    """A list is a file, and may be old or written by hand: the key of a live blob stays."""
+def test_a_list_deletes_nothing_that_is_in_use(shop: Shop, kind: FindingKind) -> None:
+    """A list is a file, and may be old or written by hand."""
     for data in (b"in use", b"{}"):
         shop.blob(data)
     shop.put(image(b"in use"))
@@ -364,14 +364,14 @@ def test_a_list_that_names_what_is_in_use_deletes_none_of_it(shop: Shop, kind: F
 
 
 def test_a_list_longer_than_the_time_is_not_finished(shop: Shop) -> None:
-    """It says so."""
+    """The report says so."""
     full(shop)
     findings = list(shop.collector.preview())
     assert not shop.collector.run(shop.time, only=findings).finished
 
 
 def test_a_preview_says_which_repositories_are_skipped(shop: Shop) -> None:
-    """And a list that has such a finding deletes nothing of it."""
+    """A list with such a finding deletes nothing of that repository."""
     shop.blob(b"nobody names this")
     shop.metadata.put_pending(a_manifest(repository=NAME, references=None, body=None))
     shop.wait(GRACE)

@@ -52,7 +52,7 @@ def test_a_run_between_two_passes_is_two_requests(strict_moto: Backend) -> None:
 
 
 def test_a_quiet_pass_reads_all_rows_once_and_writes_its_state(strict_moto: Backend) -> None:
-    """And of each repository the facts that the catalog has.
+    """It also reads the facts of each repository in the catalog.
 
     Beside that it looks at what has its turn: a read a repository, and a HEAD a blob a month.
     """
@@ -88,8 +88,8 @@ def test_a_pass_that_lists_the_bucket_asks_for_the_records_of_all_links(
     assert Counter(calls.operations("dynamodb"))["BatchGetItem"] == 2 * 2 + 2
 
 
-def test_what_a_blob_costs_that_goes(strict_moto: Backend) -> None:
-    """A mark and two transactions; for each repository, its manifests and records once.
+def test_deleting_a_blob_takes_a_mark_and_two_transactions(strict_moto: Backend) -> None:
+    """The manifests and records of each repository are read once.
 
     Objects go by the thousand, and their rows of garbage by the hundred.
     """

@@ -34,7 +34,7 @@ LARGE = "x" * 5000
 
 @pytest.mark.parametrize("state", ManifestState)
 def test_a_manifest_of_any_state_keeps_its_blobs(shop: Shop, state: ManifestState) -> None:
-    """Pending ones too, whose client has no answer yet; and deleted ones, which may come back."""
+    """Pending manifests too, and those in the trash."""
     kept, gone = shop.blob(b"layer"), shop.blob(b"nobody names this")
     body = image(b"layer")
     if state is ManifestState.PENDING:
@@ -79,8 +79,8 @@ def test_a_blob_of_two_repositories_stays_while_one_names_it(shop: Shop) -> None
     assert shop.registry.blobs.read(link) == b"layer"
 
 
-def test_a_large_manifest_keeps_its_body_in_any_state_but_gone(shop: Shop) -> None:
-    """The body stands under a link that no route finds, and goes when its manifest is gone."""
+def test_a_large_manifest_keeps_its_body_until_it_is_gone(shop: Shop) -> None:
+    """The link of the body is in a namespace of its own."""
     digest = shop.push(b"layer", note=LARGE)
     assert shop.linked(bodies_of(NAME)) == {digest}
     shop.wait(GRACE)
@@ -94,7 +94,7 @@ def test_a_large_manifest_keeps_its_body_in_any_state_but_gone(shop: Shop) -> No
 
 
 def test_references_that_a_row_cannot_hold_are_read_from_the_body(shop: Shop) -> None:
-    """Of a small body in its row, and of a large one in the bucket."""
+    """A small body is in the manifest's row, and a large one in the bucket."""
     many = [b"layer %d" % number for number in range(25)]
     few = LIMITS._replace(references_inline=1)
     for each, layers, note in ((shop, many, LARGE), (Shop(few), many[:3], "")):
@@ -109,10 +109,8 @@ def test_references_that_a_row_cannot_hold_are_read_from_the_body(shop: Shop) ->
 
 
 @pytest.mark.parametrize("why", ["pending", "body gone", "unreadable row", "unreadable body"])
-def test_nothing_of_a_repository_goes_while_what_a_manifest_names_is_unknown(
-    shop: Shop, why: str
-) -> None:
-    """It is reported, the other repositories are collected, and no link stays marked."""
+def test_an_unreadable_manifest_keeps_all_blobs_of_its_repository(shop: Shop, why: str) -> None:
+    """It is reported, other repositories are collected, and no mark stays."""
     kept = shop.blob(b"nobody names this")
     shop.blob(b"nor this", OTHER)
     unknown = a_manifest(repository=NAME, references=None, body=None)
@@ -140,7 +138,7 @@ def test_nothing_of_a_repository_goes_while_what_a_manifest_names_is_unknown(
 
 
 def test_a_manifest_that_appears_unreadable_after_the_mark_keeps_all(shop: Shop) -> None:
-    """The look that counts is the one after the mark: what it can't read un-marks all."""
+    """The collector then removes all marks of the repository."""
     kept = shop.blob(b"nobody names this")
     unknown = a_manifest(repository=NAME, references=None, body=None)
     shop.wait(GRACE)
@@ -153,8 +151,8 @@ def test_a_manifest_that_appears_unreadable_after_the_mark_keeps_all(shop: Shop)
 
 
 @pytest.mark.parametrize("call", ["list_manifests", "sweep_link"])
-def test_a_manifest_put_while_the_collector_looks_keeps_its_blobs(shop: Shop, call: str) -> None:
-    """Without an upload, after a HEAD long ago: it is whole, or it is refused."""
+def test_a_manifest_put_during_the_look_is_whole_or_refused(shop: Shop, call: str) -> None:
+    """Its client sent no layer, because of a HEAD long ago."""
     layer = shop.blob(b"layer")
     shop.blob(b"{}")
     shop.wait(GRACE)
@@ -168,7 +166,7 @@ def test_a_manifest_put_while_the_collector_looks_keeps_its_blobs(shop: Shop, ca
 
 
 def test_a_link_that_cannot_be_read_keeps_its_repository_whole(shop: Shop) -> None:
-    """Nobody knows what it is."""
+    """What it names is unknown, so nothing of the repository is deleted."""
     digest = shop.blob(b"x")
     other = shop.blob(b"nobody names this")
     shop.change(link_key(NAME, digest), size={"S": "much"})

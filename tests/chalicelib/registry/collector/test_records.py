@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 GRACE = LIMITS.record_grace
 
 
-def test_a_record_that_was_never_released_has_its_time_from_now_on(shop: Shop) -> None:
-    """As 0.1 has left them: nobody knows when the last link went."""
+def test_the_time_of_a_record_without_released_at_begins_now(shop: Shop) -> None:
+    """Version 0.1 did not record when the last link was deleted."""
     digest = shop.blob(b"deleted by a client of 0.1")
     shop.registry.blobs.delete(NAME, digest)
     shop.change(record_key(digest), released_at=None)
@@ -46,7 +46,7 @@ def test_a_record_that_was_never_released_has_its_time_from_now_on(shop: Shop) -
 
 
 def test_a_client_that_deletes_a_blob_starts_its_record_s_time(shop: Shop) -> None:
-    """From when the link was relied on last."""
+    """The time begins when the link was last relied on."""
     digest = shop.blob(b"deleted")
     shop.wait(GRACE - 1)
     shop.registry.blobs.delete(NAME, digest)
@@ -73,7 +73,7 @@ def test_a_blob_that_is_pushed_again_after_its_record_is_gone_is_new(shop: Shop)
 
 
 def test_garbage_that_a_record_names_stays(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """That can't be, but by a hand at the table: bytes that are named are never deleted."""
+    """Only a change of the table by hand can cause this; named bytes are never deleted."""
     digest = shop.blob(b"layer")
     found = record(shop, digest)
     shop.metadata.delete_link(NAME, digest)
@@ -86,8 +86,8 @@ def test_garbage_that_a_record_names_stays(shop: Shop, caplog: pytest.LogCapture
     assert [each.levelno for each in caplog.records if "garbage" in each.message] == [40]
 
 
-def test_a_link_without_a_record_goes_alone(shop: Shop) -> None:
-    """Nothing counts it, and no manifest names it."""
+def test_a_link_without_a_record_is_deleted_alone(shop: Shop) -> None:
+    """No record counts it, and no manifest names it."""
     digest = shop.blob(b"layer")
     shop.drop(record_key(digest))
     shop.wait(GRACE)
@@ -105,10 +105,10 @@ def a_month(shop: Shop) -> list[CollectReport]:
     return reports
 
 
-def test_an_object_that_is_lost_is_reported_once_a_month_and_healed_by_a_push(
+def test_a_lost_object_is_reported_once_a_month_and_healed_by_a_push(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A blob that a manifest names, and whose object is gone: an error in the log."""
+    """The log has an error if a manifest names the blob."""
     shop.push(b"layer")
     digest = Digest.of(b"layer")
     del shop.objects[record(shop, digest).key]
@@ -122,8 +122,8 @@ def test_an_object_that_is_lost_is_reported_once_a_month_and_healed_by_a_push(
     assert [report.lost for report in a_month(shop) if report.lost] == []
 
 
-def test_a_record_that_is_lost_is_reported_once_a_month_while_no_listing_is_due(shop: Shop) -> None:
-    """A thirtieth of all links is asked about each day."""
+def test_a_lost_record_is_reported_once_a_month_while_no_listing_is_due(shop: Shop) -> None:
+    """A thirtieth of all links is checked each day."""
     shop.push(b"layer")
     shop.wait(LIMITS.link_grace + 1)
     shop.collect()
@@ -141,7 +141,7 @@ def test_a_record_that_is_lost_is_reported_once_a_month_while_no_listing_is_due(
 
 
 def test_a_record_whose_object_is_gone_is_collected_like_any_other(shop: Shop) -> None:
-    """There is nothing to delete, which is no error."""
+    """Deleting the missing object is no error."""
     shop.blob(b"layer")
     shop.objects.clear()
     shop.wait(GRACE)

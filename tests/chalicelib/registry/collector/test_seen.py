@@ -12,8 +12,8 @@ from tests.chalicelib.registry.collector.pushing import (
 )
 
 
-def test_each_digest_has_its_turn_on_one_day_of_thirty() -> None:
-    """Whatever the time of the day."""
+def test_each_digest_is_checked_on_one_day_of_thirty() -> None:
+    """The time of the day makes no difference."""
     digest = Digest.of(b"any")
     turns = [day for day in range(300) if is_its_turn(digest, day * DAY + 5 * HOUR)]
     assert len(turns) == 10

@@ -36,7 +36,7 @@ RANDOM = "c0ffee00-c0ff-4eee-8c0f-fee000000000"
 
 
 def test_an_object_is_counted_once_though_the_same_pass_lists_the_bucket(shop: Shop) -> None:
-    """Its record is gone before the listing, which must not find it any more."""
+    """Its record is deleted before the listing, which must not find it again."""
     found = record(shop, shop.blob(b"nobody names this"))
     _, session, _ = found.key.split("/")
     # DynamoDB drops the session's item two days after its end.
@@ -66,8 +66,8 @@ def test_a_pass_that_lists_the_bucket_deletes_strays(shop: Shop) -> None:
     assert sorted(shop.objects) == sorted(stay)
 
 
-def test_an_object_whose_request_may_be_on_its_way_is_no_stray(shop: Shop) -> None:
-    """For so long after its session was opened; then its session is ended, and it goes."""
+def test_an_object_of_a_possibly_running_request_is_no_stray(shop: Shop) -> None:
+    """After that time its session is ended, and the object deleted."""
     session_id = timed_id(shop.time, RANDOM)
     key = direct_key(Digest.of(b"stray"), session_id)
     shop.objects[key] = b"stray"
@@ -96,7 +96,7 @@ def test_the_bucket_is_listed_once_a_month(shop: Shop) -> None:
 
 
 def test_a_bucket_of_many_pages_is_listed_to_its_end(shop: Shop) -> None:
-    """Page by page, and gone on with by the next run."""
+    """A run that ends earlier is continued by the next one."""
     keys = [canonical_key(Digest.of(b"%d" % number), "c0ffee") for number in range(2500)]
     shop.objects.update(dict.fromkeys(keys, b"stray"))
     reports: list[CollectReport] = []
@@ -150,8 +150,8 @@ def test_no_pass_lists_the_bucket_while_a_link_has_no_record(
     assert shop.registry.blobs.read(shop.registry.blobs.find(NAME, LAYER)) == b"layer"
 
 
-def test_a_lost_record_is_made_anew_by_a_push_of_the_image(shop: Shop) -> None:
-    """A client that asks first is told to send the layer, while a pull finds the bytes."""
+def test_a_push_of_the_image_creates_a_lost_record_again(shop: Shop) -> None:
+    """HEAD is 404, so that the client sends the layer; a pull still works."""
     key = spoiled(shop)
     blobs = shop.registry.blobs
     with pytest.raises(BlobUnknownError):
@@ -167,8 +167,8 @@ def test_a_lost_record_is_made_anew_by_a_push_of_the_image(shop: Shop) -> None:
     assert shop.objects[made.key] == b"layer"
 
 
-def test_a_link_that_a_remade_record_does_not_know_is_counted_by_the_next_pass(shop: Shop) -> None:
-    """Until then nothing is listed; a pull and a delete of either repository harm no other."""
+def test_a_link_without_the_new_records_id_is_counted_by_the_next_pass(shop: Shop) -> None:
+    """Until then nothing is listed, and pulls and deletions harm nothing."""
     for name in (NAME, OTHER):
         shop.push(b"layer", name=name)
     old = record(shop, LAYER).key
@@ -194,10 +194,8 @@ def test_a_link_that_a_remade_record_does_not_know_is_counted_by_the_next_pass(s
 
 
 @pytest.mark.parametrize("ends", ["pusher", "other"])
-def test_a_remade_record_is_never_ended_by_a_link_that_it_does_not_count(
-    shop: Shop, ends: str
-) -> None:
-    """Whichever repository lets its link go first, the other one keeps its bytes."""
+def test_a_new_record_is_not_ended_by_a_link_that_it_does_not_count(shop: Shop, ends: str) -> None:
+    """Whichever link is deleted first, the other repository keeps its bytes."""
     names = {"pusher": NAME, "other": OTHER}
     for name in names.values():
         shop.blob(b"layer", name)
@@ -218,8 +216,8 @@ def test_a_remade_record_is_never_ended_by_a_link_that_it_does_not_count(
     assert shop.registry.blobs.read(shop.registry.blobs.find(kept, LAYER)) == b"layer"
 
 
-def test_a_link_is_not_given_to_a_record_whose_object_is_gone(shop: Shop) -> None:
-    """The link keeps its own key, which names an object that exists."""
+def test_a_link_is_not_counted_by_a_record_without_an_object(shop: Shop) -> None:
+    """The link keeps its own key, whose object exists."""
     for name in (NAME, OTHER):
         shop.push(b"layer", name=name)
     old = record(shop, LAYER).key
@@ -233,10 +231,8 @@ def test_a_link_is_not_given_to_a_record_whose_object_is_gone(shop: Shop) -> Non
 
 
 @pytest.mark.parametrize("how", ["push", "mount"])
-def test_a_client_is_told_that_a_link_is_not_counted_and_its_push_counts_it(
-    shop: Shop, how: str
-) -> None:
-    """As for a link without a record: a HEAD has it sent, or mounted, again."""
+def test_head_of_an_uncounted_link_is_404_and_a_push_counts_it(shop: Shop, how: str) -> None:
+    """A mount counts it too."""
     for name in (NAME, OTHER):
         shop.blob(b"layer", name)
     shop.drop(record_key(LAYER))
@@ -254,8 +250,8 @@ def test_a_client_is_told_that_a_link_is_not_counted_and_its_push_counts_it(
 
 
 @pytest.mark.parametrize("how", ["body", "skipped", "damaged"])
-def test_links_of_each_home_are_asked_about(shop: Shop, how: str) -> None:
-    """Links to manifests' bodies are, and links kept because references are unknown."""
+def test_records_are_read_for_links_of_bodies_too(shop: Shop, how: str) -> None:
+    """So are those of links that are kept because references are unknown."""
     if how == "body":
         lost, home = shop.push(b"layer", note="x" * 5000), bodies_of(NAME)
     else:
@@ -278,8 +274,8 @@ def test_links_of_each_home_are_asked_about(shop: Shop, how: str) -> None:
     )
 
 
-def test_what_could_not_be_asked_is_not_known_to_be_recorded(shop: Shop) -> None:
-    """An error is no answer: the pass makes no listing, and the next one does."""
+def test_a_failed_read_of_records_prevents_the_listing(shop: Shop) -> None:
+    """An error is not taken for a record; the next pass lists the bucket."""
     shop.push(b"layer")
     shop.objects[STRAY] = b"stray"
     with mock.patch.object(Links, "uncounted", side_effect=UnavailableError):
@@ -290,8 +286,8 @@ def test_what_could_not_be_asked_is_not_known_to_be_recorded(shop: Shop) -> None
     assert shop.collector.run(shop.time + 600).objects == 1
 
 
-def test_a_run_that_goes_on_knows_what_the_last_one_has_seen(shop: Shop) -> None:
-    """A pass of many runs makes no listing, though only its first run met the link."""
+def test_a_continued_pass_remembers_a_link_without_a_record(shop: Shop) -> None:
+    """The pass lists nothing, though only its first run found the link."""
     key = spoiled(shop)
     for number in range(4):
         shop.push(b"{}", name=f"zoo/{number}")
@@ -306,8 +302,8 @@ def test_a_run_that_goes_on_knows_what_the_last_one_has_seen(shop: Shop) -> None
     assert {key, STRAY} <= shop.objects.keys()
 
 
-def test_a_link_that_comes_with_its_record_meanwhile_is_not_lost(shop: Shop) -> None:
-    """The record is absent when records are read, and pushed again before links are read."""
+def test_a_link_pushed_between_two_reads_is_not_lost(shop: Shop) -> None:
+    """Its record is absent when records are read, and there when links are read."""
     spoiled(shop)
     with before(shop, "get_links", lambda: shop.blob(b"layer")):
         done = shop.collector.run(shop.time + 600)
@@ -315,7 +311,7 @@ def test_a_link_that_comes_with_its_record_meanwhile_is_not_lost(shop: Shop) -> 
 
 
 def test_a_preview_and_its_list_leave_strays_while_a_link_has_no_record(shop: Shop) -> None:
-    """A preview says so; a list that was made before deletes all but the strays."""
+    """The preview says so; an older list deletes everything except the strays."""
     shop.push(b"layer")
     shop.wait(30 * DAY)
     shop.objects[STRAY] = b"stray"
@@ -330,8 +326,8 @@ def test_a_preview_and_its_list_leave_strays_while_a_link_has_no_record(shop: Sh
     assert shop.collector.run(shop.time + 600, only=[finding]).objects == 1
 
 
-def test_a_link_without_record_that_goes_keeps_no_listing(shop: Shop) -> None:
-    """No manifest names it: it goes, and then its bytes are strays. A preview says the same."""
+def test_a_deleted_link_without_a_record_prevents_no_listing(shop: Shop) -> None:
+    """No manifest names it, so it is deleted, and its bytes are then strays."""
     lost = shop.blob(b"nobody names this")
     key = record(shop, lost).key
     shop.drop(record_key(lost))

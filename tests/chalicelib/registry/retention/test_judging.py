@@ -78,10 +78,10 @@ UNUSED = rule("unused", "*", untagged=True, days_since_pull=30)
         ([CI], ["v1"], {"days": 90, "state": ManifestState.PENDING}, RetentionReason.PUSHING),
     ],
 )
-def test_what_becomes_of_an_image(
+def test_an_image_stays_or_goes_by_its_tags_and_its_age(
     rules: list[RetentionRule], tags: list[str], facts: dict[str, object], reason: RetentionReason
 ) -> None:
-    """By its tags and its age; a pull may be a day younger than it was noted."""
+    """A pull may have been a day later than it was noted."""
     repository = Repository()
     digest = repository.add("a", *tags, **facts)  # type: ignore[arg-type]
     repository.add("index", "main", names=["a"], state=ManifestState.DELETING)
@@ -93,7 +93,7 @@ def test_what_becomes_of_an_image(
 
 
 def test_a_reason_names_the_rule_the_source_and_the_tag() -> None:
-    """And when it will go."""
+    """It also says when the image will go."""
     repository = Repository()
     repository.add("a", "v1", days=90)
     repository.add("b", "main", days=90)
@@ -116,8 +116,8 @@ def test_a_reason_names_the_rule_the_source_and_the_tag() -> None:
     assert (len(judged.going), judged.images) == (1, 5)
 
 
-def test_the_last_ones_are_kept_by_their_push() -> None:
-    """Those of the rule's tags, and all that were pushed together; a signature makes none newer."""
+def test_keep_last_counts_by_the_time_of_the_push() -> None:
+    """Images that were pushed together are all kept; a signature makes none newer."""
     repository = Repository()
     for name, days in (("a", 50), ("b", 40), ("c", 40), ("d", 30)):
         repository.add(name, f"main-{name}", days=days)
@@ -141,7 +141,7 @@ def test_the_last_ones_are_kept_by_their_push() -> None:
     [("", "abcd"), ("a", ""), ("b", ""), ("c", ""), ("d", "")],
 )
 def test_a_unit_is_as_old_as_its_youngest_use(young: str, goes: str) -> None:
-    """An index, its image, the image's signature and that one's own are one."""
+    """An index, its image, the image's signature and that signature's own are one unit."""
     repository = Repository()
     for name, options in {
         "a": {"names": ["b"]},
@@ -154,8 +154,8 @@ def test_a_unit_is_as_old_as_its_youngest_use(young: str, goes: str) -> None:
     assert repository.going(CI) == set(goes)
 
 
-def test_what_stays_in_one_unit_stays() -> None:
-    """An image of two indexes stays with the one that is kept, and goes with both."""
+def test_a_manifest_of_two_units_stays_with_either() -> None:
+    """It goes only if both go."""
     repository = Repository()
     repository.add("a", "pr-1", days=90, names=["c", "d"])
     repository.add("b", "v1", days=90, names=["d"])
@@ -190,8 +190,8 @@ def test_a_signature_under_a_tag_belongs_to_its_image(end: str) -> None:
     assert repository.going(CI, RELEASES) == {"b"}
 
 
-def test_what_is_being_pushed_keeps_what_it_names() -> None:
-    """An index that is pending, or a referrer, makes what it belongs to young."""
+def test_a_pending_manifest_keeps_its_unit() -> None:
+    """A pending index or referrer makes its unit young."""
     for options in ({"names": ["a"]}, {"subject": "a"}):
         repository = Repository()
         repository.add("a", "pr-1", days=90)
@@ -219,8 +219,8 @@ def test_a_circle_of_manifests_is_one_unit() -> None:
 # What is in use, and what stops a run
 
 
-def test_what_runs_is_kept_by_every_rule() -> None:
-    """With its whole unit: the index of an image that runs stays."""
+def test_an_image_in_use_is_kept() -> None:
+    """Its whole unit is kept, also the index that names it."""
     repository = Repository()
     repository.add("a", "pr-1", days=900, names=["b", "c"])
     for name in "bc":
@@ -232,8 +232,8 @@ def test_what_runs_is_kept_by_every_rule() -> None:
 
 
 @pytest.mark.parametrize(("late", "goes"), [(0, {"a"}), (0.001, set())])
-def test_a_source_that_is_overdue_stops_its_repository(late: float, goes: set[str]) -> None:
-    """Nobody knows what runs now; the decisions say what would go."""
+def test_an_overdue_source_stops_its_repository(late: float, goes: set[str]) -> None:
+    """It is unknown what runs; the decisions still show what would go."""
     repository = Repository()
     repository.add("a", "pr-1", days=90)
     repository.use("b", source="late", until=NOW - late)
@@ -247,7 +247,7 @@ def test_a_source_that_is_overdue_stops_its_repository(late: float, goes: set[st
 
 
 def test_an_index_that_cant_be_read_stops_its_repository() -> None:
-    """Anything may belong to it."""
+    """Any manifest may belong to it."""
     repository = Repository()
     repository.add("a", "pr-1", days=90)
     repository.unreadable = repository.add("b", "v1")
@@ -267,10 +267,10 @@ def test_an_index_that_cant_be_read_stops_its_repository() -> None:
         (3, 4, 4, True),
     ],
 )
-def test_the_brake_stops_a_run_that_would_take_too_much(
+def test_the_brake_stops_a_run_that_would_remove_too_much(
     old: int, new: int, other: int, *, is_stopped: bool
 ) -> None:
-    """Its share is of images, whatever belongs to them; a rule with a larger one has its own."""
+    """It counts images; a rule can have a larger brake."""
     repository = Repository()
     for at in range(old):
         repository.add(f"old {at}", f"pr-{at}", days=90, names=[f"child {at}"])
@@ -312,10 +312,10 @@ def test_the_brake_stops_a_run_that_would_take_too_much(
         ),
     ],
 )
-def test_an_image_whose_index_went_follows_it(
+def test_an_image_follows_its_deleted_index(
     mark: Mark, rules: list[RetentionRule], goes: int
 ) -> None:
-    """By the rule that took the index, while nobody has used it since, and no rule keeps it."""
+    """By the rule of the index, if nobody has used it since, and no rule keeps it."""
     repository = Repository()
     repository.add("a", days=90, mark=mark.text)
     assert Mark.parse(mark.text) == replace(mark, at=round(mark.at))
@@ -334,7 +334,7 @@ def test_the_order_of_rules_does_not_matter(
     keep: list[RetentionRule],
     random: st.DrawFn,
 ) -> None:
-    """Neither for what goes nor for the reasons."""
+    """Neither the decisions nor their reasons change."""
     rules = [*expire, *keep]
     before = repository.judge(*rules)
     random.shuffle(rules)  # type: ignore[attr-defined]
@@ -343,10 +343,10 @@ def test_the_order_of_rules_does_not_matter(
 
 
 @given(repositories(), expiring, keeping)
-def test_what_owns_anything_that_goes_goes_too(
+def test_a_unit_stays_or_goes_as_a_whole(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule]
 ) -> None:
-    """So no unit is torn: all that belongs to what stays, stays; a unit that goes leaves nothing.
+    """All members of a unit that stays stay, and a unit that goes leaves nothing.
 
     Unless another one needs it.
     """
@@ -364,10 +364,10 @@ def test_what_owns_anything_that_goes_goes_too(
 
 
 @given(repositories(), expiring, keeping)
-def test_a_keep_always_wins(
+def test_keeping_always_wins(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule]
 ) -> None:
-    """Each rule more that keeps lets no more go, and nothing that it is of."""
+    """Another rule that keeps never makes more images go."""
     without, judged = repository.judge(*expire), repository.judge(*expire, *keep)
     assert going(judged) <= going(without)
     always = [rule for rule in keep if rule.keep_always]
@@ -377,14 +377,14 @@ def test_a_keep_always_wins(
 
 
 @given(repositories(), expiring, keeping, st.sampled_from("abcdefgh"), st.data())
-def test_a_younger_use_lets_nothing_go(
+def test_a_later_use_makes_no_image_go(
     repository: Repository,
     expire: list[RetentionRule],
     keep: list[RetentionRule],
     name: str,
     data: st.DataObject,
 ) -> None:
-    """A pull, a restoration, a lease, or a pull of which nobody knows."""
+    """A pull, a restoration, a lease, or an unknown pull."""
     digest = digest_of(name)
     before = repository.judge(*expire, *keep)
     manifest = repository.manifests.get(digest)
@@ -414,10 +414,10 @@ def test_a_younger_use_lets_nothing_go(
 
 
 @given(repositories(), expiring, keeping, st.integers(0, 60))
-def test_time_alone_brings_nothing_back(
+def test_an_image_that_goes_today_goes_on_any_later_day(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule], days: int
 ) -> None:
-    """What goes today goes on any later day, and what is young goes when it was said."""
+    """A young image goes at the time that was announced."""
     today = repository.judge(*expire, *keep)
     later = repository.judge(*expire, *keep, now=NOW + days * DAY)
     assert going(today) <= going(later)
@@ -430,10 +430,10 @@ def test_time_alone_brings_nothing_back(
 
 
 @given(repositories(), braked, keeping)
-def test_no_run_takes_more_than_the_brakes_allow(
+def test_no_run_removes_more_than_the_brake_allows(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule]
 ) -> None:
-    """Either nothing goes, or no more of the images than the largest brake."""
+    """Either nothing goes, or at most the share of the largest brake."""
     judged = repository.judge(*expire, *keep)
     largest = max(rule.brake for rule in expire)
     assert len(judged.going) * 100 <= largest * judged.images

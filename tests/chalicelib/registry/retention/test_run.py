@@ -49,8 +49,8 @@ OLD = {f"{name} 1" for name in ("arm64", "index", "signature", "untagged")}
 """What goes of it after 14 days; an image stays with the release that names it."""
 
 
-def test_what_was_previewed_goes(kept: Kept) -> None:
-    """Those digests and no other, to the trash, with the rule in history; the second run has none.
+def test_a_run_removes_what_was_previewed(kept: Kept) -> None:
+    """Exactly those digests go to the trash, with the rule in history; a second run has none.
 
     It comes back whole, and stays for as long as if it had been pushed then.
     """
@@ -75,8 +75,8 @@ def test_what_was_previewed_goes(kept: Kept) -> None:
     assert {"index 1", "arm64 1"} <= kept.previewed()
 
 
-def test_nothing_goes_without_rules(kept: Kept) -> None:
-    """Nor is anything read but them."""
+def test_without_rules_nothing_is_removed(kept: Kept) -> None:
+    """Only the rules are read."""
     filled(kept)
     kept.wait(900)
     kept.put({"pk": "RULES", "sk": "CURRENT"}, {"text": {"S": '{"immutable": []}'}})
@@ -89,10 +89,8 @@ def test_nothing_goes_without_rules(kept: Kept) -> None:
     assert (report.finished, report.errors, kept.live()) == (False, 1, everything)
 
 
-def test_no_moment_leaves_an_index_without_its_images(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Roots go first, and what two of them own after both."""
+def test_an_index_is_never_without_its_images(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roots are deleted first, and a shared image after both of its indexes."""
     filled(kept)
     kept.push("twin", "pr-twin", names=["amd64 2", "arm64 2"])
     kept.wait(20)
@@ -114,7 +112,7 @@ def test_no_moment_leaves_an_index_without_its_images(
     assert not {"twin", "index 2", "amd64 2", "arm64 2"} & kept.live()
 
 
-def test_what_runs_stays_and_an_overdue_source_stops_all(kept: Kept) -> None:
+def test_an_image_in_use_stays_and_an_overdue_source_stops_its_repositories(kept: Kept) -> None:
     """In the repositories that it names."""
     filled(kept)
     kept.push("elsewhere", "pr-1", repository="team/other")
@@ -134,7 +132,7 @@ def test_what_runs_stays_and_an_overdue_source_stops_all(kept: Kept) -> None:
 
 
 def test_the_brake_stops_one_repository(kept: Kept) -> None:
-    """It says so, and the others go on."""
+    """The report says so, and the others continue."""
     filled(kept)
     kept.push("elsewhere", "pr-1", repository="team/other")
     kept.wait(5)
@@ -191,10 +189,10 @@ USES = [push_root, move_tag, pull, name_it, sign, delete_and_restore, run_it]
 
 
 @pytest.mark.parametrize("use", USES)
-def test_what_is_used_after_it_was_marked_stays(
+def test_an_image_used_after_its_mark_stays(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, use: Callable[[Kept], None]
 ) -> None:
-    """The unit as a whole, and it is said; its marks are taken away."""
+    """The whole unit stays and is reported; its marks are removed."""
     filled(kept)
     kept.wait(5)
     metadata = kept.memory.metadata
@@ -217,10 +215,10 @@ def test_what_is_used_after_it_was_marked_stays(
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use is not run_it])
-def test_what_is_used_right_before_it_is_deleted_stays(
+def test_an_image_used_right_before_its_deletion_stays(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, use: Callable[[Kept], None]
 ) -> None:
-    """The deletion of its root holds only while all of its marks are there.
+    """The deletion of the root requires all marks of the unit.
 
     A signature that is pushed so late is no use: it is no part of what was judged.
     """
@@ -240,10 +238,10 @@ def test_what_is_used_right_before_it_is_deleted_stays(
 
 
 @pytest.mark.parametrize("use", [pull, move_tag, name_it])
-def test_a_member_that_is_used_after_its_root_went_stays(
+def test_a_member_used_after_the_deletion_of_its_root_stays(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, use: Callable[[Kept], None]
 ) -> None:
-    """And with it what belongs to it; the rest follows the root."""
+    """Its own members stay too; the others follow the root."""
     filled(kept)
     kept.rules({**CI_RULE, "untagged": False}, KEEP_RULE)
     kept.push("of arm64", subject="arm64 1")
@@ -268,8 +266,8 @@ class DiedError(BaseException):
 CALLS = ("transact_write_items", "put_item", "update_item", "delete_item", "query", "get_item")
 
 
-def test_a_run_goes_on_where_one_was_stopped() -> None:
-    """Whichever call it died at: in the end just what was previewed is gone."""
+def test_a_run_continues_after_one_that_died_at_any_call() -> None:
+    """In the end exactly the previewed images are gone."""
     for died_at in itertools.count(1):
         kept = in_memory()
         filled(kept)
@@ -302,8 +300,8 @@ def dying(call: Callable[..., object], calls: Iterator[int], died_at: int) -> Ca
     return made
 
 
-def test_a_run_whose_time_is_over_goes_on_in_the_next(kept: Kept) -> None:
-    """With the same pass, and each of its repositories is looked at."""
+def test_a_run_out_of_time_is_continued_by_the_next(kept: Kept) -> None:
+    """The pass is the same, and each of its repositories is judged."""
     filled(kept)
     for at in range(5):
         kept.push(f"other {at}", "pr-1", repository=f"team/other-{at}")
@@ -323,7 +321,7 @@ def test_a_run_whose_time_is_over_goes_on_in_the_next(kept: Kept) -> None:
 
 
 def test_a_pass_begins_once_a_day_or_with_new_rules(kept: Kept) -> None:
-    """A run between them reads the rules and how far the last one is."""
+    """A run in between reads the rules and the state of the last pass."""
     filled(kept)
     kept.run(anew=False)
     kept.wait(0.9)
@@ -356,8 +354,8 @@ def test_two_runs_at_once_remove_no_more_than_one(kept: Kept) -> None:
     assert (first.manifests, late.manifests, late.repositories) == (len(OLD), 0, 0)
 
 
-def test_rules_that_change_meanwhile_hold_from_then_on(kept: Kept) -> None:
-    """What was marked by the old ones stays, if the new ones say so."""
+def test_changed_rules_apply_at_once(kept: Kept) -> None:
+    """An image that the old rules marked stays if the new rules keep it."""
     filled(kept)
     kept.wait(5)
     everything = kept.live()
@@ -373,10 +371,10 @@ def test_rules_that_change_meanwhile_hold_from_then_on(kept: Kept) -> None:
     assert (kept.live(), report.images, report.finished) == (everything, 0, True)
 
 
-def test_one_repository_that_fails_does_not_keep_the_others(
+def test_a_failing_repository_does_not_stop_the_others(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is an error of the report, and the next pass tries again."""
+    """The report has the error, and the next pass tries again."""
     filled(kept)
     kept.push("elsewhere", "pr-1", repository="team/other")
     kept.wait(20)
@@ -394,8 +392,8 @@ def test_one_repository_that_fails_does_not_keep_the_others(
     assert kept.run().images > 1
 
 
-def test_many_images_go_in_rounds(kept: Kept) -> None:
-    """An image that all of them own goes after the last one."""
+def test_many_images_are_removed_in_rounds(kept: Kept) -> None:
+    """An image that all of them share is deleted last."""
     kept.rules(CI_RULE)
     kept.push("base")
     for at in range(130):
@@ -405,10 +403,10 @@ def test_many_images_go_in_rounds(kept: Kept) -> None:
     assert (report.images, report.manifests, kept.live()) == (130, 131, set())
 
 
-def test_a_unit_of_more_than_a_transaction_holds_goes_as_one(
+def test_a_unit_larger_than_a_transaction_goes_as_a_whole(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And stays as one, whichever of its signatures was pushed again."""
+    """It stays as a whole if any of its signatures was pushed again."""
     kept.rules(CI_RULE)
     kept.push("a", "pr-1")
     for at in range(120):
@@ -432,7 +430,7 @@ def test_a_unit_of_more_than_a_transaction_holds_goes_as_one(
 
 
 def test_an_index_that_is_too_large_for_its_item_keeps_its_images(kept: Kept) -> None:
-    """What it names is read from its body; where that is lost, nothing of the repository goes."""
+    """Its manifests are read from its body; if that is lost, its repository is left alone."""
     filled(kept)
     kept.push("large", "v9", names=["amd64 1", "arm64 1"])
     kept.edit("large", references=None)
@@ -443,8 +441,8 @@ def test_an_index_that_is_too_large_for_its_item_keeps_its_images(kept: Kept) ->
     assert kept.run().stopped[NAME].why is Stop.UNREADABLE
 
 
-def test_what_can_not_be_judged_is_counted(kept: Kept) -> None:
-    """What nobody has pulled since an earlier version stored it stays."""
+def test_images_that_can_not_be_judged_stay_and_are_counted(kept: Kept) -> None:
+    """An earlier version stored them, and nobody has pulled them since."""
     unused = {**CI_RULE, "name": "unused", "expire": {"days_since_pull": 14}}
     filled(kept)
     kept.rules(unused, KEEP_RULE)
@@ -456,8 +454,8 @@ def test_what_can_not_be_judged_is_counted(kept: Kept) -> None:
     assert "index 1" not in kept.live()
 
 
-def test_without_a_trash_it_is_gone_at_once() -> None:
-    """And no row of it is left."""
+def test_without_a_trash_an_image_is_gone_at_once() -> None:
+    """No row of it remains."""
     bare = in_memory(Limits(part_minimum=8, trash=0))
     filled(bare)
     bare.wait(5)

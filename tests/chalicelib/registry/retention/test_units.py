@@ -64,8 +64,8 @@ def test_a_unit_is_all_that_belongs_to_its_root(repository: Repository) -> None:
         assert set(unit.tags) == {tag for tag in named if not tag.startswith("sha256-")}
 
 
-def test_a_repository_that_is_too_tangled_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it goes."""
+def test_a_repository_with_too_many_members_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is removed."""
     repository = Repository()
     repository.add("z", days=90)
     for name in "abc":
@@ -84,7 +84,7 @@ def test_a_repository_that_is_too_tangled_is_not_judged(monkeypatch: pytest.Monk
 def test_a_run_removes_just_what_is_judged_to_go(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule]
 ) -> None:
-    """Of any repository, by any rules; what is left is judged in the same way."""
+    """For any repository and rules; what remains is judged as before."""
     kept = in_memory()
     for manifest in repository.manifests.values():
         stored = replace(manifest, references=repository.children.get(manifest.digest, ()))

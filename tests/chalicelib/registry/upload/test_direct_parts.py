@@ -129,7 +129,7 @@ def swept(asked: Asked, hours: float) -> None:
     ids=["four", "sha512", "one byte", "numbers with gaps"],
 )
 def test_parts_become_the_blob(asked: Asked, blob: PartedBlob) -> None:
-    """Of any number and size that S3 takes, numbered with gaps or without."""
+    """They have any number and size that S3 takes, with or without gaps."""
     session = asked.put(asked.opened(blob.algorithm), blob)
     assert asked.commit(session, blob.report, blob.digest).status == 201
     assert asked.memory.objects.objects == {parts_key(session): blob.data}
@@ -194,7 +194,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_other_bytes_than_reported_are_refused(asked: Asked, wrong: str) -> None:
-    """Nothing is published, nothing is kept, and each repeat hears why."""
+    """Nothing is published or kept, and each repeat gets the reason."""
     report, digest = WRONG[wrong]
     session = asked.put(asked.opened())
     for body in (report, b"", BLOB.report):
@@ -206,7 +206,7 @@ def test_other_bytes_than_reported_are_refused(asked: Asked, wrong: str) -> None
 
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_other_parts_than_reported_are_refused(asked: Asked, unfit: str) -> None:
-    """What S3 lists counts: the message says of which part it differs."""
+    """S3's list counts, and the message names the part that differs."""
     session = asked.put(asked.opened())
     for body in (UNFIT[unfit], b""):
         response = asked.commit(session, body)
@@ -215,14 +215,14 @@ def test_other_parts_than_reported_are_refused(asked: Asked, unfit: str) -> None
 
 
 def test_a_last_part_that_is_missing_in_the_report_is_refused(asked: Asked) -> None:
-    """The digest is not that of the rest."""
+    """The digest does not match the other parts."""
     short = PartedBlob({n: BLOB.parts[n] for n in (1, 2, 3)})
     asked.refused(asked.commit(asked.put(asked.opened()), short.report), "DIGEST_INVALID")
 
 
 @pytest.mark.parametrize("change", ["other bytes", "another size", "parts swapped"])
 def test_parts_that_were_put_anew_before_the_commit_are_refused(asked: Asked, change: str) -> None:
-    """The object is what S3 has, whatever the report says of what was there before."""
+    """The bytes that S3 has count, and the report is of earlier ones."""
     session = asked.put(asked.opened())
     anew = {
         "other bytes": {2: b"x" * 128},
@@ -246,7 +246,7 @@ def test_a_report_that_can_not_be_read_changes_nothing(asked: Asked) -> None:
 
 
 def test_a_part_that_s3_finds_too_small_is_refused(asked: Asked) -> None:
-    """S3's minimum may be above the registry's: its refusal is the client's to hear."""
+    """S3's minimum may be above the registry's, and its refusal is passed on."""
     asked.memory.objects.part_minimum = 100
     response = asked.commit(asked.put(asked.opened()))
     asked.refused(response, "BLOB_UPLOAD_INVALID")
@@ -315,7 +315,7 @@ def test_a_commit_that_takes_long_is_repeated_without_a_body(asked: Asked) -> No
 
 @by_worker
 def test_the_first_commit_counts(asked: Asked) -> None:
-    """Another digest is refused and changes nothing; another report is not read."""
+    """Another digest is refused, and another report is not read."""
     session = asked.put(asked.opened())
     assert asked.commit(session).status == 503
     other = asked.commit(session, OTHER.report, OTHER.digest)
@@ -378,8 +378,8 @@ def test_a_session_that_nobody_commits_ends(asked: Asked, *, put: bool) -> None:
     assert asked.commit(session).status == 404
 
 
-def test_one_put_and_parts_are_each_others_unknown(asked: Asked) -> None:
-    """A session for one PUT has no parts; one in parts has no URL for the whole."""
+def test_sessions_for_one_put_and_for_parts_refuse_each_others_requests(asked: Asked) -> None:
+    """A session for one PUT has no parts, and one in parts no URL for the whole blob."""
     digest = Digest.of(BYTES)
     single = asked.told("POST", f"?digest={digest}&size={len(BYTES)}")["session"]
     assert asked("POST", f"{single}/parts", BLOB.wanted).status == 404

@@ -118,8 +118,8 @@ def test_a_worker_that_is_started_twice_drives_once(memory: MemoryRegistry) -> N
     assert commit(memory, session, CLAIM).state is UploadState.COMMITTED
 
 
-def test_a_request_that_drives_is_looked_on_by_others(memory: MemoryRegistry) -> None:
-    """A repeat beside it neither drives nor asks for a worker."""
+def test_a_repeat_waits_for_a_request_that_drives(memory: MemoryRegistry) -> None:
+    """It neither drives nor invokes a worker."""
     session, copy, seen = filled(memory), memory.objects.copy, []
 
     def slow(*what: Any, until: float) -> None:  # noqa: ANN401 - likewise
@@ -149,7 +149,7 @@ def test_a_request_leaves_what_takes_longer_to_a_worker(memory: MemoryRegistry) 
 
 
 def test_a_failed_call_frees_the_lease(memory: MemoryRegistry) -> None:
-    """A repeat need not wait for it to end."""
+    """A repeat need not wait for the end of the lease."""
     session = filled(memory)
     with (
         mock.patch.object(memory.objects, "copy", side_effect=UnavailableError),
@@ -293,7 +293,7 @@ def test_a_late_renewal_leaves_the_next_drivers_lease_alone(memory: MemoryRegist
 
 
 def test_a_late_driver_changes_nothing(memory: MemoryRegistry) -> None:
-    """It wakes when its lease has ended and another one has committed: it learns the outcome."""
+    """Its lease has ended and another driver has committed: it gets the outcome."""
     session, copy, begun = left_sealed(memory), memory.objects.copy, []
 
     def sleepy(*what: Any, until: float) -> None:  # noqa: ANN401 - likewise
@@ -314,7 +314,7 @@ def test_a_late_driver_changes_nothing(memory: MemoryRegistry) -> None:
 
 
 def test_the_first_driver_knows_at_once_that_parts_are_gone(memory: MemoryRegistry) -> None:
-    """Nobody has asked S3 for the object, so no upload means no bytes."""
+    """Nobody has completed the upload before, so a missing upload means lost bytes."""
     session = left_sealed(memory)
     memory.objects.uploads.clear()
     assert resume(memory, session).state is UploadState.CANCELLED
@@ -399,7 +399,7 @@ def test_a_slow_read_ends_its_step_by_time(memory: MemoryRegistry) -> None:
 
 
 def test_another_claim_while_it_is_read_costs_no_reading(memory: MemoryRegistry) -> None:
-    """What was read serves the claim that replaced the first one."""
+    """The bytes that were read count for the new claim too."""
     wrong = Digest.of(b"other", Algorithm.SHA512)
     session, read = left_sealed(memory, wrong), memory.objects.read
     firsts: list[int] = []

@@ -259,8 +259,8 @@ MUTATIONS: dict[str, Callable[[Claim, Random], Claim]] = {
 
 
 @given(st.integers(0, 2**32))
-def test_the_true_claim_is_believed(seed: int) -> None:
-    """A client that says what is so is believed, and the digest is that of hashlib."""
+def test_a_true_report_is_accepted(seed: int) -> None:
+    """The digest is that of hashlib."""
     claim = seeded(seed)
     assert claim.believed()
     report = Report.parse(json.dumps(claim.document).encode(), claim.algorithm, minimum=MINIMUM)
@@ -271,8 +271,8 @@ def test_the_true_claim_is_believed(seed: int) -> None:
 @pytest.mark.parametrize("name", MUTATIONS)
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=60)
-def test_no_other_claim_is_believed(name: str, seed: int) -> None:
-    """Whatever part of a claim is changed, it is refused, unless it is the same claim again."""
+def test_a_changed_report_is_refused(name: str, seed: int) -> None:
+    """Any change is refused, unless it gives the same report."""
     claim = seeded(seed)
     mutated = MUTATIONS[name](claim, chance(seed))
     assert mutated.believed() is (mutated == claim)
@@ -281,16 +281,16 @@ def test_no_other_claim_is_believed(name: str, seed: int) -> None:
 @pytest.mark.parametrize("names", [("other_session", "size"), ("digest", "bit_of_state")])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=30)
-def test_two_lies_are_no_truth(names: tuple[str, str], seed: int) -> None:
-    """A second change never makes good a first one."""
+def test_two_changes_of_a_report_are_refused_too(names: tuple[str, str], seed: int) -> None:
+    """A second change never compensates for the first."""
     claim, random = seeded(seed), chance(seed)
     first, second = (MUTATIONS[name] for name in names)
     assert not second(first(claim, random), random).believed()
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_bytes_that_are_not_as_many_as_the_segments_arrive_nowhere(algorithm: Algorithm) -> None:
-    """Neither the words of fewer bytes nor the digest of an object's beginning is taken."""
+def test_too_few_bytes_match_no_report(algorithm: Algorithm) -> None:
+    """Neither the words nor the digest of a shorter object is accepted."""
     block = algorithm.block_size
     first, last = bytes(2 * block), b"the rest"
     hasher = Hasher(algorithm)
@@ -315,8 +315,8 @@ def honest_report(stored: Mapping[int, bytes], algorithm: Algorithm) -> Report:
 
 
 @pytest.mark.parametrize("stored", [{1: 128, 2: 6}, {1: 64, 2: 5}, {1: 128}, {}])
-def test_sizes_that_count_are_those_of_the_store(stored: dict[int, int]) -> None:
-    """A report that says other sizes than the store, or names a part that is not there, is refused.
+def test_the_sizes_of_the_store_count(stored: dict[int, int]) -> None:
+    """A report with other sizes, or with a part that does not exist, is refused.
 
     Also where the sum is the same, and whatever the states are.
     """
@@ -394,8 +394,8 @@ def test_the_largest_report_is_read() -> None:
         (({**INNER, "state": list(STATE)}, LAST), "64 lower-case hex digits"),
     ],
 )
-def test_a_report_that_is_not_as_it_has_to_be_is_refused(parts: Any, says: str) -> None:  # noqa: ANN401 - from JSON
-    """What can't be a report is refused, with what is wrong."""
+def test_a_wrong_report_is_refused(parts: Any, says: str) -> None:  # noqa: ANN401 - from JSON
+    """The error says what is wrong."""
     with pytest.raises(RequestInvalidError, match=says):
         parse(*parts)
 
@@ -408,8 +408,8 @@ def test_a_report_that_is_not_as_it_has_to_be_is_refused(parts: Any, says: str) 
         b'\xef\xbb\xbf{"parts": [{"number": 1, "size": 1}]}',
     ],
 )
-def test_what_is_no_report_is_refused(raw: bytes) -> None:
-    """Other JSON, and what two readers would take differently, is refused."""
+def test_another_json_document_is_no_report(raw: bytes) -> None:
+    """So is a document that two parsers read differently."""
     with pytest.raises(RequestInvalidError):
         Report.parse(raw, Algorithm.SHA256)
 

@@ -137,8 +137,8 @@ def world() -> World:
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_every_segment_is_asked_about_once(algorithm: Algorithm) -> None:
-    """Each worker gets some that follow one another; at the end nothing is left in the session."""
+def test_every_segment_is_verified_once(algorithm: Algorithm) -> None:
+    """Each worker gets consecutive segments; at the end the session has no set left."""
     block = algorithm.block_size
     world = World(
         LIMITS._replace(verify_least=2 * block, verify_most=4 * block),
@@ -173,15 +173,15 @@ def test_segments_are_divided_by_their_bytes(
     assert world.workers.indexes == expected
 
 
-def test_a_small_upload_asks_no_worker() -> None:
+def test_a_small_upload_calls_no_worker() -> None:
     """Its driver hashes it itself."""
     world = World(LIMITS._replace(verify_alone=sum(SIZES)))
     assert world.step() == (True, set())
     assert world.workers.asked == []
 
 
-def test_a_step_goes_on_from_what_was_saved(world: World) -> None:
-    """What holds is asked about by no later step, whichever driver makes it."""
+def test_a_step_continues_with_the_saved_set(world: World) -> None:
+    """No later step verifies a segment that holds, whichever driver makes it."""
     world.workers.otherwise = lambda _, verdict: Verdict(verdict.held & {1, 4, 5})
     assert world.step() == (False, {1, 4, 5})
     world.workers.otherwise = lambda _, verdict: verdict
@@ -194,8 +194,8 @@ def _answers(verdict: Verdict) -> Callable[[Stretch, Verdict], Verdict]:
     return lambda _stretch, _verdict: verdict
 
 
-def test_what_a_worker_says_of_others_segments_is_no_answer(world: World) -> None:
-    """Only what it was asked about counts: a late or doubled answer stands for nothing else."""
+def test_an_answer_about_other_segments_is_ignored(world: World) -> None:
+    """A late or doubled answer counts for no other segment."""
     world.workers.otherwise = _answers(Verdict(frozenset({0}), frozenset({99})))
     assert world.step() == (False, {0})
     world.workers.otherwise = _answers(Verdict(frozenset({0})))
@@ -204,7 +204,7 @@ def test_what_a_worker_says_of_others_segments_is_no_answer(world: World) -> Non
 
 
 def test_ten_answers_about_one_segment_are_not_ten_segments(world: World) -> None:
-    """The set is complete when each segment holds, whatever was answered how often."""
+    """The set is complete only when each segment holds."""
     world.workers.otherwise = lambda stretch, _: Verdict(frozenset({stretch.segments[0].index}))
     assert world.step() == (False, {0, 4, 7})
     assert world.step(world.saved) == (False, {0, 1, 4, 5, 7, 8})
@@ -231,8 +231,8 @@ def test_a_worker_that_fails_costs_its_own_segments_alone(
 
 
 @pytest.mark.parametrize("error", [UnavailableError, TooManyRequestsError])
-def test_a_step_that_finds_nothing_fails(world: World, error: type[RegistryError]) -> None:
-    """So that its driver frees the lease, and its client is told to wait."""
+def test_a_step_without_an_answer_fails(world: World, error: type[RegistryError]) -> None:
+    """So its driver frees the lease, and its client gets 503."""
     with (
         mock.patch.object(world.workers, "verify", side_effect=error),
         pytest.raises(UnavailableError),
@@ -240,8 +240,8 @@ def test_a_step_that_finds_nothing_fails(world: World, error: type[RegistryError
         world.step()
 
 
-def test_no_worker_is_asked_when_the_time_is_over(world: World) -> None:
-    """A step is bounded: what is under way ends, the rest is left to the next one."""
+def test_no_worker_is_called_after_the_time_of_a_step(world: World) -> None:
+    """Calls in progress end, and the rest is left to the next step."""
     world = World(LIMITS._replace(verify_workers=1, verify_least=1, verify_most=PART))
 
     def slowly(_: Stretch, verdict: Verdict) -> Verdict:
@@ -365,13 +365,13 @@ def test_one_other_byte_is_found_wherever_it_is(world: World, index: int) -> Non
 
 
 def test_a_digest_of_other_bytes_is_refused(world: World) -> None:
-    """The last segment has to lead to it."""
+    """The last segment must lead to the digest."""
     other = Digest.of(b"other")
     with pytest.raises(DigestInvalidError, match=f"part 10 do not lead to {other}"):
         world.step(replace(world.session, claim=other))
 
 
-def test_a_wrong_segment_refuses_whatever_else_fails(world: World) -> None:
+def test_a_wrong_segment_refuses_the_upload_though_other_workers_fail(world: World) -> None:
     """A verdict is one, also where other workers died."""
 
     def mostly(stretch: Stretch, verdict: Verdict) -> Verdict:

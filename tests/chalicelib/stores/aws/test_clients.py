@@ -86,7 +86,7 @@ def keys() -> ParameterKeys:
 
 
 def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
-    """Refused twice for the account's rate, the signing keys are read at the third time."""
+    """After two throttled requests the third one reads the signing keys."""
     ring = SigningKeySet(SigningKey.generate())
     held = (200, json.dumps({"Parameter": {"Value": ring.signing.text()}}))
     service.answers = [THROTTLED, THROTTLED, held]
@@ -101,7 +101,7 @@ def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
 def test_a_key_that_cant_be_read_is_no_missing_key(
     service: Service, answer: tuple[int, str], error: type[Exception]
 ) -> None:
-    """Four times refused, it says so: nobody is told that they may not come in."""
+    """After four throttled requests the answer is 503, and not a refusal."""
     service.answers = [answer]
     with pytest.raises(error):
         keys().current()
@@ -124,8 +124,8 @@ def test_a_commit_is_handed_over_once_it_is_taken(service: Service) -> None:
     ]
 
 
-def test_a_commit_that_cant_be_handed_over_is_told(service: Service) -> None:
-    """Three times refused, it is an error that a client repeats."""
+def test_a_commit_that_can_not_be_handed_over_is_an_error(service: Service) -> None:
+    """After three failures the client gets an error that it repeats."""
     service.answers = [FAULT]
     with pytest.raises(UnavailableError):
         function_workers(commit_function="moorage-commit").commit("a-session")
@@ -160,7 +160,7 @@ def through_lambda(service: Service, verify: Callable[[Stretch], Verdict]) -> Ve
 
 
 def test_a_stretch_and_its_verdict_are_the_same_at_both_ends(service: Service) -> None:
-    """The function gets what its driver asked, and the driver what the function answered."""
+    """The function gets the driver's stretch, and the driver the function's verdict."""
     seen: list[Stretch] = []
 
     def verify(stretch: Stretch) -> Verdict:
@@ -207,8 +207,8 @@ def test_a_function_that_failed_gave_no_verdict(service: Service) -> None:
         function_workers(verify_function="moorage-verify").verify(STRETCH)
 
 
-def test_what_a_process_has_no_function_for_it_does_itself() -> None:
-    """As a local registry does everything."""
+def test_a_process_without_a_function_does_its_work_itself() -> None:
+    """So does a local registry."""
     asked: SimpleQueue[object] = SimpleQueue()
     here = ThreadWorkers(asked.put, lambda stretch: Verdict(frozenset({stretch.size})))
     workers = FunctionWorkers(here, commit_function=None, verify_function=None, at_once=1)
@@ -218,7 +218,7 @@ def test_what_a_process_has_no_function_for_it_does_itself() -> None:
 
 
 def test_waits_fit_into_the_functions() -> None:
-    """After the longest waits between repeats a function still has time to answer."""
+    """After the longest waits between repeats, a function has time to answer."""
     config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
     authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
     assert _longest(signing_keys_config()) < authorizer["lambda_timeout"]

@@ -69,8 +69,8 @@ def asked(server: Server) -> str:
     return StsClient(endpoint=server.url).caller(PRESIGNED, SERVICE)
 
 
-def test_what_is_sent(server: Server) -> None:
-    """The checked question is sent with our name in the header that is signed."""
+def test_the_checked_request_is_sent_to_sts(server: Server) -> None:
+    """It has the registry's name in the signed header."""
     assert asked(server) == ARN
     path, headers = server.received[0]
     assert path == f"/?{PRESIGNED.query}"
@@ -80,8 +80,8 @@ def test_what_is_sent(server: Server) -> None:
     assert headers["authorization"] == f"AWS4-HMAC-SHA256 Credential={PRESIGNED.credential}"
 
 
-def test_where_it_is_sent() -> None:
-    """Without an emulator the question goes to STS itself, with TLS."""
+def test_a_request_goes_to_sts_with_tls() -> None:
+    """Without an emulator it goes to STS itself."""
     fetch = mock.Mock(return_value=FetchedResponse(200, in_json()))
     assert StsClient(fetch=fetch).caller(PRESIGNED, SERVICE) == ARN
     headers = {"x-moorage-registry": SERVICE, "Accept": "application/json"}
@@ -103,8 +103,8 @@ def test_where_it_is_sent() -> None:
     ],
     ids=range(9),
 )
-def test_no_other_endpoint(endpoint: str) -> None:
-    """An emulator is on loopback, or is none."""
+def test_an_emulator_of_sts_must_be_on_loopback(endpoint: str) -> None:
+    """Any other endpoint is refused."""
     with pytest.raises(ValueError, match="loopback"):
         StsClient(endpoint=endpoint)
 
@@ -127,15 +127,15 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", ANSWERS, ids=range(len(ANSWERS)))
-def test_answers(server: Server, body: bytes) -> None:
-    """An answer may be JSON, which is asked for, or XML."""
+def test_an_answer_of_sts_is_read_as_json_or_xml(server: Server, body: bytes) -> None:
+    """JSON is requested."""
     server.pages["/"] = StubResponse(body)
     assert asked(server) == ARN
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_refusals(server: Server, status: int) -> None:
-    """What STS refuses is refused, whatever else it says."""
+def test_a_refusal_of_sts_refuses_the_login(server: Server, status: int) -> None:
+    """The rest of the answer does not matter."""
     server.pages["/"] = StubResponse(in_json(), status)
     with pytest.raises(AuthenticationError) as refused:
         asked(server)
@@ -158,8 +158,8 @@ def test_refusals(server: Server, status: int) -> None:
     ],
     ids=range(9 + len(UNREADABLE)),
 )
-def test_failures(server: Server, page: StubResponse) -> None:
-    """An STS that fails, is busy or can't be read has refused nobody, and lets nobody in.
+def test_a_failure_of_sts_is_no_refusal(server: Server, page: StubResponse) -> None:
+    """An error, a busy STS or an unreadable answer is 503, and lets nobody in.
 
     No redirect of it is followed.
     """
@@ -169,15 +169,15 @@ def test_failures(server: Server, page: StubResponse) -> None:
     assert server.asked["/elsewhere"] == 0
 
 
-def test_an_sts_that_can_not_be_reached_has_refused_nobody() -> None:
-    """It is a failure, to try again after."""
+def test_an_unreachable_sts_is_a_failure() -> None:
+    """The client may try again."""
     unreached = StsClient(fetch=mock.Mock(side_effect=FetchError("nowhere")))
     with pytest.raises(UnavailableError):
         unreached.caller(PRESIGNED, SERVICE)
 
 
-def test_nothing_of_a_proof_is_shown() -> None:
-    """A proof counts for whoever has it, so no text for people has its signature."""
+def test_no_text_shows_the_signature_of_a_proof() -> None:
+    """Whoever has a proof can use it."""
     assert "X-Amz" not in repr(PRESIGNED)
     assert "X-Amz" not in repr(
         PresignedCallerIdentity("sts.amazonaws.com", "X-Amz-Signature=0", "")
@@ -198,8 +198,10 @@ def whole(strict_moto: Backend, monkeypatch: pytest.MonkeyPatch) -> TokenExchang
     return TokenExchange(store, Issuers(), StsClient(endpoint=strict_moto.endpoint_url), SERVICE)
 
 
-def test_the_whole_way(whole: TokenExchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is in a trusted role is, by what the client makes of that and STS, let in for it."""
+def test_a_role_with_a_trust_is_let_in_by_sts(
+    whole: TokenExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client makes the proof, moto's STS answers, and the trust lets it in."""
     assumed = (
         boto3.session.Session()
         .client("sts")
@@ -215,7 +217,7 @@ def test_the_whole_way(whole: TokenExchange, monkeypatch: pytest.MonkeyPatch) ->
     assert (found.source, found.id) == ("ci", f"federated:aws#{ROLE}/run-7")
 
 
-def test_the_whole_way_of_somebody_else(whole: TokenExchange) -> None:
+def test_an_identity_without_a_trust_is_refused_though_sts_knows_it(whole: TokenExchange) -> None:
     """Whoever STS knows, and no trust names, is not let in."""
     with pytest.raises(AuthenticationError) as refused:
         whole.exchange(SubjectTokenType.AWS_IDENTITY, presigned_identity(SERVICE), time.time())

@@ -139,7 +139,9 @@ def test_a_credential_is_read_as_it_was_put(
     assert store.find(made.secret_hash) == made
 
 
-def test_what_is_not_there(store: AccessStore, credential: Credential) -> None:
+def test_an_unknown_id_or_secret_has_no_credential(
+    store: AccessStore, credential: Credential
+) -> None:
     """There is no credential of another id, nor one with another secret."""
     for other in ("", uuid.uuid4().hex, credential.id[:-1], credential.secret_hash, "x" * 300):
         assert store.get(other) is None
@@ -147,15 +149,17 @@ def test_what_is_not_there(store: AccessStore, credential: Credential) -> None:
     assert store.find(credential.id) is None
 
 
-def test_creating_twice(store: AccessStore, credential: Credential) -> None:
-    """The same creation again succeeds and changes nothing that came in between."""
+def test_a_repeated_creation_changes_nothing(store: AccessStore, credential: Credential) -> None:
+    """It succeeds, and keeps what other writes changed in between."""
     assert store.touch(credential.id, "2026-11-24")
     store.create(credential)
     assert store.get(credential.id) == replace(credential, last_used_day="2026-11-24")
 
 
-def test_creating_what_another_has(store: AccessStore, credential: Credential) -> None:
-    """Neither an id nor a secret is given a second time, and nothing is left of the attempt."""
+def test_an_id_or_secret_that_is_taken_is_refused(
+    store: AccessStore, credential: Credential
+) -> None:
+    """The attempt leaves nothing."""
     same_id = a_credential(id=credential.id)
     same_secret = a_credential(secret_hash=credential.secret_hash)
     for other in (same_id, same_secret):
@@ -166,8 +170,8 @@ def test_creating_what_another_has(store: AccessStore, credential: Credential) -
     assert store.find(same_id.secret_hash) is None
 
 
-def test_lists(fresh_store: AccessStore) -> None:
-    """Credentials are listed by id, page by page, those too that can't be used."""
+def test_credentials_are_listed_by_id(fresh_store: AccessStore) -> None:
+    """Page by page, also those that can't be used any more."""
     store = fresh_store
     made = [a_credential(id=f"id-{number}", revoked=number == 2) for number in (3, 1, 4, 2)]
     for one in made:
@@ -185,8 +189,10 @@ def test_lists(fresh_store: AccessStore) -> None:
 
 
 @pytest.mark.parametrize("until", [NOW + 3600.25, None])
-def test_rotate(store: AccessStore, credential: Credential, until: float | None) -> None:
-    """A replacement keeps the old hash for its time, and the credential is found by both."""
+def test_a_rotation_keeps_the_old_hash_for_its_grace(
+    store: AccessStore, credential: Credential, until: float | None
+) -> None:
+    """The credential is found by both hashes."""
     new = a_hash()
     expected = replace(
         credential,
@@ -200,8 +206,8 @@ def test_rotate(store: AccessStore, credential: Credential, until: float | None)
     assert store.find(new) == store.find(credential.secret_hash) == expected
 
 
-def test_rotating_again(store: AccessStore, credential: Credential) -> None:
-    """A repeat counts once; after the next replacement the secret before the last is not found."""
+def test_a_repeated_rotation_counts_once(store: AccessStore, credential: Credential) -> None:
+    """After the next rotation the secret before the last one is not found."""
     new = a_hash()
     first = store.rotate(credential, new, NOW + 9)
     assert store.rotate(credential, new, NOW + 9) == first
@@ -213,8 +219,10 @@ def test_rotating_again(store: AccessStore, credential: Credential) -> None:
     assert store.find(third.secret_hash) == third
 
 
-def test_rotating_what_can_not_be(store: AccessStore, credential: Credential) -> None:
-    """No secret is given to a credential that is absent, revoked or rotated since, or by two."""
+def test_a_credential_that_can_not_be_rotated_is_refused(
+    store: AccessStore, credential: Credential
+) -> None:
+    """It is absent, revoked or rotated meanwhile, or two have the same secret."""
     other, absent = a_credential(), a_credential()
     store.create(other)
     with pytest.raises(CredentialMovedError):
@@ -238,23 +246,25 @@ def test_rotating_what_can_not_be(store: AccessStore, credential: Credential) ->
 # revoking, granting, noting use
 
 
-def test_revoke(store: AccessStore, credential: Credential) -> None:
-    """A revoked credential is still there, and says so at the next read; once is enough."""
+def test_a_revoked_credential_says_so_at_the_next_read(
+    store: AccessStore, credential: Credential
+) -> None:
+    """A second revocation changes nothing."""
     for _ in range(2):
         store.revoke(credential.id)
         assert store.get(credential.id) == replace(credential, revoked=True)
         assert store.find(credential.secret_hash) == replace(credential, revoked=True)
 
 
-def test_regrant(store: AccessStore, credential: Credential) -> None:
-    """Grants are replaced whole; there may be none."""
+def test_grants_are_replaced_as_a_whole(store: AccessStore, credential: Credential) -> None:
+    """The new grants may be none."""
     for grants in (Grants.parse(["a/*:delete"]), Grants()):
         store.regrant(credential.id, grants)
         assert store.get(credential.id) == replace(credential, grants=grants)
 
 
-def test_changing_what_is_absent(store: AccessStore) -> None:
-    """Nothing is made by revoking, granting to or using a credential that there is not."""
+def test_changing_an_absent_credential_creates_nothing(store: AccessStore) -> None:
+    """By revoking, granting or noting a use."""
     absent = uuid.uuid4().hex
     with pytest.raises(CredentialMissingError):
         store.revoke(absent)
@@ -264,8 +274,8 @@ def test_changing_what_is_absent(store: AccessStore) -> None:
     assert store.get(absent) is None
 
 
-def test_touch(store: AccessStore, credential: Credential) -> None:
-    """A day of use is noted once, and never an earlier one over a later one."""
+def test_a_day_of_use_is_noted_once(store: AccessStore, credential: Credential) -> None:
+    """An earlier day never replaces a later one."""
     days = ["2026-11-24", "2026-11-24", "2026-11-23", "2026-11-25"]
     assert [store.touch(credential.id, day) for day in days] == [True, False, False, True]
     assert store.get(credential.id) == replace(credential, last_used_day="2026-11-25")
@@ -323,10 +333,10 @@ def test_trusts_are_listed_by_name(fresh_store: AccessStore) -> None:
     assert list(fresh_store.list_trusts()) == sorted(made, key=lambda one: one.name)
 
 
-def test_there_is_an_end_to_trusts(
+def test_more_trusts_than_the_limit_are_refused(
     fresh_store: AccessStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No trust comes beyond the last that fits, but one that is there is still replaced."""
+    """An existing trust can still be replaced."""
     monkeypatch.setattr(dynamodb_access, "MAX_TRUSTS", 3)
     monkeypatch.setattr(memory_access, "MAX_TRUSTS", 3, raising=False)
     made = [a_trust(name=f"t{number:03}") for number in range(3)]
@@ -346,8 +356,8 @@ def test_there_is_an_end_to_trusts(
 # public repositories
 
 
-def test_public(fresh_store: AccessStore) -> None:
-    """Repositories are opened to everybody and closed again, each as often as one likes."""
+def test_a_repository_is_made_public_and_private_again(fresh_store: AccessStore) -> None:
+    """Repeats change nothing."""
     store = fresh_store
     one, two, three = sorted(fresh_name() for _ in range(3))
     assert store.public_among([one]) == frozenset()
@@ -368,8 +378,8 @@ def test_public(fresh_store: AccessStore) -> None:
 # failed logins
 
 
-def test_failures(store: AccessStore) -> None:
-    """Failures are counted by key and window, each attempt once."""
+def test_failed_logins_are_counted_by_key_and_window(store: AccessStore) -> None:
+    """Each attempt counts once."""
     key, other = a_hash(), a_hash()
     assert store.failures(key, 7) == 0
     counted = [store.add_failure(key, 7, attempt, NOW) for attempt in ("a", "b", "b", "c")]
@@ -386,8 +396,8 @@ JUDGES_RACES = pytest.mark.parametrize("store", ["memory", "ministack"], indirec
 
 
 @JUDGES_RACES
-def test_racing_replacements(store: AccessStore) -> None:
-    """Of many replacements of one secret one wins, and the losers' secrets are nobody's."""
+def test_of_many_rotations_at_once_one_wins(store: AccessStore) -> None:
+    """The other secrets find no credential."""
     credential = a_credential()
     store.create(credential)
     hashes = [a_hash() for _ in range(8)]
@@ -407,8 +417,8 @@ def test_racing_replacements(store: AccessStore) -> None:
 
 
 @JUDGES_RACES
-def test_racing_failures_and_uses(store: AccessStore) -> None:
-    """No failure is lost to another at the same time, and a day of use is noted once."""
+def test_failures_and_uses_at_once_are_all_counted(store: AccessStore) -> None:
+    """A day of use is noted once."""
     credential, key = a_credential(), a_hash()
     store.create(credential)
     with ThreadPoolExecutor(8) as pool:
@@ -447,7 +457,7 @@ def test_all_pages_are_read(running: Running, backend: str) -> None:
 def test_a_corrupt_trust_is_a_fault(
     running: Running, attribute: str, value: dict[str, Any]
 ) -> None:
-    """A trust that can't be read lets nobody in, is not taken for absent, and can be replaced."""
+    """It lets nobody in, is not treated as absent, and can be replaced."""
     dynamo, made = over_a_table(running.stores("moto")), a_trust()
     dynamo.store.put_trust(made)
     for key in (trust_key(made.name), listed_trust(made.name)):
@@ -460,8 +470,8 @@ def test_a_corrupt_trust_is_a_fault(
     assert dynamo.store.list_trusts() == [made]
 
 
-def test_writes_that_are_sent_twice(dynamo: DynamoAccess) -> None:
-    """Creating, replacing, counting, noting a use and trusting know their own repeats."""
+def test_a_write_that_is_sent_twice_counts_once(dynamo: DynamoAccess) -> None:
+    """Creating, rotating, counting, noting a use and adding a trust."""
     store, credential, new, key = dynamo.store, a_credential(), a_hash(), a_hash()
     with answer_lost(dynamo.client, "TransactWriteItems"):
         store.create(credential)
@@ -492,7 +502,7 @@ def test_writes_that_are_sent_twice(dynamo: DynamoAccess) -> None:
     assert store.public_among(["lost"]) == {"lost"}
 
 
-def test_a_replacement_between_two_reads(dynamo: DynamoAccess) -> None:
+def test_a_secret_that_is_rotated_twice_during_a_read_is_not_found(dynamo: DynamoAccess) -> None:
     """A secret is not found that is replaced twice while it is looked for."""
     store, credential = dynamo.store, a_credential()
     store.create(credential)
@@ -504,8 +514,8 @@ def test_a_replacement_between_two_reads(dynamo: DynamoAccess) -> None:
         assert store.find(credential.secret_hash) is None
 
 
-def test_no_way_is_left_of_an_old_secret(dynamo: DynamoAccess) -> None:
-    """A secret before the last leaves nothing in the table, nor does it matter if it is gone."""
+def test_a_secret_before_the_last_leaves_no_row(dynamo: DynamoAccess) -> None:
+    """It also works if that row is missing."""
     store, first = dynamo.store, a_credential()
     store.create(first)
     second = store.rotate(first, a_hash(), None)
@@ -519,7 +529,7 @@ def test_no_way_is_left_of_an_old_secret(dynamo: DynamoAccess) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_only_counters_expire(running: Running, name: str) -> None:
-    """A counter says when it may be dropped; a credential with an end does not."""
+    """A counter has a time to live; a credential with an expiry has none."""
     dynamo = over_a_table(running.stores(name))
     store, credential, key = dynamo.store, a_full_credential(), a_hash()
     store.create(credential)
@@ -574,8 +584,8 @@ def check_read(older: Older) -> None:
     assert store.list_public(None, 9) == Page(["a"], more=False)
 
 
-def test_what_version_0_1_stored_is_found_before_and_after_it_is_moved(older: Older) -> None:
-    """Moving it twice is moving it once, and there is nothing to move of what is put today."""
+def test_items_of_0_1_are_found_before_and_after_they_are_moved(older: Older) -> None:
+    """Moving twice is moving once, and today's items are not moved."""
     store, _, trust = older
     check_read(older)
     assert [store.move(), store.move()] == [3, 0]
@@ -590,8 +600,8 @@ def test_what_version_0_1_stored_is_found_before_and_after_it_is_moved(older: Ol
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_what_version_0_1_stored_is_changed_where_it_stands(older: Older, moved: bool) -> None:  # noqa: FBT001 - a parameter
-    """The functions of version 0.1, as long as they run, read it there."""
+def test_items_of_0_1_are_changed_where_they_are(older: Older, moved: bool) -> None:  # noqa: FBT001 - a parameter
+    """The functions of 0.1 read them there, as long as they run."""
     store, credential, trust = older
     if moved:
         assert store.move() == 3
@@ -610,8 +620,8 @@ def test_what_version_0_1_stored_is_changed_where_it_stands(older: Older, moved:
         store.create(replace(credential, secret_hash=a_hash()))
 
 
-def test_a_change_while_it_is_moved_is_not_lost(dynamo: DynamoAccess) -> None:
-    """What is changed between reading and moving is left for the next time."""
+def test_a_change_during_the_move_is_not_lost(dynamo: DynamoAccess) -> None:
+    """The item is left for the next time."""
     store, credential, trust = dynamo.store, a_credential(), a_trust()
     put_as_version_0_1(store, credential, trust)
 
@@ -634,7 +644,7 @@ def test_a_change_while_it_is_moved_is_not_lost(dynamo: DynamoAccess) -> None:
 
 
 def test_a_credential_that_is_moved_while_it_is_revoked_is_revoked(dynamo: DynamoAccess) -> None:
-    """Its row in the list is not taken for it."""
+    """The row in the list is not taken for the credential."""
     store, credential = dynamo.store, a_credential()
     put_as_version_0_1(store, credential)
     with meanwhile(dynamo.client, "GetItem", store.move, 2):
@@ -647,7 +657,7 @@ def test_a_credential_that_is_moved_while_it_is_revoked_is_revoked(dynamo: Dynam
 
 
 def test_a_credential_that_is_moved_while_it_is_looked_for_is_found(dynamo: DynamoAccess) -> None:
-    """It is at no time in neither place."""
+    """At each moment it is in one of the two places."""
     store, credential = dynamo.store, a_credential()
     put_as_version_0_1(store, credential)
     with meanwhile(dynamo.client, "GetItem", store.move):
@@ -657,8 +667,8 @@ def test_a_credential_that_is_moved_while_it_is_looked_for_is_found(dynamo: Dyna
 # what is read
 
 
-def test_each_request_reads_few_items_of_partitions_of_their_own(dynamo: DynamoAccess) -> None:
-    """A login's own, and nothing that other logins read; a page of the catalog reads one range."""
+def test_each_request_reads_few_items_from_separate_partitions(dynamo: DynamoAccess) -> None:
+    """Logins share no item, and a page of the catalog reads one range."""
     store, credential, trust = dynamo.store, a_credential(), a_trust()
     store.create(credential)
     store.put_trust(trust)

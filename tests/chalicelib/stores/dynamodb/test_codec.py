@@ -117,7 +117,7 @@ def test_an_attribute_of_another_kind_is_corrupt(
 def test_unreadable_values_are_refused(
     kind: codec.AttributeKind[Any], attribute: dict[str, Any]
 ) -> None:
-    """A value that does not read back is refused and not bent."""
+    """A value that does not read back is refused."""
     with pytest.raises(ValueError):  # noqa: PT011 - each kind says it in its own words
         kind.decode(attribute)
 
@@ -210,7 +210,7 @@ def test_part_numbers_are_as_long_as_their_spells(numbers: tuple[int, ...], text
 
 @given(st.sets(st.integers(1, 10_000)).map(sorted).map(tuple))
 def test_part_numbers_read_back(numbers: tuple[int, ...]) -> None:
-    """Whatever was given up stays given up."""
+    """Writing and reading gives the same numbers."""
     assert codec.NUMBERS.decode(codec.NUMBERS.encode(numbers)) == numbers
 
 

@@ -63,8 +63,8 @@ def filled(fresh_stores: Stores) -> Stores:
     return fresh_stores
 
 
-def test_a_scan_finds_every_row_once_and_each_home_together(filled: Stores) -> None:
-    """Links before manifests before tags, and every record; manifests come without their bodies."""
+def test_a_scan_finds_every_row_once_and_each_repository_together(filled: Stores) -> None:
+    """Links before manifests before tags, and every record; manifests without bodies."""
     rows = walked(filled)
     homes = [row.home for row in rows if row.home is not None]
     assert len(dict.fromkeys(homes)) == len({*homes}) == 4
@@ -88,8 +88,8 @@ def test_a_scan_finds_every_row_once_and_each_home_together(filled: Stores) -> N
     }
 
 
-def test_a_scan_goes_on_behind_any_place(filled: Stores) -> None:
-    """From each row on it finds the rows that came after it, also where that row is gone."""
+def test_a_scan_continues_after_any_row(filled: Stores) -> None:
+    """It finds the later rows, even if that row is deleted."""
     rows = walked(filled)
     for at, row in enumerate(rows):
         assert walked(filled, row.place) == rows[at + 1 :]
@@ -103,8 +103,8 @@ def test_a_scan_goes_on_behind_any_place(filled: Stores) -> None:
     assert rows[at].place not in found
 
 
-def test_a_row_that_cannot_be_read_is_damaged_and_the_scan_goes_on(filled: Stores) -> None:
-    """What a damaged row held is unknown, and is never taken for nothing."""
+def test_an_unreadable_row_is_reported_and_the_scan_continues(filled: Stores) -> None:
+    """Its content counts as unknown, and not as empty."""
     manifest = next(row.value for row in walked(filled) if isinstance(row.value, Manifest))
     key = manifest_key(manifest.repository, manifest.digest)
     before = walked(filled)
@@ -118,7 +118,7 @@ def test_a_row_that_cannot_be_read_is_damaged_and_the_scan_goes_on(filled: Store
 
 
 def test_a_mark_is_written_under_a_fresh_version(stores: Stores, repository: str) -> None:
-    """A mark and its removal change the version; who read the link before can't write any more."""
+    """After it, a writer that read the link before is refused."""
     link = stores.link(repository, stores.pushed(repository))
     marked = stores.metadata.mark_link(link, "nonce")
     assert marked == replace(link, mark="nonce", version=marked.version if marked else "")
@@ -138,7 +138,7 @@ def test_a_mark_is_written_under_a_fresh_version(stores: Stores, repository: str
 def test_a_link_that_is_used_after_its_mark_is_not_swept(
     stores: Stores, repository: str, use: str
 ) -> None:
-    """Whatever relies on a link touches it, and un-marks it."""
+    """Every use of a link touches it and removes the mark."""
     link = stores.link(repository, stores.pushed(repository))
     marked = stores.metadata.mark_link(link, "nonce")
     assert marked is not None
@@ -154,10 +154,10 @@ def test_a_link_that_is_used_after_its_mark_is_not_swept(
     assert stores.record(link.digest).links == 1
 
 
-def test_a_swept_link_is_counted_off_and_says_when_it_was_relied_on(
+def test_a_swept_link_lowers_the_count_and_sets_released_at(
     stores: Stores, repository: str
 ) -> None:
-    """`released_at` is the latest use of all links that went, in whatever order they go."""
+    """It is the latest use of all swept links, in any order."""
     digest, homes = fresh_digest(), [repository, fresh_name(), fresh_name(), fresh_name()]
     for home, at in zip(homes, (NOW, LATER, NOW + 500, LATER + 1), strict=True):
         push(stores.sessions, stores.metadata, home, digest, at)
@@ -210,10 +210,10 @@ def test_a_link_that_another_record_has_counted_is_counted_by_no_one_else(
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["", "of 0.1"])
-def test_what_deletes_an_uncounted_link_leaves_the_record_s_count(
+def test_deleting_an_uncounted_link_leaves_the_count(
     stores: Stores, repository: str, *, old: bool
 ) -> None:
-    """A client's DELETE and the collector's alike."""
+    """By a client's DELETE, and by the collector."""
     homes = fresh_name(), fresh_name()
     digest = stores.pushed(homes[0])
     stores.metadata.add_link(homes[1], digest, NOW)
@@ -230,7 +230,7 @@ def test_what_deletes_an_uncounted_link_leaves_the_record_s_count(
 
 
 def test_a_link_that_is_gone_or_uncounted_is_swept_alone(stores: Stores, repository: str) -> None:
-    """There is nothing to count off."""
+    """No count is lowered."""
     link = stores.link(repository, stores.pushed(repository))
     stores.change(record_key(link.digest), links=WHOLE.encode(0))
     assert stores.metadata.sweep_link(link) in UNCOUNTED
@@ -251,8 +251,8 @@ def unlinked(stores: Stores) -> Record:
     return stores.record(digest)
 
 
-def test_a_record_goes_with_a_row_of_garbage(stores: Stores) -> None:
-    """The key is named in one transaction or the other; a repeat finds it done."""
+def test_a_record_is_deleted_in_one_transaction_with_a_row_of_garbage(stores: Stores) -> None:
+    """A repeat finds it done."""
     record = unlinked(stores)
     assert stores.metadata.drop_record(record, LATER)
     assert stores.metadata.get_record(record.digest) is None
@@ -268,7 +268,7 @@ def test_a_record_goes_with_a_row_of_garbage(stores: Stores) -> None:
 
 @pytest.mark.parametrize("changed", ["linked", "linked and released", "another object"])
 def test_a_record_that_was_used_since_stays(stores: Stores, changed: str) -> None:
-    """It has to be as it was read: without links, and released when it was."""
+    """It must be unchanged: without links, and with the same `released_at`."""
     record, home = unlinked(stores), fresh_name()
     if changed == "another object":
         stores.change(record_key(record.digest), key={"S": "blobs/another"})
@@ -282,8 +282,8 @@ def test_a_record_that_was_used_since_stays(stores: Stores, changed: str) -> Non
     assert record.key not in {row.key for row in stores.metadata.garbage(1000)}
 
 
-def test_a_release_is_noted_once_and_only_without_links(stores: Stores, repository: str) -> None:
-    """Rows that 0.1 has left lack it."""
+def test_released_at_is_set_once_and_only_without_links(stores: Stores, repository: str) -> None:
+    """Rows of 0.1 lack it."""
     record = unlinked(stores)
     stores.change(record_key(record.digest), released_at=None)
     for at in (LATER, LATER + 1):
@@ -297,7 +297,7 @@ def test_a_release_is_noted_once_and_only_without_links(stores: Stores, reposito
     assert stores.metadata.get_record(absent.digest) is None
 
 
-def test_much_garbage_is_read_and_forgotten_in_pages(fresh_stores: Stores) -> None:
+def test_garbage_is_read_and_deleted_in_pages(fresh_stores: Stores) -> None:
     """100 rows a request."""
     records = [unlinked(fresh_stores) for _ in range(5)]
     for record in records:
@@ -310,8 +310,8 @@ def test_much_garbage_is_read_and_forgotten_in_pages(fresh_stores: Stores) -> No
     assert fresh_stores.metadata.garbage(1000) == []
 
 
-def test_the_state_is_written_by_who_has_read_it(fresh_stores: Stores) -> None:
-    """A second collector finds that the first one has gone on."""
+def test_the_state_is_written_only_by_its_last_reader(fresh_stores: Stores) -> None:
+    """A second collector finds that the first one has continued."""
     metadata = fresh_stores.metadata
     assert metadata.collector_state() is None
     first = metadata.save_collector_state(None, CollectorState(""))
@@ -327,8 +327,8 @@ def test_the_state_is_written_by_who_has_read_it(fresh_stores: Stores) -> None:
     assert metadata.collector_state() == second
 
 
-def test_what_the_collector_asks_for(dynamo: Stores, repository: str) -> None:
-    """A mark or its removal is one write, a sweep or the end of a record one transaction."""
+def test_each_step_of_the_collector_is_one_request(dynamo: Stores, repository: str) -> None:
+    """A mark or its removal is one write, a sweep or a deleted record one transaction."""
     link = dynamo.link(repository, dynamo.pushed(repository))
     with record_calls(dynamo.client) as calls:
         marked = dynamo.metadata.mark_link(link, "nonce")
@@ -344,7 +344,7 @@ def test_what_the_collector_asks_for(dynamo: Stores, repository: str) -> None:
 
 
 def test_microseconds_survive_a_sweep(stores: Stores, repository: str) -> None:
-    """The record is released at the very time at which the link was touched."""
+    """`released_at` is exactly the time of the link's last touch."""
     link = stores.link(repository, stores.pushed(repository))
     at = NOW + 0.654321
     stores.change(link_key(repository, link.digest), touched_at=TIME.encode(at))

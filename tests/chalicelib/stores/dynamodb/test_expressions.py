@@ -31,7 +31,7 @@ FIRST = Clause("#a = :add_a", {"add_a": {"N": "1"}})
     ],
 )
 def test_one_name_for_two_values_is_refused(make: Callable[[], object]) -> None:
-    """Else the one would silently stand for the other, in a condition or in what is written."""
+    """Otherwise one of them would silently replace the other."""
     with pytest.raises(ValueError, match=r"two values (x|:set_a|:add_a)"):
         make()
 

@@ -53,10 +53,10 @@ def shown(writer: DynamoInUseStore, source: str) -> UseSource | None:
     return next((each for each in writer.sources() if each.name == source), None)
 
 
-def test_a_refresh_takes_the_place_of_the_last_one(
+def test_a_refresh_replaces_the_last_one(
     stores: Stores, writer: DynamoInUseStore, source: str
 ) -> None:
-    """Repositories that it names no longer lose their lease; those of other sources stay."""
+    """Repositories that it does not name lose their lease; other sources keep theirs."""
     kept, left = sorted([fresh_name(), fresh_name()])
     assert stores.metadata.in_use(kept) == []
     first = {kept: {fresh_digest(): "ecs prod/web", fresh_digest(): ""}, left: {fresh_digest(): ""}}
@@ -75,7 +75,7 @@ def test_a_refresh_takes_the_place_of_the_last_one(
 def test_a_source_that_is_removed_leaves_nothing(
     stores: Stores, writer: DynamoInUseStore, source: str
 ) -> None:
-    """Its leases go from all repositories; a second time there is none."""
+    """It loses its leases in all repositories; a second removal finds none."""
     named: Named = {fresh_name(): {fresh_digest(): ""} for _ in range(3)}
     refresh(writer, source, named)
     removed = writer.remove(source)
@@ -87,10 +87,10 @@ def test_a_source_that_is_removed_leaves_nothing(
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_of_two_refreshes_the_one_that_began_last_holds(
+def test_of_two_refreshes_the_one_that_began_last_counts(
     fresh_stores: Stores, source: str, *, removed: bool
 ) -> None:
-    """The one before it is told, and takes nothing from what the last one has named."""
+    """The earlier one gets an error, and removes none of the later one's leases."""
     repository, writes = fresh_name(), 0
     last = DynamoInUseStore(fresh_stores.client, fresh_stores.registry_table)
 
@@ -116,10 +116,10 @@ def test_of_two_refreshes_the_one_that_began_last_holds(
     assert (found is None) if removed else (found and found.repositories == (repository,))
 
 
-def test_what_is_too_long_is_told_or_goes_without_words(
+def test_a_lease_too_long_for_an_item_loses_its_words_or_is_refused(
     stores: Stores, writer: DynamoInUseStore, source: str
 ) -> None:
-    """What runs the digests is left out first; more digests than an item holds change nothing."""
+    """First it loses what runs the images; with too many digests nothing changes."""
     name = fresh_name()
     many = {fresh_digest(): "x" * 200 for _ in range(2000)}
     refresh(writer, source, {name: many})
@@ -134,7 +134,7 @@ def test_what_is_too_long_is_told_or_goes_without_words(
 
 
 def test_a_failure_is_no_empty_list(fresh_stores: Stores) -> None:
-    """Where the table can't be read, nobody is told that nothing runs."""
+    """If the table can't be read, no answer says that nothing runs."""
     missing = ClientError({"Error": {"Code": "InternalServerError"}}, "Query")
 
     class Failing:

@@ -91,8 +91,8 @@ def test_a_pending_manifest_replaces_no_accepted_one(stores: Stores, state: str)
     assert at(stores, there) == there
 
 
-def test_removing_a_pending_manifest(stores: Stores) -> None:
-    """A refused push removes its own pending item, also twice, and not that of another push.
+def test_a_refused_push_removes_only_its_own_pending_item(stores: Stores) -> None:
+    """A repeat changes nothing.
 
     A manifest that became live is not removed, though its version is the same.
     """
@@ -111,7 +111,7 @@ def test_removing_a_pending_manifest(stores: Stores) -> None:
 # live
 
 
-def test_making_live_with_tags_and_a_referrer_row(stores: Stores) -> None:
+def test_a_manifest_becomes_live_with_its_tags_and_its_referrer_row(stores: Stores) -> None:
     """A manifest becomes live with its tags, the ways back from it, and its referrer row."""
     subject = fresh_digest()
     manifest = a_manifest(subject=subject)
@@ -211,8 +211,8 @@ def test_a_push_again_renews_the_facts_that_it_knows(stores: Stores) -> None:
     assert at(stores, live) == replace(again, pushed_by="credential:a", total_bytes=7)
 
 
-def test_a_pull_is_noted_once_in_its_time(stores: Stores) -> None:
-    """A pull is noted unless one is since then, and never on a manifest that is not live."""
+def test_a_pull_is_noted_once_in_24_hours(stores: Stores) -> None:
+    """Only on a live manifest."""
     pending = a_manifest()
     stores.metadata.put_pending(pending)
     stores.metadata.note_pull(pending, NOW, NOW)
@@ -375,8 +375,8 @@ def test_only_a_deletion_that_began_ends_in_the_trash(stores: Stores) -> None:
     assert at(stores, absent) is None
 
 
-def test_what_is_in_the_trash_comes_back(stores: Stores) -> None:
-    """Live again with tags and row, as if nothing had been, under a version of its own."""
+def test_a_manifest_in_the_trash_can_be_restored(stores: Stores) -> None:
+    """It is live again with tags and row, under a fresh version."""
     live = push_manifest(stores.metadata, a_manifest(subject=(subject := fresh_digest())))
     gone = trashed(stores, live)
     row = a_referrer(live, subject)
@@ -435,8 +435,8 @@ def links(stores: Stores, digest: Digest) -> int:
 
 
 @pytest.mark.parametrize("state", ["pending", "deleting"])
-def test_a_body_goes_with_its_manifest(stores: Stores, state: str) -> None:
-    """Item and link in one transaction: neither goes where the link has changed, nor twice."""
+def test_a_body_is_deleted_with_its_manifest(stores: Stores, state: str) -> None:
+    """In one transaction; neither is deleted if the link has changed, nor twice."""
     live, link = with_body(stores)
     if state == "deleting":
         ending, end = deleting(stores, live), stores.metadata.finish_delete
@@ -510,7 +510,9 @@ def test_a_body_is_kept_for_a_live_manifest_only(stores: Stores, change: str) ->
 
 
 @pytest.mark.parametrize("how", ["delete_tag", "drop_tag"])
-def test_deleting_a_tag(stores: Stores, repository: str, how: str) -> None:
+def test_a_deleted_tag_leaves_manifest_and_other_tags(
+    stores: Stores, repository: str, how: str
+) -> None:
     """A deleted tag is gone with its way back; the manifest and its other tags stay."""
     live = push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
     begun = live

@@ -39,7 +39,7 @@ def assert_absent(stores: Stores, repository: str, digest: Digest) -> None:
 # reading
 
 
-def test_what_nobody_pushed_is_absent_and_a_mount_makes_none(
+def test_unknown_links_and_records_are_absent_and_a_mount_creates_none(
     stores: Stores, repository: str
 ) -> None:
     """Unknown links and records read as None, and as nothing among many."""
@@ -61,8 +61,8 @@ def test_many_links_are_read_at_once(stores: Stores, repository: str) -> None:
 # publish
 
 
-def test_publishing_something_new(stores: Stores, repository: str) -> None:
-    """The first push of a blob makes record and link, and commits its session."""
+def test_the_first_publication_creates_record_and_link(stores: Stores, repository: str) -> None:
+    """It commits the session."""
     digest = fresh_digest()
     before, after = begin(stores.sessions, repository, digest)
     written = stores.metadata.publish(before, after, key_of(before), NOW, is_there=always)
@@ -91,10 +91,10 @@ def test_the_bytes_of_a_new_record_are_read_with_every_link_to_it(
 
 
 @pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
-def test_publishing_what_is_live_while_its_object_is_gone(
+def test_a_publication_heals_a_record_without_an_object(
     stores: Stores, repository: str, *, linked: bool
 ) -> None:
-    """The record names the new bytes from then on, and so do the links of all repositories."""
+    """The links of all repositories then name the new bytes."""
     other = fresh_name()
     digest, asked = stores.pushed(repository if linked else None), list[str]()
     stores.metadata.add_link(other, digest, NOW)
@@ -118,10 +118,10 @@ def test_publishing_what_is_live_while_its_object_is_gone(
 
 @pytest.mark.parametrize("linked", [True, False], ids=["linked", "elsewhere"])
 @pytest.mark.parametrize("whole", [True, False], ids=["with bytes", "without bytes"])
-def test_publishing_what_is_live(
+def test_a_publication_of_a_live_blob_links_to_its_bytes(
     stores: Stores, repository: str, *, linked: bool, whole: bool
 ) -> None:
-    """A push links to the bytes that are live, or touches the link; its own are to be removed."""
+    """Or it touches the link; its own bytes are to be deleted."""
     digest = stores.pushed(repository if linked else None)
     kept, old = stores.record(digest), stores.metadata.get_link(repository, digest)
     before, after = begin(stores.sessions, repository, digest)
@@ -140,7 +140,7 @@ def test_publishing_what_is_live(
 
 
 def test_publishing_without_bytes_needs_a_record(stores: Stores, repository: str) -> None:
-    """With no key of its own and no record live, nothing is written."""
+    """Without an own key and without a record, nothing is written."""
     digest = fresh_digest()
     before, after = begin(stores.sessions, repository, digest)
     with pytest.raises(RecordMissingError):
@@ -160,7 +160,7 @@ def test_publishing_without_bytes_needs_a_record(stores: Stores, repository: str
 def test_a_session_that_moved_publishes_nothing(
     stores: Stores, repository: str, moved: dict[str, object]
 ) -> None:
-    """A publication from an old fence, state or claim is refused and writes nothing at all."""
+    """With an old fence, state or claim a publication is refused, and writes nothing."""
     digest = fresh_digest()
     before, after = begin(stores.sessions, repository, digest)
     current = stores.sessions.write(before, replace(before, **moved))  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_a_session_that_moved_publishes_nothing(
 
 
 def test_a_session_that_is_gone_publishes_nothing(stores: Stores, repository: str) -> None:
-    """A publication from no session at all is refused and makes none."""
+    """The publication is refused, and creates no session."""
     digest = fresh_digest()
     gone = a_session(repository=repository, claim=digest, offset=SIZE)
     with pytest.raises(SessionMovedError) as caught:
@@ -187,7 +187,7 @@ def test_a_session_that_is_gone_publishes_nothing(stores: Stores, repository: st
 # links
 
 
-def test_mounting_a_live_blob(stores: Stores, repository: str) -> None:
+def test_a_mount_links_to_the_live_bytes_and_is_counted(stores: Stores, repository: str) -> None:
     """A mount links to the live bytes and is counted."""
     digest = stores.pushed()
     link = stores.metadata.add_link(repository, digest, NOW + 3)
@@ -198,8 +198,10 @@ def test_mounting_a_live_blob(stores: Stores, repository: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["touch", "mount"])
-def test_touching_a_link(stores: Stores, repository: str, how: str) -> None:
-    """A touch, and a mount of what is linked, set time and version, and count nothing."""
+def test_a_touch_sets_time_and_version_and_counts_nothing(
+    stores: Stores, repository: str, how: str
+) -> None:
+    """So does a mount of a linked blob."""
     digest, at = stores.pushed(repository), NOW + 0.000001
     old = stores.link(repository, digest)
     if how == "touch":
@@ -213,8 +215,8 @@ def test_touching_a_link(stores: Stores, repository: str, how: str) -> None:
     assert stores.record(digest).links == 1
 
 
-def test_touching_a_link_that_was_touched_later_or_is_gone(stores: Stores, repository: str) -> None:
-    """The time of a touch only moves forward, whoever touches, and no link is made by one."""
+def test_the_time_of_a_touch_only_moves_forward(stores: Stores, repository: str) -> None:
+    """A touch creates no link."""
     digest = stores.pushed(repository)
     link = stores.link(repository, digest)
     for read in (link, replace(link, touched_at=NOW + 5)):
@@ -230,8 +232,8 @@ def test_touching_a_link_that_was_touched_later_or_is_gone(stores: Stores, repos
     assert stores.metadata.get_link(repository, digest) is None
 
 
-def test_deleting_a_link(stores: Stores, repository: str) -> None:
-    """A deleted link is gone and counted off, once, and other repositories keep theirs."""
+def test_a_deleted_link_lowers_the_count_once(stores: Stores, repository: str) -> None:
+    """Links of other repositories stay."""
     digest, other = stores.pushed(repository), fresh_name()
     stores.metadata.add_link(other, digest, NOW)
     for deleted in (True, False):
@@ -241,8 +243,8 @@ def test_deleting_a_link(stores: Stores, repository: str) -> None:
     assert stores.link(other, digest)
 
 
-def test_the_last_link_leaves_a_record_of_none(stores: Stores, repository: str) -> None:
-    """A record whose last link goes stays, counting none, until the collector takes it."""
+def test_a_record_without_links_stays_until_the_collector(stores: Stores, repository: str) -> None:
+    """It counts no link."""
     digest = stores.pushed(repository)
     assert stores.metadata.delete_link(repository, digest)
     assert stores.record(digest).links == 0

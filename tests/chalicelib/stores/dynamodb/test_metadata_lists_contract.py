@@ -31,8 +31,8 @@ def tagged(stores: Stores, repository: str) -> Stores:
     return stores
 
 
-def test_tags_page_by_page(tagged: Stores, repository: str) -> None:
-    """Pages that go on from the last tag have every tag once and say rightly whether more come.
+def test_tags_are_listed_page_by_page(tagged: Stores, repository: str) -> None:
+    """Each tag is on one page, and each page says rightly whether more follow.
 
     A list that fits on one page has all tags in byte order.
     """
@@ -59,8 +59,8 @@ STRANGE = [
 # fmt: on
 
 
-def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str) -> None:
-    """Tags come after any text whatever, as bytes compare."""
+def test_tags_are_listed_after_any_text(tagged: Stores, repository: str) -> None:
+    """In byte order."""
     for after in STRANGE:
         expected = [tag for tag in TAGS if tag > after]
         page = tagged.metadata.list_tags(repository, after, 100)
@@ -68,15 +68,15 @@ def test_tags_after_something_that_is_no_tag(tagged: Stores, repository: str) ->
 
 
 def test_tags_come_with_their_rows(tagged: Stores, repository: str) -> None:
-    """As the list has them, with what each names."""
+    """Each has the digest that it names."""
     page = tagged.metadata.list_tag_rows(repository, TAGS[0], 2)
     assert page.more
     assert [tag for tag, _ in page.items] == TAGS[1:3]
     assert dict(page.items) == tagged.metadata.get_tags(repository, TAGS[1:3])
 
 
-def test_tags_are_found_by_how_they_begin(tagged: Stores, repository: str) -> None:
-    """Whatever a client writes for that."""
+def test_tags_are_found_by_a_prefix(tagged: Stores, repository: str) -> None:
+    """The prefix may be any text."""
     for prefix in ["", "v", "v1", TAGS[0], TAGS[-1], *STRANGE]:
         found = [tag for tag in TAGS if tag.startswith(prefix)]
         for after in (None, TAGS[2]):
@@ -84,8 +84,8 @@ def test_tags_are_found_by_how_they_begin(tagged: Stores, repository: str) -> No
             assert [tag for tag, _ in page.items] == [tag for tag in found if tag > (after or "")]
 
 
-def test_manifests_page_by_page(stores: Stores, repository: str) -> None:
-    """By digest, in any state, without their bodies; none of another repository's."""
+def test_manifests_are_listed_page_by_page(stores: Stores, repository: str) -> None:
+    """By digest, in any state, without bodies, and only those of the repository."""
     live = [a_manifest(repository=repository, digest=fresh_digest()) for _ in range(3)]
     for manifest in live:
         push_manifest(stores.metadata, manifest)
@@ -109,8 +109,8 @@ def test_manifests_page_by_page(stores: Stores, repository: str) -> None:
     assert (rest.items, rest.more) == (everything.items[2:], False)
 
 
-def test_many_records(stores: Stores, repository: str) -> None:
-    """Those that are there, each as it is read alone."""
+def test_many_records_are_read_at_once(stores: Stores, repository: str) -> None:
+    """Only existing ones, each as it is read alone."""
     there, absent = fresh_digest(), fresh_digest()
     push(stores.sessions, stores.metadata, repository, there)
     assert stores.metadata.get_records([there, absent]) == {
@@ -118,14 +118,14 @@ def test_many_records(stores: Stores, repository: str) -> None:
     }
 
 
-def test_no_tags(stores: Stores, repository: str) -> None:
+def test_a_repository_without_tags_has_an_empty_last_page(stores: Stores, repository: str) -> None:
     """A repository without tags has an empty last page."""
     assert stores.metadata.list_tags(repository, None, 5) == Page([], more=False)
     assert stores.metadata.get_tags(repository, []) == {}
 
 
-def test_referrers_page_by_page(stores: Stores, repository: str) -> None:
-    """A subject's referrers come by digest, page by page, and no other subject's among them."""
+def test_referrers_are_listed_page_by_page(stores: Stores, repository: str) -> None:
+    """By digest, and only those of the subject."""
     subject, neighbour = fresh_digest(), fresh_digest()
     digests = [fresh_digest() for _ in range(5)]
     digests += [Digest.of(bytes((number,)), Algorithm.SHA512) for number in range(2)]
@@ -147,8 +147,8 @@ def test_referrers_page_by_page(stores: Stores, repository: str) -> None:
     assert stores.metadata.list_referrers(repository, fresh_digest(), None, 3).items == []
 
 
-def test_the_catalog(fresh_stores: Stores) -> None:
-    """The catalog names every repository once, in byte order, page by page, after any text."""
+def test_the_catalog_lists_each_repository_once(fresh_stores: Stores) -> None:
+    """In byte order, page by page, after any text."""
     catalog = fresh_stores.metadata
 
     def listed(after: str | None, limit: int, prefix: str = "") -> Page[str]:
@@ -175,7 +175,7 @@ def test_the_catalog(fresh_stores: Stores) -> None:
 
 
 def test_facts_of_a_repository_are_noted_in_the_catalog(fresh_stores: Stores) -> None:
-    """Later ones replace earlier ones and never the other way round; naming it again keeps them."""
+    """Only later facts replace others; adding the name again keeps them."""
     catalog = fresh_stores.metadata
     first = CatalogFacts(100.5, tags=1, images=2, trashed=0, linked_bytes=3, pushed_at=99.0)
     whole = replace(
@@ -200,7 +200,7 @@ def test_facts_of_a_repository_are_noted_in_the_catalog(fresh_stores: Stores) ->
 
 
 def test_links_are_listed_by_their_digests(stores: Stores, repository: str) -> None:
-    """Page by page, of one repository alone."""
+    """Page by page, and only those of one repository."""
     digests = sorted((fresh_digest() for _ in range(5)), key=str)
     for digest in digests:
         push(stores.sessions, stores.metadata, repository, digest)

@@ -123,10 +123,8 @@ def test_a_digest_of_two_sizes_is_published_by_nobody(dynamo: Stores, repository
 
 
 @pytest.mark.parametrize("how", ["record names other bytes", "link comes"])
-def test_what_a_mount_found_changes_before_it_is_written(
-    dynamo: Stores, repository: str, how: str
-) -> None:
-    """It names the bytes that the record names then, and only touches another's link."""
+def test_a_mount_follows_a_changed_record(dynamo: Stores, repository: str, how: str) -> None:
+    """It names the bytes that the record then has, and only touches another's link."""
     digest = dynamo.pushed()
     key, old = keys.record_key(digest), dynamo.record(digest).key
     changes: dict[str, tuple[Callable[[], object], str]] = {
@@ -141,8 +139,8 @@ def test_what_a_mount_found_changes_before_it_is_written(
     assert dynamo.record(digest).links == 2
 
 
-def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) -> None:
-    """A mount that meets another world each time it looks ends with 503, in bounded time."""
+def test_a_mount_of_a_vanishing_link_ends_with_503(dynamo: Stores, repository: str) -> None:
+    """A mount that finds another state at each attempt ends in bounded time."""
     digest = dynamo.pushed(repository)
     key, moves = keys.link_key(repository, digest), iter(range(1000))
     item = dynamo.item(key)
@@ -163,8 +161,8 @@ def test_a_link_that_keeps_going_is_given_up(dynamo: Stores, repository: str) ->
     assert next(moves) == TRIES
 
 
-def test_a_link_that_keeps_changing_is_given_up(dynamo: Stores, repository: str) -> None:
-    """A touch that always finds another version, and a mark in it, ends with 503 likewise."""
+def test_a_touch_of_a_changing_link_ends_with_503(dynamo: Stores, repository: str) -> None:
+    """It finds another version and a mark at each attempt."""
     digest = dynamo.pushed(repository)
     link, moves = dynamo.link(repository, digest), iter(range(1000))
 
@@ -180,8 +178,10 @@ def test_a_link_that_keeps_changing_is_given_up(dynamo: Stores, repository: str)
         dynamo.metadata.touch_link(link, NOW)
 
 
-def test_a_link_that_is_touched_before_its_deletion(dynamo: Stores, repository: str) -> None:
-    """A deletion takes the link as it is, not as it was read."""
+def test_a_deletion_takes_a_link_that_was_touched_meanwhile(
+    dynamo: Stores, repository: str
+) -> None:
+    """It deletes the link as it is, not as it was read."""
     digest = dynamo.pushed(repository)
     link = dynamo.link(repository, digest)
     touch = partial(dynamo.metadata.touch_link, link, NOW + 1)
@@ -263,8 +263,8 @@ def test_a_push_to_a_link_without_a_record_makes_the_record(
     assert dynamo.link(repository, digest).key == own
 
 
-def test_two_pushes_that_heal_one_record(dynamo: Stores, repository: str) -> None:
-    """One of them names its object, and the other one links to that."""
+def test_of_two_pushes_that_heal_a_record_one_wins(dynamo: Stores, repository: str) -> None:
+    """The other one links to the object of the first."""
     digest, other = dynamo.pushed(), fresh_name()
     dead = dynamo.record(digest).key
     before, after = begin(dynamo.sessions, repository, digest)
@@ -296,8 +296,10 @@ def test_a_tag_that_moves_before_its_deletion_stays(dynamo: Stores, repository: 
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_stray_way_back_is_deleted(dynamo: Stores, repository: str, *, named: bool) -> None:
-    """A way back that no tag answers to goes, whether the tag names another manifest or is gone."""
+def test_a_stray_row_from_manifest_to_tag_is_deleted(
+    dynamo: Stores, repository: str, *, named: bool
+) -> None:
+    """The tag names another manifest, or is gone."""
     live = push_manifest(dynamo.metadata, a_manifest(repository=repository))
     if named:
         push_manifest(dynamo.metadata, a_manifest(repository=repository), "v1")

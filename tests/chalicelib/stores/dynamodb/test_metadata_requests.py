@@ -78,8 +78,8 @@ def test_a_publication_is_one_transaction(dynamo: Stores, repository: str) -> No
     assert published(repository, whole=False) == linked
 
 
-def test_manifest_requests(dynamo: Stores, repository: str) -> None:
-    """Making a manifest live takes one transaction, however many tags and links it has."""
+def test_making_a_manifest_live_is_one_transaction(dynamo: Stores, repository: str) -> None:
+    """However many tags and links it has."""
     manifest = a_manifest(repository=repository)
     put = sent(dynamo, lambda: push_manifest(dynamo.metadata, manifest, "a", "b"))
     assert put == {"PutItem": 1, "TransactWriteItems": 1}
@@ -179,8 +179,8 @@ def test_versions_come_from_the_ids_that_are_given(dynamo: Stores, repository: s
     assert mounted.version == "three"
 
 
-def test_a_mark_goes_with_a_touch(dynamo: Stores, repository: str) -> None:
-    """Touching, mounting and pushing take the collector's mark from a link."""
+def test_a_touch_removes_the_mark(dynamo: Stores, repository: str) -> None:
+    """So do a mount and a push."""
     digest = dynamo.pushed(repository)
     link = dynamo.link(repository, digest)
     touches: list[Callable[[], object]] = [
@@ -225,7 +225,7 @@ def test_a_session_item_is_small(dynamo: Stores) -> None:
 
 @pytest.mark.parametrize("attribute", ["offset", "state", "burned", "fence"])
 def test_a_corrupt_item_is_never_taken_for_absent(dynamo: Stores, attribute: str) -> None:
-    """A session item that lost an attribute is told by every operation that meets it."""
+    """Every operation reports a session item that lost an attribute."""
     session = dynamo.stored(holder="other", lease_until=NOW + 9)
     key = keys.session_key(session.id)
     dynamo.change(key, **{attribute: None})
@@ -237,7 +237,7 @@ def test_a_corrupt_item_is_never_taken_for_absent(dynamo: Stores, attribute: str
         dynamo.sessions.write(replace(session, fence=7), replace(session, offset=1))
 
 
-def test_what_can_not_be_asked_for_is_refused(dynamo: Stores) -> None:
+def test_too_many_tags_or_an_empty_claim_is_an_error_of_the_caller(dynamo: Stores) -> None:
     """More tags than a transaction takes, or a claim of nothing, is a mistake of the caller."""
     with pytest.raises(ValueError, match="25 tags"):
         dynamo.metadata.make_live(a_manifest(), {str(n): None for n in range(25)}, None, STAMP)

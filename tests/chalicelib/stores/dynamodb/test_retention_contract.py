@@ -50,10 +50,10 @@ USES: list[Callable[[Stores, Manifest], object]] = [
 
 
 @pytest.mark.parametrize("use", USES)
-def test_what_was_used_since_it_was_read_is_not_marked(
+def test_a_manifest_used_since_it_was_read_is_not_marked(
     stores: Stores, use: Callable[[Stores, Manifest], object]
 ) -> None:
-    """By a push, a pull or a restoration; nor is what is being deleted."""
+    """By a push, a pull or a restoration; nor is one that is being deleted."""
     live = push_manifest(stores.metadata, a_manifest(pulled_at=NOW - 9))
     use(stores, live)
     used = at(stores, live)
@@ -62,10 +62,8 @@ def test_what_was_used_since_it_was_read_is_not_marked(
 
 
 @pytest.mark.parametrize("use", USES[:-1])
-def test_a_use_takes_the_mark_away(
-    stores: Stores, use: Callable[[Stores, Manifest], object]
-) -> None:
-    """And then the manifest can't be removed for it."""
+def test_a_use_removes_the_mark(stores: Stores, use: Callable[[Stores, Manifest], object]) -> None:
+    """Then the manifest can't be removed for it."""
     manifest = marked(stores)
     use(stores, manifest)
     assert at(stores, manifest).mark is None
@@ -76,8 +74,8 @@ def test_a_use_takes_the_mark_away(
     assert at(stores, manifest) == used
 
 
-def test_a_mark_is_taken_away_by_who_has_read_it(stores: Stores) -> None:
-    """Not by who has read another one, as a later run's is."""
+def test_a_mark_is_removed_only_by_its_reader(stores: Stores) -> None:
+    """Whoever has read another mark, such as an earlier run, can't remove it."""
     manifest = marked(stores)
     assert stores.metadata.mark_manifest(manifest, "n 2 root r")
     with pytest.raises(ManifestMovedError):
@@ -90,8 +88,8 @@ def test_a_mark_is_taken_away_by_who_has_read_it(stores: Stores) -> None:
         stores.metadata.unmark_manifest(manifest)
 
 
-def test_what_is_marked_is_retired_once(stores: Stores) -> None:
-    """As a deletion does that a client begins; who did it is said, and twice is as once."""
+def test_a_marked_manifest_is_deleted_once(stores: Stores) -> None:
+    """Like a client's deletion; it has the name of the rule."""
     name = fresh_name()
     manifest, other = marked(stores, repository=name), marked(stores, repository=name)
     stamp = Stamp(NOW + 5, "retention:r")
@@ -106,10 +104,10 @@ def test_what_is_marked_is_retired_once(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize("use", USES)
-def test_nothing_is_retired_where_another_has_lost_its_mark(
+def test_nothing_is_deleted_if_a_member_has_lost_its_mark(
     stores: Stores, use: Callable[[Stores, Manifest], object]
 ) -> None:
-    """A unit goes as a whole."""
+    """A unit is deleted as a whole."""
     name = fresh_name()
     manifest, *others = (marked(stores, repository=name) for _ in range(4))
     use(stores, others[1])
@@ -118,8 +116,8 @@ def test_nothing_is_retired_where_another_has_lost_its_mark(
     assert at(stores, manifest) == manifest
 
 
-def test_a_restoration_is_noted_of_what_is_live(stores: Stores) -> None:
-    """And kept by later pushes; of what is on its way out it is an error."""
+def test_a_restoration_is_noted_on_a_live_manifest(stores: Stores) -> None:
+    """Later pushes keep it; for one that is being deleted it is an error."""
     live = push_manifest(stores.metadata, a_manifest())
     stores.metadata.note_restore(live, NOW + 5)
     pushed(stores, live)
@@ -129,8 +127,8 @@ def test_a_restoration_is_noted_of_what_is_live(stores: Stores) -> None:
         stores.metadata.note_restore(live, NOW + 6)
 
 
-def test_only_one_of_two_runs_writes_how_far_it_is(stores: Stores) -> None:
-    """In place of what it has read; the same again is as once."""
+def test_only_one_of_two_runs_writes_its_progress(stores: Stores) -> None:
+    """It replaces what it has read; a repeat counts once."""
     metadata = stores.metadata
     found = metadata.retention_state()
     first = RetentionState(NOW, "abc", "", None, fresh_name())

@@ -22,7 +22,7 @@ SECOND = replace(FIRST, version=2, text="{}", set_by="you@there")
 
 
 def test_each_version_is_kept(fresh_stores: Stores) -> None:
-    """The last one is in force, and those before it can be looked up."""
+    """The last one is in force, and earlier ones can be looked up."""
     rules = DynamoRulesStore(fresh_stores.client, fresh_stores.registry_table)
     assert rules.current() is None
     for before, after in ((None, FIRST), (FIRST, SECOND)):
@@ -34,8 +34,8 @@ def test_each_version_is_kept(fresh_stores: Stores) -> None:
         assert STORED_RULES.decode_found(item) == stored
 
 
-def test_rules_that_nobody_has_seen_are_not_replaced(fresh_stores: Stores) -> None:
-    """Of two owners who set rules at once, one is told, and nothing of theirs is kept."""
+def test_rules_are_replaced_only_by_who_has_read_them(fresh_stores: Stores) -> None:
+    """Of two owners at once, one gets an error, and its rules are not stored."""
     rules = DynamoRulesStore(fresh_stores.client, fresh_stores.registry_table)
     rules.replace(None, FIRST)
     rules.replace(FIRST, SECOND)
@@ -62,8 +62,8 @@ def test_tags_and_rules_are_one_request(fresh_stores: Stores) -> None:
     assert rules.repositories() == [name]
 
 
-def test_it_is_one_request_over_the_wire(dynamo: Stores) -> None:
-    """However many tags: up to what one batch holds."""
+def test_tags_and_rules_are_one_request_over_the_wire(dynamo: Stores) -> None:
+    """However many tags, up to the size of a batch."""
     with record_calls(dynamo.client) as calls:
         dynamo.metadata.get_tags_and_rules(fresh_name(), [f"v{n}" for n in range(99)], NOW)
     assert dict(calls.operations("dynamodb")) == {"BatchGetItem": 1}

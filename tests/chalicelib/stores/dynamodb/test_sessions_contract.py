@@ -29,7 +29,7 @@ def test_a_created_session_reads_back_with_every_field(stores: Stores) -> None:
 
 
 def test_creating_again_changes_nothing(stores: Stores) -> None:
-    """With the same nonce it succeeds, though the session moved; else it is refused."""
+    """With the same nonce it succeeds, even if the session moved; otherwise it is refused."""
     session = stores.stored()
     leased = stores.lease(session)
     stores.sessions.create(session)
@@ -72,10 +72,10 @@ def test_the_same_holder_gets_the_same_lease_again(stores: Stores) -> None:
         ({}, {"principal": "another"}),
     ],
 )
-def test_a_session_that_does_not_serve_its_asker_is_unknown(
+def test_a_closed_expired_or_foreign_session_gives_no_lease(
     stores: Stores, changes: dict[str, Any], asker: dict[str, str]
 ) -> None:
-    """A session that is closed, past its life or another owner's gives no lease."""
+    """It is unknown to the caller."""
     session = stores.stored(**changes)
     with pytest.raises(UploadUnknownError):
         stores.lease(session, owner=replace(session.owner, **asker))
@@ -95,8 +95,10 @@ def test_an_absent_session_gives_no_lease_takes_no_write_and_is_not_made(stores:
 
 
 @pytest.mark.parametrize("lease", [{}, {"holder": "dead", "lease_until": NOW}])
-def test_a_chunk_elsewhere_is_told_the_offset(stores: Stores, lease: dict[str, Any]) -> None:
-    """A lease at another offset is refused with the true one; no part number is burned for it."""
+def test_a_chunk_at_another_offset_gets_the_right_one(
+    stores: Stores, lease: dict[str, Any]
+) -> None:
+    """No part number is burned for it."""
     session = stores.stored(offset=10, **lease)
     for at in (9, 11):
         with pytest.raises(UploadOffsetError) as caught:
@@ -147,7 +149,7 @@ def test_a_session_outlives_any_number_of_dead_requests(stores: Stores) -> None:
 
 
 def test_a_session_of_too_many_claims_is_given_up(stores: Stores) -> None:
-    """Whoever names another digest in each request that dies names so many, and no more."""
+    """Requests that died may have named at most 64 digests."""
     claims = tuple(fresh_digest() for _ in range(MAX_CLAIMS))
     dead = {"earlier_claims": claims, "holder": "dead", "lease_until": NOW}
     session = stores.stored(claim=fresh_digest(), **dead)

@@ -67,8 +67,8 @@ def held(stores: Stores, repository: str) -> tuple[int, int]:
     return found.bytes, found.tags
 
 
-def test_what_nobody_has_counted_takes_nothing(stores: Stores, repository: str) -> None:
-    """Nor what was counted under other rules, or too early: then nothing is written."""
+def test_an_uncounted_repository_accepts_nothing(stores: Stores, repository: str) -> None:
+    """Also if it was counted under other rules, or too early: nothing is written."""
     digest = fresh_digest()
     with pytest.raises(OverQuotaError) as over:
         publish(stores, repository, digest)
@@ -107,10 +107,8 @@ def test_a_new_link_is_counted_and_none_beyond_the_limit(stores: Stores, reposit
     assert held(stores, repository) == (3 * SIZE, 0)
 
 
-def test_an_object_that_is_gone_is_healed_with_room_and_without(
-    stores: Stores, repository: str
-) -> None:
-    """A new link to it is counted; one that is there is not."""
+def test_a_lost_object_is_healed_with_room_and_without(stores: Stores, repository: str) -> None:
+    """A new link to it is counted; an existing one is not."""
     digest, mine = stores.pushed(), stores.pushed(repository)
     counted(stores, repository)
 
@@ -127,8 +125,8 @@ def test_an_object_that_is_gone_is_healed_with_room_and_without(
     assert held(stores, repository) == (2 * SIZE, 0)
 
 
-def test_tags_that_are_new_are_counted(stores: Stores, repository: str) -> None:
-    """One that moves, or stays, needs no room; of several none is set where there is none."""
+def test_new_tags_are_counted(stores: Stores, repository: str) -> None:
+    """A tag that moves or stays needs no room; without room none of several is set."""
     old = push_manifest(stores.metadata, a_manifest(repository=repository), "v1")
     assert counted(stores, repository).tags == 1
     new = a_manifest(repository=repository)
@@ -151,7 +149,7 @@ def test_tags_that_are_new_are_counted(stores: Stores, repository: str) -> None:
 
 
 def test_all_is_counted_anew(stores: Stores, repository: str) -> None:
-    """Without what is gone, whatever was counted before; the links of others are not its own."""
+    """Whatever was counted before; deleted links and those of others do not count."""
     digests = [stores.pushed(repository) for _ in range(3)]
     stores.pushed(f"{repository}#bodies")
     push_manifest(stores.metadata, a_manifest(repository=repository), "v1", "v2")
@@ -165,8 +163,8 @@ def test_all_is_counted_anew(stores: Stores, repository: str) -> None:
     assert stores.metadata.get_holding(repository) == second
 
 
-def test_what_is_added_while_all_is_counted_is_not_missed(stores: Stores, repository: str) -> None:
-    """It is counted again; while others keep adding, that is an error, and no count."""
+def test_content_added_during_the_count_is_not_missed(stores: Stores, repository: str) -> None:
+    """It is counted again; if others keep adding, that is an error."""
     counted(stores, repository)
     query, added = DynamoMetadataStore.get_holding, 0
 
@@ -191,7 +189,7 @@ def test_what_is_added_while_all_is_counted_is_not_missed(stores: Stores, reposi
 
 
 def test_the_rules_are_read_once_a_minute(fresh_stores: Stores) -> None:
-    """Or with the tags; a document that is set is known a minute later at most."""
+    """Or with the tags; new rules are known after a minute at most."""
     metadata, rules = (
         fresh_stores.metadata,
         DynamoRulesStore(fresh_stores.client, fresh_stores.registry_table),
@@ -211,8 +209,8 @@ def test_the_rules_are_read_once_a_minute(fresh_stores: Stores) -> None:
     assert metadata.known_rules(NOW + 1, AGE) == third
 
 
-def test_it_is_no_request_more(dynamo: Stores) -> None:
-    """A blob, a mount and a manifest cost as many with a quota as without."""
+def test_a_quota_costs_no_further_request(dynamo: Stores) -> None:
+    """For a blob, a mount and a manifest."""
     repository, elsewhere = fresh_name(), dynamo.pushed()
     counted(dynamo, repository)
     before, after = begin(dynamo.sessions, repository, fresh_digest())

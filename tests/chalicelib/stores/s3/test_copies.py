@@ -96,10 +96,10 @@ def test_a_large_object_is_copied_whole(
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2, 3])
-def test_a_copy_that_stops_goes_on(
+def test_a_stopped_copy_is_continued(
     store: ObjectStore, source: StoredObject, target: str, data: bytes, parts: int
 ) -> None:
-    """What was copied in time is kept, and a repeat copies the rest under the same upload."""
+    """Copied parts are kept, and a repeat copies the rest in the same upload."""
     with pytest.raises(UnfinishedError):
         in_parts(store, source, target, until=parts + 1)
     assert store.stat(target) is None
@@ -124,10 +124,10 @@ def test_parts_that_are_missing_in_the_middle_or_have_another_size_are_copied(
     assert store.get(target) == data
 
 
-def test_a_source_that_is_gone_or_another_is_told(
+def test_a_missing_or_changed_source_is_an_error(
     store: ObjectStore, source: StoredObject, target: str
 ) -> None:
-    """The copy can't end; what it began stays for the clean-up, which aborts all of a key."""
+    """The copy can't end; the clean-up aborts its upload."""
     gone = StoredObject("uploads/none", source.size, source.etag)
     with pytest.raises(ObjectMissingError):
         in_parts(store, gone, target)
@@ -141,7 +141,7 @@ def test_a_source_that_is_gone_or_another_is_told(
 def test_of_two_copies_at_once_both_end(
     store: ObjectStore, source: StoredObject, target: str, data: bytes
 ) -> None:
-    """The one whose upload the other one has completed finds the target whole."""
+    """The second finds that the target is whole."""
     copied: list[int] = []
 
     def now() -> float:

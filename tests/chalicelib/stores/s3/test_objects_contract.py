@@ -66,15 +66,15 @@ def test_an_object_is_read_as_it_was_put(store: ObjectStore) -> None:
 
 
 def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
-    """No bytes are not no object."""
+    """Empty bytes are not a missing object."""
     name = key()
     etag = store.put(name, b"").etag
     assert store.stat(name) == ObjectStat(0, etag)
     assert store.get(name) == b""
 
 
-def test_an_absent_object_is_said_to_be(store: ObjectStore) -> None:
-    """Reading and copying what is not there is ObjectMissing; deleting it is nothing."""
+def test_an_absent_object_is_object_missing(store: ObjectStore) -> None:
+    """For reading and copying; deleting it does nothing."""
     assert store.stat(key()) is None
     with pytest.raises(ObjectMissingError):
         store.get(key())
@@ -84,7 +84,7 @@ def test_an_absent_object_is_said_to_be(store: ObjectStore) -> None:
 
 
 def test_another_object_under_the_key_is_noticed(store: ObjectStore) -> None:
-    """An ETag that is not the object's refuses reads, copies and part copies."""
+    """With another ETag, reads, copies and part copies are refused."""
     name, target = key(), key()
     old = store.put(name, b"old").etag
     store.put(name, b"new")

@@ -113,7 +113,7 @@ def test_the_length_is_signed(ministack: Backend) -> None:
     assert upload.put(DATA) == (200, "")
 
 
-def test_a_url_ends(ministack: Backend) -> None:
+def test_a_url_is_403_after_its_time(ministack: Backend) -> None:
     """After its time it is 403."""
     upload = OpenUpload(signing_store(ministack), seconds=1)
     time.sleep(2.1)

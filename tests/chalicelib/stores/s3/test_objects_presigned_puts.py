@@ -43,8 +43,8 @@ def presigned(store: S3ObjectStore, seconds: int = 60) -> tuple[str, PresignedPu
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_is_put_is_compared_and_stays(running: Running, backend: str) -> None:
-    """Other bytes are 400 and not kept; the right ones are kept with their digest, once."""
+def test_a_put_is_compared_with_its_digest(running: Running, backend: str) -> None:
+    """Other bytes are 400 and not kept; the right ones are kept once."""
     chosen = running.backend(backend)
     store = (
         signing_store(chosen)
@@ -63,8 +63,8 @@ def test_what_is_put_is_compared_and_stays(running: Running, backend: str) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_was_put_otherwise_is_told(running: Running, backend: str) -> None:
-    """Of an object without a checksum no digest is known; headers that its writer chose are."""
+def test_an_object_without_a_checksum_has_no_digest(running: Running, backend: str) -> None:
+    """The headers that its writer chose are reported."""
     chosen = running.backend(backend)
     store = S3ObjectStore(chosen.s3(), chosen.bucket)
     key = f"direct/{uuid.uuid4()}/{DIGEST.hex}"
@@ -129,8 +129,8 @@ def test_the_length_is_signed(ministack: Backend) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
-def test_a_url_is_for_its_method(ministack: Backend, method: str) -> None:
-    """Who has a URL to put can neither read nor delete."""
+def test_a_url_is_valid_only_for_its_method(ministack: Backend, method: str) -> None:
+    """Whoever has a URL to put can neither read nor delete."""
     store = signing_store(ministack)
     key, put = presigned(store)
     assert send(put.url, put.headers, DATA) == (200, "")
@@ -138,7 +138,7 @@ def test_a_url_is_for_its_method(ministack: Backend, method: str) -> None:
     assert store.get(key) == DATA
 
 
-def test_a_url_is_for_its_key(ministack: Backend) -> None:
+def test_a_url_is_valid_only_for_its_key(ministack: Backend) -> None:
     """Another session's key, or one outside, is 403."""
     store = signing_store(ministack)
     key, put = presigned(store)
@@ -173,7 +173,7 @@ def test_a_url_that_was_altered_is_refused(ministack: Backend, change: dict[str,
     assert store.check(key) is None
 
 
-def test_a_url_ends(ministack: Backend) -> None:
+def test_a_url_is_403_after_its_time(ministack: Backend) -> None:
     """After its time it is 403."""
     store = signing_store(ministack)
     key, put = presigned(store, seconds=1)

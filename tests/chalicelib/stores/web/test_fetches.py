@@ -29,7 +29,9 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def test_the_environment_names_no_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_used(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy that the environment names is not asked."""
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -110,7 +112,7 @@ SLOW = {
 def test_an_answer_has_one_deadline(
     what: str, scheme: str, own_certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever trickles in, each byte in time."""
+    """However slowly its bytes come."""
     monkeypatch.setattr(fetches, "DEADLINE", 0.3)
     tls = None
     if scheme == "https":
@@ -164,8 +166,8 @@ def test_a_host_is_asked_at_its_next_address(
         fetch("http://issuer.example/", limit=9999, headers={})
 
 
-def test_limits(server: Server) -> None:
-    """A body may have as many bytes as are allowed, and not one more."""
+def test_a_body_has_at_most_the_allowed_bytes(server: Server) -> None:
+    """One byte more is an error."""
     server.pages["/x"] = StubResponse(b"x" * 100_000)
     assert len(fetch(server.url + "/x", limit=100_000, headers={}).body) == 100_000
     with pytest.raises(FetchError, match="99999 bytes"):

@@ -88,7 +88,7 @@ def test_keys_are_read_once_an_hour(issuers: Issuers, server: Server, clock: moc
 def test_an_unknown_key_is_looked_for_once_a_minute(
     issuers: Issuers, server: Server, clock: mock.Mock
 ) -> None:
-    """A new key is found a minute after the last reading at the latest, however many ask."""
+    """A new key is found at most a minute after the last reading, for all callers."""
     issuers.keys(server.url, "one")
     server.publish(ONE, TWO)
     for number in range(20):
@@ -146,8 +146,10 @@ def test_an_issuer_with_a_path(issuers: Issuers, server: Server, path: str) -> N
 # failures
 
 
-def test_a_failure_stands_for_a_while(issuers: Issuers, server: Server, clock: mock.Mock) -> None:
-    """An issuer that fails is left in peace for a while, and then asked again."""
+def test_a_failing_issuer_is_left_alone_for_a_while(
+    issuers: Issuers, server: Server, clock: mock.Mock
+) -> None:
+    """Then its keys are read again."""
     good = server.pages[KEYS]
     server.pages[KEYS] = StubResponse(b"", 500)
     for _ in range(5):
@@ -189,7 +191,7 @@ def test_known_keys_outlive_a_failure(issuers: Issuers, server: Server, clock: m
     assert readings(server) == 3
 
 
-def test_nobody_is_there(issuers: Issuers) -> None:
+def test_an_unreachable_issuer_is_unavailable(issuers: Issuers) -> None:
     """An issuer that can't be reached is unavailable."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -200,7 +202,7 @@ def test_nobody_is_there(issuers: Issuers) -> None:
 
 
 @pytest.mark.parametrize("issuer", [AWS, "http://token.example.com", "file:///etc", "x"])
-def test_what_is_no_issuer(issuer: str) -> None:
+def test_nothing_is_fetched_for_a_url_that_no_trust_could_name(issuer: str) -> None:
     """Nothing is fetched for what no trust could name."""
     fetch = mock.Mock()
     with pytest.raises((UnavailableError, ValueError)):
@@ -235,8 +237,10 @@ def test_an_issuer_with_tls_has_no_keys_without_it(keys: str) -> None:
 # all together
 
 
-def test_from_a_token_to_a_trust(issuers: Issuers, server: Server) -> None:
-    """A token is exchanged by the keys that its issuer publishes; others' issuers are not asked."""
+def test_a_token_is_exchanged_by_its_issuers_published_keys(
+    issuers: Issuers, server: Server
+) -> None:
+    """Other issuers get no request."""
     store = MemoryAccessStore()
     store.put_trust(
         Trust.parse(
