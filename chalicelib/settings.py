@@ -17,10 +17,10 @@ _INLINE_LIMIT = 64 * 1024
 _MANIFEST_LIMIT = 4_500_000
 _TRASH_DAYS = 14
 _MOST_DAYS = 3650
-_GRACE = "24h"
+_DAY = "24h"
 LEAST_GRACE = 24 * 3600.0
 """Seconds that a deployment's collector leaves alone what no manifest names: a push may take so."""
-_MOST_GRACE = _MOST_DAYS * 24 * 3600.0
+_MOST_TIME = _MOST_DAYS * 24 * 3600.0
 _UNITS = {"s": 1.0, "h": 3600.0}
 _DIGITS = 20
 """More than any size has; int() itself refuses thousands of them."""
@@ -32,7 +32,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """The variables of an emulator's address, which the SDK reads; Lambda sets neither."""
 
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:|\Z)")
-_GRACES = re.compile(r"([0-9]{1,10})([sh])")
+_TIME = re.compile(r"([0-9]{1,10})([sh])")
 _ROOT = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://\[::1\](:[0-9]{1,5})?")
 
 
@@ -74,6 +74,8 @@ class Settings(NamedTuple):
     """Whether garbage is collected."""
     grace: float = LEAST_GRACE
     """How long the collector leaves alone what no manifest names, in seconds."""
+    collect_every: float = LEAST_GRACE
+    """How long after a pass of the collector began the next one begins, in seconds."""
     commit_function: str | None = None
     """The function that finishes long commits; None: a thread of this process does (local)."""
     verify_function: str | None = None
@@ -103,7 +105,8 @@ class Settings(NamedTuple):
             anonymous_mount=reader.flag("ANONYMOUS_MOUNT"),
             trash_days=reader.days("TRASH_DAYS", _TRASH_DAYS),
             collect=reader.choice("GC", ("1", "0")) == "1",
-            grace=reader.grace("GC_GRACE"),
+            grace=reader.time("GC_GRACE"),
+            collect_every=reader.time("GC_EVERY"),
             commit_function=environment.get("MOORAGE_COMMIT_FUNCTION") or None,
             verify_function=environment.get("MOORAGE_VERIFY_FUNCTION") or None,
             direct_from=reader.networks("DIRECT_FROM"),
@@ -234,16 +237,19 @@ class _Reader(NamedTuple):
             raise SettingsError(f"MOORAGE_{name} is {value}, and {_MOST_DAYS} days are the most")
         return int(value)
 
-    def grace(self, name: str) -> float:
-        """Read seconds; a deployment's are a day at least: pushes last as long as clients like."""
-        value = self.environment.get(f"MOORAGE_{name}") or _GRACE
-        form = _GRACES.fullmatch(value)
+    def time(self, name: str) -> float:
+        """Read seconds; a deployment's are a day at least: pushes last as long as clients like.
+
+        And a pass of the collector reads every row, which costs money.
+        """
+        value = self.environment.get(f"MOORAGE_{name}") or _DAY
+        form = _TIME.fullmatch(value)
         if form is None:
             raise SettingsError(f"MOORAGE_{name} must be like 24h, or 5s, not {value!r}")
         seconds = int(form[1]) * _UNITS[form[2]]
         if seconds < LEAST_GRACE and self.environment.get("AWS_LAMBDA_FUNCTION_NAME"):
             raise SettingsError(f"MOORAGE_{name} is {value}: only a local registry may have < 24h")
-        if seconds > _MOST_GRACE:
+        if seconds > _MOST_TIME:
             raise SettingsError(f"MOORAGE_{name} is {value}, and {_MOST_DAYS} days are the most")
         return seconds
 

@@ -105,7 +105,7 @@ export async function repositoriesView(prefix) {
       const at = row.facts?.as_of;
       if (at && (!oldest || at < oldest)) oldest = at;
     }
-    if (oldest) seen.replaceChildren("Sizes and counts are as of the collector's last look, for some of them ", ago(oldest), ".");
+    if (oldest) seen.replaceChildren("Sizes and counts are as of the collector's last look; the oldest were noted ", ago(oldest), ".");
   });
   const none = prefix
     ? make("p", { class: "soft" }, `No repository that you may pull from begins with “${prefix}”.`)
@@ -123,7 +123,7 @@ function repositoryRow(row) {
   const { name, facts } = row;
   const at = name.lastIndexOf("/") + 1;
   const link = make("td", {}, make("a", { class: "name", href: toRepository(name) }, make("span", { class: "group" }, name.slice(0, at)), name.slice(at)));
-  if (!facts) return make("tr", {}, link, make("td", { class: "none", colspan: 7 }, "size and use are not known yet"));
+  if (!facts) return make("tr", {}, link, make("td", { class: "none", colspan: 7 }, "size and use are known after the collector's next look"));
   const unused = facts.unused_bytes ? make("span", { class: "waste", title: "No image names it: the collector frees it" }, size(facts.unused_bytes)) : facts.unused_bytes === 0 ? "none" : size(facts.unused_bytes);
   return make("tr", { title: `As of ${facts.as_of}` }, link,
     make("td", { class: "number", "data-label": "tags" }, facts.tags),

@@ -31,13 +31,13 @@ def limits_of(config: "Settings") -> "Limits":
         anonymous_mount=config.anonymous_mount,
         trash=config.trash_days * _DAY,
         link_grace=config.grace,
+        collect_every=min(config.collect_every, config.grace),
     )
     if config.grace < _DAY:
         limits = limits._replace(
             ticket_life=min(limits.ticket_life, config.grace),
             direct_put=min(limits.direct_put, config.grace),
             sweep_again=min(limits.sweep_again, config.grace),
-            collect_every=config.grace,
             retention_every=config.grace,
             record_grace=0.0,
         )

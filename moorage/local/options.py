@@ -24,7 +24,7 @@ _NOT_INHERITED = (
 )
 _AIRPLAY_PORT = 5000
 _EDGE_PORT = 5001
-_HOUR = 3600
+_MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,14 @@ class LocalOptions:
 
     @property
     def every_seconds(self) -> int | None:
-        """How often scheduled functions run: whenever a short grace ends; None: hourly."""
-        return self.grace if self.grace is not None and self.grace < _HOUR else None
+        """How often scheduled functions run and the collector begins a pass; None: hourly, daily.
+
+        Each minute over data in memory, so that the page knows a size soon after a push: there a
+        pass costs next to nothing. Whenever a short grace ends, if that is sooner.
+        """
+        pace = _MINUTE if self.collect and self.aws_endpoint is None else _HOUR
+        every = pace if self.grace is None else min(pace, self.grace)
+        return every if every < _HOUR else None
 
 
 def with_ports(options: LocalOptions) -> LocalOptions:
@@ -122,6 +128,8 @@ def gateway_environment(
         environment["MOORAGE_INLINE_LIMIT"] = str(options.inline_limit)
     if options.grace is not None:
         environment["MOORAGE_GC_GRACE"] = f"{options.grace}s"
+    if options.every_seconds is not None:
+        environment["MOORAGE_GC_EVERY"] = f"{options.every_seconds}s"
     if options.cors_origins:
         environment["MOORAGE_CORS_ORIGINS"] = options.cors_origins
     if not options.collect:

@@ -91,7 +91,7 @@ def test_the_list_has_facts_in_one_request(page: Page, open_registry: str) -> No
     assert cells[1:6] == ["21", "4.9 GB", "1.6 GB", "41.0 GB", "0.09"]
     assert "days ago" in cells[6]
     unknown = page.locator("tr", has=page.get_by_role("link", name="infra/proxy", exact=True))
-    expect(unknown).to_contain_text("not known yet")
+    expect(unknown).to_contain_text("known after the collector's next look")
     expect(page.locator("main")).to_contain_text("as of the collector's last look")
 
 
@@ -283,7 +283,7 @@ def test_ten_thousand_tags_and_a_thousand_repositories(
     times are printed, even if all is well.
     """
     name = "team-0000/service"
-    with daemons.start_moorage() as running:
+    with daemons.start_moorage("--no-gc") as running:
         rows = Rows(running.aws)
         rows.many(1_000, 10_000, name)
         for at, shown, asked_for, queries in (

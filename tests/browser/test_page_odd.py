@@ -26,7 +26,7 @@ ODD = "odd/things"
 @pytest.fixture(scope="module")
 def odd() -> Iterator[str]:
     """An open registry, with what nobody expects in it."""
-    with daemons.start_moorage() as running:
+    with daemons.start_moorage("--no-gc") as running:
         seed_odd(Seeder(running.gateway, {}), ODD)
         yield running.gateway
 

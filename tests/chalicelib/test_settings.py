@@ -132,33 +132,46 @@ def test_an_unknown_strategy_is_refused(unknown: str) -> None:
         strategy({STRATEGY: unknown})
 
 
-GRACE = "MOORAGE_GC_GRACE"
+of_the_collector = pytest.mark.parametrize(
+    ("variable", "setting"), [("MOORAGE_GC_GRACE", "grace"), ("MOORAGE_GC_EVERY", "collect_every")]
+)
 
 
+@of_the_collector
 @pytest.mark.parametrize(
     ("told", "seconds"), [("", 86_400), ("24h", 86_400), ("100h", 360_000), ("5s", 5), ("0s", 0)]
 )
-def test_the_collectors_grace_is_in_hours_or_seconds(told: str, seconds: float) -> None:
+def test_the_collectors_times_are_in_hours_or_seconds(
+    variable: str, setting: str, told: str, seconds: float
+) -> None:
     """Without the variable it is a day."""
-    assert Settings.read({**REQUIRED, GRACE: told}).grace == seconds
+    read = Settings.read({**REQUIRED, variable: told})
+    assert getattr(read, setting) == seconds
+    others = {"grace", "collect_every"} - {setting}
+    assert [getattr(read, other) for other in others] == [86_400]
 
 
+@of_the_collector
 @pytest.mark.parametrize("told", ["24", "h", "-1h", "1.5h", "1d", "24 h", "²h", "99999999999s"])
-def test_a_grace_that_cannot_be_read_is_refused(told: str) -> None:
+def test_a_time_that_cannot_be_read_is_refused(variable: str, setting: str, told: str) -> None:
     """Nothing is collected by a guess."""
-    with pytest.raises(SettingsError, match=f"{GRACE} must be like 24h"):
-        Settings.read({**REQUIRED, GRACE: told})
+    del setting
+    with pytest.raises(SettingsError, match=f"{variable} must be like 24h"):
+        Settings.read({**REQUIRED, variable: told})
 
 
+@of_the_collector
 @pytest.mark.parametrize(
     ("told", "allowed"),
     [("24h", True), ("86400s", True), ("23h", False), ("86399s", False), ("5s", False)],
 )
-def test_only_a_local_registry_may_have_a_grace_below_a_day(told: str, *, allowed: bool) -> None:
-    """In Lambda a push may take so long."""
-    environment = {**REQUIRED, GRACE: told, "AWS_LAMBDA_FUNCTION_NAME": "moorage-collect"}
+def test_only_a_local_registry_may_have_a_time_below_a_day(
+    variable: str, setting: str, told: str, *, allowed: bool
+) -> None:
+    """In Lambda a push may take so long, and a pass costs money."""
+    environment = {**REQUIRED, variable: told, "AWS_LAMBDA_FUNCTION_NAME": "moorage-collect"}
     if allowed:
-        assert Settings.read(environment).grace == 86_400
+        assert getattr(Settings.read(environment), setting) == 86_400
     else:
         with pytest.raises(SettingsError, match="only a local registry"):
             Settings.read(environment)

@@ -158,18 +158,31 @@ def test_pages_of_other_sites_are_as_the_option_says(origins: str | None) -> Non
 @pytest.mark.parametrize(
     ("options", "variables", "every"),
     [
-        (LocalOptions(), {}, None),
-        (LocalOptions(grace=5), {"MOORAGE_GC_GRACE": "5s"}, 5),
-        (LocalOptions(grace=3600), {"MOORAGE_GC_GRACE": "3600s"}, None),
-        (LocalOptions(collect=False), {"MOORAGE_GC": "0"}, None),
+        # Over data in memory: each minute, so that the page soon knows the size of what was pushed.
+        (LocalOptions(), {"GC_EVERY": "60s"}, 60),
+        (LocalOptions(grace=3600), {"GC_EVERY": "60s", "GC_GRACE": "3600s"}, 60),
+        (LocalOptions(grace=5), {"GC_EVERY": "5s", "GC_GRACE": "5s"}, 5),
+        # Over the data of an AWS account, where reading costs money, as in a deployment.
+        (LocalOptions(aws_endpoint=ENDPOINT), {}, None),
+        (LocalOptions(aws_endpoint=ENDPOINT, grace=3600), {"GC_GRACE": "3600s"}, None),
+        (
+            LocalOptions(aws_endpoint=ENDPOINT, grace=5),
+            {"GC_EVERY": "5s", "GC_GRACE": "5s"},
+            5,
+        ),
+        (LocalOptions(collect=False), {"GC": "0"}, None),
     ],
 )
 def test_the_collector_is_as_the_options_say(
     options: LocalOptions, variables: dict[str, str], every: int | None
 ) -> None:
-    """Where the grace is short, what a deployment does hourly is done as often as it ends."""
+    """The scheduled functions run as often as the collector is to begin a pass."""
     environment = gateway_environment({}, options, DataNames(), ENDPOINT)
-    told = {name: value for name, value in environment.items() if name.startswith("MOORAGE_GC")}
+    told = {
+        name.removeprefix("MOORAGE_"): value
+        for name, value in environment.items()
+        if name.startswith("MOORAGE_GC")
+    }
     assert (told, options.every_seconds) == (variables, every)
 
 
