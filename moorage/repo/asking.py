@@ -3,21 +3,21 @@
 This module must never print a registry's text unchanged: it may contain anything.
 """
 
-import json
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.reference import Reference, parse_digest
 from moorage.common.errors import CommandError
-from moorage.common.http import clean, next_page
+from moorage.common.http import clean, json_object, next_page
 from moorage.common.sizes import size_text
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.places import RegistryPlace
@@ -27,6 +27,7 @@ SHORT = len("sha256:") + 12
 
 UNKNOWN = "unknown"
 _LONGEST, _NO_WORD = 300, re.compile("(?!)")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,18 @@ class RepoOptions:
 
     plain_http: bool = False
     patience_seconds: float = 90.0
+
+
+def answered(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's requests, and what reads their answers; raises CommandError.
+
+    Answers are read as docs/openapi.yaml has them. One of another form is no registry's that these
+    commands know, whichever member of it is wrong.
+    """
+    try:
+        return asyncio.run(work)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _unreadable() from error
 
 
 @asynccontextmanager
@@ -64,7 +77,11 @@ async def rows(
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Give the rows of a list, page by page."""
     following: str | None = path
+    asked: set[str] = set()
     while following is not None:
+        if following in asked:
+            raise _unreadable()
+        asked.add(following)
         answer = await client.call("GET", following)
         if answer.status != HTTPStatus.OK:
             raise refusal(client, answer, what)
@@ -81,11 +98,8 @@ def query(**parameters: str | None) -> str:
 
 def document(body: bytes, *names: str) -> Mapping[str, Any]:
     """Read a JSON object that has these members; raises CommandError."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not found.keys() >= set(names):
+    found = json_object(body)
+    if not found.keys() >= set(names):
         raise _unreadable()
     return found
 

@@ -4,7 +4,6 @@ Deleting an image's last tag deletes the image. This module must never delete wh
 nor hide that something could not be deleted.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,7 +14,17 @@ from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.reference import Reference, Tag, parse_reference
 from moorage.common.errors import CommandError, UsageError
-from moorage.repo.asking import RepoOptions, digest_of, opened, plain, query, read, size, written
+from moorage.repo.asking import (
+    RepoOptions,
+    answered,
+    digest_of,
+    opened,
+    plain,
+    query,
+    read,
+    size,
+    written,
+)
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.places import registry_place
 
@@ -120,7 +129,7 @@ def delete(wanted: Wanted, options: RepoOptions, agreed: Callable[[Plan], bool])
                 return None
             return await _done(client, plan, force=wanted.force)
 
-    return asyncio.run(run())
+    return answered(run())
 
 
 def _references(wanted: Wanted, named: Reference) -> Sequence[Reference]:

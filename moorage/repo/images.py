@@ -3,7 +3,6 @@
 This module must never guess a fact that nobody noted: it is shown as unknown.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from moorage.repo.asking import (
     SHORT,
     UNKNOWN,
     RepoOptions,
+    answered,
     digest_of,
     opened,
     plain,
@@ -55,7 +55,7 @@ def repositories(place: str, options: RepoOptions) -> Listing:
             found = [row async for row in rows(client, path, "repositories", "to list")]
         return Listing(_REPOSITORIES, [*map(_repository, found)], found)
 
-    return asyncio.run(run())
+    return answered(run())
 
 
 def show(place: str, options: RepoOptions) -> Listing:
@@ -73,7 +73,7 @@ def show(place: str, options: RepoOptions) -> Listing:
             image = await read(client, path, f"to show {wanted}", "digest", "tags", "layers")
             return Listing((), _image(image), image)
 
-    return asyncio.run(run())
+    return answered(run())
 
 
 def _names_image(place: str, wanted: RegistryPlace) -> bool:

@@ -4,7 +4,6 @@ A restoration names the digest to restore, so that a repeated request changes no
 module must never choose a digest by itself if the registry does not know it.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,17 @@ from chalicelib.digest import Digest
 from moorage.common.errors import CommandError, UsageError
 from moorage.common.http import clean
 from moorage.common.listing import Listing
-from moorage.repo.asking import SHORT, RepoOptions, document, opened, query, rows, written
+from moorage.repo.asking import (
+    SHORT,
+    RepoOptions,
+    answered,
+    document,
+    opened,
+    plain,
+    query,
+    rows,
+    written,
+)
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.places import RegistryPlace, registry_place
 
@@ -66,7 +75,7 @@ def history(place: str, options: RepoOptions) -> Listing:
             changes = [row async for row in _changes(client, wanted.tag, wanted.digest)]
         return Listing(_HEAD, [*map(_shown, changes)], changes)
 
-    return asyncio.run(run())
+    return answered(run())
 
 
 def restore(place: str, options: RepoOptions, *, force: bool = False) -> BroughtBack:
@@ -90,10 +99,15 @@ def restore(place: str, options: RepoOptions, *, force: bool = False) -> Brought
             if answer.status != HTTPStatus.OK:
                 raise refusal(client, answer, f"to restore {place}")
             restored = document(answer.body, "digest", "tags", "moved_on")
-            pinned = f"{wanted.place.repository}@{restored['digest']}"
-            return BroughtBack(pinned, restored["digest"], restored["tags"], restored["moved_on"])
+            found = str(Digest.parse(restored["digest"]))
+            return BroughtBack(
+                f"{wanted.place.repository}@{found}",
+                found,
+                [plain(tag) for tag in restored["tags"]],
+                {plain(tag): plain(named) for tag, named in restored["moved_on"].items()},
+            )
 
-    return asyncio.run(run())
+    return answered(run())
 
 
 def _changes(
@@ -118,8 +132,7 @@ async def _named_before(client: RegistryClient, wanted: _Wanted) -> str:
         raise CommandError(f"{wanted.place} has neither moved nor been deleted{since}")
     if wanted.when is not None and found["since"] and _time(found["since"]) > wanted.when:
         raise CommandError(f"{wanted.place} named nothing then: it came at {found['since']}")
-    digest: str = found["digest"]
-    return digest
+    return str(Digest.parse(found["digest"]))
 
 
 def _time(text: str) -> datetime:

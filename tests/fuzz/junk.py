@@ -167,7 +167,7 @@ _DAMAGES: tuple[Callable[[Random, bytes, int], bytes], ...] = (
 def mutated(rng: Random, document: Any) -> Any:  # noqa: ANN401 - a JSON value
     """Return a copy of a document with one of its nodes replaced, removed, renamed or wrapped."""
     copy = json.loads(json.dumps(document))
-    holder, key = rng.choice(list(_places(copy)))
+    holder, key = rng.choice(list(places(copy)))
     match rng.randrange(8):
         case 0:
             del holder[key]
@@ -184,10 +184,10 @@ def mutated(rng: Random, document: Any) -> Any:  # noqa: ANN401 - a JSON value
     return copy
 
 
-def _places(node: Any, depth: int = 5) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - JSON
+def places(node: Any, depth: int = 5) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - JSON
     """Give every place in a document at which a value stands: its container and its key there."""
     keys = list(node) if isinstance(node, dict) else range(len(node))
     for key in keys:
         yield node, key
         if depth and isinstance(node[key], dict | list):
-            yield from _places(node[key], depth - 1)
+            yield from places(node[key], depth - 1)

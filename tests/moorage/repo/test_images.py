@@ -139,12 +139,3 @@ def test_what_can_not_be_shown_is_said(
     """With what to look at."""
     served.put("v1", "one")
     assert said in run(words.format(served.host), status)[1]
-
-
-@pytest.mark.parametrize("words", ["list {}", "show {}/a/b", "show {}/a/b:v1"])
-def test_what_is_not_moorage_is_no_traceback(served: Served, run: Run, words: str) -> None:
-    """An answer that can't be read is an error of one line."""
-    served.put("v1", "one")
-    for body in (b"<html>", b"[]", b"{}"):
-        served.instead = body
-        assert "can't be read" in run(f"repo {words.format(served.host)}", 1)[1]

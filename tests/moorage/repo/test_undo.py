@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.repo import asking
-
 if TYPE_CHECKING:
     from tests.moorage.repo.conftest import Run, Served
 
@@ -98,12 +96,3 @@ def test_what_can_not_be_done_is_said(
     """With what to write instead, or what is missing."""
     served.put("v1", "one")
     assert said in run(words.format(served.host), status)[1]
-
-
-def test_what_is_not_moorage_is_no_traceback(served: Served, run: Run) -> None:
-    """An answer that can't be read is an error of one line."""
-    served.put("v1", "one")
-    for body in (b"<html>", b"[]", b"{}"):
-        served.instead = body
-        assert "can't be read" in run(f"repo history {served.host}/a/b", 1)[1]
-    assert len("sha256:0123456789ab") == asking.SHORT  # as people compare them
