@@ -50,6 +50,8 @@ class HeldSession:
     """A session that a client has here; change it under its lock alone."""
 
     name: str
+    owner: str
+    """Whose it is: see push_rights.whose."""
     share: MemoryShare
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     pieces: list[bytes] = field(default_factory=list)
@@ -103,19 +105,21 @@ class HeldUploads:
         self._ending: set[asyncio.Task[None]] = set()
         self._in_chunks_until: OrderedDict[str, float] = OrderedDict()
 
-    def open(self, name: str) -> HeldSession | None:
-        """Open a session in a repository; None when there are too many."""
+    def open(self, name: str, owner: str) -> HeldSession | None:
+        """Open somebody's session in a repository; None when there are too many."""
         if len(self._held) >= _MOST_HELD:
             return None
-        session = HeldSession(name, MemoryShare(self._memory))
+        session = HeldSession(name, owner, MemoryShare(self._memory))
         self._held[session.id] = session
         with self.using(session):
             return session
 
-    def find(self, name: str, session_id: str) -> HeldSession | None:
-        """Return a session of a repository, also one that has moved upstream or is stored."""
+    def find(self, name: str, session_id: str, owner: str) -> HeldSession | None:
+        """Return somebody's session of a repository, also if it has moved upstream or is stored."""
         session = self._held.get(session_id) or self._passed.get(session_id)
-        return session if session is not None and session.name == name else None
+        if session is None or (session.name, session.owner) != (name, owner):
+            return None
+        return session
 
     @contextmanager
     def using(self, session: HeldSession) -> Iterator[None]:

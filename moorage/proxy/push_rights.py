@@ -1,4 +1,6 @@
-"""Asks the registry who may push where, so that a POST can be answered without a session.
+"""Who may push where, which the registry is asked, and whose a request is.
+
+So a POST can be answered without a session of the registry's.
 
 The proxy asks for the status of a session that does not exist, which writes nothing. The registry
 answers "unknown" only to those who may push. This module must never take another answer for a yes.
@@ -6,7 +8,6 @@ answers "unknown" only to those who may push. This module must never take anothe
 
 import asyncio
 import base64
-import binascii
 import json
 import time
 import uuid
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from multidict import CIMultiDict
 
@@ -74,12 +75,31 @@ def lasts(headers: Mapping[str, str], seconds: float) -> bool:
 
     The registry lets an upload outlive its bearer token if it has opened it while the token lived.
     """
+    try:
+        return float(_claims(headers)["exp"]) > time.time() + seconds
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return True
+
+
+def whose(headers: Mapping[str, str]) -> str:
+    """Return whom a request comes from: of one principal, each bearer token has the same subject.
+
+    For any other login, a hash of it. The registry has to accept the login before this counts.
+    """
+    subject = _claims(headers).get("sub")
+    if isinstance(subject, str):
+        return subject
+    return sha256(headers.get("Authorization", "").encode()).hexdigest()
+
+
+def _claims(headers: Mapping[str, str]) -> Mapping[str, Any]:
+    """Read the claims of a bearer token, which only the registry can verify; none otherwise."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     parts = token.strip().split(".")
     if scheme.lower() != "bearer" or len(parts) != 3:  # noqa: PLR2004 - a JWT's parts (RFC 7515)
-        return True
+        return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"]) > time.time() + seconds
-    except (binascii.Error, ValueError, TypeError, LookupError, RecursionError):
-        return True
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}

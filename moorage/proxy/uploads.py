@@ -24,7 +24,7 @@ from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks
 from moorage.proxy.held_sessions import HELD_SECONDS, HeldSession, HeldUploads
 from moorage.proxy.held_uploads import HeldUpload
 from moorage.proxy.options import ProxyOptions
-from moorage.proxy.push_rights import PushRights, lasts
+from moorage.proxy.push_rights import PushRights, lasts, whose
 from moorage.proxy.upstream import OF_THE_BODY, Upstream, error, forwarded, query_of
 
 _REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -93,13 +93,15 @@ class UploadRequests:
     async def _find_held(self, request: web.BaseRequest, found: RouteMatch) -> HeldSession | None:
         """Return the held session that a request names; None too where it may not push there.
 
-        The registry, which doesn't know the session, then says why not. What has moved upstream is
-        the registry's to judge in any case.
+        And where somebody else has opened it. The registry, which doesn't know the session, then
+        says why not. What has moved upstream is the registry's to judge in any case.
         """
-        held = self._held.find(found.parameters["name"], found.parameters["session"])
+        headers = forwarded(request, OF_THE_BODY)
+        name, session = found.parameters["name"], found.parameters["session"]
+        held = self._held.find(name, session, whose(headers))
         if held is None or held.location:
             return held
-        refusal = await self._rights.refusal(held.name, forwarded(request, OF_THE_BODY))
+        refusal = await self._rights.refusal(name, headers)
         # A registry that fails now refuses nothing: what is held must not be lost for that.
         return held if refusal is None or refusal.status in AGAIN else None
 
@@ -108,7 +110,7 @@ class UploadRequests:
         headers = forwarded(request, OF_THE_BODY)
         if not request.rel_url.raw_query_string and lasts(headers, HELD_SECONDS):
             refusal = await self._rights.refusal(name, headers)
-            held = self._held.open(name) if refusal is None else None
+            held = self._held.open(name, whose(headers)) if refusal is None else None
             if held is not None:
                 return self._relay(request, held.told(HTTPStatus.ACCEPTED))
             # To ask again would count a wrong login twice.
@@ -186,7 +188,7 @@ class UploadRequests:
             path = request.rel_url.raw_path_qs
             return self._relay(request, await self._ask_patiently(path, headers, memoryview(body)))
         query = request.rel_url.raw_query_string
-        held = self._held.open(name)
+        held = self._held.open(name, whose(headers))
         if held is not None:
             with self._held.using(held):
                 try:

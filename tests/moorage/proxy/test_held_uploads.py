@@ -190,6 +190,30 @@ def test_who_may_not_push_hears_so_at_the_post(proxy: str, fake: FakeRegistry) -
     assert (fake.blobs, fake.sessions) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", b""), ("PATCH", b"x"), ("PUT", b""), ("DELETE", b"")]
+)
+def test_a_held_session_is_its_openers_alone(
+    proxy: str, fake: FakeRegistry, method: str, body: bytes
+) -> None:
+    """Another principal who may push there hears 404, as of a session of the registry."""
+    mine, renewed, other = (
+        {"Authorization": bearer({"sub": sub, "exp": time.time() + life})}
+        for sub, life in (("ci", 2000), ("ci", 3000), ("dev", 2000))
+    )
+    at, data = start(proxy, mine), os.urandom(9)
+    at = request(proxy, "PATCH", at, data, mine)[1]["Location"]
+    closing = f"{at}&digest={digest_of(data)}"
+    target = closing if method == "PUT" else at
+    for closed in (False, True):
+        status, _, answer = request(proxy, method, target, body, other)
+        assert (status, UNKNOWN in answer) == (404, True)
+        if not closed:
+            assert request(proxy, "GET", at, b"", renewed)[1]["Range"] == "0-8"
+            assert request(proxy, "PUT", closing, b"", renewed)[0] == 201
+    assert fake.blobs == {digest_of(data): data}
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_a_token_that_may_end_before_the_upload_opens_a_session_upstream(
     proxy: str, fake: FakeRegistry, *, held: bool

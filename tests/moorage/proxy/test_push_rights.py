@@ -1,4 +1,4 @@
-"""Who may push is asked of the registry, once a minute; a login that ends soon is not relied on."""
+"""Who may push is asked of the registry, once a minute; a login says whose it is, and its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from moorage.common.patience import UpstreamResponse
 from moorage.proxy import push_rights
-from moorage.proxy.push_rights import PushRights, lasts
+from moorage.proxy.push_rights import PushRights, lasts, whose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +108,7 @@ def bearer(claims: object) -> str:
         (bearer({"exp": 0}), False),
         (bearer({"exp": "soon"}), True),
         (bearer({"exp": None}), True),
+        (bearer({"exp": 10**400}), True),
         (bearer([]), True),
         ("Bearer e30.x.x", True),
         ("Bearer opaque", True),
@@ -121,3 +122,24 @@ def test_only_a_token_that_says_when_it_ends_is_too_short(
     """All others are the registry's to judge when they are used."""
     monkeypatch.setattr(push_rights, "time", SimpleNamespace(time=lambda: 1000.0))
     assert lasts({"Authorization": authorization}, 900) is lasting
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (bearer({"sub": "ci", "exp": 1}), bearer({"sub": "ci", "exp": 2}), True),
+        (bearer({"sub": "ci"}), bearer({"sub": "dev"}), False),
+        (bearer({"sub": ["ci"]}), bearer({"sub": ["dev"]}), False),
+        (bearer([]), bearer({}), False),
+        ("Basic YTpi", "Basic YTpi", True),
+        ("Basic YTpi", "Basic YTpj", False),
+        ("Bearer opaque", "Bearer other", False),
+        ("Basic YTpi", "", False),
+        ("", "", True),
+    ],
+)
+def test_a_principal_is_known_by_the_tokens_subject_or_by_the_login(
+    one: str, other: str, *, same: bool
+) -> None:
+    """A client fetches another bearer token during a push, and goes on with its upload."""
+    assert (whose({"Authorization": one}) == whose({"Authorization": other})) is same
