@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import moto.backends as moto_backends
 import moto.dynamodb.models as moto_dynamodb
@@ -22,8 +22,8 @@ from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
 from moto.moto_server import werkzeug_app
-from moto.s3.exceptions import S3ClientError
-from moto.s3.models import FakeKey, FakeMultipart, S3Backend
+from moto.s3.exceptions import NoSuchUpload, S3ClientError
+from moto.s3.models import FakeKey, FakeMultipart, MultipartDict, S3Backend
 from moto.s3.responses import S3Response
 
 _PAGE = 1000
@@ -34,6 +34,7 @@ def correct_moto() -> None:
     _keep_no_instances()
     _let_transactions_copy_items()
     _list_parts_by_number()
+    _know_ended_uploads()
     _copy_ranges_alone()
     _read_ranges_alone()
     _serve_the_ranges_of_s3()
@@ -116,6 +117,18 @@ def _list_parts_by_number() -> None:
 
     FakeMultipart.list_parts = list_parts  # type: ignore[method-assign, assignment]
     S3Backend.is_truncated = is_truncated  # type: ignore[method-assign, assignment]
+
+
+def _know_ended_uploads() -> None:
+    """Answer 404 NoSuchUpload to a part, a copy and a completion of an upload that is over.
+
+    moto: fails, which is 500: for a client, something to repeat.
+    """
+
+    def missing(_: MultipartDict, upload_id: str) -> NoReturn:
+        raise NoSuchUpload(upload_id)
+
+    MultipartDict.__missing__ = missing  # type: ignore[attr-defined]
 
 
 _upload_part_copy = S3Backend.upload_part_copy

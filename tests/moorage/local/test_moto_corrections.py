@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.s3.exceptions import NoSuchUpload
 from moto.s3.models import FakeKey, S3Backend
 
 from chalicelib.digest import Digest
@@ -118,6 +119,25 @@ def test_a_part_is_copied_without_reading_the_whole_object() -> None:
     unreadable = FakeKey.value.getter(mock.Mock(side_effect=AssertionError("the whole object")))  # type: ignore[attr-defined]
     with mock.patch.object(FakeKey, "value", unreadable):
         assert copied(1, 100, 199) == data[100:200]
+
+
+def test_an_upload_that_is_over_takes_nothing_more() -> None:
+    """Each is 404 NoSuchUpload, as S3 has it, and nothing that a client repeats."""
+    correct_moto()
+    moto: Any = S3Backend("us-east-1", "0" * 12)
+    name = uuid.uuid4().hex
+    moto.create_bucket(name, "us-east-1")
+    moto.put_object(name, "k", b"bytes")
+    opened = moto.create_multipart_upload(name, "over", {}, "STANDARD", [], None, "", None)
+    moto.abort_multipart_upload(name, opened.id)
+    for late in (
+        lambda: moto.upload_part(name, opened.id, 1, b"late"),
+        lambda: moto.upload_part_copy(name, opened.id, 1, name, "k", None, 0, 3),
+        lambda: moto.complete_multipart_upload(name, opened.id, []),
+        lambda: moto.abort_multipart_upload(name, opened.id),
+    ):
+        with pytest.raises(NoSuchUpload):
+            late()
 
 
 def test_a_range_is_served_without_reading_the_whole_object(strict_moto: Backend) -> None:
