@@ -101,7 +101,7 @@ class Api:
                 found = match(request.method, request.path)
                 caller = self._access_control.admit(request, found)
                 request = request._replace(caller=caller)
-                response = self._handled(found, request)
+                response = _unless_known(request, self._handled(found, request))
         except RegistryError as error:
             code = error.code.code
             response = self._challenged(error, _refusal(error, found))
@@ -159,6 +159,16 @@ def answer(
             line = line_of(tally, action=None, status=fault.status, error=_FAULT, bytes_out=sent)
             _write(line)
         return Response(fault.status, {**_VERSION, **fault.headers}, fault.body)
+
+
+def _unless_known(request: Request, response: Response) -> Response:
+    """Answer 304 instead, if the client says that it has these bytes (RFC 9110, 13.1.2)."""
+    tag, known = response.headers.get("ETag"), request.headers.get("if-none-match", "").strip()
+    if tag is None or not (known == "*" or str(tag) in known):
+        return response
+    # With the type: of an answer without one the gateway says application/json.
+    kept = {name: value for name, value in response.headers.items() if name != "Content-Range"}
+    return Response(304, kept)
 
 
 def _write(line: LogLine) -> None:

@@ -95,6 +95,39 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
     assert registry.ask("GET", f"{NAME}/manifests/v1").status == 404
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("{tag}", 304),
+        ("W/{tag}", 304),
+        ('"other", {tag}', 304),
+        ("*", 304),
+        ('"other"', 200),
+        ("{digest}", 200),
+        ("", 200),
+    ],
+)
+def test_what_a_client_says_that_it_has_is_not_sent(
+    registry: RegistryUnderTest, method: str, condition: str, status: int
+) -> None:
+    """A manifest by tag and digest, and a blob, whatever range is asked for beside."""
+    body = image(registry, b"layer")
+    stored = str(put(registry, "v1", body).headers["Docker-Content-Digest"])
+    layer = Digest.of(b"layer")
+    for path in ("manifests/v1", f"manifests/{stored}", f"blobs/{layer}"):
+        whole = registry.ask(method, f"{NAME}/{path}")
+        tag = str(whole.headers["ETag"])
+        asked = condition.format(tag=tag, digest=tag.strip('"'))
+        answer = registry.ask(method, f"{NAME}/{path}", if_none_match=asked)
+        assert (answer.status, answer.headers) == (status, whole.headers)
+        assert answer.body == (b"" if status == 304 else whole.body)
+        if path.startswith("blobs") and method == "GET":
+            ranged = registry.ask(method, f"{NAME}/{path}", if_none_match=asked, range="bytes=0-1")
+            assert ranged.status == (304 if status == 304 else 206)
+            assert ("Content-Range" in ranged.headers) is (status != 304)
+
+
 def test_a_push_records_its_facts(registry: RegistryUnderTest) -> None:
     """Who pushed it and when, its blobs' bytes, its type; for an index its platforms."""
     one, other = (image(registry, layer, b"shared") for layer in (b"one", b"other!"))

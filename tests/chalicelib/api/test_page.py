@@ -34,7 +34,7 @@ def test_a_file_comes_as_it_is_and_runs_nothing_else(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
     again = registry.ask("GET", path, if_none_match=str(answer.headers["ETag"]))
-    assert (again.status, again.body) == (304, b"")
+    assert (again.status, again.body, again.headers) == (304, b"", answer.headers)
     assert registry.ask("GET", path, if_none_match='"other"').status == 200
 
 
