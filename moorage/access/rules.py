@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chalicelib.rules.document import Rules, StoredRules, parse_rules
 from chalicelib.rules.reading import RulesInvalidError, any_matches
@@ -67,8 +68,7 @@ class RegistryRules:
 
     def section(self, name: str) -> str | None:
         """Return a section of the rules in force as `replace_section` takes it; None: no such."""
-        shown = self.show()
-        document = json.loads(shown.text) if shown is not None else {}
+        document = _document(self.show())
         return json.dumps(document[name], indent=2) if name in document else None
 
     def draft(self, name: str, text: str) -> Rules:
@@ -87,7 +87,15 @@ class RegistryRules:
             yield DynamoRulesStore(client, table)
 
 
+def _document(stored: ShownRules | StoredRules | None) -> dict[str, Any]:
+    """Return the document that is set; an empty text, which 0.1 took, is one without rules."""
+    document: dict[str, Any] = json.loads(stored.text or "{}") if stored is not None else {}
+    return document
+
+
 def _parsed(text: str) -> Rules:
+    if not text.strip():
+        raise UsageError("this is empty; a document without rules is {}")
     try:
         return parse_rules(text)
     except RulesInvalidError as error:
@@ -96,7 +104,7 @@ def _parsed(text: str) -> Rules:
 
 def _joined(before: StoredRules | None, name: str, text: str | None) -> str:
     """Return the document with another section; a file may hold the section or a document of it."""
-    document = json.loads(before.text) if before is not None else {}
+    document = _document(before)
     document.pop(name, None)
     if text is not None:
         try:

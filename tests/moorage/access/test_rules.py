@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.rules.document import StoredRules
+from chalicelib.stores.dynamodb.rules import DynamoRulesStore
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -59,7 +62,13 @@ def test_quotas_are_set_and_shown(moorage: Command, at: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("{", "can't be read as JSON"), ('{"imutable": []}', "which is none of")]
+    ("text", "said"),
+    [
+        ("{", "can't be read as JSON"),
+        ('{"imutable": []}', "which is none of"),
+        ("", "this is empty"),
+        ("\n", "this is empty"),
+    ],
 )
 def test_what_is_no_rule_is_not_set(
     moorage: Command, at: str, tmp_path: Path, text: str, said: str
@@ -70,3 +79,16 @@ def test_what_is_no_rule_is_not_set(
     refused = moorage(f"rules set {file} {at}")
     assert (refused.status, said in refused.err) == (2, True)
     assert "has no rules" in moorage(f"rules show {at}").err
+
+
+def test_an_empty_document_that_is_set_has_no_section(
+    moorage: Command, backend: Backend, at: str, tmp_path: Path
+) -> None:
+    """0.1 took an empty file. What is set now begins with {}."""
+    store = DynamoRulesStore(backend.dynamodb(), backend.registry_table)
+    store.replace(None, StoredRules(1, "", 0, "somebody"))
+    assert "no rules of retention" in moorage(f"retention get {at}").err
+    file = tmp_path / "rules.json"
+    file.write_text("{}")
+    assert moorage(f"rules set {file} {at}").status == 0
+    assert moorage(f"rules show {at}").out == "{}\n"
