@@ -14,7 +14,7 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command, Group
-from moorage.cli.options import DURATION, LIFE, PATH, Decorator, option
+from moorage.cli.options import DURATION, LIFE, PATH, Decorator, option, read_text
 from moorage.cli.registry import at_access, at_rules, endpoint
 
 if TYPE_CHECKING:
@@ -246,7 +246,5 @@ def _rules_show(registry: "RegistryRules") -> None:
 @at_rules
 def _rules_set(registry: "RegistryRules", file: "Path", *, check: bool) -> None:
     """Replace the rules in force; each version is kept."""
-    with click.open_file(str(file), encoding="utf-8") as opened:
-        text = opened.read()
-    for line in registry.replace(text, check=check):
+    for line in registry.replace(read_text(file), check=check):
         output.say(line)

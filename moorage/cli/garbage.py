@@ -9,7 +9,7 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Command
-from moorage.cli.options import DURATION, PATH, option
+from moorage.cli.options import DURATION, PATH, option, read_text
 from moorage.cli.registry import at_data
 
 
@@ -40,8 +40,7 @@ def collect(*, dry_run: bool, only: Path | None, as_json: bool, **where: Any) ->
         return 0
     wanted = None
     if only is not None:
-        with click.open_file(str(only), encoding="utf-8") as opened:
-            wanted = read(opened.read())
+        wanted = read(read_text(only))
     with output.progress("looking at what nothing needs") as tell:
         report = registry.collect(tell, wanted)
     if as_json:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from moorage.common.errors import UsageError
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What click.option returns."""
 
@@ -120,6 +122,16 @@ def _host(text: str) -> str:
         raise ValueError(
             f"{text!r} is no name of a host: write it as host.docker.internal, or * for any"
         ) from None
+
+
+def read_text(file: Path) -> str:
+    """Return what a file holds, or standard input for `-`; raises UsageError, OSError."""
+    with click.open_file(str(file), encoding="utf-8-sig") as opened:  # a BOM is no part of it
+        try:
+            text: str = opened.read()
+        except UnicodeDecodeError:
+            raise UsageError(f"{file} is not UTF-8: save it as UTF-8 text") from None
+    return text
 
 
 PATH = click.Path(path_type=Path, readable=False)  # who opens it says what is wrong

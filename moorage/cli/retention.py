@@ -8,7 +8,7 @@ import click
 
 from moorage.cli import output
 from moorage.cli.command import Group
-from moorage.cli.options import DURATION, PATH, option
+from moorage.cli.options import DURATION, PATH, option, read_text
 from moorage.cli.registry import at_rules, at_sources
 from moorage.common.errors import UsageError
 
@@ -51,7 +51,7 @@ def _set(rules: "RegistryRules", file: "Path | None", *, none: bool, check: bool
     """
     if none == (file is not None):
         raise UsageError("give a FILE with rules, or --none")
-    text = None if file is None else _read(file)
+    text = None if file is None else read_text(file)
     for line in rules.replace_section("retention", text, check=check):
         output.say(line)
 
@@ -78,18 +78,12 @@ def _preview(  # noqa: PLR0913 - what is looked at, and how it is shown
     """
     from moorage.retention.preview import RetentionRules
 
-    draft = None if file is None else _read(file)
+    draft = None if file is None else read_text(file)
     with output.progress("judging"):
         forecast = RetentionRules(rules, bucket).forecast(repository, draft, every=every)
     output.show(forecast.listing, as_json=as_json, empty="nothing goes")
     for line in forecast.said:
         output.say(line)
-
-
-def _read(file: "Path") -> str:
-    with click.open_file(str(file), encoding="utf-8") as opened:
-        text: str = opened.read()
-    return text
 
 
 @retention.command("protect")
@@ -139,7 +133,7 @@ def _protect(  # noqa: PLR0913 - what a source is
     if origin == "ecs":
         where = Where(origin, clusters=clusters, region=region, profile=profile)
     else:
-        where = Where(origin, _read(file))
+        where = Where(origin, read_text(file))
     messages = sources.protect(
         source, where, ttl=ttl, registries=registries, may_be_empty=may_be_empty
     )

@@ -7,7 +7,7 @@ Source: Kubernetes API reference, PodSpec and PodStatus.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from moorage.common.errors import UsageError
@@ -22,11 +22,18 @@ _SPECS = (
     ("spec", "jobTemplate", "spec", "template", "spec"),
 )
 _SHA = "sha256:"
+_WANTED = "what `kubectl get pods -A -o json` prints"
 
 
-def running(text: str) -> Iterator[Running]:
+def running(text: str) -> Sequence[Running]:
     """Read the images of pods, and of what makes pods; raises UsageError."""
-    document = _document(text)
+    try:
+        return [*_of_document(_document(text))]
+    except (AttributeError, LookupError, TypeError):
+        raise _other_json() from None
+
+
+def _of_document(document: Mapping[str, Any]) -> Iterator[Running]:
     for item in document.get("items", [document]):
         metadata = item.get("metadata") or {}
         kind, name = str(item.get("kind") or "Pod").lower(), metadata.get("name", "")
@@ -51,7 +58,7 @@ def _of_pod(spec: Mapping[str, Any], status: Mapping[str, Any], by: str) -> Iter
         yield from _of_container("", state, by)
     for volume in spec.get("volumes") or []:
         if image := (volume.get("image") or {}).get("reference"):
-            yield Running(image, by)
+            yield Running(str(image), by)
 
 
 def _of_container(image: str, state: Mapping[str, Any], by: str) -> Iterator[Running]:
@@ -68,18 +75,21 @@ def _of_container(image: str, state: Mapping[str, Any], by: str) -> Iterator[Run
 
 
 def _document(text: str) -> dict[str, Any]:
-    wanted = "what `kubectl get pods -A -o json` prints"
     if not text.strip():
-        raise UsageError(f"there is nothing to read, in place of {wanted}: did kubectl fail?")
+        raise UsageError(f"there is nothing to read, in place of {_WANTED}: did kubectl fail?")
     try:
         document: Any = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"{wanted} is wanted: this can't be read as JSON: {error}") from None
+        raise UsageError(f"{_WANTED} is wanted: this can't be read as JSON: {error}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{wanted} is wanted: this is other JSON")
+        raise _other_json()
     items = document.get("items", [])
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UsageError(f"{wanted} is wanted: this is other JSON")
+        raise _other_json()
     if (document.get("metadata") or {}).get("continue"):
         raise UsageError("the list is cut: let kubectl print all of it, without a limit")
     return dict(document)
+
+
+def _other_json() -> UsageError:
+    return UsageError(f"{_WANTED} is wanted: this is other JSON")

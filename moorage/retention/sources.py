@@ -250,7 +250,7 @@ class _Resolver:
         for tag, row in rows.items():
             found.digests.setdefault(row.digest, said(tags[tag]))
         found.said += [
-            f"{repository}:{tag} runs ({said(by)}), and there is no such tag: push it again"
+            f"{_runs(f'{repository}:{tag}', said(by))}, and there is no such tag: push it again"
             for tag, by in uses.tags.items()
             if tag not in rows
         ]
@@ -297,9 +297,13 @@ class _Resolver:
         return [each.digest for each in parse_manifest(body, index.media_type).manifests]
 
 
+def _runs(place: str, by: str) -> str:
+    return f"{place} runs ({by})" if by else f"{place} runs"
+
+
 def _gone(place: str, manifest: Manifest | None, by: str) -> Iterator[str]:
     """Say of what runs and can't be pulled how to bring it back."""
-    running = f"{place} runs ({by})" if by else f"{place} runs"
+    running = _runs(place, by)
     if manifest is None or manifest.state is ManifestState.PENDING:
         yield f"{running}, and is not in the registry: push it again"
     elif manifest.state is not ManifestState.LIVE:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.cli import main as cli
+from moorage.cli.options import read_text
 from moorage.gateway import server as gateway
 from moorage.gateway.response import HeadMode
 from moorage.local import run as local
@@ -205,6 +206,27 @@ def test_what_stops_a_command_is_one_line(
     monkeypatch.setattr(local, "run", fail)
     result = moorage("local")
     assert (result.status, result.err) == (status, f"moorage local: {told}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "rules set --check",
+        "retention set --check",
+        "retention preview --rules",
+        "retention protect --from file --name x",
+        "retention protect --from k8s --name x",
+        "gc --only",
+    ],
+)
+def test_a_file_in_another_encoding_is_told(moorage: Command, tmp_path: Path, words: str) -> None:
+    """Some shells write UTF-16 by `>`. A byte order mark before UTF-8 is no fault."""
+    file = tmp_path / "given"
+    file.write_bytes("{".encode("utf-16"))
+    told = moorage(f"{words} {file} --aws-endpoint http://127.0.0.1:1")
+    assert (told.status, f"{file} is not UTF-8" in told.err) == (2, True)
+    file.write_bytes(b"\xef\xbb\xbftext")
+    assert read_text(file) == "text"
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

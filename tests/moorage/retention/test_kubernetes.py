@@ -116,6 +116,12 @@ def test_a_container_that_only_the_status_has_counts() -> None:
         ("[]", "other JSON"),
         ('{"items": 1}', "other JSON"),
         ('{"items": ["a"]}', "other JSON"),
+        ('{"metadata": [1]}', "other JSON"),
+        ('{"items": [{"metadata": [1]}]}', "other JSON"),
+        ('{"spec": {"containers": "a"}}', "other JSON"),
+        ('{"spec": {"containers": [{"image": 5}]}}', "other JSON"),
+        ('{"spec": {"containers": [{}], "volumes": [5]}}', "other JSON"),
+        ('{"spec": {"containers": [{}]}, "status": {"containerStatuses": 5}}', "other JSON"),
         ('{"items": [], "metadata": {"continue": "abc"}}', "cut"),
     ],
 )

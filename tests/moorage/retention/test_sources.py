@@ -222,7 +222,7 @@ def test_the_images_of_a_long_index_are_read_from_its_body(
 REFUSED = {
     "an empty list": (1, "", "", "nothing that runs there is in this registry"),
     "another registry's": (1, "other.example/x:1", "", "not of this registry: other.example (1)"),
-    "a tag that is not there": (1, f"{NAME}:v9", "", "there is no such tag"),
+    "a tag that is not there": (1, f"{NAME}:v9", "", f"{NAME}:v9 runs, and there is no such tag"),
     "a line without a tag": (2, f"{NAME}:v1\n{NAME}", "", "give a tag or a digest"),
     "no time at all": (2, f"{NAME}:v1", "--ttl 0", "overdue at once"),
     "no host": (2, f"{NAME}:v1", "--registry https://", "a registry is a host"),
