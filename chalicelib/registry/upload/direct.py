@@ -114,7 +114,7 @@ class DirectUploads:
         )
 
     def status(self, owner: Owner, session_id: str) -> DirectStatus:
-        """Read a session; raises UploadUnknownError."""
+        """Read a session; raises UploadUnknownError, also for a blob that was deleted since."""
         session = self._leases.find(owner, session_id, direct=True)
         if session.state is UploadState.DIRECT and not session.by_parts:
             return DirectStatus(session, self._presigned(session))
@@ -126,6 +126,8 @@ class DirectUploads:
             session = self._leases.find(owner, session_id, direct=True)
             if session.state is UploadState.DIRECT:
                 raise UploadUnknownError("the parts of this upload are gone: start a new one")
+        if session.state is UploadState.COMMITTED:
+            session = self._closing.still_live(session)
         return DirectStatus(session)
 
     def commit(

@@ -184,6 +184,18 @@ def test_direct_and_other_sessions_are_unknown_to_each_others_endpoints(
         assert (response.status, code(response)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
+def test_a_blob_that_was_deleted_after_the_commit_is_unknown(registry: RegistryUnderTest) -> None:
+    """To whoever asks for the session, or commits again: the client is to push it anew."""
+    opened = start(registry)
+    assert put(opened) == (200, "")
+    assert registry.ask("PUT", opened["at"]).status == 201
+    assert told(registry.ask("GET", opened["at"]), 200)["state"] == "committed"
+    assert registry.ask("DELETE", f"{NAME}/blobs/{DIGEST}").status == 202
+    for method in ("GET", "PUT"):
+        answer = registry.ask(method, opened["at"])
+        assert (answer.status, code(answer)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
 def test_a_cancelled_upload_is_gone_and_so_are_its_bytes(registry: RegistryUnderTest) -> None:
     """Its session is unknown, whatever is asked, and what was put is deleted."""
     opened = start(registry)
