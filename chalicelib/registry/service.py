@@ -100,12 +100,14 @@ class Limits(NamedTuple):
     commit_inline: int = COPY_WHOLE - 1
     """Above this size a commit is handed to the commit function at once.
 
-    So a request of a client never copies in parts.
+    So a request of a client never copies in parts, nor reads more back than it has time for.
     """
-    verify_inline: int = 64 * MIB
-    """The same for bytes that must be read back, which takes longer than a copy."""
-    verify_alone: int = 64 * MIB
+    verify_alone: int = COPY_WHOLE - 1
     """Up to this size a driver hashes all segments of a blob itself, and asks no worker."""
+    alone_streams: int = 8
+    """What `verify_streams` is for such a driver: nobody else reads that blob."""
+    alone_run: int = 16 * MIB
+    """What `verify_run` is for it."""
     verify_workers: int = 64
     """How many workers read segments of one blob at once."""
     verify_streams: int = 4

@@ -256,7 +256,6 @@ def _smaller(deployment: ReplayedDeployment) -> Iterator[None]:
     limits = partial(
         Limits,
         commit_inline=COMMIT_INLINE,
-        verify_inline=COMMIT_INLINE,
         verify_alone=COMMIT_INLINE,
         copy_whole=COPY_WHOLE,
         verify_workers=1,  # the replay knows one caller at a time

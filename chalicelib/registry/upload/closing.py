@@ -36,13 +36,14 @@ from chalicelib.registry.upload.chunks import Chunks, hasher_of
 from chalicelib.registry.upload.leases import Leases, freed, over
 from chalicelib.registry.upload.leftovers import Leftovers
 from chalicelib.registry.upload.runner import CommitDriver, known
+from chalicelib.registry.upload.segments import Report
 from chalicelib.registry.upload.states import Event, after
 from chalicelib.registry.upload.unbegun import UnbegunSessions
 
-_POLLS = (0.1, 0.2, 0.3, 0.5)
+_POLLS = (*repeat(0.1, 10), *repeat(0.2, 10), 0.5)
 """How long a request waits between its looks at a commit that another one drives; then the last.
 
-A look is one read, which costs less than the half second of Lambda that it may save.
+A look costs as much as ten milliseconds of Lambda, so a request looks often at first.
 """
 
 _MARGIN = 2.0
@@ -142,16 +143,17 @@ class Closing:
         except DeniedError as denied:
             raise self._leases.denied(session, denied) from None
 
-    def close(self, session: Session, closed: Session, deadline: float) -> Session:
+    def close(self, session: Session, closed: Session, report: Report, deadline: float) -> Session:
         """Seal a session that knows no lease of requests, and see it to its end.
 
-        `closed` is the session as it is to be sealed. Raises SessionMovedError where it has moved;
-        else it is as `finish`.
+        `closed` is the session as it is to be sealed, and `report` what it names. Raises
+        SessionMovedError where it has moved; else it is as `finish`.
         """
         patience, holder = self._patience(deadline), self._ports.clock.new_id()
         until = deadline + self._limits.lease_grace
         driven = self._driven(closed, replace(session, holder=holder, lease_until=until))
         written = self._ports.sessions.write(session, driven)
+        self._driver.remember(written, report)
         begun = self._begun(written, holder, patience, deadline)
         return self._finish(begun, closed.claimed_digest, patience, deadline)
 
@@ -311,8 +313,7 @@ class Closing:
 
     def _inline(self, session: Session) -> bool:
         """Whether a request drives this commit itself."""
-        most = self._limits.commit_inline if session.hashed else self._limits.verify_inline
-        return session.offset <= most
+        return session.offset <= self._limits.commit_inline
 
     def _still_running(self, session: Session) -> UploadBusyError:
         return CommitRunningError(

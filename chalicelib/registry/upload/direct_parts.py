@@ -96,7 +96,7 @@ class DirectParts:
         closed = sealed_with(session, digest, report)
         self._ports.objects.put(report_key(session.id, named(report)), report.dump())
         try:
-            return self._closing.close(session, closed, deadline)
+            return self._closing.close(session, closed, report, deadline)
         except SessionMovedError as moved:
             # Another request has closed it, or has cancelled it.
             return self._closing.finish(known(moved.current), digest, deadline)

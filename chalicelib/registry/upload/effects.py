@@ -48,12 +48,16 @@ class Effects:
         self._ports = ports
         self._limits = limits
         self._verification = Verification(ports, limits)
-        self._last_report: tuple[tuple[Digest, Algorithm], Report] | None = None
+        self._last_report: tuple[tuple[Digest | None, Algorithm], Report] | None = None
         self._by_state: dict[UploadState, Callable[[Session, float], Step]] = {
             UploadState.SEALED: self._from_sealed,
             UploadState.ASSEMBLED: self._from_assembled,
             UploadState.VERIFIED: self._copy,
         }
+
+    def remember(self, session: Session, report: Report) -> None:
+        """Take the report that a session names: its next steps need not read it."""
+        self._last_report = (session.report, session.algorithm), report
 
     def of(self, session: Session, until: float) -> Step:
         """Do the next effect of a session's commit, or as much of it as the time allows.
@@ -130,13 +134,15 @@ class Effects:
         return [by_number[part.number] for part in report.parts]
 
     def _report(self, session: Session) -> Report:
-        """Read the report that the session was sealed with, and no other one; once in a commit."""
+        """Return the report that the session was sealed with, and no other one."""
         if session.report is None:
             raise ValueError(f"session {session.id} has no report")
-        asked = (session.report, session.algorithm)
-        if self._last_report is None or self._last_report[0] != asked:
-            self._last_report = asked, self._read_report(session, session.report)
-        return self._last_report[1]
+        last = self._last_report  # another thread's commit may replace it
+        if last is None or last[0] != (session.report, session.algorithm):
+            report = self._read_report(session, session.report)
+            self.remember(session, report)
+            return report
+        return last[1]
 
     def _read_report(self, session: Session, named: Digest) -> Report:
         raw = self._ports.objects.get(report_key(session.id, named))

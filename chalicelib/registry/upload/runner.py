@@ -25,6 +25,7 @@ from chalicelib.registry.session import WORKER, Session, passed_on
 from chalicelib.registry.upload.effects import Effects
 from chalicelib.registry.upload.leases import Leases, freed
 from chalicelib.registry.upload.leftovers import Leftovers
+from chalicelib.registry.upload.segments import Report
 from chalicelib.registry.upload.states import Event, after
 
 REFUSALS = (DigestInvalidError, DirectUploadInvalidError)
@@ -57,6 +58,10 @@ class CommitDriver:
         except SessionMovedError as moved:
             return moved.current
         return self.release(self.drive(taken, until), taken)
+
+    def remember(self, session: Session, report: Report) -> None:
+        """Take the report that a session names, as its client has sent it."""
+        self._effects.remember(session, report)
 
     def take(
         self, session: Session, deadline: float = math.inf, sweep_at: float | None = None

@@ -120,7 +120,10 @@ class Verification:
     def __init__(self, ports: Ports, limits: Limits) -> None:
         self._ports = ports
         self._limits = limits
-        self._verifier = Verifier(ports, limits)
+        self._verifier = Verifier(
+            ports,
+            limits._replace(verify_streams=limits.alone_streams, verify_run=limits.alone_run),
+        )
 
     def step(self, session: Session, report: Report, until: float) -> tuple[bool, Session]:
         """Let more segments of an assembled session be hashed; none is begun after `until`.
@@ -137,7 +140,7 @@ class Verification:
         missing = [segment for segment in cut if segment.index not in held]
         stretches = [
             Stretch(staged.key, staged.etag, staged.size, digest, some)
-            for some in self._divided(missing)
+            for some in self._divided(missing, staged.size)
         ]
         found = self._found(stretches, until)
         if found.wrong:
@@ -151,11 +154,16 @@ class Verification:
         done = len(held) == len(cut)
         return done, replace(session, verified_segments=None if done else as_bits(held))
 
-    def _divided(self, missing: Sequence[Segment]) -> Iterator[tuple[Segment, ...]]:
-        """Divide segments among workers: each gets some that follow one another."""
+    def _divided(self, missing: Sequence[Segment], size: int) -> Iterator[tuple[Segment, ...]]:
+        """Divide segments among workers: each gets some that follow one another.
+
+        A driver gets all of them where it asks no worker, for a blob of this size.
+        """
         limits, sizes = self._limits, [segment.size for segment in missing]
         share = -(-sum(sizes) // limits.verify_workers)
         share = min(max(share, limits.verify_least), limits.verify_most)
+        if size <= limits.verify_alone:
+            share = size
         begins = accumulate(sizes, initial=0)
         for _, some in groupby(zip(missing, begins, strict=False), lambda each: each[1] // share):
             yield tuple(segment for segment, _ in some)

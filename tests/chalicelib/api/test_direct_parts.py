@@ -63,14 +63,14 @@ def test_parts_are_published_without_a_copy(
     assert committed.headers["Location"] == f"/v2/{NAME}/blobs/{blob.digest}"
     assert committed.headers["Docker-Content-Digest"] == str(blob.digest)
     # The registry signs for the parts, and the client sends them. They are read in one request;
-    # the report is put, read once, and deleted.
+    # the report is put and deleted: who has it from the client does not read it.
     assert dict(calls.operations("s3")) == {
         "CreateMultipartUpload": 1,
         "UploadPart": 2,
         "PutObject": 1,
         "ListParts": 1,
         "CompleteMultipartUpload": 1,
-        "GetObject": 2,
+        "GetObject": 1,
         "DeleteObjects": 1,
     }
     assert dict(calls.operations("dynamodb")) == {

@@ -156,7 +156,7 @@ def test_a_long_commit_redirects_to_itself_at_most_eight_times(
     strict_moto: Backend,
 ) -> None:
     """Then it is 503, and a worker that finishes meanwhile ends it."""
-    registry = registry_over(strict_moto.fresh(), Limits(verify_inline=10))
+    registry = registry_over(strict_moto.fresh(), Limits(commit_inline=10))
     at = put_by_edge(registry, ContentType="application/octet-stream")
     target = f"{at}?commit&digest={DIGEST}"
     for hop in range(1, 9):

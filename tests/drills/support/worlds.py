@@ -68,6 +68,8 @@ SMALL = Limits(
     drive_step=10.0,
     drive_piece=PART,
     verify_alone=100,
+    alone_streams=4,
+    alone_run=1,
     verify_workers=3,
     verify_streams=1,
     verify_run=1,
@@ -77,7 +79,7 @@ SMALL = Limits(
     worker_start=20.0,
     assembling=60.0,
 )
-BY_WORKER = SMALL._replace(commit_inline=4, verify_inline=4, commit_wait=15.0)
+BY_WORKER = SMALL._replace(commit_inline=4, commit_wait=15.0)
 """Every commit but the smallest is a worker's."""
 _START = 1_764_000_000.0
 _TABLE = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")

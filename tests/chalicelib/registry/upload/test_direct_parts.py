@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chalicelib.api.messages import Response
 
 LIMITS = Limits(part_minimum=64)
-BY_WORKER = LIMITS._replace(verify_inline=4)
+BY_WORKER = LIMITS._replace(commit_inline=4)
 BYTES = bytes(range(256)) * 2
 BLOB = parted(BYTES, 128, 128, 64)
 """Four parts of 128, 128, 64 and 192 bytes."""
@@ -324,6 +324,30 @@ def test_the_first_commit_counts(asked: Asked) -> None:
     worked(asked, session)
     assert asked.commit(session, OTHER.report).status == 201
     assert asked.commit(session, OTHER.report, OTHER.digest).status == 400
+
+
+@pytest.mark.parametrize("asked", [LIMITS, BY_WORKER], indirect=True)
+def test_uploads_at_once_are_each_compared_with_its_own_report(asked: Asked) -> None:
+    """A driver may have had the report of the other one since it read its own."""
+    first, other = (asked.put(asked.opened(), blob) for blob in (BLOB, OTHER))
+    complete, driven = asked.memory.objects.complete_multipart, [first, other]
+
+    def meanwhile(*what: Any) -> str:  # noqa: ANN401 - as the port's
+        etag = complete(*what)
+        if driven:
+            commit_other()
+        return etag
+
+    def commit_other() -> None:
+        driven.clear()
+        asked.commit(other, OTHER.report, OTHER.digest)
+        worked(asked, other)
+
+    with mock.patch.object(asked.memory.objects, "complete_multipart", meanwhile):
+        asked.commit(first)
+        worked(asked, first)
+    assert asked.pulled() in {200, 307}
+    assert asked.pulled(OTHER.digest) in {200, 307}
 
 
 @by_worker

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.session import Session
 
 LIMITS = Limits(part_minimum=8, drive_piece=8)
-BY_WORKER = LIMITS._replace(commit_inline=4, verify_inline=4)
+BY_WORKER = LIMITS._replace(commit_inline=4)
 SHA512 = Digest.of(BYTES, Algorithm.SHA512)
 
 

@@ -23,7 +23,8 @@ from chalicelib.registry.session import LAST_PART, UploadState
 from tests.chalicelib.registry.sessions import BYTES, NAME, OWNER, append, commit, named, opened
 from tests.support.registries import MemoryRegistry, registry_in_memory
 
-LIMITS = Limits(part_minimum=8, verify_inline=20)
+LIMITS = Limits(part_minimum=8)
+BY_WORKER = LIMITS._replace(commit_inline=20)
 
 
 @pytest.fixture
@@ -95,10 +96,9 @@ def test_a_chunk_past_the_last_part_is_refused_and_the_session_can_be_closed(
     assert (done.state, done.tail_part) == (UploadState.COMMITTED, LAST_PART)
 
 
-def test_a_put_whose_session_is_cancelled_under_another_claim_is_404(
-    memory: MemoryRegistry,
-) -> None:
+def test_a_put_whose_session_is_cancelled_under_another_claim_is_404() -> None:
     """The client is not told to wait for a commit that can't come any more."""
+    memory = registry_in_memory(BY_WORKER)
     right, wrong = (Digest.of(data, Algorithm.SHA512) for data in (BYTES, b"other"))
     session = opened(memory, BYTES[:16], BYTES[16:])
 
@@ -140,14 +140,13 @@ def test_a_commit_is_not_answered_again_once_its_blob_was_deleted(
 
 
 @pytest.mark.parametrize("size", [20, 21])
-def test_bytes_that_must_be_read_back_are_left_to_a_worker(
-    memory: MemoryRegistry, size: int
-) -> None:
-    """A request reads no more than `verify_inline` bytes to compare them with a sha512 digest."""
+def test_bytes_that_must_be_read_back_are_left_to_a_worker(size: int) -> None:
+    """A request reads no more than `commit_inline` bytes to compare them with a sha512 digest."""
+    memory = registry_in_memory(BY_WORKER)
     content = BYTES[:size]
     session = opened(memory, content[:16], content[16:])
     claim = Digest.of(content, Algorithm.SHA512)
-    if size <= LIMITS.verify_inline:
+    if size <= BY_WORKER.commit_inline:
         assert commit(memory, session, claim).state is UploadState.COMMITTED
         assert memory.workers.asked == []
         return

@@ -174,10 +174,15 @@ def test_segments_are_divided_by_their_bytes(
 
 
 def test_a_small_upload_calls_no_worker() -> None:
-    """Its driver hashes it itself."""
-    world = World(LIMITS._replace(verify_alone=sum(SIZES)))
-    assert world.step() == (True, set())
+    """Its driver hashes it itself, by the requests of a driver that is alone."""
+    alone = LIMITS._replace(verify_alone=sum(SIZES), alone_streams=4, alone_run=2 * PART)
+    world = World(alone)
+    read = world.objects.read
+    with mock.patch.object(world.objects, "read", side_effect=read) as reading:
+        assert world.step() == (True, set())
     assert world.workers.asked == []
+    spans = {(call.kwargs["first"], call.kwargs["last"]) for call in reading.call_args_list}
+    assert spans == {(0, 191), (192, 319), (320, 447), (448, 580)}
 
 
 def test_a_step_continues_with_the_saved_set(world: World) -> None:
