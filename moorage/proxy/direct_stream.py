@@ -1,6 +1,6 @@
 """A blob larger than a chunk: it goes to S3 in parts, several in parallel, while its bytes come.
 
-A blob that is shorter than the first part waits for its digest, and is one PUT. Bytes are hashed
+A blob that is no larger than a few parts waits for its digest, and is one PUT. Bytes are hashed
 once, and held until S3 has them. This module must never hold more than its share of the memory,
 commit bytes that have another digest, nor use a part's number for other bytes.
 """
@@ -26,7 +26,7 @@ from moorage.common.memory import MemoryShare
 from moorage.common.patience import UpstreamResponse
 
 # URLs of so many parts are asked for at once: a slow client would let more of them expire.
-_AHEAD: Final = 7
+_AHEAD: Final = 15
 
 
 class OtherDigestError(Exception):
@@ -43,10 +43,10 @@ class PartPlan:
 
     whole: int = 32 * MIB
     """A blob of this size at most waits for its digest, and is one PUT."""
-    first: int = 16 * MIB
+    first: int = 8 * MIB
     minimum: int = PART_MINIMUM
     """The smallest part, the last one excepted."""
-    parallel: int = 6
+    parallel: int = 8
     """How many parts are on their way at once, at most."""
 
     def size(self, number: int) -> int:
@@ -88,6 +88,7 @@ class DirectStream:
         self._waiting: deque[bytes] = deque()
         self._waits = 0
         self._held = 0
+        self._announced = 0
         self._parts: list[_Part] = []
         self._sending: dict[_Part, asyncio.Task[None]] = {}
         self._begun = False
@@ -116,6 +117,10 @@ class DirectStream:
         if self._begun:
             self._begin()
 
+    def announce(self, size: int) -> None:
+        """Hear how many bytes there will be, by a client's word: a large blob is begun at once."""
+        self._announced = size
+
     async def open(self) -> PartsUpload:
         """Open the session for parts, which else is opened with the first one.
 
@@ -139,7 +144,7 @@ class DirectStream:
         await self._until_sending(self._plan.parallel - 1)
         await self._make_room(len(data))
         self._take(data)
-        if self.size > self._plan.whole:
+        if max(self.size, self._announced) > self._plan.whole:
             self._begin()
 
     async def finish(self, digest: Digest, data: bytes) -> None:

@@ -32,6 +32,7 @@ class HeldUpload:
     """One request to a held session; it does what ChunkedUpload does.
 
     `offset` is where the client says that its body begins; None, at a closing PUT, is the end.
+    `length` is how many bytes it announces; None if it doesn't say.
     """
 
     def __init__(  # noqa: PLR0913 - a request to a session is all of these
@@ -41,6 +42,7 @@ class HeldUpload:
         upstream: Upstream,
         headers: CIMultiDict[str],
         offset: int | None,
+        length: int | None,
         patience: float,
     ) -> None:
         self._held = held
@@ -48,6 +50,7 @@ class HeldUpload:
         self._upstream = upstream
         self._headers = headers
         self._offset = offset
+        self._announced = session.size + (length or 0)
         self._patience = patience
         self._upload: ChunkedUpload | None = None
 
@@ -124,6 +127,7 @@ class HeldUpload:
             return False
         if stream.finished:
             raise self._unknown("the upload is being committed: repeat its PUT, or start a new one")
+        stream.announce(self._announced)
         try:
             await stream.append(bytes(chunk))
             if not lasts(self._headers, HELD_SECONDS):

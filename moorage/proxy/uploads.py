@@ -236,7 +236,8 @@ class UploadRequests:
         self, request: web.BaseRequest, held: HeldSession, offset: int | None
     ) -> HeldUpload:
         headers, patience = forwarded(request, OF_THE_BODY), self._options.patience_seconds
-        return HeldUpload(self._held, held, self._upstream, headers, offset, patience)
+        length = request.content_length
+        return HeldUpload(self._held, held, self._upstream, headers, offset, length, patience)
 
     def _upload_at(self, location: str, headers: CIMultiDict[str], offset: int) -> ChunkedUpload:
         patience = self._options.patience_seconds

@@ -306,6 +306,24 @@ def test_a_client_that_breaks_off_may_go_on(proxy: str, fake: DirectRegistry) ->
     assert fake.put_sizes == [PART] * 3
 
 
+@pytest.mark.parametrize("size", [PART + 2 * CHUNK, WHOLE, 3 * PART])
+def test_a_blob_whose_length_is_announced_is_begun_at_once(
+    proxy: str, fake: DirectRegistry, size: int
+) -> None:
+    """No byte more than the first part is waited for. In the end it may be any other length."""
+    data, at = os.urandom(size), start(proxy)
+    with connect(proxy) as raw:
+        head = f"PATCH {at} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {WHOLE + 1}\r\n\r\n"
+        raw.sendall(head.encode() + data[: PART + CHUNK])
+        until(lambda: fake.put_sizes == [PART], "the first part is stored")
+    status, answered, _ = request(proxy, "GET", at)
+    assert (status, answered["Range"]) == (204, f"0-{PART + CHUNK - 1}")
+    at = patch(proxy, answered["Location"], data[PART + CHUNK :])
+    assert close(proxy, at, data) == 201
+    assert fake.blobs == {digest_of(data): data}
+    assert not in_chunks(fake)
+
+
 def test_a_client_that_leaves_at_its_put_may_come_back(proxy: str, fake: DirectRegistry) -> None:
     """Its blob is committed then, if it wasn't before."""
     data = os.urandom(3 * PART)
@@ -458,8 +476,8 @@ def test_what_all_uploads_hold_is_bounded(fake: DirectRegistry, room: int) -> No
 
 def test_the_urls_of_parts_are_asked_for_in_batches(proxy: str, fake: DirectRegistry) -> None:
     """Not one by one; the last part's size is known last."""
-    assert push(proxy, os.urandom(7 * PART + 1)) == 201
-    assert fake.sent.batches == [8, 1]
+    assert push(proxy, os.urandom(15 * PART + 1)) == 201
+    assert fake.sent.batches == [16, 1]
 
 
 def test_what_the_storage_refuses_later_is_502_and_the_session_stays(
