@@ -17,12 +17,13 @@ from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests.emulators.backends import Backend, moto_backend
 from tests.policies.aws_calls import Watch
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from tests.emulators.backends import Backend
 
 pytest_plugins = ["tests.support.package_fixtures"]
 
@@ -108,8 +109,11 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def strict_moto() -> Iterator[Backend]:
-    """moto, made to refuse what S3 refuses."""
-    with moto_backend() as backend:
+    """Moto in this process, made to refuse what S3 refuses."""
+    # moto takes a second, which whoever only hands out the tests need not take.
+    from tests.emulators.moto_here import moto_here  # noqa: PLC0415 - as said
+
+    with moto_here() as backend:
         yield backend
 
 

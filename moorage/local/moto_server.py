@@ -60,7 +60,7 @@ class KeepAliveHandler(MotoRequestHandler):
         if not _HOSTS.admits(environ.get("HTTP_HOST", "")):
             self._answer("403 Forbidden", [("Content-Type", "text/plain")], b"no host of mine")
             return
-        status, headers, content = _call(self.server.app, environ)
+        status, headers, content = call(self.server.app, environ)
         self._answer(status, headers, content)
 
     def handle_expect_100(self) -> bool:
@@ -169,7 +169,8 @@ class _Answer:
         self.status, self.headers = status, headers
 
 
-def _call(application: Application, environ: Environ) -> tuple[str, list[tuple[str, str]], bytes]:
+def call(application: Application, environ: Environ) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Return an application's status, headers and whole body; 500 where it raises."""
     answer = _Answer()
     try:
         content = b"".join(application(environ, answer.start))

@@ -1,7 +1,8 @@
-"""S3 and DynamoDB for tests: moto (strict or as it is) and MiniStack, each in a child process.
+"""S3 and DynamoDB for tests: moto (strict or as it is) and MiniStack, started for a session.
 
-A process is worth sharing for a session; names are not: take `backend.fresh()` for each use. It
-must never listen on anything but loopback.
+Each is a child process here; tests.emulators.moto_here has moto in this one. An emulator is worth
+sharing for a session; names are not: take `backend.fresh()` for each use. It must never listen on
+anything but loopback.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def moto_backend(*, strict: bool = True, copy_limit: int | None = None) -> Itera
     moto, url = local_backend.start_moto(_plain_environment(), command=command)
     try:
         children.wait_until_answers(moto, url, statuses=_ANY_ANSWER)
-        yield _backend("strict-moto" if strict else "moto", url, moto.pid)
+        yield backend_at("strict-moto" if strict else "moto", url, moto.pid)
     finally:
         moto.stop()
 
@@ -131,7 +132,7 @@ def ministack_backend(*more: str) -> Iterator[Backend]:
         child = children.start("ministack", _MINISTACK, environment)
         try:
             children.wait_until_answers(child, f"{url}/_ministack/ready", statuses=_READY)
-            yield _backend("ministack", url, child.pid)
+            yield backend_at("ministack", url, child.pid)
         finally:
             child.stop()
 
@@ -163,7 +164,8 @@ def _plain_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
 
 
-def _backend(name: str, url: str, pid: int) -> Backend:
+def backend_at(name: str, url: str, pid: int) -> Backend:
+    """Return an open registry's backend on an emulator that listens at a URL."""
     environment = local_backend.aws_environment({}, url, emulated=True)
     environment["MOORAGE_AUTH"] = "off"
     return _with_data(Backend(name, url, "", "", "", "", pid, environment))

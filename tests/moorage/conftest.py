@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.common import chunked_upload, patience
-from tests.emulators.backends import Backend, moto_backend
 from tests.support.moorage_command import Command, forget_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.emulators.backends import Backend
+
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Backend]:
-    """One moto for all."""
-    with moto_backend(strict=False) as started:
+    """One moto for all, in this process: it has an account of its own beside strict moto's."""
+    # moto takes a second, which whoever only hands out the tests need not take.
+    from tests.emulators.moto_here import moto_here  # noqa: PLC0415 - as said
+
+    with moto_here(strict=False, account="111111111111") as started:
         yield started
 
 

@@ -17,10 +17,11 @@ from unittest import mock
 from urllib.parse import unquote
 
 from chalicelib.registry.outcomes import Part
-from tests.drills.support.moto import URL, Wire, as_bytes
+from tests.drills.support.moto import URL, Wire
 from tests.emulators.backends import ministack_variables
 from tests.emulators.lost_answers import aws_answer
 from tests.emulators.ministack_server import application
+from tests.emulators.moto_here import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,28 +8,16 @@ part.
 
 from __future__ import annotations
 
-import io
 import pickle
-import sys
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 import boto3
 import moto.s3.models as moto_s3
 from botocore.config import Config
-from botocore.exceptions import ClientError
-from moto.core.base_backend import BackendDict
-from moto.core.model_instances import reset_model_data
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.core.request import environ_key_for_header
 from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.responses import DynamoHandler
-from moto.moto_server.werkzeug_app import (
-    BackendRequest,
-    DomainDispatcherApplication,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.test import run_wsgi_app
 
@@ -38,10 +26,11 @@ from moorage.common.data import REGION
 from moorage.local.moto_corrections import correct_moto
 from tests.emulators import s3_refusals
 from tests.emulators.lost_answers import aws_answer
+from tests.emulators.moto_here import dynamodb_answer, environ_of
 from tests.emulators.strict_moto import StrictMoto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from botocore.awsrequest import AWSResponse
     from moto.dynamodb.models import DynamoDBBackend
@@ -53,16 +42,8 @@ if TYPE_CHECKING:
     from chalicelib.stores.dynamodb.codec import Item
 
 URL = "http://127.0.0.1"
-_SERVER = {
-    "SCRIPT_NAME": "",
-    "SERVER_NAME": "127.0.0.1",
-    "SERVER_PORT": "80",
-    "SERVER_PROTOCOL": "HTTP/1.1",
-    "HTTP_HOST": "127.0.0.1",
-    "wsgi.url_scheme": "http",
-    "wsgi.errors": sys.stderr,
-}
-"""What is the same in the WSGI environment of every request."""
+ACCOUNT = "222222222222"
+"""The drills' own: moto holds other tests' data beside."""
 
 
 class Wire(ABC):
@@ -131,29 +112,30 @@ class MotoWire(Wire):
 
     def __init__(self, part_minimum: int) -> None:
         super().__init__()
-        moto_s3.S3_UPLOAD_PART_MIN_SIZE = part_minimum  # type: ignore[attr-defined]
-        s3_refusals._RANGE_COPY_MINIMUM = part_minimum  # noqa: SLF001 - no copy here has 5 MiB
+        self._part_minimum = part_minimum
         correct_moto()
         self._application = StrictMoto(DomainDispatcherApplication(create_backend_app))
 
     def forget(self) -> None:
         """See Wire."""
-        BackendDict.reset()
-        reset_model_data()
-        s3_backends.bucket_accounts.clear()
+        for service in (s3_backends, dynamodb_backends):
+            service.pop(ACCOUNT, None)
+        for bucket in _buckets():
+            del s3_backends.bucket_accounts[bucket]
 
     def keep(self) -> bytes:
         """See Wire."""
         held = [vars(backend) for backend in _backends()]
-        return pickle.dumps((held, s3_backends.bucket_accounts), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((held, _buckets()), pickle.HIGHEST_PROTOCOL)
 
     def become(self, kept: bytes) -> None:
         """See Wire."""
-        held, accounts = pickle.loads(kept)  # noqa: S301 - this process's own
+        self.forget()
+        held, buckets = pickle.loads(kept)  # noqa: S301 - this process's own
         for backend, attributes in zip(_backends(), held, strict=True):
             vars(backend).clear()
             vars(backend).update(attributes)
-        s3_backends.bucket_accounts = accounts
+        s3_backends.bucket_accounts.update(buckets)
 
     def items(self, table: str) -> Iterator[Item]:
         """See Wire."""
@@ -179,42 +161,35 @@ class MotoWire(Wire):
 
     def ask(self, request: Any) -> AWSResponse:  # noqa: ANN401 - likewise
         """See Wire."""
-        body = request.body or b""
-        body = as_bytes(body.read() if hasattr(body, "read") else body)
-        headers = request.headers.items()
-        path, _, query = request.url.removeprefix(URL).partition("?")
-        environ: dict[str, Any] = {
-            **_SERVER,
-            **{environ_key_for_header(name): _text(value) for name, value in headers},
-            "REQUEST_METHOD": request.method,
-            "RAW_URI": request.url.removeprefix(URL),
-            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-            "QUERY_STRING": query,
-            "CONTENT_LENGTH": str(len(body)),
-            "wsgi.input": io.BytesIO(body),
-        }
+        environ = {**environ_of(request), "HTTP_X_MOTO_ACCOUNT_ID": ACCOUNT}
         if "HTTP_X_AMZ_TARGET" in environ:
-            status, answered, text = _dynamodb(environ)
-            return aws_answer(request.url, status, as_bytes(text), answered)
-        chunks, line, fields = run_wsgi_app(self._application, environ)
+            status, answered, text = dynamodb_answer(environ)
+            return aws_answer(request.url, status, text, answered)
+        with _parts_of(self._part_minimum):
+            chunks, line, fields = run_wsgi_app(self._application, environ)
         return aws_answer(request.url, int(line.partition(" ")[0]), b"".join(chunks), dict(fields))
 
 
-def _dynamodb(environ: dict[str, Any]) -> tuple[int, Mapping[str, str], str]:
-    """Ask moto's DynamoDB as its server does, which has one path, and no use for Flask's."""
-    request = BackendRequest(environ)
+@contextmanager
+def _parts_of(minimum: int) -> Iterator[None]:
+    """Have moto take parts of so many bytes until the block ends: no copy here has 5 MiB."""
+    before = moto_s3.S3_UPLOAD_PART_MIN_SIZE, s3_refusals._RANGE_COPY_MINIMUM  # type: ignore[attr-defined]  # noqa: SLF001 - no setting does it
+    moto_s3.S3_UPLOAD_PART_MIN_SIZE = s3_refusals._RANGE_COPY_MINIMUM = minimum  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
     try:
-        answer: tuple[int, Mapping[str, str], str] = DynamoHandler.dispatch(
-            request, request.raw_url, dict(request.headers)
-        )
-    except ClientError as error:
-        return 400, {}, error.response["Error"]["Message"]
-    return answer
+        yield
+    finally:
+        moto_s3.S3_UPLOAD_PART_MIN_SIZE, s3_refusals._RANGE_COPY_MINIMUM = before  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
+
+
+def _buckets() -> dict[str, tuple[str, str]]:
+    """Return the buckets of the drills' account, as moto notes whose they are."""
+    accounts = s3_backends.bucket_accounts
+    return {name: owner for name, owner in accounts.items() if owner[1] == ACCOUNT}
 
 
 def _backends() -> tuple[S3Backend, DynamoDBBackend]:
     """Return the two that the clients speak to."""
-    s3, dynamodb = s3_backends[DEFAULT_ACCOUNT_ID], dynamodb_backends[DEFAULT_ACCOUNT_ID]
+    s3, dynamodb = s3_backends[ACCOUNT], dynamodb_backends[ACCOUNT]
     return s3["aws"], dynamodb[REGION]
 
 
@@ -226,12 +201,3 @@ def _read(value: DynamoType) -> Any:  # noqa: ANN401 - as the SDK's stubs have i
     elif value.type == "L":
         held = [_read(each) for each in held]
     return {value.type: held}
-
-
-def as_bytes(value: str | bytes) -> bytes:
-    """Return text as it is sent."""
-    return value.encode() if isinstance(value, str) else value
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
