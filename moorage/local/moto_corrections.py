@@ -8,6 +8,7 @@ import base64
 import copy
 import functools
 import hashlib
+import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from moto.core import responses
 from moto.core.common_models import BaseModel
 from moto.core.serialize import JSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
 from moto.moto_server import werkzeug_app
 from moto.s3.exceptions import NoSuchUpload, S3ClientError
@@ -27,6 +29,8 @@ from moto.s3.models import FakeKey, FakeMultipart, MultipartDict, S3Backend
 from moto.s3.responses import S3Response
 
 _PAGE = 1000
+_TEXTS = frozenset({"S", "N"})
+"""The kinds of an attribute's value that are text as they are sent."""
 
 
 def correct_moto() -> None:
@@ -42,6 +46,9 @@ def correct_moto() -> None:
     _answer_no_other_site()
     _say_of_cors_at_a_head()
     _write_one_member_of_a_value()
+    _take_texts_for_texts()
+    _measure_an_item_once()
+    _query_a_partition()
     _look_once()
 
 
@@ -279,7 +286,7 @@ def _say_of_cors_at_a_head() -> None:
     S3Response.head_object = head  # type: ignore[method-assign]
 
 
-_serialize_structure_member = JSONSerializer._serialize_structure_member  # noqa: SLF001 - likewise
+_serialize_type_structure = JSONSerializer._serialize_type_structure  # noqa: SLF001 - likewise
 
 
 def _write_one_member_of_a_value() -> None:
@@ -289,12 +296,75 @@ def _write_one_member_of_a_value() -> None:
     of the time that it takes.
     """
 
-    def member(self: JSONSerializer, written: Any, value: Any, shape: Any, key: str) -> None:  # noqa: ANN401 - likewise
-        absent = type(value) is dict and key not in value
-        if not (absent and shape.parent.name == "AttributeValue"):
-            _serialize_structure_member(self, written, value, shape, key)
+    def structure(self: JSONSerializer, written: Any, value: Any, shape: Any, key: str) -> None:  # noqa: ANN401 - likewise
+        if shape.name != "AttributeValue" or type(value) is not dict or not key:
+            _serialize_type_structure(self, written, value, shape, key)
+            return
+        member: Any = {}
+        for kind, held in value.items():
+            if type(held) is str and kind in _TEXTS:
+                member[kind] = held
+            elif kind in shape.members:
+                shape.members[kind].parent = shape
+                self._serialize_structure_member(member, value, shape.members[kind], kind)
+        self._default_serialize(written, member, shape, key)
 
-    JSONSerializer._serialize_structure_member = member  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+    JSONSerializer._serialize_type_structure = structure  # type: ignore[method-assign, assignment] # noqa: SLF001 - likewise
+
+
+_cast_value: Any = DynamoType.cast_value
+_size = DynamoType.size
+
+
+def _take_texts_for_texts() -> None:
+    """moto: asks of each value that it compares or measures which of six kinds it is."""
+
+    def cast(self: DynamoType) -> Any:  # noqa: ANN401 - moto's own
+        return self.value if self.type == "S" else _cast_value.fget(self)
+
+    def size(self: DynamoType) -> int:
+        return len(self.value.encode()) if self.type == "S" else _size(self)
+
+    DynamoType.cast_value = property(cast)  # type: ignore[assignment, method-assign]
+    DynamoType.size = size  # type: ignore[method-assign]
+
+
+def _measure_an_item_once() -> None:
+    """moto: measures an item anew for each attribute that it takes, the square of their number."""
+
+    def filled(
+        self: Item, hash_key: DynamoType, range_key: DynamoType | None, attrs: dict[str, Any]
+    ) -> None:
+        self.hash_key, self.range_key = hash_key, range_key
+        self.attrs = LimitedSizeDict()
+        typed = [(name, DynamoType(each)) for name, each in attrs.items()]
+        dict.update(self.attrs, typed[:-1])
+        for name, each in typed[-1:]:
+            self.attrs[name] = each  # this one measures them all
+
+    Item.__init__ = filled  # type: ignore[method-assign]
+
+
+_query = Table.query
+_INDEX = list(inspect.signature(Table.query).parameters).index("index_name") - 2
+"""The place of the index's name behind the hash key."""
+
+
+def _query_a_partition() -> None:
+    """moto: sorts the whole table for each query, whatever partition it is of."""
+
+    def query(self: Table, hash_key: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - moto's own
+        of_an_index = named.get("index_name", given[_INDEX] if len(given) > _INDEX else None)
+        if self.range_key_attr is None or of_an_index is not None:
+            return _query(self, hash_key, *given, **named)
+        partition = list(self.items.get(hash_key, {}).values())
+        self.all_items = lambda: partition  # type: ignore[method-assign]
+        try:
+            return _query(self, hash_key, *given, **named)
+        finally:
+            del self.all_items
+
+    Table.query = query  # type: ignore[method-assign]
 
 
 def _look_once() -> None:
