@@ -90,7 +90,11 @@ def further_than(key: str) -> Clause:
 
 def update_of(table: str, before: Session, after: Session) -> Update:
     """Return the write of what differs, under `before`'s state and fence."""
-    old, new = session_item(before), session_item(after)
+    return _update(table, before, session_item(after))
+
+
+def _update(table: str, before: Session, new: codec.Item) -> Update:
+    old = session_item(before)
     return Update(
         table,
         session_key(before.id),
@@ -183,8 +187,8 @@ class DynamoSessionStore:
             self._dynamo.write(Put(self._table, searched_key(), attributes, further_than(key)))
 
     def write(self, before: Session, after: Session) -> Session:
-        update = update_of(self._table, before, after)
-        stored = SESSION.decode(session_item(after))
+        new = session_item(after)
+        update, stored = _update(self._table, before, new), SESSION.decode(new)
         if not update.set and not update.remove:
             return stored
         try:
