@@ -64,6 +64,8 @@ class Bounds:
     seed: int = 0
     acts: str = "rba"
     """What may disturb a call, by letters of ACTS."""
+    every: int = 1
+    """Every how many preemptions and disturbances one is made."""
     every_late: int = 1
     """Every how many schedules of a late writer one is run; the first and the last always are."""
     first_loss: bool = False
@@ -108,7 +110,7 @@ def _attempts(
         late = list(_late(attempt))
         for schedule in [*late[:: bounds.every_late], late[-1]]:
             yield attempt(following(schedule))
-    yield from explore(attempt, bounds.within, bounds.acts)
+    yield from explore(attempt, bounds.within, bounds.acts, bounds.every)
     for number in range(bounds.chances):
         yield attempt(at_random(bounds.seed + number, disturb=0.1 if number % 2 else 0.0))
 

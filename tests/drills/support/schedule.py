@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import functools
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,15 +192,20 @@ def at_random(
 
 
 def explore(
-    attempt: Callable[[Chooser], list[Step]], within: Callable[[int, int], bool], acts: str = "rba"
+    attempt: Callable[[Chooser], list[Step]],
+    within: Callable[[int, int], bool],
+    acts: str = "rba",
+    every: int = 1,
 ) -> Iterator[list[Choice]]:
     """Run every schedule within bounds, one after the other; yields each as it was run.
 
     `within` says how many preemptions and disturbances one schedule may have; `acts`: the letters
-    of what may disturb a call. A schedule is a beginning that was chosen, and after it whatever
-    needs no preemption; the alternatives to that are beginnings of their own.
+    of what may disturb a call; `every`: every how many preemptions and disturbances one is made. A
+    schedule is a beginning that was chosen, and after it whatever needs no preemption; the
+    alternatives to that are beginnings of their own.
     """
     waiting: list[list[Choice]] = [[]]
+    costly = itertools.count()
     while waiting:
         beginning = waiting.pop()
         steps = attempt(following(beginning))
@@ -211,7 +217,9 @@ def explore(
                 for other in _choices(step.alive, acts):
                     costs = step.preempted_by(other), bool(other.act)
                     within_bounds = within(preempted + costs[0], disturbed + costs[1])
-                    if within_bounds and other != step.choice:
+                    if not within_bounds or other == step.choice:
+                        continue
+                    if not any(costs) or next(costly) % every == 0:
                         waiting.append([*chosen[:at], other])
             preempted += step.preempted_by(step.choice)
             disturbed += bool(step.choice.act)
