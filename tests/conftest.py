@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -17,11 +18,12 @@ from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
+from tests.emulators.backends import ministack_backend
 from tests.policies.aws_calls import Watch
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from tests.emulators.backends import Backend
 
@@ -115,6 +117,19 @@ def strict_moto() -> Iterator[Backend]:
 
     with moto_here() as backend:
         yield backend
+
+
+@pytest.fixture(scope="session")
+def start_ministack() -> Iterator[Callable[[], Backend]]:
+    """What starts MiniStack at the first call, and returns it at each."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(ministack_backend()))
+
+
+@pytest.fixture(scope="session")
+def ministack(start_ministack: Callable[[], Backend]) -> Backend:
+    """MiniStack with S3 and DynamoDB: it compares checksums, and verifies what is signed."""
+    return start_ministack()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ One process of each backend and one pair of tables serve all tests, which take f
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,14 +17,13 @@ from chalicelib.stores.dynamodb.expressions import key_attributes
 from chalicelib.stores.dynamodb.metadata import DynamoMetadataStore
 from chalicelib.stores.dynamodb.sessions import DynamoSessionStore
 from chalicelib.stores.s3.objects import S3ObjectStore, s3_config
-from tests.emulators.backends import Backend, ministack_backend
 from tests.emulators.dynamodb import MemoryTables
 from tests.emulators.lost_answers import first_answers_lost
 from tests.support.registries import REGISTRY, UPLOADS
 from tests.support.values import a_session, fresh_digest, fresh_name, push, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.model import Link, Record
     from chalicelib.registry.session import Session
     from chalicelib.stores.dynamodb.keys import Key
+    from tests.emulators.backends import Backend
 
 BACKENDS = ("moto", "ministack")
 REPEATING = {f"{name}, sent twice": name for name in BACKENDS}
@@ -137,8 +136,8 @@ def error(code: str, **response: object) -> ClientError:
 class Running:
     """The session's moto, and MiniStack, which is started when first asked for."""
 
-    def __init__(self, strict_moto: Backend, stack: ExitStack) -> None:
-        self._strict_moto, self._stack = strict_moto, stack
+    def __init__(self, strict_moto: Backend, start_ministack: Callable[[], Backend]) -> None:
+        self._strict_moto, self._start_ministack = strict_moto, start_ministack
         self._stores: dict[str, tuple[Backend, Stores]] = {}
         self._repeating: dict[str, DynamoDBClient] = {}
 
@@ -156,9 +155,7 @@ class Running:
 
     def _started(self, name: str) -> tuple[Backend, Stores]:
         if name not in self._stores:
-            backend = self._strict_moto
-            if name == "ministack":
-                backend = self._stack.enter_context(ministack_backend())
+            backend = self._start_ministack() if name == "ministack" else self._strict_moto
             self._stores[name] = backend, over_backend(backend)
         return self._stores[name]
 
@@ -195,10 +192,9 @@ def in_memory() -> Stores:
 
 
 @pytest.fixture(scope="session")
-def running(strict_moto: Backend) -> Iterator[Running]:
-    """Backends, stopped when all tests are over."""
-    with ExitStack() as stack:
-        yield Running(strict_moto, stack)
+def running(strict_moto: Backend, start_ministack: Callable[[], Backend]) -> Running:
+    """The backends that all tests share."""
+    return Running(strict_moto, start_ministack)
 
 
 @pytest.fixture(params=["memory", *BACKENDS, *REPEATING])
@@ -221,12 +217,6 @@ def dynamo(request: pytest.FixtureRequest, running: Running) -> Stores:
     stores = running.stores(request.param)
     stores.waits.clear()
     return stores
-
-
-@pytest.fixture
-def ministack(running: Running) -> Backend:
-    """MiniStack, which verifies what is signed."""
-    return running.backend("ministack")
 
 
 def signing_store(ministack: Backend) -> S3ObjectStore:

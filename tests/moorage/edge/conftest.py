@@ -10,7 +10,6 @@ import pytest
 
 from moorage.edge.origins import ApiOrigin, BucketOrigin, Origin
 from moorage.edge.server import Edge, EdgeOptions
-from tests.emulators.backends import Backend, ministack_backend
 from tests.support.edge import DISTRIBUTION, function_with, store_of
 from tests.support.servers import Recorder, run_gateway, run_server
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from moorage.edge.distribution import Distribution
     from moorage.edge.runtime import EdgeFunction
+    from tests.emulators.backends import Backend
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,6 @@ class PlayedEdge:
             each["Key"]: s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
             for each in listed
         }
-
-
-@pytest.fixture(scope="module")
-def ministack() -> Iterator[Backend]:
-    """S3 that compares checksums."""
-    with ministack_backend() as backend:
-        yield backend
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Emulators as a local registry has them: processes of their own, one without SSM."""
+"""moto as a local registry has it: a process of its own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.emulators.backends import Backend, ministack_backend, moto_backend
+from tests.emulators.backends import Backend, moto_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def ministack() -> Iterator[Backend]:
-    """One MiniStack for all: it has S3 and DynamoDB, and no SSM."""
-    with ministack_backend() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

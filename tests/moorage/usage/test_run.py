@@ -18,7 +18,6 @@ from chalicelib.stores.dynamodb.items import GARBAGE
 from chalicelib.stores.dynamodb.keys import garbage_key, manifest_key, record_key
 from moorage.usage import run
 from moorage.usage.sums import NOWHERE, Kind
-from tests.emulators.backends import ministack_backend
 from tests.support.registries import RegistryUnderTest, registry_over
 
 if TYPE_CHECKING:
@@ -186,13 +185,12 @@ def test_everything_sums_to_the_bytes_in_the_bucket(
 
 
 @pytest.mark.slow
-def test_it_sums_on_ministack_too(moorage: Command) -> None:
+def test_it_sums_on_ministack_too(moorage: Command, ministack: Backend) -> None:
     """Whose listings are its own."""
-    with ministack_backend() as backend:
-        made = Mixture(registry_over(backend, Limits(references_inline=3)))
-        fill(made)
-        find_garbage(made)
-        check(made, told(moorage, made.registry, backend.endpoint_url))
+    made = Mixture(registry_over(ministack.fresh(), Limits(references_inline=3)))
+    fill(made)
+    find_garbage(made)
+    check(made, told(moorage, made.registry, ministack.endpoint_url))
 
 
 def test_a_table_for_people_ends_with_the_sum(
