@@ -8,9 +8,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
-from moorage.common.http import last_kept_byte
+from moorage.common.http import last_kept_byte, whole_number
 from moorage.common.patience import (
     AGAIN,
     FAILURES,
@@ -32,11 +32,13 @@ class UploadRefusedError(Exception):
 def offset_of(headers: Mapping[str, str]) -> int | None:
     """Return how many bytes a session keeps, by its Location's `at`, else by its Range.
 
-    A Range of `0-0` is no byte or one; `at` tells them apart.
+    A Range of `0-0` is no byte or one; `at` tells them apart. A Location may be no URL at all: that
+    is found when a request is to go there.
     """
-    at = parse_qs(urlsplit(headers.get("Location", "")).query).get("at", [""])[-1]
-    if at.isdecimal():
-        return int(at)
+    query = headers.get("Location", "").partition("?")[2]
+    at = whole_number(parse_qs(query).get("at", [""])[-1])
+    if at is not None:
+        return at
     last = last_kept_byte(headers)
     return last + 1 if last else last
 

@@ -14,13 +14,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
 from yarl import URL
 
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.limits import MIB
+from chalicelib.strict_json import is_whole
 from moorage.common.chunked_upload import UploadRefusedError
 from moorage.common.http import http_url, is_loopback, json_object
 from moorage.common.patience import (
@@ -406,6 +407,8 @@ class PartsUpload(DirectUpload):
             }
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise NotDirectError from None
+        if not all(getattr(self.rules, field.name) > 0 for field in fields(PartRules)):
+            raise NotDirectError
         self._lock = asyncio.Lock()
         self._urls: dict[PartSize, PutTarget] = {}
 
@@ -449,8 +452,8 @@ class PartsUpload(DirectUpload):
             return to
 
     async def _ask_for(self, parts: Sequence[PartSize]) -> None:
-        place = urlsplit(self.location)
-        path = place._replace(path=f"{place.path}/parts").geturl()
+        place, mark, query = self.location.partition("?")
+        path = f"{place}/parts{mark}{query}"
         wanted = json.dumps({"parts": [part._asdict() for part in parts]}).encode()
         answer = await self._uploads.ask("POST", path, self._headers, wanted)
         if answer.status != HTTPStatus.OK:
@@ -459,8 +462,9 @@ class PartsUpload(DirectUpload):
         sizes = {part.number: part for part in parts}
         for each in given if isinstance(given, list) else []:
             to = _presigned(each)
-            if to is not None and each.get("number") in sizes:
-                self._urls[sizes[each["number"]]] = to
+            number = each.get("number") if to is not None else None
+            if to is not None and is_whole(number) and number in sizes:
+                self._urls[sizes[number]] = to
 
 
 async def _put_patiently(

@@ -20,7 +20,9 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _LONG_WORD = re.compile(r"[A-Za-z0-9+=_-]{40,}")
 # A proof of `moorage login` is a URL itself.
 _LONG_WORD_OR_URL = re.compile(r"\S{40,}")
-_KEPT = re.compile(r"(?:bytes=)?0-(\d{1,19})")
+_KEPT = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
+# int() itself refuses thousands of digits, and takes those of other scripts.
+_WHOLE = re.compile(r"[0-9]{1,19}")
 _PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -104,6 +106,11 @@ def next_page(link: str) -> str | None:
     return found[1] if found else None
 
 
+def whole_number(text: str) -> int | None:
+    """Return a whole number, 0 or more, as headers and queries have it; None of any other text."""
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
 def last_kept_byte(headers: Mapping[str, str] | Message) -> int | None:
     """Return the last byte, from 0, that an upload's Range says is kept; None if it has none.
 
@@ -114,10 +121,14 @@ def last_kept_byte(headers: Mapping[str, str] | Message) -> int | None:
 
 
 def http_url(text: str) -> SplitResult:
-    """Return the parts of an absolute http or https URL; raises ValueError."""
+    """Return the parts of an absolute http or https URL; raises ValueError.
+
+    Its host is one that can be looked up: what looks it up fails for any other with UnicodeError.
+    """
     parts = urlsplit(text)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:
+    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0 or "\\" in parts.netloc:
         raise ValueError("no URL with http or https and a host")
+    parts.hostname.encode("idna")
     return parts
 
 

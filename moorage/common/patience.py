@@ -16,6 +16,8 @@ from typing import Final, Protocol
 import aiohttp
 from multidict import CIMultiDict
 
+from moorage.common.http import whole_number
+
 FAILURES: Final = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError)
 """The errors of a request that may have been sent, and whose answer was lost."""
 AGAIN: Final = frozenset(
@@ -134,8 +136,9 @@ async def ask_patiently(  # noqa: PLR0913 - a request is five of these
 def _retry_after(answer: UpstreamResponse | None, default: float) -> float:
     """Return an answer's Retry-After in seconds; it says so many, or a date (RFC 9110, 10.2.3)."""
     named = answer.headers.get("Retry-After", "") if answer is not None else ""
-    if named.isdecimal():
-        return float(named)
+    seconds = whole_number(named)
+    if seconds is not None:
+        return float(seconds)
     try:
         return max(parsedate_to_datetime(named).timestamp() - time.time(), 0.0)
     except (ValueError, OverflowError):

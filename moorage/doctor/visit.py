@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from chalicelib.descriptor import MediaType
 from chalicelib.digest import Digest
-from moorage.common.http import HttpResponse, clean, is_loopback, origin
+from moorage.common.http import HttpResponse, clean, is_loopback, origin, whole_number
 from moorage.doctor.answers import KEEP_LOCATION, at_s3, require, require_stored
 from moorage.doctor.findings import FailedError
 from moorage.doctor.wire import BROKEN, Body, Wire, wire_of
@@ -285,4 +285,5 @@ def digest_of(data: bytes) -> str:
 
 
 def _seconds(text: str) -> float:
-    return min(float(text), _LONGEST_WAIT) if text.isdecimal() else 1.0
+    seconds = whole_number(text)
+    return 1.0 if seconds is None else min(float(seconds), _LONGEST_WAIT)

@@ -11,18 +11,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode
 
 from chalicelib.access.credentials import is_api_token
+from chalicelib.strict_json import is_whole
 from moorage.common.errors import UsageError
 from moorage.common.extras import require
 from moorage.common.http import (
     HttpResponse,
     bearer_challenge,
     host_of,
+    http_url,
     is_loopback,
     origin,
     registry_url,
+    whole_number,
 )
 from moorage.login import tools as login_tools
 from moorage.login.http import LoginError, call, require_safe
@@ -156,13 +159,21 @@ def _own_service(registry: LoginTarget, named: str | None) -> str:
     somebody else's registry, or for AWS, and could use it there.
     """
     service = registry.service
-    both_here = is_loopback(registry.url) and is_loopback(urlsplit(f"http://{service}"))
+    both_here = is_loopback(registry.url) and _is_here(service)
     if service != (named or registry.host) and not (both_here and named is None):
         raise LoginError(
             f"{registry.host} calls itself {service[:100]!r}, and a proof would be made for that:"
             " log in at that address, or, if it is behind this one, give --service"
         )
     return service
+
+
+def _is_here(service: str) -> bool:
+    """Whether a service, which may be any text, is a host that is this machine."""
+    try:
+        return is_loopback(http_url(f"http://{service}"))
+    except ValueError:
+        return False
 
 
 def _from_aws(service: str) -> str:
@@ -216,8 +227,9 @@ def _line(text: str, where: str) -> str:
 def _read(registry: LoginTarget, answer: HttpResponse, *, scoped: bool) -> ReceivedToken:
     content = answer.json()
     if answer.status == _TOO_MANY:
-        wait = answer.headers.get("Retry-After", "some")
-        raise LoginError(f"{registry.host} has refused too often: wait {wait[:10]} seconds")
+        seconds = whole_number(answer.headers.get("Retry-After", ""))
+        wait = "a while" if seconds is None else f"{seconds} seconds"
+        raise LoginError(f"{registry.host} has refused too often: wait {wait}")
     if answer.status == _UNAUTHORIZED:
         raise LoginError(
             f"{registry.host} doesn't let this identity in: ask its owner for a trust (`moorage"
@@ -230,7 +242,7 @@ def _read(registry: LoginTarget, answer: HttpResponse, *, scoped: bool) -> Recei
         raise LoginError(
             f"{registry.host} grants nothing of what --scope asks for: ask its owner for a grant"
         )
-    return ReceivedToken(token, seconds if isinstance(seconds, int) else 0)
+    return ReceivedToken(token, seconds if is_whole(seconds) else 0)
 
 
 def _challenge(answer: HttpResponse) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from chalicelib.digest import Algorithm
 from chalicelib.routes import RouteMatch
 from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError
 from moorage.common.direct_upload import DirectClient
+from moorage.common.http import whole_number
 from moorage.common.patience import AGAIN, ExhaustedError, UpstreamResponse, ask_patiently
 from moorage.proxy.body import BodyError, Chunk, StalledError, announced, chunks, drain, fill
 from moorage.proxy.held_sessions import HELD_SECONDS, HeldSession, HeldUploads
@@ -223,10 +224,11 @@ class UploadRequests:
         """
         span = announced(request)
         at = query_of(request).get("at", [""])[-1]
-        offset = span[0] if span else int(at) if at.isdecimal() else None
+        number = whole_number(at)
+        offset = span[0] if span else number
         if held is None:
             return self._upload_at(location, forwarded(request, OF_THE_BODY), offset or 0)
-        if at and not at.isdecimal():
+        if at and number is None:
             raise BodyError(f"at={at[:100]!r} is no offset: use the Location as it was given")
         if offset is None and request.method == "PATCH":
             offset = 0

@@ -113,6 +113,8 @@ class ImageTarget(Protocol):
 
 def listed(entries: Any) -> list[Descriptor]:  # noqa: ANN401 - JSON
     """Return the descriptors that JSON lists; raises ValueError for what is no list of them."""
+    if not isinstance(entries, list):
+        raise ValueError("it has no list of manifests")  # noqa: TRY004 - as of all that is read here
     try:
         read = [
             Descriptor(str(each["mediaType"]), Digest.parse(str(each["digest"])), each["size"])

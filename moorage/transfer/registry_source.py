@@ -7,6 +7,7 @@ import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 import aiohttp
 from multidict import CIMultiDict
@@ -14,7 +15,7 @@ from multidict import CIMultiDict
 from chalicelib.descriptor import INDEXES, Descriptor, MediaType
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.reference import Tag
-from moorage.common.http import clean, next_page, read_json
+from moorage.common.http import clean, json_object, next_page, read_json
 from moorage.common.patience import AGAIN, FAILURES, Patience, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import (
@@ -32,6 +33,13 @@ _DIGEST_HEADER = "Docker-Content-Digest"
 # Presigned addresses end, and storage says so in various ways.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _MOST_PAGES = 1000
+
+
+class FallbackReferrers(NamedTuple):
+    """What an index under a fallback tag lists: as descriptors, and its entries as they are."""
+
+    descriptors: list[Descriptor]
+    entries: list[dict[str, object]]
 
 
 class RegistrySource:
@@ -87,7 +95,7 @@ class RegistrySource:
                 break
             answer = await self._client.call("GET", path, {"Accept": MediaType.OCI_INDEX})
             if answer.status == HTTPStatus.NOT_FOUND:
-                return found + await fallback_referrers(self._client, digest)
+                return found + (await fallback_referrers(self._client, digest)).descriptors
             if answer.status != HTTPStatus.OK:
                 raise refusal(self._client, answer, f"to list what refers to {short(digest)}")
             found += _listed(answer.body)
@@ -123,18 +131,20 @@ def of_platform(index: ManifestContent, wanted: str) -> Descriptor:
     )
 
 
-async def fallback_referrers(client: RegistryClient, digest: Digest) -> list[Descriptor]:
-    """Return what the fallback tag of a subject lists; nothing where there is none.
+async def fallback_referrers(client: RegistryClient, digest: Digest) -> FallbackReferrers:
+    """Read what the fallback tag of a subject lists: nothing where there is none.
 
+    Raises TransferError.
     Source: OCI distribution spec, "Referrers tag schema".
     """
     path = client.path(f"manifests/{fallback_tag(digest)}")
     answer = await client.call("GET", path, {"Accept": MediaType.OCI_INDEX})
     if answer.status == HTTPStatus.NOT_FOUND:
-        return []
+        return FallbackReferrers([], [])
     if answer.status != HTTPStatus.OK:
         raise refusal(client, answer, f"to list what refers to {short(digest)}")
-    return _listed(answer.body)
+    found = _listed(answer.body)
+    return FallbackReferrers(found, json_object(answer.body)["manifests"])
 
 
 def fallback_tag(digest: Digest) -> str:

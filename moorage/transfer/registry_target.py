@@ -137,12 +137,9 @@ class RegistryTarget:
         Source: OCI distribution spec, "Pushing Manifests with Subject".
         """
         listed = await fallback_referrers(self._client, subject)
-        if manifest.digest in {each.digest for each in listed}:
+        if manifest.digest in {each.digest for each in listed.descriptors}:
             return
-        path = self._client.path(f"manifests/{fallback_tag(subject)}")
-        answer = await self._client.call("GET", path, {"Accept": MediaType.OCI_INDEX})
-        entries = json.loads(answer.body)["manifests"] if answer.status == HTTPStatus.OK else []
-        entries.append(entry_of(manifest))
+        entries = [*listed.entries, entry_of(manifest)]
         index = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": entries}
         body = json.dumps(index, separators=(",", ":")).encode()
         await self._put(fallback_tag(subject), MediaType.OCI_INDEX, body)

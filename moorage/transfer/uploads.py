@@ -12,6 +12,7 @@ from typing import Protocol
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Algorithm
 from moorage.common.chunked_upload import ChunkedUpload, UploadRefusedError, offset_of
+from moorage.common.http import whole_number
 from moorage.common.patience import FAILURES, ExhaustedError, UpstreamResponse
 from moorage.transfer.client import RegistryClient, refusal
 from moorage.transfer.content import BlobProgress, BlobReader, TransferError, pieces, short
@@ -165,8 +166,8 @@ def opened_upload(client: RegistryClient, answer: UpstreamResponse) -> OpenedUpl
     location = answer.headers.get("Location")
     if location is None:
         raise TransferError(f"{client.place.repository}: the registry opens an upload nowhere")
-    least = answer.headers.get("OCI-Chunk-Min-Length", "")
-    return OpenedUpload(location, least_chunk=int(least) if least.isdecimal() else 0)
+    least = whole_number(answer.headers.get("OCI-Chunk-Min-Length", ""))
+    return OpenedUpload(location, least_chunk=least or 0)
 
 
 class _KeepingUpstream:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import time
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from multidict import CIMultiDict
 
 from chalicelib.digest import Algorithm, Digest
@@ -17,6 +20,7 @@ from moorage.common.chunked_upload import UploadRefusedError
 from moorage.common.direct_upload import (
     DirectClient,
     NotDirectError,
+    PartRules,
     PartSize,
     PartsUpload,
     PutExhaustedError,
@@ -448,6 +452,44 @@ def test_an_answer_without_a_url_is_no_direct_upload(
     monkeypatch.setattr(FakeDirect, "_presigned", lambda *asked: {**presigned(*asked), **change})
     with pytest.raises(NotDirectError):
         with_uploads(fake, lambda uploads, _: push_whole(uploads))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, None, "x", float("inf"), "9" * 5000])
+@pytest.mark.parametrize("name", [field.name for field in fields(PartRules)])
+def test_rules_by_which_no_part_can_be_cut_are_no_direct_upload(
+    name: str, wrong: object, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks do then."""
+    described = FakeDirect._described  # noqa: SLF001 - it has no other hook
+
+    def spoiled(*asked: Any) -> web.Response:  # noqa: ANN401 - as the method takes them
+        answer = described(*asked)
+        document = json.loads(answer.body)
+        document["parts"][name] = wrong
+        place = {"Location": answer.headers["Location"]}
+        return web.json_response(document, status=answer.status, headers=place)
+
+    monkeypatch.setattr(FakeDirect, "_described", spoiled)
+    with pytest.raises(NotDirectError):
+        with_uploads(fake, lambda uploads, _: push_parts(uploads))
+
+
+@pytest.mark.parametrize("wrong", [None, "1", [], {}, 1.5, True])
+def test_a_url_for_what_is_no_part_is_none(
+    wrong: object, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is put to it."""
+    presigned = FakeDirect._presigned  # noqa: SLF001 - it has no other hook
+    monkeypatch.setattr(
+        FakeDirect, "_presigned", lambda *asked: presigned(*asked) | {"number": wrong}
+    )
+
+    async def act(uploads: DirectClient, _: Asked) -> None:
+        upload = await uploads.open_parts(NAME, Algorithm.SHA256, LOGIN)
+        with pytest.raises(PutRefusedError, match="no URL for the part"):
+            await upload.put(PartSize(1, 1), pieces(b"x"))
+
+    with_uploads(fake, act)
 
 
 def test_a_connection_that_takes_nothing_is_given_up(

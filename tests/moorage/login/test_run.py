@@ -378,6 +378,8 @@ def test_a_service_of_this_machine_or_that_is_named_gets_a_proof(
     assert "--service" in moorage(words).err
     assert "`permissions: id-token: write`" in moorage(f"{words} --service r.example.com").err
     assert "calls itself" in moorage(f"{words} --service s.example.com").err
+    registry.service = "["
+    assert "calls itself '['" in moorage(words).err
     registry.service = "127.0.0.1:8000"
     assert "calls itself" not in moorage(words).err
 
@@ -449,6 +451,25 @@ def test_any_other_answer_than_a_token_is_one_line_without_the_proof(
     assert result.err.count("\n") == 1
     assert PROOF not in result.err
     assert LONG not in result.err
+
+
+@pytest.mark.parametrize("wait", ["", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 5000])
+def test_a_wait_that_is_no_number_of_seconds_is_a_while(
+    moorage: Command, registry: LoginRegistry, wait: str
+) -> None:
+    """No text of the server's is shown in its place."""
+    registry.status, registry.headers = 429, {"Retry-After": wait}
+    assert "wait a while\n" in moorage(f"login {registry.url} --print --oidc-env PROOF").err
+
+
+@pytest.mark.parametrize("seconds", [None, True, -60, 1.5, "3600", 10**30])
+def test_a_life_that_is_no_number_of_seconds_is_not_shown(
+    moorage: Command, registry: LoginRegistry, seconds: object
+) -> None:
+    """The token is good all the same."""
+    registry.answer["expires_in"] = seconds
+    result = moorage(f"login {registry.url} --print --oidc-env PROOF")
+    assert (result.status, result.err) == (0, f"{registry.host}: a token\n")
 
 
 def test_a_url_that_programs_read_differently_is_refused() -> None:

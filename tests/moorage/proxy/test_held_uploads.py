@@ -345,6 +345,7 @@ def test_a_cancelled_upload_is_over(proxy: str, fake: FakeRegistry) -> None:
         ("PATCH", "?at=3", {"Content-Range": "0-2"}, 416),
         ("PATCH", "", {}, 416),
         ("PATCH", "?at=x", {}, 400),
+        ("PATCH", f"?at={'9' * 5000}", {}, 400),
         ("PATCH", "?at=3", {"Content-Range": "3-9"}, 400),
         ("PATCH", "?at=3", {"Content-Range": "x"}, 400),
         ("PUT", "?at=0", {}, 416),

@@ -298,15 +298,40 @@ def test_a_whole_url_as_a_location_leads_to_the_registry(proxy: str, fake: FakeR
     assert posted.status == 201
 
 
-@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/s", "https://evil.example/s", "s", "@s"])
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["http://127.0.0.1:1/s", "https://evil.example/s", "s", "@s", "http://[", "\udcff"],
+)
 def test_an_upload_is_sent_to_no_other_server(elsewhere: str) -> None:
-    """A Location that leads elsewhere ends the upload: it would get the login and the bytes."""
+    """A Location that leads elsewhere, or is no URL, ends the upload.
+
+    Whoever is there would get the login and the bytes.
+    """
     answer = web.Response(status=202, headers={"Location": elsewhere})
     with scripted(answer, kept(0)) as (url, script):
         data = bytes(2 * CHUNK)
         status, _, body = request(url, "POST", "/v2/a/blobs/uploads/?digest=sha256:0", data)
     assert (status, b"another server" in body) == (502, True)
     assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize("elsewhere", ["http://[", "\udcff", "?at=7"])
+def test_an_upload_ends_where_the_next_location_is_no_url(elsewhere: str) -> None:
+    """A chunk is accepted, and where the next one goes can't be read."""
+    answer = web.Response(status=202, headers={"Location": elsewhere})
+    with scripted(answer) as (url, _):
+        status, _, body = request(url, "PATCH", f"{SESSION}?at=0", bytes(2 * CHUNK))
+    assert (status, b"another server" in body) == (502, True)
+
+
+@pytest.mark.parametrize("status", [503, 204])
+def test_a_failure_whose_location_is_no_url_is_waited_for(status: int) -> None:
+    """The Range says where the upload goes on."""
+    odd = web.Response(status=503, headers={"Location": "http://[", "Retry-After": "0"})
+    asked = kept(0, status, Location="http://[" if status == 503 else f"{SESSION}?at={'9' * 5000}")
+    asked.headers["Range"] = "0-0"
+    with scripted(odd, asked, kept(0), kept(7, 202)) as (url, _):
+        assert request(url, "PATCH", f"{SESSION}?at=0", bytes(7))[0] == 202
 
 
 def test_an_absent_upstream_is_502() -> None:

@@ -65,6 +65,7 @@ def test_a_location_is_followed(location: str, expected: str) -> None:
     [
         *("http://storage.example.com/1", "http://127.0.0.1:9/1", "https://127.0.0.1:9/1"),
         *("ftp://r/1", "up/1", "", "https://u:p@r.example.com:444/1", "https://r/\x01", "http://["),
+        *("https://r.example.com:444\\@x/1", "https://a..b/1", "https://r/\udcff"),
     ],
 )
 def test_a_location_without_tls_is_not_followed(location: str) -> None:

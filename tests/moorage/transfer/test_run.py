@@ -11,6 +11,7 @@ import sys
 import tarfile
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -337,6 +338,46 @@ def test_referrers_come_along_in_both_directions(
     assert {digest for name, digest in run.fake.manifests if name == "back"} >= {
         each["digest"] for each in (root, signature, of_signature)
     }
+
+
+@pytest.mark.parametrize("wrong", ["{}", '""', "null", "7", "[7]", "[{}]", '[{"digest": 7}]'])
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_a_fallback_tag_of_another_form_is_an_error(command: str, wrong: str, run: Runner) -> None:
+    """It is no list of referrers, and is left as it is."""
+    run.fake.referrers_api = False
+    content = Content()
+    root = content.image(noise(100))
+    content.tag(root, "v1")
+    content.tag(content.image(noise(50, 7), subject=root))
+    source = as_folder(content, run.folder)
+    push(run, source)
+    key = ("team/app", root["digest"].replace(":", "-"))
+    body = f'{{"schemaVersion": 2, "manifests": {wrong}}}'.encode()
+    run.fake.manifests[key] = ("application/vnd.oci.image.index.v1+json", body)
+    places = (source, f"{run.host}/team/app:1")
+    if command == "pull":
+        places = (f"{run.host}/team/app:1", f"oci:{run.folder}/copy")
+    refused = run(command, *places, "--referrers", fails=True)
+    assert "a list of referrers can't be read" in refused.err
+    assert run.fake.manifests[key][1] == body
+
+
+@pytest.mark.parametrize("least", ["9" * 5000, "\u0667", "-1", "x", ""])
+def test_a_least_chunk_that_is_no_number_is_none(least: str, run: Runner) -> None:
+    """The chunks are as large as ever."""
+    content = Content()
+    content.tag(content.image(noise(100_000)), "v1")
+    source = as_folder(content, run.folder)
+    told = run.fake._told  # noqa: SLF001 - it has no other hook
+
+    def odd(*asked: Any, **headers: str) -> Any:  # noqa: ANN401 - as the method takes them
+        response = told(*asked, **headers)
+        response.headers["OCI-Chunk-Min-Length"] = least
+        return response
+
+    with mock.patch.object(run.fake, "_told", odd):
+        push(run, source, *CHUNK)
+    assert max(run.fake.chunks) == 65536
 
 
 def test_two_pulls_into_one_layout_keep_both_images(run: Runner) -> None:
