@@ -101,8 +101,11 @@ def pull(source: str, destination: str, options: TransferOptions, *, wanted: str
     """Pull an image to this machine; `wanted` is a platform. Raises CommandError."""
     there = registry_place(source, plain_http=options.plain_http)
     here = local_place(destination, DESTINATIONS)
-    if here.path == STANDARD_INPUT:
-        raise UsageError("an image is not pulled to standard output: name a file or a folder")
+    if here.path in {STANDARD_INPUT, "/dev/stdout"} or here.path.startswith("/dev/fd/"):
+        raise UsageError(
+            "an image is not pulled to standard output, because it appears only when all of it is"
+            " there: name a file or a folder, and then, for one, `docker load -i FILE`"
+        )
     of_docker = here.kind == "docker-archive"
     if of_docker and options.referrers:
         raise UsageError("a docker archive has no place for --referrers: pull to oci:")

@@ -604,7 +604,11 @@ def test_bytes_that_are_not_of_their_digest_are_refused(
         ("pull {host}/none:1 docker-daemon:x", 2, "is none of oci:PATH[:TAG], oci-archive:PATH"),
         ("pull {host}/none:1 oci:{folder}/image/index.json", 1, "is a file: name a folder"),
         ("pull {host}/none:1 oci:{folder}/image/blobs", 1, "holds something else than an OCI"),
-        ("pull {host}/x:1 docker-archive:-", 2, "is not pulled to standard output: name a file"),
+        *(
+            (f"pull {{host}}/x:1 {kind}:{path}", 2, "is not pulled to standard output, because")
+            for kind in ("docker-archive", "oci-archive", "oci")
+            for path in ("-", "/dev/stdout", "/dev/fd/1")
+        ),
         ("pull {host}/x:1 docker-archive:{folder}/a --referrers", 2, "no place for --referrers"),
         ("push docker-archive:{folder}/image {host}/x:1", 1, "/image is a folder: push it as oci:"),
         ("push docker-archive:{folder}/none {host}/x:1", 1, "can't be read: [Errno 2] No such"),
