@@ -225,7 +225,7 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
             timed(4, backend, scenario, slowed=False)
             for backend in BACKENDS
             for scenario in SCENARIOS
-            if scenario.image in (ONE_LARGE, MANY_SMALL)
+            if scenario.client == SKOPEO and scenario.image in (ONE_LARGE, MANY_SMALL)
         ),
         Part("memory", 20, lambda: Results(peaks=memory.measure(layouts))),
         Part("many clients at once", 5 + 15 * repeats, crowded),
@@ -236,7 +236,7 @@ def parts(layouts: Layouts, repeats: int) -> list[Part]:
     ]
 
 
-_ROUND = dict(zip(SCENARIOS, (16, 20, 49, 31, 44, 12), strict=True))
+_ROUND = dict(zip(SCENARIOS, (16, 36, 20, 49, 31, 20, 48, 44, 12, 45), strict=True))
 """Seconds of one round with both registries, about."""
 
 

@@ -63,11 +63,15 @@ CLIENTS: Mapping[str, tuple[Callable[..., float], Callable[..., float]]] = {
 
 SCENARIOS = (
     Scenario(workload.ONE_LARGE, SKOPEO),
+    Scenario(workload.LARGEST, SKOPEO),
     Scenario(workload.FOUR, SKOPEO),
     Scenario(workload.MANY_SMALL, SKOPEO),
     Scenario(workload.LARGEST, MOORAGE),
+    Scenario(workload.FOUR, MOORAGE),
+    Scenario(workload.MANY_SMALL, MOORAGE),
     Scenario(workload.LARGEST, ORAS),
     Scenario(workload.FOUR, CTR),
+    Scenario(workload.MANY_SMALL, ORAS),
 )
 
 
