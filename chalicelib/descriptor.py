@@ -11,8 +11,9 @@ schema 2.
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import ManifestInvalidError, quoted
 from chalicelib.reference import parse_digest
@@ -60,7 +61,7 @@ _PLATFORM = frozenset({"architecture", "os", "os.version", "os.features", "varia
 """The members that readers interpret, as the specification spells them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Descriptor:
     """What names content elsewhere: media type, digest, size in bytes."""
 
@@ -75,7 +76,7 @@ class Descriptor:
     """The manifest of the same index of which BuildKit says how it was built, or what is in it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParsedManifest:
     """What the rules need to know of a manifest."""
 

@@ -8,11 +8,12 @@ import enum
 import hashlib
 import re
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
 
 import rehashes
+
+from chalicelib.dataclass import dataclass
 
 
 class Algorithm(enum.StrEnum):
@@ -49,7 +50,7 @@ _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _HEX = re.compile(r"[a-f0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Digest:
     """`algorithm:hex`, the name of a blob's or a manifest's bytes."""
 

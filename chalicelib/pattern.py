@@ -14,9 +14,9 @@ included, and `**`, always a component of its own, for one or more components:
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from chalicelib.dataclass import dataclass
 from chalicelib.reference import MAX_NAME_LENGTH, is_name
 
 _QUOTED = 300
@@ -41,7 +41,7 @@ class _Program(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pattern:
     """A pattern of repository names, as the module's head describes it."""
 

@@ -5,8 +5,8 @@ Source: OCI distribution spec, "Pulling manifests".
 """
 
 import re
-from dataclasses import dataclass
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.errors import DigestInvalidError, NameInvalidError, TagInvalidError, quoted
 
@@ -20,7 +20,7 @@ _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(rf"[a-zA-Z0-9_][a-zA-Z0-9._-]{{0,{MAX_TAG_LENGTH - 1}}}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tag:
     """A tag that fits the grammar."""
 

@@ -14,7 +14,7 @@ decides imports decision.py.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chalicelib.access.authorization_header import Anonymous, Basic, Bearer, read_authorization
 from chalicelib.access.credentials import day_of, hash_of, is_api_token, verify
@@ -29,6 +29,7 @@ from chalicelib.access.decision import (
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.tokens import CONTINUES, Claims, TokenIssuer, Tokens, TokenUse
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import RegistryError
 
 _log = logging.getLogger("moorage.access")
@@ -37,7 +38,7 @@ _DOTS = 2
 """In every JSON web token, and in no API token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Login:
     """A principal who logged in. `until`: when the login token expires; None for an API token."""
 
@@ -45,7 +46,7 @@ class Login:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Authenticator:
     """Identifies the holders of API tokens, login tokens and bearer tokens."""
 

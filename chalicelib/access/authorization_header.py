@@ -6,9 +6,9 @@ This module must never show what a header holds, by `repr` either. Source: RFC 7
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 
 from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.dataclass import dataclass
 
 _LONGEST = 10_240
 """More characters than API Gateway lets through."""
@@ -18,12 +18,12 @@ _SCHEME = re.compile(r"[A-Za-z]{1,16}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Anonymous:
     """No credentials: no header, or `Basic Og==`, which is an empty name and password."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Basic:
     """A user name, which decides nothing, and a password: an API token or a login token."""
 
@@ -31,7 +31,7 @@ class Basic:
     password: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Bearer:
     """A bearer token."""
 

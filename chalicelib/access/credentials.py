@@ -14,11 +14,12 @@ import re
 import secrets
 import string
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from chalicelib.access.grants import Grants
 from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.dataclass import dataclass
 
 PREFIX = "moor_"
 
@@ -34,7 +35,7 @@ class CredentialNameError(ValueError):
     """A text that can't be a credential's name; the message says what can."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Credential:
     """What is kept of an API token. Times in seconds since the epoch, days as `2026-11-24`.
 

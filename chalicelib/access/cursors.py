@@ -8,17 +8,17 @@ cryptography: code that seldom needs a cursor imports it late.
 """
 
 import base64
-from dataclasses import dataclass
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from chalicelib.access.signing_keys import SigningKey, SigningKeySource
+from chalicelib.dataclass import dataclass
 from chalicelib.reference import MAX_NAME_LENGTH
 
 _LABEL = b"moorage list cursor"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cursors:
     """Writes and reads cursors with the signing keys as they are now."""
 

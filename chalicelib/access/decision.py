@@ -9,7 +9,7 @@ repository take effect on the tokens that were issued before.
 """
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chalicelib.access import scopes
 from chalicelib.access.credentials import Credential
@@ -18,6 +18,7 @@ from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes
 from chalicelib.access.trusts import Trust
+from chalicelib.dataclass import dataclass
 
 _ANONYMOUS = "anonymous"
 _CREDENTIAL = "credential:"
@@ -32,7 +33,7 @@ class PrincipalKind(enum.StrEnum):
     FEDERATED = "federated"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenSubject:
     """Whom a verified token was issued to. `id` is the principal's, the token's `sub` claim.
 
@@ -48,7 +49,7 @@ class TokenSubject:
     expired_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Principal:
     """Who sent a request. `id` names the principal in sessions, tokens and logs.
 

@@ -6,9 +6,9 @@ an empty list of grants allow nothing.
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
 
+from chalicelib.dataclass import dataclass
 from chalicelib.pattern import Pattern, PatternError
 from chalicelib.reference import is_name
 
@@ -34,7 +34,7 @@ class Right(enum.StrEnum):
 _RIGHTS = frozenset(map(str, Right))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grant:
     """A pattern of repositories and what may be done in them: `team/**:pull,push`."""
 
@@ -65,7 +65,7 @@ class Grant:
         return f"{self.repositories}:{','.join(right for right in Right if right in self.rights)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grants:
     """All rights of one principal. `admin`: every right in every repository."""
 

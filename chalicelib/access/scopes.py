@@ -9,10 +9,10 @@ Source: Docker Registry v2 token authentication ("Token Scope Documentation"), w
 import enum
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from chalicelib.access.grants import Grants, Right, allowed
+from chalicelib.dataclass import dataclass
 from chalicelib.reference import is_name, parse_name
 
 MAX_SCOPES = 32
@@ -38,7 +38,7 @@ class ResourceType(enum.StrEnum):
     REGISTRY = "registry"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
     """One resource and the actions on it; make it by the functions below, which check it."""
 

@@ -10,8 +10,10 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, Self
+
+from chalicelib.dataclass import dataclass
 
 KEY_SIZE = 32
 """Bytes of a key: as many as the hash has, which RFC 7518 (3.2) asks for at least."""
@@ -26,7 +28,7 @@ class SigningKeySetError(ValueError):
     """A text that holds no signing keys; the message says what does, and quotes nothing of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningKey:
     """A secret key of 32 bytes."""
 
@@ -55,7 +57,7 @@ class SigningKey:
         return base64.urlsafe_b64encode(self.secret).decode().rstrip("=")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningKeySet:
     """The key that signs, and perhaps another one that verifies."""
 

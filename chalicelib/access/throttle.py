@@ -14,9 +14,9 @@ module must never keep a presented secret, only a hash of it together with the s
 import hashlib
 import ipaddress
 import math
-from dataclasses import dataclass
 
 from chalicelib.access.ports import AccessStore
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import TooManyRequestsError
 
 LIMIT = 10
@@ -31,7 +31,7 @@ KEPT = 3600
 _IPV6_NETWORK = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Throttle:
     """Counts failed logins."""
 

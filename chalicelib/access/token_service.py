@@ -9,7 +9,6 @@ import enum
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from chalicelib.access.authentication import Login, log_in, note_use, refresh
 from chalicelib.access.decision import ANONYMOUS, Principal, PrincipalKind
@@ -20,6 +19,7 @@ from chalicelib.access.refusals import AuthenticationError
 from chalicelib.access.scopes import CATALOG, Scopes, ScopesTooLongError, granted
 from chalicelib.access.throttle import Throttle
 from chalicelib.access.tokens import TokenIssuer, TokenUse, expiry
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import RequestInvalidError
 
 _KINDS = {
@@ -38,7 +38,7 @@ class GrantType(enum.StrEnum):
     EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenRequest:
     """What a client asks for; `source` is the client's address.
 
@@ -50,7 +50,7 @@ class TokenRequest:
     offline: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class IssuedToken:
     """A token, and a refresh token if one was wanted. Times in seconds since the epoch."""
 
@@ -63,7 +63,7 @@ class IssuedToken:
     refresh_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenService:
     """Issues the tokens of one registry. `now` gives seconds since the epoch.
 

@@ -12,7 +12,6 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jwt
@@ -21,6 +20,7 @@ from chalicelib.access.decision import Principal
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.scopes import Scopes, ScopesTooLongError, bounded, parse_scopes, text_of
 from chalicelib.access.signing_keys import SigningKey, SigningKeySet, SigningKeySource
+from chalicelib.dataclass import dataclass
 from chalicelib.strict_json import read_object
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ CONTINUES = 12 * 3600
 """Seconds after its end for which a bearer token can still finish uploads that it began."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claims:
     """A token's claims. Times are whole seconds since the epoch; `expires_at` is exclusive."""
 
@@ -87,7 +87,7 @@ class Claims:
     """The version of that credential's secret: see credentials.py."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tokens:
     """Issues and verifies the tokens of one registry with given signing keys.
 
@@ -189,7 +189,7 @@ class Tokens:
         return key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenIssuer:
     """Issues and verifies the tokens of one registry with the signing keys as they are now.
 

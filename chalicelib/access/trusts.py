@@ -13,11 +13,11 @@ everything else for itself:
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Self
 
 from chalicelib.access.credentials import is_credential_name
 from chalicelib.access.grants import GrantError, Grants
+from chalicelib.dataclass import dataclass
 
 MAX_TRUSTS = 100
 """Most trusts of one registry: each token exchange reads all of them."""
@@ -45,7 +45,7 @@ class TrustError(ValueError):
     """A text that can't be a part of a trust; the message says what can."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trust:
     """Grants for identities of `issuer` whose subject matches `subject`, a pattern.
 

@@ -5,8 +5,8 @@ This module must never read a list whole to answer a page of it.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import NameUnknownError
 from chalicelib.page import Page
@@ -30,7 +30,7 @@ Visible = Callable[[Sequence[str]], list[str]]
 """Given names, returns those that the caller may see."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RepositoriesPage:
     """One page of repositories; `rest_after` is where the next one begins, None after the last.
 
@@ -41,7 +41,7 @@ class RepositoriesPage:
     rest_after: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReferrersPage:
     """One page of referrers as descriptors in JSON, each as an index holds it.
 

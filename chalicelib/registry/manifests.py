@@ -10,11 +10,12 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from chalicelib.dataclass import dataclass
 from chalicelib.descriptor import Descriptor, ParsedManifest, parse_manifest
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.errors import (
@@ -59,7 +60,7 @@ T = TypeVar("T")
 _TRIES = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ManifestPush:
     """A client's PUT. `tags` come from `?tag=` beside a digest; `deadline` is epoch seconds.
 
@@ -76,7 +77,7 @@ class ManifestPush:
     may_pull: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredManifest:
     """The result of a put."""
 
@@ -85,7 +86,7 @@ class StoredManifest:
     tags: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredBody:
     """A live manifest with its bytes."""
 

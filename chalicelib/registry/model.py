@@ -5,14 +5,15 @@ This module must never do I/O, and holds no rule.
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.rules.quotas import Allowance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Link:
     """A repository's link to a blob: size in bytes, canonical key, when it was last relied on."""
 
@@ -33,7 +34,7 @@ class Link:
     """Not stored: the blob's bytes, if its record was read with the link and has them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """A blob as the whole registry sees it; `links` counts the repositories that link to it.
 
@@ -57,7 +58,7 @@ class Record:
         return self.count_id == link.count_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Garbage:
     """A canonical key whose record is gone: its object, of `size` bytes, is to be deleted."""
 
@@ -101,7 +102,7 @@ class Stamp(NamedTuple):
     by: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """A manifest's item. `references`: the digests that its repository must hold.
 
@@ -149,7 +150,7 @@ class Manifest:
         return Stamp(self.deleted_at or self.pushed_at, self.deleted_by)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TagRow:
     """A tag: the digest that it names, since when, by whom, and the one that it named before.
 
@@ -163,7 +164,7 @@ class TagRow:
     previous: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetentionState:
     """How far the runs of retention are with a pass through all repositories.
 
@@ -186,7 +187,7 @@ HISTORY_LIFE = 365 * 24 * 3600.0
 """How long a repository's history says that a tag moved or was deleted, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TagChange:
     """A row of a repository's history: `tag` named `was` from `since` to `at`, and `now` after it.
 
@@ -205,7 +206,7 @@ class TagChange:
     """Its place in the history: the next page of a list begins after it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InUse:
     """An in-use lease: what a source says of a repository's images that run somewhere.
 
@@ -224,7 +225,7 @@ class InUse:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UseSource:
     """A source of in-use leases, and all repositories that may have one of it."""
 
@@ -239,7 +240,7 @@ class UseSource:
     """A fresh random value at each write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Damaged:
     """A row that can't be read, and why: what it held is unknown."""
 
@@ -269,7 +270,7 @@ class CollectorPhase(enum.StrEnum):
     """It lists the bucket, which only some passes do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CollectorState:
     """How far the collector is. Times are in seconds since the epoch, None where it never was."""
 
@@ -307,7 +308,7 @@ class Covered(NamedTuple):
     since: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holding:
     """What a repository that a quota covers holds, counted by the transactions that add to it.
 
@@ -323,7 +324,7 @@ class Holding:
     """A fresh random value at each write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CatalogFacts:
     """What the collector's walk has seen of a repository, as of `noted_at` (epoch seconds).
 
@@ -355,7 +356,7 @@ class CatalogRow(NamedTuple):
     facts: CatalogFacts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Referrer:
     """The entry of one manifest in a referrers list (image spec: a descriptor)."""
 

@@ -4,9 +4,9 @@ This module must never name S3, DynamoDB or an SDK.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import UnavailableError
 from chalicelib.registry.session import Session
@@ -87,7 +87,7 @@ class Sweep(StrEnum):
     """It stays: somebody has touched it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ObjectStat:
     """An object's size in bytes and ETag."""
 
@@ -95,7 +95,7 @@ class ObjectStat:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ListedObject:
     """An object of a list: its key, and its size in bytes."""
 
@@ -103,7 +103,7 @@ class ListedObject:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CheckedObject:
     """An object, and what the store has compared before it kept the bytes."""
 
@@ -114,7 +114,7 @@ class CheckedObject:
     """Names of headers that its writer chose: downloads carry them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PresignedPut:
     """A URL to which anyone may put one object, or one part, with exactly these headers."""
 
@@ -122,7 +122,7 @@ class PresignedPut:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """A stored part of an open multipart upload."""
 
@@ -131,7 +131,7 @@ class Part:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WrittenObject:
     """An object that was written.
 
@@ -143,7 +143,7 @@ class WrittenObject:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MultipartUpload:
     """A multipart upload that was opened.
 

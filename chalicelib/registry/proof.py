@@ -7,12 +7,12 @@ words. This module must never do I/O.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Algorithm, Digest, Hasher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """The bytes from `start` up to `end`, and the hash's words before and after them.
 
@@ -32,7 +32,7 @@ class Segment:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stretch:
     """Some segments of an object of `size` bytes under its ETag: what one worker is asked about."""
 
@@ -43,7 +43,7 @@ class Stretch:
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """What a worker found of a stretch: indexes of segments that hold, and of such as do not.
 

@@ -4,8 +4,9 @@ This module must never do I/O; a session changes by `dataclasses.replace` and is
 """
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Algorithm, Digest
 from chalicelib.limits import PART_COUNT
 
@@ -37,7 +38,7 @@ class UploadState(enum.StrEnum):
 TERMINAL = frozenset({UploadState.COMMITTED, UploadState.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredObject:
     """Bytes in S3 that a session names: key, size in bytes, and the ETag of the write."""
 
@@ -46,7 +47,7 @@ class StoredObject:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """How far a staged object was read and hashed: `state` is the hash of its first bytes."""
 
@@ -55,7 +56,7 @@ class Reading:
     state: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Owner:
     """Who opened a session, and for which repository: it is unknown to all others."""
 
@@ -63,7 +64,7 @@ class Owner:
     principal: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """One upload session. Times are seconds since the epoch, sizes and offsets bytes."""
 

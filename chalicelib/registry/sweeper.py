@@ -11,11 +11,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from itertools import zip_longest
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.registry.collector.strays import Strays
@@ -50,7 +51,7 @@ class SweepOutcome(StrEnum):
     """An error, which is logged; the next run tries again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweepReport:
     """The result of one run. `finished`: the queue was read to its end before time ran out."""
 

@@ -5,8 +5,8 @@ must never restore a manifest that can't be pulled completely.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestUnknownError, NameUnknownError, TagMovedError
 from chalicelib.limits import BATCH_KEYS
@@ -20,7 +20,7 @@ PAGE = BATCH_KEYS
 """Most changes on a page: one request reads what became of their manifests."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HistoryPage:
     """A page of changes; `manifests` has those that are live, or in the trash, of what they name.
 
@@ -32,7 +32,7 @@ class HistoryPage:
     rest_after: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Restoration:
     """What to bring back: a manifest under one tag, or (None) under the tags that went with it.
 
@@ -46,7 +46,7 @@ class Restoration:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Restored:
     """What was brought back; `moved_on` are tags that name another manifest, and were left."""
 

@@ -10,9 +10,9 @@ section would have no effect.
 
 import functools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import UnavailableError
 from chalicelib.rules import reading
 from chalicelib.rules.immutable import ImmutableTags, read_immutable
@@ -27,7 +27,7 @@ LONGEST = 32_000
 _SECTIONS = frozenset({"immutable", "quotas", "retention"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """All rules of a registry."""
 
@@ -79,7 +79,7 @@ class KeepingRule(NamedTuple):
     last: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredRules:
     """A version of the registry's rules: the document, since when, and who set it."""
 

@@ -5,15 +5,14 @@
 This module must never accept a rule that covers no tag.
 """
 
-from dataclasses import dataclass
-
+from chalicelib.dataclass import dataclass
 from chalicelib.rules import reading
 from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 
 _MEMBERS = frozenset({"name", "repositories", "tags", "except"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImmutableTags(RepositoryRule):
     """Tags that keep the manifest that they name, by patterns of repositories and of tags."""
 

@@ -7,9 +7,9 @@ limits nothing.
 """
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.rules import reading
 from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 from chalicelib.strict_json import is_whole
@@ -32,7 +32,7 @@ class Limit(NamedTuple):
     quota: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Allowance:
     """What one repository may hold at most, in bytes of blobs and in tags; None is any number."""
 
@@ -40,7 +40,7 @@ class Allowance:
     tags: Limit | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Quota(RepositoryRule):
     """How much each of some repositories may hold; None is any number."""
 

@@ -7,9 +7,9 @@ effect.
 import fnmatch
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from chalicelib.dataclass import dataclass
 from chalicelib.pattern import Pattern, PatternError
 
 _MOST = 100
@@ -21,7 +21,7 @@ class RulesInvalidError(ValueError):
     """A document that is no rules; the message says where, and what would be right."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RepositoryRule:
     """A rule of any section: its name, and the patterns of the repositories that it covers."""
 

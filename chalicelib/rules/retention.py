@@ -9,10 +9,10 @@
 This module must never accept a rule that by its form covers no image, nor an ambiguous one.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from chalicelib.dataclass import dataclass
 from chalicelib.rules import reading
 from chalicelib.rules.reading import RepositoryRule, RulesInvalidError
 from chalicelib.strict_json import is_whole
@@ -30,7 +30,7 @@ _MOST_KEPT = 100_000
 _WHOLE = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetentionRule(RepositoryRule):
     """A rule that keeps images, or lets them go; exactly one of the last four is set."""
 

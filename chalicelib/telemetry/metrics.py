@@ -6,9 +6,9 @@ This module must never call AWS: CloudWatch makes metrics of what is printed int
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
+from chalicelib.dataclass import dataclass
 from chalicelib.telemetry.line import LogLine
 
 NAMESPACE = "Moorage"
@@ -23,7 +23,7 @@ COLLECTED = ("links", "records", "objects")
 """What the collector deletes that is a metric."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metric:
     """A metric; beside `service` it has at most one dimension."""
 

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from chalicelib.dataclass import dataclass
 
 
 class StoreEvent(StrEnum):
@@ -30,7 +32,7 @@ class StoreEvent(StrEnum):
     """A blob was published."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Tally:
     """What an invocation has done so far; safe to count into from several threads."""
 

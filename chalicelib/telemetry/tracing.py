@@ -16,10 +16,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Self
 
+from chalicelib.dataclass import dataclass
 from chalicelib.limits import THROTTLE_CODES
 from chalicelib.telemetry import tally as telemetry
 
@@ -36,7 +36,7 @@ _RESOURCES: Final = {"TableName": "table_name", "Bucket": "bucket_name"}
 """The attribute of a trace for each of botocore's parameters; keys and items are not sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trace:
     """What Lambda says of the trace that an invocation belongs to."""
 
@@ -57,7 +57,7 @@ class Trace:
         return cls(root, parent) if fields.get("Sampled") == "1" else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subsegment:
     """A call that has begun; `began` in seconds since the epoch."""
 
@@ -83,7 +83,7 @@ class Subsegment:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tracer:
     """Sends a document for each call of clients. Lambda changes `environment` between calls."""
 

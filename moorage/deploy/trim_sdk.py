@@ -10,7 +10,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,8 +57,30 @@ _COMMON = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
 _OF_A_SERVICE = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
 """Files that a client needs: no paginators, waiters or examples."""
 
-_UNUSED = ("botocore/docs/__init__.py", "urllib3/http2/__init__.py")
+_UNUSED = (
+    "aws_lambda_powertools/utilities/jmespath_utils/__init__.py",
+    "botocore/docs/__init__.py",
+    "urllib3/http2/__init__.py",
+)
 """Modules that are loaded, with twenty others, and never used: they stay, and are empty."""
+
+_URLS = "urllib3/util/url.py"
+"""Compiles a dozen patterns when it is loaded, the longest for IPv6 addresses."""
+
+_LATE_PATTERN = """\
+import re
+
+
+class _LatePattern:
+    def __init__(self, *source):
+        self._source = source
+
+    def __getattr__(self, name):
+        return getattr(re.compile(*self._source), name)
+
+
+"""
+"""A pattern that is compiled at its first use; `re` remembers it from then on."""
 
 _DOCSTRINGS = "botocore/docs/docstring.py"
 """Builds the docstrings of a client's methods, when somebody reads one."""
@@ -92,12 +114,26 @@ def cut(data: Path) -> None:
 
 
 def shed(code: Path) -> None:
-    """Empty modules of the SDK in the folder `code` that no function uses; raises DeployError."""
-    for name in (*_UNUSED, _DOCSTRINGS):
-        if not (code / name).is_file():
-            raise DeployError(f"{code} has no {name}: did the SDK's layout change?")
-        text = _NO_DOCSTRINGS if name == _DOCSTRINGS else ""
-        (code / name).write_text(text, encoding="utf-8")
+    """Have modules of the SDK in the folder `code` do less while they load; raises DeployError."""
+    for name in _UNUSED:
+        _rewrite(code / name, lambda _: "")
+    _rewrite(code / _DOCSTRINGS, lambda _: _NO_DOCSTRINGS)
+    _rewrite(code / _URLS, _compiling_late)
+
+
+def _compiling_late(source: str) -> str:
+    """Return a module that compiles its patterns when it uses them; raises DeployError."""
+    head, imported, body = source.partition("\nimport re\n")
+    late = body.replace(" = re.compile(", " = _LatePattern(")
+    if not imported or late == body:
+        raise DeployError(f"{_URLS} has no patterns: did the SDK's layout change?")
+    return f"{head}\n{_LATE_PATTERN}{late}"
+
+
+def _rewrite(path: Path, change: Callable[[str], str]) -> None:
+    if not path.is_file():
+        raise DeployError(f"{path} is missing: did the SDK's layout change?")
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _cut_service(folder: Path, kept: frozenset[str]) -> tuple[str, dict[str, Any]]:

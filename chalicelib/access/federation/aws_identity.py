@@ -10,11 +10,12 @@ Source: AWS Signature Version 4, "Adding signing information to the query string
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote, urlencode
 
 from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.dataclass import dataclass
 
 REGISTRY_HEADER = "x-moorage-registry"
 """The header with the registry's name: its host, with the port if there is one."""
@@ -54,7 +55,7 @@ _OPTIONAL: Mapping[str, re.Pattern[str]] = {
 _ARN = re.compile(r"arn:aws(?:-[a-z]{1,16}){0,3}:(?:sts|iam)::([0-9]{12}):[!-~]{1,512}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PresignedCallerIdentity:
     """A presigned GetCallerIdentity that was checked: the host to send it to, and the query."""
 

@@ -8,7 +8,6 @@ Source: RFC 8693 for the types of tokens.
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.access.decision import Principal, federated_subject, of_trust
@@ -18,6 +17,7 @@ from chalicelib.access.federation.oidc import KeySets, VerifiedIdentity
 from chalicelib.access.ports import AccessStore
 from chalicelib.access.refusals import AuthenticationError, Reason
 from chalicelib.access.trusts import AWS, Trust
+from chalicelib.dataclass import dataclass
 
 
 class SubjectTokenType(enum.StrEnum):
@@ -40,7 +40,7 @@ class Sts(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenExchange:
     """Verifies proofs of identity. `service` is this registry's own name: host, or host:port."""
 

@@ -9,13 +9,13 @@ Source: OpenID Connect Core 1.0 (2, 3.1.3.7), RFC 7519, with the advice of RFC 8
 import base64
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
 
 from chalicelib.access.federation.key_sets import KeySet
 from chalicelib.access.refusals import AuthenticationError, Reason
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import RequestInvalidError
 from chalicelib.strict_json import JsonInvalidError, read_object
 
@@ -44,7 +44,7 @@ class KeySets(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VerifiedIdentity:
     """Whom a verified proof is of (`subject`), and whom it is meant for (`audiences`).
 

@@ -12,10 +12,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import RegistryError
 from chalicelib.limits import BATCH_KEYS, S3_KEYS
 from chalicelib.registry.collector.links import Links, UnknownReferencesError

@@ -11,9 +11,9 @@ unknown.
 
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import partial
 
+from chalicelib.dataclass import dataclass
 from chalicelib.descriptor import parse_manifest
 from chalicelib.digest import Digest
 from chalicelib.errors import ManifestInvalidError
@@ -32,7 +32,7 @@ class UnknownReferencesError(Exception):
     """What a manifest names is not known: any link of its repository may be among it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweptLinks:
     """What became of some links: deleted, deleted without a record, or used meanwhile."""
 

@@ -4,9 +4,9 @@ This module must never do I/O.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.registry.model import ManifestState
 
@@ -29,7 +29,7 @@ class FindingKind(StrEnum):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GarbageFinding:
     """One thing that would be deleted, or is not, and why. `size` is in bytes.
 
@@ -49,7 +49,7 @@ class GarbageFinding:
         return self.size if self.key is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RepositoryFacts:
     """A repository as one walk has seen it; times are in seconds since the epoch, None if never.
 
@@ -65,7 +65,7 @@ class RepositoryFacts:
     pulled_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CollectReport:
     """What one run did. `finished`: nothing was left to do when its time was over."""
 

@@ -6,9 +6,10 @@ must never do I/O.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.registry.collector.report import RepositoryFacts
 from chalicelib.registry.model import (

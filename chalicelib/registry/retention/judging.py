@@ -5,10 +5,10 @@ stays. This module must never do I/O, nor guess a fact that nobody noted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.registry.model import InUse, Manifest, ManifestState
 from chalicelib.registry.retention.units import TangledError, Unit, Units, units_of
@@ -21,7 +21,7 @@ MARK_LIFE = 7 * 24 * 3600.0
 _ROOT, _MEMBER = "root", "member"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """All that is known of a repository.
 
@@ -108,7 +108,7 @@ class Stopped(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judgement:
     """The decisions about a repository's live manifests.
 
@@ -139,7 +139,7 @@ class Judgement:
         return self.stopped is None and digest in self.decisions and self.decisions[digest].goes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mark:
     """What a run writes to a manifest that is to go; a use removes the mark.
 

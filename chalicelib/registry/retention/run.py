@@ -9,8 +9,9 @@ that was used after it was judged, and deletes only into the trash.
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 from chalicelib.errors import RegistryError
 from chalicelib.limits import BATCH_KEYS
@@ -42,7 +43,7 @@ _CHECKED = 99
 """Most manifests that a deletion is conditional on beside its own: a transaction has 100."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Preview:
     """The judgement of a repository, and all facts that it is based on.
 
@@ -54,7 +55,7 @@ class Preview:
     bytes_freed: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class RetentionReport:
     """What one run did.
 
@@ -344,7 +345,7 @@ class Retention:
         return sum(record.size for record in records.values() if record.links <= 1)
 
 
-@dataclass(slots=True)
+@dataclass
 class _Pass:
     """A pass that a run is at, by which rules, and until when."""
 

@@ -9,9 +9,9 @@ This module must never do I/O.
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest, InvalidDigestError
 from chalicelib.registry.model import Manifest, ManifestState
 
@@ -25,7 +25,7 @@ class TangledError(Exception):
     """A repository's units have more than MOST members."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unit:
     """A root, and all that belongs to it, the root first: an index stands before its manifests.
 

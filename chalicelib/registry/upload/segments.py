@@ -6,10 +6,10 @@ The report has the hash's words after each part. Each part is a segment: see
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Self
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Algorithm, Hasher
 from chalicelib.errors import DirectUploadInvalidError, RequestInvalidError
 from chalicelib.limits import MIB, PART_COUNT, PART_MINIMUM
@@ -22,7 +22,7 @@ PART_MAXIMUM = 1024 * MIB
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartReport:
     """A part: its number, its size in bytes, and the hash's eight words after it.
 
@@ -34,7 +34,7 @@ class PartReport:
     state: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """The parts of a blob in their order, as its client says."""
 

@@ -8,9 +8,9 @@ attribute, never NULL.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from chalicelib.dataclass import dataclass
 from chalicelib.digest import Digest
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ TEXTS_BY_DIGEST: AttributeKind[Mapping[Digest, str]] = AttributeKind("S", _lines
 """Texts of one line each, by digests: a line for each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """One field of a dataclass, under the same name or another in the item."""
 

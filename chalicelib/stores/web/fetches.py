@@ -16,9 +16,11 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
+
+from chalicelib.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,7 @@ class FetchError(Exception):
     """There was no answer, or one that is too long, or too slow; the message says which."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FetchedResponse:
     """An answer with any status."""
 

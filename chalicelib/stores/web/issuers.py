@@ -10,10 +10,11 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from chalicelib.access.federation.key_sets import KeySet, KeySetError, parse_key_set
 from chalicelib.access.trusts import AWS, LOOPBACK, parse_issuer
+from chalicelib.dataclass import dataclass
 from chalicelib.errors import UnavailableError
 from chalicelib.stores.web.fetches import DEADLINE, Fetch, FetchError, fetch
 from chalicelib.strict_json import JsonInvalidError, read_object
@@ -41,7 +42,7 @@ class _UnusableError(Exception):
     """What an issuer publishes can't be used; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Reading:
     """What was read of an issuer. Times by the clock of `Issuers`; None: never."""
 

@@ -15,6 +15,8 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError, UnknownServiceError
 from botocore.loaders import Loader
 from botocore.session import Session
+from urllib3.exceptions import LocationParseError
+from urllib3.util.url import parse_url
 
 from chalicelib.stores.dynamodb.client import dynamodb_config
 from chalicelib.stores.s3.objects import s3_config
@@ -34,6 +36,21 @@ CONFIGS = {"s3": s3_config(), "dynamodb": dynamodb_config()}
 REGIONS = ("us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1")
 OF_ONE_SENDING = {"Authorization", "X-Amz-Date", "User-Agent"}
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+
+
+POWERTOOLS = "aws_lambda_powertools/utilities/jmespath_utils"
+URLS = (
+    "http://127.0.0.1:5000/a%2fb?c=d%zz#e",
+    "https://[fe80::1%25eth0]:443/",
+    "https://[::FFFF:1.2.3.4]/a b",
+    "HTTPS://user:pass@Bucket.S3.Example.COM",
+    "//host/path/../other",
+    "/only/a/path",
+    "http://host:65536",
+    "http://[::1",
+    "http://a b/",
+    "",
+)
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +188,44 @@ def test_no_function_loads_what_writes_documentation_or_speaks_http_2(task: Path
 
 
 def test_an_sdk_of_another_layout_is_an_error(tmp_path: Path) -> None:
-    """Its name is in the message."""
-    with pytest.raises(DeployError, match=r"has no botocore/docs/__init__\.py"):
+    """The module that is missing, or that compiles no patterns, is in the message."""
+    with pytest.raises(DeployError, match=r"__init__\.py is missing: did the SDK's layout change"):
         shed(tmp_path)
+    for package in (POWERTOOLS, "botocore/docs", "urllib3/http2"):
+        (tmp_path / package).mkdir(parents=True)
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "botocore" / "docs" / "docstring.py").touch()
+    (tmp_path / "urllib3" / "util").mkdir()
+    (tmp_path / "urllib3" / "util" / "url.py").write_text("import os\nimport re\n")
+    with pytest.raises(DeployError, match=r"url\.py has no patterns: did the SDK's layout change"):
+        shed(tmp_path)
+
+
+def test_urls_are_parsed_by_patterns_that_are_compiled_late(task: Path) -> None:
+    """urllib3 in the package answers as the whole one does, and compiled nothing before."""
+    program = (
+        "import re\n"
+        "from urllib3.util import url\n"
+        "def outcome(text):\n"
+        "    try:\n"
+        "        return tuple(url.parse_url(text))\n"
+        "    except Exception as error:\n"
+        "        return repr(error)\n"
+        "print([name for name, each in vars(url).items() if isinstance(each, re.Pattern)])\n"
+        f"print([outcome(text) for text in {URLS!r}])\n"
+    )
+    done = run_bare(program, function_environment((task,)), cwd=task)
+    assert done.returncode == 0, done.stderr
+    compiled, parsed = done.stdout.splitlines()
+    assert compiled == "[]"
+    assert parsed == repr([_parsed(text) for text in URLS])
+
+
+def _parsed(url: str) -> object:
+    try:
+        return tuple(parse_url(url))
+    except LocationParseError as error:
+        return repr(error)
 
 
 def test_a_missing_folder_to_leave_out_is_an_error(task: Path, tmp_path: Path) -> None:
