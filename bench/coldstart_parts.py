@@ -37,7 +37,7 @@ import botocore.session; lap("botocore")
 _OURS = f"""
 import gc; gc.disable()
 {_CLOCK}{_LIBRARIES}
-from aws_lambda_powertools import Logger; lap("Powertools' Logger")
+from aws_lambda_powertools.logging import Logger; lap("Powertools' Logger")
 import chalicelib.telemetry.tally; lap("telemetry")
 import app; lap("Moorage for /v2/")
 from chalicelib.stores.aws import clients

@@ -36,7 +36,7 @@ def configure(environment: Mapping[str, str]) -> None:
         return
     logging.getLogger("botocore").setLevel(logging.INFO)
     logging.getLogger("boto3").setLevel(logging.INFO)
-    from aws_lambda_powertools import Logger  # noqa: PLC0415 - a local registry never needs it
+    from aws_lambda_powertools.logging import Logger  # noqa: PLC0415 - a local registry never needs it
 
     Logger(service=NAMESPACE)
     try:

@@ -58,11 +58,12 @@ _OF_A_SERVICE = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
 """Files that a client needs: no paginators, waiters or examples."""
 
 _UNUSED = (
+    "aws_lambda_powertools/__init__.py",
     "aws_lambda_powertools/utilities/jmespath_utils/__init__.py",
     "botocore/docs/__init__.py",
     "urllib3/http2/__init__.py",
 )
-"""Modules that are loaded, with twenty others, and never used: they stay, and are empty."""
+"""Modules that are loaded, with thirty others, and never used: they stay, and are empty."""
 
 _URLS = "urllib3/util/url.py"
 """Compiles a dozen patterns when it is loaded, the longest for IPv6 addresses."""

@@ -38,7 +38,12 @@ OF_ONE_SENDING = {"Authorization", "X-Amz-Date", "User-Agent"}
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 
 
-POWERTOOLS = "aws_lambda_powertools/utilities/jmespath_utils"
+EMPTIED = (
+    "aws_lambda_powertools",
+    "aws_lambda_powertools/utilities/jmespath_utils",
+    "botocore/docs",
+    "urllib3/http2",
+)
 URLS = (
     "http://127.0.0.1:5000/a%2fb?c=d%zz#e",
     "https://[fe80::1%25eth0]:443/",
@@ -191,7 +196,7 @@ def test_an_sdk_of_another_layout_is_an_error(tmp_path: Path) -> None:
     """The module that is missing, or that compiles no patterns, is in the message."""
     with pytest.raises(DeployError, match=r"__init__\.py is missing: did the SDK's layout change"):
         shed(tmp_path)
-    for package in (POWERTOOLS, "botocore/docs", "urllib3/http2"):
+    for package in EMPTIED:
         (tmp_path / package).mkdir(parents=True)
         (tmp_path / package / "__init__.py").touch()
     (tmp_path / "botocore" / "docs" / "docstring.py").touch()
