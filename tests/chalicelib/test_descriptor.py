@@ -113,10 +113,10 @@ NO_DIGESTS = ["", "sha256:", DIGEST.upper(), DIGEST[:-1], "sha384:" + "0" * 96, 
 
 
 @pytest.mark.parametrize(("document", "media_type"), REFUSED.values(), ids=REFUSED)
-def test_what_readers_could_take_differently_is_refused(
+def test_a_document_that_parsers_read_differently_is_refused(
     document: dict[str, Any], media_type: str
 ) -> None:
-    """Each is refused by a short error."""
+    """Each row is refused with a short error."""
     with pytest.raises(ManifestInvalidError) as caught:
         parse_manifest(json.dumps(document).encode(), media_type)
     assert len(caught.value.message) < 1000
@@ -124,8 +124,8 @@ def test_what_readers_could_take_differently_is_refused(
 
 @pytest.mark.parametrize("digest", NO_DIGESTS)
 @pytest.mark.parametrize("member", ["config", "subject"])
-def test_a_digest_that_is_none_is_refused(digest: str, member: str) -> None:
-    """Also one in capitals, which some readers would find equal."""
+def test_an_invalid_digest_is_refused(digest: str, member: str) -> None:
+    """Also one in capitals, which some parsers would accept."""
     with pytest.raises(DigestInvalidError):
         parse_manifest(json.dumps(image(**{member: blob(digest=digest)})).encode(), OCI)
 
@@ -186,8 +186,10 @@ TAKEN: dict[str, tuple[dict[str, Any], str, MediaType]] = {
 
 
 @pytest.mark.parametrize(("document", "named", "kind"), TAKEN.values(), ids=TAKEN)
-def test_what_clients_write_is_taken(document: dict[str, Any], named: str, kind: MediaType) -> None:
-    """Each under its type, with an escape or a large number where nobody looks."""
+def test_documents_of_real_clients_are_accepted(
+    document: dict[str, Any], named: str, kind: MediaType
+) -> None:
+    """Each under its type, with escapes and large numbers in unused members."""
     text = json.dumps({**document, "org.example": ["\\ud83d", 10**30, -0.0, 1.5]})
     assert parse_manifest(text.encode(), named).media_type is kind
 

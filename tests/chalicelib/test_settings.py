@@ -37,23 +37,23 @@ def test_access_is_controlled_unless_it_is_said_otherwise() -> None:
     assert read(MOORAGE_AUTH="off") is None
 
 
-def test_a_deployment_cannot_be_open() -> None:
-    """In Lambda the word for off stops every request."""
+def test_a_deployment_always_has_access_control() -> None:
+    """In Lambda, turning it off makes every request fail."""
     with pytest.raises(SettingsError, match="MOORAGE_AUTH"):
         read(MOORAGE_AUTH="off", AWS_LAMBDA_FUNCTION_NAME="moorage-api")
     assert read(AWS_LAMBDA_FUNCTION_NAME="moorage-api") is not None
 
 
 @pytest.mark.parametrize("auth", ["false", "0", "OFF", "off ", "none"])
-def test_another_word_is_refused(auth: str) -> None:
-    """Whoever mistypes does not open a registry."""
+def test_an_unknown_word_is_refused(auth: str) -> None:
+    """A misspelt value does not open a registry."""
     with pytest.raises(SettingsError, match="MOORAGE_AUTH"):
         read(MOORAGE_AUTH=auth)
 
 
 @pytest.mark.parametrize("name", ["ACCESS_TABLE", "URL", "SIGNING_KEY"])
-def test_what_it_needs_is_named(name: str) -> None:
-    """A variable that is missing stops the registry, and the error names it."""
+def test_a_missing_variable_is_named(name: str) -> None:
+    """It stops the registry."""
     with pytest.raises(SettingsError, match=f"MOORAGE_{name}"):
         read(**{f"MOORAGE_{name}": ""})
 
@@ -72,8 +72,8 @@ def test_what_it_needs_is_named(name: str) -> None:
     ],
     ids=range(8),
 )
-def test_a_url_that_no_challenge_can_name(url: str) -> None:
-    """Only a host, with a port or without: what stands in a header and in tokens."""
+def test_a_public_url_with_more_than_a_host_is_refused(url: str) -> None:
+    """Only a host, with or without a port, can be in the challenge and in tokens."""
     with pytest.raises(SettingsError, match="MOORAGE_URL"):
         read(MOORAGE_URL=url)
 

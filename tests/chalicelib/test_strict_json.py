@@ -49,7 +49,7 @@ REFUSED: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED, ids=range(len(REFUSED)))
-def test_what_two_readers_could_take_differently_is_refused(text: bytes, reason: str) -> None:
+def test_a_text_that_parsers_read_differently_is_refused(text: bytes, reason: str) -> None:
     """The error says why, and quotes little of the text."""
     with pytest.raises(JsonInvalidError, match=reason) as caught:
         read_object(text)

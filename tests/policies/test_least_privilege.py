@@ -119,8 +119,8 @@ def test_logs_go_to_groups_that_are_declared() -> None:
         assert API["Resources"][group]["Type"] == "AWS::Logs::LogGroup"
 
 
-def test_the_replay_is_of_everything(replay: Replay) -> None:
-    """Every row of the table of routes was asked, and every function ran, with nothing amiss."""
+def test_the_replay_covers_all_routes_and_functions(replay: Replay) -> None:
+    """Every row of the table of routes was requested, and every function ran without a fault."""
     assert set(replay.routes) == set(ROUTES)
     assert replay.faults == []
     assert {use.function for use in replay.uses} == set(Function)
@@ -170,8 +170,8 @@ def a_call(operation: str = "GetItem", **changes: Any) -> AwsCall:  # noqa: ANN4
         (a_call("TransactGetItems"), "the packaged SDK lacks it"),
     ],
 )
-def test_the_watch_tells(call: AwsCall, told: str) -> None:
-    """A call that nobody looked up, or that no function may make, fails the test once."""
+def test_an_unknown_or_forbidden_call_fails_the_test(call: AwsCall, told: str) -> None:
+    """Once, for any test."""
     watch = Watch()
     watch.look(call)
     with pytest.raises(AssertionError, match=told):
@@ -180,8 +180,8 @@ def test_the_watch_tells(call: AwsCall, told: str) -> None:
 
 
 @pytest.mark.parametrize("caller", [Origin.OWNER, Origin.TEST])
-def test_the_watch_is_of_functions(caller: Origin) -> None:
-    """What tests and owners' commands call is none of the functions' business."""
+def test_the_watch_covers_only_functions(caller: Origin) -> None:
+    """Calls of tests and of owners' commands are ignored."""
     watch = Watch()
     watch.look(a_call("Scan", caller=caller))
     watch.look(a_call())

@@ -92,8 +92,10 @@ ROWS: list[tuple[str, dict[str, Any], Told]] = [
 
 
 @pytest.mark.parametrize(("operation", "parameters", "told"), ROWS, ids=range(len(ROWS)))
-def test_what_a_request_tells(operation: str, parameters: dict[str, Any], told: Told) -> None:
-    """Keys, named attributes and return values are told, and what can't be known is unknown."""
+def test_the_context_has_keys_attributes_and_return_values(
+    operation: str, parameters: dict[str, Any], told: Told
+) -> None:
+    """Unknown values are unknown."""
     (need,) = needs("dynamodb", operation, parameters)
     found = [need.context.of(key) for key in (LEADING_KEYS, ATTRIBUTES, RETURN_VALUES)]
     assert [None if values is None else set(values) for values in found] == list(told)
@@ -106,7 +108,7 @@ def test_each_part_of_a_transaction_tells_its_own() -> None:
     assert sorted(need.context.of(LEADING_KEYS) or () for need in found) == [("a#1",), ("b",)]
 
 
-def test_no_other_service_tells() -> None:
+def test_a_request_to_another_service_has_no_such_key() -> None:
     """What is no request to DynamoDB has none of these keys."""
     (need,) = needs("s3", "PutObject", {"Bucket": "b", "Key": "pk"})
     assert (need.context.of(LEADING_KEYS), need.context.unknown) == ((), ())

@@ -47,8 +47,8 @@ LINE = json.dumps(
         ('{ $.status = 1 || $.status = 2 || ($.action = "commit" && ($.status > 1)) }', True),
     ],
 )
-def test_comparisons(pattern: str, *, expected: bool) -> None:
-    """Names, texts and numbers are as they stand in the line, or there is no match."""
+def test_names_texts_and_numbers_are_compared_as_written(pattern: str, *, expected: bool) -> None:
+    """Otherwise there is no match."""
     assert matches(pattern, LINE) is expected
 
 
@@ -107,7 +107,7 @@ def test_a_phrase_stands_anywhere() -> None:
         "{ $.status = 503 AND $.status = 503 }",
     ],
 )
-def test_nothing_is_guessed(pattern: str) -> None:
-    """What no filter of ours uses is refused, though CloudWatch takes some of it."""
+def test_an_unused_form_of_pattern_is_refused(pattern: str) -> None:
+    """Although CloudWatch accepts some of them."""
     with pytest.raises(PatternError):
         matches(pattern, LINE)

@@ -82,10 +82,10 @@ ROWS: list[tuple[str, str, dict[str, Any], set[tuple[str, str]]]] = [
 @pytest.mark.parametrize(
     ("service", "operation", "parameters", "needed"), ROWS, ids=[row[1] for row in ROWS]
 )
-def test_the_table(
+def test_each_operation_needs_the_permissions_of_its_row(
     service: str, operation: str, parameters: dict[str, Any], needed: set[tuple[str, str]]
 ) -> None:
-    """An operation needs these permissions, on these ARNs, and no other ones."""
+    """On these ARNs, and no others."""
     found = needs(service, operation, parameters)
     assert {(need.action, need.resource) for need in found} == needed
 
@@ -121,7 +121,9 @@ def test_a_url_is_a_read_or_a_put() -> None:
     ],
     ids=range(10),
 )
-def test_what_nobody_looked_up(service: str, operation: str, parameters: dict[str, Any]) -> None:
-    """An operation, or a parameter, that is not in the table is an error and no permission."""
+def test_an_unknown_operation_or_parameter_is_an_error(
+    service: str, operation: str, parameters: dict[str, Any]
+) -> None:
+    """It is not treated as allowed."""
     with pytest.raises(UnmappedCallError):
         needs(service, operation, parameters)

@@ -53,7 +53,9 @@ def test_a_command_that_fails_is_run_three_times_at_most(
     assert told.count("failed with exit status 1: no route to host") == runs - 1
 
 
-def test_what_a_run_left_can_decide(tmp_path: Path, waits: list[float]) -> None:
+def test_a_failure_that_no_repeat_would_help_is_not_repeated(
+    tmp_path: Path, waits: list[float]
+) -> None:
     """A failure that no other try would mend is not waited on."""
     done = network.run(command(tmp_path / "runs", 9), failed=lambda _: False, capture_output=True)
     assert done.returncode == 1

@@ -55,8 +55,10 @@ def parsed(*statements: dict[str, Any]) -> Policy:
         (["s3:GetObject", "s3:PutObject"], "s3:PutObject", ALLOWED),
     ],
 )
-def test_actions(pattern: object, action: str, decision: Verdict) -> None:
-    """Actions are compared whatever their case; wildcards stand for any run, or any one."""
+def test_actions_are_compared_without_case_and_with_wildcards(
+    pattern: object, action: str, decision: Verdict
+) -> None:
+    """`*` stands for any run of characters, and `?` for one."""
     assert parsed(statement(pattern)).decide(action, f"{BUCKET}/blobs/x") is decision
 
 
@@ -82,7 +84,9 @@ def test_actions(pattern: object, action: str, decision: Verdict) -> None:
         ([BUCKET, f"{BUCKET}/*"], f"{BUCKET}/x", ALLOWED),
     ],
 )
-def test_resources(pattern: object, resource: str, decision: Verdict) -> None:
+def test_resources_are_compared_part_by_part_with_case(
+    pattern: object, resource: str, decision: Verdict
+) -> None:
     """Resources are compared part by part, with their case."""
     assert parsed(statement("*", pattern)).decide("s3:GetObject", resource) is decision
 
@@ -106,7 +110,7 @@ def test_resources(pattern: object, resource: str, decision: Verdict) -> None:
     ],
     ids=range(13),
 )
-def test_what_is_not_evaluated(bad: dict[str, Any]) -> None:
+def test_a_statement_with_an_unknown_member_is_an_error(bad: dict[str, Any]) -> None:
     """A statement with anything else in it makes the policy unusable."""
     with pytest.raises(ValueError, match=r"."):
         parsed(statement(), bad)
@@ -121,7 +125,7 @@ def test_what_is_not_evaluated(bad: dict[str, Any]) -> None:
         {"Version": "2012-10-17", "Statement": [], "Id": "x"},
     ],
 )
-def test_other_documents(document: dict[str, Any]) -> None:
+def test_a_policy_of_another_version_is_refused(document: dict[str, Any]) -> None:
     """Only the version that ours have is read."""
     with pytest.raises(UnsupportedPolicyError):
         Policy.parse(document)
@@ -154,8 +158,8 @@ STACK = Stack(
         ),
     ],
 )
-def test_intrinsics(value: object, text: str) -> None:
-    """Functions come to what a stack would make of them, nested ones too."""
+def test_intrinsic_functions_are_resolved(value: object, text: str) -> None:
+    """Nested ones too, as in a stack."""
     assert STACK.resolved({"a": [value]}) == {"a": [text]}
 
 
@@ -175,8 +179,8 @@ def test_intrinsics(value: object, text: str) -> None:
     ],
     ids=range(10),
 )
-def test_what_is_not_resolved(value: object) -> None:
-    """A function or a name that is not known is an error, never left as it is."""
+def test_an_unknown_intrinsic_or_name_is_an_error(value: object) -> None:
+    """It is never left as it is."""
     with pytest.raises(TemplateError):
         STACK.resolved([value])
 
@@ -275,8 +279,8 @@ def test_all_conditions_have_to_hold() -> None:
     assert len(both.about("dynamodb:PutItem", TABLE).permissions) == 1
 
 
-def test_what_is_not_known_is_not_decided() -> None:
-    """A condition on what nobody knows is an error, unless another one does not hold anyway."""
+def test_an_unknown_condition_value_is_an_error() -> None:
+    """Unless another condition does not hold anyway."""
     conditions = {
         EQUAL: {LEADING_KEYS: ["a"]},
         IF_THERE: {RETURN_VALUES: "NONE"},

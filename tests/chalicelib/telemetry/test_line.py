@@ -169,8 +169,8 @@ def test_every_field_is_documented() -> None:
     assert {each.value for each in StoreEvent} <= set(LogLine._fields)
 
 
-def test_a_fault_before_there_is_an_api_is_a_line_too(lines: Lines) -> None:
-    """A setting that is missing: status and error, and nothing of the request."""
+def test_a_fault_before_the_api_exists_is_a_line(lines: Lines) -> None:
+    """For example a missing setting: status and error, and no field of the request."""
 
     def build() -> Any:  # noqa: ANN401 - never returns
         raise ValueError("MOORAGE_BUCKET")
@@ -197,7 +197,7 @@ def test_the_authorizer_has_a_line(  # noqa: PLR0913 - fixtures, and a row of th
     error: str | None,
     principal: str | None,
 ) -> None:
-    """Who was let in, who was not, and that it could not be told; never the header."""
+    """With the principal, a refusal or a failure, and never the header."""
     fixed = mock.Mock()
     fixed.identify.side_effect = [found]
     monkeypatch.setattr(access, "authenticator", lambda: fixed)
@@ -213,8 +213,8 @@ def test_the_authorizer_has_a_line(  # noqa: PLR0913 - fixtures, and a row of th
     assert SECRET not in str(told)
 
 
-def test_a_function_that_fails_has_its_line_and_its_failure(lines: Lines) -> None:
-    """What it was about is told although it failed."""
+def test_a_failing_function_writes_its_line_and_raises(lines: Lines) -> None:
+    """The line says what it was about."""
 
     def fail() -> None:
         raise UnavailableError
@@ -226,10 +226,10 @@ def test_a_function_that_fails_has_its_line_and_its_failure(lines: Lines) -> Non
     assert told["message"] == f"commit 503 {told['milliseconds']:.0f} ms"
 
 
-def test_metrics_that_fail_change_nothing(
+def test_failing_metrics_change_no_answer(
     lines: Lines, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request is done by then: the error goes to the log, and other metrics are printed."""
+    """The error is logged, and other metrics are printed."""
     measured: list[LogLine] = []
 
     def broken(line: LogLine) -> None:

@@ -186,8 +186,10 @@ def test_mounts_and_pulls(told: Told) -> None:
         ("PUT", "a/b/tags/list", "405 UNSUPPORTED", None),
     ],
 )
-def test_a_refusal(told: Told, method: str, target: str, error: str, action: str | None) -> None:
-    """What is refused says so by its code; what is no digest is not told for one."""
+def test_a_refusal_has_its_code(
+    told: Told, method: str, target: str, error: str, action: str | None
+) -> None:
+    """A text that is no digest is not logged as one."""
     told.ask(method, target)
     line = told.line()
     assert f"{line['status']} {line['error']}" == error
@@ -195,8 +197,8 @@ def test_a_refusal(told: Told, method: str, target: str, error: str, action: str
     assert line["digest"] in {None, str(Digest.of(b"?"))}
 
 
-def test_who_was_refused_is_told(told: Told) -> None:
-    """A denial names whom the gateway's authorizer named."""
+def test_a_denial_names_the_principal(told: Told) -> None:
+    """It is the one that the gateway's authorizer named."""
     deny = mock.Mock()
     deny.admit.side_effect = DeniedError("no")
     options = ApiOptions(INLINE, HeadStrategy.REDIRECT, 1024)
@@ -207,15 +209,17 @@ def test_who_was_refused_is_told(told: Told) -> None:
     assert has(line, status=403, error="DENIED", principal="credential:x", repository="a/b")
 
 
-def test_a_fault(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_has_one_line_beside_its_traceback(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fault of ours has one line all the same, beside its traceback."""
     monkeypatch.setattr(DynamoMetadataStore, "get_link", lambda *_: 1 / 0)
     told.ask("GET", f"a/b/blobs/{Digest.of(b'?')}")
     assert has(told.line(), status=500, error="UNKNOWN", operation="blobs.get")
 
 
-def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
-    """A chunk that finds its hash state unusable says so; the commit reads the bytes again."""
+def test_a_lost_hash_state_is_logged_once(told: Told) -> None:
+    """The chunk that finds it says so; the commit reads the bytes again."""
     at = str(told.ask("PATCH", told.start(), b"abc").headers["Location"])
     session_id = session_of(at)
     sessions = told.registry.ports.sessions
@@ -228,8 +232,8 @@ def test_a_hash_state_that_is_lost_is_told_once(told: Told) -> None:
     assert has(told.line(), status=201, unhashed=False, resumed=False, committed=True)
 
 
-def test_a_lease_that_is_taken_over_is_told(told: Told) -> None:
-    """Whoever goes on after a request that died has taken its lease."""
+def test_a_takeover_is_logged(told: Told) -> None:
+    """The line of the request that takes the lease has it."""
     at = str(told.ask("PATCH", told.start(), b"abc").headers["Location"])
     sessions, now = told.registry.ports.sessions, told.registry.clock.now()
     session = sessions.get(session_of(at))

@@ -108,8 +108,8 @@ def test_a_call_is_a_subsegment() -> None:
     }
 
 
-def test_a_key_of_an_object_is_not_told() -> None:
-    """Only the bucket is."""
+def test_a_subsegment_has_no_object_key() -> None:
+    """It has only the bucket."""
     traced = Traced("s3", body=b"")
     traced.client.put_object(Bucket="layers", Key=SECRET, Body=b"x")
     document = traced.document()
@@ -126,8 +126,8 @@ def test_a_key_of_an_object_is_not_told() -> None:
         (500, "InternalServerError", {"fault"}),
     ],
 )
-def test_a_refusal_is_told(status: int, code: str, flags: set[str]) -> None:
-    """Its code, and whose fault it is; and how often botocore asked again."""
+def test_a_refused_call_has_its_error_code(status: int, code: str, flags: set[str]) -> None:
+    """And whether it was a client's error, and how often botocore repeated it."""
     body = json.dumps({"__type": f"x#{code}", "Message": SECRET}).encode()
     traced = Traced("dynamodb", status, body)
     with pytest.raises(ClientError):
@@ -202,8 +202,8 @@ def test_who_is_called_hangs_below_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     assert traced.sent == [HEADER.replace(SEGMENT, traced.document()["id"])]
 
 
-def test_a_trace_that_fails_stops_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    """A daemon that is not there is said in the log, and the call's answer is what it was."""
+def test_a_failed_trace_stops_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    """A missing daemon is logged, and the call's answer is unchanged."""
     traced = Traced("dynamodb", body=b'{"Item": {"a": {"S": "b"}}}', deaf=True)
     with caplog.at_level(logging.ERROR, logger="moorage.tracing"):
         answer = traced.client.get_item(TableName="registry", Key={"pk": {"S": "x"}})
@@ -230,8 +230,8 @@ print(len(telemetry._watchers))
         ({"MOORAGE_TRACING": "1"}, "0", True),
     ],
 )
-def test_tracing_is_an_option(environment: dict[str, str], traced: str, *, said: bool) -> None:
-    """Off unless it is asked for; without a daemon a warning, and the registry runs as it would."""
+def test_tracing_is_off_by_default(environment: dict[str, str], traced: str, *, said: bool) -> None:
+    """Without a daemon there is a warning, and the registry works as usual."""
     ran = subprocess.run(
         [sys.executable, "-c", _OPTION],
         env={"AWS_LAMBDA_FUNCTION_NAME": "x", **environment},

@@ -45,8 +45,8 @@ def a_trust(name: str) -> Trust:
 # making
 
 
-def test_a_token_that_was_made_opens_its_credential(store: MemoryAccessStore) -> None:
-    """The token is found by its hash, has the grants asked for, or all, and is kept nowhere."""
+def test_a_created_token_finds_its_credential(store: MemoryAccessStore) -> None:
+    """By its hash; it has the requested grants, or all, and is stored nowhere."""
     token = generate()
     made = admin.credential_of(token, "ci", "ops", PULL, now=NOW, expires_at=NOW + DAY)
     admin.register(store, made)
@@ -105,8 +105,10 @@ def test_an_id_that_is_there_is_refused(store: MemoryAccessStore) -> None:
     ],
     ids=["live", "last-moment", "expired", "revoked"],
 )
-def test_states(changes: dict[str, object], state: CredentialState) -> None:
-    """A credential is live until, exclusive, it expires, and revoked whatever else it is."""
+def test_a_credential_is_live_expired_or_revoked(
+    changes: dict[str, object], state: CredentialState
+) -> None:
+    """It expires at its expiry exactly; a revoked one is revoked, whatever else it is."""
     assert admin.state_of(a_credential(**changes), NOW) is state
 
 
@@ -164,16 +166,18 @@ def test_rotating_replaces_the_secret(store: MemoryAccessStore, grace: int) -> N
 
 
 @pytest.mark.parametrize("changes", [{"revoked": True}, {"expires_at": NOW}])
-def test_what_is_over_is_not_rotated(store: MemoryAccessStore, changes: dict[str, object]) -> None:
-    """A new secret would open nothing, so none is made."""
+def test_an_expired_or_revoked_token_is_not_rotated(
+    store: MemoryAccessStore, changes: dict[str, object]
+) -> None:
+    """No new secret is made, because it would be useless."""
     there = registered(store, **changes)
     with pytest.raises(AdminError, match="moorage token create"):
         admin.rotate(store, there, generate(), now=NOW, grace=0)
     assert store.credentials[there.id] == there
 
 
-def test_two_who_rotate_at_once(store: MemoryAccessStore) -> None:
-    """The second, who has seen the token as it was before, is told to look and changes nothing."""
+def test_the_second_of_two_rotations_at_once_is_refused(store: MemoryAccessStore) -> None:
+    """The error says to look again, and nothing changes."""
     there = registered(store)
     first = admin.rotate(store, there, generate(), now=NOW, grace=60)
     with pytest.raises(AdminError, match="somebody else"):
@@ -182,8 +186,12 @@ def test_two_who_rotate_at_once(store: MemoryAccessStore) -> None:
 
 
 @pytest.mark.parametrize(("act", "more"), [(admin.revoke, ()), (admin.regrant, (PULL,))])
-def test_a_token_that_is_gone_is_told(store: MemoryAccessStore, act: Any, more: Any) -> None:  # noqa: ANN401 - any act
-    """Revoking or regranting what is no longer there says so."""
+def test_revoking_or_granting_to_a_deleted_token_is_an_error(
+    store: MemoryAccessStore,
+    act: Any,  # noqa: ANN401 - any act
+    more: Any,  # noqa: ANN401 - its arguments
+) -> None:
+    """The error says that the token is gone."""
     with pytest.raises(AdminError, match="is gone"):
         act(store, a_credential(), *more)
 
@@ -206,21 +214,26 @@ def test_a_token_that_is_gone_is_told(store: MemoryAccessStore, act: Any, more: 
         (admin.with_less, "a:pull,push,delete b:pull", "a:pull,delete b:pull", "a:push"),
     ],
 )
-def test_granting_more_and_less(change: Any, before: str, given: str, after: str) -> None:  # noqa: ANN401 - either
-    """Rights join or leave those of the same pattern; a row without rights goes too."""
+def test_rights_are_added_to_and_removed_from_a_pattern(
+    change: Any,  # noqa: ANN401 - either
+    before: str,
+    given: str,
+    after: str,
+) -> None:
+    """A pattern without rights is removed too."""
     result = change(Grants.parse(before.split()), Grants.parse(given.split()))
     assert result.texts() == after.split()
 
 
 @pytest.mark.parametrize("less", ["b:pull", "a:push", "a:pull,push", "admin", "**:pull"])
-def test_what_is_not_granted_can_not_be_removed(less: str) -> None:
-    """A pattern is a text here: what another one allows is not taken for it."""
+def test_removing_a_right_that_is_not_granted_is_an_error(less: str) -> None:
+    """Patterns are compared as texts, whatever another pattern allows."""
     with pytest.raises(AdminError, match=r"not granted.*a:pull"):
         admin.with_less(Grants.parse(["a:pull"]), Grants.parse([less]))
 
 
-def test_no_more_grants_than_fit(store: MemoryAccessStore) -> None:
-    """Adding counts as granting does."""
+def test_more_than_64_grants_are_refused(store: MemoryAccessStore) -> None:
+    """Adding rights counts too."""
     full = Grants.parse([f"a{number}:pull" for number in range(MAX_GRANTS)])
     with pytest.raises(GrantError, match="at most"):
         admin.with_more(full, Grants.parse(["b:pull"]))

@@ -53,8 +53,8 @@ def found(store: DynamoAccessStore, token: str) -> Credential:
 # token create
 
 
-def test_a_token_is_all_that_stdout_has(at_table: Command, store: DynamoAccessStore) -> None:
-    """The token alone is on stdout, to be piped; who it is for is told on stderr."""
+def test_stdout_has_only_the_token(at_table: Command, store: DynamoAccessStore) -> None:
+    """Stderr says for whom it is."""
     result = at_table("token create only --grant team/**:pull,push --grant base/*:pull --owner ops")
     assert result.status == 0
     assert is_api_token(result.out.removesuffix("\n"))
@@ -74,7 +74,9 @@ def test_a_token_is_all_that_stdout_has(at_table: Command, store: DynamoAccessSt
     ],
     ids=["by-default", "hours", "minutes", "never"],
 )
-def test_lives(at_table: Command, store: DynamoAccessStore, words: str, life: float | None) -> None:
+def test_a_token_expires_after_90_days_or_as_requested(
+    at_table: Command, store: DynamoAccessStore, words: str, life: float | None
+) -> None:
     """A token lives 90 days, or as long as is asked."""
     name = f"life-{str(life).replace('.', '-').lower()}"
     record = found(store, at_table(f"token create {name} --admin {words}").out)
@@ -151,8 +153,10 @@ def test_the_list_for_programs(at_table: Command, store: DynamoAccessStore) -> N
 # token revoke, token rotate
 
 
-def test_revoking(at_table: Command, store: DynamoAccessStore) -> None:
-    """A revoked token says so in the list, gets no grants, and its name is free for another."""
+def test_a_revoked_token_is_listed_and_its_name_is_free(
+    at_table: Command, store: DynamoAccessStore
+) -> None:
+    """It gets no grants."""
     record = found(store, at_table("token create over --admin").out)
     result = at_table("token revoke over")
     assert (result.status, result.err) == (0, "")
@@ -165,8 +169,8 @@ def test_revoking(at_table: Command, store: DynamoAccessStore) -> None:
     assert at_table(f"token revoke {record.id}").status == 0
 
 
-def test_rotating_prints_the_new_one(at_table: Command, store: DynamoAccessStore) -> None:
-    """The new token is on stdout; until when the old one works is told, there and in the list."""
+def test_rotating_prints_the_new_token(at_table: Command, store: DynamoAccessStore) -> None:
+    """Stderr and the list say until when the old one works."""
     old = at_table("token create turned --grant a:pull").out
     result = at_table("token rotate turned")
     new = found(store, result.out)
@@ -183,7 +187,7 @@ def test_rotating_prints_the_new_one(at_table: Command, store: DynamoAccessStore
 
 @pytest.mark.parametrize("command", ["token revoke", "token rotate", "grant"])
 def test_an_unknown_name_is_status_1(at_table: Command, command: str) -> None:
-    """What is not there is told by the name of the command, with where to look."""
+    """The error has the name of the command, and says where to look."""
     result = at_table(f"{command} nobody {'--admin' if command == 'grant' else ''}")
     assert (result.status, result.out) == (1, "")
     assert result.err.startswith(f"moorage {command}: there is no API token 'nobody': `moorage tok")
@@ -192,8 +196,8 @@ def test_an_unknown_name_is_status_1(at_table: Command, command: str) -> None:
 # grant, public, trust
 
 
-def test_granting_replaces_all(at_table: Command, store: DynamoAccessStore) -> None:
-    """--grant puts new grants in the place of all, and shows both."""
+def test_grant_replaces_all_grants(at_table: Command, store: DynamoAccessStore) -> None:
+    """--grant shows the grants before and after."""
     record = found(store, at_table("token create regranted --grant a:pull --grant b:push").out)
     result = at_table("grant regranted --grant c/*:delete")
     assert (result.status, result.err) == (0, "")
@@ -211,7 +215,9 @@ def test_granting_replaces_all(at_table: Command, store: DynamoAccessStore) -> N
     assert at_table("grant regranted --admin --grant a:pull").out.endswith("admin a:pull\n")
 
 
-def test_public_repositories(at_table: Command, store: DynamoAccessStore) -> None:
+def test_a_repository_is_public_until_it_is_switched_off(
+    at_table: Command, store: DynamoAccessStore
+) -> None:
     """A repository is public until it is switched off."""
     shown = at_table("public open/app")
     assert shown.out == "open/app: anybody, without logging in, may pull from it\n"
@@ -222,8 +228,10 @@ def test_public_repositories(at_table: Command, store: DynamoAccessStore) -> Non
     assert at_table("public --list").out == ""
 
 
-def test_trusts(at_table: Command, store: DynamoAccessStore) -> None:
-    """A trust is added, shown, replaced only when asked, and removed once."""
+def test_a_trust_is_added_shown_replaced_and_removed(
+    at_table: Command, store: DynamoAccessStore
+) -> None:
+    """It is replaced only by an option, and removed once."""
     words = "trust add main --issuer https://gitlab.com --audience r.example.com --subject"
     assert at_table(f"{words} project_path:a/b:* --grant a/**:push").status == 0
     assert re.search(

@@ -70,7 +70,7 @@ def test_quotas_are_set_and_shown(moorage: Command, at: str, tmp_path: Path) -> 
         ("\n", "this is empty"),
     ],
 )
-def test_what_is_no_rule_is_not_set(
+def test_a_wrong_rule_is_not_set(
     moorage: Command, at: str, tmp_path: Path, text: str, said: str
 ) -> None:
     """It is a usage error that says where, and the rules stay."""

@@ -115,8 +115,8 @@ def test_a_key_is_replaced_in_three_steps(at_name: Command, value: Callable[[], 
     assert "no replacement is under way" in told[3]
 
 
-def test_what_can_not_be_done_changes_nothing(at_name: Command, value: Callable[[], str]) -> None:
-    """A key that is there stays; a step too early is refused, and it is said when it is time."""
+def test_a_step_too_early_changes_nothing(at_name: Command, value: Callable[[], str]) -> None:
+    """So does creating a key that exists. The error says when the step is possible."""
     at_name("key create")
     before = value()
     result = at_name("key create")
@@ -132,8 +132,8 @@ def test_what_can_not_be_done_changes_nothing(at_name: Command, value: Callable[
 
 
 @pytest.mark.parametrize("words", ["key show", "key rotate"])
-def test_a_parameter_that_is_not_there(at_name: Command, words: str, name: str) -> None:
-    """It is named, with the command that makes one."""
+def test_a_missing_parameter_is_named(at_name: Command, words: str, name: str) -> None:
+    """The error has the command that creates one."""
     result = at_name(words)
     assert (result.status, result.out) == (1, "")
     assert re.search(rf"{name}.*moorage key create", result.err)
@@ -147,7 +147,7 @@ def test_a_parameter_that_is_not_there(at_name: Command, words: str, name: str) 
     ],
     ids=["in-the-clear", "no-key"],
 )
-def test_a_parameter_that_holds_no_signing_keys(  # noqa: PLR0913 - fixtures, and a row of the table
+def test_a_parameter_without_signing_keys_is_an_error(  # noqa: PLR0913 - fixtures, and a row of the table
     at_name: Command,
     ssm: SSMClient,
     name: str,
@@ -155,7 +155,7 @@ def test_a_parameter_that_holds_no_signing_keys(  # noqa: PLR0913 - fixtures, an
     text: str,
     told: str,
 ) -> None:
-    """It is told, its content is not, and it is left as it is."""
+    """The error does not quote it, and the parameter stays as it is."""
     ssm.put_parameter(Name=name, Value=text, Type=kind)
     for words in ("key show", "key rotate --force"):
         result = at_name(words)
@@ -168,7 +168,7 @@ def test_a_parameter_that_holds_no_signing_keys(  # noqa: PLR0913 - fixtures, an
 def test_a_log_at_debug_has_no_key(
     strict_moto: Backend, name: str, value: Callable[[], str], tmp_path: Path
 ) -> None:
-    """The SDK, which logs all that it sends, is kept quiet."""
+    """The SDK, which logs everything that it sends, is silenced."""
     words = f"key create --signing-key {name} --aws-endpoint {strict_moto.endpoint_url}"
     done = subprocess.run(
         [sys.executable, "-m", "moorage", *words.split(), "--log-level", "debug"],
@@ -202,7 +202,7 @@ def stored(ssm: SSMClient, name: str, steps: int) -> StoredKeySet:
     ],
     ids=["steady", "begun", "swapped", "begun-again"],
 )
-def test_waits(  # noqa: PLR0913 - fixtures, and a row of the table
+def test_a_step_waits_for_all_functions_and_for_old_tokens(  # noqa: PLR0913 - fixtures, and a row of the table
     ssm: SSMClient,
     name: str,
     value: Callable[[], str],
@@ -210,7 +210,7 @@ def test_waits(  # noqa: PLR0913 - fixtures, and a row of the table
     phase: KeyPhase,
     wait: int,
 ) -> None:
-    """A step waits until all functions know the last one, and for tokens of the old key to end.
+    """All must know the last step, and tokens of the old key must have expired.
 
     What is read says its state when it is printed, and no key.
     """
@@ -226,20 +226,20 @@ def test_waits(  # noqa: PLR0913 - fixtures, and a row of the table
 
 
 def test_the_wait_is_as_long_as_the_functions_keep_a_key() -> None:
-    """What is waited for is what the functions do."""
+    """The wait and the functions use the same time."""
     assert signing_key.KEY_CACHE >= KEPT_SECONDS
 
 
-def test_two_who_rotate_at_once(ssm: SSMClient, name: str) -> None:
-    """The second, who has read what was there before, is told to look."""
+def test_the_second_of_two_rotations_at_once_is_refused(ssm: SSMClient, name: str) -> None:
+    """It has read the keys of before; the error says to look again."""
     before = stored(ssm, name, 0)
     signing_key.rotate(ssm, before, before.next_at)
     with pytest.raises(SigningKeyError, match="somebody else"):
         signing_key.rotate(ssm, before, before.next_at)
 
 
-def test_the_encryption_stays(ssm: SSMClient, name: str) -> None:
-    """Each step keeps the KMS key that the parameter has."""
+def test_rotating_keeps_the_kms_key(ssm: SSMClient, name: str) -> None:
+    """Each step keeps the KMS key of the parameter."""
     signing_key.create(ssm, name, time.time(), "alias/ours")
     for _ in range(3):
         signing_key.rotate(ssm, signing_key.read(ssm, name), 0, force=True)

@@ -76,8 +76,10 @@ def answering(status: int, answer: dict[str, object]) -> Iterator[tuple[str, lis
         ("trust add n --issuer aws --grant a:pull", "Missing option '--subject'"),
     ],
 )
-def test_what_is_asked_wrongly_is_status_2(moorage: Command, words: str, told: str) -> None:
-    """It is refused with what could be asked, before AWS is."""
+def test_a_usage_error_is_status_2_without_a_call_to_aws(
+    moorage: Command, words: str, told: str
+) -> None:
+    """The error says what is possible."""
     result = moorage(words)
     assert (result.status, result.out) == (2, "")
     assert told in result.err
@@ -95,7 +97,7 @@ def test_what_is_asked_wrongly_is_status_2(moorage: Command, words: str, told: s
     ],
 )
 def test_what_aws_refuses_is_one_line(moorage: Command, code: str, told: str) -> None:
-    """Each refusal is told in one line that says what to do, and is status 1."""
+    """The line says what to do, and the status is 1."""
     with answering(400, {"__type": f"com.amazonaws#{code}", "message": "of\nAWS"}) as (url, _):
         result = moorage(f"token list --table registry-access --aws-endpoint {url}")
     assert (result.status, result.out) == (1, "")
@@ -106,7 +108,7 @@ def test_what_aws_refuses_is_one_line(moorage: Command, code: str, told: str) ->
 
 @pytest.mark.usefixtures("no_waits")
 @pytest.mark.parametrize("words", ["token list", "key show", "public --list"])
-def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
+def test_an_unreachable_endpoint_is_named(moorage: Command, words: str) -> None:
     """An endpoint that nobody answers at is named."""
     result = moorage(f"{words} --aws-endpoint {NOWHERE}")
     assert (result.status, result.out) == (1, "")
@@ -122,10 +124,10 @@ def test_an_endpoint_that_is_not_there(moorage: Command, words: str) -> None:
         ("AWS_PROFILE=nobody", r".*\(nobody\).*AWS_PROFILE.*"),
     ],
 )
-def test_what_is_not_set_of_aws_is_told(
+def test_missing_aws_settings_are_named(
     moorage: Command, monkeypatch: pytest.MonkeyPatch, variable: str, told: str
 ) -> None:
-    """Credentials, a region and a profile are asked for by what sets them, on one line."""
+    """Credentials, region and profile, in one line with how to set them."""
     monkeypatch.setenv(*variable.split("="))
     for command in ("key show", "token list"):
         result = moorage(command)

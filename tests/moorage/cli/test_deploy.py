@@ -101,7 +101,7 @@ def test_a_switch_takes_the_usual_words(
         ("--no-observability", False),
     ],
 )
-def test_what_is_said_outdoes_the_variable(
+def test_an_option_overrides_the_variable(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command, words: str, *, meant: bool
 ) -> None:
     """A switch that is said is what counts, whatever the variable has."""
@@ -143,10 +143,10 @@ def test_an_unknown_word_is_refused(  # noqa: PLR0913 - a row of a table
     assert moorage("proxy --help").status == 0
 
 
-def test_data_is_deleted_by_its_word(
+def test_data_is_deleted_only_by_the_word_delete(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
 ) -> None:
-    """Given or in the variable; an empty variable is none."""
+    """As an option or in the variable; an empty variable counts as absent."""
     monkeypatch.setenv("DATA", "")
     monkeypatch.setenv("CONFIRM", "moorage-x-data")
     assert moorage(DESTROY).out == "gone\n"
@@ -171,10 +171,10 @@ def test_the_head_strategy_is_measured_unless_it_is_to_stay(
     assert measures == [by_doctor, None, None, by_doctor, by_doctor]
 
 
-def test_every_variable_of_deploy_arrives(
+def test_every_variable_of_deploy_sets_its_parameter(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, moorage: Command
 ) -> None:
-    """As the template's parameter; an option outdoes it, and an empty one is not given."""
+    """An option overrides it, and an empty one counts as absent."""
     names = (*VARIABLES, *WATCHING, "DEPLOY_BUCKET", "ADMIN_TOKEN_FILE")
     moorage(DEPLOY)
     for name in names:

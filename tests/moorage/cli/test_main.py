@@ -64,7 +64,7 @@ def test_variables_are_defaults(
     words: str,
     expected: LocalOptions,
 ) -> None:
-    """An option outdoes its variable, an empty one is none, and only a clear no is off.
+    """An option overrides its variable; an empty one counts as absent.
 
     The command ends with the status of what it runs.
     """
@@ -74,7 +74,7 @@ def test_variables_are_defaults(
     assert asked == [expected]
 
 
-def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path) -> None:
+def test_every_option_of_local_sets_its_field(asked: list[LocalOptions], tmp_path: Path) -> None:
     """Each option sets the field of its name."""
     words = (
         "local --gateway-port 1 --proxy-port 0 --edge-port 2 --aws-endpoint http://x "
@@ -103,8 +103,8 @@ def test_every_option_of_local_arrives(asked: list[LocalOptions], tmp_path: Path
     assert asked == [expected]
 
 
-def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each option sets the field of its name; the timeout's default is AWS's."""
+def test_every_option_of_the_gateway_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default of the timeout is AWS's."""
     asked: list[gateway.GatewayOptions] = []
 
     async def serve(options: gateway.GatewayOptions) -> None:
@@ -158,10 +158,10 @@ def test_every_option_of_the_gateway_arrives(monkeypatch: pytest.MonkeyPatch) ->
         ("login r --oidc --password secret", "moorage login", "No such option"),
     ],
 )
-def test_what_is_asked_wrongly_is_told_with_where_help_is(
+def test_a_usage_error_is_two_lines_and_status_2(
     moorage: Command, words: str, command: str, told: str
 ) -> None:
-    """The status is 2, and there are two lines on stderr: what is wrong, and where to look."""
+    """On stderr: what is wrong, and where to look."""
     result = moorage(words)
     problem, hint = result.err.splitlines()
     assert (result.status, result.out) == (2, "")
@@ -178,7 +178,7 @@ def test_an_upstream_without_tls_is_refused_in_one_line(moorage: Command) -> Non
 
 
 def test_a_wrong_variable_is_named(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused as the option would be."""
+    """It is refused like a wrong option."""
     monkeypatch.setenv("PROXY_PORT", "http")
     assert "(env var: 'PROXY_PORT'): 'http' is no number from 0" in moorage("local").err
 
@@ -195,10 +195,10 @@ def test_a_command_that_is_not_named_is_status_2(moorage: Command, words: str) -
     ("error", "status", "told"),
     [(OSError("no room"), 1, "no room"), (KeyboardInterrupt(), 130, "stopped")],
 )
-def test_what_stops_a_command_is_one_line(
+def test_an_error_is_one_line(
     moorage: Command, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, told: str
 ) -> None:
-    """An error of the operating system is status 1; Ctrl-C is what a shell says of it."""
+    """An error of the operating system is status 1, Ctrl-C is 130."""
 
     def fail(_: object) -> int:
         raise error
@@ -291,8 +291,8 @@ def loaded_by(script: str, **variables: str) -> tuple[str, set[str]]:
 
 
 @pytest.mark.parametrize("words", ["--version", "--help", "completion"])
-def test_what_a_shell_waits_for_loads_little(words: str) -> None:
-    """`moorage --version`, help and completion start at once: no SDK, no server, no tables."""
+def test_version_help_and_completion_load_little(words: str) -> None:
+    """No SDK, no server, no tables."""
     complete = {"_MOORAGE_COMPLETE": "bash_complete", "COMP_WORDS": "moorage t", "COMP_CWORD": "1"}
     shown, modules = loaded_by(
         f"import runpy; sys.argv[1:] = [{words!r}]; runpy.run_module('moorage', None, '__main__')",

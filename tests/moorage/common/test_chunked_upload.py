@@ -97,8 +97,8 @@ def test_a_refusal_without_progress_is_given_up(
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("offset", [4, len(CHUNK), 99])
 @pytest.mark.parametrize("status", [204, 416])
-def test_what_another_client_appended_is_not_taken_for_ones_own(offset: int, status: int) -> None:
-    """Told that the upload is busy, a client whose offset is gone then hears 416 and the new one.
+def test_another_clients_bytes_are_not_taken_for_ones_own(offset: int, status: int) -> None:
+    """After a busy upload whose offset moved, the client gets 416 and the new offset.
 
     The registry had kept nothing of its chunk: the bytes there are of somebody else's.
     """
@@ -120,7 +120,7 @@ def test_a_busy_upload_after_a_lost_answer_is_resumed(lost: int) -> None:
 
 
 def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> None:
-    """Only an offset that is further than ever before is progress."""
+    """Only an offset above every earlier one is progress."""
     answers = (kept(offset) for _ in range(500) for offset in (4, 0))
     script = ScriptedUpstream(answers)
     began = clock.now
@@ -132,7 +132,7 @@ def test_an_offset_that_moves_to_and_fro_is_given_up(clock: SteppedClock) -> Non
 
 @pytest.mark.parametrize("chunk", ["PUT", "empty PUT"])
 def test_a_commit_that_is_driven_is_waited_for(clock: SteppedClock, chunk: str) -> None:
-    """However long it takes: the registry says each time that somebody is at it."""
+    """As long as each answer says that a driver works on it."""
     busy = [kept(10, 503, Retry_After="1", **DRIVEN), kept(10, 204)] * 5000
     script = ScriptedUpstream(iter([*busy, kept(10, 201)]))
     began = clock.now
@@ -147,7 +147,7 @@ def test_a_commit_that_is_driven_is_waited_for(clock: SteppedClock, chunk: str) 
 def test_a_commit_that_nobody_drives_any_more_is_given_up(
     clock: SteppedClock, driven: list[dict[str, str]], seconds: float
 ) -> None:
-    """After the patience; and so is one that seems to be driven for ever, after hours."""
+    """After the patience, or after hours if it always seems to be driven."""
 
     def answers() -> Iterator[UpstreamResponse]:
         for number in range(20_000):
@@ -171,7 +171,7 @@ def test_the_first_chunk_names_the_algorithm_of_the_digest(clock: SteppedClock) 
 
 
 def test_progress_renews_patience(clock: SteppedClock) -> None:
-    """An upload that gets on, if slowly, lasts longer than patience; the first wait is short anew.
+    """A slow upload with progress may take longer than the patience.
 
     What is kept isn't sent again, and after progress nothing is waited for.
     """

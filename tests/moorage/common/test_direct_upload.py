@@ -156,8 +156,8 @@ HARMLESS = [fault for fault in PutFault if fault is not PutFault.REFUSED]
 IN_TURN = [*HARMLESS[-2:-1], *HARMLESS[:-2], *HARMLESS[-1:]]
 
 
-def test_the_extension_is_asked_for_once_by_all(fake: FakeRegistry) -> None:
-    """Layers that begin at once get one answer."""
+def test_the_extension_is_requested_once_for_all_layers(fake: FakeRegistry) -> None:
+    """Layers that begin at once share one answer."""
 
     async def act(uploads: DirectClient, asked: Asked) -> list[bool]:
         found = await asyncio.gather(*(uploads.offered(LOGIN) for _ in range(4)))
@@ -184,8 +184,8 @@ def test_an_answer_about_the_login_or_that_may_pass_is_not_remembered(fake: Fake
     with_uploads(fake, act, seconds=0.01)
 
 
-def test_a_registry_that_is_gone_has_no_extension() -> None:
-    """Whatever comes next says so better."""
+def test_an_unreachable_registry_has_no_extension() -> None:
+    """The next request reports the failure better."""
 
     async def act(uploads: DirectClient, _: Asked) -> None:
         assert not await uploads.offered({})
@@ -223,8 +223,8 @@ def test_a_put_that_is_refused_for_good_is_no_reason_to_go_on(way: str, fake: Fa
         assert (first.code, first.wrong_bytes) == (code, False)
 
 
-def test_other_bytes_are_told_from_other_refusals(fake: FakeRegistry) -> None:
-    """Chunks would not do either."""
+def test_wrong_bytes_are_distinguished_from_other_refusals(fake: FakeRegistry) -> None:
+    """Chunks would not help either."""
 
     async def act(uploads: DirectClient, _: Asked) -> None:
         upload = await uploads.open_whole(NAME, DIGEST, len(DATA), LOGIN)
@@ -238,8 +238,10 @@ def test_other_bytes_are_told_from_other_refusals(fake: FakeRegistry) -> None:
 
 
 @pytest.mark.parametrize("fault", [PutFault.ERROR, PutFault.LOST_BEFORE])
-def test_a_storage_that_fails_for_too_long_ends_it(fault: PutFault, fake: FakeRegistry) -> None:
-    """The session stays, for the next run."""
+def test_a_storage_that_fails_for_too_long_ends_the_upload(
+    fault: PutFault, fake: FakeRegistry
+) -> None:
+    """The session stays for the next run."""
     direct(fake).put_faults = [fault] * 10_000
     with pytest.raises(PutExhaustedError):
         with_uploads(fake, lambda uploads, _: push_whole(uploads), seconds=0.05)
@@ -262,8 +264,8 @@ def test_slow_tries_do_not_use_up_the_patience(fake: FakeRegistry) -> None:
     with_uploads(fake, act, seconds=0.4)
 
 
-def test_progress_is_told_as_the_bytes_go(fake: FakeRegistry) -> None:
-    """From 0 to the size, and back for a try that broke."""
+def test_progress_is_reported_while_bytes_are_sent(fake: FakeRegistry) -> None:
+    """From 0 to the size, and back for an attempt that broke off."""
     direct(fake).put_faults = [PutFault.LOST_BEFORE]
     told: list[int] = []
 
@@ -350,8 +352,8 @@ def test_sha512_goes_by_parts_alone(fake: FakeRegistry) -> None:
     assert fake.blobs == {str(digest): DATA}
 
 
-def test_a_session_is_gone_on_with(fake: FakeRegistry) -> None:
-    """It says which parts it has; one that was committed takes none, one that is over is none."""
+def test_a_kept_session_is_continued(fake: FakeRegistry) -> None:
+    """It lists its parts; a committed one takes none, an ended one is unknown."""
 
     async def act(uploads: DirectClient, _: Asked) -> None:
         begun = await uploads.open_parts(NAME, Algorithm.SHA256, LOGIN)

@@ -90,7 +90,7 @@ def test_the_names_of_this_machine_and_those_that_are_allowed_are_admitted(
 
 
 def test_the_same_host_has_one_key() -> None:
-    """However it is written."""
+    """However the host is written."""
     assert len({host_key(text) for text in ("::1", "[::1]", "[::1]:80", "0:0:0:0:0:0:0:1")}) == 1
     assert host_key("Registry.LAN.:5000") == "registry.lan"
 
@@ -191,5 +191,5 @@ def test_another_host_and_a_foreign_page_are_refused(
 
 
 def test_the_error_says_what_to_allow(server: str) -> None:
-    """It can be copied."""
+    """The option in it can be pasted."""
     assert b"--allow-host proxy.lan" in told(server, "GET /v2/", "Host: Proxy.lan:5000")[1]

@@ -165,7 +165,7 @@ def test_a_registry_that_stands_without_an_edge_gets_none_unasked(
     assert cloud.find("moorage-y-edge") is not None
 
 
-def test_rotating_the_key_tells_the_edge(cloud: Cloud) -> None:
+def test_rotating_the_key_stores_it_at_the_edge(cloud: Cloud) -> None:
     """At each of the three steps it has the keys that the functions have."""
     cloud.done("deploy", "--edge", "yes")
     seen = [cloud.edge_keys()]
@@ -182,7 +182,7 @@ def test_rotating_the_key_tells_the_edge(cloud: Cloud) -> None:
     ("operation", "code", "taken"),
     [("ListExports", "AccessDenied", False), ("PutKey", "AccessDeniedException", True)],
 )
-def test_an_edge_that_can_not_be_told_is_an_error_that_says_what_to_do(  # noqa: PLR0913 - fixtures among them
+def test_an_edge_that_can_not_be_updated_is_an_error_with_advice(  # noqa: PLR0913 - fixtures among them
     cloud: Cloud,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -190,7 +190,7 @@ def test_an_edge_that_can_not_be_told_is_an_error_that_says_what_to_do(  # noqa:
     code: str,
     taken: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """Who may not find the edge changes nothing; after the step, a deployment tells it."""
+    """Without the right to find the edge nothing changes; after the step, deploy again."""
     cloud.done("deploy", "--edge", "yes")
     before = ticket_keys(cloud)
     answering(monkeypatch, operation, iter([refusal(code, operation)] * 9))

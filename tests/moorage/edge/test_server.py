@@ -170,7 +170,7 @@ def test_chunks_without_a_length_go_to_the_gateway(edge: PlayedEdge) -> None:
     assert edge.stored() == {}
 
 
-def test_small_requests_pass_with_who_asks(edge: PlayedEdge) -> None:
+def test_small_requests_pass_with_the_clients_address(edge: PlayedEdge) -> None:
     """Path, query, body and headers reach the function; the client's Host does not."""
     headers = {
         "Authorization": "Bearer t",
@@ -216,8 +216,8 @@ def test_a_download_comes_from_s3_with_ranges(edge: PlayedEdge, tickets: object)
     ],
     ids=range(5),
 )
-def test_an_altered_download_gets_nothing(edge: PlayedEdge, target: str) -> None:
-    """Though the object is there, and was just fetched by the right address."""
+def test_an_altered_download_is_refused(edge: PlayedEdge, target: str) -> None:
+    """The object exists, and was just fetched by the right address."""
     put(edge)
     assert request(edge.url, "GET", download(DIGEST))[0] == 200
     assert request(edge.url, "GET", target)[0] == 403
@@ -226,8 +226,8 @@ def test_an_altered_download_gets_nothing(edge: PlayedEdge, target: str) -> None
 @pytest.mark.parametrize(
     "path", [f"/{KEY}", f"//{KEY}", f"/v2/../{KEY}", f"/%64irect/{SESSION}/{HEX}"]
 )
-def test_a_key_alone_gets_nothing(edge: PlayedEdge, path: str) -> None:
-    """A key is no ticket: such a path is the API's, which has no such endpoint."""
+def test_a_key_without_a_ticket_is_404(edge: PlayedEdge, path: str) -> None:
+    """The path goes to the API, which has no such endpoint."""
     put(edge)
     _, _, body = request(edge.url, "GET", path)
     assert body != DATA

@@ -219,7 +219,7 @@ def refusing(status: int, body: bytes) -> Iterator[BucketOrigin]:
         yield BucketOrigin.at({**environment, "AWS_ENDPOINT_URL": url})
 
 
-def test_nothing_differs(behind: Behind) -> None:
+def test_without_a_difference_push_pull_and_doctor_succeed(behind: Behind) -> None:
     """Push, pull, and a doctor that is content with both."""
     with played(behind) as edge:
         assert edge.push(DATA[::-1])[0] == 400

@@ -87,10 +87,10 @@ def test_a_dry_run_lists_what_would_go_and_writes_nothing(
     assert (rows(registry), registry.stored()) == before
 
 
-def test_what_was_listed_goes_and_nothing_else(
+def test_exactly_the_list_is_deleted(
     moorage: Command, registry: RegistryUnderTest, at: str, tmp_path: Path
 ) -> None:
-    """What came into use since then stays, and is said; what is unneeded since then stays, too."""
+    """Content used since then stays and is reported; newly unneeded content stays too."""
     listed = moorage(f"gc --dry-run --json {at}")
     assert json.loads(listed.out)["frees"] == len(UNNEEDED)
     file = tmp_path / "list.json"
@@ -126,8 +126,8 @@ def test_a_whole_pass_deletes_what_nothing_needs(
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_pass_says_how_far_it_is(backend: Backend) -> None:
-    """It shows the counts that it saves; a pass by a list saves none, and shows none."""
+def test_a_pass_shows_its_progress(backend: Backend) -> None:
+    """It shows the counts that it saves; a pass by a list saves and shows none."""
     names = backend.bucket, backend.registry_table, backend.uploads_table
     garbage = GarbageOf("stack", *names, backend.endpoint_url)
     told: list[str] = []
@@ -157,20 +157,20 @@ def test_a_pass_says_how_far_it_is(backend: Backend) -> None:
     assert told == ["deleting what the list names"]
 
 
-def test_what_is_younger_than_the_grace_stays(
+def test_content_younger_than_the_grace_stays(
     moorage: Command, registry: RegistryUnderTest, at: str
 ) -> None:
-    """A local registry may have any."""
+    """A local registry may have any grace."""
     push(registry, b"of this minute")
     assert "2 links and 1 blob" in moorage(f"gc --dry-run {at}").err
     assert "3 links and 2 blobs" in moorage(f"gc --dry-run --grace 0 {at}").err
     assert "nothing would go" in moorage(f"gc --dry-run --grace 80h {at}").err
 
 
-def test_a_repository_that_is_left_out_is_said_and_makes_the_status_1(
+def test_a_repository_that_was_left_out_is_reported_with_status_1(
     moorage: Command, registry: RegistryUnderTest, at: str
 ) -> None:
-    """Of one with a row that can't be read nothing goes, and everything of the other one does."""
+    """It has an unreadable row; other repositories are collected."""
     key = manifest_key(NAME, Digest.of(b"a row that can't be read"))
     registry.dynamodb.put_item(TableName=registry.registry_table, Item=key_attributes(key))
     listed = moorage(f"gc --dry-run {at}")
@@ -197,10 +197,10 @@ def test_a_lost_blob_is_named_and_makes_the_status_1(
     assert str(Digest.of(data)) in done.err
 
 
-def test_a_link_without_its_record_is_removed_and_said(
+def test_a_link_without_its_record_is_removed_and_reported(
     moorage: Command, registry: RegistryUnderTest, at: str
 ) -> None:
-    """That nothing names it is enough."""
+    """It is enough that no manifest names it."""
     delete_row(registry, record_key(Digest.of(UNNEEDED)))
     done = moorage(f"gc {at}")
     assert "mended 1 link that no record counted" in done.err
@@ -212,10 +212,10 @@ def test_a_link_without_its_record_is_removed_and_said(
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"findings": [{}]}', '{"findings": [{"kind": "image"}]}']
 )
-def test_what_is_no_list_is_refused_and_nothing_goes(
+def test_a_wrong_list_is_refused_and_deletes_nothing(
     moorage: Command, registry: RegistryUnderTest, at: str, tmp_path: Path, text: str
 ) -> None:
-    """It is a usage error that names what prints one."""
+    """It is a usage error that names the command for a list."""
     (tmp_path / "list").write_text(text)
     before = rows(registry)
     refused = moorage(f"gc --only {tmp_path / 'list'} {at}")
@@ -231,10 +231,8 @@ def test_what_is_no_list_is_refused_and_nothing_goes(
         ("--grace soon", "'soon' is no time"),
     ],
 )
-def test_what_is_asked_for_wrongly_asks_nothing_of_aws(
-    moorage: Command, words: str, said: str
-) -> None:
-    """Without an endpoint it is a deployment, whose grace is a day at least."""
+def test_a_usage_error_makes_no_call_to_aws(moorage: Command, words: str, said: str) -> None:
+    """Without an endpoint it is a deployment, whose grace is at least a day."""
     refused = moorage(f"gc {words}")
     assert (refused.status, said in refused.err) == (2, True)
 

@@ -112,20 +112,20 @@ def test_a_fault_that_the_template_does_not_replace_has_awss_answer(fault: Gatew
 
 
 @pytest.mark.parametrize("fault", [each for each in GatewayFault if each.value.status >= 500])
-def test_every_failure_that_can_be_worded_says_when_to_come_back(fault: GatewayFault) -> None:
-    """A client that is told nothing gives up, though what it sent is kept."""
+def test_every_failure_with_a_template_has_retry_after(fault: GatewayFault) -> None:
+    """Without it a client gives up, though its bytes are kept."""
     headers = dict(ANSWERS.to(fault).headers)
     # A gateway that stops is no API Gateway's.
     assert ("Retry-After" in headers) is (fault is not GatewayFault.STOPPING)
 
 
-def test_every_response_of_the_template_is_some_faults() -> None:
+def test_every_response_of_the_template_belongs_to_a_fault() -> None:
     """No name is misspelt."""
     assert set(RESPONSES) <= {fault.value.response for fault in GatewayFault}
 
 
 def test_a_client_gets_the_templates_answer() -> None:
-    """The challenge has its own name, which a function's would lose."""
+    """The challenge has its own header name, which a function's answer would lose."""
     asked = TokenAuthorizer(Recorder())
     api = RestApi(Resources({"/": ("GET", "HEAD")}), {("/", "GET"): asked}, ANSWERS)
     with run_gateway(Recorder(), api=api) as url:
@@ -165,7 +165,7 @@ def test_a_value_is_evaluated_as_cloudformation_does(value: object, text: str) -
     ],
 )
 def test_a_value_that_can_not_be_evaluated_is_an_error(value: object) -> None:
-    """No answer is sent with a hole in it."""
+    """No answer is sent with a part missing."""
     with pytest.raises(TemplateError):
         resolved(value, {"PublicUrl": "https://h"})
 

@@ -62,7 +62,7 @@ def test_a_resource_is_a_pattern(resource: object, *, allowed: bool) -> None:
     ],
 )
 def test_only_statements_about_invoking_count(action: object, *, allowed: bool) -> None:
-    """A statement about another action allows nothing."""
+    """A statement for another action allows nothing."""
     assert read_result(result(statement("*", action=action))).allows(GET) is allowed
 
 
@@ -81,7 +81,7 @@ def test_a_denial_wins(order: int) -> None:
 
 
 def test_one_statement_needs_no_list() -> None:
-    """IAM takes a statement by itself."""
+    """IAM accepts a single statement without a list."""
     alone = {"principalId": "ann", "policyDocument": {"Statement": statement("*")}}
     assert read_result(alone).allows(GET)
 

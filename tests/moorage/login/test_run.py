@@ -405,7 +405,7 @@ def test_a_token_goes_to_a_realm_of_this_machine_or_that_is_named(
 
 
 def test_a_redirect_is_not_followed(moorage: Command, registry: LoginRegistry) -> None:
-    """The proof goes to the realm, and no further."""
+    """The proof goes only to the realm."""
     with run_login_registry() as other:
         registry.status, registry.headers = 307, {"Location": f"{other.url}/v2/_token"}
         check_refused(moorage(f"login {registry.url} --print --oidc-env PROOF"), "status 307")

@@ -190,8 +190,8 @@ def test_a_registry_that_takes_no_parts_gets_chunks(
     assert (fake.blobs, in_chunks(fake)) == ({digest_of(data): data}, True)
 
 
-def test_parts_that_must_be_larger_than_ours_are_chunks(fake: DirectRegistry) -> None:
-    """The registry says how small a part may be."""
+def test_a_registry_that_needs_larger_parts_gets_chunks(fake: DirectRegistry) -> None:
+    """The registry gives the smallest size of a part."""
     fake.sent.minimum = 2 * CHUNK
     data = os.urandom(3 * PART)
     with run_proxy(fake.url, plan=PLAN) as proxy:
@@ -201,10 +201,8 @@ def test_parts_that_must_be_larger_than_ours_are_chunks(fake: DirectRegistry) ->
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_storage_that_goes_on_failing_is_told_and_the_bytes_stay(
-    fake: DirectRegistry, kept: int
-) -> None:
-    """Where it took a part before, the client may go on; else the bytes go in chunks."""
+def test_a_failing_storage_is_reported_and_the_bytes_stay(fake: DirectRegistry, kept: int) -> None:
+    """If it took a part before, the client may continue; otherwise chunks are sent."""
     data = os.urandom(3 * PART)
     with run_proxy(fake.url, plan=PLAN, patience=0.3) as proxy:
         at = patch(proxy, start(proxy), data[: WHOLE + 1])
@@ -289,8 +287,8 @@ def test_of_two_clients_at_one_offset_one_is_refused(proxy: str, fake: DirectReg
     assert fake.blobs == {digest_of(data): data}
 
 
-def test_a_client_that_breaks_off_may_go_on(proxy: str, fake: DirectRegistry) -> None:
-    """The session has whole chunks of its bytes, and what was on its way arrives."""
+def test_a_client_that_breaks_off_may_continue(proxy: str, fake: DirectRegistry) -> None:
+    """The session has whole chunks of its bytes, and parts in progress arrive."""
     data, at = os.urandom(3 * PART), start(proxy)
     fake.storage_pause = 0.3
     kept = PART + 2 * CHUNK
@@ -379,10 +377,10 @@ def test_a_cancelled_upload_leaves_nothing(proxy: str, fake: DirectRegistry, siz
         assert request(proxy, method, at)[0] == 404
 
 
-def test_what_nobody_goes_on_with_is_given_up(
+def test_an_abandoned_upload_is_given_up(
     fake: DirectRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its memory makes room for others."""
+    """Its memory is freed for others."""
     monkeypatch.setattr(held_sessions, "HELD_SECONDS", 0.4)
     with run_proxy(fake.url, plan=PLAN, memory_bytes=2 * CHUNK) as proxy:
         at = patch(proxy, start(proxy), os.urandom(3 * PART))
@@ -393,8 +391,8 @@ def test_what_nobody_goes_on_with_is_given_up(
     assert not in_chunks(fake)
 
 
-def test_a_proxy_that_ends_gives_up_what_it_has(fake: DirectRegistry) -> None:
-    """No other proxy could go on with it; the client sends the blob again."""
+def test_a_proxy_that_ends_cancels_its_uploads(fake: DirectRegistry) -> None:
+    """No other proxy could continue them; the client sends the blob again."""
     data = os.urandom(3 * PART)
     with run_proxy(fake.url, plan=PLAN) as proxy:
         at = patch(proxy, start(proxy), data)
@@ -434,8 +432,10 @@ def test_a_token_that_may_end_soon_opens_its_session_at_once(
     assert len(fake.sent.sessions) == 1
 
 
-def test_bytes_are_hashed_as_a_chunk_says(proxy: str, fake: DirectRegistry) -> None:
-    """Or, where no part was cut yet, as the closing PUT says."""
+def test_bytes_are_hashed_by_the_algorithm_that_a_chunk_names(
+    proxy: str, fake: DirectRegistry
+) -> None:
+    """Or, before the first part, by that of the closing PUT."""
     for size, named in ((2 * CHUNK, ""), (3 * PART, "&digest-algorithm=sha512")):
         data = os.urandom(size)
         digest = str(Digest.of(data, Algorithm.SHA512))
@@ -449,7 +449,9 @@ def test_bytes_are_hashed_as_a_chunk_says(proxy: str, fake: DirectRegistry) -> N
     assert in_chunks(fake)
 
 
-def test_a_whole_blob_is_hashed_as_its_digest_says(proxy: str, fake: DirectRegistry) -> None:
+def test_a_whole_blob_is_hashed_by_the_algorithm_of_its_digest(
+    proxy: str, fake: DirectRegistry
+) -> None:
     """A PUT names it before its first byte."""
     data = os.urandom(3 * PART + 1)
     digest = str(Digest.of(data, Algorithm.SHA512))
@@ -458,8 +460,8 @@ def test_a_whole_blob_is_hashed_as_its_digest_says(proxy: str, fake: DirectRegis
 
 
 @pytest.mark.parametrize("room", [0, 1, 2, 4, 40])
-def test_what_all_uploads_hold_is_bounded(fake: DirectRegistry, room: int) -> None:
-    """Each goes on with the least that it needs, and in chunks where there is not even that."""
+def test_the_memory_of_all_uploads_is_bounded(fake: DirectRegistry, room: int) -> None:
+    """An upload without memory for parts continues in chunks."""
     fake.storage_pause = 0.02
     blobs = [os.urandom(3 * PART + number) for number in range(8)]
     least = 2 * CHUNK

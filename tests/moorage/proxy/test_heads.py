@@ -158,8 +158,8 @@ def test_a_blob_has_its_size(
     assert len(function.asked) <= 2
 
 
-def test_a_blob_elsewhere_is_a_redirect_for_head(proxy: str, function: HeadFunction) -> None:
-    """S3 says the true length, to the method that the URL is signed for."""
+def test_a_blob_in_s3_is_a_redirect_for_head(proxy: str, function: HeadFunction) -> None:
+    """S3 sends the true length, for the method that the URL is signed for."""
     function.redirects = True
     status, told = head(proxy, f"/v2/a/blobs/{DIGEST}")
     assert (status, told["Location"]) == (307, f"{FAR}&method=HEAD")
@@ -215,8 +215,10 @@ class SlowRegistry:
 @pytest.mark.parametrize("digest", [DIGEST, ""])
 @pytest.mark.parametrize("colon", [":", "%3A"])
 @pytest.mark.parametrize("while_asked", [False, True])
-def test_a_blob_that_came_is_missing_no_more(digest: str, colon: str, *, while_asked: bool) -> None:
-    """Also when it came while the registry was asked; another blob changes nothing."""
+def test_a_blob_that_came_through_the_proxy_is_not_404(
+    digest: str, colon: str, *, while_asked: bool
+) -> None:
+    """Also if it came during the request; another blob changes nothing."""
     registry, absent = SlowRegistry(), AbsentBlobs()
     upstream: Any = registry
 
@@ -245,15 +247,15 @@ def test_a_push_is_seen_at_once() -> None:
         assert head(url, path)[0] == 200
 
 
-def test_a_size_that_cannot_be_learnt_is_no_zero() -> None:
-    """Where the second request is answered otherwise, that is the answer."""
+def test_an_unknown_size_is_not_0() -> None:
+    """If the second request fails, its answer is the client's."""
     answers = iter([answer_of(200, b"", {}), answer_of(503, b"", {"Retry-After": "2"})])
     with run_gateway(lambda *_: next(answers)) as upstream, run_proxy(upstream) as url:
         status, told = head(url, f"/v2/a/blobs/{DIGEST}")
     assert (status, told["Retry-After"]) == (503, "2")
 
 
-def test_every_other_head_passes(proxy: str, function: HeadFunction) -> None:
+def test_every_other_head_passes_unchanged(proxy: str, function: HeadFunction) -> None:
     """As it came."""
     assert head(proxy, "/v2/a/tags/list/none")[0] == 404
     assert function.asked == [("HEAD", "/a/tags/list/none")]

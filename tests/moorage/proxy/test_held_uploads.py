@@ -91,8 +91,10 @@ def test_a_blob_that_fits_a_chunk_is_one_request(
 
 
 @pytest.mark.parametrize("end", ["PATCH", "PUT", "PUT without a length"])
-def test_what_outgrows_a_chunk_goes_on_upstream(proxy: str, fake: FakeRegistry, end: str) -> None:
-    """With what was held before it; the first Location stays good."""
+def test_a_blob_larger_than_a_chunk_continues_upstream(
+    proxy: str, fake: FakeRegistry, end: str
+) -> None:
+    """With the bytes that were held; the first Location stays valid."""
     data, at = os.urandom(2 * CHUNK), start(proxy)
     held = patch(proxy, at, data[:100])
     assert fake.sessions == {}
@@ -149,10 +151,10 @@ def test_a_failure_of_the_one_request_is_tried_again(
 
 
 @pytest.mark.parametrize("fault", [UploadFault.ERROR, UploadFault.BUSY, UploadFault.LOST_BEFORE])
-def test_a_registry_that_goes_on_failing_is_told_and_the_bytes_stay(
+def test_a_failing_registry_is_reported_and_the_bytes_stay(
     fake: FakeRegistry, fault: UploadFault
 ) -> None:
-    """The client hears the registry's last answer, and may close the session later."""
+    """The client gets the registry's last answer, and may close the session later."""
     data = os.urandom(1000)
     with run_proxy(fake.url, patience=0.5) as proxy:
         at = patch(proxy, start(proxy), data)
@@ -176,8 +178,8 @@ def test_a_post_that_opens_a_session_upstream_is_tried_again(
     assert close(proxy, at, data, data) == 201
 
 
-def test_who_may_not_push_hears_so_at_the_post(proxy: str, fake: FakeRegistry) -> None:
-    """And at each later request to another's session; nothing is held for such a client."""
+def test_a_client_that_may_not_push_is_refused_at_the_post(proxy: str, fake: FakeRegistry) -> None:
+    """And at each later request to another client's session; nothing is held for it."""
     bad, good = {"Authorization": "Basic bad"}, {"Authorization": "Basic good"}
     fake.refuses = {bad["Authorization"]}
     status, answered, _ = request(proxy, "POST", UPLOADS, b"", bad)
@@ -239,8 +241,8 @@ def test_a_registry_that_fails_refuses_nothing(
     assert len(fake.sessions) == 1
 
 
-def test_what_is_held_is_bounded(proxy: str, fake: FakeRegistry) -> None:
-    """Beyond, blobs go upstream as they come; each that is stored or cancelled makes room."""
+def test_the_memory_of_held_uploads_is_bounded(proxy: str, fake: FakeRegistry) -> None:
+    """More blobs go upstream as they come, until one is stored or cancelled."""
     blobs = [os.urandom(CHUNK) for _ in range(5)]
     places = [patch(proxy, start(proxy), data) for data in blobs[:4]]
     assert (len(fake.sessions), sent(fake)) == (1, [("PATCH", CHUNK)])
@@ -264,10 +266,10 @@ def test_sessions_that_are_held_are_bounded(
             assert len(fake.sessions) == opened
 
 
-def test_an_upload_that_nobody_goes_on_with_is_forgotten(
+def test_an_abandoned_upload_is_forgotten(
     fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bytes make room for others. A request that is under way keeps it."""
+    """Its memory is freed; a request in progress keeps it."""
     monkeypatch.setattr(held_sessions, "HELD_SECONDS", 0.4)
     with run_proxy(fake.url, memory_bytes=CHUNK) as proxy:
         at = patch(proxy, start(proxy), os.urandom(CHUNK))
@@ -409,7 +411,7 @@ def test_a_registry_that_takes_no_whole_blob_gets_it_by_a_session(
 
 
 @pytest.mark.parametrize("query", ["", f"&digest={digest_of(b'')}", "&digest=a&digest=b"])
-def test_what_only_the_registry_can_judge_goes_on_upstream(
+def test_a_put_that_only_the_registry_can_judge_goes_upstream(
     proxy: str, fake: FakeRegistry, query: str
 ) -> None:
     """A PUT without bytes, without a digest, or with two."""

@@ -138,8 +138,10 @@ def test_a_failure_upstream_is_resumed(
     assert fake.blobs == {digest_of(data): data}
 
 
-def test_patience_ends(proxy: str, fake: FakeRegistry) -> None:
-    """An upstream that never takes a chunk is 503 with Retry-After; its session stays."""
+def test_an_upstream_that_takes_no_chunk_is_503_after_the_patience(
+    proxy: str, fake: FakeRegistry
+) -> None:
+    """The answer has Retry-After, and the session stays."""
     fake.faults = [None, *[UploadFault.BUSY] * 10_000]
     began = time.monotonic()
     at = start(fake)
@@ -235,8 +237,10 @@ def test_everything_else_passes_through(proxy: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-def test_what_is_cut_is_told_by_the_grammar_of_paths(method: str, path: str, *, cut: bool) -> None:
-    """A body of three chunks is sent in three requests to an upload, and in one to all else."""
+def test_only_an_upload_by_the_grammar_of_paths_is_cut_into_chunks(
+    method: str, path: str, *, cut: bool
+) -> None:
+    """A body of three chunks is one request to any other path."""
     answers = [web.Response(status=202, headers={"Range": "0-0"}) for _ in range(4)]
     with scripted(*answers) as (url, script):
         raw = f"{method} /v2/{path} HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {3 * CHUNK}\r\n"
@@ -450,15 +454,15 @@ def test_a_chunk_waits_as_long_as_it_is_told_to() -> None:
     assert script.times[-1] - script.times[0] >= 1
 
 
-def test_a_session_that_is_further_on_is_no_success() -> None:
-    """When somebody else has appended, the client hears 416 and not the status request's 204."""
+def test_a_session_with_a_higher_offset_is_416() -> None:
+    """Somebody else has appended, so the client does not get the status request's 204."""
     with scripted(None, kept(9)) as (url, _):
         status, headers, _ = request(url, "PATCH", f"{SESSION}?at=0", b"12345")
     assert (status, headers["Range"]) == (416, "0-8")
 
 
-def test_the_loser_of_two_clients_at_one_offset_is_told() -> None:
-    """Where the registry was busy with other bytes for this offset, the client hears 416."""
+def test_the_second_of_two_clients_at_one_offset_gets_416() -> None:
+    """The registry was busy with other bytes for this offset."""
     busy = kept(0, 503, Retry_After="0")
     with scripted(busy, kept(5), kept(5)) as (url, script):
         status, headers, _ = request(url, "PATCH", f"{SESSION}?at=0", b"12345")

@@ -29,7 +29,7 @@ def test_repositories_are_listed(served: Served, run: Run) -> None:
 
 
 def test_facts_are_written_for_people(served: Served, run: Run) -> None:
-    """In the row of the list; of who has none they are unknown, and null as JSON."""
+    """Unknown facts are shown as unknown, and are null in JSON."""
     for name in ("a/b", "a/c"):
         served.memory.metadata.add_repository(name)
     whole = CatalogFacts(1.7e9, 3, 4, 1, 10**10, 1.6e9, None, 10**9, 4 * 10**9, 7 * 10**9)

@@ -67,8 +67,8 @@ def test_a_tag_goes_back_to_a_time(served: Served, run: Run) -> None:
     assert run(f"repo restore {place} --force")[0] == f"{digests[0]}\n"
 
 
-def test_tags_that_moved_on_are_said(served: Served, run: Run) -> None:
-    """The image comes back beside them."""
+def test_tags_that_moved_are_reported(served: Served, run: Run) -> None:
+    """The image is restored beside them."""
     digest = served.put("v1", "one")
     served.delete(digest)
     other = served.put("v1", "two")

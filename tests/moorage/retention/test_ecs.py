@@ -118,8 +118,8 @@ def test_services_count_with_all_their_rollouts() -> None:
 
 
 @pytest.mark.parametrize(("reason", "is_told"), [("MISSING", True), ("ACCESS_DENIED", False)])
-def test_a_task_that_ecs_does_not_tell_is_an_error(reason: str, *, is_told: bool) -> None:
-    """But for one that has ended since it was listed."""
+def test_a_task_without_a_description_is_an_error(reason: str, *, is_told: bool) -> None:
+    """Except one that has ended since it was listed."""
     ecs = Clusters(prod=1)
     ecs.failures = [{"arn": f"{PLACE}:task/prod/7", "reason": reason}]
     if is_told:
@@ -144,7 +144,7 @@ def test_a_failure_half_way_is_an_error() -> None:
         list(running(ecs.client))
 
 
-def test_the_actions_are_those_that_are_asked_for() -> None:
+def test_the_calls_need_exactly_the_documented_permissions() -> None:
     """The permissions that are documented are what it takes, and no more."""
     ecs = Clusters(prod=1)
     ecs.services["web"] = {"serviceName": "web", "taskDefinition": "web:1"}

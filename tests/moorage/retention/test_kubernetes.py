@@ -84,8 +84,8 @@ def test_the_digest_of_a_container_is_what_its_runtime_pulled(
         ("CronJob", lambda of: {"jobTemplate": {"spec": {"template": {"spec": of}}}}),
     ],
 )
-def test_what_makes_pods_counts_though_none_runs(kind: str, spec: Any) -> None:  # noqa: ANN401 - a function of the table
-    """A deployment of no replicas, and the next run of a CronJob."""
+def test_workloads_count_though_no_pod_runs(kind: str, spec: Any) -> None:  # noqa: ANN401 - a function of the table
+    """A deployment without replicas, and the next run of a CronJob."""
     item = pod(IMAGE) | {"kind": kind}
     item["spec"] = spec(item["spec"])
     assert images(item) == [(IMAGE, "")]
@@ -125,7 +125,7 @@ def test_a_container_that_only_the_status_has_counts() -> None:
         ('{"items": [], "metadata": {"continue": "abc"}}', "cut"),
     ],
 )
-def test_what_is_no_whole_list_is_an_error(text: str, said: str) -> None:
+def test_an_incomplete_list_is_an_error(text: str, said: str) -> None:
     """It is never taken for a cluster in which nothing runs."""
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         list(running(text))

@@ -136,8 +136,8 @@ def test_what_can_not_be_done_is_a_usage_error(
     assert "nothing goes" in retaining("get").err
 
 
-def test_patterns_that_match_nothing_are_told(retaining: Retaining) -> None:
-    """Of repositories and of tags, when rules are set."""
+def test_patterns_that_match_nothing_are_reported(retaining: Retaining) -> None:
+    """For repositories and tags, when rules are set."""
     retaining.image("pr-1", "v1")
     retaining.metadata.add_repository("other/app")
     retaining.image("v2-dev", repository="other/app")

@@ -60,8 +60,8 @@ def test_tags_and_digests_are_kept_apart() -> None:
     assert of.tags == {"v3": ["x"], "latest": ["x"]}
 
 
-def test_what_no_runtime_can_pull_is_told_and_left_out() -> None:
-    """One bad name in a cluster does not keep all others from being protected."""
+def test_an_impossible_name_is_reported_and_left_out() -> None:
+    """One wrong name does not keep all other images from being protected."""
     running = [Running(f"{HOST}/Team/App:v1", "k8s prod/bad"), Running(f"{HOST}/a:v1", "")]
     found = inventory(running, Hosts.of([HOST]))
     assert list(found.of_repositories) == ["a"]
@@ -95,8 +95,8 @@ def test_a_registry_needs_a_name() -> None:
         Hosts.of(["https://"])
 
 
-def test_what_runs_a_digest_is_said_in_few_words() -> None:
-    """The first of them, how many more, and nothing that is no plain text."""
+def test_the_users_of_a_digest_are_a_short_text() -> None:
+    """The first of them and how many more, in plain characters."""
     assert said([]) == said([""]) == ""
     assert said(["ecs prod/web", "ecs prod/web"]) == "ecs prod/web"
     assert said(["a", "b", "a", "c"]) == "a, and 2 more"

@@ -176,8 +176,8 @@ def test_what_runs_in_ecs_is_in_use(registry: Protecting) -> None:
     assert len(registry.metadata.in_use(NAME)) == 1
 
 
-def test_what_runs_and_was_deleted_is_told(registry: Protecting) -> None:
-    """How it is brought back is said; it is in use from then on, if it comes back."""
+def test_a_running_image_that_was_deleted_is_reported(registry: Protecting) -> None:
+    """With the command that restores it; it is in use if it is restored."""
     deleted, gone = registry.image(), Digest.of(b"gone")
     begin_delete(registry.metadata, NAME, deleted, 0.0)
     done = registry.protect(f"{NAME}@{deleted} web", f"{NAME}@{gone}", f"{NAME}:v9 web")
@@ -268,7 +268,7 @@ def test_a_source_has_a_plain_name(name: str) -> None:
         where.unprotect(name)
 
 
-def test_another_refresh_meanwhile_is_told(
+def test_another_refresh_at_the_same_time_is_reported(
     registry: Protecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By both commands."""
@@ -344,10 +344,10 @@ def test_what_retention_is_about_to_remove_stays(registry: Protecting) -> None:
     assert registry.metadata.get_manifest(NAME, digest) == manifest
 
 
-def test_what_retention_removes_meanwhile_is_said(
+def test_an_image_that_retention_removes_meanwhile_is_reported(
     registry: Protecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was looked up before, and is in the trash when the lease is there."""
+    """It was looked up before, and is in the trash when the lease is written."""
     digest = registry.image("v1")
     refresh = DynamoInUseStore.refresh
 

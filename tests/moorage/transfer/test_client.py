@@ -80,8 +80,8 @@ def test_a_registry_here_leads_to_storage_here() -> None:
     assert url_of(place, "http://localhost:5000") == place
 
 
-def test_plain_http_leads_on_in_the_clear() -> None:
-    """Whoever gave it up for the registry, gave it up for its storage."""
+def test_with_plain_http_a_redirect_may_have_no_tls() -> None:
+    """Whoever allows http for the registry allows it for its storage."""
     place = "http://storage.example.com/1"
     assert url_of(place, "r.example.com", plain_http=True) == place
 
@@ -202,8 +202,8 @@ def in_a_process(*words: str, **variables: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("what", ["blobs", "manifests", "uploads"])
-def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> None:
-    """In one line, whatever is asked for."""
+def test_a_location_that_is_no_address_is_an_error_of_one_line(what: str, run: Runner) -> None:
+    """For any kind of request."""
     content = Content()
     content.tag(content.image(noise(100)))
     image = f"oci:{content.folder(run.folder / 'image')}"
@@ -242,10 +242,10 @@ def test_a_location_that_is_no_address_is_told_of(what: str, run: Runner) -> Non
         ({"code": ["DENIED"], "message": "no"}, False),
     ],
 )
-def test_who_lacks_a_right_is_told_whom_to_ask(
+def test_a_missing_right_says_whom_to_ask(
     error: dict[str, object] | None, *, advised: bool
 ) -> None:
-    """Other 403s say what to do themselves; they are told apart by code and detail."""
+    """Other 403s have their own advice; code and detail distinguish them."""
     errors = [] if error is None else [error]
     answer = UpstreamResponse(403, CIMultiDict(), json.dumps({"errors": errors}).encode())
     client = mock.Mock(spec=RegistryClient, place=registry_place("r.example/team/app:v1"))

@@ -213,8 +213,8 @@ def test_a_source_with_other_bytes_is_refused(size: int, run: Runner, direct: Fa
     assert list(state_folder().iterdir()) == []
 
 
-def test_a_source_that_was_cut_is_told(run: Runner, direct: FakeDirect) -> None:
-    """It is no fault of the network's: nothing is tried again."""
+def test_a_truncated_source_is_an_error(run: Runner, direct: FakeDirect) -> None:
+    """It is no fault of the network, so nothing is repeated."""
     source = image(run.folder, LAYER)
     file = run.folder / "image/blobs/sha256" / DIGEST.hex
     original = direct_sender.DirectSender._try  # noqa: SLF001 - it has no other hook
@@ -380,8 +380,8 @@ def test_more_than_the_parts_can_hold_is_not_sent_in_parts() -> None:
         planned_parts(RULES.maximum * RULES.count + 1, RULES)
 
 
-def test_memory_is_given_in_the_order_of_asking() -> None:
-    """What is larger than all gets all, and nobody overtakes it."""
+def test_memory_is_given_in_the_order_of_requests() -> None:
+    """A request for more than all gets all, and no later one goes first."""
 
     async def run() -> None:
         memory = _Memory(10)

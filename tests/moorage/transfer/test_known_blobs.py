@@ -44,8 +44,8 @@ def test_the_last_repository_of_a_registry_is_known() -> None:
     assert known("https://other.example.com") == [None] * 4
 
 
-def test_what_was_noted_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file never grows without end."""
+def test_the_oldest_entries_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has a largest size."""
     monkeypatch.setattr(known_blobs, "_MOST", 3)
     for name, blob in (("a", 0), ("b", 1), ("c", 2), ("d", 0), ("e", 3)):
         KnownBlobs(ORIGIN).note(name, [BLOBS[blob]])
@@ -61,8 +61,8 @@ def test_a_file_with_anything_wrong_is_empty(content: bytes) -> None:
     assert known() == ["a"] * 4
 
 
-def test_what_is_no_name_is_left_out() -> None:
-    """Whatever wrote it."""
+def test_an_invalid_name_is_left_out() -> None:
+    """Whatever program wrote it."""
     file_of().write_text(json.dumps({str(BLOBS[0]): ["a"], str(BLOBS[1]): "b"}))
     assert known() == [None, "b", None, None]
 

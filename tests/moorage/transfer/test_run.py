@@ -399,7 +399,7 @@ def test_two_pulls_into_one_layout_keep_both_images(run: Runner) -> None:
     assert unfinished.exists()
 
 
-def test_what_is_there_is_not_sent_again(
+def test_existing_layers_are_not_sent_again(
     content: Content,
     run: Runner,
 ) -> None:
@@ -615,14 +615,14 @@ def test_bytes_that_are_not_of_their_digest_are_refused(
         ("push {image} 127.0.0.1:1/x:1 --patience 0.1", 1, "http://127.0.0.1:1 can't be reached"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
+def test_an_error_is_one_line_with_advice(
     words: str,
     status: int,
     told: str,
     content: Content,
     run: Runner,
 ) -> None:
-    """With what to do; a usage error says where the help is."""
+    """A usage error says where the help is."""
     image = f"oci:{content.folder(run.folder / 'image')}"
     filled = words.format(image=image, host=run.host, folder=run.folder, zeros="0" * 64)
     ran = run(*filled.split(), fails=True)
@@ -673,8 +673,8 @@ def test_an_address_at_the_storage_that_has_expired_is_asked_for_anew(
     assert copied.read_bytes() == LAYERS[0]
 
 
-def test_a_layer_that_the_registry_has_lost_is_told_of(content: Content, run: Runner) -> None:
-    """The name is right: to look at it would not help."""
+def test_a_layer_that_the_registry_has_lost_is_an_error(content: Content, run: Runner) -> None:
+    """The error says that the name is right."""
     push(run, as_folder(content, run.folder))
     digest = str(Digest.of(LAYERS[1]))
     run.fake.homes.remove(("team/app", digest))
@@ -691,7 +691,7 @@ def test_a_range_that_begins_elsewhere_is_not_taken(content: Content, run: Runne
     assert "asked for bytes from 0 on, it sent 'bytes 1-" in refused.err
 
 
-def test_layers_that_live_elsewhere_stay_there(run: Runner) -> None:
+def test_layers_with_urls_are_not_moved(run: Runner) -> None:
     """A manifest may name a layer by URLs: it is neither in the layout nor pushed."""
     content = Content()
     elsewhere: dict[str, Any] = {

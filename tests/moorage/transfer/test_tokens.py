@@ -197,8 +197,8 @@ def test_a_realm_without_tls_gets_no_password(*, registry: str, realm: str, sent
         (200, {"token": "\ud800"}, "gives a token that no header can hold"),
     ],
 )
-def test_a_refusal_is_told_without_a_secret(status: int, answer: object, told: str) -> None:
-    """With what to do."""
+def test_a_refusal_shows_no_secret(status: int, answer: object, told: str) -> None:
+    """The error says what to do."""
     endpoint = Endpoint(answer, status)
     with pytest.raises(TransferError) as refused:
         answered(endpoint.authorization(), CHALLENGE)
@@ -210,10 +210,10 @@ def test_a_refusal_is_told_without_a_secret(status: int, answer: object, told: s
     ("seconds", "used"),
     [(100, 80), (0, 48), (-1, 48), (None, 48), ("100", 48), (float("inf"), 48), (10**400, 48)],
 )
-def test_a_token_that_says_no_time_is_used_for_less_than_a_minute(
+def test_a_token_without_expires_in_is_used_for_less_than_a_minute(
     seconds: object, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the specification assumes, whatever stands there."""
+    """As the specification assumes."""
     now = [0.0]
     monkeypatch.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: now[0]))
     endpoint = Endpoint({"token": "t", "expires_in": seconds})

@@ -215,8 +215,8 @@ def test_a_table_for_people_ends_with_the_sum(
     assert 0 < parts <= shown["usd_month"]
 
 
-def test_what_is_lost_or_unreadable_is_said(mixture: Mixture, backend: Backend) -> None:
-    """An object that is gone, a row and a body that can't be read; nothing is called unused then.
+def test_lost_and_unreadable_content_is_reported(mixture: Mixture, backend: Backend) -> None:
+    """A lost object, an unreadable row or body; then nothing is called unused.
 
     The sums are still those of the bucket.
     """
@@ -256,8 +256,8 @@ def test_what_is_lost_or_unreadable_is_said(mixture: Mixture, backend: Backend) 
     assert usage.sums.total == mixture.stored()
 
 
-def test_an_empty_registry_has_nothing(moorage: Command, backend: Backend) -> None:
-    """And a bucket that is not there is an error of one line."""
+def test_an_empty_registry_has_0_bytes(moorage: Command, backend: Backend) -> None:
+    """A missing bucket is an error of one line."""
     registry = registry_over(backend)
     shown = told(moorage, registry, backend.endpoint_url)
     assert (shown["bytes"], shown["objects"], shown["repositories"]) == (0, 0, [])
