@@ -48,7 +48,7 @@ _IMAGE_MEMBERS = ("config", "layers", "fsLayers")
 """What makes a document an image, of this schema or of the one before it."""
 
 _WORD = re.compile(r"[A-Za-z0-9._-]{0,40}")
-"""A word of a platform that a list shows; other ones are nobody's."""
+"""A part of a platform that a list may show; any other text is no platform."""
 
 _DOCUMENT = frozenset(
     {"schemaVersion", "mediaType", "artifactType", "config", "layers", "fsLayers", "manifests"}
@@ -82,7 +82,7 @@ class ParsedManifest:
 
     media_type: MediaType
     blobs: tuple[Descriptor, ...]
-    """An image's config and layers; of an index, what it names that is no manifest."""
+    """An image's config and layers; of an index, the descriptors that are no manifests."""
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str | None

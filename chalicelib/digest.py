@@ -196,7 +196,7 @@ class Hasher:
 
     @classmethod
     def restore(cls, algorithm: Algorithm | str, state: bytes, offset: int) -> Self:
-        """Go on from a saved state, which must have hashed exactly `offset` bytes.
+        """Continue from a saved state, which must have hashed exactly `offset` bytes.
 
         Raises UnusableStateError when the state is corrupt, of another layout or algorithm, or at
         another offset: then the bytes themselves have to be read again.
@@ -213,7 +213,7 @@ class Hasher:
 
     @classmethod
     def from_words(cls, algorithm: Algorithm | str, words: bytes, offset: int) -> Self:
-        """Go on from the eight words, big-endian, that a hash has after `offset` bytes.
+        """Continue from the eight words, big-endian, that a hash has after `offset` bytes.
 
         Raises UnusableStateError where they are no words of this algorithm, or the offset is no
         multiple of its block: then bytes of a block would be missing.

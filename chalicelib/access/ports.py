@@ -88,7 +88,7 @@ class AccessStore(Protocol):
     # trusts in other issuers
 
     def put_trust(self, trust: Trust) -> None:
-        """Put a trust under its name: a new one, or whole in place of the one that is there.
+        """Put a trust under its name; an existing one is replaced as a whole.
 
         A repeat changes nothing. Raises TooManyTrustsError for a new one beyond MAX_TRUSTS; those
         that come at the same moment may pass it together.

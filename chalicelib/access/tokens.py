@@ -49,7 +49,7 @@ _REFUSALS: Mapping[type[Exception], Reason] = {
 
 
 class TokenUse(enum.StrEnum):
-    """What a token is for; each use has an audience of its own, so that none passes as another."""
+    """What a token is for; each use has another audience, so no token is valid for two uses."""
 
     BEARER = "bearer"
     REFRESH = "refresh"

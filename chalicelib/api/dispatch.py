@@ -116,7 +116,7 @@ class Api:
         return Response(response.status, headers, response.body)
 
     def _handled(self, found: RouteMatch, request: Request) -> Response:
-        """Call the handler, with what it is served by."""
+        """Call the handler with the service that it needs."""
         handler = handler_of(found.route)
         if found.route.served_by is ServedBy.NOTHING:
             return handler(request=request, **found.parameters)

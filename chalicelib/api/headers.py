@@ -18,10 +18,10 @@ _OFFSET = re.compile(r"\d{1,19}", re.ASCII)
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 VIEWER = "x-moorage-edge"
-"""Of a request: who asks the edge, with a MAC. The edge lets no client's own pass."""
+"""Of a request: the client's address at the edge, with a MAC. The edge removes a client's own."""
 
 COMMIT_RUNNING = {"Moorage-Commit": "running"}
-"""Of a 503 whose client should go on asking, however long: somebody drives the commit."""
+"""Of a 503 that the client should repeat, however long: a driver works on the commit."""
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

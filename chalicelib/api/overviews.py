@@ -89,7 +89,7 @@ def image(registry: Registry, request: Request, name: str, digest: str) -> Respo
 
 
 def deletion(registry: Registry, request: Request, name: str) -> Response:
-    """GET: what it would do to delete some manifests, each a `digest`."""
+    """GET: what a deletion of some manifests would do, each given by a `digest`."""
     chosen = request.query.get("digest", ())
     if not 0 < len(chosen) <= MOST_CHOSEN:
         raise RequestInvalidError(f"say which manifests: ?digest=DIGEST, up to {MOST_CHOSEN}")
@@ -122,7 +122,7 @@ def _shown(request: Request, value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _repository(request: Request, row: CatalogRow) -> dict[str, Any]:
-    """Return what is known of a repository; of what it shares with others, if the caller may see.
+    """Return a repository's facts; what it shares with others only if the caller may see that.
 
     The price is of its part, or of all that it links to where the parts may not be seen.
     """

@@ -93,7 +93,7 @@ def commit(registry: Registry, request: Request, name: str, session: str) -> Res
 
 
 def status(registry: Registry, request: Request, name: str, session: str) -> Response:
-    """GET: what is kept, and where to go on; with `?commit`, publish what the edge has put."""
+    """GET: the offset at which to continue; with `?commit`, publish what the edge has put."""
     if request.parameter("commit") is not None:
         return _commit_put(registry, request, name, session)
     found = registry.uploads.status(_owner(request, name), session)

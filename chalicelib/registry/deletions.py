@@ -94,7 +94,7 @@ class Deletions:
     def preview(
         self, repository: str, digests: Sequence[Digest], *, with_alone: bool = False
     ) -> Deletion:
-        """Say what it would do to delete these, and (`with_alone`) what they alone lead to.
+        """Return what a deletion of these would do; `with_alone`: and of what only they name.
 
         Raises ManifestUnknownError if one of them is not there.
         """

@@ -147,7 +147,7 @@ class Manifests:
         return self._large_body(manifest) if manifest.body is None else manifest.body
 
     def _note_pull(self, manifest: Manifest) -> None:
-        """Note a pull; one that can't be noted is none the less answered."""
+        """Note a pull; it is answered even if it can't be noted."""
         now = self._ports.clock.now()
         since = now - self._limits.pull_note
         if manifest.pulled_at is not None and manifest.pulled_at >= since:

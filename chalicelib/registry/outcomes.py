@@ -48,7 +48,7 @@ BYTES_LOST = (MultipartMissingError, ObjectMissingError, ObjectChangedError)
 
 
 class SessionMovedError(Exception):
-    """The session is not what the caller saw, so nothing was written; `current` is what it is."""
+    """The session has changed since it was read; nothing was written. `current`: its item."""
 
     def __init__(self, current: Session | None) -> None:
         super().__init__("the session has moved on")

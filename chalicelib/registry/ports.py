@@ -202,7 +202,7 @@ class SessionStore(Protocol):
         """Up to which key the sweeper has looked for strays; empty before its first look."""
 
     def mark_searched(self, key: str) -> None:
-        """Note that; a mark that is there and further stays."""
+        """Note that; a later mark stays."""
 
     def write(self, before: Session, after: Session) -> Session:
         """Write what differs, conditional on `before`'s state and fence; returns `after`.

@@ -34,7 +34,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some segments of an object of `size` bytes under its ETag: what one worker is asked about."""
+    """Some segments of an object of `size` bytes under its ETag, for one worker to verify."""
 
     key: str
     etag: str

@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     drive_piece: int = 1024 * MIB
     """Most bytes that one step reads back."""
     worker_start: float = 60.0
-    """How long a worker that was asked for may take to come, before another one is asked for."""
+    """How long an invoked worker may take to start, before another one is invoked."""
     assembling: float = 300.0
     """How long S3 may take for a CompleteMultipartUpload whose answer was lost."""
     ticket_life: float = _HOUR
@@ -115,7 +115,7 @@ class Limits(NamedTuple):
     verify_run: int = 32 * MIB
     """Up to so many bytes of segments that follow one another are read in one request."""
     verify_least: int = 64 * MIB
-    """Bytes that a worker is asked about at least, where there are so many."""
+    """The least bytes that a worker gets to verify, if there are so many."""
     verify_most: int = 512 * MIB
     """The same at most, unless one segment has more."""
     verify_time: float = 60.0

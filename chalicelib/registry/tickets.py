@@ -47,7 +47,7 @@ _DECIMAL = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 
 
 class Purpose(enum.StrEnum):
-    """What a ticket is for: the MAC of one is none for the other."""
+    """What a ticket is for; a MAC is valid for one purpose only."""
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
@@ -97,7 +97,7 @@ class Tickets:
         )
 
     def read_upload(self, owner: "Owner", ticket: str) -> UploadTicket | None:
-        """Return an upload's ticket, expired or not; None where it is none of this owner's."""
+        """Return an upload's ticket, expired or not; None if it is not this owner's."""
         match self.read(Purpose.UPLOAD, owner.repository, ticket):
             case [session, expiry, algorithm, whose] if _DECIMAL.fullmatch(expiry):
                 if whose == _hash_of(session, owner.principal):

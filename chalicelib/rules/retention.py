@@ -32,7 +32,7 @@ _WHOLE = 100
 
 @dataclass(frozen=True)
 class RetentionRule(RepositoryRule):
-    """A rule that keeps images, or lets them go; exactly one of the last four is set."""
+    """A rule that keeps or expires images; exactly one of the last four is set."""
 
     tags: tuple[str, ...]
     exceptions: tuple[str, ...]
@@ -52,7 +52,7 @@ class RetentionRule(RepositoryRule):
 
     @property
     def words(self) -> str:
-        """What it says, for people."""
+        """The rule in words, for people."""
         tags = f"tags {', '.join(self.tags)}" if self.tags else ""
         if self.exceptions:
             tags += f" but not {', '.join(self.exceptions)}"

@@ -49,7 +49,7 @@ class LogLine(NamedTuple):
     expired: dict[str, int] | None = None
     """How many images retention looked at, and moved to the trash."""
     collected: dict[str, int] | None = None
-    """How many things the collector met, deleted and left."""
+    """How much the collector found, deleted and left, by kind."""
     bytes_freed: int | None = None
     """The bytes of the objects that it deleted."""
     lost: int | None = None

@@ -24,7 +24,7 @@ _PARAMETER: Final = re.compile(r"/moorage/([a-z][a-z0-9]*)/signing-key")
 
 
 class EdgeKeysError(CommandError):
-    """The edge could not be told the keys; the text says what to do."""
+    """The keys could not be stored at the edge; the text says what to do."""
 
 
 def text_of(keys: SigningKeySet) -> str:

@@ -120,7 +120,7 @@ class ChunkedUpload:
                 await asyncio.sleep(patience.delay(answer))
 
     def _resume(self, answer: UpstreamResponse, first: int, end: int) -> None:
-        """Go on from the offset of a status or a 416, if the chunk has the bytes from there."""
+        """Continue from the offset of a status or a 416, if the chunk has the bytes from there."""
         kept = offset_of(answer.headers)
         out_of_place = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if kept is None or answer.status not in {HTTPStatus.NO_CONTENT, out_of_place}:
@@ -173,7 +173,7 @@ class ChunkedUpload:
 
 
 def _busy(answer: UpstreamResponse | None) -> bool:
-    """Whether an answer is the registry's own word that it has kept nothing of the request.
+    """Whether an answer says that the registry kept nothing of the request.
 
     It answers so while another request holds the session's lease, and only then says the offset.
     """

@@ -69,7 +69,7 @@ class NotDirectError(Exception):
 
 
 class PutRefusedError(Exception):
-    """The storage refuses the bytes. `code` is its own word for why, or what is wrong with a URL.
+    """The storage refuses the bytes. `code` is its error code, or what is wrong with a URL.
 
     Unless it is for `wrong_bytes`, chunks may do.
     """
@@ -127,7 +127,7 @@ class PutTarget(NamedTuple):
 Pieces = Callable[[], AsyncGenerator[memoryview, None]]
 """Gives the bytes of a PUT in order, from the beginning at each call."""
 Moved = Callable[[int], None]
-"""Is told how many bytes of a PUT are on their way: fewer again when it is repeated."""
+"""Gets how many bytes of a PUT were sent so far: fewer again when it is repeated."""
 
 
 def _unheard(_: int) -> None:

@@ -35,7 +35,7 @@ LONGEST_WAIT: Final = 5.0
 COMMIT_RUNNING: Final = ("Moorage-Commit", "running")
 """The header of a 503 by which the registry says that somebody drives the commit."""
 LONGEST_COMMIT: Final = 6 * 3600.0
-"""How long a commit is asked for while it is driven, in seconds."""
+"""How long a commit that has a driver is waited for, in seconds."""
 _FIRST_WAIT = 0.1
 # The longest Retry-After that is obeyed: a request that died upstream holds its lease for 34 s.
 _LONGEST_RETRY_AFTER = 40.0

@@ -5,4 +5,4 @@ require("deploy")
 
 
 class DeployError(CommandError):
-    """A deployment can't go on."""
+    """A deployment can't continue."""

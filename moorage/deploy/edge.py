@@ -14,7 +14,7 @@ from moorage.deploy.account import Account, StageNames
 from moorage.deploy.stacks import Stack, WantedStack
 
 AT_FIRST: Final = True
-"""Whether a new registry has an edge unless it is told otherwise, where there is CloudFront."""
+"""Whether a new registry has an edge by default, in partitions with CloudFront."""
 
 DOMAIN, CERTIFICATE, ZONE = "DomainName", "CertificateArn", "HostedZoneId"
 _OF_A_DOMAIN: Final = (DOMAIN, CERTIFICATE, ZONE)
@@ -91,7 +91,7 @@ class Front:
         return f"https://{self.domain or host}" if self.domain or host else ""
 
     def wanted(self, names: StageNames, api: Stack, before: Stack | None) -> WantedStack:
-        """Return the edge's stack, before an API that stands."""
+        """Return the edge's stack, for an API that exists."""
         template: dict[str, Any] = load_template(EDGE_TEMPLATE)
         code = EDGE_FUNCTION.read_text(encoding="utf-8")
         template["Resources"]["Function"]["Properties"]["FunctionCode"] = code

@@ -30,7 +30,7 @@ _LOOK_EVERY = 5.0
 """Seconds after which a pass is looked at again; it says how far it is each half minute."""
 
 Tell = Callable[[str], None]
-"""Is told now and then what is being done."""
+"""Gets a short text of the progress now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class GarbageOf(DataPlace):
 
 @contextlib.contextmanager
 def _watched(collector: Collector, tell: Tell) -> Iterator[None]:
-    """Tell how far the pass in the block is, from a thread of its own."""
+    """Report the progress of the pass in the block, from another thread."""
     over = threading.Event()
 
     def look() -> None:

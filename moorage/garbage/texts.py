@@ -103,7 +103,7 @@ def reported(report: CollectReport) -> Iterator[str]:
 
 
 def is_whole(report: CollectReport) -> bool:
-    """Whether a run has done all that it was to do, and met nothing that a person must see to."""
+    """Whether a run is complete, and found nothing that needs a person's attention."""
     return report.finished and not (report.errors or report.skipped or report.lost)
 
 

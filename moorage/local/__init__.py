@@ -5,4 +5,4 @@ require("local")
 
 
 class LocalError(CommandError):
-    """The local registry can't start or go on; the text says why."""
+    """The local registry can't start or continue; the text says why."""

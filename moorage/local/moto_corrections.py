@@ -182,7 +182,7 @@ def _copy_ranges_alone() -> None:
 
 
 class _StoredBytes:
-    """An object's bytes, of which no more are read than are asked for."""
+    """An object's bytes; only the requested ones are read."""
 
     def __init__(self, key: FakeKey) -> None:
         self._key = key
@@ -203,7 +203,7 @@ _value: Any = FakeKey.value
 
 
 def _read_ranges_alone() -> None:
-    """Read no more of an object than the range that is asked for.
+    """Read only the requested range of an object.
 
     moto: reads the whole object for each range, which for the many of a large layer is the square
     of its size.

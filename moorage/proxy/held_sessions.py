@@ -58,7 +58,7 @@ class HeldSession:
     stream: DirectStream | None = None
     """What has the bytes once they are more than a chunk."""
     location: str = ""
-    """Where it goes on upstream, once it does; then no bytes are held."""
+    """The session upstream in which it continues, if it does; then no bytes are held."""
     stored: Stored | None = None
     gone: bool = False
     """Cancelled, or nobody came for too long."""
@@ -68,7 +68,7 @@ class HeldSession:
 
     @property
     def size(self) -> int:
-        """How many bytes it has; of no use once it goes on upstream."""
+        """How many bytes it has; unused once it continues upstream."""
         if self.stored is not None:
             return self.stored.size
         return sum(map(len, self.pieces)) if self.stream is None else self.stream.size
@@ -140,7 +140,7 @@ class HeldUploads:
         return session.stream is None and session.size + len(chunk) <= self._chunk_size
 
     def keep(self, session: HeldSession, chunk: memoryview) -> bool:
-        """Append bytes to a session; False, with nothing kept, where there is no room for them."""
+        """Append bytes to a session; False, with nothing kept, if there is no room for them."""
         if not self.fits(session, chunk) or not session.share.take(len(chunk)):
             return False
         session.pieces.append(bytes(chunk))
@@ -171,7 +171,7 @@ class HeldUploads:
         return session.stream
 
     async def take_back(self, session: HeldSession, stream: DirectStream) -> bool:
-        """Let a stream that failed go on in chunks; False where S3 has some of its bytes."""
+        """Continue a failed stream in chunks; False if S3 has some of its bytes."""
         pieces = await stream.take_back()
         if pieces is None:
             return False
@@ -215,7 +215,7 @@ class HeldUploads:
                 await asyncio.gather(*map(self.end, list(self._held.values())), *self._ending)
 
     def moved(self, session: HeldSession, location: str) -> None:
-        """Note that a session goes on upstream, which has all its bytes."""
+        """Note that a session continues upstream, where all its bytes are."""
         session.location = location
         self._pass(session)
 

@@ -121,7 +121,7 @@ class HeldUpload:
         return UpstreamResponse(HTTPStatus.NO_CONTENT, CIMultiDict(), b"")
 
     async def _append_directly(self, chunk: memoryview, algorithm: str) -> bool:
-        """Append to the session's stream; False where it has to go on in chunks."""
+        """Append to the session's stream; False if it must continue in chunks."""
         stream = await self._held.stream(self._session, algorithm, self._of_the_login())
         if stream is None:
             return False
@@ -140,7 +140,7 @@ class HeldUpload:
         return True
 
     async def _close_directly(self, chunk: memoryview, named: str) -> UpstreamResponse | None:
-        """Store the blob by the session's stream; None where it has to go on in chunks."""
+        """Store the blob by the session's stream; None if it must continue in chunks."""
         session = self._session
         stream = await self._held.stream(session, "", self._of_the_login())
         if stream is None:
@@ -163,7 +163,7 @@ class HeldUpload:
         return answer
 
     async def _take_back(self, stream: DirectStream, failed: Exception) -> None:
-        """Let the session go on in chunks; raises where S3 has some of its bytes already."""
+        """Continue the session in chunks; raises if S3 has some of its bytes already."""
         if await self._held.take_back(self._session, stream):
             return
         if isinstance(failed, PutExhaustedError):
@@ -172,7 +172,7 @@ class HeldUpload:
         raise UploadRefusedError(self._session.told(status, code, str(failed))) from failed
 
     def _refused(self, answer: UpstreamResponse) -> UploadRefusedError:
-        """Return what a client hears of an answer that ends its request, or its session."""
+        """Return the client's answer for an answer that ends its request or its session."""
         if answer.status == HTTPStatus.NOT_FOUND:
             self._held.forget(self._session)
             return self._unknown("the upload is over: start a new one")
@@ -233,7 +233,7 @@ class HeldUpload:
         return stored.answer
 
     async def _upstream_session(self, algorithm: str) -> ChunkedUpload:
-        """Return the session upstream where this one goes on; open it first if there is none."""
+        """Return the session upstream in which this one continues; open one if there is none."""
         session, patience = self._session, self._patience
         at = self._offset or 0
         if session.location:

@@ -107,7 +107,7 @@ class UploadRequests:
         return held if refusal is None or refusal.status in AGAIN else None
 
     async def _start(self, request: web.BaseRequest, name: str) -> web.Response:
-        """Open a session: here, where nothing is asked of the registry that only it can do."""
+        """Open a session: in the proxy, unless the request needs what only the registry can do."""
         headers = forwarded(request, OF_THE_BODY)
         if not request.rel_url.raw_query_string and lasts(headers, HELD_SECONDS):
             refusal = await self._rights.refusal(name, headers)

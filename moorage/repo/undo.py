@@ -79,7 +79,7 @@ def history(place: str, options: RepoOptions) -> Listing:
 
 
 def restore(place: str, options: RepoOptions, *, force: bool = False) -> BroughtBack:
-    """Bring back a tag as it was, or a manifest with its tags; raises CommandError."""
+    """Restore a tag as it was, or a manifest with its tags; raises CommandError."""
     wanted = _Wanted.parse(place, plain_http=options.plain_http)
     if wanted.tag is None and wanted.digest is None:
         raise UsageError("say what to restore: REGISTRY/NAME:TAG, or REGISTRY/NAME@DIGEST")

@@ -83,7 +83,7 @@ def _batches(arns: Iterator[str], most: int) -> Iterator[list[str]]:
 
 
 def _require_all(answer: Any, cluster: str) -> None:  # noqa: ANN401 - likewise
-    """Require that AWS told all, but for what has ended since it was listed."""
+    """Require that AWS described everything, except what has ended since it was listed."""
     for failure in answer.get("failures", []):
         if failure.get("reason") != _GONE:
             raise CommandError(

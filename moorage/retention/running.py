@@ -35,7 +35,7 @@ class Running:
     digest: str = ""
     """What the runtime has pulled by this name, if it says."""
     guess: str = ""
-    """An id of the runtime's own: on some it is the digest of a manifest, on most it is none."""
+    """An id by the runtime: on some it is the digest of a manifest, on most it is not."""
     own: bool = False
     """Whether a name without a host is the registry's, and must have a tag or a digest."""
 

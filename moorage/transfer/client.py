@@ -46,7 +46,7 @@ code, and with details that say which."""
 
 
 class RegistryClient:
-    """One repository of a registry; `patience` is how many seconds to go on without an answer."""
+    """One repository of a registry; `patience`: seconds to keep trying without an answer."""
 
     def __init__(
         self, place: RegistryPlace, scopes: Sequence[str], patience: float, *, plain_http: bool

@@ -70,7 +70,7 @@ class ImageSource(Protocol):
     """Where an image is read."""
 
     async def root(self) -> ManifestContent:
-        """Return the manifest or index that was asked for; raises TransferError."""
+        """Return the requested manifest or index; raises TransferError."""
 
     async def manifest(self, descriptor: Descriptor) -> ManifestContent:
         """Return a manifest that another one names; raises TransferError."""

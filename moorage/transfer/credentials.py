@@ -103,7 +103,7 @@ def _map(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _keys(repository: str) -> Iterator[str]:
-    """Yield the keys of a repository's entries: itself, what it is below, its registry."""
+    """Yield the keys of a repository's entries: its name, its parents, its registry."""
     key = repository
     while key:
         yield key

@@ -43,7 +43,7 @@ class KeptSession:
         self._named = {"repository": repository, "digest": str(digest)}
         self._file: int | None = None
         self.location: str | None = None
-        """Where the registry goes on; None if there is nothing to go on with."""
+        """The Location at which to continue; None if there is no session to continue."""
 
     def __enter__(self) -> Self:
         try:
@@ -63,7 +63,7 @@ class KeptSession:
         self._close()
 
     def keep(self, location: str) -> None:
-        """Note where the registry goes on."""
+        """Save the Location at which to continue."""
         self.location = location
         if self._file is not None:
             line = json.dumps({**self._named, "location": location}).encode() + b"\n"
@@ -71,7 +71,7 @@ class KeptSession:
             os.pwrite(self._file, line, 0)
 
     def forget(self) -> None:
-        """Note that there is nothing to go on with."""
+        """Note that there is no session to continue."""
         self.location = None
 
     def _read(self, line: bytes) -> str | None:

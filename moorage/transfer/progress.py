@@ -177,7 +177,7 @@ class JsonLines(Quiet):
 
 
 class Bars(Quiet):
-    """A bar for each blob on its way, at a terminal; above them a line for each that is there.
+    """At a terminal: a bar for each moving blob, and above them a line for each finished one.
 
     So the bars fit the terminal, however many layers an image has.
     """

@@ -178,7 +178,7 @@ class RemoteBlob:
         self.parallel = False
 
     async def read(self, offset: int, size: int) -> memoryview:
-        """See BlobReader; what breaks off is asked for again from where it broke."""
+        """See BlobReader; after a broken connection the rest is requested again."""
         buffer = memoryview(bytearray(size))
         filled = 0
         patience = Patience(self._client.patience)

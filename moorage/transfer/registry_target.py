@@ -87,7 +87,7 @@ class RegistryTarget:
         return "sent"
 
     def _sources_of(self, blob: Descriptor) -> list[str]:
-        """Return the repositories to mount a blob from: those asked for, then those known."""
+        """Return the repositories to mount a blob from: the given ones, then the known ones."""
         names = dict.fromkeys(self._mount_from)
         known = self._known.repository_of(blob.digest) if self._known else None
         if known is not None and known not in self._in_vain:

@@ -53,7 +53,7 @@ class Authorization:
         self._until = float("inf")
 
     async def header(self) -> str | None:
-        """Return the header's value; None where the registry has asked for none."""
+        """Return the header's value; None if the registry has required none."""
         if time.monotonic() > self._until:
             await self._renew(self._header)
         return self._header

@@ -24,7 +24,7 @@ class Kind(enum.StrEnum):
     UNUSED = "unused"
     """Linked, but no manifest names it: the collector takes it once it is old enough."""
     UPLOADS = "uploads"
-    """On its way in, or left over from that until the sweeper comes."""
+    """Bytes of an upload in progress, or its leftovers until the sweeper deletes them."""
     GARBAGE = "garbage"
     """No repository links to it any more: the collector deletes it."""
     UNREFERENCED = "unreferenced"

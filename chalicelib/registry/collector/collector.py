@@ -82,7 +82,7 @@ class _Run:
     errors: int = 0
     began_at: float | None = None
     all_recorded: bool = True
-    """False once a link was met that no record counted, or may have been one."""
+    """False once the pass found a link that no record counts, or could not exclude that."""
 
     def report(self, *, finished: bool) -> CollectReport:
         return CollectReport(
@@ -114,7 +114,7 @@ class _Run:
 
 
 class Collector:
-    """Collects garbage. `noted` is told the facts of each repository that a walk has judged."""
+    """Collects garbage. `noted` gets the facts of each repository that a walk has judged."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Collector:
     # runs
 
     def run(self, until: float, *, only: Iterable[GarbageFinding] | None = None) -> CollectReport:
-        """Go on with the pass, or begin one if it is time, until done or `until` (epoch seconds).
+        """Continue the pass, or begin one if it is due, until done or `until` (epoch seconds).
 
         `only`: delete what these findings of a preview name, and nothing else, but for what was
         used meanwhile. What fails is counted, and the next pass tries it again.
@@ -187,7 +187,7 @@ class Collector:
     # a pass
 
     def _go_on(self, run: _Run, *, anew: bool) -> bool:
-        """Go on with the pass; `anew`: with a new one. True if nothing is left to do now."""
+        """Continue the pass; `anew`: begin a new one. True if nothing is left to do now."""
         stored = self._metadata.collector_state()
         state = stored or CollectorState("")
         if anew:

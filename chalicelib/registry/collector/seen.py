@@ -38,7 +38,7 @@ class Day(NamedTuple):
     now: float
     before: float
     asks_all: bool = False
-    """Whether the records of all links are asked for, as they are before a listing."""
+    """Whether the records of all links are read, as before a listing."""
 
     def has_turn(self, digest: Digest) -> bool:
         """Whether the record of a digest is looked at on this day."""
@@ -105,7 +105,7 @@ class SeenHome:
 
     @property
     def asked(self) -> list[Link]:
-        """Return the links whose records are asked for: before a listing, all of them."""
+        """Return the links whose records are read: before a listing, all of them."""
         return [*self.due, *self.old.values()] if self.day.asks_all else self.due
 
     def facts(self, waste: int | None) -> RepositoryFacts:

@@ -275,7 +275,7 @@ class _Bench:
         return None
 
     def _left_over(self, unit: Unit) -> RetentionDecision | None:
-        """Return by which rule it goes after what it belonged to, where a run was stopped."""
+        """Return the rule by which it follows its deleted root, after a run that was stopped."""
         text = self._facts.manifests[unit.root].mark
         mark = None if text is None else Mark.parse(text)
         if mark is None or mark.is_root or mark.at + MARK_LIFE < self._now:

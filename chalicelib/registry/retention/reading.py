@@ -16,7 +16,7 @@ from chalicelib.registry.retention.judging import Facts
 from chalicelib.registry.service import Ports
 
 PAGE = 1000
-"""Rows that are asked for at once; DynamoDB ends a page at 1 MB."""
+"""Rows that are requested at once; DynamoDB ends a page at 1 MB."""
 
 T = TypeVar("T")
 K = TypeVar("K")

@@ -144,7 +144,7 @@ class Retention:
         return self._names("")
 
     def run(self, until: float, *, anew: bool = False) -> RetentionReport:
-        """Go on with the pass that is under way, until done or `until` (epoch seconds).
+        """Continue the current pass, until done or `until` (epoch seconds).
 
         A new one begins a day after the last one did, at once when the rules have changed, or
         `anew`. Raises UnavailableError when rules, state or catalog can't be read.
@@ -170,7 +170,7 @@ class Retention:
             return report
 
     def _begun(self, text: str, *, anew: bool) -> RetentionState | None:
-        """Return the pass to go on with, or a new one; None if none is due, or another run's is."""
+        """Return the pass to continue, or a new one; None if none is due, or another run has it."""
         metadata, now = self._ports.metadata, self._ports.clock.now()
         state, rules = metadata.retention_state(), hashlib.sha256(text.encode()).hexdigest()
         if state is not None and state.rules == rules and not anew:

@@ -244,7 +244,7 @@ class DirectUploads:
 
 
 def _fault(session: Session, found: CheckedObject | None) -> str | None:
-    """Return what keeps an object from being published; None if it is what it has to be."""
+    """Return why an object can't be published; None if it can."""
     if found is None:
         return "no bytes have come yet: PUT them to the URL first, and then commit"
     if found.headers:

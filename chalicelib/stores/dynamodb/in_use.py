@@ -84,7 +84,7 @@ class DynamoInUseStore:
         self._put(begun, source)
 
     def remove(self, name: str) -> UseSource | None:
-        """Take away a source with all its leases; None if there is none of this name."""
+        """Remove a source with all its leases; None if no source has this name."""
         found = self._get(name)
         if found is None:
             return None

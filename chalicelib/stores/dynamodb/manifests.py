@@ -119,7 +119,7 @@ _FACTS = ("pushed_at", "pushed_by", "total_bytes", "platforms", "artifact_type",
 """What a push or a restoration writes of a manifest; what is unknown stays."""
 
 WITHOUT_BODY = tuple(field.stored_as for field in MANIFEST.fields if field.name != "body")
-"""The attributes of a manifest that are asked for where many are read."""
+"""The attributes that are requested when many manifests are read."""
 
 
 class ManifestItems(BlobItems):

@@ -350,7 +350,7 @@ class S3ObjectStore:
     def _pages(
         self, operation: Callable[..., Any], request: dict[str, Any], markers: Mapping[str, str]
     ) -> Iterator[Mapping[str, Any]]:
-        """Follow a list of S3 to its last page; `markers`: where an answer says how to go on.
+        """Follow a list of S3 to its last page; `markers`: the fields that name the next one.
 
         Never less than all: raises UnavailableError for a list that is cut short without a marker.
         """
