@@ -13,7 +13,7 @@ PATIENCE = 10.0
 
 
 def test_a_call_is_repeated_beside_a_block_until_that_ends() -> None:
-    """Whatever the block does meanwhile; afterwards none is under way, nor comes."""
+    """Whatever the block does; afterwards no call is in progress or begins."""
     calls, thrice = [], threading.Event()
 
     def call() -> bool:
@@ -33,8 +33,8 @@ def test_a_call_is_repeated_beside_a_block_until_that_ends() -> None:
     assert not [thread for thread in threading.enumerate() if thread.ident in calls]
 
 
-def test_a_call_that_says_so_is_the_last() -> None:
-    """Its thread ends, though the block goes on."""
+def test_a_call_can_end_the_repeats() -> None:
+    """Its thread ends, though the block continues."""
     calls, called = [], threading.Event()
 
     def call() -> bool:
@@ -50,6 +50,6 @@ def test_a_call_that_says_so_is_the_last() -> None:
 
 
 def test_a_block_that_is_short_makes_no_call() -> None:
-    """And does not wait for the time of the first."""
+    """It does not wait for the time of the first call."""
     with in_a_thread(3600.0, lambda: pytest.fail("it was called")):
         pass

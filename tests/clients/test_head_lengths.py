@@ -138,10 +138,8 @@ def test_a_repeated_push_stays_right_where_heads_have_no_length(  # noqa: PLR091
 
 
 @pytest.mark.parametrize("name", NAMED_CLIENTS)
-def test_redirects_are_right_before_an_honest_gateway(
-    name: str, honest: str, workshop: Workshop
-) -> None:
-    """With true lengths beside the redirects nothing changes: a deployment may start with them."""
+def test_redirects_are_right_with_true_lengths(name: str, honest: str, workshop: Workshop) -> None:
+    """Nothing changes then, so a deployment may begin with them."""
     check_pushes(workshop, honest, name, "few-small")
 
 
@@ -257,25 +255,25 @@ def test_the_wrong_setting_leaves_attaching_alone(
     assert len(pushed.attached()) == 1
 
 
-def test_oras_says_that_it_misses_a_tags_digest(zero: RegistryProcess, workshop: Workshop) -> None:
-    """Oras takes a tag's digest from a HEAD or not at all: it fails, and stores nothing wrong."""
+def test_oras_fails_without_a_tags_digest(zero: RegistryProcess, workshop: Workshop) -> None:
+    """It takes the digest only from a HEAD, and stores nothing wrong."""
     Pushed(workshop, zero.gateway).refuses("oras", ":latest", "missing required header")
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
 @pytest.mark.parametrize("name", ATTACHING)
-def test_the_proxy_tells_what_attaching_needs(
+def test_the_proxy_provides_what_attaching_needs(
     name: str, by: str, zero: RegistryProcess, workshop: Workshop
 ) -> None:
-    """Through the proxy, oras and regctl attach to a tag and to a digest, with true sizes."""
+    """Oras and regctl attach to a tag and to a digest, with true sizes."""
     pushed = Pushed(workshop, zero.proxy)
     pushed.attach(name, ":latest" if by == "tag" else f"@{pushed.digest}")
     (attached,) = pushed.attached()
     assert untrue(described(over_http(zero.proxy, workshop.repository), attached)) == []
 
 
-def test_regctl_gets_what_a_head_does_not_tell(zero: RegistryProcess, workshop: Workshop) -> None:
-    """Regctl, told no digest, GETs the tag's manifest and attaches to its true size."""
+def test_regctl_gets_a_missing_digest_by_get(zero: RegistryProcess, workshop: Workshop) -> None:
+    """It GETs the tag's manifest, and attaches to its true size."""
     pushed = Pushed(workshop, zero.gateway)
     pushed.attach("regctl", ":latest")
     (attached,) = pushed.attached()

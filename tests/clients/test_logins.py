@@ -83,10 +83,10 @@ def _log_in_and_pull(using: Client, host: str, user: str, password: str) -> None
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_who_does_not_log_in_gets_nothing_that_is_private(
+def test_without_a_login_private_images_are_refused(
     name: str, world: World, workshop: Workshop
 ) -> None:
-    """Neither pulling a private image nor pushing one works."""
+    """Neither pulling nor pushing works."""
     using = workshop.client(name)
     host = world.host
     layout = workshop.image("tiny")
@@ -97,14 +97,16 @@ def test_who_does_not_log_in_gets_nothing_that_is_private(
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_anybody_pulls_what_is_public(name: str, world: World, workshop: Workshop) -> None:
+def test_a_public_image_is_pulled_without_a_login(
+    name: str, world: World, workshop: Workshop
+) -> None:
     """A public image comes without a login."""
     pulled = workshop.client(name).pull(f"{world.host}/{PUBLIC}:1")
     assert pulled.unpacked() == read_layout(recipes.layout("tiny")).unpacked()
 
 
-def test_what_is_public_is_not_open_to_a_push(world: World, workshop: Workshop) -> None:
-    """Pushing there needs a login that may push there."""
+def test_a_public_repository_needs_a_login_for_a_push(world: World, workshop: Workshop) -> None:
+    """The login must have the right to push there."""
     using = workshop.client("skopeo")
     layout, host = workshop.image("tiny"), world.host
     with refused(SAYS["skopeo"].nobody):
@@ -145,8 +147,10 @@ def test_oras_python_gets_the_token_that_a_challenge_names(
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_who_may_only_pull_is_denied_a_push(name: str, world: World, workshop: Workshop) -> None:
-    """Pulling works; pushing, to a new repository and over a tag, is denied and says so."""
+def test_a_login_that_may_only_pull_is_denied_a_push(
+    name: str, world: World, workshop: Workshop
+) -> None:
+    """To a new repository and over a tag; the client prints the refusal."""
     using = workshop.client(name)
     host = world.host
     using.log_in(host, f"reader-{name}", world.reader)
@@ -177,8 +181,10 @@ def test_a_client_that_always_sends_basic_pushes_and_pulls(
 
 
 @pytest.mark.parametrize("name", ["docker", "podman", "crane", "regctl", "oras", "ctr"])
-def test_a_revoked_login_ends_at_once(name: str, world: World, workshop: Workshop) -> None:
-    """After the owner's command the next pull of a client that is logged in fails."""
+def test_a_revoked_login_is_refused_at_the_next_pull(
+    name: str, world: World, workshop: Workshop
+) -> None:
+    """The client is logged in and has a bearer token."""
     token = world.owner.make(f"leaver-{name}", "clients/**:pull")
     host = world.host
     using = workshop.client(name)
@@ -217,8 +223,8 @@ DELETIONS = {
 
 
 @pytest.mark.parametrize("way", DELETIONS)
-def test_only_who_may_delete_deletes(way: str, world: World, workshop: Workshop) -> None:
-    """Who may push and not delete is denied, and nothing is gone; who may delete deletes."""
+def test_only_a_login_that_may_delete_deletes(way: str, world: World, workshop: Workshop) -> None:
+    """A login that may only push is denied, and everything stays."""
     layout = workshop.image("tiny")
     digest = root_of(layout)["digest"]
     repository = workshop.repository
@@ -249,8 +255,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_lists_show_what_may_be_seen(name: str, world: World, workshop: Workshop) -> None:
-    """A reader's catalog has what it may pull, and no tags of another; an admin's has all."""
+def test_lists_show_what_the_login_may_pull(name: str, world: World, workshop: Workshop) -> None:
+    """A reader sees its repositories and their tags; an admin sees all."""
     repositories, tags = LISTS[name]
     host = world.host
     using = workshop.client(name)
@@ -268,8 +274,10 @@ def test_lists_show_what_may_be_seen(name: str, world: World, workshop: Workshop
     assert set(run(f"{repositories} {host}").split()) >= {PRIVATE, PUBLIC, HIDDEN}
 
 
-def test_crane_mounts_what_both_grants_allow(world: World, workshop: Workshop) -> None:
-    """Copied between two repositories a layer is mounted; what may not be pulled is not copied."""
+def test_crane_mounts_only_with_rights_on_both_repositories(
+    world: World, workshop: Workshop
+) -> None:
+    """A layer that the login may not pull is not copied."""
     copier = world.owner.make("copier", f"{PRIVATE}:pull", "copies/**:pull,push")
     host = world.host
     workshop.client("crane").log_in(host, "copier", copier)

@@ -98,7 +98,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_layer_is_noticed(damage: str, tmp_path: Path) -> None:
-    """Reading a layout fails when a layer's bytes are not what its descriptor says."""
+    """Reading a layout fails if a layer's bytes do not match its descriptor."""
     layout = small_layout(tmp_path / "layout", compress=True)
     DAMAGE[damage](first_layer(layout))
     with pytest.raises(CorruptError):

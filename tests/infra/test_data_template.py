@@ -61,8 +61,8 @@ def test_bucket_is_private_and_encrypted() -> None:
     assert "VersioningConfiguration" not in bucket
 
 
-def test_pages_of_other_sites_may_only_read_where_a_url_leads_them() -> None:
-    """No origin is named, for a browser names none after a redirect; nothing can be written."""
+def test_pages_of_other_sites_may_only_read_by_a_url() -> None:
+    """No origin is named, because a browser names none after a redirect."""
     (rule,) = properties("Bucket")["CorsConfiguration"]["CorsRules"]
     assert (rule["AllowedOrigins"], rule["AllowedMethods"]) == (["*"], ["GET", "HEAD"])
     # A login is the API's alone: S3 refuses a request that has two.

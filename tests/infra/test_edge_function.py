@@ -92,8 +92,8 @@ def refusal(made: dict[str, object]) -> tuple[object, str, str]:
     return made["statusCode"], error["code"], error["message"]
 
 
-def test_the_function_is_what_cloudfront_takes() -> None:
-    """It is small enough, and has no syntax that CloudFront's runtime lacks but QuickJS has."""
+def test_the_function_fits_cloudfronts_limits() -> None:
+    """It is small enough, and uses no syntax that CloudFront's runtime lacks."""
     assert len(CODE.encode()) <= MOST_CODE
     code = re.sub(r"//.*|/\*.*?\*/|`[^`]*`|'[^']*'", "", CODE, flags=re.DOTALL)
     lacking = (
@@ -103,7 +103,7 @@ def test_the_function_is_what_cloudfront_takes() -> None:
 
 
 @pytest.mark.parametrize("name", ["LARGEST_AT_LAMBDA", "LARGEST_PUT"])
-def test_its_limits_are_the_products(name: str) -> None:
+def test_its_limits_equal_those_of_the_product(name: str) -> None:
     """They are written twice, in two languages."""
     (found,) = re.findall(rf"const {name} = (\d+);", CODE)
     assert int(found) == {"LARGEST_AT_LAMBDA": LAMBDA_BODY, "LARGEST_PUT": PUT_MAXIMUM}[name]
@@ -214,13 +214,13 @@ def test_a_large_put_that_the_api_did_not_let_in_is_refused(
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 def test_a_length_that_is_no_number_is_refused(length: str, method: str) -> None:
-    """What it is cannot be decided, so nobody gets it."""
+    """Without a length nobody can decide where the request goes."""
     outcome = ask(FUNCTION, method, f"{upload()}?digest={DIGEST}", {"content-length": length})
     assert refusal(outcome.value)[:2] == (400, "SIZE_INVALID")
 
 
 def test_two_lengths_or_a_length_beside_chunks_are_refused() -> None:
-    """Two servers might each take another one."""
+    """Two servers could use different ones."""
     for more in (("content-length", "5"), ("transfer-encoding", "chunked")):
         sent = (("content-length", LARGE), more)
         outcome = ask(FUNCTION, "PUT", f"{upload()}?digest={DIGEST}", sent)
@@ -271,10 +271,10 @@ def test_other_large_bodies_are_413_with_the_other_ways(method: str, path: str) 
         ("GET", f"/v2/../direct/{SESSION}/{HEX}", {}),
     ],
 )
-def test_all_else_goes_to_the_api_as_it_is(
+def test_any_other_request_goes_to_the_api_unchanged(
     method: str, target: str, headers: dict[str, str]
 ) -> None:
-    """But for the address of who asks, signed, which a client can't set itself."""
+    """Except for the client's address, signed, which a client can't set itself."""
     sent = {**headers, "authorization": "Bearer t", "x-moorage-edge": "1.2.3.4~x", "cookie": "a=b"}
     outcome = ask(FUNCTION, method, target, sent)
     assert outcome.origin is None
@@ -343,7 +343,7 @@ def test_a_signed_download_comes_from_its_key(
 def test_an_altered_or_expired_download_is_refused(
     method: str, alter: Callable[[str], str]
 ) -> None:
-    """Before the cache is asked: what is kept there is nobody's without a ticket."""
+    """Before the cache is used: its content needs a ticket."""
     outcome = ask(FUNCTION, method, alter(download(DIGEST)))
     assert outcome.origin is None
     # What is no download's path at all is the API's to refuse.
@@ -355,7 +355,7 @@ def test_an_altered_or_expired_download_is_refused(
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
-def test_a_download_is_read_only(method: str) -> None:
+def test_a_download_ticket_is_valid_only_for_get_and_head(method: str) -> None:
     """Its ticket is good for GET and HEAD."""
     made = ask(FUNCTION, method, download(DIGEST), {"content-length": "0"})
     assert refusal(made.value)[:2] == (405, "UNSUPPORTED")
@@ -369,16 +369,16 @@ def test_a_ticket_for_one_purpose_is_none_for_the_other() -> None:
     assert refusal(outcome.value)[0] == 404
 
 
-def test_both_keys_count_while_they_are_replaced() -> None:
-    """The first signs what the API is told, and either may have signed a ticket."""
+def test_both_keys_are_valid_during_a_rotation() -> None:
+    """The first signs the client's address, and either may have signed a ticket."""
     path = upload(tickets=ALSO_KNOWN)
     outcome = ask(FUNCTION, "PUT", f"{path}?digest={DIGEST}", {"content-length": LARGE})
     assert outcome.origin == "bucket"
     assert ask(FUNCTION, "GET", download(DIGEST, tickets=ALSO_KNOWN)).origin == "bucket"
 
 
-def test_without_keys_only_what_needs_them_is_refused() -> None:
-    """The registry works as without an edge until they are stored."""
+def test_without_keys_only_tickets_are_refused() -> None:
+    """The registry works as without an edge until the keys are stored."""
     empty = function_with({})
     outcome = ask(empty, "PUT", f"{upload()}?digest={DIGEST}", {"content-length": LARGE})
     status, code, message = refusal(outcome.value)
@@ -423,8 +423,8 @@ def test_what_s3_took_is_committed_by_a_get(rewritten: bool) -> None:  # noqa: F
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 307])
-def test_other_answers_of_a_put_stay(status: int) -> None:
-    """Only S3 answers a PUT by 200; what the API says reaches the client."""
+def test_other_answers_to_a_put_stay_unchanged(status: int) -> None:
+    """Only S3 answers a PUT with 200; the API's answers reach the client."""
     sent = (("location", "/v2/x"), ("content-length", "0"))
     made = answer(FUNCTION, put_request(rewritten=False), status, sent)
     assert made["statusCode"] == status
@@ -432,8 +432,8 @@ def test_other_answers_of_a_put_stay(status: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
-def test_a_mark_of_a_clients_own_leads_nowhere(method: str) -> None:
-    """Even where CloudFront should show the client's own headers beside an answer of the API."""
+def test_a_clients_own_marker_has_no_effect(method: str) -> None:
+    """Even if CloudFront shows the client's own headers with an answer of the API."""
     forged = {"x-moorage-mark": {"value": "https://elsewhere.example/"}}
     request = {"method": method, "uri": "/v2/", "querystring": {}, "headers": forged, "cookies": {}}
     made = answer(FUNCTION, request, 200, (("content-length", "2"),))

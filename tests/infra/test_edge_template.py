@@ -36,8 +36,8 @@ def test_every_behaviour_runs_the_function_on_both_events() -> None:
         assert each["Compress"] is False
 
 
-def test_the_api_is_asked_as_the_client_asks_and_nothing_is_kept() -> None:
-    """All methods, all headers but Host, no cache."""
+def test_requests_to_the_api_are_unchanged_and_not_cached() -> None:
+    """All methods, all headers except Host, no cache."""
     default = config()["DefaultCacheBehavior"]
     assert set(default["AllowedMethods"]) == METHODS
     assert (default["CachePolicyId"], default["OriginRequestPolicyId"]) == (
@@ -46,7 +46,7 @@ def test_the_api_is_asked_as_the_client_asks_and_nothing_is_kept() -> None:
     )
 
 
-def test_downloads_get_nothing_of_the_clients_and_are_kept_by_key() -> None:
+def test_downloads_forward_nothing_and_are_cached_by_key() -> None:
     """No header, cookie or query is part of the key, or forwarded."""
     (downloads,) = config()["CacheBehaviors"]
     assert (downloads["TargetOriginId"], downloads["AllowedMethods"]) == ("bucket", ["GET", "HEAD"])
@@ -74,20 +74,20 @@ def test_downloads_get_nothing_of_the_clients_and_are_kept_by_key() -> None:
         ("/direct/x", "api"),
     ],
 )
-def test_paths_have_their_origin(path: str, origin: str) -> None:
-    """The pattern is that of the tickets that chalicelib makes."""
+def test_each_path_pattern_has_its_origin(path: str, origin: str) -> None:
+    """The pattern is that of chalicelib's tickets."""
     assert DISTRIBUTION.behavior(path).origin == origin
 
 
-def test_no_error_is_kept() -> None:
-    """Of any code that CloudFront keeps: it takes no other code in this list."""
+def test_no_error_is_cached() -> None:
+    """For every code that CloudFront would cache; it takes no other code in this list."""
     codes = {each["ErrorCode"] for each in config()["CustomErrorResponses"]}
     assert codes == {400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504}
     assert set(DISTRIBUTION.error_seconds.values()) == {0}
 
 
-def test_the_bucket_is_signed_for_always() -> None:
-    """What the client signed never decides; the bucket is reached at its region's own host."""
+def test_requests_to_the_bucket_are_always_signed() -> None:
+    """A client's signature is never used, and the host is that of the bucket's region."""
     access = EDGE["Resources"]["Access"]["Properties"]["OriginAccessControlConfig"]
     assert (access["SigningBehavior"], access["SigningProtocol"]) == ("always", "sigv4")
     origins = {each["Id"]: each for each in config()["Origins"]}
@@ -116,7 +116,7 @@ def test_a_domain_brings_its_certificate_and_its_records() -> None:
     assert config()["IPV6Enabled"] is True
 
 
-def test_what_it_takes_of_other_stacks_is_there() -> None:
+def test_imports_of_other_stacks_exist() -> None:
     """The data stack exports the bucket's name; names of CloudFront differ by region."""
     assert "BucketName" in DATA["Outputs"]
     assert "EdgeDistribution" in DATA["Parameters"]

@@ -198,7 +198,7 @@ def test_prices_are_counted_from_the_template() -> None:
 
 
 def test_every_alarm_has_a_row_in_the_documentation() -> None:
-    """And nothing else has."""
+    """The table has no other rows."""
     rows = DOCS.partition("| alarm | sees | does not see |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", rows, re.MULTILINE) == list(ALARMS)
 
@@ -288,7 +288,7 @@ def test_metrics_of_aws_are_documented_and_of_existing_resources() -> None:
 
 
 def test_every_metric_is_of_aws_of_a_filter_or_emitted() -> None:
-    """Nothing else would send its data."""
+    """Any other metric would have no data."""
     made = {each.metric for each in filters()}
     assert {metric.namespace for metric in made} == {STACK.text({"Fn::Sub": "Moorage/${ApiStack}"})}
     for alarm in ALARMS.values():
@@ -451,7 +451,7 @@ ERRORS, UNKNOWN = function("Errors", "Authorizer"), logged("UnknownLogins")
 def test_an_alarm_rings_just_above_its_threshold(
     name: str, data: dict[Metric, float], *, expected: bool
 ) -> None:
-    """And not at it."""
+    """It does not ring at the threshold."""
     assert rings(ALARMS[name], data) is expected
 
 
@@ -650,8 +650,8 @@ def ringing(name: str, end: End, times: int) -> set[str]:
     return {alarm for alarm, properties in ALARMS.items() if rings(properties, data)}
 
 
-def test_every_end_rings_its_alarms(ends: dict[tuple[str, str], End]) -> None:
-    """Unknown logins and unfinished commits ring none; failures do, with a line and without."""
+def test_every_outcome_rings_its_alarms(ends: dict[tuple[str, str], End]) -> None:
+    """Unknown logins and unfinished commits ring none; failures do, with or without a line."""
     assert {key: ringing(key[0], end, 3) for key, end in ends.items()} == ENDS
 
 

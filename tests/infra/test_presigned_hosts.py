@@ -49,7 +49,7 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
 def test_a_url_names_the_regions_own_host(
     task: Path, region: str, variables: dict[str, str], place: str
 ) -> None:
-    """And the region's signature; an emulator's URL has the emulator's host."""
+    """It has the region's signature; an emulator's URL has the emulator's host."""
     given = {
         "AWS_LAMBDA_FUNCTION_NAME": "a-function",
         "AWS_REGION": region,

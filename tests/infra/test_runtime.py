@@ -67,7 +67,7 @@ SAMPLED = f"Root={TRACE};Parent={SEGMENT};Sampled=1"
 
 
 def test_the_zip_runs_without_other_packages(paths: tuple[Path, ...]) -> None:
-    """It does not use Lambda's own SDK either."""
+    """It does not use Lambda's own SDK."""
     program = (
         "import sys, json, app\n"
         "event = json.load(sys.stdin)\n"
@@ -94,8 +94,8 @@ def test_a_ping_without_a_login_is_401_with_a_challenge(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/team/app/tags/list", "/v2/_token"])
-def test_options_alone_needs_no_login(world: World, path: str) -> None:
-    """A browser's preflight carries none. By default the function allows no page."""
+def test_only_options_needs_no_login(world: World, path: str) -> None:
+    """A browser's preflight has no login. By default the function allows no page."""
     asked = {"Origin": "https://ui.example.com", "Access-Control-Request-Method": "GET"}
     status, headers, _ = request(world.url, "OPTIONS", path, headers=asked)
     assert (status, "OPTIONS" in headers["Allow"].split(", ")) == (204, True)
@@ -108,7 +108,7 @@ def test_options_alone_needs_no_login(world: World, path: str) -> None:
 
 
 def test_the_authorizer_refuses_unknown_tokens(world: World) -> None:
-    """Known ones are further below."""
+    """Other tests use known ones."""
     wrong = f"Basic {base64.b64encode(f'admin:{generate()}'.encode()).decode()}"
     assert world.ask("GET", "/v2/", Authorization=wrong)[0] == 401
 
@@ -332,7 +332,7 @@ def test_a_function_runs(world: World, cloud: Backend, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Sweep", "Collect"])
-def test_an_hourly_rule_sends_no_input_of_its_own(world: World, name: str) -> None:
+def test_an_hourly_rule_sends_the_default_event(world: World, name: str) -> None:
     """So the event above is the one that it sends."""
     events = deployed.packaged_functions(world.template)[name]["Events"].values()
     assert [(each["Type"], set(each["Properties"])) for each in events] == [

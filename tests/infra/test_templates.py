@@ -92,7 +92,7 @@ def test_a_function_has_the_variables_that_it_reads_and_no_more(function: str) -
 
 
 def test_every_variable_is_read_by_the_code() -> None:
-    """A misspelt one would never be read."""
+    """A misspelt variable would never be read."""
     for function in FUNCTIONS:
         for name in variables(function):
             ours = f'"{name.removeprefix("MOORAGE_")}"' in SOURCES or f'"{name}"' in SOURCES
@@ -197,8 +197,8 @@ def test_the_collector_is_on_and_waits_for_a_day_by_default() -> None:
             settings(MOORAGE_GC_GRACE=f"{beyond}h", **in_lambda)
 
 
-def test_no_networks_are_near_by_default() -> None:
-    """The parameter's default is the code's own: the edge serves whoever asks it."""
+def test_by_default_no_network_downloads_from_s3() -> None:
+    """The parameter's default is the code's own: the edge serves every client."""
     parameter = PARAMETERS[variables("APIHandler")["MOORAGE_DIRECT_FROM"]["Ref"]]
     assert settings(MOORAGE_DIRECT_FROM=parameter["Default"]).direct_from == ()
 
@@ -256,8 +256,8 @@ def test_the_template_and_the_code_take_the_same_origins(
         assert settings(MOORAGE_CORS_ORIGINS=text).cors_origins == read
 
 
-def test_what_asks_for_no_login_has_a_throttle_of_its_own() -> None:
-    """Each method without an authorizer, and below the rate of all others."""
+def test_methods_without_a_login_have_a_separate_throttle() -> None:
+    """Each is below the rate of all others."""
     settings = API["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
     rates = {
         (each["ResourcePath"], each["HttpMethod"]): (

@@ -40,7 +40,7 @@ def properties(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def test_tracing_is_off_by_default(package: Path) -> None:
-    """Since it has a price."""
+    """It has a price."""
     assert read_package(package).template["Parameters"]["Tracing"]["Default"] == "0"
 
 

@@ -61,7 +61,7 @@ def test_a_bucket_that_is_still_being_made_is_waited_for(
 def test_a_bucket_that_stays_busy_is_an_error_with_advice(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, waited: list[float]
 ) -> None:
-    """After two minutes; any other error is told at once."""
+    """After two minutes; any other error is reported at once."""
 
     def always() -> Iterator[object]:
         while True:
@@ -79,10 +79,10 @@ def test_a_bucket_that_stays_busy_is_an_error_with_advice(
     assert (waited, cloud.buckets()) == ([], [])
 
 
-def test_a_bucket_that_another_run_has_just_created_is_taken(
+def test_a_bucket_that_another_run_has_just_created_is_used(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its settings are made all the same."""
+    """Its settings are made too."""
     cloud.client("s3").create_bucket(Bucket=CODE)
     answering(monkeypatch, "HeadBucket", iter([refusal("404", "HeadBucket")]))
     owned = refusal("BucketAlreadyOwnedByYou", "CreateBucket")

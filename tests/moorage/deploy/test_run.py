@@ -171,7 +171,7 @@ def test_a_second_deployment_keeps_key_admin_and_options(cloud: Cloud) -> None:
     assert (kept["LogRetentionDays"], kept["ApiMemory"], kept["PublicUrl"]) == ("7", "1769", url)
 
 
-def test_metrics_and_tracing_are_switched_on_and_off_apart(
+def test_metrics_and_tracing_are_switched_separately(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each stays on, in all functions, until it is switched off."""
@@ -372,10 +372,10 @@ def test_options_that_do_not_fit_are_refused(cloud: Cloud, words: str, told: str
         (refusal("AccessDeniedException", "GetAccountSettings"), False),
     ],
 )
-def test_an_account_that_runs_few_functions_at_once_is_warned_of(
+def test_a_low_limit_of_concurrent_functions_is_a_warning(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, answer: object, *, warned: bool
 ) -> None:
-    """Whoever may not look is told nothing; the deployment goes on."""
+    """Without the right to read it there is no warning; the deployment continues."""
     monkeypatch.setattr(deploy_run, "upload", mock.Mock(side_effect=DeployError("far enough")))
     calls = answering(monkeypatch, "GetAccountSettings", iter([answer]))
     refused = cloud.refused("deploy")
@@ -384,8 +384,8 @@ def test_an_account_that_runs_few_functions_at_once_is_warned_of(
     assert calls == [{}]
 
 
-def test_two_stages_live_side_by_side(cloud: Cloud, tmp_path: Path) -> None:
-    """They share nothing, and each token is in a file that only its owner can read."""
+def test_two_stages_share_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    """Each token is in a file that only its owner can read."""
     for stage in ("x", "y"):
         path = tmp_path / stage
         made = cloud.done("deploy", "--stage", stage, "--admin-token-file", str(path))

@@ -56,7 +56,7 @@ def test_a_broken_gateway_fails_the_check_and_the_advice_fits(
     assert name in BROKEN or "MOORAGE_HEAD_STRATEGY" not in found.todo
 
 
-def test_every_check_is_made_to_fail() -> None:
+def test_every_check_has_a_gateway_that_fails_it() -> None:
     """There is a row for each."""
     assert {row.check for row in BROKEN.values()} == {check.name for check in CHECKS}
 
@@ -131,7 +131,7 @@ LAX = Break(on_request=lambda sent: Reply.of(200) if PUT_AT_STORE(sent) else Non
         ("direct-parts", False, LAX, Status.FAIL, "a part of another length must be 403"),
     ],
 )
-def test_what_is_not_as_it_was_signed_must_be_refused(  # noqa: PLR0913 - a row's parts
+def test_a_put_unlike_its_signature_must_be_refused(  # noqa: PLR0913 - a row's parts
     *,
     check: str,
     here: bool,
@@ -141,7 +141,7 @@ def test_what_is_not_as_it_was_signed_must_be_refused(  # noqa: PLR0913 - a row'
     counting: MemoryRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On this machine no such PUT is sent: an emulator looks at no signature."""
+    """On this machine no such PUT is sent: an emulator checks no signature."""
     monkeypatch.setattr(doctor_checks_direct, "is_loopback", lambda _: here)
     with run_broken(counting, broken) as url:
         visit = visit_to(counting, f"{check} {here} {status}", url=url)

@@ -170,8 +170,8 @@ def test_requests_follow_each_other_on_one_connection(url: str, recorder: Record
 TUNNELLED = b"GET /v2/secret HTTP/1.1\r\nHost: [::1]\r\n\r\n"
 
 
-def test_the_bytes_after_a_connect_are_no_request(url: str, recorder: Recorder) -> None:
-    """It is refused and the connection closed: there are no tunnels here."""
+def test_a_connect_is_refused_and_the_connection_closed(url: str, recorder: Recorder) -> None:
+    """The gateway has no tunnels, and the bytes after it are no request."""
     head = b"CONNECT /v2/ HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n" % len(TUNNELLED)
     told = exchange(url, head + TUNNELLED)
     assert told.startswith(b"HTTP/1.1 403 Forbidden\r\n")

@@ -72,8 +72,8 @@ def test_a_signal_at_any_step_of_the_wait_is_seen() -> None:
     assert int(done.stdout) > 10
 
 
-def test_threading_event_would_hang() -> None:
-    """The same program hangs with a threading.Event: the test above can fail."""
+def test_a_threading_event_hangs() -> None:
+    """The same program hangs with it, so the test above can fail."""
     done = _run(_EVENT, 1)
     assert done.returncode != 0
     assert "Timeout" in done.stderr

@@ -56,8 +56,8 @@ def refusals(registry: Registry, *requests: tuple[str, str]) -> list[int | None]
     return [None if answer is None else answer.status for answer in asyncio.run(ask())]
 
 
-def test_a_login_is_asked_about_once() -> None:
-    """Also by requests at once; another login, and another repository, are others."""
+def test_the_right_of_a_login_is_requested_once() -> None:
+    """Also by requests at once; other logins and repositories have requests of their own."""
     registry = Registry(404, UNKNOWN)
     assert refusals(registry, *[("x", "one"), ("x", "two"), ("y", "one")] * 4) == [None] * 12
     places = [("GET", "/v2/x/blobs/uploads", login) for login in ("one", "two")]
@@ -69,15 +69,15 @@ def test_a_login_is_asked_about_once() -> None:
     ("status", "body"),
     [(200, UNKNOWN), (404, b"no such page"), (401, UNKNOWN), (503, UNKNOWN), (0, b"")],
 )
-def test_no_other_answer_is_a_yes(status: int, body: bytes) -> None:
-    """Nor is it remembered: the next request asks again."""
+def test_only_a_success_grants_the_right(status: int, body: bytes) -> None:
+    """Any other answer is not remembered: the next request asks again."""
     registry = Registry(status, body)
     assert refusals(registry, ("x", "one"), ("x", "one")) == [status or 502] * 2
     assert len(registry.asked) == 2
 
 
-def test_a_yes_is_forgotten_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A right that was taken away is noticed then, and by the registry at once."""
+def test_a_granted_right_is_forgotten_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a removed right is noticed; the registry itself notices it at once."""
     registry = Registry(404, UNKNOWN)
     # Looked at before asking and after it; once where it is known.
     times = iter([100.0, 100.0, 159.9, 160.0, 160.0])
