@@ -168,3 +168,21 @@ def test_bytes_of_another_sha256_are_not_kept(backend: Backend) -> None:
     s3.put_object(**where, Body=b"right", ChecksumSHA256=right)
     assert s3.head_object(**where, ChecksumMode="ENABLED")["ChecksumSHA256"] == right
     assert "ChecksumSHA256" not in s3.head_object(**where)
+
+
+@pytest.mark.parametrize("attributes", [1, 30])
+def test_an_item_of_more_than_400_kib_is_refused(strict_moto: Backend, attributes: int) -> None:
+    """However many attributes it has; one that is a little smaller is stored."""
+    table, client = strict_moto.fresh().uploads_table, strict_moto.shared_clients()[1]
+    for size, fits in ((395_000, True), (412_000, False)):
+        texts = {f"a{number}": {"S": "x" * (size // attributes)} for number in range(attributes)}
+        item: Any = {"session": {"S": str(size)}, **texts}
+        if fits:
+            client.put_item(TableName=table, Item=item)
+        else:
+            with pytest.raises(ClientError, match="Item size has exceeded"):
+                client.put_item(TableName=table, Item=item)
+    stored = client.scan(
+        TableName=table, ProjectionExpression="#s", ExpressionAttributeNames={"#s": "session"}
+    )
+    assert [item["session"]["S"] for item in stored["Items"]] == ["395000"]
