@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "1"))
 ALONE = os.environ.get("MOORAGE_FUZZ_NUMBER")
-REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "4000"))
+REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "2000"))
 """`make drills` makes 20,000."""
 THREADS = 4
 CODES_REACHED = 14
