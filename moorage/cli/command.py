@@ -86,6 +86,19 @@ class Group(click.Group):
 
     command_class = Command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Group.format_commands."""
+        commands = [self.commands[name] for name in self.list_commands(ctx)]
+        show_commands(formatter, "Commands", commands)
+
+
+def show_commands(
+    formatter: click.HelpFormatter, heading: str, commands: Sequence[click.Command]
+) -> None:
+    """Write a section of help: each command with its first sentence, which click would cut off."""
+    with formatter.section(heading):
+        formatter.write_dl([(f"{each.name:7}", each.get_short_help_str(1000)) for each in commands])
+
 
 def usage_error(error: click.UsageError) -> int:
     """Print a usage error and where the help is; return the exit status."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from moorage.cli import access, client, deploy, garbage, repo, retention, serve, transfer, usage
-from moorage.cli.command import Group, usage_error
+from moorage.cli.command import Group, show_commands, usage_error
 from moorage.cli.options import option
 
 _NAME = "moorage"
@@ -30,10 +30,7 @@ class _Sections(Group):
         """See click.Group.format_commands."""
         del ctx
         for heading, commands in _SECTIONS.items():
-            with formatter.section(heading):
-                formatter.write_dl(
-                    [(f"{each.name:7}", each.get_short_help_str(1000)) for each in commands]
-                )
+            show_commands(formatter, heading, commands)
 
 
 def _show_completion(ctx: click.Context, _param: click.Parameter, shell: str | None) -> None:

@@ -59,6 +59,8 @@ def option(
         more["metavar" if isinstance(kind, str) else "type"] = kind
     if default is not None:
         more["default"] = default
+    if not default:
+        more.setdefault("show_default", False)
     return click.option(*names.split(), envvar=variable, show_envvar=True, help=text, **more)
 
 

@@ -68,10 +68,14 @@ def _shared(act: Callable[..., None]) -> Callable[..., None]:
 def push(options: "TransferOptions", **more: Any) -> None:
     """Push an image from this machine to a registry; an interrupted push is resumed.
 
-    SOURCE is oci:PATH[:TAG] (an OCI layout: a folder or a tar archive), oci-archive:PATH[:TAG],
-    docker-archive:PATH[:NAME:TAG] (the output of `docker save`; PATH may be `-` for standard
-    input), or docker-daemon:NAME[:TAG] (an image in docker or podman).
-    """
+    \b
+    SOURCE is one of
+      oci:PATH[:TAG]                  an OCI layout: a folder or a tar archive
+      oci-archive:PATH[:TAG]          a tar archive of a layout
+      docker-archive:PATH[:NAME:TAG]  the output of `docker save`
+      docker-archive:-                the same, from standard input
+      docker-daemon:NAME[:TAG]        an image in docker or podman
+    """  # noqa: D301 - by this character click knows lines that stay as they are
     from moorage.transfer import run
 
     run.push(options=options, **more)
@@ -85,9 +89,12 @@ def push(options: "TransferOptions", **more: Any) -> None:
 def pull(options: "TransferOptions", **more: Any) -> None:
     """Pull an image from a registry to a file or folder; an interrupted pull is resumed.
 
-    DEST is oci:PATH[:TAG] (an OCI layout in a folder), oci-archive:PATH[:TAG], or
-    docker-archive:PATH[:NAME:TAG] (for `docker load`; it holds one platform).
-    """
+    \b
+    DEST is one of
+      oci:PATH[:TAG]                  an OCI layout in a folder
+      oci-archive:PATH[:TAG]          a tar archive of a layout
+      docker-archive:PATH[:NAME:TAG]  for `docker load`, of one platform
+    """  # noqa: D301 - likewise
     from moorage.transfer import run
 
     run.pull(options=options, **more)

@@ -70,7 +70,7 @@ def _ready_text(options: LocalOptions, addresses: LocalAddresses) -> str:
     token = addresses.admin_token
     access = OPEN if token is None else closed(addresses, token, options.admin_token_file)
     in_memory = options.aws_endpoint is None
-    store = "moto: in memory, gone when this ends" if in_memory else "yours, and kept"
+    store = "in memory, gone when this ends" if in_memory else "yours, and kept"
     return f"""Moorage is ready.
 
   docker 29, buildx, oras, helm: push here, no proxy     {addresses.edge}

@@ -3,6 +3,7 @@
 This module must never guess a fact that nobody noted: it is shown as unknown.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ _REPOSITORIES = (
 )
 _TAGS = ("TAG", "DIGEST", "SIZE", "WHAT", "PUSHED", "BY", "LAST PULL", "STAYS")
 _NONE_NOTED = "none noted"
+_OF_IMAGES = re.compile(r"\.(container|oci)\.image(\.config)?\.v1\+json\Z")
 
 
 def repositories(place: str, options: RepoOptions) -> Listing:
@@ -145,8 +147,11 @@ def _kept(rule: Mapping[str, Any]) -> str:
 
 
 def _kind(image: Mapping[str, Any]) -> str:
-    platforms = image["platforms"]
-    return plain(", ".join(map(str, platforms)) if platforms else image["artifact_type"] or "image")
+    platforms, artifact = image["platforms"], image["artifact_type"]
+    if platforms:
+        return plain(", ".join(map(str, platforms)))
+    # An image of one platform is of the type of its config, which says no more.
+    return "image" if not artifact or _OF_IMAGES.search(artifact) else plain(artifact)
 
 
 def _image(image: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -255,6 +255,22 @@ def test_help_has_every_command_in_a_section(moorage: Command) -> None:
     ]
 
 
+@pytest.mark.parametrize("group", ["repo", "retention", "token", "rules"])
+def test_the_help_of_a_group_has_whole_sentences(moorage: Command, group: str) -> None:
+    """Not the beginnings of them."""
+    shown = moorage(f"{group} --help").out.partition("Commands:")[2]
+    assert shown.count(".\n") >= 2
+    assert "..." not in shown
+
+
+def test_the_help_has_each_form_of_a_place_on_its_own_line(moorage: Command) -> None:
+    """Unbroken, to be copied."""
+    forms = moorage("push --help").out.partition("SOURCE is one of\n")[2].splitlines()[:5]
+    assert [form.split(":")[0].strip() for form in forms] == [
+        *("oci", "oci-archive", "docker-archive", "docker-archive", "docker-daemon")
+    ]
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [

@@ -466,7 +466,7 @@ def test_rules_by_which_no_part_can_be_cut_are_no_direct_upload(
 
     def spoiled(*asked: Any) -> web.Response:  # noqa: ANN401 - as the method takes them
         answer = described(*asked)
-        document = json.loads(answer.body)
+        document = json.loads(str(answer.text))
         document["parts"][name] = wrong
         place = {"Location": answer.headers["Location"]}
         return web.json_response(document, status=answer.status, headers=place)

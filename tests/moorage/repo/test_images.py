@@ -91,6 +91,31 @@ def test_why_an_image_stays_is_in_words(served: Served, run: Run) -> None:
     assert "the rules can't be read" in run(f"repo show {served.host}/a/b:w1")[0]
 
 
+@pytest.mark.parametrize(
+    ("media_type", "extra", "shown"),
+    [
+        ("application/vnd.oci.image.config.v1+json", {}, "image"),
+        ("application/vnd.docker.container.image.v1+json", {}, "image"),
+        (
+            "application/vnd.cncf.helm.config.v1+json",
+            {},
+            "application/vnd.cncf.helm.config.v1+json",
+        ),
+        ("application/vnd.oci.empty.v1+json", {"artifactType": "text/x"}, "text/x"),
+    ],
+)
+def test_what_an_image_is_is_said_in_a_word(
+    served: Served, run: Run, media_type: str, extra: dict[str, str], shown: str
+) -> None:
+    """The type of an image's config says nothing; that of any other artifact what it is."""
+    served.image("v1", config={**served.blob(b"{}"), "mediaType": media_type}, **extra)
+    assert f" {shown} " in run(f"repo show {served.host}/a/b")[0].splitlines()[1]
+    facts = dict(
+        line.split(None, 1) for line in run(f"repo show {served.host}/a/b:v1")[0].splitlines()
+    )
+    assert facts["what"].strip() == shown
+
+
 def test_an_image_shows_all_that_is_known(served: Served, run: Run) -> None:
     """By its tag or digest: layers, platforms, what refers to it. It is no pull."""
     one = served.image("v1", b"layer")
