@@ -180,6 +180,21 @@ class HeldUploads:
         await stream.cancel()
         return True
 
+    async def rewind(self, session: HeldSession, stream: DirectStream, size: int) -> None:
+        """Let a session have only its first `size` bytes again, and its stream begin anew.
+
+        Where some of these bytes are at S3 alone, all stay.
+        """
+        if size == stream.size:
+            return
+        pieces = await stream.take_back() if size else ()
+        if pieces is None:
+            return
+        await stream.cancel()
+        kept = memoryview(b"".join(pieces))[:size]
+        session.pieces, session.stream = [bytes(kept)] if kept else [], None
+        session.share.resize(size)
+
     def prefer_chunks(self, name: str = "") -> None:
         """Let blobs whose algorithm is not named go in chunks; of all repositories, without a name.
 

@@ -52,6 +52,7 @@ class HeldUpload:
         self._offset = offset
         self._announced = session.size + (length or 0)
         self._patience = patience
+        self._before: int | None = None
         self._upload: ChunkedUpload | None = None
 
     @property
@@ -72,6 +73,7 @@ class HeldUpload:
                 self._check_open()
                 if not session.location:
                     self._check_offset(len(chunk))
+                    self._note_size()
                     waits = last and not algorithm and lasts(self._headers, HELD_SECONDS)
                     if (waits and self._held.keep(session, chunk)) or (
                         await self._append_directly(chunk, algorithm)
@@ -98,6 +100,7 @@ class HeldUpload:
                 if not session.location:
                     if chunk:
                         self._check_offset(len(chunk))
+                    self._note_size()
                     if len(digests) != 1 and session.stream is not None:
                         raise self._invalid("name one digest: ?digest=<algorithm>:<hex>")
                     # Without a byte and without one digest the registry says what is wrong.
@@ -153,6 +156,8 @@ class HeldUpload:
             refusal = session.told(wrong.code.status, wrong.code.code, wrong.message)
             raise UploadRefusedError(refusal) from None
         except OtherDigestError as other:
+            if not stream.finished:
+                await self._held.rewind(session, stream, self._before or 0)
             raise self._other_digest(named, other.digest) from None
         except _CHUNKS_DO as failed:
             await self._take_back(stream, failed)
@@ -252,6 +257,11 @@ class HeldUpload:
     def _check_open(self) -> None:
         if self._session.gone or self._session.stored is not None:
             raise self._unknown("the upload is over: start a new one")
+
+    def _note_size(self) -> None:
+        """Note how many bytes the session had before this request."""
+        if self._before is None:
+            self._before = self._session.size
 
     def _check_offset(self, size: int) -> None:
         kept = self._session.size

@@ -241,6 +241,49 @@ def test_a_wrong_digest_is_400_and_keeps_the_session(
     assert fake.blobs == {digest_of(data): data}
 
 
+@pytest.mark.parametrize(
+    ("before", "size"),
+    [
+        (0, 2 * CHUNK + 5),
+        (0, WHOLE + PART + 5),
+        (0, 3 * PART),
+        (100, 2 * CHUNK),
+        (CHUNK, 2 * CHUNK + 5),
+        (PART + 9, WHOLE),
+    ],
+)
+def test_a_put_with_a_wrong_digest_leaves_the_session_as_it_was(
+    proxy: str, fake: DirectRegistry, before: int, size: int
+) -> None:
+    """However much it brings: the same PUT with the right digest is 201."""
+    data, at = os.urandom(size), start(proxy)
+    at = patch(proxy, at, data[:before]) if before else at
+    for wrong in (digest_of(b"x"), f"sha512:{'0' * 128}"):
+        status, answered, _ = request(proxy, "PUT", f"{at}&digest={wrong}", data[before:])
+        assert (status, answered["Location"]) == (400, at)
+        assert answered["Range"] == f"0-{max(before - 1, 0)}"
+    assert fake.blobs == {}
+    assert close(proxy, at, data, data[before:]) == 201
+    assert fake.blobs == {digest_of(data): data}
+    left = [each for each in fake.sent.sessions.values() if each.parts or each.whole]
+    assert len(left) <= 1, "bytes that were given up are left in S3"
+
+
+def test_what_a_put_with_a_wrong_digest_leaves_beside_bytes_at_s3_is_said(
+    proxy: str, fake: DirectRegistry
+) -> None:
+    """Where S3 alone has what came before, what the PUT brought stays, but for its last chunk."""
+    data, before = os.urandom(WHOLE + 3 * CHUNK), WHOLE + 1
+    at = patch(proxy, start(proxy), data[:before])
+    until(lambda: len(fake.put_sizes) == 1, "a part is stored")
+    status, answered, _ = request(proxy, "PUT", f"{at}&digest={digest_of(b'x')}", data[before:])
+    kept = before + 2 * CHUNK
+    assert (status, answered["Range"]) == (400, f"0-{kept - 1}")
+    assert request(proxy, "PUT", f"{at}&digest={digest_of(data)}", data[before:])[0] == 416
+    assert close(proxy, str(answered["Location"]), data, data[kept:]) == 201
+    assert fake.blobs == {digest_of(data): data}
+
+
 @pytest.mark.parametrize("query", ["", "&digest=a&digest=b"])
 def test_a_put_without_one_digest_is_400(proxy: str, fake: DirectRegistry, query: str) -> None:
     """The session stays."""
@@ -411,7 +454,7 @@ def test_each_request_uses_the_login_that_came_with_it(proxy: str, fake: DirectR
     data = os.urandom(3 * PART)
     at = patch(proxy, start(proxy, first), data[: WHOLE + 1], first)
     until(lambda: fake.put_sizes == [PART], "a part is stored")
-    fake.refuses = {"Basic a"}
+    fake.refuses = {first["Authorization"]}
     status, _, _ = request(proxy, "PATCH", at, data[WHOLE + 1 :], first)
     at = f"{at.partition('?')[0]}?at={len(data)}" if status == 202 else at
     target = f"{at}&digest={digest_of(data)}"
