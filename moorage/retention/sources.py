@@ -38,7 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 """The names of a local registry, on any port."""
 
-_READERS: Mapping[str, Callable[[str], Iterator[Running]]] = {
+_READERS: Mapping[str, Callable[[str], Iterable[Running]]] = {
     "k8s": kubernetes.running,
     "file": listed,
 }
@@ -171,7 +171,7 @@ class InUseSources:
         ]
         return Listing(head, rows, values)
 
-    def _running(self, where: Where) -> Iterator[Running]:
+    def _running(self, where: Where) -> Iterable[Running]:
         if where.origin != "ecs":
             return _READERS[where.origin](where.text)
         aws = Aws(self.endpoint, where.region, where.profile)

@@ -23,6 +23,8 @@ from moorage.local.moto_corrections import correct_moto
 from tests.support.servers import request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.emulators.backends import Backend
     from tests.support.registries import RegistryUnderTest
 
@@ -130,14 +132,15 @@ def test_an_upload_that_is_over_takes_nothing_more() -> None:
     moto.put_object(name, "k", b"bytes")
     opened = moto.create_multipart_upload(name, "over", {}, "STANDARD", [], None, "", None)
     moto.abort_multipart_upload(name, opened.id)
-    for late in (
-        lambda: moto.upload_part(name, opened.id, 1, b"late"),
-        lambda: moto.upload_part_copy(name, opened.id, 1, name, "k", None, 0, 3),
-        lambda: moto.complete_multipart_upload(name, opened.id, []),
-        lambda: moto.abort_multipart_upload(name, opened.id),
-    ):
+    late: Mapping[Any, tuple[object, ...]] = {
+        moto.upload_part: (1, b"late"),
+        moto.upload_part_copy: (1, name, "k", None, 0, 3),
+        moto.complete_multipart_upload: ([],),
+        moto.abort_multipart_upload: (),
+    }
+    for method, given in late.items():
         with pytest.raises(NoSuchUpload):
-            late()
+            method(name, opened.id, *given)
 
 
 def test_a_range_is_served_without_reading_the_whole_object(strict_moto: Backend) -> None:

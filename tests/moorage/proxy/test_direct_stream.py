@@ -449,7 +449,7 @@ def test_a_proxy_that_ends_cancels_its_uploads(fake: DirectRegistry) -> None:
 
 def test_each_request_uses_the_login_that_came_with_it(proxy: str, fake: DirectRegistry) -> None:
     """A login that the registry refuses now loses nothing; the storage never gets one."""
-    first, second = {"Authorization": "Basic a"}, {"Authorization": "Basic b"}
+    first, second = ({"Authorization": bearer({"sub": "ci", "jti": jti})} for jti in "ab")
     fake.sent.expires_in = 0  # each part asks for a URL
     data = os.urandom(3 * PART)
     at = patch(proxy, start(proxy, first), data[: WHOLE + 1], first)
@@ -468,9 +468,9 @@ def test_a_token_that_may_end_soon_opens_its_session_at_once(
     proxy: str, fake: DirectRegistry
 ) -> None:
     """Only there can an upload outlive its token."""
-    headers = {"Authorization": bearer({"exp": time.time() + 1000})}
+    headers = {"Authorization": bearer({"sub": "ci", "exp": time.time() + 1000})}
     at = start(proxy, headers)
-    soon = {"Authorization": bearer({"exp": time.time() + 100})}
+    soon = {"Authorization": bearer({"sub": "ci", "exp": time.time() + 100})}
     at = patch(proxy, at, os.urandom(2 * CHUNK), soon)
     assert len(fake.sent.sessions) == 1
 
