@@ -120,8 +120,7 @@ class MotoWire(Wire):
         """See Wire."""
         for service in (s3_backends, dynamodb_backends):
             service.pop(ACCOUNT, None)
-        for bucket in _buckets():
-            del s3_backends.bucket_accounts[bucket]
+        _forget_buckets()
 
     def keep(self) -> bytes:
         """See Wire."""
@@ -130,7 +129,7 @@ class MotoWire(Wire):
 
     def become(self, kept: bytes) -> None:
         """See Wire."""
-        self.forget()
+        _forget_buckets()
         held, buckets = pickle.loads(kept)  # noqa: S301 - this process's own
         for backend, attributes in zip(_backends(), held, strict=True):
             vars(backend).clear()
@@ -185,6 +184,11 @@ def _buckets() -> dict[str, tuple[str, str]]:
     """Return the buckets of the drills' account, as moto notes whose they are."""
     accounts = s3_backends.bucket_accounts
     return {name: owner for name, owner in accounts.items() if owner[1] == ACCOUNT}
+
+
+def _forget_buckets() -> None:
+    for bucket in _buckets():
+        del s3_backends.bucket_accounts[bucket]
 
 
 def _backends() -> tuple[S3Backend, DynamoDBBackend]:
