@@ -321,6 +321,10 @@ class DirectUpload:
         self._headers = headers
         self.location = location
         self.state = str(document.get("state"))
+        self._take(document)
+
+    def _take(self, document: Mapping[str, Any]) -> None:
+        """Take what the document of one kind of session has; raises NotDirectError."""
 
     @property
     def open(self) -> bool:
@@ -349,14 +353,7 @@ class DirectUpload:
 class WholeUpload(DirectUpload):
     """A session for one PUT, which S3 compares with the digest."""
 
-    def __init__(
-        self,
-        uploads: DirectClient,
-        location: str,
-        headers: Mapping[str, str],
-        document: Mapping[str, Any],
-    ) -> None:
-        super().__init__(uploads, location, headers, document)
+    def _take(self, document: Mapping[str, Any]) -> None:
         self._to = _presigned(document.get("put"))
         if self._to is None:
             raise NotDirectError
@@ -390,14 +387,7 @@ class WholeUpload(DirectUpload):
 class PartsUpload(DirectUpload):
     """A session for parts, which may be put in parallel; `stored` has the sizes by number."""
 
-    def __init__(
-        self,
-        uploads: DirectClient,
-        location: str,
-        headers: Mapping[str, str],
-        document: Mapping[str, Any],
-    ) -> None:
-        super().__init__(uploads, location, headers, document)
+    def _take(self, document: Mapping[str, Any]) -> None:
         told: Any = document.get("parts")
         try:
             names = (field.name for field in fields(PartRules))

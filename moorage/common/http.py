@@ -67,13 +67,23 @@ def read_json(body: bytes | str) -> Any:  # noqa: ANN401 - JSON
         raise ValueError("its objects and lists are nested too deep") from None
 
 
+def required_object(text: bytes | str) -> dict[str, Any]:
+    """Return a JSON object; raises ValueError, which says what the text is instead."""
+    try:
+        content = read_json(text)
+    except ValueError as error:
+        raise ValueError(f"it is no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")  # noqa: TRY004 - as above
+    return content
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """Return a JSON object; an empty one if the text is anything else."""
     try:
-        content = read_json(body)
+        return required_object(body)
     except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def clean(text: str, longest: int = 160, hidden: re.Pattern[str] = _LONG_WORD) -> str:

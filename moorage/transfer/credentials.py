@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.common.errors import CommandError
-from moorage.common.http import clean, read_json
+from moorage.common.http import clean, read_json, required_object
 
 _HELPER_SECONDS = 60
 _IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - what helpers call a user that is a token
@@ -71,12 +71,9 @@ def _files(variables: Mapping[str, str]) -> Iterator[Path]:
 
 def _parsed(text: str, path: Path) -> Mapping[str, Any]:
     try:
-        content = read_json(text)
+        return required_object(text)
     except ValueError as error:
-        raise CommandError(f"the logins in {path} can't be read: it is no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CommandError(f"the logins in {path} can't be read: it holds no JSON object")
-    return content
+        raise CommandError(f"the logins in {path} can't be read: {error}") from None
 
 
 def _in_file(content: Mapping[str, Any], repository: str, path: Path) -> KeptLogin | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.descriptor import Descriptor
 from chalicelib.digest import Digest
-from moorage.common.http import read_json
+from moorage.common.http import required_object
 from moorage.transfer.content import (
     FileSlice,
     ManifestContent,
@@ -112,12 +112,9 @@ def _path(digest: Digest) -> str:
 
 def _json(body: bytes, where: str) -> Mapping[str, Any]:
     try:
-        content = read_json(body)
+        return required_object(body)
     except ValueError as error:
-        raise TransferError(f"{where}: {INDEX} is no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise TransferError(f"{where}: {INDEX} holds no JSON object")
-    return content
+        raise TransferError(f"{where}: {INDEX} can't be read: {error}") from None
 
 
 def _tag(entry: Any) -> str | None:  # noqa: ANN401 - JSON

@@ -16,6 +16,8 @@ from tests.moorage.repo.conftest import IMAGE
 from tests.support.registries import registry_in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.moorage.repo.conftest import Run, Served
 
 UNREADABLE = "the registry's answer can't be read: is it Moorage, of this version?"
@@ -45,6 +47,11 @@ def fill(served: Served) -> None:
     served.put("old", "two")
 
 
+def answering(part: str, body: bytes) -> Callable[[str, bytes], bytes]:
+    """Answer a path that has this part with a body, and any other as the registry does."""
+    return lambda path, true: body if part in path else true
+
+
 @EVERY_COMMAND
 def test_an_answer_of_another_form_is_an_error_of_one_line(
     served: Served, run: Run, words: str, read: str
@@ -52,7 +59,7 @@ def test_an_answer_of_another_form_is_an_error_of_one_line(
     """One that is no JSON, or no object, or lacks what the command reads first."""
     fill(served)
     for body in (b"<html>", b"[]", b"{}", b"[" * 100_000):
-        served.instead = lambda path, whole, body=body: body if read in path else whole
+        served.instead = answering(read, body)
         assert UNREADABLE in run(f"repo {words.format(served.host)}", 1)[1]
 
 
@@ -81,7 +88,7 @@ def test_a_member_of_another_form_is_no_traceback(
             holder[key] = wrong
         body = json.dumps(spoiled).encode()
         fill(served)
-        served.instead = lambda path, true, body=body: body if read in path else true
+        served.instead = answering(read, body)
         said.append(run(command, None)[1])
     assert any(UNREADABLE in each for each in said)
 

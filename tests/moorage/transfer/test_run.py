@@ -370,7 +370,7 @@ def test_a_least_chunk_that_is_no_number_is_none(least: str, run: Runner) -> Non
     source = as_folder(content, run.folder)
     told = run.fake._told  # noqa: SLF001 - it has no other hook
 
-    def odd(*asked: Any, **headers: str) -> Any:  # noqa: ANN401 - as the method takes them
+    def odd(*asked: Any, **headers: Any) -> Any:  # noqa: ANN401 - as the method takes them
         response = told(*asked, **headers)
         response.headers["OCI-Chunk-Min-Length"] = least
         return response
@@ -715,8 +715,8 @@ def test_layers_with_urls_are_not_moved(run: Runner) -> None:
         ("manifest", "has other bytes than its digest"),
         ("size", "has 5 bytes where its manifest says 70000: copy the image again"),
         ("missing", "lacks sha256:08d94154"),
-        ("index", "index.json is no JSON"),
-        ("deep", "index.json is no JSON (its objects and lists are nested too deep)"),
+        ("index", "index.json can't be read: it is no JSON"),
+        ("deep", "it is no JSON (its objects and lists are nested too deep)"),
         ("endless", "index.json can't be read: it lists a size that is no whole number"),
         ("odd", "index.json can't be read: it lists what is no descriptor"),
     ],
