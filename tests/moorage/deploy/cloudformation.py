@@ -30,6 +30,7 @@ from moto.cloudformation.models import (
     cloudformation_backends,
 )
 from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.base_backend import BackendDict
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb.models import dynamodb_backends
 from moto.iam.access_control import PermissionResult
@@ -40,7 +41,8 @@ from tests.infra.intrinsics import transformed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ACCOUNT = "123456789012"
+ACCOUNT = "444444444444"
+"""Of this emulation alone: moto holds other tests' data beside."""
 REGION = "us-east-1"
 
 NAME_PROPERTIES = {"AWS::S3::Bucket": "BucketName", "AWS::DynamoDB::Table": "TableName"}
@@ -70,6 +72,7 @@ _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": REGION,
+    "MOTO_ACCOUNT_ID": ACCOUNT,
 }
 
 
@@ -89,7 +92,7 @@ def emulated() -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict("os.environ", _ENVIRONMENT))
-        stack.enter_context(mock_aws())
+        stack.enter_context(_moto())
         patches = (
             (CloudFormationBackend, "create_change_set", create_change_set),
             (CloudFormationResponse, "_validate_different_update", lambda *_, **__: None),
@@ -110,6 +113,22 @@ def emulated() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Tried to parse AWS::")
         yield
+
+
+@contextmanager
+def _moto() -> Iterator[None]:
+    """Have moto answer all of boto3's clients, and forget this account alone at the end."""
+    aws = mock_aws()
+    aws.start(reset=False)
+    try:
+        yield
+    finally:
+        aws.stop(remove_data=False)
+        for backends in list(BackendDict._instances):  # type: ignore[misc]  # noqa: SLF001 - moto's own way forgets all accounts
+            backends.pop(ACCOUNT, None)
+        owners = s3_backends.bucket_accounts
+        for bucket in [name for name, owner in owners.items() if owner[1] == ACCOUNT]:
+            del owners[bucket]
 
 
 @contextmanager
