@@ -139,8 +139,7 @@ Check = Callable[[ObjectRequest, int], Refusal | None]
 def known_upload(request: ObjectRequest, _limit: int) -> Refusal | None:
     """Refuse an upload id that is unknown, ended, or another key's.
 
-    moto: 500 on UploadPart, UploadPartCopy and Complete; another key's upload is used; Complete
-    may be repeated.
+    moto, as corrected: another key's upload is used; Complete may be repeated.
     """
     if "uploadId" in request.query and request.upload() is None:
         return NO_SUCH_UPLOAD

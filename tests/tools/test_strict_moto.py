@@ -147,10 +147,6 @@ CASES = [
     Case("complete-order", complete_out_of_order, "InvalidPartOrder"),
     # moto answers 200 again.
     Case("complete-twice", lambda s: [s.complete((1, e)) for e in [s.part(1)] * 2], *GONE),
-    # moto answers 500.
-    Case("part-of-unknown", lambda s: s.aborted().part(1), *GONE),
-    Case("part-copy-to-unknown", lambda s: s.aborted().copy_part(), *GONE),
-    Case("complete-unknown", lambda s: (e := s.part(1), s.aborted().complete((1, e))), *GONE),
     # moto finds the upload by its id alone.
     Case("part-of-another-key", lambda s: s.part(1, Key="other"), *GONE),
     # moto stores the bytes.
@@ -163,7 +159,10 @@ MOTO_AGREES = [
         lambda s: s.s3.get_object(Bucket=s.bucket, Key="big", IfMatch=OTHER_ETAG),
         *CHANGED,
     ),
-    # By a correction of ours.
+    # By corrections of ours.
+    Case("part-of-unknown", lambda s: s.aborted().part(1), *GONE),
+    Case("part-copy-to-unknown", lambda s: s.aborted().copy_part(), *GONE),
+    Case("complete-unknown", lambda s: (e := s.part(1), s.aborted().complete((1, e))), *GONE),
     Case("put-sha256", lambda s: s.put(ChecksumSHA256=OTHER_SHA256), "BadDigest"),
     Case("part-sha256", lambda s: s.part(1, b"abc", ChecksumSHA256=OTHER_SHA256), "BadDigest"),
     Case("put-if-none-match", lambda s: s.put("big", b"", IfNoneMatch="*"), *CHANGED),
