@@ -91,11 +91,11 @@ def part_urls(registry: Registry, request: Request, name: str, session: str) -> 
 def _wanted(body: bytes) -> list[WantedPart]:
     """Read `{"parts": [{"number": 1, "size": 5242880}, ...]}`."""
     try:
-        asked = read_object(body)
+        document = read_object(body)
     except JsonInvalidError as error:
         raise RequestInvalidError(f"the body can't be read: {error}") from None
-    parts = asked.get("parts")
-    if asked.keys() != {"parts"} or not isinstance(parts, list):
+    parts = document.get("parts")
+    if document.keys() != {"parts"} or not isinstance(parts, list):
         raise RequestInvalidError('the body is {"parts": [...]}, and nothing else')
     return [_wanted_part(part) for part in parts[: URL_BATCH + 1]]
 

@@ -431,7 +431,7 @@ class Manifests:
                 {tag: tags[tag] for tag in names[start:end]},
                 referrer,
                 stamp,
-                asked=0 if start else len(new),
+                new_tags=0 if start else len(new),
             )
 
     def _check(self, repository: str, parsed: ParsedManifest, *, may_pull: bool) -> int | None:

@@ -319,7 +319,7 @@ class MetadataStore(Protocol):
         stamp: Stamp,
         *,
         covered: Covered | None = None,
-        asked: int | None = None,
+        new_tags: int | None = None,
     ) -> None:
         """In ONE transaction make a manifest live with its tags and its referrer row.
 
@@ -329,7 +329,7 @@ class MetadataStore(Protocol):
         that are there. Each tag's TAG and TAGGED rows are put; of one that named another digest
         the TAGGED row is deleted, and a row of history put. At most 24 tags. Raises
         ManifestMovedError when a condition fails. `covered` is as in `publish`, for tags that
-        are new, or for so many as are `asked` for. The manifest's `deleted_tags` are those that a
+        are new, or for `new_tags` of them. The manifest's `deleted_tags` are those that a
         restoration brings back by further transactions: they stand in the item until then.
         """
 

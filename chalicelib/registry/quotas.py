@@ -75,20 +75,20 @@ class Quotas:
         referrer: "Referrer | None",
         stamp: "Stamp",
         *,
-        asked: int,
+        new_tags: int,
     ) -> None:
         """Do MetadataStore.make_live; raises DeniedError where there is no room for new tags.
 
-        For `asked` of them: those that other transactions add are asked for by the first one.
+        `new_tags` counts those that later transactions add, too: the first makes room for all.
         """
         metadata = self._ports.metadata
-        if not asked:
+        if not new_tags:
             metadata.make_live(manifest, tags, referrer, stamp)
             return
         self._within(
             manifest.repository,
             lambda covered: metadata.make_live(
-                manifest, tags, referrer, stamp, covered=covered, asked=asked
+                manifest, tags, referrer, stamp, covered=covered, new_tags=new_tags
             ),
         )
 
@@ -146,27 +146,27 @@ def refusal(
 ) -> DeniedError | None:
     """Return the error for what is to be added to what a repository holds; None if it has room."""
     allowed = covered.allowance
-    for limit, used, asked, of in (
+    for limit, used, added, of in (
         (allowed.bytes, holding.bytes, over.size, "bytes"),
         (allowed.tags, holding.tags, over.tags, "tags"),
     ):
-        if limit is not None and asked and used + asked > limit.most:
-            return _denied(repository, limit, used, asked, of)
+        if limit is not None and added and used + added > limit.most:
+            return _denied(repository, limit, used, added, of)
     return None
 
 
-def _denied(repository: str, limit: Limit, used: int, asked: int, of: str) -> DeniedError:
+def _denied(repository: str, limit: Limit, used: int, added: int, of: str) -> DeniedError:
     written: Callable[[int], str] = _written if of == "bytes" else "{} tags".format
     wanted = "this blob has" if of == "bytes" else "this push adds"
     return DeniedError(
         f"{repository} is full: the quota {limit.quota!r} allows it {written(limit.most)}, it holds"
-        f" {written(used)}, and {wanted} {written(asked)}. Delete what nobody needs, or ask the"
+        f" {written(used)}, and {wanted} {written(added)}. Delete what nobody needs, or ask the"
         " registry's owner for more",
         detail={
             "quota": limit.quota,
             "of": of,
             "used": used,
-            "asked": asked,
+            "asked": added,
             "allowed": limit.most,
         },
     )

@@ -82,36 +82,36 @@ class Undo:
         there = {digest: each for digest, each in found.items() if each.state in kept}
         return HistoryPage(page.items, there, page.items[-1].place if page.more else None)
 
-    def restore(self, asked: Restoration) -> Restored:
+    def restore(self, wanted: Restoration) -> Restored:
         """Bring back a manifest with its tags, in one transaction; a repeat finds it done.
 
         Raises ManifestUnknownError (it is gone for good), TagMovedError (of the tag that was asked
         for), ManifestBlobUnknownError (what it refers to is gone), UnavailableError.
         """
-        return self._manifests.retried(lambda: self._restore_once(asked))
+        return self._manifests.retried(lambda: self._restore_once(wanted))
 
-    def _restore_once(self, asked: Restoration) -> Restored:
-        repository, digest = asked.repository, asked.digest
+    def _restore_once(self, wanted: Restoration) -> Restored:
+        repository, digest = wanted.repository, wanted.digest
         manifest = self._kept(repository, digest)
-        named = [asked.tag.name] if asked.tag else manifest.deleted_tags or ()
+        named = [wanted.tag.name] if wanted.tag else manifest.deleted_tags or ()
         tags: Mapping[str, TagRow] = {}
         for start in range(0, len(named), BATCH_KEYS):
             rows = self._ports.metadata.get_tags(repository, named[start : start + BATCH_KEYS])
             tags = {**tags, **rows}
         moved = {tag: row.digest for tag, row in tags.items() if row.digest != digest}
-        if asked.force:
+        if wanted.force:
             moved = {}
-        if asked.tag and moved:
-            tag, by_now = asked.tag.name, str(moved[asked.tag.name])
+        if wanted.tag and moved:
+            tag, by_now = wanted.tag.name, str(moved[wanted.tag.name])
             raise TagMovedError(
                 f"tag {tag} names {by_now} by now: force moves it to {digest}",
                 detail={"tag": tag, "digest": by_now},
             )
         to_set = {tag: tags.get(tag) for tag in named if tag not in moved}
-        if asked.force:
+        if wanted.force:
             self._manifests.movable(repository, list(to_set), digest)
         now = self._ports.clock.now()
-        self._manifests.bring_back(manifest, to_set, Stamp(now, asked.principal))
+        self._manifests.bring_back(manifest, to_set, Stamp(now, wanted.principal))
         return Restored(digest, list(to_set), moved)
 
     def _kept(self, repository: str, digest: Digest) -> Manifest:

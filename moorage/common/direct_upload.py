@@ -388,12 +388,12 @@ class PartsUpload(DirectUpload):
     """A session for parts, which may be put in parallel; `stored` has the sizes by number."""
 
     def _take(self, document: Mapping[str, Any]) -> None:
-        told: Any = document.get("parts")
+        rules: Any = document.get("parts")
         try:
             names = (field.name for field in fields(PartRules))
-            self.rules = PartRules(**{name: int(told[name]) for name in names})
+            self.rules = PartRules(**{name: int(rules[name]) for name in names})
             self.stored = {
-                int(part["number"]): int(part["size"]) for part in told.get("stored", [])
+                int(part["number"]): int(part["size"]) for part in rules.get("stored", [])
             }
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise NotDirectError from None
@@ -513,12 +513,12 @@ def _location(answer: UpstreamResponse) -> str:
     return location
 
 
-def _presigned(told: Any) -> PutTarget | None:  # noqa: ANN401 - JSON
+def _presigned(document: Any) -> PutTarget | None:  # noqa: ANN401 - JSON
     """Read where bytes go; None for what is no such thing."""
     try:
-        headers = {str(name): str(value) for name, value in told["headers"].items()}
-        until = time.monotonic() + float(told["expires_in"]) - _MARGIN
-        to = PutTarget(told["url"], headers, until)
+        headers = {str(name): str(value) for name, value in document["headers"].items()}
+        until = time.monotonic() + float(document["expires_in"]) - _MARGIN
+        to = PutTarget(document["url"], headers, until)
         written = "".join((to.url, *headers, *headers.values()))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None

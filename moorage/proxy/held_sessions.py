@@ -73,7 +73,7 @@ class HeldSession:
             return self.stored.size
         return sum(map(len, self.pieces)) if self.stream is None else self.stream.size
 
-    def told(self, status: int, code: str = "", message: str = "") -> UpstreamResponse:
+    def response(self, status: int, code: str = "", message: str = "") -> UpstreamResponse:
         """Make an answer about the session, as the registry would; with a code it is an error."""
         size = self.size
         headers = CIMultiDict(

@@ -79,7 +79,7 @@ class HeldUpload:
                         await self._append_directly(chunk, algorithm)
                     ):
                         self._offset = session.size
-                        return session.told(HTTPStatus.ACCEPTED)
+                        return session.response(HTTPStatus.ACCEPTED)
                 self._upload = await self._upstream_session(algorithm)
         answer = await self._upload.append(chunk, algorithm)
         session.location = self._upload.location
@@ -153,7 +153,7 @@ class HeldUpload:
             await stream.finish(digest, bytes(chunk))
             answer = await stream.commit(digest)
         except RegistryError as wrong:
-            refusal = session.told(wrong.code.status, wrong.code.code, wrong.message)
+            refusal = session.response(wrong.code.status, wrong.code.code, wrong.message)
             raise UploadRefusedError(refusal) from None
         except OtherDigestError as other:
             if not stream.finished:
@@ -174,7 +174,7 @@ class HeldUpload:
         if isinstance(failed, PutExhaustedError):
             raise ExhaustedError from failed
         status, code = HTTPStatus.BAD_GATEWAY, "UNAVAILABLE"
-        raise UploadRefusedError(self._session.told(status, code, str(failed))) from failed
+        raise UploadRefusedError(self._session.response(status, code, str(failed))) from failed
 
     def _refused(self, answer: UpstreamResponse) -> UploadRefusedError:
         """Return the client's answer for an answer that ends its request or its session."""
@@ -187,7 +187,7 @@ class HeldUpload:
         if answer.status == HTTPStatus.BAD_REQUEST:
             self._held.forget(self._session)
         else:
-            headers.update(self._session.told(HTTPStatus.OK).headers)
+            headers.update(self._session.response(HTTPStatus.OK).headers)
         return UploadRefusedError(UpstreamResponse(answer.status, headers, answer.body))
 
     def _other_digest(self, named: str, found: Digest) -> UploadRefusedError:
@@ -198,7 +198,7 @@ class HeldUpload:
 
     def _invalid(self, message: str) -> UploadRefusedError:
         status, code = HTTPStatus.BAD_REQUEST, "DIGEST_INVALID"
-        return UploadRefusedError(self._session.told(status, code, message))
+        return UploadRefusedError(self._session.response(status, code, message))
 
     def _of_the_login(self) -> CIMultiDict[str]:
         """Return the headers for requests of the proxy's own, whose answers are read here."""
@@ -219,7 +219,7 @@ class HeldUpload:
             answer = await upload.close(data, query)
         if answer.status != HTTPStatus.CREATED:
             if answer.status == HTTPStatus.BAD_REQUEST:
-                answer.headers.update(self._session.told(HTTPStatus.BAD_REQUEST).headers)
+                answer.headers.update(self._session.response(HTTPStatus.BAD_REQUEST).headers)
             raise UploadRefusedError(answer)
         self._held.stored(self._session, Stored(digest, len(data), answer))
         return answer
@@ -268,8 +268,8 @@ class HeldUpload:
         if self._offset not in {None, kept}:
             status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             message = f"the upload has {kept} bytes, the {size} that came begin at {self._offset}"
-            raise UploadRefusedError(self._session.told(status, "RANGE_INVALID", message))
+            raise UploadRefusedError(self._session.response(status, "RANGE_INVALID", message))
 
     def _unknown(self, message: str) -> UploadRefusedError:
-        told = self._session.told(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", message)
-        return UploadRefusedError(UpstreamResponse(told.status, CIMultiDict(), told.body))
+        answer = self._session.response(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", message)
+        return UploadRefusedError(UpstreamResponse(answer.status, CIMultiDict(), answer.body))

@@ -1,4 +1,4 @@
-"""Who may push where, which the registry is asked, and whose a request is.
+"""Asks the registry who may push where, and tells whose a request is.
 
 So a POST can be answered without a session of the registry's.
 
@@ -61,11 +61,11 @@ class PushRights:
             return None
 
     async def _ask(self, name: str, headers: Mapping[str, str]) -> UpstreamResponse:
-        asked = CIMultiDict(headers)
-        asked.popall("Accept-Encoding", None)  # the answer is read here
+        own_headers = CIMultiDict(headers)
+        own_headers.popall("Accept-Encoding", None)  # the answer is read here
         path = f"/v2/{name}/blobs/uploads/{uuid.uuid4()}"
         try:
-            return await self._upstream.ask("GET", path, asked)
+            return await self._upstream.ask("GET", path, own_headers)
         except FAILURES:
             return UpstreamResponse(HTTPStatus.BAD_GATEWAY, CIMultiDict(), b"")
 

@@ -87,7 +87,7 @@ class UploadRequests:
                 case "uploads.cancel" if held and here:
                     return await self._upload(request, partial(self._cancel, held=held))
                 case "uploads.status" if held and here:
-                    return self._relay(request, held.told(HTTPStatus.NO_CONTENT))
+                    return self._relay(request, held.response(HTTPStatus.NO_CONTENT))
                 case _:
                     return await self._pass_on(request, held.location if held else "")
 
@@ -113,7 +113,7 @@ class UploadRequests:
             refusal = await self._rights.refusal(name, headers)
             held = self._held.open(name, whose(headers)) if refusal is None else None
             if held is not None:
-                return self._relay(request, held.told(HTTPStatus.ACCEPTED))
+                return self._relay(request, held.response(HTTPStatus.ACCEPTED))
             # To ask again would count a wrong login twice.
             if refusal is not None and refusal.status in _REFUSALS:
                 return self._relay(request, refusal)

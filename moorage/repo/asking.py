@@ -77,11 +77,11 @@ async def rows(
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Give the rows of a list, page by page."""
     following: str | None = path
-    asked: set[str] = set()
+    requested: set[str] = set()
     while following is not None:
-        if following in asked:
+        if following in requested:
             raise _unreadable()
-        asked.add(following)
+        requested.add(following)
         answer = await client.call("GET", following)
         if answer.status != HTTPStatus.OK:
             raise refusal(client, answer, what)

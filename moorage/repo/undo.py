@@ -87,8 +87,8 @@ def restore(place: str, options: RepoOptions, *, force: bool = False) -> Brought
     async def run() -> BroughtBack:
         async with opened(wanted.place, options, "pull,push,delete") as client:
             digest = wanted.digest or await _named_before(client, wanted)
-            asked = query(digest=digest, tag=wanted.tag, force="1" if force else None)
-            path = client.path(f"_moorage/restore{asked}")
+            parameters = query(digest=digest, tag=wanted.tag, force="1" if force else None)
+            path = client.path(f"_moorage/restore{parameters}")
             answer = await client.call("POST", path)
             if answer.status == HTTPStatus.CONFLICT:
                 detail = document(answer.body, "errors")["errors"][0]["detail"]

@@ -207,8 +207,8 @@ class RemoteBlob:
         place = self._place
         path = place or self._client.path(f"blobs/{self._blob.digest}")
         async with AsyncExitStack() as stack:
-            asked = self._client.get(path, {"Range": f"bytes={first}-{last}"})
-            answer, url = await stack.enter_async_context(asked)
+            request = self._client.get(path, {"Range": f"bytes={first}-{last}"})
+            answer, url = await stack.enter_async_context(request)
             if answer.status == HTTPStatus.PARTIAL_CONTENT:
                 self._begins_at(answer, first)
                 self.parallel = True
@@ -262,10 +262,11 @@ class RemoteBlob:
             await stack.aclose()
 
     def _begins_at(self, answer: aiohttp.ClientResponse, first: int) -> None:
-        told = answer.headers.get("Content-Range", "")
-        if not told.startswith(f"bytes {first}-"):
+        content_range = answer.headers.get("Content-Range", "")
+        if not content_range.startswith(f"bytes {first}-"):
             raise TransferError(
-                f"{self._client.place}: asked for bytes from {first} on, it sent {clean(told)!r}"
+                f"{self._client.place}: asked for bytes from {first} on,"
+                f" it sent {clean(content_range)!r}"
             )
 
 

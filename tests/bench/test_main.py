@@ -80,7 +80,7 @@ def test_an_interrupted_run_goes_on_after_the_parts_that_are_kept(tmp_path: Path
 
 
 @pytest.mark.parametrize("change", ["code", "rounds", "anew"])
-def test_nothing_that_is_kept_counts_for_other_code_or_rounds(
+def test_kept_parts_are_not_used_for_other_code_or_rounds(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor after --anew: a run is of one commit, and of one number of rounds."""

@@ -132,7 +132,7 @@ def measured(asked: list[Asked], part: str) -> list[tuple[float, float | None]]:
     return [(each.limit, each.measured) for each in budgets(asked) if part in each.name]
 
 
-def test_what_nobody_counted_is_not_measured_and_holds_nowhere() -> None:
+def test_a_target_that_was_not_counted_is_not_measured_and_does_not_hold() -> None:
     """Each target is there all the same, by the same name as ever but for the number of parts."""
     named = [{each.name for each in find(everything())} for find in (budgets, pull_targets)]
     for find, names in zip((budgets, pull_targets), named, strict=True):

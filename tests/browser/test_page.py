@@ -95,7 +95,9 @@ def test_the_list_has_facts_in_one_request(page: Page, open_registry: str) -> No
     expect(page.locator("main")).to_contain_text("as of the collector's last look")
 
 
-def test_what_runs_and_what_rules_say_is_in_words(page: Page, open_registry: str) -> None:
+def test_an_image_says_where_it_runs_and_which_rules_keep_it(
+    page: Page, open_registry: str
+) -> None:
     """In the row of a tag, and in the preview of retention, by one request."""
     visit(page, open_registry, VIEWS["repository"])
     row = page.locator("tr", has=page.get_by_role("link", name="v1.5.0", exact=True))
@@ -189,7 +191,7 @@ def test_many_tags_come_page_by_page(page: Page, open_registry: str) -> None:
     assert len(asked) == 2
 
 
-def test_several_are_deleted_after_a_look_at_what_depends_on_them(
+def test_several_images_are_deleted_after_showing_their_dependents(
     page: Page, open_registry: str
 ) -> None:
     """The dialog names digests and tags; the tags alone may go, and Escape keeps all.
@@ -230,7 +232,9 @@ def test_several_are_deleted_after_a_look_at_what_depends_on_them(
     assert request(open_registry, "GET", f"/v2/{name}/manifests/also-two")[0] == 404
 
 
-def test_what_nothing_else_leads_to_is_deleted_too(page: Page, open_registry: str) -> None:
+def test_a_deep_deletion_includes_manifests_that_nothing_else_names(
+    page: Page, open_registry: str
+) -> None:
     """The images of an index go with it, unless that is unticked; all by one look."""
     seeder, name = Seeder(open_registry, {}), "deleting/index"
     index = seeder.platforms(name, "all")
@@ -255,7 +259,7 @@ def test_what_nothing_else_leads_to_is_deleted_too(page: Page, open_registry: st
     )
 
 
-def test_what_runs_is_deleted_by_a_second_tick_alone(
+def test_a_running_image_is_deleted_only_with_a_second_tick(
     page: Page, open_registry: str, served: RegistryProcess
 ) -> None:
     """The dialog says where it runs, and its button waits."""
@@ -315,7 +319,7 @@ def test_ten_thousand_tags_and_a_thousand_repositories(
             assert len(asked) == 1
 
 
-def test_an_error_says_what_to_do(page: Page, open_registry: str) -> None:
+def test_an_error_on_the_page_says_what_to_do(page: Page, open_registry: str) -> None:
     """What is gone, what is no address, a registry that can't be reached: nothing stays empty."""
     page.goto(f"{open_registry}/v2/_moorage/#/repository/nowhere")
     expect(page.get_by_role("alert")).to_contain_text("NAME_UNKNOWN")

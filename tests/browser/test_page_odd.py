@@ -32,7 +32,7 @@ def odd() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("width", [1200, 375])
-def test_what_is_odd_fits_and_is_named(page: Page, odd: str, width: int) -> None:
+def test_unusual_values_fit_the_page_and_are_named(page: Page, odd: str, width: int) -> None:
     """Tags of 128 characters, types nobody knows: no column is squeezed, and none cut off."""
     page.set_viewport_size({"width": width, "height": 800})
     visit(page, odd, f"#/repository/{ODD}")
@@ -73,7 +73,7 @@ def test_tags_are_found_by_how_they_begin(page: Page, odd: str) -> None:
     expect(page.locator("a.tag").first).to_be_visible()
 
 
-def test_a_command_pulls_what_it_is(page: Page, odd: str) -> None:
+def test_the_pull_command_fits_the_kind_of_artifact(page: Page, odd: str) -> None:
     """Images come by docker, charts by helm, the rest by oras; an unreadable config is said."""
     host = odd.partition("://")[2]
     visit(page, odd, f"#/repository/{ODD}")
@@ -115,7 +115,7 @@ def test_the_skip_link_leads_to_the_list_and_stays_in_the_view(page: Page, odd: 
 @pytest.mark.parametrize(
     "at", ["#/repository/%E0%A4%A", "#/repository/..%2F..%2F_catalog", "#/image/a@%00", "#/%3Cb%3E"]
 )
-def test_an_address_that_somebody_made_up_is_an_error_with_a_way_out(
+def test_an_invented_page_address_is_an_error_with_a_link_back(
     page: Page, odd: str, at: str
 ) -> None:
     """And no blank page."""
@@ -125,7 +125,7 @@ def test_an_address_that_somebody_made_up_is_an_error_with_a_way_out(
     expect(page.locator("h1")).to_have_text("Repositories")
 
 
-def test_what_another_one_deleted_meanwhile_counts_as_deleted(page: Page, odd: str) -> None:
+def test_an_image_deleted_by_another_client_counts_as_deleted(page: Page, odd: str) -> None:
     """And an image that is gone leads to the history; back does not lead to what is deleted."""
     seeder, name = Seeder(odd, {}), "deleting/meanwhile"
     images = {tag: seeder.image(name, tag, tag.encode())["digest"] for tag in ("a", "b", "c")}
@@ -153,7 +153,9 @@ def test_what_another_one_deleted_meanwhile_counts_as_deleted(page: Page, odd: s
     expect(page.locator("tbody")).to_contain_text("in the trash")
 
 
-def test_a_login_that_ends_while_it_deletes_is_said_with_what_is_done(page: Page, odd: str) -> None:
+def test_a_login_that_expires_during_a_deletion_shows_what_was_deleted(
+    page: Page, odd: str
+) -> None:
     """The dialog says that 1 of 2 images is deleted, and the login is shown behind it."""
     seeder, name = Seeder(odd, {}), "deleting/halfway"
     for tag in ("a", "b"):

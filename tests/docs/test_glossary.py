@@ -15,6 +15,8 @@ SOURCES = sorted(
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.[my]*")])
 DROPPED = re.compile(r"(?<![a-z])(desk|gatehouse|mint|doorkeeper|vouching)(?![a-z])", re.IGNORECASE)
 """Metaphors that once stood for terms of the field: token endpoint, authorizer and others."""
+VAGUE = {"told", "met", "ours", "asked", "lots"}
+"""What a name of the product must not be: it says nothing of the thing that it names."""
 
 
 def test_no_term_is_explained_twice() -> None:
@@ -44,5 +46,17 @@ def test_dropped_words_stand_nowhere() -> None:
         for path in [app, *SOURCES, *PAGES]
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if DROPPED.search(line)
+    ]
+    assert found == []
+
+
+def test_no_name_in_the_product_is_a_vague_one() -> None:
+    """Functions, parameters, variables and attributes say what they are."""
+    found = [
+        f"{path.relative_to(PROJECT)}:{node.lineno}: {name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for member in ("id", "arg", "attr", "name")
+        if (name := getattr(node, member, None)) in VAGUE
     ]
     assert found == []

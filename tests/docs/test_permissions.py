@@ -90,7 +90,7 @@ def test_the_table_is_the_policies() -> None:
     assert all(row[4] for row in told)
 
 
-def test_what_tracing_adds_is_told() -> None:
+def test_the_permissions_that_tracing_adds_are_documented() -> None:
     """The policy that stands only while tracing is on is named, with each action that it allows."""
     template = load_template(API_TEMPLATE)
     policy = template["Resources"]["TracePolicy"]

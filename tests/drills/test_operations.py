@@ -77,7 +77,7 @@ def test_a_failure_of_any_api_call_is_answered_and_survived() -> None:
 
 
 @pytest.mark.parametrize(("names", "way"), [(CONFLICTS, "conflict"), (BATCHES, "unread")])
-def test_what_aws_leaves_undone_is_done(names: set[str], way: str) -> None:
+def test_requests_that_aws_processes_only_in_part_are_completed(names: set[str], way: str) -> None:
     """Another's Complete or transaction in the way, or a batch half read, is no answer."""
     figures = faults.drill(moto_world(), named(names), every=True, only=way)
     assert not figures.losses

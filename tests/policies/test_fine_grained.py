@@ -92,7 +92,7 @@ def writes(key: Key) -> list[Need]:
 
 @pytest.mark.parametrize("function", AT_THE_DOOR)
 @pytest.mark.parametrize("kind", ELSEWHERE)
-def test_what_owners_write_is_refused(function: Function, kind: str) -> None:
+def test_writes_that_only_owners_may_make_are_refused(function: Function, kind: str) -> None:
     """No put, update or delete of such an item is allowed, nor one in a transaction."""
     assert set(decisions(function, writes(ELSEWHERE[kind]))) == {Verdict.NOT_ALLOWED}
 
@@ -140,7 +140,7 @@ def test_the_day_of_use_is_allowed(function: Function) -> None:
         decisions(function, needs("dynamodb", "UpdateItem", met))
 
 
-def test_counters_are_the_apis() -> None:
+def test_only_the_api_may_write_counters() -> None:
     """It puts and raises them, and deletes none; the authorizer does not touch them."""
     calls = [("PutItem", put(COUNTER)), ("UpdateItem", request(COUNTER, "SET a = :a"))]
     asked = [need for name, each in calls for need in needs("dynamodb", name, each)]

@@ -82,7 +82,9 @@ def test_no_whole_and_new_report_fails(found: Report | None, problem: str) -> No
         ({"disabled": 0}, "0 skipped, instead of 1"),
     ],
 )
-def test_each_count_is_held_to(counts: dict[str, int], problem: str) -> None:
+def test_a_count_that_differs_from_the_expected_one_fails(
+    counts: dict[str, int], problem: str
+) -> None:
     """Too few passes, and any failure, error or skip too many fail even with no test named."""
     verdict = judge(right(**counts), CURRENT, BEGAN)
     assert problem in verdict.problems
@@ -149,7 +151,7 @@ def outcome(door: str, verdict: Verdict, suite: str = "dev") -> Outcome:
     return Outcome(suite, door, verdict, Path("build/x"))
 
 
-def test_runs_are_told_in_a_line_each_and_added_up() -> None:
+def test_each_run_is_a_line_and_their_counts_are_summed() -> None:
     """A line has the suite, the door and the counts, as test runners write them."""
     assert summary.line(outcome("gateway", Verdict(986, 0, 0))) == (
         "dev gateway: 986 passed, 0 failed, 0 skipped"
@@ -158,7 +160,7 @@ def test_runs_are_told_in_a_line_each_and_added_up() -> None:
     assert summary.closing(runs) == "7 passed, 1 failed, 4 skipped"
 
 
-def test_why_a_gate_fails_is_told() -> None:
+def test_a_gate_that_fails_prints_why() -> None:
     """Each failing test with its message, cut where it quotes megabytes; then the counts."""
     failures = (Failure(PULL, "no 201"), Failure("other", "x " * 1_000_000))
     told = summary.details(outcome("proxy", Verdict(1, 2, 0, failures, ("2 failed",))))
@@ -190,6 +192,6 @@ def test_a_peer_stands_beside_us() -> None:
         ("[ReportAfterSuite] html", "[ReportAfterSuite] html"),
     ],
 )
-def test_a_test_belongs_to_a_group(name: str, group: str) -> None:
+def test_a_test_belongs_to_the_group_of_its_name(name: str, group: str) -> None:
     """By the first step of its path, or by Ginkgo's workflow."""
     assert summary.group(name).startswith(group)

@@ -101,7 +101,7 @@ def test_the_context_has_keys_attributes_and_return_values(
     assert [None if values is None else set(values) for values in found] == list(told)
 
 
-def test_each_part_of_a_transaction_tells_its_own() -> None:
+def test_each_part_of_a_transaction_has_its_own_context() -> None:
     """Two writes of a transaction are two requests for permission, each with its own key."""
     parts = [{"Delete": {"TableName": "t", "Key": key}} for key in (KEY, OTHER)]
     found = needs("dynamodb", "TransactWriteItems", {"TransactItems": parts})

@@ -66,7 +66,7 @@ def test_a_mend_has_a_reason(mend: patched_ministack.Mend) -> None:
     ],
     ids=["get", "put", "update", "batch", "transaction", "query"],
 )
-def test_conditions_are_told_the_keys_of_a_request(
+def test_conditions_see_the_keys_of_a_request(
     request_: dict[str, Any], keys: list[str] | None
 ) -> None:
     """As the replay of tests/policies tells them."""
@@ -74,14 +74,14 @@ def test_conditions_are_told_the_keys_of_a_request(
     assert [list(each or ()) for each in told] == [keys or ["CREDENTIAL", "TRUST"]]
 
 
-def test_an_update_tells_its_attributes_and_what_it_returns() -> None:
+def test_the_context_of_an_update_has_its_attributes_and_return_values() -> None:
     """DayOfUse of .chalice/policy-*.json asks for both."""
     (context,) = patched_ministack.contexts(UPDATE)
     assert context.of(ATTRIBUTES) == ("last_used_day", "pk", "sk")
     assert context.of(RETURN_VALUES) == ("NONE",)
 
 
-def test_a_request_about_no_item_tells_nothing() -> None:
+def test_a_request_without_an_item_has_no_context() -> None:
     """Such as one that creates a table."""
     assert list(patched_ministack.contexts(TABLE)) == []
 

@@ -204,7 +204,7 @@ def test_strict_moto_refuses_what_s3_refuses(strict: Backend, case: Case) -> Non
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_plain_moto_does_not(plain: Backend, case: Case) -> None:
+def test_plain_moto_accepts_what_s3_refuses(plain: Backend, case: Case) -> None:
     """Plain moto answers otherwise: once it doesn't, the check can go."""
     try:
         seen = case.outcome(plain)
@@ -214,7 +214,7 @@ def test_plain_moto_does_not(plain: Backend, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", MOTO_AGREES, ids=lambda case: case.name)
-def test_plain_moto_agrees(plain: Backend, case: Case) -> None:
+def test_plain_moto_refuses_these_as_s3_does(plain: Backend, case: Case) -> None:
     """Plain moto refuses these as S3 does, so that no check of ours is needed."""
     assert case.outcome(plain) == (case.code, case.status)
 

@@ -340,7 +340,7 @@ class Collector:
         """
         are_recorded = False
         with self._surviving(f"looking for the records of {seen.home}", run):
-            found = self._links.uncounted(seen.home, seen.asked)
+            found = self._links.uncounted(seen.home, seen.to_check)
             for link, record in found:
                 if record is None:
                     lost = f"{seen.home} links to {link.digest}, which has no record"
@@ -414,7 +414,9 @@ class Collector:
                 old = self._unnamed(found)
             except UnknownReferencesError as error:
                 yield GarbageFinding(FindingKind.SKIPPED, found.home, None, None, 0, str(error))
-            uncounted = {link.digest for link, _ in self._links.uncounted(found.home, found.asked)}
+            uncounted = {
+                link.digest for link, _ in self._links.uncounted(found.home, found.to_check)
+            }
             if found.damaged is not None or uncounted - {link.digest for link in old}:
                 all_recorded = False
             for link in old:

@@ -104,7 +104,7 @@ class SeenHome:
             self.due.append(link)
 
     @property
-    def asked(self) -> list[Link]:
+    def to_check(self) -> list[Link]:
         """Return the links whose records are read: before a listing, all of them."""
         return [*self.due, *self.old.values()] if self.day.asks_all else self.due
 

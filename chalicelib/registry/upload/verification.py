@@ -179,7 +179,7 @@ class Verification:
 
     def _asked(self, stretch: Stretch, until: float) -> Verdict:
         """Ask one worker; without an answer, nothing was found."""
-        asked = frozenset(segment.index for segment in stretch.segments)
+        wanted = frozenset(segment.index for segment in stretch.segments)
         alone = stretch.size <= self._limits.verify_alone
         while self._ports.clock.now() < until:
             try:
@@ -192,7 +192,7 @@ class Verification:
             except RegistryError:
                 break
             else:
-                return Verdict(answer.held & asked, answer.wrong & asked)
+                return Verdict(answer.held & wanted, answer.wrong & wanted)
         return Verdict()
 
 

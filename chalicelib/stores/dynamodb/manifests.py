@@ -157,7 +157,7 @@ class ManifestItems(BlobItems):
         stamp: Stamp,
         *,
         covered: Covered | None = None,
-        asked: int | None = None,
+        new_tags: int | None = None,
     ) -> None:
         if len(tags) > TRANSACTION_TAGS:
             raise ValueError(
@@ -184,7 +184,7 @@ class ManifestItems(BlobItems):
         if referrer is not None:
             key = referrer_key(referrer.repository, referrer.subject, referrer.digest)
             changes.append(Put(self._registry, key, REFERRER.encode(referrer)))
-        new = sum(old is None for old in tags.values()) if asked is None else asked
+        new = sum(old is None for old in tags.values()) if new_tags is None else new_tags
         if covered is not None and new:
             changes.append(self._added(manifest.repository, covered, 0, new))
         try:

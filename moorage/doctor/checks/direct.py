@@ -64,8 +64,8 @@ def _put_part(visit: Visit, blob: Blob, claimed: Blob) -> tuple[HttpResponse, st
     visit.begun(session)
     # The last part has no state: so this asks for a URL, and is the report, too.
     part = json.dumps({"parts": [{"number": 1, "size": len(blob.data)}]}).encode()
-    asked = require(visit.ask("POST", f"{session}/parts", _JSON, part), 200, "POST for a URL")
-    given = asked.json().get("parts")
+    issued = require(visit.ask("POST", f"{session}/parts", _JSON, part), 200, "POST for a URL")
+    given = issued.json().get("parts")
     url = str(_object(given[0] if isinstance(given, list) and given else None).get("url", ""))
     wire, target = visit.at_s3(url, "a direct upload in parts")
 

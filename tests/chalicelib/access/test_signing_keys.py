@@ -29,7 +29,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_another_text_is_refused_and_not_quoted(text: str) -> None:
+def test_an_unreadable_signing_key_is_refused_and_not_quoted(text: str) -> None:
     """A text that is not one or two different 32-byte keys is refused."""
     with pytest.raises(SigningKeySetError) as caught:
         SigningKeySet.parse(text)

@@ -165,7 +165,7 @@ def _replaced(world: World, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_ends_a_login_ends_its_uploads(change: str) -> None:
+def test_a_revoked_or_expired_login_can_not_finish_its_uploads(change: str) -> None:
     """The credential is read at each request, also where the gateway keeps who sent it."""
     upload = Upload()
     upload.expire()

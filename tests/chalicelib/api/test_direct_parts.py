@@ -214,7 +214,7 @@ def test_a_refusal_is_repeated_and_leaves_nothing(
         assert registry.ask("HEAD", f"{NAME}/blobs/{digest}").status == 404
 
 
-def test_what_each_request_costs(registry: RegistryUnderTest) -> None:
+def test_each_request_of_a_direct_upload_makes_this_many_calls(registry: RegistryUnderTest) -> None:
     """Requests to S3 and to DynamoDB; the commit is counted above, but for its refusal."""
 
     def cost(method: str, target: str, body: bytes = b"") -> tuple[int, dict[str, int], int]:

@@ -61,7 +61,7 @@ def test_a_range_is_the_bytes_that_it_asks_for(
     | st.builds("bytes={}-{}".format, st.integers(MOST + 1, MOST**3), numbers),
     size=sizes,
 )
-def test_what_is_no_single_range_of_bytes_is_ignored(header: str, size: int) -> None:
+def test_a_header_that_is_no_single_byte_range_is_ignored(header: str, size: int) -> None:
     """Only `bytes=` with two numbers of at most 19 ASCII digits is a range."""
     body = header.strip().removeprefix("bytes=")
     first, dash, last = body.partition("-")
@@ -120,7 +120,7 @@ def test_an_offset_is_read(offset: int, zeros: int) -> None:
 @example("")
 @example("9" * 20)
 @example("9" * 5000)
-def test_nothing_else_is_an_offset(text: str) -> None:
+def test_an_offset_in_another_form_is_refused(text: str) -> None:
     """A text is an offset only if it is 1 to 19 ASCII digits."""
     if text.isascii() and text.isdigit() and len(text) <= 19:
         assert parse_offset(text) == int(text)

@@ -108,7 +108,7 @@ def test_a_manifest_of_any_size_is_answered_byte_for_byte(
         ("", 200),
     ],
 )
-def test_what_a_client_says_that_it_has_is_not_sent(
+def test_if_none_match_with_the_current_digest_is_304(
     registry: RegistryUnderTest, method: str, condition: str, status: int
 ) -> None:
     """A manifest by tag and digest, and a blob, whatever range is asked for beside."""
@@ -160,7 +160,7 @@ def test_a_push_records_its_facts(registry: RegistryUnderTest) -> None:
     assert (tag.digest, tag.tagged_by, tag.previous) == (Digest.of(whole), "", None)
 
 
-def test_a_manifest_of_0_1_has_unknown_facts(registry: RegistryUnderTest) -> None:
+def test_a_manifest_pushed_by_version_0_1_has_unknown_facts(registry: RegistryUnderTest) -> None:
     """Tag and manifest are read; a push adds the facts, and a move adds the time."""
     body = image(registry, b"layer")
     digest, moved = Digest.of(body), index()

@@ -86,7 +86,7 @@ def test_the_preview_frees_what_the_deletion_frees(registry: RegistryUnderTest) 
     assert (answer.status, code(answer)) == (404, "MANIFEST_UNKNOWN")
 
 
-def test_what_depends_on_the_images_is_named(registry: RegistryUnderTest) -> None:
+def test_the_deletion_preview_names_what_depends_on_the_images(registry: RegistryUnderTest) -> None:
     """Tags, indexes that would lack an image, signatures, and until when it can be undone."""
     child = push(registry, "child", b"c")
     put(registry, "latest", registry.ask("GET", f"{NAME}/manifests/child").body)

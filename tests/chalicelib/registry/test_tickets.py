@@ -48,7 +48,7 @@ def tickets_of(held: SigningKeySet, *newer: SigningKeySet) -> Tickets:
     return Tickets(DerivedTicketKeys(lambda: source))
 
 
-def test_the_mac_is_as_the_edge_computes_it() -> None:
+def test_the_mac_of_a_ticket_equals_the_one_that_the_edge_computes() -> None:
     """The module documents its text, hash and form for the edge."""
     text = f"{SESSION}~1764509999~sha512~{TICKETS.write_upload(OWNER, TICKET).split('~')[3]}"
     message = f"moorage upload\nteam/app\n{text}".encode()

@@ -80,7 +80,7 @@ def test_a_wrong_quota_is_refused(change: dict[str, object], said: str) -> None:
         allowance("team/a", QUOTA | change)
 
 
-def test_two_quotas_have_two_names() -> None:
+def test_two_quotas_with_one_name_are_refused() -> None:
     """An error names the quota."""
     with pytest.raises(RulesInvalidError, match="two rules have the name 'teams'"):
         allowance("team/a", QUOTA, QUOTA)

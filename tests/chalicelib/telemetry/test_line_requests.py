@@ -284,7 +284,7 @@ def test_copies_in_parts_count_for_their_request(told: Told) -> None:
     assert not other.calls
 
 
-def test_a_repeat_is_a_retry_and_no_call(strict_moto: Backend) -> None:
+def test_a_repeated_attempt_counts_as_a_retry_and_not_as_a_call(strict_moto: Backend) -> None:
     """What botocore sends again is one call, sent twice."""
     client = counted(strict_moto.s3(retries={"mode": "standard", "total_max_attempts": 3}))
     refusals = [aws_answer("", 503)]

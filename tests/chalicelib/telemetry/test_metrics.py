@@ -75,7 +75,9 @@ def counted(**changes: Any) -> dict[str, float]:  # noqa: ANN401 - any field
         ({"action": "collect", "expired": {"images": 3, "manifests": 9}}, {"Expired": 3}),
     ],
 )
-def test_what_a_line_adds(changes: dict[str, Any], expected: dict[str, float]) -> None:
+def test_a_log_line_adds_to_its_metrics(
+    changes: dict[str, Any], expected: dict[str, float]
+) -> None:
     """Each kind of request, once; what it did not do is left out."""
     assert counted(**changes) == expected
 
@@ -119,7 +121,7 @@ def test_what_was_collected_is_counted_by_kind() -> None:
 @pytest.mark.parametrize(
     "action", [*[each.value for each in Action], "commit", "sweep", "collect", None]
 )
-def test_nothing_is_measured_that_is_not_in_the_table(action: str | None) -> None:
+def test_only_metrics_in_the_table_are_emitted(action: str | None) -> None:
     """Every metric has its unit, its dimension and that dimension's values there."""
     everything = a_line(
         action=action,

@@ -166,7 +166,7 @@ def test_an_answer_that_never_came_is_a_fault() -> None:
         ";;=;",
     ],
 )
-def test_what_x_ray_does_not_want_is_not_sent(header: str) -> None:
+def test_nothing_is_sent_for_an_absent_or_unsampled_trace(header: str) -> None:
     """Nothing is told where there is no trace, or none that is sampled; the call is made."""
     assert Trace.read(header) is None
     traced = Traced("dynamodb", header=header)
@@ -193,7 +193,7 @@ def test_a_signed_url_is_no_call() -> None:
     assert traced.datagrams == []
 
 
-def test_who_is_called_hangs_below_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_called_service_is_a_subsegment_below_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """The header that botocore sends in Lambda names the subsegment, and keeps all else."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "moorage-api")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", HEADER)

@@ -57,7 +57,7 @@ def asked(moorage: Command, monkeypatch: pytest.MonkeyPatch) -> list[LocalOption
         ("ADMIN_TOKEN_FILE=x", "--admin-token-file y", LocalOptions(admin_token_file=Path("y"))),
     ],
 )
-def test_variables_are_defaults(
+def test_environment_variables_set_the_defaults_of_options(
     asked: list[LocalOptions],
     monkeypatch: pytest.MonkeyPatch,
     variables: str,
@@ -219,7 +219,9 @@ def test_an_error_is_one_line(
         "gc --only",
     ],
 )
-def test_a_file_in_another_encoding_is_told(moorage: Command, tmp_path: Path, words: str) -> None:
+def test_a_file_that_is_not_utf_8_is_an_error_that_names_it(
+    moorage: Command, tmp_path: Path, words: str
+) -> None:
     """Some shells write UTF-16 by `>`. A byte order mark before UTF-8 is no fault."""
     file = tmp_path / "given"
     file.write_bytes("{".encode("utf-16"))
@@ -233,7 +235,7 @@ def test_a_file_in_another_encoding_is_told(moorage: Command, tmp_path: Path, wo
 @pytest.mark.parametrize(
     "command", ["", "local", "gateway", "proxy", "edge", "token create", "deploy"]
 )
-def test_help_is_given(moorage: Command, command: str, flag: str) -> None:
+def test_every_command_prints_help(moorage: Command, command: str, flag: str) -> None:
     """Every command explains itself, and hides what is only for children."""
     result = moorage(f"{command} {flag}")
     assert (result.status, result.err) == (0, "")

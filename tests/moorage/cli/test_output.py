@@ -54,7 +54,7 @@ def test_a_terminal_shows_a_table_or_a_block_for_each_where_that_is_too_wide(
     assert shown(monkeypatch, width) == lines
 
 
-def test_names_alone_have_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_names_has_no_heading(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has one column is a line for each, wherever it goes."""
     assert shown(monkeypatch, 10, Listing((), [("team/application",)], [])) == ["team/application"]
 
@@ -75,7 +75,9 @@ def test_a_terminal_shows_that_a_command_still_runs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_nothing_is_told_on_stderr(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+def test_an_empty_list_says_so_on_stderr(
+    capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
     """A program that reads stdout gets no head without rows, but a JSON list."""
     output.show(Listing(("NAME",), [], []), as_json=as_json, empty="there are none")
     assert capsys.readouterr() == ("[]\n" if as_json else "", "there are none\n")

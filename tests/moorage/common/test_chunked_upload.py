@@ -170,7 +170,7 @@ def test_the_first_chunk_names_the_algorithm_of_the_digest(clock: SteppedClock) 
     assert clock.now == 1000.0
 
 
-def test_progress_renews_patience(clock: SteppedClock) -> None:
+def test_every_chunk_that_is_stored_starts_the_patience_anew(clock: SteppedClock) -> None:
     """A slow upload with progress may take longer than the patience.
 
     What is kept isn't sent again, and after progress nothing is waited for.

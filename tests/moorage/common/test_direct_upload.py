@@ -327,7 +327,7 @@ def test_a_commit_that_is_refused_has_the_registrys_answer(fake: FakeRegistry) -
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413])
 @pytest.mark.parametrize("way", PUSHES)
-def test_a_blob_that_is_not_taken_directly_is_told_from_a_failure(
+def test_a_blob_that_is_not_taken_directly_is_no_failure(
     way: str, status: int, fake: FakeRegistry
 ) -> None:
     """It may go in chunks; what is about the login may not."""
@@ -420,7 +420,7 @@ def test_bytes_go_to_no_url_without_tls_nor_from_elsewhere_to_this_machine(
     with_uploads(fake, act, local=local)
 
 
-def test_what_cannot_be_read_is_no_fault_of_the_storage(fake: FakeRegistry) -> None:
+def test_a_source_that_cannot_be_read_is_not_a_storage_failure(fake: FakeRegistry) -> None:
     """It is raised as it is, and nothing is tried again."""
 
     async def act(uploads: DirectClient, asked: Asked) -> None:
@@ -477,7 +477,7 @@ def test_rules_by_which_no_part_can_be_cut_are_no_direct_upload(
 
 
 @pytest.mark.parametrize("wrong", [None, "1", [], {}, 1.5, True])
-def test_a_url_for_what_is_no_part_is_none(
+def test_an_answer_without_the_url_of_its_part_is_refused(
     wrong: object, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is put to it."""

@@ -36,7 +36,7 @@ def distribution(name: str) -> str:
         ("local", None),
     ],
 )
-def test_what_is_missing_is_named_with_the_command_that_installs_it(
+def test_a_missing_extra_is_an_error_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, extra: str, missing: str | None
 ) -> None:
     """An extra may be made of others; what is installed is not named."""

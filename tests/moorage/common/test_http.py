@@ -14,7 +14,7 @@ NO_NUMBERS = ("", " 7", "-1", "+7", "7.0", "1e3", "7 seconds", "\u0667", "9" * 2
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
-def test_what_is_no_whole_number_is_none_wherever_one_is_read(text: str) -> None:
+def test_a_text_that_is_no_whole_number_is_read_as_none(text: str) -> None:
     """In a query, a Range and a Retry-After: it is as if nothing had been said."""
     assert whole_number(text) is None
     assert last_kept_byte({"Range": f"0-{text}"}) is None
@@ -58,7 +58,7 @@ def test_an_offset_is_read_of_any_location(location: str, offset: int) -> None:
         f"http://{'a' * 64}.example.com/",
     ],
 )
-def test_what_no_program_can_ask_is_no_url(url: str) -> None:
+def test_a_url_that_no_client_can_request_is_refused(url: str) -> None:
     """A ValueError for a server's word, an error that says what to write for a person's."""
     with pytest.raises(ValueError):  # noqa: PT011 - of urllib, of the codec, or its own
         http_url(url)

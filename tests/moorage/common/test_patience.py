@@ -55,7 +55,7 @@ def test_a_failure_is_tried_again(clock: SteppedClock, failure: int) -> None:
 
 
 @pytest.mark.parametrize(("failure", "told"), [(503, 503), (429, 429), (500, 500)])
-def test_the_last_answer_is_told_when_the_patience_is_over(
+def test_the_last_answer_is_returned_when_the_patience_is_over(
     clock: SteppedClock, failure: int, told: int
 ) -> None:
     """Not sooner, nor much later; also if the answer before was lost."""

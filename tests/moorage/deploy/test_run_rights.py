@@ -182,7 +182,7 @@ def test_the_policy_fits_into_a_managed_one() -> None:
     assert len("".join(TEXT.split())) <= LONGEST
 
 
-def test_what_was_not_looked_up_is_an_error() -> None:
+def test_an_action_that_was_not_looked_up_is_an_error() -> None:
     """A call that no row has, and a type of resource."""
     with pytest.raises(UnmappedCallError, match="AWS::EC2::VPC"):
         handler_needs("AWS::EC2::VPC")

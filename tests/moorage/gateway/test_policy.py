@@ -80,7 +80,7 @@ def test_a_denial_wins(order: int) -> None:
     assert verdict.allows(f"{BASE}PUT/team")
 
 
-def test_one_statement_needs_no_list() -> None:
+def test_a_policy_may_have_one_statement_without_a_list() -> None:
     """IAM accepts a single statement without a list."""
     alone = {"principalId": "ann", "policyDocument": {"Statement": statement("*")}}
     assert read_result(alone).allows(GET)

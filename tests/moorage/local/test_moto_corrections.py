@@ -94,7 +94,7 @@ def test_a_range_of_an_object_is_served_as_s3_does(
     assert "Access-Control-Allow-Origin" not in answered
 
 
-def test_what_was_deleted_is_kept_nowhere(strict_moto: Backend) -> None:
+def test_deleted_objects_and_items_free_their_memory(strict_moto: Backend) -> None:
     """The data of moto's dashboard, which shows all instances of its models, has none of these."""
     backend = strict_moto.fresh()
     backend.s3().put_object(Bucket=backend.bucket, Key="key", Body=b"bytes")

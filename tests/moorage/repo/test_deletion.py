@@ -68,7 +68,7 @@ def test_a_tag_is_taken_from_an_image_that_has_others(served: Served, run: Run) 
     assert served.named(digest) is None
 
 
-def test_deep_deletes_what_nothing_else_leads_to(served: Served, run: Run) -> None:
+def test_deep_deletes_manifests_that_nothing_else_names(served: Served, run: Run) -> None:
     """An index goes first, then its images; without it they stay, which is said."""
     images = [served.image(None, each) for each in (b"1", b"22")]
     index = served.index("all", *images)
@@ -85,7 +85,7 @@ def test_deep_deletes_what_nothing_else_leads_to(served: Served, run: Run) -> No
     assert "can't be pulled whole without it" in err
 
 
-def test_what_runs_is_deleted_by_force_alone(served: Served, run: Run) -> None:
+def test_a_running_image_is_deleted_only_by_force(served: Served, run: Run) -> None:
     """Without it nothing is, and the source is named."""
     digest = served.image("v1", b"1")
     now = served.memory.clock.now()
@@ -121,7 +121,7 @@ def test_a_person_is_asked_at_a_terminal(  # noqa: PLR0913 - fixtures, and a row
     assert ("nothing was deleted" in err) is left
 
 
-def test_json_has_what_came_of_it(served: Served, run: Run) -> None:
+def test_json_has_the_result_of_each_deletion(served: Served, run: Run) -> None:
     """What could not be deleted, too, with the exit status 1; the rest is deleted."""
     one, two = served.image("one", b"1"), served.image("two", b"22")
     served.broken = f"manifests/{one}"
@@ -149,7 +149,7 @@ def test_json_has_what_came_of_it(served: Served, run: Run) -> None:
         ("a/b v1", 2, "names no registry"),
     ],
 )
-def test_what_can_not_be_deleted_is_said(
+def test_an_image_that_can_not_be_deleted_is_an_error_with_advice(
     served: Served, run: Run, words: str, status: int, said: str
 ) -> None:
     """And nothing is deleted then."""

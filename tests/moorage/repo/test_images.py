@@ -28,7 +28,7 @@ def test_repositories_are_listed(served: Served, run: Run) -> None:
     assert "no repository that you may pull" in run(f"repo list {served.host}/none")[1]
 
 
-def test_facts_are_written_for_people(served: Served, run: Run) -> None:
+def test_sizes_and_times_are_written_for_people(served: Served, run: Run) -> None:
     """Unknown facts are shown as unknown, and are null in JSON."""
     for name in ("a/b", "a/c"):
         served.memory.metadata.add_repository(name)
@@ -104,7 +104,7 @@ def test_why_an_image_stays_is_in_words(served: Served, run: Run) -> None:
         ("application/vnd.oci.empty.v1+json", {"artifactType": "text/x"}, "text/x"),
     ],
 )
-def test_what_an_image_is_is_said_in_a_word(
+def test_an_image_is_named_by_its_kind(
     served: Served, run: Run, media_type: str, extra: dict[str, str], shown: str
 ) -> None:
     """The type of an image's config says nothing; that of any other artifact what it is."""
@@ -158,7 +158,7 @@ def test_an_image_shows_all_that_is_known(served: Served, run: Run) -> None:
         ("repo list nowhere", 2, "names no registry"),
     ],
 )
-def test_what_can_not_be_shown_is_said(
+def test_an_image_that_can_not_be_shown_is_an_error_with_advice(
     served: Served, run: Run, words: str, status: int, said: str
 ) -> None:
     """With what to look at."""

@@ -90,7 +90,7 @@ def test_tags_that_moved_are_reported(served: Served, run: Run) -> None:
         ("repo restore {}/a/b@sha256:" + "0" * 64, 1, "gone for good"),
     ],
 )
-def test_what_can_not_be_done_is_said(
+def test_an_undo_that_is_impossible_is_an_error_with_advice(
     served: Served, run: Run, words: str, status: int, said: str
 ) -> None:
     """With what to write instead, or what is missing."""

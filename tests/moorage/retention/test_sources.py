@@ -237,7 +237,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("status", "text", "more", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_is_refused_leaves_the_leases_that_are_there(
+def test_a_refused_refresh_leaves_the_leases_unchanged(
     registry: Protecting, status: int, text: str, more: str, said: str
 ) -> None:
     """An inventory that failed protects as before; it never opens anything."""
@@ -248,7 +248,7 @@ def test_what_is_refused_leaves_the_leases_that_are_there(
     assert registry.in_use() == {digest: ""}
 
 
-def test_a_cluster_may_run_nothing_if_that_is_said(registry: Protecting) -> None:
+def test_an_empty_cluster_needs_the_option_that_allows_it(registry: Protecting) -> None:
     """Then the source names nothing, and is there."""
     registry.image("v1")
     assert registry.protect(f"{NAME}:v1").status == 0

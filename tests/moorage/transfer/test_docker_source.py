@@ -43,7 +43,7 @@ def daemon(socket: Path, asked: list[str]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("setting", ["DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR"])
-def test_an_image_of_a_daemon_is_pushed(
+def test_an_image_is_pushed_from_a_docker_daemon(
     setting: str, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the socket that a variable names, or podman's usual one."""
@@ -70,7 +70,7 @@ def test_an_image_of_a_daemon_is_pushed(
         ("tcp://10.0.0.1:2375", "$DOCKER_HOST is no unix:// socket: pipe `docker save` into -"),
     ],
 )
-def test_a_daemon_that_cannot_be_asked_is_told_of(
+def test_a_daemon_that_does_not_answer_is_an_error(
     address: str, told: str, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one line."""
@@ -80,7 +80,7 @@ def test_a_daemon_that_cannot_be_asked_is_told_of(
 
 
 @pytest.mark.parametrize("way", ["daemon", "gzip", "--compress"])
-def test_a_full_disk_is_told_with_what_to_do(
+def test_a_full_disk_is_an_error_with_advice(
     way: str, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the image goes through a temporary file."""

@@ -132,7 +132,7 @@ def test_a_mount_that_fails_is_no_failure(
     assert run.fake.manifests["b", "1"] == run.fake.manifests["a", "1"]
 
 
-def test_what_is_to_be_repaired_is_mounted_from_nowhere(run: Runner) -> None:
+def test_a_layer_to_be_repaired_is_not_mounted(run: Runner) -> None:
     """It may be lost there as well."""
     assert outcomes(run, "a") == {"sent"}
     assert outcomes(run, "b", "--repair") == {"sent"}

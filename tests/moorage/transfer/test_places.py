@@ -39,7 +39,7 @@ def test_a_registrys_place_is_read(text: str, origin: str, name: str, reference:
     assert (str(place).partition("/")[0] == "docker.io") == ("docker.io" in text)
 
 
-def test_plain_http_is_asked_for() -> None:
+def test_plain_http_is_used_only_on_request() -> None:
     """Another machine is spoken to in the clear only then."""
     assert registry_place("r.example.com/a", plain_http=True).origin == "http://r.example.com"
     with pytest.raises(CommandError, match="--plain-http"):
@@ -49,7 +49,7 @@ def test_plain_http_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "text", ["a", "a/b", "a:1", "r.example.com", "r.example.com/", "r.example.com/a:", "/a.b/c"]
 )
-def test_what_names_no_place_in_a_registry_is_refused(text: str) -> None:
+def test_a_text_that_names_no_place_in_a_registry_is_refused(text: str) -> None:
     """No registry is guessed."""
     if text.endswith("a:"):
         assert str(registry_place(text)) == "r.example.com/a:latest"

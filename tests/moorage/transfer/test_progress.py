@@ -116,7 +116,7 @@ def test_a_terminal_has_a_bar_for_each_layer(
     assert {line[: len(NAME)] for line in lines} == {NAME}
 
 
-def test_a_part_that_is_sent_again_takes_nothing_of_what_was_kept(clock: list[float]) -> None:
+def test_a_part_sent_again_does_not_lower_the_bytes_kept(clock: list[float]) -> None:
     """A layer that is begun anew has kept nothing; one that is all sent waits for the check."""
     clock[0] += 1
     watch = Quiet().begin(LAYER, "layer")

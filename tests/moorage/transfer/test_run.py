@@ -261,7 +261,7 @@ def test_all_platforms_are_moved_or_the_one_that_is_wanted(
     assert "has no platform linux/mips: give --platform with one of linux/amd64" in refused.err
 
 
-def test_an_index_that_lacks_a_platform_is_told_of(content: Content, run: Runner) -> None:
+def test_an_index_without_the_wanted_platform_is_an_error(content: Content, run: Runner) -> None:
     """By push, copy and pull, with what to do; nothing of it gets a name. One of them is pulled."""
     index = two_platforms(content)
     content.entries.clear()
@@ -466,7 +466,7 @@ def test_an_image_is_copied_between_registries_without_a_file(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_any_faults_of_uploads_leave_the_right_bytes(  # noqa: PLR0913 - hypothesis's and fixtures
+def test_uploads_with_random_faults_store_the_right_bytes(  # noqa: PLR0913 - hypothesis's and fixtures
     *,
     faults: list[UploadFault | None],
     takes_whole: bool,
@@ -497,7 +497,7 @@ def test_any_faults_of_uploads_leave_the_right_bytes(  # noqa: PLR0913 - hypothe
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_any_faults_of_downloads_leave_the_right_bytes(
+def test_downloads_with_random_faults_write_the_right_bytes(
     *,
     faults: list[ReadFault | None],
     ranges: bool,
@@ -721,9 +721,7 @@ def test_layers_with_urls_are_not_moved(run: Runner) -> None:
         ("odd", "index.json can't be read: it lists what is no descriptor"),
     ],
 )
-def test_a_layout_that_is_broken_is_told_of(
-    broken: str, told: str, content: Content, run: Runner
-) -> None:
+def test_a_broken_layout_is_an_error(broken: str, told: str, content: Content, run: Runner) -> None:
     """Before the registry is told anything of the broken part."""
     source = as_folder(content, run.folder)
     blobs = run.folder / "image/blobs/sha256"
@@ -757,7 +755,7 @@ def test_a_manifest_with_other_bytes_is_not_pulled(content: Content, run: Runner
     assert f"manifest {digest[:19]} has other bytes than its digest" in refused.err
 
 
-def test_an_archive_that_lacks_layers_is_told_of(run: Runner) -> None:
+def test_an_archive_without_its_layers_is_an_error(run: Runner) -> None:
     """As the configuration counts them."""
     read: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(saved(*LAYERS[:2]))) as opened:

@@ -364,7 +364,7 @@ def test_a_unit_stays_or_goes_as_a_whole(
 
 
 @given(repositories(), expiring, keeping)
-def test_keeping_always_wins(
+def test_a_rule_that_keeps_wins_over_rules_that_expire(
     repository: Repository, expire: list[RetentionRule], keep: list[RetentionRule]
 ) -> None:
     """Another rule that keeps never makes more images go."""

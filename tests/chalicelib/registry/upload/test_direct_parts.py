@@ -128,7 +128,7 @@ def swept(asked: Asked, hours: float) -> None:
     ],
     ids=["four", "sha512", "one byte", "numbers with gaps"],
 )
-def test_parts_become_the_blob(asked: Asked, blob: PartedBlob) -> None:
+def test_parts_are_committed_as_the_blob(asked: Asked, blob: PartedBlob) -> None:
     """They have any number and size that S3 takes, with or without gaps."""
     session = asked.put(asked.opened(blob.algorithm), blob)
     assert asked.commit(session, blob.report, blob.digest).status == 201
@@ -314,7 +314,7 @@ def test_a_commit_that_takes_long_is_repeated_without_a_body(asked: Asked) -> No
 
 
 @by_worker
-def test_the_first_commit_counts(asked: Asked) -> None:
+def test_of_two_commits_the_first_counts(asked: Asked) -> None:
     """Another digest is refused, and another report is not read."""
     session = asked.put(asked.opened())
     assert asked.commit(session).status == 503
@@ -378,7 +378,7 @@ def test_a_commit_that_finds_its_session_cancelled_is_404(asked: Asked) -> None:
     assert asked.left() == []
 
 
-def test_what_comes_after_a_cancellation_is_deleted(asked: Asked) -> None:
+def test_parts_that_arrive_after_a_cancellation_are_deleted(asked: Asked) -> None:
     """A part that outlives the abort of its upload, and a second upload that the SDK opened."""
     session = asked.put(asked.opened())
     assert asked("DELETE", session).status == 204

@@ -414,7 +414,7 @@ def test_another_json_document_is_no_report(raw: bytes) -> None:
         Report.parse(raw, Algorithm.SHA256)
 
 
-def test_words_for_sha512_are_of_multiples_of_128() -> None:
+def test_states_of_sha512_are_at_multiples_of_128_bytes() -> None:
     """A part of 5 MiB and 64 bytes ends within a block of sha512."""
     part = {"number": 1, "size": PART_MINIMUM + 64, "state": STATE * 2}
     with pytest.raises(RequestInvalidError, match="multiple of 128"):
@@ -422,7 +422,7 @@ def test_words_for_sha512_are_of_multiples_of_128() -> None:
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_words_go_on_only_between_blocks(algorithm: Algorithm) -> None:
+def test_a_hash_state_continues_only_between_blocks(algorithm: Algorithm) -> None:
     """Words are refused within a block, and those of the other algorithm everywhere."""
     words, block = Hasher(algorithm).words(), algorithm.block_size
     assert len(words) == algorithm.words_size

@@ -98,7 +98,7 @@ def test_a_burst_of_new_processes_still_finds_the_key(service: Service) -> None:
 @pytest.mark.parametrize(
     ("answer", "error"), [(THROTTLED, TooManyRequestsError), (FAULT, UnavailableError)]
 )
-def test_a_key_that_cant_be_read_is_no_missing_key(
+def test_an_unreadable_key_is_an_error_and_not_a_missing_key(
     service: Service, answer: tuple[int, str], error: type[Exception]
 ) -> None:
     """After four throttled requests the answer is 503, and not a refusal."""
@@ -217,7 +217,7 @@ def test_a_process_without_a_function_does_its_work_itself() -> None:
     assert asked.get(timeout=10) == "a-session"
 
 
-def test_waits_fit_into_the_functions() -> None:
+def test_the_waits_for_a_commit_fit_into_the_functions() -> None:
     """After the longest waits between repeats, a function has time to answer."""
     config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
     authorizer = config["stages"]["v2"]["lambda_functions"]["authorizer"]
@@ -240,7 +240,7 @@ def test_a_verdict_is_waited_for_longer_than_its_function_lives() -> None:
     assert PART_MAXIMUM / (functions["verify"]["lambda_timeout"] - limits.verify_time) < 10e6
 
 
-def test_what_s3_may_take_fits_into_the_functions() -> None:
+def test_the_timeouts_of_s3_fit_into_the_functions() -> None:
     """A request begun in a worker's last moment may fail three times before Lambda ends it."""
     config = json.loads((PROJECT / ".chalice/config.json").read_text(encoding="utf-8"))
     functions = config["stages"]["v2"]["lambda_functions"]

@@ -307,7 +307,7 @@ def test_a_trust_is_read_as_it_was_put_last(store: AccessStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "a" * 63, "x" * 3000, "Ä\0", "CI"])
-def test_a_trust_that_is_not_there(store: AccessStore, name: str) -> None:
+def test_reading_or_deleting_an_absent_trust(store: AccessStore, name: str) -> None:
     """A name that no trust has, or could have, is absent and can be deleted."""
     assert store.get_trust(name) is None
     store.delete_trust(name)
@@ -584,7 +584,7 @@ def check_read(older: Older) -> None:
     assert store.list_public(None, 9) == Page(["a"], more=False)
 
 
-def test_items_of_0_1_are_found_before_and_after_they_are_moved(older: Older) -> None:
+def test_access_items_of_version_0_1_are_found_before_and_after_the_move(older: Older) -> None:
     """Moving twice is moving once, and today's items are not moved."""
     store, _, trust = older
     check_read(older)
@@ -600,7 +600,7 @@ def test_items_of_0_1_are_found_before_and_after_they_are_moved(older: Older) ->
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_items_of_0_1_are_changed_where_they_are(older: Older, moved: bool) -> None:  # noqa: FBT001 - a parameter
+def test_access_items_of_version_0_1_are_changed_in_place(older: Older, moved: bool) -> None:  # noqa: FBT001 - a parameter
     """The functions of 0.1 read them there, as long as they run."""
     store, credential, trust = older
     if moved:

@@ -133,7 +133,7 @@ def test_a_lease_too_long_for_an_item_loses_its_words_or_is_refused(
     assert stores.metadata.in_use(name) == [lease]
 
 
-def test_a_failure_is_no_empty_list(fresh_stores: Stores) -> None:
+def test_a_failed_read_is_not_an_empty_list(fresh_stores: Stores) -> None:
     """If the table can't be read, no answer says that nothing runs."""
     missing = ClientError({"Error": {"Code": "InternalServerError"}}, "Query")
 

@@ -255,7 +255,7 @@ def test_no_part_is_begun_after_a_failure_or_the_end_of_the_time() -> None:
     assert "upload_part_copy" not in late.requests
 
 
-def test_what_one_request_copies_is_one_request() -> None:
+def test_an_object_up_to_one_part_is_copied_in_one_request() -> None:
     """Below 256 MiB nothing is looked for first: a repeat writes the same bytes again."""
     for size, copies in ((256 * MIB - 1, ["copy_object"]), (256 * MIB, ["upload_part_copy"] * 4)):
         s3 = SlowS3()

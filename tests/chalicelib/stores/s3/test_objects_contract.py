@@ -296,7 +296,9 @@ def failing(code: str, status: int) -> S3ObjectStore:
         ("412", 412, UnavailableError),
     ],
 )
-def test_a_failure_is_never_absence(code: str, status: int, expected: type[RegistryError]) -> None:
+def test_a_failed_request_is_never_taken_for_absence(
+    code: str, status: int, expected: type[RegistryError]
+) -> None:
     """Whatever call fails, however: it is a failure to try again after, not an absent object."""
     store = failing(code, status)
     calls: list[Callable[[], object]] = [

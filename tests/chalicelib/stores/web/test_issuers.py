@@ -111,7 +111,9 @@ def test_a_token_without_a_kid_is_no_reason_to_read_again(
     assert readings(server) == 1
 
 
-def test_many_at_once_are_served_by_one_reading(issuers: Issuers, server: Server) -> None:
+def test_concurrent_requests_read_the_keys_of_an_issuer_once(
+    issuers: Issuers, server: Server
+) -> None:
     """Threads that want the same keys at the same time wait for one reading of them."""
     together = threading.Barrier(8)
 
@@ -124,7 +126,7 @@ def test_many_at_once_are_served_by_one_reading(issuers: Issuers, server: Server
     assert readings(server) == 1
 
 
-def test_issuers_are_kept_apart(issuers: Issuers, server: Server) -> None:
+def test_keys_of_one_issuer_are_not_used_for_another(issuers: Issuers, server: Server) -> None:
     """One issuer's keys are no other's."""
     with serving() as other:
         other.publish(TWO)
@@ -307,7 +309,7 @@ def documents(url: str) -> dict[str, StubResponse]:
 
 
 @pytest.mark.parametrize("name", documents("http://127.0.0.1:1"))
-def test_documents_that_can_not_be_used(
+def test_an_unusable_discovery_document_is_unavailable(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A document that is another issuer's, or leads elsewhere, is a failure and is not used."""
@@ -341,7 +343,7 @@ SETS: Mapping[str, StubResponse] = {
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_key_sets_that_can_not_be_used(server: Server, name: str) -> None:
+def test_an_unusable_key_set_is_unavailable(server: Server, name: str) -> None:
     """A key set that can't be read whole is not used."""
     server.pages[KEYS] = SETS[name]
     server.pages["/other"] = StubResponse(key_set(ONE))
